@@ -1,0 +1,86 @@
+"""Coupling: the joint law of start, datum and condition (x0, x1, c) of a training batch."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import CouplingError
+from flowprior.priors import Prior
+from flowprior.registry import Registered, Registry
+
+
+class Coupling(Registered, abc.ABC):
+    """Base class of couplings.
+
+    Training calls :meth:`draw`, sampling starts at :meth:`source`. The two must agree in law, for each
+    condition and averaged over the data; where they agree only in part the gap is measured
+    (:func:`flowprior.couplings.starts_gap`) and logged with every run.
+    """
+
+    registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
+
+    @abc.abstractmethod
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One start x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
+
+    def source(
+        self,
+        prior: Prior,
+        cond: Tensor | None,
+        n: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Starts x0 ``[B, *event]`` for sampling, one for each row of ``cond`` (``n`` where it is None)."""
+        return prior.sample(cond, n, generator=generator)
+
+    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Tensor | None) -> Tensor:
+        """Log-density ``[B]`` of the law that :meth:`source` draws from."""
+        return prior.log_prob(x0, cond)
+
+    def check(self, prior: Prior) -> None:
+        """Raise CouplingError where ``prior`` cannot serve this coupling."""
+
+    def draw_size(self, batch_size: int) -> int:
+        """How many pairs to draw at once for training batches of ``batch_size``; a multiple of it."""
+        return batch_size
+
+
+class PairingCoupling(Coupling):
+    """A coupling that re-pairs starts and data inside a batch."""
+
+    @abc.abstractmethod
+    def pair(
+        self, x0: Tensor, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Permutation ``[B]`` (int64) of x0: datum i starts at ``x0[permutation[i]]``.
+
+        x0[j] was drawn under ``cond[j]``; x1, cond and whatever rides along keep their order.
+        """
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        x0 = prior.sample(cond, len(x1), generator=generator)
+        return x0[self.pair(x0, x1, cond, generator=generator)]
+
+
+def transport_cost(x0: Tensor, x1: Tensor) -> Tensor:
+    """Mean of ‖x1 − x0‖² over the coupled pairs, a float64 scalar.
+
+    It falls trivially with the prior's scale: never a measure of quality alone.
+
+    Raises:
+        CouplingError: shapes differ.
+    """
+    if x0.shape != x1.shape:
+        raise CouplingError(
+            f"transport_cost: expected equal shapes, got {list(x0.shape)} and {list(x1.shape)}"
+        )
+    return (x1.double() - x0.double()).flatten(1).square().sum(1).mean()

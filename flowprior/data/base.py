@@ -1,0 +1,106 @@
+"""Data: what a data set must offer, and the registry of named ones."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.registry import Registry
+
+DATA: Registry[Data] = Registry("data set", "flowprior.data")
+Split = Literal["train", "test"]
+
+
+class Data(abc.ABC):
+    """A finite data set of events x1 and conditions, addressed by index.
+
+    Attributes:
+        name: registered name or file, for messages and figures.
+        condition: kind and size of the condition.
+        event_shape: shape of one x1.
+        is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
+        class_names: one name for each label, or None.
+    """
+
+    name: str
+    condition: Condition
+    event_shape: torch.Size
+    is_image: bool = False
+    class_names: list[str] | None = None
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(x1 float32 ``[B, *event]``, condition or None) of ``indices`` int64 ``[B]``, in their order."""
+
+    def batches(self, size: int = 4096) -> DataBatches:
+        """The whole data set in order, in batches; can be iterated again and again."""
+        return DataBatches(self, size)
+
+
+class DataBatches:
+    """Re-iterable batches of a :class:`Data`, as ``Prior.fit`` takes them."""
+
+    def __init__(self, data: Data, size: int) -> None:
+        self.data = data
+        self.size = size
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for start in range(0, len(self.data), self.size):
+            yield self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
+
+
+class TensorData(Data):
+    """A data set held in memory.
+
+    Args:
+        x: events ``[N, *event]``, float32.
+        cond: labels ``[N]``, embeddings ``[N, E]`` or None.
+        name: for messages and figures.
+        classes: number of classes where the labels may not show them all.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        cond: Tensor | None = None,
+        *,
+        name: str = "tensors",
+        classes: int | None = None,
+        class_names: list[str] | None = None,
+        is_image: bool = False,
+    ) -> None:
+        self.x = x
+        self.cond = cond
+        self.name = name
+        self.condition = Condition("labels", classes) if classes is not None else Condition.of(cond)
+        self.event_shape = x.shape[1:]
+        self.class_names = class_names
+        self.is_image = is_image
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.x[indices], None if self.cond is None else self.cond[indices]
+
+
+def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
+    """Load a data set by name or spec string, such as ``"digits"`` or ``"fashion-mnist:root=/data"``.
+
+    Raises:
+        UnknownComponentError: no such data set.
+        DataNotFoundError: its files are missing; the message says which package or argument brings them.
+    """
+    parsed = DATA.parse(spec)
+    return DATA.create(parsed.name, split=split, **{**parsed.options, **options})

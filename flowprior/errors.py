@@ -1,0 +1,44 @@
+"""What flowprior raises when a user's input cannot be served.
+
+Every message says what was expected, what came, and what to do. The command line prints any
+:class:`FlowpriorError` as one line and exits with code 2; anything else is a bug and keeps its
+stack trace.
+"""
+
+from __future__ import annotations
+
+
+class FlowpriorError(ValueError):
+    """Base class of every error that a user's input can cause."""
+
+
+class UnknownComponentError(FlowpriorError):
+    """A name that is not in a registry."""
+
+
+class OptionError(FlowpriorError):
+    """A component, command or configuration option that does not exist or has an impossible value."""
+
+
+class InputError(FlowpriorError):
+    """Tensors of the wrong shape, dtype, device, label range, or with non-finite values."""
+
+
+class NotFittedError(FlowpriorError, AttributeError):
+    """A prior used before ``fit`` (same bases as scikit-learn's error of that name)."""
+
+
+class DataNotFoundError(FlowpriorError):
+    """A data set whose files are missing; the message says which package or argument brings them."""
+
+
+class CheckpointError(FlowpriorError):
+    """A checkpoint that is missing, truncated, corrupted, of another version, or unsafe to load."""
+
+
+class CouplingError(FlowpriorError):
+    """A transport plan that failed, or a coupling that a prior cannot serve."""
+
+
+class TrainingDiverged(FlowpriorError):
+    """A non-finite loss; the last good checkpoint is left in place."""

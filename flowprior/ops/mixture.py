@@ -1,0 +1,62 @@
+"""Log-densities of the Gaussian components of one condition, and the choice of a component.
+
+All take rows x ``[n, D]`` and the K components of one condition, and return log N(x; μ_k, Σ_k)
+``[n, K]`` in nats. They are written in the centred form, which neither cancels nor overflows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def diagonal_log_density(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """Diagonal or spherical components.
+
+    Args:
+        x: ``[n, D]``.
+        mean: ``[K, D]``.
+        var: variances ``[K, D]``, or ``[K, 1]`` for spherical ones.
+    """
+    dim = x.shape[1]
+    log_det = var.log().expand(-1, dim).sum(1)
+    scale = var.rsqrt()
+    squares = [((x - mean[k]) * scale[k]).square().sum(1) for k in range(len(mean))]
+    return -0.5 * (torch.stack(squares, 1) + log_det + dim * LOG_2PI)
+
+
+def triangular_log_density(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
+    """Components with full covariance Σ_k = L_k L_kᵀ.
+
+    Args:
+        x: ``[n, D]``.
+        mean: ``[K, D]``.
+        cholesky: lower factors ``[K, D, D]``, or ``[1, D, D]`` for tied ones.
+    """
+    dim = x.shape[1]
+    columns = []
+    for k in range(len(mean)):
+        factor = cholesky[min(k, len(cholesky) - 1)]
+        white = torch.linalg.solve_triangular(factor, (x - mean[k]).T, upper=False)
+        log_det = 2 * factor.diagonal().log().sum()
+        columns.append(-0.5 * (white.square().sum(0) + log_det + dim * LOG_2PI))
+    return torch.stack(columns, 1)
+
+
+def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
+    """Draw k with probability ∝ exp(log_weight) by inverting the cumulative sum.
+
+    Args:
+        log_weight: ``[B, K]``, not necessarily normalised; -inf excludes a component.
+        uniform: numbers in [0, 1), ``[B]``.
+
+    Returns:
+        Components ``[B]``, int64.
+    """
+    cumulative = log_weight.double().softmax(-1).cumsum(-1)
+    below = cumulative <= uniform.double().unsqueeze(-1) * cumulative[..., -1:]
+    return below.sum(-1)

@@ -1,0 +1,6 @@
+"""Priors p0(x0 | c): where a flow starts."""
+
+from flowprior.priors.base import Prior
+from flowprior.priors.gaussian import GaussianPrior
+
+__all__ = ["GaussianPrior", "Prior"]

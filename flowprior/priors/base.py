@@ -1,0 +1,205 @@
+"""Prior: the distribution p0(x0 | c) that a flow starts from.
+
+Notation used by every prior: B samples, event shape ``*event`` with D numbers, C conditions,
+K components, rank r. Inside, events are flat rows ``[B, D]``.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.errors import InputError, NotFittedError
+from flowprior.priors.stream import CheckedBatches, FitData
+from flowprior.registry import Registered, Registry
+
+
+class Prior(nn.Module, Registered, abc.ABC):
+    """Base class of priors p0(x0 | c).
+
+    A prior is an ``nn.Module``: what it learned lives in parameters and buffers, so ``state_dict``,
+    ``.to()`` and checkpoints carry it. The constructor only stores options; :meth:`fit` learns.
+    Subclasses implement :meth:`_fit`, :meth:`_sample`, :meth:`_log_prob`, :meth:`_mean`.
+    """
+
+    registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors")
+
+    event_dims: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
+        self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
+
+    # -- what a prior is asked for ------------------------------------------------------------
+
+    def fit(self, data: FitData, *, generator: torch.Generator | None = None) -> Prior:
+        """Learn the prior from ``data`` and return ``self``.
+
+        Args:
+            data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` (integers),
+                embeddings ``[B, E]`` or None; or one pair of tensors, or x1 alone. Batches are
+                streamed: no prior keeps the data set.
+            generator: source of the randomness of the fit (initialisation, mapper training).
+
+        Raises:
+            InputError: no data, non-finite values, shapes or dtypes that change between batches.
+        """
+        stream = CheckedBatches(data, owner=self.name)
+        first, _ = stream.peek()
+        self._fit(stream, generator)
+        self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
+        return self
+
+    def sample(
+        self, cond: Tensor | None = None, n: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw x0 ``[B, *event]``, one for each row of ``cond``.
+
+        Args:
+            cond: labels ``[B]``, embeddings ``[B, E]``, or None.
+            n: number of samples; needed only where ``cond`` is None.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+            InputError: unseen labels, or a condition of another kind than the fitted one.
+        """
+        self._require_fitted("sample")
+        n = self._count(cond, n)
+        cond = self._check_cond(cond, "sample")
+        return self._sample(cond, n, generator).reshape(n, *self.event_shape)
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Log-density log p0(x | c) in nats, ``[B]``, for x ``[B, *event]``.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+            InputError: x of another event shape, unseen labels.
+        """
+        self._require_fitted("log_prob")
+        self._check_event(x, "log_prob")
+        return self._log_prob(x.flatten(1), self._check_cond(cond, "log_prob"))
+
+    def mean(self, cond: Tensor | None = None, n: int | None = None) -> Tensor:
+        """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
+        self._require_fitted("mean")
+        n = self._count(cond, n)
+        cond = self._check_cond(cond, "mean")
+        return self._mean(cond, n).reshape(n, *self.event_shape)
+
+    def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
+        self._require_fitted("sample_marginal")
+        return self.sample(self._sample_conditions(n, generator), n, generator=generator)
+
+    def log_prob_marginal(self, x: Tensor) -> Tensor:
+        """Log-density of the marginal source, ``[B]``, for x ``[B, *event]``."""
+        self._require_fitted("log_prob_marginal")
+        self._check_event(x, "log_prob_marginal")
+        return self._log_prob_marginal(x.flatten(1))
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether the prior has latent variables that can be inferred from a datum."""
+        return False
+
+    def infer(
+        self, x1: Tensor, cond: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw x0 ``[B, *event]`` from the latents inferred from x1: h ~ p(h | x1, c), x0 ~ p0(x0 | h, c).
+
+        Raises:
+            InputError: the prior has no latent variables (see :attr:`has_latents`).
+        """
+        self._require_fitted("infer")
+        if not self.has_latents:
+            raise InputError(
+                f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
+                "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
+            )
+        self._check_event(x1, "infer")
+        cond = self._check_cond(cond, "infer")
+        return self._infer(x1.flatten(1), cond, generator).reshape(x1.shape)
+
+    # -- what a subclass implements, on flat rows [B, D] --------------------------------------
+
+    @abc.abstractmethod
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None: ...
+
+    @abc.abstractmethod
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor: ...
+
+    @abc.abstractmethod
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor: ...
+
+    @abc.abstractmethod
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor: ...
+
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        raise InputError(f"{self.name}.infer: this prior has no latent variables")
+
+    def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
+        """Conditions drawn as often as fit saw them; None for an unconditional prior."""
+        return None
+
+    def _log_prob_marginal(self, x: Tensor) -> Tensor:
+        """Only right for an unconditional prior; conditional ones override it."""
+        return self._log_prob(x, None)
+
+    def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
+        """Return ``cond`` in the form the prior works with, or raise InputError."""
+        return cond
+
+    # -- shared plumbing ----------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Registered name, for messages."""
+        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether :meth:`fit` or ``load_state_dict`` has given the prior its state."""
+        return not bool((self.event_dims < 0).any())
+
+    @property
+    def is_standard_normal(self) -> bool:
+        """Whether p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
+        return False
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one sample."""
+        self._require_fitted("event_shape")
+        return torch.Size(self.event_dims.tolist())
+
+    def _require_fitted(self, method: str) -> None:
+        if not self.is_fitted:
+            raise NotFittedError(f"{self.name}.{method}: the prior is not fitted; call prior.fit(data) first")
+
+    def _count(self, cond: Tensor | None, n: int | None) -> int:
+        if cond is None and n is None:
+            raise InputError(
+                f"{self.name}: expected cond or n, got neither; pass n= for an unconditional draw"
+            )
+        if cond is not None and n is not None and n != len(cond):
+            raise InputError(f"{self.name}: cond has {len(cond)} rows but n={n}; pass one of them")
+        return len(cond) if cond is not None else int(n or 0)
+
+    def _check_event(self, x: Tensor, method: str) -> None:
+        if x.shape[1:] != self.event_shape or not x.is_floating_point():
+            raise InputError(
+                f"{self.name}.{method}: expected floating-point x of shape [B, {', '.join(map(str, self.event_shape))}], "
+                f"got {x.dtype} of shape {list(x.shape)}"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
+        for key, buffer in list(self._buffers.items()):
+            saved = state_dict.get(prefix + key)
+            if buffer is not None and saved is not None and saved.shape != buffer.shape:
+                self._buffers[key] = torch.empty_like(saved, device=buffer.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)

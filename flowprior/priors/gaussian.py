@@ -1,0 +1,65 @@
+"""One Gaussian for all conditions: the standard normal, or the moments of the whole data set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.ops import diagonal_log_density
+from flowprior.priors.base import Prior
+from flowprior.priors.moments import ConditionMoments
+from flowprior.priors.stream import CheckedBatches
+from flowprior.registry import choose
+
+MOMENTS = ("standard", "scalar", "diagonal")
+
+
+@Prior.register("gaussian", aliases=("normal",))
+class GaussianPrior(Prior):
+    """N(0, I), or a Gaussian with the mean and scale of the data, whatever the condition.
+
+    Args:
+        moments: ``"standard"`` for N(0, I); ``"scalar"`` for one mean and one scale over all
+            dimensions; ``"diagonal"`` for one mean and one scale a dimension.
+        reg_covar: added to the variances learned from the data.
+    """
+
+    loc: Tensor
+    var: Tensor
+
+    def __init__(self, moments: str = "standard", reg_covar: float = 1e-6) -> None:
+        super().__init__()
+        self.moments = choose("prior 'gaussian'", "moments", moments, MOMENTS)
+        self.reg_covar = reg_covar
+        self.register_buffer("loc", torch.empty(0))
+        self.register_buffer("var", torch.empty(0))
+
+    @property
+    def is_standard_normal(self) -> bool:
+        return self.moments == "standard"
+
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, _ = data.peek()
+        dim = first[0].numel()
+        loc, var = torch.zeros(dim), torch.ones(dim)
+        if self.moments != "standard":
+            pooled = ConditionMoments.over((x, None) for x, _ in data).pooled()
+            loc, var = pooled.mean, pooled.variance
+            if self.moments == "scalar":
+                var = (var + (loc - loc.mean()).square()).mean().expand(dim)
+                loc = loc.mean().expand(dim)
+            var = var + self.reg_covar
+        self.loc = loc.to(first).contiguous()
+        self.var = var.to(first).contiguous()
+
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        noise = torch.randn(
+            n, len(self.loc), generator=generator, dtype=self.loc.dtype, device=self.loc.device
+        )
+        return noise if self.is_standard_normal else noise * self.var.sqrt() + self.loc
+
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        return diagonal_log_density(x, self.loc.to(x.dtype)[None], self.var.to(x.dtype)[None])[:, 0]
+
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
+        return self.loc.expand(n, -1)

@@ -1,0 +1,111 @@
+"""First two moments of each condition, streamed in float64 and mergeable across workers and ranks.
+
+Chan, Golub & LeVeque (1979): two sets of counts, means and sums of squared deviations join exactly,
+so that batches, workers and ranks may be merged in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowprior.priors.stream import Batch
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of one set of rows: count, mean ``[D]``, variance ``[D]``, and covariance ``[D, D]`` or None."""
+
+    count: float
+    mean: Tensor
+    variance: Tensor
+    covariance: Tensor | None = None
+
+
+class ConditionMoments:
+    """Count ``[C]``, mean ``[C, D]`` and scatter of every condition, in float64.
+
+    Scatter is the sum of squared deviations ``[C, D]``, or of outer products ``[C, D, D]`` with
+    ``full=True``. New labels extend C.
+    """
+
+    def __init__(self, dim: int, conditions: int = 0, *, full: bool = False) -> None:
+        self.full = full
+        self.count = torch.zeros(conditions, dtype=torch.float64)
+        self.mean = torch.zeros(conditions, dim, dtype=torch.float64)
+        self.scatter = torch.zeros(conditions, dim, *([dim] if full else []), dtype=torch.float64)
+
+    @classmethod
+    def over(cls, batches: Iterable[Batch], conditions: int = 0, *, full: bool = False) -> ConditionMoments:
+        """Stream all ``batches`` (x ``[B, D]``, labels ``[B]`` or None for one common condition)."""
+        moments: ConditionMoments | None = None
+        for x, cond in batches:
+            if moments is None:
+                moments = cls(x.shape[1], conditions, full=full)
+            moments.update(x, cond)
+        return moments if moments is not None else cls(0, conditions, full=full)
+
+    def update(self, x: Tensor, cond: Tensor | None) -> None:
+        """Join a batch of rows x ``[B, D]`` with labels ``[B]``."""
+        if len(x) == 0:
+            return
+        x = x.detach().double().cpu()
+        labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+        seen, index = labels.unique(return_inverse=True)
+        count = torch.bincount(index, minlength=len(seen)).double()
+        mean = torch.zeros(len(seen), x.shape[1], dtype=torch.float64).index_add_(0, index, x)
+        mean /= count[:, None]
+        deviation = x - mean[index]
+        if self.full:
+            rows = [deviation[index == k] for k in range(len(seen))]
+            scatter = torch.stack([row.T @ row for row in rows])
+        else:
+            scatter = torch.zeros_like(mean).index_add_(0, index, deviation.square_())
+        self._join(seen, count, mean, scatter)
+
+    def merge(self, other: ConditionMoments) -> None:
+        """Join another worker's moments into these."""
+        labels = torch.arange(len(other.count))[other.count > 0]
+        self._join(labels, other.count[labels], other.mean[labels], other.scatter[labels])
+
+    def pooled(self) -> Moments:
+        """Moments of all rows together, whatever their condition."""
+        total = ConditionMoments(self.mean.shape[1], 1, full=self.full)
+        for label in torch.arange(len(self.count))[self.count > 0].tolist():
+            total._join(
+                torch.zeros(1, dtype=torch.long),
+                self.count[label : label + 1],
+                self.mean[label : label + 1],
+                self.scatter[label : label + 1],
+            )
+        count = float(total.count[0])
+        covariance = total.scatter[0] / max(count, 1.0)
+        if self.full:
+            return Moments(count, total.mean[0], covariance.diagonal().clone(), covariance)
+        return Moments(count, total.mean[0], covariance)
+
+    def variance(self) -> Tensor:
+        """Maximum-likelihood variance ``[C, D]``; zero for conditions without examples."""
+        scatter = self.scatter.diagonal(dim1=1, dim2=2) if self.full else self.scatter
+        return scatter / self.count.clamp_min(1)[:, None]
+
+    def _join(self, labels: Tensor, count: Tensor, mean: Tensor, scatter: Tensor) -> None:
+        self._reserve(int(labels.max()) + 1 if len(labels) else 0)
+        old = self.count[labels]
+        total = old + count
+        delta = mean - self.mean[labels]
+        weight = old * count / total
+        outer = delta[:, :, None] * delta[:, None, :] if self.full else delta.square()
+        self.scatter[labels] += scatter + weight.view(-1, *[1] * (outer.dim() - 1)) * outer
+        self.mean[labels] += delta * (count / total)[:, None]
+        self.count[labels] = total
+
+    def _reserve(self, conditions: int) -> None:
+        missing = conditions - len(self.count)
+        if missing > 0:
+            self.count = torch.cat([self.count, self.count.new_zeros(missing)])
+            self.mean = torch.cat([self.mean, self.mean.new_zeros(missing, *self.mean.shape[1:])])
+            self.scatter = torch.cat([self.scatter, self.scatter.new_zeros(missing, *self.scatter.shape[1:])])

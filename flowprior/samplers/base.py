@@ -1,0 +1,83 @@
+"""Sampler: integrates dx/dt = v(x, t, c) from a start at t = 0 to a sample at t = 1."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.registry import Registered, Registry
+
+Velocity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What an integration leaves.
+
+    Attributes:
+        x: samples ``[B, *event]`` at the last time.
+        nfe: evaluations of the velocity, counted, not computed from the number of steps.
+        times: ``[T]`` times of the trajectory, or of the two ends.
+        trajectory: ``[T, B, *event]`` on request, else None.
+    """
+
+    x: Tensor
+    nfe: int
+    times: Tensor
+    trajectory: Tensor | None = None
+
+
+class Sampler(Registered, abc.ABC):
+    """Base class of samplers. Implementations give :meth:`solve`."""
+
+    registry: ClassVar[Registry[Any]] = Registry("sampler", "flowprior.samplers")
+    adaptive: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def solve(
+        self,
+        velocity: Velocity,
+        x0: Tensor,
+        cond: Tensor | None = None,
+        *,
+        nfe: int | None = None,
+        trajectory: bool = False,
+    ) -> Solution:
+        """Integrate and report.
+
+        Args:
+            velocity: v(x, t, cond).
+            x0: starts ``[B, *event]``.
+            cond: passed on to ``velocity``.
+            nfe: evaluations of the velocity to spend, exactly. Adaptive samplers choose their own.
+            trajectory: also return the states at the sampler's times.
+
+        Raises:
+            OptionError: an ``nfe`` that the sampler cannot spend exactly; the message names the nearest.
+        """
+
+    def integrate(
+        self, velocity: Velocity, x0: Tensor, cond: Tensor | None = None, *, nfe: int | None = None
+    ) -> Tensor:
+        """x1 ``[B, *event]``; see :meth:`solve`."""
+        return self.solve(velocity, x0, cond, nfe=nfe).x
+
+
+class CountedVelocity:
+    """A velocity that counts its evaluations and takes a scalar time."""
+
+    def __init__(self, velocity: Velocity, cond: Tensor | None) -> None:
+        self.velocity = velocity
+        self.cond = cond
+        self.nfe = 0
+
+    def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
+        self.nfe += 1
+        time = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
+        return self.velocity(x, time, self.cond)
