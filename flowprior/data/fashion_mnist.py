@@ -1,0 +1,89 @@
+"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) from its four original IDX files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.idx import read_idx
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+CLASS_NAMES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
+_STEMS = {"train": "train", "test": "t10k"}
+
+
+@DATA.register("fashion-mnist", aliases=["fashion_mnist", "fmnist"])
+def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData:
+    """Fashion-MNIST, 60,000 + 10,000 pictures [1, 28, 28] in [-1, 1], 10 balanced classes.
+
+    Args:
+        split: ``"train"`` or ``"test"``, the original ones.
+        root: folder of the four IDX files (``.gz`` or unpacked), or a torchvision root. None looks in
+            ``$FLOWPRIOR_DATA`` and in the folder of Debian's ``dataset-fashion-mnist``.
+
+    Raises:
+        DataNotFoundError: no such files; the message says what brings them.
+        InputError: a file is truncated or corrupt, or pictures and labels do not match.
+    """
+    if split not in _STEMS:
+        raise OptionError(f"fashion-mnist: split={split!r} is not possible; choose train or test")
+    images_file, labels_file = _find_files(_STEMS[split], root)
+    images, labels = read_idx(images_file), read_idx(labels_file)
+    if images.dim() != 3 or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{images_file}: expected pictures [N, height, width] with as many labels in {labels_file.name}, "
+            f"got {list(images.shape)} and {list(labels.shape)}"
+        )
+    if len(labels) and int(labels.max()) >= len(CLASS_NAMES):
+        raise InputError(f"{labels_file}: expected labels 0..9, got {int(labels.max())}")
+    x = images.unsqueeze(1).float().div_(127.5).sub_(1)
+    return TensorData(
+        x, labels.long(), name="fashion-mnist", classes=10, class_names=list(CLASS_NAMES), is_image=True
+    )
+
+
+def _find_files(stem: str, root: str | None) -> tuple[Path, Path]:
+    """Pictures and labels file of one split, from the first folder that holds both."""
+    folders = _folders(root)
+    for folder in folders:
+        images = _plain_or_gz(folder / f"{stem}-images-idx3-ubyte")
+        labels = _plain_or_gz(folder / f"{stem}-labels-idx1-ubyte")
+        if images and labels:
+            return images, labels
+    raise DataNotFoundError(
+        f"fashion-mnist: no {stem}-images-idx3-ubyte[.gz] and {stem}-labels-idx1-ubyte[.gz] in "
+        f"{', '.join(map(str, folders))}; install the Debian package dataset-fashion-mnist, or pass "
+        "root= the folder that holds them (or a torchvision root)"
+    )
+
+
+def _folders(root: str | None) -> list[Path]:
+    if root is not None:
+        bases = [Path(str(root)).expanduser()]
+    else:
+        named = os.environ.get("FLOWPRIOR_DATA")
+        bases = [Path(named).expanduser()] if named else []
+    folders = [folder for base in bases for folder in _layouts(base)]
+    return folders if root is not None else [*folders, DEBIAN_FOLDER]
+
+
+def _layouts(base: Path) -> list[Path]:
+    return [base, base / "fashion-mnist", base / "FashionMNIST" / "raw"]
+
+
+def _plain_or_gz(path: Path) -> Path | None:
+    packed = path.with_name(path.name + ".gz")
+    return next((candidate for candidate in (path, packed) if candidate.is_file()), None)

@@ -1,0 +1,50 @@
+"""Deterministic train/test splits for data sets that come without one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.data.base import Split
+from flowprior.errors import InputError, OptionError
+
+
+def split_indices(
+    count: int, split: Split, *, test_fraction: float, seed: int = 0, labels: Tensor | None = None
+) -> Tensor:
+    """Sorted indices int64 of one part; the two parts are disjoint and cover all ``count`` events.
+
+    Args:
+        test_fraction: share of the test part, in [0, 1); 0 puts every event into both parts.
+        seed: another seed gives another split.
+        labels: int64 ``[count]``; each class is then divided by ``test_fraction`` on its own, and a
+            class too small for a test example stays whole in the training part.
+
+    Raises:
+        OptionError: ``split`` or ``test_fraction`` is not possible.
+        InputError: the part would be empty.
+    """
+    if split not in ("train", "test"):
+        raise OptionError(f"split={split!r} is not possible; choose train or test")
+    if not 0 <= test_fraction < 1:
+        raise OptionError(f"test_fraction={test_fraction} is not possible; give a share in [0, 1)")
+    if test_fraction == 0:
+        return torch.arange(count)
+    is_test = _choose_test(count, test_fraction, seed, labels)
+    chosen = torch.nonzero(is_test if split == "test" else ~is_test).flatten()
+    if not len(chosen):
+        raise InputError(
+            f"the {split} part of {count} events is empty at test_fraction={test_fraction}; "
+            "pass test_fraction=0 to use every event in both parts"
+        )
+    return chosen
+
+
+def _choose_test(count: int, fraction: float, seed: int, labels: Tensor | None) -> Tensor:
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    groups = torch.zeros(count, dtype=torch.long) if labels is None else labels
+    is_test = torch.zeros(count, dtype=torch.bool)
+    for group in groups.unique().tolist():
+        members = order[groups[order] == group]
+        is_test[members[: round(fraction * len(members))]] = True
+    return is_test

@@ -1,0 +1,75 @@
+"""Models: velocity networks v(x, t, c), their registry, and how one is built for a data set.
+
+Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with cond labels int64
+``[B]``, embeddings ``[B, E]`` or None. Label tables have one row more than there are classes: the last
+is the null label of classifier-free guidance; the null embedding is all zeros. Any other
+``nn.Module`` with this call works just as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from flowprior.conditions import Condition
+from flowprior.errors import OptionError
+from flowprior.registry import Registry
+
+MODELS: Registry[nn.Module] = Registry("model", "flowprior.models")
+GIVEN = ("event_shape", "condition")
+
+
+def build_model(spec: str, event_shape: torch.Size, condition: Condition) -> nn.Module:
+    """Build the model ``spec`` for events of ``event_shape`` and their ``condition``.
+
+    Args:
+        spec: a name or ``name:key=value,…``; ``"auto"`` picks ``unet`` for events [C, H, W], else ``mlp``.
+
+    Raises:
+        UnknownComponentError: no such model.
+        OptionError: an option the model does not have or cannot take, or events it cannot serve.
+    """
+    parsed = MODELS.parse(spec)
+    name = parsed.name
+    if name == "auto":
+        name = "unet" if len(event_shape) == 3 else "mlp"
+    for option in GIVEN:
+        if option in parsed.options:
+            raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
+    event_shape = torch.Size(event_shape)
+    return MODELS.create(name, event_shape=event_shape, condition=condition, **parsed.options)
+
+
+def model_options(name: str) -> dict[str, Any]:
+    """Options of the model ``name`` that a user may set, with their defaults."""
+    options = MODELS.record(name).options
+    return {option: default for option, default in options.items() if option not in GIVEN}
+
+
+def parse_widths(value: object, owner: str, option: str = "widths") -> tuple[int, ...]:
+    """Channels of each level from ``"64-128"``, ``128`` or a sequence of integers.
+
+    Raises:
+        OptionError: it is none of these, or a width is not positive.
+    """
+    parts = value.split("-") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    try:
+        widths = tuple(int(part) for part in parts)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        widths = ()
+    if not widths or min(widths) < 1:
+        raise OptionError(f"{owner}: {option}={value!r} is not possible; write widths such as 64-128")
+    return widths
+
+
+def check_counts(owner: str, **counts: object) -> None:
+    """Check that every count is a positive integer.
+
+    Raises:
+        OptionError: one is not.
+    """
+    for option, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise OptionError(f"{owner}: {option}={count!r} is not possible; give a positive integer")
