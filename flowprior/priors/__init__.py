@@ -2,5 +2,6 @@
 
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
+from flowprior.priors.gmm import GmmPrior
 
-__all__ = ["GaussianPrior", "Prior"]
+__all__ = ["GaussianPrior", "GmmPrior", "Prior"]

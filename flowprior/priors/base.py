@@ -191,8 +191,9 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     def _check_event(self, x: Tensor, method: str) -> None:
         if x.shape[1:] != self.event_shape or not x.is_floating_point():
+            event = ", ".join(map(str, self.event_shape))
             raise InputError(
-                f"{self.name}.{method}: expected floating-point x of shape [B, {', '.join(map(str, self.event_shape))}], "
+                f"{self.name}.{method}: expected floating-point x of shape [B, {event}], "
                 f"got {x.dtype} of shape {list(x.shape)}"
             )
 

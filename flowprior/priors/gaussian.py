@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowprior.covariances.moments import ConditionMoments
 from flowprior.ops import diagonal_log_density
 from flowprior.priors.base import Prior
-from flowprior.priors.moments import ConditionMoments
 from flowprior.priors.stream import CheckedBatches
 from flowprior.registry import choose
 

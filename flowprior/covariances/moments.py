@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.priors.stream import Batch
+Batch = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of one set of rows: count, mean ``[D]``, variance ``[D]``, and covariance ``[D, D]`` or None."""
+    """Moments of one set of rows: mean ``[D]``, variance ``[D]``, covariance ``[D, D]`` or None."""
 
     count: float
     mean: Tensor

@@ -1,0 +1,104 @@
+"""Covariance: one family of Gaussian components, its density, draws and maximum-likelihood steps.
+
+A mixture has, for each condition c, K components with weights π_ck, means μ_ck and covariances Σ_ck.
+A family says how Σ is parametrised. Its parameters are tensors with leading dimensions ``[C, K]``
+(tied: ``[C, 1]``), kept by the prior as buffers.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.covariances.moments import ConditionMoments, Moments
+from flowprior.covariances.statistics import Statistics
+
+Parameters = dict[str, Tensor]
+
+
+class Covariance(abc.ABC):
+    """One family of covariances; stateless."""
+
+    name: ClassVar[str]
+    parameters: ClassVar[tuple[str, ...]]
+    rank: int = 0
+    full_moments: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
+
+    @abc.abstractmethod
+    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
+        """Samples ``[n, D]`` of one component from standard normal ε ``[n, D]`` and z ``[n, rank]``."""
+
+    @abc.abstractmethod
+    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
+        """Parameters of one component (no leading dimensions) with the given moments."""
+
+    @abc.abstractmethod
+    def fitter(
+        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
+    ) -> Fitter:
+        """A fresh maximum-likelihood fit over all conditions at once."""
+
+
+class FitSettings:
+    """What every fit needs to know besides the data.
+
+    Args:
+        reg_covar: added to every variance.
+        shrinkage: how many examples' worth of the pooled moments every component is given.
+        generator: source of randomness.
+    """
+
+    def __init__(self, reg_covar: float, shrinkage: float, generator: torch.Generator | None = None) -> None:
+        self.reg_covar = reg_covar
+        self.shrinkage = shrinkage
+        self.generator = generator
+
+
+class Fitter(abc.ABC):
+    """State of one fit: statistics of the running pass, and parameters of the last maximisation.
+
+    Attributes:
+        mean: ``[C, K, D]``, float64.
+        covariance: parameters of the family, float64.
+        statistics: what the running pass has gathered.
+    """
+
+    def __init__(
+        self, moments: ConditionMoments, components: int, dtype: torch.dtype, settings: FitSettings
+    ) -> None:
+        self.settings = settings
+        self.dtype = dtype
+        self.components = components
+        self.pooled = moments.pooled()
+        self.reference = moments.mean
+        dim = moments.mean.shape[1]
+        self.statistics = self._fresh(len(moments.count), components, dim)
+        self.mean = torch.zeros_like(self.statistics.first)
+        self.covariance: Parameters = {}
+
+    @abc.abstractmethod
+    def log_density(self, x: Tensor, condition: int) -> Tensor:
+        """Component log-densities ``[n, K]`` under the current parameters (E-step)."""
+
+    @abc.abstractmethod
+    def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
+        """Add rows x ``[n, D]`` with responsibilities ``[n, K]`` to the statistics."""
+
+    @abc.abstractmethod
+    def maximise(self, active: Tensor) -> None:
+        """Set parameters of the ``active`` conditions ``[C]`` (bool) from the statistics, then clear these."""
+
+    def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
+        return Statistics(conditions, components, dim)
+
+    def _pooled_about_reference(self) -> tuple[Tensor, Tensor]:
+        """Pooled mean relative to each condition's reference ``[C, D]``, and pooled second moment there."""
+        offset = self.pooled.mean - self.reference
+        return offset, self.pooled.variance + offset.square()

@@ -1,0 +1,133 @@
+"""Diagonal plus low rank: Σ_k = W_k W_kᵀ + diag(ψ_k), x0 = μ_k + W_k z + ψ_k^½ ε.
+
+For a fixed ψ the maximum-likelihood W is known in closed form (Tipping & Bishop 1999, eq. 7, in
+coordinates whitened by ψ): W = ψ^½ Q V (Λ − I)₊^½ with Λ, V the leading eigenpairs of the whitened
+covariance. They are found by block subspace iteration with a Rayleigh–Ritz step, one iteration a pass
+over the data (Halko, Martinsson & Tropp 2011), so that no D×D matrix is formed. ψ and W are set in
+turn, W last. Because a Ritz step is exact inside its subspace, the latents inferred from the data,
+z ~ p(z | x1), average to N(0, I)'s mean and covariance exactly, however far the subspace has converged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.covariances.base import Covariance, FitSettings, Fitter, Parameters
+from flowprior.covariances.moments import ConditionMoments, Moments
+from flowprior.ops import lowrank_log_density
+
+OVERSAMPLING = 16
+
+
+class LowRank(Covariance):
+    """Σ_k = W_k W_kᵀ + diag(ψ_k); ``factor [C, K, D, r]`` and ``noise [C, K, D]``.
+
+    Args:
+        rank: r, at most D.
+    """
+
+    name = "lowrank"
+    parameters = ("factor", "noise")
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        return lowrank_log_density(x, mean, covariance["factor"], covariance["noise"])
+
+    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
+        return mean + z @ covariance["factor"].T + covariance["noise"].sqrt() * epsilon
+
+    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
+        """The factor stays zero: pooled moments are kept as a diagonal."""
+        dim = len(moments.mean)
+        return {
+            "factor": torch.zeros(dim, min(self.rank, dim), dtype=torch.float64),
+            "noise": moments.variance + reg_covar,
+        }
+
+    def fitter(
+        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
+    ) -> LowRankFitter:
+        return LowRankFitter(self, moments, components, dtype, settings)
+
+
+class LowRankFitter(Fitter):
+    """EM whose M-step is one subspace iteration for every component."""
+
+    def __init__(
+        self,
+        family: LowRank,
+        moments: ConditionMoments,
+        components: int,
+        dtype: torch.dtype,
+        settings: FitSettings,
+    ) -> None:
+        super().__init__(moments, components, dtype, settings)
+        conditions, dim = moments.mean.shape
+        self.rank = min(family.rank, dim)
+        self.width = min(dim, self.rank + OVERSAMPLING)
+        start = torch.randn(dim, self.width, generator=settings.generator, dtype=torch.float64)
+        self.psi = (moments.variance() + settings.reg_covar)[:, None].repeat(1, components, 1)
+        self.psi[moments.count == 0] = self.pooled.variance + settings.reg_covar
+        whitened = torch.linalg.qr(start).Q.expand(conditions, components, -1, -1)
+        self.basis = whitened / self.psi.sqrt()[..., None]
+        self.projected = torch.zeros_like(self.basis)
+
+    def log_density(self, x: Tensor, condition: int) -> Tensor:
+        mean, factor, noise = (
+            tensor[condition].to(x.dtype)
+            for tensor in (self.mean, self.covariance["factor"], self.covariance["noise"])
+        )
+        return lowrank_log_density(x, mean, factor, noise).double()
+
+    def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
+        c = condition
+        centred = x - self.reference[c].to(x.dtype)
+        self.statistics.count[c] += responsibilities.double().sum(0)
+        for k in range(self.components):
+            rows = responsibilities[:, k] > 1e-8
+            part = centred[rows] if not bool(rows.all()) else centred
+            weighted = part * responsibilities[rows, k : k + 1].to(x.dtype)
+            self.statistics.first[c, k] += weighted.sum(0).double()
+            self.statistics.second[c, k] += (weighted * part).sum(0).double()
+            self.projected[c, k] += (weighted.T @ (part @ self.basis[c, k].to(x.dtype))).double()
+
+    def maximise(self, active: Tensor) -> None:
+        offset, second = self._pooled_about_reference()
+        shrinkage = self.settings.shrinkage
+        count, first, variance = self.statistics.regularised(offset, second, shrinkage)
+        added = (count - self.statistics.count)[..., None, None]
+        moment = self.projected + added * second[:, None, :, None] * self.basis
+        applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ self.basis)
+        factor = self._ritz(applied)
+        self._set(active, self.reference[:, None] + first, factor, self.psi)
+        self._turn_basis(active, applied, variance, factor)
+        self.statistics.clear()
+        self.projected.zero_()
+
+    def _ritz(self, applied: Tensor) -> Tensor:
+        """W from Σ·basis, by the eigenpairs of the whitened covariance inside the subspace."""
+        small = self.basis.mT @ applied
+        values, vectors = torch.linalg.eigh(0.5 * (small + small.mT))
+        values, vectors = values[..., -self.rank :], vectors[..., -self.rank :]
+        spread = (values - 1).clamp_min(0).sqrt()
+        return self.psi[..., None] * (self.basis @ vectors) * spread[..., None, :]
+
+    def _turn_basis(self, active: Tensor, applied: Tensor, variance: Tensor, factor: Tensor) -> None:
+        """Next ψ from what W leaves unexplained, and the next basis from this pass's image."""
+        left = (variance - factor.square().sum(-1)).clamp_min(0) + self.settings.reg_covar
+        psi = torch.where(active[:, None, None], left, self.psi)
+        whitened = torch.linalg.qr(applied / psi.sqrt()[..., None]).Q
+        basis = whitened / psi.sqrt()[..., None]
+        self.basis = torch.where(active[:, None, None, None], basis, self.basis)
+        self.psi = psi
+
+    def _set(self, active: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) -> None:
+        if not self.covariance:
+            self.mean, self.covariance = mean, {"factor": factor, "noise": noise.clone()}
+            return
+        self.mean[active] = mean[active]
+        self.covariance["factor"][active] = factor[active]
+        self.covariance["noise"][active] = noise[active]

@@ -1,0 +1,307 @@
+"""A Gaussian mixture for each condition: the prior of the paper (arXiv 2502.09611, section 4).
+
+p0(x0 | c) = Σ_k π_ck N(x0; μ_ck, Σ_ck), fitted to the data of each class. With one component it is
+the paper's class prior: mean and (co)variance of each class.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.covariances import COVARIANCES, FitSettings, Parameters, covariance_family
+from flowprior.covariances.moments import ConditionMoments, Moments
+from flowprior.errors import InputError, OptionError
+from flowprior.ops import lowrank_posterior_sample, select_component
+from flowprior.priors.base import Prior
+from flowprior.priors.em import fit_mixture
+from flowprior.priors.stream import CheckedBatches
+from flowprior.registry import choose
+
+OWNER = "prior 'gmm'"
+FULL_BYTES_LIMIT = 8 << 30
+
+
+@Prior.register("gmm", aliases=("mixture",))
+class GmmPrior(Prior):
+    """A Gaussian mixture for each condition (the paper's prior; one component: mean and variance).
+
+    Conditions are labels, or None for one mixture of all the data. A prior fitted without a
+    condition ignores the condition it is asked for.
+
+    Args:
+        components: K, number of components of each condition.
+        covariance: ``"diag"``, ``"spherical"``, ``"full"``, ``"tied"`` (one full matrix a condition) or
+            ``"lowrank"`` (diagonal plus rank r).
+        rank: r of ``"lowrank"``, cut to the number of dimensions.
+        reg_covar: added to every variance, as in scikit-learn; also the square of the floor that
+            it puts under the prior's spread.
+        shrinkage: how many examples' worth of the pooled moments are added to each component, so that
+            a condition with 0, 1 or 2 examples still has a usable prior. ``"full"`` and ``"tied"`` take the
+            pooled covariance, the others its diagonal.
+        unseen: ``"raise"``, or ``"pooled"`` to start unseen labels from one Gaussian with the pooled moments.
+        conditions: number of conditions, where the highest labels may have no example.
+        tol: EM stops for a condition when its mean log-likelihood gains less.
+        max_iter: EM passes at the most.
+    """
+
+    logits: Tensor
+    loc: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        components: int = 1,
+        covariance: str = "diag",
+        rank: int = 32,
+        reg_covar: float = 1e-6,
+        shrinkage: float = 0.0,
+        unseen: str = "raise",
+        conditions: int | None = None,
+        tol: float = 1e-3,
+        max_iter: int = 100,
+    ) -> None:
+        super().__init__()
+        for option, value, least in (
+            ("components", components, 1),
+            ("rank", rank, 1),
+            ("max_iter", max_iter, 1),
+            ("conditions", 1 if conditions is None else conditions, 1),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise OptionError(f"{OWNER}: expected {option} to be an integer >= {least}, got {value!r}")
+        for option, number in (("reg_covar", reg_covar), ("shrinkage", shrinkage), ("tol", tol)):
+            if not isinstance(number, int | float) or not 0 <= number < float("inf"):
+                raise OptionError(f"{OWNER}: expected {option} to be a finite number >= 0, got {number!r}")
+        self.components = components
+        self.covariance = choose(OWNER, "covariance", covariance, COVARIANCES)
+        self.rank = rank
+        self.reg_covar = reg_covar
+        self.shrinkage = shrinkage
+        self.unseen = choose(OWNER, "unseen", unseen, ("raise", "pooled"))
+        self.conditions = conditions
+        self.tol = tol
+        self.max_iter = max_iter
+        self.family = covariance_family(covariance, rank)
+        for name in ("logits", "loc", *self.family.parameters):
+            self.register_buffer(name, torch.empty(0))
+        # Examples of each condition, [C]; empty for a prior fitted without a condition.
+        self.register_buffer("count", torch.empty(0, dtype=torch.float64))
+
+    @property
+    def has_latents(self) -> bool:
+        """The component, where K > 1, and the low-rank factor z."""
+        return self.components > 1 or self.family.rank > 0
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the prior was fitted with labels."""
+        return len(self.count) > 0
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, cond = data.peek()
+        _check_labels(cond)
+        dim = first[0].numel()
+        self._check_memory(dim)
+        full = self.family.full_moments
+        moments = ConditionMoments.over(_labelled(data), self.conditions or 0, full=full)
+        if self.conditions is not None and len(moments.count) > self.conditions:
+            raise InputError(
+                f"gmm.fit: labels reach {len(moments.count) - 1}, expected 0..{self.conditions - 1}; "
+                f"raise conditions= or drop those rows"
+            )
+        self._check_counts(moments.count, labelled=cond is not None)
+        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
+        mixture = fit_mixture(
+            data,
+            moments,
+            self.family,
+            self.components,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            settings=settings,
+        )
+        pooled = self._pooled_component(moments.pooled())
+        self._store(mixture.logits, mixture.mean, mixture.covariance, pooled, first)
+        self.count = (moments.count if cond is not None else torch.empty(0).double()).to(self.loc.device)
+
+    def _check_memory(self, dim: int) -> None:
+        needed = dim * dim * 8 * self.components
+        if self.family.full_moments and needed > FULL_BYTES_LIMIT:
+            raise OptionError(
+                f"{OWNER}: covariance={self.covariance!r} in {dim} dimensions takes {needed / 2**30:.0f} GiB "
+                f"for each condition; use covariance='lowrank'"
+            )
+
+    def _check_counts(self, count: Tensor, *, labelled: bool) -> None:
+        """K larger than a class has no maximum-likelihood fit; empty classes are met at sampling."""
+        small = (count > 0) & (count < self.components)
+        if self.shrinkage == 0 and bool(small.any()):
+            which = int(small.nonzero()[0])
+            where = f"condition {which} has" if labelled else "the data set has"
+            raise InputError(
+                f"gmm.fit: {where} {int(count[which])} example(s), fewer than components={self.components}; "
+                f"lower components, or set shrinkage > 0"
+            )
+
+    def _pooled_component(self, pooled: Moments) -> tuple[Tensor, Parameters]:
+        return pooled.mean, self.family.of_moments(pooled, self.reg_covar)
+
+    def _store(
+        self,
+        logits: Tensor,
+        mean: Tensor,
+        covariance: Parameters,
+        pooled: tuple[Tensor, Parameters],
+        like: Tensor,
+    ) -> None:
+        """Keep the mixtures ``[C + 1, K, …]``; the last row is the pooled Gaussian, in its first component."""
+        pooled_logits = torch.full((1, self.components), -torch.inf, dtype=logits.dtype)
+        pooled_logits[0, 0] = 0
+        self.logits = torch.cat([logits, pooled_logits]).to(like)
+        self.loc = torch.cat([mean, pooled[0].expand_as(mean[:1])]).to(like)
+        for name in self.family.parameters:
+            rows = covariance[name]
+            setattr(self, name, torch.cat([rows, pooled[1][name].expand_as(rows[:1])]).to(like))
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
+        """Rows of the parameter tables ``[B]``; None where there is only one mixture."""
+        if not self.is_conditional:
+            return None
+        if cond is None:
+            raise InputError(f"gmm.{method}: the prior was fitted with labels; pass cond, int64 [B]")
+        if cond.is_floating_point() or cond.dim() != 1:
+            raise InputError(
+                f"gmm.{method}: expected labels as int64 [B], got {cond.dtype} {list(cond.shape)}; "
+                "embeddings need the prior 'learned-mean'"
+            )
+        rows = cond.long().to(self.count.device)
+        known = len(self.count)
+        seen = (rows >= 0) & (rows < known)
+        seen = seen & ((self.count[rows.clamp(0, known - 1)] > 0) | (self.shrinkage > 0))
+        if bool(seen.all()):
+            return rows
+        if self.unseen == "pooled":
+            return torch.where(seen, rows, known)
+        label = int(rows[~seen][0])
+        why = "had no example" if 0 <= label < known else f"is not among labels 0..{known - 1}"
+        raise InputError(
+            f"gmm.{method}: cond has label {label}, which {why} when the prior was fitted; "
+            'pass unseen="pooled" to start unseen labels from the pooled prior'
+        )
+
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        rows = self._rows(cond, n)
+        component = self._draw_component(self.logits[rows], n, generator)
+        epsilon, z = self._noise(n, generator)
+        return self._place(rows, component, epsilon, z)
+
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        return self._joint(x, self._rows(cond, len(x))).logsumexp(1)
+
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
+        means = (self.logits.softmax(1)[..., None] * self.loc).sum(1)
+        return means[self._rows(cond, n)]
+
+    def responsibilities(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """p(k | x, c) ``[B, K]`` for x ``[B, *event]``."""
+        self._require_fitted("responsibilities")
+        self._check_event(x, "responsibilities")
+        rows = self._rows(self._check_cond(cond, "responsibilities"), len(x))
+        return self._joint(x.flatten(1), rows).softmax(1)
+
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Component k ~ p(k | x1, c), factor z ~ p(z | x1, k, c), then x0 ~ p(x0 | k, z, c)."""
+        rows = self._rows(cond, len(x1))
+        component = self._draw_component(self._joint(x1, rows), len(x1), generator)
+        epsilon, z = self._noise(len(x1), generator)
+        if self.family.rank:
+            for members, row, k in _groups(rows, component):
+                mean, covariance = self.loc[row, k], self._component(row, k)
+                part = x1[members].to(mean.dtype)
+                z[members] = lowrank_posterior_sample(
+                    part, mean, covariance["factor"], covariance["noise"], z[members]
+                )
+        return self._place(rows, component, epsilon, z)
+
+    def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
+        if not self.is_conditional:
+            return None
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.count.device)
+        return select_component(self.count.log().expand(n, -1), uniform)
+
+    def _log_prob_marginal(self, x: Tensor) -> Tensor:
+        if not self.is_conditional:
+            return self._log_prob(x, None)
+        weight = (self.count / self.count.sum()).log().to(x.dtype)
+        rows = weight.isfinite().nonzero()[:, 0]
+        densities = [weight[c] + self._log_prob(x, c.expand(len(x))) for c in rows]
+        return torch.stack(densities, 1).logsumexp(1)
+
+    # -- parameter tables ---------------------------------------------------------------------
+
+    def _rows(self, cond: Tensor | None, n: int) -> Tensor:
+        return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
+
+    def _component(self, row: int, k: int) -> Parameters:
+        """Covariance parameters of one component; tied ones are shared by all k."""
+        tables = {name: getattr(self, name) for name in self.family.parameters}
+        return {name: table[row, min(k, table.shape[1] - 1)] for name, table in tables.items()}
+
+    def _draw_component(self, log_weight: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+        if self.components == 1:
+            return torch.zeros(n, dtype=torch.long, device=self.loc.device)
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.loc.device)
+        return select_component(log_weight, uniform)
+
+    def _noise(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """ε ``[n, D]`` and z ``[n, rank]``, drawn before any grouping so that it cannot matter."""
+        rank = self.factor.shape[-1] if self.family.rank else 0
+        options = {"generator": generator, "dtype": self.loc.dtype, "device": self.loc.device}
+        return torch.randn(n, self.loc.shape[-1], **options), torch.randn(n, rank, **options)
+
+    def _place(self, rows: Tensor, component: Tensor, epsilon: Tensor, z: Tensor) -> Tensor:
+        if self.covariance in ("diag", "spherical"):
+            return torch.addcmul(self.loc[rows, component], self.var[rows, component].sqrt(), epsilon)
+        x0 = torch.empty_like(epsilon)
+        for members, row, k in _groups(rows, component):
+            covariance = self._component(row, k)
+            x0[members] = self.family.draw(self.loc[row, k], covariance, epsilon[members], z[members])
+        return x0
+
+    def _joint(self, x: Tensor, rows: Tensor) -> Tensor:
+        """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
+        joint = x.new_empty(len(x), self.components)
+        for members, row, _ in _groups(rows, torch.zeros_like(rows)):
+            covariance = {name: getattr(self, name)[row].to(x.dtype) for name in self.family.parameters}
+            density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
+            joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
+        return joint
+
+
+def _check_labels(cond: Tensor | None) -> None:
+    if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
+        raise InputError(
+            f"gmm.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
+            "embeddings need the prior 'learned-mean'"
+        )
+
+
+def _labelled(data: CheckedBatches):
+    for x, cond in data:
+        if cond is not None and len(cond) and int(cond.min()) < 0:
+            raise InputError(f"gmm.fit: cond has label {int(cond.min())}, expected labels >= 0")
+        yield x, cond
+
+
+def _groups(rows: Tensor, component: Tensor):
+    """Members ``[m]``, row and component of every (row, component) pair that occurs."""
+    width = int(component.max()) + 1 if len(component) else 1
+    keys, order = (rows * width + component).sort(stable=True)
+    values, counts = keys.unique_consecutive(return_counts=True)
+    for members, key in zip(order.split(counts.tolist()), values.tolist(), strict=True):
+        yield members, key // width, key % width
