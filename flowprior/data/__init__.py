@@ -1,16 +1,52 @@
 """Data sets: finite collections of events and conditions, looked up by name."""
 
+from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
+from flowprior.data.cells import CellData, cells
+from flowprior.data.conversion import as_data
 from flowprior.data.digits import digits
 from flowprior.data.fashion_mnist import fashion_mnist
+from flowprior.data.folder import FolderData, folder
+from flowprior.data.splits import split_indices
+from flowprior.data.tensors import tensor_data
+from flowprior.data.torch_dataset import DatasetData
+from flowprior.data.toys import (
+    checkerboard,
+    circle_of_centres,
+    eight_gaussians,
+    eight_gaussians_to_moons,
+    eight_gaussians_to_moons_continuous,
+    eight_modes,
+    moons,
+    sample_eight_gaussians,
+    sample_moons,
+)
 
 __all__ = [
     "DATA",
+    "CellData",
     "Data",
     "DataBatches",
+    "DatasetData",
+    "FolderData",
     "Split",
     "TensorData",
+    "arrays",
+    "as_data",
+    "cells",
+    "checkerboard",
+    "circle_of_centres",
     "digits",
+    "eight_gaussians",
+    "eight_gaussians_to_moons",
+    "eight_gaussians_to_moons_continuous",
+    "eight_modes",
     "fashion_mnist",
+    "folder",
     "load_data",
+    "moons",
+    "sample_eight_gaussians",
+    "sample_moons",
+    "split_indices",
+    "tensor_data",
 ]

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.registry import Registry
+from flowprior.data.locations import data_set_of_path
+from flowprior.errors import DataNotFoundError
+from flowprior.registry import Registry, Spec
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data")
 Split = Literal["train", "test"]
@@ -96,11 +98,29 @@ class TensorData(Data):
 
 
 def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
-    """Load a data set by name or spec string, such as ``"digits"`` or ``"fashion-mnist:root=/data"``.
+    """Load a data set by name, spec string or path.
+
+    Args:
+        spec: ``"digits"``, ``"fashion-mnist:root=/data"``; a path that ends in .npz, .pt or .h5ad; or an
+            existing folder of pictures.
+        split: ``"train"`` or ``"test"``.
+        options: further options of the data set.
 
     Raises:
         UnknownComponentError: no such data set.
         DataNotFoundError: its files are missing; the message says which package or argument brings them.
+        InputError: its files are corrupt or hold non-finite numbers.
     """
-    parsed = DATA.parse(spec)
-    return DATA.create(parsed.name, split=split, **{**parsed.options, **options})
+    parsed = _parse(spec)
+    return DATA.create(parsed.name, **{"split": split, **parsed.options, **options})
+
+
+def _parse(spec: str) -> Spec:
+    """A spec, where a bare path stands for the data set that reads it; registered names come first."""
+    known = {name for record in DATA.records() for name in (record.name, *record.aliases)}
+    reader = None if spec in known else data_set_of_path(spec)
+    if reader is not None:
+        return Spec(reader, {"path": spec})
+    if "/" in spec.partition(":")[0]:
+        raise DataNotFoundError(f"data: no folder {spec}; expected a folder of pictures, .npz, .pt or .h5ad")
+    return DATA.parse(spec)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.idx import read_idx
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.data.splits import check_split
+from flowprior.errors import DataNotFoundError, InputError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASS_NAMES = [
@@ -38,8 +39,7 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
         DataNotFoundError: no such files; the message says what brings them.
         InputError: a file is truncated or corrupt, or pictures and labels do not match.
     """
-    if split not in _STEMS:
-        raise OptionError(f"fashion-mnist: split={split!r} is not possible; choose train or test")
+    check_split(split)
     images_file, labels_file = _find_files(_STEMS[split], root)
     images, labels = read_idx(images_file), read_idx(labels_file)
     if images.dim() != 3 or labels.shape != images.shape[:1]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from flowprior.data.base import Split
 from flowprior.errors import InputError, OptionError
+from flowprior.registry import choose
 
 
 def split_indices(
@@ -24,8 +25,7 @@ def split_indices(
         OptionError: ``split`` or ``test_fraction`` is not possible.
         InputError: the part would be empty.
     """
-    if split not in ("train", "test"):
-        raise OptionError(f"split={split!r} is not possible; choose train or test")
+    check_split(split)
     if not 0 <= test_fraction < 1:
         raise OptionError(f"test_fraction={test_fraction} is not possible; give a share in [0, 1)")
     if test_fraction == 0:
@@ -38,6 +38,15 @@ def split_indices(
             "pass test_fraction=0 to use every event in both parts"
         )
     return chosen
+
+
+def check_split(split: str) -> None:
+    """Check that ``split`` is ``"train"`` or ``"test"``.
+
+    Raises:
+        OptionError: it is not.
+    """
+    choose("data", "split", split, ["train", "test"])
 
 
 def _choose_test(count: int, fraction: float, seed: int, labels: Tensor | None) -> Tensor:

@@ -73,3 +73,13 @@ def check_counts(owner: str, **counts: object) -> None:
     for option, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise OptionError(f"{owner}: {option}={count!r} is not possible; give a positive integer")
+
+
+def check_picture(owner: str, event_shape: torch.Size) -> None:
+    """Check that events have the shape [C, H, W].
+
+    Raises:
+        OptionError: they do not.
+    """
+    if len(event_shape) != 3:
+        raise OptionError(f"{owner}: expected events [C, H, W], got {list(event_shape)}; use model mlp")

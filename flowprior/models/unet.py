@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
-from flowprior.models.base import MODELS, check_counts, parse_widths
+from flowprior.models.base import MODELS, check_counts, check_picture, parse_widths
 from flowprior.models.condition_embedding import TimeConditionEmbedding
 
 
@@ -177,8 +177,7 @@ class UNet(nn.Module):
 
 def _check(event_shape: torch.Size, levels: tuple[int, ...], blocks: int, patch: int, heads: int) -> None:
     check_counts("unet", blocks=blocks, patch=patch, heads=heads)
-    if len(event_shape) != 3:
-        raise OptionError(f"unet: expected events [C, H, W], got {list(event_shape)}; use model mlp")
+    check_picture("unet", event_shape)
     if levels[-1] % heads:
         raise OptionError(f"unet: heads={heads} does not divide the last width {levels[-1]}")
 

@@ -1,0 +1,122 @@
+"""Arrays on disk: ``.npz`` of numpy and ``.pt`` of torch."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.splits import check_split, split_indices
+from flowprior.data.tensors import tensor_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+CONDITION_KEYS = ("cond", "y", "labels")
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@DATA.register("arrays")
+def arrays(
+    split: Split = "train", path: str | None = None, test_fraction: float = 0.1, seed: int = 0
+) -> TensorData:
+    """Events and conditions from a .npz or .pt file: x, optionally cond (or y), x_test and cond_test.
+
+    Args:
+        split: ``"train"`` or ``"test"``. A file with ``x_test`` has its own test split; any other is
+            divided by ``test_fraction``, each label on its own.
+        path: a ``.npz`` file, or a ``.pt`` file with a tensor, a pair (x, cond) or a dictionary; loaded
+            without unpickling objects.
+        test_fraction: share of the events held out, in [0, 1); 0 puts all of them into both splits.
+        seed: another seed gives another split.
+
+    Raises:
+        DataNotFoundError: no such file.
+        InputError: the file is corrupt, lacks x, or holds non-finite numbers.
+    """
+    check_split(split)
+    if path is None:
+        raise OptionError("arrays: path is missing; write arrays:path=FILE.npz or give the path itself")
+    file = Path(str(path)).expanduser()
+    if not file.is_file():
+        raise DataNotFoundError(f"arrays: no file {file}; pass path= an existing .npz or .pt file")
+    stored = _read(file)
+    if "x" not in stored:
+        raise InputError(f"{file}: expected an array x, got {', '.join(sorted(stored)) or 'nothing'}")
+    whole = tensor_data(stored["x"], _condition(stored), name=str(file))
+    if "x_test" in stored:
+        return whole if split == "train" else _own_test_split(stored, whole)
+    labels = whole.cond if whole.condition.kind == "labels" else None
+    chosen = split_indices(len(whole), split, test_fraction=test_fraction, seed=seed, labels=labels)
+    x, cond = whole.batch(chosen)
+    classes = whole.condition.size if labels is not None else None
+    return TensorData(x, cond, name=str(file), classes=classes, is_image=whole.is_image)
+
+
+def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorData:
+    classes = train.condition.size if train.condition.kind == "labels" else None
+    test = tensor_data(stored["x_test"], _condition(stored, "_test"), name=train.name, classes=classes)
+    if test.event_shape != train.event_shape or test.condition != train.condition:
+        raise InputError(
+            f"{train.name}: expected x_test and its condition like x's {list(train.event_shape)} and "
+            f"{train.condition.describe()}, got {list(test.event_shape)} and {test.condition.describe()}"
+        )
+    if classes is not None and test.cond is not None and int(test.cond.max()) >= classes:
+        raise InputError(f"{train.name}: test label {int(test.cond.max())} is not among the training labels")
+    return test
+
+
+def _condition(stored: Mapping[str, Tensor], ending: str = "") -> Tensor | None:
+    return next((stored[key + ending] for key in CONDITION_KEYS if key + ending in stored), None)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    readers = {".npz": _read_npz, ".pt": _read_pt}
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise InputError(f"{file}: expected a .npz or .pt file, got '{file.suffix}'")
+    try:
+        return reader(file)
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        raise InputError(f"{file}: cannot be read ({_one_line(error)}); write the file again") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{file}: expected tensors only, got pickled objects or other content, which are never loaded; "
+            "save a tensor, a pair or a dictionary of tensors"
+        ) from error
+
+
+def _read_npz(file: Path) -> dict[str, Tensor]:
+    with np.load(file, allow_pickle=False) as stored:
+        return {name: _as_tensor(stored[name], name, file) for name in stored.files}
+
+
+def _read_pt(file: Path) -> dict[str, Tensor]:
+    stored: Any = torch.load(file, map_location="cpu", weights_only=True)
+    if isinstance(stored, Tensor):
+        return {"x": stored}
+    if isinstance(stored, (tuple, list)) and len(stored) == 2:
+        stored = {"x": stored[0], "cond": stored[1]}
+    if not isinstance(stored, Mapping):
+        raise InputError(f"{file}: expected a tensor, a pair or a dictionary, got {type(stored).__name__}")
+    return {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
+
+
+def _as_tensor(array: np.ndarray, name: str, file: Path) -> Tensor:
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{file}: expected numbers in '{name}', got dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype != np.uint8:
+        array = array.astype(np.int64)
+    return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,206 @@
+"""Folders of pictures, decoded when a batch asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.data.base import DATA, Data, Split
+from flowprior.data.splits import check_split, split_indices
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+_MODES = {1: "L", 3: "RGB"}
+
+
+class FolderData(Data):
+    """Pictures in files; each batch is decoded when it is asked for, so that any number fits.
+
+    Args:
+        files: one picture each.
+        labels: int64 ``[N]``, or None for an unconditional data set.
+        class_names: one for each label.
+        size: height and width of every event; larger or smaller pictures are scaled on their shorter
+            side and cropped at the centre. None takes the first picture's and expects it of all.
+        channels: 1 (grey) or 3 (red, green, blue); transparency is laid on white.
+    """
+
+    is_image = True
+
+    def __init__(
+        self,
+        files: list[Path],
+        labels: Tensor | None = None,
+        *,
+        name: str = "folder",
+        class_names: list[str] | None = None,
+        size: tuple[int, int] | None = None,
+        channels: int = 3,
+    ) -> None:
+        self.files = files
+        self.labels = labels
+        self.name = name
+        self.class_names = class_names
+        self.condition = Condition("labels", len(class_names)) if class_names else Condition()
+        self.scale = size is not None
+        self.size = size or _size_of(files[0])
+        self.mode = _MODES[channels]
+        self.event_shape = torch.Size([channels, *self.size])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        pictures = [self._decode(self.files[index]) for index in indices.tolist()]
+        x = torch.stack(pictures) if pictures else torch.empty(0, *self.event_shape)
+        return x, None if self.labels is None else self.labels[indices]
+
+    def _decode(self, file: Path) -> Tensor:
+        from torchvision.transforms.functional import pil_to_tensor
+
+        picture = _open(file)
+        if self.scale:
+            picture = _fit(picture, self.size)
+        elif (picture.height, picture.width) != self.size:
+            raise InputError(
+                f"{file}: expected {self.size[1]} x {self.size[0]} pixels as in {self.files[0].name}, "
+                f"got {picture.width} x {picture.height}; pass size= to scale all pictures"
+            )
+        return pil_to_tensor(picture.convert(self.mode)).float() / 127.5 - 1
+
+
+@DATA.register("folder")
+def folder(
+    split: Split = "train",
+    path: str | None = None,
+    size: int | None = None,
+    channels: int = 3,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> FolderData:
+    """Pictures in a folder, [channels, size, size] in [-1, 1]; one sub-folder a class, or all in one.
+
+    Args:
+        split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``) has
+            its own splits; any other is divided by ``test_fraction``, each class on its own.
+        path: the folder. Pictures directly in it have no condition; otherwise every sub-folder with
+            pictures anywhere below it is a class, named after it, in alphabetical order.
+        size: side of every event; see :class:`FolderData`.
+        channels: 1 or 3.
+        test_fraction: share of the pictures held out, in [0, 1); 0 puts all of them into both splits.
+        seed: another seed gives another split.
+
+    Raises:
+        DataNotFoundError: no such folder, or no pictures in it.
+        InputError: pictures both in the folder and in sub-folders; a file that cannot be decoded.
+    """
+    check_split(split)
+    if channels not in _MODES:
+        raise OptionError(f"folder: channels={channels!r} is not possible; choose 1 or 3")
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise OptionError(f"folder: size={size!r} is not possible; give a positive number of pixels")
+    root = _existing(path)
+    own = _own_split(root, split)
+    files, labels, class_names = _scan(own or root, root)
+    if own is None:
+        chosen = split_indices(len(files), split, test_fraction=test_fraction, seed=seed, labels=labels)
+        files = [files[index] for index in chosen.tolist()]
+        labels = None if labels is None else labels[chosen]
+    sides = None if size is None else (size, size)
+    return FolderData(files, labels, name=str(root), class_names=class_names, size=sides, channels=channels)
+
+
+def _existing(path: str | None) -> Path:
+    if path is None:
+        raise OptionError("folder: path is missing; write folder:path=FOLDER or give the path itself")
+    root = Path(str(path)).expanduser()
+    if not root.is_dir():
+        raise DataNotFoundError(f"folder: no folder {root}; pass path= an existing folder of pictures")
+    return root
+
+
+def _own_split(root: Path, split: Split) -> Path | None:
+    """The sub-folder of one split where the folder brings both, else None."""
+    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if test is None or not (root / "train").is_dir():
+        return None
+    return root / "train" if split == "train" else test
+
+
+def _scan(place: Path, root: Path) -> tuple[list[Path], Tensor | None, list[str] | None]:
+    """Files in a fixed order, their labels and class names; classes are those of the training split."""
+    flat = _pictures(place.iterdir())
+    classes = {child.name: _pictures(child.rglob("*")) for child in sorted(_subfolders(place))}
+    classes = {name: files for name, files in classes.items() if files}
+    if flat and classes:
+        raise InputError(
+            f"{place}: expected pictures either directly in it or in one sub-folder a class, "
+            f"got both ({flat[0].name} and {next(iter(classes))}/); move one of them away"
+        )
+    if flat:
+        return flat, None, None
+    if not classes:
+        raise DataNotFoundError(f"folder: no pictures ({', '.join(sorted(SUFFIXES))}) in {place}")
+    names = list(classes) if place == root else _training_classes(root, classes)
+    labels = torch.tensor([names.index(name) for name, files in classes.items() for _ in files])
+    return [file for files in classes.values() for file in files], labels, names
+
+
+def _training_classes(root: Path, found: dict[str, list[Path]]) -> list[str]:
+    names = sorted(child.name for child in _subfolders(root / "train") if _pictures(child.rglob("*")))
+    unknown = [name for name in found if name not in names]
+    if unknown:
+        raise InputError(f"{root}: class '{unknown[0]}' is not in {root / 'train'}; add or remove it")
+    return names
+
+
+def _subfolders(place: Path) -> list[Path]:
+    return [child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
+
+
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _size_of(file: Path) -> tuple[int, int]:
+    picture = _open(file)
+    return picture.height, picture.width
+
+
+def _open(file: Path) -> Image:
+    """The first frame, fully decoded, without transparency."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            return _on_white(opened.copy())
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file}: cannot be decoded as a picture ({error}); repair or remove it") from error
+
+
+def _on_white(picture: Image) -> Image:
+    from PIL import Image
+
+    if not picture.has_transparency_data:
+        return picture
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _fit(picture: Image, size: tuple[int, int]) -> Image:
+    from PIL import Image, ImageOps
+
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    height, width = size
+    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)

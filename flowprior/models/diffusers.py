@@ -1,0 +1,140 @@
+"""Adapter for diffusers' U-Nets (extra ``diffusers``): UNet2DModel and UNet2DConditionModel."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flowprior.conditions import Condition
+from flowprior.errors import InputError, OptionError
+from flowprior.models.base import MODELS, check_counts, check_picture, parse_widths
+from flowprior.models.time_embedding import TIME_SCALE
+
+
+class DiffusersModel(nn.Module):
+    """A diffusers U-Net as a velocity model v(x [B, C, H, W], t [B], cond).
+
+    Times are scaled to diffusers' 0..1000. Labels become ``class_labels``; an embedding [B, E] is a
+    single token of cross-attention, ``encoder_hidden_states`` [B, 1, E]. Sizes that the levels do not
+    divide are padded at the far edges and cropped back.
+
+    Args:
+        net: a UNet2DModel (labels or no condition) or UNet2DConditionModel (embeddings).
+        condition: kind and size of the condition.
+    """
+
+    def __init__(self, net: nn.Module, condition: Condition) -> None:
+        super().__init__()
+        self.net = net
+        self.condition = condition
+        config: Any = net.config
+        self.multiple = 2 ** (len(config.block_out_channels) - 1)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x.
+
+        Raises:
+            InputError: the condition is missing.
+        """
+        height, width = x.shape[2:]
+        padded = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        velocity = self.net(padded, TIME_SCALE * t, **self._conditioning(cond, x.dtype), return_dict=False)[0]
+        return velocity[..., :height, :width].to(x.dtype).contiguous()
+
+    def _conditioning(self, cond: Tensor | None, dtype: torch.dtype) -> dict[str, Tensor]:
+        if self.condition.kind == "none":
+            return {}
+        if cond is None:
+            raise InputError(f"diffusers: expected {self.condition.describe()}, got None")
+        if self.condition.kind == "labels":
+            return {"class_labels": cond}
+        return {"encoder_hidden_states": cond.to(dtype)[:, None]}
+
+
+@MODELS.register("diffusers")
+def diffusers(
+    event_shape: torch.Size,
+    condition: Condition,
+    widths: str | int | tuple[int, ...] = "64-128",
+    blocks: int = 1,
+    config: str | None = None,
+) -> DiffusersModel:
+    """U-Net of the diffusers library: UNet2DModel, or UNet2DConditionModel for embeddings (extra).
+
+    Its output layer starts at zero.
+
+    Args:
+        event_shape: (channels, height, width).
+        condition: kind and size of the condition.
+        widths: channels of each resolution; only the lowest attends.
+        blocks: layers of each resolution.
+        config: a local diffusers ``config.json`` instead of widths and blocks; channels, classes and the
+            width of the cross-attention are set to those of the data.
+
+    Raises:
+        OptionError: diffusers is not installed, the file is not there, or the options do not fit.
+    """
+    check_picture("diffusers", event_shape)
+    embeddings = condition.kind == "embeddings"
+    options = (
+        _stored(config)
+        if config is not None
+        else _compact(parse_widths(widths, "diffusers"), blocks, embeddings)
+    )
+    options |= {"in_channels": event_shape[0], "out_channels": event_shape[0]}
+    if embeddings:
+        options["cross_attention_dim"] = condition.size
+    elif condition.kind == "labels":
+        options["num_class_embeds"] = condition.size + 1
+    network = _network_class("UNet2DConditionModel" if embeddings else "UNet2DModel")
+    net = network.from_config(options) if config is not None else network(**options)
+    nn.init.zeros_(net.conv_out.weight)
+    nn.init.zeros_(net.conv_out.bias)
+    return DiffusersModel(net, condition)
+
+
+def _network_class(name: str) -> Any:
+    try:
+        return getattr(importlib.import_module("diffusers"), name)
+    except ImportError as error:
+        raise OptionError(
+            "model 'diffusers' needs the diffusers library; run `pip install 'flowprior[diffusers]'`"
+        ) from error
+
+
+def _compact(widths: tuple[int, ...], blocks: int, embeddings: bool) -> dict[str, Any]:
+    """Options of a U-Net that attends at the lowest resolution only, and there to the embedding."""
+    check_counts("diffusers", blocks=blocks)
+    above = len(widths) - 1
+    attention = "CrossAttn" if embeddings else "Attn"
+    return {
+        "block_out_channels": widths,
+        "layers_per_block": blocks,
+        "down_block_types": ("DownBlock2D",) * above + (f"{attention}DownBlock2D",),
+        "up_block_types": (f"{attention}UpBlock2D",) + ("UpBlock2D",) * above,
+        "norm_num_groups": _groups(widths),
+    }
+
+
+def _groups(widths: tuple[int, ...]) -> int:
+    return next(groups for groups in (32, 16, 8, 4, 2, 1) if all(width % groups == 0 for width in widths))
+
+
+def _stored(config: str) -> dict[str, Any]:
+    file = Path(str(config)).expanduser()
+    file = file / "config.json" if file.is_dir() else file
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(
+            f"diffusers: config={config} cannot be read ({error}); give a config.json"
+        ) from error
+    if not isinstance(stored, dict):
+        raise OptionError(f"diffusers: expected an object in {file}, got {type(stored).__name__}")
+    return stored
