@@ -108,8 +108,9 @@ def _network_class(name: str) -> Any:
         ) from error
 
 
-def _compact(widths: tuple[int, ...], blocks: int, embeddings: bool) -> dict[str, Any]:
+def _compact(widths: str | int | tuple[int, ...], blocks: int, embeddings: bool) -> dict[str, Any]:
     """Options of a U-Net that attends at the lowest resolution only, and there to the embedding."""
+    widths = parse_widths(widths, "diffusers")
     check_counts("diffusers", blocks=blocks)
     above = len(widths) - 1
     attention = "CrossAttn" if embeddings else "Attn"
@@ -132,9 +133,7 @@ def _stored(config: str) -> dict[str, Any]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OptionError(
-            f"diffusers: config={config} cannot be read ({error}); give a config.json"
-        ) from error
+        raise OptionError(f"diffusers: config={config} cannot be read: {error}") from error
     if not isinstance(stored, dict):
         raise OptionError(f"diffusers: expected an object in {file}, got {type(stored).__name__}")
     return stored
