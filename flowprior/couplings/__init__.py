@@ -1,0 +1,17 @@
+"""Couplings: which start belongs to which datum."""
+
+from flowprior.couplings.base import Coupling, PairingCoupling, transport_cost
+from flowprior.couplings.condot import CondOTCoupling
+from flowprior.couplings.independent import IndependentCoupling
+from flowprior.couplings.ot import OTCoupling
+from flowprior.couplings.posterior import PosteriorCoupling
+
+__all__ = [
+    "CondOTCoupling",
+    "Coupling",
+    "IndependentCoupling",
+    "OTCoupling",
+    "PairingCoupling",
+    "PosteriorCoupling",
+    "transport_cost",
+]

@@ -1,0 +1,19 @@
+"""Starts drawn under the datum's own condition, at random within it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings.base import Coupling
+from flowprior.priors import Prior
+
+
+@Coupling.register("condot")
+class CondOTCoupling(Coupling):
+    """x0 ~ p0(·|c) of the datum's condition, independent of the datum given c (the CPD paper's pairing)."""
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return prior.sample(cond, len(x1), generator=generator)

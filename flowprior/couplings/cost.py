@@ -1,0 +1,32 @@
+"""Squared Euclidean costs between data and starts, in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import CouplingError
+
+
+def squared_distances(x1: Tensor, x0: Tensor) -> Tensor:
+    """‖x1_i − x0_j‖² for rows ``[B, *event]`` and ``[M, *event]``: float64 ``[B, M]``.
+
+    One matrix product over rows centred at the mean of x1, which keeps cancellation away from the
+    digits that matter. Computed where the rows are, on the CPU where their device has no float64.
+
+    Raises:
+        CouplingError: NaN or infinity in the rows, or values too large to square.
+    """
+    if x1.device.type == "mps":
+        x1, x0 = x1.cpu(), x0.cpu()
+    a, b = x1.detach().flatten(1).double(), x0.detach().flatten(1).double()
+    centre = a.mean(0)
+    a, b = a - centre, b - centre
+    norms = a.square().sum(1)[:, None] + b.square().sum(1)
+    cost = torch.addmm(norms, a, b.T, alpha=-2.0).clamp_min_(0.0)
+    if not torch.isfinite(cost).all():
+        raise CouplingError(
+            "ot: the cost between starts and data is not finite; look for NaN or infinity in x1 and "
+            "in what the prior samples"
+        )
+    return cost

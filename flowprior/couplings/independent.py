@@ -1,0 +1,40 @@
+"""Starts that know nothing of the datum, not even its condition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings.base import Coupling
+from flowprior.errors import CouplingError
+from flowprior.priors import Prior
+
+
+@Coupling.register("independent")
+class IndependentCoupling(Coupling):
+    """x0 from the marginal source Σ_c p(c) p0(·|c), independent of datum and condition.
+
+    Sampling starts at the same marginal, whatever condition is asked for.
+    """
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return prior.sample_marginal(len(x1), generator=generator)
+
+    def source(
+        self,
+        prior: Prior,
+        cond: Tensor | None,
+        n: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        count = n if cond is None else len(cond)
+        if count is None or (n is not None and n != count):
+            rows = "None" if cond is None else f"{count} rows"
+            raise CouplingError(f"independent.source: cond is {rows} and n={n}; pass one that says how many")
+        return prior.sample_marginal(count, generator=generator)
+
+    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Tensor | None) -> Tensor:
+        return prior.log_prob_marginal(x0)

@@ -1,0 +1,125 @@
+"""Starts re-paired with data by optimal transport inside the batch, within the condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings.assignment import assign
+from flowprior.couplings.base import Coupling, PairingCoupling
+from flowprior.couplings.condition_cost import weighted_cost
+from flowprior.couplings.cost import squared_distances
+from flowprior.couplings.plans import PlanSolver
+from flowprior.couplings.rounding import round_plan
+from flowprior.errors import CouplingError, OptionError
+from flowprior.registry import choose
+
+V = TypeVar("V")
+
+CONDITIONS = ("auto", "within", "ignore", "weighted")
+METHODS = ("exact", "sinkhorn", "unbalanced", "partial")
+
+
+@Coupling.register("ot", aliases=("minibatch-ot", "batchot"))
+class OTCoupling(PairingCoupling):
+    """x0 ~ p0(·|c), re-paired with the data by optimal transport in the batch (squared Euclidean cost).
+
+    Pairing across conditions bends the law of x0 given c away from where sampling starts (C²OT,
+    arXiv 2503.10636), so equal labels are paired among themselves unless told otherwise.
+
+    Args:
+        method: ``"exact"`` (assignment), or POT's ``"sinkhorn"``, ``"unbalanced"`` or ``"partial"`` plan
+            rounded to a random permutation; mass that the last two leave out is paired at random.
+        condition: ``"within"`` equal conditions; ``"ignore"`` them (the BatchOT baseline); ``"weighted"``
+            (C²OT's cost, for embeddings); ``"auto"``: within labels, weighted for embeddings.
+        reg: entropic regularisation, relative to the mean cost (``sinkhorn``, ``unbalanced``).
+        reg_m: weight of the marginals, relative to the mean cost (``unbalanced``).
+        mass: share of the mass that is transported (``partial``).
+        kept_share: share of pairs that stay candidates under the ``weighted`` cost.
+        ot_batch: pairs to draw and solve at once, for several training batches; None for one.
+    """
+
+    def __init__(
+        self,
+        method: str = "exact",
+        condition: str = "auto",
+        reg: float = 0.05,
+        reg_m: float = 1.0,
+        mass: float = 0.9,
+        kept_share: float = 0.01,
+        ot_batch: int | None = None,
+    ) -> None:
+        self.method = choose("coupling 'ot'", "method", method, METHODS)
+        self.condition = choose("coupling 'ot'", "condition", condition, CONDITIONS)
+        self.kept_share = _within("kept_share", kept_share, 0.0 <= kept_share <= 1.0, "in [0, 1]")
+        self.reg = _within("reg", reg, reg > 0, "above 0")
+        self.reg_m = _within("reg_m", reg_m, reg_m > 0, "above 0")
+        self.mass = _within("mass", mass, 0.0 < mass <= 1.0, "in (0, 1]")
+        self.ot_batch = _within("ot_batch", ot_batch, ot_batch is None or ot_batch >= 1, "1 or more")
+
+    def draw_size(self, batch_size: int) -> int:
+        """``ot_batch`` rounded up to a multiple of ``batch_size``."""
+        return batch_size if self.ot_batch is None else -(-self.ot_batch // batch_size) * batch_size
+
+    def pair(
+        self, x0: Tensor, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Permutation of x0 ``[B]``, int64 on the device of x0; see :class:`PairingCoupling`.
+
+        Raises:
+            CouplingError: shapes that do not fit, non-finite costs, or a plan that failed.
+        """
+        _check_batch(x0, x1, cond)
+        mode = self._mode(cond)
+        if mode == "within" and cond is not None:
+            permutation = torch.empty(len(x1), dtype=torch.long)
+            for rows in _groups(cond):
+                cost = squared_distances(x1[rows], x0[rows])
+                permutation[rows] = rows[self._solve(cost, float(cost.mean()), generator)]
+        else:
+            cost = squared_distances(x1, x0)
+            scale = float(cost.mean())
+            if mode == "weighted" and cond is not None:
+                cost = weighted_cost(cost, cond, self.kept_share)
+            permutation = self._solve(cost, scale, generator)
+        return permutation.to(x0.device)
+
+    def _mode(self, cond: Tensor | None) -> str:
+        if self.condition != "auto" or cond is None:
+            return self.condition
+        return "weighted" if cond.is_floating_point() else "within"
+
+    def _solve(self, cost: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
+        """The permutation for one cost matrix ``[M, M]``, on the CPU."""
+        if len(cost) < 2:
+            return torch.arange(len(cost))
+        if self.method == "exact":
+            return assign(cost)
+        plan = PlanSolver(self.method, self.reg, self.reg_m, self.mass).solve(cost, scale)
+        return round_plan(plan, generator)
+
+
+def _groups(cond: Tensor) -> Iterator[Tensor]:
+    """Row numbers of each distinct condition, on the CPU, from one sort."""
+    keys = cond.unique(dim=0, return_inverse=True)[1] if cond.dim() > 1 else cond
+    order = keys.argsort(stable=True).cpu()
+    counts = keys.unique(return_counts=True)[1]
+    yield from order.split(counts.tolist())
+
+
+def _check_batch(x0: Tensor, x1: Tensor, cond: Tensor | None) -> None:
+    if x0.shape != x1.shape or x1.dim() < 2:
+        raise CouplingError(
+            f"ot.pair: expected x0 and x1 of one shape [B, *event], got {list(x0.shape)} and {list(x1.shape)}"
+        )
+    if cond is not None and len(cond) != len(x1):
+        raise CouplingError(f"ot.pair: expected one condition for each of {len(x1)} rows, got {len(cond)}")
+
+
+def _within(option: str, value: V, possible: bool, expected: str) -> V:
+    if not possible:
+        raise OptionError(f"coupling 'ot': {option}={value} is not possible; choose it {expected}")
+    return value

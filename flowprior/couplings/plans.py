@@ -1,0 +1,139 @@
+"""Entropic, unbalanced and partial transport plans between uniform weights, through POT."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.errors import CouplingError
+
+MAX_ITERATIONS = 10_000
+MARGINAL_TOLERANCE = 1e-3
+"""Relative violation of the marginals at which Sinkhorn stops; ten times as much is a failed plan."""
+UNBALANCED_TOLERANCE = 1e-6
+"""Relative change of the scalings at which the unbalanced solver stops."""
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class PlanSolver:
+    """One of POT's solvers and its options; ``reg`` and ``reg_m`` are relative to a cost."""
+
+    method: str
+    reg: float
+    reg_m: float
+    mass: float
+
+    def solve(self, cost: Tensor, scale: float) -> Tensor:
+        """Logarithm of a plan with uniform marginals, float64 ``[B, B]`` on the CPU; −inf where it is empty.
+
+        Mass that an unbalanced or partial plan leaves out is put back by :func:`complete_plan`.
+
+        Args:
+            cost: float64 ``[B, B]``.
+            scale: the cost that ``reg`` and ``reg_m`` are relative to.
+
+        Raises:
+            CouplingError: POT did not converge, or its plan is non-finite, empty or off its marginals.
+                A failed plan is never replaced by another one.
+        """
+        matrix = cost.cpu().numpy().astype(np.float64, copy=False)
+        if scale == 0.0:
+            return torch.zeros(matrix.shape, dtype=torch.float64)
+        weights = np.full(len(matrix), 1.0 / len(matrix))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            log_plan = getattr(self, f"_{self.method}")(weights, matrix / scale)
+        for warning in caught:
+            if issubclass(warning.category, (UserWarning, RuntimeWarning)):
+                raise self._failure(str(warning.message))
+        return torch.from_numpy(log_plan)
+
+    def _sinkhorn(self, weights: Array, cost: Array) -> Array:
+        """Log-domain Sinkhorn (Cuturi 2013, Feydy et al. 2019)."""
+        import ot
+
+        _, log = ot.bregman.sinkhorn_log(
+            weights,
+            weights,
+            cost,
+            self.reg,
+            numItermax=MAX_ITERATIONS,
+            stopThr=MARGINAL_TOLERANCE / math.sqrt(len(weights)),
+            log=True,
+        )
+        log_plan = log["log_u"][:, None] + log["log_v"][None, :] - cost / self.reg
+        self._require_mass(np.exp(log_plan), weights, 1.0)
+        return log_plan
+
+    def _unbalanced(self, weights: Array, cost: Array) -> Array:
+        """Entropic transport with Kullback-Leibler marginals (Chizat et al. 2018; Séjourné et al. 2022)."""
+        import ot
+
+        plan, log = ot.unbalanced.sinkhorn_unbalanced(
+            weights,
+            weights,
+            cost,
+            self.reg,
+            self.reg_m,
+            method="sinkhorn_translation_invariant",
+            numItermax=MAX_ITERATIONS,
+            stopThr=UNBALANCED_TOLERANCE,
+            log=True,
+        )
+        if not log["err"] or not log["err"][-1] < UNBALANCED_TOLERANCE:
+            raise self._failure(f"POT did not converge in {len(log['err'])} iterations")
+        self._require_mass(plan, weights, None)
+        return _log(complete_plan(plan, weights))
+
+    def _partial(self, weights: Array, cost: Array) -> Array:
+        """Exact partial transport of ``mass`` (Caffarelli & McCann 2010; Chapel et al. 2020)."""
+        import ot
+
+        plan = ot.partial.partial_wasserstein(weights, weights, cost, m=self.mass * weights.sum())
+        self._require_mass(plan, weights, self.mass)
+        return _log(complete_plan(plan, weights))
+
+    def _require_mass(self, plan: Array, weights: Array, mass: float | None) -> None:
+        """Refuse a plan that is non-finite, empty, off its mass, or off balanced marginals."""
+        total = float(plan.sum())
+        if not np.isfinite(plan).all() or total < 1e-8:
+            raise self._failure(f"the plan has mass {total:.3g}")
+        if mass is None:
+            return
+        rows, columns = plan.sum(1) / weights, plan.sum(0) / weights
+        over = max(float(rows.max()), float(columns.max())) - 1.0
+        under = 1.0 - min(float(rows.min()), float(columns.min())) if mass == 1.0 else 0.0
+        off = max(over, under, abs(total - mass))
+        if off > 10 * MARGINAL_TOLERANCE * math.sqrt(len(weights)):
+            raise self._failure(f"the plan misses its marginals by {off:.2g} of a weight")
+
+    def _failure(self, what: str) -> CouplingError:
+        return CouplingError(
+            f"ot: method={self.method} failed with reg={self.reg}, reg_m={self.reg_m}, mass={self.mass}: "
+            f"{' '.join(what.split())}; raise reg, or use method=exact"
+        )
+
+
+def complete_plan(plan: Array, weights: Array) -> Array:
+    """A plan with both marginals equal to ``weights``, from one that leaves mass out.
+
+    Rows and columns that carry too much are scaled down, then what is missing is coupled
+    independently: P + (a − P1)(b − Pᵀ1)ᵀ / missing (Altschuler, Weed & Rigollet 2017, alg. 2).
+    """
+    plan = plan * np.minimum(1.0, weights / np.maximum(plan.sum(1), 1e-300))[:, None]
+    plan = plan * np.minimum(1.0, weights / np.maximum(plan.sum(0), 1e-300))[None, :]
+    rows, columns = weights - plan.sum(1), weights - plan.sum(0)
+    missing = rows.sum()
+    return plan if missing < 1e-12 else plan + np.outer(rows, columns) / missing
+
+
+def _log(plan: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(plan, 0.0))

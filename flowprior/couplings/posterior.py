@@ -1,0 +1,38 @@
+"""Starts drawn from the prior's latent variables, inferred from the datum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings.base import Coupling
+from flowprior.errors import CouplingError
+from flowprior.priors import Prior
+
+
+@Coupling.register("posterior")
+class PosteriorCoupling(Coupling):
+    """x0 ~ p0(·|h, c) with the prior's latents h ~ p(h|x1, c) inferred from the datum.
+
+    Sampling starts at p0(·|c). At the maximum-likelihood fit the two agree in their first two
+    moments; beyond those only as far as the prior fits, so the gap
+    (:func:`flowprior.couplings.starts_gap`) belongs in every run's log.
+    """
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        self.check(prior)
+        return prior.infer(x1, cond, generator=generator)
+
+    def check(self, prior: Prior) -> None:
+        """Refuse a prior without latent variables.
+
+        Raises:
+            CouplingError: the prior has nothing to infer from a datum.
+        """
+        if not prior.has_latents:
+            raise CouplingError(
+                f"coupling 'posterior': prior '{prior.name}' has no latent variables to infer; use "
+                "gmm:covariance=lowrank, gmm:components=8 or learned-mean with a latent, or couple with 'ot'"
+            )

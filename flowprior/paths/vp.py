@@ -1,0 +1,51 @@
+"""The variance-preserving diffusion path."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import OptionError
+from flowprior.paths.base import Coefficients, Path
+
+NEAREST_TO_DATA = 1e-5
+"""Least diffusion time at which σ' is taken: it grows like 1/√s as s = 1 − t goes to 0."""
+
+
+@Path.register("vp")
+class VPPath(Path):
+    """Variance-preserving diffusion path (Song et al. 2021; Lipman et al. 2023, eq. 19), N(0, I) only.
+
+    With diffusion time s = 1 − t, T(s) = β_min s + ½ (β_max − β_min) s²: α = exp(−½ T), σ = √(1 − α²).
+    At t = 0 a trace α(0) = exp(−½ T(1)) of the datum is left (0.0066 by default), so a standard
+    normal start is right only up to it.
+
+    Args:
+        beta_min: noise rate at the data.
+        beta_max: noise rate at the start.
+    """
+
+    requires_standard_normal: ClassVar[bool] = True
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+        if not 0.0 < beta_min <= beta_max:
+            raise OptionError(
+                f"path 'vp': beta_min={beta_min}, beta_max={beta_max} is not possible; "
+                "choose 0 < beta_min <= beta_max"
+            )
+        self.beta_min = beta_min
+        self.beta_max = beta_max
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        alpha, sigma, _ = self._at(1.0 - t)
+        alpha_in, sigma_in, rate = self._at((1.0 - t).clamp_min(NEAREST_TO_DATA))
+        alpha_dot = 0.5 * rate * alpha_in
+        return Coefficients(alpha, sigma, alpha_dot, -alpha_in * alpha_dot / sigma_in)
+
+    def _at(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """α, σ and the noise rate β at diffusion time s."""
+        spread = self.beta_max - self.beta_min
+        integral = self.beta_min * s + 0.5 * spread * s.square()
+        return torch.exp(-0.5 * integral), torch.sqrt(-torch.expm1(-integral)), self.beta_min + spread * s

@@ -1,0 +1,75 @@
+"""What the fixed-step samplers share: the grid, the loop, the count."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import OptionError
+from flowprior.registry import choose
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.grid import GRIDS, time_grid
+
+DEFAULT_NFE = 15
+"""Evaluations spent where nobody says how many (the number the CPD paper reports at)."""
+
+
+class FixedStepSampler(Sampler):
+    """Base class of one-step methods: ``nfe / stages`` steps over a time grid.
+
+    Args:
+        grid: ``"uniform"`` or ``"cosine"``, see :func:`flowprior.samplers.time_grid`.
+    """
+
+    stages: ClassVar[int]
+    order: ClassVar[int]
+
+    def __init__(self, grid: str = "uniform") -> None:
+        self.grid = choose(type(self).__name__.lower(), "grid", grid, GRIDS)
+
+    @abc.abstractmethod
+    def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
+        """The state at t + h from the state ``x`` at t, spending ``stages`` evaluations."""
+
+    def solve(
+        self,
+        velocity: Velocity,
+        x0: Tensor,
+        cond: Tensor | None = None,
+        *,
+        nfe: int | None = None,
+        trajectory: bool = False,
+    ) -> Solution:
+        """Integrate; ``nfe=None`` spends the most that fits into 15 evaluations. See :class:`Sampler`."""
+        grid = time_grid(self.steps(nfe), self.grid)
+        counted = CountedVelocity(velocity, cond)
+        times = grid.tolist()
+        states = [x0]
+        for t, end in zip(times[:-1], times[1:], strict=True):
+            x = self.step(counted, states[-1], t, end - t)
+            states = [*states, x] if trajectory else [x]
+        kept = grid if trajectory else grid[[0, -1]]
+        path = torch.stack(states) if trajectory else None
+        return Solution(states[-1], counted.nfe, kept.to(x0), path)
+
+    def steps(self, nfe: int | None) -> int:
+        """Number of steps that spend exactly ``nfe`` evaluations.
+
+        Raises:
+            OptionError: less than 1, or no multiple of the stages; the message names the nearest.
+        """
+        if nfe is None:
+            return DEFAULT_NFE // self.stages
+        if nfe < 1 or nfe % self.stages:
+            raise OptionError(
+                f"sampler '{type(self).__name__.lower()}': nfe={nfe} cannot be spent exactly, a step takes "
+                f"{self.stages}; choose {self._nearest(nfe)}"
+            )
+        return nfe // self.stages
+
+    def _nearest(self, nfe: int) -> str:
+        below = nfe // self.stages * self.stages
+        return f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
