@@ -1,0 +1,35 @@
+"""Training: configuration, the loop, and what a run leaves on the disk."""
+
+from flowprior.training.checkpoints import list_checkpoints
+from flowprior.training.config import (
+    DEFAULT_COUPLING,
+    DEFAULT_MODEL,
+    DEFAULT_PATH,
+    DEFAULT_PRIOR,
+    RunConfig,
+    TrainingConfig,
+    config_from_dict,
+    load_config,
+    save_config,
+)
+from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.metrics_file import read_metrics
+from flowprior.training.run import RunDirectory
+from flowprior.training.trainer import train
+
+__all__ = [
+    "DEFAULT_COUPLING",
+    "DEFAULT_MODEL",
+    "DEFAULT_PATH",
+    "DEFAULT_PRIOR",
+    "RunConfig",
+    "RunDirectory",
+    "TrainingConfig",
+    "TrainingInterrupted",
+    "config_from_dict",
+    "list_checkpoints",
+    "load_config",
+    "read_metrics",
+    "save_config",
+    "train",
+]

@@ -1,0 +1,112 @@
+"""The stream of training pairs, addressed by step.
+
+The data order is one endless sequence of indices: a fresh permutation for each epoch. Step s takes the
+indices s·B … (s + 1)·B − 1, whatever the prior and coupling are. A coupling that draws several batches
+at once (``Coupling.draw_size``) is handed consecutive batches of that same sequence.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.data.base import Data
+from flowprior.errors import InputError, OptionError
+from flowprior.priors import Prior
+from flowprior.training.randomness import Randomness
+
+Pairs = tuple[Tensor, Tensor, Tensor | None]
+"""(x0 ``[B, *event]``, x1 ``[B, *event]``, condition or None)."""
+
+
+class IndexStream:
+    """The endless sequence of data indices, epoch after epoch.
+
+    Args:
+        examples: size of the data set.
+        seed: the run's seed; epoch e is shuffled by (seed, e).
+    """
+
+    def __init__(self, examples: int, seed: int) -> None:
+        if examples < 1:
+            raise InputError("training: expected at least one example, got an empty data set")
+        self.examples = examples
+        self._randomness = Randomness(seed)
+        self._epochs: OrderedDict[int, Tensor] = OrderedDict()
+
+    def take(self, start: int, count: int) -> Tensor:
+        """Indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
+        parts, stop = [], start + count
+        while start < stop:
+            epoch, offset = divmod(start, self.examples)
+            part = self._epoch(epoch)[offset : offset + stop - start]
+            parts.append(part)
+            start += len(part)
+        return torch.cat(parts)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._epochs:
+            generator = self._randomness.generator("epoch", epoch)
+            self._epochs[epoch] = torch.randperm(self.examples, generator=generator)
+            if len(self._epochs) > 2:
+                self._epochs.popitem(last=False)
+        return self._epochs[epoch]
+
+
+class PairStream:
+    """Batches of coupled pairs, one for each step.
+
+    Args:
+        data: the training set.
+        prior: fitted, on the device of ``randomness``.
+        coupling: draws the starts, for ``coupling.draw_size(batch_size)`` data at once.
+        batch_size: pairs a step.
+        randomness: generators on the device where pairs are wanted.
+
+    Raises:
+        OptionError: the coupling's draw size is no multiple of the batch size.
+    """
+
+    def __init__(
+        self, data: Data, prior: Prior, coupling: Coupling, batch_size: int, randomness: Randomness
+    ) -> None:
+        self.data, self.prior, self.coupling = data, prior, coupling
+        self.batch_size, self.randomness = batch_size, randomness
+        self.draw_size = coupling.draw_size(batch_size)
+        if self.draw_size < batch_size or self.draw_size % batch_size:
+            raise OptionError(
+                f"training: the coupling draws {self.draw_size} pairs at once, expected a multiple of "
+                f"batch_size={batch_size}; change one of them"
+            )
+        self._indices = IndexStream(len(data), randomness.seed)
+        self._drawn: tuple[int, Pairs] | None = None
+
+    def batch(self, step: int) -> Pairs:
+        """The pairs of ``step``: a slice of the superbatch that it lies in."""
+        number, offset = divmod(step * self.batch_size, self.draw_size)
+        if self._drawn is None or self._drawn[0] != number:
+            self._drawn = (number, self._draw(number))
+        rows = slice(offset, offset + self.batch_size)
+        x0, x1, cond = self._drawn[1]
+        return x0[rows], x1[rows], None if cond is None else cond[rows]
+
+    def _draw(self, number: int) -> Pairs:
+        indices = self._indices.take(number * self.draw_size, self.draw_size)
+        x1, cond = fetch(self.data, indices, self.randomness.device)
+        generator = self.randomness.generator("coupling", number)
+        return self.coupling.draw(self.prior, x1, cond, generator=generator), x1, cond
+
+
+def fetch(data: Data, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """(x1, condition or None) of ``indices``, on ``device``."""
+    x1, cond = data.batch(indices)
+    return x1.to(device, non_blocking=True), None if cond is None else cond.to(device, non_blocking=True)
+
+
+def probe_indices(examples: int, count: int, seed: int) -> Tensor:
+    """Up to ``count`` distinct indices, the same ones for one seed, for measures and pictures."""
+    generator = Randomness(seed).generator("probe")
+    return torch.randperm(examples, generator=generator)[:count]

@@ -1,0 +1,106 @@
+"""From names, spec strings or instances to the parts of a run, and the configuration that records them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from flowprior.couplings import Coupling
+from flowprior.data import as_data
+from flowprior.data.base import Data
+from flowprior.errors import OptionError
+from flowprior.models import build_model
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.training.config import RunConfig, TrainingConfig, training_options
+from flowprior.training.randomness import mix
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of a run, on its device; the prior may still be unfitted."""
+
+    data: Data
+    prior: Prior
+    coupling: Coupling
+    path: Path
+    model: nn.Module
+    device: torch.device
+    config: RunConfig
+
+    @property
+    def specs(self) -> dict[str, str]:
+        """Spec strings for ``Flow``; empty where an instance was given."""
+        names = ("prior", "coupling", "path", "model")
+        texts = {name: getattr(self.config, name) for name in names}
+        return {f"{name}_spec": "" if text.startswith("<") else text for name, text in texts.items()}
+
+
+def resolve_config(
+    config: RunConfig | TrainingConfig | None, options: dict[str, Any], **parts: Any
+) -> RunConfig:
+    """The configuration of a run: explicit parts and options win over ``config``, that over the defaults.
+
+    An instance is recorded as ``<ClassName>``, a data set by its name.
+    """
+    base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
+    given = {name: _record(part) for name, part in parts.items() if part is not None}
+    return replace(base, **given, training=training_options(base.training, options))
+
+
+def resolve_components(config: RunConfig, **parts: Any) -> Components:
+    """Build what is named, take what is given as an instance, and check that the parts fit together.
+
+    Raises:
+        FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
+    """
+    device = resolve_device(config.training.device)
+    chosen = {name: getattr(config, name) if part is None else part for name, part in parts.items()}
+    data = as_data(chosen["data"])
+    prior = Prior.registry.resolve(chosen["prior"])
+    coupling = Coupling.registry.resolve(chosen["coupling"])
+    path = Path.registry.resolve(chosen["path"])
+    model = chosen["model"]
+    if isinstance(model, str):
+        model = seeded_model(model, data, config.training.seed)
+    model = model.to(device)
+    if config.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return Components(data, prior.to(device), coupling, path, model, device, config)
+
+
+def seeded_model(spec: str, data: Data, seed: int) -> nn.Module:
+    """The network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(mix(seed, "initial weights"))
+        return build_model(spec, data.event_shape, data.condition)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device ``name`` stands for.
+
+    Raises:
+        OptionError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(
+            f"training: device='{name}' is not usable: {reason}; choose 'auto' or 'cpu'"
+        ) from error
+    return device
+
+
+def _record(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Data):
+        return part.name
+    return f"<{type(part).__name__}>"

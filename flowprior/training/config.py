@@ -1,0 +1,248 @@
+"""The one configuration tree of a run: what is trained on what, and how."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from flowprior.errors import OptionError
+from flowprior.registry import choose, parse_value
+
+DEFAULT_PRIOR = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
+DEFAULT_COUPLING = "ot"
+DEFAULT_PATH = "condot"
+DEFAULT_MODEL = "auto"
+PRECISIONS = ("float32", "bfloat16")
+
+_LEAST: dict[str, float] = {
+    "steps": 1,
+    "batch_size": 1,
+    "warmup": 0,
+    "weight_decay": 0,
+    "clip": 0,
+    "seed": 0,
+    "log_every": 1,
+    "sample_every": 0,
+    "sample_nfe": 1,
+    "checkpoint_every": 0,
+    "keep_checkpoints": 1,
+}
+_BELOW_ONE = ("beta1", "beta2", "ema")
+_SHARES = ("final_lr", "condition_dropout")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a flow is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: pairs a step.
+        lr: highest learning rate of AdamW.
+        beta1: AdamW's decay of the mean of the gradients.
+        beta2: AdamW's decay of the mean of their squares.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup: steps of linear warm-up, at most half of ``steps``.
+        final_lr: learning rate at the last step of the cosine, as a share of ``lr``.
+        clip: largest norm of the gradient, applied before the step; 0 switches it off.
+        ema: decay of the moving average of the weights, reached by a start-up ramp.
+        precision: of the model's forward pass; ``"bfloat16"`` through autocast, path and loss stay float32.
+        channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
+        seed: of everything random: prior fit, model, data order, starts, times, dropout.
+        device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
+        condition_dropout: share of conditions replaced by the null condition, for classifier-free guidance.
+        log_every: steps between two lines of metrics.jsonl.
+        sample_every: steps between two pictures of samples; 0 for none.
+        sample_nfe: evaluations of the velocity for those pictures.
+        checkpoint_every: steps between two checkpoints; 0 for the last step's only.
+        keep_checkpoints: how many checkpoints stay on the disk.
+
+    Raises:
+        OptionError: a value of another type or out of range.
+    """
+
+    steps: int = 2000
+    batch_size: int = 128
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.01
+    warmup: int = 200
+    final_lr: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    seed: int = 0
+    device: str = "auto"
+    condition_dropout: float = 0.0
+    log_every: int = 50
+    sample_every: int = 500
+    sample_nfe: int = 15
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        _check_types(self, "training")
+        choose("training", "precision", self.precision, PRECISIONS)
+        if self.lr <= 0:
+            raise _bad("lr", self.lr, "a positive number")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise _bad(name, getattr(self, name), f"{least:g} or more")
+        for name in _BELOW_ONE:
+            if not 0 <= getattr(self, name) < 1:
+                raise _bad(name, getattr(self, name), "a number in [0, 1)")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise _bad(name, getattr(self, name), "a number in [0, 1]")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is trained on what, and how.
+
+    Attributes:
+        data: data set, as a name or spec string.
+        prior: where the flow starts, as a spec string such as ``"gmm:components=8"``.
+        coupling: which start belongs to which datum.
+        path: how they are joined.
+        model: the velocity network; ``"auto"`` chooses by the shape of the data.
+        training: see :class:`TrainingConfig`.
+    """
+
+    data: str = "digits"
+    prior: str = DEFAULT_PRIOR
+    coupling: str = DEFAULT_COUPLING
+    path: str = DEFAULT_PATH
+    model: str = DEFAULT_MODEL
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        _check_types(self, "config")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The tree as plain dictionaries."""
+        return asdict(self)
+
+    def flat(self) -> dict[str, Any]:
+        """Every value under its dotted key, such as ``training.lr``."""
+        return _flatten(self.as_dict())
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a TOML file and apply ``section.key=value`` overrides; both are optional.
+
+    Args:
+        path: TOML file with the keys of :class:`RunConfig`; None for the defaults.
+        overrides: such as ``["training.steps=4000", "prior=gmm:components=8"]``; the last one wins.
+
+    Raises:
+        OptionError: no such file, no TOML, an unknown key, or an impossible value.
+    """
+    tree = {} if path is None else _read_toml(Path(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise OptionError(f"config: expected section.key=value, got '{override}'")
+        _put(tree, key.strip(), parse_value(value.strip()))
+    return config_from_dict(tree)
+
+
+def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """Build the tree from plain dictionaries; keys that are left out keep their defaults.
+
+    Raises:
+        OptionError: an unknown key or an impossible value.
+    """
+    values = dict(tree)
+    training = values.pop("training", {})
+    if not isinstance(training, Mapping):
+        raise OptionError(
+            f"config: training is a section of keys, got {training!r}; write training.key=value"
+        )
+    _check_keys(values, [f.name for f in fields(RunConfig)], "")
+    _check_keys(training, [f.name for f in fields(TrainingConfig)], "training.")
+    return RunConfig(**values, training=TrainingConfig(**training))
+
+
+def training_options(base: TrainingConfig, options: Mapping[str, Any]) -> TrainingConfig:
+    """``base`` with some values replaced by keyword.
+
+    Raises:
+        OptionError: an unknown name or an impossible value.
+    """
+    _check_keys(options, [f.name for f in fields(TrainingConfig)], "training.")
+    return TrainingConfig(**{**asdict(base), **options})
+
+
+def save_config(config: RunConfig, path: str | Path) -> None:
+    """Write the whole tree, defaults included, as TOML."""
+    Path(path).write_text(tomli_w.dumps(config.as_dict()), encoding="utf-8")
+
+
+def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
+    """Dotted keys whose values differ."""
+    before, after = old.flat(), new.flat()
+    return [key for key in after if before[key] != after[key]]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"config: cannot read {path}: {error.strerror}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"config: {path} is not TOML: {error}") from error
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise OptionError(f"config: '{key}' has no sections; write {section}=value")
+    tree[last] = value
+
+
+def _check_keys(values: Mapping[str, Any], known: list[str], prefix: str) -> None:
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean '{prefix}{near[0]}'?" if near else ";"
+            raise OptionError(f"config: unknown key '{prefix}{key}'{hint} known: {', '.join(known)}")
+
+
+def _check_types(config: Any, owner: str) -> None:
+    """Plain Python types only; an int is taken for a float, a bool never for a number."""
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        kind = str if typing.get_origin(kind) is Literal else kind
+        if kind is float and type(value) is int:
+            object.__setattr__(config, name, value := float(value))
+        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+            raise OptionError(f"{owner}: {name}={value!r} is not possible; expected {_kind_name(kind)}")
+
+
+def _kind_name(kind: type) -> str:
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+    return names.get(kind, kind.__name__)
+
+
+def _bad(name: str, value: Any, expected: str) -> OptionError:
+    return OptionError(f"training: {name}={value!r} is not possible; expected {expected}")
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

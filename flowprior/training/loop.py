@@ -1,0 +1,124 @@
+"""The training loop, read from top to bottom."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.errors import TrainingDiverged
+from flowprior.ops import flow_matching_loss
+from flowprior.training.batches import PairStream
+from flowprior.training.interrupt import SignalWatch, TrainingInterrupted
+from flowprior.training.monitor import Monitor
+from flowprior.training.optimiser import learning_rate_factor
+from flowprior.training.randomness import Randomness
+from flowprior.training.run import RunDirectory
+from flowprior.training.state import TrainingState
+
+
+class StepResult(NamedTuple):
+    """What the message of a run that diverges shows: the step's loss (a scalar) and x_t ``[B, *event]``."""
+
+    loss: Tensor
+    x_t: Tensor
+
+
+def run_steps(
+    state: TrainingState,
+    pairs: PairStream,
+    randomness: Randomness,
+    monitor: Monitor,
+    run: RunDirectory | None,
+) -> None:
+    """Train from ``state.step`` to the last step, logging, drawing and saving on the way.
+
+    Raises:
+        TrainingDiverged: the loss is not finite; the last good checkpoint stays.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
+    """
+    config = state.config
+    with SignalWatch(enabled=run is not None) as watch:
+        while state.step < config.steps:
+            result = training_step(state, pairs, randomness)
+            monitor.advance(state.step)
+            last = state.step == config.steps or watch.received is not None
+            save = run is not None and (last or is_due(state.step, config.checkpoint_every))
+            log = state.step == config.steps or is_due(state.step, config.log_every)
+            if (log or save) and not state.means.is_finite():
+                diverged(state, result)
+            if log:
+                monitor.log(state)
+            if is_due(state.step, config.sample_every):
+                monitor.draw(state)
+            if run is not None and save:
+                state.save(run.checkpoints)
+            if run is not None and watch.received is not None:
+                raise TrainingInterrupted(
+                    f"stopped by {watch.received.name} after step {state.step} of {config.steps}; "
+                    f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it"
+                )
+
+
+def training_step(state: TrainingState, pairs: PairStream, randomness: Randomness) -> StepResult:
+    """One optimiser step.
+
+    Path and loss are in float32 whatever the precision of the model's forward pass.
+    """
+    config, device, step = state.config, randomness.device, state.step
+    randomness.seed_model(step)
+    x0, x1, cond = pairs.batch(step)
+    t = torch.rand(len(x1), generator=randomness.generator("time", step), device=device)
+    x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
+    cond = drop_conditions(cond, state.parts.data.condition, config.condition_dropout, step, randomness)
+    if config.channels_last and x_t.dim() == 4:
+        x_t = x_t.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        v = state.model(x_t, t, cond)
+    loss = flow_matching_loss(v.float(), u_t)
+
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
+    state.means.add(loss, norm)
+    if device.type == "cpu" and not state.means.is_finite():
+        diverged(state, StepResult(loss, x_t))
+    state.optimizer.step()
+    state.scheduler.step()
+    state.ema.update_parameters(state.model)
+    state.step += 1
+    return StepResult(loss.detach(), x_t)
+
+
+def drop_conditions(
+    cond: Tensor | None, condition: Condition, share: float, step: int, randomness: Randomness
+) -> Tensor | None:
+    """``cond`` with a random ``share`` of its rows replaced by the null condition."""
+    if cond is None or share == 0:
+        return cond
+    generator = randomness.generator("condition dropout", step)
+    dropped = torch.rand(len(cond), generator=generator, device=cond.device) < share
+    null = condition.null(cond)
+    return cond if null is None else torch.where(dropped.view(-1, *[1] * (cond.dim() - 1)), null, cond)
+
+
+def diverged(state: TrainingState, result: StepResult) -> NoReturn:
+    """Stop a run whose loss or gradient is not finite, saying what was seen."""
+    lr = state.config.lr * learning_rate_factor(state.step, state.config)
+    saved = (
+        f"the last good checkpoint is {state.saved}" if state.saved else "no checkpoint was saved before it"
+    )
+    raise TrainingDiverged(
+        f"training: the loss or its gradient is not finite at step {state.step}: "
+        f"loss {result.loss.item():.4g}, lr {lr:.3g}, "
+        f"largest |x_t| {result.x_t.abs().max().item():.4g}; {saved}; "
+        "lower training.lr, lengthen training.warmup or look for extreme values in the data"
+    )
+
+
+def is_due(step: int, every: int) -> bool:
+    """Whether ``step`` is one of every ``every`` steps; 0 is never."""
+    return every > 0 and step % every == 0

@@ -1,0 +1,118 @@
+"""What a run tells while it runs: metrics.jsonl, pictures and a progress bar."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flowprior.training.metrics_file import MetricsFile
+from flowprior.training.optimiser import learning_rate_factor
+from flowprior.training.pictures import SamplePictures
+from flowprior.training.run import RunDirectory
+from flowprior.training.state import TrainingState
+
+
+class Monitor:
+    """Logs, draws and shows progress; a context.
+
+    Args:
+        state: standing at the step where the run starts or resumes.
+        run: where files go; None writes none.
+        progress: show a bar on stderr.
+    """
+
+    def __init__(self, state: TrainingState, run: RunDirectory | None, progress: bool) -> None:
+        self._metrics = MetricsFile(run.metrics if run else None, state.step)
+        self._pictures = SamplePictures(state.parts.data, run.samples, state.config) if run else None
+        self._bar = ProgressBar(state.config.steps, state.step, shown=progress)
+        self._watch = Stopwatch(state.step)
+
+    def __enter__(self) -> Monitor:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it stands and close the file."""
+        self._bar.stop()
+        self._metrics.close()
+
+    def note(self, step: int, kind: str, **values: Any) -> None:
+        """Write one line of metrics that is no training step's."""
+        self._metrics.write(step, kind, **values)
+
+    def advance(self, step: int) -> None:
+        """``step`` steps are done."""
+        self._bar.advance(step)
+
+    def log(self, state: TrainingState) -> None:
+        """Write and show the means since the last log, and start new ones."""
+        loss, norm = state.means.means()
+        state.means.reset()
+        lr = state.config.lr * learning_rate_factor(state.step - 1, state.config)
+        speed = self._watch.lap(state.step)
+        self._metrics.write(state.step, "train", loss=loss, grad_norm=norm, lr=lr, steps_per_second=speed)
+        self._bar.report(loss, speed)
+
+    def draw(self, state: TrainingState) -> None:
+        """Draw samples of the averaged weights into RUN/samples."""
+        if self._pictures is not None:
+            self._pictures.draw(state.flow(), state.step)
+
+
+class ProgressBar:
+    """A bar with loss, steps a second and the time that is left, on stderr.
+
+    Args:
+        steps: of the whole run.
+        step: done already.
+        shown: False shows nothing.
+    """
+
+    def __init__(self, steps: int, step: int = 0, shown: bool = True) -> None:
+        self._bar = Progress(
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4g}"),
+            TextColumn("{task.fields[speed]:.3g} steps/s"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+        self._task = self._bar.add_task("train", total=steps, completed=step, loss=float("nan"), speed=0.0)
+
+    def start(self) -> None:
+        """Show the bar."""
+        self._bar.start()
+
+    def stop(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """``step`` steps are done."""
+        self._bar.update(self._task, completed=step)
+
+    def report(self, loss: float, speed: float) -> None:
+        """Show the latest loss and speed."""
+        self._bar.update(self._task, loss=loss, speed=speed)
+
+
+class Stopwatch:
+    """Steps a second since the last lap."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._time = step, time.perf_counter()
+
+    def lap(self, step: int) -> float:
+        """Steps a second since the last lap, which ends here."""
+        now = time.perf_counter()
+        speed = (step - self._step) / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        return speed

@@ -1,0 +1,63 @@
+"""AdamW, its learning-rate schedule, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from flowprior.training.config import TrainingConfig
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """Share of ``config.lr`` that step ``step`` (from 0) uses: linear warm-up, then a cosine to ``final_lr``.
+
+    Warm-up step s uses (s + 1) / warmup; with w warm-up steps of S, step s ≥ w uses
+    f + (1 − f) (1 + cos(π (s − w) / (S − 1 − w))) / 2, so the last step uses exactly f.
+    """
+    warmup = min(config.warmup, config.steps // 2)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, config.steps - 1 - warmup))
+    return config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over the weights that want a gradient, fused where torch offers it."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trained)
+    return torch.optim.AdamW(
+        trained,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int = 0) -> LambdaLR:
+    """The schedule, standing at ``step``; it has no other state."""
+    return LambdaLR(optimizer, lambda s: learning_rate_factor(s, config), last_epoch=step - 1)
+
+
+def ema_decay(highest: float, updates: int) -> float:
+    """Decay after n updates: min(highest, (1 + n) / (10 + n)), so that the first weights are forgotten."""
+    return min(highest, (1 + updates) / (10 + updates))
+
+
+def build_ema(model: nn.Module, highest: float) -> AveragedModel:
+    """Moving average of ``model``'s weights; its first update copies them, buffers are always copied."""
+
+    def blend(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
+        # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
+        decay = ema_decay(highest, int(ema.n_averaged))
+        torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
+
+    ema = AveragedModel(model, multi_avg_fn=blend)
+    for parameter in ema.parameters():
+        parameter.requires_grad_(False)
+    return ema.eval()

@@ -1,0 +1,108 @@
+"""Everything that changes while a flow is trained, and how it goes into a checkpoint and comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from flowprior.errors import CheckpointError
+from flowprior.flow import Flow
+from flowprior.training.checkpoints import load_latest, read_checkpoint, save_checkpoint
+from flowprior.training.components import Components
+from flowprior.training.means import RunningMean
+from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
+from flowprior.training.run_info import package_commit, package_version
+
+
+class TrainingState:
+    """Weights, their average, optimiser, schedule, running means and the number of steps done.
+
+    Args:
+        parts: of the run; ``parts.model`` is trained in place.
+    """
+
+    def __init__(self, parts: Components) -> None:
+        self.parts = parts
+        self.config = parts.config.training
+        self.step = 0
+        self.saved: Path | None = None
+        self.model = parts.model.train()
+        self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.ema = build_ema(self.model, self.config.ema)
+        self.optimizer = build_optimizer(self.model, self.config)
+        self.scheduler = build_scheduler(self.optimizer, self.config)
+        self.means = RunningMean(parts.device)
+
+    def flow(self) -> Flow:
+        """The flow with averaged weights, in evaluation mode; it shares them with this state."""
+        metadata: dict[str, Any] = {
+            "step": self.step,
+            "config": self.parts.config.as_dict(),
+            "version": package_version(),
+            "commit": package_commit(),
+        }
+        parts = self.parts
+        return Flow(
+            self.ema.module.eval(),
+            parts.prior,
+            parts.coupling,
+            parts.path,
+            parts.data.condition,
+            **parts.specs,
+            metadata=metadata,
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint below ``folder``; see :func:`save_checkpoint`."""
+        training = {
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": int(self.ema.n_averaged),
+            "means": self.means.state(),
+            "data": self._data_size(),
+        }
+        keep = self.config.keep_checkpoints
+        weights = self.model.state_dict()
+        self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
+        return self.saved
+
+    def resume(self, folder: Path) -> Path | None:
+        """Go on from the newest readable checkpoint below ``folder``; None where there is none.
+
+        Raises:
+            CheckpointError: none can be read, or they are of another model, prior or data set.
+        """
+        self.saved = load_latest(folder, self._load)
+        return self.saved
+
+    def _load(self, path: Path) -> None:
+        flow, weights, training = read_checkpoint(path)
+        try:
+            size = training["data"]
+            self._restore(flow, weights, training)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error
+        if size != self._data_size():
+            raise CheckpointError(
+                f"{path} was trained on data of size {size}, got {self._data_size()}; resume on the same data"
+            )
+
+    def _restore(self, flow: dict[str, Tensor], weights: dict[str, Tensor], training: dict[str, Any]) -> None:
+        self.model.load_state_dict(weights)
+        self.ema.module.load_state_dict(_below(flow, "model."))
+        self.parts.prior.load_state_dict(_below(flow, "prior."))
+        self.parts.prior.to(self.parts.device)
+        self.ema.n_averaged.fill_(training["averaged"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.means.load_state(training["means"])
+        self.step = int(training["step"])
+        self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
+
+    def _data_size(self) -> list[int]:
+        return [len(self.parts.data), *self.parts.data.event_shape]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,146 @@
+"""``train``: from names, spec strings or instances to a trained flow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor, nn
+
+from flowprior.couplings import Coupling
+from flowprior.errors import TrainingDiverged
+from flowprior.flow import Flow
+from flowprior.paths import Path as ProbabilityPath
+from flowprior.priors import Prior
+from flowprior.training.batches import PairStream
+from flowprior.training.components import Components, resolve_components, resolve_config
+from flowprior.training.config import RunConfig, TrainingConfig
+from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.loop import run_steps
+from flowprior.training.measures import measure_starts
+from flowprior.training.monitor import Monitor
+from flowprior.training.randomness import Randomness
+from flowprior.training.run import RunDirectory
+from flowprior.training.run_info import RunInfo
+from flowprior.training.state import TrainingState
+
+
+def train(
+    data: Any = None,
+    *,
+    prior: str | Prior | None = None,
+    coupling: str | Coupling | None = None,
+    path: str | ProbabilityPath | None = None,
+    model: str | nn.Module | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    config: RunConfig | TrainingConfig | None = None,
+    progress: bool = False,
+    **training_options: Any,
+) -> Flow:
+    """Fit the prior, train the velocity model and return the flow with averaged weights.
+
+    What is not given comes from ``config``, and what is not there from the defaults of
+    :class:`RunConfig` and :class:`TrainingConfig`.
+
+    Args:
+        data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
+            pair (events, condition), or a torch data set of tensors.
+        prior: where the flow starts; an instance that is fitted already is left as it is.
+        coupling: which start belongs to which datum.
+        path: how they are joined.
+        model: the velocity network; a module v(x, t, cond) of your own is trained in place.
+        out: directory of the run; without it nothing is written.
+        resume: go on with the run in ``out``, or start it where there is none.
+        config: components and options that are not given here.
+        progress: show a progress bar on stderr.
+        training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
+
+    Raises:
+        OptionError: an impossible option, or ``out`` holds a run and ``resume`` is False.
+        InputError: data that the prior or the model cannot be trained on.
+        TrainingDiverged: the loss is not finite; the last good checkpoint stays.
+        CheckpointError: a checkpoint cannot be saved, or none can be read.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
+    """
+    given = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
+    resolved = resolve_config(config, training_options, **given)
+    run = RunDirectory(out) if out is not None else None
+    if run is not None:
+        run.check(resolved, resume)
+    parts = resolve_components(resolved, **given)
+    state = TrainingState(parts)
+    if run is not None:
+        state.resume(run.checkpoints)
+    randomness = Randomness(resolved.training.seed, parts.device)
+    fit_seconds = fit_prior(parts, randomness)
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, resolved.training.batch_size, randomness)
+    if run is not None:
+        run.create(resolved)
+    info = RunInfo(run.info if run else None)
+    info.start(parts.device, state.step, fit_seconds)
+    with Monitor(state, run, progress) as monitor:
+        if state.step == 0 and run is not None:
+            measured = measure_starts(pairs)
+            monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
+            info.update(**measured)
+        _run_to_the_end(state, pairs, randomness, monitor, run, info)
+    flow = state.flow()
+    if run is not None:
+        flow.save(run.flow)
+    info.end(state.step, "finished")
+    return flow
+
+
+def fit_prior(parts: Components, randomness: Randomness) -> float | None:
+    """Fit the prior where it is not fitted, and check it against path and coupling.
+
+    Returns:
+        Seconds that the fit took, or None where there was nothing to fit.
+    """
+    seconds = None
+    if not parts.prior.is_fitted:
+        start = time.perf_counter()
+        parts.prior.fit(DeviceBatches(parts), generator=randomness.generator("prior fit"))
+        seconds = time.perf_counter() - start
+    parts.path.check(parts.prior)
+    parts.coupling.check(parts.prior)
+    return seconds
+
+
+class DeviceBatches:
+    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them."""
+
+    def __init__(self, parts: Components) -> None:
+        self._batches, self._device = parts.data.batches(), parts.device
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for x1, cond in self._batches:
+            yield x1.to(self._device), None if cond is None else cond.to(self._device)
+
+
+def _run_to_the_end(
+    state: TrainingState,
+    pairs: PairStream,
+    randomness: Randomness,
+    monitor: Monitor,
+    run: RunDirectory | None,
+    info: RunInfo,
+) -> None:
+    """Run the loop, and write down how it ended where it did not finish."""
+    try:
+        run_steps(state, pairs, randomness, monitor, run)
+    except TrainingDiverged:
+        info.end(state.step, "diverged")
+        raise
+    except TrainingInterrupted as stop:
+        info.end(state.step, "interrupted")
+        monitor.close()
+        Console(stderr=True, soft_wrap=True, highlight=False).print(stop.message)
+        raise
