@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.errors import FlowpriorError, OptionError, UnknownComponentError
 
@@ -183,7 +183,7 @@ class Registry(Generic[T]):
 class Registered:
     """Gives a family's base class the registry calls: ``Prior.register``, ``Prior.create``, …"""
 
-    registry: Registry[Any]
+    registry: ClassVar[Registry[Any]]
 
     @classmethod
     def register(cls, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:

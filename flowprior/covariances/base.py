@@ -8,6 +8,7 @@ A family says how Σ is parametrised. Its parameters are tensors with leading di
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -46,19 +47,23 @@ class Covariance(abc.ABC):
         """A fresh maximum-likelihood fit over all conditions at once."""
 
 
+@dataclass(frozen=True)
 class FitSettings:
     """What every fit needs to know besides the data.
 
-    Args:
+    Attributes:
         reg_covar: added to every variance.
         shrinkage: how many examples' worth of the pooled moments every component is given.
         generator: source of randomness.
+        isotropic: one noise variance for all dimensions (low-rank family).
+        fixed_noise: the noise variance, where it is not to be estimated (low-rank family).
     """
 
-    def __init__(self, reg_covar: float, shrinkage: float, generator: torch.Generator | None = None) -> None:
-        self.reg_covar = reg_covar
-        self.shrinkage = shrinkage
-        self.generator = generator
+    reg_covar: float
+    shrinkage: float = 0.0
+    generator: torch.Generator | None = None
+    isotropic: bool = False
+    fixed_noise: float | None = None
 
 
 class Fitter(abc.ABC):
@@ -93,7 +98,7 @@ class Fitter(abc.ABC):
 
     @abc.abstractmethod
     def maximise(self, active: Tensor) -> None:
-        """Set parameters of the ``active`` conditions ``[C]`` (bool) from the statistics, then clear these."""
+        """Set parameters of the ``active`` conditions (bool ``[C]``), then clear the statistics."""
 
     def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
         return Statistics(conditions, components, dim)

@@ -90,7 +90,7 @@ class FullFitter(Fitter):
 
 
 def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:
-    """Factor Σ + reg·I; rounding that leaves Σ slightly indefinite is met with the least jitter that works."""
+    """Factor Σ + reg·I; where rounding leaves Σ slightly indefinite, with the least jitter that works."""
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
     scale = float(covariance.diagonal(dim1=-2, dim2=-1).mean()) + reg_covar
     for jitter in (0.0, 1e-14, 1e-12, 1e-10, 1e-8):

@@ -18,6 +18,10 @@ from flowprior.covariances.moments import ConditionMoments, Moments
 from flowprior.ops import lowrank_log_density
 
 OVERSAMPLING = 16
+# Least ψ, as a share of the mean residual variance. Without a bound, maximum likelihood spends the factors on
+# dimensions that hardly vary (Heywood cases, Lawley & Maxwell 1971): on Fashion-MNIST at rank 64 the held-out
+# log-density falls from about 450 to -1070 nats.
+LEAST_NOISE = 0.1
 
 
 class LowRank(Covariance):
@@ -69,8 +73,8 @@ class LowRankFitter(Fitter):
         self.rank = min(family.rank, dim)
         self.width = min(dim, self.rank + OVERSAMPLING)
         start = torch.randn(dim, self.width, generator=settings.generator, dtype=torch.float64)
-        self.psi = (moments.variance() + settings.reg_covar)[:, None].repeat(1, components, 1)
-        self.psi[moments.count == 0] = self.pooled.variance + settings.reg_covar
+        variance = torch.where(moments.count[:, None] > 0, moments.variance(), self.pooled.variance)
+        self.psi = self._noise(variance)[:, None].repeat(1, components, 1)
         whitened = torch.linalg.qr(start).Q.expand(conditions, components, -1, -1)
         self.basis = whitened / self.psi.sqrt()[..., None]
         self.projected = torch.zeros_like(self.basis)
@@ -117,12 +121,21 @@ class LowRankFitter(Fitter):
 
     def _turn_basis(self, active: Tensor, applied: Tensor, variance: Tensor, factor: Tensor) -> None:
         """Next ψ from what W leaves unexplained, and the next basis from this pass's image."""
-        left = (variance - factor.square().sum(-1)).clamp_min(0) + self.settings.reg_covar
-        psi = torch.where(active[:, None, None], left, self.psi)
+        psi = torch.where(active[:, None, None], self._noise(variance - factor.square().sum(-1)), self.psi)
         whitened = torch.linalg.qr(applied / psi.sqrt()[..., None]).Q
         basis = whitened / psi.sqrt()[..., None]
         self.basis = torch.where(active[:, None, None, None], basis, self.basis)
         self.psi = psi
+
+    def _noise(self, residual: Tensor) -> Tensor:
+        """ψ from the variance that the factor leaves, bounded below."""
+        if self.settings.fixed_noise is not None:
+            return torch.full_like(residual, self.settings.fixed_noise)
+        residual = residual.clamp_min(0)
+        if self.settings.isotropic:
+            residual = residual.mean(-1, keepdim=True).expand_as(residual)
+        least = LEAST_NOISE * residual.mean(-1, keepdim=True)
+        return torch.maximum(residual, least) + self.settings.reg_covar
 
     def _set(self, active: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) -> None:
         if not self.covariance:

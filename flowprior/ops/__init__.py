@@ -11,6 +11,7 @@ from flowprior.ops.lowrank import (
     lowrank_posterior_sample,
 )
 from flowprior.ops.mixture import diagonal_log_density, select_component, triangular_log_density
+from flowprior.ops.noise import standard_normal
 
 __all__ = [
     "backend",
@@ -19,5 +20,6 @@ __all__ = [
     "lowrank_log_density",
     "lowrank_posterior_sample",
     "select_component",
+    "standard_normal",
     "triangular_log_density",
 ]

@@ -3,5 +3,6 @@
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.learned_mean import LearnedMeanPrior
 
-__all__ = ["GaussianPrior", "GmmPrior", "Prior"]
+__all__ = ["GaussianPrior", "GmmPrior", "LearnedMeanPrior", "Prior"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.covariances.moments import ConditionMoments
-from flowprior.ops import diagonal_log_density
+from flowprior.ops import diagonal_log_density, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.stream import CheckedBatches
 from flowprior.registry import choose
@@ -53,9 +53,7 @@ class GaussianPrior(Prior):
         self.var = var.to(first).contiguous()
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        noise = torch.randn(
-            n, len(self.loc), generator=generator, dtype=self.loc.dtype, device=self.loc.device
-        )
+        noise = standard_normal(n, len(self.loc), self.loc, generator)
         return noise if self.is_standard_normal else noise * self.var.sqrt() + self.loc
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:

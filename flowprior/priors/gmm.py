@@ -12,7 +12,7 @@ from torch import Tensor
 from flowprior.covariances import COVARIANCES, FitSettings, Parameters, covariance_family
 from flowprior.covariances.moments import ConditionMoments, Moments
 from flowprior.errors import InputError, OptionError
-from flowprior.ops import lowrank_posterior_sample, select_component
+from flowprior.ops import lowrank_posterior_sample, select_component, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.em import fit_mixture
 from flowprior.priors.stream import CheckedBatches
@@ -157,7 +157,7 @@ class GmmPrior(Prior):
         pooled: tuple[Tensor, Parameters],
         like: Tensor,
     ) -> None:
-        """Keep the mixtures ``[C + 1, K, …]``; the last row is the pooled Gaussian, in its first component."""
+        """Keep the mixtures ``[C + 1, K, …]``; the last row is the pooled Gaussian, in component 0."""
         pooled_logits = torch.full((1, self.components), -torch.inf, dtype=logits.dtype)
         pooled_logits[0, 0] = 0
         self.logits = torch.cat([logits, pooled_logits]).to(like)
@@ -247,9 +247,13 @@ class GmmPrior(Prior):
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
 
+    def _table(self, name: str) -> Tensor:
+        """A buffer of the covariance family, by name."""
+        return self.get_buffer(name)
+
     def _component(self, row: int, k: int) -> Parameters:
         """Covariance parameters of one component; tied ones are shared by all k."""
-        tables = {name: getattr(self, name) for name in self.family.parameters}
+        tables = {name: self._table(name) for name in self.family.parameters}
         return {name: table[row, min(k, table.shape[1] - 1)] for name, table in tables.items()}
 
     def _draw_component(self, log_weight: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
@@ -260,13 +264,15 @@ class GmmPrior(Prior):
 
     def _noise(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """ε ``[n, D]`` and z ``[n, rank]``, drawn before any grouping so that it cannot matter."""
-        rank = self.factor.shape[-1] if self.family.rank else 0
-        options = {"generator": generator, "dtype": self.loc.dtype, "device": self.loc.device}
-        return torch.randn(n, self.loc.shape[-1], **options), torch.randn(n, rank, **options)
+        rank = self._table("factor").shape[-1] if self.family.rank else 0
+        epsilon = standard_normal(n, self.loc.shape[-1], self.loc, generator)
+        return epsilon, standard_normal(n, rank, self.loc, generator)
 
     def _place(self, rows: Tensor, component: Tensor, epsilon: Tensor, z: Tensor) -> Tensor:
         if self.covariance in ("diag", "spherical"):
-            return torch.addcmul(self.loc[rows, component], self.var[rows, component].sqrt(), epsilon)
+            return torch.addcmul(
+                self.loc[rows, component], self._table("var")[rows, component].sqrt(), epsilon
+            )
         x0 = torch.empty_like(epsilon)
         for members, row, k in _groups(rows, component):
             covariance = self._component(row, k)
@@ -277,7 +283,7 @@ class GmmPrior(Prior):
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
         joint = x.new_empty(len(x), self.components)
         for members, row, _ in _groups(rows, torch.zeros_like(rows)):
-            covariance = {name: getattr(self, name)[row].to(x.dtype) for name in self.family.parameters}
+            covariance = {name: self._table(name)[row].to(x.dtype) for name in self.family.parameters}
             density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
             joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
         return joint

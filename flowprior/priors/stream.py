@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -49,10 +49,10 @@ class CheckedBatches:
             self._check(x, c, first_x, first_c)
             yield x.flatten(1), c
 
-    def _raw(self) -> Iterable[Batch]:
+    def _raw(self) -> Iterator[Batch]:
         if self._pair is None:
             for batch in self._data:
-                yield batch if isinstance(batch, (tuple, list)) else (batch, None)  # type: ignore[misc]
+                yield (batch, None) if isinstance(batch, Tensor) else cast("Batch", tuple(batch))
             return
         x, c = self._pair
         if c is not None and len(c) != len(x):
@@ -85,7 +85,7 @@ class CheckedBatches:
 
 def _is_pair(data: Any) -> bool:
     return (
-        isinstance(data, (tuple, list))
+        isinstance(data, tuple | list)
         and len(data) == 2
         and isinstance(data[0], Tensor)
         and (data[1] is None or isinstance(data[1], Tensor))

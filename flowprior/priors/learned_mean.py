@@ -1,0 +1,178 @@
+"""A learned mean: x0 = P_θ(c) + W z + σ ε, the paper's prior for text (arXiv 2502.09611, section 4.2).
+
+P_θ is trained by mean squared error, whose optimum is E[x1 | c]. The authors feed an optional latent z
+to the mapper itself and match moments; here z enters linearly, so that the density and the inference of
+z from a datum stay exact, and W is the maximum-likelihood factor of the residuals.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.errors import InputError, OptionError
+from flowprior.models.mapper import Mapper
+from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, select_component, standard_normal
+from flowprior.priors.base import Prior
+from flowprior.priors.mapper_training import MapperTraining, train_mapper
+from flowprior.priors.residuals import fit_residuals
+from flowprior.priors.seen_conditions import SeenConditions
+from flowprior.priors.stream import CheckedBatches
+
+OWNER = "prior 'learned-mean'"
+
+
+@Prior.register("learned-mean", aliases=("mapper",))
+class LearnedMeanPrior(Prior):
+    """A mapper from labels or embeddings to a mean, plus Gaussian noise (the paper's text prior).
+
+    Args:
+        sigma: standard deviation of the noise: a number (the authors use 0.7), or ``"scalar"`` or
+            ``"diagonal"`` to estimate it on held-out residuals.
+        latent: dimensions of z; 0 for none.
+        hidden: width of the mapper.
+        depth: residual blocks of the mapper.
+        epochs: passes over the data.
+        batch_size: examples in a step.
+        lr: peak learning rate of AdamW.
+        holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``.
+    """
+
+    mapper: Mapper | None
+    center: Tensor
+    factor: Tensor
+    noise: Tensor
+    condition_size: Tensor
+    seen: Tensor
+    seen_weight: Tensor
+
+    def __init__(
+        self,
+        sigma: float | str = 0.7,
+        latent: int = 0,
+        hidden: int = 256,
+        depth: int = 2,
+        epochs: int = 20,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        holdout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for option, value, least in (
+            ("latent", latent, 0),
+            ("hidden", hidden, 1),
+            ("depth", depth, 0),
+            ("epochs", epochs, 1),
+            ("batch_size", batch_size, 1),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise OptionError(f"{OWNER}: expected {option} to be an integer >= {least}, got {value!r}")
+        if sigma not in ("scalar", "diagonal") and not (isinstance(sigma, int | float) and 0 < sigma < 1e6):
+            raise OptionError(f"{OWNER}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
+        if not isinstance(holdout, int | float) or not 0 <= holdout < 1:
+            raise OptionError(f"{OWNER}: expected holdout in [0, 1), got {holdout!r}")
+        self.sigma = sigma
+        self.latent = latent
+        self.hidden = hidden
+        self.depth = depth
+        self.training_options = MapperTraining(epochs, batch_size, lr, holdout)
+        self.mapper = None
+        for name in ("center", "factor", "noise", "seen", "seen_weight"):
+            self.register_buffer(name, torch.empty(0))
+        # Labels: (1, classes); embeddings: (0, E).
+        self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
+
+    @property
+    def has_latents(self) -> bool:
+        return self.latent > 0
+
+    @property
+    def condition(self) -> Condition:
+        """Kind and size of the condition that the prior was fitted with."""
+        labels, size = self.condition_size.tolist()
+        return Condition("labels" if labels else "embeddings", size)
+
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, cond = data.peek()
+        if cond is None:
+            raise InputError("learned-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
+        seen = SeenConditions.over(data, generator)
+        self._build(seen.condition, first[0].numel(), first.dtype)
+        assert self.mapper is not None
+        self.center = seen.mean.to(first)
+        self.seen, self.seen_weight = seen.rows.to(first.device), seen.weight.to(first)
+        train_mapper(self.mapper, data, self.center, self.training_options, generator)
+        factor, noise = fit_residuals(
+            data, self._means, self.sigma, self.latent, self.training_options, generator
+        )
+        self.factor, self.noise = factor.to(first), noise.to(first)
+
+    def _build(self, condition: Condition, dim: int, dtype: torch.dtype) -> None:
+        """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
+        self.condition_size = torch.tensor([condition.kind == "labels", condition.size], dtype=torch.long)
+        self.mapper = Mapper(condition, dim, self.hidden, self.depth).to(self.event_dims.device, dtype)
+
+    def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
+        if cond is not None and not cond.is_floating_point():
+            cond = cond.long()
+        return self.condition.check(cond, f"learned-mean.{method}")
+
+    def _means(self, cond: Tensor) -> Tensor:
+        assert self.mapper is not None
+        parameter = next(self.mapper.parameters())
+        cond = cond.to(parameter) if cond.is_floating_point() else cond.to(parameter.device)
+        return self.mapper(cond) + self.center
+
+    @torch.no_grad()
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
+        assert cond is not None
+        return self._means(cond)
+
+    @torch.no_grad()
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        mean = self._mean(cond, n)
+        epsilon, z = self._noise_for(n, generator)
+        return mean + z @ self.factor.T + self.noise.sqrt() * epsilon
+
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        assert cond is not None
+        return self._residual_log_prob(x - self._means(cond).to(x.dtype))
+
+    def _residual_log_prob(self, residual: Tensor) -> Tensor:
+        zero = residual.new_zeros(1, residual.shape[1])
+        factor, noise = self.factor.to(residual.dtype), self.noise.to(residual.dtype)
+        return lowrank_log_density(residual, zero, factor[None], noise[None])[:, 0]
+
+    @torch.no_grad()
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε."""
+        mean = self._mean(cond, len(x1))
+        epsilon, xi = self._noise_for(len(x1), generator)
+        zero = torch.zeros_like(mean[0])
+        z = lowrank_posterior_sample(x1.to(mean.dtype) - mean, zero, self.factor, self.noise, xi)
+        return mean + z @ self.factor.T + self.noise.sqrt() * epsilon
+
+    def _noise_for(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        epsilon = standard_normal(n, len(self.noise), self.noise, generator)
+        return epsilon, standard_normal(n, self.factor.shape[1], self.noise, generator)
+
+    def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor:
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.seen.device)
+        return self.seen[select_component(self.seen_weight.log().expand(n, -1), uniform)]
+
+    def _log_prob_marginal(self, x: Tensor) -> Tensor:
+        """Over the conditions kept from fit: all labels, or a uniform sample of the embeddings."""
+        log_weight = (self.seen_weight / self.seen_weight.sum()).log().to(x.dtype)
+        means = self._means(self.seen).to(x.dtype)
+        densities = [log_weight[i] + self._residual_log_prob(x - means[i]) for i in range(len(means))]
+        return torch.stack(densities, 1).logsumexp(1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        """Build the mapper first, at the checkpoint's sizes: an unfitted prior has none."""
+        size, noise = state_dict.get(prefix + "condition_size"), state_dict.get(prefix + "noise")
+        if self.mapper is None and size is not None and noise is not None:
+            labels, width = size.tolist()
+            condition = Condition("labels" if labels else "embeddings", width)
+            self._build(condition, len(noise), noise.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args)

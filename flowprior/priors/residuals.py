@@ -1,0 +1,72 @@
+"""Spread of x1 around a learned mean: fixed, or estimated on held-out rows, with an optional factor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from flowprior.covariances import FitSettings, LowRank
+from flowprior.covariances.moments import ConditionMoments
+from flowprior.priors.mapper_training import MapperTraining
+from flowprior.priors.stream import CheckedBatches
+
+PASSES = 10
+LEAST_VARIANCE = 1e-6
+
+
+@torch.no_grad()
+def fit_residuals(
+    data: CheckedBatches,
+    mean: Callable[[Tensor], Tensor],
+    sigma: float | str,
+    latent: int,
+    options: MapperTraining,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """Factor W ``[D, latent]`` and noise variances ψ ``[D]`` of the residuals x1 − P_θ(c), in float64.
+
+    Without a latent, ψ is the held-out residuals' mean square (all residuals' where none are held
+    out). With one, W and ψ are the maximum-likelihood fit to all residuals; a fixed σ stays fixed.
+    """
+    held_out = ConditionMoments.over(_residuals(options.split(data, held_out=True), mean))
+    if not held_out.count.sum():
+        held_out = ConditionMoments.over(_residuals(options.split(data, held_out=False), mean))
+    square = held_out.variance()[0] + held_out.mean[0].square() + LEAST_VARIANCE
+    noise = _noise(sigma, square)
+    if not latent:
+        return square.new_zeros(len(square), 0), noise
+    return _fit_factor(data, mean, sigma, latent, generator)
+
+
+def _noise(sigma: float | str, square: Tensor) -> Tensor:
+    if sigma == "diagonal":
+        return square
+    return torch.full_like(square, float(square.mean()) if sigma == "scalar" else float(sigma) ** 2)
+
+
+def _fit_factor(
+    data: CheckedBatches,
+    mean: Callable[[Tensor], Tensor],
+    sigma: float | str,
+    latent: int,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    moments = ConditionMoments.over(_residuals(iter(data), mean))
+    moments.scatter += moments.count[:, None] * moments.mean.square()
+    moments.mean = torch.zeros_like(moments.mean)
+    fixed = None if isinstance(sigma, str) else float(sigma) ** 2
+    settings = FitSettings(LEAST_VARIANCE, 0.0, generator, isotropic=sigma == "scalar", fixed_noise=fixed)
+    fitter = LowRank(latent).fitter(moments, 1, dtype=data.peek()[0].dtype, settings=settings)
+    for _ in range(PASSES):
+        for residual, _ in _residuals(iter(data), mean):
+            fitter.accumulate(residual, 0, residual.new_ones(len(residual), 1))
+        fitter.maximise(torch.ones(1, dtype=torch.bool))
+    return fitter.covariance["factor"][0, 0], fitter.covariance["noise"][0, 0]
+
+
+def _residuals(batches, mean: Callable[[Tensor], Tensor]):
+    for x, cond in batches:
+        assert cond is not None
+        yield (x - mean(cond)).cpu(), None
