@@ -57,9 +57,9 @@ class PlanSolver:
 
     def _sinkhorn(self, weights: Array, cost: Array) -> Array:
         """Log-domain Sinkhorn (Cuturi 2013, Feydy et al. 2019)."""
-        import ot
+        from ot.bregman import sinkhorn_log
 
-        _, log = ot.bregman.sinkhorn_log(
+        _, log = sinkhorn_log(
             weights,
             weights,
             cost,
@@ -68,15 +68,15 @@ class PlanSolver:
             stopThr=MARGINAL_TOLERANCE / math.sqrt(len(weights)),
             log=True,
         )
-        log_plan = log["log_u"][:, None] + log["log_v"][None, :] - cost / self.reg
+        log_plan = np.add.outer(log["log_u"], log["log_v"]) - cost / self.reg
         self._require_mass(np.exp(log_plan), weights, 1.0)
         return log_plan
 
     def _unbalanced(self, weights: Array, cost: Array) -> Array:
         """Entropic transport with Kullback-Leibler marginals (Chizat et al. 2018; Séjourné et al. 2022)."""
-        import ot
+        from ot.unbalanced import sinkhorn_unbalanced
 
-        plan, log = ot.unbalanced.sinkhorn_unbalanced(
+        plan, log = sinkhorn_unbalanced(
             weights,
             weights,
             cost,
@@ -94,9 +94,9 @@ class PlanSolver:
 
     def _partial(self, weights: Array, cost: Array) -> Array:
         """Exact partial transport of ``mass`` (Caffarelli & McCann 2010; Chapel et al. 2020)."""
-        import ot
+        from ot.partial import partial_wasserstein
 
-        plan = ot.partial.partial_wasserstein(weights, weights, cost, m=self.mass * weights.sum())
+        plan = np.asarray(partial_wasserstein(weights, weights, cost, m=self.mass * weights.sum()))
         self._require_mass(plan, weights, self.mass)
         return _log(complete_plan(plan, weights))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -48,7 +49,7 @@ class FixedStepSampler(Sampler):
         counted = CountedVelocity(velocity, cond)
         times = grid.tolist()
         states = [x0]
-        for t, end in zip(times[:-1], times[1:], strict=True):
+        for t, end in pairwise(times):
             x = self.step(counted, states[-1], t, end - t)
             states = [*states, x] if trajectory else [x]
         kept = grid if trajectory else grid[[0, -1]]
