@@ -1,19 +1,31 @@
 """Samplers: from a start at t = 0 to a sample at t = 1, with every evaluation counted."""
 
+from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
+from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.euler import Euler
 from flowprior.samplers.fixed import FixedStepSampler
 from flowprior.samplers.grid import time_grid
 from flowprior.samplers.heun import Heun
+from flowprior.samplers.heun3 import Heun3
 from flowprior.samplers.midpoint import Midpoint
 from flowprior.samplers.rk4 import RK4
 
 __all__ = [
     "RK4",
+    "AdaptiveHeun",
+    "AdaptiveSampler",
+    "Bosh3",
     "CountedVelocity",
+    "Dopri5",
+    "Dopri8",
     "Euler",
+    "ExplicitAdams",
+    "Fehlberg2",
     "FixedStepSampler",
     "Heun",
+    "Heun3",
+    "ImplicitAdams",
     "Midpoint",
     "Sampler",
     "Solution",

@@ -1,0 +1,279 @@
+"""Flow: what training leaves behind. Velocity model, prior, coupling and path, to sample, score and save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling
+from flowprior.errors import InputError, OptionError
+from flowprior.flow_files import load_flow, save_flow
+from flowprior.likelihood import (
+    DIVERGENCES,
+    METHODS,
+    exact_divergence,
+    hutchinson_divergence,
+    rademacher,
+    trace_back,
+)
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.registry import choose
+from flowprior.samplers import Sampler, Solution, Velocity
+
+
+class Flow(nn.Module):
+    """A velocity model between a prior and the data.
+
+    A module: ``flow.to(device)`` and ``flow.double()`` move and cast model and prior together.
+
+    Args:
+        model: any v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``, a module or a function.
+        prior: where the flow starts; fitted.
+        coupling: the pairing it was trained with; says where sampling starts.
+        path: the path it was trained on.
+        condition: kind and size of the condition.
+        model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
+            registered components are read off the instances where they are left out.
+        metadata: plain values saved along.
+
+    Raises:
+        CouplingError: the prior cannot serve the coupling.
+        OptionError: the path is not valid for the prior.
+    """
+
+    def __init__(
+        self,
+        model: Velocity | nn.Module,
+        prior: Prior,
+        coupling: Coupling,
+        path: Path,
+        condition: Condition,
+        *,
+        model_spec: str = "",
+        prior_spec: str = "",
+        coupling_spec: str = "",
+        path_spec: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        coupling.check(prior)
+        path.check(prior)
+        self.model = model
+        self.prior = prior
+        self.coupling = coupling
+        self.path = path
+        self.condition = condition
+        self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
+        self.metadata = dict(metadata or {})
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one sample."""
+        return self.prior.event_shape
+
+    def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
+
+        Both halves are evaluated in one call on a doubled batch, and count as one evaluation.
+
+        Raises:
+            OptionError: guidance of a flow without a condition.
+        """
+        if guidance == 1.0:
+            return self.model(x, t, cond)
+        null = self.condition.null(cond)
+        if cond is None or null is None:
+            raise OptionError(f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1")
+        both = self.model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
+        guided, unguided = both.chunk(2)
+        return unguided + guidance * (guided - unguided)
+
+    def sample(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Tensor:
+        """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``."""
+        return self.solve(cond, n, **options).x
+
+    def solve(
+        self,
+        cond: Tensor | None = None,
+        n: int | None = None,
+        *,
+        nfe: int | None = None,
+        sampler: str | Sampler = "euler",
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        batch_size: int | None = None,
+        trajectory: bool = False,
+    ) -> Solution:
+        """Draw samples and report how: evaluations spent, times, trajectory.
+
+        Args:
+            cond: one condition for each sample; None for a flow without.
+            n: number of samples, where ``cond`` does not say.
+            nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
+                spend; adaptive samplers choose their own and take no other.
+            sampler: a name, ``name:key=value,…`` or an instance.
+            guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition.
+            generator: source of the starts, on the prior's device.
+            batch_size: solve in batches of this size. All starts are drawn first, so the samples are the
+                same as in one go (with adaptive samplers within the tolerance).
+            trajectory: also return the states on the way.
+
+        Raises:
+            InputError: a condition that does not fit the flow.
+            OptionError: an impossible ``nfe``, guidance without a condition, or an unknown sampler option.
+        """
+        cond = self._conditions(cond, n, "flow.sample")
+        solver: Sampler = Sampler.registry.resolve(sampler)
+        with torch.no_grad(), _evaluating(self.model):
+            x0 = self.coupling.source(self.prior, cond, n, generator=generator)
+            x0 = x0.to(self._dtype() or x0.dtype)
+            velocity = partial(self.velocity, guidance=guidance)
+            parts = [
+                solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory)
+                for x, c in _batches(x0, cond, batch_size)
+            ]
+        return _joined(parts)
+
+    def log_prob(
+        self,
+        x: Tensor,
+        cond: Tensor | None = None,
+        *,
+        divergence: str = "exact",
+        probes: int = 1,
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        method: str = "dopri5",
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        max_nfe: int = 10_000,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Log-density log p1(x | c) in nats, ``[B]``, in the dtype of x.
+
+        Args:
+            x: data ``[B, *event]``.
+            cond: their conditions.
+            divergence: ``"exact"`` (a backward pass for each number of an event, at every evaluation), or
+                ``"hutchinson"`` (unbiased, ``probes`` passes).
+            probes: random sign vectors of Hutchinson's estimate, drawn once for the whole solve.
+            guidance: strength of classifier-free guidance.
+            generator: source of the probes.
+            method: adaptive method of torchdiffeq, such as ``"dopri5"`` or ``"dopri8"``.
+            rtol, atol, max_nfe: tolerances, and evaluations after which to give up.
+            batch_size: solve in batches of this size.
+
+        Raises:
+            InputError: shape, dtype or condition of x do not fit.
+            OptionError: an impossible option, or tolerances that cannot be met.
+        """
+        choose("flow.log_prob", "divergence", divergence, DIVERGENCES)
+        choose("flow.log_prob", "method", method, METHODS)
+        if probes < 1:
+            raise OptionError(f"flow.log_prob: probes={probes} is not possible; choose 1 or more")
+        self._check_events(x)
+        cond = self._conditions(cond, len(x), "flow.log_prob")
+        solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
+        velocity = partial(self.velocity, guidance=guidance)
+        results = []
+        with torch.no_grad(), _evaluating(self.model):
+            for part, c in _batches(x, cond, batch_size):
+                estimate = exact_divergence
+                if divergence == "hutchinson":
+                    estimate = hutchinson_divergence(rademacher(part, probes, generator))
+                x0, change = solve(velocity, part, c, estimate)
+                results.append(self.coupling.source_log_prob(self.prior, x0, c).to(x.dtype) + change)
+        return torch.cat(results) if results else x.new_zeros(0)
+
+    def save(self, directory: FilePath | str) -> None:
+        """Write the flow to a directory of ``flow.json`` and ``weights.safetensors``.
+
+        Raises:
+            CheckpointError: it cannot be written, or a part could not be rebuilt from what would be.
+        """
+        save_flow(self, FilePath(directory))
+
+    @classmethod
+    def load(
+        cls, directory: FilePath | str, model: nn.Module | None = None, device: torch.device | str = "cpu"
+    ) -> Flow:
+        """Read a flow that :meth:`save` wrote.
+
+        Args:
+            directory: the saved flow.
+            model: the network to load the weights into, where it is none of flowprior's own.
+            device: where to put it.
+
+        Raises:
+            CheckpointError: missing, truncated, corrupted, of a newer version, or tensors that do not fit.
+        """
+        return load_flow(cls, FilePath(directory), model).to(device)
+
+    def _conditions(self, cond: Tensor | None, n: int | None, owner: str) -> Tensor | None:
+        """The condition, checked once, on the prior's device."""
+        cond = self.condition.check(cond, owner)
+        if cond is None:
+            if n is None or n < 0:
+                raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")
+            return None
+        if n is not None and n != len(cond):
+            raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
+        return cond.to(self.prior.event_dims.device)
+
+    def _check_events(self, x: Tensor) -> None:
+        dtype = self._dtype() or x.dtype
+        if x.shape[1:] != self.event_shape or x.dtype != dtype or not x.is_floating_point():
+            raise InputError(
+                f"flow.log_prob: expected x of shape [B, {', '.join(map(str, self.event_shape))}] and {dtype}, "
+                f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
+            )
+
+    def _dtype(self) -> torch.dtype | None:
+        """Floating-point type of the model's weights; None where it has none."""
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+        return next((p.dtype for p in parameters if p.is_floating_point()), None)
+
+
+def _batches(
+    x: Tensor, cond: Tensor | None, batch_size: int | None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """x and its condition in batches; one, even of no rows, where ``batch_size`` is None."""
+    if batch_size is not None and batch_size < 1:
+        raise OptionError(f"batch_size={batch_size} is not possible; choose 1 or more")
+    size = batch_size or max(len(x), 1)
+    for start in range(0, max(len(x), 1), size):
+        rows = slice(start, start + size)
+        yield x[rows], None if cond is None else cond[rows]
+
+
+def _joined(parts: list[Solution]) -> Solution:
+    """One solution from those of the batches; the evaluations are those of the dearest."""
+    trajectories = [part.trajectory for part in parts if part.trajectory is not None]
+    return Solution(
+        x=torch.cat([part.x for part in parts]),
+        nfe=max(part.nfe for part in parts),
+        times=parts[0].times,
+        trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
+    )
+
+
+@contextmanager
+def _evaluating(model: object) -> Iterator[None]:
+    """Put a module into evaluation mode, and each of its parts back into its own mode afterwards."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
