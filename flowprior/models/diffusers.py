@@ -82,11 +82,7 @@ def diffusers(
     """
     check_picture("diffusers", event_shape)
     embeddings = condition.kind == "embeddings"
-    options = (
-        _stored(config)
-        if config is not None
-        else _compact(parse_widths(widths, "diffusers"), blocks, embeddings)
-    )
+    options = _stored(config) if config is not None else _compact(widths, blocks, embeddings)
     options |= {"in_channels": event_shape[0], "out_channels": event_shape[0]}
     if embeddings:
         options["cross_attention_dim"] = condition.size
@@ -110,16 +106,16 @@ def _network_class(name: str) -> Any:
 
 def _compact(widths: str | int | tuple[int, ...], blocks: int, embeddings: bool) -> dict[str, Any]:
     """Options of a U-Net that attends at the lowest resolution only, and there to the embedding."""
-    widths = parse_widths(widths, "diffusers")
+    levels = parse_widths(widths, "diffusers")
     check_counts("diffusers", blocks=blocks)
-    above = len(widths) - 1
+    above = len(levels) - 1
     attention = "CrossAttn" if embeddings else "Attn"
     return {
-        "block_out_channels": widths,
+        "block_out_channels": levels,
         "layers_per_block": blocks,
         "down_block_types": ("DownBlock2D",) * above + (f"{attention}DownBlock2D",),
         "up_block_types": (f"{attention}UpBlock2D",) + ("UpBlock2D",) * above,
-        "norm_num_groups": _groups(widths),
+        "norm_num_groups": _groups(levels),
     }
 
 
