@@ -97,7 +97,9 @@ class PairStream:
         indices = self._indices.take(number * self.draw_size, self.draw_size)
         x1, cond = fetch(self.data, indices, self.randomness.device)
         generator = self.randomness.generator("coupling", number)
-        return self.coupling.draw(self.prior, x1, cond, generator=generator), x1, cond
+        with torch.no_grad():
+            x0 = self.coupling.draw(self.prior, x1, cond, generator=generator)
+        return x0, x1, cond
 
 
 def fetch(data: Data, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:

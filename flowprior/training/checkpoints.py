@@ -20,6 +20,7 @@ from torch import Tensor
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.storage import load_state, load_tensors, save_state, save_tensors, write_directory
+from flowprior.training.writing import writing
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -41,18 +42,12 @@ def save_checkpoint(
         CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"step-{step:06d}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with write_directory(final) as temporary:
-            flow.save(temporary)
-            save_tensors(temporary / "model.safetensors", weights, {"step": str(step)})
-            save_state(temporary / "training.pt", {**training, "step": step})
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"cannot save checkpoint {final}: {_reason(error)}; earlier checkpoints are untouched, "
-            "make room and resume"
-        ) from error
-    for _, old in list_checkpoints(folder)[:-keep]:
+    with writing(final), write_directory(final) as temporary:
+        flow.save(temporary)
+        save_tensors(temporary / "model.safetensors", weights, {"step": str(step)})
+        save_state(temporary / "training.pt", {**training, "step": step})
+    # A later one can only be one that a resume could not read: it counts for nothing.
+    for old in [path for number, path in list_checkpoints(folder) if number <= step][:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -96,8 +91,3 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], d
     flow, _ = load_tensors(path / "weights.safetensors")
     weights, _ = load_tensors(path / "model.safetensors")
     return flow, weights, load_state(path / "training.pt")
-
-
-def _reason(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return strerror or (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
@@ -11,11 +13,12 @@ from torch import nn
 from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
-from flowprior.errors import OptionError
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.flow_files import spec_of
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.training.config import RunConfig, TrainingConfig, training_options
+from flowprior.training.config import RunConfig, TrainingConfig, load_config, training_options
 from flowprior.training.randomness import mix
 
 
@@ -40,12 +43,15 @@ class Components:
 
 
 def resolve_config(
-    config: RunConfig | TrainingConfig | None, options: dict[str, Any], **parts: Any
+    config: RunConfig | TrainingConfig | str | FilePath | None, options: dict[str, Any], **parts: Any
 ) -> RunConfig:
     """The configuration of a run: explicit parts and options win over ``config``, that over the defaults.
 
-    An instance is recorded as ``<ClassName>``, a data set by its name.
+    ``config`` may be the path of a TOML file. An instance is recorded by name and options where
+    they can be read off it, else as ``<ClassName>``.
     """
+    if isinstance(config, str | FilePath):
+        config = load_config(config)
     base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
     given = {name: _record(part) for name, part in parts.items() if part is not None}
     return replace(base, **given, training=training_options(base.training, options))
@@ -68,7 +74,7 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
         model = seeded_model(model, data, config.training.seed)
     model = model.to(device)
     if config.training.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config)
 
 
@@ -99,8 +105,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _record(part: Any) -> str:
+    """Name and options of a part; ``<ClassName>`` where they cannot be read off an instance."""
     if isinstance(part, str):
         return part
     if isinstance(part, Data):
         return part.name
+    for family in (Prior, Coupling, Path):
+        if isinstance(part, family):
+            with suppress(CheckpointError):
+                return spec_of(family.registry, part)
     return f"<{type(part).__name__}>"

@@ -41,7 +41,7 @@ def run_steps(
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
     """
     config = state.config
-    with SignalWatch(enabled=run is not None) as watch:
+    with SignalWatch(enabled=run is not None) as watch, randomness.model_seeds_stay_inside():
         while state.step < config.steps:
             result = training_step(state, pairs, randomness)
             monitor.advance(state.step)
@@ -49,7 +49,7 @@ def run_steps(
             save = run is not None and (last or is_due(state.step, config.checkpoint_every))
             log = state.step == config.steps or is_due(state.step, config.log_every)
             if (log or save) and not state.means.is_finite():
-                diverged(state, result)
+                diverged(state, state.step, result)
             if log:
                 monitor.log(state)
             if is_due(state.step, config.sample_every):
@@ -85,7 +85,7 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
     state.means.add(loss, norm)
     if device.type == "cpu" and not state.means.is_finite():
-        diverged(state, StepResult(loss, x_t))
+        diverged(state, step + 1, StepResult(loss, x_t))
     state.optimizer.step()
     state.scheduler.step()
     state.ema.update_parameters(state.model)
@@ -105,14 +105,14 @@ def drop_conditions(
     return cond if null is None else torch.where(dropped.view(-1, *[1] * (cond.dim() - 1)), null, cond)
 
 
-def diverged(state: TrainingState, result: StepResult) -> NoReturn:
-    """Stop a run whose loss or gradient is not finite, saying what was seen."""
-    lr = state.config.lr * learning_rate_factor(state.step, state.config)
+def diverged(state: TrainingState, step: int, result: StepResult) -> NoReturn:
+    """Stop a run whose loss or gradient is not finite at step ``step`` (from 1), saying what was seen."""
+    lr = state.config.lr * learning_rate_factor(step - 1, state.config)
     saved = (
         f"the last good checkpoint is {state.saved}" if state.saved else "no checkpoint was saved before it"
     )
     raise TrainingDiverged(
-        f"training: the loss or its gradient is not finite at step {state.step}: "
+        f"training: the loss or its gradient is not finite at step {step}: "
         f"loss {result.loss.item():.4g}, lr {lr:.3g}, "
         f"largest |x_t| {result.x_t.abs().max().item():.4g}; {saved}; "
         "lower training.lr, lengthen training.warmup or look for extreme values in the data"

@@ -26,7 +26,8 @@ class Monitor:
 
     def __init__(self, state: TrainingState, run: RunDirectory | None, progress: bool) -> None:
         self._metrics = MetricsFile(run.metrics if run else None, state.step)
-        self._pictures = SamplePictures(state.parts.data, run.samples, state.config) if run else None
+        parts = state.parts
+        self._pictures = SamplePictures(parts.data, run.samples, state.config, parts.device) if run else None
         self._bar = ProgressBar(state.config.steps, state.step, shown=progress)
         self._watch = Stopwatch(state.step)
 

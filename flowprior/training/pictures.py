@@ -13,6 +13,7 @@ from flowprior.flow import Flow
 from flowprior.training.batches import probe_indices
 from flowprior.training.config import TrainingConfig
 from flowprior.training.randomness import Randomness
+from flowprior.training.writing import writing
 
 COLUMNS = 8
 MOST_ROWS = 16
@@ -26,20 +27,22 @@ class SamplePictures:
         data: the training set: which conditions there are, and what the real data look like.
         folder: RUN/samples.
         config: its seed and ``sample_nfe`` are used.
+        device: of the flow.
     """
 
-    def __init__(self, data: Data, folder: Path, config: TrainingConfig) -> None:
-        self.data, self.folder, self.config = data, folder, config
+    def __init__(self, data: Data, folder: Path, config: TrainingConfig, device: torch.device) -> None:
+        self.data, self.folder, self.config, self.device = data, folder, config, device
 
     def draw(self, flow: Flow, step: int) -> Path | None:
         """Write ``step-XXXXXX.png``; None for events that are neither images nor points in the plane."""
         path = self.folder / f"step-{step:06d}.png"
-        if self.data.is_image:
-            self._grid(flow, path)
-        elif tuple(self.data.event_shape) == (2,) and _has_matplotlib():
-            self._scatter(flow, path)
-        else:
-            return None
+        with writing(path):
+            if self.data.is_image:
+                self._grid(flow, path)
+            elif tuple(self.data.event_shape) == (2,) and _has_matplotlib():
+                self._scatter(flow, path)
+            else:
+                return None
         return path
 
     def _grid(self, flow: Flow, path: Path) -> None:
@@ -60,12 +63,10 @@ class SamplePictures:
         save_scatter(x1, self._sample(flow, cond, len(x1)), labels, path)
 
     def _sample(self, flow: Flow, cond: Tensor | None, count: int) -> Tensor:
-        device = next(flow.parameters()).device
-        generator = Randomness(self.config.seed, device).generator("pictures")
-        cond = None if cond is None else cond.to(device)
-        samples = flow.sample(
-            cond, None if cond is not None else count, nfe=self.config.sample_nfe, generator=generator
-        )
+        generator = Randomness(self.config.seed, self.device).generator("pictures")
+        cond = None if cond is None else cond.to(self.device)
+        count_or_none = count if cond is None else None
+        samples = flow.sample(cond, count_or_none, nfe=self.config.sample_nfe, generator=generator)
         return samples.detach().float().cpu()
 
 

@@ -7,6 +7,7 @@ runs that differ in their prior or coupling see the same data order, times and d
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -32,6 +33,10 @@ class Randomness:
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
         """A fresh generator, the same one whenever it is asked for."""
         return torch.Generator(self.device).manual_seed(mix(self.seed, purpose, step))
+
+    def model_seeds_stay_inside(self) -> AbstractContextManager[None]:
+        """Context that gives torch's global generators back as they were; for :meth:`seed_model`."""
+        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     def seed_model(self, step: int) -> None:
         """Seed torch's global generators, which the dropout of a model's own layers draws from."""

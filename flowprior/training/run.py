@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowprior.errors import OptionError
 from flowprior.training.config import RunConfig, differing_keys, load_config, save_config
+from flowprior.training.writing import writing
 
 MAY_CHANGE = frozenset(
     {
@@ -56,8 +57,9 @@ class RunDirectory:
 
     def create(self, config: RunConfig) -> None:
         """Make the directory and write config.toml."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        save_config(config, self.config)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            save_config(config, self.config)
 
     def _compare(self, old: RunConfig, new: RunConfig) -> None:
         before, after = old.flat(), new.flat()

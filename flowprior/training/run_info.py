@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from flowprior.training.writing import writing
+
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """Versions, commits, device, threads and command of this process."""
@@ -54,8 +56,8 @@ class RunInfo:
     """The file info.json; None as its path writes nothing.
 
     Keys: those of :func:`describe_machine`, ``started``, ``ended``, ``status`` (running, finished,
-    interrupted or diverged), ``step``, ``prior_fit_seconds``, the measures of the start, and ``resumed``:
-    one record for each time the run was taken up again.
+    interrupted, diverged or failed), ``step``, ``prior_fit_seconds``, the measures of the start, and
+    ``resumed``: one record for each time the run was taken up again.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -87,8 +89,9 @@ class RunInfo:
         if self._path is None:
             return
         temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text(json.dumps({**self.read(), **values}, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self._path)
+        with writing(self._path):
+            temporary.write_text(json.dumps({**self.read(), **values}, indent=2) + "\n", encoding="utf-8")
+            os.replace(temporary, self._path)
 
 
 def now() -> str:

@@ -92,7 +92,8 @@ class TrainingState:
     def _restore(self, flow: dict[str, Tensor], weights: dict[str, Tensor], training: dict[str, Any]) -> None:
         self.model.load_state_dict(weights)
         self.ema.module.load_state_dict(_below(flow, "model."))
-        self.parts.prior.load_state_dict(_below(flow, "prior."))
+        # Assigned, so that the prior keeps the dtype it was fitted in.
+        self.parts.prior.load_state_dict(_below(flow, "prior."), assign=True)
         self.parts.prior.to(self.parts.device)
         self.ema.n_averaged.fill_(training["averaged"])
         self.optimizer.load_state_dict(training["optimizer"])

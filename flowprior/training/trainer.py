@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from flowprior.couplings import Coupling
-from flowprior.errors import TrainingDiverged
+from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
+from flowprior.flow_files import describe
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.priors import Prior
 from flowprior.training.batches import PairStream
@@ -37,7 +39,7 @@ def train(
     model: str | nn.Module | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    config: RunConfig | TrainingConfig | None = None,
+    config: RunConfig | TrainingConfig | str | Path | None = None,
     progress: bool = False,
     **training_options: Any,
 ) -> Flow:
@@ -55,7 +57,7 @@ def train(
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
         out: directory of the run; without it nothing is written.
         resume: go on with the run in ``out``, or start it where there is none.
-        config: components and options that are not given here.
+        config: components and options that are not given here; may be the path of a TOML file.
         progress: show a progress bar on stderr.
         training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
 
@@ -63,7 +65,7 @@ def train(
         OptionError: an impossible option, or ``out`` holds a run and ``resume`` is False.
         InputError: data that the prior or the model cannot be trained on.
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
-        CheckpointError: a checkpoint cannot be saved, or none can be read.
+        CheckpointError: a checkpoint cannot be saved, none can be read, or a part could not be rebuilt from it.
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
     """
     given = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
@@ -79,6 +81,7 @@ def train(
     fit_seconds = fit_prior(parts, randomness)
     pairs = PairStream(parts.data, parts.prior, parts.coupling, resolved.training.batch_size, randomness)
     if run is not None:
+        describe(state.flow())  # What could not be saved after the last step is refused before the first.
         run.create(resolved)
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, fit_seconds)
@@ -136,11 +139,12 @@ def _run_to_the_end(
     """Run the loop, and write down how it ended where it did not finish."""
     try:
         run_steps(state, pairs, randomness, monitor, run)
-    except TrainingDiverged:
-        info.end(state.step, "diverged")
-        raise
     except TrainingInterrupted as stop:
         info.end(state.step, "interrupted")
         monitor.close()
         Console(stderr=True, soft_wrap=True, highlight=False).print(stop.message)
+        raise
+    except BaseException as error:
+        with suppress(CheckpointError):
+            info.end(state.step, "diverged" if isinstance(error, TrainingDiverged) else "failed")
         raise

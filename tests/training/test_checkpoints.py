@@ -1,0 +1,166 @@
+"""Checkpoints that are truncated, corrupted, unsafe, too many, or meet a full disk."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.data import TensorData
+from flowprior.errors import CheckpointError
+from flowprior.training import checkpoints, list_checkpoints
+from flowprior.training.checkpoints import load_latest, read_checkpoint
+from flowprior.training.state import TrainingState
+
+from .conftest import components
+
+
+@pytest.fixture
+def state(points: TensorData) -> TrainingState:
+    return TrainingState(components(points))
+
+
+def save_at(state: TrainingState, folder: Path, *steps: int) -> None:
+    for step in steps:
+        state.step = step
+        state.save(folder)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_and_order(state: TrainingState, tmp_path: Path) -> None:
+    save_at(state, tmp_path, 5, 1_000_000)
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [5, 1_000_000]
+    assert names(tmp_path / "step-000005") == [
+        "flow.json",
+        "model.safetensors",
+        "training.pt",
+        "weights.safetensors",
+    ]
+
+
+def test_only_the_newest_are_kept(state: TrainingState, tmp_path: Path) -> None:
+    save_at(state, tmp_path, 1, 2, 3, 4)
+    assert names(tmp_path) == ["step-000003", "step-000004"]
+
+
+def test_an_unreadable_later_one_does_not_count_among_the_kept(state: TrainingState, tmp_path: Path) -> None:
+    (tmp_path / "step-000009").mkdir()
+    save_at(state, tmp_path, 1, 2, 3)
+    assert names(tmp_path) == ["step-000002", "step-000003", "step-000009"]
+
+
+@pytest.mark.parametrize("function", ["save_state", "save_tensors"])
+def test_a_full_disk_leaves_the_previous_checkpoint(
+    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    save_at(state, tmp_path, 1)
+
+    def full(path: Path, *values: Any) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, function, full)
+    with pytest.raises(CheckpointError, match="No space left on device") as caught:
+        save_at(state, tmp_path, 2)
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["step-000001"]
+    assert read_checkpoint(tmp_path / "step-000001")[2]["step"] == 1
+
+
+def test_a_full_disk_while_a_checkpoint_is_written_again(
+    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_at(state, tmp_path, 1)
+
+    def full(*values: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_state", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        save_at(state, tmp_path, 1)
+    assert read_checkpoint(tmp_path / "step-000001")[2]["step"] == 1
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.target,)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 16] = bytes(value ^ 0xFF for value in data[middle : middle + 16])
+    path.write_bytes(bytes(data))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, remove])
+@pytest.mark.parametrize("file", ["weights.safetensors", "model.safetensors", "training.pt"])
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
+    state: TrainingState, tmp_path: Path, damage: Callable[[Path], None], file: str
+) -> None:
+    save_at(state, tmp_path, 1, 2)
+    damage(tmp_path / "step-000002" / file)
+    with pytest.warns(RuntimeWarning, match="step-000002 is skipped"):
+        assert state.resume(tmp_path) == tmp_path / "step-000001"
+    assert state.step == 1
+
+
+@pytest.mark.parametrize("writer", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_pickled_objects_are_never_run(
+    state: TrainingState, tmp_path: Path, writer: Callable[[Any, Path], Any]
+) -> None:
+    save_at(state, tmp_path, 1)
+    writer({"step": 1, "optimizer": Evil(tmp_path / "owned")}, tmp_path / "step-000001" / "training.pt")
+    with (
+        pytest.warns(RuntimeWarning, match="step-000001 is skipped"),
+        pytest.raises(CheckpointError, match="no checkpoint in .* can be read"),
+    ):
+        state.resume(tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_no_checkpoint_at_all_is_no_error(state: TrainingState, tmp_path: Path) -> None:
+    assert state.resume(tmp_path / "checkpoints") is None
+    assert state.step == 0
+
+
+def test_every_broken_one_is_named(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (tmp_path / f"step-{step:06d}").mkdir()
+
+    def load(path: Path) -> None:
+        raise CheckpointError(f"bad {path.name}")
+
+    with (
+        pytest.warns(RuntimeWarning),
+        pytest.raises(CheckpointError, match=r"bad step-000002.*bad step-000001"),
+    ):
+        load_latest(tmp_path, load)
+
+
+def test_files_that_are_no_checkpoints_are_ignored(state: TrainingState, tmp_path: Path) -> None:
+    (tmp_path / "step-000009").write_text("a file")
+    (tmp_path / "step-abc").mkdir()
+    (tmp_path / ".step-000008.1a2b.tmp").mkdir()
+    assert list_checkpoints(tmp_path) == []

@@ -1,0 +1,136 @@
+"""The configuration tree: reading, writing, and one line for every mistake."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from flowprior.errors import OptionError
+from flowprior.training import (
+    DEFAULT_COUPLING,
+    DEFAULT_PRIOR,
+    RunConfig,
+    TrainingConfig,
+    config_from_dict,
+    load_config,
+    save_config,
+)
+from flowprior.training.config import differing_keys, training_options
+
+
+def test_defaults_without_a_file() -> None:
+    config = load_config()
+    assert config == RunConfig()
+    assert (config.prior, config.coupling) == (DEFAULT_PRIOR, DEFAULT_COUPLING)
+
+
+def test_toml_round_trip(tmp_path: Path) -> None:
+    training = TrainingConfig(steps=7, lr=3e-4, precision="bfloat16", channels_last=True, device="cpu")
+    config = RunConfig("moons", "gmm:components=2", "condot", "vp", "mlp", training)
+    save_config(config, tmp_path / "config.toml")
+    assert load_config(tmp_path / "config.toml") == config
+
+
+def test_file_then_overrides_and_the_last_override_wins(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('data = "moons"\n[training]\nsteps = 10\nlr = 1\n')
+    config = load_config(
+        path,
+        [
+            "training.steps=20",
+            "training.steps=30",
+            "prior=gmm:components=8,covariance=diag",
+            "training.lr=2e-4",
+        ],
+    )
+    assert (config.data, config.prior) == ("moons", "gmm:components=8,covariance=diag")
+    assert (config.training.steps, config.training.lr) == (30, 2e-4)
+
+
+def test_whole_numbers_are_taken_for_floats_and_stay_floats() -> None:
+    config = load_config(None, ["training.lr=1", "training.clip=0"])
+    assert isinstance(config.training.lr, float)
+    assert config.training.clip == 0.0
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.step=3", "did you mean 'training.steps'"),
+        ("priors=gmm", "did you mean 'prior'"),
+        ("training.zzz=3", "known: steps, batch_size"),
+        ("training=3", "training is a section"),
+        ("data.name=3", "data="),
+        ("training.steps", "section.key=value"),
+        ("training.steps.more=3", "more"),
+        ("training.steps=2.5", "a whole number"),
+        ("training.steps=many", "a whole number"),
+        ("training.steps=true", "a whole number"),
+        ("training.lr=true", "a finite number"),
+        ("training.channels_last=1", "true or false"),
+        ("training.precision=bfloat61", "did you mean 'bfloat16'"),
+        ("data=3", "a text"),
+    ],
+)
+def test_typos_and_wrong_types_are_one_line(override: str, expected: str) -> None:
+    with pytest.raises(OptionError, match="config|training") as caught:
+        load_config(None, [override])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch_size", 0),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("weight_decay", -1.0),
+        ("warmup", -1),
+        ("final_lr", 1.5),
+        ("clip", -1.0),
+        ("ema", 1.0),
+        ("seed", -1),
+        ("condition_dropout", 1.01),
+        ("log_every", 0),
+        ("sample_every", -1),
+        ("sample_nfe", 0),
+        ("checkpoint_every", -1),
+        ("keep_checkpoints", 0),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(OptionError, match=f"training: {name}="):
+        TrainingConfig(**{name: value})
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"cannot read .*run\.toml"):
+        load_config(tmp_path / "run.toml")
+    (tmp_path / "run.toml").write_text("steps = = 3")
+    with pytest.raises(OptionError, match="is not TOML"):
+        load_config(tmp_path / "run.toml")
+
+
+def test_options_by_keyword_keep_the_rest() -> None:
+    base = TrainingConfig(steps=5, lr=0.5)
+    assert training_options(base, {"lr": 0.25}) == TrainingConfig(steps=5, lr=0.25)
+    with pytest.raises(OptionError, match="did you mean 'training.batch_size'"):
+        training_options(base, {"batchsize": 3})
+
+
+def test_differing_keys_are_dotted() -> None:
+    new = config_from_dict({"prior": "gaussian", "training": {"lr": 0.5}})
+    assert differing_keys(RunConfig(), new) == ["prior", "training.lr"]
+
+
+def test_every_field_is_documented() -> None:
+    for tree in (RunConfig, TrainingConfig):
+        for field in fields(tree):
+            assert f"\n        {field.name}: " in (tree.__doc__ or "")

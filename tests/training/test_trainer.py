@@ -1,0 +1,337 @@
+"""``train`` from end to end: resume, refusals, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData
+from flowprior.errors import CheckpointError, CouplingError, InputError, OptionError, TrainingDiverged
+from flowprior.flow import Flow
+from flowprior.priors import Prior
+from flowprior.storage import load_state, load_tensors
+from flowprior.training import (
+    RunConfig,
+    TrainingConfig,
+    TrainingInterrupted,
+    list_checkpoints,
+    load_config,
+    read_metrics,
+    train,
+)
+from flowprior.training import checkpoints as checkpoint_files
+
+from .conftest import SHORT, SmallNet, small_net
+
+WITHOUT_TIMES = ("steps_per_second", "prior_fit_seconds")
+
+
+class StopsAt(SmallNet):
+    """Sends a signal to its own process, or gives NaN, in one forward pass of its training."""
+
+    def __init__(self, call: int, number: signal.Signals | None = None, dropout: float = 0.0) -> None:
+        super().__init__(dropout)
+        self.load_state_dict(small_net(dropout).state_dict())
+        self.call, self.number, self.calls = call, number, 0
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        self.calls += self.training
+        v = super().forward(x, t, cond)
+        if self.training and self.calls == self.call:
+            if self.number is None:
+                return v * float("nan")
+            os.kill(os.getpid(), self.number)
+        return v
+
+
+def run_on(data: Any, out: Path | None = None, **options: Any) -> Flow:
+    """A short run on ``data``; options win over the short defaults."""
+    parts: dict[str, Any] = {"prior": "gaussian", "coupling": "condot", "model": small_net()}
+    return train(data, out=out, **{**parts, **SHORT, **options})
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    lines = read_metrics(out / "metrics.jsonl")
+    return [{key: value for key, value in line.items() if key not in WITHOUT_TIMES} for line in lines]
+
+
+def equal(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, Tensor):
+        return torch.equal(mine, theirs)
+    if isinstance(mine, dict):
+        return mine.keys() == theirs.keys() and all(equal(mine[key], theirs[key]) for key in mine)
+    if isinstance(mine, list | tuple):
+        return len(mine) == len(theirs) and all(map(equal, mine, theirs))
+    return bool(mine == theirs)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"coupling": "ot:ot_batch=32", "prior": "gmm:components=2"},
+        {"coupling": "independent"},
+        {"coupling": "condot", "precision": "bfloat16"},
+    ],
+    ids=["ot", "independent", "bfloat16"],
+)
+def test_resuming_is_bit_for_bit(points: TensorData, tmp_path: Path, parts: dict[str, Any]) -> None:
+    # Step 6 lies between two log lines, in an epoch, and in the middle of ot's superbatch of four batches.
+    options = {**parts, "condition_dropout": 0.3, "sample_every": 5}
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    run_on(points, whole, model=small_net(0.4), **options)
+    with pytest.raises(TrainingInterrupted, match="after step 6 of 12"):
+        run_on(points, halves, model=StopsAt(6, signal.SIGTERM, 0.4), **options)
+    text = (halves / "config.toml").read_text()
+    (halves / "config.toml").write_text(text.replace("<StopsAt>", "<SmallNet>"))
+    torch.manual_seed(99)
+    run_on(points, halves, resume=True, model=SmallNet(0.4), **options)
+
+    for name in ("weights.safetensors", "model.safetensors"):
+        mine, theirs = (
+            load_tensors(out / "checkpoints" / "step-000012" / name)[0] for out in (whole, halves)
+        )
+        assert equal(mine, theirs), name
+    mine, theirs = (
+        load_state(out / "checkpoints" / "step-000012" / "training.pt") for out in (whole, halves)
+    )
+    assert equal(mine, theirs)
+    assert metrics(whole) == metrics(halves)
+    assert [line["step"] for line in metrics(whole)] == [0, 4, 8, 12]
+
+
+def test_more_steps_go_on_from_the_last_checkpoint(points: TensorData, tmp_path: Path) -> None:
+    run_on(points, tmp_path / "run")
+    run_on(points, tmp_path / "run", resume=True, steps=20)
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [0, 4, 8, 12, 16, 20]
+    info = json.loads((tmp_path / "run" / "info.json").read_text())
+    assert (info["status"], info["step"], info["resumed"][0]["step"]) == ("finished", 20, 12)
+    assert load_config(tmp_path / "run" / "config.toml").training.steps == 20
+
+
+def test_resuming_a_finished_run_changes_nothing(points: TensorData, tmp_path: Path) -> None:
+    first = run_on(points, tmp_path / "run")
+    again = run_on(points, tmp_path / "run", resume=True)
+    assert equal(first.state_dict(), again.state_dict())
+
+
+def test_resume_without_a_run_starts_one(points: TensorData, tmp_path: Path) -> None:
+    run_on(points, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "flow").is_dir()
+
+
+def test_an_existing_run_is_refused_and_untouched(points: TensorData, tmp_path: Path) -> None:
+    run_on(points, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(OptionError, match=r"already holds a run; pass resume=True"):
+        run_on(points, tmp_path / "run")
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+
+
+def test_a_changed_configuration_is_named(points: TensorData, tmp_path: Path) -> None:
+    run_on(points, tmp_path / "run")
+    with pytest.raises(OptionError, match=r"coupling 'condot' -> 'ot', training\.lr 0\.001 -> 0\.5\)"):
+        run_on(points, tmp_path / "run", resume=True, lr=0.5, coupling="ot")
+    with pytest.raises(OptionError, match=r"training\.steps 12 -> 11"):
+        run_on(points, tmp_path / "run", resume=True, steps=11)
+    run_on(points, tmp_path / "run", resume=True, log_every=1, keep_checkpoints=3)
+
+
+def test_a_bad_loss_stops_and_keeps_the_last_good_checkpoint(points: TensorData, tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingDiverged, match=r"step 8: loss nan.*last good checkpoint is .*step-000006"
+    ) as caught:
+        run_on(points, tmp_path / "run", model=StopsAt(8), checkpoint_every=3)
+    assert "\n" not in str(caught.value)
+    assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [3, 6]
+    weights, _ = load_tensors(tmp_path / "run" / "checkpoints" / "step-000006" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    assert json.loads((tmp_path / "run" / "info.json").read_text())["status"] == "diverged"
+
+
+def test_a_full_disk_at_the_second_checkpoint(
+    points: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state, calls = checkpoint_files.save_state, []
+
+    def full(path: Path, state: dict[str, Any]) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        save_state(path, state)
+
+    monkeypatch.setattr(checkpoint_files, "save_state", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        run_on(points, tmp_path / "run", checkpoint_every=5)
+    assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [5]
+    assert json.loads((tmp_path / "run" / "info.json").read_text())["status"] == "failed"
+    run_on(points, tmp_path / "run", checkpoint_every=5, resume=True)
+    assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [10, 12]
+
+
+def test_ctrl_c_without_a_directory_is_an_ordinary_ctrl_c(points: TensorData) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_on(points, model=StopsAt(3, signal.SIGINT))
+
+
+def test_without_a_directory_nothing_is_written(
+    points: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flow = run_on(points, sample_every=4, checkpoint_every=4)
+    assert list(tmp_path.iterdir()) == []
+    assert not flow.model.training
+    assert flow.sample(torch.tensor([0, 1, 2]), nfe=2).shape == (3, 2)
+
+
+def test_transport_cost_and_gap_are_logged(points: TensorData, tmp_path: Path) -> None:
+    run_on(points, tmp_path / "run", coupling="ot", prior="gmm")
+    (line,) = [line for line in metrics(tmp_path / "run") if line["kind"] == "start"]
+    info = json.loads((tmp_path / "run" / "info.json").read_text())
+    assert line["transport_cost"] < line["transport_cost_unpaired"]
+    for key in ("starts_gap", "transport_cost", "transport_cost_unpaired"):
+        assert info[key] == line[key]
+    assert info["prior_fit_seconds"] > 0
+    assert line["starts_gap"]
+
+
+def test_a_fitted_prior_is_left_alone(points: TensorData) -> None:
+    prior = Prior.create("gaussian", moments="scalar").fit((points.x + 100, points.cond))
+    before = {key: value.clone() for key, value in prior.state_dict().items()}
+    flow = run_on(points, prior=prior)
+    assert flow.prior is prior
+    assert equal(before, dict(prior.state_dict()))
+
+
+def test_initial_weights_are_the_same_for_every_prior_and_coupling(points: TensorData) -> None:
+    start: list[dict[str, Tensor]] = []
+    for prior, coupling in [("gaussian", "condot"), ("gmm:components=3", "ot")]:
+        torch.manual_seed(len(start))
+        flow = run_on(
+            points, prior=prior, coupling=coupling, model="mlp:width=8", steps=1, lr=1e-30, weight_decay=0
+        )
+        start.append(dict(flow.model.state_dict()))
+    other = run_on(points, model="mlp:width=8", steps=1, lr=1e-30, weight_decay=0, seed=1)
+    for key, value in start[0].items():
+        torch.testing.assert_close(value, start[1][key], rtol=0, atol=1e-29)
+    assert not torch.equal(start[0]["input.weight"], other.model.state_dict()["input.weight"])
+
+
+def test_training_leaves_the_callers_random_state_alone(points: TensorData) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run_on(points, model=small_net(0.5))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_components_from_a_configuration_and_keywords_that_win(points: TensorData, tmp_path: Path) -> None:
+    config = RunConfig(
+        prior="gaussian", coupling="independent", model="mlp:width=8", training=TrainingConfig(**SHORT)
+    )
+    flow = train(points, config=config, out=tmp_path / "run", steps=3, coupling="condot")
+    written = load_config(tmp_path / "run" / "config.toml")
+    assert (written.prior, written.coupling, written.data) == ("gaussian", "condot", "points")
+    assert (written.training.steps, written.training.batch_size) == (3, 8)
+    assert (flow.specs["prior"], flow.specs["coupling"]) == ("gaussian", "condot")
+
+
+def test_the_run_directory_can_be_loaded(points: TensorData, tmp_path: Path) -> None:
+    flow = run_on(points, tmp_path / "run", model="mlp:width=8", prior="gmm", sample_every=6)
+    loaded = Flow.load(tmp_path / "run" / "flow")
+    cond = torch.tensor([0, 2])
+    samples = [f.sample(cond, nfe=3, generator=torch.Generator().manual_seed(0)) for f in (flow, loaded)]
+    assert torch.equal(*samples)
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "config.toml",
+        "info.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "flow",
+        "samples",
+    }
+
+
+def test_without_conditions(tmp_path: Path) -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+            assert cond is None
+            return self.layer(torch.cat([x, t[:, None]], 1))
+
+    x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+    flow = run_on(x, tmp_path / "run", model=Plain(), coupling="ot", condition_dropout=0.2)
+    assert flow.sample(n=5, nfe=2).shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"prior": "gmn"}, OptionError.__mro__[1], "did you mean 'gmm'"),
+        ({"model": "mlq"}, OptionError.__mro__[1], "did you mean 'mlp'"),
+        ({"device": "cuda:99"}, OptionError, "device='cuda:99' is not usable"),
+        ({"device": "gpu"}, OptionError, "device='gpu' is not usable"),
+        ({"stepps": 3}, OptionError, "did you mean 'training.steps'"),
+        ({"coupling": "posterior", "prior": "gaussian"}, CouplingError, "no latent variables"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_directory(
+    points: TensorData, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        run_on(points, tmp_path / "run", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nan_data_are_refused_by_the_fit_and_leave_no_directory(points: TensorData, tmp_path: Path) -> None:
+    points.x[3, 1] = float("nan")
+    with pytest.raises(InputError, match="finite"):
+        run_on(points, tmp_path / "run", prior="gmm")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_the_wrong_shape_is_one_line(points: TensorData) -> None:
+    class Wrong(SmallNet):
+        def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+            return super().forward(x, t, cond)[:, :1]
+
+    with pytest.raises(InputError, match="flow_matching_loss: expected v and u of one shape"):
+        run_on(points, model=Wrong())
+
+
+def test_training_learns(points: TensorData) -> None:
+    """The flow's samples come nearer to the class means than where they start."""
+    flow = run_on(points, steps=400, lr=5e-3, batch_size=32, prior="gaussian", ema=0.98)
+    cond = torch.arange(3).repeat_interleave(200)
+    samples = flow.sample(cond, nfe=10, generator=torch.Generator().manual_seed(0))
+    means = torch.stack([points.x[points.cond == label].mean(0) for label in range(3)])
+    sampled = samples.view(3, 200, 2).mean(1)
+    assert (sampled - means).norm(dim=1).max() < 0.5
+
+
+def test_a_part_that_could_not_be_rebuilt_is_refused_before_the_first_step(
+    points: TensorData, tmp_path: Path
+) -> None:
+    class Unregistered(type(Coupling.create("condot"))):
+        pass
+
+    with pytest.raises(CheckpointError, match="Unregistered is not registered"):
+        run_on(points, tmp_path / "run", coupling=Unregistered())
+    assert not (tmp_path / "run").exists()
+    assert run_on(points, coupling=Unregistered(), steps=1)
+
+
+def test_a_coupling_instance_serves(points: TensorData) -> None:
+    coupling = Coupling.create("ot")
+    assert run_on(points, coupling=coupling).coupling is coupling
