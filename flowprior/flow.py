@@ -230,9 +230,10 @@ class Flow(nn.Module):
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self._dtype() or x.dtype
+        shape = ", ".join(map(str, self.event_shape))
         if x.shape[1:] != self.event_shape or x.dtype != dtype or not x.is_floating_point():
             raise InputError(
-                f"flow.log_prob: expected x of shape [B, {', '.join(map(str, self.event_shape))}] and {dtype}, "
+                f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
                 f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
             )
 

@@ -1,7 +1,8 @@
 """Log-likelihood of a flow, by the instantaneous change of variables.
 
-Chen et al. 2018; the estimated divergence after Grathwohl et al. 2019. Along the flow d/dt log p_t(x_t) = −div v(x_t, t), so log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from
-the datum back to its start.
+Along the flow d/dt log p_t(x_t) = −div v(x_t, t) (Chen et al. 2018), so
+log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from the datum back to its start; the estimated divergence
+is that of Grathwohl et al. 2019.
 """
 
 from __future__ import annotations

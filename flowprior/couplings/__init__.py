@@ -2,6 +2,7 @@
 
 from flowprior.couplings.base import Coupling, PairingCoupling, transport_cost
 from flowprior.couplings.condot import CondOTCoupling
+from flowprior.couplings.gap import StartsGap, starts_gap
 from flowprior.couplings.independent import IndependentCoupling
 from flowprior.couplings.ot import OTCoupling
 from flowprior.couplings.posterior import PosteriorCoupling
@@ -13,5 +14,7 @@ __all__ = [
     "OTCoupling",
     "PairingCoupling",
     "PosteriorCoupling",
+    "StartsGap",
+    "starts_gap",
     "transport_cost",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
@@ -53,12 +52,9 @@ def integrate(
     try:
         return odeint(function, state, times, rtol=rtol, atol=atol, method=method, options=options)
     except AssertionError as error:  # torchdiffeq's way of giving up
+        reason = str(error).splitlines()[0][:60]
+        dtype = str(times.dtype).removeprefix("torch.")
         raise OptionError(
-            f"{function.owner}: gave up at t={function.time:.4g} ({str(error).splitlines()[0][:60]}); the "
-            f"velocity is not finite there or rtol={rtol:g}, atol={atol:g} is too tight for {_name(times.dtype)}: "
-            "loosen them, or solve in float64"
+            f"{function.owner}: gave up at t={function.time:.4g} ({reason}); the velocity is not finite there "
+            f"or rtol={rtol:g}, atol={atol:g} is too tight for {dtype}: loosen them, or solve in float64"
         ) from error
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
