@@ -152,14 +152,14 @@ class Registry(Generic[T]):
                     f"write {name}:key=value,key=value"
                 )
             options[key.strip().replace("-", "_")] = parse_value(value.strip())
-        return Spec(name, options)
+        return Spec(name.strip(), options)
 
     def _knows(self, name: str) -> bool:
         return name in self._records or name in self._aliases
 
     def _unknown(self, name: str) -> str:
-        known = sorted(self._records)
-        return f"unknown {self.family} '{name}'{_did_you_mean(name, known)} known: {', '.join(known)}"
+        near = _did_you_mean(name, [*self._records, *self._aliases])
+        return f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
 
     def _load_plugins(self) -> None:
         """Import every entry point of the group once; a broken one warns and is skipped."""
@@ -168,9 +168,7 @@ class Registry(Generic[T]):
         self._plugins_loaded = True
         for point in entry_points(group=self.group or ""):
             try:
-                loaded = point.load()
-                if not self._knows(point.name):
-                    self.register(point.name)(loaded)
+                self._add_plugin(point.name, point.load())
             except Exception as error:
                 warnings.warn(
                     f"{self.family} plug-in '{point.name}' ({point.value}) is skipped: "
@@ -178,6 +176,12 @@ class Registry(Generic[T]):
                     RuntimeWarning,
                     stacklevel=3,
                 )
+
+    def _add_plugin(self, name: str, loaded: Any) -> None:
+        """Register what an entry point gave, unless its import did: by a decorator, or as a whole module."""
+        known = self._records.get(self._aliases.get(name, name))
+        if not inspect.ismodule(loaded) and (known is None or known.factory is not loaded):
+            self.register(name)(loaded)
 
 
 class Registered:
@@ -246,4 +250,5 @@ def _options_of(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _format_value(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    """Text that :func:`parse_value` reads back; quoted where it would be read as a number."""
+    return value if isinstance(value, str) and parse_value(value) == value else repr(value)

@@ -1,0 +1,98 @@
+"""A third-party package, really installed in an environment of its own, joins through entry points."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import flowprior
+
+USE = """
+import json, warnings
+import torch
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from flowprior.couplings import Coupling
+    from flowprior.priors import Prior
+    early = len([w for w in caught if "plug-in" in str(w.message)])
+    names = Prior.available()
+    again = Prior.available()
+prior = Prior.create("uniform-box", margin=1.0).fit(torch.tensor([[0.0, 2.0], [4.0, 2.0]]))
+x0 = prior.sample(n=500, generator=torch.Generator().manual_seed(0))
+coupling = Coupling.create("reversed")
+x1 = torch.zeros(3, 2)
+print(json.dumps({
+    "early": early,
+    "names": names,
+    "warnings": [[w.category.__name__, str(w.message)] for w in caught if "plug-in" in str(w.message)],
+    "description": Prior.record("uniform-box").description,
+    "options": dict(Prior.record("uniform-box").options),
+    "name": prior.name,
+    "low": x0.amin(0).tolist(),
+    "high": x0.amax(0).tolist(),
+    "log_prob": prior.log_prob(x0).tolist()[0],
+    "paired": list(coupling.draw(prior, x1, None).shape),
+    "plugin": __import__("flowprior_test_plugin").__file__,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Path:
+    """A virtual environment that sees this one's packages, and this flowprior, plus the plug-in."""
+    folder = tmp_path_factory.mktemp("plugin")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    repository = Path(flowprior.__file__).parents[1]
+    seen = f"{sysconfig.get_path('purelib')}\n{repository}\n"
+    Path(site.stdout.strip(), "host.pth").write_text(seen)
+    source = shutil.copytree(Path(__file__).parent / "plugin", folder / "source")
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        source,
+    ]
+    subprocess.run(install, check=True, capture_output=True, text=True)
+    return python
+
+
+@pytest.mark.slow
+def test_an_installed_package_adds_components_and_its_broken_one_is_skipped(environment, tmp_path):
+    run = subprocess.run([environment, "-c", USE], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    seen = json.loads(run.stdout)
+    assert Path(seen["plugin"]).is_relative_to(environment.parents[1]), "the installed one was imported"
+    assert seen["early"] == 0, "plug-ins are not imported before they are asked for"
+    assert "uniform-box" in seen["names"]
+    assert "broken-prior" not in seen["names"]
+    assert {"gaussian", "gmm", "learned-mean"} <= set(seen["names"])
+    assert [category for category, _ in seen["warnings"]] == ["RuntimeWarning"], "once, whatever is asked"
+    assert seen["warnings"][0][1] == (
+        "prior plug-in 'broken-prior' (flowprior_test_plugin_broken:BrokenPrior) is skipped: "
+        "ModuleNotFoundError: No module named 'a_library_that_nobody_has'"
+    )
+    assert seen["description"] == "Uniform in the box that holds the data, whatever the condition."
+    assert seen["options"] == {"margin": 0.5}
+    assert seen["name"] == "uniform-box"
+    assert -1 <= seen["low"][0] < -0.9
+    assert 2.9 < seen["high"][1] <= 3
+    assert seen["log_prob"] == pytest.approx(-2.4849066)  # a box of 6 by 2
+    assert seen["paired"] == [3, 2]

@@ -1,0 +1,288 @@
+"""Names, options, spec strings and plug-ins of the registry."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowprior import registry as registry_module
+from flowprior.errors import InputError, OptionError, UnknownComponentError
+from flowprior.priors import Prior
+from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value
+
+
+class Shape:
+    """Base of the shapes."""
+
+
+@pytest.fixture
+def shapes() -> Registry[Shape]:
+    """A registry with a class, a class with a required option, and a function."""
+    shapes: Registry[Shape] = Registry("shape")
+
+    @shapes.register("circle", aliases=("disc", "round-one"))
+    class Circle(Shape):
+        """A circle.
+
+        With more to say about it.
+        """
+
+        def __init__(self, radius: float = 1.0, *, colour: str = "red") -> None:
+            if radius < 0:
+                raise ValueError("radius must not be negative")
+            if colour == "grey":
+                raise InputError("shape: no greys")
+            self.radius = radius
+            self.colour = colour
+
+    @shapes.register("polygon")
+    class Polygon(Shape):
+        """A polygon."""
+
+        def __init__(self, corners: int, **rest: int) -> None:
+            self.corners = corners
+
+    @shapes.register("unit-square")
+    def square() -> Shape:
+        """A square with sides of one."""
+        return shapes.create("polygon", corners=4)
+
+    return shapes
+
+
+def test_create_builds_with_options_and_by_alias(shapes):
+    circle = shapes.create("circle", radius=2.0, colour="blue")
+    assert (circle.radius, circle.colour) == (2.0, "blue")
+    assert type(shapes.create("disc")) is type(circle)
+    assert shapes.create("unit-square").corners == 4
+
+
+def test_decorator_returns_the_class_itself():
+    registry: Registry[Shape] = Registry("shape")
+    assert registry.register("base")(Shape) is Shape
+
+
+def test_available_lists_names_sorted_and_matches_patterns(shapes):
+    assert shapes.available() == ["circle", "polygon", "unit-square"]
+    assert shapes.available("*o*") == ["polygon"]
+    assert shapes.available("disc") == [], "aliases are not listed a second time"
+
+
+def test_record_reads_description_and_options_from_the_signature(shapes):
+    record = shapes.record("disc")
+    assert isinstance(record, Record)
+    assert record.name == "circle"
+    assert record.description == "A circle."
+    assert dict(record.options) == {"radius": 1.0, "colour": "red"}
+    assert record.aliases == ("disc", "round-one")
+    assert list(shapes.record("polygon").options) == ["corners"], "**rest is no option by name"
+    assert [r.name for r in shapes.records()] == ["circle", "polygon", "unit-square"]
+
+
+@pytest.mark.parametrize("taken", ["circle", "disc"])
+def test_taken_names_are_refused_and_nothing_is_half_registered(shapes, taken):
+    with pytest.raises(OptionError, match=f"shape '{taken}' is registered already"):
+        shapes.register("ring", aliases=(taken,))(Shape)
+    with pytest.raises(OptionError, match=f"shape '{taken}' is registered already"):
+        shapes.register(taken)(Shape)
+    assert "ring" not in shapes.available()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "suggestion"), [("cirle", "circle"), ("polygn", "polygon"), ("round_one", "round-one")]
+)
+def test_unknown_name_answers_with_the_nearest_and_the_known(shapes, wrong, suggestion):
+    with pytest.raises(UnknownComponentError) as caught:
+        shapes.create(wrong)
+    assert str(caught.value) == (
+        f"unknown shape '{wrong}'; did you mean '{suggestion}'? known: circle, polygon, unit-square"
+    )
+
+
+def test_unknown_name_near_nothing_only_lists_the_known(shapes):
+    with pytest.raises(UnknownComponentError, match=r"^unknown shape 'zzz'; known: circle"):
+        shapes.record("zzz")
+
+
+def test_unknown_option_names_the_nearest_and_all(shapes):
+    with pytest.raises(OptionError) as caught:
+        shapes.create("circle", radios=2)
+    assert str(caught.value) == (
+        "shape 'circle' has no option 'radios'; did you mean 'radius'? options: radius, colour"
+    )
+    with pytest.raises(OptionError, match=r"has no option 'size'; options: none$"):
+        shapes.create("unit-square", size=2)
+
+
+def test_what_a_constructor_refuses_becomes_one_option_error(shapes):
+    with pytest.raises(OptionError, match=r"shape 'polygon' cannot be built: .*'corners'"):
+        shapes.create("polygon")
+    with pytest.raises(OptionError, match="cannot be built: radius must not be negative"):
+        shapes.create("circle", radius=-1)
+    with pytest.raises(InputError, match="no greys"):
+        shapes.create("circle", colour="grey")
+
+
+def test_parse_reads_literals_booleans_and_text(shapes):
+    spec = shapes.parse(" gmm : components=8, covariance=lowrank,reg-covar=1e-6,full=true,seed=None,k=-2 ")
+    assert spec.name == "gmm"
+    assert spec.options == {
+        "components": 8,
+        "covariance": "lowrank",
+        "reg_covar": 1e-6,
+        "full": True,
+        "seed": None,
+        "k": -2,
+    }
+    assert shapes.parse("gmm") == Spec("gmm", {})
+    assert shapes.parse("folder:path=/data/a:b") == Spec("folder", {"path": "/data/a:b"})
+
+
+def test_parse_refuses_a_part_that_is_no_pair(shapes):
+    with pytest.raises(OptionError, match="expected key=value, got '8'; write gmm:key=value"):
+        shapes.parse("gmm:8")
+
+
+WORDS = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+VALUES = st.one_of(
+    st.integers(-1000, 1000),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+    WORDS,
+    st.sampled_from(["8", "None", "true", "0.5", "1e3"]),
+)
+
+
+@given(WORDS, st.dictionaries(WORDS, VALUES, max_size=4))
+def test_a_spec_written_as_text_is_read_back_the_same(name, options):
+    spec = Spec(name, options)
+    read = Registry("shape").parse(str(spec))
+    assert read == spec
+    assert [type(v) for v in read.options.values()] == [type(v) for v in options.values()]
+
+
+@pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("False", False), ("abc", "abc"), ("", "")])
+def test_parse_value(text, value):
+    assert parse_value(text) == value
+
+
+def test_resolve_takes_names_specs_and_instances(shapes):
+    circle = shapes.resolve("circle:radius=3")
+    assert circle.radius == 3
+    assert shapes.resolve(Spec("circle", {"colour": "blue"})).colour == "blue"
+    assert shapes.resolve(circle) is circle
+
+
+def test_choose_returns_the_value_or_names_the_choices():
+    assert choose("prior 'gmm'", "covariance", "full", ("diag", "full")) == "full"
+    with pytest.raises(OptionError) as caught:
+        choose("prior 'gmm'", "covariance", "ful", ("diag", "full"))
+    assert str(caught.value) == (
+        "prior 'gmm': covariance='ful' is not possible; did you mean 'full'? choose one of diag, full"
+    )
+
+
+def test_registered_gives_a_base_class_the_four_calls():
+    class Animal(Registered, abc.ABC):
+        registry: ClassVar[Registry] = Registry("animal")
+
+    @Animal.register("cat", aliases=["feline"])
+    class Cat(Animal):
+        """A cat."""
+
+        def __init__(self, lives: int = 9) -> None:
+            self.lives = lives
+
+    assert Animal.create("feline", lives=3).lives == 3
+    assert Animal.available() == ["cat"]
+    assert Animal.record("cat").description == "A cat."
+    assert "cat" not in Prior.available(), "families do not share their names"
+
+
+# -- plug-ins, by a fake entry point (tests/test_plugin.py installs a real one) ---------------------
+
+
+class FakePoint:
+    """An entry point whose load() returns ``loaded`` or raises it."""
+
+    value = "package.module:thing"
+
+    def __init__(self, name: str, loaded: object) -> None:
+        self.name = name
+        self.loaded = loaded
+        self.loads = 0
+
+    def load(self) -> object:
+        self.loads += 1
+        if isinstance(self.loaded, Exception):
+            raise self.loaded
+        return self.loaded
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """A registry with the entry points given to it."""
+
+    def build(*points: FakePoint) -> Registry:
+        monkeypatch.setattr(
+            registry_module, "entry_points", lambda group: points if group == "test.shapes" else ()
+        )
+        return Registry("shape", "test.shapes")
+
+    return build
+
+
+def test_plugins_load_once_and_only_when_needed(plugged):
+    point = FakePoint("ring", Shape)
+    registry = plugged(point)
+    registry.register("own")(Shape)
+    registry.create("own")
+    assert point.loads == 0, "a known name needs no plug-in"
+    assert registry.available() == ["own", "ring"]
+    assert isinstance(registry.create("ring"), Shape)
+    assert point.loads == 1
+
+
+def test_an_unknown_name_is_looked_for_among_the_plugins(plugged):
+    assert isinstance(plugged(FakePoint("ring", Shape)).create("ring"), Shape)
+
+
+def test_a_plugin_that_registers_itself_on_import_is_not_registered_twice(plugged, monkeypatch):
+    registry = plugged()
+
+    class SelfRegistering(FakePoint):
+        def load(self) -> object:
+            return registry.register("ring", aliases=("hoop",))(Shape)
+
+    points = (SelfRegistering("ring", None), FakePoint("module", registry_module))
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: points)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert registry.available() == ["ring"]
+    assert registry.record("hoop").name == "ring"
+
+
+@pytest.mark.parametrize(
+    "broken", [ImportError("no such library"), ZeroDivisionError("oops"), "not callable"]
+)
+def test_a_broken_plugin_warns_and_the_others_live(plugged, broken):
+    registry = plugged(FakePoint("bad", broken), FakePoint("ring", Shape))
+    with pytest.warns(RuntimeWarning, match=r"shape plug-in 'bad' \(package.module:thing\) is skipped: "):
+        assert registry.available() == ["ring"]
+
+
+def test_a_plugin_that_takes_a_name_of_ours_warns_and_is_skipped(plugged):
+    class Other(Shape):
+        """Another."""
+
+    registry = plugged(FakePoint("ring", Other))
+    registry.register("ring")(Shape)
+    with pytest.warns(RuntimeWarning, match="'ring' .*is skipped: .*registered already"):
+        registry.available()
+    assert registry.record("ring").factory is Shape
