@@ -1,0 +1,145 @@
+"""Component log-densities against torch.distributions and scikit-learn; frequencies of the choice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
+
+from flowprior.ops import diagonal_log_density, select_component, triangular_log_density
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+DTYPES = list(TOLERANCE)
+SIZES = [(1, 1), (2, 3), (7, 4), (64, 2)]
+
+
+def close(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    """``actual`` is in ``dtype`` and equal to the float64 reference to the dtype's tolerance."""
+    assert actual.dtype == dtype
+    torch.testing.assert_close(actual.double(), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def points(mean: Tensor, spread: Tensor, generator: torch.Generator) -> Tensor:
+    """Rows near each mean, and rows 1000 standard deviations away from the first."""
+    step = torch.randn(20, mean.shape[1], generator=generator, dtype=torch.float64)
+    near = (mean[:, None] + step * spread).flatten(0, 1)
+    far = mean[:1] + 1e3 * spread * torch.nn.functional.normalize(step[:8], dim=1)
+    return torch.cat([near, far])
+
+
+def cholesky_factors(components: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Lower factors of well-conditioned covariances, ``[K, D, D]``."""
+    factor = torch.randn(components, dim, dim, generator=generator, dtype=torch.float64).tril(-1)
+    diagonal = 0.5 + torch.rand(components, dim, generator=generator, dtype=torch.float64)
+    return factor / dim**0.5 + diagonal.diag_embed()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dim", "components"), SIZES)
+@pytest.mark.parametrize("spherical", [False, True])
+def test_diagonal_density_is_that_of_torch_distributions(dtype, dim, components, spherical, generator):
+    mean = torch.randn(components, dim, generator=generator, dtype=torch.float64)
+    shape = (components, 1 if spherical else dim)
+    var = torch.rand(shape, generator=generator, dtype=torch.float64) * 3 + 0.01
+    x = points(mean, var[0].sqrt(), generator)
+    x, mean, var = (tensor.to(dtype) for tensor in (x, mean, var))
+    reference = Independent(Normal(mean.double(), var.double().sqrt().expand(-1, dim)), 1)
+    close(diagonal_log_density(x, mean, var), reference.log_prob(x.double()[:, None]), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dim", "components"), SIZES)
+@pytest.mark.parametrize("tied", [False, True])
+def test_triangular_density_is_that_of_torch_distributions(dtype, dim, components, tied, generator):
+    mean = torch.randn(components, dim, generator=generator, dtype=torch.float64)
+    factor = cholesky_factors(1 if tied else components, dim, generator)
+    x = points(mean, factor[0].diagonal(), generator)
+    x, mean, factor = (tensor.to(dtype) for tensor in (x, mean, factor))
+    reference = MultivariateNormal(
+        mean.double(), scale_tril=factor.double().expand(components, -1, -1), validate_args=False
+    )
+    close(triangular_log_density(x, mean, factor), reference.log_prob(x.double()[:, None]), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "full", "tied"])
+def test_mixtures_are_those_of_torch_and_scikit_learn(dtype, covariance, generator):
+    components, dim = 3, 5
+    weight = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    mean = 2 * torch.randn(components, dim, generator=generator, dtype=torch.float64)
+    if covariance in ("diag", "spherical"):
+        width = 1 if covariance == "spherical" else dim
+        var = torch.rand(components, width, generator=generator, dtype=torch.float64) + 0.1
+        parameter, scale = var, var.sqrt().expand(-1, dim)
+        law = Independent(Normal(mean, scale), 1)
+        precisions = var.rsqrt()[:, 0] if covariance == "spherical" else var.rsqrt()
+        density = diagonal_log_density
+    else:
+        parameter = cholesky_factors(1 if covariance == "tied" else components, dim, generator)
+        law = MultivariateNormal(mean, scale_tril=parameter.expand(components, -1, -1))
+        eye = torch.eye(dim, dtype=torch.float64).expand_as(parameter)
+        inverse = torch.linalg.solve_triangular(parameter, eye, upper=False).mT
+        precisions = inverse[0] if covariance == "tied" else inverse
+        density = triangular_log_density
+    x = points(mean, torch.ones(dim).double(), generator).to(dtype)
+    logits = weight.log().to(dtype)
+    actual = (density(x, mean.to(dtype), parameter.to(dtype)) + logits).logsumexp(1)
+    if dtype == torch.float64:
+        close(actual, MixtureSameFamily(Categorical(weight), law).log_prob(x.double()), dtype)
+    close(actual, _score_samples(covariance, weight, mean, precisions, x), dtype)
+
+
+def _score_samples(covariance: str, weight: Tensor, mean: Tensor, precisions: Tensor, x: Tensor) -> Tensor:
+    model = GaussianMixture(len(weight), covariance_type=covariance)
+    model.weights_, model.means_ = weight.numpy(), mean.numpy()
+    model.precisions_cholesky_ = precisions.numpy()
+    return torch.from_numpy(np.asarray(model.score_samples(x.double().numpy())))
+
+
+def test_gradient_of_the_density_is_the_score(generator):
+    mean = torch.randn(1, 3, generator=generator, dtype=torch.float64)
+    factor = cholesky_factors(1, 3, generator)
+    x = torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    (score,) = torch.autograd.grad(triangular_log_density(x, mean, factor).sum(), x)
+    expected = -torch.linalg.solve(factor[0] @ factor[0].T, (x - mean).detach().T).T
+    torch.testing.assert_close(score, expected)
+
+
+def test_components_are_chosen_as_often_as_their_weights_say(generator):
+    weight = torch.tensor([0.0, 0.5, 0.125, 0.0, 0.375, 0.0])
+    draws = 20_000
+    uniform = torch.rand(draws, generator=generator)
+    chosen = select_component((weight.log() + 3.0).expand(draws, -1), uniform)
+    share = torch.bincount(chosen, minlength=6) / draws
+    error = (weight * (1 - weight) / draws).sqrt()
+    assert ((share - weight).abs() <= 5 * error).all(), "five standard errors; impossible ones never"
+
+
+def test_each_row_has_weights_of_its_own():
+    logits = torch.full((3, 3), -torch.inf)
+    logits[0, 2] = logits[1, 0] = logits[2, 1] = 0
+    assert select_component(logits, torch.tensor([0.0, 0.5, 0.999])).tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1e-300, 0.5, 1 - 2**-53])
+def test_no_uniform_number_leads_to_an_excluded_or_missing_component(uniform):
+    logits = torch.tensor([[-torch.inf, -1e4, 0.3, -800.0, -torch.inf]], dtype=torch.float64)
+    assert select_component(logits, torch.tensor([uniform], dtype=torch.float64)).item() == 2
+
+
+def test_inverse_of_the_cumulative_sum():
+    logits = torch.tensor([0.25, 0.5, 0.25]).log().expand(4, -1)
+    assert select_component(logits, torch.tensor([0.2, 0.3, 0.7, 0.8])).tolist() == [0, 1, 1, 2]
+
+
+def test_no_rows_give_no_components():
+    assert select_component(torch.zeros(0, 3), torch.zeros(0)).shape == (0,)
