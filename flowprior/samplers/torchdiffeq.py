@@ -55,6 +55,7 @@ def integrate(
         reason = str(error).splitlines()[0][:60]
         dtype = str(times.dtype).removeprefix("torch.")
         raise OptionError(
-            f"{function.owner}: gave up at t={function.time:.4g} ({reason}); the velocity is not finite there "
-            f"or rtol={rtol:g}, atol={atol:g} is too tight for {dtype}: loosen them, or solve in float64"
+            f"{function.owner}: gave up at t={function.time:.4g} ({reason}); "
+            f"the velocity is not finite there or rtol={rtol:g}, atol={atol:g} is too tight for {dtype}; "
+            "loosen them or solve in float64"
         ) from error

@@ -1,0 +1,143 @@
+"""Samplers through torchdiffeq: accuracy, counting, limits, dtypes."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.errors import OptionError
+from flowprior.samplers import AdaptiveSampler, Sampler
+
+from .ode import solution, starts, velocity
+
+ADAPTIVE = [n for n in Sampler.available() if issubclass(Sampler.record(n).factory, AdaptiveSampler)]  # type: ignore[arg-type]
+
+
+def test_torchdiffeq_offers_nothing_else() -> None:
+    """All its solvers but those we have in-house and the round trip through scipy on the CPU."""
+    from torchdiffeq._impl.odeint import SOLVERS
+
+    renamed = {"heun2", "fixed_adams", "scipy_solver"}
+    assert set(SOLVERS) - renamed <= set(Sampler.available())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_tighter_tolerance_is_closer(name: str, dtype: torch.dtype) -> None:
+    x0 = starts(dtype)
+    loose = Sampler.create(name, rtol=1e-2, atol=1e-2).solve(velocity, x0)
+    tight = Sampler.create(name, rtol=3e-6, atol=3e-6).solve(velocity, x0)
+    errors = [float((r.x - solution(x0)).abs().max()) for r in (loose, tight)]
+    assert errors[1] < 1e-3
+    assert errors[1] < errors[0]
+    assert tight.nfe > loose.nfe
+    assert tight.x.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_evaluations_are_counted_and_stay_in_the_interval(name: str) -> None:
+    times = []
+
+    def watched(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        times.append(t)
+        assert t.dtype == x.dtype
+        return 1e-3 * torch.ones_like(x)  # so slow that the first step would go far beyond t = 1
+
+    result = Sampler.create(name).solve(watched, starts(torch.float32))
+    assert result.nfe == len(times)
+    assert all(0.0 <= float(t.min()) <= float(t.max()) <= 1.0 for t in times)
+    torch.testing.assert_close(result.x, starts(torch.float32) + 1e-3)
+
+
+def test_trajectory_at_equal_times() -> None:
+    x0 = starts()
+    result = Sampler.create("dopri5", rtol=1e-8, atol=1e-8, points=5).solve(velocity, x0, trajectory=True)
+    assert result.trajectory is not None
+    assert result.times.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    for t, state in zip(result.times.tolist(), result.trajectory, strict=True):
+        torch.testing.assert_close(state, solution(x0, t), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(result.x, result.trajectory[-1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [*ADAPTIVE, "implicit_adams"])
+def test_nfe_is_refused(name: str) -> None:
+    with pytest.raises(OptionError, match=f"'{name}' chooses its own number of evaluations, got nfe=15"):
+        Sampler.create(name).solve(velocity, starts(), nfe=15)
+
+
+def test_the_limit_of_evaluations_holds() -> None:
+    calls = []
+
+    def watched(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        calls.append(t)
+        return velocity(x, t)
+
+    sampler = Sampler.create("dopri5", rtol=1e-10, atol=1e-10, max_nfe=40)
+    with pytest.raises(
+        OptionError, match=r"spent max_nfe=40 evaluations and came to t=0\.\d+ of 1; raise max_nfe"
+    ):
+        sampler.solve(watched, starts())
+    assert len(calls) == 40
+
+
+@pytest.mark.parametrize("name", ["dopri5", "bosh3"])
+def test_a_singular_or_undefined_velocity_ends_in_one_clear_line(name: str) -> None:
+    def singular(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return x / (0.5 - t[:, None]).square()
+
+    with pytest.raises(
+        OptionError, match=r"gave up at t=0\.4\d* \(underflow in dt .*solve in float64$"
+    ) as caught:
+        Sampler.create(name).solve(singular, starts(torch.float32))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OptionError, match="the velocity is not finite"):
+        Sampler.create(name).solve(lambda x, t, c: x * float("nan"), starts())
+
+
+@pytest.mark.parametrize("options", [{"rtol": 0, "atol": 0}, {"rtol": -1}, {"max_nfe": 0}, {"points": 1}])
+def test_impossible_options(options: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="choose"):
+        Sampler.create("dopri5", **options)
+
+
+@pytest.mark.parametrize("nfe", [4, 8, 9, 15, 30])
+def test_explicit_adams_spends_exactly(nfe: int) -> None:
+    calls = []
+
+    def watched(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        calls.append(t)
+        return velocity(x, t)
+
+    result = Sampler.create("explicit_adams").solve(watched, starts(), nfe=nfe)
+    assert result.nfe == len(calls) == nfe
+
+
+@pytest.mark.parametrize(("nfe", "nearest"), [(0, "4"), (3, "4"), (5, "4 or 8"), (7, "4 or 8")])
+def test_explicit_adams_names_the_nearest(nfe: int, nearest: str) -> None:
+    with pytest.raises(OptionError, match=f"choose {nearest}$"):
+        Sampler.create("explicit_adams").solve(velocity, starts(), nfe=nfe)
+
+
+def test_adams_converge_at_their_order() -> None:
+    x0, errors = starts(), {"explicit_adams": [], "implicit_adams": []}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at few steps the corrector does not settle to 1e-12
+        for steps in (20, 40):
+            explicit = Sampler.create("explicit_adams").solve(velocity, x0, nfe=steps + 6)
+            implicit = Sampler.create("implicit_adams", steps=steps, rtol=1e-12).solve(
+                velocity, x0, trajectory=True
+            )
+            assert implicit.trajectory is not None
+            assert len(implicit.trajectory) == steps + 1
+            for name, result in (("explicit_adams", explicit), ("implicit_adams", implicit)):
+                errors[name].append(float((result.x - solution(x0)).abs().max()))
+    assert 2**2.7 < errors["explicit_adams"][0] / errors["explicit_adams"][1] < 2**3.4
+    assert 2**3.5 < errors["implicit_adams"][0] / errors["implicit_adams"][1] < 2**4.5
+
+
+def test_implicit_adams_refuses_no_steps() -> None:
+    with pytest.raises(OptionError, match="steps=0"):
+        Sampler.create("implicit_adams", steps=0)

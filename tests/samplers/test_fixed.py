@@ -1,0 +1,131 @@
+"""Fixed-step samplers: order, exact evaluations, times and errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.errors import OptionError
+from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
+from flowprior.samplers.grid import GRIDS
+
+from .ode import solution, starts, velocity
+
+ORDERS = {"euler": 1, "midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
+STAGES = {"euler": 1, "midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
+FIXED = [n for n in Sampler.available() if issubclass(Sampler.record(n).factory, FixedStepSampler)]  # type: ignore[arg-type]
+
+
+def test_the_table_of_orders_is_complete() -> None:
+    assert set(FIXED) == set(ORDERS)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("name", FIXED)
+def test_order_of_convergence(name: str, grid: str) -> None:
+    """Halving the steps divides the error by 2^order: the least-squares slope of log-error over log-steps."""
+    sampler = Sampler.create(name, grid=grid)
+    steps = torch.tensor([8, 16, 32, 64])
+    x0 = starts()
+    errors = [
+        float((sampler.integrate(velocity, x0, nfe=int(n) * STAGES[name]) - solution(x0)).abs().max())
+        for n in steps
+    ]
+    x, y = steps.double().log(), torch.tensor(errors).double().log()
+    slope = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+    assert -slope == pytest.approx(ORDERS[name], abs=0.2)
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_evaluations_are_spent_exactly(name: str, steps: int) -> None:
+    calls = []
+
+    def watched(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        calls.append(t)
+        assert t.shape == (7,)
+        assert cond is labels
+        return velocity(x, t)
+
+    labels = torch.arange(7)
+    result = Sampler.create(name).solve(watched, starts(), labels, nfe=steps * STAGES[name])
+    assert result.nfe == len(calls) == steps * STAGES[name]
+    assert min(float(t.min()) for t in calls) >= 0.0
+    assert max(float(t.max()) for t in calls) <= 1.0
+
+
+def test_euler_is_euler() -> None:
+    x0, v = starts(), velocity
+    expected = x0 + 0.5 * v(x0, torch.zeros(7))
+    expected = expected + 0.5 * v(expected, torch.full((7,), 0.5))
+    torch.testing.assert_close(Sampler.create("euler").integrate(v, x0, nfe=2), expected)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_without_nfe_at_most_fifteen_are_spent(name: str) -> None:
+    nfe = Sampler.create(name).solve(velocity, starts()).nfe
+    assert 15 - STAGES[name] < nfe <= 15
+
+
+@pytest.mark.parametrize(
+    ("name", "nfe", "nearest"),
+    [
+        ("heun", 15, "14 or 16"),
+        ("rk4", 15, "12 or 16"),
+        ("rk4", 2, "4"),
+        ("euler", 0, "1"),
+        ("midpoint", -3, "2"),
+    ],
+)
+def test_an_impossible_nfe_names_the_nearest(name: str, nfe: int, nearest: str) -> None:
+    with pytest.raises(OptionError, match=f"'{name}': nfe={nfe} cannot be spent exactly.*choose {nearest}$"):
+        Sampler.create(name).solve(velocity, starts(), nfe=nfe)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_trajectory_has_every_state_and_its_time(grid: str) -> None:
+    x0 = starts()
+    sampler = Sampler.create("rk4", grid=grid)
+    result = sampler.solve(velocity, x0, nfe=40, trajectory=True)
+    assert result.trajectory is not None
+    assert result.trajectory.shape == (11, 7, 1)
+    torch.testing.assert_close(result.times, time_grid(10, grid))
+    for t, state in zip(result.times.tolist(), result.trajectory, strict=True):
+        torch.testing.assert_close(state, solution(x0, t), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result.trajectory[-1], result.x, rtol=0, atol=0)
+    plain = sampler.solve(velocity, x0, nfe=40)
+    assert plain.trajectory is None
+    assert plain.times.tolist() == [0.0, 1.0]
+    torch.testing.assert_close(plain.x, result.x, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_and_shape_follow_the_start(dtype: torch.dtype) -> None:
+    x0 = torch.rand(2, 3, 4, 4, dtype=dtype)
+    before = x0.clone()
+
+    def typed(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        assert t.dtype == x.dtype == dtype
+        return velocity(x, t)
+
+    result = Sampler.create("heun").solve(typed, x0, nfe=4)
+    assert result.x.dtype == result.times.dtype == dtype
+    assert result.x.shape == x0.shape
+    torch.testing.assert_close(x0, before, rtol=0, atol=0)
+
+
+def test_unknown_grid() -> None:
+    with pytest.raises(OptionError, match="grid='linear' is not possible"):
+        Sampler.create("euler", grid="linear")
+
+
+def test_counted_velocity_counts_and_broadcasts_time() -> None:
+    counted = CountedVelocity(velocity, None)
+    x = starts(torch.float32)
+    torch.testing.assert_close(counted(x, 0.25), velocity(x, torch.full((7,), 0.25)))
+    assert counted.nfe == 1
+    assert math.isfinite(float(counted(x, torch.tensor(0.5, dtype=torch.float64)).sum()))
+    assert counted.nfe == 2
