@@ -53,6 +53,9 @@ class PlanSolver:
         for warning in caught:
             if issubclass(warning.category, (UserWarning, RuntimeWarning)):
                 raise self._failure(str(warning.message))
+        self._require_mass(np.exp(log_plan), weights)
+        if self.method != "sinkhorn":
+            log_plan = _log(complete_plan(np.exp(log_plan), weights))
         return torch.from_numpy(log_plan)
 
     def _sinkhorn(self, weights: Array, cost: Array) -> Array:
@@ -68,9 +71,7 @@ class PlanSolver:
             stopThr=MARGINAL_TOLERANCE / math.sqrt(len(weights)),
             log=True,
         )
-        log_plan = np.add.outer(log["log_u"], log["log_v"]) - cost / self.reg
-        self._require_mass(np.exp(log_plan), weights, 1.0)
-        return log_plan
+        return np.add.outer(log["log_u"], log["log_v"]) - cost / self.reg
 
     def _unbalanced(self, weights: Array, cost: Array) -> Array:
         """Entropic transport with Kullback-Leibler marginals (Chizat et al. 2018; Séjourné et al. 2022)."""
@@ -89,24 +90,22 @@ class PlanSolver:
         )
         if not log["err"] or not log["err"][-1] < UNBALANCED_TOLERANCE:
             raise self._failure(f"POT did not converge in {len(log['err'])} iterations")
-        self._require_mass(plan, weights, None)
-        return _log(complete_plan(plan, weights))
+        return _log(plan)
 
     def _partial(self, weights: Array, cost: Array) -> Array:
         """Exact partial transport of ``mass`` (Caffarelli & McCann 2010; Chapel et al. 2020)."""
         from ot.partial import partial_wasserstein
 
-        plan = np.asarray(partial_wasserstein(weights, weights, cost, m=self.mass * weights.sum()))
-        self._require_mass(plan, weights, self.mass)
-        return _log(complete_plan(plan, weights))
+        return _log(np.asarray(partial_wasserstein(weights, weights, cost, m=self.mass * weights.sum())))
 
-    def _require_mass(self, plan: Array, weights: Array, mass: float | None) -> None:
+    def _require_mass(self, plan: Array, weights: Array) -> None:
         """Refuse a plan that is non-finite, empty, off its mass, or off balanced marginals."""
         total = float(plan.sum())
         if not np.isfinite(plan).all() or total < 1e-8:
             raise self._failure(f"the plan has mass {total:.3g}")
-        if mass is None:
+        if self.method == "unbalanced":
             return
+        mass = self.mass if self.method == "partial" else 1.0
         rows, columns = plan.sum(1) / weights, plan.sum(0) / weights
         over = max(float(rows.max()), float(columns.max())) - 1.0
         under = 1.0 - min(float(rows.min()), float(columns.min())) if mass == 1.0 else 0.0

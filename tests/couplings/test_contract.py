@@ -1,0 +1,80 @@
+"""What every registered coupling owes its callers, with every registered prior it can serve."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from flowprior.couplings import Coupling, PairingCoupling
+from flowprior.errors import CouplingError
+from flowprior.priors import Prior
+
+LATENT = {"gmm": "gmm:components=2,covariance=lowrank,rank=1", "learned-mean": "learned-mean:latent=2"}
+PRIORS = Prior.available()
+
+
+def data(
+    n: int, event: tuple[int, ...], kind: str, dtype: torch.dtype, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (n,), generator=generator)
+    x = (torch.randn(n, *event, generator=generator) + labels.view(-1, *[1] * len(event))).to(dtype)
+    embedding = torch.nn.functional.one_hot(labels, 3).to(dtype)
+    return x, {"none": None, "labels": labels, "embeddings": embedding}[kind]
+
+
+@functools.cache
+def fitted(name: str, event: tuple[int, ...], kind: str, dtype: torch.dtype) -> Prior:
+    spec = LATENT.get(name, name)
+    if name == "learned-mean":
+        spec += ",epochs=1" if ":" in spec else ":epochs=1"
+    prior = Prior.registry.resolve(spec)
+    return prior.fit(data(60, event, kind, dtype, 0), generator=torch.Generator().manual_seed(0))
+
+
+def kinds(prior: str) -> list[str]:
+    return {"gmm": ["none", "labels"], "learned-mean": ["labels", "embeddings"]}.get(
+        prior, ["none", "labels"]
+    )
+
+
+@pytest.mark.parametrize("name", Coupling.available())
+@pytest.mark.parametrize("prior_name", PRIORS)
+@given(
+    n=st.integers(1, 12),
+    event=st.sampled_from([(1,), (3,), (1, 2, 2)]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 100),
+    choice=st.integers(0, 1),
+)
+def test_contract(
+    name: str, prior_name: str, n: int, event: tuple[int, ...], dtype: torch.dtype, seed: int, choice: int
+) -> None:
+    kind = kinds(prior_name)[choice]
+    prior, coupling = fitted(prior_name, event, kind, dtype), Coupling.create(name)
+    x1, cond = data(n, event, kind, dtype, seed)
+    if name == "posterior" and not prior.has_latents:
+        with pytest.raises(CouplingError, match="no latent variables"):
+            coupling.check(prior)
+        return
+    coupling.check(prior)
+    before = x1.clone()
+    x0, again = (
+        coupling.draw(prior, x1, cond, generator=torch.Generator().manual_seed(seed)) for _ in range(2)
+    )
+    torch.testing.assert_close(x0, again, rtol=0, atol=0)
+    torch.testing.assert_close(x1, before, rtol=0, atol=0)
+    source = coupling.source(prior, cond, n, generator=torch.Generator().manual_seed(seed))
+    for starts in (x0, source):
+        assert starts.shape == (n, *event)
+        assert starts.dtype == dtype
+        assert torch.isfinite(starts).all()
+    assert coupling.source_log_prob(prior, source, cond).shape == (n,)
+    assert coupling.draw_size(n) % n == 0
+    if isinstance(coupling, PairingCoupling):
+        assert sorted(coupling.pair(x0, x1, cond).tolist()) == list(range(n))
