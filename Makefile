@@ -1,0 +1,51 @@
+# Each target makes the virtual environment it needs. PYTHON is the interpreter it is made from.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint docs pictures bench clean
+
+help:
+	@echo "make demo   install flowprior into $(VENV), train two flows on digits, compare them, draw samples"
+	@echo "make test   install the test extra and run the tests"
+	@echo "make lint   ruff and pyright"
+	@echo "make docs   build the documentation into docs/_build/html; a warning is an error"
+	@echo "make bench  install the benchmark extra and its peers and run the benchmarks"
+	@echo "make clean  remove $(VENV), build products and caches; runs/ stays"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+demo: $(BIN)/python
+	$(BIN)/python -m pip install --quiet .
+	rm -rf runs/demo
+	$(BIN)/python benchmarks/demo.py --out runs/demo
+
+test: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+pictures: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[plot]'
+	$(BIN)/python docs/make_pictures.py
+
+# The peers come without their dependencies; benchmarks/peers.txt says why.
+bench: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
+	$(BIN)/python -m pytest benchmarks -p benchmark
+
+clean:
+	rm -rf $(VENV) .venv-ci .venv-bare build dist flowprior.egg-info docs/_build
+	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
