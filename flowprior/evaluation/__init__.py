@@ -1,0 +1,28 @@
+"""Evaluation: exact distances, the data set's classifier, one table for each flow."""
+
+from flowprior.evaluation.classifier import Classifier, test_accuracy
+from flowprior.evaluation.classifier_training import data_classifier, train_classifier
+from flowprior.evaluation.evaluate import evaluate
+from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
+from flowprior.evaluation.pictures import save_grid, save_picture, save_scatter
+from flowprior.evaluation.result import Evaluation, Metric
+from flowprior.evaluation.transport import measure_transport
+from flowprior.evaluation.wasserstein import wasserstein2_per_condition, wasserstein2_squared
+
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "FeatureMoments",
+    "Metric",
+    "data_classifier",
+    "evaluate",
+    "frechet_distance",
+    "measure_transport",
+    "save_grid",
+    "save_picture",
+    "save_scatter",
+    "test_accuracy",
+    "train_classifier",
+    "wasserstein2_per_condition",
+    "wasserstein2_squared",
+]

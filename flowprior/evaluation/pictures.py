@@ -1,0 +1,127 @@
+"""Pictures of samples: a grid of images, a scatter plot of points in the plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import CheckpointError, FlowpriorError, InputError
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+GAP = 2
+SMALLEST_SIDE = 32
+
+
+def save_picture(path: Path | str, x: Tensor, cond: Tensor | None = None) -> None:
+    """Draw samples ``[N, *event]`` as what they are: images as a grid, points in the plane as a scatter plot.
+
+    Raises:
+        InputError: events of another kind, or none.
+        CheckpointError: the file cannot be written.
+    """
+    if x.dim() == 4 and x.shape[1] in MODES:
+        save_grid(path, x, cond)
+    elif x.dim() == 2 and x.shape[1] == 2:
+        save_scatter(path, x, cond)
+    else:
+        raise InputError(
+            f"picture: expected images [N, 1, 3 or 4, H, W] or points [N, 2], got {list(x.shape)}; "
+            "write an .npz or .pt file instead"
+        )
+
+
+def save_grid(
+    path: Path | str,
+    x: Tensor,
+    cond: Tensor | None = None,
+    *,
+    columns: int | None = None,
+    scale: int | None = None,
+) -> None:
+    """Write images in [-1, 1] as one picture, filled row by row; values outside are clamped.
+
+    Args:
+        path: file to write; its suffix decides the format.
+        x: images ``[N, C, H, W]`` with 1, 3 or 4 channels.
+        cond: their labels ``[N]``; equal runs of one label become rows.
+        columns: images in a row; by default the length of those runs, else about √N.
+        scale: whole-number enlargement; by default what brings a side to 32 pixels.
+
+    Raises:
+        InputError: no images, or another number of channels.
+        CheckpointError: the file cannot be written.
+    """
+    from PIL import Image
+
+    if x.dim() != 4 or len(x) == 0 or x.shape[1] not in MODES:
+        raise InputError(
+            f"picture: expected images [N, C, H, W] with 1, 3 or 4 channels, got {list(x.shape)}"
+        )
+    columns = columns or _run_length(cond, len(x)) or math.ceil(math.sqrt(len(x)))
+    scale = scale or max(1, math.ceil(SMALLEST_SIDE / min(x.shape[2:])))
+    pixels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    canvas = _tile(pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3), min(columns, len(x)))
+    array = canvas.squeeze(0).numpy() if len(canvas) == 1 else canvas.permute(1, 2, 0).numpy()
+    _write(path, lambda file: Image.fromarray(array).save(file))
+
+
+def save_scatter(path: Path | str, x: Tensor, cond: Tensor | None = None) -> None:
+    """Write points ``[N, 2]`` as a scatter plot, coloured by label or by the first number of an embedding.
+
+    Raises:
+        InputError: no points of the plane.
+        FlowpriorError: matplotlib is not installed.
+        CheckpointError: the file cannot be written.
+    """
+    if x.dim() != 2 or x.shape[1] != 2:
+        raise InputError(f"picture: expected points [N, 2], got {list(x.shape)}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise FlowpriorError(
+            "picture: points are drawn with matplotlib; pip install 'flowprior[plot]', or write an .npz file"
+        ) from error
+    points = x.detach().double().cpu().numpy()
+    colours = None if cond is None else (cond if cond.dim() == 1 else cond[:, 0]).cpu().numpy()
+    palette = None if cond is None else "viridis" if cond.is_floating_point() else "tab10"
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(points[:, 0], points[:, 1], c=colours, cmap=palette, s=6, linewidths=0)
+    axes.set_aspect("equal")
+    _write(path, lambda file: figure.savefig(file, dpi=120))
+
+
+def _run_length(cond: Tensor | None, count: int) -> int | None:
+    """Length of the runs of equal labels where all are of one length above 1."""
+    if cond is None or cond.dim() != 1 or len(cond) != count:
+        return None
+    _, lengths = cond.unique_consecutive(return_counts=True)
+    length = int(lengths[0])
+    return length if len(lengths) > 1 and length > 1 and bool((lengths == length).all()) else None
+
+
+def _tile(pixels: Tensor, columns: int) -> Tensor:
+    """Images ``[N, C, H, W]`` on one white canvas ``[C, …, …]``, ``GAP`` pixels apart and from the edge."""
+    count, channels, height, width = pixels.shape
+    rows = -(-count // columns)
+    canvas = pixels.new_full((channels, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), 255)
+    for index, image in enumerate(pixels):
+        top = GAP + (index // columns) * (height + GAP)
+        left = GAP + (index % columns) * (width + GAP)
+        canvas[:, top : top + height, left : left + width] = image
+    return canvas
+
+
+def _write(path: Path | str, save: Callable[[Path], None]) -> None:
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error}; choose another file, such as grid.png"
+        ) from error

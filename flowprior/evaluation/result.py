@@ -1,0 +1,131 @@
+"""What an evaluation found, as data, JSON and a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowprior.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a column of figures is.
+
+    Attributes:
+        description: what was computed.
+        samples: how many generated samples it is computed from.
+        reference: name, split and size of what they are compared with.
+        better: ``"lower"``, ``"higher"`` or ``""``.
+        floor: the same figure of as many real training samples; None where there is none.
+    """
+
+    description: str
+    samples: int
+    reference: str = ""
+    better: str = ""
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one flow.
+
+    Attributes:
+        rows: one for each number of evaluations: ``nfe``, the metrics by name, ``seconds``.
+        metrics: what each metric of the rows is.
+        transport: E‖x1 − x0‖² of training pairs: ``paired`` by the coupling, ``unpaired`` with starts drawn
+            from the prior, and from how many ``pairs``.
+        settings: data, sampler, guidance, seed, parts of the flow, device, versions.
+        notes: what was left out, and why.
+    """
+
+    rows: list[dict[str, float]]
+    metrics: dict[str, Metric]
+    transport: dict[str, float]
+    settings: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def fid_name(self) -> str | None:
+        """Name of the Fréchet distance among the metrics, such as ``fid-cnn128``; None without one."""
+        return next((name for name in self.metrics if name.startswith("fid-")), None)
+
+    def value(self, metric: str, nfe: int) -> float:
+        """The figure of one metric at one number of evaluations; ``"fid"`` finds the Fréchet distance.
+
+        Raises:
+            InputError: no such row or metric.
+        """
+        name = self.fid_name if metric == "fid" else metric
+        for row in self.rows:
+            if row["nfe"] == nfe and name in row:
+                return row[name]
+        raise InputError(
+            f"evaluation: no {metric} at nfe={nfe}; it has {', '.join(self.metrics)} "
+            f"at nfe {', '.join(str(row['nfe']) for row in self.rows)}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain dictionaries, lists and numbers."""
+        return asdict(self)
+
+    def save(self, path: Path | str) -> None:
+        """Write :meth:`as_dict` as JSON.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {path}: {error.strerror or error}; choose another file"
+            ) from error
+
+    def table(self) -> Table:
+        """The rows as a rich table: an arrow points to each metric's better side, the floor comes last."""
+        from rich.table import Table
+
+        arrows = {"lower": " ↓", "higher": " ↑"}
+        table = Table(title=self._title(), caption=self._caption(), caption_justify="left")
+        table.add_column("NFE", justify="right")
+        for name, metric in self.metrics.items():
+            table.add_column(name + arrows.get(metric.better, ""), justify="right")
+        table.add_column("seconds", justify="right")
+        for row in self.rows:
+            figures = [_figure(row.get(name)) for name in self.metrics]
+            table.add_row(f"{row['nfe']:g}", *figures, _figure(row["seconds"]))
+        if any(metric.floor is not None for metric in self.metrics.values()):
+            table.add_section()
+            floors = [_figure(metric.floor) for metric in self.metrics.values()]
+            table.add_row("real", *floors, "", style="dim")
+        return table
+
+    def _title(self) -> str:
+        settings = self.settings
+        return f"{settings['prior']} + {settings['coupling']} on {settings['data']}, {settings['sampler']}"
+
+    def _caption(self) -> str:
+        paired, unpaired = self.transport["paired"], self.transport["unpaired"]
+        costs = f"transport cost {paired:.4g} coupled, {unpaired:.4g} unpaired"
+        return "\n".join([settings_line(self.settings), costs, *self.notes])
+
+
+def settings_line(settings: dict[str, Any]) -> str:
+    """Sample count, reference, guidance and seed in one line."""
+    return (
+        f"{settings['samples']} samples against {settings['reference']}, "
+        f"guidance {settings['guidance']:g}, seed {settings['seed']}"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

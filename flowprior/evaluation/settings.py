@@ -1,0 +1,61 @@
+"""Everything that has to be written down for a figure to be reproduced."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from flowprior.couplings import Coupling
+from flowprior.data.base import Data
+from flowprior.errors import CheckpointError
+from flowprior.evaluation.classifier import Classifier, test_accuracy
+from flowprior.flow import Flow
+from flowprior.flow_files import spec_of
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.registry import Registry
+from flowprior.samplers import Sampler
+
+
+def describe_settings(
+    flow: Flow, data: Data, reference: Data, sampler: str | Sampler, classifier: Classifier | None
+) -> dict[str, Any]:
+    """Parts of the flow, data, sampler, classifier with its own accuracy, device and versions."""
+    families: dict[str, tuple[Registry[Any], object]] = {
+        "prior": (Prior.registry, flow.prior),
+        "coupling": (Coupling.registry, flow.coupling),
+        "path": (Path.registry, flow.path),
+    }
+    return {
+        "data": data.name,
+        "reference": describe_reference(data, reference),
+        **{name: flow.specs[name] or _spec(*family) for name, family in families.items()},
+        "model": flow.specs["model"] or type(flow.model).__name__,
+        "sampler": sampler if isinstance(sampler, str) else _spec(Sampler.registry, sampler),
+        "classifier_accuracy": None if classifier is None else test_accuracy(classifier, reference),
+        "device": str(flow.prior.event_dims.device),
+        "torch": torch.__version__,
+        "flowprior": _version(),
+    }
+
+
+def describe_reference(data: Data, reference: Data) -> str:
+    """Size, split and name of what samples are compared with."""
+    split = "training" if reference is data else "test"
+    return f"{len(reference)} {split} examples of {reference.name}"
+
+
+def _spec(registry: Registry[Any], component: object) -> str:
+    try:
+        return spec_of(registry, component)
+    except CheckpointError:
+        return type(component).__name__
+
+
+def _version() -> str:
+    try:
+        return version("flowprior")
+    except PackageNotFoundError:
+        return "unknown"
