@@ -21,6 +21,8 @@ from flowprior.priors import Prior
 from flowprior.training.config import RunConfig, TrainingConfig, load_config, training_options
 from flowprior.training.randomness import mix
 
+PARTS = ("data", "prior", "coupling", "path", "model")
+
 
 @dataclass(frozen=True)
 class Components:
@@ -64,7 +66,8 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
     """
     device = resolve_device(config.training.device)
-    chosen = {name: getattr(config, name) if part is None else part for name, part in parts.items()}
+    given = {name: part for name, part in parts.items() if part is not None}
+    chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
     data = as_data(chosen["data"])
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = Coupling.registry.resolve(chosen["coupling"])

@@ -65,7 +65,7 @@ def train(
         OptionError: an impossible option, or ``out`` holds a run and ``resume`` is False.
         InputError: data that the prior or the model cannot be trained on.
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
-        CheckpointError: a checkpoint cannot be saved, none can be read, or a part could not be rebuilt from it.
+        CheckpointError: a checkpoint cannot be saved, none can be read, or a part has no name to save.
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
     """
     given = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}

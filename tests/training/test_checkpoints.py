@@ -134,7 +134,7 @@ def test_pickled_objects_are_never_run(
     writer({"step": 1, "optimizer": Evil(tmp_path / "owned")}, tmp_path / "step-000001" / "training.pt")
     with (
         pytest.warns(RuntimeWarning, match="step-000001 is skipped"),
-        pytest.raises(CheckpointError, match="no checkpoint in .* can be read"),
+        pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"),
     ):
         state.resume(tmp_path)
     assert not (tmp_path / "owned").exists()

@@ -75,7 +75,7 @@ def test_whole_numbers_are_taken_for_floats_and_stay_floats() -> None:
     ],
 )
 def test_typos_and_wrong_types_are_one_line(override: str, expected: str) -> None:
-    with pytest.raises(OptionError, match="config|training") as caught:
+    with pytest.raises(OptionError, match=r"^(config|training)") as caught:
         load_config(None, [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -121,7 +121,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 def test_options_by_keyword_keep_the_rest() -> None:
     base = TrainingConfig(steps=5, lr=0.5)
     assert training_options(base, {"lr": 0.25}) == TrainingConfig(steps=5, lr=0.25)
-    with pytest.raises(OptionError, match="did you mean 'training.batch_size'"):
+    with pytest.raises(OptionError, match=r"did you mean 'training\.batch_size'"):
         training_options(base, {"batchsize": 3})
 
 

@@ -192,7 +192,7 @@ def test_a_bad_gradient_under_a_good_loss_stops_too(points: TensorData) -> None:
             return v + (v * 0).abs().sqrt()  # finite, with a gradient of 0 * inf
 
     state, pairs, randomness = start(components(points, Sharp()))
-    with pytest.raises(TrainingDiverged, match="at step 1: loss [0-9.]+, "):
+    with pytest.raises(TrainingDiverged, match=r"at step 1: loss [0-9.]+, "):
         training_step(state, pairs, randomness)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 
@@ -27,7 +28,7 @@ def test_warm_up_then_cosine() -> None:
     assert factors[19] == factors[20] == pytest.approx(1.0)
     assert factors[60] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 40 / 80)) / 2)
     assert factors[100] == pytest.approx(0.1)
-    assert all(later <= earlier for earlier, later in zip(factors[20:], factors[21:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[20:]))
 
 
 def test_warm_up_takes_at_most_half_of_the_steps() -> None:

@@ -1,0 +1,90 @@
+"""From names and instances to parts, and what the configuration records of them."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+
+import pytest
+import torch
+
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData
+from flowprior.errors import OptionError
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.training import RunConfig, TrainingConfig
+from flowprior.training.components import resolve_components, resolve_config, resolve_device, seeded_model
+
+from .conftest import components, small_net
+
+
+def test_explicit_parts_win_over_the_configuration(points: TensorData) -> None:
+    base = RunConfig(prior="gmm", coupling="independent", training=TrainingConfig(steps=5, lr=0.5))
+    config = resolve_config(base, {"lr": 0.25}, data=points, prior=None, coupling="condot")
+    assert (config.data, config.prior, config.coupling) == ("points", "gmm", "condot")
+    assert (config.training.steps, config.training.lr) == (5, 0.25)
+
+
+def test_a_training_configuration_alone_or_a_file(tmp_path: FilePath) -> None:
+    assert resolve_config(TrainingConfig(steps=5), {}).training.steps == 5
+    (tmp_path / "run.toml").write_text('prior = "gaussian"\n[training]\nsteps = 7\n')
+    for path in (tmp_path / "run.toml", str(tmp_path / "run.toml")):
+        config = resolve_config(path, {})
+        assert (config.prior, config.training.steps) == ("gaussian", 7)
+
+
+def test_instances_are_recorded_by_name_and_options_or_by_class() -> None:
+    class Mine(type(Coupling.create("condot"))):
+        pass
+
+    config = resolve_config(
+        None,
+        {},
+        prior=Prior.create("gmm", components=3),
+        path=Path.create("condot", sigma_min=0.1),
+        coupling=Mine(),
+        model=small_net(),
+    )
+    assert (config.prior, config.path) == ("gmm:components=3", "condot:sigma_min=0.1")
+    assert (config.coupling, config.model) == ("<Mine>", "<SmallNet>")
+
+
+def test_specs_for_the_flow_leave_out_what_has_no_name(points: TensorData) -> None:
+    assert components(points).specs == {
+        "prior_spec": "gaussian",
+        "coupling_spec": "condot",
+        "path_spec": "condot",
+        "model_spec": "",
+    }
+
+
+def test_instances_are_taken_as_they_are(points: TensorData) -> None:
+    parts = {
+        "data": points,
+        "prior": Prior.create("gmm"),
+        "coupling": Coupling.create("ot"),
+        "model": small_net(),
+    }
+    built = resolve_components(RunConfig(training=TrainingConfig(device="cpu")), **parts)
+    for name, part in parts.items():
+        assert getattr(built, name) is part
+
+
+def test_initial_weights_depend_on_the_seed_alone(points: TensorData) -> None:
+    weights = []
+    for caller, seed in [(1, 0), (2, 0), (1, 1)]:
+        torch.manual_seed(caller)
+        before = torch.random.get_rng_state()
+        weights.append(seeded_model("mlp:width=8", points, seed).state_dict()["input.weight"])
+        assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "cuda:99", "meta:x"):
+        with pytest.raises(OptionError, match=f"device='{name}' is not usable") as caught:
+            resolve_device(name)
+        assert "\n" not in str(caught.value)

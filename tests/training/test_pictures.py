@@ -1,0 +1,124 @@
+"""Pictures of samples: which rows, from which starts, and when there are none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.io import decode_image
+
+from flowprior.data import TensorData
+from flowprior.flow import Flow
+from flowprior.training import TrainingConfig
+from flowprior.training.pictures import COLUMNS, SamplePictures, save_grid
+
+from .conftest import components, small_net
+
+
+class Still(nn.Module):
+    """v = 0: samples are their starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditions: list[Tensor | None] = []
+        self.starts: list[Tensor] = []
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        self.conditions.append(cond)
+        self.starts.append(x)
+        return torch.zeros_like(x)
+
+
+def pictures_of(data: TensorData, folder: Path, **options: Any) -> tuple[SamplePictures, Flow, Still]:
+    model = Still()
+    parts = components(data, small_net())
+    flow = Flow(model, parts.prior, parts.coupling, parts.path, data.condition)
+    config = TrainingConfig(sample_nfe=1, **options)
+    return SamplePictures(data, folder, config, torch.device("cpu")), flow, model
+
+
+def images(cond: Tensor | None, classes: int | None = None, channels: int = 1) -> TensorData:
+    x = torch.rand(70, channels, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return TensorData(x, cond, is_image=True, classes=classes)
+
+
+def test_one_row_a_class(tmp_path: Path) -> None:
+    pictures, flow, model = pictures_of(images(torch.arange(70) % 3, 3), tmp_path / "samples")
+    path = pictures.draw(flow, 500)
+    assert path == tmp_path / "samples" / "step-000500.png"
+    assert torch.equal(model.conditions[0], torch.arange(3).repeat_interleave(COLUMNS))  # type: ignore[arg-type]
+    # make_grid pads each picture of 6 by 2, and the border by 2.
+    assert decode_image(str(path)).shape[1:] == (3 * 8 + 2, COLUMNS * 8 + 2)
+
+
+@pytest.mark.parametrize("cond", [None, torch.randn(70, 4)])
+def test_a_square_where_there_are_no_classes(tmp_path: Path, cond: Tensor | None) -> None:
+    pictures, flow, model = pictures_of(images(cond), tmp_path)
+    pictures.draw(flow, 1)
+    assert len(model.starts[0]) == COLUMNS**2
+    seen = model.conditions[0]
+    if cond is None:
+        assert seen is None
+    else:
+        assert seen is not None
+        assert all(bool((cond == row).all(1).any()) for row in seen)
+
+
+def test_starts_are_the_same_at_every_step_and_differ_between_seeds(tmp_path: Path) -> None:
+    starts = []
+    for seed in (0, 0, 1):
+        pictures, flow, model = pictures_of(images(None), tmp_path, seed=seed)
+        pictures.draw(flow, 1)
+        starts.append(model.starts[0])
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
+
+
+def test_drawing_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    pictures, flow, _ = pictures_of(images(None), tmp_path)
+    before = torch.random.get_rng_state()
+    pictures.draw(flow, 1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_minus_one_is_black_and_one_is_white_and_beyond_is_clipped(tmp_path: Path) -> None:
+    values = torch.tensor([-5.0, -1.0, 0.0, 1.0, 5.0]).view(5, 1, 1, 1).expand(5, 1, 4, 4)
+    save_grid(values, tmp_path / "grid.png", columns=5)
+    row = decode_image(str(tmp_path / "grid.png"))[0, 4, 4::6]
+    assert row.tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_any_number_of_channels_makes_a_picture(tmp_path: Path, channels: int) -> None:
+    pictures, flow, _ = pictures_of(images(None, channels=channels), tmp_path)
+    path = pictures.draw(flow, 1)
+    assert path is not None
+    assert path.stat().st_size > 0
+
+
+def test_points_are_scattered(points: TensorData, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pictures, flow, _ = pictures_of(points, tmp_path)
+    path = pictures.draw(flow, 3)
+    assert path is not None
+    assert decode_image(str(path)).float().std() > 1  # something is drawn
+
+
+def test_points_without_matplotlib_warn_and_go_on(
+    points: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    pictures, flow, _ = pictures_of(points, tmp_path)
+    with pytest.warns(RuntimeWarning, match=r"pip install 'flowprior\[plot\]'"):
+        assert pictures.draw(flow, 3) is None
+
+
+def test_other_events_have_no_picture(tmp_path: Path) -> None:
+    pictures, flow, model = pictures_of(TensorData(torch.randn(20, 5)), tmp_path / "samples")
+    assert pictures.draw(flow, 3) is None
+    assert model.starts == []
+    assert not (tmp_path / "samples").exists()
