@@ -1,0 +1,202 @@
+"""Building a model by name for the data at hand."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import torch
+
+from flowprior.conditions import Condition
+from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.models import MLP, MODELS, UNet, build_model, model_options
+from flowprior.models.base import check_counts, parse_widths
+
+CONDITIONS = [Condition(), Condition("labels", 3), Condition("embeddings", 5)]
+SMALL = {"mlp": "mlp:width=16,depth=2", "unet": "unet:widths=16-32", "diffusers": "diffusers:widths=8-16"}
+
+
+def example(condition: Condition, event: tuple[int, ...], batch: int = 4):
+    """A batch (x, t, cond) for ``condition``; the first two conditions differ."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, *event, generator=generator)
+    t = torch.rand(batch, generator=generator)
+    labels = torch.arange(batch) % 3
+    cond = {
+        "none": None,
+        "labels": labels,
+        "embeddings": torch.randn(batch, 5, generator=generator),
+    }[condition.kind]
+    return x, t, cond
+
+
+def build(name: str, condition: Condition, event: tuple[int, ...]) -> torch.nn.Module:
+    """A small model of which every zero-initialised layer has been moved off zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        model = build_model(SMALL.get(name, name), torch.Size(event), condition)
+        for parameter in model.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+every_model = pytest.mark.parametrize("name", MODELS.available())
+every_condition = pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: condition.kind)
+
+
+@every_model
+@every_condition
+@pytest.mark.parametrize("event", [(1, 8, 8), (3, 7, 9)])
+def test_velocity_has_the_shape_and_dtype_of_x(name, condition, event):
+    x, t, cond = example(condition, event)
+    velocity = build(name, condition, event)(x, t, cond)
+    assert velocity.shape == x.shape
+    assert velocity.dtype == x.dtype
+    assert velocity.is_contiguous()
+
+
+@every_model
+@every_condition
+def test_output_starts_at_zero(name, condition):
+    x, t, cond = example(condition, (1, 8, 8))
+    model = build_model(SMALL.get(name, name), x.shape[1:], condition)
+    assert not model(x, t, cond).any()
+
+
+@every_model
+@every_condition
+def test_gradients_reach_every_parameter(name, condition):
+    x, t, cond = example(condition, (1, 8, 8))
+    model = build(name, condition, (1, 8, 8))
+    model(x, t, cond).square().sum().backward()
+    without = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.any()]
+    # A softmax over diffusers' single token is 1 whatever its query and key are.
+    assert [key for key in without if not re.search(r"attn2\.to_[qk]|transformer_blocks.*norm2", key)] == []
+    assert without == [] or (name, condition.kind) == ("diffusers", "embeddings")
+
+
+@every_model
+@every_condition
+def test_time_and_condition_change_the_velocity(name, condition):
+    x, t, cond = example(condition, (1, 8, 8))
+    model = build(name, condition, (1, 8, 8))
+    with torch.no_grad():
+        velocity = model(x, t, cond)
+        assert not torch.allclose(model(x, 1 - t, cond), velocity, atol=1e-4)
+        if cond is not None:
+            assert not torch.allclose(model(x, t, cond.roll(1, 0)), velocity, atol=1e-4)
+
+
+@every_model
+@pytest.mark.parametrize("condition", CONDITIONS[1:], ids=lambda condition: condition.kind)
+def test_null_condition_is_a_condition_of_its_own(name, condition):
+    x, t, cond = example(condition, (1, 8, 8))
+    model = build(name, condition, (1, 8, 8))
+    with torch.no_grad():
+        null = model(x, t, condition.null(cond))
+        assert null.isfinite().all()
+        assert not torch.allclose(null, model(x, t, cond), atol=1e-4)
+
+
+@every_model
+def test_events_of_a_batch_do_not_see_each_other(name):
+    x, t, cond = example(CONDITIONS[1], (1, 8, 8))
+    model = build(name, CONDITIONS[1], (1, 8, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, t, cond)[:2], model(x[:2], t[:2], cond[:2]), atol=1e-5, rtol=1e-4)
+
+
+@every_model
+def test_autocast_gives_float32_close_to_full_precision(name):
+    x, t, cond = example(CONDITIONS[1], (1, 8, 8))
+    model = build(name, CONDITIONS[1], (1, 8, 8))
+    with torch.no_grad():
+        full = model(x, t, cond)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model(x, t, cond)
+    assert mixed.dtype == torch.float32
+    assert (mixed - full).norm() < 0.05 * full.norm()
+    assert not torch.equal(mixed, full)
+
+
+@every_model
+def test_copies_and_state_dicts_compute_the_same(name):
+    x, t, cond = example(CONDITIONS[1], (1, 8, 8))
+    model = build(name, CONDITIONS[1], (1, 8, 8))
+    other = build_model(SMALL.get(name, name), x.shape[1:], CONDITIONS[1]).eval()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x, t, cond), model(x, t, cond))
+    assert torch.equal(copy.deepcopy(model)(x, t, cond), model(x, t, cond))
+
+
+@pytest.mark.parametrize("name", ["mlp", "unet"])
+def test_float64_models_compute_in_float64(name):
+    x, t, cond = example(CONDITIONS[2], (1, 8, 8))
+    velocity = build(name, CONDITIONS[2], (1, 8, 8)).double()(x.double(), t.double(), cond)
+    assert velocity.dtype == torch.float64
+
+
+def test_auto_picks_by_the_shape_of_the_event():
+    assert isinstance(build_model("auto", torch.Size([1, 8, 8]), Condition()), UNet)
+    assert isinstance(build_model("auto", torch.Size([2]), Condition()), MLP)
+    assert isinstance(build_model("auto:width=8", torch.Size([2, 3]), Condition()), MLP)
+
+
+def test_options_reach_the_model():
+    model = build_model("mlp:width=8,depth=5", torch.Size([2]), Condition())
+    assert len(model.blocks) == 5
+    assert model.input.out_features == 8
+
+
+def test_user_options_leave_out_what_follows_from_the_data():
+    assert model_options("mlp") == {"width": 256, "depth": 3}
+    with pytest.raises(OptionError, match="follows from the data"):
+        build_model("mlp:event_shape=3", torch.Size([2]), Condition())
+
+
+def test_unknown_models_and_options_name_the_nearest():
+    with pytest.raises(UnknownComponentError, match="did you mean 'unet'"):
+        build_model("unte", torch.Size([1, 8, 8]), Condition())
+    with pytest.raises(OptionError, match="did you mean 'width'"):
+        build_model("mlp:widht=3", torch.Size([2]), Condition())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mlp:width=0", "width=0"),
+        ("mlp:depth=1.5", "depth=1.5"),
+        ("unet:widths=64-x", "widths='64-x'"),
+        ("unet:widths=0-64", "widths"),
+        ("unet:blocks=0", "blocks=0"),
+        ("unet:widths=10-15", "does not divide"),
+        ("diffusers:blocks=0", "blocks=0"),
+    ],
+)
+def test_impossible_options_are_refused(spec, message):
+    with pytest.raises(OptionError, match=message):
+        build_model(spec, torch.Size([1, 8, 8]), Condition())
+
+
+@pytest.mark.parametrize("name", ["unet", "diffusers"])
+def test_picture_models_refuse_other_events(name):
+    with pytest.raises(OptionError, match=r"expected events \[C, H, W\], got \[2\]; use model mlp"):
+        build_model(name, torch.Size([2]), Condition())
+
+
+def test_widths_are_read_from_text_numbers_and_sequences():
+    assert parse_widths("64-128", "unet") == (64, 128)
+    assert parse_widths(32, "unet") == (32,)
+    assert parse_widths([8, 16], "unet") == (8, 16)
+    for wrong in ("", "a-b", (), None, -1, "64--128"):
+        with pytest.raises(OptionError, match="widths"):
+            parse_widths(wrong, "unet")
+
+
+def test_counts_refuse_booleans_and_text():
+    check_counts("mlp", depth=1)
+    for wrong in (True, "3", 0, -2, None):
+        with pytest.raises(OptionError, match="positive integer"):
+            check_counts("mlp", depth=wrong)
