@@ -6,6 +6,7 @@ Tensors go to safetensors with a checksum; training state (optimiser, random gen
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -13,7 +14,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 
-CHECKSUM = "flowprior.crc32"
+HEADER = "flowprior"
+"""The one key of the file's own metadata, so that equal tensors give equal files, byte for byte."""
 
 
 def save_tensors(
@@ -41,9 +43,9 @@ def save_tensors(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    marked = {**(metadata or {}), CHECKSUM: _checksum(copies)}
+    header = json.dumps({"crc32": _checksum(copies), "metadata": dict(metadata or {})}, sort_keys=True)
     with _replacing(path) as temporary:
-        save_file(copies, temporary, metadata=marked)
+        save_file(copies, temporary, metadata={HEADER: header})
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -55,14 +57,14 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = _existing(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
+            found = file.metadata() or {}
+            header = json.loads(found[HEADER]) if HEADER in found else {"metadata": found}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    expected = metadata.pop(CHECKSUM, None)
-    if expected is not None and expected != _checksum(tensors):
+    if "crc32" in header and header["crc32"] != _checksum(tensors):
         raise CheckpointError(f"{path} is corrupted: its checksum does not match; use another checkpoint")
-    return tensors, metadata
+    return tensors, dict(header["metadata"])
 
 
 def save_state(path: Path | str, state: dict[str, Any]) -> None:
@@ -149,7 +151,8 @@ def _replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

@@ -48,6 +48,8 @@ def integrate(
     """
     from torchdiffeq import odeint
 
+    if _is_empty(state):
+        return _stacked(state, len(times))
     options = {"dtype": times.dtype, "step_t": times[-1:]}
     try:
         return odeint(function, state, times, rtol=rtol, atol=atol, method=method, options=options)
@@ -59,3 +61,14 @@ def integrate(
             f"the velocity is not finite there or rtol={rtol:g}, atol={atol:g} is too tight for {dtype}; "
             "loosen them or solve in float64"
         ) from error
+
+
+def _is_empty(state: State) -> bool:
+    return (state if isinstance(state, Tensor) else state[0]).numel() == 0
+
+
+def _stacked(state: State, times: int) -> State:
+    """A state that does not move, ``times`` times in front: torchdiffeq cannot step an empty batch."""
+    if isinstance(state, Tensor):
+        return state.expand(times, *state.shape)
+    return tuple(_stacked(part, times) for part in state)

@@ -1,0 +1,249 @@
+"""Flow: sampling, guidance, batches, modes, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling
+from flowprior.errors import CouplingError, InputError, OptionError
+from flowprior.flow import Flow
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.samplers import Sampler
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def class_flow(classes: int = 3, **options: str) -> Flow:
+    return flow_of(ClassVelocity(classes, 3), prior="gmm", classes=classes, dtype=torch.float32, **options)
+
+
+def test_the_exact_velocity_carries_one_gaussian_to_the_other() -> None:
+    """x1 = m1 + s1/s0 (x0 − m0), whatever the sampler; Euler's single step is v at t = 0."""
+    start = (torch.zeros(3).double(), torch.ones(3).double())
+    end = (torch.tensor([1.0, -2.0, 3.0]).double(), torch.tensor([0.1, 1.0, 4.0]).double())
+    flow = flow_of(GaussianVelocity(start, end))
+    x0 = flow.prior.sample(n=50, generator=seeded())
+    expected = end[0] + end[1] * x0
+    for sampler, nfe, tolerance in (
+        ("rk4", 400, 1e-6),
+        ("heun", 2000, 1e-4),
+        ("dopri5:rtol=1e-9,atol=1e-9", None, 1e-7),
+    ):
+        x = flow.sample(n=50, sampler=sampler, nfe=nfe, generator=seeded())
+        torch.testing.assert_close(x, expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(
+        flow.sample(n=50, nfe=1, generator=seeded()), end[0] + 0 * x0, rtol=0, atol=1e-12
+    )
+
+
+def test_evaluations_are_reported_and_are_those_of_the_model() -> None:
+    flow = class_flow()
+    labels = torch.arange(9) % 3
+    for sampler, nfe, spent in (("euler", 7, 7), ("rk4", 8, 8), ("heun", None, 14), ("euler", None, 15)):
+        flow.model.calls.clear()  # type: ignore[union-attr]
+        solution = flow.solve(labels, sampler=sampler, nfe=nfe)
+        assert solution.nfe == len(flow.model.calls) == spent  # type: ignore[arg-type,union-attr]
+    with pytest.raises(OptionError, match=r"'rk4': nfe=15 cannot be spent exactly.*12 or 16"):
+        flow.sample(labels, sampler="rk4", nfe=15)
+    with pytest.raises(OptionError, match="chooses its own"):
+        flow.sample(labels, sampler="dopri5", nfe=15)
+
+
+def test_an_instance_of_a_sampler_is_welcome() -> None:
+    flow, labels = class_flow(), torch.arange(9) % 3
+    by_name = flow.sample(labels, sampler="heun:grid=cosine", nfe=8, generator=seeded())
+    instance = flow.sample(labels, sampler=Sampler.create("heun", grid="cosine"), nfe=8, generator=seeded())
+    torch.testing.assert_close(by_name, instance, rtol=0, atol=0)
+
+
+# -- guidance ---------------------------------------------------------------------------------
+
+
+def test_guidance_is_the_line_through_both_velocities() -> None:
+    flow = class_flow().eval()
+    x, t, labels = torch.randn(6, 3), torch.rand(6), torch.arange(6) % 3
+    conditional = flow.velocity(x, t, labels)
+    unconditional = flow.velocity(x, t, torch.full_like(labels, 3))
+    for strength in (0.0, 0.5, 1.0, 2.5):
+        expected = unconditional + strength * (conditional - unconditional)
+        torch.testing.assert_close(flow.velocity(x, t, labels, strength), expected)
+
+
+def test_guidance_takes_one_call_with_both_halves_at_the_same_points() -> None:
+    flow, labels = class_flow(), torch.tensor([0, 2, 1])
+    solution = flow.solve(labels, nfe=4, guidance=2.0)
+    calls = flow.model.calls  # type: ignore[union-attr]
+    assert solution.nfe == len(calls) == 4  # type: ignore[arg-type]
+    for x, t, cond in calls:  # type: ignore[union-attr]
+        torch.testing.assert_close(x[:3], x[3:])
+        torch.testing.assert_close(t[:3], t[3:])
+        assert cond.tolist() == [0, 2, 1, 3, 3, 3]
+
+
+def test_the_unguided_branch_starts_from_the_class_prior() -> None:
+    """With one step of Euler x1 = x0 + v_null + g (v_c − v_null), x0 ~ p0(·|c) for every g."""
+    flow, labels = class_flow().eval(), torch.arange(9) % 3
+    x0 = flow.coupling.source(flow.prior, labels, generator=seeded())
+    for strength in (0.0, 1.0, 3.0):
+        expected = x0 + flow.velocity(x0, torch.zeros(9), labels, strength)
+        torch.testing.assert_close(
+            flow.sample(labels, nfe=1, guidance=strength, generator=seeded()), expected
+        )
+
+
+def test_the_null_embedding_is_zero() -> None:
+    seen = []
+
+    def velocity(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        seen.append(cond)
+        return x
+
+    x, e = torch.randn(8, 3), torch.randn(8, 2)
+    flow = Flow(
+        velocity,
+        Prior.create("gaussian").fit(x),
+        Coupling.create("condot"),
+        Path.create("condot"),
+        Condition("embeddings", 2),
+    )
+    flow.sample(e, nfe=1, guidance=0.5)
+    torch.testing.assert_close(seen[0], torch.cat([e, torch.zeros(8, 2)]))
+
+
+def test_guidance_needs_a_condition() -> None:
+    flow = flow_of(lambda x, t, c: x)
+    flow.sample(n=2, guidance=1.0)
+    with pytest.raises(OptionError, match="guidance=2 needs a condition, this flow has none; use guidance=1"):
+        flow.sample(n=2, guidance=2.0)
+
+
+# -- batches, modes, dtypes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coupling", ["condot", "ot", "independent", "posterior"])
+def test_batches_give_the_same_samples(coupling: str) -> None:
+    options = {"prior": "gmm:components=2", "coupling": coupling, "classes": 3, "dtype": torch.float32}
+    flow, labels = flow_of(ClassVelocity(3, 3), **options), torch.arange(20) % 3  # type: ignore[arg-type]
+    whole = flow.solve(labels, nfe=5, generator=seeded(), trajectory=True)
+    parts = flow.solve(labels, nfe=5, generator=seeded(), trajectory=True, batch_size=7)
+    torch.testing.assert_close(parts.x, whole.x)
+    torch.testing.assert_close(parts.trajectory, whole.trajectory)
+    torch.testing.assert_close(parts.times, whole.times)
+    assert parts.nfe == whole.nfe == 5
+    assert whole.trajectory is not None
+    assert whole.trajectory.shape == (6, 20, 3)
+
+
+def test_adaptive_batches_agree_within_the_tolerance() -> None:
+    flow, labels = class_flow(), torch.arange(20) % 3
+    whole, parts = (
+        flow.solve(labels, sampler="dopri5", generator=seeded(), trajectory=True, batch_size=size)
+        for size in (None, 7)
+    )
+    torch.testing.assert_close(parts.x, whole.x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(parts.trajectory, whole.trajectory, rtol=1e-4, atol=1e-4)
+
+
+def test_sampling_is_in_evaluation_mode_without_gradients_and_leaves_no_trace() -> None:
+    flow, labels = class_flow(), torch.arange(4) % 3
+    model = flow.model
+    assert isinstance(model, ClassVelocity)
+    model.train()
+    model.dropout.eval()
+    first = flow.sample(labels, nfe=2, generator=seeded())
+    model.dropout.train()
+    torch.testing.assert_close(flow.sample(labels, nfe=2, generator=seeded()), first)
+    assert not first.requires_grad
+    assert model.training
+    assert model.dropout.training
+    model.dropout.eval()
+    flow.sample(labels, nfe=2)
+    assert model.training
+    assert not model.dropout.training
+
+
+def test_modes_come_back_after_an_error() -> None:
+    flow = class_flow()
+    flow.train()
+    with pytest.raises(OptionError):
+        flow.sample(torch.zeros(2, dtype=torch.long), sampler="rk4", nfe=3)
+    assert flow.model.training  # type: ignore[union-attr]
+
+
+def test_samples_come_in_the_type_of_the_model() -> None:
+    flow = flow_of(nn.Module(), dtype=torch.float64)
+    flow.model = ClassVelocity(2, 3)
+    flow.condition = Condition("labels", 2)
+    assert flow.sample(torch.zeros(2, dtype=torch.long), nfe=1).dtype == torch.float32
+    flow.double()
+    assert flow.sample(torch.zeros(2, dtype=torch.long), nfe=1).dtype == torch.float64
+
+
+def test_casting_moves_model_and_prior_together() -> None:
+    flow = class_flow().double()
+    assert flow.sample(torch.arange(3), nfe=1).dtype == torch.float64
+    assert {v.dtype for v in flow.state_dict().values() if v.is_floating_point()} == {torch.float64}
+
+
+def test_a_flow_without_samples() -> None:
+    assert class_flow().sample(torch.zeros(0, dtype=torch.long), nfe=2).shape == (0, 3)
+    assert flow_of(lambda x, t, c: x).sample(n=0).shape == (0, 3)
+
+
+def test_reproducible_from_the_generator_alone() -> None:
+    flow, labels = class_flow(), torch.arange(9) % 3
+    torch.manual_seed(0)
+    first = flow.sample(labels, generator=seeded(5))
+    torch.manual_seed(1)
+    torch.testing.assert_close(flow.sample(labels, generator=seeded(5)), first, rtol=0, atol=0)
+    assert not torch.equal(flow.sample(labels, generator=seeded(6)), first)
+
+
+# -- what it refuses --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cond", "n", "message"),
+    [
+        (None, 4, r"flow.sample: expected int64 labels \[B\] in 0..2, got None"),
+        (torch.tensor([0, 3]), None, r"cond has label 3, expected labels 0..2"),
+        (torch.tensor([0.0, 1.0]), None, "got torch.float32"),
+        (torch.tensor([0, 1]), 3, "one condition for each of 3 samples, got 2"),
+    ],
+)
+def test_conditions_that_do_not_fit(cond: Tensor | None, n: int | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        class_flow().sample(cond, n)
+
+
+@pytest.mark.parametrize("n", [None, -1])
+def test_a_flow_without_condition_needs_to_know_how_many(n: int | None) -> None:
+    with pytest.raises(InputError, match="expected n >= 0"):
+        flow_of(lambda x, t, c: x).sample(n=n)
+
+
+def test_parts_that_do_not_fit_together() -> None:
+    x = torch.randn(20, 3)
+    gaussian, gmm = (Prior.create(name).fit((x, torch.arange(20) % 2)) for name in ("gaussian", "gmm"))
+    straight, diffusion = Path.create("condot"), Path.create("vp")
+    labels = Condition("labels", 2)
+    with pytest.raises(CouplingError, match="no latent variables"):
+        Flow(nn.Identity(), gaussian, Coupling.create("posterior"), straight, labels)
+    with pytest.raises(OptionError, match="only valid for a standard normal source"):
+        Flow(nn.Identity(), gmm, Coupling.create("condot"), diffusion, labels)
+    Flow(nn.Identity(), gaussian, Coupling.create("condot"), diffusion, labels)
+
+
+def test_impossible_options() -> None:
+    flow = class_flow()
+    with pytest.raises(OptionError, match="batch_size=0"):
+        flow.sample(torch.zeros(2, dtype=torch.long), batch_size=0)
+    with pytest.raises(ValueError, match="unknown sampler 'eulr'; did you mean 'euler'"):
+        flow.sample(torch.zeros(2, dtype=torch.long), sampler="eulr")

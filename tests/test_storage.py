@@ -1,0 +1,245 @@
+"""Files that survive: round trips, corruption, pickles, and a full disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from flowprior import storage
+from flowprior.errors import CheckpointError
+from flowprior.storage import load_state, load_tensors, save_state, save_tensors, write_directory
+
+TENSORS = {
+    "float": torch.randn(3, 4),
+    "double": torch.randn(2, dtype=torch.float64),
+    "half": torch.randn(5).bfloat16(),
+    "scalar": torch.tensor(7),
+    "flags": torch.tensor([True, False]),
+    "empty": torch.zeros(0, 3),
+    "strided": torch.randn(4, 3).T,
+}
+
+
+class Opaque:
+    """Something that only unpickling could bring back."""
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 256 KiB."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "weights.safetensors"
+    save_tensors(path, TENSORS, {"note": "ä"})
+    tensors, metadata = load_tensors(path)
+    assert metadata == {"note": "ä"}
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype
+        torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=0)
+    assert leftovers(path.parent) == []
+
+
+def test_equal_tensors_give_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_tensors(tmp_path / name, TENSORS, {"one": "1", "two": "2", "three": "3"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_files_of_others_are_read_too(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "foreign", metadata={"format": "pt"})
+    tensors, metadata = load_tensors(tmp_path / "foreign")
+    assert metadata == {"format": "pt"}
+    assert tensors["a"].tolist() == [1.0, 1.0]
+
+
+def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.randn(2, 2))
+    save_tensors(tmp_path / "w", {"a": weight, "b": weight, "part": weight[:1]})
+    tensors, _ = load_tensors(tmp_path / "w")
+    torch.testing.assert_close(tensors["a"], tensors["b"])
+    torch.testing.assert_close(tensors["part"], weight[:1].detach())
+
+
+def test_state_comes_back(tmp_path: Path) -> None:
+    state = {"step": 5, "rng": torch.get_rng_state(), "nested": {"a": [1, (2.5, None)], 3: "x"}}
+    save_state(tmp_path / "training.pt", state)
+    loaded = load_state(tmp_path / "training.pt")
+    torch.testing.assert_close(loaded.pop("rng"), state.pop("rng"))
+    assert loaded == state
+
+
+@pytest.mark.parametrize("load", [load_tensors, load_state])
+def test_missing(load: object, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nothing is missing; pass the directory"):
+        load(tmp_path / "nothing")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "header", "empty", "junk"])
+@pytest.mark.parametrize("kind", ["tensors", "state"])
+def test_damage_of_any_sort_is_one_clear_line(kind: str, damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    payload = {"a": torch.randn(200)}
+    save_tensors(path, payload) if kind == "tensors" else save_state(path, payload)
+    data = bytearray(path.read_bytes())
+    if damage == "bit":
+        data[data.index(payload["a"].numpy().tobytes()) + 401] ^= 1
+    elif damage == "header":
+        data[2] ^= 255
+    path.write_bytes({"cut": data[:-60], "empty": b"", "junk": b"junk" * 50}.get(damage, data))
+    with pytest.raises(CheckpointError, match=r"truncated|corrupted") as caught:
+        load_tensors(path) if kind == "tensors" else load_state(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_pickled_object_is_not_loaded(tmp_path: Path) -> None:
+    torch.save({"step": 1, "thing": Opaque()}, tmp_path / "training.pt")
+    with pytest.raises(CheckpointError, match="pickled objects") as caught:
+        load_state(tmp_path / "training.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_unpickling_never_runs_code(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(marker),)
+
+    torch.save({"thing": Bomb()}, tmp_path / "training.pt")
+    for load in (load_state, load_tensors):
+        with pytest.raises(CheckpointError):
+            load(tmp_path / "training.pt")
+    assert not marker.exists()
+
+
+def test_a_directory_appears_whole(tmp_path: Path) -> None:
+    final = tmp_path / "deep" / "flow"
+    with write_directory(final) as temporary:
+        (temporary / "a").write_text("1")
+        assert temporary.parent == final.parent
+        assert not final.exists()
+    assert [p.name for p in final.iterdir()] == ["a"]
+    with write_directory(final) as temporary:
+        (temporary / "b").write_text("2")
+        assert (final / "a").exists()
+    assert [p.name for p in final.iterdir()] == ["b"]
+    assert leftovers(final.parent) == []
+
+
+def test_a_failure_leaves_the_previous_directory(tmp_path: Path) -> None:
+    final = tmp_path / "flow"
+    final.mkdir()
+    (final / "a").write_text("1")
+
+    def fail() -> None:
+        with write_directory(final) as temporary:
+            (temporary / "b").write_text("2")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert (final / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["flow"]
+
+
+def test_a_failed_last_rename_brings_the_previous_directory_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "flow"
+    final.mkdir()
+    (final / "a").write_text("1")
+    rename, calls = Path.rename, []
+
+    def second_fails(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with pytest.raises(CheckpointError, match="Input/output error"), write_directory(final):
+        pass
+    assert (final / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["flow"]
+
+
+def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    sync, rename = storage._sync, Path.rename
+    monkeypatch.setattr(storage, "_sync", lambda path: (events.append(f"sync {path.name}"), sync(path)))
+    monkeypatch.setattr(Path, "rename", lambda self, to: (events.append("rename"), rename(self, to))[1])
+    with write_directory(tmp_path / "flow") as temporary:
+        (temporary / "a").write_text("1")
+    assert events == ["sync a", f"sync {temporary.name}", "rename", f"sync {tmp_path.name}"]
+
+
+def test_a_full_disk_keeps_the_previous_files(full_disk: Path) -> None:
+    small, big = {"a": torch.ones(100)}, {"a": torch.randn(200_000)}
+    for name, save, load in (
+        ("weights", save_tensors, lambda path: load_tensors(path)[0]),
+        ("training", save_state, load_state),
+    ):
+        path = full_disk / name
+        save(path, small)
+        with pytest.raises(
+            CheckpointError, match=r"No space left on device.*what was there before is kept"
+        ) as caught:
+            save(path, big)
+        assert "\n" not in str(caught.value)
+        torch.testing.assert_close(load(path)["a"], small["a"])
+        assert leftovers(full_disk) == []
+
+
+def test_a_full_disk_keeps_the_previous_directory(full_disk: Path) -> None:
+    final = full_disk / "step-1"
+    for content, fits in (("x", True), ("y" * 400_000, False)):
+        if fits:
+            with write_directory(final) as temporary:
+                (temporary / "a").write_text(content)
+        else:
+            with pytest.raises(CheckpointError, match="No space left"), write_directory(final) as temporary:
+                (temporary / "a").write_text(content)
+    assert (final / "a").read_text() == "x"
+    assert [p.name for p in full_disk.iterdir()] == ["step-1"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for write in (
+        lambda: save_tensors(tmp_path / "file" / "w", TENSORS),
+        lambda: save_state(tmp_path / "file" / "w", {}),
+        lambda: write_directory(tmp_path / "file" / "d").__enter__(),
+    ):
+        with pytest.raises(CheckpointError, match=r"cannot write .*(Not a directory|File exists)"):
+            write()
+
+
+def test_a_bug_while_writing_keeps_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="a bug"), write_directory(tmp_path / "d"):
+        raise RuntimeError("a bug")
