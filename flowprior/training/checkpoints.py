@@ -58,6 +58,12 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in found if path.is_dir())
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the half-written checkpoints of a process that was killed while it saved."""
+    for path in folder.glob(".step-*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
     """Call ``load`` on the newest checkpoint that it can read, and return that; None where there is none.
 

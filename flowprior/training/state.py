@@ -9,7 +9,12 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.training.checkpoints import load_latest, read_checkpoint, save_checkpoint
+from flowprior.training.checkpoints import (
+    load_latest,
+    read_checkpoint,
+    remove_leftovers,
+    save_checkpoint,
+)
 from flowprior.training.components import Components
 from flowprior.training.means import RunningMean
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
@@ -73,6 +78,7 @@ class TrainingState:
         Raises:
             CheckpointError: none can be read, or they are of another model, prior or data set.
         """
+        remove_leftovers(folder)
         self.saved = load_latest(folder, self._load)
         return self.saved
 
