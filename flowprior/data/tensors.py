@@ -26,9 +26,12 @@ def tensor_data(
             and come out in [-1, 1]; floating-point ones are pictures if they have 1 or 3 channels and
             lie in [-1, 1]. Everything becomes float32.
         cond: labels ``[N]`` or ``[N, 1]`` (any integer type), embeddings ``[N, E]`` or ``[N]``, or None.
+        name: for messages and figures.
+        classes: number of classes where the labels may not show them all.
+        class_names: one for each class, which then counts them.
 
     Raises:
-        InputError: no events, non-finite numbers, negative labels, or lengths that differ.
+        InputError: no events, non-finite numbers, labels out of range, or lengths that differ.
     """
     if x.dim() < 2 or not len(x):
         raise InputError(f"{name}: expected events x [N, *event] with N >= 1, got {list(x.shape)}")
@@ -38,8 +41,12 @@ def tensor_data(
     check_finite(x, "x", name)
     is_image = x.dim() == 4 and x.shape[1] in PICTURE_CHANNELS and float(x.abs().max()) <= 1
     cond = check_condition(cond, len(x), name)
-    if classes is None and class_names is not None:
+    if cond is None or cond.is_floating_point():
+        classes = class_names = None
+    elif class_names is not None:
         classes = len(class_names)
+    if cond is not None and classes is not None and int(cond.max()) >= classes:
+        raise InputError(f"{name}: expected labels 0..{classes - 1}, got {int(cond.max())}")
     return TensorData(x, cond, name=name, classes=classes, class_names=class_names, is_image=is_image)
 
 

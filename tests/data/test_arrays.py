@@ -1,0 +1,147 @@
+"""Arrays on disk: written by the test, read back, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.data import load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+X = torch.arange(60, dtype=torch.float32).reshape(20, 3)
+LABELS = torch.arange(20) % 2
+
+
+def save(file, **arrays):
+    if file.suffix == ".npz":
+        np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+    else:
+        torch.save(arrays, file)
+    return str(file)
+
+
+every_format = pytest.mark.parametrize("ending", ["npz", "pt"])
+
+
+@every_format
+@pytest.mark.parametrize("key", ["cond", "y", "labels"])
+def test_events_and_labels_come_back(ending, key, tmp_path):
+    path = save(tmp_path / f"data.{ending}", x=X, **{key: LABELS})
+    data = load_data(path, test_fraction=0)
+    assert torch.equal(data.x, X)
+    assert torch.equal(data.cond, LABELS)
+    assert data.condition.size == 2
+
+
+@every_format
+def test_embeddings_and_nothing_come_back(ending, tmp_path):
+    assert load_data(save(tmp_path / f"a.{ending}", x=X)).condition.kind == "none"
+    data = load_data(save(tmp_path / f"b.{ending}", x=X, cond=X.double()))
+    assert data.condition.kind == "embeddings"
+    assert torch.equal(data.cond, data.x)
+
+
+@every_format
+def test_held_out_events_are_disjoint_and_stratified(ending, tmp_path):
+    path = save(tmp_path / f"data.{ending}", x=X, y=LABELS)
+    train, test = (load_data(f"arrays:path={path},test_fraction=0.2", split) for split in ("train", "test"))
+    assert sorted(torch.cat([train.x, test.x])[:, 0].tolist()) == X[:, 0].tolist()
+    assert torch.bincount(test.cond).tolist() == [2, 2]
+
+
+@every_format
+def test_a_file_can_bring_its_own_test_split(ending, tmp_path):
+    path = save(tmp_path / f"data.{ending}", x=X, y=LABELS, x_test=X[:3] + 1, y_test=torch.zeros(3).long())
+    assert len(load_data(path)) == 20
+    test = load_data(path, "test")
+    assert torch.equal(test.x, X[:3] + 1)
+    assert test.condition.size == 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"x_test": X[:3]}, r"got .* and no condition"),
+        ({"x_test": X[:3, :2], "y_test": LABELS[:3]}, r"got \[2\]"),
+        ({"x_test": X[:3], "y_test": LABELS[:3] + 4}, "expected labels 0..1, got 5"),
+    ],
+)
+def test_a_test_split_unlike_the_training_split_is_refused(extra, message, tmp_path):
+    path = save(tmp_path / "data.npz", x=X, y=LABELS, **extra)
+    with pytest.raises(InputError, match=message):
+        load_data(path, "test")
+
+
+def test_a_tensor_and_a_pair_may_be_saved_alone(tmp_path):
+    torch.save(X, tmp_path / "x.pt")
+    torch.save((X, LABELS), tmp_path / "pair.pt")
+    assert torch.equal(load_data(str(tmp_path / "x.pt"), test_fraction=0).x, X)
+    assert torch.equal(load_data(str(tmp_path / "pair.pt"), test_fraction=0).cond, LABELS)
+
+
+def test_bytes_are_pictures_and_foreign_byte_orders_are_read(tmp_path):
+    pictures = np.full((4, 8, 8, 3), 255, dtype=np.uint8)
+    data = load_data(save(tmp_path / "pictures.npz", x=pictures), test_fraction=0)
+    assert data.event_shape == (3, 8, 8)
+    assert data.is_image
+    assert float(data.x.max()) == 1.0
+    swapped = save(tmp_path / "swapped.npz", x=X.numpy().astype(">f8"), y=LABELS.numpy().astype(np.uint16))
+    assert torch.equal(load_data(swapped, test_fraction=0).x, X)
+
+
+@every_format
+def test_non_finite_numbers_are_refused_at_load(ending, tmp_path):
+    x = X.clone()
+    x[7, 1] = float("nan")
+    path = save(tmp_path / f"data.{ending}", x=x)
+    with pytest.raises(InputError, match=r"data\.(npz|pt): x has NaN .* in 1 of 20 rows, first in row 7"):
+        load_data(path)
+
+
+@every_format
+def test_missing_and_unnamed_files(ending, tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"no file .*pass path="):
+        load_data(str(tmp_path / f"absent.{ending}"))
+    with pytest.raises(OptionError, match="path is missing"):
+        load_data("arrays")
+
+
+@every_format
+def test_truncated_files_are_named(ending, tmp_path):
+    path = save(tmp_path / f"data.{ending}", x=torch.randn(500, 30))
+    content = (tmp_path / f"data.{ending}").read_bytes()
+    for kept in (0, 100, len(content) // 2):
+        (tmp_path / f"data.{ending}").write_bytes(content[:kept])
+        with pytest.raises(InputError, match=rf"data\.{ending}: ") as caught:
+            load_data(path)
+        assert "\n" not in str(caught.value)
+
+
+@every_format
+def test_other_content_is_refused(ending, tmp_path):
+    (tmp_path / f"data.{ending}").write_bytes(b"these are no arrays at all, only words in a file")
+    with pytest.raises(InputError, match=rf"data\.{ending}: "):
+        load_data(str(tmp_path / f"data.{ending}"))
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    torch.save({"x": X, "run": print}, tmp_path / "data.pt")
+    with pytest.raises(InputError, match="expected tensors only"):
+        load_data(str(tmp_path / "data.pt"))
+    np.savez(tmp_path / "data.npz", x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match=r"data.npz: cannot be read"):
+        load_data(str(tmp_path / "data.npz"))
+
+
+def test_files_without_x_or_of_another_kind(tmp_path):
+    with pytest.raises(InputError, match="expected an array x, got y"):
+        load_data(save(tmp_path / "data.npz", y=LABELS))
+    with pytest.raises(InputError, match="expected numbers in 'x'"):
+        load_data(save(tmp_path / "text.npz", x=np.array(["a", "b"])))
+    (tmp_path / "data.csv").write_text("1,2")
+    with pytest.raises(InputError, match=r"expected a .npz or .pt file, got '.csv'"):
+        load_data("arrays", path=str(tmp_path / "data.csv"))
+    torch.save(3, tmp_path / "number.pt")
+    with pytest.raises(InputError, match="expected a tensor, a pair or a dictionary, got int"):
+        load_data(str(tmp_path / "number.pt"))

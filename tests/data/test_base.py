@@ -1,0 +1,69 @@
+"""Loading by name, spec or path; batches that can be iterated again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flowprior.data import DATA, TensorData, load_data
+from flowprior.errors import DataNotFoundError, OptionError, UnknownComponentError
+
+NAMES = [
+    "eight-modes",
+    "8gaussians",
+    "moons",
+    "checkerboard",
+    "8gaussians-to-moons",
+    "8gaussians-to-moons-continuous",
+    "digits",
+    "fashion-mnist",
+    "folder",
+    "arrays",
+    "cells",
+]
+
+
+def test_every_data_set_is_registered_with_a_description():
+    assert set(NAMES) <= set(DATA.available())
+    for name in NAMES:
+        assert len(DATA.record(name).description) > 20
+        assert "split" in DATA.record(name).options
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 100])
+def test_batches_cover_everything_in_order_twice(size):
+    x, cond = torch.randn(20, 3), torch.arange(20)
+    batches = TensorData(x, cond).batches(size)
+    assert len(batches) == -(-20 // size)
+    for _ in range(2):
+        events, labels = zip(*batches, strict=True)
+        assert torch.equal(torch.cat(events), x)
+        assert torch.equal(torch.cat(labels), cond)
+
+
+def test_the_spec_string_carries_options_and_arguments_go_before():
+    assert len(load_data("moons:n=50")) == 50
+    assert len(load_data("moons:n=50", n=60)) == 60
+    test = load_data("moons:split=test,n=50")
+    assert torch.equal(test.x, load_data("moons", "test", n=50).x)
+
+
+def test_paths_stand_for_the_data_set_that_reads_them(tmp_path, monkeypatch):
+    np.savez(tmp_path / "odd,name=1.npz", x=np.ones((10, 2)))
+    assert len(load_data(str(tmp_path / "odd,name=1.npz"), test_fraction=0)) == 10
+    (tmp_path / "digits").mkdir()
+    Image.new("L", (3, 3)).save(tmp_path / "digits" / "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert load_data("digits").event_shape == (1, 8, 8)
+    assert load_data("./digits", test_fraction=0).event_shape == (3, 3, 3)
+
+
+def test_unknown_names_paths_and_options():
+    with pytest.raises(UnknownComponentError, match="did you mean 'digits'"):
+        load_data("digit")
+    with pytest.raises(DataNotFoundError, match="no folder photos/2024"):
+        load_data("photos/2024")
+    with pytest.raises(OptionError, match="no option 'size'"):
+        load_data("digits:size=3")

@@ -1,0 +1,127 @@
+"""Cells from a small .h5ad file that the test writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.data import load_data
+from flowprior.data.cells import PBMC_FILE
+from flowprior.errors import DataNotFoundError, InputError
+
+anndata = pytest.importorskip("anndata")
+pandas = pytest.importorskip("pandas")
+
+TYPES = ["B", "NK", "B", "T", "T", "T"] * 10
+
+
+@pytest.fixture
+def vectors():
+    scales = np.array([5.0, 2.0, 0.5, 0.1])
+    return np.random.default_rng(0).normal(size=(60, 4)) * scales
+
+
+@pytest.fixture
+def file(tmp_path, vectors):
+    return str(write(tmp_path / "cells.h5ad", vectors))
+
+
+def write(path, vectors, types=TYPES, key="X_pca"):
+    kinds = pandas.Categorical(types, categories=["B", "Mast", "NK", "T"])
+    obs = pandas.DataFrame({"bulk_labels": kinds}, index=[str(index) for index in range(len(vectors))])
+    anndata.AnnData(np.zeros((len(vectors), 2), dtype=np.float32), obs=obs, obsm={key: vectors}).write_h5ad(
+        path
+    )
+    return path
+
+
+def test_one_number_scales_the_training_split_to_mean_variance_one(file, vectors):
+    train, test = load_data(file), load_data(file, "test")
+    assert float(train.x.var(dim=0, correction=0).mean()) == pytest.approx(1, rel=1e-5)
+    assert train.scale == test.scale
+    stored = sorted(map(tuple, np.round(vectors, 4).tolist()))
+    found = torch.cat([train.x, test.x]).double() * train.scale
+    assert sorted(map(tuple, np.round(found.numpy(), 4).tolist())) == stored
+
+
+def test_labels_are_the_types_that_occur(file):
+    train, test = load_data(file), load_data(file, "test")
+    assert train.class_names == ["B", "NK", "T"]
+    assert train.condition.size == 3
+    assert torch.bincount(test.cond).tolist() == [4, 2, 6]
+    assert torch.bincount(train.cond).tolist() == [16, 8, 24]
+
+
+def test_labels_stay_with_their_cells(file, vectors):
+    data = load_data(f"cells:path={file},test_fraction=0")
+    np.testing.assert_allclose(data.x.numpy() * data.scale, vectors, rtol=1e-5)
+    assert [data.class_names[label] for label in data.cond.tolist()] == TYPES
+
+
+def test_the_condition_can_be_left_out_and_the_representation_chosen(tmp_path, vectors):
+    path = write(tmp_path / "cells.h5ad", vectors, key="X_umap")
+    data = load_data(f"cells:path={path},label=None,representation=X_umap")
+    assert data.condition.kind == "none"
+    assert len(data) == 48
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("label=louvain", "no column 'louvain' in obs; known: bulk_labels"),
+        ("representation=X_tsne", "no representation 'X_tsne' in obsm; known: X_pca"),
+    ],
+)
+def test_what_is_not_in_the_file_is_named_with_what_is(options, message, file):
+    with pytest.raises(InputError, match=message):
+        load_data(f"cells:path={file},{options}")
+
+
+def test_non_finite_vectors_and_missing_labels_are_refused(tmp_path, vectors):
+    vectors[5, 2] = np.nan
+    with pytest.raises(InputError, match=r"X_pca has NaN .* first in row 5"):
+        load_data(str(write(tmp_path / "nan.h5ad", vectors)))
+    with pytest.raises(InputError, match="1 cells have no 'bulk_labels'"):
+        load_data(str(write(tmp_path / "label.h5ad", np.ones((60, 4)), [None, *TYPES[1:]])))
+
+
+def test_broken_files_are_named_in_one_line(file):
+    content = Path(file).read_bytes()
+    for broken in (b"", b"no hdf5", content[: len(content) // 2]):
+        Path(file).write_bytes(broken)
+        with pytest.raises(InputError, match=r"cells.h5ad: cannot be read as .h5ad") as caught:
+            load_data(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"pass path= an existing \.h5ad file"):
+        load_data(str(tmp_path / "absent.h5ad"))
+
+
+def test_without_scanpy_the_error_names_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataNotFoundError, match="pip install --no-deps scanpy"):
+        load_data("cells")
+
+
+def test_the_file_of_scanpy_is_found_without_importing_it(tmp_path, monkeypatch, vectors):
+    (tmp_path / "datasets").mkdir()
+    write(tmp_path / "datasets" / PBMC_FILE, vectors)
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == "scanpy" else None)
+    data = load_data("cells")
+    assert data.name == "cells"
+    assert len(data) == 48
+
+
+def test_without_anndata_the_error_names_the_extra(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    with pytest.raises(DataNotFoundError, match=r"flowprior\[cells\]"):
+        load_data(file)

@@ -1,0 +1,101 @@
+"""Fashion-MNIST: found where it may lie, read as it is, and the Debian package's own files."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+import torch
+
+from flowprior.data import fashion_mnist as module_function
+from flowprior.data import load_data
+from flowprior.data.fashion_mnist import CLASS_NAMES, DEBIAN_FOLDER
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from tests.data.test_idx import idx_bytes
+
+IMAGES = (torch.arange(6 * 28 * 28) % 256).to(torch.uint8).reshape(6, 28, 28)
+LABELS = torch.tensor([0, 9, 3, 3, 1, 7], dtype=torch.uint8)
+
+needs_package = pytest.mark.skipif(
+    not (DEBIAN_FOLDER / "train-images-idx3-ubyte.gz").is_file(), reason="no Debian package"
+)
+
+
+def write(folder, stem="train", images=IMAGES, labels=LABELS, packed=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+        file = folder / f"{stem}-{kind}-ubyte{'.gz' if packed else ''}"
+        file.write_bytes(gzip.compress(idx_bytes(values)) if packed else idx_bytes(values))
+
+
+@pytest.mark.parametrize("layout", [".", "fashion-mnist", "FashionMNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_files_are_found_in_every_layout(layout, packed, tmp_path):
+    write(tmp_path / layout, packed=packed)
+    write(tmp_path / layout, "t10k", IMAGES[:2], LABELS[:2], packed=packed)
+    train, test = (load_data(f"fashion-mnist:root={tmp_path}", split) for split in ("train", "test"))
+    assert torch.equal(train.x, IMAGES[:, None].float() / 127.5 - 1)
+    assert train.cond.tolist() == LABELS.tolist()
+    assert train.x.dtype == torch.float32
+    assert (float(train.x.min()), float(train.x.max())) == (-1.0, 1.0)
+    assert len(test) == 2
+    assert test.condition.size == 10
+
+
+def test_the_environment_names_a_folder(tmp_path, monkeypatch):
+    write(tmp_path / "fashion-mnist")
+    monkeypatch.setenv("FLOWPRIOR_DATA", str(tmp_path))
+    assert len(load_data("fashion-mnist")) == 6
+
+
+def test_root_goes_before_the_environment(tmp_path, monkeypatch):
+    write(tmp_path / "a")
+    write(tmp_path / "b", images=IMAGES[:3], labels=LABELS[:3])
+    monkeypatch.setenv("FLOWPRIOR_DATA", str(tmp_path / "a"))
+    assert len(load_data("fashion-mnist", root=str(tmp_path / "b"))) == 3
+
+
+def test_missing_files_name_package_and_argument(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"dataset-fashion-mnist, or pass root="):
+        load_data("fashion-mnist", root=str(tmp_path))
+
+
+def test_half_a_split_is_missing(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataNotFoundError, match="train-labels-idx1-ubyte"):
+        load_data("fashion-mnist", root=str(tmp_path))
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    write(tmp_path, labels=LABELS[:5])
+    with pytest.raises(InputError, match=r"got \[6, 28, 28\] and \[5\]"):
+        load_data("fashion-mnist", root=str(tmp_path))
+    write(tmp_path, labels=LABELS + 5)
+    with pytest.raises(InputError, match=r"expected labels 0\.\.9, got 14"):
+        load_data("fashion-mnist", root=str(tmp_path))
+
+
+def test_truncated_files_are_named(tmp_path):
+    write(tmp_path)
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz: cannot be read"):
+        load_data("fashion-mnist", root=str(tmp_path))
+
+
+def test_unknown_splits_are_refused():
+    with pytest.raises(OptionError, match="choose one of train, test"):
+        module_function(split="valid")
+
+
+@needs_package
+def test_the_debian_package_holds_ten_balanced_classes(monkeypatch):
+    monkeypatch.delenv("FLOWPRIOR_DATA", raising=False)
+    test = load_data("fashion-mnist", "test")
+    assert test.x.shape == (10_000, 1, 28, 28)
+    assert torch.bincount(test.cond).tolist() == [1000] * 10
+    assert test.class_names == CLASS_NAMES
+    assert test.is_image
+    # Mean of the training pictures is 0.286 of 255 (torchvision's usual normalisation).
+    assert float(test.x.mean()) == pytest.approx(2 * 0.286 - 1, abs=0.01)

@@ -1,0 +1,158 @@
+"""Folders of pictures written by the test: layouts, sizes, colours, broken files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flowprior.data import FolderData, load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+
+def paint(file, colour=(255, 0, 0), size=(6, 4), mode="RGB"):
+    """One picture of a single colour; ``size`` is (width, height)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(file)
+
+
+@pytest.fixture
+def animals(tmp_path):
+    for index in range(10):
+        paint(tmp_path / "cat" / f"{index}.png", (index, 0, 0))
+        paint(tmp_path / "ape" / "more" / f"{index}.png", (0, index, 0))
+    (tmp_path / "ape" / "notes.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    paint(tmp_path / ".hidden" / "0.png")
+    return tmp_path
+
+
+def test_subfolders_are_classes_in_alphabetical_order(animals):
+    data = load_data(str(animals), test_fraction=0)
+    assert data.class_names == ["ape", "cat"]
+    assert data.condition.size == 2
+    x, labels = data.batch(torch.arange(20))
+    assert labels.tolist() == [0] * 10 + [1] * 10
+    red, green = x[:, 0, 0, 0], x[:, 1, 0, 0]
+    torch.testing.assert_close(green[:10], torch.arange(10) / 127.5 - 1)
+    torch.testing.assert_close(red[10:], torch.arange(10) / 127.5 - 1)
+
+
+def test_batches_follow_the_order_of_the_indices(animals):
+    data = load_data(str(animals), test_fraction=0)
+    x, labels = data.batch(torch.tensor([15, 2, 15]))
+    assert labels.tolist() == [1, 0, 1]
+    assert torch.equal(x[0], x[2])
+    assert data.batch(torch.tensor([], dtype=torch.long))[0].shape == (0, 3, 4, 6)
+
+
+def test_held_out_pictures_are_disjoint_and_stratified(animals):
+    train, test = (
+        load_data(f"folder:path={animals},test_fraction=0.2", split) for split in ("train", "test")
+    )
+    assert not set(train.files) & set(test.files)
+    assert len(train) + len(test) == 20
+    assert torch.bincount(test.labels).tolist() == [2, 2]
+
+
+def test_flat_folders_have_no_condition(tmp_path):
+    for index in range(3):
+        paint(tmp_path / f"{index}.png", (index, 0, 0))
+    data = load_data(str(tmp_path), test_fraction=0)
+    assert data.condition.kind == "none"
+    assert data.batch(torch.arange(2))[1] is None
+    assert data.event_shape == (3, 4, 6)
+    assert data.is_image
+
+
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_own_splits_are_used_and_share_their_classes(held_out, tmp_path):
+    for name in ("ape", "bee", "cat"):
+        paint(tmp_path / "train" / name / "0.png")
+    paint(tmp_path / held_out / "cat" / "1.png")
+    assert len(load_data(str(tmp_path))) == 3
+    test = load_data(str(tmp_path), "test")
+    assert test.class_names == ["ape", "bee", "cat"]
+    assert test.batch(torch.arange(1))[1].tolist() == [2]
+    paint(tmp_path / held_out / "dog" / "1.png")
+    with pytest.raises(InputError, match="class 'dog' is not in"):
+        load_data(str(tmp_path), "test")
+
+
+@pytest.mark.parametrize("size", [(9, 5), (3, 8), (2, 2)])
+def test_size_scales_and_crops_without_distortion(size, tmp_path):
+    paint(tmp_path / "0.png", (200, 100, 0), size)
+    data = load_data(f"folder:path={tmp_path},size=4,test_fraction=0")
+    x, _ = data.batch(torch.arange(1))
+    assert x.shape == (1, 3, 4, 4)
+    torch.testing.assert_close(x[0, :, 2, 2], torch.tensor([200, 100, 0]) / 127.5 - 1)
+
+
+def test_the_crop_is_central(tmp_path):
+    pixels = np.zeros((4, 12, 3), dtype=np.uint8)
+    pixels[:, 4:8] = 255
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    x, _ = load_data(f"folder:path={tmp_path},size=4,test_fraction=0").batch(torch.arange(1))
+    assert (x == 1).all()
+
+
+def test_without_size_all_pictures_must_agree(tmp_path):
+    paint(tmp_path / "0.png", size=(6, 4))
+    paint(tmp_path / "1.png", size=(6, 5))
+    data = load_data(str(tmp_path), test_fraction=0)
+    with pytest.raises(InputError, match=r"1.png: expected 6 x 4 pixels .* got 6 x 5; pass size="):
+        data.batch(torch.tensor([1]))
+
+
+def test_grey_palette_and_transparent_pictures_are_converted(tmp_path):
+    paint(tmp_path / "a.png", 51, mode="L")
+    paint(tmp_path / "b.png", (255, 0, 0, 0), mode="RGBA")
+    Image.new("RGB", (6, 4), (0, 0, 255)).convert("P").save(tmp_path / "c.gif")
+    x, _ = load_data(str(tmp_path), test_fraction=0).batch(torch.arange(3))
+    torch.testing.assert_close(x[0, :, 0, 0], torch.full((3,), 51 / 127.5 - 1))
+    assert torch.equal(x[1, :, 0, 0], torch.ones(3))
+    assert torch.equal(x[2, :, 0, 0], torch.tensor([-1.0, -1, 1]))
+    grey = load_data(str(tmp_path), test_fraction=0, channels=1)
+    assert grey.batch(torch.arange(3))[0].shape == (3, 1, 4, 6)
+
+
+def test_pictures_are_decoded_only_when_asked_for(animals):
+    data = load_data(str(animals), test_fraction=0)
+    data.files[3].write_bytes(b"gone")
+    assert data.batch(torch.tensor([2]))[0].shape == (1, 3, 4, 6)
+    with pytest.raises(InputError, match=r"3.png: cannot be decoded as a picture"):
+        data.batch(torch.tensor([2, 3]))
+
+
+def test_truncated_pictures_are_named(tmp_path, generator):
+    pixels = torch.randint(256, (32, 32, 3), generator=generator, dtype=torch.uint8).numpy()
+    for ending in ("png", "jpg"):
+        file = tmp_path / f"whole.{ending}"
+        Image.fromarray(pixels).save(file)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(InputError, match=rf"whole.{ending}: cannot be decoded"):
+            FolderData([file], size=(32, 32)).batch(torch.arange(1))
+
+
+def test_missing_empty_and_mixed_folders(tmp_path):
+    with pytest.raises(DataNotFoundError, match="no folder"):
+        load_data(f"folder:path={tmp_path}/absent")
+    with pytest.raises(DataNotFoundError, match="no pictures"):
+        load_data(str(tmp_path))
+    paint(tmp_path / "0.png")
+    paint(tmp_path / "cat" / "1.png")
+    with pytest.raises(InputError, match=r"got both \(0.png and cat/\)"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("channels=4", "choose 1 or 3"), ("size=0", "size=0"), ("size=big", "size='big'")],
+)
+def test_impossible_options_are_refused(options, message, tmp_path):
+    paint(tmp_path / "0.png")
+    with pytest.raises(OptionError, match=message):
+        load_data(f"folder:path={tmp_path},{options}")
+    with pytest.raises(OptionError, match="path is missing"):
+        load_data("folder")
