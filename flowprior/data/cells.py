@@ -50,16 +50,14 @@ def cells(
     annotated = _read(file)
     x = _representation(annotated, representation, file)
     cond, names = _labels(annotated, label, file) if label is not None else (None, None)
-    train = split_indices(len(x), "train", test_fraction=test_fraction, seed=seed, labels=cond)
+    parts = {"test_fraction": test_fraction, "seed": seed, "labels": cond}
+    train = split_indices(len(x), "train", **parts)
     scale = float(x[train].var(dim=0, correction=0).mean().sqrt()) or 1.0
-    chosen = split_indices(len(x), split, test_fraction=test_fraction, seed=seed, labels=cond)
-    data = CellData(
-        (x[chosen] / scale).float(),
-        None if cond is None else cond[chosen],
-        name="cells" if path is None else str(file),
-        classes=None if names is None else len(names),
-        class_names=names,
-    )
+    chosen = split_indices(len(x), split, **parts)
+    kept = None if cond is None else cond[chosen]
+    name = "cells" if path is None else str(file)
+    classes = None if names is None else len(names)
+    data = CellData((x[chosen] / scale).float(), kept, name=name, classes=classes, class_names=names)
     data.scale = scale
     return data
 
