@@ -6,6 +6,7 @@ from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
 from flowprior.evaluation.pictures import save_grid, save_picture, save_scatter
 from flowprior.evaluation.result import Evaluation, Metric
+from flowprior.evaluation.samples_file import save_samples
 from flowprior.evaluation.transport import measure_transport
 from flowprior.evaluation.wasserstein import wasserstein2_per_condition, wasserstein2_squared
 
@@ -20,6 +21,7 @@ __all__ = [
     "measure_transport",
     "save_grid",
     "save_picture",
+    "save_samples",
     "save_scatter",
     "test_accuracy",
     "train_classifier",

@@ -1,0 +1,5 @@
+"""The command line: ``flowprior train``, ``sample``, ``evaluate``, ``list``, ``info``."""
+
+from flowprior.cli.app import app, main
+
+__all__ = ["app", "main"]

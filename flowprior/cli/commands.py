@@ -1,0 +1,84 @@
+"""What all commands share: a user's mistake ends in one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from flowprior.errors import FlowpriorError
+
+# Newer versions of typer carry their own copy of click, so its class is found through typer's.
+ClickException: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
+)
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The group of commands; anything but a user's mistake keeps its stack trace."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Parse ``args``, run the command and exit."""
+        options = {"windows_expand_args": windows_expand_args, "standalone_mode": False, **extra}
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, **options)
+        with _short_warnings():
+            try:
+                code = super().main(args, prog_name or "flowprior", complete_var, **options) or 0
+            except FlowpriorError as error:
+                code = _report(f"error: {error}", USER_ERROR)
+            except ClickException as error:
+                code = _report(f"error: {_usage(error)}", USER_ERROR)
+            except (KeyboardInterrupt, typer.Abort):
+                code = INTERRUPTED
+        if code == INTERRUPTED:
+            _report("interrupted", INTERRUPTED)
+        sys.exit(code)
+
+
+def _report(message: str, code: int) -> int:
+    """Write one line to stderr and return ``code``."""
+    typer.echo(f"flowprior: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the command line, and what to do."""
+    context = getattr(error, "ctx", None)
+    hint = f"; see {context.command_path} --help" if context else ""
+    wrong = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption" and wrong and context:
+        known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
+        near = difflib.get_close_matches(wrong, [*known, "--help"], n=1, cutoff=0.5)
+        return f"no such option '{wrong}'" + (f"; did you mean '{near[0]}'?" if near else hint)
+    message = error.format_message().rstrip(".")
+    return message if message.endswith("?") else message + hint
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Show each warning as one line, without the place in the code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        _report(f"warning: {message}", 0)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

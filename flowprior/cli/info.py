@@ -1,0 +1,100 @@
+"""``flowprior info``: versions, devices, threads, backend of the ops, plug-ins."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import TYPE_CHECKING, Any
+
+from flowprior.cli.options import Json
+from flowprior.cli.output import print_json, print_rich
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PACKAGES = (
+    "flowprior",
+    "torch",
+    "torchvision",
+    "POT",
+    "torchdiffeq",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+)
+GROUPS = tuple(
+    f"flowprior.{family}" for family in ("priors", "couplings", "paths", "samplers", "models", "data")
+)
+
+
+def info(json: Json = False) -> None:
+    """Show what flowprior runs on."""
+    found = _collect()
+    if json:
+        print_json(found)
+    else:
+        print_rich(_table(found))
+
+
+def _collect() -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    from flowprior.evaluation.classifier_training import cache_folder
+    from flowprior.ops import backend
+
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "platform": platform.platform(),
+        "devices": _devices(),
+        "threads": torch.get_num_threads(),
+        "ops": str(backend()),
+        "cache": str(cache_folder()),
+        "plug-ins": _plugins(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> list[str]:
+    import torch
+
+    return ["cpu"] + [
+        f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())
+    ]
+
+
+def _plugins() -> list[dict[str, str]]:
+    return [
+        {
+            "group": group,
+            "name": point.name,
+            "value": point.value,
+            "package": point.dist.name if point.dist else "",
+        }
+        for group in GROUPS
+        for point in entry_points(group=group)
+    ]
+
+
+def _table(found: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {**found["versions"], **{key: value for key, value in found.items() if key != "versions"}}
+    rows["devices"] = ", ".join(found["devices"])
+    rows["plug-ins"] = (
+        "\n".join(f"{p['group']}: {p['name']} = {p['value']}" for p in found["plug-ins"]) or "none"
+    )
+    for name, value in rows.items():
+        table.add_row(name, escape(str(value)))
+    return table

@@ -1,0 +1,60 @@
+"""``flowprior sample``: draw samples from a trained flow into a picture or a file of arrays."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed
+from flowprior.cli.output import print_json, print_rich
+from flowprior.cli.runs import load_run
+from flowprior.cli.values import SINGLE, parse_conditions
+
+BATCH = 500
+
+
+def sample(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="File to write: a picture (.png), or arrays (.npz, .pt).")],
+    cond: Annotated[
+        str | None, typer.Option(help="Condition: 3, or 0,1,2, or all; the numbers of an embedding.")
+    ] = None,
+    nfe: Annotated[
+        int | None,
+        typer.Option(help="Evaluations of the velocity, exactly; 15 by default.", show_default=False),
+    ] = None,
+    sampler: Sampler = "euler",
+    guidance: Guidance = 1.0,
+    count: Annotated[int | None, typer.Option(min=1, help="Samples of each condition.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Draw samples of RUN and write them to a file."""
+    import torch
+
+    from flowprior.evaluation.samples_file import check_suffix, save_samples
+
+    check_suffix(out)
+    flow = load_run(run, device)
+    conditions = parse_conditions(cond, flow.condition, count)
+    generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
+    start = time.perf_counter()
+    solution = flow.solve(
+        conditions,
+        (count or SINGLE) if conditions is None else None,
+        nfe=nfe,
+        sampler=sampler,
+        guidance=guidance,
+        generator=generator,
+        batch_size=BATCH,
+    )
+    seconds = time.perf_counter() - start
+    save_samples(out, solution.x, conditions)
+    if json:
+        print_json({"out": str(out), "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds})
+    else:
+        print_rich(f"{len(solution.x)} samples, {solution.nfe} evaluations, {seconds:.2g} s: {out}")

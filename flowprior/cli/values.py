@@ -1,0 +1,68 @@
+"""Read what a user types into a list of numbers or a tensor of conditions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowprior.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flowprior.conditions import Condition
+
+SINGLE = 64
+EACH = 8
+
+
+def parse_integers(text: str, option: str) -> list[int]:
+    """Whole numbers separated by commas.
+
+    Raises:
+        OptionError: something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(
+            f"{option}={text!r} is not possible; write whole numbers with commas between them, such as 1,2,4"
+        ) from None
+
+
+def parse_conditions(text: str | None, condition: Condition, count: int | None) -> Tensor | None:
+    """The condition of each sample, ``count`` samples for each one in ``text``.
+
+    Args:
+        text: ``"3"``, ``"0,1,2"`` or ``"all"`` (None is the same) for labels; one embedding, its numbers
+            separated by commas, for embeddings.
+        condition: what the flow expects.
+        count: samples for each; by default 64 of a single condition, 8 of several.
+
+    Raises:
+        OptionError: something else.
+    """
+    import torch
+
+    if condition.kind == "none":
+        if text is not None:
+            raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
+        return None
+    if condition.kind == "labels":
+        labels = range(condition.size) if text in (None, "all") else parse_integers(str(text), "--cond")
+        rows = torch.tensor(list(labels))
+    else:
+        rows = torch.tensor([_embedding(text, condition.size)])
+    return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
+
+
+def _embedding(text: str | None, size: int) -> list[float]:
+    try:
+        values = [float(part) for part in (text or "").split(",")]
+    except ValueError:
+        values = []
+    if len(values) != size:
+        raise OptionError(
+            f"--cond={text!r} is not possible: this flow's condition is an embedding; write its "
+            f"{size} numbers with commas between them, or call flow.sample from Python"
+        )
+    return values

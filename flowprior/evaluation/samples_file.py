@@ -1,0 +1,58 @@
+"""Samples on disk: a picture, or arrays that ``flowprior`` reads back as a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.evaluation.pictures import save_picture
+from flowprior.storage import save_state
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+SUFFIXES = (*PICTURES, ".npz", ".pt")
+
+
+def check_suffix(path: Path | str) -> str:
+    """The suffix of ``path``, if samples can be written so.
+
+    Raises:
+        OptionError: another suffix, or none.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OptionError(f"samples: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None) -> None:
+    """Write samples ``[N, *event]`` and their condition, as the suffix says.
+
+    ``.png``, ``.jpg`` and ``.webp`` are pictures; ``.npz`` and ``.pt`` hold ``x`` and ``cond``.
+
+    Raises:
+        OptionError: another suffix.
+        InputError: events that cannot be drawn.
+        CheckpointError: the file cannot be written.
+    """
+    path, suffix = Path(path), check_suffix(path)
+    tensors = {"x": x.detach().cpu()} | ({} if cond is None else {"cond": cond.detach().cpu()})
+    if suffix in PICTURES:
+        save_picture(path, x, cond)
+    elif suffix == ".pt":
+        save_state(path, tensors)
+    else:
+        _save_npz(path, tensors)
+
+
+def _save_npz(path: Path, tensors: dict[str, Tensor]) -> None:
+    import numpy as np
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; choose another file"
+        ) from error
