@@ -19,6 +19,9 @@ from flowprior.covariances.statistics import Statistics
 
 Parameters = dict[str, Tensor]
 
+LOST_DIGITS = 0.01
+"""Relative error of a variance from which on its sums are taken in float64."""
+
 
 class Covariance(abc.ABC):
     """One family of covariances; stateless."""
@@ -85,6 +88,8 @@ class Fitter(abc.ABC):
         self.reference = moments.mean
         dim = moments.mean.shape[1]
         self.statistics = self._fresh(len(moments.count), components, dim)
+        # Conditions whose sums need float64: all, while nothing is known of where the components lie.
+        self.wide = torch.full((len(moments.count),), components > 1 and dtype != torch.float64)
         self.mean = torch.zeros_like(self.statistics.first)
         self.covariance: Parameters = {}
 
@@ -102,6 +107,21 @@ class Fitter(abc.ABC):
 
     def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
         return Statistics(conditions, components, dim)
+
+    def _centred(self, x: Tensor, condition: int) -> Tensor:
+        """Rows about the condition's reference, in a dtype whose digits suffice for squares."""
+        if bool(self.wide[condition]):
+            return x.double() - self.reference[condition]
+        return x - self.reference[condition].to(x.dtype)
+
+    def _mark_wide(self, variance: Tensor) -> None:
+        """Mark conditions with a component so many σ from the reference that σ² would drown in float32.
+
+        The variance is a second moment less a squared mean; what rounding leaves of it is 1 part in
+        σ² / ((μ − ref)² · eps).
+        """
+        ratio = (self.mean - self.reference[:, None]).square() / variance
+        self.wide = ratio.amax((1, 2)) * torch.finfo(self.dtype).eps > LOST_DIGITS
 
     def _pooled_about_reference(self) -> tuple[Tensor, Tensor]:
         """Pooled mean relative to each condition's reference ``[C, D]``, and pooled second moment there."""

@@ -70,8 +70,8 @@ class DiagonalFitter(Fitter):
 
     def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
         c = condition
-        centred = x - self.reference[c].to(x.dtype)
-        weight = responsibilities.to(x.dtype).T
+        centred = self._centred(x, c)
+        weight = responsibilities.to(centred.dtype).T
         self.statistics.count[c] += responsibilities.double().sum(0)
         self.statistics.first[c] += (weight @ centred).double()
         self.statistics.second[c] += (weight @ centred.square_()).double()
@@ -100,4 +100,5 @@ class DiagonalFitter(Fitter):
         log_det = -inverse.log().sum(-1)
         self._constant = -0.5 * (distance + log_det + offset.shape[-1] * LOG_2PI)
         self._square, self._linear = inverse.contiguous(), 2 * offset * inverse
+        self._mark_wide(self.covariance["var"])
         self._exact = distance.amax(-1) * torch.finfo(self.dtype).eps > 1e-2

@@ -88,28 +88,34 @@ class LowRankFitter(Fitter):
 
     def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
         c = condition
-        centred = x - self.reference[c].to(x.dtype)
+        centred = self._centred(x, c)
         self.statistics.count[c] += responsibilities.double().sum(0)
         for k in range(self.components):
             rows = responsibilities[:, k] > 1e-8
             part = centred[rows] if not bool(rows.all()) else centred
-            weighted = part * responsibilities[rows, k : k + 1].to(x.dtype)
+            weighted = part * responsibilities[rows, k : k + 1].to(part.dtype)
             self.statistics.first[c, k] += weighted.sum(0).double()
             self.statistics.second[c, k] += (weighted * part).sum(0).double()
-            self.projected[c, k] += (weighted.T @ (part @ self.basis[c, k].to(x.dtype))).double()
+            self.projected[c, k] += (weighted.T @ (part @ self.basis[c, k].to(part.dtype))).double()
 
     def maximise(self, active: Tensor) -> None:
         offset, second = self._pooled_about_reference()
         shrinkage = self.settings.shrinkage
         count, first, variance = self.statistics.regularised(offset, second, shrinkage)
         added = (count - self.statistics.count)[..., None, None]
-        moment = self.projected + added * second[:, None, :, None] * self.basis
+        moment = self.projected + added * self._pooled_times_basis(offset)
         applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ self.basis)
         factor = self._ritz(applied)
         self._set(active, self.reference[:, None] + first, factor, self.psi)
+        self._mark_wide(variance + self.settings.reg_covar)
         self._turn_basis(active, applied, variance, factor)
         self.statistics.clear()
         self.projected.zero_()
+
+    def _pooled_times_basis(self, offset: Tensor) -> Tensor:
+        """The pooled rows' second moment about the reference, diag(variance) + δ δᵀ, times the basis."""
+        along = offset[:, None, None, :] @ self.basis
+        return self.pooled.variance[:, None] * self.basis + offset[:, None, :, None] * along
 
     def _ritz(self, applied: Tensor) -> Tensor:
         """W from Σ·basis, by the eigenpairs of the whitened covariance inside the subspace."""
