@@ -17,14 +17,35 @@ def squared_distances(x1: Tensor, x0: Tensor) -> Tensor:
     Raises:
         CouplingError: NaN or infinity in the rows, or values too large to square.
     """
+    a, b = _centred(x1, x0)
+    norms = a.square().sum(1)[:, None] + b.square().sum(1)
+    return _finite(torch.addmm(norms, a, b.T, alpha=-2.0).clamp_min_(0.0))
+
+
+def inner_costs(x1: Tensor, x0: Tensor) -> Tensor:
+    """−⟨x1_i − m, x0_j − m⟩ with m the mean of x1, float64 ``[B, M]``.
+
+    Half of :func:`squared_distances` up to one number a row and one a column, to which an assignment is
+    blind; about a third cheaper.
+
+    Raises:
+        CouplingError: as :func:`squared_distances`.
+    """
+    a, b = _centred(x1, x0)
+    return _finite((a @ b.T).neg_())
+
+
+def _centred(x1: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
     if x1.device.type == "mps":
         x1, x0 = x1.cpu(), x0.cpu()
-    a, b = x1.detach().flatten(1).double(), x0.detach().flatten(1).double()
+    a = x1.detach().flatten(1).to(torch.float64, copy=True)
+    b = x0.detach().flatten(1).to(torch.float64, copy=True)
     centre = a.mean(0)
-    a, b = a - centre, b - centre
-    norms = a.square().sum(1)[:, None] + b.square().sum(1)
-    cost = torch.addmm(norms, a, b.T, alpha=-2.0).clamp_min_(0.0)
-    if not torch.isfinite(cost).all():
+    return a.sub_(centre), b.sub_(centre)
+
+
+def _finite(cost: Tensor) -> Tensor:
+    if not torch.isfinite(cost.sum()):
         raise CouplingError(
             "ot: the cost between starts and data is not finite; look for NaN or infinity in x1 and "
             "in what the prior samples"

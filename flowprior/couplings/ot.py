@@ -11,7 +11,7 @@ from torch import Tensor
 from flowprior.couplings.assignment import assign
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.condition_cost import weighted_cost
-from flowprior.couplings.cost import squared_distances
+from flowprior.couplings.cost import inner_costs, squared_distances
 from flowprior.couplings.plans import PlanSolver
 from flowprior.couplings.rounding import round_plan
 from flowprior.errors import CouplingError, OptionError
@@ -73,30 +73,36 @@ class OTCoupling(PairingCoupling):
             CouplingError: shapes that do not fit, non-finite costs, or a plan that failed.
         """
         _check_batch(x0, x1, cond)
-        mode = self._mode(cond)
-        if mode == "within" and cond is not None:
+        mode = "ignore" if cond is None else self._mode(cond)
+        if cond is not None and mode == "within":
             permutation = torch.empty(len(x1), dtype=torch.long)
             for rows in _groups(cond):
-                cost = squared_distances(x1[rows], x0[rows])
-                permutation[rows] = rows[self._solve(cost, float(cost.mean()), generator)]
-        else:
+                here = rows.to(x1.device)
+                part = self._solve(x1.index_select(0, here), x0.index_select(0, here), generator)
+                permutation[rows] = rows[part]
+        elif cond is not None and mode == "weighted":
             cost = squared_distances(x1, x0)
-            scale = float(cost.mean())
-            if mode == "weighted" and cond is not None:
-                cost = weighted_cost(cost, cond, self.kept_share)
-            permutation = self._solve(cost, scale, generator)
+            seen = weighted_cost(cost, cond, self.kept_share)
+            permutation = self._solve_cost(seen, float(cost.mean()), generator)
+        else:
+            permutation = self._solve(x1, x0, generator)
         return permutation.to(x0.device)
 
-    def _mode(self, cond: Tensor | None) -> str:
-        if self.condition != "auto" or cond is None:
+    def _mode(self, cond: Tensor) -> str:
+        if self.condition != "auto":
             return self.condition
         return "weighted" if cond.is_floating_point() else "within"
 
-    def _solve(self, cost: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
-        """The permutation for one cost matrix ``[M, M]``, on the CPU."""
-        if len(cost) < 2:
-            return torch.arange(len(cost))
+    def _solve(self, x1: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The permutation ``[M]`` of x0 for rows that may all be paired, on the CPU."""
         if self.method == "exact":
+            return assign(inner_costs(x1, x0))
+        cost = squared_distances(x1, x0)
+        return self._solve_cost(cost, float(cost.mean()), generator)
+
+    def _solve_cost(self, cost: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
+        """The permutation for a cost matrix ``[M, M]``; ``scale`` is what ``reg`` is relative to."""
+        if len(cost) < 2 or self.method == "exact":
             return assign(cost)
         plan = PlanSolver(self.method, self.reg, self.reg_m, self.mass).solve(cost, scale)
         return round_plan(plan, generator)
