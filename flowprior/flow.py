@@ -15,17 +15,9 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError
 from flowprior.flow_files import load_flow, save_flow
-from flowprior.likelihood import (
-    DIVERGENCES,
-    METHODS,
-    exact_divergence,
-    hutchinson_divergence,
-    rademacher,
-    trace_back,
-)
+from flowprior.likelihood import check_options, estimator, trace_back
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import choose
 from flowprior.samplers import Sampler, Solution, Velocity
 
 
@@ -175,10 +167,7 @@ class Flow(nn.Module):
             InputError: shape, dtype or condition of x do not fit.
             OptionError: an impossible option, or tolerances that cannot be met.
         """
-        choose("flow.log_prob", "divergence", divergence, DIVERGENCES)
-        choose("flow.log_prob", "method", method, METHODS)
-        if probes < 1:
-            raise OptionError(f"flow.log_prob: probes={probes} is not possible; choose 1 or more")
+        check_options(divergence, method, probes)
         self._check_events(x)
         cond = self._conditions(cond, len(x), "flow.log_prob")
         solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
@@ -186,9 +175,7 @@ class Flow(nn.Module):
         results = []
         with torch.no_grad(), _evaluating(self.model):
             for part, c in _batches(x, cond, batch_size):
-                estimate = exact_divergence
-                if divergence == "hutchinson":
-                    estimate = hutchinson_divergence(rademacher(part, probes, generator))
+                estimate = estimator(divergence, part, probes, generator)
                 x0, change = solve(velocity, part, c, estimate)
                 results.append(self.coupling.source_log_prob(self.prior, x0, c).to(x.dtype) + change)
         return torch.cat(results) if results else x.new_zeros(0)

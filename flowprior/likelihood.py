@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flowprior.errors import OptionError
+from flowprior.registry import choose
 from flowprior.samplers.base import CountedVelocity, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
@@ -19,6 +21,21 @@ DIVERGENCES = ("exact", "hutchinson")
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """div(x ``[B, *event]``, v(x) with its graph) -> ``[B]``."""
+
+
+def check_options(divergence: str, method: str, probes: int) -> None:
+    """Raise OptionError where ``log_prob`` is asked for what it cannot do."""
+    choose("flow.log_prob", "divergence", divergence, DIVERGENCES)
+    choose("flow.log_prob", "method", method, METHODS)
+    if probes < 1:
+        raise OptionError(f"flow.log_prob: probes={probes} is not possible; choose 1 or more")
+
+
+def estimator(divergence: str, x: Tensor, probes: int, generator: torch.Generator | None) -> Divergence:
+    """The divergence of that name, with its probes drawn for x."""
+    if divergence == "exact":
+        return exact_divergence
+    return hutchinson_divergence(rademacher(x, probes, generator))
 
 
 def exact_divergence(x: Tensor, v: Tensor) -> Tensor:
