@@ -53,7 +53,8 @@ def fashion_mnist() -> str:
     parts = [
         "## Fashion-MNIST: priors and couplings at equal network, budget and data order",
         "`python -m benchmarks.experiments.fashion_mnist`: compact U-Net of "
-        f"{first['parameters']:,} weights, {first['steps']} steps of {first['batch_size']}, bfloat16 autocast, averaged weights, Euler, "
+        f"{first['parameters']:,} weights, {first['steps']} steps of {first['batch_size']}, "
+        "bfloat16 autocast, averaged weights, Euler, "
         f"{first['samples']:,} generated pictures against {first['reference']}; "
         f"{min(seeds.values())} to {max(seeds.values())} seeds a setting, mean ± standard deviation; "
         f"{minutes:.0f} minutes of training a cell on {first['threads']} CPU thread(s), two cells at a time, "
@@ -140,8 +141,8 @@ def _starts(by_setting: dict[str, list[dict[str, Any]]]) -> str:
         ])  # fmt: skip
     return (
         "### Starts\n\nTransport cost E‖x1 − x0‖² of the training pairs (it falls trivially with the "
-        "prior's scale: no measure of quality), and the gap between training and sampling starts: energy coefficient in "
-        "[0, 1] within classes and the p-value of its permutation test, one for each seed.\n\n"
+        "prior's scale: no measure of quality), and the gap between training and sampling starts: energy "
+        "coefficient in [0, 1] within classes and the p-value of its permutation test, one for each seed.\n\n"
         + table(["setting", "transport cost", "energy coefficient of the gap", "p-values"], rows)
     )
 
@@ -162,7 +163,7 @@ def moons() -> str:
     return (
         "## 8gaussians → moons, two classes\n\n"
         f"`python -m benchmarks.experiments.moons`: W2² between {first['points']:,} generated and as many "
-        f"real points, exact, per class, mean over the two; `{first['model']}`, {first['steps']} steps of "
+        f"real points, exact, both classes pooled; `{first['model']}`, {first['steps']} steps of "
         f"{first['batch_size']}; mean ± standard deviation over seeds.\n\n" + table(header, rows)
     )
 

@@ -40,6 +40,10 @@ class Covariance(abc.ABC):
         """Samples ``[n, D]`` of one component from standard normal ε ``[n, D]`` and z ``[n, rank]``."""
 
     @abc.abstractmethod
+    def spread(self, covariance: Parameters) -> Tensor:
+        """Numbers that are positive where the covariance is positive definite."""
+
+    @abc.abstractmethod
     def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
         """Parameters of one component (no leading dimensions) with the given moments."""
 
@@ -93,13 +97,17 @@ class Fitter(abc.ABC):
         self.mean = torch.zeros_like(self.statistics.first)
         self.covariance: Parameters = {}
 
-    @abc.abstractmethod
-    def log_density(self, x: Tensor, condition: int) -> Tensor:
-        """Component log-densities ``[n, K]`` under the current parameters (E-step)."""
+    def prepare(self, x: Tensor, condition: int) -> Tensor:
+        """What density and statistics both need of rows x ``[n, D]``, computed once; the rows themselves."""
+        return x
 
     @abc.abstractmethod
-    def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
-        """Add rows x ``[n, D]`` with responsibilities ``[n, K]`` to the statistics."""
+    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
+        """Component log-densities ``[n, K]`` of :meth:`prepare`'s rows, current parameters (E-step)."""
+
+    @abc.abstractmethod
+    def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
+        """Add :meth:`prepare`'s rows with responsibilities ``[n, K]`` to the statistics."""
 
     @abc.abstractmethod
     def maximise(self, active: Tensor) -> None:

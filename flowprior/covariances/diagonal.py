@@ -23,6 +23,9 @@ class Diagonal(Covariance):
     def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
         return mean + covariance["var"].sqrt() * epsilon
 
+    def spread(self, covariance: Parameters) -> Tensor:
+        return covariance["var"]
+
     def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
         return {"var": self.reduce(moments.variance) + reg_covar}
 
@@ -46,7 +49,7 @@ class Spherical(Diagonal):
 
 
 class DiagonalFitter(Fitter):
-    """EM with two matrix products a pass: densities and statistics are both linear in (x, x²)."""
+    """EM with two matrix products a batch: densities and statistics are both linear in (x, x²)."""
 
     def __init__(
         self,
@@ -58,23 +61,29 @@ class DiagonalFitter(Fitter):
     ) -> None:
         super().__init__(moments, components, dtype, settings)
         self.family = family
-        self._linear = self._square = self._constant = torch.empty(0)
-        self._exact = torch.empty(0, dtype=torch.bool)
+        self._coefficient = self._constant = torch.empty(0)
+        self._exact = torch.zeros(len(moments.count), dtype=torch.bool)
 
-    def log_density(self, x: Tensor, condition: int) -> Tensor:
-        c = condition
-        dtype = torch.float64 if bool(self._exact[c]) else x.dtype
-        centred = (x - self.reference[c].to(x.dtype)).to(dtype)
-        quadratic = centred.square() @ self._square[c].T.to(dtype) - centred @ self._linear[c].T.to(dtype)
-        return self._constant[c] - 0.5 * quadratic.double()
+    def prepare(self, x: Tensor, condition: int) -> Tensor:
+        """(x − ref, (x − ref)²) side by side, ``[n, 2 D]``: density and statistics are linear in it."""
+        dim = x.shape[1]
+        wide = bool(self._exact[condition]) or bool(self.wide[condition])
+        dtype = torch.float64 if wide else x.dtype
+        features = torch.empty(len(x), 2 * dim, dtype=dtype)
+        torch.sub(x.to(dtype), self.reference[condition].to(dtype), out=features[:, :dim])
+        torch.mul(features[:, :dim], features[:, :dim], out=features[:, dim:])
+        return features
 
-    def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
-        c = condition
-        centred = self._centred(x, c)
-        weight = responsibilities.to(centred.dtype).T
-        self.statistics.count[c] += responsibilities.double().sum(0)
-        self.statistics.first[c] += (weight @ centred).double()
-        self.statistics.second[c] += (weight @ centred.square_()).double()
+    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
+        coefficient = self._coefficient[condition].to(prepared.dtype)
+        return self._constant[condition] - 0.5 * (prepared @ coefficient.T).double()
+
+    def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
+        self.statistics.count[condition] += responsibilities.double().sum(0)
+        sums = (responsibilities.to(prepared.dtype).T @ prepared).double()
+        first, second = sums.chunk(2, dim=1)
+        self.statistics.first[condition] += first
+        self.statistics.second[condition] += second
 
     def maximise(self, active: Tensor) -> None:
         offset, second = self._pooled_about_reference()
@@ -99,6 +108,6 @@ class DiagonalFitter(Fitter):
         distance = (offset.square() * inverse).sum(-1)
         log_det = -inverse.log().sum(-1)
         self._constant = -0.5 * (distance + log_det + offset.shape[-1] * LOG_2PI)
-        self._square, self._linear = inverse.contiguous(), 2 * offset * inverse
+        self._coefficient = torch.cat([-2 * offset * inverse, inverse], dim=-1)
         self._mark_wide(self.covariance["var"])
         self._exact = distance.amax(-1) * torch.finfo(self.dtype).eps > 1e-2

@@ -25,6 +25,9 @@ class Full(Covariance):
     def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
         return mean + epsilon @ covariance["cholesky"].T
 
+    def spread(self, covariance: Parameters) -> Tensor:
+        return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
+
     def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
         covariance = moments.covariance if moments.covariance is not None else moments.variance.diag()
         return {"cholesky": _cholesky(covariance, reg_covar)}
@@ -56,12 +59,12 @@ class FullFitter(Fitter):
         super().__init__(moments, components, dtype, settings)
         self.family = family
 
-    def log_density(self, x: Tensor, condition: int) -> Tensor:
+    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         mean, factor = self.mean[condition], self.covariance["cholesky"][condition]
-        return triangular_log_density(x.double(), mean, factor)
+        return triangular_log_density(prepared.double(), mean, factor)
 
-    def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
-        centred = x.double() - self.reference[condition]
+    def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
+        centred = prepared.double() - self.reference[condition]
         weight = responsibilities.double()
         self.statistics.count[condition] += weight.sum(0)
         self.statistics.first[condition] += weight.T @ centred

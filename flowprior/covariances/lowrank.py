@@ -43,6 +43,9 @@ class LowRank(Covariance):
     def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
         return mean + z @ covariance["factor"].T + covariance["noise"].sqrt() * epsilon
 
+    def spread(self, covariance: Parameters) -> Tensor:
+        return covariance["noise"]
+
     def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
         """The factor stays zero: pooled moments are kept as a diagonal."""
         dim = len(moments.mean)
@@ -79,16 +82,16 @@ class LowRankFitter(Fitter):
         self.basis = whitened / self.psi.sqrt()[..., None]
         self.projected = torch.zeros_like(self.basis)
 
-    def log_density(self, x: Tensor, condition: int) -> Tensor:
+    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         mean, factor, noise = (
-            tensor[condition].to(x.dtype)
+            tensor[condition].to(prepared.dtype)
             for tensor in (self.mean, self.covariance["factor"], self.covariance["noise"])
         )
-        return lowrank_log_density(x, mean, factor, noise).double()
+        return lowrank_log_density(prepared, mean, factor, noise).double()
 
-    def accumulate(self, x: Tensor, condition: int, responsibilities: Tensor) -> None:
+    def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
         c = condition
-        centred = self._centred(x, c)
+        centred = self._centred(prepared, c)
         self.statistics.count[c] += responsibilities.double().sum(0)
         for k in range(self.components):
             rows = responsibilities[:, k] > 1e-8

@@ -56,14 +56,13 @@ class ConditionMoments:
         labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
         seen, index = labels.unique(return_inverse=True)
         count = torch.bincount(index, minlength=len(seen)).double()
-        mean = torch.zeros(len(seen), x.shape[1], dtype=torch.float64).index_add_(0, index, x)
-        mean /= count[:, None]
+        mean = _sum_by(index, x, len(seen)) / count[:, None]
         deviation = x - mean[index]
         if self.full:
             rows = [deviation[index == k] for k in range(len(seen))]
             scatter = torch.stack([row.T @ row for row in rows])
         else:
-            scatter = torch.zeros_like(mean).index_add_(0, index, deviation.square_())
+            scatter = _sum_by(index, deviation.square_(), len(seen))
         self._join(seen, count, mean, scatter)
 
     def merge(self, other: ConditionMoments) -> None:
@@ -109,3 +108,10 @@ class ConditionMoments:
             self.count = torch.cat([self.count, self.count.new_zeros(missing)])
             self.mean = torch.cat([self.mean, self.mean.new_zeros(missing, *self.mean.shape[1:])])
             self.scatter = torch.cat([self.scatter, self.scatter.new_zeros(missing, *self.scatter.shape[1:])])
+
+
+def _sum_by(index: Tensor, x: Tensor, groups: int) -> Tensor:
+    """Sums ``[groups, D]`` of the rows x ``[B, D]`` that share an index; a product where groups are few."""
+    if groups * 8 <= len(x):
+        return torch.nn.functional.one_hot(index, groups).to(x.dtype).T @ x
+    return x.new_zeros(groups, x.shape[1]).index_add_(0, index, x)

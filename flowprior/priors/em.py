@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from flowprior.covariances import Covariance, FitSettings, Fitter, Parameters
 from flowprior.covariances.moments import ConditionMoments
-from flowprior.priors.kmeans import kmeans_centres
+from flowprior.priors.kmeans import Reservoirs, kmeans_centres, nearest_centre
 from flowprior.priors.stream import CheckedBatches
 
 SUBSPACE_PASSES = 10
+
+Segments = Callable[[Tensor], Iterator[tuple[Tensor, int]]]
+"""Given the active conditions (bool ``[C]``), their rows ``[n, D]``, one condition at a time."""
 
 
 @dataclass
@@ -62,14 +66,21 @@ def fit_mixture(
     if components == 1:
         return _fit_single(data, moments, fitter, family)
     conditions, dim = moments.mean.shape
-    centres = kmeans_centres(data, conditions, components, dim, dtype, settings.generator)
-    active = moments.count > 0
-    logits = _assign(data, fitter, centres, active | True)
-    previous = torch.full((conditions,), -torch.inf, dtype=torch.float64)
-    iterations = torch.zeros(conditions, dtype=torch.long)
+    sample = Reservoirs.over(data, conditions, dim, dtype, least=components, generator=settings.generator)
+    centres = kmeans_centres(sample, components, settings.generator)
+    logits = _assign(sample.segments, fitter, centres)
+    return _iterate(partial(_segments, data), fitter, logits, moments.count, tol, max_iter)
+
+
+def _iterate(
+    segments: Segments, fitter: Fitter, logits: Tensor, count: Tensor, tol: float, max_iter: int
+) -> Mixture:
+    """EM passes from the fitter's parameters until every condition has converged."""
+    active = count > 0
+    previous = torch.full((len(count),), -torch.inf, dtype=torch.float64)
+    iterations = torch.zeros(len(count), dtype=torch.long)
     for _ in range(max_iter):
-        total = _pass(data, fitter, logits, active)
-        bound = total / moments.count.clamp_min(1)
+        bound = _pass(segments, fitter, logits, active) / count.clamp_min(1)
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
         fitter.maximise(active)
         iterations += active
@@ -90,7 +101,7 @@ def _fit_single(
     passes = SUBSPACE_PASSES if family.rank else 0
     for _ in range(passes):
         for x, label in _segments(data):
-            fitter.accumulate(x, label, torch.ones(len(x), 1, dtype=x.dtype))
+            fitter.accumulate(fitter.prepare(x, label), label, torch.ones(len(x), 1, dtype=x.dtype))
         fitter.maximise(everything)
     if not passes:
         fitter.statistics.count[:, 0] = moments.count
@@ -101,26 +112,26 @@ def _fit_single(
     return Mixture(logits, fitter.mean, fitter.covariance, unknown, torch.full((conditions,), passes))
 
 
-def _assign(data: CheckedBatches, fitter: Fitter, centres: Tensor, active: Tensor) -> Tensor:
-    """Statistics of a hard assignment to the nearest centre, then the first parameters."""
-    for x, label in _segments(data):
-        origin = centres[label, :1].to(x.dtype)
-        nearest = torch.cdist(x - origin, centres[label].to(x.dtype) - origin).argmin(1)
-        fitter.accumulate(x, label, torch.nn.functional.one_hot(nearest, fitter.components).to(x.dtype))
+def _assign(segments: Segments, fitter: Fitter, centres: Tensor) -> Tensor:
+    """First parameters, from a hard assignment to the nearest centre; the log weights ``[C, K]``."""
+    everything = torch.ones(len(centres), dtype=torch.bool)
+    for x, label in segments(everything):
+        nearest = nearest_centre(x, centres[label])
+        membership = torch.nn.functional.one_hot(nearest, fitter.components).to(x.dtype)
+        fitter.accumulate(fitter.prepare(x, label), label, membership)
     logits = _log_weights(fitter)
-    fitter.maximise(active)
+    fitter.maximise(everything)
     return logits
 
 
-def _pass(data: CheckedBatches, fitter: Fitter, logits: Tensor, active: Tensor) -> Tensor:
+def _pass(segments: Segments, fitter: Fitter, logits: Tensor, active: Tensor) -> Tensor:
     """E-step and statistics of the active conditions; their summed log-likelihood ``[C]``."""
     total = torch.zeros(len(active), dtype=torch.float64)
-    for x, label in _segments(data):
-        if not bool(active[label]):
-            continue
-        joint = fitter.log_density(x, label).double() + logits[label]
+    for x, label in segments(active):
+        rows = fitter.prepare(x, label)
+        joint = fitter.log_density(rows, label) + logits[label]
         evidence = joint.logsumexp(1, keepdim=True)
-        fitter.accumulate(x, label, (joint - evidence).exp().to(x.dtype))
+        fitter.accumulate(rows, label, (joint - evidence).exp())
         total[label] += evidence.sum()
     return total
 
@@ -132,8 +143,8 @@ def _log_weights(fitter: Fitter) -> Tensor:
     return torch.where(total > 0, count / total.clamp_min(1e-300), 1 / count.shape[1]).log()
 
 
-def _segments(data: CheckedBatches) -> Iterator[tuple[Tensor, int]]:
-    """Each batch as contiguous rows of one condition after another."""
+def _segments(data: CheckedBatches, active: Tensor | None = None) -> Iterator[tuple[Tensor, int]]:
+    """Each batch as rows of one condition after another; only ``active`` conditions (bool ``[C]``)."""
     for x, cond in data:
         x = x.detach().cpu()
         if cond is None:
@@ -141,5 +152,6 @@ def _segments(data: CheckedBatches) -> Iterator[tuple[Tensor, int]]:
             continue
         labels, order = cond.cpu().sort(stable=True)
         values, counts = labels.unique_consecutive(return_counts=True)
-        rows = x[order].split(counts.tolist())
-        yield from zip(rows, values.tolist(), strict=True)
+        for label, rows in zip(values.tolist(), order.split(counts.tolist()), strict=True):
+            if active is None or bool(active[label]):
+                yield x[rows], label

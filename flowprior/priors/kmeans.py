@@ -1,4 +1,4 @@
-"""k-means++ for every condition, on a bounded uniform sample of each.
+"""A bounded uniform sample of every condition, and k-means++ on it.
 
 The sample makes the memory of an initialisation independent of the number of examples; EM, which
 follows, sees them all.
@@ -6,16 +6,16 @@ follows, sees them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from flowprior.covariances.moments import Batch
 
-SAMPLE_SIZE = 2048
+SAMPLE_SIZE = 1024
 SAMPLE_BUDGET = 1 << 25
-LLOYD_ITERATIONS = 20
+LLOYD_ITERATIONS = 10
 
 
 class Reservoirs:
@@ -32,6 +32,30 @@ class Reservoirs:
         self.keys = torch.full((conditions, size), torch.inf, dtype=torch.float64)
         self.rows = torch.zeros(conditions, size, dim, dtype=dtype)
 
+    @classmethod
+    def over(
+        cls,
+        batches: Iterable[Batch],
+        conditions: int,
+        dim: int,
+        dtype: torch.dtype,
+        *,
+        least: int,
+        generator: torch.Generator | None = None,
+    ) -> Reservoirs:
+        """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
+        size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
+        reservoirs = cls(conditions, size, dim, dtype)
+        for x, cond in batches:
+            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+            reservoirs.update(x.cpu(), labels, generator)
+        return reservoirs
+
+    def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
+        for label in (active & self.filled.any(1)).nonzero()[:, 0].tolist():
+            yield self.rows[label][self.filled[label]], label
+
     @property
     def filled(self) -> Tensor:
         return self.keys.isfinite()
@@ -39,8 +63,10 @@ class Reservoirs:
     def update(self, x: Tensor, labels: Tensor, generator: torch.Generator | None) -> None:
         """Offer rows x ``[B, D]`` with labels ``[B]``."""
         keys = torch.rand(len(x), generator=generator, dtype=torch.float64)
-        for label in labels.unique().tolist():
-            offered = (labels == label).nonzero()[:, 0]
+        highest = self.keys.amax(1)
+        competing = keys < highest[labels]
+        for label in labels[competing].unique().tolist():
+            offered = ((labels == label) & competing).nonzero()[:, 0]
             candidates = torch.cat([self.keys[label], keys[offered]])
             kept = candidates.topk(self.keys.shape[1], largest=False).indices
             old = kept < self.keys.shape[1]
@@ -50,23 +76,11 @@ class Reservoirs:
             self.keys[label], self.rows[label] = candidates[kept], rows
 
 
-def kmeans_centres(
-    batches: Iterable[Batch],
-    conditions: int,
-    components: int,
-    dim: int,
-    dtype: torch.dtype,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:
     """Centres ``[C, K, D]`` by k-means++ (Arthur & Vassilvitskii 2007) and Lloyd's iterations.
 
     A condition with fewer distinct rows than K repeats some of them.
     """
-    size = max(components, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
-    reservoirs = Reservoirs(conditions, size, dim, dtype)
-    for x, cond in batches:
-        labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
-        reservoirs.update(x.cpu(), labels, generator)
     rows, filled = reservoirs.rows, reservoirs.filled
     filled[~filled.any(1)] = True
     return _lloyd(rows, filled, _plus_plus(rows, filled, components, generator))
@@ -103,6 +117,11 @@ def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:
             break
         centres = moved
     return centres
+
+
+def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
+    """Index ``[n]`` of the nearest of the centres ``[K, D]`` for rows x ``[n, D]``."""
+    return _distances(x[None], centres[None].to(x.dtype))[0].argmin(1)
 
 
 def _distances(rows: Tensor, centres: Tensor) -> Tensor:

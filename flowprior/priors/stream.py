@@ -17,16 +17,21 @@ FitData = Iterable[Batch] | tuple[Tensor, Tensor | None] | Tensor
 class CheckedBatches:
     """A re-iterable stream of flat batches (x ``[B, D]``, c), checked once at the boundary.
 
-    Checked are finiteness, event shape, dtype and kind of condition.
+    Checked are finiteness, event shape, dtype and kind of condition. Integer labels come out as int64.
     """
 
-    chunk = 4096
+    chunk = 8192
 
     def __init__(self, data: FitData, owner: str) -> None:
         self.owner = owner
         if isinstance(data, Tensor):
             data = (data, None)
-        self._pair = data if _is_pair(data) else None
+        if not isinstance(data, Iterable):
+            raise InputError(
+                f"{owner}.fit: expected a tensor, a pair (x1, c) or an iterable of such batches, "
+                f"got {type(data).__name__}"
+            )
+        self._pair = cast("Batch", tuple(data)) if _is_pair(data) else None
         self._data = data
         if self._pair is None and not isinstance(data, Sized) and iter(data) is data:
             raise InputError(
@@ -34,32 +39,68 @@ class CheckedBatches:
                 "pass a DataLoader, a list of batches or a pair of tensors"
             )
         self._first: Batch | None = None
+        self._known_finite = False
 
     def peek(self) -> Batch:
-        """The first batch, in the event's own shape."""
+        """The first batch that has rows, checked, in the event's own shape."""
         if self._first is None:
-            self._first = next(iter(self._raw()), None)
-        if self._first is None or len(self._first[0]) == 0:
-            raise InputError(f"{self.owner}.fit: expected at least one example, got an empty data set")
+            first = next((batch for batch in self._raw() if batch[0].numel()), None)
+            if first is None:
+                raise InputError(f"{self.owner}.fit: expected at least one example, got an empty data set")
+            self._check(*first, *first)
+            self._first = first
         return self._first
 
     def __iter__(self) -> Iterator[Batch]:
         first_x, first_c = self.peek()
         for x, c in self._raw():
             self._check(x, c, first_x, first_c)
-            yield x.flatten(1), c
+            if len(x):
+                yield x.flatten(1), c
+        self._known_finite = True
+
+    def labelled(self) -> Iterator[Batch]:
+        """The same batches, with labels from 0 on.
+
+        Raises:
+            InputError: a negative label.
+        """
+        for x, c in self:
+            if c is not None and len(c) and int(c.min()) < 0:
+                raise InputError(f"{self.owner}.fit: cond has label {int(c.min())}, expected labels >= 0")
+            yield x, c
 
     def _raw(self) -> Iterator[Batch]:
-        if self._pair is None:
-            for batch in self._data:
-                yield (batch, None) if isinstance(batch, Tensor) else cast("Batch", tuple(batch))
-            return
-        x, c = self._pair
-        if c is not None and len(c) != len(x):
-            raise InputError(f"{self.owner}.fit: x has {len(x)} rows but the condition has {len(c)}")
-        for start in range(0, len(x), self.chunk):
-            stop = start + self.chunk
-            yield x[start:stop], None if c is None else c[start:stop]
+        batches = self._data if self._pair is None else self._cut(*self._pair)
+        for batch in batches:
+            x, c = self._read(batch)
+            yield x, c if c is None or c.is_floating_point() else c.long()
+
+    def _cut(self, x: Tensor, c: Tensor | None) -> Iterator[Batch]:
+        """A pair of whole tensors as batches of ``chunk`` rows."""
+        if c is not None and x.shape[:1] != c.shape[:1]:
+            raise InputError(
+                f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} and "
+                f"a condition of shape {list(c.shape)}"
+            )
+        chunks = x.split(self.chunk) if x.dim() else [x]
+        conditions = [None] * len(chunks) if c is None else c.split(self.chunk)
+        yield from zip(chunks, conditions, strict=True)
+
+    def _read(self, batch: Any) -> Batch:
+        """x1 and c of a batch: (x1, c), [x1] or x1."""
+        if isinstance(batch, Tensor):
+            return batch, None
+        parts = tuple(batch) if isinstance(batch, tuple | list) else ()
+        if len(parts) == 1 and isinstance(parts[0], Tensor):
+            return parts[0], None
+        if not _is_pair(parts):
+            held = ", ".join(type(part).__name__ for part in parts)
+            raise InputError(
+                f"{self.owner}.fit: expected batches (x1, c) of tensors, or x1 alone, got "
+                f"{type(batch).__name__}{f' of {held}' if held else ''}"
+            )
+        return cast("Batch", parts)
 
     def _check(self, x: Tensor, c: Tensor | None, first_x: Tensor, first_c: Tensor | None) -> None:
         where = f"{self.owner}.fit"
@@ -73,23 +114,32 @@ class CheckedBatches:
                 f"{where}: the event changes between batches, from {first_x.dtype} {list(first_x.shape[1:])} "
                 f"to {x.dtype} {list(x.shape[1:])}"
             )
-        if not torch.isfinite(x).all():
+        if not self._known_finite and not torch.isfinite(x).all():
             bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
             raise InputError(
                 f"{where}: expected finite data, got NaN or infinity in {bad} of {len(x)} rows of a batch; "
                 "clean or drop those rows"
             )
-        if (c is None) != (first_c is None) or (c is not None and len(c) != len(x)):
+        if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
+        if c is not None and first_c is not None and _kind(c) != _kind(first_c):
+            raise InputError(
+                f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
+            )
 
 
 def _is_pair(data: Any) -> bool:
-    return (
-        isinstance(data, tuple | list)
-        and len(data) == 2
-        and isinstance(data[0], Tensor)
-        and (data[1] is None or isinstance(data[1], Tensor))
-    )
+    """A tuple (x, c); a list only where its second part cannot be another batch of events."""
+    if not isinstance(data, tuple | list) or len(data) != 2 or not isinstance(data[0], Tensor):
+        return False
+    second = data[1]
+    if isinstance(second, Tensor):
+        return isinstance(data, tuple) or not second.is_floating_point()
+    return second is None
+
+
+def _kind(c: Tensor) -> tuple[bool, int]:
+    return c.is_floating_point(), c.dim()
 
 
 def _shape(c: Tensor | None) -> str:

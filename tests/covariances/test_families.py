@@ -47,7 +47,7 @@ def fit(family: Covariance, x: Tensor, responsibilities: Tensor, settings: FitSe
     moments = ConditionMoments.over([(x, None)], full=family.full_moments)
     fitter = family.fitter(moments, responsibilities.shape[1], dtype=x.dtype, settings=settings)
     for _ in range(passes):
-        fitter.accumulate(x, 0, responsibilities)
+        fitter.accumulate(fitter.prepare(x, 0), 0, responsibilities)
         fitter.maximise(torch.ones(1, dtype=torch.bool))
     return fitter
 
@@ -127,7 +127,7 @@ def test_densities_while_fitting_are_those_of_the_fitted_parameters(family, gene
     fitter = fit(family, x, weight / weight.sum(1, keepdim=True))
     tables = {name: table[0] for name, table in fitter.covariance.items()}
     expected = family.log_density(x, fitter.mean[0], tables)
-    torch.testing.assert_close(fitter.log_density(x, 0), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(fitter.log_density(fitter.prepare(x, 0), 0), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("distance", [1.0, 1e2, 1e3, 1e4])
@@ -141,7 +141,7 @@ def test_tight_clusters_far_apart_keep_their_variance_in_float32(family, distanc
         tables = {name: table[0, min(k, table.shape[1] - 1)] for name, table in fitter.covariance.items()}
         expected = x[side == k].double().var(0, correction=0)
         torch.testing.assert_close(dense(tables).diagonal().mean(), expected.mean(), rtol=0.03, atol=0.0)
-    chosen = fitter.log_density(x, 0).argmax(1)
+    chosen = fitter.log_density(fitter.prepare(x, 0), 0).argmax(1)
     assert (chosen == side).double().mean() > (0.85 if distance == 1.0 else 0.9999)
 
 
@@ -154,7 +154,7 @@ def test_inactive_conditions_keep_their_parameters(family, generator):
         before = {name: table.clone() for name, table in fitter.covariance.items()}
         for label in range(2):
             part = x[labels == label] * (1 if all(active) else 2)
-            fitter.accumulate(part, label, torch.ones(20, 1).double())
+            fitter.accumulate(fitter.prepare(part, label), label, torch.ones(20, 1).double())
         fitter.maximise(torch.tensor(active))
     for name, table in before.items():
         assert torch.equal(fitter.covariance[name][1], table[1])

@@ -30,7 +30,7 @@ def fit(x: Tensor, rank: int, passes: int = SUBSPACE_PASSES, seed: int = 0, **se
     fitter = LowRank(rank).fitter(ConditionMoments.over([(x, None)]), 1, dtype=x.dtype, settings=options)
     for _ in range(passes):
         for batch in x.split(500):
-            fitter.accumulate(batch, 0, torch.ones(len(batch), 1, dtype=x.dtype))
+            fitter.accumulate(fitter.prepare(batch, 0), 0, torch.ones(len(batch), 1, dtype=x.dtype))
         fitter.maximise(torch.ones(1, dtype=torch.bool))
     return fitter.mean[0, 0], fitter.covariance["factor"][0, 0], fitter.covariance["noise"][0, 0]
 
@@ -103,7 +103,7 @@ def test_shrinkage_adds_pooled_rows_with_a_diagonal_covariance(generator):
     settings = FitSettings(0.0, shrinkage=25.0, fixed_noise=1e-9)
     fitter = LowRank(6).fitter(moments, 1, dtype=x.dtype, settings=settings)
     for label, part in enumerate((x, y)):
-        fitter.accumulate(part, label, torch.ones(len(part), 1).double())
+        fitter.accumulate(fitter.prepare(part, label), label, torch.ones(len(part), 1).double())
     fitter.maximise(torch.ones(2, dtype=torch.bool))
     pooled = moments.pooled()
     mean = (50 * x.mean(0) + 25 * pooled.mean) / 75
@@ -122,7 +122,7 @@ def test_a_condition_without_examples_takes_the_pooled_diagonal_and_no_factor(sh
     settings = FitSettings(0.0, shrinkage=shrinkage, generator=generator)
     fitter = LowRank(2).fitter(moments, 1, dtype=x.dtype, settings=settings)
     for _ in range(3):
-        fitter.accumulate(x, 0, torch.ones(200, 1).double())
+        fitter.accumulate(fitter.prepare(x, 0), 0, torch.ones(200, 1).double())
         fitter.maximise(torch.ones(2, dtype=torch.bool))
     torch.testing.assert_close(fitter.mean[1, 0], x.mean(0))
     torch.testing.assert_close(fitter.covariance["noise"][1, 0], x.var(0, correction=0))
