@@ -12,7 +12,7 @@ from flowprior.cli.output import print_json, print_rich
 
 
 def train(
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Directory of the run.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Directory of the run.")] = Path("runs/flow"),
     data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
     prior: Annotated[
         str | None, typer.Option(help="Where the flow starts; see flowprior list priors.")

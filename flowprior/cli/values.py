@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from flowprior.errors import OptionError
@@ -48,11 +49,22 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
     if condition.kind == "labels":
-        labels = range(condition.size) if text in (None, "all") else parse_integers(str(text), "--cond")
-        rows = torch.tensor(list(labels))
+        rows = torch.tensor(_labels(text, condition))
     else:
         rows = torch.tensor([_embedding(text, condition.size)])
     return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
+
+
+def _labels(text: str | None, condition: Condition) -> list[int]:
+    if text is None or text == "all":
+        return list(range(condition.size))
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(
+            f"--cond={text!r} is not possible; write labels of 0..{condition.size - 1} with commas between them, "
+            "or all"
+        ) from None
 
 
 def _embedding(text: str | None, size: int) -> list[float]:
@@ -60,7 +72,7 @@ def _embedding(text: str | None, size: int) -> list[float]:
         values = [float(part) for part in (text or "").split(",")]
     except ValueError:
         values = []
-    if len(values) != size:
+    if len(values) != size or not all(math.isfinite(value) for value in values):
         raise OptionError(
             f"--cond={text!r} is not possible: this flow's condition is an embedding; write its "
             f"{size} numbers with commas between them, or call flow.sample from Python"

@@ -1,6 +1,6 @@
 """Evaluation: exact distances, the data set's classifier, one table for each flow."""
 
-from flowprior.evaluation.classifier import Classifier, test_accuracy
+from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.evaluation.classifier_training import data_classifier, train_classifier
 from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "FeatureMoments",
     "Metric",
+    "accuracy_on",
     "data_classifier",
     "evaluate",
     "frechet_distance",
@@ -23,7 +24,6 @@ __all__ = [
     "save_picture",
     "save_samples",
     "save_scatter",
-    "test_accuracy",
     "train_classifier",
     "wasserstein2_per_condition",
     "wasserstein2_squared",

@@ -90,7 +90,7 @@ class Classifier(nn.Module):
             )
 
 
-def test_accuracy(classifier: Classifier, data: Data) -> float:
+def accuracy_on(classifier: Classifier, data: Data) -> float:
     """Share of a data set's events that the classifier recognises."""
     right = 0.0
     for x, labels in data.batches():

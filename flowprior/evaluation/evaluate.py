@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -63,7 +64,7 @@ def evaluate(
         InputError: data that do not fit the flow.
         OptionError: an unknown sampler, impossible counts, or no ``nfe`` that the sampler can spend.
     """
-    _check_counts(samples, nfe)
+    _check_counts(samples, nfe, guidance)
     data = as_data(data)
     reference = data if reference is None else as_data(reference)
     _check_fit(flow, data)
@@ -91,7 +92,9 @@ def evaluate(
     return Evaluation(rows, measures.metrics, transport, settings, [*measures.notes, *notes])
 
 
-def _check_counts(samples: int, nfe: Sequence[int]) -> None:
+def _check_counts(samples: int, nfe: Sequence[int], guidance: float) -> None:
+    if not math.isfinite(guidance):
+        raise OptionError(f"evaluate: guidance={guidance} is not possible; choose a finite number")
     if samples < 2:
         raise OptionError(f"evaluate: samples={samples} is not possible; choose 2 or more")
     if not nfe or any(count < 1 for count in nfe):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import Data
+from flowprior.errors import InputError
 from flowprior.evaluation.classifier import Classifier
 from flowprior.evaluation.conditions import draw_indices
 from flowprior.evaluation.frechet import FeatureMoments
@@ -60,7 +61,17 @@ class Measures:
         self._describe(floors, samples, describe_reference(data, reference))
 
     def of(self, x: Tensor) -> dict[str, float]:
-        """Every metric of generated samples ``[N, *event]``, in the order of the conditions."""
+        """Every metric of generated samples ``[N, *event]``, in the order of the conditions.
+
+        Raises:
+            InputError: samples that are not finite.
+        """
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        if bad:
+            raise InputError(
+                f"evaluate: {bad} of {len(x)} generated samples have NaN or infinite numbers; "
+                "the flow has diverged, train it with a smaller learning rate"
+            )
         return self._figures(x.clamp(-1, 1) if self.is_image else x, self.cond)
 
     def _figures(self, x: Tensor, cond: Tensor | None) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
-from flowprior.evaluation.classifier import Classifier, test_accuracy
+from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.flow import Flow
 from flowprior.flow_files import spec_of
 from flowprior.paths import Path
@@ -34,7 +34,7 @@ def describe_settings(
         **{name: flow.specs[name] or _spec(*family) for name, family in families.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
         "sampler": sampler if isinstance(sampler, str) else _spec(Sampler.registry, sampler),
-        "classifier_accuracy": None if classifier is None else test_accuracy(classifier, reference),
+        "classifier_accuracy": None if classifier is None else accuracy_on(classifier, reference),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
         "flowprior": _version(),

@@ -1,0 +1,65 @@
+"""A way to call the command line in this process, and one small run that many tests look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from flowprior.cli import app
+
+torch.set_num_threads(1)
+SHORT = ["--set", "training.batch_size=16", "--set", "training.warmup=2", "--set", "training.device=cpu"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Exit code and both streams of one call."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Answer]
+
+
+def call_app(*arguments: str | Path) -> Answer:
+    """Run the command line in this process; anything but a clean exit is raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture
+def call() -> Call:
+    """The command line."""
+    return call_app
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this session, so that the classifier of the digits is trained once."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("FLOWPRIOR_CACHE")
+    os.environ["FLOWPRIOR_CACHE"] = str(folder)
+    yield folder
+    os.environ.pop("FLOWPRIOR_CACHE")
+    if before is not None:
+        os.environ["FLOWPRIOR_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on digits."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]
+    answer = call_app("train", *parts, "--out", out, "--steps", "12", *SHORT)
+    assert answer.code == 0, answer.err
+    return out

@@ -1,0 +1,183 @@
+"""A user's mistake ends in one line on stderr and exit code 2, with nothing on stdout and nothing written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowprior.cli import commands, main
+from tests.cli.conftest import Call
+
+
+def assert_one_line(answer: object, *words: str) -> None:
+    code, out, err = answer.code, answer.out, answer.err  # type: ignore[attr-defined]
+    assert (code, out) == (2, "")
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("flowprior: error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prior", "gmn"], ["unknown prior 'gmn'", "did you mean 'gmm'?"]),
+        (["--coupling", "condt"], ["unknown coupling 'condt'", "did you mean 'condot'?"]),
+        (["--path", "linear"], ["unknown path 'linear'", "known: "]),
+        (["--model", "unett"], ["unknown model 'unett'", "did you mean 'unet'?"]),
+        (["--data", "digitz"], ["unknown data set 'digitz'", "did you mean 'digits'?"]),
+        (["--data", "gone.npz"], ["no file gone.npz"]),
+        (["--prior", "gmm:komponents=2"], ["no option 'komponents'", "did you mean 'components'?"]),
+        (["--prior", "gmm:components"], ["expected key=value, got 'components'"]),
+        (["--prior", "gmm:covariance=dia"], ["covariance", "did you mean 'diag'?"]),
+        (["--prior", "gmm:components=0"], ["components", ">= 1, got 0"]),
+        (["--prior", "gaussian", "--coupling", "posterior"], ["latent"]),
+        (["--steps", "0"], ["steps=0", "1 or more"]),
+        (["--steps", "many"], ["--steps", "train --help"]),
+        (["--stesp", "3"], ["no such option '--stesp'", "did you mean '--steps'?"]),
+        (["--zzz"], ["no such option '--zzz'", "train --help"]),
+        (["--set", "training.stps=3"], ["unknown key 'training.stps'", "did you mean 'training.steps'?"]),
+        (["--set", "training.lr=fast"], ["lr='fast'", "a finite number"]),
+        (["--set", "training"], ["expected section.key=value, got 'training'"]),
+        (["--config", "gone.toml"], ["cannot read gone.toml"]),
+        (["--set", "training.device=gpu9"], ["device='gpu9'"]),
+    ],
+)
+def test_train(call: Call, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    out = tmp_path / "run"
+    assert_one_line(call("train", "--out", out, *arguments), *words)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cond", "12"], ["label 12", "0..9"]),
+        (["--cond", "-1"], ["label -1", "0..9"]),
+        (["--cond", "three"], ["--cond='three'", "0..9", "all"]),
+        (["--nfe", "3", "--sampler", "heun"], ["nfe=3", "choose 2 or 4"]),
+        (["--nfe", "0"], ["nfe=0"]),
+        (["--sampler", "eler"], ["did you mean 'euler'?"]),
+        (["--sampler", "euler:steps=3"], ["no option 'steps'"]),
+        (["--count", "0"], ["--count", "sample --help"]),
+        (["--seed", "-1"], ["--seed", "sample --help"]),
+        (["--guidance", "nan"], ["--guidance", "finite number"]),
+        (["--out", "s.gif.txt"], ["s.gif.txt", ".png", ".npz"]),
+        (["--device", "gpu9"], ["device='gpu9'"]),
+    ],
+)
+def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    out = tmp_path / "g.png"
+    assert_one_line(call("sample", run, "--out", out, *arguments), *words)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nfe", "1,two"], ["--nfe='1,two'", "1,2,4"]),
+        (["--nfe", "0"], ["nfe=[0]"]),
+        (["--samples", "1"], ["samples=1"]),
+        (["--data", "moons"], ["makes events [1, 8, 8]", "'moons'"]),
+        (["--guidance", "inf"], ["--guidance", "finite number"]),
+    ],
+)
+def test_evaluate(call: Call, run: Path, arguments: list[str], words: list[str]) -> None:
+    assert_one_line(call("evaluate", run, *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["No such command 'trian'", "Did you mean 'train'?"]),
+        (["--verson"], ["no such option '--verson'", "did you mean '--version'?"]),
+        (["sample"], ["Missing", "RUN"]),
+        (["sample", "."], ["Missing option '--out'"]),
+        (["list", "prior"], ["did you mean 'priors'?"]),
+        (["list", "priors", "paths"], ["paths", "list --help"]),
+    ],
+)
+def test_commands_and_arguments(call: Call, arguments: list[str], words: list[str]) -> None:
+    assert_one_line(call(*arguments), *words)
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_no_run(call: Call, tmp_path: Path, command: str) -> None:
+    out = ["--out", tmp_path / "g.png"]
+    gone = tmp_path / "gone"
+    assert_one_line(call(command, gone, *out), f"no run {gone}", f"train --out {gone}")
+    assert_one_line(call(command, tmp_path, *out), "neither a run nor a flow")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "description", "missing"])
+def test_damaged_flows(call: Call, run: Path, tmp_path: Path, damage: str) -> None:
+    flow = tmp_path / "flow"
+    shutil.copytree(run / "flow", flow)
+    weights = flow / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    if damage == "truncated":
+        weights.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[-9] ^= 0x10
+        weights.write_bytes(content)
+    elif damage == "description":
+        (flow / "flow.json").write_text('{"format": 1, ')
+    else:
+        weights.unlink()
+    answer = call("sample", flow, "--out", tmp_path / "g.png")
+    assert_one_line(answer, "corrupted" if damage != "missing" else "is missing")
+
+
+def test_data_with_nan(call: Call, tmp_path: Path) -> None:
+    x = np.zeros((40, 3), dtype=np.float32)
+    x[17, 1] = np.nan
+    np.savez(tmp_path / "bad.npz", x=x)
+    answer = call("train", "--data", tmp_path / "bad.npz", "--out", tmp_path / "run")
+    assert_one_line(answer, "NaN", "1 of 40 rows", "row 17")
+
+
+def test_a_run_is_not_overwritten(call: Call, run: Path) -> None:
+    before = (run / "flow" / "weights.safetensors").read_bytes()
+    assert_one_line(call("train", "--out", run), "already holds a run", "--resume")
+    assert_one_line(call("train", "--out", run, "--resume", "--seed", "5"), "training.seed 0 -> 5")
+    assert (run / "flow" / "weights.safetensors").read_bytes() == before
+
+
+def test_a_flow_without_its_data_asks_for_them(call: Call, run: Path, tmp_path: Path) -> None:
+    from flowprior.flow import Flow
+
+    flow = Flow.load(run / "flow")
+    flow.metadata = {}
+    flow.save(tmp_path / "bare")
+    assert_one_line(call("evaluate", tmp_path / "bare"), "pass --data")
+    answer = call("evaluate", tmp_path / "bare", "--data", "digits", "--nfe", "1", "--samples", "20")
+    assert answer.code == 0
+
+
+def test_json_keeps_mistakes_off_stdout(call: Call, tmp_path: Path) -> None:
+    assert_one_line(call("train", "--json", "--out", tmp_path / "r", "--prior", "gmn"), "gmn")
+
+
+def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowprior.evaluation import classifier_training
+
+    monkeypatch.setattr(classifier_training, "cache_folder", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["info"])
+
+
+def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from flowprior.evaluation import classifier_training
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classifier_training, "cache_folder", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        main(["info"])
+    assert stop.value.code == commands.INTERRUPTED == 130
+    assert capsys.readouterr().err.strip() == "flowprior: interrupted"

@@ -1,0 +1,63 @@
+"""The real thing in processes of its own: installed command, module, exit codes, a fast start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.conftest import SHORT
+
+
+def flowprior(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flowprior", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_train_sample_evaluate(tmp_path: Path) -> None:
+    run, picture = tmp_path / "run", tmp_path / "grid.png"
+    parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]
+    trained = flowprior("train", *parts, "--steps", "5", "--out", run, "--json", *SHORT)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads(trained.stdout)["step"] == 5
+    assert "5/5" in trained.stderr
+    sampled = flowprior("sample", run, "--cond", "3", "--nfe", "15", "--out", picture)
+    assert sampled.returncode == 0, sampled.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    evaluated = flowprior("evaluate", run, "--nfe", "1", "--samples", "20", "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["rows"][0]["nfe"] == 1
+
+
+def test_a_mistake_is_one_line_and_code_two(tmp_path: Path) -> None:
+    answer = flowprior("train", "--prior", "gmn", "--out", tmp_path / "run")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.count("\n") == 1
+    assert answer.stderr.startswith("flowprior: error: unknown prior 'gmn'; did you mean 'gmm'?")
+
+
+def test_help_and_version_start_without_torch() -> None:
+    program = (
+        "import sys\nfrom flowprior.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "heavy = {'torch', 'scipy', 'ot', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for option, word in {"--help": "evaluate", "--version": "flowprior "}.items():
+        command = [sys.executable, "-c", program, option]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert answer.returncode == 0, answer.stderr
+        assert word in answer.stdout
+
+
+def test_the_public_names_are_there_and_register_the_built_ins() -> None:
+    program = (
+        "import flowprior\nfrom flowprior import Prior\n"
+        "assert 'gmm' in Prior.available(), Prior.available()\n"
+        "for name in flowprior.__all__:\n    getattr(flowprior, name)\n"
+        "assert set(flowprior.__all__) <= set(dir(flowprior))\n"
+        "assert not hasattr(flowprior, 'nothing')\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr

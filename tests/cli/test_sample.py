@@ -1,0 +1,97 @@
+"""flowprior sample: which samples, how many, in which file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flowprior.flow import Flow
+from tests.cli.conftest import SHORT, Call
+
+
+def drawn(call: Call, run: Path, file: Path, *options: str) -> dict[str, np.ndarray]:
+    answer = call("sample", run, "--out", file, *options)
+    assert answer.code == 0, answer.err
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "columns"),
+    [
+        (["--cond", "3"], 8, 8),
+        (["--cond", "0,1,2"], 3, 8),
+        (["--cond", "all", "--count", "2"], 10, 2),
+        ([], 10, 8),
+    ],
+)
+def test_a_picture_has_one_row_a_label(
+    call: Call, run: Path, tmp_path: Path, options: list[str], rows: int, columns: int
+) -> None:
+    answer = call("sample", run, "--nfe", "2", "--out", tmp_path / "g.png", *options)
+    assert answer.code == 0, answer.err
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.format == "PNG"
+        assert image.size == (columns * 34 + 2, rows * 34 + 2)
+
+
+def test_samples_are_the_librarys_own(call: Call, run: Path, tmp_path: Path) -> None:
+    found = drawn(call, run, tmp_path / "s.npz", "--cond", "3,7", "--count", "5", "--nfe", "4", "--seed", "9")
+    cond = torch.tensor([3] * 5 + [7] * 5)
+    generator = torch.Generator().manual_seed(9)
+    expected = Flow.load(run / "flow").sample(cond, nfe=4, generator=generator)
+    assert found["cond"].tolist() == cond.tolist()
+    np.testing.assert_allclose(found["x"], expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_sampler_and_guidance_are_passed_on(call: Call, run: Path, tmp_path: Path) -> None:
+    plain = drawn(call, run, tmp_path / "a.npz", "--cond", "3", "--nfe", "4")["x"]
+    heun = drawn(call, run, tmp_path / "b.npz", "--cond", "3", "--nfe", "4", "--sampler", "heun")["x"]
+    guided = drawn(call, run, tmp_path / "c.npz", "--cond", "3", "--nfe", "4", "--guidance", "3")["x"]
+    assert not np.allclose(plain, heun)
+    assert not np.allclose(plain, guided)
+
+
+def test_json_reports_what_was_spent(call: Call, run: Path, tmp_path: Path) -> None:
+    answer = call(
+        "sample", run, "--cond", "1", "--count", "3", "--sampler", "rk4", "--out", tmp_path / "s.pt", "--json"
+    )
+    found = json.loads(answer.out)
+    assert (found["count"], found["nfe"]) == (3, 12)
+    assert torch.load(tmp_path / "s.pt", weights_only=True)["x"].shape == (3, 1, 8, 8)
+
+
+def test_a_saved_flow_and_a_run_cut_short_will_do(call: Call, run: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(run, cut)
+    shutil.rmtree(cut / "flow")
+    options = ["--cond", "3", "--count", "2", "--nfe", "1"]
+    whole = drawn(call, run, tmp_path / "a.npz", *options)["x"]
+    for index, place in enumerate((run / "flow", cut)):
+        assert np.array_equal(drawn(call, place, tmp_path / f"{index}.npz", *options)["x"], whole)
+
+
+def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    call(
+        "train",
+        "--data",
+        tmp_path / "p.npz",
+        "--prior",
+        "gaussian",
+        "--out",
+        tmp_path / "r",
+        "--steps",
+        "2",
+        *SHORT,
+    )
+    assert drawn(call, tmp_path / "r", tmp_path / "s.npz")["x"].shape == (64, 2)
+    assert drawn(call, tmp_path / "r", tmp_path / "s.npz", "--count", "5")["x"].shape == (5, 2)
+    answer = call("sample", tmp_path / "r", "--cond", "1", "--out", tmp_path / "s.npz")
+    assert (answer.code, "no condition" in answer.err) == (2, True)

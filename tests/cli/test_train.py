@@ -1,0 +1,100 @@
+"""flowprior train: what it leaves, where its options come from, and going on."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import SHORT, Call
+
+SMALL = ["--model", "mlp:width=16,depth=1", *SHORT]
+
+
+def config(run: Path) -> dict[str, Any]:
+    return tomllib.loads((run / "config.toml").read_text())
+
+
+def test_a_run_directory_is_left(run: Path) -> None:
+    assert (run / "flow" / "flow.json").is_file()
+    assert (run / "flow" / "weights.safetensors").is_file()
+    assert (run / "metrics.jsonl").is_file()
+    assert json.loads((run / "info.json").read_text())["status"] == "finished"
+    parts = {name: config(run)[name] for name in ("data", "prior", "coupling", "path", "model")}
+    expected = ("digits", "gmm", "condot", "condot", "mlp:width=32")
+    assert tuple(parts.values()) == expected
+    assert config(run)["training"]["steps"] == 12
+
+
+def test_options_win_over_set_and_that_over_the_file(call: Call, tmp_path: Path) -> None:
+    file, out = tmp_path / "run.toml", tmp_path / "run"
+    file.write_text('prior = "gaussian"\ncoupling = "ot"\n[training]\nsteps = 9\nseed = 8\nlr = 0.25\n')
+    overrides = ["--set", "training.seed=5", "--set", "coupling=condot", "--set", "training.steps=7"]
+    answer = call("train", "--out", out, "--config", file, *overrides, "--steps", "3", *SMALL)
+    assert answer.code == 0, answer.err
+    found = config(out)
+    assert (found["prior"], found["coupling"]) == ("gaussian", "condot")
+    assert [found["training"][key] for key in ("steps", "seed", "lr")] == [3, 5, 0.25]
+
+
+def test_json_is_all_of_stdout(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    answer = call("train", "--out", out, "--prior", "gaussian", "--steps", "3", "--json", *SMALL)
+    found = json.loads(answer.out)
+    assert found["run"] == str(out)
+    assert found["step"] == 3
+    assert found["loss"] > 0
+    assert Path(found["flow"]).is_dir()
+
+
+def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Path) -> None:
+    halves, whole = tmp_path / "halves", tmp_path / "whole"
+    options = ["--data", "eight-modes:n=200", "--prior", "gaussian", "--seed", "3", *SMALL]
+    # The same schedule: six steps of six, then the last checkpoint of a run that was cut at three.
+    call("train", "--out", whole, *options, "--steps", "6", "--set", "training.checkpoint_every=3")
+    call("train", "--out", halves, *options, "--steps", "6", "--set", "training.checkpoint_every=3")
+    for name in ("checkpoints/step-000006", "flow"):
+        _remove(halves / name)
+    answer = call("train", "--out", halves, "--resume")
+    assert answer.code == 0, answer.err
+    first, second = (path / "flow" / "weights.safetensors" for path in (whole, halves))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_resume_where_there_is_no_run_starts_one(call: Call, tmp_path: Path) -> None:
+    answer = call(
+        "train", "--out", tmp_path / "run", "--prior", "gaussian", "--steps", "2", "--resume", *SMALL
+    )
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "run" / "flow").is_dir()
+
+
+@pytest.mark.parametrize("path", ["{}", "arrays:path={},test_fraction=0.2"])
+def test_data_may_be_a_path(call: Call, tmp_path: Path, path: str) -> None:
+    import numpy as np
+
+    file = tmp_path / "points.npz"
+    np.savez(file, x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32), y=np.arange(60) % 3)
+    answer = call(
+        "train",
+        "--data",
+        path.format(file),
+        "--prior",
+        "gmm",
+        "--out",
+        tmp_path / "r",
+        "--steps",
+        "2",
+        *SMALL,
+    )
+    assert answer.code == 0, answer.err
+    assert call("evaluate", tmp_path / "r", "--nfe", "1", "--samples", "20").code == 0
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)

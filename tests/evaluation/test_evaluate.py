@@ -1,0 +1,230 @@
+"""evaluate: every figure computed again from the same seed, notes, kinds of data, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ot
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.data import Data, TensorData, load_data
+from flowprior.errors import InputError, OptionError, UnknownComponentError
+from flowprior.evaluation import Classifier, Evaluation, evaluate
+from flowprior.evaluation.conditions import draw_indices
+from flowprior.flow import Flow
+from flowprior.paths import Path
+from flowprior.priors import Prior
+
+SEED = 11
+SAMPLES = 120
+
+
+@pytest.fixture(scope="module")
+def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Evaluation:
+    return evaluate(
+        tiny_flow,
+        digits[0],
+        reference=digits[1],
+        nfe=(1, 3),
+        samples=SAMPLES,
+        seed=SEED,
+        batch_size=50,
+        classifier=classifier,
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn(tiny_flow: Flow, digits: tuple[Data, Data]) -> tuple[Tensor, Tensor]:
+    """The conditions and samples behind the row of 3 evaluations, from the documented seeds."""
+    _, cond = digits[1].batch(draw_indices(digits[1], SAMPLES, torch.Generator().manual_seed(SEED)))
+    assert cond is not None
+    x = tiny_flow.sample(cond, nfe=3, generator=torch.Generator().manual_seed(SEED))
+    return x.clamp(-1, 1), cond
+
+
+def whole(data: Data) -> tuple[Tensor, Tensor]:
+    x, cond = data.batch(torch.arange(len(data)))
+    assert cond is not None
+    return x, cond
+
+
+def numpy_fid(x: np.ndarray, y: np.ndarray) -> float:
+    first, second = np.cov(x.T), np.cov(y.T)
+    root = scipy.linalg.sqrtm(first @ second + 1e-12 * np.eye(len(first))).real
+    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root))
+
+
+def test_the_frechet_distance_is_of_all_reference_features(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    ours, theirs = (classifier.features(x).double().numpy() for x in (drawn[0], whole(digits[1])[0]))
+    assert result.fid_name == "fid-cnn128"
+    assert result.value("fid", 3) == pytest.approx(numpy_fid(ours, theirs), rel=1e-3)
+
+
+def test_accuracy_is_on_the_conditions_asked_for(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], classifier: Classifier
+) -> None:
+    right = classifier(drawn[0]).argmax(1) == drawn[1]
+    assert result.value("accuracy", 3) == pytest.approx(right.double().mean().item())
+
+
+def test_w2_is_the_mean_over_labels(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+) -> None:
+    (x, cond), (y, labels) = drawn, whole(digits[1])
+    distances = [
+        ot.emd2(
+            [], [], ot.dist(*(a[c == k].flatten(1).double().numpy() for a, c in ((x, cond), (y, labels))))
+        )
+        for k in range(10)
+    ]
+    assert result.value("w2_squared", 3) == pytest.approx(float(np.mean(distances)), rel=1e-6)
+
+
+def test_transport_cost_of_an_unpaired_coupling_is_the_prior_and_data_moments(
+    result: Evaluation, tiny_flow: Flow, digits: tuple[Data, Data]
+) -> None:
+    x, cond = whole(digits[0])
+    draws = [tiny_flow.prior.sample(cond, generator=torch.Generator().manual_seed(s)) for s in range(20)]
+    expected = torch.stack([(d - x).flatten(1).square().sum(1).mean() for d in draws]).mean().item()
+    assert result.transport["pairs"] == SAMPLES
+    assert result.transport["paired"] == pytest.approx(expected, rel=0.1)
+    assert result.transport["unpaired"] == pytest.approx(expected, rel=0.1)
+
+
+def test_a_coupling_that_pairs_lowers_the_transport_cost(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
+    parts = (tiny_flow.model, tiny_flow.prior, Coupling.create("ot"), tiny_flow.path, tiny_flow.condition)
+    cost = evaluate(Flow(*parts), digits[0], nfe=[1], samples=200, classifier=None).transport
+    assert cost["paired"] < 0.95 * cost["unpaired"]
+
+
+def test_the_same_seed_gives_the_same_figures_in_other_batches(
+    result: Evaluation, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    options: dict[str, Any] = {"reference": digits[1], "samples": SAMPLES, "classifier": classifier}
+    again = evaluate(tiny_flow, digits[0], nfe=[3], seed=SEED, **options)
+    other = evaluate(tiny_flow, digits[0], nfe=[3], seed=SEED + 1, **options)
+    for metric in result.metrics:
+        assert again.value(metric, 3) == pytest.approx(result.value(metric, 3), rel=1e-4)
+    assert other.value("w2_squared", 3) != pytest.approx(result.value("w2_squared", 3), rel=1e-4)
+
+
+def test_the_floor_is_what_real_training_samples_score(result: Evaluation) -> None:
+    floors = {name: metric.floor for name, metric in result.metrics.items()}
+    assert floors["accuracy"] is not None
+    assert floors["accuracy"] > 0.95
+    for name in ("fid-cnn128", "w2_squared"):
+        floor = floors[name]
+        assert floor is not None
+        assert 0 < floor < result.value(name, 3)
+
+
+def test_what_is_needed_to_reproduce_it_is_written_down(result: Evaluation) -> None:
+    expected = {
+        "data": "digits",
+        "reference": "359 test examples of digits",
+        "prior": "gmm",
+        "coupling": "condot",
+        "path": "condot",
+        "model": "mlp:width=32",
+        "sampler": "euler",
+        "samples": SAMPLES,
+        "seed": SEED,
+        "guidance": 1.0,
+    }
+    assert expected.items() <= result.settings.items()
+    assert result.settings["classifier_accuracy"] > 0.96
+    assert {metric.samples for metric in result.metrics.values()} == {SAMPLES}
+
+
+def test_an_nfe_that_the_sampler_cannot_spend_is_noted(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
+    found = evaluate(tiny_flow, digits[0], nfe=(1, 2, 8), samples=20, sampler="rk4", classifier=None)
+    assert [row["nfe"] for row in found.rows] == [8]
+    assert sum("nfe=1 left out" in note or "nfe=2 left out" in note for note in found.notes) == 2
+    with pytest.raises(OptionError, match="a step takes 4"):
+        evaluate(tiny_flow, digits[0], nfe=(1, 2), samples=20, sampler="rk4", classifier=None)
+
+
+def test_an_adaptive_sampler_gives_one_row_with_what_it_spent(
+    tiny_flow: Flow, digits: tuple[Data, Data]
+) -> None:
+    found = evaluate(tiny_flow, digits[0], nfe=(1, 2, 8), samples=20, sampler="bosh3", classifier=None)
+    assert len(found.rows) == 1
+    assert found.rows[0]["nfe"] > 3
+
+
+def test_without_a_classifier_only_w2_is_left(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
+    found = evaluate(tiny_flow, digits[0], nfe=[1], samples=20, classifier=None)
+    assert list(found.metrics) == ["w2_squared"]
+    assert found.fid_name is None
+    assert found.metrics["w2_squared"].floor is None
+    assert any("no test split" in note for note in found.notes)
+
+
+def exact_flow(data: Data, prior: str = "gaussian") -> Flow:
+    """A flow that stays where it starts, from a prior fitted to the data."""
+    fitted = Prior.create(prior).fit(data.batches(), generator=torch.Generator().manual_seed(0))
+    parts = (Coupling.create("condot"), Path.create("condot"), data.condition)
+    return Flow(lambda x, t, cond: torch.zeros_like(x), fitted, *parts)
+
+
+@pytest.mark.parametrize("kind", ["none", "embeddings"])
+def test_data_without_labels_are_compared_pooled(generator: torch.Generator, kind: str) -> None:
+    x = torch.randn(400, 2, generator=generator)
+    cond = None if kind == "none" else torch.randn(400, 3, generator=generator)
+    data, reference = (
+        TensorData(x[:200], None if cond is None else cond[:200]),
+        TensorData(x[200:], None if cond is None else cond[200:]),
+    )
+    found = evaluate(exact_flow(data), data, reference=reference, nfe=[1], samples=200)
+    floor = found.metrics["w2_squared"].floor
+    assert list(found.metrics) == ["w2_squared"]
+    assert floor is not None
+    assert 0 < found.value("w2_squared", 1) < 3 * floor
+    assert "pooled" in found.metrics["w2_squared"].description
+
+
+def test_labelled_vectors_take_an_mlp_for_a_judge(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+    data, test = load_data("eight-modes:n=800", "train"), load_data("eight-modes:n=400", "test")
+    found = evaluate(exact_flow(data, "gmm"), data, reference=test, nfe=[1], samples=200)
+    assert found.fid_name == "fid-mlp128"
+    assert found.value("accuracy", 1) > 0.9
+
+
+def test_samples_that_are_not_finite_are_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
+    parts = (tiny_flow.prior, tiny_flow.coupling, tiny_flow.path, tiny_flow.condition)
+    broken = Flow(lambda x, t, cond: x / 0, *parts)
+    with pytest.raises(InputError, match="20 of 20 generated samples"):
+        evaluate(broken, digits[0], nfe=[1], samples=20, classifier=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"samples": 1}, OptionError, "samples=1"),
+        ({"nfe": []}, OptionError, "give one or more"),
+        ({"nfe": [0]}, OptionError, "from 1 on"),
+        ({"guidance": float("nan")}, OptionError, "finite"),
+        ({"classifier": "cnn"}, OptionError, "classifier='cnn'"),
+        ({"sampler": "eler"}, UnknownComponentError, "did you mean 'euler'"),
+        ({"reference": torch.zeros(5, 3)}, InputError, r"makes events \[1, 8, 8\]"),
+        ({"reference": torch.zeros(5, 1, 8, 8)}, InputError, "no condition"),
+    ],
+)
+def test_impossible_calls_are_refused(
+    tiny_flow: Flow, digits: tuple[Data, Data], options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        evaluate(tiny_flow, digits[0], **{"nfe": [1], "samples": 20, "classifier": None, **options})
+
+
+def test_a_classifier_of_other_data_is_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
+    with pytest.raises(InputError, match="not one for 'digits'"):
+        evaluate(tiny_flow, digits[0], classifier=Classifier(torch.Size([1, 9, 9]), 10))
