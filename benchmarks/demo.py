@@ -1,0 +1,103 @@
+"""The main job in a few minutes: train on digits from three designs of the start and compare them.
+
+    python benchmarks/demo.py --out runs/demo
+
+Network, steps, data order and seed are the same in all three; only prior and coupling differ. Leaves one
+run directory for each, ``evaluation-*.json``, and ``samples.png``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flowprior import Flow, evaluate, train
+from flowprior.data import load_data
+from flowprior.evaluation import Evaluation, save_grid
+from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR
+
+DESIGNS = {
+    "gaussian+condot": ("gaussian", "condot"),
+    "gmm+condot": ("gmm", "condot"),
+    "default": (DEFAULT_PRIOR, DEFAULT_COUPLING),
+}
+BASELINE = "gaussian+condot"
+NFE = (1, 2, 4, 8, 15, 30)
+PICTURE_NFE = 4
+COLUMNS = 6
+
+console = Console()
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the picture.")] = Path("runs/demo"),
+    steps: Annotated[int, typer.Option(help="Optimiser steps of each run.")] = 1000,
+    samples: Annotated[int, typer.Option(help="Samples behind each figure.")] = 2000,
+) -> None:
+    """Train, compare, draw."""
+    test = load_data("digits", split="test")
+    flows: dict[str, Flow] = {}
+    results: dict[str, Evaluation] = {}
+    for design, (prior, coupling) in DESIGNS.items():
+        console.print(f"[bold]{design}[/]: --prior {prior} --coupling {coupling}", highlight=False)
+        flows[design] = train(
+            "digits", prior=prior, coupling=coupling, steps=steps, seed=0, out=out / design, progress=True
+        )
+        results[design] = evaluate(flows[design], "digits", reference=test, nfe=NFE, samples=samples)
+        results[design].save(out / f"evaluation-{design}.json")
+    console.print(comparison(results))
+    draw(flows, out / "samples.png")
+    order = ", ".join(flows)
+    note = f"Samples with {PICTURE_NFE} evaluations, from left to right {order}: {out / 'samples.png'}"
+    console.print(note, soft_wrap=True, highlight=False)
+
+
+def comparison(results: dict[str, Evaluation]) -> Table:
+    """NFE against quality, the designs beside each other; × is the ratio to the baseline."""
+    first = results[BASELINE]
+    table = Table(title="digits: NFE against quality; same network, budget and seed", caption=_caption(first))
+    table.add_column("", justify="left")
+    table.add_column("NFE", justify="right")
+    for design in results:
+        table.add_column(design, justify="right")
+    for metric, title in ((first.fid_name or "", f"{first.fid_name} ↓"), ("accuracy", "accuracy ↑")):
+        for nfe in NFE:
+            figures = {design: result.value(metric, nfe) for design, result in results.items()}
+            baseline = figures[BASELINE] if metric != "accuracy" else None
+            cells = [_beside(figure, baseline, design) for design, figure in figures.items()]
+            table.add_row(title if nfe == NFE[0] else "", str(nfe), *cells)
+        floor = first.metrics[metric].floor
+        table.add_row("", "real", *[f"{floor:.3g}"] * len(results), style="dim", end_section=True)
+    return table
+
+
+def draw(flows: dict[str, Flow], path: Path) -> None:
+    """One row a digit, one block of columns a design, from the same generator seed."""
+    digits = torch.arange(10).repeat_interleave(COLUMNS)
+    blocks = []
+    for flow in flows.values():
+        x = flow.sample(digits, nfe=PICTURE_NFE, generator=torch.Generator().manual_seed(0))
+        blocks += [x.unflatten(0, (10, COLUMNS)), torch.ones(10, 1, *x.shape[1:])]
+    grid = torch.cat(blocks[:-1], dim=1)
+    save_grid(path, grid.flatten(0, 1), columns=grid.shape[1])
+
+
+def _beside(figure: float, baseline: float | None, design: str) -> str:
+    """A figure, with its ratio to the baseline where there is another one."""
+    if baseline is None or design == BASELINE:
+        return f"{figure:.3g}"
+    return f"{figure:.3g} (× {figure / baseline:.2f})"
+
+
+def _caption(result: Evaluation) -> str:
+    fid = result.metrics[result.fid_name or ""]
+    return f"{fid.samples} samples against {fid.reference}; × is the ratio to {BASELINE}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

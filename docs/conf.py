@@ -1,0 +1,59 @@
+"""Sphinx configuration; ``make docs`` builds with every warning an error."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+
+project = "flowprior"
+author = "flowprior contributors"
+copyright = f"2026, {author}"
+version = release = installed_version("flowprior")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "component_table",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"flowprior {release}"
+copybutton_exclude = ".linenos, .gp, .go"
+
+
+def escape_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep ``*event`` and ``p(x|c)`` outside double backquotes from opening markup that never ends."""
+    for number, line in enumerate(lines):
+        parts = re.split(r"(``.*?``)", line)
+        parts[::2] = [re.sub(r"(?<!\\)(\*(?=event\b)|\|)", r"\\\1", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
+
+
+def leave_out_missing_results(app: Any, page: str, source: list[str]) -> None:
+    """docs/results.md is written by benchmarks/experiments/report.py; before that, do not link to it."""
+    if page == "index" and not Path(app.srcdir, "results.md").exists():
+        source[0] = source[0].replace("\nresults\n", "\n")
+
+
+def setup(app: Any) -> None:
+    """Connect the hooks above."""
+    app.connect("autodoc-process-docstring", escape_markup)
+    app.connect("source-read", leave_out_missing_results)

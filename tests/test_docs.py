@@ -1,0 +1,81 @@
+"""The documentation's pages run, name what exists, and build without a warning."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+from markdown_blocks import REPOSITORY, blocks, commands, run_python
+
+from flowprior.cli import app
+from flowprior.couplings import Coupling
+from flowprior.priors import Prior
+
+DOCS = REPOSITORY / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+RUNNABLE = [page for page in PAGES if blocks(page, "python")]
+
+
+@pytest.fixture(autouse=True)
+def unchanged_registries(monkeypatch, tmp_path):
+    """Pages may register components and write files; neither outlives the test."""
+    for registry in (Prior.registry, Coupling.registry):
+        monkeypatch.setattr(registry, "_records", dict(registry._records))
+        monkeypatch.setattr(registry, "_aliases", dict(registry._aliases))
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
+def test_the_python_blocks_of_a_page_run_and_print_what_it_says(page):
+    run_python(page)
+
+
+def test_the_tutorial_is_among_the_pages_that_run():
+    assert DOCS / "tutorial.md" in RUNNABLE
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "README.md"], ids=lambda page: page.stem)
+def test_every_command_of_a_page_exists_with_its_options(page):
+    known = typer.main.get_command(app)
+    for words in commands(page):
+        if words[0] != "flowprior":
+            continue
+        command = known.commands.get(words[1])
+        assert command is not None, f"{page.name}: flowprior has no command {words[1]}"
+        options = {name for parameter in command.params for name in parameter.opts}
+        for word in words[2:]:
+            assert not word.startswith("-") or word.partition("=")[0] in options, f"{page.name}: {word}"
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "list", "info"])
+def test_the_command_line_page_names_every_option(command):
+    text = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    section = text.split(f"## flowprior {command}\n", 1)[1].split("\n## ", 1)[0]
+    for parameter in typer.main.get_command(app).commands[command].params:
+        shown = [name for name in parameter.opts if name.startswith("--") and name != "--help"]
+        assert all(f"`{name}" in section for name in shown), f"{command}: {shown} is not described"
+
+
+def test_every_public_room_has_a_page_of_its_api():
+    pages = {page.stem for page in (DOCS / "api").glob("*.md")}
+    rooms = {path.parent.name for path in (REPOSITORY / "flowprior").glob("*/__init__.py")}
+    assert rooms - {"cli"} <= pages, "the command line has a page of its own"
+
+
+def test_the_glossary_defines_the_registered_couplings():
+    lines = (DOCS / "glossary.md").read_text(encoding="utf-8").splitlines()
+    assert {"independent", "condot", "ot", "posterior"} <= set(lines)
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    pytest.importorskip("furo", reason="the docs extra is not installed")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "html")]
+    run = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "Designed" in Path(tmp_path / "html" / "api" / "flowprior.html").read_text(encoding="utf-8")

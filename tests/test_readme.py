@@ -1,0 +1,70 @@
+"""The README does what it says: its code runs, its names exist, its files are there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+from markdown_blocks import REPOSITORY, blocks, commands, run_python
+
+from flowprior import Coupling, Path, Prior, Sampler
+from flowprior.data import DATA
+from flowprior.models import MODELS
+
+README = REPOSITORY / "README.md"
+FAMILIES = {
+    "priors": Prior.registry,
+    "couplings": Coupling.registry,
+    "paths": Path.registry,
+    "samplers": Sampler.registry,
+    "models": MODELS,
+    "data sets": DATA,
+}
+
+
+@pytest.mark.slow
+def test_the_python_blocks_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(Prior.registry, "_records", dict(Prior.registry._records))
+    monkeypatch.chdir(tmp_path)
+    run_python(README)
+    assert (tmp_path / "digits-flow" / "flow.json").is_file()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_of_components_lists_what_flowprior_registers(family):
+    registry = FAMILIES[family]
+    row = re.search(rf"^\| {family} \|(.*)\|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None
+    ours = {
+        record.name for record in registry.records() if record.factory.__module__.startswith("flowprior.")
+    }
+    assert set(re.findall(r"`([^`]+)`", row[1])) == ours
+
+
+def test_entry_points_are_shown_under_groups_that_exist():
+    groups = {registry.group for registry in FAMILIES.values()}
+    for block in blocks(README, "toml"):
+        assert set(tomllib.loads(block)["project"]["entry-points"]) <= groups
+
+
+def test_make_targets_exist_and_ci_runs_the_tests_with_them():
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    named = {words[1] for words in commands(README) if words[0] == "make"} | {"demo", "pictures"}
+    assert {"test", "lint", "docs"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+    assert re.search(
+        r"^\s*make test\b", (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text(encoding="utf-8"))
+    assert len(links) > 5
+    missing = [link for link in links if not (REPOSITORY / link).exists()]
+    assert missing == []
+
+
+def test_the_picture_is_small_enough_to_commit():
+    assert 10_000 < (REPOSITORY / "docs" / "images" / "trajectories.png").stat().st_size < 200_000
