@@ -62,8 +62,8 @@ def _labels(text: str | None, condition: Condition) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(
-            f"--cond={text!r} is not possible; write labels of 0..{condition.size - 1} with commas between them, "
-            "or all"
+            f"--cond={text!r} is not possible; write labels of 0..{condition.size - 1} with commas "
+            "between them, or all"
         ) from None
 
 
