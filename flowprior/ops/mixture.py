@@ -51,12 +51,13 @@ def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
     """Draw k with probability ∝ exp(log_weight) by inverting the cumulative sum.
 
     Args:
-        log_weight: ``[B, K]``, not necessarily normalised; -inf excludes a component.
+        log_weight: ``[B, K]``, or ``[K]`` for all rows; not necessarily normalised; -inf excludes a
+            component.
         uniform: numbers in [0, 1), ``[B]``.
 
     Returns:
         Components ``[B]``, int64.
     """
     cumulative = log_weight.double().softmax(-1).cumsum(-1)
-    below = cumulative <= uniform.double().unsqueeze(-1) * cumulative[..., -1:]
-    return below.sum(-1)
+    height = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, height, right=True).squeeze(-1)

@@ -41,8 +41,8 @@ class Prior(nn.Module, Registered, abc.ABC):
 
         Args:
             data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` (integers),
-                embeddings ``[B, E]`` or None; or one pair of tensors, or x1 alone. Batches are
-                streamed: no prior keeps the data set.
+                embeddings ``[B, E]`` or None; or one tuple of tensors (x1, c), or x1 alone. Batches
+                are streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training).
 
         Raises:
@@ -187,6 +187,8 @@ class Prior(nn.Module, Registered, abc.ABC):
             )
         if cond is not None and n is not None and n != len(cond):
             raise InputError(f"{self.name}: cond has {len(cond)} rows but n={n}; pass one of them")
+        if cond is None and n is not None and n < 0:
+            raise InputError(f"{self.name}: expected n >= 0, got {n}")
         return len(cond) if cond is not None else int(n or 0)
 
     def _check_event(self, x: Tensor, method: str) -> None:
@@ -197,10 +199,12 @@ class Prior(nn.Module, Registered, abc.ABC):
                 f"got {x.dtype} of shape {list(x.shape)}"
             )
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
         for key, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + key)
             if buffer is not None and saved is not None and saved.shape != buffer.shape:
                 self._buffers[key] = torch.empty_like(saved, device=buffer.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.covariances.moments import ConditionMoments
+from flowprior.errors import InputError, OptionError
 from flowprior.ops import diagonal_log_density, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.stream import CheckedBatches
@@ -30,6 +31,10 @@ class GaussianPrior(Prior):
     def __init__(self, moments: str = "standard", reg_covar: float = 1e-6) -> None:
         super().__init__()
         self.moments = choose("prior 'gaussian'", "moments", moments, MOMENTS)
+        if not isinstance(reg_covar, int | float) or not 0 <= reg_covar < float("inf"):
+            raise OptionError(
+                f"prior 'gaussian': expected reg_covar to be a finite number >= 0, got {reg_covar!r}"
+            )
         self.reg_covar = reg_covar
         self.register_buffer("loc", torch.empty(0))
         self.register_buffer("var", torch.empty(0))
@@ -49,6 +54,11 @@ class GaussianPrior(Prior):
                 var = (var + (loc - loc.mean()).square()).mean().expand(dim)
                 loc = loc.mean().expand(dim)
             var = var + self.reg_covar
+            if not bool((var.to(first) > 0).all()):
+                raise InputError(
+                    "gaussian.fit: a dimension is constant and reg_covar=0, so there is no density; "
+                    "set reg_covar > 0, such as 1e-6"
+                )
         self.loc = loc.to(first).contiguous()
         self.var = var.to(first).contiguous()
 
@@ -60,4 +70,4 @@ class GaussianPrior(Prior):
         return diagonal_log_density(x, self.loc.to(x.dtype)[None], self.var.to(x.dtype)[None])[:, 0]
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        return self.loc.expand(n, -1)
+        return self.loc.repeat(n, 1)

@@ -14,7 +14,7 @@ from flowprior.covariances.moments import ConditionMoments, Moments
 from flowprior.errors import InputError, OptionError
 from flowprior.ops import lowrank_posterior_sample, select_component, standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.em import fit_mixture
+from flowprior.priors.em import Mixture, fit_mixture
 from flowprior.priors.stream import CheckedBatches
 from flowprior.registry import choose
 
@@ -106,26 +106,34 @@ class GmmPrior(Prior):
         dim = first[0].numel()
         self._check_memory(dim)
         full = self.family.full_moments
-        moments = ConditionMoments.over(_labelled(data), self.conditions or 0, full=full)
+        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full)
         if self.conditions is not None and len(moments.count) > self.conditions:
             raise InputError(
                 f"gmm.fit: labels reach {len(moments.count) - 1}, expected 0..{self.conditions - 1}; "
                 f"raise conditions= or drop those rows"
             )
         self._check_counts(moments.count, labelled=cond is not None)
-        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
-        mixture = fit_mixture(
-            data,
-            moments,
-            self.family,
-            self.components,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            settings=settings,
-        )
+        mixture = self._fit_mixture(data, moments, generator)
         pooled = self._pooled_component(moments.pooled())
         self._store(mixture.logits, mixture.mean, mixture.covariance, pooled, first)
         self.count = (moments.count if cond is not None else torch.empty(0).double()).to(self.loc.device)
+
+    def _fit_mixture(
+        self, data: CheckedBatches, moments: ConditionMoments, generator: torch.Generator | None
+    ) -> Mixture:
+        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
+        limits = {"tol": self.tol, "max_iter": self.max_iter}
+        degenerate = (
+            f"gmm.fit: a component has no spread in some dimension and reg_covar={self.reg_covar}, so it has "
+            "no density; set reg_covar > 0, such as 1e-6"
+        )
+        try:
+            mixture = fit_mixture(data, moments, self.family, self.components, settings=settings, **limits)
+        except torch.linalg.LinAlgError as error:
+            raise InputError(degenerate) from error
+        if not bool((self.family.spread(mixture.covariance).to(data.peek()[0]) > 0).all()):
+            raise InputError(degenerate)
+        return mixture
 
     def _check_memory(self, dim: int) -> None:
         needed = dim * dim * 8 * self.components
@@ -232,7 +240,7 @@ class GmmPrior(Prior):
         if not self.is_conditional:
             return None
         uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.count.device)
-        return select_component(self.count.log().expand(n, -1), uniform)
+        return select_component(self.count.log(), uniform)
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         if not self.is_conditional:
@@ -295,13 +303,6 @@ def _check_labels(cond: Tensor | None) -> None:
             f"gmm.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
             "embeddings need the prior 'learned-mean'"
         )
-
-
-def _labelled(data: CheckedBatches):
-    for x, cond in data:
-        if cond is not None and len(cond) and int(cond.min()) < 0:
-            raise InputError(f"gmm.fit: cond has label {int(cond.min())}, expected labels >= 0")
-        yield x, cond
 
 
 def _groups(rows: Tensor, component: Tensor):

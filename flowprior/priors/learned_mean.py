@@ -7,6 +7,8 @@ z from a datum stay exact, and W is the maximum-likelihood factor of the residua
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,8 @@ class LearnedMeanPrior(Prior):
         epochs: passes over the data.
         batch_size: examples in a step.
         lr: peak learning rate of AdamW.
-        holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``.
+        holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``: every
+            (1/holdout)-th in the order of the data, which should be the same in every pass.
     """
 
     mapper: Mapper | None
@@ -70,18 +73,28 @@ class LearnedMeanPrior(Prior):
                 raise OptionError(f"{OWNER}: expected {option} to be an integer >= {least}, got {value!r}")
         if sigma not in ("scalar", "diagonal") and not (isinstance(sigma, int | float) and 0 < sigma < 1e6):
             raise OptionError(f"{OWNER}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
-        if not isinstance(holdout, int | float) or not 0 <= holdout < 1:
-            raise OptionError(f"{OWNER}: expected holdout in [0, 1), got {holdout!r}")
+        if not isinstance(holdout, int | float) or not 0 <= holdout <= 0.5:
+            raise OptionError(f"{OWNER}: expected holdout in [0, 0.5], got {holdout!r}")
+        if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
+            raise OptionError(f"{OWNER}: expected lr to be a finite number > 0, got {lr!r}")
         self.sigma = sigma
         self.latent = latent
         self.hidden = hidden
         self.depth = depth
-        self.training_options = MapperTraining(epochs, batch_size, lr, holdout)
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.holdout = holdout
         self.mapper = None
         for name in ("center", "factor", "noise", "seen", "seen_weight"):
             self.register_buffer(name, torch.empty(0))
         # Labels: (1, classes); embeddings: (0, E).
         self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
+
+    @property
+    def training_options(self) -> MapperTraining:
+        """How the mapper is trained."""
+        return MapperTraining(self.epochs, self.batch_size, self.lr, self.holdout)
 
     @property
     def has_latents(self) -> bool:
@@ -111,12 +124,21 @@ class LearnedMeanPrior(Prior):
     def _build(self, condition: Condition, dim: int, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
         self.condition_size = torch.tensor([condition.kind == "labels", condition.size], dtype=torch.long)
-        self.mapper = Mapper(condition, dim, self.hidden, self.depth).to(self.event_dims.device, dtype)
+        mapper = Mapper(condition, dim, self.hidden, self.depth).to(self.event_dims.device, dtype)
+        self.mapper = mapper.requires_grad_(False)
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         if cond is not None and not cond.is_floating_point():
             cond = cond.long()
-        return self.condition.check(cond, f"learned-mean.{method}")
+        cond = self.condition.check(cond, f"learned-mean.{method}")
+        if cond is not None and not cond.is_floating_point():
+            unseen = ~torch.isin(cond, self.seen.to(cond.device))
+            if bool(unseen.any()):
+                raise InputError(
+                    f"learned-mean.{method}: cond has label {int(cond[unseen][0])}, which had no example "
+                    "when the prior was fitted; give it data, or use the prior gmm:unseen=pooled"
+                )
+        return cond
 
     def _means(self, cond: Tensor) -> Tensor:
         assert self.mapper is not None
@@ -159,7 +181,7 @@ class LearnedMeanPrior(Prior):
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor:
         uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.seen.device)
-        return self.seen[select_component(self.seen_weight.log().expand(n, -1), uniform)]
+        return self.seen[select_component(self.seen_weight.log(), uniform)]
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         """Over the conditions kept from fit: all labels, or a uniform sample of the embeddings."""
@@ -168,11 +190,13 @@ class LearnedMeanPrior(Prior):
         densities = [log_weight[i] + self._residual_log_prob(x - means[i]) for i in range(len(means))]
         return torch.stack(densities, 1).logsumexp(1)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         """Build the mapper first, at the checkpoint's sizes: an unfitted prior has none."""
         size, noise = state_dict.get(prefix + "condition_size"), state_dict.get(prefix + "noise")
         if self.mapper is None and size is not None and noise is not None:
             labels, width = size.tolist()
             condition = Condition("labels" if labels else "embeddings", width)
             self._build(condition, len(noise), noise.dtype)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

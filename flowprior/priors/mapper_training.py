@@ -38,6 +38,7 @@ class MapperTraining:
                 yield x[rows], cond[rows]
 
 
+@torch.enable_grad()
 def train_mapper(
     mapper: Mapper,
     data: CheckedBatches,
@@ -48,9 +49,9 @@ def train_mapper(
     """Fit P_θ(c) to x1 − ``center`` and leave the weights of the epoch that is best on held-out rows.
 
     AdamW with gradient clipping before the step and a cosine schedule over the epochs. Weights are
-    drawn from ``generator``.
+    drawn from ``generator``, and ask for no gradient any more at the end.
     """
-    _initialise(mapper, generator)
+    _initialise(mapper.requires_grad_(True), generator)
     optimiser = torch.optim.AdamW(mapper.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
     best, best_error = _copy(mapper), float("inf")
@@ -67,6 +68,7 @@ def train_mapper(
         if error <= best_error:
             best, best_error = _copy(mapper), error
     mapper.load_state_dict(best)
+    mapper.requires_grad_(False)
 
 
 @torch.no_grad()

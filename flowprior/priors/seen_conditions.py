@@ -48,7 +48,7 @@ class SeenConditions:
                 f"learned-mean.fit: expected labels int64 [B] or embeddings [B, E], "
                 f"got {first.dtype} {list(first.shape)}"
             )
-        moments = ConditionMoments.over(data)
+        moments = ConditionMoments.over(data.labelled())
         rows = (moments.count > 0).nonzero()[:, 0]
         condition = Condition("labels", len(moments.count))
         return cls(condition, rows, moments.count[rows], moments.pooled().mean)
