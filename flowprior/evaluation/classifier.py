@@ -91,9 +91,14 @@ class Classifier(nn.Module):
 
 
 def accuracy_on(classifier: Classifier, data: Data) -> float:
-    """Share of a data set's events that the classifier recognises."""
+    """Share of a data set's events that the classifier recognises.
+
+    Raises:
+        InputError: data without labels, or with events of another shape.
+    """
     right = 0.0
     for x, labels in data.batches():
-        assert labels is not None
+        if labels is None or labels.is_floating_point():
+            raise InputError(f"accuracy_on: '{data.name}' has no labels; pass labelled data")
         right += classifier.accuracy(x, labels) * len(x)
-    return right / len(data)
+    return right / max(len(data), 1)

@@ -93,6 +93,8 @@ def test_a_constant_coordinate_does_no_harm() -> None:
 def test_data_without_labels_are_refused() -> None:
     with pytest.raises(InputError, match=r"expected data with labels, 'tensors' has no condition"):
         train_classifier(TensorData(torch.zeros(4, 2)))
+    with pytest.raises(InputError, match="'tensors' has no labels"):
+        accuracy_on(train_classifier(blobs((2,))), TensorData(torch.zeros(4, 2)))
 
 
 def test_events_of_another_shape_are_refused(classifier: Classifier) -> None:
