@@ -18,7 +18,8 @@ from rich.table import Table
 
 from flowprior import Flow, evaluate, train
 from flowprior.data import load_data
-from flowprior.evaluation import Evaluation, save_grid
+from flowprior.evaluation import Evaluation
+from flowprior.pictures import save_grid
 from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR
 
 DESIGNS = {

@@ -4,11 +4,11 @@ from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.evaluation.classifier_training import data_classifier, train_classifier
 from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
-from flowprior.evaluation.pictures import save_grid, save_picture, save_scatter
 from flowprior.evaluation.result import Evaluation, Metric
 from flowprior.evaluation.samples_file import save_samples
 from flowprior.evaluation.transport import measure_transport
 from flowprior.evaluation.wasserstein import wasserstein2_per_condition, wasserstein2_squared
+from flowprior.pictures import save_grid, save_picture, save_scatter
 
 __all__ = [
     "Classifier",

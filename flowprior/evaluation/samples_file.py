@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation.pictures import save_picture
+from flowprior.pictures import save_picture
 from flowprior.storage import save_state
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")

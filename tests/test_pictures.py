@@ -1,7 +1,8 @@
-"""Pictures and sample files: sizes, pixels, colours, and files that read back."""
+"""Pictures: sizes, pixels, colours, and what cannot be drawn or written."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flowprior.data import load_data
-from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.evaluation import save_grid, save_picture, save_samples, save_scatter
+from flowprior.errors import CheckpointError, FlowpriorError, InputError
+from flowprior.pictures import GREY, save_grid, save_picture, save_scatter
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -39,6 +39,26 @@ def test_every_pixel_is_in_its_place(tmp_path: Path, generator: torch.Generator)
     assert np.array_equal(pixels(tmp_path / "g.png")[2:6, 2:7], x[0].permute(1, 2, 0).numpy())
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_gaps_and_edges_are_white_or_as_asked(tmp_path: Path, count: int) -> None:
+    x = -torch.ones(count, 1, 6, 6)
+    for options, brightness in (({}, 255), ({"gap": GREY}, 128)):
+        save_grid(tmp_path / "g.png", x, columns=3, scale=1, **options)
+        shown = pixels(tmp_path / "g.png")
+        assert np.unique(shown).tolist() == [0, brightness]
+        assert (shown == 0).sum() == count * 36
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_channels_are_kept(tmp_path: Path, generator: torch.Generator, channels: int, mode: str) -> None:
+    x = torch.randint(0, 256, (2, channels, 4, 4), generator=generator)
+    save_grid(tmp_path / "g.png", x / 127.5 - 1, scale=1)
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.mode == mode
+    second = pixels(tmp_path / "g.png").reshape(8, 14, channels)[2:6, 8:12]
+    assert np.array_equal(second, x[1].permute(1, 2, 0).numpy())
+
+
 def test_small_images_are_enlarged_by_whole_numbers(tmp_path: Path) -> None:
     save_grid(tmp_path / "g.png", torch.zeros(1, 1, 8, 8))
     assert pixels(tmp_path / "g.png").shape == (8 * 4 + 4, 8 * 4 + 4)
@@ -63,12 +83,32 @@ def test_points_are_scattered(tmp_path: Path, generator: torch.Generator, cond: 
     assert colourful.sum() > 50
 
 
+def test_real_points_are_grey_underneath(tmp_path: Path, generator: torch.Generator) -> None:
+    samples, real = torch.randn(30, 2, generator=generator), 3 * torch.randn(300, 2, generator=generator)
+    counts = []
+    for options in ({}, {"real": real}, {"real": torch.zeros(1, 2)}):
+        save_scatter(tmp_path / "p.png", samples, **options)
+        counts.append(int((pixels(tmp_path / "p.png")[..., :3] == 204).all(-1).sum()))
+    assert counts[1] > counts[2] + 100
+    assert counts[2] > counts[0]
+
+
+def test_points_without_matplotlib_say_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(FlowpriorError, match=r"pip install 'flowprior\[plot\]'"):
+        save_picture(tmp_path / "p.png", torch.zeros(3, 2))
+
+
 @pytest.mark.parametrize("shape", [(3, 2, 8, 8), (3, 5), (3, 4, 4), (0, 1, 8, 8)])
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="picture: expected"):
         save_picture(tmp_path / "p.png", torch.zeros(shape))
     with pytest.raises(InputError, match="expected points"):
         save_scatter(tmp_path / "p.png", torch.zeros(3, 3))
+    with pytest.raises(InputError, match="expected points"):
+        save_scatter(tmp_path / "p.png", torch.zeros(3, 2), real=torch.zeros(2))
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -76,29 +116,3 @@ def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     for name in ("file/g.png", "g.nosuchformat"):
         with pytest.raises(CheckpointError, match="cannot write"):
             save_grid(tmp_path / name, torch.zeros(1, 1, 8, 8))
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".pt"])
-def test_arrays_read_back_as_a_data_set(tmp_path: Path, generator: torch.Generator, suffix: str) -> None:
-    x, cond = torch.randn(20, 3, generator=generator), torch.arange(20) % 4
-    file = tmp_path / "new" / f"s{suffix}"
-    save_samples(file, x, cond)
-    data = load_data(f"arrays:path={file},test_fraction=0")
-    read, labels = data.batch(torch.arange(20))
-    assert torch.equal(read, x)
-    assert labels is not None
-    assert torch.equal(labels, cond)
-
-
-def test_samples_without_condition_hold_none(tmp_path: Path) -> None:
-    save_samples(tmp_path / "s.npz", torch.zeros(3, 2))
-    with np.load(tmp_path / "s.npz") as stored:
-        assert stored.files == ["x"]
-
-
-def test_other_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"cannot write '.*s\.txt'; choose a name that ends in \.png"):
-        save_samples(tmp_path / "s.txt", torch.zeros(3, 2))
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="cannot write"):
-        save_samples(tmp_path / "file" / "s.npz", torch.zeros(3, 2))
