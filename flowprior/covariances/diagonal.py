@@ -76,7 +76,7 @@ class DiagonalFitter(Fitter):
 
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         coefficient = self._coefficient[condition].to(prepared.dtype)
-        return self._constant[condition] - 0.5 * (prepared @ coefficient.T).double()
+        return self._constant[condition] - 0.5 * (coefficient @ prepared.T).T.double()
 
     def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
         self.statistics.count[condition] += responsibilities.double().sum(0)

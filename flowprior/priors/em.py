@@ -154,4 +154,4 @@ def _segments(data: CheckedBatches, active: Tensor | None = None) -> Iterator[tu
         values, counts = labels.unique_consecutive(return_counts=True)
         for label, rows in zip(values.tolist(), order.split(counts.tolist()), strict=True):
             if active is None or bool(active[label]):
-                yield x[rows], label
+                yield x.index_select(0, rows), label
