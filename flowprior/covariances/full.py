@@ -78,7 +78,7 @@ class FullFitter(Fitter):
         second = pooled + offset[:, :, None] * offset[:, None, :]
         count, first, covariance = self.statistics.regularised(offset, second, self.settings.shrinkage)
         if self.family.tied:
-            share = count / count.sum(1, keepdim=True)
+            share = self._shares(count)
             covariance = (share[:, :, None, None] * covariance).sum(1, keepdim=True)
         mean = self.reference[:, None] + first
         factor = _cholesky(covariance, self.settings.reg_covar)
@@ -88,16 +88,26 @@ class FullFitter(Fitter):
         self.covariance["cholesky"][active] = factor[active]
         self.statistics.clear()
 
+    def _shares(self, count: Tensor) -> Tensor:
+        """Weights ``[C, K]`` of the components in a tied matrix: an empty one has none, unless all are."""
+        gathered = self.statistics.count + self.settings.shrinkage
+        share = torch.where(gathered.sum(1, keepdim=True) > 0, gathered, count)
+        return share / share.sum(1, keepdim=True)
+
     def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
         return Statistics(conditions, components, dim, full=True)
 
 
 def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:
-    """Factor Σ + reg·I; where rounding leaves Σ slightly indefinite, with the least jitter that works."""
+    """Factor Σ + reg·I; where rounding leaves that slightly indefinite, with the least jitter that works.
+
+    Raises:
+        LinAlgError: Σ is singular and nothing is to be added to it.
+    """
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
-    scale = float(covariance.diagonal(dim1=-2, dim2=-1).mean()) + reg_covar
-    for jitter in (0.0, 1e-14, 1e-12, 1e-10, 1e-8):
+    scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + reg_covar
+    for jitter in (0.0, 1e-14, 1e-12, 1e-10, 1e-8) if reg_covar > 0 else (0.0,):
         factor, info = torch.linalg.cholesky_ex(covariance + (reg_covar + jitter * scale) * eye)
         if not bool(info.any()):
-            break
-    return factor
+            return factor
+    raise torch.linalg.LinAlgError("a covariance is not positive definite")

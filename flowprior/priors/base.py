@@ -176,6 +176,12 @@ class Prior(nn.Module, Registered, abc.ABC):
         self._require_fitted("event_shape")
         return torch.Size(self.event_dims.tolist())
 
+    def __getattr__(self, name: str) -> Any:
+        """As nn.Module, which would hide what the property of an unfitted prior has to say."""
+        if name == "event_shape":
+            self._require_fitted(name)
+        return super().__getattr__(name)
+
     def _require_fitted(self, method: str) -> None:
         if not self.is_fitted:
             raise NotFittedError(f"{self.name}.{method}: the prior is not fitted; call prior.fit(data) first")

@@ -6,12 +6,14 @@ the paper's class prior: mean and (co)variance of each class.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flowprior.covariances import COVARIANCES, FitSettings, Parameters, covariance_family
 from flowprior.covariances.moments import ConditionMoments, Moments
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.ops import lowrank_posterior_sample, select_component, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.em import Mixture, fit_mixture
@@ -295,6 +297,18 @@ class GmmPrior(Prior):
             density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
             joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
         return joint
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Refuse a checkpoint with another number of components, which the tables' shapes would hide."""
+        saved = state_dict.get(prefix + "logits")
+        if saved is not None and saved.dim() == 2 and saved.shape[1] != self.components:
+            raise CheckpointError(
+                f"{OWNER}: the checkpoint has components={saved.shape[1]}, this prior components="
+                f"{self.components}; create it with the options it was saved with"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _check_labels(cond: Tensor | None) -> None:

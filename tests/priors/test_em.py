@@ -206,6 +206,8 @@ def test_duplicates_and_constant_dimensions_survive(covariance, components, gene
     assert mixture.logits.exp().sum(1).tolist() == pytest.approx([1.0, 1.0])
     weight = mixture.logits[1].exp()
     torch.testing.assert_close(weight @ mixture.mean[1], torch.tensor([1.0, 2.0, 3.0]).double())
+    used = dense(mixture)[1][weight > 0]
+    torch.testing.assert_close(used, 1e-6 * torch.eye(3).double().expand_as(used), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)

@@ -1,0 +1,485 @@
+"""The gmm prior: its law, its conditions, its edge cases and its errors."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from flowprior.covariances import COVARIANCES
+from flowprior.errors import CheckpointError, InputError, NotFittedError, OptionError
+from flowprior.priors import Prior
+from flowprior.priors.gmm import GmmPrior
+
+MIXTURES = [(covariance, components) for covariance in COVARIANCES for components in (1, 3)]
+
+
+def fitted(data, *, seed: int = 0, **options) -> GmmPrior:
+    """A gmm fitted from a fixed seed; low rank 2 unless told otherwise."""
+    prior = Prior.create("gmm", **{"rank": 2, **options})
+    return prior.fit(data, generator=torch.Generator().manual_seed(seed))
+
+
+def component_covariance(prior: GmmPrior, row: int, k: int) -> Tensor:
+    """Dense Σ_ck."""
+    tables = prior._component(row, k)
+    dim = prior.loc.shape[-1]
+    if "var" in tables:
+        return tables["var"].expand(dim).diag()
+    if "cholesky" in tables:
+        return tables["cholesky"] @ tables["cholesky"].T
+    return tables["factor"] @ tables["factor"].T + tables["noise"].diag()
+
+
+def moments_of(prior: GmmPrior, row: int) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of p0(· | c) from the parameters."""
+    weight, loc = prior.logits[row].softmax(0), prior.loc[row]
+    second = sum(
+        w * (component_covariance(prior, row, k) + loc[k].outer(loc[k])) for k, w in enumerate(weight)
+    )
+    mean = weight @ loc
+    return mean, second - mean.outer(mean)
+
+
+def check_sample_moments(sample: Tensor, mean: Tensor, covariance: Tensor) -> None:
+    """Sample moments within five standard errors (those of a covariance from the sample itself)."""
+    n = len(sample)
+    assert ((sample.mean(0) - mean).abs() <= 5 * (covariance.diagonal() / n).sqrt()).all()
+    centred = sample - mean
+    products = centred[:, :, None] * centred[:, None]
+    assert ((products.mean(0) - covariance).abs() <= 5 * products.std(0) / n**0.5).all()
+
+
+# -- the law ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
+def test_samples_of_each_condition_have_its_moments(covariance, components, three_classes, generator):
+    prior = fitted(three_classes, covariance=covariance, components=components)
+    cond = torch.arange(3).repeat(8000)
+    x0 = prior.sample(cond, generator=generator)
+    for label in range(3):
+        check_sample_moments(x0[cond == label], *moments_of(prior, label))
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_one_component_has_the_moments_of_the_class(covariance, three_classes):
+    """The paper's class prior: mean and (co)variance of each class."""
+    x, labels = three_classes
+    prior = fitted(three_classes, covariance=covariance, rank=4)
+    for label in range(3):
+        mean, ours = moments_of(prior, label)
+        theirs = x[labels == label].T.cov(correction=0)
+        torch.testing.assert_close(mean, x[labels == label].mean(0))
+        if covariance in ("full", "tied"):
+            torch.testing.assert_close(ours, theirs + 1e-6 * torch.eye(4))
+        elif covariance == "spherical":
+            torch.testing.assert_close(ours.trace(), theirs.trace() + 4e-6)
+        else:
+            torch.testing.assert_close(ours.diagonal(), theirs.diagonal(), rtol=0.05, atol=1e-5)
+
+
+@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
+def test_density_is_that_of_the_mixture_of_torch_normals(covariance, components, three_classes):
+    x, labels = three_classes
+    prior = fitted(three_classes, covariance=covariance, components=components)
+    log_prob = prior.log_prob(x, labels)
+    for label in range(3):
+        rows = x[labels == label]
+        joint = [
+            prior.logits[label, k] + MultivariateNormal(prior.loc[label, k], dense).log_prob(rows)
+            for k in range(components)
+            for dense in [component_covariance(prior, label, k)]
+        ]
+        torch.testing.assert_close(log_prob[labels == label], torch.stack(joint, 1).logsumexp(1))
+
+
+@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
+@pytest.mark.parametrize("dim", [1, 2])
+def test_density_integrates_to_one(covariance, components, dim, generator):
+    x = torch.randn(300, dim, generator=generator, dtype=torch.float64) + torch.randint(3, (300, 1)) * 2
+    prior = fitted((x, torch.arange(300) % 2), covariance=covariance, components=components)
+    axis = torch.linspace(-12, 16, 281, dtype=torch.float64)
+    grid = torch.cartesian_prod(*[axis] * dim).view(-1, dim)
+    for label in range(2):
+        density = prior.log_prob(grid, torch.full((len(grid),), label)).exp()
+        assert density.sum().item() * 0.1**dim == pytest.approx(1, abs=1e-3)
+
+
+def test_held_out_density_of_one_component_is_that_of_scikit_learn(three_classes):
+    x, labels = three_classes
+    prior = fitted((x[:400], labels[:400]), covariance="full")
+    for label in range(3):
+        train, test = x[:400][labels[:400] == label], x[400:][labels[400:] == label]
+        theirs = GaussianMixture(1, reg_covar=1e-6).fit(train.numpy()).score_samples(test.numpy())
+        ours = prior.log_prob(test, torch.full((len(test),), label))
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_density_is_asked_for_in_the_dtype_of_x(dtype, three_classes):
+    x, labels = three_classes
+    prior = fitted((x.float(), labels), components=2)
+    log_prob = prior.log_prob(x.to(dtype), labels)
+    assert log_prob.dtype == dtype
+    torch.testing.assert_close(log_prob.double(), prior.double().log_prob(x, labels), rtol=1e-5, atol=1e-5)
+
+
+def test_gradient_of_the_density_reaches_x(three_classes):
+    x, labels = three_classes
+    prior = fitted(three_classes)
+    x = x.clone().requires_grad_()
+    (score,) = torch.autograd.grad(prior.log_prob(x, labels).sum(), x)
+    expected = -(x - prior.loc[labels, 0]) / prior.get_buffer("var")[labels, 0]
+    torch.testing.assert_close(score, expected.detach())
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_mean_is_that_of_the_mixture_and_keeps_the_shape_of_an_event(components, three_classes):
+    x, labels = three_classes
+    prior = fitted((x.view(-1, 2, 1, 2), labels), components=components)
+    mean = prior.mean(torch.tensor([2, 0, 1, 2]))
+    assert mean.shape == (4, 2, 1, 2)
+    for row, label in enumerate([2, 0, 1, 2]):
+        torch.testing.assert_close(mean[row].flatten(), moments_of(prior, label)[0])
+        torch.testing.assert_close(mean[row].flatten(), x[labels == label].mean(0), rtol=0, atol=1e-3)
+
+
+# -- the marginal -----------------------------------------------------------------------------
+
+
+def test_marginal_draws_conditions_as_often_as_the_data_had_them(generator):
+    centres = torch.tensor([[0.0], [100.0], [200.0]]).double()
+    labels = torch.tensor([0] * 10 + [2] * 30)
+    x = centres[labels] + torch.randn(40, 1, generator=generator, dtype=torch.float64)
+    prior = fitted((x, labels))
+    n = 8000
+    drawn = (prior.sample_marginal(n, generator=generator) / 100).round().long()[:, 0]
+    share = torch.bincount(drawn, minlength=3) / n
+    truth = torch.tensor([0.25, 0.0, 0.75])
+    assert ((share - truth).abs() <= 5 * (truth * (1 - truth) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_marginal_density_is_the_weighted_sum_over_conditions(covariance, three_classes):
+    x, labels = three_classes
+    labels = labels * 2  # labels 1 and 3 had no example
+    prior = fitted((x, labels), covariance=covariance, components=2)
+    weight = torch.tensor([100, 200, 300]).double() / 600
+    joint = [w.log() + prior.log_prob(x, torch.full_like(labels, 2 * c)) for c, w in enumerate(weight)]
+    torch.testing.assert_close(prior.log_prob_marginal(x), torch.stack(joint, 1).logsumexp(1))
+
+
+# -- latents ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_responsibilities_are_bayes_rule(covariance, three_classes):
+    x, labels = three_classes
+    prior = fitted(three_classes, covariance=covariance, components=3)
+    responsibilities = prior.responsibilities(x, labels)
+    assert responsibilities.shape == (600, 3)
+    label = labels[0]
+    joint = torch.stack(
+        [
+            prior.logits[label, k].exp()
+            * MultivariateNormal(prior.loc[label, k], component_covariance(prior, int(label), k))
+            .log_prob(x[0])
+            .exp()
+            for k in range(3)
+        ]
+    )
+    torch.testing.assert_close(responsibilities[0], joint / joint.sum())
+
+
+def test_latents_exist_where_there_is_a_component_or_a_factor_to_infer():
+    assert not Prior.create("gmm").has_latents
+    assert not Prior.create("gmm", covariance="full").has_latents
+    assert Prior.create("gmm", components=2).has_latents
+    assert Prior.create("gmm", covariance="lowrank").has_latents
+
+
+def test_a_prior_without_latents_refuses_to_infer(three_classes):
+    prior = fitted(three_classes)
+    with pytest.raises(InputError, match=r"gmm\.infer: this prior has no latent variables"):
+        prior.infer(*three_classes)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "full", "tied", "spherical"])
+def test_inferred_starts_come_from_the_component_of_the_datum(covariance, generator):
+    side = torch.arange(400) % 2
+    x = torch.randn(400, 2, generator=generator, dtype=torch.float64) + 50.0 * side[:, None]
+    labels = torch.arange(400) // 200
+    prior = fitted((x, labels), covariance=covariance, components=2)
+    x0 = prior.infer(x, labels, generator=generator)
+    assert ((x0[:, 0] > 25) == side.bool()).all()
+    spread = (x0 - x)[side == 1]
+    assert spread.var(0).mean() == pytest.approx(2, rel=0.3), "within it, independent of the datum"
+
+
+def test_inferred_starts_follow_the_factor_and_keep_the_law_of_the_prior(generator):
+    """E[x0 | x1] = μ + W E[z | x1]; over the data x0 has the prior's mean and covariance."""
+    factor = torch.tensor([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+    z = torch.randn(6000, 2, generator=generator, dtype=torch.float64)
+    x1 = z @ factor.T + torch.randn(6000, 4, generator=generator, dtype=torch.float64) + 5
+    prior = fitted((x1, None), covariance="lowrank", rank=2)
+    x0 = prior.infer(x1, generator=generator)
+    mean, covariance = moments_of(prior, 0)
+    check_sample_moments(x0, mean, covariance)
+    wide, noise = prior.get_buffer("factor")[0, 0], prior.get_buffer("noise")[0, 0]
+    explained = wide @ torch.linalg.solve(wide @ wide.T + noise.diag(), wide).T
+    cross = (x0 - mean).T @ (x1 - mean) / len(x1)
+    expected = explained @ x1.T.cov(correction=0)
+    torch.testing.assert_close(cross, expected, rtol=0, atol=5 * float(covariance.max()) / 6000**0.5)
+
+
+def test_inference_is_the_same_whatever_the_rows_are_batched_with(three_classes):
+    """Noise is drawn before rows are grouped, so one row's start knows nothing of the others."""
+    x, labels = three_classes
+    prior = fitted(three_classes, covariance="lowrank", components=1)
+    first = prior.infer(x[:50], labels[:50], generator=torch.Generator().manual_seed(0))
+    other = labels[:50].clone()
+    other[1:] = (other[1:] + 1) % 3
+    second = prior.infer(x[:50], other, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(first[0], second[0])
+    assert not torch.allclose(first[1:], second[1:])
+
+
+# -- conditions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_without_a_condition_there_is_one_mixture_that_ignores_what_it_is_asked_for(
+    covariance, three_classes, generator
+):
+    x, labels = three_classes
+    prior = fitted(x, covariance=covariance, components=3)
+    assert not prior.is_conditional
+    assert prior.sample(n=7, generator=generator).shape == (7, 4)
+    assert torch.equal(prior.log_prob(x), prior.log_prob(x, labels))
+    assert torch.equal(prior.log_prob(x), prior.log_prob_marginal(x))
+    torch.testing.assert_close(prior.mean(n=1)[0], x.mean(0), rtol=0, atol=1e-3)
+
+
+def test_unseen_labels_raise_and_say_what_to_do(three_classes):
+    x, labels = three_classes
+    prior = fitted((x, labels * 2))
+    cases = {5: "is not among labels 0..4", -1: "is not among labels 0..4", 3: "had no example"}
+    for label, why in cases.items():
+        with pytest.raises(InputError) as caught:
+            prior.sample(torch.tensor([0, label]))
+        assert str(caught.value) == (
+            f"gmm.sample: cond has label {label}, which {why} when the prior was fitted; "
+            'pass unseen="pooled" to start unseen labels from the pooled prior'
+        )
+    for call in (prior.mean, lambda cond: prior.log_prob(x[: len(cond)], cond)):
+        with pytest.raises(InputError, match="cond has label 1, which had no example"):
+            call(torch.tensor([1]))
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_unseen_labels_may_start_from_one_gaussian_with_the_pooled_moments(covariance, three_classes):
+    x, labels = three_classes
+    prior = fitted((x, labels * 2), covariance=covariance, components=2, unseen="pooled")
+    cond = torch.tensor([1, 9, -3, 3])
+    torch.testing.assert_close(prior.mean(cond), x.mean(0).expand(4, -1))
+    pooled = x.T.cov(correction=0)
+    if covariance not in ("full", "tied"):
+        pooled = pooled.diagonal().diag()
+    if covariance == "spherical":
+        pooled = pooled.diagonal().mean() * torch.eye(4).double()
+    law = MultivariateNormal(x.mean(0), pooled + 1e-6 * torch.eye(4))
+    torch.testing.assert_close(prior.log_prob(x[:4], cond), law.log_prob(x[:4]))
+    seen = torch.tensor([0, 4])
+    alone = fitted((x, labels * 2), covariance=covariance, components=2)
+    assert torch.equal(prior.log_prob(x[:2], seen), alone.log_prob(x[:2], seen))
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_shrinkage_serves_classes_with_no_one_or_two_examples(covariance, generator):
+    x = torch.randn(203, 3, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 2.0, 3.0])
+    labels = torch.tensor([1] * 200 + [2] * 1 + [3] * 2)
+    s = 4.0
+    prior = fitted((x, labels), covariance=covariance, rank=3, shrinkage=s, conditions=5)
+    pooled_mean, pooled = x.mean(0), x.T.cov(correction=0)
+    held = pooled if covariance in ("full", "tied") else pooled.diagonal().diag()
+    for label, count in ((0, 0), (4, 0), (2, 1), (3, 2), (1, 200)):
+        part = x[labels == label]
+        mean = (part.sum(0) + s * pooled_mean) / (count + s)
+        second = (part.T @ part + s * (held + pooled_mean.outer(pooled_mean))) / (count + s)
+        expected = second - mean.outer(mean)
+        ours_mean, ours = moments_of(prior, label)
+        torch.testing.assert_close(ours_mean, mean)
+        if covariance in ("full", "tied"):
+            torch.testing.assert_close(ours, expected + 1e-6 * torch.eye(3))
+        elif covariance == "diag":
+            torch.testing.assert_close(ours.diagonal(), expected.diagonal() + 1e-6)
+        elif covariance == "spherical":
+            torch.testing.assert_close(ours.trace(), expected.trace() + 3e-6)
+        else:
+            torch.testing.assert_close(ours.diagonal(), expected.diagonal(), rtol=0.1, atol=0.0)
+    assert prior.sample(torch.tensor([0, 2, 3, 4]), generator=generator).isfinite().all()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_class_with_one_example_starts_next_to_it(covariance, generator):
+    x = torch.randn(101, 3, generator=generator)
+    labels = torch.tensor([0] * 100 + [1])
+    prior = fitted((x, labels), covariance=covariance, reg_covar=1e-4)
+    x0 = prior.sample(torch.ones(500, dtype=torch.long), generator=generator)
+    torch.testing.assert_close(x0.mean(0), x[-1], rtol=0, atol=0.01)
+    assert x0.std(0).mean() == pytest.approx(0.01, rel=0.2)
+
+
+def test_conditions_name_the_number_of_classes(three_classes):
+    assert len(fitted(three_classes, conditions=7).count) == 7
+    with pytest.raises(InputError, match=r"labels reach 2, expected 0\.\.1; raise conditions= or drop"):
+        fitted(three_classes, conditions=2)
+    with pytest.raises(InputError, match="label 6, which had no example"):
+        fitted(three_classes, conditions=7).sample(torch.tensor([6]))
+
+
+def test_more_components_than_examples_are_refused(three_classes):
+    x, _ = three_classes
+    labels = torch.tensor([0] * 597 + [1] * 3)
+    with pytest.raises(InputError) as caught:
+        fitted((x, labels), components=4)
+    assert str(caught.value) == (
+        "gmm.fit: condition 1 has 3 example(s), fewer than components=4; lower components, "
+        "or set shrinkage > 0"
+    )
+    with pytest.raises(InputError, match=r"the data set has 2 example\(s\)"):
+        fitted(x[:2], components=3)
+    assert fitted((x, labels), components=4, shrinkage=1.0).is_fitted
+
+
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        (None, r"the prior was fitted with labels; pass cond, int64 \[B\]"),
+        (torch.zeros(2), r"expected labels as int64 \[B\], got torch.float32 \[2\]"),
+        (torch.zeros(2, 1, dtype=torch.long), r"got torch.int64 \[2, 1\]"),
+        (torch.zeros(2, 3), "embeddings need the prior 'learned-mean'"),
+    ],
+)
+def test_conditions_of_another_kind_are_refused(cond, message, three_classes):
+    prior = fitted(three_classes)
+    n = 2 if cond is None else None
+    with pytest.raises(InputError, match=rf"^gmm\.sample: .*{message}"):
+        prior.sample(cond, n)
+
+
+def test_any_integer_type_of_label_is_taken(three_classes):
+    x, labels = three_classes
+    prior = fitted((x, labels.to(torch.uint8)))
+    assert torch.equal(prior.loc, fitted(three_classes).loc)
+    assert torch.equal(prior.log_prob(x, labels.int()), prior.log_prob(x, labels))
+
+
+@pytest.mark.parametrize("cond", [torch.zeros(600), torch.zeros(600, 2), torch.zeros(600, 1).long()])
+def test_only_labels_can_be_fitted(cond, three_classes):
+    with pytest.raises(InputError, match=r"gmm.fit: expected labels as integers \[B\] or None"):
+        fitted((three_classes[0], cond))
+
+
+# -- options and degenerate data ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"components": 0}, "expected components to be an integer >= 1, got 0"),
+        ({"components": 2.0}, "expected components to be an integer"),
+        ({"components": True}, "expected components to be an integer"),
+        ({"rank": 0}, "expected rank to be an integer >= 1, got 0"),
+        ({"max_iter": 0}, "expected max_iter to be an integer >= 1"),
+        ({"conditions": 0}, "expected conditions to be an integer >= 1"),
+        ({"reg_covar": -1e-6}, "expected reg_covar to be a finite number >= 0"),
+        ({"reg_covar": "small"}, "expected reg_covar to be a finite number >= 0, got 'small'"),
+        ({"shrinkage": float("inf")}, "expected shrinkage to be a finite number"),
+        ({"tol": float("nan")}, "expected tol to be a finite number"),
+        ({"covariance": "diagonal"}, "covariance='diagonal' is not possible; did you mean 'diag'"),
+        ({"unseen": "pool"}, "unseen='pool' is not possible; did you mean 'pooled'"),
+        ({"component": 3}, "has no option 'component'; did you mean 'components'"),
+    ],
+)
+def test_impossible_options_are_refused_in_one_line(options, message):
+    with pytest.raises(OptionError, match=message) as caught:
+        Prior.create("gmm", **options)
+    assert "gmm" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_spread_and_no_floor_is_an_error_and_never_a_nan(covariance, components, dtype, generator):
+    x = torch.randn(20, 3, generator=generator).to(dtype)
+    labels = torch.tensor([0] * 10 + [1] * 10)
+    x[labels == 1] = 2.0
+    with pytest.raises(InputError, match=r"no spread in some dimension and reg_covar=0.*; set reg_covar > 0"):
+        fitted((x, labels), covariance=covariance, components=components, reg_covar=0.0)
+    prior = fitted((x, labels), covariance=covariance, components=components)
+    assert prior.log_prob(x, labels).isfinite().all()
+
+
+def test_a_full_covariance_that_cannot_fit_in_memory_is_refused():
+    x = torch.zeros(2, 40_000)
+    with pytest.raises(OptionError, match=r"in 40000 dimensions takes 12 GiB .* use covariance='lowrank'"):
+        fitted(x, covariance="full")
+
+
+def test_use_before_fit_says_what_to_call(three_classes):
+    prior = Prior.create("gmm")
+    for call in (
+        lambda: prior.sample(n=1),
+        lambda: prior.log_prob(three_classes[0]),
+        lambda: prior.responsibilities(three_classes[0]),
+        lambda: prior.sample_marginal(1),
+        lambda: prior.event_shape,
+    ):
+        with pytest.raises(NotFittedError, match=r"the prior is not fitted; call prior.fit\(data\) first"):
+            call()
+
+
+# -- state ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
+def test_draws_do_not_depend_on_the_number_of_threads(covariance, components, three_classes):
+    prior = fitted(three_classes, covariance=covariance, components=components)
+    before = torch.get_num_threads()
+    draws = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            draws.append(
+                prior.sample(three_classes[1].repeat(20), generator=torch.Generator().manual_seed(1))
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*draws)
+
+
+def test_a_copy_shares_nothing(three_classes):
+    prior = fitted(three_classes)
+    other = copy.deepcopy(prior)
+    other.loc += 1
+    assert not torch.equal(prior.loc, other.loc)
+
+
+def test_a_checkpoint_with_another_number_of_components_is_refused(three_classes):
+    state = fitted(three_classes, components=3).state_dict()
+    with pytest.raises(CheckpointError, match="has components=3, this prior components=1; create it with"):
+        Prior.create("gmm", components=1).load_state_dict(state)
+
+
+def test_a_prior_may_be_fitted_again_with_other_data(three_classes):
+    prior = fitted(three_classes, components=2)
+    prior.fit((torch.randn(10, 3), None))
+    assert prior.event_shape == (3,)
+    assert prior.sample(n=4).shape == (4, 3)
