@@ -78,4 +78,4 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "html")]
     run = subprocess.run(build, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert "Designed" in Path(tmp_path / "html" / "api" / "flowprior.html").read_text(encoding="utf-8")
+    assert "where a flow starts" in Path(tmp_path / "html" / "api" / "flowprior.html").read_text(encoding="utf-8")
