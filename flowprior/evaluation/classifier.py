@@ -1,11 +1,12 @@
 """The data set's own classifier: accuracy of generated samples, and the features of the Fréchet distance.
 
 It is trained on the training split with a fixed seed. Figures are comparable only under one set of
-weights, so it is kept in a cache, keyed by the data and the version of the recipe.
+weights, so it is kept in a cache, keyed by the data and the recipe, and an evaluation names its weights.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -42,6 +43,14 @@ class Classifier(nn.Module):
     def features_name(self) -> str:
         """Name of the features, as in ``fid-cnn128``."""
         return "cnn128" if len(self.event_shape) == 3 else "mlp128"
+
+    def describe(self) -> str:
+        """Which weights judge, as in ``cnn128 sha256 1a2b3c4d``: figures of others are not comparable."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().double().contiguous().numpy().data)
+        return f"{self.features_name} sha256 {digest.hexdigest()[:8]}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, classes]`` of x ``[B, *event]``."""

@@ -17,7 +17,7 @@ from flowprior.evaluation.networks import initialise
 from flowprior.storage import load_tensors, save_tensors
 
 RECIPE = 1
-"""Raise it with every change of network or training: cached weights of another recipe are not used."""
+"""Raise it with every change of network or training that the constants below do not show."""
 
 BATCH = 128
 STEPS = 1400
@@ -95,7 +95,8 @@ def cache_folder() -> Path:
 
 def fingerprint(data: Data, seed: int) -> str:
     """Hash of everything that decides the weights: recipe, seed, number of labels, every event and label."""
-    digest = hashlib.sha256(f"{RECIPE} {seed} {data.condition} {list(data.event_shape)}".encode())
+    recipe = f"{RECIPE} {BATCH} {STEPS} {MOST_EPOCHS} {LEARNING_RATE}"
+    digest = hashlib.sha256(f"{recipe} {seed} {data.condition} {list(data.event_shape)}".encode())
     for x, labels in data.batches():
         digest.update(x.float().contiguous().numpy().data)
         if labels is not None:

@@ -22,7 +22,7 @@ from flowprior.samplers import Sampler
 def describe_settings(
     flow: Flow, data: Data, reference: Data, sampler: str | Sampler, classifier: Classifier | None
 ) -> dict[str, Any]:
-    """Parts of the flow, data, sampler, classifier with its own accuracy, device and versions."""
+    """Parts of the flow, data, sampler, classifier by its weights and accuracy, device and versions."""
     families: dict[str, tuple[Registry[Any], object]] = {
         "prior": (Prior.registry, flow.prior),
         "coupling": (Coupling.registry, flow.coupling),
@@ -34,6 +34,7 @@ def describe_settings(
         **{name: flow.specs[name] or _spec(*family) for name, family in families.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
         "sampler": sampler if isinstance(sampler, str) else _spec(Sampler.registry, sampler),
+        "judge": None if classifier is None else classifier.describe(),
         "classifier_accuracy": None if classifier is None else accuracy_on(classifier, reference),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,19 @@ def test_events_of_another_shape_are_refused(classifier: Classifier) -> None:
     assert not classifier.fits(torch.Size([1, 8, 8]), Condition("embeddings", 10))
 
 
+def test_the_description_names_the_weights(classifier: Classifier) -> None:
+    described = classifier.describe()
+    assert re.fullmatch(r"cnn128 sha256 [0-9a-f]{8}", described)
+    other = copy.deepcopy(classifier)
+    assert other.describe() == described
+    other.scale = other.scale * 2
+    assert other.describe() != described
+    with torch.no_grad():
+        other.scale /= 2
+        next(other.parameters()).view(-1)[0] += 1e-3
+    assert other.describe() != described
+
+
 class TestCache:
     """One file for each data set and seed."""
 
@@ -143,6 +158,14 @@ class TestCache:
         ]
         assert len(set(prints)) == 4
         assert fingerprint(blobs((5,)), 0) == prints[0]
+
+    @pytest.mark.parametrize("constant", ["RECIPE", "BATCH", "STEPS", "MOST_EPOCHS", "LEARNING_RATE"])
+    def test_a_changed_recipe_never_reads_an_old_judge(
+        self, constant: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = fingerprint(blobs((5,)), 0)
+        monkeypatch.setattr(classifier_training, constant, 2 * getattr(classifier_training, constant))
+        assert fingerprint(blobs((5,)), 0) != before
 
     def test_a_damaged_file_is_replaced(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data = blobs((5,))

@@ -140,6 +140,7 @@ def test_what_is_needed_to_reproduce_it_is_written_down(result: Evaluation) -> N
     }
     assert expected.items() <= result.settings.items()
     assert result.settings["classifier_accuracy"] > 0.96
+    assert result.settings["judge"].startswith("cnn128 sha256 ")
     assert {metric.samples for metric in result.metrics.values()} == {SAMPLES}
 
 
