@@ -124,8 +124,9 @@ class LearnedMeanPrior(Prior):
     def _build(self, condition: Condition, dim: int, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
         self.condition_size = torch.tensor([condition.kind == "labels", condition.size], dtype=torch.long)
-        mapper = Mapper(condition, dim, self.hidden, self.depth).to(self.event_dims.device, dtype)
-        self.mapper = mapper.requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            mapper = Mapper(condition, dim, self.hidden, self.depth)
+        self.mapper = mapper.to(self.event_dims.device, dtype).requires_grad_(False)
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         if cond is not None and not cond.is_floating_point():

@@ -1,0 +1,339 @@
+"""The learned-mean prior: P(c) approaches E[x1 | c]; its spread is fixed, or estimated on held-out rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from flowprior.errors import InputError, NotFittedError, OptionError
+from flowprior.priors import Prior
+from flowprior.priors.learned_mean import LearnedMeanPrior
+
+SPREAD = torch.tensor([0.3, 0.6, 1.2])
+
+
+def embedded(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """x1 = A e + b + noise of three different scales, embeddings e ``[N, 2]``, and the true means."""
+    e = torch.randn(count, 2, generator=generator)
+    mean = e @ torch.tensor([[1.0, -2.0, 0.5], [0.5, 1.0, -1.0]]) + torch.tensor([4.0, 0.0, -3.0])
+    return mean + SPREAD * torch.randn(count, 3, generator=generator), e, mean
+
+
+def labelled(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """x1 around five class means, with the same noise."""
+    labels = torch.randint(5, (count,), generator=generator)
+    mean = (3 * torch.randn(5, 3, generator=generator))[labels]
+    return mean + SPREAD * torch.randn(count, 3, generator=generator), labels, mean
+
+
+def fitted(x: Tensor, cond: Tensor, **options) -> LearnedMeanPrior:
+    """A small mapper, trained for long enough."""
+    small = {"hidden": 32, "depth": 1, "epochs": 30, "batch_size": 64, "lr": 3e-3}
+    prior = Prior.create("learned-mean", **{**small, **options})
+    return prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def by_embedding() -> tuple[LearnedMeanPrior, Tensor, Tensor, Tensor]:
+    x, e, mean = embedded(2000, torch.Generator().manual_seed(1))
+    return fitted(x, e, sigma="diagonal"), x, e, mean
+
+
+@pytest.fixture(scope="module")
+def by_label() -> tuple[LearnedMeanPrior, Tensor, Tensor, Tensor]:
+    x, labels, mean = labelled(1500, torch.Generator().manual_seed(1))
+    return fitted(x, labels), x, labels, mean
+
+
+# -- the mean ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [embedded, labelled])
+def test_the_mapper_approaches_the_conditional_mean(make, by_embedding, by_label):
+    """The optimum of the squared error is E[x1 | c]; the noise is not learned."""
+    prior, _, cond, mean = by_embedding if make is embedded else by_label
+    error = (prior.mean(cond) - mean).square().mean()
+    assert error < 0.05 * SPREAD.square().mean()
+    assert error < 0.01 * mean.var(0).mean()
+
+
+def test_means_of_labels_are_close_to_the_means_of_classes(by_label):
+    prior, x, labels, _ = by_label
+    classes = torch.stack([x[labels == label].mean(0) for label in range(5)])
+    torch.testing.assert_close(prior.mean(torch.arange(5)), classes, rtol=0, atol=0.25)
+
+
+def test_it_generalises_to_embeddings_it_has_not_seen(by_embedding):
+    _, e, mean = embedded(500, torch.Generator().manual_seed(2))
+    error = (by_embedding[0].mean(e) - mean).square().mean()
+    assert error < 0.1 * SPREAD.square().mean()
+
+
+# -- the spread -------------------------------------------------------------------------------
+
+
+def test_diagonal_spread_is_that_of_the_held_out_residuals(by_embedding):
+    """200 rows are held out: a variance is known to 10 %, its root to 5 %."""
+    prior, x, e, _ = by_embedding
+    torch.testing.assert_close(prior.noise.sqrt(), SPREAD, rtol=0.2, atol=0.0)
+    held_out = torch.arange(9, 2000, 10)
+    residual = x[held_out] - prior.mean(e[held_out])
+    torch.testing.assert_close(prior.noise, residual.square().mean(0) + 1e-6, rtol=1e-4, atol=0.0)
+
+
+def test_scalar_spread_is_one_number_over_all_dimensions(generator):
+    x, e, _ = embedded(2000, generator)
+    prior = fitted(x, e, sigma="scalar")
+    assert prior.noise.unique().numel() == 1
+    assert prior.noise[0].item() == pytest.approx(SPREAD.square().mean().item(), rel=0.25)
+
+
+def test_held_out_rows_keep_an_overfitted_mapper_honest(generator):
+    """A label for every pair of rows: on the training rows the residuals look half as wide as they are."""
+    x = torch.randn(200, 3, generator=generator)
+    labels = torch.arange(200) // 2
+    honest = fitted(x, labels, sigma="scalar", holdout=0.5, epochs=60)
+    blind = fitted(x, labels, sigma="scalar", holdout=0.0, epochs=60)
+    assert blind.noise[0] < 0.7 < honest.noise[0]
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2])
+def test_fixed_spread_is_what_was_asked_for(sigma, generator):
+    x, labels, _ = labelled(100, generator)
+    prior = fitted(x, labels, sigma=sigma, epochs=1)
+    torch.testing.assert_close(prior.noise, torch.full((3,), float(sigma) ** 2))
+    assert prior.factor.shape == (3, 0)
+    assert not prior.has_latents
+
+
+def test_latents_recover_the_covariance_of_the_residuals(generator):
+    """x1 = m(c) + W z + σ ε with two factors in eight dimensions."""
+    factor = torch.randn(8, 2, generator=generator)
+    labels = torch.randint(3, (4000,), generator=generator)
+    mean = (4 * torch.randn(3, 8, generator=generator))[labels]
+    x = mean + torch.randn(4000, 2, generator=generator) @ factor.T
+    x = x + 0.5 * torch.randn(4000, 8, generator=generator)
+    for sigma in (0.5, "scalar", "diagonal"):
+        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=15)
+        assert prior.has_latents
+        covariance = prior.factor @ prior.factor.T + prior.noise.diag()
+        truth = factor @ factor.T + 0.25 * torch.eye(8)
+        scale = truth.diagonal().sqrt()
+        assert ((covariance - truth).abs() / scale.outer(scale)).max() < 0.12, sigma
+        torch.testing.assert_close(prior.noise.sqrt(), torch.full((8,), 0.5), rtol=0.15, atol=0.0)
+        assert (prior.noise.unique().numel() == 1) == (sigma != "diagonal")
+
+
+# -- the law ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[0, 2])
+def small(request) -> tuple[LearnedMeanPrior, Tensor, Tensor]:
+    """A prior in float64 without and with latents."""
+    x, labels, _ = labelled(300, torch.Generator().manual_seed(4))
+    x = x.double() @ torch.tensor([[1.0, 0.5, 0], [0, 1, 0.7], [0, 0, 1]]).double()
+    return fitted(x, labels, latent=request.param, sigma="scalar", epochs=3), x, labels
+
+
+def covariance_of(prior: LearnedMeanPrior) -> Tensor:
+    return prior.factor @ prior.factor.T + prior.noise.diag()
+
+
+def test_density_is_the_normal_around_the_mean(small):
+    prior, x, labels = small
+    law = MultivariateNormal(prior.mean(labels), covariance_of(prior))
+    log_prob = prior.log_prob(x, labels)
+    torch.testing.assert_close(log_prob, law.log_prob(x), rtol=1e-10, atol=1e-10)
+    assert not log_prob.requires_grad, "a fitted prior is a constant"
+
+
+def test_samples_have_that_mean_and_covariance(small, generator):
+    prior, _, _ = small
+    n = 20_000
+    x0 = prior.sample(torch.full((n,), 3), generator=generator)
+    covariance = covariance_of(prior)
+    error = 5 * (covariance.diagonal() / n).sqrt()
+    assert ((x0.mean(0) - prior.mean(torch.tensor([3]))[0]).abs() < error).all()
+    scale = covariance.diagonal().sqrt()
+    wrong = (x0.T.cov() - covariance).abs() / scale.outer(scale)
+    assert wrong.max() < 5 * (2 / n) ** 0.5
+
+
+def test_marginal_density_is_the_weighted_sum_over_labels(small):
+    prior, x, labels = small
+    share = torch.bincount(labels).double() / len(labels)
+    joint = [share[c].log() + prior.log_prob(x, torch.full_like(labels, c)) for c in range(5)]
+    torch.testing.assert_close(prior.log_prob_marginal(x), torch.stack(joint, 1).logsumexp(1))
+
+
+def test_marginal_density_over_embeddings_is_that_over_those_it_saw(generator):
+    x, e, _ = embedded(50, generator)
+    prior = fitted(x.double(), e.double(), epochs=2)
+    joint = [prior.log_prob(x.double(), row.expand(50, -1)) for row in e.double()]
+    expected = torch.stack(joint, 1).logsumexp(1) - torch.tensor(50.0).log()
+    torch.testing.assert_close(prior.log_prob_marginal(x.double()), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_marginal_draws_labels_as_often_as_the_data_had_them(generator):
+    labels = torch.tensor([0] * 50 + [2] * 150)
+    x = labels[:, None] * 100.0 + torch.randn(200, 1, generator=generator)
+    prior = fitted(x, labels, sigma=0.1, epochs=60, lr=1e-2)
+    n = 4000
+    near_second = prior.sample_marginal(n, generator=generator) > 150
+    assert near_second.double().mean() == pytest.approx(0.75, abs=5 * (0.75 * 0.25 / n) ** 0.5)
+
+
+def test_inferred_starts_follow_the_latents_of_the_datum(generator):
+    factor = torch.tensor([[3.0], [3.0], [0.0]])
+    labels = torch.randint(2, (3000,), generator=generator)
+    x1 = 5.0 * labels[:, None] + torch.randn(3000, 1, generator=generator) @ factor.T
+    x1 = x1 + 0.5 * torch.randn(3000, 3, generator=generator)
+    prior = fitted(x1, labels, latent=1, sigma="scalar", epochs=10)
+    x0 = prior.infer(x1, labels, generator=generator)
+    a, b = x0 - prior.mean(labels), x1 - prior.mean(labels)
+    correlation = torch.corrcoef(torch.stack([a[:, 0], b[:, 0]]))[0, 1]
+    assert correlation > 0.9
+    scale = covariance_of(prior).diagonal()
+    assert ((a.var(0) / scale - 1).abs() < 0.15).all(), "on average they are the prior's own"
+    with pytest.raises(InputError, match="no latent variables"):
+        fitted(x1, labels, epochs=1).infer(x1, labels)
+
+
+# -- state, reproducibility, errors -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [embedded, labelled])
+def test_a_fit_is_reproducible_from_its_generator_and_leaves_torchs_alone(make, generator):
+    x, cond, _ = make(200, generator)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = fitted(x, cond, epochs=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    second = fitted(x, cond, epochs=2)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("make", [embedded, labelled])
+@pytest.mark.parametrize("latent", [0, 2])
+def test_state_travels_into_an_unfitted_prior(make, latent, generator):
+    x, cond, _ = make(200, generator)
+    options = {"hidden": 16, "depth": 1, "latent": latent}
+    prior = fitted(x, cond, epochs=1, **options)
+    other = Prior.create("learned-mean", **options)
+    other.load_state_dict(prior.state_dict())
+    assert other.condition == prior.condition
+    assert torch.equal(other.log_prob(x, cond), prior.log_prob(x, cond))
+    draws = [p.sample_marginal(5, generator=torch.Generator().manual_seed(0)) for p in (prior, other)]
+    assert torch.equal(*draws)
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+
+
+def test_fit_works_where_gradients_are_switched_off(generator):
+    x, labels, mean = labelled(500, generator)
+    with torch.no_grad():
+        prior = fitted(x, labels)
+    assert (prior.mean(labels) - mean).square().mean() < 0.2
+
+
+def test_float64_moves_the_mapper_too(by_label):
+    prior, x, labels, _ = by_label
+    state = {name: value.clone() for name, value in prior.state_dict().items()}
+    try:
+        log_prob = prior.double().log_prob(x.double(), labels)
+        assert prior.mean(labels).dtype == torch.float64
+        torch.testing.assert_close(prior.float().log_prob(x, labels).double(), log_prob, rtol=1e-4, atol=1e-4)
+    finally:
+        prior.float().load_state_dict(state)
+
+
+def test_labels_outside_or_between_those_it_saw_are_refused(generator):
+    x, labels, _ = labelled(100, generator)
+    prior = fitted(x, labels * 2, epochs=1)
+    with pytest.raises(InputError, match=r"learned-mean\.sample: cond has label 9, expected labels 0\.\.8"):
+        prior.sample(torch.tensor([9]))
+    with pytest.raises(InputError, match=r"cond has label 3, which had no example when the prior was fitted"):
+        prior.mean(torch.tensor([0, 3]))
+    assert prior.sample(torch.tensor([2, 4], dtype=torch.int32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        (None, r"expected floating-point embeddings \[B, 2\], got None"),
+        (torch.zeros(3, dtype=torch.long), r"got torch.int64 \[3\]"),
+        (torch.zeros(3, 4), r"got torch.float32 \[3, 4\]"),
+        (torch.zeros(3), r"got torch.float32 \[3\]"),
+    ],
+)
+def test_conditions_of_another_kind_are_refused(cond, message, by_embedding):
+    with pytest.raises(InputError, match=message):
+        by_embedding[0].sample(cond, None if cond is not None else 3)
+
+
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        (None, r"expected labels or embeddings, got None; use 'gaussian'"),
+        (torch.zeros(10), r"expected labels int64 \[B\] or embeddings \[B, E\], got torch.float32 \[10\]"),
+        (torch.zeros(10, 2, dtype=torch.long), r"got torch.int64 \[10, 2\]"),
+        (torch.full((10, 2), torch.nan), "expected finite embeddings, got NaN or infinity"),
+        ([torch.zeros(5, 2), torch.zeros(5, 3)], r"expected embeddings \[B, 2\] throughout"),
+    ],
+)
+def test_conditions_that_cannot_be_learned_are_refused_at_fit(cond, message):
+    data = (torch.zeros(10, 3), cond)
+    if isinstance(cond, list):
+        data = [(torch.zeros(5, 3), part) for part in cond]
+    with pytest.raises(InputError, match=rf"^learned-mean\.fit: .*{message}"):
+        Prior.create("learned-mean").fit(data)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": 0.0}, "expected sigma > 0, 'scalar' or 'diagonal', got 0.0"),
+        ({"sigma": "full"}, "got 'full'"),
+        ({"sigma": None}, "got None"),
+        ({"latent": -1}, "expected latent to be an integer >= 0, got -1"),
+        ({"hidden": 0}, "expected hidden to be an integer >= 1"),
+        ({"depth": 1.5}, "expected depth to be an integer >= 0"),
+        ({"epochs": 0}, "expected epochs to be an integer >= 1"),
+        ({"batch_size": True}, "expected batch_size to be an integer >= 1"),
+        ({"lr": 0.0}, "expected lr to be a finite number > 0, got 0.0"),
+        ({"lr": "fast"}, "expected lr to be a finite number > 0, got 'fast'"),
+        ({"holdout": 1.0}, r"expected holdout in \[0, 0.5\], got 1.0"),
+        ({"holdout": "some"}, r"expected holdout in \[0, 0.5\], got 'some'"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        Prior.create("learned-mean", **options)
+
+
+def test_use_before_fit_says_what_to_call():
+    prior = Prior.create("mapper")
+    for call in (prior.sample, prior.mean, lambda c: prior.log_prob(torch.zeros(1, 3), c)):
+        with pytest.raises(NotFittedError, match=r"the prior is not fitted; call prior.fit\(data\) first"):
+            call(torch.tensor([0]))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_handful_of_rows_is_enough_to_start(rows):
+    x = torch.arange(3.0 * rows).view(rows, 3)
+    for sigma in (0.7, "diagonal"):
+        prior = fitted(x, torch.arange(rows), sigma=sigma, latent=1, epochs=1)
+        assert prior.sample(torch.arange(rows)).isfinite().all()
+        assert prior.log_prob(x, torch.arange(rows)).isfinite().all()
+
+
+def test_the_noise_is_normal(by_label, generator):
+    prior, *_ = by_label
+    cond = torch.full((4000,), 1)
+    z = (prior.sample(cond, generator=generator) - prior.mean(cond)) / 0.7
+    share = (z.abs() < 1).double().mean()
+    inside = (Normal(0, 1).cdf(torch.tensor(1.0)) * 2 - 1).item()
+    assert share == pytest.approx(inside, abs=5 * (inside * (1 - inside) / 12_000) ** 0.5)
