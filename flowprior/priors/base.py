@@ -43,14 +43,14 @@ class Prior(nn.Module, Registered, abc.ABC):
             data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` (integers),
                 embeddings ``[B, E]`` or None; or one tuple of tensors (x1, c), or x1 alone. Batches
                 are streamed: no prior keeps the data set.
-            generator: source of the randomness of the fit (initialisation, mapper training).
+            generator: source of the randomness of the fit (initialisation, mapper training), on any device.
 
         Raises:
             InputError: no data, non-finite values, shapes or dtypes that change between batches.
         """
         stream = CheckedBatches(data, owner=self.name)
         first, _ = stream.peek()
-        self._fit(stream, generator)
+        self._fit(stream, _on_cpu(generator))
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         return self
 
@@ -214,3 +214,11 @@ class Prior(nn.Module, Registered, abc.ABC):
             if buffer is not None and saved is not None and saved.shape != buffer.shape:
                 self._buffers[key] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
+    """A generator for the CPU, where statistics are gathered; one of another device seeds a new one."""
+    if generator is None or generator.device.type == "cpu":
+        return generator
+    seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
+    return torch.Generator().manual_seed(int(seed))

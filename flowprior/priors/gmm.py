@@ -6,6 +6,7 @@ the paper's class prior: mean and (co)variance of each class.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -227,7 +228,8 @@ class GmmPrior(Prior):
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Component k ~ p(k | x1, c), factor z ~ p(z | x1, k, c), then x0 ~ p(x0 | k, z, c)."""
         rows = self._rows(cond, len(x1))
-        component = self._draw_component(self._joint(x1, rows), len(x1), generator)
+        log_weight = self._joint(x1, rows) if self.components > 1 else self.logits[rows]
+        component = self._draw_component(log_weight, len(x1), generator)
         epsilon, z = self._noise(len(x1), generator)
         if self.family.rank:
             for members, row, k in _groups(rows, component):
@@ -319,7 +321,7 @@ def _check_labels(cond: Tensor | None) -> None:
         )
 
 
-def _groups(rows: Tensor, component: Tensor):
+def _groups(rows: Tensor, component: Tensor) -> Iterator[tuple[Tensor, int, int]]:
     """Members ``[m]``, row and component of every (row, component) pair that occurs."""
     width = int(component.max()) + 1 if len(component) else 1
     keys, order = (rows * width + component).sort(stable=True)
