@@ -58,7 +58,8 @@ def train(
             {"run": str(out), "flow": str(run.flow), "step": last.get("step"), "loss": last.get("loss")}
         )
     else:
+        reached = f"step {last['step']}, loss {last['loss']:.4g}; " if last else ""
         print_rich(
-            f"step {last.get('step')}, loss {last.get('loss', float('nan')):.4g}; the flow is in {run.flow}",
+            f"{reached}the flow is in {run.flow}",
             f"next: flowprior sample {out} --out grid.png, or flowprior evaluate {out}",
         )

@@ -94,9 +94,9 @@ def evaluate(
 
 def _check_counts(samples: int, nfe: Sequence[int], guidance: float) -> None:
     if not math.isfinite(guidance):
-        raise OptionError(f"evaluate: guidance={guidance} is not possible; choose a finite number")
+        raise OptionError(f"evaluate: guidance={guidance} is not possible; choose a finite one (--guidance)")
     if samples < 2:
-        raise OptionError(f"evaluate: samples={samples} is not possible; choose 2 or more")
+        raise OptionError(f"evaluate: samples={samples} is not possible; choose 2 or more (--samples)")
     if not nfe or any(count < 1 for count in nfe):
         raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 1 on")
 

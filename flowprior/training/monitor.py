@@ -80,13 +80,12 @@ class ProgressBar:
             TextColumn("train"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4g}"),
-            TextColumn("{task.fields[speed]:.3g} steps/s"),
+            TextColumn("{task.fields[report]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             disable=not shown,
         )
-        self._task = self._bar.add_task("train", total=steps, completed=step, loss=float("nan"), speed=0.0)
+        self._task = self._bar.add_task("train", total=steps, completed=step, report="")
 
     def start(self) -> None:
         """Show the bar."""
@@ -102,7 +101,7 @@ class ProgressBar:
 
     def report(self, loss: float, speed: float) -> None:
         """Show the latest loss and speed."""
-        self._bar.update(self._task, loss=loss, speed=speed)
+        self._bar.update(self._task, report=f"loss {loss:.4g} {speed:.3g} steps/s")
 
 
 class Stopwatch:

@@ -72,6 +72,21 @@ def test_resume_where_there_is_no_run_starts_one(call: Call, tmp_path: Path) -> 
     assert (tmp_path / "run" / "flow").is_dir()
 
 
+@pytest.mark.parametrize("logged", [True, False])
+def test_resuming_a_finished_run_shows_the_last_loss_or_none(
+    call: Call, tmp_path: Path, logged: bool
+) -> None:
+    out = tmp_path / "run"
+    call("train", "--out", out, "--data", "eight-modes:n=200", "--prior", "gaussian", "--steps", "2", *SMALL)
+    if not logged:
+        (out / "metrics.jsonl").unlink()
+    answer = call("train", "--out", out, "--resume")
+    assert answer.code == 0, answer.err
+    assert "nan" not in answer.out + answer.err
+    assert ("step 2, loss " in answer.out) is logged
+    assert "None" not in answer.out
+
+
 @pytest.mark.parametrize("path", ["{}", "arrays:path={},test_fraction=0.2"])
 def test_data_may_be_a_path(call: Call, tmp_path: Path, path: str) -> None:
     import numpy as np

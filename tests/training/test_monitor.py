@@ -55,6 +55,17 @@ def test_the_bar_is_on_stderr_and_only_on_request(
     assert shown or captured.err == ""
 
 
+def test_the_bar_shows_no_loss_before_there_is_one(
+    points: TensorData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Monitor(at_step(points, 12), None, progress=True):
+        pass
+    shown = capsys.readouterr().err
+    assert "12/12" in shown
+    assert "loss" not in shown
+    assert "nan" not in shown
+
+
 def test_pictures_only_with_a_directory(points: TensorData, tmp_path: Path) -> None:
     state = at_step(points, 4)
     with Monitor(state, None, progress=False) as monitor:
