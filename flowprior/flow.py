@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -83,7 +84,9 @@ class Flow(nn.Module):
             return self.model(x, t, cond)
         null = self.condition.null(cond)
         if cond is None or null is None:
-            raise OptionError(f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1")
+            raise OptionError(
+                f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+            )
         both = self.model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
         guided, unguided = both.chunk(2)
         return unguided + guidance * (guided - unguided)
@@ -120,8 +123,10 @@ class Flow(nn.Module):
 
         Raises:
             InputError: a condition that does not fit the flow.
-            OptionError: an impossible ``nfe``, guidance without a condition, or an unknown sampler option.
+            OptionError: an impossible ``nfe``, guidance that is not finite or lacks a condition, or an
+                unknown sampler option.
         """
+        _check_guidance(guidance)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler)
         with torch.no_grad(), _evaluating(self.model):
@@ -168,6 +173,7 @@ class Flow(nn.Module):
             OptionError: an impossible option, or tolerances that cannot be met.
         """
         check_options(divergence, method, probes)
+        _check_guidance(guidance)
         self._check_events(x)
         cond = self._conditions(cond, len(x), "flow.log_prob")
         solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
@@ -228,6 +234,11 @@ class Flow(nn.Module):
         """Floating-point type of the model's weights; None where it has none."""
         parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
         return next((p.dtype for p in parameters if p.is_floating_point()), None)
+
+
+def _check_guidance(guidance: float) -> None:
+    if not math.isfinite(guidance):
+        raise OptionError(f"guidance={guidance:g} is not possible; choose a finite number (--guidance)")
 
 
 def _batches(

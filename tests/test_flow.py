@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
@@ -122,6 +124,16 @@ def test_guidance_needs_a_condition() -> None:
     flow.sample(n=2, guidance=1.0)
     with pytest.raises(OptionError, match="guidance=2 needs a condition, this flow has none; use guidance=1"):
         flow.sample(n=2, guidance=2.0)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), float("-inf")])
+def test_guidance_must_be_finite(strength: float) -> None:
+    flow, labels = class_flow(), torch.arange(3)
+    for call in (flow.solve, flow.sample, partial(flow.log_prob, torch.zeros(3, 3))):
+        with pytest.raises(OptionError, match=r"guidance=-?(nan|inf) is not possible") as caught:
+            call(labels, guidance=strength)
+        assert "\n" not in str(caught.value)
+    assert flow.model.calls == []  # type: ignore[union-attr]
 
 
 # -- batches, modes, dtypes -------------------------------------------------------------------
