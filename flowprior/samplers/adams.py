@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import ClassVar
 
 import torch
@@ -23,28 +24,6 @@ class AdamsSampler(Sampler):
     method: ClassVar[str]
     rtol: float = 1e-6
 
-    def _run(
-        self, velocity: Velocity, x0: Tensor, cond: Tensor | None, steps: int, trajectory: bool
-    ) -> Solution:
-        from torchdiffeq import odeint
-
-        counted = CountedVelocity(velocity, cond)
-        times = torch.linspace(0.0, 1.0, steps + 1, dtype=x0.dtype, device=x0.device)
-        options = {"max_order": 4}
-        states = odeint(
-            lambda t, x: counted(x, t), x0, times, method=self.method, rtol=self.rtol, options=options
-        )
-        kept = times if trajectory else times[[0, -1]]
-        return Solution(states[-1], counted.nfe, kept, states if trajectory else None)  # type: ignore[index]
-
-
-@Sampler.register("explicit_adams")
-class ExplicitAdams(AdamsSampler):
-    """Adams-Bashforth, order 3, one evaluation a step after two Runge-Kutta steps of four."""
-
-    method: ClassVar[str] = "explicit_adams"
-    order: ClassVar[int] = 3
-
     def solve(
         self,
         velocity: Velocity,
@@ -54,8 +33,35 @@ class ExplicitAdams(AdamsSampler):
         nfe: int | None = None,
         trajectory: bool = False,
     ) -> Solution:
-        """Integrate with exactly ``nfe`` evaluations: 4, or 8 and more. See :class:`Sampler`."""
-        return self._run(velocity, x0, cond, self.steps(nfe), trajectory)
+        """See :meth:`Sampler.solve`; the class says which ``nfe`` can be spent."""
+        from torchdiffeq import odeint
+
+        steps, counted = self._count(nfe), CountedVelocity(velocity, cond)
+        times = torch.linspace(0.0, 1.0, steps + 1, dtype=x0.dtype, device=x0.device)
+        options = {"max_order": 4}
+        states = odeint(
+            lambda t, x: counted(x, t), x0, times, method=self.method, rtol=self.rtol, options=options
+        )
+        kept = times if trajectory else times[[0, -1]]
+        return Solution(states[-1], counted.nfe, kept, states if trajectory else None)  # type: ignore[index]
+
+    @abc.abstractmethod
+    def _count(self, nfe: int | None) -> int:
+        """Number of steps for ``nfe`` evaluations."""
+
+
+@Sampler.register("explicit_adams")
+class ExplicitAdams(AdamsSampler):
+    """Adams-Bashforth, order 3, one evaluation a step after two Runge-Kutta steps of four.
+
+    Spends exactly ``nfe`` evaluations: 4, or 8 and more.
+    """
+
+    method: ClassVar[str] = "explicit_adams"
+    order: ClassVar[int] = 3
+
+    def _count(self, nfe: int | None) -> int:
+        return self.steps(nfe)
 
     def steps(self, nfe: int | None) -> int:
         """Number of steps that spend exactly ``nfe`` evaluations.
@@ -79,6 +85,8 @@ class ExplicitAdams(AdamsSampler):
 class ImplicitAdams(AdamsSampler):
     """Adams-Bashforth-Moulton, order 4: predict, then correct until it settles (at most four times).
 
+    The evaluations are counted, not chosen.
+
     Args:
         steps: number of equal steps; how often each is corrected decides the evaluations.
         rtol: change of a step, relative to the state, at which its correction has settled.
@@ -96,15 +104,6 @@ class ImplicitAdams(AdamsSampler):
         self.steps = steps
         self.rtol = rtol
 
-    def solve(
-        self,
-        velocity: Velocity,
-        x0: Tensor,
-        cond: Tensor | None = None,
-        *,
-        nfe: int | None = None,
-        trajectory: bool = False,
-    ) -> Solution:
-        """Integrate with ``steps`` steps; the evaluations are counted, not chosen. See :class:`Sampler`."""
+    def _count(self, nfe: int | None) -> int:
         refuse_nfe(self.method, nfe, "steps and rtol")
-        return self._run(velocity, x0, cond, self.steps, trajectory)
+        return self.steps

@@ -52,11 +52,7 @@ class AdaptiveSampler(Sampler):
         nfe: int | None = None,
         trajectory: bool = False,
     ) -> Solution:
-        """Integrate to the tolerances; the evaluations are counted, not chosen. See :class:`Sampler`.
-
-        Raises:
-            OptionError: an ``nfe`` is given, the step size underflows, or ``max_nfe`` is spent.
-        """
+        """See :meth:`Sampler.solve`; OptionError also where the step underflows or ``max_nfe`` is spent."""
         refuse_nfe(self.method, nfe, "rtol, atol and max_nfe")
         counted = CountedVelocity(velocity, cond)
         limited = Limited(lambda t, x: counted(x, t), f"sampler '{self.method}'", self.max_nfe)
@@ -70,8 +66,8 @@ def refuse_nfe(method: str, nfe: int | None, instead: str) -> None:
     """Raise OptionError where a sampler that chooses its own number of evaluations is given one."""
     if nfe is not None:
         raise OptionError(
-            f"sampler '{method}' chooses its own number of evaluations, got nfe={nfe}; leave nfe out and "
-            f"set {instead}, or use a fixed-step sampler such as 'heun'"
+            f"sampler '{method}' chooses its own number of evaluations, got nfe={nfe}; leave nfe (--nfe) out "
+            f"and set {instead}, or use a fixed-step sampler such as 'heun'"
         )
 
 

@@ -44,7 +44,7 @@ class FixedStepSampler(Sampler):
         nfe: int | None = None,
         trajectory: bool = False,
     ) -> Solution:
-        """Integrate; ``nfe=None`` spends the most that fits into 15 evaluations. See :class:`Sampler`."""
+        """See :meth:`Sampler.solve`; ``nfe=None`` spends the most that fits into 15 evaluations."""
         grid = time_grid(self.steps(nfe), self.grid)
         counted = CountedVelocity(velocity, cond)
         times = grid.tolist()
