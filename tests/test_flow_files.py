@@ -265,11 +265,8 @@ def test_spec_of_reads_changed_options_only() -> None:
 
 def components() -> list[object]:
     """(family, name) of everything registered."""
-    forgetful = pytest.mark.xfail(
-        reason="LearnedMeanPrior keeps four options under other names; pass prior_spec="
-    )
     return [
-        pytest.param(family, name, marks=[forgetful] if name == "learned-mean" else [])
+        pytest.param(family, name)
         for family in (Prior, Coupling, Path, Sampler)
         for name in family.available()
     ]
