@@ -25,7 +25,7 @@ test: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	$(BIN)/python -m pytest
 
-# One thread: idle OpenMP threads spin, and on a loaded machine with two cores slow the tests up to four times.
+# One thread: idle OpenMP threads spin, which slows the tests where other work shares the cores.
 test: export OMP_NUM_THREADS = 1
 
 lint: $(BIN)/python
