@@ -77,10 +77,10 @@ class Prior(nn.Module, Registered, abc.ABC):
 
         Raises:
             NotFittedError: the prior was not fitted.
-            InputError: x of another event shape, unseen labels.
+            InputError: x of another event shape, unseen labels, or not one condition for each row.
         """
         self._require_fitted("log_prob")
-        self._check_event(x, "log_prob")
+        self._check_event(x, "log_prob", cond)
         return self._log_prob(x.flatten(1), self._check_cond(cond, "log_prob"))
 
     def mean(self, cond: Tensor | None = None, n: int | None = None) -> Tensor:
@@ -120,7 +120,7 @@ class Prior(nn.Module, Registered, abc.ABC):
                 f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
                 "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
             )
-        self._check_event(x1, "infer")
+        self._check_event(x1, "infer", cond)
         cond = self._check_cond(cond, "infer")
         return self._infer(x1.flatten(1), cond, generator).reshape(x1.shape)
 
@@ -197,12 +197,17 @@ class Prior(nn.Module, Registered, abc.ABC):
             raise InputError(f"{self.name}: expected n >= 0, got {n}")
         return len(cond) if cond is not None else int(n or 0)
 
-    def _check_event(self, x: Tensor, method: str) -> None:
+    def _check_event(self, x: Tensor, method: str, cond: Tensor | None = None) -> None:
         if x.shape[1:] != self.event_shape or not x.is_floating_point():
             event = ", ".join(map(str, self.event_shape))
             raise InputError(
                 f"{self.name}.{method}: expected floating-point x of shape [B, {event}], "
                 f"got {x.dtype} of shape {list(x.shape)}"
+            )
+        if cond is not None and cond.shape[:1] != x.shape[:1]:
+            raise InputError(
+                f"{self.name}.{method}: expected one condition for each row, x has {len(x)} rows but cond "
+                f"has shape {list(cond.shape)}"
             )
 
     def _load_from_state_dict(

@@ -221,7 +221,7 @@ class GmmPrior(Prior):
     def responsibilities(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """p(k | x, c) ``[B, K]`` for x ``[B, *event]``."""
         self._require_fitted("responsibilities")
-        self._check_event(x, "responsibilities")
+        self._check_event(x, "responsibilities", cond)
         rows = self._rows(self._check_cond(cond, "responsibilities"), len(x))
         return self._joint(x.flatten(1), rows).softmax(1)
 

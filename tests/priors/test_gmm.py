@@ -457,9 +457,7 @@ def test_draws_do_not_depend_on_the_number_of_threads(covariance, components, th
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            draws.append(
-                prior.sample(three_classes[1].repeat(20), generator=torch.Generator().manual_seed(1))
-            )
+            draws.append(prior.sample(cond, generator=torch.Generator().manual_seed(1)))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*draws)
