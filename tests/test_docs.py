@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer.main
@@ -78,4 +77,5 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "html")]
     run = subprocess.run(build, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert "where a flow starts" in Path(tmp_path / "html" / "api" / "flowprior.html").read_text(encoding="utf-8")
+    page = tmp_path / "html" / "api" / "flowprior.html"
+    assert "where a flow starts" in page.read_text(encoding="utf-8")
