@@ -322,7 +322,7 @@ def test_rows_and_conditions_of_different_number_are_refused(spec):
 
 
 class Streamed:
-    """Batches made when they are asked for; after each pass, the bytes of all tensors alive and not frozen."""
+    """Batches made when asked for; after each pass, the bytes of all tensors alive and not frozen."""
 
     def __init__(self, batches: int) -> None:
         self.batches = batches
