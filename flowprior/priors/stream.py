@@ -11,6 +11,7 @@ from torch import Tensor
 from flowprior.errors import InputError
 
 Batch = tuple[Tensor, Tensor | None]
+TABLE_BYTES_LIMIT = 8 << 30
 FitData = Iterable[Batch] | tuple[Tensor, Tensor | None] | Tensor
 
 
@@ -60,14 +61,19 @@ class CheckedBatches:
         self._known_finite = True
 
     def labelled(self) -> Iterator[Batch]:
-        """The same batches, with labels from 0 on.
+        """The same batches, with labels from 0 on, few enough for a table of them.
 
         Raises:
-            InputError: a negative label.
+            InputError: a negative label, or one so high that its table would not fit in memory.
         """
         for x, c in self:
             if c is not None and len(c) and int(c.min()) < 0:
                 raise InputError(f"{self.owner}.fit: cond has label {int(c.min())}, expected labels >= 0")
+            if c is not None and int(c.max()) * x.shape[1] * 8 > TABLE_BYTES_LIMIT:
+                raise InputError(
+                    f"{self.owner}.fit: cond has label {int(c.max())}, too high for a table of all the "
+                    "labels below it; number the labels 0, 1, 2, …"
+                )
             yield x, c
 
     def _raw(self) -> Iterator[Batch]:

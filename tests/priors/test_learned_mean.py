@@ -38,7 +38,7 @@ def fitted(x: Tensor, cond: Tensor, **options) -> LearnedMeanPrior:
 @pytest.fixture(scope="module")
 def by_embedding() -> tuple[LearnedMeanPrior, Tensor, Tensor, Tensor]:
     x, e, mean = embedded(2000, torch.Generator().manual_seed(1))
-    return fitted(x, e, sigma="diagonal"), x, e, mean
+    return fitted(x, e, sigma="diagonal", epochs=20), x, e, mean
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_latents_recover_the_covariance_of_the_residuals(generator):
     x = mean + torch.randn(4000, 2, generator=generator) @ factor.T
     x = x + 0.5 * torch.randn(4000, 8, generator=generator)
     for sigma in (0.5, "scalar", "diagonal"):
-        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=15)
+        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=15, batch_size=256, lr=1e-2)
         assert prior.has_latents
         covariance = prior.factor @ prior.factor.T + prior.noise.diag()
         truth = factor @ factor.T + 0.25 * torch.eye(8)

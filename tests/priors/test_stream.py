@@ -143,6 +143,14 @@ def test_negative_labels_are_refused(spec):
         Prior.registry.resolve(spec).fit([GOOD, (X, LABELS - 1)])
 
 
+@pytest.mark.parametrize("spec", ["gmm", "learned-mean:epochs=1"])
+def test_a_label_that_is_no_small_number_is_refused_before_it_fills_the_memory(spec):
+    with pytest.raises(
+        InputError, match=r"cond has label 1000000000002, too high .*; number the labels 0, 1, 2"
+    ):
+        Prior.registry.resolve(spec).fit((X, LABELS + 10**12))
+
+
 @pytest.mark.parametrize("spec", ["gmm", "gaussian:moments=diagonal"])
 def test_a_failed_fit_leaves_the_prior_as_it_was(spec):
     prior = Prior.registry.resolve(spec).fit(GOOD)
