@@ -177,8 +177,13 @@ def test_a_full_disk_at_the_second_checkpoint(
 
 
 def test_ctrl_c_without_a_directory_is_an_ordinary_ctrl_c(points: TensorData) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run_on(points, model=StopsAt(3, signal.SIGINT))
+    # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_on(points, model=StopsAt(3, signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_without_a_directory_nothing_is_written(
