@@ -47,13 +47,6 @@ def escape_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines:
         lines[number] = "".join(parts)
 
 
-def leave_out_missing_results(app: Any, page: str, source: list[str]) -> None:
-    """docs/results.md is written by benchmarks/experiments/report.py; before that, do not link to it."""
-    if page == "index" and not Path(app.srcdir, "results.md").exists():
-        source[0] = source[0].replace("\nresults\n", "\n")
-
-
 def setup(app: Any) -> None:
-    """Connect the hooks above."""
+    """Connect the hook above."""
     app.connect("autodoc-process-docstring", escape_markup)
-    app.connect("source-read", leave_out_missing_results)
