@@ -239,6 +239,18 @@ def test_a_prior_moves_to_another_dtype_and_back(spec):
 
 
 @every_prior
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=name_of)
+def test_half_precision_events_are_looked_at_in_float32(spec, half):
+    prior = fitted(spec)
+    x, labels = data()
+    x = x.to(half)
+    assert torch.equal(prior.log_prob(x, labels), prior.log_prob(x.float(), labels))
+    assert torch.equal(prior.log_prob_marginal(x), prior.log_prob_marginal(x.float()))
+    if prior.has_latents:
+        assert prior.infer(x, labels).dtype == torch.float32
+
+
+@every_prior
 def test_a_deep_copy_is_equal_and_apart(spec):
     prior = fitted(spec)
     x, labels = data()
