@@ -55,12 +55,12 @@ def run_cell(name: str, seed: int, steps: int) -> dict[str, Any]:
 
 
 @app.command()
-def main(steps: int = 4000, seeds: int = 10, threads: int = 0) -> None:
+def main(steps: int = 4000, seeds: int = 10, first: int = 0, threads: int = 0) -> None:
     """Run every cell that has no result yet."""
     if threads:
         torch.set_num_threads(threads)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
+    for seed in range(first, seeds):
         for name, coupling in COUPLINGS.items():
             target = RESULTS / f"{coupling.replace(':condition=', '-')}-seed{seed}.json"
             if not target.exists():
