@@ -84,3 +84,8 @@ def test_every_error_is_a_flowprior_error_and_a_value_error():
         assert issubclass(error, ValueError)
         assert error.__doc__
     assert issubclass(errors.NotFittedError, AttributeError), "as scikit-learn's"
+
+
+def test_a_list_is_refused_in_one_line_that_says_what_to_do():
+    with pytest.raises(InputError, match=r"flow\.sample: expected int64 labels .* got list; use torch\.tensor"):
+        Condition("labels", 10).check([3, 3], "flow.sample")  # type: ignore[arg-type]
