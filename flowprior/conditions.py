@@ -45,7 +45,9 @@ class Condition:
         if cond is None:
             raise InputError(f"{owner}: expected {self.describe()}, got None")
         if not isinstance(cond, Tensor):
-            raise InputError(f"{owner}: expected {self.describe()}, got {type(cond).__name__}; use torch.tensor")
+            raise InputError(
+                f"{owner}: expected {self.describe()}, got {type(cond).__name__}; use torch.tensor"
+            )
         if self.kind == "labels":
             if cond.dtype != torch.long or cond.dim() != 1:
                 raise InputError(f"{owner}: expected {self.describe()}, got {cond.dtype} {list(cond.shape)}")

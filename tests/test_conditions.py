@@ -87,5 +87,7 @@ def test_every_error_is_a_flowprior_error_and_a_value_error():
 
 
 def test_a_list_is_refused_in_one_line_that_says_what_to_do():
-    with pytest.raises(InputError, match=r"flow\.sample: expected int64 labels .* got list; use torch\.tensor"):
+    with pytest.raises(
+        InputError, match=r"flow\.sample: expected int64 labels .* got list; use torch\.tensor"
+    ):
         Condition("labels", 10).check([3, 3], "flow.sample")  # type: ignore[arg-type]
