@@ -1,0 +1,35 @@
+// Every operator's schema, once. Kernels register themselves: cpu/<op>.cpp and cuda/<op>.cu; fakes and
+// autograd are in flowprior/ops/native.py.
+//
+// Rows are flat: x [B, D]. A mixture is logits [C, K], mean [C, K, D], scale [C, K, D] or [C, K, 1] (standard
+// deviations); cond [B] is int64, seed [1] is int64 and on the tensors' device.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(flowprior, library) {
+  library.def("standard_normal(Tensor like, Tensor seed, SymInt n, SymInt dim, int stream) -> Tensor");
+  library.def(
+      "gmm_sample(Tensor logits, Tensor mean, Tensor scale, Tensor cond, Tensor seed)"
+      " -> (Tensor x0, Tensor component)");
+  library.def(
+      "gmm_log_prob(Tensor x, Tensor logits, Tensor mean, Tensor scale, Tensor cond)"
+      " -> (Tensor log_prob, Tensor responsibilities)");
+  library.def(
+      "gmm_log_prob_backward(Tensor grad_joint, Tensor x, Tensor mean, Tensor scale, Tensor cond)"
+      " -> (Tensor grad_x, Tensor grad_mean, Tensor grad_scale)");
+  library.def(
+      "gmm_log_prob_all(Tensor x, Tensor logits, Tensor mean, Tensor scale)"
+      " -> (Tensor log_prob, Tensor responsibilities)");
+  library.def(
+      "gmm_log_prob_all_backward(Tensor grad_joint, Tensor x, Tensor mean, Tensor scale)"
+      " -> (Tensor grad_x, Tensor grad_mean, Tensor grad_scale)");
+  library.def(
+      "gmm_path(Tensor logits, Tensor mean, Tensor scale, Tensor cond, Tensor x1, Tensor t, Tensor seed,"
+      " float sigma_min) -> (Tensor x_t, Tensor u_t, Tensor component)");
+  library.def("interpolate(Tensor x0, Tensor x1, Tensor t, float sigma_min) -> (Tensor x_t, Tensor u_t)");
+  library.def(
+      "affine_path(Tensor x0, Tensor x1, Tensor alpha, Tensor sigma, Tensor alpha_dot, Tensor sigma_dot)"
+      " -> (Tensor x_t, Tensor u_t)");
+  library.def(
+      "flow_matching_loss(Tensor v, Tensor? u, Tensor? x0, Tensor? x1, Tensor? weight, bool mean,"
+      " bool with_gradient) -> (Tensor loss, Tensor squared_error, Tensor gradient)");
+}
