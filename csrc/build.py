@@ -2,8 +2,8 @@
 
 ``FLOWPRIOR_BUILD`` says what is wanted:
 
-- ``auto`` (default): the CUDA extension if torch is a CUDA build and nvcc fits it, else the CPU extension if there
-  are a compiler and torch, else none. Nothing that fails is an error: the record of the build says why.
+- ``auto`` (default): the CUDA extension if torch is a CUDA build and nvcc fits it, else the CPU extension if
+  there are a compiler and torch, else none. Nothing that fails is an error: the build's record says why.
 - ``cpu``, ``cuda``: that one, and an error if it cannot be built.
 - ``none``: no extension.
 """
@@ -56,7 +56,7 @@ def wanted() -> str:
 def install(choice: str, package: Path) -> Record:
     """Build what ``choice`` asks for and put module and record into the folder ``package``.
 
-    Where no module comes of it, the one that an earlier build left there goes: it must not pass for this one's.
+    Where no module comes of it, the one that an earlier build left goes: it must not pass for this one's.
 
     Raises:
         BuildError: ``cpu`` or ``cuda`` cannot be built; what an earlier build left stays.
@@ -75,7 +75,7 @@ def compile_variant(variant: str) -> tuple[Path, Parameters]:
     """Compile and link one variant; returns the module and the parameters it was built with.
 
     Raises:
-        BuildError: something is missing, or a compilation failed; its output is in ``log.txt`` beside the objects.
+        BuildError: something is missing, or a compilation failed; ``log.txt`` beside the objects has all.
     """
     built = parameters(variant)
     folder = ROOT / built.folder
@@ -158,7 +158,7 @@ def _put(source: Path, target: Path) -> None:
 
 
 def _link_package(out: Path) -> Path:
-    """Make ``out/flowprior`` a copy of the package by links, so that a second build has a place of its own."""
+    """Make ``out/flowprior`` a copy of the package by links: a second build needs a place of its own."""
     package = out / "flowprior"
     package.mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "flowprior").iterdir():

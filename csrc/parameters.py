@@ -1,6 +1,7 @@
 """The build parameters of the native extension: the one place that knows sources and flags.
 
-Every way of building asks :func:`parameters`: a wheel, an editable install, ``python -m csrc.build``, CUDA or not.
+Every way of building asks :func:`parameters`: a wheel, an editable install, ``python -m csrc.build``, with
+CUDA or without.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def instruction_sets() -> dict[str, tuple[str, ...]]:
 def _host_objects(
     folder: Path, torch: Torch, cuda: Cuda | None, sets: dict[str, tuple[str, ...]]
 ) -> Iterator[Object]:
-    """Code for every machine comes first: of an inline function that several objects hold, ld takes the first."""
+    """Code for every machine comes first: of an inline function in several objects, ld takes the first."""
     common = (
         *HOST,
         *ARITHMETIC,

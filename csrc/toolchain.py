@@ -51,7 +51,7 @@ class Cuda:
 
 
 def find_compiler() -> Compiler:
-    """The compiler of ``CXX``, or the first of c++, g++ and clang++ on ``PATH``, once it has read a C++20 header.
+    """The compiler of ``CXX``, or the first of c++, g++ and clang++ on ``PATH``; it must read a C++20 header.
 
     Raises:
         BuildError: there is none, it is too old, or Python's own headers are missing.
@@ -129,7 +129,7 @@ def release(version: str) -> tuple[int, int]:
 
 
 def find_cuda(torch: Torch) -> Cuda:
-    """The toolkit of ``CUDA_HOME``, of /usr/local/cuda, or around the nvcc on ``PATH``, if torch's build fits it.
+    """The toolkit of ``CUDA_HOME``, else /usr/local/cuda, else around the nvcc on ``PATH``, if it fits torch.
 
     Raises:
         BuildError: torch is not a CUDA build, there is no nvcc, or its major version is another.
