@@ -36,6 +36,7 @@ class Record:
 
     variant: str | None
     reason: str
+    requested: str
     flowprior: str
     torch: str | None = None
     cuda: str | None = None
@@ -89,7 +90,7 @@ def compile_variant(variant: str) -> tuple[Path, Parameters]:
 
 def _attempt(choice: str) -> tuple[Path | None, Record]:
     if choice == "none":
-        return None, Record(None, "built with FLOWPRIOR_BUILD=none", version())
+        return None, Record(None, "FLOWPRIOR_BUILD=none asked for none", choice, version())
     failures = []
     for variant in _candidates(choice):
         try:
@@ -100,10 +101,9 @@ def _attempt(choice: str) -> tuple[Path | None, Record]:
             failures.append(str(error))
             continue
         reason = "; ".join([f"built for {built.variant}", *(f"not for CUDA: {why}" for why in failures)])
-        return module, Record(
-            variant, reason, version(), built.torch.version, built.cuda and built.cuda.version
-        )
-    return None, Record(None, failures[-1], version())
+        cuda = built.cuda.version if built.cuda else None
+        return module, Record(variant, reason, choice, version(), built.torch.version, cuda)
+    return None, Record(None, failures[-1], choice, version())
 
 
 def _candidates(choice: str) -> tuple[str, ...]:

@@ -40,5 +40,9 @@ class CouplingError(FlowpriorError):
     """A transport plan that failed, or a coupling that a prior cannot serve."""
 
 
+class BackendError(FlowpriorError):
+    """``FLOWPRIOR_OPS=native`` where the native extension is missing or does not fit."""
+
+
 class TrainingDiverged(FlowpriorError):
     """A non-finite loss; the last good checkpoint is left in place."""

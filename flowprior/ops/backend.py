@@ -1,21 +1,149 @@
-"""Which implementation of the operators runs."""
+"""Which implementation of the operators runs, and why.
+
+``FLOWPRIOR_OPS`` chooses: ``auto`` (default) takes the native extension where it was built and fits this torch,
+and pure torch otherwise; ``native`` makes its absence an error; ``torch`` leaves it aside.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import flowprior
+from flowprior.errors import BackendError, OptionError
+
+CHOICES = ("auto", "native", "torch")
+EXTENSION = "flowprior._C"
+MINIMUM_TORCH = (2, 10)  # of the stable ABI that the extension is written against
+AGAIN = "pip install flowprior again"
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Name of the running implementation and the reason it was chosen."""
+    """The implementation that runs, and the reason it was chosen.
+
+    Attributes:
+        name: ``"native"`` or ``"torch"``.
+        reason: why, in one line.
+        devices: types of the devices that the native operators serve; tensors on others go to pure torch.
+        instruction_set: of the CPU kernels, ``"baseline"``, ``"avx2"`` or ``"avx512"``; None in pure torch.
+        build: how the extension was built: versions, compiler, instruction sets, flags.
+        asked: whether pure torch is what was asked for, and so no news.
+    """
 
     name: str
     reason: str
+    devices: frozenset[str] = frozenset()
+    instruction_set: str | None = None
+    build: dict[str, Any] = field(default_factory=dict, compare=False)
+    asked: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
 
 
+class _UnfitError(Exception):
+    """Why there is no extension to use."""
+
+
+@cache
 def backend() -> Backend:
-    """The running backend: pure torch, as this version of flowprior has no native extension yet."""
-    return Backend("torch", "this version has no native extension; every operator runs in pure torch")
+    """The running backend. The first call loads the extension, once for the process; nothing is compiled.
+
+    Raises:
+        OptionError: ``FLOWPRIOR_OPS`` has none of its three values.
+        BackendError: it is ``native``, and the extension is missing or does not fit.
+    """
+    wanted = os.environ.get("FLOWPRIOR_OPS") or "auto"
+    if wanted not in CHOICES:
+        raise OptionError(f"FLOWPRIOR_OPS: expected one of {', '.join(CHOICES)}, got {wanted!r}")
+    if wanted == "torch":
+        return Backend("torch", "FLOWPRIOR_OPS=torch", asked=True)
+    record = _record()
+    try:
+        return _native(record)
+    except _UnfitError as problem:
+        if wanted == "native":
+            raise BackendError(
+                f"FLOWPRIOR_OPS=native, but {problem}; FLOWPRIOR_OPS=auto runs pure torch"
+            ) from None
+        return Backend("torch", str(problem), asked=record.get("requested") == "none")
+
+
+def native_devices() -> frozenset[str]:
+    """Types of the devices that the native operators serve: none, ``cpu``, or ``cpu`` and ``cuda``."""
+    return backend().devices
+
+
+@cache
+def announce_fallback(device_type: str) -> None:
+    """Say once for a device's type that its operators run in pure torch, unless that was asked for.
+
+    Faces call it when an operator first runs; it logs one warning to the logger ``flowprior``.
+    """
+    running = backend()
+    if device_type not in running.devices and not running.asked:
+        message = "operators on %s run in pure torch, which is slower: %s; FLOWPRIOR_OPS=torch silences this"
+        logging.getLogger("flowprior").warning(message, device_type, running.reason)
+
+
+def _native(record: dict[str, Any]) -> Backend:
+    if find_spec(EXTENSION) is None:
+        raise _UnfitError(_absence(record))
+    _check_torch(record)
+    _check_version(record.get("flowprior"))
+    try:
+        extension = import_module(EXTENSION)
+    except ImportError as error:
+        raise _UnfitError(f"{_built_for(record)}, found torch {torch.__version__}: {error}") from error
+    build, found = extension.build_info(), extension.capabilities()
+    _check_version(build["flowprior"])
+    reason = record.get("reason", "the extension was built and fits")
+    return Backend("native", reason, frozenset(found["devices"]), found["instruction_set"], build)
+
+
+def _record() -> dict[str, Any]:
+    """What the build wrote (``csrc/build.py``); empty where flowprior runs from a folder without any build."""
+    path = Path(flowprior.__file__).with_name("_build.json")
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _absence(record: dict[str, Any]) -> str:
+    if not record:
+        return f"the native extension was not built; {AGAIN}, or run python -m csrc.build in its repository"
+    if record["variant"]:
+        return f"the native extension was built for another Python; {AGAIN}"
+    return f"the native extension was not built: {record['reason']}"
+
+
+def _check_torch(record: dict[str, Any]) -> None:
+    major, minor = re.findall(r"\d+", torch.__version__)[:2]
+    if (int(major), int(minor)) < MINIMUM_TORCH:
+        needed = ".".join(map(str, MINIMUM_TORCH))
+        raise _UnfitError(
+            f"{_built_for(record)} and needs {needed} or newer, found torch {torch.__version__}"
+        )
+
+
+def _check_version(built: str | None) -> None:
+    running = flowprior.__version__
+    if built is not None and running not in (built, "unknown"):
+        raise _UnfitError(f"the native extension was built for flowprior {built}, found {running}; {AGAIN}")
+
+
+def _built_for(record: dict[str, Any]) -> str:
+    cuda = f" and CUDA {record['cuda']}" if record.get("cuda") else ""
+    return f"the native extension was built against torch {record.get('torch', '2.10 or newer')}{cuda}"
