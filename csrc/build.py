@@ -100,8 +100,9 @@ def _attempt(choice: str) -> tuple[Path | None, Record]:
                 raise BuildError(f"FLOWPRIOR_BUILD={choice}: {error}") from error
             failures.append(str(error))
             continue
-        reason = "; ".join([f"built for {built.variant}", *(f"not for CUDA: {why}" for why in failures)])
         cuda = built.cuda.version if built.cuda else None
+        served = f"built for the CPU and CUDA {cuda}" if cuda else "built for the CPU"
+        reason = "; ".join([served, *(f"not for CUDA: {why}" for why in failures)])
         return module, Record(variant, reason, choice, version(), built.torch.version, cuda)
     return None, Record(None, failures[-1], choice, version())
 

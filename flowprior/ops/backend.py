@@ -1,7 +1,7 @@
 """Which implementation of the operators runs, and why.
 
-``FLOWPRIOR_OPS`` chooses: ``auto`` (default) takes the native extension where it was built and fits this torch,
-and pure torch otherwise; ``native`` makes its absence an error; ``torch`` leaves it aside.
+``FLOWPRIOR_OPS`` chooses: ``auto`` (default) takes the native extension where it was built and fits this
+torch, and pure torch otherwise; ``native`` makes its absence an error; ``torch`` leaves it aside.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _native(record: dict[str, Any]) -> Backend:
 
 
 def _record() -> dict[str, Any]:
-    """What the build wrote (``csrc/build.py``); empty where flowprior runs from a folder without any build."""
+    """What the build wrote (``csrc/build.py``); empty where flowprior runs from a folder without a build."""
     path = Path(flowprior.__file__).with_name("_build.json")
     try:
         return json.loads(path.read_text())
