@@ -14,6 +14,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from csrc.toolchain import BuildError, find_ninja, find_torch
 
 CHOICES = ("auto", "cpu", "cuda", "none")
 RECORD = "_build.json"
+ERROR = re.compile(r"\berror(:| #\d)|undefined reference")
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ def _run_ninja(built: Parameters) -> None:
     log = ROOT / built.folder / "log.txt"
     log.write_text(output)
     if process.returncode:
-        errors = [line.strip() for line in output.splitlines() if "error" in line.lower()]
-        first = errors[0] if errors else next((line for line in output.splitlines() if line), "ninja failed")
+        errors = (line.strip() for line in output.splitlines() if ERROR.search(line))
+        first = next(errors, output.strip().split("\n")[-1])
         raise BuildError(f"compilation failed: {first} (all of it: {log})")
     sys.stderr.write(output)
 

@@ -41,7 +41,7 @@ HOST = ("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlin
 ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
 AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi2")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
-DEVICE = ("-std=c++17", "-O3", "-cudart=static", "-Xptxas", "-v,-warn-spills")
+DEVICE = ("-std=c++20", "-O3", "-cudart=static", "-Xptxas", "-v,-warn-spills")
 
 
 @dataclass(frozen=True)
