@@ -11,6 +11,8 @@ from flowprior.cli.output import print_json, print_rich
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from flowprior.ops.backend import Backend
+
 PACKAGES = (
     "flowprior",
     "torch",
@@ -44,15 +46,24 @@ def _collect() -> dict[str, Any]:
     from flowprior.evaluation.classifier_training import cache_folder
     from flowprior.ops import backend
 
+    running = backend()
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "devices": _devices(),
         "threads": torch.get_num_threads(),
-        "ops": str(backend()),
+        "ops": str(running),
+        "native": _native(running),
         "cache": str(cache_folder()),
         "plug-ins": _plugins(),
     }
+
+
+def _native(running: Backend) -> dict[str, Any] | None:
+    """What the native extension is and uses; None in pure torch."""
+    if running.name != "native":
+        return None
+    return {"instruction_set": running.instruction_set, "devices": sorted(running.devices), **running.build}
 
 
 def _version(package: str) -> str:
@@ -92,9 +103,24 @@ def _table(found: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     rows = {**found["versions"], **{key: value for key, value in found.items() if key != "versions"}}
     rows["devices"] = ", ".join(found["devices"])
+    rows["native"] = _native_lines(found["native"])
     rows["plug-ins"] = (
         "\n".join(f"{p['group']}: {p['name']} = {p['value']}" for p in found["plug-ins"]) or "none"
     )
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
     return table
+
+
+def _native_lines(native: dict[str, Any] | None) -> str:
+    if native is None:
+        return "not in use"
+    cuda = f"{native['cuda']} for {', '.join(native['architectures'])}" if native["cuda"] else "not built"
+    return "\n".join(
+        [
+            f"instruction set: {native['instruction_set']}, of {', '.join(native['instruction_sets'])}",
+            f"built against: torch {native['torch']}, stable ABI {native['torch_target']}",
+            f"CUDA: {cuda}",
+            f"compiler: {native['compiler']}",
+        ]
+    )
