@@ -18,7 +18,7 @@ py::dict build_info() {
   const auto words = [](const char* text) { return py::str(text).attr("split")(); };
   info["flowprior"] = built::flowprior;
   info["torch"] = built::torch;
-  info["torch_target"] = built::torch_target;
+  info["torch_abi"] = built::torch_abi;
   info["cuda"] = *built::cuda ? py::object(py::str(built::cuda)) : py::object(py::none());
   info["architectures"] = words(built::architectures);
   info["compiler"] = built::compiler;

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csrc.toolchain import (
+    MINIMUM_TORCH,
     BuildError,
     Compiler,
     Cuda,
@@ -32,7 +33,7 @@ from csrc.toolchain import (
 
 ROOT = Path(__file__).parent.parent
 OBJECTS = Path("build/native")
-TORCH_TARGET = "0x020a000000000000"  # 2.10: the stable ABI that the binary needs, whatever torch builds it
+TORCH_TARGET = "0x{:02x}{:02x}000000000000".format(*MINIMUM_TORCH)
 DEFAULT_ARCHITECTURES = "8.0;9.0+PTX"
 
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow")
@@ -74,7 +75,7 @@ class Parameters:
         return {
             "flowprior": version(),
             "torch": self.torch.version,
-            "torch_target": TORCH_TARGET,
+            "torch_abi": ".".join(map(str, MINIMUM_TORCH)),
             "cuda": self.cuda.version if self.cuda else "",
             "architectures": " ".join(self.architectures),
             "compiler": self.compiler.version,

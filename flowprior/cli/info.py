@@ -119,7 +119,7 @@ def _native_lines(native: dict[str, Any] | None) -> str:
     return "\n".join(
         [
             f"instruction set: {native['instruction_set']}, of {', '.join(native['instruction_sets'])}",
-            f"built against: torch {native['torch']}, stable ABI {native['torch_target']}",
+            f"built against: torch {native['torch']}, for {native['torch_abi']} or newer (stable ABI)",
             f"CUDA: {cuda}",
             f"compiler: {native['compiler']}",
         ]
