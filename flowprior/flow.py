@@ -17,7 +17,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError
 from flowprior.flow_files import load_flow, save_flow
 from flowprior.likelihood import check_options, estimator, trace_back
-from flowprior.paths import Path
+from flowprior.paths import Path, check_prediction, velocity_of_start
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler, Solution, Velocity
 
@@ -33,13 +33,15 @@ class Flow(nn.Module):
         coupling: the pairing it was trained with; says where sampling starts.
         path: the path it was trained on.
         condition: kind and size of the condition.
+        prediction: what the model gives: ``"velocity"``, or ``"epsilon"``, the start x0 that is noise under
+            N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components are read off the instances where they are left out.
         metadata: plain values saved along.
 
     Raises:
         CouplingError: the prior cannot serve the coupling.
-        OptionError: the path is not valid for the prior.
+        OptionError: the path is not valid for the prior, or not for the prediction.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Flow(nn.Module):
         path: Path,
         condition: Condition,
         *,
+        prediction: str = "velocity",
         model_spec: str = "",
         prior_spec: str = "",
         coupling_spec: str = "",
@@ -59,6 +62,7 @@ class Flow(nn.Module):
         super().__init__()
         coupling.check(prior)
         path.check(prior)
+        self.prediction = check_prediction(path, prediction)
         self.model = model
         self.prior = prior
         self.coupling = coupling
@@ -80,6 +84,13 @@ class Flow(nn.Module):
         Raises:
             OptionError: guidance of a flow without a condition.
         """
+        predicted = self._predict(x, t, cond, guidance)
+        if self.prediction == "epsilon":
+            return velocity_of_start(self.path, predicted, x, t)
+        return predicted
+
+    def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
+        """What the model predicts, guided; in one call."""
         if guidance == 1.0:
             return self.model(x, t, cond)
         null = self.condition.null(cond)
@@ -116,23 +127,26 @@ class Flow(nn.Module):
                 spend; adaptive samplers choose their own and take no other.
             sampler: a name, ``name:key=value,…`` or an instance.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition.
-            generator: source of the starts, on the prior's device.
-            batch_size: solve in batches of this size. All starts are drawn first, so the samples are the
-                same as in one go (with adaptive samplers within the tolerance).
+            generator: source of the starts and of a stochastic sampler's noise, on the prior's device.
+            batch_size: solve in batches of this size. All starts are drawn first and all noise on the way at
+                once, so the samples are the same as in one go (with adaptive samplers within the tolerance).
             trajectory: also return the states on the way.
 
         Raises:
             InputError: a condition that does not fit the flow.
             OptionError: an impossible ``nfe``, guidance that is not finite or lacks a condition, or an
-                unknown sampler option.
+                unknown sampler option, or a sampler that is not valid for this flow.
         """
         _check_guidance(guidance)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler)
+        solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), _evaluating(self.model):
             x0 = self.coupling.source(self.prior, cond, n, generator=generator)
             x0 = x0.to(self._dtype() or x0.dtype)
-            velocity = partial(self.velocity, guidance=guidance)
+            velocity: Velocity = partial(self.velocity, guidance=guidance)
+            if solver.stochastic:
+                velocity, batch_size = _in_batches(velocity, batch_size), None
             parts = [
                 solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory)
                 for x, c in _batches(x0, cond, batch_size)
@@ -251,6 +265,16 @@ def _batches(
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
         yield x[rows], None if cond is None else cond[rows]
+
+
+def _in_batches(velocity: Velocity, batch_size: int | None) -> Velocity:
+    """``velocity`` evaluated in batches of rows, for samplers whose noise is drawn for all rows at once."""
+
+    def evaluate(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        rows = zip(_batches(x, cond, batch_size), _batches(t, None, batch_size), strict=True)
+        return torch.cat([velocity(part, times, c) for (part, c), (times, _) in rows])
+
+    return evaluate
 
 
 def _joined(parts: list[Solution]) -> Solution:

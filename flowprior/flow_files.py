@@ -21,7 +21,9 @@ from flowprior.storage import load_tensors, save_tensors, write_directory
 if TYPE_CHECKING:
     from flowprior.flow import Flow
 
-FORMAT = 1
+FORMAT = 2
+"""Written where the model does not predict the velocity, which readers of format 1 take for granted."""
+VELOCITY_FORMAT = 1
 DESCRIPTION = "flow.json"
 WEIGHTS = "weights.safetensors"
 
@@ -54,10 +56,11 @@ def describe(flow: Flow) -> dict[str, Any]:
     specs = {name: flow.specs[name] or spec_of(*family) for name, family in families.items()}
     dtype = flow._dtype()
     description = {
-        "format": FORMAT,
+        "format": VELOCITY_FORMAT if flow.prediction == "velocity" else FORMAT,
         "flowprior": _package_version(),
         "model": flow.specs["model"],
         **specs,
+        "prediction": flow.prediction,
         "condition": {"kind": flow.condition.kind, "size": flow.condition.size},
         "event_shape": list(flow.event_shape),
         "dtype": str(dtype).removeprefix("torch.") if dtype else None,
@@ -146,6 +149,7 @@ def _rebuild(cls: type[Flow], description: dict[str, Any], model: nn.Module | No
         Coupling.registry.resolve(description["coupling"]),
         Path.registry.resolve(description["path"]),
         condition,
+        prediction=description.get("prediction", "velocity"),
         **{f"{part}_spec": description[part] for part in ("model", "prior", "coupling", "path")},
         metadata=description["metadata"],
     )

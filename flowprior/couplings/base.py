@@ -22,6 +22,8 @@ class Coupling(Registered, abc.ABC):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
+    pairs_at_random: ClassVar[bool] = False
+    """x0 says nothing of x1 beyond its condition, which stochastic diffusion samplers rely on."""
 
     @abc.abstractmethod
     def draw(

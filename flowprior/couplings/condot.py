@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from flowprior.priors import Prior
 @Coupling.register("condot")
 class CondOTCoupling(Coupling):
     """x0 ~ p0(·|c) of the datum's condition, independent of the datum given c (the CPD paper's pairing)."""
+
+    pairs_at_random: ClassVar[bool] = True
 
     def draw(
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None

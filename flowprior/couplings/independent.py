@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ class IndependentCoupling(Coupling):
 
     Sampling starts at the same marginal, whatever condition is asked for.
     """
+
+    pairs_at_random: ClassVar[bool] = True
 
     def draw(
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None

@@ -3,6 +3,18 @@
 from flowprior.paths.base import Coefficients, Path, PathSample
 from flowprior.paths.condot import CondOTPath
 from flowprior.paths.cosine import CosinePath
+from flowprior.paths.prediction import Ends, check_prediction, ends_of_velocity, velocity_of_start
 from flowprior.paths.vp import VPPath
 
-__all__ = ["Coefficients", "CondOTPath", "CosinePath", "Path", "PathSample", "VPPath"]
+__all__ = [
+    "Coefficients",
+    "CondOTPath",
+    "CosinePath",
+    "Ends",
+    "Path",
+    "PathSample",
+    "VPPath",
+    "check_prediction",
+    "ends_of_velocity",
+    "velocity_of_start",
+]

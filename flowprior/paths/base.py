@@ -34,6 +34,8 @@ class Path(Registered, abc.ABC):
 
     registry: ClassVar[Registry[Any]] = Registry("path", "flowprior.paths")
     requires_standard_normal: ClassVar[bool] = False
+    variance_preserving: ClassVar[bool] = False
+    """α² + σ² = 1 at every t, which the noise of stochastic diffusion samplers relies on."""
 
     @abc.abstractmethod
     def coefficients(self, t: Tensor) -> Coefficients:
@@ -58,6 +60,11 @@ class Path(Registered, abc.ABC):
         alpha, sigma, alpha_dot, sigma_dot = (c.view(-1, *[1] * (x1.dim() - 1)) for c in self.coefficients(t))
         return PathSample(alpha * x1 + sigma * x0, alpha_dot * x1 + sigma_dot * x0, t)
 
+    @property
+    def name(self) -> str:
+        """Registered name, for messages."""
+        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+
     def check(self, prior: Prior) -> None:
         """Refuse a prior that the path is not valid for.
 
@@ -65,10 +72,7 @@ class Path(Registered, abc.ABC):
             OptionError: the path is only valid for N(0, I) and the prior is another one.
         """
         if self.requires_standard_normal and not prior.is_standard_normal:
-            name = next(
-                (r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__
-            )
             raise OptionError(
-                f"path '{name}' is only valid for a standard normal source, got prior '{prior.name}'; "
+                f"path '{self.name}' is only valid for a standard normal source, got prior '{prior.name}'; "
                 "use the path 'condot', or the prior 'gaussian'"
             )

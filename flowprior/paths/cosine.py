@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ class CosinePath(Path):
 
     α² + σ² = 1: start and datum of equal covariance keep it along the whole way.
     """
+
+    variance_preserving: ClassVar[bool] = True
 
     def coefficients(self, t: Tensor) -> Coefficients:
         half_pi = math.pi / 2

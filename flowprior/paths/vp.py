@@ -28,6 +28,7 @@ class VPPath(Path):
     """
 
     requires_standard_normal: ClassVar[bool] = True
+    variance_preserving: ClassVar[bool] = True
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
         if not 0.0 < beta_min <= beta_max:

@@ -2,7 +2,10 @@
 
 from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
 from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
+from flowprior.samplers.ancestral import Ancestral
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.ddim import DDIM
+from flowprior.samplers.diffusion import DiffusionSampler
 from flowprior.samplers.euler import Euler
 from flowprior.samplers.fixed import FixedStepSampler
 from flowprior.samplers.grid import time_grid
@@ -12,11 +15,14 @@ from flowprior.samplers.midpoint import Midpoint
 from flowprior.samplers.rk4 import RK4
 
 __all__ = [
+    "DDIM",
     "RK4",
     "AdaptiveHeun",
     "AdaptiveSampler",
+    "Ancestral",
     "Bosh3",
     "CountedVelocity",
+    "DiffusionSampler",
     "Dopri5",
     "Dopri8",
     "Euler",

@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.couplings import Coupling
+from flowprior.paths import Path
+from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
 Velocity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -38,6 +41,8 @@ class Sampler(Registered, abc.ABC):
 
     registry: ClassVar[Registry[Any]] = Registry("sampler", "flowprior.samplers")
     adaptive: ClassVar[bool] = False
+    stochastic: bool = False
+    """Draws noise on the way, so that all samples of a call have to be solved side by side."""
 
     @abc.abstractmethod
     def solve(
@@ -61,6 +66,32 @@ class Sampler(Registered, abc.ABC):
         Raises:
             OptionError: an ``nfe`` that the sampler cannot spend exactly; the message names the nearest.
         """
+
+    @property
+    def name(self) -> str:
+        """Registered name, for messages."""
+        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+
+    def prepare(
+        self,
+        path: Path,
+        prior: Prior | None = None,
+        coupling: Coupling | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Sampler:
+        """The sampler ready for a flow along ``path``; one that only follows the velocity is itself.
+
+        Args:
+            path: that the velocity was trained on.
+            prior: where it starts; None is not checked.
+            coupling: which start belonged to which datum in training; None is not checked.
+            generator: source of the noise of a stochastic sampler, on the device of the starts.
+
+        Raises:
+            OptionError: the sampler is not valid for this path, prior or coupling.
+        """
+        return self
 
     def integrate(
         self, velocity: Velocity, x0: Tensor, cond: Tensor | None = None, *, nfe: int | None = None

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tomli_w
 
 from flowprior.errors import OptionError
+from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, parse_value
 
 DEFAULT_PRIOR = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
@@ -57,6 +58,7 @@ class TrainingConfig:
         precision: of the model's forward pass; ``"bfloat16"`` through autocast, path and loss stay float32.
         channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
         seed: of everything random: prior fit, model, data order, starts, times, dropout.
+        prediction: of the network: ``"velocity"``, or ``"epsilon"``, DDPM's noise, on the path ``vp``.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
         condition_dropout: share of conditions replaced by the null condition, for classifier-free guidance.
         log_every: steps between two lines of metrics.jsonl.
@@ -82,6 +84,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     seed: int = 0
+    prediction: Literal["velocity", "epsilon"] = "velocity"
     device: str = "auto"
     condition_dropout: float = 0.0
     log_every: int = 50
@@ -93,6 +96,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check_types(self, "training")
         choose("training", "precision", self.precision, PRECISIONS)
+        choose("training", "prediction", self.prediction, PREDICTIONS)
         if self.lr <= 0:
             raise _bad("lr", self.lr, "a positive number")
         for name, least in _LEAST.items():

@@ -77,8 +77,9 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     if config.channels_last and x_t.dim() == 4:
         x_t = x_t.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        v = state.model(x_t, t, cond)
-    loss = flow_matching_loss(v.float(), u_t)
+        predicted = state.model(x_t, t, cond)
+    target = x0.float() if config.prediction == "epsilon" else u_t
+    loss = flow_matching_loss(predicted.float(), target)
 
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -55,6 +55,7 @@ class TrainingState:
             parts.coupling,
             parts.path,
             parts.data.condition,
+            prediction=self.config.prediction,
             **parts.specs,
             metadata=metadata,
         )

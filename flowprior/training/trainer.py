@@ -16,6 +16,7 @@ from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
 from flowprior.flow_files import describe
 from flowprior.paths import Path as ProbabilityPath
+from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.training.batches import PairStream
 from flowprior.training.components import Components, resolve_components, resolve_config
@@ -110,6 +111,7 @@ def fit_prior(parts: Components, randomness: Randomness) -> float | None:
         parts.prior.fit(DeviceBatches(parts), generator=randomness.generator("prior fit"))
         seconds = time.perf_counter() - start
     parts.path.check(parts.prior)
+    check_prediction(parts.path, parts.config.training.prediction)
     parts.coupling.check(parts.prior)
     return seconds
 

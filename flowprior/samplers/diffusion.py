@@ -1,0 +1,160 @@
+"""What the diffusion samplers share: predict both ends of the path, then go back onto it at the next time.
+
+From x at t with velocity v the path (α, σ) gives a start x̂0, which is the predicted noise, and a datum x̂1.
+The state at the later time t' is
+
+    x' = α' x̂1 + √(σ'² − r²) x̂0 + s z,    z ~ N(0, I),
+
+where r says how much of the old noise is taken out and s how much new is put in. r = s keeps the law of the
+path where the start is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
+"""
+
+from __future__ import annotations
+
+import abc
+import copy
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
+from flowprior.paths import Ends, Path, ends_of_velocity
+from flowprior.priors import Prior
+from flowprior.registry import choose
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.fixed import DEFAULT_NFE
+from flowprior.samplers.grid import GRIDS, time_grid
+
+
+class Place(NamedTuple):
+    """α and σ of the path at one time."""
+
+    alpha: float
+    sigma: float
+
+
+class Noise(NamedTuple):
+    """Standard deviations r of the noise that is taken out and s of the noise that is put in."""
+
+    removed: float
+    added: float
+
+
+class DiffusionSampler(Sampler):
+    """Base class of samplers that step along a known path, one evaluation a step.
+
+    They need to be told the path: ``flow.sample`` does, elsewhere call :meth:`prepare`.
+
+    Args:
+        grid: ``"uniform"`` or ``"cosine"``, see :func:`flowprior.samplers.time_grid`.
+        clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+    """
+
+    def __init__(self, grid: str = "uniform", clip: float = 0.0) -> None:
+        if not clip >= 0:
+            raise OptionError(f"sampler '{self.name}': clip={clip} is not possible; choose it above 0, or 0")
+        self.grid = choose(self.name, "grid", grid, GRIDS)
+        self.clip = clip
+        self._path: Path | None = None
+        self._generator: torch.Generator | None = None
+
+    @abc.abstractmethod
+    def noise(self, now: Place, then: Place) -> Noise:
+        """How much noise a step from ``now`` to ``then`` renews; both 0 for a deterministic sampler."""
+
+    def prepare(
+        self,
+        path: Path,
+        prior: Prior | None = None,
+        coupling: Coupling | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> DiffusionSampler:
+        """See :meth:`Sampler.prepare`; OptionError where new noise would bend the law of the path."""
+        if self.stochastic:
+            self._check(path, prior, coupling)
+        prepared = copy.copy(self)
+        prepared._path, prepared._generator = path, generator
+        return prepared
+
+    def solve(
+        self,
+        velocity: Velocity,
+        x0: Tensor,
+        cond: Tensor | None = None,
+        *,
+        nfe: int | None = None,
+        trajectory: bool = False,
+    ) -> Solution:
+        """See :meth:`Sampler.solve`; ``nfe`` steps, 15 where it is None. Refused before :meth:`prepare`."""
+        path = self._require_path()
+        if nfe is not None and nfe < 1:
+            raise OptionError(f"sampler '{self.name}': nfe={nfe} is not possible; choose 1 or more")
+        grid = time_grid(nfe or DEFAULT_NFE, self.grid)
+        alpha, sigma, *_ = path.coefficients(grid)
+        places = [Place(*place) for place in zip(alpha.tolist(), sigma.tolist(), strict=True)]
+        counted = CountedVelocity(velocity, cond)
+        states = [x0]
+        for t, (now, then) in zip(grid.tolist(), pairwise(places), strict=False):
+            x = self._step(self._ends(path, counted, states[-1], t, now), now, then)
+            states = [*states, x] if trajectory else [x]
+        kept = grid if trajectory else grid[[0, -1]]
+        return Solution(states[-1], counted.nfe, kept.to(x0), torch.stack(states) if trajectory else None)
+
+    def _ends(self, path: Path, velocity: CountedVelocity, x: Tensor, t: float, now: Place) -> Ends:
+        times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+        ends = ends_of_velocity(path, velocity(x, t), x, times)
+        if not self.clip:
+            return ends
+        x1 = ends.x1.clamp(-self.clip, self.clip)
+        return Ends((x - now.alpha * x1) / now.sigma, x1)
+
+    def _step(self, ends: Ends, now: Place, then: Place) -> Tensor:
+        removed, added = self.noise(now, then)
+        kept = math.sqrt(max(then.sigma**2 - removed**2, 0.0))
+        x = then.alpha * ends.x1 + kept * ends.x0
+        if not added:
+            return x
+        fresh = torch.randn(x.shape, generator=self._generator, dtype=x.dtype, device=x.device)
+        return x + added * fresh
+
+    def _require_path(self) -> Path:
+        if self._path is None:
+            raise OptionError(
+                f"sampler '{self.name}' steps along the path of the flow and was not told which; call "
+                f"flow.sample(sampler='{self.name}'), or sampler.prepare(path) before sampler.solve"
+            )
+        return self._path
+
+    def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
+        """Refuse what new Gaussian noise is not valid for."""
+        instead = "use a sampler without new noise, such as 'euler' or 'ddim'"
+        if not path.variance_preserving:
+            raise OptionError(
+                f"sampler '{self.name}' is only valid on a path with α² + σ² = 1, such as 'vp', got path "
+                f"'{path.name}'; {instead}"
+            )
+        if prior is not None and not prior.is_standard_normal:
+            raise OptionError(
+                f"sampler '{self.name}' is only valid for a standard normal source, got prior "
+                f"'{prior.name}'; {instead}, or train with the prior 'gaussian'"
+            )
+        if coupling is not None and not coupling.pairs_at_random:
+            raise OptionError(
+                f"sampler '{self.name}' is only valid where starts were paired with data at random, got a "
+                f"{type(coupling).__name__}; {instead}, or train with the coupling 'condot'"
+            )
+
+
+def posterior_deviation(now: Place, then: Place) -> float:
+    """Standard deviation of x' given x and x1: (σ'/σ) √(1 − α²/α'²) (Ho et al. 2020, eq. 7)."""
+    return then.sigma / now.sigma * forward_deviation(now, then)
+
+
+def forward_deviation(now: Place, then: Place) -> float:
+    """√β of one step, √(1 − α²/α'²): the noise that leads from x' back to x."""
+    return math.sqrt(max(1.0 - (now.alpha / then.alpha) ** 2, 0.0))

@@ -1,0 +1,116 @@
+"""DDPM's objective: the network predicts the noise, the flow it leaves follows its velocity."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path as FilePath
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior import Flow, train
+from flowprior.data import TensorData
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.paths import VPPath
+from flowprior.training.batches import PairStream
+from flowprior.training.loop import training_step
+from flowprior.training.randomness import Randomness
+from flowprior.training.state import TrainingState
+
+from .conftest import SHORT, components, small_net
+
+DDPM = {"prior": "gaussian", "coupling": "condot", "path": "vp", "prediction": "epsilon"}
+
+
+def test_the_loss_is_that_of_the_noise(points: TensorData) -> None:
+    """Mean of (ε_θ(α x1 + σ ε, t, c) − ε)² (Ho et al. 2020, eq. 14), on the pairs and times of the run."""
+    parts = replace(components(points, prediction="epsilon"), path=VPPath())
+    randomness = Randomness(parts.config.training.seed, parts.device)
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, 8, randomness)
+    noise, x1, cond = pairs.batch(0)
+    t = torch.rand(8, generator=randomness.generator("time", 0))
+    alpha, sigma, *_ = VPPath().coefficients(t)
+    predicted = small_net()(alpha[:, None] * x1 + sigma[:, None] * noise, t, cond)
+    expected = (predicted - noise).square().mean()
+    result = training_step(TrainingState(parts), pairs, randomness)
+    assert result.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_flow_follows_the_velocity_of_its_prediction(points: TensorData, tmp_path: FilePath) -> None:
+    flow = train(points, **DDPM, model="mlp:width=16", out=tmp_path / "run", **SHORT)
+    assert flow.prediction == "epsilon"
+    x, t, labels = torch.randn(5, 2), torch.rand(5), torch.arange(5) % 3
+    alpha, sigma, alpha_dot, sigma_dot = (c[:, None] for c in flow.path.coefficients(t))
+    with torch.no_grad():
+        noise = flow.model(x, t, labels)
+        x1 = (x - sigma * noise) / alpha
+        torch.testing.assert_close(flow.velocity(x, t, labels), alpha_dot * x1 + sigma_dot * noise)
+    for folder in ("flow", f"checkpoints/step-{SHORT['steps']:06d}"):
+        loaded = Flow.load(tmp_path / "run" / folder)
+        assert loaded.prediction == "epsilon"
+        for sampler, nfe in (("euler", 7), ("heun", 8), ("ddim", 7), ("ancestral", 7)):
+            solutions = [
+                f.solve(labels, sampler=sampler, nfe=nfe, generator=torch.Generator().manual_seed(0))
+                for f in (flow, loaded)
+            ]
+            assert solutions[1].nfe == nfe
+            torch.testing.assert_close(solutions[0].x, solutions[1].x)
+
+
+def test_guidance_guides_the_noise(points: TensorData) -> None:
+    """The velocity is linear in the noise with the same share of x, so guiding either is the same."""
+    flow = train(points, **DDPM, model="mlp:width=16", condition_dropout=0.2, **SHORT)
+    x, t, labels = torch.randn(5, 2), torch.rand(5), torch.arange(5) % 3
+    with torch.no_grad():
+        own, null = flow.velocity(x, t, labels), flow.velocity(x, t, torch.full_like(labels, 3))
+        torch.testing.assert_close(flow.velocity(x, t, labels, 3.0), null + 3 * (own - null))
+
+
+def test_trained_on_a_gaussian_it_predicts_the_noise_that_is_there() -> None:
+    """E[ε | x] = σ (x − α m) / (α² s² + σ²) for data N(m, s²); the trained network comes near it."""
+    x = 2.0 + 0.5 * torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
+    options = {"steps": 400, "batch_size": 256, "lr": 5e-3, "ema": 0.98, "warmup": 20, "device": "cpu"}
+    flow = train(x, **DDPM, model="mlp:width=32,depth=2", **options)
+    t = torch.linspace(0, 0.95, 20).repeat_interleave(40)
+    alpha, sigma, *_ = (c[:, None] for c in flow.path.coefficients(t))
+    spread = (alpha**2 * 0.25 + sigma**2).sqrt()
+    points = alpha * 2.0 + spread * torch.randn(800, 1, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        predicted: Tensor = flow.model(points, t, None)
+    exact = sigma * (points - alpha * 2.0) / spread.square()
+    assert float((predicted - exact).square().mean()) < 0.02
+    samples = flow.sample(n=2000, sampler="ancestral", nfe=50, generator=torch.Generator().manual_seed(2))
+    assert float(samples.mean()) == pytest.approx(2.0, abs=0.1)
+    assert float(samples.std()) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_path_has_to_fit_the_prediction(points: TensorData) -> None:
+    with pytest.raises(OptionError, match=r"'epsilon' needs a path that keeps a trace.*got path 'condot'"):
+        train(points, prior="gaussian", coupling="condot", prediction="epsilon", model=small_net(), **SHORT)
+    with pytest.raises(OptionError, match="prediction='noise' is not possible"):
+        train(points, prediction="noise", **SHORT)
+
+
+def test_a_run_does_not_change_its_prediction(points: TensorData, tmp_path: FilePath) -> None:
+    parts = {**DDPM, "model": "mlp:width=16", "out": tmp_path / "run", **SHORT}
+    train(points, **parts)
+    with pytest.raises(OptionError, match=r"training\.prediction 'epsilon' -> 'velocity'"):
+        train(points, **{**parts, "prediction": "velocity"}, resume=True)
+
+
+def test_readers_that_know_velocities_only_are_stopped(points: TensorData, tmp_path: FilePath) -> None:
+    """Format 1, read by versions without predictions, is written for velocities only."""
+    for prediction, written in (("velocity", 1), ("epsilon", 2)):
+        folder = tmp_path / prediction
+        train(points, **{**DDPM, "prediction": prediction}, model="mlp:width=16", **SHORT).save(folder)
+        description = json.loads((folder / "flow.json").read_text())
+        assert description["format"] == written
+        del description["prediction"]
+        (folder / "flow.json").write_text(json.dumps(description))
+        assert Flow.load(folder).prediction == "velocity"
+    description["prediction"] = "speed"
+    (folder / "flow.json").write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match="prediction='speed' is not possible"):
+        Flow.load(folder)
