@@ -1,0 +1,46 @@
+// Checks of the operators' arguments, and how tensors become the pointers and strides of kernel jobs.
+// Every check throws std::runtime_error: the operator, the argument, what was expected, what came.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <initializer_list>
+
+#include "kernels/jobs.h"
+
+namespace flowprior::cpu {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// float32, float64, bfloat16 or float16.
+Storage storage_of(const Tensor& tensor, const char* op, const char* name);
+
+ScalarType scalar_type_of(Storage storage);
+
+// float64 computes in float64, everything else in float32.
+ScalarType compute_type_of(Storage storage);
+
+void check_dtype(const Tensor& tensor, ScalarType expected, const char* op, const char* name);
+
+// Sizes of −1 fit anything.
+void check_sizes(const Tensor& tensor, std::initializer_list<int64_t> expected, const char* op, const char* name);
+
+// A matrix whose columns are adjacent: the tensor itself, or a contiguous copy.
+Tensor adjacent_columns(const Tensor& tensor);
+
+Rows rows_of(const Tensor& adjacent);
+
+// One number per row, in any of the four types.
+RowValues row_values(const Tensor& tensor, int64_t rows, const char* op, const char* name);
+
+// The label of each row, every one in 0 … conditions − 1.
+Labels labels_of(const Tensor& cond, int64_t conditions, const char* op);
+
+uint64_t seed_of(const Tensor& seed, const char* op);
+
+// An uninitialised tensor on the CPU.
+Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype);
+
+}  // namespace flowprior::cpu

@@ -1,0 +1,154 @@
+// What the operators hand to the kernels: pointers, sizes and nothing of torch, so that a kernel file compiles
+// in a moment and once per instruction set. Strides are in elements; the columns of a row are adjacent.
+#pragma once
+
+#include <cstdint>
+
+namespace flowprior::cpu {
+
+// The types of stored numbers, in the order of the kernel tables. 16-bit numbers are computed in float32.
+enum Storage : int { kFloat32, kFloat64, kBFloat16, kFloat16, kStorages };
+
+struct Rows {
+  const void* data;
+  int64_t stride;
+};
+
+// One number per row.
+struct RowValues {
+  const void* data;
+  int64_t stride;
+  Storage storage;
+};
+
+struct Labels {
+  const int64_t* data;
+  int64_t stride;
+  // Always inlined: a copy of its own could be compiled for one instruction set and called from another.
+  __attribute__((always_inline)) int64_t operator[](int64_t row) const { return data[row * stride]; }
+};
+
+struct NormalJob {
+  void* out;  // [n, dim]
+  int64_t dim;
+  uint64_t seed;
+  uint32_t stream;
+};
+
+// The components of every condition as one list of columns, condition · components + component.
+struct Mixture {
+  const void* mean;   // [conditions · components, dim]
+  const void* scale;  // the same, or [conditions · components] where spherical
+  bool spherical;
+  int64_t conditions, components, dim;
+};
+
+struct ComponentJob {
+  const double* cumulative;  // [slots, components], sums of the unnormalised weights
+  const int64_t* last;       // [slots], the last component whose weight is not 0
+  const int32_t* slot;       // [conditions], where the condition's table lies
+  Labels cond;
+  int64_t components;
+  uint64_t seed;
+  int64_t* component;  // [B]
+};
+
+struct SampleJob {
+  Mixture mixture;
+  Labels cond;
+  const int64_t* component;
+  uint64_t seed;
+  void* x0;  // [B, dim]
+};
+
+struct PathJob {
+  SampleJob source;  // its x0 is not used
+  Rows x1;
+  RowValues t;
+  double sigma_min;
+  void* x_t;
+  void* u_t;
+};
+
+// Work is counted in units of one row's kColumns columns, so that a few long rows keep many threads busy.
+constexpr int64_t kColumns = 4096;
+
+struct AffineJob {
+  Rows x0, x1;
+  RowValues alpha, sigma, alpha_dot, sigma_dot;
+  int64_t dim;
+  void* x_t;
+  void* u_t;
+};
+
+struct InterpolateJob {
+  Rows x0, x1;
+  RowValues t;
+  double sigma_min;
+  int64_t dim;
+  void* x_t;
+  void* u_t;
+};
+
+struct LossJob {
+  Rows v, u, x0, x1;  // u, or x0 and x1
+  bool has_u, has_weight;
+  RowValues weight;
+  double gradient_scale;  // 2/D, or 2/(D B)
+  int64_t dim;
+  double* partial;  // [B, units of a row], sums of squares
+  void* gradient;   // [B, dim], or null
+};
+
+struct DeterminantJob {
+  Mixture mixture;
+  const int64_t* columns;  // those in use
+  double* out;             // [conditions · components], Σ_d log σ
+};
+
+// Rows that share their columns. Row i of the list is order[i], or i where order is null.
+struct DistanceJob {
+  Mixture mixture;
+  Rows x;
+  const int64_t* order;
+  int64_t row_begin, row_end;
+  int64_t column_begin, column_end;
+  double* out;  // Σ_d ((x−μ)/σ)² at [row · out_stride + column − out_column]
+  int64_t out_stride, out_column;
+};
+
+struct CombineJob {
+  const double* distance;   // [B, groups, components]
+  const double* constant;   // [conditions · components], everything of the joint density that x does not change
+  const Labels* cond;       // null: group g of a row is condition g
+  int64_t groups, components;
+  void* log_prob;           // [B, groups], in the compute type
+  void* responsibilities;   // [B, groups, components]
+};
+
+struct GradXJob {
+  Mixture mixture;
+  Rows x;
+  const void* grad_joint;  // compute type, at [row · grad_stride + column − grad_column]
+  int64_t grad_stride, grad_column;
+  const int64_t* order;
+  int64_t row_begin, row_end;
+  int64_t column_begin, column_end;
+  void* grad_x;  // [B, dim]
+};
+
+struct GradParametersJob {
+  Mixture mixture;
+  Rows x;
+  const void* grad_joint;
+  int64_t grad_stride, grad_column;
+  const int64_t* order;
+  int64_t row_begin, row_end;
+  int64_t column_begin, column_end;
+  int64_t dim_begin, dim_end;
+  void* grad_mean;          // [conditions · components, dim]
+  void* grad_scale;         // the same; not written where spherical
+  double* spherical_scale;  // [conditions · components] sums over these columns, where spherical
+};
+
+}  // namespace flowprior::cpu

@@ -1,0 +1,46 @@
+// The kernels of one instruction set. Each kernels/<op>.cpp fills its own entries.
+#pragma once
+
+#include "jobs.h"
+
+namespace flowprior::cpu {
+
+// Works on units begin … end − 1, in an order and with a rounding that do not depend on the two.
+template <typename Job>
+using Kernel = void (*)(const Job& job, int64_t begin, int64_t end);
+
+// Works on a whole job.
+template <typename Job>
+using JobKernel = void (*)(const Job& job);
+
+struct Kernels {
+  Kernel<NormalJob> standard_normal[kStorages];            // units: groups of four columns
+  Kernel<ComponentJob> choose_component;                   // rows
+  Kernel<SampleJob> gmm_sample[kStorages];                 // groups of four columns
+  Kernel<PathJob> gmm_path[kStorages];                     // groups of four columns
+  Kernel<AffineJob> affine_path[kStorages];                // kColumns columns of a row
+  Kernel<InterpolateJob> interpolate[kStorages];           // kColumns columns of a row
+  Kernel<LossJob> loss[kStorages][2];                      // kColumns columns; targets as v, targets float32
+  Kernel<DeterminantJob> determinant[kStorages];           // entries of the job's list of columns
+  JobKernel<DistanceJob> distance[kStorages];
+  Kernel<CombineJob> combine[kStorages];                   // rows
+  JobKernel<GradXJob> grad_x[kStorages];
+  JobKernel<GradParametersJob> grad_parameters[kStorages];
+};
+
+#define FLOWPRIOR_DECLARE_KERNELS(isa) \
+  namespace isa {                      \
+  void add_standard_normal(Kernels&);  \
+  void add_gmm_sample(Kernels&);       \
+  void add_gmm_path(Kernels&);         \
+  void add_affine_path(Kernels&);      \
+  void add_flow_matching_loss(Kernels&); \
+  void add_gmm_log_prob(Kernels&);     \
+  void add_gmm_log_prob_backward(Kernels&); \
+  }
+
+FLOWPRIOR_DECLARE_KERNELS(baseline)
+FLOWPRIOR_DECLARE_KERNELS(avx2)
+FLOWPRIOR_DECLARE_KERNELS(avx512)
+
+}  // namespace flowprior::cpu
