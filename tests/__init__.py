@@ -1,1 +1,1 @@
-"""The tests, as a package: a peer, flow_matching, installs one of this name that would hide a plain folder."""
+"""The tests, as a package: a peer, flow_matching, installs a package of this name that hid a plain folder."""
