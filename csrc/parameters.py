@@ -131,12 +131,9 @@ def _host_objects(
 ) -> Iterator[Object]:
     """Code for every machine comes first: of an inline function in several objects, ld takes the first."""
     common = (
-        *HOST,
-        *ARITHMETIC,
-        *_werror(),
-        *_defines(cuda),
-        *_includes(torch, cuda),
         *_user_flags("CXXFLAGS"),
+        *(*HOST, *ARITHMETIC, *_werror()),
+        *(*_defines(cuda), *_includes(torch, cuda)),
     )
     built = tuple(f"-DFLOWPRIOR_HAS_{name.upper()}" for name in sets if name != "baseline")
     for source in _sources("*.cpp", "cpu/*.cpp"):

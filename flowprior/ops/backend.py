@@ -61,7 +61,8 @@ def backend() -> Backend:
     """The running backend. The first call loads the extension, once for the process; nothing is compiled.
 
     Raises:
-        OptionError: ``FLOWPRIOR_OPS`` has none of its three values.
+        OptionError: ``FLOWPRIOR_OPS`` has none of its three values, or ``FLOWPRIOR_CPU_ISA`` an instruction
+            set that is not built or does not run on this machine.
         BackendError: it is ``native``, and the extension is missing or does not fit.
     """
     wanted = os.environ.get("FLOWPRIOR_OPS") or "auto"
@@ -106,8 +107,12 @@ def _native(record: dict[str, Any]) -> Backend:
         extension = import_module(EXTENSION)
     except ImportError as error:
         raise _UnfitError(f"{_built_for(record)}, found torch {torch.__version__}: {error}") from error
-    build, found = extension.build_info(), extension.capabilities()
+    build = extension.build_info()
     _check_version(build["flowprior"])
+    try:
+        found = extension.capabilities()
+    except RuntimeError as error:  # FLOWPRIOR_CPU_ISA names no set that runs here
+        raise OptionError(str(error)) from None
     reason = record.get("reason", "the extension was built and fits")
     return Backend("native", reason, frozenset(found["devices"]), found["instruction_set"], build)
 

@@ -1,0 +1,155 @@
+"""FLOWPRIOR_BUILD, a real build of a small repository, and what is left where a build fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from csrc import build
+from csrc.parameters import module_name, version
+from csrc.toolchain import BuildError
+from tests.extension.conftest import needs_compiler
+
+NEW = "#define ANSWER 43\n"
+
+
+@pytest.fixture
+def package(repository: Path) -> Path:
+    return repository / "flowprior"
+
+
+def record(package: Path) -> dict[str, object]:
+    return json.loads((package / "_build.json").read_text())
+
+
+def test_flowprior_build_has_four_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWPRIOR_BUILD", "gpu")
+    with pytest.raises(BuildError, match="FLOWPRIOR_BUILD: expected one of auto, cpu, cuda, none, got 'gpu'"):
+        build.wanted()
+    monkeypatch.setenv("FLOWPRIOR_BUILD", "")
+    assert build.wanted() == "auto"
+
+
+def test_none_builds_nothing_and_removes_what_was_there(package: Path) -> None:
+    (package / module_name()).write_bytes(b"of an earlier build")
+    build.install("none", package)
+    assert not (package / module_name()).exists()
+    assert record(package) == {
+        "variant": None,
+        "reason": "FLOWPRIOR_BUILD=none asked for none",
+        "requested": "none",
+        "flowprior": version(),
+        "torch": None,
+        "cuda": None,
+    }
+
+
+@needs_compiler
+def test_a_build_and_what_an_edit_rebuilds(package: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    build.install("cpu", package)
+    assert record(package)["variant"] == "cpu"
+    assert record(package)["torch"] == torch.__version__
+    first = (package / module_name()).stat().st_mtime_ns
+    capfd.readouterr()
+
+    build.install("cpu", package)
+    assert "no work to do" in capfd.readouterr().err
+    assert (package / module_name()).stat().st_mtime_ns == first
+
+    (package.parent / "csrc" / "answer.h").write_text(NEW)
+    build.install("cpu", package)
+    said = capfd.readouterr().err
+    assert "module.cpp.o" in said, "the header's one reader is compiled again"
+    assert "answer.cpp" not in said, "and nobody else"
+    assert (package / module_name()).stat().st_mtime_ns > first
+
+
+@needs_compiler
+def test_the_library_needs_torch_by_name_and_knows_no_folder(package: Path) -> None:
+    build.install("cpu", package)
+    dump = subprocess.run(
+        ["readelf", "-d", str(package / module_name())], capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("libtorch_cpu.so", "libtorch.so", "libc10.so"):
+        assert f"Shared library: [{name}]" in dump
+    assert "RPATH" not in dump
+    assert "RUNPATH" not in dump
+
+
+@needs_compiler
+def test_auto_survives_a_compile_error_and_says_it(package: Path) -> None:
+    build.install("auto", package)
+    assert (package / module_name()).exists()
+    (package.parent / "csrc" / "cpu" / "answer.cpp").write_text("int answer() { return forty_two; }\n")
+    assert build.install("auto", package).variant is None
+    assert not (package / module_name()).exists(), "the old module is not taken for the new one"
+    reason = str(record(package)["reason"])
+    assert reason.startswith("compilation failed: csrc/cpu/answer.cpp:1:")
+    assert "forty_two" in reason
+    log = Path(reason.split("all of it: ")[1].rstrip(")"))
+    assert "forty_two" in log.read_text()
+
+
+@needs_compiler
+def test_cpu_fails_loudly_and_leaves_the_old_module(package: Path) -> None:
+    build.install("cpu", package)
+    (package.parent / "csrc" / "cpu" / "answer.cpp").write_text("int answer() { return forty_two; }\n")
+    with pytest.raises(BuildError, match=r"FLOWPRIOR_BUILD=cpu: compilation failed: .*forty_two"):
+        build.install("cpu", package)
+    assert (package / module_name()).exists()
+
+
+def test_auto_without_a_compiler(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert build.install("auto", package).variant is None
+    assert record(package)["reason"] == (
+        "no C++ compiler was found (CXX=no-such-compiler); install one, such as Debian's g++"
+    )
+    with pytest.raises(BuildError, match=r"^FLOWPRIOR_BUILD=cpu: no C\+\+ compiler was found"):
+        build.install("cpu", package)
+
+
+@needs_compiler
+def test_auto_takes_the_cpu_where_cuda_cannot_be_had(
+    package: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(build, "_candidates", lambda choice: ("cuda", "cpu"))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "no-cuda"))
+    assert build.install("auto", package).variant == "cpu"
+    assert str(record(package)["reason"]).startswith("built for the CPU; not for CUDA: ")
+
+
+@needs_compiler
+def test_warnings_fail_where_they_are_errors(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (package.parent / "csrc" / "cpu" / "answer.cpp").write_text("int answer(int unused) { return 42; }\n")
+    build.install("cpu", package)
+    monkeypatch.setenv("FLOWPRIOR_WERROR", "1")
+    with pytest.raises(BuildError, match="unused"):
+        build.install("cpu", package)
+
+
+@needs_compiler
+def test_the_command_builds_a_copy_beside_the_package(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = repository / "build" / "copy"
+    monkeypatch.setattr(sys, "argv", ["csrc.build", "--variant", "cpu", "--out", str(out)])
+    assert build.main() == 0
+    assert (out / "flowprior" / module_name()).exists()
+    assert (out / "flowprior" / "__init__.py").is_symlink()
+    assert not (repository / "flowprior" / module_name()).exists()
+
+
+def test_the_command_fails_where_nothing_was_built(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(sys, "argv", ["csrc.build"])
+    assert build.main() == 1
+    assert "no extension (no C++ compiler was found" in capsys.readouterr().err

@@ -1,0 +1,191 @@
+"""What pip gets: wheels with the extension and without, editable installs, source archives, requirements.
+
+The hooks run as pip runs them, in a process of their own, on the small repository with our own build files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from csrc import backend
+from csrc.parameters import module_name
+from csrc.toolchain import BuildError, Compiler, Torch
+from tests.extension.conftest import ROOT, needs_compiler, program, write_sources
+
+HOOK = "import sys; from csrc import backend; print(getattr(backend, sys.argv[1])(sys.argv[2]))"
+
+
+class Wheel(NamedTuple):
+    tag: str
+    names: set[str]
+    record: dict[str, object]
+    log: str
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The small repository with our setup.py, MANIFEST.in and csrc/*.py."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    write_sources(root)
+    for name in ("setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root)
+    for path in (ROOT / "csrc").glob("*.py"):
+        shutil.copy(path, root / "csrc")
+    return root
+
+
+def call(tree: Path, hook: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWPRIOR_", "CXX"))}
+    return subprocess.run(
+        [sys.executable, "-c", HOOK, hook, str(tree.parent / "out")],
+        cwd=tree,
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+def wheel(tree: Path, **variables: str) -> Wheel:
+    done = call(tree, "build_wheel", **variables)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tree.parent / "out").glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        names = {name for name in archive.namelist() if name.startswith("flowprior/")}
+        record = json.loads(archive.read("flowprior/_build.json"))
+        (info,) = (name for name in archive.namelist() if name.endswith("/WHEEL"))
+        pure = b"Root-Is-Purelib: true" in archive.read(info)
+    path.unlink()
+    tag = path.stem.split("-", 2)[2]
+    assert pure == (tag == "py3-none-any")
+    return Wheel(tag, names, record, done.stderr)
+
+
+@needs_compiler
+def test_a_wheel_with_the_extension_is_for_this_platform(tree: Path) -> None:
+    built = wheel(tree)
+    assert built.tag.startswith(f"cp{sys.version_info.major}{sys.version_info.minor}-cp")
+    assert built.names == {"flowprior/__init__.py", "flowprior/_build.json", f"flowprior/{module_name()}"}
+    assert built.record["variant"] in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"FLOWPRIOR_BUILD": "none"}, "FLOWPRIOR_BUILD=none asked for none"),
+        ({"CXX": "no-such-compiler"}, "no C++ compiler was found (CXX=no-such-compiler)"),
+    ],
+)
+def test_a_wheel_without_it_is_for_every_platform(tree: Path, variables: dict[str, str], reason: str) -> None:
+    built = wheel(tree, **variables)
+    assert built.tag == "py3-none-any"
+    assert built.names == {"flowprior/__init__.py", "flowprior/_build.json"}
+    assert str(built.record["reason"]).startswith(reason)
+    lines = [line for line in built.log.splitlines() if reason in line]
+    assert lines[0].startswith("flowprior: pure Python (")
+
+
+@needs_compiler
+def test_a_compiler_that_breaks_off_leaves_a_pure_wheel_even_after_a_good_build(tree: Path) -> None:
+    assert wheel(tree).tag != "py3-none-any"
+    compiler = shutil.which("c++")
+    breaks = program(
+        tree / "breaks",
+        f"""case "$*" in *-fsyntax-only*|*--version*) exec {compiler} "$@";; esac
+echo 'answer.cpp:1:1: error: out of patience' >&2; exit 1""",
+    )
+    built = wheel(tree, CXX=str(breaks))
+    assert built.tag == "py3-none-any"
+    assert f"flowprior/{module_name()}" not in built.names
+    assert "compilation failed: answer.cpp:1:1: error: out of patience" in str(built.record["reason"])
+
+
+def test_what_was_demanded_and_cannot_be_built_is_an_error(tree: Path) -> None:
+    done = call(tree, "build_wheel", FLOWPRIOR_BUILD="cpu", CXX="no-such-compiler")
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == (
+        "error: FLOWPRIOR_BUILD=cpu: no C++ compiler was found (CXX=no-such-compiler); "
+        "install one, such as Debian's g++"
+    )
+    done = call(tree, "build_wheel", FLOWPRIOR_BUILD="gpu")
+    assert "error: FLOWPRIOR_BUILD: expected one of auto, cpu, cuda, none, got 'gpu'" in done.stderr
+
+
+@needs_compiler
+def test_an_editable_install_builds_in_place(tree: Path) -> None:
+    assert call(tree, "build_editable").returncode == 0
+    assert (tree / "flowprior" / module_name()).exists()
+    done = call(tree, "build_editable", FLOWPRIOR_BUILD="none")
+    assert done.returncode == 0, done.stderr
+    assert not (tree / "flowprior" / module_name()).exists()
+    assert json.loads((tree / "flowprior" / "_build.json").read_text())["requested"] == "none"
+
+
+def test_a_source_archive_holds_the_sources_and_no_products(tree: Path) -> None:
+    (tree / "flowprior" / "_build.json").write_text("{}")
+    (tree / "flowprior" / module_name()).write_text("")
+    assert call(tree, "build_sdist").returncode == 0
+    (path,) = (tree.parent / "out").glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert {"csrc/answer.h", "csrc/module.cpp", "csrc/cpu/kernels/answer.cpp", "csrc/backend.py"} <= names
+    assert not [name for name in names if name.endswith((".so", "_build.json"))]
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """Which of compiler, ninja and torch the machine has, for the test to change."""
+    have = {"compiler": True, "ninja": True, "torch": True}
+
+    def find_compiler() -> Compiler:
+        if not have["compiler"]:
+            raise BuildError("no compiler")
+        return Compiler(("c++",), "12")
+
+    def find_torch() -> Torch:
+        if not have["torch"]:
+            raise BuildError("no torch")
+        return Torch(Path("/torch"), "2.13.0", None)
+
+    monkeypatch.setattr(backend, "find_compiler", find_compiler)
+    monkeypatch.setattr(backend, "find_torch", find_torch)
+    monkeypatch.setattr(backend.shutil, "which", lambda name: "/bin/ninja" if have["ninja"] else None)
+    monkeypatch.delenv("FLOWPRIOR_BUILD", raising=False)
+    return have
+
+
+def test_the_extension_asks_for_what_is_missing_and_no_more(found: dict[str, bool]) -> None:
+    assert backend.native_requirements() == ["pybind11>=2.13"]
+    found["ninja"] = found["torch"] = False
+    assert backend.native_requirements() == ["pybind11>=2.13", "ninja>=1.11", "torch>=2.10"]
+    found["compiler"] = False
+    assert backend.native_requirements() == []
+
+
+def test_no_extension_asks_for_nothing(found: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    found["torch"] = False
+    monkeypatch.setenv("FLOWPRIOR_BUILD", "none")
+    assert backend.native_requirements() == []
+    assert backend.get_requires_for_build_sdist() == []
+
+
+def test_torch_is_not_unpacked_onto_a_full_disk(
+    found: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found["torch"] = False
+    usage = type("Usage", (), {"free": 2**30})
+    monkeypatch.setattr(backend.shutil, "disk_usage", lambda folder: usage)
+    assert backend.native_requirements() == ["pybind11>=2.13"]
+    monkeypatch.setenv("FLOWPRIOR_BUILD", "cpu")
+    assert backend.native_requirements()[-1] == "torch>=2.10", "demanded: then the disk's error is the answer"
