@@ -1,11 +1,11 @@
-"""Standard normal noise, and the backend's name."""
+"""Standard normal noise."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from flowprior.ops import backend, standard_normal
+from flowprior.ops import standard_normal
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -28,9 +28,3 @@ def test_noise_depends_on_its_generator_alone():
     default = standard_normal(4, 2, like, None)
     torch.manual_seed(1)
     assert torch.equal(default, standard_normal(4, 2, like, None)), "None means torch's own"
-
-
-def test_backend_says_what_runs_and_why():
-    running = backend()
-    assert running.name == "torch"
-    assert str(running) == f"{running.name} ({running.reason})"
