@@ -23,7 +23,10 @@ from flowprior.samplers import Sampler
 FAMILIES: tuple[type[Registered], ...] = (Prior, Coupling, Path, Sampler)
 COMPONENTS = [(family, name) for family in FAMILIES for name in family.available()]
 
-QUICK = {"learned-mean": {"epochs": 1, "hidden": 8, "depth": 1}}
+QUICK = {
+    "learned-mean": {"epochs": 1, "hidden": 8, "depth": 1},
+    "flow": {"steps": 20, "hidden": 16, "transforms": 2},
+}
 VARIANTS = {
     "gaussian": [{"moments": "scalar"}, {"moments": "diagonal"}],
     "gmm": [
@@ -32,6 +35,7 @@ VARIANTS = {
         {"covariance": "lowrank", "rank": 2, "components": 2},
     ],
     "learned-mean": [{"sigma": "diagonal"}, {"latent": 2}],
+    "flow": [{"rank": 2}, {"kind": "spline"}],
 }
 PRIORS = [
     (name, {**QUICK.get(name, {}), **options})

@@ -4,5 +4,6 @@ from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
+from flowprior.priors.normalising_flow import NormalisingFlowPrior
 
-__all__ = ["GaussianPrior", "GmmPrior", "LearnedMeanPrior", "Prior"]
+__all__ = ["GaussianPrior", "GmmPrior", "LearnedMeanPrior", "NormalisingFlowPrior", "Prior"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.models.mapper import Mapper
+from flowprior.priors.holdout import split_rows
 from flowprior.priors.stream import CheckedBatches
 
 WEIGHT_DECAY = 1e-2
@@ -26,16 +27,9 @@ class MapperTraining:
 
     def split(self, data: CheckedBatches, *, held_out: bool) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the training rows, or of the held-out ones: every (1/holdout)-th row of the data."""
-        period = round(1 / self.holdout) if self.holdout > 0 else 0
-        position = 0
-        for x, cond in data:
+        for x, cond in split_rows(data, self.holdout, held_out=held_out):
             assert cond is not None
-            index = torch.arange(position, position + len(x))
-            position += len(x)
-            kept = (index % period == period - 1) if period > 1 else torch.zeros(len(x), dtype=torch.bool)
-            rows = (kept if held_out else ~kept).nonzero()[:, 0].to(x.device)
-            if len(rows):
-                yield x[rows], cond[rows]
+            yield x, cond
 
 
 @torch.enable_grad()

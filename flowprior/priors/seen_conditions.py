@@ -45,7 +45,7 @@ class SeenConditions:
             return cls._embeddings(data, first, generator)
         if first.is_floating_point() or first.dim() != 1:
             raise InputError(
-                f"learned-mean.fit: expected labels int64 [B] or embeddings [B, E], "
+                f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
                 f"got {first.dtype} {list(first.shape)}"
             )
         moments = ConditionMoments.over(data.labelled())
@@ -61,9 +61,9 @@ class SeenConditions:
         moments: ConditionMoments | None = None
         for x, cond in data:
             if cond is None or cond.shape[1:] != first.shape[1:]:
-                raise InputError(f"learned-mean.fit: expected embeddings [B, {first.shape[1]}] throughout")
+                raise InputError(f"{data.owner}.fit: expected embeddings [B, {first.shape[1]}] throughout")
             if not torch.isfinite(cond).all():
-                raise InputError("learned-mean.fit: expected finite embeddings, got NaN or infinity")
+                raise InputError(f"{data.owner}.fit: expected finite embeddings, got NaN or infinity")
             moments = moments or ConditionMoments(x.shape[1])
             moments.update(x, None)
             kept.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
