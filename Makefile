@@ -3,18 +3,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint docs pictures bench clean
+.PHONY: help demo test native lint docs pictures bench clean
 
 help:
 	@echo "make demo   install flowprior into $(VENV), train two flows on digits, compare them, draw samples"
 	@echo "make test   install the test extra and run the tests"
+	@echo "make native build the native extension in place, as far as edits in csrc/ ask for it"
 	@echo "make lint   ruff and pyright"
 	@echo "make docs   build the documentation into docs/_build/html; a warning is an error"
 	@echo "make bench  install the benchmark extra and its peers and run the benchmarks"
 	@echo "make clean  remove $(VENV), build products and caches; runs/ stays"
 
+# torch comes first: the native extension is built against the torch that is there, where a compiler is.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'torch>=2.10'
 
 demo: $(BIN)/python
 	$(BIN)/python -m pip install --quiet .
@@ -24,6 +27,10 @@ demo: $(BIN)/python
 test: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	$(BIN)/python -m pytest
+
+native: $(BIN)/python
+	$(BIN)/python -m pip install --quiet ninja pybind11
+	$(BIN)/python -m csrc.build
 
 # One thread: idle OpenMP threads spin, which slows both where other work shares the cores.
 demo test: export OMP_NUM_THREADS = 1
@@ -49,6 +56,7 @@ bench: $(BIN)/python
 	$(BIN)/python -m pytest benchmarks -p benchmark
 
 clean:
-	rm -rf $(VENV) .venv-ci .venv-bare build dist flowprior.egg-info docs/_build
+	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda build dist flowprior.egg-info docs/_build
+	rm -f flowprior/_C.*.so flowprior/_build.json
 	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
