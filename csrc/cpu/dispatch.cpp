@@ -19,6 +19,9 @@ struct InstructionSet {
   void fill_##isa(Kernels& kernels) {        \
     isa::add_standard_normal(kernels);       \
     isa::add_gmm_sample(kernels);            \
+    isa::add_gmm_path(kernels);              \
+    isa::add_affine_path(kernels);           \
+    isa::add_flow_matching_loss(kernels);    \
   }
 
 FLOWPRIOR_FILL(baseline)

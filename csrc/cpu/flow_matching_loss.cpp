@@ -1,0 +1,125 @@
+#include <torch/csrc/stable/library.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "arguments.h"
+#include "dispatch.h"
+#include "parallel.h"
+
+namespace flowprior::cpu {
+
+namespace {
+
+constexpr const char* op = "flow_matching_loss";
+
+// What the kernel works on, with the tensors that keep its pointers alive.
+struct LossArgument {
+  Storage storage;
+  int64_t rows, dim;
+  bool float_targets;
+  Tensor v;
+  std::vector<Tensor> targets;
+  LossJob job;
+};
+
+Rows add_target(LossArgument& loss, const Tensor& target, const char* name) {
+  check_sizes(target, {loss.rows, loss.dim}, op, name);
+  const ScalarType type = target.scalar_type();
+  STD_TORCH_CHECK(type == scalar_type_of(loss.storage) || type == ScalarType::Float, op, ": expected ", name,
+                  " in the type of v or float32, got ", torch::headeronly::toString(type));
+  const bool is_float = type == ScalarType::Float;
+  STD_TORCH_CHECK(loss.targets.empty() || is_float == loss.float_targets, op, ": expected x0 and x1 of one type");
+  loss.float_targets = is_float;
+  loss.targets.push_back(adjacent_columns(target));
+  return rows_of(loss.targets.back());
+}
+
+LossArgument loss_of(const Tensor& v, const std::optional<Tensor>& u, const std::optional<Tensor>& x0,
+                     const std::optional<Tensor>& x1, const std::optional<Tensor>& weight) {
+  const Storage storage = storage_of(v, op, "v");
+  check_sizes(v, {-1, -1}, op, "v");
+  LossArgument loss = {storage, v.size(0), v.size(1), false, adjacent_columns(v), {}, {}};
+  STD_TORCH_CHECK(loss.dim > 0, op, ": expected v [B, D] with D of at least 1, got D = 0");
+  STD_TORCH_CHECK(u.has_value() != x0.has_value() && x0.has_value() == x1.has_value(), op,
+                  ": expected either u, or x0 and x1");
+  loss.job.v = rows_of(loss.v);
+  loss.job.dim = loss.dim;
+  loss.job.has_u = u.has_value();
+  if (u) {
+    loss.job.u = add_target(loss, *u, "u");
+  } else {
+    loss.job.x0 = add_target(loss, *x0, "x0");
+    loss.job.x1 = add_target(loss, *x1, "x1");
+  }
+  loss.job.has_weight = weight.has_value();
+  if (weight) check_dtype(*weight, compute_type_of(storage), op, "weight");
+  if (weight) loss.job.weight = row_values(*weight, loss.rows, op, "weight");
+  return loss;
+}
+
+// Weights are in the compute type.
+template <typename C>
+double row_weight(const LossJob& job, int64_t row) {
+  return job.has_weight ? static_cast<const C*>(job.weight.data)[row * job.weight.stride] : 1.0;
+}
+
+// Turns the sums of squares into squared_error [B] and loss, [B] or one number. The sums are added in one order,
+// whichever thread made them.
+template <typename C>
+void finish(const LossArgument& argument, const double* partial, bool mean, C* squared_error, C* loss) {
+  const int64_t units = row_units(argument.dim);
+  double total = 0;
+  for (int64_t row = 0; row < argument.rows; ++row) {
+    double sum = 0;
+    for (int64_t unit = 0; unit < units; ++unit) sum += partial[row * units + unit];
+    const double error = sum / static_cast<double>(argument.dim);
+    const double weighted = row_weight<C>(argument.job, row) * error;
+    squared_error[row] = static_cast<C>(error);
+    if (!mean) loss[row] = static_cast<C>(weighted);
+    total += weighted;
+  }
+  if (mean) *loss = static_cast<C>(total / static_cast<double>(argument.rows));
+}
+
+// Where the gradient belongs: d loss / d v = 2 w (v − target)/D, and by B as well for the mean.
+Tensor prepare_gradient(LossArgument& argument, bool mean, bool with_gradient) {
+  const ScalarType type = scalar_type_of(argument.storage);
+  if (!with_gradient) return empty({0}, type);
+  const double count = static_cast<double>(argument.dim) * (mean ? static_cast<double>(argument.rows) : 1.0);
+  Tensor gradient = empty({argument.rows, argument.dim}, type);
+  argument.job.gradient = gradient.mutable_data_ptr();
+  argument.job.gradient_scale = 2.0 / count;
+  return gradient;
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor, Tensor> flow_matching_loss(const Tensor& v, std::optional<Tensor> u,
+                                                      std::optional<Tensor> x0, std::optional<Tensor> x1,
+                                                      std::optional<Tensor> weight, bool mean, bool with_gradient) {
+  LossArgument argument = loss_of(v, u, x0, x1, weight);
+  const Tensor gradient = prepare_gradient(argument, mean, with_gradient);
+  const int64_t units = argument.rows * row_units(argument.dim);
+  std::vector<double> partial(units);
+  argument.job.partial = partial.data();
+  run(kernels().loss[argument.storage][argument.float_targets], argument.job, units,
+      grain_of(kElementGrain, argument.dim));
+  const ScalarType type = compute_type_of(argument.storage);
+  Tensor squared_error = empty({argument.rows}, type);
+  Tensor loss = mean ? empty({}, type) : empty({argument.rows}, type);
+  void* const errors = squared_error.mutable_data_ptr();
+  if (argument.storage == kFloat64) {
+    finish(argument, partial.data(), mean, static_cast<double*>(errors), static_cast<double*>(loss.mutable_data_ptr()));
+  } else {
+    finish(argument, partial.data(), mean, static_cast<float*>(errors), static_cast<float*>(loss.mutable_data_ptr()));
+  }
+  return {loss, squared_error, gradient};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(flowprior, CPU, library) {
+  library.impl("flow_matching_loss", TORCH_BOX(&flow_matching_loss));
+}
+
+}  // namespace flowprior::cpu
