@@ -24,6 +24,10 @@ class InputError(FlowpriorError):
     """Tensors of the wrong shape, dtype, device, label range, or with non-finite values."""
 
 
+class DerivativeError(FlowpriorError):
+    """A derivative that an operator does not offer."""
+
+
 class NotFittedError(FlowpriorError, AttributeError):
     """A prior used before ``fit`` (same bases as scikit-learn's error of that name)."""
 

@@ -1,10 +1,14 @@
 """Operators on tensors: the hot parts around the network.
 
-Each operator has a typed face here and a pure-torch reference. ``backend()`` says which
-implementation runs and why.
+Each operator has a typed face here and a pure-torch reference, which is its oracle and its fallback.
+``backend()`` says which implementation runs and why.
 """
 
+from flowprior.ops.affine_paths import affine_path, interpolate
 from flowprior.ops.backend import backend
+from flowprior.ops.gmm_density import gmm_log_prob, gmm_log_prob_all
+from flowprior.ops.gmm_paths import gmm_path
+from flowprior.ops.gmm_sampling import draw_component, gmm_sample
 from flowprior.ops.loss import flow_matching_loss
 from flowprior.ops.lowrank import (
     lowrank_log_density,
@@ -12,14 +16,29 @@ from flowprior.ops.lowrank import (
 )
 from flowprior.ops.mixture import diagonal_log_density, select_component, triangular_log_density
 from flowprior.ops.noise import standard_normal
+from flowprior.ops.operators import complete_libraries
+from flowprior.ops.philox import Stream, uniform
+from flowprior.ops.seeds import draw_seed
+
+complete_libraries()
 
 __all__ = [
+    "Stream",
+    "affine_path",
     "backend",
     "diagonal_log_density",
+    "draw_component",
+    "draw_seed",
     "flow_matching_loss",
+    "gmm_log_prob",
+    "gmm_log_prob_all",
+    "gmm_path",
+    "gmm_sample",
+    "interpolate",
     "lowrank_log_density",
     "lowrank_posterior_sample",
     "select_component",
     "standard_normal",
     "triangular_log_density",
+    "uniform",
 ]

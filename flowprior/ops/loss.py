@@ -2,33 +2,131 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.ops.operators import is_native, is_transformed, native_operators
+from flowprior.ops.shapes import flat
+
+Reduction = Literal["mean", "none"]
 
 
-def flow_matching_loss(v: Tensor, u: Tensor, weight: Tensor | None = None) -> Tensor:
+def flow_matching_loss(
+    v: Tensor,
+    u: Tensor | None = None,
+    weight: Tensor | None = None,
+    *,
+    x0: Tensor | None = None,
+    x1: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Mean over batch and event of w ‖v − u‖² (Lipman et al. 2023, eq. 14), in at least float32.
+
+    The native operator computes value and gradient in one pass over memory; it is differentiable once.
 
     Args:
         v: predicted velocity ``[B, *event]``.
-        u: velocity of the path ``[B, *event]``.
+        u: velocity of the path ``[B, *event]``; None where ``x0`` and ``x1`` are given.
         weight: optional weights ``[B]``.
+        x0, x1: starts and data ``[B, *event]``, instead of u = x1 − x0 of the straight path.
+        reduction: ``"mean"``, or ``"none"`` for the losses of each example, ``[B]``.
 
     Returns:
-        A scalar in the wider of float32 and the inputs' dtype.
+        A scalar, or ``[B]``, in the wider of float32 and the inputs' dtype.
 
     Raises:
-        InputError: shapes differ.
+        InputError: shapes or devices differ, or not one of u and (x0, x1).
     """
-    if v.shape != u.shape or (weight is not None and weight.shape != v.shape[:1]):
-        raise InputError(
-            f"flow_matching_loss: expected v and u of one shape [B, *event] and weight [B], got "
-            f"{list(v.shape)}, {list(u.shape)} and {None if weight is None else list(weight.shape)}"
-        )
-    dtype = torch.promote_types(torch.promote_types(v.dtype, u.dtype), torch.float32)
-    squared = (v.to(dtype) - u.to(dtype)).square()
-    if weight is None:
+    targets = _targets(v, u, x0, x1)
+    _check(v, targets, weight, reduction)
+    v, targets, weight = _dtypes(v, targets, weight)
+    if not _native(v, targets):
+        return reference_flow_matching_loss(v, targets, weight, reduction)
+    v, *targets = (flat(tensor) for tensor in _in_memory_order(v, targets))
+    u, x0, x1 = (targets[0], None, None) if len(targets) == 1 else (None, *targets)
+    inputs = [tensor for tensor in (v, *targets, weight) if tensor is not None]
+    with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    operator = native_operators().flow_matching_loss
+    return operator(v, u, x0, x1, weight, reduction == "mean", with_gradient)[0]
+
+
+def reference_flow_matching_loss(
+    v: Tensor, targets: list[Tensor], weight: Tensor | None, reduction: Reduction
+) -> Tensor:
+    """The formula in torch, in at least float32; ``targets`` are [u] or [x0, x1]."""
+    dtype = torch.promote_types(torch.promote_types(v.dtype, targets[0].dtype), torch.float32)
+    v, *targets = (tensor.to(dtype) for tensor in (v, *targets))
+    squared = (v - (targets[0] if len(targets) == 1 else targets[1] - targets[0])).square()
+    if reduction == "mean" and weight is None:
         return squared.mean()
-    return (squared.flatten(1).mean(1) * weight.to(dtype)).mean()
+    errors = flat(squared).mean(1)
+    if weight is not None:
+        errors = errors * weight.to(dtype)
+    return errors.mean() if reduction == "mean" else errors
+
+
+def _targets(v: Tensor, u: Tensor | None, x0: Tensor | None, x1: Tensor | None) -> list[Tensor]:
+    """[u], or [x0, x1]."""
+    if u is not None and x0 is None and x1 is None:
+        return [u]
+    if u is None and x0 is not None and x1 is not None:
+        return [x0, x1]
+    given = [name for name, tensor in (("u", u), ("x0", x0), ("x1", x1)) if tensor is not None]
+    raise InputError(
+        f"flow_matching_loss: expected u, or both x0 and x1, got {' and '.join(given) or 'none of them'}"
+    )
+
+
+def _check(v: Tensor, targets: list[Tensor], weight: Tensor | None, reduction: str) -> None:
+    names = "u" if len(targets) == 1 else "x0 and x1"
+    if (
+        v.dim() == 0
+        or any(target.shape != v.shape for target in targets)
+        or (weight is not None and weight.shape != v.shape[:1])
+    ):
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in (v, *targets))
+        raise InputError(
+            f"flow_matching_loss: expected v and {names} of one shape [B, *event] and weight [B], got "
+            f"{shapes} and {None if weight is None else list(weight.shape)}"
+        )
+    devices = {tensor.device for tensor in (v, *targets, weight) if tensor is not None}
+    if len(devices) > 1:
+        raise InputError(f"flow_matching_loss: expected all on one device, got {sorted(map(str, devices))}")
+    if reduction not in ("mean", "none"):
+        raise InputError(f"flow_matching_loss: expected reduction 'mean' or 'none', got {reduction!r}")
+
+
+def _dtypes(
+    v: Tensor, targets: list[Tensor], weight: Tensor | None
+) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    """Targets in v's dtype or float32, whichever is wider; all in float64 where one of them is."""
+    dtype = v.dtype
+    for target in targets:
+        dtype = torch.promote_types(dtype, target.dtype)
+    if dtype == torch.float64:
+        v = v.to(dtype)
+    elif dtype != v.dtype:
+        dtype = torch.float32
+    compute = torch.promote_types(dtype, torch.float32)
+    weight = None if weight is None else weight.to(compute)
+    return v, [target.to(dtype) for target in targets], weight
+
+
+def _native(v: Tensor, targets: list[Tensor]) -> bool:
+    """Whether the native operator serves: its gradients of the targets have v's digits, and no more."""
+    if not is_native(v.device) or not v.is_floating_point() or v.shape[1:].numel() == 0:
+        return False
+    if is_transformed(v, *targets):
+        return False
+    wider = any(target.dtype != v.dtype and target.requires_grad for target in targets)
+    return not (wider and torch.is_grad_enabled())
+
+
+def _in_memory_order(v: Tensor, targets: list[Tensor]) -> list[Tensor]:
+    """The events' dimensions as they lie in v's memory, so that flattening a picture does not copy it."""
+    if v.dim() == 4 and not v.is_contiguous() and v.is_contiguous(memory_format=torch.channels_last):
+        return [tensor.permute(0, 2, 3, 1) for tensor in (v, *targets)]
+    return [v, *targets]

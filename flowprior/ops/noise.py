@@ -1,11 +1,46 @@
-"""Standard normal noise from a generator."""
+"""Standard normal noise from a seed."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from flowprior.errors import InputError
+from flowprior.ops.normal import fill_with_normals
+from flowprior.ops.operators import operators, reference
+from flowprior.ops.philox import Stream
+from flowprior.ops.seeds import Randomness, as_seed
 
-def standard_normal(n: int, dim: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """ε ~ N(0, I), ``[n, dim]``, with the dtype and device of ``like``."""
-    return torch.randn(n, dim, generator=generator, dtype=like.dtype, device=like.device)
+
+def standard_normal(
+    n: int, dim: int, like: Tensor, seed: Randomness, *, stream: Stream = Stream.NOISE
+) -> Tensor:
+    """ε ~ N(0, I), ``[n, dim]``, with the dtype and device of ``like``.
+
+    Row b depends on seed, stream and b alone: a longer draw begins with a shorter one, and another device
+    gives the same numbers.
+
+    Args:
+        n: rows.
+        dim: numbers a row.
+        like: floating-point tensor, which gives dtype and device.
+        seed: a generator of any device to draw one seed from (None: torch's own), or a seed, such as
+            :func:`flowprior.ops.draw_seed` gives.
+        stream: what the numbers are for; those of different streams are independent.
+
+    Raises:
+        InputError: ``like`` is no floating-point tensor, or negative sizes.
+    """
+    if not like.is_floating_point() or n < 0 or dim < 0:
+        raise InputError(
+            f"standard_normal: expected n >= 0, dim >= 0 and a floating-point tensor, got n={n}, dim={dim} "
+            f"and {like.dtype}"
+        )
+    seed = as_seed(seed, like.device)
+    return operators(like.device).standard_normal(like.detach(), seed, n, dim, int(stream))
+
+
+@reference("standard_normal")
+def reference_standard_normal(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
+    """The pure-torch operator behind :func:`standard_normal`."""
+    return fill_with_normals(torch.empty(n, dim, dtype=like.dtype, device=like.device), seed, stream)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flowprior.errors import InputError, OptionError
+from flowprior.ops import standard_normal
 from flowprior.priors import Prior
 
 MOMENTS = ("standard", "scalar", "diagonal")
@@ -62,10 +63,10 @@ def test_only_the_standard_one_is_standard_normal():
     assert not Prior.create("gmm").is_standard_normal
 
 
-def test_standard_noise_is_torchs_own_noise(three_classes):
+def test_standard_noise_is_that_of_the_operator(three_classes):
     prior = Prior.create("normal").fit(three_classes)
     x0 = prior.sample(n=5, generator=torch.Generator().manual_seed(3))
-    noise = torch.randn(5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    noise = standard_normal(5, 4, prior.loc, torch.Generator().manual_seed(3))
     assert torch.equal(x0, noise)
 
 

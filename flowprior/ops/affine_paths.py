@@ -1,0 +1,108 @@
+"""Points and velocities of affine probability paths: x_t = α x1 + σ x0, u_t = α' x1 + σ' x0."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.ops.operators import is_native, is_transformed, native_operators
+from flowprior.ops.shapes import compute_dtype, flat
+
+
+def affine_path(
+    x0: Tensor, x1: Tensor, coefficients: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """x_t = α x1 + σ x0 and u_t = α' x1 + σ' x0.
+
+    Differentiable any number of times in all arguments, in forward mode too.
+
+    Args:
+        x0: starts ``[B, *event]``.
+        x1: data ``[B, *event]``.
+        coefficients: α, σ, α', σ', each ``[B]``.
+
+    Returns:
+        x_t and u_t ``[B, *event]``, in the wider dtype of x0 and x1.
+
+    Raises:
+        InputError: shapes or devices that do not fit.
+    """
+    x0, x1 = _alike("affine_path", x0, x1, *coefficients)
+    alpha, sigma, alpha_dot, sigma_dot = (c.to(compute_dtype(x1.dtype)) for c in coefficients)
+    if not is_native(x1.device) or _differentiated(x0, x1, alpha, sigma, alpha_dot, sigma_dot):
+        return reference_affine_path(x0, x1, alpha, sigma, alpha_dot, sigma_dot)
+    operator = native_operators().affine_path
+    x_t, u_t = operator(flat(x0), flat(x1), alpha, sigma, alpha_dot, sigma_dot)
+    return x_t.reshape(x1.shape), u_t.reshape(x1.shape)
+
+
+def interpolate(x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The straight path: x_t = t x1 + (1 − (1 − σ_min) t) x0 and u_t = x1 − (1 − σ_min) x0.
+
+    (Lipman et al. 2023, eq. 22.) Differentiable as :func:`affine_path`.
+
+    Args:
+        x0: starts ``[B, *event]``.
+        x1: data ``[B, *event]``.
+        t: times ``[B]`` in [0, 1].
+        sigma_min: share of the start that is left at t = 1.
+
+    Returns:
+        x_t and u_t ``[B, *event]``, in the wider dtype of x0 and x1.
+
+    Raises:
+        InputError: shapes or devices that do not fit.
+    """
+    x0, x1 = _alike("interpolate", x0, x1, t)
+    t = t.to(compute_dtype(x1.dtype))
+    if not is_native(x1.device) or _differentiated(x0, x1, t):
+        return reference_interpolate(x0, x1, t, sigma_min)
+    x_t, u_t = native_operators().interpolate(flat(x0), flat(x1), t, sigma_min)
+    return x_t.reshape(x1.shape), u_t.reshape(x1.shape)
+
+
+def reference_affine_path(
+    x0: Tensor, x1: Tensor, alpha: Tensor, sigma: Tensor, alpha_dot: Tensor, sigma_dot: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The formulas of :func:`affine_path` in torch, rounded once; coefficients in the compute dtype."""
+    dtype, compute = x1.dtype, compute_dtype(x1.dtype)
+    x0, x1 = x0.to(compute), x1.to(compute)
+    alpha, sigma, alpha_dot, sigma_dot = (
+        c.to(compute).view(-1, *[1] * (x1.dim() - 1)) for c in (alpha, sigma, alpha_dot, sigma_dot)
+    )
+    x_t = torch.addcmul(sigma * x0, alpha, x1)
+    u_t = torch.addcmul(sigma_dot * x0, alpha_dot, x1)
+    return x_t.to(dtype), u_t.to(dtype)
+
+
+def reference_interpolate(x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float) -> tuple[Tensor, Tensor]:
+    """The formulas of :func:`interpolate` in torch, rounded once."""
+    dtype, compute = x1.dtype, compute_dtype(x1.dtype)
+    x0, x1 = x0.to(compute), x1.to(compute)
+    slope = 1.0 - sigma_min
+    t = t.to(compute).view(-1, *[1] * (x1.dim() - 1))
+    x_t = torch.addcmul((1.0 - slope * t) * x0, t, x1)
+    return x_t.to(dtype), torch.sub(x1, x0, alpha=slope).to(dtype)
+
+
+def _alike(owner: str, x0: Tensor, x1: Tensor, *times: Tensor) -> tuple[Tensor, Tensor]:
+    """x0 and x1 in one dtype, checked."""
+    if x0.shape != x1.shape or x1.dim() == 0 or any(t.shape != x1.shape[:1] for t in times):
+        raise InputError(
+            f"{owner}: expected x0 and x1 of one shape [B, *event] and times or coefficients [B], got "
+            f"{list(x0.shape)}, {list(x1.shape)} and {', '.join(str(list(t.shape)) for t in times)}"
+        )
+    dtype = torch.promote_types(x0.dtype, x1.dtype)
+    tensors = (x0, x1, *times)
+    if not dtype.is_floating_point or any(tensor.device != x1.device for tensor in tensors):
+        held = ", ".join(f"{tensor.dtype} on {tensor.device}" for tensor in tensors)
+        raise InputError(f"{owner}: expected floating-point tensors on one device, got {held}")
+    return x0.to(dtype), x1.to(dtype)
+
+
+def _differentiated(*tensors: Tensor) -> bool:
+    """Whether a derivative may be asked of the result; only torch's own operators give every kind."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return True
+    return is_transformed(*tensors)

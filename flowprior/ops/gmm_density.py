@@ -1,0 +1,195 @@
+"""Log-density of diagonal Gaussian mixtures, and each component's share in it.
+
+    joint_k = log π_k − ½ Σ_d ((x_d − μ_kd) / σ_kd)² − Σ_d log σ_kd − ½ D log 2π
+    log p = logsumexp_k joint_k,   p(k | x) = softmax_k joint_k
+
+in the centred form, which neither cancels nor overflows. No ``[B, K, D]`` array is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.operators import operators, reference
+from flowprior.ops.shapes import (
+    check_alike,
+    check_labels,
+    chunks,
+    compute_dtype,
+    flat,
+    flat_mixture,
+    known_labels,
+)
+
+CHUNK = 65_536
+"""Numbers of an array that stays in the cache."""
+
+
+def gmm_log_prob(
+    x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor
+) -> tuple[Tensor, Tensor]:
+    """log p(x | c) of each row's own condition, and the responsibilities p(k | x, c).
+
+    Differentiable once in x, logits, mean and scale.
+
+    Args:
+        x: ``[B, *event]``, in the tables' dtype.
+        logits: log weights ``[C, K]``, not necessarily normalised; -inf excludes a component.
+        mean: μ ``[C, K, *event]``.
+        scale: standard deviations σ ``[C, K, *event]``, or ``[C, K, 1]``.
+        cond: rows of the tables, int64 ``[B]``.
+
+    Returns:
+        Log-densities ``[B]`` in nats and responsibilities ``[B, K]``; in float64 for float64, else float32.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not fit, or (on the CPU) an unknown label.
+    """
+    flat_mean, flat_scale = flat_mixture("gmm_log_prob", logits, mean, scale)
+    _check_events("gmm_log_prob", x, mean)
+    cond = check_labels("gmm_log_prob", cond, logits.shape[0], mean)
+    if cond.shape != x.shape[:1]:
+        raise InputError(
+            f"gmm_log_prob: expected one label for each row of x, got {list(cond.shape)} for {list(x.shape)}"
+        )
+    return operators(x.device).gmm_log_prob(flat(x), logits, flat_mean, flat_scale, cond)
+
+
+def gmm_log_prob_all(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(x | c) under every condition, and the responsibilities p(k | x, c).
+
+    Args:
+        x, logits, mean, scale: as in :func:`gmm_log_prob`.
+
+    Returns:
+        Log-densities ``[B, C]`` in nats and responsibilities ``[B, C, K]``.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not fit.
+    """
+    flat_mean, flat_scale = flat_mixture("gmm_log_prob_all", logits, mean, scale)
+    _check_events("gmm_log_prob_all", x, mean)
+    return operators(x.device).gmm_log_prob_all(flat(x), logits, flat_mean, flat_scale)
+
+
+def _check_events(owner: str, x: Tensor, mean: Tensor) -> None:
+    if x.dim() < 2 or x.shape[1:] != mean.shape[2:]:
+        raise InputError(
+            f"{owner}: expected x [B, *event] with the event of mean [C, K, *event], got {list(x.shape)} and "
+            f"{list(mean.shape)}"
+        )
+    check_alike(owner, x=x, mean=mean)
+
+
+# -- the pure-torch operators ------------------------------------------------------------------
+
+
+@reference("gmm_log_prob")
+def reference_gmm_log_prob(
+    x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pure-torch operator behind :func:`gmm_log_prob`."""
+    cond, known = known_labels("gmm_log_prob", cond, logits.shape[0])
+    joint = _constants(logits, scale, x.shape[1])[cond]
+    _subtract_squares(joint, x, mean, scale, cond)
+    if known is not None:
+        joint.masked_fill_(~known[:, None], torch.nan)
+    compute = compute_dtype(x.dtype)
+    return joint.logsumexp(1).to(compute), joint.softmax(1).to(compute)
+
+
+@reference("gmm_log_prob_all")
+def reference_gmm_log_prob_all(
+    x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pure-torch operator behind :func:`gmm_log_prob_all`: all components as those of one condition."""
+    joint = _constants(logits, scale, x.shape[1]).view(1, -1).repeat(x.shape[0], 1)
+    _subtract_squares(joint, x, _as_one(mean), _as_one(scale), None)
+    joint = joint.view(x.shape[0], *logits.shape)
+    compute = compute_dtype(x.dtype)
+    return joint.logsumexp(2).to(compute), joint.softmax(2).to(compute)
+
+
+@reference("gmm_log_prob_backward")
+def reference_gmm_log_prob_backward(
+    grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of Σ_bk g_bk joint_bk in x, mean and scale, for ``grad_joint`` g ``[B, K]``."""
+    cond, known = known_labels("gmm_log_prob_backward", cond, mean.shape[0])
+    if known is not None:
+        grad_joint = grad_joint * known[:, None]
+    return _gradients(grad_joint, x, mean, scale, cond)
+
+
+@reference("gmm_log_prob_all_backward")
+def reference_gmm_log_prob_all_backward(
+    grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of Σ_bck g_bck joint_bck in x, mean and scale, for ``grad_joint`` g ``[B, C, K]``."""
+    grad_x, grad_mean, grad_scale = _gradients(grad_joint.flatten(1), x, _as_one(mean), _as_one(scale), None)
+    return grad_x, grad_mean.view(mean.shape), grad_scale.view(scale.shape)
+
+
+def _as_one(table: Tensor) -> Tensor:
+    """``[C, K, D]`` as ``[1, C K, D]``."""
+    return table.flatten(0, 1)[None]
+
+
+def _constants(logits: Tensor, scale: Tensor, dim: int) -> Tensor:
+    """What does not depend on x, ``[C, K]``, float64."""
+    log_det = scale.double().log().expand(*logits.shape, dim).sum(2)
+    return logits.double().log_softmax(1) - log_det - 0.5 * dim * LOG_2PI
+
+
+def _blocks(x: Tensor, components: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of rows and of components whose ``[rows, components, D]`` stays in the cache."""
+    dim = x.shape[1]
+    parts = chunks(components, dim, CHUNK, x.device)
+    for rows in chunks(x.shape[0], dim * min(components, parts[0].stop), CHUNK, x.device):
+        for part in parts:
+            yield rows, part
+
+
+def _rows_of(table: Tensor, part: slice, cond: Tensor | None, rows: slice, dtype: torch.dtype) -> Tensor:
+    """Parameters ``[rows, part, D]`` of the rows' conditions; ``[1, part, D]`` where all share one."""
+    chosen = table[:, part]
+    return (chosen if cond is None else chosen[cond[rows]]).to(dtype)
+
+
+def _subtract_squares(joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor | None) -> None:
+    """Take ½ Σ_d ((x − μ)/σ)² from ``joint`` ``[B, K]``, float64."""
+    compute = compute_dtype(x.dtype)
+    for rows, part in _blocks(x, mean.shape[1]):
+        white = x[rows, None].to(compute) - _rows_of(mean, part, cond, rows, compute)
+        white.div_(_rows_of(scale, part, cond, rows, compute)).square_()
+        joint[rows, part].sub_(white.sum(2).double(), alpha=0.5)
+
+
+def _gradients(
+    grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients in x, mean and scale: with w = (x − μ)/σ, sums of g w/σ and of g (w² − 1)/σ."""
+    compute = compute_dtype(x.dtype)
+    grad_x = torch.zeros_like(x, dtype=compute, memory_format=torch.contiguous_format)
+    grad_mean, grad_scale = (
+        torch.zeros(table.shape, dtype=compute, device=x.device) for table in (mean, scale)
+    )
+    for rows, part in _blocks(x, mean.shape[1]):
+        sigma = _rows_of(scale, part, cond, rows, compute)
+        white = (x[rows, None].to(compute) - _rows_of(mean, part, cond, rows, compute)).div_(sigma)
+        pull = white * grad_joint[rows, part, None].to(compute) / sigma
+        grad_x[rows] -= pull.sum(1)
+        spread = pull * white - grad_joint[rows, part, None].to(compute) / sigma
+        if scale.shape[2] == 1:
+            spread = spread.sum(2, keepdim=True)
+        for total, share in ((grad_mean[:, part], pull), (grad_scale[:, part], spread)):
+            if cond is None:
+                total += share.sum(0)
+            else:
+                total.index_add_(0, cond[rows], share)
+    return grad_x.to(x.dtype), grad_mean.to(mean.dtype), grad_scale.to(scale.dtype)

@@ -1,0 +1,81 @@
+"""Draws from a Gaussian mixture for each row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.ops.mixture import select_component
+from flowprior.ops.normal import noise_chunks, normal_rows
+from flowprior.ops.operators import operators, reference
+from flowprior.ops.philox import Stream, uniform
+from flowprior.ops.seeds import Randomness, as_seed
+from flowprior.ops.shapes import check_labels, compute_dtype, flat_mixture, known_labels
+
+
+def gmm_sample(
+    logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, seed: Randomness
+) -> tuple[Tensor, Tensor]:
+    """x0 ~ Σ_k π_ck N(μ_ck, diag(σ²_ck)) with c = cond[b]: the draw and its component.
+
+    Not differentiable: backward raises.
+
+    Args:
+        logits: log weights ``[C, K]``, not necessarily normalised; -inf excludes a component.
+        mean: μ ``[C, K, *event]``.
+        scale: standard deviations σ ``[C, K, *event]``, or ``[C, K, 1]``.
+        cond: rows of the tables, int64 ``[B]``.
+        seed: a seed, or the generator to draw it from (see :func:`flowprior.ops.standard_normal`).
+
+    Returns:
+        x0 ``[B, *event]`` in the tables' dtype, and the components, int64 ``[B]``.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not fit, or (on the CPU) an unknown label.
+    """
+    flat_mean, flat_scale = flat_mixture("gmm_sample", logits, mean, scale)
+    cond = check_labels("gmm_sample", cond, logits.shape[0], mean)
+    seed = as_seed(seed, mean.device)
+    x0, component = operators(mean.device).gmm_sample(logits, flat_mean, flat_scale, cond, seed)
+    return x0.reshape(cond.shape[0], *mean.shape[2:]), component
+
+
+def draw_component(logits: Tensor, cond: Tensor, seed: Randomness) -> Tensor:
+    """Components k ~ π_ck, int64 ``[B]``: those that :func:`gmm_sample` draws with the same seed.
+
+    Args:
+        logits: log weights ``[C, K]``.
+        cond: int64 ``[B]``.
+        seed: a seed, or the generator to draw it from.
+    """
+    seed = as_seed(seed, logits.device)
+    if logits.shape[1] == 1:
+        return torch.zeros_like(cond)
+    return select_component(logits[cond], uniform(seed, cond.shape[0]))
+
+
+@reference("gmm_sample")
+def reference_gmm_sample(
+    logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, seed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pure-torch operator behind :func:`gmm_sample`."""
+    cond, known = known_labels("gmm_sample", cond, logits.shape[0])
+    component = draw_component(logits, cond, seed)
+    x0 = mean.new_empty(cond.shape[0], mean.shape[2])
+    for rows, start in starts(mean, scale, cond, component, seed):
+        x0[rows] = start
+    if known is not None:
+        x0.masked_fill_(~known[:, None], torch.nan)
+        component.masked_fill_(~known, -1)
+    return x0, component
+
+
+def starts(mean: Tensor, scale: Tensor, cond: Tensor, component: Tensor, seed: Tensor):
+    """Yield slices of rows, and their draws in the compute dtype."""
+    place = cond * mean.shape[1] + component
+    means, scales = mean.flatten(0, 1), scale.flatten(0, 1)
+    compute = compute_dtype(mean.dtype)
+    for rows in noise_chunks(cond.shape[0], mean.shape[2], mean.device):
+        noise = normal_rows(seed, Stream.NOISE, rows, mean.shape[2], compute)
+        chosen = place[rows]
+        yield rows, torch.addcmul(means[chosen].to(compute), scales[chosen].to(compute), noise)

@@ -1,0 +1,122 @@
+"""Events as flat rows, mixtures as flat tables, and the checks that every operator shares."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+
+CHUNKS_ON_DEVICE = 256
+"""How many times more a chunk holds where launching a kernel costs more than memory."""
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What operators on ``dtype`` compute in: float64 for itself, float32 for the others."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def flat(x: Tensor) -> Tensor:
+    """Events ``[B, *event]`` as rows ``[B, D]``, of empty batches too."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def chunks(rows: int, width: int, capacity: int, device: torch.device) -> list[slice]:
+    """Slices of ``rows`` rows of ``width`` numbers that hold about ``capacity`` numbers each."""
+    if device.type != "cpu":
+        capacity *= CHUNKS_ON_DEVICE
+    step = max(1, capacity // max(width, 1))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def flat_mixture(owner: str, logits: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Tables ``mean [C, K, D]`` and ``scale [C, K, D]`` or ``[C, K, 1]`` of a mixture, checked.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not fit.
+    """
+    fits = (
+        logits.dim() == 2
+        and mean.dim() >= 3
+        and mean.shape[:2] == logits.shape
+        and mean.shape.numel() > 0
+        and (scale.shape == mean.shape or _one_a_component(scale, mean))
+    )
+    if not fits:
+        raise InputError(
+            f"{owner}: expected logits [C, K], mean [C, K, *event] and scale [C, K, *event] or [C, K, 1], "
+            f"none of them empty, got {list(logits.shape)}, {list(mean.shape)} and {list(scale.shape)}"
+        )
+    check_alike(owner, logits=logits, mean=mean, scale=scale)
+    conditions, components = logits.shape
+    dim = math.prod(mean.shape[2:])
+    width = dim if scale.shape == mean.shape else 1
+    return mean.reshape(conditions, components, dim), scale.reshape(conditions, components, width)
+
+
+def _one_a_component(scale: Tensor, mean: Tensor) -> bool:
+    """Whether ``scale`` is ``[C, K, 1]``, or ``[C, K, 1, …, 1]`` with as many dimensions as ``mean``."""
+    return (
+        scale.shape[:2] == mean.shape[:2]
+        and scale.dim() in (3, mean.dim())
+        and all(size == 1 for size in scale.shape[2:])
+    )
+
+
+def check_alike(owner: str, **tensors: Tensor) -> None:
+    """Refuse floating-point tensors that do not share dtype and device.
+
+    Raises:
+        InputError: they differ, or are no floating-point numbers.
+    """
+    first = next(iter(tensors.values()))
+    if not first.is_floating_point() or any(
+        tensor.dtype != first.dtype or tensor.device != first.device for tensor in tensors.values()
+    ):
+        held = ", ".join(f"{name} {tensor.dtype} on {tensor.device}" for name, tensor in tensors.items())
+        raise InputError(
+            f"{owner}: expected one floating-point dtype and one device, got {held}; "
+            "cast or move them with .to(…)"
+        )
+
+
+def check_labels(owner: str, cond: Tensor, conditions: int, like: Tensor) -> Tensor:
+    """Labels int64 ``[B]``, checked; their range only on the CPU, where that needs no synchronisation.
+
+    Raises:
+        InputError: not integers ``[B]`` on the tensors' device, or a label outside 0 … C − 1.
+    """
+    if cond.dim() != 1 or cond.is_floating_point() or cond.is_complex() or cond.device != like.device:
+        raise InputError(
+            f"{owner}: expected cond as int64 [B] on {like.device}, got {cond.dtype} {list(cond.shape)} "
+            f"on {cond.device}"
+        )
+    cond = cond.long()
+    if cond.device.type == "cpu" and not torch.compiler.is_compiling() and cond.shape[0]:
+        refuse_labels(owner, cond, conditions)
+    return cond
+
+
+def refuse_labels(owner: str, cond: Tensor, conditions: int) -> None:
+    """Raise InputError where a label ``[B]``, B > 0, lies outside 0 … C − 1."""
+    least, most = (int(label) for label in torch.aminmax(cond))
+    if least < 0 or most >= conditions:
+        label = least if least < 0 else most
+        raise InputError(
+            f"{owner}: cond has label {label}, but the tables hold conditions 0..{conditions - 1}"
+        )
+
+
+def known_labels(owner: str, cond: Tensor, conditions: int) -> tuple[Tensor, Tensor | None]:
+    """Labels that index the tables, and which rows had such a label (None: all, checked on the CPU).
+
+    Raises:
+        InputError: a label outside 0 … C − 1, on the CPU.
+    """
+    if cond.device.type == "cpu":
+        if cond.shape[0]:
+            refuse_labels(owner, cond, conditions)
+        return cond, None
+    return cond.clamp(0, conditions - 1), (cond >= 0) & (cond < conditions)
