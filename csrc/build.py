@@ -160,16 +160,24 @@ def _put(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
-def _link_package(out: Path) -> Path:
-    """Make ``out/flowprior`` a copy of the package by links: a second build needs a place of its own."""
+def _copy_by_links(out: Path) -> Path:
+    """Make ``out`` a copy of the repository by links, for a second build to be used and tested in.
+
+    Returns:
+        Its folder ``flowprior``, whose module and record are not links.
+    """
     package = out / "flowprior"
     package.mkdir(parents=True, exist_ok=True)
-    for path in (ROOT / "flowprior").iterdir():
-        ours = path.name == RECORD or path.suffix == ".so" or path.name == "__pycache__"
-        link = package / path.name
-        if not ours and not link.is_symlink():
-            link.symlink_to(os.path.relpath(path, package))
+    _link_entries(ROOT, out, ("build", "dist", "flowprior", "runs"))
+    _link_entries(ROOT / "flowprior", package, (RECORD, module_name(), "__pycache__"))
     return package
+
+
+def _link_entries(source: Path, target: Path, without: tuple[str, ...]) -> None:
+    for path in source.iterdir():
+        link = target / path.name
+        if path.name not in without and not path.name.startswith(".") and not link.is_symlink():
+            link.symlink_to(os.path.relpath(path, target))
 
 
 def main() -> int:
@@ -180,7 +188,7 @@ def main() -> int:
         "--out", type=Path, help="folder for an importable copy of the package; default: in place"
     )
     arguments = parser.parse_args()
-    package = _link_package(arguments.out) if arguments.out else ROOT / "flowprior"
+    package = _copy_by_links(arguments.out) if arguments.out else ROOT / "flowprior"
     try:
         record = install(arguments.variant or wanted(), package)
     except BuildError as error:
