@@ -26,6 +26,7 @@ COMPONENTS = [(family, name) for family in FAMILIES for name in family.available
 QUICK = {
     "learned-mean": {"epochs": 1, "hidden": 8, "depth": 1},
     "flow": {"steps": 20, "hidden": 16, "transforms": 2},
+    "vae": {"latent": 3, "width": 4, "steps": 20, "importance": 16},
 }
 VARIANTS = {
     "gaussian": [{"moments": "scalar"}, {"moments": "diagonal"}],

@@ -5,5 +5,6 @@ from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
+from flowprior.priors.vae import VaePrior
 
-__all__ = ["GaussianPrior", "GmmPrior", "LearnedMeanPrior", "NormalisingFlowPrior", "Prior"]
+__all__ = ["GaussianPrior", "GmmPrior", "LearnedMeanPrior", "NormalisingFlowPrior", "Prior", "VaePrior"]

@@ -1,0 +1,109 @@
+"""Encoder and decoder of a small conditional variational autoencoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flowprior.conditions import Condition
+from flowprior.models.condition_embedding import ConditionEmbedding
+
+SMALLEST_PICTURE = 8
+HIDDEN_PER_WIDTH = 8
+LOG_VARIANCE_BOUND = 12.0
+
+
+class Trunk(nn.Module):
+    """SiLU(Linear(x) + embedding of the condition), ``[B, hidden]``."""
+
+    def __init__(self, condition: Condition, features: int, hidden: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, hidden)
+        self.embed = ConditionEmbedding(condition, hidden)
+
+    def forward(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        embedded = self.embed(cond)
+        hidden = self.linear(x)
+        return functional.silu(hidden if embedded is None else hidden + embedded)
+
+
+class VaeNetwork(nn.Module):
+    """Encoder q(z | x, c), a diagonal Gaussian, and decoder to the mean of x, both about given centres.
+
+    Events ``[channels, height, width]`` of at least 8 × 8 pass two strided convolutions and come back through
+    a transposed pair that ends in a pixel shuffle (Shi et al. 2016); everything else is flat. Sides that 4
+    does not divide are padded at the far edges and cropped back. The decoder's last layer starts at zero.
+
+    Attributes:
+        log_noise: logarithm of the decoder's variances before their bound, ``[D]``.
+
+    Args:
+        event_shape: of one event.
+        condition: kind and size of the condition.
+        latent: numbers in z.
+        width: channels of the first convolution; hidden layers are eight times as wide.
+    """
+
+    def __init__(self, event_shape: torch.Size, condition: Condition, latent: int, width: int) -> None:
+        super().__init__()
+        self.event_shape = event_shape
+        self.is_picture = len(event_shape) == 3 and min(event_shape[1:]) >= SMALLEST_PICTURE
+        hidden = HIDDEN_PER_WIDTH * width
+        if self.is_picture:
+            self.down, self.up, features = _convolutions(event_shape, width)
+        else:
+            features = math.prod(event_shape)
+            self.down = nn.Sequential(nn.Linear(features, hidden), nn.SiLU())
+            self.up = nn.Sequential(nn.SiLU(), nn.Linear(hidden, features))
+        self.encoder = Trunk(condition, features if self.is_picture else hidden, hidden)
+        self.posterior = nn.Linear(hidden, 2 * latent)
+        self.decoder = Trunk(condition, latent, hidden)
+        self.unfold = nn.Linear(hidden, features if self.is_picture else hidden)
+        last = [layer for layer in self.up if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        nn.init.zeros_(last.weight)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
+        self.log_noise = nn.Parameter(torch.zeros(math.prod(event_shape)))
+
+    def encode(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z | x, c), ``[B, latent]`` each, for centred rows x ``[B, D]``."""
+        if self.is_picture:
+            x = _padded(x.view(len(x), *self.event_shape))
+        mean, log_variance = self.posterior(self.encoder(self.down(x).flatten(1), cond)).chunk(2, 1)
+        return mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+
+    def decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
+        """Rows ``[B, D]``, to be added to the centres, of latents z ``[B, latent]``."""
+        hidden = self.unfold(self.decoder(z, cond))
+        if not self.is_picture:
+            return self.up(hidden)
+        _, height, width = self.event_shape
+        grid = hidden.view(len(z), -1, math.ceil(height / 4), math.ceil(width / 4))
+        return self.up(grid)[..., :height, :width].flatten(1)
+
+
+def _convolutions(event_shape: torch.Size, width: int) -> tuple[nn.Sequential, nn.Sequential, int]:
+    """Down to a quarter of each side and up again; numbers in the smallest grid."""
+    channels, height, side = event_shape
+    down = nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.SiLU(),
+    )
+    up = nn.Sequential(
+        nn.SiLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, 4 * channels, 3, padding=1),
+        nn.PixelShuffle(2),
+    )
+    return down, up, 2 * width * math.ceil(height / 4) * math.ceil(side / 4)
+
+
+def _padded(x: Tensor) -> Tensor:
+    height, width = x.shape[2:]
+    return functional.pad(x, (0, -width % 4, 0, -height % 4))

@@ -1,0 +1,252 @@
+"""A variational autoencoder as the prior: x0 = μ_c + g(z, c) + ψ^½ ε, z ~ N(0, I) (Kingma & Welling 2014).
+
+    log p0(x | c) ≥ E_q [log N(x; μ_c + g(z, c), ψ)] − KL(q(z | x, c) ‖ N(0, I))
+
+is what fit maximises; ψ is diagonal and learned with the networks (σ-VAE, Rybkin et al. 2021), then set to
+the mean square of held-out residuals. The density has no closed form: ``log_prob`` is the importance-weighted
+bound with S draws of q (Burda et al. 2016), which rises to the density as S grows. The draws are the same for
+every row and every call, so the bound is a function of x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.covariances.moments import ConditionMoments
+from flowprior.models.vae import VaeNetwork
+from flowprior.ops import standard_normal
+from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors.base import Prior
+from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_numbers
+from flowprior.priors.density_training import DensityTraining, train_density
+from flowprior.priors.holdout import split_rows
+from flowprior.priors.quasi_normal import quasi_normal
+from flowprior.priors.stream import CheckedBatches
+
+OWNER = "prior 'vae'"
+LEAST_NOISE = 0.1
+"""Least ψ, as a share of its mean: the bound of the low-rank family, for the same reason."""
+MEAN_NODES = 4096
+CHUNK = 4096
+"""Decoded rows at a time."""
+
+
+@Prior.register("vae")
+class VaePrior(ConditionedPrior):
+    """A small conditional variational autoencoder; its log_prob is a lower bound.
+
+    Conditions are labels, embeddings or None.
+
+    Args:
+        latent: numbers in z.
+        width: channels of the convolutions; hidden layers are eight times as wide.
+        steps: optimiser steps.
+        batch_size: examples in a step.
+        lr: peak learning rate of AdamW.
+        holdout: share of the examples kept from training, to choose the step whose weights stay and to
+            estimate ψ: every (1/holdout)-th in the order of the data, which should be the same in every pass.
+        reg_covar: added to ψ; also the square of the floor that it puts under the prior's spread.
+        importance: S, draws behind the bound that ``log_prob`` returns.
+    """
+
+    loc: Tensor
+    average: Tensor
+
+    def __init__(
+        self,
+        latent: int = 32,
+        width: int = 32,
+        steps: int = 2000,
+        batch_size: int = 128,
+        lr: float = 2e-3,
+        holdout: float = 0.1,
+        reg_covar: float = 1e-6,
+        importance: int = 64,
+    ) -> None:
+        super().__init__()
+        check_counts(
+            OWNER,
+            latent=(latent, 1),
+            width=(width, 1),
+            steps=(steps, 1),
+            batch_size=(batch_size, 1),
+            importance=(importance, 1),
+        )
+        check_numbers(
+            OWNER, lr=(lr, 1e-12, 1e6), holdout=(holdout, 0, 0.5), reg_covar=(reg_covar, 1e-12, 1e12)
+        )
+        self.latent = latent
+        self.width = width
+        self.steps = steps
+        self.batch_size = batch_size
+        self.lr = lr
+        self.holdout = holdout
+        self.reg_covar = reg_covar
+        self.importance = importance
+        self.network: VaeNetwork | None = None
+        # Centres μ_c and means of the prior, [C, D]; one row where the condition is no label.
+        self.register_buffer("loc", torch.empty(0))
+        self.register_buffer("average", torch.empty(0))
+
+    @property
+    def has_latents(self) -> bool:
+        return True
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, _ = data.peek()
+        self._learn_conditions(data, generator)
+        labelled = self.condition.kind == "labels"
+        moments = ConditionMoments.over((x, cond if labelled else None) for x, cond in data)
+        self.loc = moments.mean.to(first)
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        self.network = self._build(first.shape[1:], seed).to(first)
+        self._set_noise(moments.variance().mean(0).to(first) + self.reg_covar)
+        options = DensityTraining(self.steps, self.batch_size, self.lr, self.holdout)
+        train_density(self.network, self._loss, data, options, generator)
+        self._set_noise(self._residual_noise(data, generator))
+        self.average = self._averages(self.loc)
+
+    def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
+        """The network before training, or before its parameters are loaded."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = VaeNetwork(event_shape, self.condition, self.latent, self.width)
+        return network.requires_grad_(False)
+
+    def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """The negative bound in nats per dimension, with one draw of z for each row."""
+        network = self._trained()
+        centre = self.loc[self._rows(cond, x)]
+        mean, log_variance = network.encode(x - centre, cond)
+        noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype).to(x.device)
+        z = mean + (0.5 * log_variance).exp() * noise
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        density = _diagonal_log_density(x - centre - network.decode(z, cond), self._noise())
+        return (divergence - density).mean() / x.shape[1]
+
+    def _noise(self) -> Tensor:
+        """ψ ``[D]``: bounded below by a share of its mean, for what hardly varies would take all the fit."""
+        noise = self._trained().log_noise.exp()
+        return torch.maximum(noise, LEAST_NOISE * noise.mean()) + self.reg_covar
+
+    @torch.no_grad()
+    def _set_noise(self, noise: Tensor) -> None:
+        least = torch.finfo(noise.dtype).tiny
+        self._trained().log_noise.copy_((noise - self.reg_covar).clamp_min(least).log())
+
+    @torch.no_grad()
+    def _residual_noise(self, data: CheckedBatches, generator: torch.Generator | None) -> Tensor:
+        """Mean square of what the decoder leaves of held-out rows (of all rows, where none are held out)."""
+        network = self._trained()
+        total, count = torch.zeros_like(network.log_noise, dtype=torch.float64), 0
+        for x, cond in split_rows(data, self.holdout, held_out=self.holdout > 0):
+            centred = x - self.loc[self._rows(cond, x)]
+            mean, log_variance = network.encode(centred, cond)
+            noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype).to(x.device)
+            rest = centred - network.decode(mean + (0.5 * log_variance).exp() * noise, cond)
+            total += rest.double().square().sum(0)
+            count += len(x)
+        if not count:
+            return self._noise()
+        return (total / count).to(network.log_noise) + self.reg_covar
+
+    @torch.no_grad()
+    def _averages(self, centres: Tensor) -> Tensor:
+        """E[x0 | c] of every label ``[C, D]``, or of no condition; not known ahead for embeddings."""
+        averages = centres.clone()
+        if self.condition.kind == "labels":
+            for label in self.seen:
+                averages[label] += self._decoded_mean(label)
+        elif self.condition.kind == "none":
+            averages[0] += self._decoded_mean(None)
+        return averages
+
+    def _decoded_mean(self, cond: Tensor | None) -> Tensor:
+        """E_z[g(z, c)] ``[D]`` under one condition, over quasi-random z."""
+        network = self._trained()
+        nodes = quasi_normal(MEAN_NODES, self.latent, self.loc)
+        conds = None if cond is None else cond.expand(MEAN_NODES, *cond.shape)
+        return network.decode(nodes, conds).double().mean(0).to(self.loc)
+
+    # -- use ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        epsilon = standard_normal(n, self.loc.shape[1], self.loc, generator)
+        z = standard_normal(n, self.latent, self.loc, generator)
+        return self._place(z, cond, epsilon)
+
+    @torch.no_grad()
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """z ~ q(z | x1, c), then x0 = μ_c + g(z, c) + ψ^½ ε."""
+        x1 = x1.to(self.loc)
+        epsilon = standard_normal(len(x1), x1.shape[1], self.loc, generator)
+        noise = standard_normal(len(x1), self.latent, self.loc, generator)
+        mean, log_variance = self._trained().encode(x1 - self.loc[self._rows(cond, x1)], cond)
+        return self._place(mean + (0.5 * log_variance).exp() * noise, cond, epsilon)
+
+    def _place(self, z: Tensor, cond: Tensor | None, epsilon: Tensor) -> Tensor:
+        centre = self.loc[self._rows(cond, epsilon)]
+        return centre + self._trained().decode(z, cond) + self._noise().sqrt() * epsilon
+
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        """log (1/S) Σ_s p(x, z_s | c) / q(z_s | x, c), z_s ~ q: below the log-density on average."""
+        size = max(1, CHUNK // self.importance)
+        conds = cond.split(size) if cond is not None else [None] * -(-len(x) // size)
+        rows = x.to(torch.promote_types(x.dtype, self.loc.dtype)).to(self.loc.dtype).split(size)
+        bounds = [self._bound(part, c) for part, c in zip(rows, conds, strict=False) if len(part)]
+        return torch.cat(bounds).to(x.dtype) if bounds else x.new_zeros(0)
+
+    def _bound(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        network, s = self._trained(), self.importance
+        centred = x - self.loc[self._rows(cond, x)]
+        mean, log_variance = network.encode(centred, cond)
+        nodes = quasi_normal(s, self.latent, self.loc)
+        z = mean[:, None] + (0.5 * log_variance).exp()[:, None] * nodes
+        flat = z.flatten(0, 1)
+        repeated = None if cond is None else cond.repeat_interleave(s, 0)
+        rest = centred.repeat_interleave(s, 0) - network.decode(flat, repeated)
+        joint = _diagonal_log_density(rest, self._noise()).view(-1, s) - 0.5 * z.square().sum(2)
+        proposal = -0.5 * (nodes.square().sum(1) + log_variance.sum(1, keepdim=True))
+        return (joint - proposal).logsumexp(1) - torch.tensor(float(s)).log().item()
+
+    @torch.no_grad()
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
+        """E[x0 | c] over quasi-random z: tabulated for labels, averaged anew for each embedding."""
+        if self.condition.kind != "embeddings" or cond is None:
+            rows = cond if cond is not None else torch.zeros(n, dtype=torch.long, device=self.loc.device)
+            return self.average[rows]
+        means = [self.loc[0] + self._decoded_mean(row.to(self.loc)) for row in cond]
+        return torch.stack(means) if means else self.loc[:0]
+
+    def _trained(self) -> VaeNetwork:
+        assert self.network is not None
+        return self.network
+
+    def _rows(self, cond: Tensor | None, like: Tensor) -> Tensor:
+        """Rows ``[B]`` of the table of centres: labels, or the only row there is."""
+        if cond is not None and self.condition.kind == "labels":
+            return cond
+        return torch.zeros(len(like), dtype=torch.long, device=like.device)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Build the networks first, at the checkpoint's sizes: an unfitted prior has none."""
+        names = ("condition_size", "event_dims", "loc")
+        size, dims, loc = (state_dict.get(prefix + name) for name in names)
+        if self.network is None and size is not None and dims is not None and loc is not None:
+            self.condition_size = size.clone()
+            network = self._build(torch.Size(dims.tolist()), seed=0)
+            self.network = network.to(self.event_dims.device, loc.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _diagonal_log_density(rest: Tensor, noise: Tensor) -> Tensor:
+    """log N(rest; 0, diag(noise)) ``[B]``."""
+    return -0.5 * ((rest.square() / noise).sum(1) + noise.log().sum() + len(noise) * LOG_2PI)
