@@ -4,8 +4,12 @@ from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.evaluation.classifier_training import data_classifier, train_classifier
 from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
+from flowprior.evaluation.kernel import Kernel, KernelDistance, kernel_distance, polynomial_mmd2
+from flowprior.evaluation.manifold import PrecisionRecall, precision_recall
+from flowprior.evaluation.memorisation import memorisation_ratio, nearest_distances
 from flowprior.evaluation.result import Evaluation, Metric
 from flowprior.evaluation.samples_file import save_samples
+from flowprior.evaluation.sliced import sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
 from flowprior.evaluation.transport import measure_transport
 from flowprior.evaluation.wasserstein import wasserstein2_per_condition, wasserstein2_squared
 from flowprior.pictures import save_grid, save_picture, save_scatter
@@ -14,16 +18,26 @@ __all__ = [
     "Classifier",
     "Evaluation",
     "FeatureMoments",
+    "Kernel",
+    "KernelDistance",
     "Metric",
+    "PrecisionRecall",
     "accuracy_on",
     "data_classifier",
     "evaluate",
     "frechet_distance",
+    "kernel_distance",
     "measure_transport",
+    "memorisation_ratio",
+    "nearest_distances",
+    "polynomial_mmd2",
+    "precision_recall",
     "save_grid",
     "save_picture",
     "save_samples",
     "save_scatter",
+    "sliced_wasserstein2_per_condition",
+    "sliced_wasserstein2_squared",
     "train_classifier",
     "wasserstein2_per_condition",
     "wasserstein2_squared",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 import scipy.linalg
 import torch
+from torch import nn
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from flowprior.data import Data
 from flowprior.errors import InputError
@@ -30,6 +33,31 @@ def test_general_gaussians_agree_with_scipys_square_root(generator: torch.Genera
     root = scipy.linalg.sqrtm((first @ second).numpy()).real
     expected = mean.square().sum() + first.trace() + second.trace() - 2 * root.trace()
     assert frechet_distance(mean, first, torch.zeros_like(mean), second) == pytest.approx(expected.item())
+
+
+class Identity(nn.Module):
+    """Features as they come."""
+
+    num_features = 20
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_the_peers_agree_on_the_same_features(generator: torch.Generator) -> None:
+    mix = torch.randn(20, 20, generator=generator)
+    x = (torch.randn(400, 20, generator=generator) @ mix).relu()
+    y = (torch.randn(300, 20, generator=generator) @ mix + 0.3).relu()
+    ours = FeatureMoments.of(x.split(90)).distance(FeatureMoments.of([y]))
+
+    torchmetrics = FrechetInceptionDistance(feature=Identity())
+    torchmetrics.update(x, real=False)
+    torchmetrics.update(y, real=True)
+    assert ours == pytest.approx(torchmetrics.compute().item(), rel=1e-4)
+
+    statistics = [fid_features_to_statistics(rows) for rows in (x, y)]
+    fidelity = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+    assert ours == pytest.approx(fidelity, rel=1e-4)
 
 
 def test_singular_covariances_stay_real_and_symmetric(generator: torch.Generator) -> None:

@@ -1,0 +1,78 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1-2), in float64.
+
+The manifold of a set is the union of the balls around its points that reach to their k-th nearest neighbour
+in the set. Precision is the share of generated points on the manifold of the real ones, recall the share of
+real points on the manifold of the generated ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError, OptionError
+
+BLOCK = 1000
+"""Rows of a matrix of distances that are held at once."""
+
+
+class PrecisionRecall(NamedTuple):
+    """Two shares in [0, 1]."""
+
+    precision: float
+    recall: float
+
+
+def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
+    """Precision and recall of ``generated`` ``[M, F]`` against ``real`` ``[N, F]``.
+
+    Args:
+        real: features of real data.
+        generated: features of samples. The paper compares equal numbers of both; recall falls with fewer.
+        neighbours: k, the neighbour that a point's ball reaches to.
+
+    Raises:
+        InputError: matrices that do not fit, or not finite.
+        OptionError: fewer than ``neighbours + 1`` rows.
+    """
+    _check(real, generated, neighbours)
+    shift = real.detach().double().cpu().mean(0)
+    ours, theirs = (rows.detach().double().cpu() - shift for rows in (real, generated))
+    return PrecisionRecall(
+        precision=_share_inside(theirs, ours, _radii(ours, neighbours)),
+        recall=_share_inside(ours, theirs, _radii(theirs, neighbours)),
+    )
+
+
+def _radii(points: Tensor, neighbours: int) -> Tensor:
+    """Distance of each point to its k-th neighbour, ``[N]``; a point is its own nearest, at 0."""
+    return torch.cat([block.kthvalue(neighbours + 1).values for block in _distances(points, points)])
+
+
+def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
+    """Share of ``points`` in at least one ball."""
+    inside = sum(int((block <= radii).any(1).sum()) for block in _distances(points, centres))
+    return inside / len(points)
+
+
+def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    for rows in x.split(BLOCK):
+        yield torch.cdist(rows, y)
+
+
+def _check(real: Tensor, generated: Tensor, neighbours: int) -> None:
+    if real.dim() != 2 or generated.dim() != 2 or real.shape[1] != generated.shape[1]:
+        raise InputError(
+            f"precision_recall: expected features [N, F] and [M, F], got {list(real.shape)} and "
+            f"{list(generated.shape)}"
+        )
+    if neighbours < 1 or min(len(real), len(generated)) <= neighbours:
+        raise OptionError(
+            f"precision_recall: neighbours={neighbours} is not possible with {len(real)} and "
+            f"{len(generated)} rows; choose from 1 to one less than the rows"
+        )
+    if not (torch.isfinite(real).all() and torch.isfinite(generated).all()):
+        raise InputError("precision_recall: expected finite features, got NaN or infinity")
