@@ -22,6 +22,7 @@ struct InstructionSet {
     isa::add_gmm_path(kernels);              \
     isa::add_affine_path(kernels);           \
     isa::add_flow_matching_loss(kernels);    \
+    isa::add_gmm_log_prob(kernels);          \
   }
 
 FLOWPRIOR_FILL(baseline)

@@ -70,11 +70,12 @@ double row_weight(const LossJob& job, int64_t row) {
 template <typename C>
 void finish(const LossArgument& argument, const double* partial, bool mean, C* squared_error, C* loss) {
   const int64_t units = row_units(argument.dim);
+  const double share = 1.0 / static_cast<double>(argument.dim);
   double total = 0;
   for (int64_t row = 0; row < argument.rows; ++row) {
     double sum = 0;
     for (int64_t unit = 0; unit < units; ++unit) sum += partial[row * units + unit];
-    const double error = sum / static_cast<double>(argument.dim);
+    const double error = sum * share;
     const double weighted = row_weight<C>(argument.job, row) * error;
     squared_error[row] = static_cast<C>(error);
     if (!mean) loss[row] = static_cast<C>(weighted);

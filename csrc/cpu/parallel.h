@@ -10,6 +10,7 @@ namespace flowprior::cpu {
 // A thread should have some ten microseconds of work: starting and joining threads costs about two.
 constexpr int64_t kNoiseGrain = 2048;   // groups of four normal numbers, 5 ns each without vectors
 constexpr int64_t kElementGrain = 32768;  // numbers read and written once
+constexpr int64_t kTileGrain = 131072;  // terms of a sum of squares, three operations each
 
 inline int64_t noise_groups(int64_t dim) { return (dim + 3) / 4; }
 

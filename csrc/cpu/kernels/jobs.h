@@ -118,12 +118,13 @@ struct DistanceJob {
 };
 
 struct CombineJob {
-  const double* distance;   // [B, groups, components]
-  const double* constant;   // [conditions · components], everything of the joint density that x does not change
-  const Labels* cond;       // null: group g of a row is condition g
+  double* joint;           // [B, groups, components], comes as the distances, is overwritten
+  const double* constant;  // [conditions · components], what the joint density has beside −½ distance
+  bool every_condition;    // group g of a row is condition g; otherwise there is one group, the row's condition
+  Labels cond;
   int64_t groups, components;
-  void* log_prob;           // [B, groups], in the compute type
-  void* responsibilities;   // [B, groups, components]
+  void* log_prob;          // [B, groups], in the compute type
+  void* responsibilities;  // [B, groups, components]
 };
 
 struct GradXJob {

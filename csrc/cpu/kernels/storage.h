@@ -67,22 +67,27 @@ FLOWPRIOR_INLINE void narrow(float value, Float16* to) {
   to->bits = static_cast<uint16_t>(result | sign);
 }
 
-// count stored numbers as computed ones: the stored ones themselves where the types agree.
+template <typename T>
+FLOWPRIOR_INLINE void store_widened(const T* from, int64_t count, Compute<T>* to) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  if constexpr (kIsFloat16<T>) {
+    for (; i + 8 <= count; i += 8) {
+      const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(half));
+    }
+  }
+#endif
+  for (; i < count; ++i) to[i] = widen(from[i]);
+}
+
+// `count` stored numbers as computed ones: the stored ones themselves where the types agree.
 template <typename T>
 FLOWPRIOR_INLINE const Compute<T>* read_block(const T* from, int64_t count, Compute<T>* buffer) {
   if constexpr (sizeof(T) == sizeof(Compute<T>)) {
     return from;
   } else {
-    int64_t i = 0;
-#if defined(__F16C__)
-    if constexpr (kIsFloat16<T>) {
-      for (; i + 8 <= count; i += 8) {
-        const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
-        _mm256_storeu_ps(buffer + i, _mm256_cvtph_ps(half));
-      }
-    }
-#endif
-    for (; i < count; ++i) buffer[i] = widen(from[i]);
+    store_widened(from, count, buffer);
     return buffer;
   }
 }
@@ -97,30 +102,25 @@ FLOWPRIOR_INLINE Compute<T>* block_for(T* to, Compute<T>* buffer) {
   }
 }
 
-template <typename T>
-FLOWPRIOR_INLINE void write_block(T* to, int64_t count, const Compute<T>* block) {
-  if constexpr (sizeof(T) != sizeof(Compute<T>)) {
-    int64_t i = 0;
-#if defined(__F16C__)
-    if constexpr (kIsFloat16<T>) {
-      for (; i + 8 <= count; i += 8) {
-        const __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(block + i), _MM_FROUND_TO_NEAREST_INT);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), half);
-      }
-    }
-#endif
-    for (; i < count; ++i) narrow(block[i], to + i);
-  }
-}
-
 // Stores a block computed elsewhere.
 template <typename T>
 FLOWPRIOR_INLINE void store_block(T* to, int64_t count, const Compute<T>* block) {
-  if constexpr (sizeof(T) == sizeof(Compute<T>)) {
-    for (int64_t i = 0; i < count; ++i) to[i] = block[i];
-  } else {
-    write_block(to, count, block);
+  int64_t i = 0;
+#if defined(__F16C__)
+  if constexpr (kIsFloat16<T>) {
+    for (; i + 8 <= count; i += 8) {
+      const __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(block + i), _MM_FROUND_TO_NEAREST_INT);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), half);
+    }
   }
+#endif
+  for (; i < count; ++i) narrow(block[i], to + i);
+}
+
+// Stores a block computed where block_for said.
+template <typename T>
+FLOWPRIOR_INLINE void write_block(T* to, int64_t count, const Compute<T>* block) {
+  if constexpr (sizeof(T) != sizeof(Compute<T>)) store_block(to, count, block);
 }
 
 FLOWPRIOR_INLINE double value_of(const RowValues& values, int64_t row) {

@@ -80,19 +80,30 @@ FLOWPRIOR_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
 }
 
 // The sum of the lanes, halves first.
-template <typename V>
-FLOWPRIOR_INLINE auto sum_lanes(V value) {
-  constexpr int lanes = sizeof(V) / sizeof(value[0]);
-  if constexpr (lanes == 2) {
-    return value[0] + value[1];
-  } else {
-    typedef __typeof__(value[0] + value[0]) C;
-    typedef C Half __attribute__((vector_size(sizeof(V) / 2)));
-    Half low, high;
-    std::memcpy(&low, &value, sizeof low);
-    std::memcpy(&high, reinterpret_cast<const char*>(&value) + sizeof low, sizeof high);
-    return sum_lanes(low + high);
+FLOWPRIOR_INLINE float sum_lanes(Floats value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(value);
+#else
+  float parts[Vector<float>::kLanes];
+  std::memcpy(parts, &value, sizeof parts);
+  for (int half = Vector<float>::kLanes / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) parts[lane] += parts[lane + half];
   }
+  return parts[0];
+#endif
+}
+
+FLOWPRIOR_INLINE double sum_lanes(Doubles value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_pd(value);
+#else
+  double parts[Vector<double>::kLanes];
+  std::memcpy(parts, &value, sizeof parts);
+  for (int half = Vector<double>::kLanes / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) parts[lane] += parts[lane + half];
+  }
+  return parts[0];
+#endif
 }
 
 }  // namespace flowprior::cpu::FLOWPRIOR_ISA

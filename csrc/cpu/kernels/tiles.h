@@ -1,0 +1,89 @@
+// Blocks of rows and of mixture components, laid out for the registers.
+//
+// A block is kSteps registers of columns d. For a block, components are packed in tiles of kTileColumns: at each
+// step the means of the tile's components and the reciprocals of their scales, so that a loop over the steps
+// reads one stream. What lies past the last column is filled so that it adds nothing: x = 0, mean 0, scale 1.
+#pragma once
+
+#include "storage.h"
+
+namespace flowprior::cpu::FLOWPRIOR_ISA {
+
+constexpr int kSteps = 32;
+constexpr int kTileRows = 4;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kTileColumns = 4;  // 16 sums, 4 rows, a mean, a reciprocal: of 32 registers
+#else
+constexpr int kTileColumns = 2;  // 8 sums, 4 rows, a mean, a reciprocal: of 16 registers
+#endif
+// Packed components of a block and four rows fit a first-level cache of 48 KiB.
+constexpr int kChunkColumns = 8;
+
+template <typename C>
+constexpr int kBlockColumns = kSteps * Vector<C>::kLanes;
+
+template <typename C>
+FLOWPRIOR_INLINE int64_t steps_of(int64_t count) {
+  return (count + Vector<C>::kLanes - 1) / Vector<C>::kLanes;
+}
+
+// `count` stored numbers as whole registers of computed ones, the last one filled up.
+template <typename T>
+FLOWPRIOR_INLINE const Compute<T>* read_padded(const T* from, int64_t count, Compute<T> fill, Compute<T>* buffer) {
+  const int64_t padded = steps_of<Compute<T>>(count) * Vector<Compute<T>>::kLanes;
+  if (sizeof(T) == sizeof(Compute<T>) && padded == count) return read_block(from, count, buffer);
+  store_widened(from, count, buffer);
+  for (int64_t i = count; i < padded; ++i) buffer[i] = fill;
+  return buffer;
+}
+
+// Columns are components here, as everywhere in these files where rows are rows of x.
+template <typename C>
+struct ColumnTile {
+  C* packed;
+  int64_t column;
+  int width;  // kTileColumns or 1
+};
+
+template <typename C>
+FLOWPRIOR_INLINE int64_t packed_index(int64_t step, int width, int within) {
+  return (step * width + within) * 2 * Vector<C>::kLanes;
+}
+
+// One component of a tile.
+template <typename T>
+FLOWPRIOR_INLINE void pack_column(const Mixture& mixture, int64_t column, int64_t begin, int64_t count, int width,
+                                  int within, Compute<T>* packed) {
+  typedef Compute<T> C;
+  constexpr int lanes = Vector<C>::kLanes;
+  alignas(64) C mean_buffer[kBlockColumns<C>], scale_buffer[kBlockColumns<C>];
+  const T* const means = static_cast<const T*>(mixture.mean) + column * mixture.dim + begin;
+  const T* const scales = static_cast<const T*>(mixture.scale) + (mixture.spherical ? column : column * mixture.dim + begin);
+  const C* const mean = read_padded(means, count, C{0}, mean_buffer);
+  const C* const scale = mixture.spherical ? nullptr : read_padded(scales, count, C{1}, scale_buffer);
+  typename Vector<C>::Type inverse = {};
+  if (mixture.spherical) inverse += C{1} / widen(*scales);
+  for (int64_t step = 0; step < steps_of<C>(count); ++step) {
+    C* const to = packed + packed_index<C>(step, width, within);
+    if (scale) inverse = C{1} / load_vector(scale + step * lanes);
+    store_vector(to, load_vector(mean + step * lanes));
+    store_vector(to + lanes, inverse);
+  }
+}
+
+// Packs columns begin … end − 1, at most kChunkColumns, as full tiles and then single columns. Returns how many tiles.
+template <typename T>
+FLOWPRIOR_INLINE int pack_columns(const Mixture& mixture, int64_t column, int64_t column_end, int64_t begin,
+                                  int64_t count, Compute<T>* packed, ColumnTile<Compute<T>>* tiles) {
+  int made = 0;
+  while (column < column_end) {
+    const int width = column + kTileColumns <= column_end ? kTileColumns : 1;
+    tiles[made++] = {packed, column, width};
+    for (int i = 0; i < width; ++i) pack_column<T>(mixture, column + i, begin, count, width, i, packed);
+    packed += steps_of<Compute<T>>(count) * width * 2 * Vector<Compute<T>>::kLanes;
+    column += width;
+  }
+  return made;
+}
+
+}  // namespace flowprior::cpu::FLOWPRIOR_ISA
