@@ -3,8 +3,17 @@
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
 from flowprior.priors.vae import VaePrior
 
-__all__ = ["GaussianPrior", "GmmPrior", "LearnedMeanPrior", "NormalisingFlowPrior", "Prior", "VaePrior"]
+__all__ = [
+    "GaussianPrior",
+    "GmmPrior",
+    "LatentGmmPrior",
+    "LearnedMeanPrior",
+    "NormalisingFlowPrior",
+    "Prior",
+    "VaePrior",
+]
