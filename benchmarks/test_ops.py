@@ -83,7 +83,7 @@ def medians(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, float]:
 def compare(
     benchmark: Any, ours: Call, peers: dict[str, Call], goals: dict[str, float], *, moved: int, work: int = 0
 ) -> None:
-    """Time ``ours``, the peers and a copy in turn; keep milliseconds, ratios and what share of the limit it is."""
+    """Time ``ours``, the peers and a copy in turn; keep milliseconds, ratios and the share of the limit."""
     benchmark.pedantic(ours, rounds=ROUNDS, warmup_rounds=5)
     source = torch.randn(max(moved // 8, 1 << 20))
     target = torch.empty_like(source)

@@ -117,5 +117,5 @@ def test_refusals(two_clusters):
         fitted((x, torch.randn(len(x), 3)))
     with pytest.raises(OptionError, match="expected components to be an integer >= 1, got 0"):
         Prior.create("latent-gmm", components=0)
-    with pytest.raises(InputError, match="label 7, expected labels 0..1"):
+    with pytest.raises(InputError, match=r"label 7, expected labels 0\.\.1"):
         fitted(two_clusters).sample(torch.tensor([7]))
