@@ -44,7 +44,7 @@ class LatentGmmPrior(ConditionedPrior):
         components: K, Gaussians in the mixture over the latents, for each condition.
         rank: r, number of latents, cut to the number of dimensions.
         reg_covar: added to the noise variances; the square of the floor it puts under the prior's spread.
-        shrinkage: how many examples' worth of the pooled latents' moments (those of N(0, I), nearly) are added
+        shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
             to each component, so that small conditions do not overfit.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes over the latents at the most.
