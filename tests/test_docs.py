@@ -7,11 +7,11 @@ import sys
 
 import pytest
 import typer.main
-from markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 from flowprior.cli import app
 from flowprior.couplings import Coupling
 from flowprior.priors import Prior
+from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
@@ -16,6 +15,7 @@ from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
+from tests.gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
 
 
 def seeded(seed: int = 0) -> torch.Generator:

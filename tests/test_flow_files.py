@@ -10,7 +10,6 @@ from pathlib import Path as FilePath
 
 import pytest
 import torch
-from gaussian_flow import ClassVelocity
 from torch import Tensor, nn
 
 import flowprior.flow_files as flow_files
@@ -22,6 +21,7 @@ from flowprior.models import build_model
 from flowprior.paths import CondOTPath, Path
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
+from tests.gaussian_flow import ClassVelocity
 
 LABELS = Condition("labels", 3)
 SPECS = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.likelihood import exact_divergence, hutchinson_divergence, rademacher
+from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -6,11 +6,11 @@ import re
 import tomllib
 
 import pytest
-from markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 from flowprior import Coupling, Path, Prior, Sampler
 from flowprior.data import DATA
 from flowprior.models import MODELS
+from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 README = REPOSITORY / "README.md"
 FAMILIES = {

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from gaussian_flow import flow_of
 from torch import Tensor
 
 from flowprior.conditions import Condition
@@ -22,6 +21,7 @@ from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.samplers import DDIM, Ancestral, DiffusionSampler, Sampler
+from tests.gaussian_flow import flow_of
 
 VP = Path.create("vp")
 MEAN, SPREAD = 1.5, 0.5
