@@ -22,10 +22,10 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.experiments.lite0 import Lite0Features
 from flowprior.data import Data, load_data
 from flowprior.evaluation.classifier_training import data_classifier
 from flowprior.evaluation.frechet import FeatureMoments
+from flowprior.evaluation.lite0 import Lite0Features
 from flowprior.flow import Flow
 from flowprior.training import train
 

@@ -2,9 +2,13 @@
 
 from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.evaluation.classifier_training import data_classifier, train_classifier
+from flowprior.evaluation.clip import ClipFeatures
 from flowprior.evaluation.evaluate import evaluate
+from flowprior.evaluation.features import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
 from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
+from flowprior.evaluation.inception import InceptionFeatures
 from flowprior.evaluation.kernel import Kernel, KernelDistance, kernel_distance, polynomial_mmd2
+from flowprior.evaluation.lite0 import Lite0Features
 from flowprior.evaluation.manifold import PrecisionRecall, precision_recall
 from flowprior.evaluation.memorisation import memorisation_ratio, nearest_distances
 from flowprior.evaluation.result import Evaluation, Metric
@@ -15,14 +19,21 @@ from flowprior.evaluation.wasserstein import wasserstein2_per_condition, wassers
 from flowprior.pictures import save_grid, save_picture, save_scatter
 
 __all__ = [
+    "FEATURES",
     "Classifier",
+    "ClipFeatures",
     "Evaluation",
+    "FeatureExtractor",
     "FeatureMoments",
+    "InceptionFeatures",
     "Kernel",
     "KernelDistance",
+    "Lite0Features",
     "Metric",
+    "NetworkFeatures",
     "PrecisionRecall",
     "accuracy_on",
+    "as_extractor",
     "data_classifier",
     "evaluate",
     "frechet_distance",

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.data.base import Data
 from flowprior.errors import InputError
-from flowprior.evaluation.networks import build_network, standardise
+from flowprior.evaluation.features import short_identity
+from flowprior.evaluation.networks import FEATURES, build_network, standardise
 
 BATCH = 500
 
@@ -28,6 +29,7 @@ class Classifier(nn.Module):
         classes: number of labels.
     """
 
+    dim = FEATURES
     shift: Tensor
     scale: Tensor
 
@@ -46,11 +48,15 @@ class Classifier(nn.Module):
 
     def describe(self) -> str:
         """Which weights judge, as in ``cnn128 sha256 1a2b3c4d``: figures of others are not comparable."""
+        return short_identity(self)
+
+    def identity(self) -> str:
+        """The same with the whole digest, which keys cached statistics."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().double().contiguous().numpy().data)
-        return f"{self.features_name} sha256 {digest.hexdigest()[:8]}"
+        return f"{self.features_name} sha256 {digest.hexdigest()}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, classes]`` of x ``[B, *event]``."""
@@ -58,13 +64,13 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Features ``[B, 128]`` of x ``[B, *event]``, what the last layer sees.
+        """Features ``[B, 128]``, on the CPU, of x ``[B, *event]``: what the last layer sees.
 
         Raises:
             InputError: x of another event shape.
         """
         self._check(x)
-        return torch.cat([self.network[0](part) for part in self._parts(x)])
+        return torch.cat([self.network[0](part) for part in self._parts(x)]).cpu()
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:

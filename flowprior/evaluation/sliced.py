@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 
-DIRECTIONS = 500
+DIRECTIONS = 200
 
 
 def sliced_wasserstein2_squared(
