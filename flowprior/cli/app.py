@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flowprior.cli.commands import Commands
+from flowprior.cli.compare import compare
 from flowprior.cli.evaluate import evaluate
 from flowprior.cli.info import info
 from flowprior.cli.list import list_components
@@ -18,6 +19,7 @@ for name, command in {
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
+    "compare": compare,
     "list": list_components,
     "info": info,
 }.items():

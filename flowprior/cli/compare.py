@@ -1,0 +1,158 @@
+"""``flowprior compare``: a grid of priors, couplings, paths, samplers and seeds, and its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowprior.cli.commands import INTERRUPTED
+from flowprior.cli.options import Json
+from flowprior.cli.output import print_json, print_rich
+from flowprior.cli.values import parse_integers
+from flowprior.errors import OptionError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flowprior.comparison import Grid
+
+FAILED = 1
+Names = list[str] | None
+
+
+def compare(
+    grid: Annotated[
+        Path | None,
+        typer.Argument(metavar="[GRID.toml]", help="File of the grid; options replace its keys."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Directory of cells and report.")] = Path(
+        "runs/comparison"
+    ),
+    data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
+    prior: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
+    coupling: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
+    path: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
+    sampler: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
+    model: Annotated[str | None, typer.Option(help="Velocity network of every cell.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds: 0, 1, ….")] = None,
+    nfe: Annotated[str | None, typer.Option(help="Evaluations of the velocity, with commas between.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of every cell.")] = None,
+    samples: Annotated[int | None, typer.Option(help="How many samples to judge at each NFE.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What to compare with, such as 'gaussian + condot'.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric that the summary is about.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the grid; can be repeated."),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Run every N-th cell from the I-th, for N processes.")
+    ] = "0/1",
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Write the report of OUT anew, run nothing.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compute the report's figures again from the saved samples.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train every prior x coupling x path x seed at equal budget, judge them, and write OUT/report.html."""
+    from flowprior.comparison import run_grid, write_report
+
+    if check:
+        _check(out, json)
+        return
+    if report_only:
+        _show(write_report(out, baseline=baseline, metric=metric), out, json)
+        return
+    axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
+    values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
+    values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_integers(nfe, "--nfe")}
+    budget = [] if steps is None else [f"training.steps={steps}"]
+    chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
+    outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
+    _show(write_report(out), out, json)
+    if outcome.interrupted or outcome.failed:
+        raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
+
+
+def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[str]) -> Grid:
+    """The grid of file and options; where neither is given, the one that OUT was run with."""
+    from flowprior.comparison import ComparisonFolder, load_grid
+
+    given = {name: value for name, value in values.items() if value is not None}
+    before = ComparisonFolder(out).grid
+    if path is None and not given and not overrides and before.is_file():
+        path = before
+    return load_grid(path, given, overrides)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """(i, n) of ``i/n``.
+
+    Raises:
+        OptionError: something else, or i is no number below n.
+    """
+    first, _, count = text.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
+        raise OptionError(f"--shard={text!r} is not possible; write 0/2 and 1/2 for two processes")
+    return int(first), int(count)
+
+
+def _check(out: Path, json: bool) -> None:
+    """Compute the figures again; exit code 1 where one differs."""
+    from dataclasses import asdict
+
+    from flowprior.comparison import check_report
+
+    found = check_report(out, notify=_notify)
+    if json:
+        print_json(asdict(found))
+    else:
+        print_rich(
+            f"{found.figures} figures of {found.cells} cells, computed again from their samples: "
+            f"{len(found.differences)} differ, largest relative difference {found.largest:.2g}",
+            *found.differences[:20],
+        )
+    if found.differences:
+        raise typer.Exit(FAILED)
+
+
+def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
+    """The figures of the summary's metric, what failed or waits, and where the report is."""
+    from flowprior.comparison import ComparisonFolder
+
+    report = ComparisonFolder(out).report
+    if json:
+        counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
+        print_json({"report": str(report), "best": summary["best"], **counts})
+        return
+    table = [_table(summary)] if summary["metric"] else []
+    counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
+    print_rich(*table, *([", ".join(counts)] if counts else []), f"the report is in {report}")
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    """NFE against the summary's metric, the variants beside each other."""
+    from rich.table import Table
+
+    from flowprior.comparison import quality_tables
+
+    metric, several = summary["metric"], len(summary["grid"]["samplers"]) > 1
+    found = [table for table in quality_tables(summary) if table["name"] == metric]
+    table = Table(title=f"{metric} on {summary['grid']['data']}; × is the ratio to {summary['baseline']}")
+    for name in (*(["sampler"] if several else []), "NFE", *found[0]["columns"]):
+        table.add_column(name, justify="right")
+    for part in found:
+        for row in part["rows"]:
+            figures = ["\n".join(filter(None, (c["figure"], c["ratio"]))) if c else "" for c in row["cells"]]
+            table.add_row(*([part["sampler"]] if several else []), row["nfe"], *figures)
+        table.add_section()
+    return table
+
+
+def _notify(line: str) -> None:
+    typer.echo(line, err=True)

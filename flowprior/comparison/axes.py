@@ -1,0 +1,70 @@
+"""The axes of a grid: lists of specs, or mappings of labels to specs, turned into checked mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.registry import Registry
+from flowprior.samplers import Sampler
+
+AXES: dict[str, Registry[Any]] = {
+    "priors": Prior.registry,
+    "couplings": Coupling.registry,
+    "paths": Path.registry,
+    "samplers": Sampler.registry,
+}
+
+
+def labelled(axis: str, given: Any) -> dict[str, str]:
+    """label -> spec, with every spec built once to see that it can be.
+
+    Args:
+        axis: a key of :data:`AXES`.
+        given: a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
+            is called by its component's name where that is unambiguous, else by itself.
+
+    Raises:
+        OptionError: nothing is given, something twice, or an option that a component cannot take.
+        UnknownComponentError: a name that is not registered.
+    """
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence) or not given:
+        raise OptionError(f"compare: {axis}={given!r} is not possible; give a list with at least one spec")
+    pairs = (
+        list(given.items()) if isinstance(given, Mapping) else [_split_label(axis, text) for text in given]
+    )
+    specs = [_canonical(axis, text) for _, text in pairs]
+    names = [spec.partition(":")[0] for spec in specs]
+    labels = [
+        label or (name if names.count(name) == 1 else spec)
+        for (label, _), name, spec in zip(pairs, names, specs, strict=True)
+    ]
+    for values in (specs, labels):
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise OptionError(f"compare: {axis} names '{twice}' twice; leave one out")
+    return dict(zip(labels, specs, strict=True))
+
+
+def _split_label(axis: str, text: Any) -> tuple[str, str]:
+    """``label=spec`` or ``spec``: an equals sign after the first colon belongs to an option."""
+    head, equals, tail = _text(axis, text).partition("=")
+    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text.strip())
+
+
+def _canonical(axis: str, text: Any) -> str:
+    """The spec with the component's own name in place of an alias."""
+    registry = AXES[axis]
+    registry.resolve(_text(axis, text))
+    name, colon, options = text.strip().partition(":")
+    return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
+
+
+def _text(axis: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise OptionError(f"compare: {axis} has {value!r}; expected a spec such as 'name:key=value'")
+    return value

@@ -1,0 +1,108 @@
+"""Evaluate a flow and keep its samples; evaluate kept samples once more."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flowprior.comparison.grid import Grid
+from flowprior.comparison.recording import RecordingFlow, ReplayedFlow
+from flowprior.data import load_data
+from flowprior.data.base import Data
+from flowprior.evaluation import Evaluation, evaluate
+from flowprior.flow import Flow
+from flowprior.samplers import Sampler
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a comparison.
+
+    Attributes:
+        train: what flows and classifier are trained on.
+        test: what generated samples are compared with.
+    """
+
+    train: Data
+    test: Data
+
+    @classmethod
+    def load(cls, spec: str) -> Splits:
+        """Both splits of a data set.
+
+        Raises:
+            FlowpriorError: there is none of this name, or its files are missing or corrupt.
+        """
+        return cls(load_data(spec, "train"), load_data(spec, "test"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What :func:`flowprior.evaluate` is asked.
+
+    Attributes:
+        sampler: spec.
+        nfe: evaluations of the velocity.
+        samples: how many to generate at each.
+        guidance: strength of classifier-free guidance.
+        seed: of conditions and starts.
+    """
+
+    sampler: str
+    nfe: tuple[int, ...]
+    samples: int
+    guidance: float
+    seed: int
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the sampler chooses its own number of evaluations."""
+        return Sampler.registry.resolve(self.sampler).adaptive
+
+    def of(self, flow: Flow, splits: Splits) -> Evaluation:
+        """Evaluate ``flow``."""
+        return evaluate(flow, splits.train, reference=splits.test, **asdict(self))
+
+
+def sampler_requests(grid: Grid, seed: int) -> list[Request]:
+    """What is asked of a trained flow, one request for each sampler."""
+    specs = grid.samplers.values()
+    return [Request(spec, grid.nfe, grid.samples, grid.guidance, seed) for spec in specs]
+
+
+def curve_request(grid: Grid, seed: int) -> Request:
+    """What is asked of a flow on the way: fewer samples, by the first sampler."""
+    first = next(iter(grid.samplers.values()))
+    return Request(first, grid.curve.nfe, grid.curve.samples, grid.guidance, seed)
+
+
+def judge(flow: Flow, request: Request, splits: Splits, path: Path) -> dict[str, Any]:
+    """Evaluate a flow and write the samples to ``path``.
+
+    Returns:
+        The request, the name of the file and the evaluation as plain values.
+    """
+    recording = RecordingFlow(flow)
+    found = request.of(recording, splits)
+    recording.save_samples(path)
+    return {
+        "request": asdict(request),
+        "adaptive": request.adaptive,
+        "samples": path.name,
+        **found.as_dict(),
+    }
+
+
+def judge_again(flow: Flow, judged: dict[str, Any], splits: Splits, folder: Path) -> dict[str, Any]:
+    """What :func:`judge` returned, with the figures computed once more from the file of samples.
+
+    Raises:
+        CheckpointError: the file is missing, corrupted, or of other samples.
+    """
+    asked = dict(judged["request"])
+    request = Request(**{**asked, "nfe": tuple(asked["nfe"])})
+    if not judged["adaptive"]:
+        request = replace(request, nfe=tuple(row["nfe"] for row in judged["rows"]))
+    found = request.of(ReplayedFlow(flow, folder / judged["samples"]), splits)
+    return {**judged, **found.as_dict(), "notes": judged["notes"]}

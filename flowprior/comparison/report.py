@@ -1,0 +1,44 @@
+"""Write report.json and report.html from what is on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from flowprior.comparison.collect import collect
+from flowprior.comparison.folder import ComparisonFolder, write_json, write_text
+from flowprior.comparison.page import build_page
+from flowprior.comparison.summary import summarise
+
+
+def write_report(
+    out: str | Path, *, baseline: str | None = None, metric: str | None = None
+) -> dict[str, Any]:
+    """Write OUT/report.json and OUT/report.html; cells without a result are listed as such.
+
+    Args:
+        out: directory of the comparison.
+        baseline: what to compare with from now on; None leaves it as it is.
+        metric: what the summary is about from now on; None leaves it as it is.
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        CheckpointError: there is no comparison, or a file is damaged or cannot be written.
+        OptionError: the grid names a baseline or a metric that there is not.
+        FlowpriorError: the plot extra is not installed.
+    """
+    folder = ComparisonFolder(out)
+    collection = collect(folder)
+    changes = {"baseline": baseline, "metric": metric}
+    collection.grid |= {name: value for name, value in changes.items() if value is not None}
+    summary = summarise(collection)
+    if any(changes.values()):
+        write_json(folder.plan, {**folder.read_plan(), "grid": collection.grid})
+        write_text(folder.grid, tomli_w.dumps(collection.grid))
+    write_json(folder.figures, summary)
+    write_text(folder.report, build_page(summary, folder, collection, tomli_w.dumps(collection.grid)))
+    return summary

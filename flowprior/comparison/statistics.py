@@ -1,0 +1,145 @@
+"""Mean, deviation and paired tests over seeds.
+
+Two designs that were trained with the same seed share initial weights, data order, times and the
+conditions they are judged on, so their figures are compared seed by seed. Both tests are two-sided: no
+design is expected to win beforehand.
+
+The sign-flip test is exact: if the two designs were the same, each difference would have either sign with
+equal chance, so the mean difference is set against all 2ⁿ of them. n seeds cannot give less than p = 2/2ⁿ;
+below six seeds that is more than 0.05. The paired t-test can say more from fewer seeds, but only because it
+takes the differences to be normal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+LEVEL = 0.05
+MOST_EXACT = 16
+"""Seeds up to which every sign is tried; beyond, 100,000 of them drawn at random."""
+DRAWN = 100_000
+FEWEST_FOR_T = 3
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and deviation of n figures.
+
+    Attributes:
+        n: how many.
+        mean: their mean.
+        std: their standard deviation, with n − 1; None for a single figure.
+    """
+
+    n: int
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """One design against another, seed by seed.
+
+    Attributes:
+        n: seeds that both have.
+        difference: mean of (design − other).
+        ratio: mean of the design over mean of the other; None where that is zero.
+        wins: seeds in which the design is better.
+        smallest_p: least p that the sign-flip test can give with n seeds; None below two.
+        p_sign_flip: of the exact sign-flip test, two-sided; None below two seeds.
+        p_t: of the paired t-test, two-sided; None below three seeds or where all differences are equal.
+        verdict: ``"better"``, ``"worse"``, ``"no difference shown"``, or ``"too few seeds"``.
+    """
+
+    n: int
+    difference: float
+    ratio: float | None
+    wins: int
+    smallest_p: float | None
+    p_sign_flip: float | None
+    p_t: float | None
+    verdict: str
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and deviation of at least one figure."""
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Spread(1, mean, None)
+    return Spread(count, mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1)))
+
+
+def paired_test(
+    ours: Mapping[int, float], theirs: Mapping[int, float], better: str = "lower"
+) -> PairedTest | None:
+    """Compare two designs over the seeds that both have; None where they have none in common.
+
+    Args:
+        ours: seed -> figure of the design.
+        theirs: seed -> figure of the one it is compared with.
+        better: ``"lower"`` or ``"higher"``.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    first, second = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    sign = -1 if better == "lower" else 1
+    mean = math.fsum(differences) / len(seeds)
+    base = math.fsum(second)
+    p = sign_flip_p(differences)
+    least = 2 / 2 ** len(seeds) if len(seeds) > 1 else None
+    return PairedTest(
+        n=len(seeds),
+        difference=mean,
+        ratio=math.fsum(first) / base if base else None,
+        wins=sum(sign * difference > 0 for difference in differences),
+        smallest_p=least,
+        p_sign_flip=p,
+        p_t=paired_t_p(differences),
+        verdict=_verdict(p, least, sign * mean),
+    )
+
+
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """p of the two-sided sign-flip test that the differences' law is symmetric about 0; None below two.
+
+    Exact for up to 16 differences, from 100,000 random signs beyond (Fisher 1935; Good 2005, ch. 3).
+    """
+    import numpy as np
+
+    count = len(differences)
+    if count < 2:
+        return None
+    rows = np.asarray(differences, dtype=np.float64)
+    if count <= MOST_EXACT:
+        signs = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+    else:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, count))
+    # Sums that differ by rounding only are equal.
+    reached = np.abs(signs @ rows) >= abs(rows.sum()) * (1 - 1e-12)
+    extra = 0 if count <= MOST_EXACT else 1  # The signs that were seen count among those drawn.
+    return (int(reached.sum()) + extra) / (len(signs) + extra)
+
+
+def paired_t_p(differences: Sequence[float]) -> float | None:
+    """p of the two-sided paired t-test; None below three differences or where all are equal."""
+    from scipy.special import stdtr
+
+    if len(differences) < FEWEST_FOR_T:
+        return None
+    found = spread(differences)
+    if not found.std:
+        return None
+    return 2 * float(stdtr(found.n - 1, -abs(found.mean) * math.sqrt(found.n) / found.std))
+
+
+def _verdict(p: float | None, least: float | None, gain: float) -> str:
+    if p is None or least is None or least > LEVEL:
+        return "too few seeds"
+    if p > LEVEL:
+        return "no difference shown"
+    return "better" if gain > 0 else "worse"
