@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def settings_digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def checked_file(path: Path | str, sha256: str, owner: str) -> Path:
+def checked_file(path: Path | str, sha256: str | int, owner: str) -> Path:
     """The file of weights at ``path``, if it is the one that ``sha256`` names.
 
     Args:
@@ -69,9 +70,10 @@ def checked_file(path: Path | str, sha256: str, owner: str) -> Path:
     if not path.is_file():
         raise DataNotFoundError(f"{owner}: no file {path}; put the weights there, flowprior downloads none")
     expected = str(sha256).strip().lower()
-    if len(expected) < 8:
+    if not re.fullmatch("[0-9a-f]{8,64}", expected):
         raise InputError(
-            f"{owner}: sha256='{sha256}' is too short; give 8 or more digits of sha256sum {path}"
+            f"{owner}: sha256={sha256!r} is no digest; give 8 or more digits of sha256sum {path}, in quotes "
+            "where they read as a number"
         )
     found = file_sha256(path)
     if not found.startswith(expected):

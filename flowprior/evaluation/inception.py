@@ -44,8 +44,8 @@ class InceptionFeatures(NetworkFeatures):
             )
         except RuntimeError as error:
             raise InputError(
-                f"features 'inception': {weights} holds weights of another network; expected torch-fidelity's "
-                "pt_inception-2015-12-05"
+                f"features 'inception': {weights} holds weights of another network; expected "
+                "torch-fidelity's pt_inception-2015-12-05"
             ) from error
         super().__init__(network, "inception", dim=2048, recipe="uint8", digest=file_sha256(weights))
 

@@ -41,8 +41,9 @@ class Lite0Features(NetworkFeatures):
         )
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(weights, weights_only=True))
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(
-            network.to(memory_format=torch.channels_last),
+            network,
             "lite0",
             dim=1280,
             recipe=f"{SIZE}px",

@@ -54,5 +54,5 @@ def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
     monkeypatch.setattr(lite0, "SHA256_PREFIX", "00000000")
-    with pytest.raises(InputError, match="has sha256 57934424.*expected 00000000"):
+    with pytest.raises(InputError, match=r"has sha256 57934424.*expected 00000000"):
         lite0.Lite0Features()
