@@ -1,5 +1,6 @@
 """Evaluation: exact distances, the data set's classifier, one table for each flow."""
 
+from flowprior.evaluation.bits import bits_per_dimension
 from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.evaluation.classifier_training import data_classifier, train_classifier
 from flowprior.evaluation.clip import ClipFeatures
@@ -14,7 +15,9 @@ from flowprior.evaluation.memorisation import memorisation_ratio, nearest_distan
 from flowprior.evaluation.result import Evaluation, Metric
 from flowprior.evaluation.samples_file import save_samples
 from flowprior.evaluation.sliced import sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
+from flowprior.evaluation.trajectories import Trajectories, solve_trajectories
 from flowprior.evaluation.transport import measure_transport
+from flowprior.evaluation.truncation import global_error, local_error, step_times
 from flowprior.evaluation.wasserstein import wasserstein2_per_condition, wasserstein2_squared
 from flowprior.pictures import save_grid, save_picture, save_scatter
 
@@ -32,12 +35,16 @@ __all__ = [
     "Metric",
     "NetworkFeatures",
     "PrecisionRecall",
+    "Trajectories",
     "accuracy_on",
     "as_extractor",
+    "bits_per_dimension",
     "data_classifier",
     "evaluate",
     "frechet_distance",
+    "global_error",
     "kernel_distance",
+    "local_error",
     "measure_transport",
     "memorisation_ratio",
     "nearest_distances",
@@ -49,6 +56,8 @@ __all__ = [
     "save_scatter",
     "sliced_wasserstein2_per_condition",
     "sliced_wasserstein2_squared",
+    "solve_trajectories",
+    "step_times",
     "train_classifier",
     "wasserstein2_per_condition",
     "wasserstein2_squared",
