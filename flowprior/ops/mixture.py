@@ -58,6 +58,7 @@ def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         Components ``[B]``, int64.
     """
-    cumulative = log_weight.double().softmax(-1).cumsum(-1)
+    log_weight = log_weight.double()
+    cumulative = (log_weight - log_weight.amax(-1, keepdim=True)).exp().cumsum(-1)
     height = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
     return torch.searchsorted(cumulative, height, right=True).squeeze(-1)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
+from flowprior.ops import affine_path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -49,6 +50,9 @@ class Path(Registered, abc.ABC):
             x1: data ``[B, *event]``.
             t: times ``[B]`` in [0, 1].
 
+        Returns:
+            x_t and u_t in the wider dtype of x0 and x1, and t.
+
         Raises:
             InputError: shapes that do not fit.
         """
@@ -57,8 +61,7 @@ class Path(Registered, abc.ABC):
                 f"interpolate: expected x0 and x1 of one shape [B, *event] and t [B], "
                 f"got {list(x0.shape)}, {list(x1.shape)} and {list(t.shape)}"
             )
-        alpha, sigma, alpha_dot, sigma_dot = (c.view(-1, *[1] * (x1.dim() - 1)) for c in self.coefficients(t))
-        return PathSample(alpha * x1 + sigma * x0, alpha_dot * x1 + sigma_dot * x0, t)
+        return PathSample(*affine_path(x0, x1, self.coefficients(t)), t)
 
     @property
     def name(self) -> str:

@@ -81,7 +81,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         self._require_fitted("log_prob")
         self._check_event(x, "log_prob", cond)
-        return self._log_prob(_rows(x), self._check_cond(cond, "log_prob"))
+        return self._log_prob(event_rows(x), self._check_cond(cond, "log_prob"))
 
     def mean(self, cond: Tensor | None = None, n: int | None = None) -> Tensor:
         """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
@@ -99,7 +99,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Log-density of the marginal source, ``[B]``, for x ``[B, *event]``."""
         self._require_fitted("log_prob_marginal")
         self._check_event(x, "log_prob_marginal")
-        return self._log_prob_marginal(_rows(x))
+        return self._log_prob_marginal(event_rows(x))
 
     @property
     def has_latents(self) -> bool:
@@ -122,7 +122,7 @@ class Prior(nn.Module, Registered, abc.ABC):
             )
         self._check_event(x1, "infer", cond)
         cond = self._check_cond(cond, "infer")
-        return self._infer(_rows(x1), cond, generator).reshape(x1.shape)
+        return self._infer(event_rows(x1), cond, generator).reshape(x1.shape)
 
     # -- what a subclass implements, on flat rows [B, D] --------------------------------------
 
@@ -229,6 +229,6 @@ def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
     return torch.Generator().manual_seed(int(seed))
 
 
-def _rows(x: Tensor) -> Tensor:
+def event_rows(x: Tensor) -> Tensor:
     """Events as rows ``[B, D]``, in float32 where they come in half precision."""
     return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowprior.covariances.moments import ConditionMoments
 from flowprior.errors import InputError, OptionError
-from flowprior.ops import diagonal_log_density, standard_normal
+from flowprior.ops import gmm_log_prob_all, gmm_sample, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.stream import CheckedBatches
 from flowprior.registry import choose
@@ -63,11 +63,18 @@ class GaussianPrior(Prior):
         self.var = var.to(first).contiguous()
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        noise = standard_normal(n, len(self.loc), self.loc, generator)
-        return noise if self.is_standard_normal else noise * self.var.sqrt() + self.loc
+        if self.is_standard_normal:
+            return standard_normal(n, len(self.loc), self.loc, generator)
+        only = torch.zeros(n, dtype=torch.long, device=self.loc.device)
+        return gmm_sample(*self._mixture(self.loc.dtype), only, generator)[0]
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        return diagonal_log_density(x, self.loc.to(x.dtype)[None], self.var.to(x.dtype)[None])[:, 0]
+        return gmm_log_prob_all(x, *self._mixture(x.dtype))[0][:, 0]
+
+    def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, mean and scale of a mixture of one condition and one component."""
+        loc = self.loc.to(dtype)[None, None]
+        return loc.new_zeros(1, 1), loc, self.var.to(dtype).sqrt()[None, None]
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         return self.loc.repeat(n, 1)

@@ -6,7 +6,6 @@ the paper's class prior: mean and (co)variance of each class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,9 +14,23 @@ from torch import Tensor
 from flowprior.covariances import COVARIANCES, FitSettings, Parameters, covariance_family
 from flowprior.covariances.moments import ConditionMoments, Moments
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.ops import lowrank_posterior_sample, select_component, standard_normal
-from flowprior.priors.base import Prior
+from flowprior.ops import (
+    Stream,
+    draw_component,
+    draw_seed,
+    gmm_log_prob,
+    gmm_log_prob_all,
+    gmm_sample,
+    lowrank_posterior_sample,
+    select_component,
+    standard_normal,
+    uniform,
+)
+from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.em import Mixture, fit_mixture
+from flowprior.priors.groups import groups
+from flowprior.priors.labels import check_fit_labels, table_rows
+from flowprior.priors.scales import Scales
 from flowprior.priors.stream import CheckedBatches
 from flowprior.registry import choose
 
@@ -90,6 +103,7 @@ class GmmPrior(Prior):
             self.register_buffer(name, torch.empty(0))
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
         self.register_buffer("count", torch.empty(0, dtype=torch.float64))
+        self._scales = Scales()
 
     @property
     def has_latents(self) -> bool:
@@ -105,7 +119,7 @@ class GmmPrior(Prior):
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
-        _check_labels(cond)
+        check_fit_labels(cond)
         dim = first[0].numel()
         self._check_memory(dim)
         full = self.family.full_moments
@@ -183,36 +197,23 @@ class GmmPrior(Prior):
         """Rows of the parameter tables ``[B]``; None where there is only one mixture."""
         if not self.is_conditional:
             return None
-        if cond is None:
-            raise InputError(f"gmm.{method}: the prior was fitted with labels; pass cond, int64 [B]")
-        if cond.is_floating_point() or cond.dim() != 1:
-            raise InputError(
-                f"gmm.{method}: expected labels as int64 [B], got {cond.dtype} {list(cond.shape)}; "
-                "embeddings need the prior 'learned-mean'"
-            )
-        rows = cond.long().to(self.count.device)
-        known = len(self.count)
-        seen = (rows >= 0) & (rows < known)
-        seen = seen & ((self.count[rows.clamp(0, known - 1)] > 0) | (self.shrinkage > 0))
-        if bool(seen.all()):
-            return rows
-        if self.unseen == "pooled":
-            return torch.where(seen, rows, known)
-        label = int(rows[~seen][0])
-        why = "had no example" if 0 <= label < known else f"is not among labels 0..{known - 1}"
-        raise InputError(
-            f"gmm.{method}: cond has label {label}, which {why} when the prior was fitted; "
-            'pass unseen="pooled" to start unseen labels from the pooled prior'
-        )
+        usable = (self.count > 0) | (self.shrinkage > 0)
+        return table_rows(cond, usable, pooled=self.unseen == "pooled", method=method)
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)
-        component = self._draw_component(self.logits[rows], n, generator)
-        epsilon, z = self._noise(n, generator)
+        seed = draw_seed(generator, self.loc.device)
+        if self._has_axes:
+            return gmm_sample(*self._mixture(self.loc.dtype), rows, seed)[0]
+        component = draw_component(self.logits, rows, seed)
+        epsilon, z = self._noise(n, seed)
         return self._place(rows, component, epsilon, z)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        return self._joint(x, self._rows(cond, len(x))).logsumexp(1)
+        rows = self._rows(cond, len(x))
+        if self._has_axes:
+            return gmm_log_prob(x, *self._mixture(x.dtype), rows)[0]
+        return self._joint(x, rows).logsumexp(1)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         means = (self.logits.softmax(1)[..., None] * self.loc).sum(1)
@@ -223,16 +224,26 @@ class GmmPrior(Prior):
         self._require_fitted("responsibilities")
         self._check_event(x, "responsibilities", cond)
         rows = self._rows(self._check_cond(cond, "responsibilities"), len(x))
-        return self._joint(x.flatten(1), rows).softmax(1)
+        return self._responsibilities(event_rows(x), rows)
+
+    def _responsibilities(self, x: Tensor, rows: Tensor) -> Tensor:
+        if self._has_axes:
+            return gmm_log_prob(x, *self._mixture(x.dtype), rows)[1]
+        return self._joint(x, rows).softmax(1)
 
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Component k ~ p(k | x1, c), factor z ~ p(z | x1, k, c), then x0 ~ p(x0 | k, z, c)."""
         rows = self._rows(cond, len(x1))
-        log_weight = self._joint(x1, rows) if self.components > 1 else self.logits[rows]
-        component = self._draw_component(log_weight, len(x1), generator)
-        epsilon, z = self._noise(len(x1), generator)
+        seed = draw_seed(generator, self.loc.device)
+        component = torch.zeros_like(rows)
+        if self.components > 1:
+            share = self._responsibilities(x1, rows)
+            component = select_component(share.log(), uniform(seed, len(x1)))
+        if self._has_axes:
+            return self._sample_components(rows, component, seed)
+        epsilon, z = self._noise(len(x1), seed)
         if self.family.rank:
-            for members, row, k in _groups(rows, component):
+            for members, row, k in groups(rows, component):
                 mean, covariance = self.loc[row, k], self._component(row, k)
                 part = x1[members].to(mean.dtype)
                 z[members] = lowrank_posterior_sample(
@@ -243,16 +254,20 @@ class GmmPrior(Prior):
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         if not self.is_conditional:
             return None
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.count.device)
-        return select_component(self.count.log(), uniform)
+        seed = draw_seed(generator, self.count.device)
+        return select_component(self.count.log(), uniform(seed, n))
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         if not self.is_conditional:
             return self._log_prob(x, None)
         weight = (self.count / self.count.sum()).log().to(x.dtype)
         rows = weight.isfinite().nonzero()[:, 0]
-        densities = [weight[c] + self._log_prob(x, c.expand(len(x))) for c in rows]
-        return torch.stack(densities, 1).logsumexp(1)
+        if self._has_axes:
+            seen = rows if len(rows) < len(weight) else slice(0, len(weight))
+            densities = gmm_log_prob_all(x, *(table[seen] for table in self._mixture(x.dtype)))[0]
+        else:
+            densities = torch.stack([self._log_prob(x, c.expand(len(x))) for c in rows], 1)
+        return (weight[rows] + densities).logsumexp(1)
 
     # -- parameter tables ---------------------------------------------------------------------
 
@@ -268,25 +283,31 @@ class GmmPrior(Prior):
         tables = {name: self._table(name) for name in self.family.parameters}
         return {name: table[row, min(k, table.shape[1] - 1)] for name, table in tables.items()}
 
-    def _draw_component(self, log_weight: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-        if self.components == 1:
-            return torch.zeros(n, dtype=torch.long, device=self.loc.device)
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.loc.device)
-        return select_component(log_weight, uniform)
+    @property
+    def _has_axes(self) -> bool:
+        """Whether the components are independent along the axes, as the mixture operators take them."""
+        return self.covariance in ("diag", "spherical")
 
-    def _noise(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """ε ``[n, D]`` and z ``[n, rank]``, drawn before any grouping so that it cannot matter."""
+    def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits ``[C + 1, K]``, means and standard deviations of components along the axes."""
+        scale = self._scales.of(self._table("var"))
+        return self.logits.to(dtype), self.loc.to(dtype), scale.to(dtype)
+
+    def _sample_components(self, rows: Tensor, component: Tensor, seed: Tensor) -> Tensor:
+        """Draws ``[B, D]`` of the given components: each is a mixture of one to the operator."""
+        _, mean, scale = (table.flatten(0, 1)[:, None] for table in self._mixture(self.loc.dtype))
+        certain = torch.zeros_like(mean[:, :, 0])
+        return gmm_sample(certain, mean, scale, rows * self.components + component, seed)[0]
+
+    def _noise(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """ε ``[n, D]`` and z ``[n, rank]``; row b of both depends on seed and b alone."""
         rank = self._table("factor").shape[-1] if self.family.rank else 0
-        epsilon = standard_normal(n, self.loc.shape[-1], self.loc, generator)
-        return epsilon, standard_normal(n, rank, self.loc, generator)
+        epsilon = standard_normal(n, self.loc.shape[-1], self.loc, seed)
+        return epsilon, standard_normal(n, rank, self.loc, seed, stream=Stream.LATENT)
 
     def _place(self, rows: Tensor, component: Tensor, epsilon: Tensor, z: Tensor) -> Tensor:
-        if self.covariance in ("diag", "spherical"):
-            return torch.addcmul(
-                self.loc[rows, component], self._table("var")[rows, component].sqrt(), epsilon
-            )
         x0 = torch.empty_like(epsilon)
-        for members, row, k in _groups(rows, component):
+        for members, row, k in groups(rows, component):
             covariance = self._component(row, k)
             x0[members] = self.family.draw(self.loc[row, k], covariance, epsilon[members], z[members])
         return x0
@@ -294,7 +315,7 @@ class GmmPrior(Prior):
     def _joint(self, x: Tensor, rows: Tensor) -> Tensor:
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
         joint = x.new_empty(len(x), self.components)
-        for members, row, _ in _groups(rows, torch.zeros_like(rows)):
+        for members, row, _ in groups(rows, torch.zeros_like(rows)):
             covariance = {name: self._table(name)[row].to(x.dtype) for name in self.family.parameters}
             density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
             joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
@@ -311,20 +332,3 @@ class GmmPrior(Prior):
                 f"{self.components}; create it with the options it was saved with"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _check_labels(cond: Tensor | None) -> None:
-    if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
-        raise InputError(
-            f"gmm.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
-            "embeddings need the prior 'learned-mean'"
-        )
-
-
-def _groups(rows: Tensor, component: Tensor) -> Iterator[tuple[Tensor, int, int]]:
-    """Members ``[m]``, row and component of every (row, component) pair that occurs."""
-    width = int(component.max()) + 1 if len(component) else 1
-    keys, order = (rows * width + component).sort(stable=True)
-    values, counts = keys.unique_consecutive(return_counts=True)
-    for members, key in zip(order.split(counts.tolist()), values.tolist(), strict=True):
-        yield members, key // width, key % width

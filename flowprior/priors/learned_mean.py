@@ -15,7 +15,15 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
 from flowprior.models.mapper import Mapper
-from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, select_component, standard_normal
+from flowprior.ops import (
+    Stream,
+    draw_seed,
+    lowrank_log_density,
+    lowrank_posterior_sample,
+    select_component,
+    standard_normal,
+    uniform,
+)
 from flowprior.priors.base import Prior
 from flowprior.priors.mapper_training import MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
@@ -177,12 +185,13 @@ class LearnedMeanPrior(Prior):
         return mean + z @ self.factor.T + self.noise.sqrt() * epsilon
 
     def _noise_for(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        epsilon = standard_normal(n, len(self.noise), self.noise, generator)
-        return epsilon, standard_normal(n, self.factor.shape[1], self.noise, generator)
+        seed = draw_seed(generator, self.noise.device)
+        epsilon = standard_normal(n, len(self.noise), self.noise, seed)
+        return epsilon, standard_normal(n, self.factor.shape[1], self.noise, seed, stream=Stream.LATENT)
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor:
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.seen.device)
-        return self.seen[select_component(self.seen_weight.log(), uniform)]
+        seed = draw_seed(generator, self.seen.device)
+        return self.seen[select_component(self.seen_weight.log(), uniform(seed, n))]
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         """Over the conditions kept from fit: all labels, or a uniform sample of the embeddings."""

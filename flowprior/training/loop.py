@@ -66,7 +66,8 @@ def run_steps(
 def training_step(state: TrainingState, pairs: PairStream, randomness: Randomness) -> StepResult:
     """One optimiser step.
 
-    Path and loss are in float32 whatever the precision of the model's forward pass.
+    Path and loss are in float32 whatever the precision of the model's forward pass, whose result goes into
+    the loss as it is.
     """
     config, device, step = state.config, randomness.device, state.step
     randomness.seed_model(step)
@@ -79,7 +80,7 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         predicted = state.model(x_t, t, cond)
     target = x0.float() if config.prediction == "epsilon" else u_t
-    loss = flow_matching_loss(predicted.float(), target)
+    loss = flow_matching_loss(predicted, target)
 
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()

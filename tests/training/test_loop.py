@@ -90,8 +90,9 @@ def test_only_the_forward_pass_is_in_bfloat16(
         return sample
 
     def recorded_loss(v: Tensor, u: Tensor) -> Tensor:
-        losses.extend([v.dtype, u.dtype, torch.is_autocast_enabled("cpu")])
-        return loss_function(v, u)
+        loss = loss_function(v, u)
+        losses.extend([v.dtype, u.dtype, torch.is_autocast_enabled("cpu"), loss.dtype])
+        return loss
 
     monkeypatch.setattr(parts.path, "interpolate", recorded_path)
     monkeypatch.setattr(loop, "flow_matching_loss", recorded_loss)
@@ -99,7 +100,7 @@ def test_only_the_forward_pass_is_in_bfloat16(
     assert model.inside == [inside]
     assert model.calls[0][0].dtype == torch.float32
     assert set(interpolated) == {torch.float32}
-    assert losses == [torch.float32, torch.float32, False]
+    assert losses == [inside, torch.float32, False, torch.float32]
     assert {weight.dtype for weight in state.weights} == {torch.float32}
 
 
