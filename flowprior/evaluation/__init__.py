@@ -4,6 +4,7 @@ from flowprior.evaluation.bits import bits_per_dimension
 from flowprior.evaluation.classifier import Classifier, accuracy_on
 from flowprior.evaluation.classifier_training import data_classifier, train_classifier
 from flowprior.evaluation.clip import ClipFeatures
+from flowprior.evaluation.contrastive import PairHeads, PairScore, train_heads
 from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.features import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
 from flowprior.evaluation.frechet import FeatureMoments, frechet_distance
@@ -34,6 +35,8 @@ __all__ = [
     "Lite0Features",
     "Metric",
     "NetworkFeatures",
+    "PairHeads",
+    "PairScore",
     "PrecisionRecall",
     "Trajectories",
     "accuracy_on",
@@ -59,6 +62,7 @@ __all__ = [
     "solve_trajectories",
     "step_times",
     "train_classifier",
+    "train_heads",
     "wasserstein2_per_condition",
     "wasserstein2_squared",
 ]
