@@ -130,28 +130,36 @@ def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
         return
-    table = [_table(summary)] if summary["metric"] else []
+    tables = _tables(summary) if summary["metric"] else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
-    print_rich(*table, *([", ".join(counts)] if counts else []), f"the report is in {report}")
+    print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
 
 
-def _table(summary: dict[str, Any]) -> Table:
-    """NFE against the summary's metric, the variants beside each other."""
+def _tables(summary: dict[str, Any]) -> list[Table]:
+    """One table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.table import Table
 
     from flowprior.comparison import quality_tables
 
-    metric, several = summary["metric"], len(summary["grid"]["samplers"]) > 1
-    found = [table for table in quality_tables(summary) if table["name"] == metric]
-    table = Table(title=f"{metric} on {summary['grid']['data']}; × is the ratio to {summary['baseline']}")
-    for name in (*(["sampler"] if several else []), "NFE", *found[0]["columns"]):
-        table.add_column(name, justify="right")
-    for part in found:
-        for row in part["rows"]:
-            figures = ["\n".join(filter(None, (c["figure"], c["ratio"]))) if c else "" for c in row["cells"]]
-            table.add_row(*([part["sampler"]] if several else []), row["nfe"], *figures)
-        table.add_section()
-    return table
+    metric, start, tables = summary["metric"], 0, []
+    found = next(table for table in quality_tables(summary) if table["metric"] == metric)
+    for sampler, width in found["groups"]:
+        place = slice(start, start + width)
+        start += width
+        table = Table(title=f"{metric} ({found['better']}) on {summary['grid']['data']}, {sampler}")
+        table.add_column("evaluations", overflow="fold")
+        for nfe in found["columns"][place]:
+            table.add_column(nfe, justify="right")
+        for row in found["rows"]:
+            cells = row["cells"][place]
+            if any(cells):
+                table.add_row(row["label"], *[_marked(cell) if cell else "" for cell in cells])
+        tables += [table] if width else []
+    return tables
+
+
+def _marked(cell: dict[str, Any]) -> str:
+    return f"[bold]{cell['figure']}[/]" if cell["best"] else cell["figure"]
 
 
 def _notify(line: str) -> None:

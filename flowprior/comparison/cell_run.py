@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flowprior.comparison.cells import Cell
 from flowprior.comparison.folder import CellFolder, write_json
 from flowprior.comparison.grid import Grid
-from flowprior.comparison.judging import Splits, curve_request, judge, sampler_requests
+from flowprior.comparison.judging import Splits, curve_request, judge, sampler_request
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow_files import DESCRIPTION, WEIGHTS
@@ -49,17 +50,16 @@ def run_cell(
     run = RunDirectory(folder.run)
     if not is_finished(run, cell.config.training.steps):
         train(config=cell.config, out=run.path, resume=True, progress=progress)
-    steps = grid.curve.steps(cell.config.training.steps)
-    keep_flows(run, folder, steps)
+    keep_flows(run, folder, cell.curve)
     device = cell.config.training.device
     flow = load_flow(run.flow, device)
     evaluations = [
-        judge(flow, request, splits, folder.samples(f"sampler{number}"))
-        for number, request in enumerate(sampler_requests(grid, cell.seed))
+        judge(flow, sampler_request(grid, spec, cell.seed), splits, folder.samples(f"sampler{number}"))
+        for number, spec in enumerate(cell.samplers)
     ]
     curve = []
-    for step in steps:
-        reached = flow if step == steps[-1] else load_flow(folder.flow(step), device)
+    for step in cell.curve:
+        reached = flow if step == cell.curve[-1] else load_flow(folder.flow(step), device)
         path = folder.samples(f"step-{step:06d}")
         curve.append({"step": step, **judge(reached, curve_request(grid, cell.seed), splits, path)})
     result = {
@@ -91,7 +91,7 @@ def read_info(run: RunDirectory) -> dict[str, Any]:
         return {}
 
 
-def keep_flows(run: RunDirectory, folder: CellFolder, steps: list[int]) -> None:
+def keep_flows(run: RunDirectory, folder: CellFolder, steps: Sequence[int]) -> None:
     """Keep the averaged weights of the curve's steps, and of the checkpoints only the newest.
 
     Raises:

@@ -28,7 +28,7 @@ def quality_charts(summary: dict[str, Any], looks: dict[str, Style]) -> list[dic
                 name=_identifier(f"quality-{place}-{metric}"),
                 description=_describe(metric, lines, "evaluations"),
                 x_label="evaluations of the network (NFE)",
-                doubling=True,
+                doubling=not any(row["adaptive"] for row in rows),
                 level=None if floor is None else Level(floor, "real data"),
             )
             charts.append(_entry(metric, about, chart, about["description"]))

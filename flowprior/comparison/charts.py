@@ -70,7 +70,7 @@ def line_chart(
     axes = figure.add_axes(box)
     _set_scales(axes, lines, level, doubling)
     for number, line in enumerate(lines):
-        _draw(axes, line, (number - (len(lines) - 1) / 2) if doubling else 0)
+        _draw(axes, line, (number / len(lines) - 0.5) if doubling else 0)
     if level is not None:
         _draw_level(axes, level, below=level.value <= min(value for line in lines for value in line.y))
     _dress(axes, x_label)
@@ -80,6 +80,8 @@ def line_chart(
 
 
 def _set_scales(axes: Axes, lines: Sequence[Line], level: Level | None, doubling: bool) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
     places = sorted({place for line in lines for place in line.x})
     values = [value for line in lines for value in line.y] + ([level.value] if level else [])
     if doubling:
@@ -87,10 +89,9 @@ def _set_scales(axes: Axes, lines: Sequence[Line], level: Level | None, doubling
         axes.set_xlim(places[0] / 1.25, places[-1] * 1.12)
         axes.set_xticks(places, [f"{place:.3g}" for place in places])
     else:
-        axes.set_xlim(0, places[-1] * 1.03)
+        axes.set_xlim(0, places[-1] * 1.05)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
-        from matplotlib.ticker import LogLocator, NullFormatter
-
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -100,7 +101,7 @@ def _set_scales(axes: Axes, lines: Sequence[Line], level: Level | None, doubling
 
 def _draw(axes: Axes, line: Line, shift: float) -> None:
     colour = series_colour(line.style.colour)
-    x = [place * 2 ** (0.03 * shift) for place in line.x]
+    x = [place * 2 ** (0.14 * shift) for place in line.x]
     bars = [0.0 if std is None else std for std in line.std]
     axes.errorbar(x, line.y, yerr=bars, fmt="none", ecolor=colour, elinewidth=1.1, alpha=0.65)
     axes.plot(

@@ -65,10 +65,9 @@ class Request:
         return evaluate(flow, splits.train, reference=splits.test, **asdict(self))
 
 
-def sampler_requests(grid: Grid, seed: int) -> list[Request]:
-    """What is asked of a trained flow, one request for each sampler."""
-    specs = grid.samplers.values()
-    return [Request(spec, grid.nfe, grid.samples, grid.guidance, seed) for spec in specs]
+def sampler_request(grid: Grid, sampler: str, seed: int) -> Request:
+    """What is asked of a trained flow with one sampler."""
+    return Request(sampler, grid.nfe, grid.samples, grid.guidance, seed)
 
 
 def curve_request(grid: Grid, seed: int) -> Request:

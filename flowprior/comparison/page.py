@@ -148,7 +148,10 @@ def _untested(row: dict[str, Any], baseline: str) -> str:
 
 def _left_out(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
-        *[("skipped", row["variant"], row["reason"]) for row in summary["skipped"]],
+        *[
+            ("skipped", f"{row['variant']}{' by ' + row['sampler'] if row['sampler'] else ''}", row["reason"])
+            for row in summary["skipped"]
+        ],
         *[("failed", f"{row['variant']}, seed {row['seed']}", row["error"]) for row in summary["failed"]],
         *[("not run yet", f"{row['variant']}, seed {row['seed']}", "") for row in summary["waiting"]],
     ]
@@ -158,6 +161,7 @@ def _variants(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {**variant, "seeds": ", ".join(str(c["seed"]) for c in variant["cells"] if c["done"]) or "none"}
         for variant in summary["variants"]
+        if not variant["skipped"]
     ]
 
 

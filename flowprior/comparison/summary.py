@@ -26,8 +26,9 @@ def summarise(collection: Collection) -> dict[str, Any]:
     headline = headline_of(collection, metrics)
     quality = {label: quality_figures(collection, label) for label in collection.labels}
     curves = {label: curve_figures(collection, label) for label in collection.labels}
-    rows = rows_of(quality, metrics, baseline)
-    curve = rows_of(curves, metrics, baseline)
+    samplers = list(collection.grid["samplers"])
+    rows = rows_of(quality, metrics, baseline, samplers)
+    curve = rows_of(curves, metrics, baseline, samplers)
     return {
         "format": FORMAT,
         "grid": collection.grid,
@@ -40,9 +41,7 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "curve": curve,
         "convergence": convergence_of(curve, metrics, baseline),
         "costs": costs_of(collection, quality),
-        "skipped": [
-            {"variant": v["label"], "reason": v["skipped"]} for v in collection.variants if v["skipped"]
-        ],
+        "skipped": skipped_of(collection),
         "failed": [
             {"variant": label, "seed": seed, "error": error}
             for (label, seed), error in collection.failures.items()
@@ -122,13 +121,13 @@ def variants_of(collection: Collection, baseline: str) -> list[dict[str, Any]]:
 
 
 def rows_of(
-    figures: dict[str, Figures], metrics: dict[str, dict[str, Any]], baseline: str
+    figures: dict[str, Figures], metrics: dict[str, dict[str, Any]], baseline: str, samplers: list[str]
 ) -> list[dict[str, Any]]:
     """One row for each metric, place and variant: figures by seed, spread, test against the baseline."""
     rows = []
     for metric, about in metrics.items():
         places = {place: None for own in figures.values() for place in own.values.get(metric, {})}
-        for place in sorted(places, key=lambda place: (place.sampler, place.nfe, place.step)):
+        for place in sorted(places, key=lambda place: (samplers.index(place.sampler), *place[1:])):
             theirs = figures[baseline].at(metric, place) if baseline in figures else {}
             for label, own in figures.items():
                 ours = own.at(metric, place)
@@ -198,22 +197,41 @@ def convergence_of(
     return found
 
 
+def skipped_of(collection: Collection) -> list[dict[str, Any]]:
+    """Variants, and samplers of a variant, that the library refuses; the sampler is None for all of them."""
+    found = []
+    for variant in collection.variants:
+        label = variant["label"]
+        if variant["skipped"]:
+            found.append({"variant": label, "sampler": None, "reason": variant["skipped"]})
+        for sampler, reason in variant["refused_samplers"].items():
+            found.append({"variant": label, "sampler": sampler, "reason": reason})
+    return found
+
+
 def costs_of(collection: Collection, quality: dict[str, Figures]) -> list[dict[str, Any]]:
     """Means over seeds of what each variant costs, and its seconds of sampling for 1,000 samples."""
-    costs = []
+    costs, samplers = [], list(collection.grid["samplers"])
+    thousands = collection.grid["samples"] / 1000
     for label, own in quality.items():
         results = list(collection.results[label].values())
         row: dict[str, Any] = {"variant": label}
         for name in COSTS:
             values = [result[name] for result in results if isinstance(result[name], int | float)]
             row[name] = spread(values).mean if values else None
+        places = sorted(
+            own.values.get("seconds", {}), key=lambda place: (samplers.index(place.sampler), place.nfe)
+        )
         row["sampling"] = [
             {
                 "sampler": place.sampler,
                 "nfe": spent(own, place),
-                "seconds_per_1000": 1000 * spread(list(by_seed.values())).mean / collection.grid["samples"],
+                "adaptive": place.nfe == OWN_NFE,
+                "seconds_per_1000": 1000
+                * spread(list(own.at("seconds", place).values())).mean
+                / collection.grid["samples"],
             }
-            for place, by_seed in sorted(own.values.get("seconds", {}).items())
+            for place in places
         ]
         costs.append(row)
     return costs

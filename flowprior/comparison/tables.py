@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowprior.comparison.chart_page import ARROWS
+from flowprior.comparison.collect import OWN_NFE
 from flowprior.comparison.wording import count, data_size, duration, number, p_value, with_spread
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
@@ -20,39 +21,45 @@ BARS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step")
 
 
 def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """One table for each metric and sampler: NFE down, variants across."""
-    several = len(summary["grid"]["samplers"]) > 1
+    """One table for each metric: variants down, samplers and their numbers of evaluations across."""
+    samplers = list(summary["grid"]["samplers"])
     tables = []
     for metric, about in summary["metrics"].items():
-        for sampler in summary["grid"]["samplers"]:
-            rows = [r for r in summary["quality"] if (r["metric"], r["sampler"]) == (metric, sampler)]
-            columns = list(dict.fromkeys(row["variant"] for row in rows))
-            places = sorted({("own" if row["adaptive"] else row["nfe"]) for row in rows}, key=str)
-            places.sort(key=lambda place: -1 if place == "own" else place)
-            if not rows:
-                continue
-            tables.append(
-                {
-                    "name": metric,
-                    "sampler": sampler,
-                    "title": f"{metric}, {sampler}" if several else metric,
-                    "better": ARROWS[about["better"]],
-                    "about": f"{about['description']}; {about['samples']:,} samples against "
-                    f"{about['reference']}",
-                    "columns": columns,
-                    "rows": [_table_row(rows, place, columns, about["better"]) for place in places],
-                    "floor": None if about["floor"] is None else number(about["floor"]),
-                }
-            )
+        rows = [row for row in summary["quality"] if row["metric"] == metric]
+        places = sorted({_place(row, samplers) for row in rows})
+        sign = {"lower": 1, "higher": -1}.get(about["better"], 0)
+        best = {
+            place: min(sign * row["mean"] for row in rows if _place(row, samplers) == place)
+            for place in places
+        }
+        found: dict[str, dict[tuple[int, float], dict[str, Any]]] = {}
+        for row in rows:
+            place = _place(row, samplers)
+            cell = _table_cell(row, sign != 0 and sign * row["mean"] == best[place])
+            found.setdefault(row["variant"], {})[place] = cell
+        names = {place: ("own NFE" if place[1] == OWN_NFE else count(place[1])) for place in places}
+        tables.append(
+            {
+                "metric": metric,
+                "better": ARROWS[about["better"]],
+                "about": f"{about['description']}; {about['samples']:,} samples against {about['reference']}",
+                "groups": [
+                    (name, sum(place[0] == turn for place in places)) for turn, name in enumerate(samplers)
+                ],
+                "columns": list(names.values()),
+                "rows": [
+                    {"label": label, "cells": [cells.get(place) for place in places]}
+                    for label, cells in found.items()
+                ],
+                "floor": None if about["floor"] is None else number(about["floor"]),
+            }
+        )
     return tables
 
 
-def _table_row(rows: list[dict[str, Any]], place: Any, columns: list[str], better: str) -> dict[str, Any]:
-    own = {r["variant"]: r for r in rows if ("own" if r["adaptive"] else r["nfe"]) == place}
-    sign = {"lower": 1, "higher": -1}.get(better, 0)
-    best = min(own.values(), key=lambda row: sign * row["mean"])["variant"] if sign else None
-    cells = [_table_cell(own[label], label == best) if label in own else None for label in columns]
-    return {"nfe": "adaptive" if place == "own" else count(place), "cells": cells}
+def _place(row: dict[str, Any], samplers: list[str]) -> tuple[int, float]:
+    """Where a row stands: number of its sampler, and NFE."""
+    return samplers.index(row["sampler"]), OWN_NFE if row["adaptive"] else row["nfe"]
 
 
 def _table_cell(row: dict[str, Any], best: bool) -> dict[str, Any]:
@@ -73,14 +80,16 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
     rows = [row for row in summary["costs"] if row["sampling"]]
     if not rows:
         return {"costs": [], "cost_columns": [], "cost_rows": []}
-    several = len(summary["grid"]["samplers"]) > 1
     columns = {name: (title, write, [row[name] for row in rows]) for name, (title, write) in COSTS.items()}
-    for turn, place in enumerate(rows[0]["sampling"]):
-        where = f"{place['sampler']}, " * several + f"{count(place['nfe'])} NFE"
-        values = [row["sampling"][turn]["seconds_per_1000"] for row in rows]
-        columns[f"sampling {turn}"] = (f"1,000 samples, {where}", duration, values)
+    for sampler, nfe in dict.fromkeys(_sampling_places(rows)):
+        found = [
+            [place["seconds_per_1000"] for place, key in _keyed(row) if key == (sampler, nfe)] for row in rows
+        ]
+        where = f"{sampler}, " * (len(summary["grid"]["samplers"]) > 1) + nfe
+        values = [seconds[0] if seconds else None for seconds in found]
+        columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, values)
     labels = [row["variant"] for row in rows]
-    shown = [*BARS, f"sampling {len(rows[0]['sampling']) - 1}"]
+    shown = [*BARS, list(columns)[-1]]
     return {
         "costs": [_bars(labels, *columns[name]) for name in shown],
         "cost_columns": [title for title, _, _ in columns.values()],
@@ -89,6 +98,18 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
             for place, label in enumerate(labels)
         ],
     }
+
+
+def _keyed(row: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[str, str]]]:
+    """The sampling costs of a row, each with (sampler, NFE as text)."""
+    return [
+        (place, (place["sampler"], "own NFE" if place["adaptive"] else f"{count(place['nfe'])} NFE"))
+        for place in row["sampling"]
+    ]
+
+
+def _sampling_places(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [key for row in rows for _, key in _keyed(row)]
 
 
 def _bars(labels: list[str], title: str, write: Any, values: list[float | None]) -> dict[str, Any]:

@@ -1,24 +1,21 @@
-"""``compare``: run every cell of a grid that has no result yet, then write the report."""
+"""Run every cell of a grid that has no result yet."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from flowprior.comparison.cell_run import run_cell
-from flowprior.comparison.cells import Cell, Variant, cells, data_identity, variants
+from flowprior.comparison.cells import Cell
 from flowprior.comparison.folder import CellFolder, ComparisonFolder, write_json, write_text
 from flowprior.comparison.grid import Grid
 from flowprior.comparison.grid_file import dump_grid
 from flowprior.comparison.judging import Splits
+from flowprior.comparison.plan import PlannedVariant, describe_plan, plan_grid
 from flowprior.comparison.summary import find_baseline
-from flowprior.errors import FlowpriorError, OptionError
-from flowprior.samplers import Sampler
+from flowprior.errors import FlowpriorError
 from flowprior.training import TrainingInterrupted
 from flowprior.training.components import resolve_device
 
@@ -32,7 +29,7 @@ class Outcome:
     Attributes:
         finished: cells that have a result, whenever they were run.
         failed: title of each cell that failed, and why.
-        skipped: label of each variant that the library refuses, and why.
+        skipped: what the library refuses of the grid, and why.
         interrupted: Ctrl-C or SIGTERM stopped it.
     """
 
@@ -66,86 +63,32 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     folder = ComparisonFolder(out)
-    check_samplers(grid)
     resolve_device(grid.training.device)
     splits = Splits.load(grid.data)
-    planned = plan_cells(grid, splits)
+    planned = plan_grid(grid, splits)
     plan = describe_plan(grid, planned)
     find_baseline(plan["variants"], grid.baseline)
-    outcome = Outcome(skipped={row.variant.label: row.refusal for row in planned if row.refusal})
-    for label, reason in outcome.skipped.items():
-        notify(f"skipped {label}: {reason}")
     write_json(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
+    outcome = Outcome(skipped=skipped_of(planned))
+    for name, reason in outcome.skipped.items():
+        notify(f"skipped {name}: {reason}")
     # Seed by seed, so that what an interrupted comparison has can be compared.
     order = [cell for seed in zip(*(row.cells for row in planned if row.cells), strict=True) for cell in seed]
     _run_all(order[shard[0] :: shard[1]], folder, grid, splits, outcome, progress, notify)
     return outcome
 
 
-@dataclass(frozen=True)
-class PlannedVariant:
-    """A variant and what is to be done about it.
-
-    Attributes:
-        variant: prior, coupling and path.
-        refusal: why the library refuses it; None where it does not.
-        cells: one for each seed; none where it is refused.
-    """
-
-    variant: Variant
-    refusal: str | None
-    cells: list[Cell]
-
-
-def plan_cells(grid: Grid, splits: Splits) -> list[PlannedVariant]:
-    """Every variant of the grid with its cells, or with why there are none."""
-    identity = data_identity(splits.train, splits.test)
-    found = []
-    for variant in variants(grid):
-        refusal = variant.refusal(grid.training.batch_size)
-        found.append(PlannedVariant(variant, refusal, [] if refusal else cells(grid, variant, identity)))
+def skipped_of(planned: list[PlannedVariant]) -> dict[str, str]:
+    """Variants, and samplers of a variant, that the library refuses, and why."""
+    found: dict[str, str] = {}
+    for row in planned:
+        if row.refusal is not None:
+            found[row.variant.label] = row.refusal
+            continue
+        for sampler, reason in row.refused_samplers.items():
+            found[f"{row.variant.label} by {sampler}"] = reason
     return found
-
-
-def check_samplers(grid: Grid) -> None:
-    """Check that each sampler can spend at least one of the numbers of evaluations.
-
-    Raises:
-        OptionError: one can spend none.
-    """
-    first = next(iter(grid.samplers.values()))
-    wanted = [(spec, grid.nfe) for spec in grid.samplers.values()]
-    wanted += [(first, grid.curve.nfe)] if grid.curve.points else []
-    for spec, counts in wanted:
-        sampler = Sampler.registry.resolve(spec)
-        refusals = [] if sampler.adaptive else [_refusal(sampler, count) for count in counts]
-        if refusals and all(refusals):
-            raise OptionError(f"compare: {refusals[0]}")
-
-
-def _refusal(sampler: Sampler, nfe: int) -> str | None:
-    try:
-        sampler.solve(lambda x, t, cond: torch.zeros_like(x), torch.zeros(1, 1), nfe=nfe)
-    except OptionError as error:
-        return str(error)
-    return None
-
-
-def describe_plan(grid: Grid, planned: list[PlannedVariant]) -> dict[str, Any]:
-    """What plan.json holds: the grid, its variants, and the directory and key of each of their cells."""
-    return {
-        "format": 1,
-        "grid": grid.as_dict(),
-        "variants": [
-            {
-                **asdict(row.variant),
-                "skipped": row.refusal,
-                "cells": [{"seed": cell.seed, "name": cell.name, "key": cell.key} for cell in row.cells],
-            }
-            for row in planned
-        ],
-    }
 
 
 def _run_all(

@@ -1,0 +1,94 @@
+"""The variants of a grid: every prior × coupling × path, and what the library refuses of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flowprior.comparison.grid import Grid
+from flowprior.couplings import Coupling
+from flowprior.errors import FlowpriorError
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.samplers import Sampler
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One prior × coupling × path, whatever the seed.
+
+    Attributes:
+        label: as the report calls it, such as ``"gmm + ot"``.
+        prior: spec.
+        coupling: spec.
+        path: spec.
+        labels: labels of the three.
+    """
+
+    label: str
+    prior: str
+    coupling: str
+    path: str
+    labels: tuple[str, str, str]
+
+    def refusal(self, batch_size: int) -> str | None:
+        """Why the library refuses this combination, in one line; None where it does not."""
+        prior, coupling, path = self._parts()
+        try:
+            path.check(prior)
+            coupling.check(prior)
+        except FlowpriorError as error:
+            return _line(error)
+        drawn = coupling.draw_size(batch_size)
+        if drawn < batch_size or drawn % batch_size:
+            return f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}"
+        return None
+
+    def sampler_refusal(self, spec: str, counts: tuple[int, ...]) -> str | None:
+        """Why a sampler cannot serve this variant with any of ``counts`` evaluations; None where it can."""
+        prior, coupling, path = self._parts()
+        generator = torch.Generator().manual_seed(0)
+        try:
+            sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
+        except FlowpriorError as error:
+            return _line(error)
+        reasons = [] if sampler.adaptive else [_cannot_spend(sampler, count) for count in counts]
+        return reasons[0] if reasons and all(reasons) else None
+
+    def _parts(self) -> tuple[Prior, Coupling, Path]:
+        return (
+            Prior.registry.resolve(self.prior),
+            Coupling.registry.resolve(self.coupling),
+            Path.registry.resolve(self.path),
+        )
+
+
+def variants(grid: Grid) -> list[Variant]:
+    """Every prior × coupling × path of the grid; the path is named where there are several."""
+    found = []
+    for prior, prior_spec in grid.priors.items():
+        for coupling, coupling_spec in grid.couplings.items():
+            for path, path_spec in grid.paths.items():
+                names = (prior, coupling, path) if len(grid.paths) > 1 else (prior, coupling)
+                specs = (prior_spec, coupling_spec, path_spec)
+                found.append(Variant(" + ".join(names), *specs, labels=(prior, coupling, path)))
+    return found
+
+
+def _cannot_spend(sampler: Sampler, nfe: int) -> str | None:
+    """Why not, tried on a velocity of zero."""
+
+    def still(x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    try:
+        sampler.solve(still, torch.zeros(1, 1), nfe=nfe)
+    except FlowpriorError as error:
+        return _line(error)
+    return None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
