@@ -129,15 +129,33 @@ def _facts_header(built: Parameters) -> str:
 def _run_ninja(built: Parameters) -> None:
     jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
     command = [find_ninja(), "-f", str(built.folder / "build.ninja"), "-j", jobs]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    output = process.stdout + process.stderr
+    status, lines = _run_aloud(command)
     log = ROOT / built.folder / "log.txt"
-    log.write_text(output)
-    if process.returncode:
-        errors = (line.strip() for line in output.splitlines() if ERROR.search(line))
-        first = next(errors, output.strip().split("\n")[-1])
-        raise BuildError(f"compilation failed: {first} (all of it: {log})")
-    sys.stderr.write(output)
+    log.write_text("\n".join(lines) + "\n")
+    if status:
+        errors = (
+            [line for line in lines if ERROR.search(line)] or lines[-1:] or [f"ninja ended with {status}"]
+        )
+        raise BuildError(f"compilation failed: {errors[0]} (all of it: {log})")
+
+
+def _run_aloud(command: list[str]) -> tuple[int, list[str]]:
+    """Exit status and lines of output, which are passed on as they come; messages in English."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "LC_ALL": "C"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = []
+    with process:
+        for line in process.stdout or ():
+            sys.stderr.write(line)
+            lines.append(line.strip())
+    return process.returncode, lines
 
 
 @contextmanager
