@@ -186,42 +186,56 @@ def _dot(grad: Tensor, x: Tensor, like: Tensor) -> Tensor:
 def _save_loss(ctx: Context, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     v, u, _, x1, weight, mean, ctx.with_gradient = inputs
     _, squared_error, gradient = output
+    ctx.mark_non_differentiable(squared_error, gradient)
     ctx.save_for_backward(squared_error if weight is not None else None, gradient)
     ctx.target = (x1 if u is None else u).dtype
     ctx.count = v.shape[0] if mean else None
-    ctx.set_materialize_grads(False)
 
 
-def _loss_backward(ctx: Context, grad: Grad, grad_error: Grad, grad_gradient: Grad) -> tuple[Grad, ...]:
-    if grad_error is not None or grad_gradient is not None:
-        raise DerivativeError(
-            "flow_matching_loss: the loss is differentiable once, and its second derivative was asked for; "
-            "write ((v - u) ** 2).mean() in torch where you need it"
-        )
+def _loss_backward(ctx: Context, grad: Tensor, *_: Grad) -> tuple[Grad, ...]:
     if not ctx.with_gradient:
         raise DerivativeError(
             "flow_matching_loss: it was computed without its gradient; pass with_gradient=True"
         )
-    if grad is None:
-        return (None,) * 7
-    needs_v, needs_u, needs_x0, needs_x1, needs_weight = ctx.needs_input_grad[:5]
     squared_error, gradient = ctx.saved_tensors
-    grad_weight = None
+    needs_v, needs_u, needs_x0, needs_x1, needs_weight = ctx.needs_input_grad[:5]
+    grad_v = minus = grad_weight = None
+    if needs_v or needs_u or needs_x0 or needs_x1:
+        grad_v = _once(_scaled(gradient, grad))
+        minus = -grad_v.to(ctx.target) if needs_u or needs_x1 else None
     if needs_weight:
-        grad_weight = grad * squared_error if ctx.count is None else grad * squared_error / ctx.count
-    if not (needs_v or needs_u or needs_x0 or needs_x1):
-        return None, None, None, None, grad_weight, None, None
-    grad_v = _scaled(gradient, grad)
-    minus = -grad_v.to(ctx.target) if needs_u or needs_x1 else None
+        grad_weight = _once(grad * squared_error / (1 if ctx.count is None else ctx.count))
     return (
         grad_v if needs_v else None,
         minus if needs_u else None,
-        grad_v.to(ctx.target) if needs_x0 else None,
+        grad_v.to(ctx.target) if needs_x0 and grad_v is not None else None,
         minus if needs_x1 else None,
         grad_weight,
         None,
         None,
     )
+
+
+def _once(gradient: Tensor) -> Tensor:
+    """``gradient``, whose own derivative raises where a graph of it is being built."""
+    if not torch.is_grad_enabled():
+        return gradient
+    return _Once.apply(gradient.detach().requires_grad_())  # pyright: ignore[reportReturnType]
+
+
+class _Once(torch.autograd.Function):
+    """The identity, without a derivative."""
+
+    @staticmethod
+    def forward(ctx: Context, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Tensor) -> NoReturn:
+        raise DerivativeError(
+            "flow_matching_loss: the loss is differentiable once, and its second derivative was asked for; "
+            "write ((v - u) ** 2).mean() in torch where you need it"
+        )
 
 
 def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:

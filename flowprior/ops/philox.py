@@ -73,10 +73,15 @@ def round_keys(seed: Tensor) -> list[tuple[Any, Any]]:
 
     Python integers where the seed is on the CPU, tensors ``[]`` elsewhere.
     """
-    if seed.device.type == "cpu":
-        bits = int(seed)
-        low, high = bits & WORD, (bits >> 32) & WORD
-        return [((low + r * KEY_STEPS[0]) & WORD, (high + r * KEY_STEPS[1]) & WORD) for r in range(ROUNDS)]
+    if seed.device.type != "cpu":
+        return tensor_keys(seed)
+    bits = int(seed)
+    low, high = bits & WORD, (bits >> 32) & WORD
+    return [((low + r * KEY_STEPS[0]) & WORD, (high + r * KEY_STEPS[1]) & WORD) for r in range(ROUNDS)]
+
+
+def tensor_keys(seed: Tensor) -> list[tuple[Any, Any]]:
+    """The keys of :func:`round_keys` as tensors on the seed's device."""
     rounds = torch.arange(ROUNDS, device=seed.device)
     low = ((seed & WORD) + rounds * KEY_STEPS[0]) & WORD
     high = ((seed >> 32) + rounds * KEY_STEPS[1]) & WORD
