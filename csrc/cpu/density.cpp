@@ -1,7 +1,5 @@
 #include "density.h"
 
-#include <numeric>
-
 namespace flowprior::cpu {
 
 SortedRows sort_rows(Labels cond, int64_t rows, int64_t conditions) {
@@ -21,29 +19,29 @@ SortedRows sort_rows(Labels cond, int64_t rows, int64_t conditions) {
   return sorted;
 }
 
-std::vector<int64_t> columns_of(const std::vector<int64_t>& used, int64_t components) {
-  std::vector<int64_t> columns;
-  columns.reserve(used.size() * components);
-  for (const int64_t condition : used) {
-    for (int64_t k = 0; k < components; ++k) columns.push_back(condition * components + k);
-  }
-  return columns;
-}
+namespace {
 
-std::vector<int64_t> all_conditions(int64_t conditions) {
-  std::vector<int64_t> all(conditions);
-  std::iota(all.begin(), all.end(), int64_t{0});
-  return all;
-}
+// A task's joint densities should not take more than 8 MiB.
+constexpr int64_t kTaskDensities = int64_t{1} << 20;
+// Components that fill the registers, and rows that are worth preparing components for.
+constexpr int64_t kLeastColumns = 4;
+constexpr int64_t kLeastRows = 16;
 
-Grid grid_of(int64_t rows, int64_t columns, int64_t dim) {
-  const int64_t worth = std::max<int64_t>(1, rows * columns * dim / kTileGrain);
+int64_t parts(int64_t whole, int64_t part) { return std::max<int64_t>(1, (whole + part - 1) / part); }
+
+}  // namespace
+
+Grid grid_of(int64_t rows, const Mixture& mixture) {
+  const int64_t conditions = mixture.conditions, columns = conditions * mixture.components;
+  const int64_t worth = std::max<int64_t>(1, rows * columns * mixture.dim / kTileGrain);
   const int64_t threads = std::min<int64_t>(torch::stable::get_num_threads(), worth);
-  int64_t row_tasks = std::max<int64_t>(1, (rows + kTaskRows - 1) / kTaskRows);
-  if (row_tasks > threads) row_tasks = (row_tasks + threads - 1) / threads * threads;  // equal shares
-  const int64_t most = std::max<int64_t>(1, columns / kTaskColumns);
-  const int64_t column_tasks = std::min(most, (threads + row_tasks - 1) / row_tasks);
-  return {row_tasks, column_tasks, rows, columns, (row_tasks * column_tasks + threads - 1) / threads};
+  int64_t row_tasks = parts(rows, kTaskRows);
+  int64_t condition_tasks = std::min(parts(threads, row_tasks), std::max<int64_t>(1, columns / kLeastColumns));
+  condition_tasks = std::max(condition_tasks, parts(columns, kTaskDensities / kTaskRows));
+  condition_tasks = std::clamp<int64_t>(condition_tasks, 1, std::max<int64_t>(1, conditions));
+  row_tasks = std::max(row_tasks, std::min(parts(threads, condition_tasks), parts(rows, kLeastRows)));
+  if (row_tasks > threads) row_tasks = parts(row_tasks, threads) * threads;  // equal shares
+  return {row_tasks, condition_tasks, rows, conditions, parts(row_tasks * condition_tasks, threads)};
 }
 
 }  // namespace flowprior::cpu

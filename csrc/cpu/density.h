@@ -16,17 +16,8 @@ struct SortedRows {
 
 SortedRows sort_rows(Labels cond, int64_t rows, int64_t conditions);
 
-// The columns (condition · components + component) of the conditions in use.
-std::vector<int64_t> columns_of(const std::vector<int64_t>& used, int64_t components);
-
-// Every condition, for the operators that treat them all.
-std::vector<int64_t> all_conditions(int64_t conditions);
-
-// Rows of x that one task holds in the second-level cache while components pass.
-constexpr int64_t kTaskRows = 128;
-
-// Fewer components than this do not fill a task's registers.
-constexpr int64_t kTaskColumns = 8;
+// The most rows that one task holds: their columns of a block stay in the second-level cache while components pass.
+constexpr int64_t kTaskRows = 256;
 
 // Calls work(condition's place in sorted.used, first, last) for the pieces, of at most kTaskRows rows of one
 // condition, that make up places begin … end − 1 of the sorted order.
@@ -42,18 +33,19 @@ void for_each_segment(const SortedRows& sorted, int64_t begin, int64_t end, Work
   }
 }
 
-// A grid of tasks over rows and components: few components a task only where there are too few rows to keep every
-// thread busy, since each task prepares its components anew. The results do not depend on it.
+// A grid of tasks over rows and conditions. Rows are shared out first: each task prepares its components anew. The
+// results do not depend on the grid.
 struct Grid {
-  int64_t row_tasks, column_tasks, rows, columns, grain;
+  int64_t row_tasks, condition_tasks, rows, conditions;
+  int64_t grain;  // tasks that make a thread's least share
 
-  int64_t tasks() const { return row_tasks * column_tasks; }
-  int64_t row_begin(int64_t task) const { return rows * (task / column_tasks) / row_tasks; }
-  int64_t row_end(int64_t task) const { return rows * (task / column_tasks + 1) / row_tasks; }
-  int64_t column_begin(int64_t task) const { return columns * (task % column_tasks) / column_tasks; }
-  int64_t column_end(int64_t task) const { return columns * (task % column_tasks + 1) / column_tasks; }
+  int64_t tasks() const { return row_tasks * condition_tasks; }
+  int64_t row_begin(int64_t task) const { return rows * (task / condition_tasks) / row_tasks; }
+  int64_t row_end(int64_t task) const { return rows * (task / condition_tasks + 1) / row_tasks; }
+  int64_t condition_begin(int64_t task) const { return conditions * (task % condition_tasks) / condition_tasks; }
+  int64_t condition_end(int64_t task) const { return conditions * (task % condition_tasks + 1) / condition_tasks; }
 };
 
-Grid grid_of(int64_t rows, int64_t columns, int64_t dim);
+Grid grid_of(int64_t rows, const Mixture& mixture);
 
 }  // namespace flowprior::cpu

@@ -100,31 +100,21 @@ struct LossJob {
   void* gradient;   // [B, dim], or null
 };
 
-struct DeterminantJob {
-  Mixture mixture;
-  const int64_t* columns;  // those in use
-  double* out;             // [conditions · components], Σ_d log σ
-};
-
-// Rows that share their columns. Row i of the list is order[i], or i where order is null.
-struct DistanceJob {
+// The densities of rows under the components of conditions condition_begin … condition_end − 1. Row i of the list is
+// order[i], or i where order is null.
+struct DensityJob {
   Mixture mixture;
   Rows x;
   const int64_t* order;
   int64_t row_begin, row_end;
-  int64_t column_begin, column_end;
-  double* out;  // Σ_d ((x−μ)/σ)² at [row · out_stride + column − out_column]
-  int64_t out_stride, out_column;
-};
-
-struct CombineJob {
-  double* joint;           // [B, groups, components], comes as the distances, is overwritten
-  const double* constant;  // [conditions · components], what the joint density has beside −½ distance
-  bool every_condition;    // group g of a row is condition g; otherwise there is one group, the row's condition
-  Labels cond;
-  int64_t groups, components;
-  void* log_prob;          // [B, groups], in the compute type
+  int64_t condition_begin, condition_end;
+  double* constant;  // one a component, comes as log weights; scratch
+  double* joint;     // scratch, [components in all, joint_stride], joint_stride being the rows padded to 16
+  int64_t joint_stride;
+  void* log_prob;          // [B, groups] in the compute type
   void* responsibilities;  // [B, groups, components]
+  int64_t groups;          // of an output row; group 0 is condition first_condition
+  int64_t first_condition;
 };
 
 struct GradXJob {

@@ -21,9 +21,7 @@ struct Kernels {
   Kernel<AffineJob> affine_path[kStorages];                // kColumns columns of a row
   Kernel<InterpolateJob> interpolate[kStorages];           // kColumns columns of a row
   Kernel<LossJob> loss[kStorages][2];                      // kColumns columns; targets as v, targets float32
-  Kernel<DeterminantJob> determinant[kStorages];           // entries of the job's list of columns
-  JobKernel<DistanceJob> distance[kStorages];
-  Kernel<CombineJob> combine[kStorages];                   // rows
+  JobKernel<DensityJob> density[kStorages];
   JobKernel<GradXJob> grad_x[kStorages];
   JobKernel<GradParametersJob> grad_parameters[kStorages];
 };

@@ -29,6 +29,7 @@ struct Vector {
 
 typedef Vector<float>::Type Floats;
 typedef Vector<double>::Type Doubles;
+typedef Vector<uint64_t>::Type Bits;
 
 template <typename C>
 FLOWPRIOR_INLINE typename Vector<C>::Type load_vector(const C* from) {
@@ -40,6 +41,24 @@ FLOWPRIOR_INLINE typename Vector<C>::Type load_vector(const C* from) {
 template <typename C>
 FLOWPRIOR_INLINE void store_vector(C* to, typename Vector<C>::Type value) {
   std::memcpy(to, &value, sizeof value);
+}
+
+template <typename C>
+constexpr C kSmallestNormal = C{0x1p-126f};
+template <>
+constexpr double kSmallestNormal<double> = 0x1p-1022;
+template <typename C>
+constexpr C kLargest = C{0x1.fffffep127f};
+template <>
+constexpr double kLargest<double> = 0x1.fffffffffffffp1023;
+
+// A register of float64 from as many stored numbers.
+FLOWPRIOR_INLINE Doubles load_doubles(const double* from) { return load_vector(from); }
+FLOWPRIOR_INLINE Doubles load_doubles(const float* from) {
+  typedef float HalfFloats __attribute__((vector_size(kVectorBytes / 2)));
+  HalfFloats value;
+  std::memcpy(&value, from, sizeof value);
+  return __builtin_convertvector(value, Doubles);
 }
 
 // a·b + c, rounded once where the set has that instruction.
@@ -79,30 +98,84 @@ FLOWPRIOR_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
 #endif
 }
 
-// The sum of the lanes, halves first.
-FLOWPRIOR_INLINE float sum_lanes(Floats value) {
+// Lane by lane, the greater of |a| and b; b where a is NaN.
+FLOWPRIOR_INLINE Floats greater_magnitude(Floats a, Floats b) {
+  typedef uint32_t FloatBits __attribute__((vector_size(kVectorBytes)));
+  const Floats magnitude = reinterpret_cast<Floats>(reinterpret_cast<FloatBits>(a) & 0x7FFFFFFFu);
+  return magnitude > b ? magnitude : b;
+}
+
+FLOWPRIOR_INLINE Doubles greater_magnitude(Doubles a, Doubles b) {
+  const Doubles magnitude = reinterpret_cast<Doubles>(reinterpret_cast<Bits>(a) & 0x7FFFFFFFFFFFFFFFu);
+  return magnitude > b ? magnitude : b;
+}
+
+FLOWPRIOR_INLINE bool none_above(Floats values, float bound) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_add_ps(value);
+  return _mm512_cmp_ps_mask(values, _mm512_set1_ps(bound), _CMP_GT_OQ) == 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(values, _mm256_set1_ps(bound), _CMP_GT_OQ)) == 0;
 #else
-  float parts[Vector<float>::kLanes];
-  std::memcpy(parts, &value, sizeof parts);
-  for (int half = Vector<float>::kLanes / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) parts[lane] += parts[lane + half];
-  }
-  return parts[0];
+  bool none = true;
+  for (int lane = 0; lane < Vector<float>::kLanes; ++lane) none &= !(values[lane] > bound);
+  return none;
 #endif
 }
 
-FLOWPRIOR_INLINE double sum_lanes(Doubles value) {
+FLOWPRIOR_INLINE bool none_above(Doubles values, double bound) {
+  bool none = true;
+  for (int lane = 0; lane < Vector<double>::kLanes; ++lane) none &= !(values[lane] > bound);
+  return none;
+}
+
+// The sum of the lanes: the upper half of a register of 16 onto the lower, then neighbours with neighbours. The
+// order matters: sum_lanes and sum_lanes4 must round alike.
+FLOWPRIOR_INLINE float sum_lanes(Floats value) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_add_pd(value);
+  const __m256 half = _mm512_castps512_ps256(value) + _mm512_extractf32x8_ps(value, 1);
 #else
-  double parts[Vector<double>::kLanes];
-  std::memcpy(parts, &value, sizeof parts);
-  for (int half = Vector<double>::kLanes / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) parts[lane] += parts[lane + half];
+  const Floats half = value;
+#endif
+  float parts[sizeof half / sizeof(float)];
+  std::memcpy(parts, &half, sizeof parts);
+  const float low = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+  if constexpr (sizeof half == 16) {
+    return low;
+  } else {
+    return low + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
   }
-  return parts[0];
+}
+
+FLOWPRIOR_INLINE double sum_lanes(Doubles value) {
+  constexpr int lanes = Vector<double>::kLanes;
+  double sum = value[0] + value[1];
+  for (int lane = 2; lane < lanes; lane += 2) sum += value[lane] + value[lane + 1];
+  return sum;
+}
+
+// The sums of four registers' lanes.
+FLOWPRIOR_INLINE void sum_lanes4(Doubles a, Doubles b, Doubles c, Doubles d, double* sums) {
+  sums[0] = sum_lanes(a);
+  sums[1] = sum_lanes(b);
+  sums[2] = sum_lanes(c);
+  sums[3] = sum_lanes(d);
+}
+
+FLOWPRIOR_INLINE void sum_lanes4(Floats a, Floats b, Floats c, Floats d, float* sums) {
+#if defined(__AVX512F__)
+  const auto half = [](Floats v) __attribute__((always_inline)) {
+    return _mm512_castps512_ps256(v) + _mm512_extractf32x8_ps(v, 1);
+  };
+  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(half(a), half(b)), _mm256_hadd_ps(half(c), half(d)));
+  _mm_storeu_ps(sums, _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1));
+#elif defined(__AVX2__)
+  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  _mm_storeu_ps(sums, _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1));
+#else
+  sums[0] = sum_lanes(a);
+  sums[1] = sum_lanes(b);
+  sums[2] = sum_lanes(c);
+  sums[3] = sum_lanes(d);
 #endif
 }
 
