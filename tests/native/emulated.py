@@ -1,0 +1,292 @@
+"""The CUDA kernels run on the host: built with g++ from csrc/cuda and the emulation, called through ctypes.
+
+An :class:`Emulation` has the operators of ``torch.ops.flowprior`` under the same names and arguments. It gives
+kernels what the tensors' own layout says, and outputs whose memory has guard zones around and between the rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+SOURCES = Path(__file__).parent / "emulation"
+FLAGS = (
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+ORDERS = ("ascending", "descending", "shuffled")
+GUARD = 0xA5
+
+
+def build(compiler: str, folder: Path) -> Path:
+    """The library of emulated kernels, compiled into ``folder`` unless it is there already."""
+    includes = [*(f"-I{path}" for path in (ROOT / "csrc", ROOT / "csrc/cuda", SOURCES)), "-isystem"]
+    command = [compiler, *FLAGS, *includes, str(Path(torch.__file__).parent / "include")]
+    headers = [path for place in ("csrc/cuda", "csrc/math") for path in (ROOT / place).iterdir()]
+    texts = [path.read_bytes() for path in sorted([*headers, *SOURCES.iterdir()]) if path.is_file()]
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    digest = hashlib.sha256(b"\0".join([*texts, version, repr(command).encode(), torch.__version__.encode()]))
+    library = folder / f"emulated-{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        part = library.with_suffix(f".{id(digest)}")
+        subprocess.run([*command, *map(str, sorted(SOURCES.glob("*.cpp"))), "-o", str(part)], check=True)
+        part.replace(library)
+    return library
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows lie in memory: elements before the first one, and between one row and the next."""
+
+    offset: int = 0
+    gap: int = 0
+
+    def place(self, rows: Tensor) -> Tensor:
+        """A copy of ``rows`` ``[B, D]`` in this layout; what lies around and between them is not a number."""
+        memory = self._memory(rows.shape, rows.dtype)
+        memory.fill_(torch.nan)
+        view = self._view(memory, rows.shape)
+        return view.copy_(rows)
+
+    def output(self, shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Rows to be written, and all the memory around them, filled with guard bytes."""
+        memory = self._memory(shape, dtype)
+        memory.view(torch.uint8).fill_(GUARD)
+        return memory, self._view(memory, shape)
+
+    def _memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        size = 16 + self.offset + shape[0] * (shape[1] + self.gap) + 16
+        memory = torch.empty(size + 16, dtype=dtype)
+        start = -memory.data_ptr() % 64 // memory.element_size()
+        return memory[start : start + size]
+
+    def _view(self, memory: Tensor, shape: Sequence[int]) -> Tensor:
+        return memory.as_strided(
+            tuple(shape), (shape[1] + self.gap, 1), memory.storage_offset() + 16 + self.offset
+        )
+
+
+class KernelError(RuntimeError):
+    """What the emulation found wrong with a kernel."""
+
+
+class Emulation:
+    """The emulated operators; ``layout`` is that of their output rows."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+        self.layout = Layout()
+        self._outputs: list[tuple[Tensor, Tensor]] = []
+
+    @contextlib.contextmanager
+    def setting(
+        self,
+        order: str = "ascending",
+        most_blocks_x: int = 0x7FFFFFFF,
+        most_blocks_yz: int = 65535,
+        wanted_blocks: int = 1024,
+        layout: Layout | None = None,
+    ) -> Iterator[Emulation]:
+        """Run threads and blocks in this order, under these limits of a grid, with this layout of outputs."""
+        before = self.layout
+        self.library.emulated_setting(
+            *map(ctypes.c_int64, (ORDERS.index(order), most_blocks_x, most_blocks_yz, wanted_blocks))
+        )
+        self.layout = layout or before
+        try:
+            yield self
+        finally:
+            self.library.emulated_setting(*map(ctypes.c_int64, (0, 0x7FFFFFFF, 65535, 1024)))
+            self.layout = before
+
+    def fault(self, name: str, numbers: Tensor) -> Tensor:
+        """Run the kernel with the fault ``name`` of emulation/faults.cpp."""
+        out = self._output([1, 64], torch.float32)
+        self._check(self._call("fault", name.encode(), numbers, out))
+        return out[0]
+
+    def standard_normal(self, like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
+        out = self._output([n, dim], like.dtype)
+        self._run("standard_normal", like.dtype, out, out.stride(0), n, dim, seed, stream)
+        return out
+
+    def gmm_sample(
+        self, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, seed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        rows = len(cond)
+        out, component = self._output([rows, mean.shape[2]], mean.dtype), self._row(rows, torch.int64)
+        tables = (_sizes(mean, scale), logits, mean, scale)
+        self._run("gmm_sample", mean.dtype, *tables, cond, seed, rows, out, out.stride(0), component)
+        return out, component
+
+    def gmm_path(
+        self,
+        logits: Tensor,
+        mean: Tensor,
+        scale: Tensor,
+        cond: Tensor,
+        x1: Tensor,
+        t: Tensor,
+        seed: Tensor,
+        sigma_min: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x_t, u_t = (self._output(x1.shape, x1.dtype) for _ in range(2))
+        component = self._row(len(cond), torch.int64)
+        tables = (_sizes(mean, scale), logits, mean, scale)
+        inputs = (cond, seed, len(cond), x1, x1.stride(0), _computed(t, x1), sigma_min)
+        self._run("gmm_path", x1.dtype, *tables, *inputs, x_t, u_t, x_t.stride(0), component)
+        return x_t, u_t, component
+
+    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float) -> tuple[Tensor, Tensor]:
+        x_t, u_t = (self._output(x1.shape, x1.dtype) for _ in range(2))
+        inputs = (x0, x0.stride(0), x1, x1.stride(0), _computed(t, x1), sigma_min)
+        self._run("interpolate", x1.dtype, *inputs, *x1.shape, x_t, u_t, x_t.stride(0))
+        return x_t, u_t
+
+    def affine_path(self, x0: Tensor, x1: Tensor, *coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        x_t, u_t = (self._output(x1.shape, x1.dtype) for _ in range(2))
+        numbers = [_computed(tensor, x1) for tensor in coefficients]
+        inputs = (x0, x0.stride(0), x1, x1.stride(0), numbers)
+        self._run("affine_path", x1.dtype, *inputs, *x1.shape, x_t, u_t, x_t.stride(0))
+        return x_t, u_t
+
+    def flow_matching_loss(
+        self,
+        v: Tensor,
+        u: Tensor | None,
+        x0: Tensor | None,
+        x1: Tensor | None,
+        weight: Tensor | None,
+        mean: bool,
+        with_gradient: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        targets = [u, x0, x1]
+        given = u if u is not None else x1
+        assert given is not None
+        strides = torch.tensor([0 if target is None else target.stride(0) for target in targets])
+        compute = torch.promote_types(v.dtype, torch.float32)
+        squared_error, loss = self._row(len(v), compute), self._row(1 if mean else len(v), compute)
+        gradient = self._output(v.shape, v.dtype) if with_gradient else None
+        inputs = (given.dtype == torch.float32, v, v.stride(0), targets, strides)
+        weight = None if weight is None else _computed(weight, v)
+        pitch = 0 if gradient is None else gradient.stride(0)
+        self._run(
+            "flow_matching_loss",
+            v.dtype,
+            *inputs,
+            weight,
+            *v.shape,
+            mean,
+            gradient,
+            pitch,
+            squared_error,
+            loss,
+        )
+        return loss[0] if mean else loss, squared_error, v.new_empty(0) if gradient is None else gradient
+
+    def gmm_log_prob(
+        self, x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        log_prob, shares = self._densities(x, [len(x)], mean.shape[1])
+        tables = (_sizes(mean, scale), logits, mean, scale)
+        self._run("gmm_log_prob", x.dtype, *tables, cond, x, x.stride(0), len(x), log_prob, shares)
+        return log_prob, shares
+
+    def gmm_log_prob_all(
+        self, x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        log_prob, shares = self._densities(x, [len(x), len(mean)], mean.shape[1])
+        tables = (_sizes(mean, scale), logits, mean, scale)
+        self._run("gmm_log_prob_all", x.dtype, *tables, x, x.stride(0), len(x), log_prob, shares)
+        return log_prob, shares
+
+    def gmm_log_prob_backward(
+        self, grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self._backward(grad_joint, x, mean, scale, cond, *cond.sort(stable=True))
+
+    def gmm_log_prob_all_backward(
+        self, grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self._backward(grad_joint, x, mean, scale, None, None, None)
+
+    def _backward(
+        self, grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, *rows: Tensor | None
+    ) -> Any:
+        grad_x = self._output(x.shape, x.dtype)
+        grad_mean, grad_scale = (self._row(table.numel(), table.dtype) for table in (mean, scale))
+        tables = (_sizes(mean, scale), grad_joint, mean, scale)
+        outputs = (grad_x, grad_x.stride(0), grad_mean, grad_scale)
+        self._run("gmm_log_prob_backward", x.dtype, *tables, *rows, x, x.stride(0), len(x), *outputs)
+        return grad_x, grad_mean.view(mean.shape), grad_scale.view(scale.shape)
+
+    def _densities(self, x: Tensor, shape: list[int], components: int) -> tuple[Tensor, Tensor]:
+        count, compute = torch.Size(shape).numel(), torch.promote_types(x.dtype, torch.float32)
+        log_prob, shares = self._row(count, compute), self._row(count * components, compute)
+        return log_prob.view(shape), shares.view(*shape, components)
+
+    def _output(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        self._outputs.append(self.layout.output(shape, dtype))
+        return self._outputs[-1][1]
+
+    def _row(self, count: int, dtype: torch.dtype) -> Tensor:
+        self._outputs.append(Layout().output([1, count], dtype))
+        return self._outputs[-1][1][0]
+
+    def _run(self, name: str, dtype: torch.dtype, *arguments: Any) -> None:
+        self._check(self._call(name, DTYPES.index(dtype), *arguments))
+
+    def _call(self, name: str, *arguments: Any) -> bytes | None:
+        function = getattr(self.library, f"emulated_{name}")
+        function.restype = ctypes.c_char_p
+        return function(*map(_argument, arguments))
+
+    def _check(self, error: bytes | None) -> None:
+        outputs, self._outputs = self._outputs, []
+        if error is not None:
+            raise KernelError(error.decode())
+        for memory, rows in outputs:
+            rest = memory.clone()
+            inside = torch.zeros_like(memory, dtype=torch.bool)
+            inside.as_strided(
+                rows.shape, rows.stride(), rows.storage_offset() - memory.storage_offset()
+            ).fill_(True)
+            if (rest[~inside].view(torch.uint8) != GUARD).any():
+                raise KernelError("written outside an output's rows")
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, list):
+        pointers = [0 if tensor is None else tensor.data_ptr() for tensor in value]
+        return (ctypes.c_void_p * len(pointers))(*pointers)
+    kinds = {bool: ctypes.c_bool, int: ctypes.c_int64, float: ctypes.c_double, bytes: ctypes.c_char_p}
+    return ctypes.c_void_p(None) if value is None else kinds[type(value)](value)
+
+
+def _sizes(mean: Tensor, scale: Tensor) -> Tensor:
+    return torch.tensor([*mean.shape, scale.shape[2]])
+
+
+def _computed(numbers: Tensor, rows: Tensor) -> Tensor:
+    """One number a row, in the compute dtype of the rows, as the operators convert them."""
+    return numbers.to(torch.promote_types(rows.dtype, torch.float32)).contiguous()

@@ -1,0 +1,233 @@
+"""Parity of native kernels with the pure-torch references in float64, over one case at a time.
+
+The kernels are those of an object with the operators of ``torch.ops.flowprior`` as attributes: the emulation,
+or torch's own namespace on a real device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.ops.affine_paths import reference_affine_path, reference_interpolate
+from flowprior.ops.loss import reference_flow_matching_loss
+from tests.native.emulated import Layout
+
+REFERENCE = torch.ops.flowprior_reference
+BOUNDS = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 1e-2}
+SEED = -(0x1234_5678_9ABC)
+SIGMA_MIN = 1e-3
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape, dtype and layout: x ``[rows, dim]`` and a mixture ``[conditions, components, dim]``."""
+
+    rows: int
+    dim: int
+    components: int = 1
+    dtype: torch.dtype = torch.float32
+    spherical: bool = False
+    layout: Layout = Layout()
+    conditions: int = 3
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        size = f"{self.rows}x{self.dim}-{self.conditions}x{self.components}"
+        layout = f"+{self.layout.offset}+{self.layout.gap}" if self.layout != Layout() else ""
+        return (
+            f"{size}-{str(self.dtype).removeprefix('torch.')}{layout}{'-spherical' if self.spherical else ''}"
+        )
+
+    @property
+    def compute(self) -> torch.dtype:
+        return torch.promote_types(self.dtype, torch.float32)
+
+    def numbers(self, *shape: int, key: int) -> Tensor:
+        """Normal numbers in the case's dtype."""
+        generator = torch.Generator().manual_seed(key)
+        numbers = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return numbers.to(self.dtype).to(self.device)
+
+    def placed(self, rows: Tensor) -> Tensor:
+        """Rows in the case's layout."""
+        return self.layout.place(rows.cpu()) if self.device == "cpu" else _placed_on_device(self.layout, rows)
+
+    def cond(self) -> Tensor:
+        """Labels; the last condition is never used where there are several."""
+        used = max(1, self.conditions - 1)
+        generator = torch.Generator().manual_seed(3)
+        return torch.randint(used, (self.rows,), generator=generator).to(self.device)
+
+    def seed(self) -> Tensor:
+        return torch.tensor([SEED], device=self.device)
+
+    def mixture(self) -> tuple[Tensor, Tensor, Tensor]:
+        """logits, mean and scale; means so near each other that no responsibility is lost in rounding."""
+        table = (self.conditions, self.components, self.dim)
+        logits = self.numbers(*table[:2], key=4)
+        if self.components > 1:
+            logits[:, 1] = -torch.inf
+        base = self.numbers(self.conditions, 1, self.dim, key=5)
+        mean = (base + self.numbers(*table, key=6) / self.dim**0.5).to(self.dtype)
+        width = 1 if self.spherical else self.dim
+        return logits, mean, (0.5 + self.numbers(*table[:2], width, key=7).abs()).to(self.dtype)
+
+    def x(self) -> Tensor:
+        """Rows about the means of their conditions, in the case's layout."""
+        mean = self.mixture()[1][:, 0]
+        return self.placed((mean[self.cond()] + self.numbers(self.rows, self.dim, key=8)).to(self.dtype))
+
+
+def _placed_on_device(layout: Layout, rows: Tensor) -> Tensor:
+    pitch = rows.shape[1] + layout.gap
+    memory = torch.full(
+        (layout.offset + rows.shape[0] * pitch,), torch.nan, dtype=rows.dtype, device=rows.device
+    )
+    return memory.as_strided(rows.shape, (pitch, 1), layout.offset).copy_(rows)
+
+
+def agree(result: Tensor, expected: Tensor, bound: float | None = None, size: float | None = None) -> None:
+    """Each number within ``bound`` of the expected one, relative to it or to the typical ``size`` of a term."""
+    bound = bound or BOUNDS[result.dtype]
+    if size is None:
+        finite = expected[expected.isfinite()]
+        size = finite.square().mean().sqrt().item() if finite.numel() else 0.0
+    torch.testing.assert_close(
+        result.double().cpu(), expected.double().cpu(), rtol=bound, atol=bound * size, equal_nan=True
+    )
+
+
+def wide(*tensors: Tensor) -> list[Tensor]:
+    """The same numbers in float64."""
+    return [tensor.double() for tensor in tensors]
+
+
+def check_standard_normal(kernels: Any, case: Case) -> None:
+    like = case.numbers(1, key=1)
+    result = kernels.standard_normal(like, case.seed(), case.rows, case.dim, 2)
+    expected = REFERENCE.standard_normal(like.double(), case.seed(), case.rows, case.dim, 2)
+    assert result.shape == (case.rows, case.dim) and result.dtype == case.dtype
+    agree(result, expected)
+
+
+def check_gmm_sample(kernels: Any, case: Case) -> None:
+    tables = case.mixture()
+    x0, component = kernels.gmm_sample(*tables, case.cond(), case.seed())
+    expected, chosen = REFERENCE.gmm_sample(*wide(*tables), case.cond(), case.seed())
+    assert x0.dtype == case.dtype and torch.equal(component.cpu(), chosen.cpu())
+    agree(x0, expected)
+
+
+def check_gmm_path(kernels: Any, case: Case) -> None:
+    tables, x1 = case.mixture(), case.placed(case.numbers(case.rows, case.dim, key=9))
+    t = case.numbers(case.rows, key=10).sigmoid()
+    result = kernels.gmm_path(*tables, case.cond(), x1, t, case.seed(), SIGMA_MIN)
+    expected = REFERENCE.gmm_path(*wide(*tables), case.cond(), *wide(x1, t), case.seed(), SIGMA_MIN)
+    assert torch.equal(result[2].cpu(), expected[2].cpu())
+    agree(result[0], expected[0], size=2)
+    agree(result[1], expected[1], size=2)
+
+
+def check_paths(kernels: Any, case: Case) -> None:
+    """interpolate and affine_path; times in the compute dtype, and coefficients in the storage dtype."""
+    x0, x1 = (case.placed(case.numbers(case.rows, case.dim, key=key)) for key in (11, 12))
+    t = case.numbers(case.rows, key=13).to(case.compute).sigmoid()
+    for result, expected in zip(
+        kernels.interpolate(x0, x1, t, SIGMA_MIN),
+        reference_interpolate(*wide(x0, x1, t), SIGMA_MIN),
+        strict=True,
+    ):
+        assert result.dtype == case.dtype
+        agree(result, expected, size=2)
+    coefficients = [case.numbers(case.rows, key=key) for key in (14, 15, 16, 17)]
+    for result, expected in zip(
+        kernels.affine_path(x0, x1, *coefficients),
+        reference_affine_path(*wide(x0, x1, *coefficients)),
+        strict=True,
+    ):
+        agree(result, expected, size=2)
+
+
+def check_loss(
+    kernels: Any, case: Case, *, given_u: bool, weighted: bool, mean: bool, wide_target: bool
+) -> None:
+    """Loss, squared errors and gradient; with ``wide_target`` the target is in float32."""
+    v, x0, x1 = (case.placed(case.numbers(case.rows, case.dim, key=key)) for key in (18, 19, 20))
+    if wide_target:
+        narrow = replace(case, dtype=torch.float32)
+        x0, x1 = (narrow.placed(narrow.numbers(case.rows, case.dim, key=key)) for key in (19, 20))
+    weight = case.numbers(case.rows, key=21).abs().to(case.compute) if weighted else None
+    targets = (x1, None, None) if given_u else (None, x0, x1)
+    loss, squared_error, gradient = kernels.flow_matching_loss(v, *targets, weight, mean, True)
+
+    exact = v.double().requires_grad_()
+    goals = wide(*(target for target in targets if target is not None))
+    exact_weight = None if weight is None else weight.double()
+    expected = reference_flow_matching_loss(exact, goals, exact_weight, "mean" if mean else "none")
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), exact)
+    assert loss.dtype == squared_error.dtype == case.compute and gradient.dtype == case.dtype
+    assert loss.shape == expected.shape
+    agree(loss, expected.detach())
+    agree(squared_error, reference_flow_matching_loss(exact, goals, None, "none").detach())
+    agree(gradient, expected_gradient)
+    again, _, none = kernels.flow_matching_loss(v, *targets, weight, mean, False)
+    assert none.shape == (0,) and torch.equal(again, loss)
+
+
+def check_log_prob(kernels: Any, case: Case) -> None:
+    tables, x, cond = case.mixture(), case.x(), case.cond()
+    log_prob, shares = kernels.gmm_log_prob(x, *tables, cond)
+    expected, expected_shares = REFERENCE.gmm_log_prob(*wide(x, *tables), cond)
+    _check_densities(case, log_prob, shares, expected, expected_shares)
+
+
+def check_log_prob_all(kernels: Any, case: Case) -> None:
+    tables, x = case.mixture(), case.x()
+    log_prob, shares = kernels.gmm_log_prob_all(x, *tables)
+    expected, expected_shares = REFERENCE.gmm_log_prob_all(*wide(x, *tables))
+    _check_densities(case, log_prob, shares, expected, expected_shares)
+
+
+def _check_densities(
+    case: Case, log_prob: Tensor, shares: Tensor, expected: Tensor, expected_shares: Tensor
+) -> None:
+    assert log_prob.dtype == shares.dtype == case.compute
+    bound = 1e-6 if case.compute == torch.float32 else BOUNDS[torch.float64]
+    agree(log_prob, expected, bound)
+    # An error of log p is an error of a responsibility in proportion: their relative errors are log p's absolute ones.
+    agree(shares, expected_shares, bound * max(1.0, expected.abs().max().item() if expected.numel() else 1.0))
+
+
+def check_log_prob_backward(kernels: Any, case: Case) -> None:
+    (_, mean, scale), x, cond = case.mixture(), case.x(), case.cond()
+    grad = case.numbers(case.rows, case.components, key=22).to(case.compute)
+    result = kernels.gmm_log_prob_backward(grad, x, mean, scale, cond)
+    expected = REFERENCE.gmm_log_prob_backward(*wide(grad, x, mean, scale), cond)
+    for gradient, exact in zip(result, expected, strict=True):
+        assert gradient.dtype == case.dtype
+        agree(gradient, exact)
+
+
+def check_log_prob_all_backward(kernels: Any, case: Case) -> None:
+    (_, mean, scale), x = case.mixture(), case.x()
+    grad = case.numbers(case.rows, case.conditions, case.components, key=23).to(case.compute)
+    result = kernels.gmm_log_prob_all_backward(grad, x, mean, scale)
+    expected = REFERENCE.gmm_log_prob_all_backward(*wide(grad, x, mean, scale))
+    for gradient, exact in zip(result, expected, strict=True):
+        agree(gradient, exact)
+
+
+CHECKS = {
+    "standard_normal": check_standard_normal,
+    "gmm_sample": check_gmm_sample,
+    "gmm_path": check_gmm_path,
+    "paths": check_paths,
+    "log_prob": check_log_prob,
+    "log_prob_all": check_log_prob_all,
+    "log_prob_backward": check_log_prob_backward,
+    "log_prob_all_backward": check_log_prob_all_backward,
+}

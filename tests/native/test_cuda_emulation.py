@@ -1,0 +1,251 @@
+"""The CUDA kernels, run on the host, against the references in float64."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.native.emulated import DTYPES, ORDERS, Emulation, Layout
+from tests.native.parity import BOUNDS, CHECKS, REFERENCE, Case, agree, check_loss
+
+SHAPES = ((0, 7), (1, 1), (3, 7), (41, 401))
+CASES = [
+    *itertools.starmap(Case, ((*shape, k, d) for shape, k, d in itertools.product(SHAPES, (1, 5), DTYPES))),
+    *itertools.starmap(Case, ((*shape, 64, d) for shape, d in itertools.product(((1, 1), (5, 40)), DTYPES))),
+    Case(41, 401, 64),
+    Case(256, 3072),
+    Case(16, 3072, 5, torch.bfloat16),
+    Case(3, 12_288, 2),
+    # Tables with whole 16-byte rows, a tail in float64, one σ a component, more conditions than rows.
+    *(Case(9, 402, 3, dtype) for dtype in DTYPES),
+    *(Case(9, 400, 3, dtype, spherical=True) for dtype in DTYPES),
+    *(Case(6, 19, 2, dtype, conditions=40) for dtype in DTYPES),
+]
+LAYOUTS = (Layout(offset=1), Layout(gap=3), Layout(gap=7), Layout(offset=3, gap=8))
+LAID_OUT = [
+    Case(5, dim, 5, dtype, layout=layout)
+    for dim, dtype, layout in itertools.product((32, 101), DTYPES, LAYOUTS)
+]
+SPLIT = [Case(70, 401, 5), Case(70, 290, 5, torch.bfloat16, spherical=True)]
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_parity(emulation: Emulation, case: Case, check: Any) -> None:
+    check(emulation, case)
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("case", LAID_OUT, ids=str)
+def test_parity_of_misaligned_and_padded_rows(emulation: Emulation, case: Case, check: Any) -> None:
+    with emulation.setting(layout=case.layout):
+        check(emulation, case)
+
+
+@pytest.mark.parametrize(("most", "wanted"), [(2, 1), (2, 10**6), (65535, 40), (65535, 10**6)])
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("case", SPLIT, ids=str)
+def test_parity_however_the_work_is_cut(
+    emulation: Emulation, case: Case, check: Any, most: int, wanted: int
+) -> None:
+    """Grids too small for the work, and sums in one part or in many."""
+    with emulation.setting(most_blocks_x=most, most_blocks_yz=most, wanted_blocks=wanted):
+        check(emulation, case)
+
+
+class Recorder:
+    """Kernels that keep what they returned."""
+
+    def __init__(self, kernels: Any) -> None:
+        self.kernels, self.results = kernels, []
+
+    def __getattr__(self, name: str) -> Any:
+        def run(*arguments: Any) -> Any:
+            result = getattr(self.kernels, name)(*arguments)
+            self.results += [result] if isinstance(result, Tensor) else result
+            return result
+
+        return run
+
+
+@pytest.mark.parametrize("check", [*CHECKS.values(), "loss"], ids=[*CHECKS, "loss"])
+@pytest.mark.parametrize("case", [Case(41, 401, 5), Case(9, 2200, 2, conditions=2)], ids=str)
+def test_order_of_threads_and_blocks_changes_no_bit(emulation: Emulation, case: Case, check: Any) -> None:
+    results = []
+    for order in ORDERS:
+        recorder = Recorder(emulation)
+        with emulation.setting(order):
+            if check == "loss":
+                check_loss(recorder, case, given_u=False, weighted=True, mean=True, wide_target=False)
+            else:
+                check(recorder, case)
+        results.append([result.contiguous().view(torch.uint8) for result in recorder.results if result.dim()])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize(("given_u", "weighted", "mean"), list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+def test_loss(
+    emulation: Emulation, shape: tuple[int, int], given_u: bool, weighted: bool, mean: bool
+) -> None:
+    check_loss(emulation, Case(*shape), given_u=given_u, weighted=weighted, mean=mean, wide_target=False)
+
+
+@pytest.mark.parametrize("layout", [Layout(), *LAYOUTS], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(41, 401), (300, 9), (2, 9000)], ids=str)
+def test_loss_of_every_dtype(
+    emulation: Emulation, shape: tuple[int, int], dtype: torch.dtype, layout: Layout
+) -> None:
+    case = Case(*shape, dtype=dtype, layout=layout)
+    with emulation.setting(layout=layout):
+        check_loss(emulation, case, given_u=False, weighted=True, mean=True, wide_target=False)
+        if dtype != torch.float32:
+            check_loss(emulation, case, given_u=True, weighted=True, mean=False, wide_target=True)
+
+
+def test_loss_when_rows_exceed_the_grid(emulation: Emulation) -> None:
+    with emulation.setting(most_blocks_x=2):
+        check_loss(emulation, Case(700, 70), given_u=True, weighted=True, mean=True, wide_target=False)
+
+
+def test_loss_of_no_rows(emulation: Emulation) -> None:
+    v = torch.empty(0, 5)
+    loss, squared_error, gradient = emulation.flow_matching_loss(v, v, None, None, None, True, True)
+    assert loss.isnan() and squared_error.shape == (0,) and gradient.shape == (0, 5)
+    loss, _, _ = emulation.flow_matching_loss(v, v, None, None, None, False, False)
+    assert loss.shape == (0,)
+
+
+@pytest.mark.parametrize("kind", ["log_prob", "log_prob_all"])
+def test_log_prob_a_thousand_deviations_away(emulation: Emulation, kind: str) -> None:
+    """float32 within 1e-6 of float64, far away and in many dimensions."""
+    case = Case(4, 12_288, 3, conditions=2)
+    (logits, mean, scale), cond = case.mixture(), case.cond()
+    signs = case.numbers(4, case.dim, key=40).sign()
+    x = mean[cond, 0] + 1e3 * signs * scale[cond, 0]
+    operator = f"gmm_{kind}"
+    labels = (cond,) if kind == "log_prob" else ()
+    log_prob, _ = getattr(emulation, operator)(x, logits, mean, scale, *labels)
+    wide = [tensor.double() for tensor in (x, logits, mean, scale)]
+    expected, _ = getattr(REFERENCE, operator)(*wide, *labels)
+    assert expected.min() < -1e9
+    assert ((log_prob.double() - expected) / expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["log_prob", "log_prob_all"])
+def test_log_prob_near_the_mean_in_one_dimension(emulation: Emulation, kind: str) -> None:
+    """|log p| about 1: the bound holds of the value itself."""
+    x = torch.linspace(-3, 3, 101)[:, None]
+    tables = (torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.full((1, 1, 1), 1.7))
+    labels = (torch.zeros(101, dtype=torch.int64),) if kind == "log_prob" else ()
+    log_prob, _ = getattr(emulation, f"gmm_{kind}")(x, *tables, *labels)
+    expected, _ = getattr(REFERENCE, f"gmm_{kind}")(*(t.double() for t in (x, *tables)), *labels)
+    agree(log_prob, expected, 2e-7, size=0.0)
+
+
+def test_unknown_labels_become_nan_and_leave_other_rows_alone(emulation: Emulation) -> None:
+    case = Case(8, 37, 4)
+    tables, x, cond = case.mixture(), case.x(), case.cond()
+    wrong = cond.clone()
+    wrong[1], wrong[4], wrong[6] = -1, case.conditions, 2**40
+    bad = wrong != cond
+    x0, component = emulation.gmm_sample(*tables, cond, case.seed())
+    result, chosen = emulation.gmm_sample(*tables, wrong, case.seed())
+    assert result[bad].isnan().all() and (chosen[bad] == -1).all()
+    assert torch.equal(result[~bad], x0[~bad]) and torch.equal(chosen[~bad], component[~bad])
+
+    t = torch.full((8,), 0.5)
+    for result in emulation.gmm_path(*tables, wrong, x, t, case.seed(), 0.0)[:2]:
+        assert result[bad].isnan().all() and result[~bad].isfinite().all()
+
+    for conditions in (slice(None), slice(0, 3)):
+        expected = emulation.gmm_log_prob(x, *tables, cond)
+        for result, good in zip(emulation.gmm_log_prob(x, *tables, wrong), expected, strict=True):
+            assert result[bad].isnan().all() and torch.equal(result[~bad], good[~bad]), conditions
+
+    grad = case.numbers(8, 4, key=30)
+    gradients = emulation.gmm_log_prob_backward(grad, x, *tables[1:], wrong)
+    masked = emulation.gmm_log_prob_backward(grad[~bad], x[~bad], *tables[1:], cond[~bad])
+    assert gradients[0][bad].isnan().all() and torch.equal(gradients[0][~bad], masked[0])
+    for result, good in zip(gradients[1:], masked[1:], strict=True):
+        agree(result, good)
+
+
+def test_unknown_labels_with_more_conditions_than_rows(emulation: Emulation) -> None:
+    case = Case(4, 5, 2, conditions=30)
+    wrong = torch.tensor([0, -5, 30, 1])
+    log_prob, shares = emulation.gmm_log_prob(case.x(), *case.mixture(), wrong)
+    assert log_prob.isnan().tolist() == [False, True, True, False]
+    assert shares.isnan().all(1).tolist() == [False, True, True, False]
+
+
+def test_gradients_of_no_rows_are_zero(emulation: Emulation) -> None:
+    case = Case(0, 9, 2)
+    _, mean, scale = case.mixture()
+    grad = torch.empty(0, 2)
+    _, grad_mean, grad_scale = emulation.gmm_log_prob_backward(grad, case.x(), mean, scale, case.cond())
+    assert torch.equal(grad_mean, torch.zeros_like(mean))
+    assert torch.equal(grad_scale, torch.zeros_like(scale))
+
+
+def test_components_follow_the_weights_and_skip_those_of_none(emulation: Emulation) -> None:
+    weights = torch.tensor([[0.0, 0.5, 0.0, 0.2, 0.3, 0.0]])
+    table = torch.zeros(1, 6, 1)
+    cond = torch.zeros(20_000, dtype=torch.int64)
+    _, component = emulation.gmm_sample(weights.log() + 3, table, table + 1, cond, Case(1, 1).seed())
+    shares = component.bincount(minlength=6) / len(cond)
+    assert (shares[weights[0] == 0] == 0).all()
+    assert (shares - weights[0]).abs().max() < 0.015
+
+
+def test_gradient_in_a_batch_of_thousands(emulation: Emulation) -> None:
+    """Sums over 5,000 rows, in one part and in many, keep float32's digits."""
+    case = replace(Case(5000, 3, 2), conditions=2)
+    for wanted in (1, 64):
+        with emulation.setting(wanted_blocks=wanted):
+            CHECKS["log_prob_backward"](emulation, case)
+            CHECKS["log_prob_all_backward"](emulation, case)
+
+
+def _far_apart(rows: Tensor, file: Path) -> Tensor:
+    """The rows more than 2³¹ elements apart, in a file of which hardly anything is stored."""
+    pitch = 2**31 + 8
+    memory = torch.from_file(str(file), shared=True, size=2 * pitch + rows.shape[1], dtype=rows.dtype)
+    return memory.as_strided(rows.shape, (pitch, 1)).copy_(rows)
+
+
+def test_rows_beyond_32_bits_of_elements(emulation: Emulation, tmp_path: Path) -> None:
+    case = Case(3, 20, 2, torch.bfloat16)
+    near = [case.numbers(3, 20, key=key) for key in (50, 51)]
+    far = [_far_apart(rows, tmp_path / str(i)) for i, rows in enumerate(near)]
+    t = torch.rand(3)
+    for result, expected in zip(
+        emulation.interpolate(*far, t, 0.0), emulation.interpolate(*near, t, 0.0), strict=True
+    ):
+        assert torch.equal(result, expected)
+    log_prob = emulation.gmm_log_prob(far[0], *case.mixture(), case.cond())[0]
+    assert torch.equal(log_prob, emulation.gmm_log_prob(near[0], *case.mixture(), case.cond())[0])
+    log_prob = emulation.gmm_log_prob_all(far[0], *case.mixture())[0]
+    assert torch.equal(log_prob, emulation.gmm_log_prob_all(near[0], *case.mixture())[0])
+    losses = [
+        emulation.flow_matching_loss(rows[0], rows[1], None, None, None, True, False)[0]
+        for rows in (near, far)
+    ]
+    assert torch.equal(losses[0], losses[1])
+
+
+def test_normal_numbers_are_those_of_the_reference_to_a_few_ulp(emulation: Emulation) -> None:
+    case = Case(64, 1024)
+    result = emulation.standard_normal(torch.zeros(1), case.seed(), case.rows, case.dim, 0)
+    expected = REFERENCE.standard_normal(
+        torch.zeros(1, dtype=torch.float64), case.seed(), case.rows, case.dim, 0
+    )
+    assert ((result.double() - expected) / expected).abs().max() < 4 * BOUNDS[torch.float32] / 8

@@ -1,0 +1,145 @@
+"""The native operators on this machine against the references in float64."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.ops.backend import backend, native_devices
+from tests.native.emulated import DTYPES, Layout
+from tests.native.parity import CHECKS, REFERENCE, SEED, Case, check_loss
+
+pytestmark = pytest.mark.skipif("cpu" not in native_devices(), reason=f"no native operators: {backend()}")
+NATIVE = torch.ops.flowprior
+
+SHAPES = ((0, 7), (1, 1), (3, 7), (41, 401))
+CASES = [
+    *itertools.starmap(
+        Case, ((*shape, k, d) for shape, k, d in itertools.product(SHAPES, (1, 5, 64), DTYPES))
+    ),
+    *(Case(256, 3072, components, dtype) for components in (1, 5) for dtype in DTYPES),
+    Case(256, 3072, 64),
+    Case(512, 784, 8),
+    Case(2, 12_288, 3),
+    *(Case(9, 400, 3, dtype, spherical=True) for dtype in DTYPES),
+    *(Case(6, 19, 2, dtype, conditions=40) for dtype in DTYPES),
+    *(Case(1000, 2, 8, dtype) for dtype in DTYPES),
+]
+LAYOUTS = (Layout(offset=1), Layout(gap=3), Layout(offset=3, gap=8))
+LAID_OUT = [
+    Case(5, dim, 5, dtype, layout=layout)
+    for dim, dtype, layout in itertools.product((32, 401), DTYPES, LAYOUTS)
+]
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("case", [*CASES, *LAID_OUT], ids=str)
+def test_parity(case: Case, check: Any) -> None:
+    check(NATIVE, case)
+
+
+@pytest.mark.parametrize(("given_u", "weighted", "mean"), list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*SHAPES[1:], (300, 9), (256, 3072)], ids=str)
+def test_loss(shape: tuple[int, int], dtype: torch.dtype, given_u: bool, weighted: bool, mean: bool) -> None:
+    for layout in (Layout(), Layout(1, 3)):
+        case = Case(*shape, dtype=dtype, layout=layout)
+        for wide_target in {False, dtype in (torch.bfloat16, torch.float16)}:
+            check_loss(NATIVE, case, given_u=given_u, weighted=weighted, mean=mean, wide_target=wide_target)
+
+
+@pytest.mark.parametrize("seed", [0, 1, -1, SEED, (1 << 62) + 12_345, -(1 << 63)])
+@pytest.mark.parametrize("stream", [0, 1, 2])
+def test_normals_come_of_the_same_words(seed: int, stream: int) -> None:
+    """float64 to 1e-12; float32 to a few units in the last place of each number, the smallest included."""
+    like, key = torch.empty(0), torch.tensor([seed])
+    exact = REFERENCE.standard_normal(like.double(), key, 300, 1025, stream)
+    double = NATIVE.standard_normal(like.double(), key, 300, 1025, stream)
+    torch.testing.assert_close(double, exact, rtol=1e-12, atol=0.0)
+    single = NATIVE.standard_normal(like, key, 300, 1025, stream).double()
+    error = ((single - exact).abs() / exact.abs()).max().item()
+    assert error < 8 * torch.finfo(torch.float32).eps
+
+
+def test_a_hundred_thousand_components_are_the_same() -> None:
+    """Integers exactly: inverse of cumulative weights, 64 components, some of them excluded."""
+    case = Case(100_000, 1, 64, conditions=7)
+    tables = case.mixture()
+    chosen = NATIVE.gmm_sample(*tables, case.cond(), case.seed())[1]
+    assert torch.equal(chosen, REFERENCE.gmm_sample(*tables, case.cond(), case.seed())[1])
+    assert len(chosen.unique()) == 63
+
+
+@pytest.mark.parametrize("check", [*CHECKS, "loss"])
+@pytest.mark.parametrize("case", [Case(41, 401, 5), Case(256, 3072, 2), Case(5000, 3, 4)], ids=str)
+def test_threads_change_no_bit(case: Case, check: str) -> None:
+    results, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            recorder = Recorder()
+            if check == "loss":
+                check_loss(recorder, case, given_u=False, weighted=True, mean=True, wide_target=False)
+            else:
+                CHECKS[check](recorder, case)
+            results.append(
+                [result.contiguous().view(torch.uint8) for result in recorder.results if result.dim()]
+            )
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+class Recorder:
+    """The native operators, keeping what they returned."""
+
+    def __init__(self) -> None:
+        self.results: list[torch.Tensor] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def run(*arguments: Any) -> Any:
+            result = getattr(NATIVE, name)(*arguments)
+            self.results += [result] if isinstance(result, torch.Tensor) else result
+            return result
+
+        return run
+
+
+ONE_SET = """
+import torch
+from tests.native.parity import CHECKS, Case, check_loss
+from flowprior.ops.backend import backend
+kernels = torch.ops.flowprior
+print(backend().instruction_set)
+for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    for case in (Case(41, 401, 5, dtype), Case(7, 33, 3, dtype, spherical=True), Case(64, 3072, dtype=dtype)):
+        for check in CHECKS.values():
+            check(kernels, case)
+        check_loss(kernels, case, given_u=False, weighted=True, mean=True, wide_target=False)
+"""
+
+
+@pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
+def test_parity_with_every_instruction_set(instruction_set: str) -> None:
+    if instruction_set not in backend().build["instruction_sets"]:
+        pytest.skip(f"the extension has no {instruction_set} kernels")
+    if not runs_here(instruction_set):
+        pytest.skip(f"this processor has no {instruction_set}")
+    environment = {**os.environ, "FLOWPRIOR_CPU_ISA": instruction_set, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [sys.executable, "-c", ONE_SET], env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == [instruction_set]
+
+
+def runs_here(instruction_set: str) -> bool:
+    level = {"DEFAULT": 0, "AVX2": 1, "AVX512": 2}.get(torch.backends.cpu.get_cpu_capability(), 0)
+    return ("baseline", "avx2", "avx512").index(instruction_set) <= level
