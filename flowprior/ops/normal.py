@@ -12,12 +12,12 @@ import math
 import torch
 from torch import Tensor
 
-from flowprior.ops.philox import random_words, round_keys
+from flowprior.ops.philox import random_words
 from flowprior.ops.shapes import chunks, compute_dtype
 
 QUARTER_TURN = 2.0**30
 RADIANS = 2 * math.pi * 2.0**-32
-CHUNK_OF_GROUPS = 24_576
+CHUNK_OF_GROUPS = 12_288
 
 
 def normal_pair(radius_word: Tensor, angle_word: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,11 +46,10 @@ def normal_rows(seed: Tensor, stream: int, rows: slice, dim: int, dtype: torch.d
         dtype: float64, or float32 rounded from it.
     """
     groups = -(-dim // 4)
-    words = random_words(round_keys(seed), stream, rows.start, rows.stop, groups, seed.device)
-    numbers = torch.empty(rows.stop - rows.start, groups, 4, dtype=dtype, device=seed.device)
-    for column in (0, 2):
-        pair = normal_pair(words[column], words[column + 1])
-        numbers[..., column], numbers[..., column + 1] = pair
+    pairs = normal_pair(*random_words(seed, stream, rows, groups))
+    numbers = torch.empty(rows.stop - rows.start, groups, 2, 2, dtype=dtype, device=seed.device)
+    for column, pair in enumerate(pairs):
+        numbers[..., column] = pair.movedim(0, -1)
     return numbers.view(len(numbers), 4 * groups)[:, :dim]
 
 

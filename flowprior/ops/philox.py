@@ -31,92 +31,85 @@ class Stream(IntEnum):
     LATENT = 2
 
 
-def philox(counter: Sequence[Any], keys: Sequence[tuple[Any, Any]]) -> list[Any]:
-    """The four output words of ``counter``.
+def philox(counter: Sequence[Any], keys: Any) -> tuple[Any, Any]:
+    """The output words (w0, w2) and (w1, w3) of ``counter``, stacked: two arrays ``[2, …]``.
 
     Args:
         counter: four words that broadcast against each other; all int64 tensors, or all uint64 arrays.
         keys: of each round, from :func:`round_keys`.
     """
+    for key in keys[:BROADCAST_ROUNDS]:
+        counter = _round(*counter, key)
+    # The high halves of c1 and c3 stay until they meet a word that is cut to its low half.
     c0, c1, c2, c3 = counter
-    for key0, key1 in keys[:BROADCAST_ROUNDS]:
-        even, odd = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
-        c0, c2 = ((odd >> 32) ^ c1 ^ key0) & WORD, ((even >> 32) ^ c3 ^ key1) & WORD
-        c1, c3 = odd, even
-    array = isinstance(c0, np.ndarray)
-    multiply: Any = np.multiply if array else torch.mul
-    shift: Any = np.right_shift if array else torch.bitwise_right_shift
-    shape = np.broadcast_shapes(*(tuple(c.shape) for c in (c0, c1, c2, c3)))
-    # From here on in place: c1 and c3 may carry a high half, which is cut off where it would count.
-    c0, c1, c2, c3 = (_materialised(c, shape) for c in (c0, c1, c2, c3))
-    even, odd = _materialised(c0, shape), _materialised(c0, shape)
-    for key0, key1 in keys[BROADCAST_ROUNDS:]:
-        multiply(c0, MULTIPLIERS[0], out=even)
-        multiply(c2, MULTIPLIERS[1], out=odd)
-        shift(odd, 32, out=c0)
-        c0 ^= c1
-        c0 ^= key0
-        c0 &= WORD
-        shift(even, 32, out=c2)
-        c2 ^= c3
-        c2 ^= key1
-        c2 &= WORD
-        c1, odd = odd, c1
-        c3, even = even, c3
-    c1 &= WORD
-    c3 &= WORD
-    return [c0, c1, c2, c3]
+    if isinstance(c0, np.ndarray):
+        return _rounds_in_place(_stacked(c0, c2), _stacked(c1, c3), keys[BROADCAST_ROUNDS:])
+    for key in keys[BROADCAST_ROUNDS:]:
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, key)
+    return torch.stack([c0, c2]), torch.stack([c1, c3]) & WORD
 
 
-def round_keys(seed: Tensor) -> list[tuple[Any, Any]]:
-    """Keys of the ten rounds from a seed (int64 ``[1]``, its bits read as unsigned); no synchronisation.
+def _round(c0: Any, c1: Any, c2: Any, c3: Any, key: Any) -> tuple[Any, Any, Any, Any]:
+    even, odd = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+    return ((odd >> 32) ^ c1 ^ key[0]) & WORD, odd, ((even >> 32) ^ c3 ^ key[1]) & WORD, even
 
-    Python integers where the seed is on the CPU, tensors ``[]`` elsewhere.
+
+def _rounds_in_place(x: Any, y: Any, keys: Any) -> tuple[Any, Any]:
+    """Rounds on x = (c0, c2) and y = (c1, c3), arrays ``[2, …]`` of one shape that are written to."""
+    columns = (2, *[1] * (x.ndim - 1))
+    multipliers = np.array(MULTIPLIERS, dtype=np.uint64).reshape(columns)
+    product, spare = np.empty_like(x), y
+    for key in keys:
+        np.multiply(x, multipliers, out=product)
+        swapped = product[::-1]
+        np.right_shift(swapped, 32, out=x)
+        x ^= y
+        x ^= key.reshape(columns)
+        x &= WORD
+        y, product, spare = swapped, spare, product
+    return x, y & WORD
+
+
+def _stacked(first: Any, second: Any) -> Any:
+    return np.stack(np.broadcast_arrays(first, second))
+
+
+def round_keys(seed: Tensor) -> Any:
+    """Keys of the ten rounds ``[10, 2]`` from a seed (int64 ``[1]``, its bits read as unsigned).
+
+    An array where the seed is on the CPU, and elsewhere a tensor, made without reading the seed back.
     """
     if seed.device.type != "cpu":
         return tensor_keys(seed)
     bits = int(seed)
-    low, high = bits & WORD, (bits >> 32) & WORD
-    return [((low + r * KEY_STEPS[0]) & WORD, (high + r * KEY_STEPS[1]) & WORD) for r in range(ROUNDS)]
+    halves = np.array([bits & WORD, (bits >> 32) & WORD], dtype=np.uint64)
+    return (halves + np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.array(KEY_STEPS, np.uint64)) & WORD
 
 
-def tensor_keys(seed: Tensor) -> list[tuple[Any, Any]]:
-    """The keys of :func:`round_keys` as tensors on the seed's device."""
+def tensor_keys(seed: Tensor) -> Tensor:
+    """The keys of :func:`round_keys` as a tensor on the seed's device."""
     rounds = torch.arange(ROUNDS, device=seed.device)
-    low = ((seed & WORD) + rounds * KEY_STEPS[0]) & WORD
-    high = ((seed >> 32) + rounds * KEY_STEPS[1]) & WORD
-    return list(zip(low.unbind(), high.unbind(), strict=True))
+    low, high = (seed & WORD) + rounds * KEY_STEPS[0], ((seed >> 32) & WORD) + rounds * KEY_STEPS[1]
+    return torch.stack([low, high], 1) & WORD
 
 
-def random_words(
-    keys: Sequence[tuple[Any, Any]], stream: int, start: int, stop: int, groups: int, device: torch.device
-) -> list[Tensor]:
-    """Words of rows ``start`` … ``stop`` − 1, four int64 ``[stop − start, groups]``.
+def random_words(seed: Tensor, stream: int, rows: slice, groups: int) -> tuple[Tensor, Tensor]:
+    """Words (w0, w2) and (w1, w3) of some rows, two int64 tensors ``[2, rows, groups]``.
 
     Group j holds the words of columns 4 j … 4 j + 3.
     """
+    keys, device = round_keys(seed), seed.device
     if device.type == "cpu":
-        rows = np.arange(start, stop, dtype=np.uint64)[:, None]
-        columns = np.arange(groups, dtype=np.uint64)[None]
-        last = np.array([[stream]], dtype=np.uint64)
-        return [torch.from_numpy(words.view(np.int64)) for words in _of(rows, columns, last, keys)]
-    rows = torch.arange(start, stop, device=device)[:, None]
-    columns = torch.arange(groups, device=device)[None]
-    return _of(rows, columns, torch.full((1, 1), stream, device=device), keys)
-
-
-def _of(rows: Any, columns: Any, stream: Any, keys: Sequence[tuple[Any, Any]]) -> list[Any]:
-    return philox((columns, rows & WORD, rows >> 32, stream), keys)
-
-
-def _materialised(words: Any, shape: tuple[int, ...]) -> Any:
-    """A copy of its own in the whole shape."""
-    if isinstance(words, np.ndarray):
-        return np.broadcast_to(words, shape).copy()
-    return words.expand(shape).clone(memory_format=torch.contiguous_format)
+        row = np.arange(rows.start, rows.stop, dtype=np.uint64)[:, None]
+        column, last = np.arange(groups, dtype=np.uint64)[None], np.array([[stream]], dtype=np.uint64)
+        x, y = philox((column, row & WORD, row >> 32, last), keys)
+        return torch.from_numpy(x.view(np.int64)), torch.from_numpy(y.view(np.int64))
+    row = torch.arange(rows.start, rows.stop, device=device)[:, None]
+    column = torch.arange(groups, device=device)[None]
+    return philox((column, row & WORD, row >> 32, torch.full((1, 1), stream, device=device)), keys)
 
 
 def uniform(seed: Tensor, n: int, stream: Stream = Stream.COMPONENT) -> Tensor:
     """Numbers in [0, 1) with 53 random bits, float64 ``[n]``: that of row b is of its first two words."""
-    w0, w1, _, _ = random_words(round_keys(seed), stream, 0, n, 1, seed.device)
-    return ((w0 << 21) | (w1 >> 11)).squeeze(1).double() * 2.0**-53
+    first, second = random_words(seed, stream, slice(0, n), 1)
+    return ((first[0] << 21) | (second[0] >> 11)).squeeze(1).double() * 2.0**-53

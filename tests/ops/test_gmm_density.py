@@ -6,9 +6,17 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from flowprior.errors import DerivativeError, InputError
 from flowprior.ops import gmm_log_prob, gmm_log_prob_all
+from flowprior.ops.gmm_density import (
+    reference_gmm_log_prob,
+    reference_gmm_log_prob_all,
+    reference_gmm_log_prob_all_backward,
+    reference_gmm_log_prob_backward,
+)
 
 from .mixtures import distribution, mixture
 
@@ -183,3 +191,34 @@ def test_inputs_that_do_not_fit(generator):
         InputError, match=r"gmm_log_prob: cond has label 3, but the tables hold conditions 0..2"
     ):
         gmm_log_prob(x, logits, mean, scale, cond + 3)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operator of torch returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return result
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_memory_does_not_grow_with_rows_times_components_times_dimensions(every, generator):
+    """The reference makes nothing larger than the inputs and a block of 65,536 numbers."""
+    logits, mean, scale = mixture(generator, 2, 16, (256,), dtype=torch.float32)
+    x, cond = torch.randn(2000, 256, generator=generator), torch.arange(2000) % 2
+    shares = torch.rand(2000, *((2, 16) if every else (16,)), generator=generator)
+    with Largest() as largest:
+        if every:
+            reference_gmm_log_prob_all(x, logits, mean, scale)
+            reference_gmm_log_prob_all_backward(shares, x, mean, scale)
+        else:
+            reference_gmm_log_prob(x, logits, mean, scale, cond)
+            reference_gmm_log_prob_backward(shares, x, mean, scale, cond)
+    assert 0 < largest.numbers <= x.numel() < x.numel() * 16

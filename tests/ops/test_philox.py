@@ -30,30 +30,38 @@ def seed_of(key: tuple[int, int]) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_known_answers(counter, key, expected, kind):
     if kind == "torch":
-        words = [torch.tensor([word]) for word in counter]
+        words, keys = [torch.tensor([word]) for word in counter], tensor_keys(seed_of(key))
     else:
-        words = [np.array([word], dtype=np.uint64) for word in counter]
-    assert [int(word[0]) for word in philox(words, round_keys(seed_of(key)))] == expected
+        words, keys = [np.array([word], dtype=np.uint64) for word in counter], round_keys(seed_of(key))
+    assert in_order(*philox(words, keys)) == expected
 
 
-@pytest.mark.parametrize("key", [(5, 7), (0xFEDCBA98, 0xF7654321)])
-def test_keys_as_tensors_are_those_as_numbers(key):
+def in_order(x, y):
+    """Words 0 … 3 from the two stacks of one word each."""
+    return [int(x[0, 0]), int(y[0, 0]), int(x[1, 0]), int(y[1, 0])]
+
+
+@pytest.mark.parametrize("key", [(5, 7), (0xFEDCBA98, 0xF7654321), (0xFFFFFFFF, 0xFFFFFFFF)])
+def test_keys_as_tensors_are_those_as_arrays(key):
     """Those of a device, made without reading the seed back."""
-    tensors = tensor_keys(seed_of(key))
-    assert [(int(low), int(high)) for low, high in tensors] == round_keys(seed_of(key))
+    assert tensor_keys(seed_of(key)).tolist() == round_keys(seed_of(key)).tolist()
 
 
 def test_words_are_those_of_the_counter_and_the_same_whatever_they_are_computed_with():
     seed = seed_of((3, 0x80000001))
-    keys = round_keys(seed)
     start = (1 << 33) + 5  # rows beyond 32 bits
-    words = random_words(keys, Stream.LATENT, start, start + 3, 2, torch.device("cpu"))
+    words = random_words(seed, Stream.LATENT, slice(start, start + 3), 2)
+    rows, columns = torch.arange(start, start + 3)[:, None], torch.arange(2)[None]
+    stream = torch.full((1, 1), int(Stream.LATENT))
+    counter = (columns, rows & 0xFFFFFFFF, rows >> 32, stream)
+    for in_numpy, in_torch in zip(words, philox(counter, tensor_keys(seed)), strict=True):
+        assert torch.equal(in_numpy, in_torch)
     for i in range(3):
         for j in range(2):
             row = start + i
             counter = [torch.tensor([c]) for c in (j, row & 0xFFFFFFFF, row >> 32, int(Stream.LATENT))]
-            expected = [int(word) for word in philox(counter, keys)]
-            assert [int(word[i, j]) for word in words] == expected
+            expected = in_order(*philox(counter, tensor_keys(seed)))
+            assert in_order(*(word[:, i, j, None] for word in words)) == expected
 
 
 def test_uniform_numbers_have_53_bits_and_the_law(generator):
@@ -61,10 +69,8 @@ def test_uniform_numbers_have_53_bits_and_the_law(generator):
     assert numbers.dtype == torch.float64
     assert numbers.min() >= 0
     assert numbers.max() < 1
-    w0, w1, _, _ = random_words(
-        round_keys(torch.tensor([11])), Stream.COMPONENT, 0, 1, 1, torch.device("cpu")
-    )
-    assert numbers[0].item() == ((int(w0) << 21) | (int(w1) >> 11)) / 2**53
+    x, y = random_words(torch.tensor([11]), Stream.COMPONENT, slice(0, 1), 1)
+    assert numbers[0].item() == ((int(x[0]) << 21) | (int(y[0]) >> 11)) / 2**53
     grid = (torch.arange(50_000) + 0.5) / 50_000
     # Kolmogorov-Smirnov: 1.95 / sqrt(n) is exceeded with probability 0.001.
     assert (numbers.sort().values - grid).abs().max() < 1.95 / 50_000**0.5

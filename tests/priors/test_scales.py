@@ -1,0 +1,90 @@
+"""Standard deviations that follow their variances, whatever happens to those."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from flowprior.priors import Prior
+from flowprior.priors.scales import Scales
+
+
+def test_they_are_computed_once_as_long_as_nothing_changes():
+    scales, var = Scales(), torch.tensor([4.0, 9.0])
+    first = scales.of(var)
+    assert first.tolist() == [2.0, 3.0]
+    assert scales.of(var) is first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda var: var.mul_(4),
+        lambda var: var.copy_(torch.full((2,), 16.0)),
+        lambda var: var.__setitem__(0, 25.0),
+        lambda var: torch._foreach_mul_([var], 2.0),
+    ],
+)
+def test_a_write_to_the_variances_is_seen(change):
+    scales, var = Scales(), torch.tensor([4.0, 9.0])
+    scales.of(var)
+    change(var)
+    assert torch.equal(scales.of(var), var.sqrt())
+
+
+def test_another_tensor_is_seen_even_at_the_same_place():
+    scales = Scales()
+    for value in range(1, 50):
+        var = torch.full((3,), float(value))
+        assert torch.equal(scales.of(var), var.sqrt())
+
+
+def test_copies_start_empty():
+    scales, var = Scales(), torch.tensor([4.0, 9.0])
+    scales.of(var)
+    for other in (copy.deepcopy(scales), pickle.loads(pickle.dumps(scales))):
+        assert other._known is None
+
+
+def test_a_gradient_flows_and_inference_tensors_are_taken():
+    scales, var = Scales(), torch.tensor([4.0], requires_grad=True)
+    for _ in range(2):
+        (gradient,) = torch.autograd.grad(scales.of(var).sum(), var)
+        assert gradient.item() == 0.25
+    with torch.inference_mode():
+        inside = torch.tensor([4.0])
+        inside.mul_(4)
+        assert scales.of(inside).item() == 4.0
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical"])
+def test_a_prior_follows_its_buffers(covariance, three_classes):
+    """Density and draws after a change in place, a cast, a copy, a load and another fit."""
+    x, labels = three_classes
+    prior = Prior.create("gmm", covariance=covariance, components=2).fit(three_classes)
+    prior.sample(labels)
+
+    def check(prior, rows):
+        alone = Prior.create("gmm", covariance=covariance, components=2)
+        alone.load_state_dict(prior.state_dict())
+        alone.to(prior.loc.dtype)
+        torch.testing.assert_close(prior.log_prob(rows, labels), alone.log_prob(rows, labels))
+        draws = [p.sample(labels, generator=torch.Generator().manual_seed(0)) for p in (prior, alone)]
+        assert torch.equal(*draws)
+
+    prior.get_buffer("var").mul_(4)
+    check(prior, x)
+    other = copy.deepcopy(prior)
+    other.get_buffer("var").mul_(4)
+    check(other, x)
+    check(prior, x)
+    assert not torch.equal(prior.log_prob(x, labels), other.log_prob(x, labels))
+    check(prior.float(), x.float())
+    other.load_state_dict(
+        Prior.create("gmm", covariance=covariance, components=2).fit((x * 3, labels)).state_dict()
+    )
+    check(other, x)
+    check(other.fit((x * 5, labels)), x)
