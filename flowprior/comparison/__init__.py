@@ -7,7 +7,7 @@ from flowprior.comparison.grid import Curve, Grid
 from flowprior.comparison.grid_file import grid_from_dict, load_grid
 from flowprior.comparison.recording import RecordingFlow, ReplayedFlow
 from flowprior.comparison.report import write_report
-from flowprior.comparison.run_grid import Outcome, run_grid
+from flowprior.comparison.running import Outcome, run_grid
 from flowprior.comparison.statistics import PairedTest, Spread, paired_test, sign_flip_p, spread
 from flowprior.comparison.tables import quality_tables
 from flowprior.comparison.variants import Variant, variants

@@ -69,7 +69,7 @@ def make_cell(
     free = MAY_CHANGE - {"training.steps"}
     trained = {key: value for key, value in config.flat().items() if key not in free}
     training = _hash({"flowprior": package_version(), "identity": identity, "curve": every, **trained})
-    judged = {name: grid.as_dict()[name] for name in ("nfe", "samples", "guidance", "curve")}
+    judged = {name: grid.as_dict()[name] for name in ("nfe", "samples", "guidance", "curve", "evaluation")}
     names = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]
     has_curve = next(iter(grid.samplers.values())) in samplers
     return Cell(

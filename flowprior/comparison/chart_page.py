@@ -20,7 +20,7 @@ def quality_charts(summary: dict[str, Any], looks: dict[str, Style]) -> list[dic
         charts = []
         for metric, about in summary["metrics"].items():
             lines = _lines([row for row in rows if row["metric"] == metric], looks, "nfe")
-            if not lines:
+            if not lines or not about["better"]:
                 continue
             floor = about["floor"]
             chart = line_chart(

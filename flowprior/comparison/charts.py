@@ -17,6 +17,7 @@ TEXT = 10.0
 LINE_HEIGHT = 13.5
 LETTER_WIDTH = 5.2
 WIDE_RANGE = 4
+MANY_TICKS = 500
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,15 @@ def _set_scales(axes: Axes, lines: Sequence[Line], level: Level | None, doubling
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        fine = max(values) / min(values) < MANY_TICKS
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
+    axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
     axes.minorticks_off()
+
+
+def _tick(value: float) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _draw(axes: Axes, line: Line, shift: float) -> None:

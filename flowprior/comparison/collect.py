@@ -122,6 +122,18 @@ def curve_figures(collection: Collection, label: str) -> Figures:
     return figures
 
 
+def flow_figures(collection: Collection, label: str) -> Figures:
+    """Figures of one variant's flows themselves, which no sampler and no NFE changes, such as curvature."""
+    figures = Figures()
+    sampler = next(iter(collection.grid["samplers"]))
+    for seed, result in collection.results[label].items():
+        place = Place(sampler, 0, result["config"]["training"]["steps"])
+        for metric, value in result["evaluations"][0].get("flow_figures", {}).items():
+            if isinstance(value, int | float):
+                figures.add(metric, place, seed, float(value))
+    return figures
+
+
 def _add(figures: Figures, judged: dict[str, Any], sampler: str, seed: int, step: int) -> None:
     for row in judged["rows"]:
         place = Place(sampler, OWN_NFE if judged["adaptive"] else int(row["nfe"]), step)

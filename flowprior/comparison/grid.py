@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from flowprior.comparison.axes import AXES, labelled
 from flowprior.errors import OptionError
+from flowprior.evaluation import evaluate
 from flowprior.models import MODELS
 from flowprior.training.config import (
     DEFAULT_COUPLING,
@@ -23,6 +25,12 @@ DECIDED_BY_GRID = {
     "keep_checkpoints": "it follows from curve.points",
 }
 """Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
+
+ASKED_BY_GRID = (
+    *("flow", "data", "reference", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
+    *("progress", "classifier"),
+)
+"""Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
 
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
@@ -77,6 +85,7 @@ class Grid:
         metric: the one that the summary is about; empty for the Fréchet distance where there is one.
         training: the budget, the same in every cell.
         curve: see :class:`Curve`.
+        evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
 
     Raises:
         OptionError: an impossible value, an axis without a component, or one that is named twice.
@@ -97,6 +106,7 @@ class Grid:
     metric: str = ""
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sample_every=0))
     curve: Curve = field(default_factory=Curve)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for axis in AXES:
@@ -109,6 +119,7 @@ class Grid:
         for name in ("data", "model", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
+        check_evaluation(self.evaluation)
         model = MODELS.parse(self.model).name
         if model != "auto":
             MODELS.record(model)
@@ -117,11 +128,26 @@ class Grid:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
         tree |= {axis: dict(getattr(self, axis)) for axis in AXES}
-        tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe)}
+        tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
         tree["curve"]["nfe"] = list(self.curve.nfe)
         for name in DECIDED_BY_GRID:
             del tree["training"][name]
         return tree
+
+
+def check_evaluation(options: Mapping[str, Any]) -> None:
+    """Check that :func:`flowprior.evaluate` has these options, and that the grid does not decide them.
+
+    Raises:
+        OptionError: it does not.
+    """
+    known = [name for name in inspect.signature(evaluate).parameters if name not in ASKED_BY_GRID]
+    for name in options:
+        if name not in known:
+            raise OptionError(
+                f"compare: evaluation.{name} is not possible; known: {', '.join(known)}; sampler, nfe, "
+                "samples and guidance are keys of the grid itself"
+            )
 
 
 def check_counts(name: str, values: tuple[int, ...], least: int) -> None:

@@ -51,7 +51,9 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
     """
     values = {key: _plain(value) for key, value in tree.items()}
     _check_keys(values, list(Grid.__dataclass_fields__), "")
-    training, curve = (_section(name, values.pop(name, {})) for name in ("training", "curve"))
+    training, curve, evaluation = (
+        _section(name, values.pop(name, {})) for name in ("training", "curve", "evaluation")
+    )
     for name, advice in DECIDED_BY_GRID.items():
         if name in training:
             raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
@@ -61,7 +63,7 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
         values["seeds"] = tuple(range(values["seeds"]))
     budget = training_options(TrainingConfig(sample_every=0), training)
     curve = {key: _plain(value) for key, value in curve.items()}
-    return Grid(**values, training=budget, curve=Curve(**curve))
+    return Grid(**values, training=budget, curve=Curve(**curve), evaluation=evaluation)
 
 
 def dump_grid(grid: Grid) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Request:
         samples: how many to generate at each.
         guidance: strength of classifier-free guidance.
         seed: of conditions and starts.
+        options: further options.
     """
 
     sampler: str
@@ -54,6 +56,7 @@ class Request:
     samples: int
     guidance: float
     seed: int
+    options: Mapping[str, Any]
 
     @property
     def adaptive(self) -> bool:
@@ -62,18 +65,28 @@ class Request:
 
     def of(self, flow: Flow, splits: Splits) -> Evaluation:
         """Evaluate ``flow``."""
-        return evaluate(flow, splits.train, reference=splits.test, **asdict(self))
+        return evaluate(
+            flow,
+            splits.train,
+            reference=splits.test,
+            nfe=self.nfe,
+            sampler=self.sampler,
+            samples=self.samples,
+            guidance=self.guidance,
+            seed=self.seed,
+            **self.options,
+        )
 
 
 def sampler_request(grid: Grid, sampler: str, seed: int) -> Request:
     """What is asked of a trained flow with one sampler."""
-    return Request(sampler, grid.nfe, grid.samples, grid.guidance, seed)
+    return Request(sampler, grid.nfe, grid.samples, grid.guidance, seed, grid.evaluation)
 
 
 def curve_request(grid: Grid, seed: int) -> Request:
     """What is asked of a flow on the way: fewer samples, by the first sampler."""
     first = next(iter(grid.samplers.values()))
-    return Request(first, grid.curve.nfe, grid.curve.samples, grid.guidance, seed)
+    return Request(first, grid.curve.nfe, grid.curve.samples, grid.guidance, seed, grid.evaluation)
 
 
 def judge(flow: Flow, request: Request, splits: Splits, path: Path) -> dict[str, Any]:

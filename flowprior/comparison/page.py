@@ -10,7 +10,7 @@ from flowprior.comparison.collect import Collection
 from flowprior.comparison.folder import ComparisonFolder
 from flowprior.comparison.gallery import galleries
 from flowprior.comparison.styles import styles
-from flowprior.comparison.tables import cost_tables, quality_tables
+from flowprior.comparison.tables import cost_tables, flow_table, quality_tables
 from flowprior.comparison.wording import (
     against,
     comma_list,
@@ -59,6 +59,7 @@ def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Co
         "galleries": pictures,
         "gallery_note": _gallery_note(summary),
         "tables": quality_tables(summary),
+        "flow_table": flow_table(summary),
         **cost_tables(summary),
         "left_out": _left_out(summary),
         "variants": _variants(summary),
@@ -174,6 +175,7 @@ def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("samplers", ", ".join(grid["samplers"].values())),
         ("guidance", f"{grid['guidance']:g}"),
         ("judge", _joined(settings["judging"]["judge"]) or "none"),
+        ("features", _joined(settings["judging"]["features"])),
     ]
     rows += [(name.replace("_", " "), _joined(values)) for name, values in settings["machine"].items()]
     rows += [("note", note) for note in settings["notes"]]

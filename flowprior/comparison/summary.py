@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from flowprior.comparison.collect import OWN_NFE, Collection, Figures, Place, curve_figures, quality_figures
+from flowprior.comparison.collect import (
+    OWN_NFE,
+    Collection,
+    Figures,
+    Place,
+    curve_figures,
+    flow_figures,
+    quality_figures,
+)
 from flowprior.comparison.statistics import paired_test, spread
 from flowprior.errors import OptionError
 
@@ -26,6 +34,8 @@ def summarise(collection: Collection) -> dict[str, Any]:
     headline = headline_of(collection, metrics)
     quality = {label: quality_figures(collection, label) for label in collection.labels}
     curves = {label: curve_figures(collection, label) for label in collection.labels}
+    own = {label: flow_figures(collection, label) for label in collection.labels}
+    own_metrics = metrics_of(collection, "flow_metrics")
     samplers = list(collection.grid["samplers"])
     rows = rows_of(quality, metrics, baseline, samplers)
     curve = rows_of(curves, metrics, baseline, samplers)
@@ -38,6 +48,8 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "variants": variants_of(collection, baseline),
         "quality": rows,
         "best": best_of(rows, metrics),
+        "flow_metrics": own_metrics,
+        "flow": rows_of(own, own_metrics, baseline, samplers),
         "curve": curve,
         "convergence": convergence_of(curve, metrics, baseline),
         "costs": costs_of(collection, quality),
@@ -73,13 +85,18 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
     return [*found, *labels, ""][0]
 
 
-def metrics_of(collection: Collection) -> dict[str, dict[str, Any]]:
-    """What each metric is: as :class:`~flowprior.evaluation.Metric`, its floor averaged over all cells."""
+def metrics_of(collection: Collection, kind: str = "metrics") -> dict[str, dict[str, Any]]:
+    """What each metric is: as :class:`~flowprior.evaluation.Metric`, its floor averaged over all cells.
+
+    Args:
+        collection: the results.
+        kind: ``"metrics"`` of samples, or ``"flow_metrics"`` of flows.
+    """
     floors: dict[str, list[float]] = {}
     metrics: dict[str, dict[str, Any]] = {}
     for result in collection.all_results():
         for judged in result["evaluations"]:
-            for name, metric in judged["metrics"].items():
+            for name, metric in judged.get(kind, {}).items():
                 metrics.setdefault(name, {**metric, "floor": None})
                 if metric["floor"] is not None:
                     floors.setdefault(name, []).append(metric["floor"])
@@ -227,9 +244,7 @@ def costs_of(collection: Collection, quality: dict[str, Figures]) -> list[dict[s
                 "sampler": place.sampler,
                 "nfe": spent(own, place),
                 "adaptive": place.nfe == OWN_NFE,
-                "seconds_per_1000": 1000
-                * spread(list(own.at("seconds", place).values())).mean
-                / collection.grid["samples"],
+                "seconds_per_1000": spread(list(own.at("seconds", place).values())).mean / thousands,
             }
             for place in places
         ]
@@ -242,7 +257,7 @@ def settings_of(collection: Collection) -> dict[str, Any]:
     results = collection.all_results()
     machines = {name: _distinct(r["machine"][name] for r in results) for name in _machine_keys(results)}
     judged = [j["settings"] for r in results for j in r["evaluations"]]
-    names = ("reference", "judge", "classifier_accuracy", "flowprior", "torch", "device")
+    names = ("reference", "judge", "features", "classifier_accuracy", "flowprior", "torch", "device")
     return {
         "parameters": _distinct(result["parameters"] for result in results),
         "machine": machines,
@@ -255,8 +270,10 @@ def _machine_keys(results: list[dict[str, Any]]) -> list[str]:
     return list(results[0]["machine"]) if results else []
 
 
-def _distinct(values: Any) -> list[Any]:
-    return list(dict.fromkeys(value for value in values if value is not None))
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in order; lists one by one, None and empty ones not at all."""
+    flat = [inner for value in values for inner in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(value for value in flat if value is not None))
 
 
 def _squeezed(label: str) -> str:

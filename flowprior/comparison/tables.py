@@ -25,6 +25,8 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
     samplers = list(summary["grid"]["samplers"])
     tables = []
     for metric, about in summary["metrics"].items():
+        if metric.endswith("-std"):  # A deviation inside one evaluation; the table shows that over seeds.
+            continue
         rows = [row for row in summary["quality"] if row["metric"] == metric]
         places = sorted({_place(row, samplers) for row in rows})
         sign = {"lower": 1, "higher": -1}.get(about["better"], 0)
@@ -55,6 +57,22 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return tables
+
+
+def flow_table(summary: dict[str, Any]) -> dict[str, Any]:
+    """Figures of the flows themselves: variants down, metrics across; no columns where there are none."""
+    metrics = summary["flow_metrics"]
+    arrows = {"lower": " ↓", "higher": " ↑"}
+    rows: dict[str, dict[str, str]] = {}
+    for row in summary["flow"]:
+        rows.setdefault(row["variant"], {})[row["metric"]] = with_spread(row["mean"], row["std"])
+    return {
+        "columns": [name + arrows.get(about["better"], "") for name, about in metrics.items()],
+        "abouts": [f"{name}: {about['description']}" for name, about in metrics.items()],
+        "rows": [
+            {"label": label, "cells": [own.get(name, "–") for name in metrics]} for label, own in rows.items()
+        ],
+    }
 
 
 def _place(row: dict[str, Any], samplers: list[str]) -> tuple[int, float]:
@@ -89,7 +107,8 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
         values = [seconds[0] if seconds else None for seconds in found]
         columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, values)
     labels = [row["variant"] for row in rows]
-    shown = [*BARS, list(columns)[-1]]
+    first = next(iter(summary["grid"]["samplers"]))
+    shown = [*BARS, [name for name in columns if name.startswith(f"{first} ")][-1]]
     return {
         "costs": [_bars(labels, *columns[name]) for name in shown],
         "cost_columns": [title for title, _, _ in columns.values()],
