@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from flowprior.evaluation.conditions import draw_indices
 from flowprior.evaluation.features import FeatureExtractor
 from flowprior.evaluation.frechet import FeatureMoments
 from flowprior.evaluation.identity import data_digest, settings_digest
+from flowprior.evaluation.memorisation import nearest_distances
 from flowprior.storage import load_tensors, save_tensors
 
 RECIPE = 1
@@ -57,13 +59,21 @@ class Reference:
 
     def moments(self, extractor: FeatureExtractor) -> FeatureMoments:
         """Mean and covariance of the features of all of it."""
-        tensors = self._kept("moments", extractor, len(self), lambda: self._moments(extractor))
+        key = {"count": len(self), "extractor": extractor.identity()}
+        tensors = self._kept("moments", key, lambda: self._moments(extractor))
         return FeatureMoments(len(self), tensors["mean"], tensors["scatter"])
 
     def features(self, extractor: FeatureExtractor, count: int) -> Tensor:
         """Features ``[count, F]`` of a subset, the same at every call; in its labels' proportions."""
         count = min(count, len(self))
-        return self._kept("features", extractor, count, lambda: self._features(extractor, count))["features"]
+        key = {"count": count, "extractor": extractor.identity()}
+        return self._kept("features", key, lambda: self._features(extractor, count))["features"]
+
+    def distances_to(self, training: Reference, count: int) -> Tensor:
+        """Distances ``[count]`` of the subset to their nearest neighbours in ``training``."""
+        count = min(count, len(self))
+        key = {"count": count, "training": training.digest if self.cache else ""}
+        return self._kept("distances", key, lambda: self._distances(training, count))["distances"]
 
     def subset(self, count: int) -> tuple[Tensor, Tensor | None]:
         """The events and conditions behind :meth:`features`."""
@@ -79,19 +89,17 @@ class Reference:
     def _features(self, extractor: FeatureExtractor, count: int) -> dict[str, Tensor]:
         return {"features": extractor.features(self.subset(count)[0])}
 
+    def _distances(self, training: Reference, count: int) -> dict[str, Tensor]:
+        neighbours = (x for x, _ in training.data.batches())
+        return {"distances": nearest_distances(self.subset(count)[0], neighbours)}
+
     def _kept(
-        self, kind: str, extractor: FeatureExtractor, count: int, compute: Callable[[], dict[str, Tensor]]
+        self, kind: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """What ``compute`` gives, from the cache where it is there."""
         if not self.cache:
             return compute()
-        key = {
-            "recipe": RECIPE,
-            "kind": kind,
-            "data": self.digest,
-            "count": count,
-            "extractor": extractor.identity(),
-        }
+        key = {"recipe": RECIPE, "kind": kind, "data": self.digest, **key}
         path = cache_folder() / f"reference-{kind}-{settings_digest(key)[:24]}.safetensors"
         found = _read(path)
         if found is None:

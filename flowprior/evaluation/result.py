@@ -23,6 +23,7 @@ class Metric:
         reference: name, split and size of what they are compared with.
         better: ``"lower"``, ``"higher"`` or ``""``.
         floor: the same figure of as many real training samples; None where there is none.
+        features: name and weights of the features that it compares; empty where it takes the events.
     """
 
     description: str
@@ -30,6 +31,7 @@ class Metric:
     reference: str = ""
     better: str = ""
     floor: float | None = None
+    features: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Evaluation:
             from the prior, and from how many ``pairs``.
         settings: data, sampler, guidance, seed, parts of the flow, device, versions.
         notes: what was left out, and why.
+        flow_figures: figures of the flow itself, which no sampler changes, such as ``curvature``.
+        flow_metrics: what each of them is.
     """
 
     rows: list[dict[str, float]]
@@ -50,6 +54,8 @@ class Evaluation:
     transport: dict[str, float]
     settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    flow_figures: dict[str, float] = field(default_factory=dict)
+    flow_metrics: dict[str, Metric] = field(default_factory=dict)
 
     @property
     def fid_name(self) -> str | None:
@@ -81,51 +87,26 @@ class Evaluation:
         Raises:
             CheckpointError: the file cannot be written.
         """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot write {path}: {error.strerror or error}; choose another file"
-            ) from error
+        write_json(path, self.as_dict())
 
     def table(self) -> Table:
         """The rows as a rich table: an arrow points to each metric's better side, the floor comes last."""
-        from rich.table import Table
+        from flowprior.evaluation.sweep_result import Sweep
 
-        arrows = {"lower": " ↓", "higher": " ↑"}
-        table = Table(title=self._title(), caption=self._caption(), caption_justify="left")
-        table.add_column("NFE", justify="right")
-        for name, metric in self.metrics.items():
-            table.add_column(name + arrows.get(metric.better, ""), justify="right")
-        table.add_column("seconds", justify="right")
-        for row in self.rows:
-            figures = [_figure(row.get(name)) for name in self.metrics]
-            table.add_row(f"{row['nfe']:g}", *figures, _figure(row["seconds"]))
-        if any(metric.floor is not None for metric in self.metrics.values()):
-            table.add_section()
-            floors = [_figure(metric.floor) for metric in self.metrics.values()]
-            table.add_row("real", *floors, "", style="dim")
-        return table
-
-    def _title(self) -> str:
-        settings = self.settings
-        return f"{settings['prior']} + {settings['coupling']} on {settings['data']}, {settings['sampler']}"
-
-    def _caption(self) -> str:
-        paired, unpaired = self.transport["paired"], self.transport["unpaired"]
-        costs = f"transport cost {paired:.4g} coupled, {unpaired:.4g} unpaired"
-        return "\n".join([settings_line(self.settings), costs, *self.notes])
+        return Sweep([self], self.notes).table()
 
 
-def settings_line(settings: dict[str, Any]) -> str:
-    """Sample count, reference, guidance and seed in one line."""
-    return (
-        f"{settings['samples']} samples against {settings['reference']}, "
-        f"guidance {settings['guidance']:g}, seed {settings['seed']}"
-    )
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as JSON, making folders where they are missing.
 
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; choose another file"
+        ) from error

@@ -33,13 +33,18 @@ def describe_settings(
         "reference": describe_reference(data, reference),
         **{name: flow.specs[name] or _spec(*family) for name, family in families.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
-        "sampler": sampler if isinstance(sampler, str) else _spec(Sampler.registry, sampler),
+        "sampler": describe_sampler(sampler),
         "judge": None if classifier is None else classifier.describe(),
         "classifier_accuracy": None if classifier is None else accuracy_on(classifier, reference),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
         "flowprior": _version(),
     }
+
+
+def describe_sampler(sampler: str | Sampler) -> str:
+    """A sampler as it was asked for, or the spec of an instance."""
+    return sampler if isinstance(sampler, str) else _spec(Sampler.registry, sampler)
 
 
 def describe_reference(data: Data, reference: Data) -> str:

@@ -1,0 +1,111 @@
+"""Quality against the number of evaluations, one panel a metric, one curve a sampler and guidance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.evaluation.table import ARROWS
+
+if TYPE_CHECKING:
+    from flowprior.evaluation.result import Metric
+    from flowprior.evaluation.sweep_result import Line, Sweep
+
+SUFFIXES = (".png", ".svg", ".pdf")
+COLUMNS = 3
+WIDTH, HEIGHT = 4.2, 3.2
+LOGARITHMIC = 20
+"""Figures that span more than this factor are drawn on a logarithmic axis."""
+
+
+def save_plot(sweep: Sweep, path: Path | str) -> None:
+    """Draw every metric of ``sweep``; bars are deviations over seeds, a dashed line is the floor.
+
+    Raises:
+        OptionError: matplotlib is not installed, or another suffix than .png, .svg or .pdf.
+        CheckpointError: the file cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    figure = _draw(sweep)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; choose another file"
+        ) from error
+
+
+def check_suffix(path: Path | str) -> None:
+    """Refuse what a plot cannot be written to, before anything is computed.
+
+    Raises:
+        OptionError: another suffix, or matplotlib is not installed.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise OptionError(f"plot: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise OptionError("plot: matplotlib is not installed; pip install 'flowprior[plot]'") from error
+
+
+def _draw(sweep: Sweep) -> Any:
+    from matplotlib.figure import Figure
+
+    metrics, lines = sweep.metrics, sweep.lines()
+    columns = min(COLUMNS, len(metrics))
+    rows = math.ceil(len(metrics) / columns)
+    figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows + 0.9), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (name, metric) in zip(axes, metrics.items(), strict=False):
+        _panel(axis, name, metric, lines)
+    for axis in axes[len(metrics) :]:
+        axis.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    settings = sweep.evaluations[0].settings
+    figure.suptitle(
+        f"{settings['prior']} + {settings['coupling']} on {settings['data']}\n"
+        f"{settings['samples']} samples against {settings['reference']}, {len(sweep.seeds)} seed(s)",
+        fontsize=10,
+    )
+    return figure
+
+
+def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
+    curves: dict[tuple[str, float], list[Line]] = {}
+    for line in lines:
+        if name in line.figures:
+            curves.setdefault((line.sampler, line.guidance), []).append(line)
+    guided = len({line.guidance for line in lines}) > 1
+    for (sampler, guidance), points in curves.items():
+        points = sorted(points, key=lambda line: line.nfe)
+        label = f"{sampler}, guidance {guidance:g}" if guided else sampler
+        heights = [line.figures[name].mean for line in points]
+        bars = [line.figures[name].std or 0.0 for line in points]
+        axis.errorbar([line.nfe for line in points], heights, bars, marker="o", ms=4, capsize=2, label=label)
+    if metric.floor is not None:
+        axis.axhline(metric.floor, color="0.5", ls="--", lw=1, label="real data")
+    _axes(axis, sorted({line.nfe for line in lines}), _values(curves, name, metric))
+    axis.set_title(name + ARROWS.get(metric.better, ""), fontsize=10)
+    axis.set_xlabel("NFE")
+    axis.grid(alpha=0.25)
+
+
+def _values(curves: dict[tuple[str, float], list[Line]], name: str, metric: Metric) -> list[float]:
+    floor = [] if metric.floor is None else [metric.floor]
+    return [line.figures[name].mean for points in curves.values() for line in points] + floor
+
+
+def _axes(axis: Any, counts: Sequence[float], values: Sequence[float]) -> None:
+    """Powers of two along the bottom; a logarithmic height where the figures span decades."""
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(counts, [f"{count:g}" for count in counts], fontsize=8)
+    axis.set_xticks([], minor=True)
+    if values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
+        axis.set_yscale("log")

@@ -1,0 +1,111 @@
+"""Finished figures on disk, so that an evaluation goes on where it stopped.
+
+One JSON file for each setting (flow, data, seed, sampler, guidance, NFE), named by it and by a digest of it.
+It holds figures with what each of them is: one is read again only where that is still what is asked for.
+Files are written whole, beside the old one, and renamed into place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from flowprior.evaluation.identity import settings_digest
+from flowprior.evaluation.result import Metric
+
+FORMAT = 1
+
+
+@dataclass
+class Entry:
+    """Figures of one setting.
+
+    Attributes:
+        settings: what decides them; None where it cannot be named, so that they are not kept.
+        facts: what else came of it, such as the evaluations spent.
+        figures: by name.
+        metrics: what each figure is, also of those that came out empty.
+    """
+
+    settings: Mapping[str, Any] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+    def has(self, columns: Mapping[str, Metric]) -> bool:
+        """Whether it holds just these figures."""
+        return all(self.metrics.get(name) == _bare(metric) for name, metric in columns.items())
+
+    def add(self, figures: Mapping[str, float], columns: Mapping[str, Metric]) -> None:
+        """Put in figures and what they are, in the place of others of that name."""
+        for name in columns:
+            self.figures.pop(name, None)
+        self.figures |= figures
+        self.metrics |= {name: _bare(metric) for name, metric in columns.items()}
+
+    def select(self, names: Iterable[str]) -> dict[str, float]:
+        """The figures of these names, each followed by its spread (``…-std``) where there is one."""
+        wanted = [key for name in names for key in (name, f"{name}-std")]
+        return {key: self.figures[key] for key in wanted if key in self.figures}
+
+
+class FigureStore:
+    """Reads and writes entries.
+
+    Args:
+        folder: where the files lie; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._warned = False
+
+    def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:
+        """The entry of ``settings``, empty where there is none; ``name`` begins the file's name."""
+        path = self._path(name, settings)
+        if path is None or not path.is_file():
+            return Entry(settings)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            metrics = {key: Metric(**metric) for key, metric in found["metrics"].items()}
+            if found["format"] != FORMAT or found["settings"] != settings:
+                return Entry(settings)
+            return Entry(settings, dict(found["facts"]), dict(found["figures"]), metrics)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            warnings.warn(f"figures in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
+            return Entry(settings)
+
+    def write(self, name: str, entry: Entry) -> None:
+        """Keep an entry; where the folder cannot be written, warn once and go on."""
+        path = self._path(name, entry.settings)
+        if path is None:
+            return
+        text = json.dumps({"format": FORMAT, **asdict(entry)}, indent=1, ensure_ascii=False)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            if not self._warned:
+                warnings.warn(f"figures are not kept in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
+            self._warned = True
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+    def _path(self, name: str, settings: Mapping[str, Any] | None) -> Path | None:
+        if self.folder is None or settings is None:
+            return None
+        return self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
+
+
+def _bare(metric: Metric) -> Metric:
+    return replace(metric, floor=None)

@@ -1,0 +1,117 @@
+"""An evaluation as a table for people: means and deviations, floors, and in what terms they were measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flowprior.evaluation.result import Metric
+    from flowprior.evaluation.sweep_result import Line, Spread, Sweep
+
+ARROWS = {"lower": " ↓", "higher": " ↑"}
+
+
+def sweep_table(sweep: Sweep) -> Table:
+    """One row a sampler, guidance and NFE; an arrow points to each metric's better side, floors come last."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    lines, metrics = sweep.lines(), sweep.metrics
+    keys = [name for name in ("sampler", "guidance") if len({getattr(line, name) for line in lines}) > 1]
+    table = Table(title=escape(_title(sweep)), caption=escape(_caption(sweep)), caption_justify="left")
+    for key in (*keys, "NFE"):
+        table.add_column(key, justify="left" if key == "sampler" else "right", no_wrap=True)
+    for name, metric in metrics.items():
+        table.add_column(name + ARROWS.get(metric.better, ""), justify="right")
+    table.add_column("seconds", justify="right")
+    before = None
+    for line in lines:
+        setting = (line.sampler, line.guidance)
+        if before not in (None, setting):
+            table.add_section()
+        before = setting
+        names = [escape(_key(line, key)) for key in keys]
+        figures = [show(line.figures.get(name)) for name in metrics]
+        table.add_row(*names, f"{line.nfe:g}", *figures, show(_mean_only(line.figures.get("seconds"))))
+    if any(metric.floor is not None for metric in metrics.values()):
+        table.add_section()
+        floors = ["" if m.floor is None else f"{m.floor:.4g}" for m in metrics.values()]
+        table.add_row(*("" for _ in keys), "real", *floors, "", style="dim")
+    return table
+
+
+def show(spread: Spread | None) -> str:
+    """``12.34``, or ``12.34 ± 0.56`` over seeds."""
+    if spread is None:
+        return ""
+    return f"{spread.mean:.4g}" + ("" if spread.std is None else f" ± {spread.std:.2g}")
+
+
+def settings_line(settings: dict[str, Any]) -> str:
+    """Sample count, reference, guidance and seed in one line."""
+    return (
+        f"{settings['samples']} samples against {settings['reference']}, "
+        f"guidance {settings['guidance']:g}, seed {settings['seed']}"
+    )
+
+
+def _key(line: Line, key: str) -> str:
+    value = getattr(line, key)
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _mean_only(spread: Spread | None) -> Spread | None:
+    return None if spread is None else spread._replace(std=None)
+
+
+def _title(sweep: Sweep) -> str:
+    settings = sweep.evaluations[0].settings
+    samplers = ", ".join(dict.fromkeys(e.settings["sampler"] for e in sweep.evaluations))
+    return f"{settings['prior']} + {settings['coupling']} on {settings['data']}, {samplers}"
+
+
+def _caption(sweep: Sweep) -> str:
+    costs = sweep.transport()
+    transport = f"transport cost {costs['paired']:.4g} coupled, {costs['unpaired']:.4g} unpaired"
+    return "\n".join([_terms(sweep), *_other_terms(sweep), transport, *_flow_lines(sweep), *sweep.notes])
+
+
+def _terms(sweep: Sweep) -> str:
+    """What most figures were measured against; several seeds are counted."""
+    settings = dict(sweep.evaluations[0].settings)
+    guidances = dict.fromkeys(e.settings["guidance"] for e in sweep.evaluations)
+    if len(guidances) == 1 and len(sweep.seeds) == 1:
+        return settings_line(settings)
+    seeds = ", ".join(map(str, sweep.seeds))
+    spread = "mean ± standard deviation over seeds" if len(sweep.seeds) > 1 else "seed"
+    guidance = ", ".join(f"{value:g}" for value in guidances)
+    terms = f"{settings['samples']} samples against {settings['reference']}"
+    return f"{terms}, guidance {guidance}, {spread} {seeds}"
+
+
+def _other_terms(sweep: Sweep) -> list[str]:
+    """Metrics of other counts or references than most: one line for each pair of these."""
+    settings = sweep.evaluations[0].settings
+    groups: dict[str, list[str]] = {}
+    for name, metric in sweep.metrics.items():
+        if (metric.samples, metric.reference) != (settings["samples"], settings["reference"]):
+            groups.setdefault(_measured(metric), []).append(name)
+    return [f"{', '.join(names)}: {terms}" for terms, names in groups.items()]
+
+
+def _measured(metric: Metric) -> str:
+    against = f" against {metric.reference}" if metric.reference else ""
+    return f"{metric.samples} samples{against}"
+
+
+def _flow_lines(sweep: Sweep) -> list[str]:
+    """Figures of the flow itself, one line a guidance."""
+    found = sweep.flow_lines()
+    return [
+        ", ".join(f"{name} {show(spread)}" for name, spread in figures.items())
+        + (f" at guidance {guidance:g}" if len(found) > 1 else "")
+        for guidance, figures in found.items()
+        if figures
+    ]
