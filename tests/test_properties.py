@@ -24,13 +24,20 @@ SPECS = {
             for name in ("spherical", "tied", "lowrank")
         ),
     ],
+    "latent-gmm": ["latent-gmm:components=2,rank=2,max_iter=3"],
+    "vae": ["vae:latent=2,width=4,steps=4,importance=4"],
+    "flow": ["flow:rank=2,steps=4,hidden=8,transforms=2"],
     "learned-mean": [
         "learned-mean:epochs=1,hidden=8,depth=1",
         "learned-mean:epochs=1,hidden=8,depth=0,latent=1,sigma=scalar",
     ],
 }
 PRIORS = [spec for name in Prior.available() for spec in SPECS.get(name, [name])]
-KINDS = {"gmm": ("none", "labels"), "learned-mean": ("labels", "embeddings")}
+KINDS = {
+    "gmm": ("none", "labels"),
+    "latent-gmm": ("none", "labels"),
+    "learned-mean": ("labels", "embeddings"),
+}
 
 
 @dataclass
