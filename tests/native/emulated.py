@@ -1,7 +1,7 @@
 """The CUDA kernels run on the host: built with g++ from csrc/cuda and the emulation, called through ctypes.
 
-An :class:`Emulation` has the operators of ``torch.ops.flowprior`` under the same names and arguments. It gives
-kernels what the tensors' own layout says, and outputs whose memory has guard zones around and between the rows.
+An :class:`Emulation` has the operators of ``torch.ops.flowprior`` under the same names and arguments. Kernels
+get rows as the tensors' strides say, and outputs whose memory has guard zones around and between the rows.
 """
 
 from __future__ import annotations
@@ -20,17 +20,8 @@ from torch import Tensor
 
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "emulation"
-FLAGS = (
-    "-std=c++17",
-    "-O2",
-    "-fPIC",
-    "-shared",
-    "-Wall",
-    "-Wextra",
-    "-Wshadow",
-    "-Werror",
-    "-Wno-unknown-pragmas",
-)
+WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Werror", "-Wno-unknown-pragmas")
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", *WARNINGS)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 ORDERS = ("ascending", "descending", "shuffled")
 GUARD = 0xA5
@@ -79,9 +70,8 @@ class Layout:
         return memory[start : start + size]
 
     def _view(self, memory: Tensor, shape: Sequence[int]) -> Tensor:
-        return memory.as_strided(
-            tuple(shape), (shape[1] + self.gap, 1), memory.storage_offset() + 16 + self.offset
-        )
+        start = memory.storage_offset() + 16 + self.offset
+        return memory.as_strided(tuple(shape), (shape[1] + self.gap, 1), start)
 
 
 class KernelError(RuntimeError):
@@ -122,6 +112,12 @@ class Emulation:
         out = self._output([1, 64], torch.float32)
         self._check(self._call("fault", name.encode(), numbers, out))
         return out[0]
+
+    def choice(self, logits: Tensor, height: float) -> int:
+        """The component that a height in [0, 1) chooses under ``logits`` ``[K]``, float64."""
+        function = self.library.emulated_choice
+        function.restype = ctypes.c_int64
+        return function(*map(_argument, (logits, len(logits), height)))
 
     def standard_normal(self, like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
         out = self._output([n, dim], like.dtype)
@@ -187,19 +183,8 @@ class Emulation:
         gradient = self._output(v.shape, v.dtype) if with_gradient else None
         inputs = (given.dtype == torch.float32, v, v.stride(0), targets, strides)
         weight = None if weight is None else _computed(weight, v)
-        pitch = 0 if gradient is None else gradient.stride(0)
-        self._run(
-            "flow_matching_loss",
-            v.dtype,
-            *inputs,
-            weight,
-            *v.shape,
-            mean,
-            gradient,
-            pitch,
-            squared_error,
-            loss,
-        )
+        written = (gradient, 0 if gradient is None else gradient.stride(0), squared_error, loss)
+        self._run("flow_matching_loss", v.dtype, *inputs, weight, *v.shape, mean, *written)
         return loss[0] if mean else loss, squared_error, v.new_empty(0) if gradient is None else gradient
 
     def gmm_log_prob(
@@ -230,7 +215,7 @@ class Emulation:
 
     def _backward(
         self, grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, *rows: Tensor | None
-    ) -> Any:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         grad_x = self._output(x.shape, x.dtype)
         grad_mean, grad_scale = (self._row(table.numel(), table.dtype) for table in (mean, scale))
         tables = (_sizes(mean, scale), grad_joint, mean, scale)
@@ -264,12 +249,10 @@ class Emulation:
         if error is not None:
             raise KernelError(error.decode())
         for memory, rows in outputs:
-            rest = memory.clone()
+            start = rows.storage_offset() - memory.storage_offset()
             inside = torch.zeros_like(memory, dtype=torch.bool)
-            inside.as_strided(
-                rows.shape, rows.stride(), rows.storage_offset() - memory.storage_offset()
-            ).fill_(True)
-            if (rest[~inside].view(torch.uint8) != GUARD).any():
+            inside.as_strided(rows.shape, rows.stride(), start).fill_(True)
+            if (memory[~inside].view(torch.uint8) != GUARD).any():
                 raise KernelError("written outside an output's rows")
 
 

@@ -6,7 +6,7 @@ or torch's own namespace on a real device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ class Case:
     components: int = 1
     dtype: torch.dtype = torch.float32
     spherical: bool = False
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     conditions: int = 3
     device: str = "cpu"
 
@@ -91,7 +91,7 @@ def _placed_on_device(layout: Layout, rows: Tensor) -> Tensor:
 
 
 def agree(result: Tensor, expected: Tensor, bound: float | None = None, size: float | None = None) -> None:
-    """Each number within ``bound`` of the expected one, relative to it or to the typical ``size`` of a term."""
+    """Each number is within ``bound`` of the expected one, relative to it or to a term's typical ``size``."""
     bound = bound or BOUNDS[result.dtype]
     if size is None:
         finite = expected[expected.isfinite()]
@@ -110,7 +110,8 @@ def check_standard_normal(kernels: Any, case: Case) -> None:
     like = case.numbers(1, key=1)
     result = kernels.standard_normal(like, case.seed(), case.rows, case.dim, 2)
     expected = REFERENCE.standard_normal(like.double(), case.seed(), case.rows, case.dim, 2)
-    assert result.shape == (case.rows, case.dim) and result.dtype == case.dtype
+    assert result.shape == (case.rows, case.dim)
+    assert result.dtype == case.dtype
     agree(result, expected)
 
 
@@ -118,7 +119,8 @@ def check_gmm_sample(kernels: Any, case: Case) -> None:
     tables = case.mixture()
     x0, component = kernels.gmm_sample(*tables, case.cond(), case.seed())
     expected, chosen = REFERENCE.gmm_sample(*wide(*tables), case.cond(), case.seed())
-    assert x0.dtype == case.dtype and torch.equal(component.cpu(), chosen.cpu())
+    assert x0.dtype == case.dtype
+    assert torch.equal(component.cpu(), chosen.cpu())
     agree(x0, expected)
 
 
@@ -138,7 +140,7 @@ def check_paths(kernels: Any, case: Case) -> None:
     t = case.numbers(case.rows, key=13).to(case.compute).sigmoid()
     for result, expected in zip(
         kernels.interpolate(x0, x1, t, SIGMA_MIN),
-        reference_interpolate(*wide(x0, x1, t), SIGMA_MIN),
+        reference_interpolate(x0.double(), x1.double(), t, SIGMA_MIN),
         strict=True,
     ):
         assert result.dtype == case.dtype
@@ -146,7 +148,7 @@ def check_paths(kernels: Any, case: Case) -> None:
     coefficients = [case.numbers(case.rows, key=key) for key in (14, 15, 16, 17)]
     for result, expected in zip(
         kernels.affine_path(x0, x1, *coefficients),
-        reference_affine_path(*wide(x0, x1, *coefficients)),
+        reference_affine_path(x0.double(), x1.double(), *coefficients),
         strict=True,
     ):
         agree(result, expected, size=2)
@@ -169,13 +171,15 @@ def check_loss(
     exact_weight = None if weight is None else weight.double()
     expected = reference_flow_matching_loss(exact, goals, exact_weight, "mean" if mean else "none")
     (expected_gradient,) = torch.autograd.grad(expected.sum(), exact)
-    assert loss.dtype == squared_error.dtype == case.compute and gradient.dtype == case.dtype
+    assert loss.dtype == squared_error.dtype == case.compute
+    assert gradient.dtype == case.dtype
     assert loss.shape == expected.shape
     agree(loss, expected.detach())
     agree(squared_error, reference_flow_matching_loss(exact, goals, None, "none").detach())
     agree(gradient, expected_gradient)
     again, _, none = kernels.flow_matching_loss(v, *targets, weight, mean, False)
-    assert none.shape == (0,) and torch.equal(again, loss)
+    assert none.shape == (0,)
+    assert torch.equal(again, loss)
 
 
 def check_log_prob(kernels: Any, case: Case) -> None:
@@ -198,7 +202,7 @@ def _check_densities(
     assert log_prob.dtype == shares.dtype == case.compute
     bound = 1e-6 if case.compute == torch.float32 else BOUNDS[torch.float64]
     agree(log_prob, expected, bound)
-    # An error of log p is an error of a responsibility in proportion: their relative errors are log p's absolute ones.
+    # A responsibility is an exponential of log-densities: its relative error is their absolute one.
     agree(shares, expected_shares, bound * max(1.0, expected.abs().max().item() if expected.numel() else 1.0))
 
 

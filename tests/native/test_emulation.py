@@ -37,12 +37,14 @@ def test_missing_barrier_shows_in_one_order_of_threads(
     with emulation.setting(order):
         result = emulation.fault(name, numbers)
     wrong = ~(result == numbers.roll(shift))
-    assert wrong.sum() == 63 and result[wrong].isnan().all()
+    assert wrong.sum() == 63
+    assert result[wrong].isnan().all()
 
 
 def test_shared_memory_starts_as_nan(emulation: Emulation, numbers: Tensor) -> None:
     result = emulation.fault("read unwritten", numbers)
-    assert result[0].isnan() and (result[1:] == 1).all()
+    assert result[0].isnan()
+    assert (result[1:] == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,7 @@ def test_writing_outside_an_output_is_reported(emulation: Emulation) -> None:
 def test_layout_places_rows_between_nan() -> None:
     rows = torch.arange(6.0).view(2, 3)
     placed = Layout(1, 2).place(rows)
-    assert torch.equal(placed, rows) and placed.stride() == (5, 1)
+    assert torch.equal(placed, rows)
+    assert placed.stride() == (5, 1)
     assert placed.data_ptr() % 16 == 4
     assert placed.as_strided((2, 5), (5, 1))[:, 3:].isnan().all()

@@ -4,7 +4,8 @@
 //
 // - barriers that some threads miss, and shuffles of an incomplete warp (reported);
 // - a missing barrier: a thread runs to its next one undisturbed, so that in ascending order a reader of what
-//   later threads write, and in descending order of what earlier ones write, sees NaN or old numbers;
+//   later threads write, and in descending order of what earlier ones write, sees NaN or old numbers. In these two
+//   orders a warp runs on alone through its shuffles; in the shuffled one all threads take turns;
 // - shared memory read before it is written (NaN), or written beyond its end (reported);
 // - launches and accesses that a device refuses: sizes out of range, misaligned vectors (reported).
 #pragma once
@@ -12,6 +13,7 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -140,13 +142,26 @@ class Machine {
       fiber.wait = Wait::kNothing, fiber.shuffles = 0;
     }
     do {
-      for (unsigned i = 0; i < count; ++i) step(at(i, count));
+      if (order == Order::kShuffled) {
+        for (unsigned i = 0; i < count; ++i) step(at(i, count));
+      } else {
+        const unsigned warps = (count + kWarpSize - 1) / kWarpSize;
+        for (unsigned i = 0; i < warps; ++i) run_warp(at(i, warps) * kWarpSize, count);
+      }
     } while (release(count));
     for (size_t i = 0; i < kGuard; ++i) {
       if (memory_[i] != kPoison || memory_[memory_.size() - 1 - i] != kPoison) {
         stop("written beyond shared memory");
       }
     }
+  }
+
+  // Runs a warp as far as its own shuffles lead it.
+  void run_warp(unsigned begin, unsigned count) {
+    const unsigned lanes = std::min(kWarpSize, count - begin);
+    do {
+      for (unsigned i = 0; i < lanes; ++i) step(begin + at(i, lanes));
+    } while (release_warp(begin, count));
   }
 
   void step(unsigned number) {
@@ -182,16 +197,17 @@ class Machine {
     for (unsigned t = begin; t < end; ++t) fibers_[t]->wait = Wait::kNothing;
   }
 
+  bool release_warp(unsigned begin, unsigned count) {
+    if (begin + kWarpSize > count || waiting(Wait::kWarp, begin, begin + kWarpSize) != kWarpSize) return false;
+    return resume(begin, begin + kWarpSize), true;
+  }
+
   // Opens the barriers that all have reached; false when every thread is done.
   bool release(unsigned count) {
     if (waiting(Wait::kDone, 0, count) == count) return false;
     if (waiting(Wait::kBlock, 0, count) == count) return resume(0, count), true;
     bool any = false;
-    for (unsigned begin = 0; begin + kWarpSize <= count; begin += kWarpSize) {
-      if (waiting(Wait::kWarp, begin, begin + kWarpSize) != kWarpSize) continue;
-      resume(begin, begin + kWarpSize);
-      any = true;
-    }
+    for (unsigned begin = 0; begin < count; begin += kWarpSize) any |= release_warp(begin, count);
     if (!any) stop("threads wait at a barrier that others do not reach");
     return true;
   }

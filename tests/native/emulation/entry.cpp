@@ -91,6 +91,11 @@ const char* emulated_fault(const char* name, const float* from, float* to) {
   return guarded([&] { run_fault(name, from, to); });
 }
 
+// The component that a height in [0, 1) chooses.
+int64_t emulated_choice(const double* logits, int64_t components, double height) {
+  return choose_component(logits, components, height);
+}
+
 const char* emulated_standard_normal(int64_t dtype, void* to, int64_t stride, int64_t rows, int64_t columns,
                                      const int64_t* seed, int64_t stream) {
   return dispatch(dtype, [&](auto type) {
