@@ -57,6 +57,7 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"font: ((?:\d+ )?[\d.]+px) [^;\"]+", r"font: \1 var(--font)", text)
+    text = re.sub(r"font-family: [^;\"]+", "font-family: var(--font)", text)
     return _themed(text).strip()
 
 
