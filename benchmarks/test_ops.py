@@ -95,6 +95,7 @@ def compare(
         milliseconds={name: value * 1e3 for name, value in seconds.items()},
         ratio={name: seconds[name] / own for name in peers},
         goal=goals,
+        copy_rate=copied,
         bandwidth=moved / own / copied,
         gigaflops=work / own / 1e9,
     )
