@@ -1,170 +1,124 @@
-"""Priors and couplings on Fashion-MNIST at equal network, budget and data order (issue 2, item 2).
+"""Priors, couplings, DDPM and peers at equal network, budget and data order (issue 4, experiments 2 and 3).
 
     python -m benchmarks.experiments.fashion_mnist              # all cells; stop and start it at will
     python -m benchmarks.experiments.fashion_mnist --shard 0/2  # every second cell, for a second process
+    python -m benchmarks.experiments.fashion_mnist --data folder:path=/data/imagenet64 --steps 100000
 
-A cell is one setting and one seed. A finished cell leaves a JSON file and is not run again; an
-interrupted one goes on from its last checkpoint. ``python -m benchmarks.experiments.report`` turns the
-files into docs/results.md.
+A cell is one setting and one seed. A finished cell leaves a JSON file and is not run again; an interrupted
+one goes on from its last checkpoint. Of the training split some pictures are held out for choosing a setting;
+each cell is judged against these and, for the record only, against the test split.
+``python -m benchmarks.experiments.report`` turns the files into docs/results.md.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 import typer
-from torch import Tensor
 
-from flowprior.data import Data, load_data
-from flowprior.evaluation.classifier_training import data_classifier
-from flowprior.evaluation.frechet import FeatureMoments
-from flowprior.evaluation.lite0 import Lite0Features
-from flowprior.flow import Flow
-from flowprior.training import train
+from benchmarks.experiments.image_cells import NFES, Plan, run_cell
+from benchmarks.experiments.judge import Judge
+from benchmarks.experiments.settings import BASELINES, Setting
+from benchmarks.experiments.store import Cell, Store, choose_cells, use_threads
+from benchmarks.experiments.validation import Subset, split_validation
+from flowprior.data import load_data
 
-RESULTS = Path(__file__).parents[1] / "results" / "fashion-mnist"
-RUNS = Path("runs") / "fashion-mnist"
-NFES = (1, 2, 4, 8, 15)
+DATA = "fashion-mnist"
+VALIDATION = 5000
 LOWRANK = "gmm:covariance=lowrank,rank=64"
 SETTINGS = {
-    "gaussian+condot": ("gaussian", "condot"),
-    "gmm+condot": ("gmm", "condot"),
-    "lowrank64+posterior": (LOWRANK, "posterior"),
-    "lowrank64+ot": (LOWRANK, "ot:ot_batch=1024"),
-    "lowrank64-floor+ot": (f"{LOWRANK},reg_covar=0.16", "ot:ot_batch=1024"),
+    **BASELINES,
+    "torchcfm": Setting(peer="torchcfm"),
+    "torchcfm-ot": Setting(peer="torchcfm-ot"),
+    "flow_matching": Setting(peer="flow_matching"),
+    "gmm+condot": Setting("gmm"),
+    "lowrank64+posterior": Setting(LOWRANK, "posterior"),
+    "lowrank64+ot": Setting(LOWRANK, "ot:ot_batch=1024"),
+    "lowrank64-floor+ot": Setting(f"{LOWRANK},reg_covar=0.16", "ot:ot_batch=1024"),
+    "lowrank64-floor+posterior": Setting(f"{LOWRANK},reg_covar=0.16", "posterior"),
+    "gmm8+posterior": Setting("gmm:components=8", "posterior"),
+    "lowrank64x4-floor+ot": Setting(f"{LOWRANK},components=4,reg_covar=0.16", "ot:ot_batch=1024"),
 }
+"""Baselines, peers, then the designed ones; a line here is all that another setting needs."""
 BUDGET: dict[str, Any] = {
     "batch_size": 128,
     "precision": "bfloat16",
     "channels_last": True,
     "sample_every": 0,
-    "checkpoint_every": 300,
-    "keep_checkpoints": 1,
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@dataclass
-class Judge:
-    """Test pictures and two sets of features to compare generated pictures with them."""
+def experiment_name(data: str, steps: int) -> str:
+    """Name of the folders of results and runs, such as ``fashion-mnist-1800``."""
+    plain = "".join(c if c.isalnum() else "-" for c in data).strip("-")
+    return f"{plain}-{steps}"
 
-    test: Data
-    samples: int
 
-    def __post_init__(self) -> None:
-        train_split = load_data("fashion-mnist")
-        self.classifier = data_classifier(train_split)
-        self.lite0 = Lite0Features()
-        every = torch.arange(len(self.test))
-        pictures, _ = self.test.batch(every)
-        self.reference = self._moments(pictures)
-        floor, _ = train_split.batch(torch.arange(self.samples))
-        self.floor = self._distances(floor)
-
-    def figures(self, pictures: Tensor, labels: Tensor) -> dict[str, float]:
-        """Feature-FIDs and class accuracy of generated ``pictures`` in [-1, 1]."""
-        pictures = pictures.clamp(-1, 1)
-        accuracy = self.classifier.accuracy(pictures, labels)
-        return {**self._distances(pictures), "accuracy": accuracy}
-
-    def _moments(self, pictures: Tensor) -> dict[str, FeatureMoments]:
-        return {
-            f"fid-{self.classifier.features_name}": FeatureMoments.of([self.classifier.features(pictures)]),
-            "fid-lite0": FeatureMoments.of([self.lite0.of(pictures)]),
-        }
-
-    def _distances(self, pictures: Tensor) -> dict[str, float]:
-        return {name: own.distance(self.reference[name]) for name, own in self._moments(pictures).items()}
+def runs_folder(data: str, steps: int) -> Path:
+    """Where the cells are trained."""
+    return Path("runs") / experiment_name(data, steps)
 
 
 @cache
-def make_judge(samples: int) -> Judge:
-    """One judge a process; made after the first training, when the classifier may be cached already."""
-    return Judge(load_data("fashion-mnist", "test"), samples)
+def make_parts(data: str) -> tuple[Subset, Subset]:
+    """(training part, validation part) of the training split."""
+    whole = load_data(data)
+    return split_validation(whole, min(VALIDATION, len(whole) // 6))
 
 
-def evaluate_flow(flow: Flow, judge: Judge, seed: int) -> list[dict[str, float]]:
-    """One row of figures for each NFE, from the same starts."""
-    labels = torch.arange(judge.samples) % 10
-    rows = []
-    for nfe in NFES:
-        generator = torch.Generator().manual_seed(seed)
-        pictures = flow.sample(labels, nfe=nfe, generator=generator, batch_size=250)
-        rows.append({"nfe": nfe, **judge.figures(pictures, labels)})
-    return rows
+@cache
+def make_judge(data: str, samples: int) -> Judge:
+    """One judge a process. Its classifier is trained on the training part alone."""
+    train, validation = make_parts(data)
+    return Judge(train, {"test": load_data(data, "test"), "validation": validation}, samples)
 
 
-def run_cell(setting: str, seed: int, steps: int, samples: int) -> dict[str, Any]:
-    """Train and evaluate one cell."""
-    prior, coupling = SETTINGS[setting]
-    out = RUNS / f"{setting}-seed{seed}"
-    start = time.perf_counter()
-    flow = train(
-        "fashion-mnist",
-        prior=prior,
-        coupling=coupling,
-        out=out,
-        resume=True,
-        seed=seed,
-        steps=steps,
-        **BUDGET,
-    )
-    seconds = time.perf_counter() - start
-    info = json.loads((out / "info.json").read_text())
-    judge = make_judge(samples)
-    return {
-        "setting": setting,
-        "prior": prior,
-        "coupling": coupling,
-        "seed": seed,
-        "steps": steps,
-        **BUDGET,
-        "parameters": sum(p.numel() for p in flow.model.parameters()),
-        "samples": judge.samples,
-        "reference": f"{len(judge.test)} test pictures",
-        "floor": judge.floor,
-        "rows": evaluate_flow(flow, judge, seed=1000 + seed),
-        "train_seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "run": {
-            key: info.get(key) for key in ("transport_cost", "starts_gap", "prior_fit_seconds", "commit")
-        },
-    }
+def cell_line(name: str, seed: int, cell: Cell) -> str:
+    """One finished cell in one line."""
+    first = next(key for key in cell["rows"][0] if key.startswith("fid-"))
+    figures = ", ".join(f"{row['nfe']}: {row[first]:.1f}" for row in cell["rows"])
+    minutes = f"{cell['train_seconds'] / 60:.0f} + {cell['judge_seconds'] / 60:.0f} min"
+    return f"{name} seed {seed}: {first} at NFE {figures}; {minutes}"
 
 
 @app.command()
 def main(
-    steps: int = 1500,
+    steps: int = 1800,
     seeds: int = 3,
     samples: int = 2000,
-    shard: str = "0/1",
-    only: str = typer.Option("", help="one setting of: " + ", ".join(SETTINGS)),
+    snapshots: int = typer.Option(6, help="steps of the training whose averaged weights are judged, too"),
+    curve_samples: int = 1000,
+    sampler_seeds: int = typer.Option(1, help="seeds for which other samplers are judged, too"),
+    shard: str = typer.Option("0/1", help="i/n: every n-th cell from the i-th on"),
+    only: str = typer.Option("", help="settings, separated by commas, of: " + ", ".join(SETTINGS)),
+    data: str = typer.Option(DATA, help="labelled pictures with a test split"),
     threads: int = typer.Option(0, help="torch threads; 0 leaves them alone"),
 ) -> None:
     """Run every cell that has no result yet."""
-    if threads:
-        torch.set_num_threads(threads)
-    place, of = map(int, shard.split("/"))
-    cells = [(s, seed) for seed in range(seeds) for s in SETTINGS if only in ("", s)]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for setting, seed in cells[place::of]:
-        target = RESULTS / f"{setting}-seed{seed}.json"
-        if target.exists():
-            continue
-        cell = run_cell(setting, seed, steps, samples)
-        target.write_text(json.dumps(cell, indent=1) + "\n")
-        figures = ", ".join(f"{row['nfe']}: {row['fid-cnn128']:.1f}" for row in cell["rows"])
-        typer.echo(f"{setting} seed {seed}: fid-cnn128 at NFE {figures}")
+    use_threads(threads)
+    chosen = only.split(",") if only else list(SETTINGS)
+    unknown = [name for name in chosen if name not in SETTINGS]
+    if unknown:
+        raise typer.BadParameter(f"unknown settings {unknown}; known: {', '.join(SETTINGS)}")
+    store = Store(experiment_name(data, steps))
+    train, _ = make_parts(data)
+    plan = Plan(train, lambda: make_judge(data, samples), steps, samples, snapshots, curve_samples, BUDGET)
+    for name, seed in choose_cells([(name, seed) for seed in range(seeds) for name in chosen], shard):
+        out = runs_folder(data, steps) / f"{name}-seed{seed}"
+        cell = store.run(
+            f"{name}-seed{seed}",
+            lambda n=name, s=seed, o=out: run_cell(SETTINGS[n], s, plan, o, with_samplers=s < sampler_seeds),
+            setting=name,
+            seed=seed,
+            steps=steps,
+            samples=samples,
+            nfes=NFES,
+        )
+        typer.echo(cell_line(name, seed, cell))
 
 
 if __name__ == "__main__":

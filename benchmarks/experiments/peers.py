@@ -59,8 +59,8 @@ class TorchCFM(Peer):
         self.matcher = ConditionalFlowMatcher(sigma=0.0)
 
     def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        _, x_t, u_t = self.matcher.sample_location_and_conditional_flow(x0, x1, t=t)
-        return Target(x_t, u_t, cond)
+        result = self.matcher.sample_location_and_conditional_flow(x0, x1, t=t)
+        return Target(result[1], result[2], cond)
 
 
 class TorchOTCFM(Peer):
@@ -76,10 +76,8 @@ class TorchOTCFM(Peer):
         self.matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
 
     def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        _, x_t, u_t, _, labels = self.matcher.guided_sample_location_and_conditional_flow(
-            x0, x1, y1=cond, t=t
-        )
-        return Target(x_t, u_t, labels)
+        result = self.matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=cond, t=t)
+        return Target(result[1], result[2], result[4])
 
 
 class FlowMatching(Peer):

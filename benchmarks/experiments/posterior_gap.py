@@ -9,27 +9,28 @@ better law of the latents could win.
 
 from __future__ import annotations
 
-import json
-
 import torch
 import typer
 
-from benchmarks.experiments.fashion_mnist import RESULTS, RUNS, make_judge
+from benchmarks.experiments.fashion_mnist import DATA, make_judge, make_parts, runs_folder
+from benchmarks.experiments.store import RESULTS, use_threads, write_json
 from flowprior import Flow
-from flowprior.data import load_data
 from flowprior.samplers import Sampler
 
 NFES = (1, 4, 15)
+SETTING = "lowrank64+posterior"
 
 
-def main(seeds: int = 3, samples: int = 2000) -> None:
+def main(steps: int = 1800, seeds: int = 3, samples: int = 2000, threads: int = 0) -> None:
     """Write one JSON of all seeds."""
-    judge = make_judge(samples)
-    x1, labels = load_data("fashion-mnist").batch(torch.arange(samples))
+    use_threads(threads)
+    judge = make_judge(DATA, samples)
+    x1, labels = make_parts(DATA)[0].batch(torch.arange(samples))
+    assert labels is not None
     sampler = Sampler.create("euler")
     rows = []
     for seed in range(seeds):
-        flow = Flow.load(RUNS / f"lowrank64+posterior-seed{seed}" / "flow").eval()
+        flow = Flow.load(runs_folder(DATA, steps) / f"{SETTING}-seed{seed}" / "flow").eval()
         for nfe in NFES:
             generator = torch.Generator().manual_seed(seed)
             inferred = flow.prior.infer(x1, labels, generator=generator)
@@ -39,11 +40,10 @@ def main(seeds: int = 3, samples: int = 2000) -> None:
                 with torch.no_grad():
                     parts = zip(x0.split(250), labels.split(250), strict=True)
                     x = torch.cat([sampler.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts])
-                figures[name] = judge.figures(x, labels)["fid-cnn128"]
+                figures[name] = judge.figures(x, labels)["test"]["fid-cnn128"]
             rows.append({"seed": seed, "nfe": nfe, **figures})
             typer.echo(rows[-1])
-    target = RESULTS.parent / "posterior-gap.json"
-    target.write_text(json.dumps({"samples": samples, "rows": rows}, indent=1) + "\n")
+    write_json(RESULTS / "posterior-gap.json", {"samples": samples, "steps": steps, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.experiments.peers import PEERS, train_peer
 from flowprior.data import Data
 from flowprior.flow import Flow
+from flowprior.priors import Prior
 from flowprior.training import train
 
 
@@ -36,13 +37,15 @@ class Setting:
         """The setting as plain values."""
         return asdict(self)
 
-    def train(self, data: Data, *, seed: int, out: Path | None = None, **budget: Any) -> Flow:
-        """Train on ``data``; with ``out`` the run resumes."""
+    def train(
+        self, data: Data, *, seed: int, out: Path | None = None, fitted: Prior | None = None, **budget: Any
+    ) -> Flow:
+        """Train on ``data``; with ``out`` the run resumes, with ``fitted`` the prior is that one."""
         if self.peer:
             return train_peer(PEERS[self.peer](), data, seed=seed, out=out, **budget)
         return train(
             data,
-            prior=self.prior,
+            prior=self.prior if fitted is None else fitted,
             coupling=self.coupling,
             path=self.path,
             prediction=self.prediction,
