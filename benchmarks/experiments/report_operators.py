@@ -23,11 +23,12 @@ def operators(path: Path = RESULTS / "operators.json") -> str:
     return "\n".join([
         "## Native operators",
         "",
-        "`FLOWPRIOR_OPS=native pytest benchmarks/test_ops.py -p benchmark`: float32, ten conditions, two threads "
-        f"of a shared {machine}, backend `{entries[0]['extra_info']['backend']}`. Ours, each peer and a plain copy "
-        f"({copy:.0f} GB/s read and written) take turns; a ratio is that of the medians, above 1 ours is faster. "
-        "The share of copy bandwidth is what the operator must at least read and write over its time; "
-        "sampling is bound by the generator's arithmetic, densities by theirs (four operations a term).",
+        "`FLOWPRIOR_OPS=native pytest benchmarks/test_ops.py -p benchmark`: float32, ten conditions, two "
+        f"threads of a shared {machine}, backend `{entries[0]['extra_info']['backend']}`. Ours, each peer and "
+        f"a plain copy ({copy:.0f} GB/s read and written) take turns of ten calls; a ratio is that of the "
+        "medians, above 1 ours is faster. The share of copy bandwidth is what the operator must at least "
+        "read and write over its time; sampling is bound by the generator's arithmetic, densities by theirs "
+        "(four operations a term).",
         "",
         *lines,
         "",
