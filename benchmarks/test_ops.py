@@ -1,8 +1,8 @@
 """The operators against eager torch and its compiled form, timed in turn in one run (issue 3, item 3).
 
 Every figure of a row comes from the same seconds of the machine: ours, each peer and a plain copy take
-turns of ten calls, and the ratio is that of their medians. ``bandwidth`` is what the operator must at least read and
-write, over its time, as a share of the copy's.
+turns of ten calls, and the ratio is that of their medians. ``bandwidth`` is what the operator must at
+least read and write, over its time, as a share of the copy's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = [(256, 3072), (512, 784)]
 CASES = [(batch, dim, components) for batch, dim in SIZES for components in (1, 8)]
 ROUNDS = 20
 IN_A_ROW = 10
-"""Calls of one kind between changes, so that everyone has its own data in the caches, and nobody another's."""
+"""Calls of one kind between changes: everyone finds its own data in the caches."""
 Call = Callable[[], Any]
 
 mixtures = pytest.mark.parametrize(("batch", "dim", "components"), CASES)

@@ -16,6 +16,7 @@ def operators(path: Path = RESULTS / "operators.json") -> str:
     report = json.loads(path.read_text())
     entries = [entry for entry in report["benchmarks"] if "ratio" in entry["extra_info"]]
     machine = report["machine_info"]["cpu"].get("brand_raw", "CPU")
+    backend = entries[0]["extra_info"]["backend"]
     copy = max(_copy_rate(entry) for entry in entries)
     lines = ["| operator | B × D | K | ms | ratio to (goal) | share of copy bandwidth | Gflop/s |"]
     lines += ["|---|---|---|---|---|---|---|", *(_row(entry) for entry in entries)]
@@ -24,7 +25,7 @@ def operators(path: Path = RESULTS / "operators.json") -> str:
         "## Native operators",
         "",
         "`FLOWPRIOR_OPS=native pytest benchmarks/test_ops.py -p benchmark`: float32, ten conditions, two "
-        f"threads of a shared {machine}, backend `{entries[0]['extra_info']['backend']}`. Ours, each peer and "
+        f"threads of a shared {machine}, backend `{backend}`. Ours, each peer and "
         f"a plain copy ({copy:.0f} GB/s read and written) take turns of ten calls; a ratio is that of the "
         "medians, above 1 ours is faster. The share of copy bandwidth is what the operator must at least "
         "read and write over its time; sampling is bound by the generator's arithmetic, densities by theirs "
