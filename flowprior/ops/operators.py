@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch.autograd import forward_ad
+from torch.utils._pytree import tree_map_only
 
 from flowprior.ops.backend import announce_fallback, native_devices
 from flowprior.ops.fakes import register_fakes
@@ -19,6 +20,7 @@ from flowprior.ops.gradients import register_gradients
 
 NATIVE = "flowprior"
 REFERENCE = "flowprior_reference"
+WITHOUT_FLOAT64 = frozenset({"mps"})
 LIBRARY = torch.library.Library(REFERENCE, "DEF")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -32,10 +34,26 @@ def reference(name: str) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
-        LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        LIBRARY.impl(name, _with_float64(function), "CompositeExplicitAutograd")
         return function
 
     return register
+
+
+def _with_float64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, run on the CPU for tensors of a device that has no float64."""
+
+    def run(*arguments: Any) -> Any:
+        device = next(value.device for value in arguments if isinstance(value, torch.Tensor))
+        if device.type not in WITHOUT_FLOAT64:
+            return function(*arguments)
+        return tree_map_only(torch.Tensor, lambda x: x.to(device), function(*_on_cpu(arguments)))
+
+    return run
+
+
+def _on_cpu(arguments: tuple[Any, ...]) -> Any:
+    return tree_map_only(torch.Tensor, lambda x: x.cpu(), arguments)
 
 
 def is_native(device: torch.device) -> bool:

@@ -38,10 +38,10 @@ def philox(counter: Sequence[Any], keys: Any) -> tuple[Any, Any]:
         counter: four words that broadcast against each other; all int64 tensors, or all uint64 arrays.
         keys: of each round, from :func:`round_keys`.
     """
-    for key in keys[:BROADCAST_ROUNDS]:
-        counter = _round(*counter, key)
-    # The high halves of c1 and c3 stay until they meet a word that is cut to its low half.
     c0, c1, c2, c3 = counter
+    for key in keys[:BROADCAST_ROUNDS]:
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, key)
+    # The high halves of c1 and c3 stay until they meet a word that is cut to its low half.
     if isinstance(c0, np.ndarray):
         return _rounds_in_place(_stacked(c0, c2), _stacked(c1, c3), keys[BROADCAST_ROUNDS:])
     for key in keys[BROADCAST_ROUNDS:]:
