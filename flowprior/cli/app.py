@@ -10,6 +10,7 @@ from flowprior.cli.commands import Commands
 from flowprior.cli.compare import compare
 from flowprior.cli.evaluate import evaluate
 from flowprior.cli.info import info
+from flowprior.cli.inspect import inspect
 from flowprior.cli.list import list_components
 from flowprior.cli.sample import sample
 from flowprior.cli.train import train
@@ -20,6 +21,7 @@ for name, command in {
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,
+    "inspect": inspect,
     "list": list_components,
     "info": info,
 }.items():

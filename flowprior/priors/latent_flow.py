@@ -16,8 +16,8 @@ from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.subspace import times_table
 
 CONTEXT = 16
-LEAST_SCALE = 0.3
-"""Scales of the affine couplings lie in (0.3, 3.3): looser ones throw a few samples far out."""
+LEAST_SCALE = 0.5
+"""Scales of the affine couplings lie in (0.5, 2): looser ones throw a few samples far out."""
 BINS = 8
 NODES = 16384
 CHUNK = 2048

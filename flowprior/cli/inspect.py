@@ -1,0 +1,57 @@
+"""``flowprior inspect``: what priors will do, before any network is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowprior.cli.options import Json, Seed
+from flowprior.cli.output import print_json, print_rich
+
+
+def inspect(
+    data: Annotated[str, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = "digits",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="Where a flow would start; can be repeated. See flowprior list priors."),
+    ] = None,
+    coupling: Annotated[
+        list[str] | None,
+        typer.Option(help="Which start belongs to which datum; can be repeated. condot by default."),
+    ] = None,
+    examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 20_000,
+    steps: Annotated[int, typer.Option(help="Euler steps of the rehearsal.")] = 4,
+    suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,
+    json: Json = False,
+) -> None:
+    """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
+    from flowprior.data import load_data
+    from flowprior.inspection import inspect_priors
+    from flowprior.training.config import DEFAULT_PRIOR
+
+    found = inspect_priors(
+        load_data(data),
+        prior or [DEFAULT_PRIOR],
+        coupling or ["condot"],
+        examples=examples,
+        steps=steps,
+        seed=seed,
+        suggestion=suggest,
+        out=out,
+    )
+    if json:
+        print_json(found.as_dict())
+        return
+    count = found.examples
+    if "min" in count:
+        print_rich(
+            f"{count['conditions']:g} conditions; examples of each: least {count['min']:g}, "
+            f"median {count['median']:g}, most {count['max']:g}"
+        )
+    print_rich(*found.tables(), *(f"warning: {warning}" for warning in found.warnings))
+    written = f"; inspection.json and pictures are in {out}" if out is not None else ""
+    print_rich(f"{found.seconds:.1f} s{written}")

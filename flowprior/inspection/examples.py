@@ -1,0 +1,113 @@
+"""Which examples of a data set an inspection fits on, and which it keeps to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowprior.data.base import Data
+from flowprior.data.splits import split_indices
+from flowprior.errors import InputError, OptionError
+
+HELD_OUT_SHARE = 0.2
+FEWEST_EXAMPLES = 10
+FEWEST_OF_A_LABEL = 3
+POOLED = -1
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Two disjoint parts of a training split, divided within each label.
+
+    Attributes:
+        x: events to fit on, ``[N, *event]``.
+        cond: their condition: labels ``[N]``, embeddings ``[N, E]`` or None.
+        held_out: events to judge by, ``[M, *event]``.
+        held_out_cond: their condition.
+        counts: examples of each label in the whole split, ``[C]``; None without labels.
+    """
+
+    x: Tensor
+    cond: Tensor | None
+    held_out: Tensor
+    held_out_cond: Tensor | None
+    counts: Tensor | None
+
+    @classmethod
+    def of(cls, data: Data, limit: int, seed: int = 0) -> Examples:
+        """At most ``limit`` examples of ``data``, a fifth of each label held out.
+
+        A label with fewer than three examples is fitted on and not judged; one whose share of ``limit``
+        rounds to nothing is left out.
+
+        Raises:
+            OptionError: a limit below 10.
+            InputError: fewer than 10 examples, or no label with three of them.
+        """
+        if limit < FEWEST_EXAMPLES:
+            raise OptionError(f"inspect: examples={limit} is not possible; choose {FEWEST_EXAMPLES} or more")
+        if len(data) < FEWEST_EXAMPLES:
+            raise InputError(
+                f"inspect: '{data.name}' has {len(data)} examples; expected {FEWEST_EXAMPLES} or more"
+            )
+        labels = _labels(data)
+        chosen = _thinned(len(data), labels, limit, seed)
+        parts = {"test_fraction": HELD_OUT_SHARE, "seed": seed}
+        own = None if labels is None else labels[chosen]
+        if own is not None and int(torch.bincount(own).max()) < FEWEST_OF_A_LABEL:
+            raise InputError(
+                f"inspect: no label of '{data.name}' has {FEWEST_OF_A_LABEL} examples, so none can be held "
+                "out; pass more data, or a larger examples="
+            )
+        fit = chosen[split_indices(len(chosen), "train", labels=own, **parts)]
+        held_out = chosen[split_indices(len(chosen), "test", labels=own, **parts)]
+        counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
+        return cls(*data.batch(_shuffled(fit, seed)), *data.batch(_shuffled(held_out, seed)), counts)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels ``[N]`` of the rows to fit on; None for embeddings and for no condition."""
+        return None if self.cond is None or self.cond.is_floating_point() else self.cond
+
+    @property
+    def held_out_labels(self) -> Tensor | None:
+        """The same for the held-out rows."""
+        cond = self.held_out_cond
+        return None if cond is None or cond.is_floating_point() else cond
+
+    def groups(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Label, its rows to fit on and its held-out rows; :data:`POOLED` and all rows without labels."""
+        if self.labels is None or self.held_out_labels is None:
+            yield POOLED, torch.arange(len(self.x)), torch.arange(len(self.held_out))
+            return
+        for label in self.held_out_labels.unique().tolist():
+            yield (
+                label,
+                (self.labels == label).nonzero()[:, 0],
+                (self.held_out_labels == label).nonzero()[:, 0],
+            )
+
+
+def take(cond: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+    """Rows of a condition that may be None."""
+    return None if cond is None else cond[rows]
+
+
+def _labels(data: Data) -> Tensor | None:
+    if data.condition.kind != "labels":
+        return None
+    return torch.cat([labels for _, labels in data.batches() if labels is not None])
+
+
+def _thinned(count: int, labels: Tensor | None, limit: int, seed: int) -> Tensor:
+    """Indices ``[≤ limit]``: of each label its share."""
+    if count <= limit:
+        return torch.arange(count)
+    return split_indices(count, "test", test_fraction=limit / count, seed=seed, labels=labels)
+
+
+def _shuffled(indices: Tensor, seed: int) -> Tensor:
+    return indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))]

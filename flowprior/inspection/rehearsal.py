@@ -1,0 +1,190 @@
+"""A flow rehearsed without a network: the optimal velocity of prior and coupling, estimated in closed form.
+
+Few-step quality hangs on three things at once: how far training pairs cross (curvature), how well the starts
+of sampling agree with those of training (the gap), and how far a step of finite length leads off a bent path.
+None of them alone ranks priors: the transport cost falls with the prior's scale whatever the quality, and
+neither curvature nor gap knows of the other. So the sampling is played through. At each of the k times t of
+Euler's method the optimal velocity of the straight path,
+
+    v(x, t, c) = (E[x1 | x_t = x, c] − x) / (1 − t),
+
+is estimated from training pairs of the coupling by a regression in closed form
+(:mod:`flowprior.inspection.denoiser`); the starts of sampling take the k steps, and what comes out is
+compared with held-out data. A good network does this better. The order of the pairings is what carries over,
+and what benchmarks/experiments/inspect_ranking.py tests against trained flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.couplings.cost import squared_distances
+from flowprior.inspection.denoiser import Denoiser, fit_denoiser
+from flowprior.inspection.examples import POOLED, Examples, take
+from flowprior.priors import Prior
+
+TRAINING_BATCH = 128
+MOST_PAIRS = 6144
+MOST_GROUPS = 10
+MOST_ROWS = 512
+MOST_POOLED_ROWS = 1024
+FEWEST_ROWS = 48
+MOST_DIMENSIONS = 64
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the rehearsed flow gave.
+
+    Attributes:
+        distance: for each number of steps, the energy distance between its samples and held-out data, as a
+            share of the largest it could be: 0 for equal laws, 1 for point masses apart; averaged over
+            conditions. Unbiased, so that chance can bring it below 0.
+        crossing: E‖(x1 − x0) − v(x_t, t)‖² over the steps' times, as a share of the data's variance within
+            conditions: the part of the velocity that the position does not tell.
+        groups: how many conditions were rehearsed; 1 where they were pooled.
+    """
+
+    distance: dict[int, float]
+    crossing: float
+    groups: int
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Coordinates of one condition's pairs (x0, x1), its sampling starts and its held-out data, float64."""
+
+    x0: Tensor
+    x1: Tensor
+    start: Tensor
+    held_out: Tensor
+
+
+@torch.no_grad()
+def rehearse(
+    prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator, *, steps: int = 4
+) -> Rehearsal:
+    """Play ``steps`` Euler steps, and the fewer ones whose times are among theirs.
+
+    Works in the leading 64 principal components of each group's data. Groups are up to ten labels with enough
+    pairs; without any, everything is one group about the mean of its condition.
+
+    Args:
+        prior: fitted on ``examples.x``.
+        coupling: draws the pairs, in training batches of 128 or what it asks for.
+        examples: data to fit on and to compare with.
+        generator: source of both starts.
+        steps: k.
+    """
+    groups = list(_groups(prior, coupling, examples, generator))
+    counts = [count for count in range(1, steps + 1) if steps % count == 0]
+    distances, crossing = dict.fromkeys(counts, 0.0), 0.0
+    weight = [len(group.held_out) / sum(len(other.held_out) for other in groups) for group in groups]
+    for group, share in zip(groups, weight, strict=True):
+        denoisers, lost = _denoisers(group, steps)
+        crossing += share * lost
+        for count in counts:
+            samples = _euler(group.start, denoisers[:: steps // count])
+            distances[count] += share * energy_coefficient(samples, group.held_out)
+    return Rehearsal(distances, crossing, len(groups))
+
+
+def energy_coefficient(x: Tensor, y: Tensor) -> float:
+    """Unbiased energy distance 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ over 2E‖X − Y‖ (Székely & Rizzo 2013).
+
+    Args:
+        x: ``[n, d]``.
+        y: ``[m, d]``.
+    """
+    n, m = len(x), len(y)
+    cross = 2 * squared_distances(x, y).sqrt().mean()
+    within = squared_distances(x, x).fill_diagonal_(0).sqrt().sum() / (n * (n - 1))
+    within = within + squared_distances(y, y).fill_diagonal_(0).sqrt().sum() / (m * (m - 1))
+    return float((cross - within) / cross.clamp_min(1e-300))
+
+
+def _denoisers(group: _Group, steps: int) -> tuple[list[Denoiser], float]:
+    """E[x1 | x_t] at the times 0, 1/k, …, and the mean unexplained part of the velocity."""
+    fitted, lost = [], 0.0
+    variance = float(group.x1.var(0).mean().clamp_min(1e-300))
+    for step in range(steps):
+        t = step / steps
+        denoiser, error = fit_denoiser(t * group.x1 + (1 - t) * group.x0, group.x1)
+        fitted.append(denoiser)
+        lost += error / (1 - t) ** 2 / variance / steps
+    return fitted, lost
+
+
+def _euler(x: Tensor, denoisers: list[Denoiser]) -> Tensor:
+    """Euler steps of equal length along (E[x1 | x] − x) / (1 − t)."""
+    count = len(denoisers)
+    for step, denoiser in enumerate(denoisers):
+        x = x + (denoiser(x) - x) / (count - step)
+    return x
+
+
+def _groups(
+    prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
+) -> Iterator[_Group]:
+    """Pairs, starts and data of each condition that is rehearsed, in coordinates of its own."""
+    x1, cond = examples.x[:MOST_PAIRS], take(examples.cond, slice(0, MOST_PAIRS))
+    x0 = _pairs(prior, coupling, x1, cond, generator)
+    start = coupling.source(prior, examples.held_out_cond, len(examples.held_out), generator=generator)
+    centre, held_out_centre = _centres(examples)
+    parts = [(x0, centre[: len(x1)]), (x1, centre[: len(x1)])]
+    parts += [(start, held_out_centre), (examples.held_out, held_out_centre)]
+    pairs = [(x.flatten(1).double().cpu() - middle) for x, middle in parts]
+    for rows, held_out in _rows(examples, len(x1)):
+        basis = _principal_axes(pairs[1][rows])
+        yield _Group(*(pairs[i][rows] @ basis for i in (0, 1)), *(pairs[i][held_out] @ basis for i in (2, 3)))
+
+
+def _pairs(
+    prior: Prior, coupling: Coupling, x1: Tensor, cond: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    size = coupling.draw_size(TRAINING_BATCH)
+    batches = torch.arange(len(x1)).split(size)
+    return torch.cat([coupling.draw(prior, x1[i], take(cond, i), generator=generator) for i in batches])
+
+
+def _rows(examples: Examples, pairs: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of pairs and of held-out data of each group."""
+    large = [
+        (rows[rows < pairs][:MOST_ROWS], held_out[:MOST_ROWS])
+        for label, rows, held_out in examples.groups()
+        if label != POOLED and int((rows < pairs).sum()) >= FEWEST_ROWS and len(held_out) > 1
+    ]
+    if not large:
+        yield (
+            torch.arange(min(pairs, MOST_POOLED_ROWS)),
+            torch.arange(min(len(examples.held_out), MOST_POOLED_ROWS)),
+        )
+        return
+    stride = -(-len(large) // MOST_GROUPS)
+    yield from large[::stride]
+
+
+def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
+    """Mean of the data under each row's condition, ``[N, D]`` and ``[M, D]``: a network is told it."""
+    x = examples.x.flatten(1).double()
+    held_out = torch.zeros(len(examples.held_out), x.shape[1], dtype=torch.float64)
+    if examples.labels is not None and examples.held_out_labels is not None:
+        means = x.new_zeros(int(examples.labels.max()) + 1, x.shape[1])
+        means.index_add_(0, examples.labels, x)
+        means /= torch.bincount(examples.labels).clamp_min(1)[:, None]
+        return means[examples.labels], means[examples.held_out_labels]
+    if examples.cond is None or examples.held_out_cond is None:
+        return x.mean(0).expand_as(x), x.mean(0).expand_as(held_out)
+    mean, _ = fit_denoiser(examples.cond.double()[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
+    return mean(examples.cond.double()), mean(examples.held_out_cond.double())
+
+
+def _principal_axes(x: Tensor) -> Tensor:
+    """Leading principal directions ``[D, d]`` of rows x ``[n, D]``, d at most 64 and a quarter of n."""
+    _, _, right = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+    return right[: max(1, min(MOST_DIMENSIONS, len(x) // 4))].T

@@ -1,0 +1,93 @@
+"""Rich tables of an inspection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowprior.inspection.report import Inspection
+from flowprior.inspection.suggestion import Suggestion
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def pairings_table(found: Inspection) -> Table:
+    """Pairings by the rehearsed distance."""
+    counts = list(found.pairings[0].rehearsal.distance)
+    table = _table(f"prior + coupling on {found.data}, best first", "", "prior + coupling")
+    places = {fitted.prior: place for place, fitted in enumerate(found.priors, 1)}
+    for count in counts:
+        table.add_column(
+            f"{count} step{'s' * (count > 1)}", justify="right", style="bold" * (count == counts[-1])
+        )
+    for name in ("crossing", "gap", "p", "cost", "ot cost"):
+        table.add_column(name, justify="right")
+    after_ot = {fitted.prior: fitted.transport_cost_ot for fitted in found.priors}
+    for pairing in found.pairings:
+        figures = [pairing.rehearsal.distance[count] for count in counts]
+        figures += [pairing.rehearsal.crossing, pairing.starts_gap["coefficient"]]
+        figures += [pairing.starts_gap["p_value"], pairing.transport_cost, after_ot[pairing.prior]]
+        name = f"{pairing.prior.partition(':')[0]} + {pairing.coupling}"
+        table.add_row(str(places[pairing.prior]), _escaped(name), *map(_figure, figures))
+    table.caption = (
+        "steps: energy distance to held-out data, 0 to 1, after Euler steps along a velocity estimated "
+        "without a network; it ranks, and does not say what a trained network will reach"
+    )
+    return table
+
+
+def priors_table(found: Inspection) -> Table:
+    """Priors against held-out data."""
+    table = _table("priors against held-out data", "", "prior")
+    for name in ("explained", "density", "W2²", "floor", "spread", "fit s", "state"):
+        table.add_column(name, justify="right")
+    for place, fitted in enumerate(found.priors, 1):
+        close = fitted.closeness
+        distances = [_average(close.gaussian_w2), _average(close.gaussian_w2_floor)]
+        figures = [close.explained_variance, close.log_density, *distances, close.spread, fitted.seconds]
+        table.add_row(str(place), _escaped(fitted.prior), *map(_figure, figures), _bytes(fitted.state_bytes))
+    count = found.examples
+    table.caption = (
+        "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, "
+        f"averaged over conditions; {count['fit']:g} examples fitted on, {count['held_out']:g} held out, of "
+        f"{count['all']:g}"
+    )
+    return table
+
+
+def suggestion_table(suggestion: Suggestion) -> Table:
+    """Mixtures by held-out log-density."""
+    title = f"mixtures by held-out log-density, {suggestion.rows} examples, {suggestion.seconds:.1f} s"
+    table = _table(title, "prior")
+    table.add_column("density", justify="right")
+    table.add_column("seconds", justify="right")
+    for candidate in suggestion.candidates:
+        table.add_row(_escaped(candidate.prior), _figure(candidate.log_density), _figure(candidate.seconds))
+    return table
+
+
+def _table(title: str, *names: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", caption_justify="left", padding=(0, 1, 0, 0), box=None)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _average(distances: dict[int, float]) -> float:
+    return sum(distances.values()) / max(len(distances), 1)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:.3g} MiB" if count >= 2**20 else f"{count / 2**10:.3g} KiB"
