@@ -30,7 +30,7 @@ std::tuple<Tensor, Tensor> path_of(const char* name, const Operation& op, const 
 std::tuple<Tensor, Tensor> affine_path(const Tensor& x0, const Tensor& x1, const Tensor& alpha, const Tensor& sigma,
                                        const Tensor& alpha_dot, const Tensor& sigma_dot) {
   constexpr const char* name = "affine_path";
-  const Operation op(name, x1);
+  const Operation op(name, "x1", x1);
   const ScalarType stored = x1.scalar_type(), computed = compute_type(x1);
   const auto numbers = [&](const char* argument, const Tensor& tensor) {
     return op.numbers(argument, tensor, computed, stored, x1.dim() > 0 ? x1.size(0) : -1);
@@ -46,7 +46,7 @@ std::tuple<Tensor, Tensor> affine_path(const Tensor& x0, const Tensor& x1, const
 
 std::tuple<Tensor, Tensor> interpolate(const Tensor& x0, const Tensor& x1, const Tensor& t, double sigma_min) {
   constexpr const char* name = "interpolate";
-  const Operation op(name, x1);
+  const Operation op(name, "x1", x1);
   const int64_t rows = x1.dim() > 0 ? x1.size(0) : -1;
   const Tensor times = op.numbers("t", t, compute_type(x1), x1.scalar_type(), rows);
   return path_of(name, op, x0, x1, [&](auto type) {

@@ -59,7 +59,7 @@ std::tuple<Tensor, Tensor, Tensor> flow_matching_loss(const Tensor& v, const std
                                                       const std::optional<Tensor>& weight, bool mean,
                                                       bool with_gradient) {
   constexpr const char* name = "flow_matching_loss";
-  const Operation op(name, v);
+  const Operation op(name, "v", v);
   STD_TORCH_CHECK(u ? !x0 && !x1 : x0 && x1, name, ": expected either u, or x0 and x1");
   const Tensor& given = u ? *u : *x1;
   const LossArguments arguments = {v, u, x0, x1, weight, mean, with_gradient};

@@ -8,7 +8,7 @@ namespace flowprior::cuda {
 std::tuple<Tensor, Tensor> gmm_log_prob(const Tensor& x, const Tensor& logits, const Tensor& mean, const Tensor& scale,
                                         const Tensor& cond) {
   constexpr const char* name = "gmm_log_prob";
-  const Operation op(name, x);
+  const Operation op(name, "x", x);
   return Operation::dispatch(name, "x", x, [&](auto type) -> std::tuple<Tensor, Tensor> {
     using T = decltype(type);
     using C = Compute<T>;
@@ -33,7 +33,7 @@ std::tuple<Tensor, Tensor> gmm_log_prob(const Tensor& x, const Tensor& logits, c
 std::tuple<Tensor, Tensor> gmm_log_prob_all(const Tensor& x, const Tensor& logits, const Tensor& mean,
                                             const Tensor& scale) {
   constexpr const char* name = "gmm_log_prob_all";
-  const Operation op(name, x);
+  const Operation op(name, "x", x);
   return Operation::dispatch(name, "x", x, [&](auto type) -> std::tuple<Tensor, Tensor> {
     using T = decltype(type);
     using C = Compute<T>;

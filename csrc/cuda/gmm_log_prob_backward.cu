@@ -20,7 +20,7 @@ std::tuple<Tensor, Tensor> sort_rows(const Tensor& labels) {
 // cond is null where every row has every component.
 std::tuple<Tensor, Tensor, Tensor> backward_of(const char* name, const Tensor& grad_joint, const Tensor& x,
                                                const Tensor& mean, const Tensor& scale, const Tensor* cond) {
-  const Operation op(name, x);
+  const Operation op(name, "x", x);
   return Operation::dispatch(name, "x", x, [&](auto type) -> std::tuple<Tensor, Tensor, Tensor> {
     using T = decltype(type);
     using C = Compute<T>;

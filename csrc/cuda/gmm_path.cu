@@ -8,7 +8,7 @@ std::tuple<Tensor, Tensor, Tensor> gmm_path(const Tensor& logits, const Tensor& 
                                             const Tensor& cond, const Tensor& x1, const Tensor& t, const Tensor& seed,
                                             double sigma_min) {
   constexpr const char* name = "gmm_path";
-  const Operation op(name, mean);
+  const Operation op(name, "mean", mean);
   return Operation::dispatch(name, "mean", mean, [&](auto type) -> std::tuple<Tensor, Tensor, Tensor> {
     using T = decltype(type);
     using C = Compute<T>;

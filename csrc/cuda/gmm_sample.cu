@@ -7,7 +7,7 @@ namespace flowprior::cuda {
 std::tuple<Tensor, Tensor> gmm_sample(const Tensor& logits, const Tensor& mean, const Tensor& scale,
                                       const Tensor& cond, const Tensor& seed) {
   constexpr const char* name = "gmm_sample";
-  const Operation op(name, mean);
+  const Operation op(name, "mean", mean);
   return Operation::dispatch(name, "mean", mean, [&](auto type) -> std::tuple<Tensor, Tensor> {
     using T = decltype(type);
     const auto tables = op.tables<T>(&logits, mean, scale);

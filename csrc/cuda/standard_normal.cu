@@ -6,7 +6,7 @@ namespace flowprior::cuda {
 
 Tensor standard_normal(const Tensor& like, const Tensor& seed, int64_t n, int64_t dim, int64_t stream) {
   constexpr const char* name = "standard_normal";
-  const Operation op(name, like);
+  const Operation op(name, "like", like);
   op.check("seed", seed, ScalarType::Long, {1});
   STD_TORCH_CHECK(n >= 0 && dim >= 0 && stream >= 0, name, ": expected n, dim and stream of at least 0, got ", n, ", ",
                   dim, " and ", stream);

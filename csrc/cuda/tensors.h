@@ -41,8 +41,8 @@ inline ScalarType compute_type(const Tensor& tensor) {
 // An operator at work on one device: makes the device current, and holds its current stream.
 class Operation {
  public:
-  Operation(const char* name, const Tensor& tensor)
-      : name_(name), device_(tensor.get_device_index()), guard_(device_), stream_(nullptr) {
+  Operation(const char* name, const char* argument, const Tensor& tensor)
+      : name_(name), device_(device_of(name, argument, tensor)), guard_(device_), stream_(nullptr) {
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
     stream_ = static_cast<cudaStream_t>(stream);
@@ -147,6 +147,13 @@ class Operation {
   }
 
  private:
+  static torch::stable::accelerator::DeviceIndex device_of(const char* name, const char* argument,
+                                                           const Tensor& tensor) {
+    STD_TORCH_CHECK(tensor.is_cuda(), name, ": expected ", argument,
+                    " on a CUDA device, as other tensors are, got it on another device");
+    return tensor.get_device_index();
+  }
+
   static std::string text(const int64_t* sizes, size_t count) {
     std::string list = "[";
     for (size_t i = 0; i < count; ++i) {
