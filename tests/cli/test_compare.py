@@ -1,0 +1,173 @@
+"""flowprior compare: a grid from options or a file, its report, exit codes, and Ctrl-C in a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flowprior.comparison import load_grid
+from flowprior.errors import CouplingError
+from tests.cli.conftest import Call
+
+BUDGET = [
+    "--steps",
+    "6",
+    "--samples",
+    "40",
+    "--nfe",
+    "1,2",
+    "--model",
+    "mlp:width=16",
+    "--set",
+    "curve.points=0",
+]
+SHORT = ["--set", "training.batch_size=16", "--set", "training.warmup=1", "--set", "training.device=cpu"]
+PRIORS = ["--prior", "gaussian", "--prior", "two=gmm:components=2"]
+GRID = ["--data", "digits", *PRIORS, "--coupling", "condot", "--seeds", "2", *BUDGET, *SHORT]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison, run by the command line; not to be written to."""
+    from tests.cli.conftest import call_app
+
+    out = tmp_path_factory.mktemp("comparisons") / "out"
+    answer = call_app("compare", *GRID, "--out", out)
+    assert answer.code == 0, answer.err
+    assert "cell 4 of 4: two + condot, seed 1" in answer.err
+    assert "fid-cnn128 (lower is better) on digits, euler" in answer.out
+    assert "two + condot" in answer.out
+    return out
+
+
+def test_options_make_the_grid(compared: Path) -> None:
+    grid = load_grid(compared / "grid.toml")
+    assert dict(grid.priors) == {"gaussian": "gaussian", "two": "gmm:components=2"}
+    assert (grid.seeds, grid.nfe, grid.samples, grid.training.steps) == ((0, 1), (1, 2), 40, 6)
+    assert (compared / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert len(list(compared.glob("cells/*/result-*.json"))) == 4
+
+
+def test_the_same_grid_from_its_file_runs_nothing(call: Call, compared: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in compared.glob("cells/*/result-*.json")}
+    answer = call("compare", compared / "grid.toml", "--out", compared, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in compared.glob("cells/*/result-*.json")} == before
+    found = json.loads(answer.out)
+    assert found["report"] == str(compared / "report.html")
+    assert (found["failed"], found["waiting"], found["skipped"]) == (0, 0, 0)
+    assert {row["nfe"] for row in found["best"]} == {1, 2}
+    again = call("compare", "--out", compared, "--json")
+    assert again.out == answer.out
+
+
+def test_report_only_writes_it_anew(call: Call, compared: Path) -> None:
+    report = compared / "report.html"
+    before = report.read_bytes()
+    report.unlink()
+    assert call("compare", "--out", compared, "--report-only").code == 0
+    assert report.read_bytes() == before
+
+
+def test_check_computes_the_figures_again(call: Call, compared: Path) -> None:
+    answer = call("compare", "--out", compared, "--check")
+    assert answer.code == 0, answer.err
+    assert "0 differ" in answer.out
+    report = json.loads((compared / "report.json").read_text())
+    changed = {**report, "baseline": "two + condot"}
+    (compared / "report.json").write_text(json.dumps(changed))
+    answer = call("compare", "--out", compared, "--check", "--json")
+    assert answer.code == 1
+    assert json.loads(answer.out)["differences"][0].startswith("report.json.baseline is 'two + condot'")
+    (compared / "report.json").write_text(json.dumps(report))
+
+
+def test_a_failed_cell_is_one_line_and_exit_code_one(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowprior.comparison import running
+
+    run_cell = running.run_cell
+
+    def failing(cell, *arguments):  # type: ignore[no-untyped-def]
+        if cell.variant.labels[0] == "two":
+            raise CouplingError("no plan")
+        return run_cell(cell, *arguments)
+
+    monkeypatch.setattr(running, "run_cell", failing)
+    answer = call("compare", *GRID, "--seeds", "1", "--out", tmp_path / "out")
+    assert answer.code == 1
+    assert "failed two + condot, seed 0: no plan" in answer.err.splitlines()
+    assert "1 failed" in answer.out
+    assert "no plan" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) -> None:
+    options = ["--coupling", "posterior", "--seeds", "1", "--set", "training.steps=3"]
+    answer = call("compare", *GRID, *options, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    skipped = [line for line in answer.err.splitlines() if line.startswith("skipped ")]
+    assert len(skipped) == 1
+    assert skipped[0].startswith("skipped gaussian + posterior: coupling 'posterior'")
+    assert "1 skipped" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prior", "gmn"], ["unknown prior 'gmn'", "did you mean 'gmm'?"]),
+        (["--data", "digitz"], ["unknown data set 'digitz'"]),
+        (["--nfe", "1,two"], ["--nfe='1,two'"]),
+        (["--seeds", "0"], ["seeds"]),
+        (["--steps", "0"], ["steps=0"]),
+        (["--set", "training.seed=1"], ["training.seed", "--seeds"]),
+        (["--set", "curv.points=1"], ["unknown key 'curv'", "did you mean 'curve'?"]),
+        (["--baseline", "vp + ot"], ["no variant 'vp + ot'", "gaussian + condot"]),
+        (["--shard", "2/2"], ["--shard='2/2'", "0/2"]),
+        (["--coupling", "posterior", "--prior", "gaussian"], ["no combination", "latent"]),
+        (["--report-only"], ["holds no comparison"]),
+        (["--check"], ["report.json is missing"]),
+        (["gone.toml"], ["cannot read gone.toml"]),
+        (["--pior", "gmm"], ["no such option '--pior'", "did you mean '--prior'?"]),
+    ],
+)
+def test_mistakes(call: Call, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    out = tmp_path / "out"
+    answer = call("compare", *arguments, "--out", out)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("flowprior: error: ")
+    assert answer.err.count("\n") == 1
+    for word in words:
+        assert word in answer.err
+    assert not out.exists()
+
+
+def test_ctrl_c_leaves_everything_usable(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    grid = [*GRID, "--seeds", "1", "--steps", "100000", "--out", str(out)]
+    # A shell may start this test with SIGINT ignored, and a child would inherit that.
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from flowprior.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "compare", *grid]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cells/*/run/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.rstrip().endswith("flowprior: interrupted")
+    assert "Traceback" not in errors
+    assert "2 waiting" in output
+    assert list(out.glob("cells/*/run/checkpoints/step-*"))
+    report = json.loads((out / "report.json").read_text())
+    assert [row["seed"] for row in report["waiting"]] == [0, 0]
+    assert "have not been run yet" in (out / "report.html").read_text()
