@@ -55,7 +55,7 @@ std::tuple<Tensor, Tensor> interpolate(const Tensor& x0, const Tensor& x1, const
   });
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) {
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) {
   library.impl("affine_path", TORCH_BOX(&affine_path));
   library.impl("interpolate", TORCH_BOX(&interpolate));
 }

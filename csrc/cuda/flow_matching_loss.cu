@@ -73,7 +73,7 @@ std::tuple<Tensor, Tensor, Tensor> flow_matching_loss(const Tensor& v, const std
   });
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) {
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) {
   library.impl("flow_matching_loss", TORCH_BOX(&flow_matching_loss));
 }
 

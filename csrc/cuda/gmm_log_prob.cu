@@ -54,7 +54,7 @@ std::tuple<Tensor, Tensor> gmm_log_prob_all(const Tensor& x, const Tensor& logit
   });
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) {
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) {
   library.impl("gmm_log_prob", TORCH_BOX(&gmm_log_prob));
   library.impl("gmm_log_prob_all", TORCH_BOX(&gmm_log_prob_all));
 }

@@ -67,7 +67,7 @@ std::tuple<Tensor, Tensor, Tensor> gmm_log_prob_all_backward(const Tensor& grad_
   return backward_of("gmm_log_prob_all_backward", grad_joint, x, mean, scale, nullptr);
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) {
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) {
   library.impl("gmm_log_prob_backward", TORCH_BOX(&gmm_log_prob_backward));
   library.impl("gmm_log_prob_all_backward", TORCH_BOX(&gmm_log_prob_all_backward));
 }

@@ -30,6 +30,6 @@ std::tuple<Tensor, Tensor, Tensor> gmm_path(const Tensor& logits, const Tensor& 
   });
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) { library.impl("gmm_path", TORCH_BOX(&gmm_path)); }
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) { library.impl("gmm_path", TORCH_BOX(&gmm_path)); }
 
 }  // namespace flowprior::cuda

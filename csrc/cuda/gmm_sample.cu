@@ -22,6 +22,6 @@ std::tuple<Tensor, Tensor> gmm_sample(const Tensor& logits, const Tensor& mean, 
   });
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) { library.impl("gmm_sample", TORCH_BOX(&gmm_sample)); }
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) { library.impl("gmm_sample", TORCH_BOX(&gmm_sample)); }
 
 }  // namespace flowprior::cuda

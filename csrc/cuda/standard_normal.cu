@@ -19,6 +19,6 @@ Tensor standard_normal(const Tensor& like, const Tensor& seed, int64_t n, int64_
   });
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flowprior, CUDA, library) { library.impl("standard_normal", TORCH_BOX(&standard_normal)); }
+STABLE_TORCH_LIBRARY_IMPL(flowprior, FLOWPRIOR_DISPATCH_KEY, library) { library.impl("standard_normal", TORCH_BOX(&standard_normal)); }
 
 }  // namespace flowprior::cuda

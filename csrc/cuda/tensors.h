@@ -2,8 +2,6 @@
 // std::runtime_error: the operator, the argument, what was expected, what came.
 #pragma once
 
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -15,6 +13,12 @@
 #include <utility>
 
 #include "mixture.cuh"
+
+#if defined(__CUDACC__)
+#include "device.h"
+#else
+#include "device_on_host.h"
+#endif
 
 namespace flowprior::cuda {
 
@@ -38,22 +42,18 @@ inline ScalarType compute_type(const Tensor& tensor) {
   return tensor.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-// An operator at work on one device: makes the device current, and holds its current stream.
+// An operator at work on one device.
 class Operation {
  public:
   Operation(const char* name, const char* argument, const Tensor& tensor)
-      : name_(name), device_(device_of(name, argument, tensor)), guard_(device_), stream_(nullptr) {
-    void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
-    stream_ = static_cast<cudaStream_t>(stream);
-  }
+      : name_(name), device_(name, argument, tensor) {}
 
-  cudaStream_t stream() const { return stream_; }
+  cudaStream_t stream() const { return device_.stream(); }
 
   // An argument on this device, of a dtype and of sizes, where −1 fits anything.
   void check(const char* argument, const Tensor& tensor, ScalarType dtype, std::initializer_list<int64_t> sizes) const {
-    STD_TORCH_CHECK(tensor.is_cuda() && tensor.get_device_index() == device_, name_, ": expected ", argument,
-                    " on cuda:", device_, ", as the other tensors, got it on another device");
+    STD_TORCH_CHECK(device_.holds(tensor), name_, ": expected ", argument, " on ", device_.name(),
+                    ", as the other tensors, got it on another device");
     STD_TORCH_CHECK(tensor.scalar_type() == dtype, name_, ": expected ", argument, " in ", dtype_name(dtype), ", got ",
                     dtype_name(tensor.scalar_type()));
     const auto got = tensor.sizes();
@@ -147,13 +147,6 @@ class Operation {
   }
 
  private:
-  static torch::stable::accelerator::DeviceIndex device_of(const char* name, const char* argument,
-                                                           const Tensor& tensor) {
-    STD_TORCH_CHECK(tensor.is_cuda(), name, ": expected ", argument,
-                    " on a CUDA device, as other tensors are, got it on another device");
-    return tensor.get_device_index();
-  }
-
   static std::string text(const int64_t* sizes, size_t count) {
     std::string list = "[";
     for (size_t i = 0; i < count; ++i) {
@@ -180,9 +173,7 @@ class Operation {
   }
 
   const char* name_;
-  torch::stable::accelerator::DeviceIndex device_;
-  torch::stable::accelerator::DeviceGuard guard_;
-  cudaStream_t stream_;
+  CurrentDevice device_;
 };
 
 }  // namespace flowprior::cuda

@@ -1,19 +1,42 @@
-"""The emulated kernels, compiled once and kept in pytest's cache."""
+"""The emulated CUDA kernels and operators, compiled once and kept in pytest's cache."""
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from tests.native.emulated import Emulation, build
+from flowprior.ops.fakes import register_fakes
+from flowprior.ops.gradients import register_gradients
+from tests.native.emulated import Emulation, build_kernels, build_operators
 
 
 @pytest.fixture(scope="session")
-def emulation(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Emulation:
-    compiler = shutil.which("g++")
-    if compiler is None:
+def compiler() -> str:
+    found = shutil.which("g++")
+    if found is None:
         pytest.skip("no g++ to compile the emulated CUDA kernels with")
+    return found
+
+
+@pytest.fixture(scope="session")
+def compiled(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = pytestconfig.cache
-    folder = cache.mkdir("cuda-emulation") if cache else tmp_path_factory.mktemp("cuda-emulation")
-    return Emulation(build(compiler, folder))
+    return cache.mkdir("cuda-emulation") if cache else tmp_path_factory.mktemp("cuda-emulation")
+
+
+@pytest.fixture(scope="session")
+def emulation(compiler: str, compiled: Path) -> Emulation:
+    return Emulation(build_kernels(compiler, compiled))
+
+
+@pytest.fixture(scope="session")
+def operators(compiler: str, compiled: Path) -> Any:
+    """The CUDA operators over emulated kernels, on CPU tensors, with fakes and gradients."""
+    torch.ops.load_library(str(build_operators(compiler, compiled)))
+    register_fakes("flowprior_emulated")
+    register_gradients("flowprior_emulated")
+    return torch.ops.flowprior_emulated

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csrc.parameters import TORCH_TARGET
+
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "emulation"
+TORCH = Path(torch.__file__).parent
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Werror", "-Wno-unknown-pragmas")
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", *WARNINGS)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -27,18 +31,41 @@ ORDERS = ("ascending", "descending", "shuffled")
 GUARD = 0xA5
 
 
-def build(compiler: str, folder: Path) -> Path:
-    """The library of emulated kernels, compiled into ``folder`` unless it is there already."""
-    includes = [*(f"-I{path}" for path in (ROOT / "csrc", ROOT / "csrc/cuda", SOURCES)), "-isystem"]
-    command = [compiler, *FLAGS, *includes, str(Path(torch.__file__).parent / "include")]
-    headers = [path for place in ("csrc/cuda", "csrc/math") for path in (ROOT / place).iterdir()]
-    texts = [path.read_bytes() for path in sorted([*headers, *SOURCES.iterdir()]) if path.is_file()]
+def build_kernels(compiler: str, folder: Path) -> Path:
+    """The library of emulated kernels, for :class:`Emulation`."""
+    return _build(compiler, folder, "kernels", sorted(SOURCES.glob("*.cpp")), ())
+
+
+def build_operators(compiler: str, folder: Path) -> Path:
+    """The library of torch operators ``flowprior_emulated``: the CUDA operators whole, for CPU tensors."""
+    libraries = [f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10"]
+    defines = (
+        "-fvisibility=hidden",
+        "-Dflowprior=flowprior_emulated",
+        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
+    )
+    return _build(compiler, folder, "operators", [SOURCES / "operators/operators.cpp"], defines, libraries)
+
+
+def _build(
+    compiler: str,
+    folder: Path,
+    name: str,
+    sources: Sequence[Path],
+    defines: Sequence[str],
+    libraries: Sequence[str] = (),
+) -> Path:
+    """Compile the sources into ``folder``, unless what they and their headers give is there already."""
+    includes = [f"-I{path}" for path in (ROOT / "csrc", ROOT / "csrc/cuda", SOURCES)]
+    command = [compiler, *FLAGS, *defines, *includes, "-isystem", str(TORCH / "include"), *map(str, sources)]
+    read = [ROOT / "csrc/ops.cpp", *(ROOT / "csrc/cuda").iterdir(), *(ROOT / "csrc/math").iterdir()]
+    texts = [path.read_bytes() for path in sorted([*read, *SOURCES.rglob("*.*")])]
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     digest = hashlib.sha256(b"\0".join([*texts, version, repr(command).encode(), torch.__version__.encode()]))
-    library = folder / f"emulated-{digest.hexdigest()[:16]}.so"
+    library = folder / f"{name}-{digest.hexdigest()[:16]}.so"
     if not library.exists():
-        part = library.with_suffix(f".{id(digest)}")
-        subprocess.run([*command, *map(str, sorted(SOURCES.glob("*.cpp"))), "-o", str(part)], check=True)
+        part = library.with_suffix(f".{os.getpid()}")
+        subprocess.run([*command, "-o", str(part), *libraries], check=True)
         part.replace(library)
     return library
 

@@ -14,7 +14,7 @@ from torch.library import opcheck
 from flowprior.ops.backend import backend, native_devices
 from flowprior.ops.normal import normal_rows
 from tests.native.emulated import DTYPES, Layout
-from tests.native.parity import CHECKS, Case, check_loss
+from tests.native.parity import CHECKS, OPERATORS, Case, calls, check_loss
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
@@ -53,30 +53,6 @@ def test_loss(shape: tuple[int, int], dtype: torch.dtype, given_u: bool, weighte
         case = Case(*shape, dtype=dtype, layout=layout, device="cuda")
         for wide_target in {False, dtype in (torch.bfloat16, torch.float16)}:
             check_loss(NATIVE, case, given_u=given_u, weighted=weighted, mean=mean, wide_target=wide_target)
-
-
-def calls(case: Case) -> dict[str, tuple[Any, ...]]:
-    """The arguments of every operator, one case of each."""
-    tables, cond, seed, x = case.mixture(), case.cond(), case.seed(), case.x()
-    v = case.placed(case.numbers(case.rows, case.dim, key=60))
-    t = case.numbers(case.rows, key=61).to(case.compute).sigmoid()
-    grad = case.numbers(case.rows, case.components, key=62).to(case.compute)
-    grad_all = case.numbers(case.rows, case.conditions, case.components, key=63).to(case.compute)
-    return {
-        "standard_normal": (x, seed, case.rows, case.dim, 2),
-        "gmm_sample": (*tables, cond, seed),
-        "gmm_log_prob": (x, *tables, cond),
-        "gmm_log_prob_backward": (grad, x, *tables[1:], cond),
-        "gmm_log_prob_all": (x, *tables),
-        "gmm_log_prob_all_backward": (grad_all, x, *tables[1:]),
-        "gmm_path": (*tables, cond, x, t, seed, 0.1),
-        "interpolate": (v, x, t, 0.1),
-        "affine_path": (v, x, t, t, t, t),
-        "flow_matching_loss": (v, None, v, x, t, True, True),
-    }
-
-
-OPERATORS = tuple(calls(Case(1, 1)))
 
 
 def run(name: str, arguments: tuple[Any, ...]) -> list[Tensor]:
