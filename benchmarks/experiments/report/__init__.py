@@ -1,0 +1,1 @@
+"""docs/results.md from the committed JSON of the experiments, one file a section."""

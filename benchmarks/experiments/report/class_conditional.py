@@ -1,0 +1,130 @@
+"""Class-conditional pictures beside the peers: choice on the validation split, figures on the test split."""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.experiments.report.formatting import (
+    RESULTS,
+    Cell,
+    cells,
+    grouped,
+    ran,
+    spread,
+    table,
+    value_at,
+)
+
+NFES = (1, 2, 4, 8, 15, 30)
+GOALS = {1: 0.35, 2: 0.6, 4: 0.8, 15: 0.95, 30: 0.95}
+RIVALS = ("gaussian+condot", "torchcfm", "torchcfm-ot", "flow_matching")
+OTHERS = ("gaussian+batchot", "ddpm")
+FEATURES = ("fid-cnn128", "fid-lite0")
+
+
+def class_conditional() -> str:
+    """One section for each data set and number of steps that has cells."""
+    folders = sorted(path.name for path in RESULTS.glob("*-*") if path.is_dir())
+    groups = {name: [c for c in cells(name) if "validation" in c] for name in folders}
+    return "\n\n".join(_section(name, found) for name, found in groups.items() if found)
+
+
+def _section(name: str, found: list[Cell]) -> str:
+    by_setting, first = grouped(found, "setting"), found[0]
+    metrics = [key for key in first["rows"][0] if key != "nfe"]
+    parts = [
+        f"## Class-conditional pictures: {name}",
+        f"`python -m benchmarks.experiments.fashion_mnist --steps {first['steps']}`: "
+        f"{first['parameters']:,} weights, {first['steps']} steps of {first['batch_size']} on "
+        f"{first['training_examples']:,} pictures; {first['samples']:,} generated against "
+        f"{first['reference']}. {ran(found)}",
+    ]
+    for metric in metrics:
+        parts += [
+            f"### {name}: {metric}",
+            f"Floor: {first['floor'][metric]:.4g}.",
+            metric_table(by_setting, metric),
+        ]
+    return "\n\n".join([*parts, _choice(by_setting), _convergence(by_setting)]).rstrip()
+
+
+def metric_table(by_setting: dict[str, list[Cell]], metric: str) -> str:
+    """One row for each setting."""
+    digits = 1 if metric.startswith("fid") else 4
+    rows = [
+        [f"`{name}`", *(spread([value_at(cell, nfe, metric) for cell in group], digits) for nfe in NFES)]
+        for name, group in by_setting.items()
+    ]
+    return table(["setting, at NFE", *map(str, NFES)], rows)
+
+
+def ratio_to_rivals(
+    by_setting: dict[str, list[Cell]], setting: str, nfe: int, metric: str, rows: str
+) -> float | None:
+    """Mean figure of ``setting`` over the best mean of the rivals; None where no rival has run."""
+    means = {
+        name: statistics.mean(value_at(cell, nfe, metric, rows) for cell in group)
+        for name, group in by_setting.items()
+        if name in (*RIVALS, setting)
+    }
+    rivals = [means[name] for name in RIVALS if name in means]
+    return means[setting] / min(rivals) if rivals else None
+
+
+def chosen_setting(by_setting: dict[str, list[Cell]]) -> str | None:
+    """The designed setting whose worst ratio over its goal, on the validation split, is least."""
+    worst = {}
+    for name in by_setting:
+        if name in RIVALS or name in OTHERS:
+            continue
+        ratios = [
+            (ratio_to_rivals(by_setting, name, nfe, metric, "validation"), goal)
+            for nfe, goal in GOALS.items()
+            for metric in FEATURES
+        ]
+        shares = [ratio / goal for ratio, goal in ratios if ratio is not None]
+        if shares:
+            worst[name] = max(shares)
+    return min(worst, key=lambda name: worst[name]) if worst else None
+
+
+def _choice(by_setting: dict[str, list[Cell]]) -> str:
+    chosen = chosen_setting(by_setting)
+    if chosen is None:
+        return ""
+    rows = []
+    for nfe, goal in GOALS.items():
+        for metric in FEATURES:
+            ratio = ratio_to_rivals(by_setting, chosen, nfe, metric, "rows")
+            assert ratio is not None
+            rows.append([str(nfe), metric, f"≤ {goal}", f"{ratio:.2f}", "yes" if ratio <= goal else "**no**"])
+    return (
+        f"Chosen on the validation split: `{chosen}`. On the test split, as a ratio to the best of "
+        f"{', '.join(f'`{name}`' for name in RIVALS if name in by_setting)} at the same NFE:\n\n"
+        + table(["NFE", "features", "goal", "ratio", "met"], rows)
+    )
+
+
+def _convergence(by_setting: dict[str, list[Cell]]) -> str:
+    curves = {name: group[0]["curve"] for name, group in by_setting.items() if group[0]["curve"]}
+    if not curves:
+        return ""
+    steps = sorted({row["step"] for curve in curves.values() for row in curve})
+    rows = [
+        [f"`{name}`", str(nfe), *(_at_step(by_setting[name], step, nfe) for step in steps)]
+        for name in curves
+        for nfe in (4, 15)
+    ]
+    return "fid-cnn128 against training steps, from the averaged weights:\n\n" + table(
+        ["setting", "NFE", *map(str, steps)], rows
+    )
+
+
+def _at_step(group: list[Cell], step: int, nfe: int) -> str:
+    values = [
+        row["fid-cnn128"]
+        for cell in group
+        for row in cell["curve"]
+        if (row["step"], row["nfe"]) == (step, nfe)
+    ]
+    return spread(values) if values else "–"

@@ -1,0 +1,52 @@
+"""What the sections share: the cells of an experiment, figures with their spread, tables, what ran."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[2] / "results"
+Cell = dict[str, Any]
+
+
+def cells(experiment: str) -> list[dict[str, Any]]:
+    """Every finished cell of an experiment, in the order of their files."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / experiment).glob("*.json"))]
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """``mean ± standard deviation``, the latter over seeds, where there are more than one."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def value_at(cell: Cell, nfe: int, metric: str, rows: str = "rows") -> float:
+    """The figure of one cell at ``nfe`` evaluations."""
+    return next(row[metric] for row in cell[rows] if row["nfe"] == nfe)
+
+
+def grouped(found: Iterable[Cell], key: str) -> dict[str, list[Cell]]:
+    """The cells by their value of ``key``, in the order of its first appearance."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in found:
+        groups.setdefault(cell[key], []).append(cell)
+    return groups
+
+
+def ran(found: list[Cell]) -> str:
+    """How many cells ran, how long they took, and on what."""
+    first = found[0]
+    minutes = sum(cell["seconds"] for cell in found) / 60
+    return (
+        f"{len(found)} cells, {minutes:.0f} minutes of a busy machine in all, "
+        f"{first['threads']} thread(s) of {first['processor']}, torch {first['torch']}."
+    )

@@ -1,0 +1,48 @@
+"""The page of results: sections appear with their cells; the choice looks at the validation split only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.experiments.report.__main__ import page
+from benchmarks.experiments.report.class_conditional import NFES, chosen_setting, ratio_to_rivals
+from benchmarks.experiments.report.formatting import grouped, spread, table
+
+
+def cell(setting: str, seed: int, validation: float, test: float) -> dict[str, Any]:
+    def rows(value: float) -> list[dict[str, float]]:
+        return [{"nfe": nfe, "fid-cnn128": value, "fid-lite0": 10 * value} for nfe in NFES]
+
+    return {"setting": setting, "seed": seed, "rows": rows(test), "validation": rows(validation)}
+
+
+def test_the_choice_ignores_the_test_split() -> None:
+    found = [
+        cell(name, seed, validation, test)
+        for seed in (0, 1)
+        for name, validation, test in (
+            ("gaussian+condot", 10.0, 10.0),
+            ("torchcfm-ot", 8.0, 20.0),
+            ("ddpm", 0.1, 0.1),
+            ("ours-a", 4.0, 9.0),
+            ("ours-b", 6.0, 1.0),
+        )
+    ]
+    by_setting = grouped(found, "setting")
+    assert chosen_setting(by_setting) == "ours-a"
+    assert ratio_to_rivals(by_setting, "ours-a", 4, "fid-cnn128", "validation") == 0.5
+    assert ratio_to_rivals(by_setting, "ours-a", 4, "fid-cnn128", "rows") == 0.9
+    baselines = {name: by_setting[name] for name in ("gaussian+condot", "ddpm")}
+    assert chosen_setting(baselines) is None
+
+
+def test_figures_have_their_spread() -> None:
+    assert spread([1.0, 3.0]) == "2.0 ± 1.4"
+    assert spread([2.0], 3) == "2.000"
+    assert table(["a"], [["b"]]).splitlines() == ["| a |", "| --- |", "| b |"]
+
+
+def test_the_page_has_the_sections_that_ran() -> None:
+    text = page()
+    for title in ("# Results", "## Eight modes", "## Fashion-MNIST", "## 8gaussians", "## Timings"):
+        assert title in text
