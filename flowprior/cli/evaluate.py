@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed
+from flowprior.cli.options import Device, Json, Run
 from flowprior.cli.output import print_json, print_rich
 from flowprior.cli.runs import data_spec, load_run
 from flowprior.cli.values import parse_integers
+from flowprior.errors import OptionError
+
+FOLDER = "evaluation"
+"""Where finished figures lie in a run, to be read again by the next evaluation."""
 
 
 def evaluate(
@@ -19,35 +24,88 @@ def evaluate(
         str, typer.Option(help="Evaluations of the velocity, with commas between.")
     ] = "1,2,4,8,15,30",
     samples: Annotated[int, typer.Option(help="How many samples to generate at each.")] = 2000,
-    sampler: Sampler = "euler",
-    guidance: Guidance = 1.0,
-    seed: Seed = 0,
+    sampler: Annotated[
+        str, typer.Option(help="One or more samplers, with commas between; see flowprior list samplers.")
+    ] = "euler",
+    guidance: Annotated[
+        str, typer.Option(help="Strengths of classifier-free guidance, with commas between; 1 is none.")
+    ] = "1",
+    seeds: Annotated[
+        str, typer.Option("--seeds", "--seed", help="Seeds of everything random, with commas between.")
+    ] = "0",
+    metrics: Annotated[
+        str, typer.Option(help="quick, all, or names with commas between, such as quick,curvature.")
+    ] = "quick",
+    features: Annotated[
+        str, typer.Option(help="Features besides the classifier's, such as lite0.", show_default=False)
+    ] = "",
     data: Annotated[str | None, typer.Option(help="Data set; by default the one of the run.")] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw quality against NFE into this file (.png, .svg, .pdf).")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Compare samples of RUN with the test split of its data."""
+    """Compare samples of RUN with the test split of its data; finished figures are kept in RUN/evaluation."""
     from flowprior.data import load_data
-    from flowprior.evaluation import evaluate as evaluate_flow
+    from flowprior.evaluation import sweep
+    from flowprior.evaluation.plot import check_suffix
 
-    counts = parse_integers(nfe, "--nfe")
+    if plot is not None:
+        check_suffix(plot)
+    counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")
+    guidances = _numbers(guidance, "--guidance")
     flow = load_run(run, device)
     spec = data_spec(flow, data)
-    result = evaluate_flow(
+    result = sweep(
         flow,
         load_data(spec, "train"),
         reference=load_data(spec, "test"),
         nfe=counts,
-        sampler=sampler,
+        samplers=specs(sampler),
+        guidances=guidances,
+        seeds=numbers,
         samples=samples,
-        guidance=guidance,
-        seed=seed,
+        metrics=specs(metrics),
+        features=specs(features),
+        folder=run / FOLDER,
         progress=True,
     )
     if out is not None:
         result.save(out)
+    if plot is not None:
+        result.plot(plot)
     if json:
         print_json(result.as_dict())
     else:
         print_rich(result.table())
+
+
+def specs(text: str) -> list[str]:
+    """Names and specs separated by commas: a piece ``key=value`` belongs to the spec before it."""
+    found: list[str] = []
+    for piece in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, _ = piece.partition("=")
+        if found and equals and ":" not in name:
+            found[-1] += f",{piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    """Finite numbers separated by commas.
+
+    Raises:
+        OptionError: something else.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(math.isfinite(number) for number in found):
+        raise OptionError(
+            f"{option}={text!r} is not possible; write finite numbers with commas between them, such as 1,2.5"
+        )
+    return found

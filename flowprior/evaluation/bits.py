@@ -21,7 +21,7 @@ from flowprior.flow import Flow
 
 KNOWN_LEVELS = (2, 17, 256)
 """Two values, scikit-learn's digits, 8 bits."""
-EXACT_UP_TO = 128
+EXACT_UP_TO = 16
 """Numbers of an event up to which the divergence is exact; above, Hutchinson's estimate of one probe."""
 
 
@@ -42,7 +42,7 @@ def bits_per_dimension(
         cond: their conditions.
         levels: L; None takes x as it is.
         generator: of the dequantisation and of the probes, on the device of x.
-        options: of :meth:`flowprior.Flow.log_prob`. By default the divergence is exact up to 128 numbers an
+        options: of :meth:`flowprior.Flow.log_prob`. By default the divergence is exact up to 16 numbers an
             event, above it is Hutchinson's estimate, which is unbiased for the bits.
     """
     dim = math.prod(x.shape[1:])

@@ -87,24 +87,28 @@ def select(metrics: str | Measure | Sequence[str | Measure]) -> list[Measure]:
     """Measures by name: ``"quick"``, ``"all"``, a name or spec, an instance, or a list of these.
 
     Returns:
-        Each once, in the registry's order; what is named with options takes the place of a group's.
+        Each once: the quick ones, then those of samples, of steps, of the flow. What is named with options
+        takes the place of a group's.
 
     Raises:
         UnknownComponentError: no metric of that name.
         OptionError: none is given, or options that do not fit.
     """
     wanted = [metrics] if isinstance(metrics, str | Measure) else list(metrics)
-    known = Measure.available() and [record.name for record in Measure.registry.records()]
+    known = Measure.available()
     if not wanted:
         raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *known))}")
     named = [Measure.registry.resolve(item) for item in wanted if item not in GROUPS]
     found: dict[str, Measure] = {measure.name: measure for measure in named}
-    for name in known:
-        factory: Any = Measure.record(name).factory
-        if name not in found and ("all" in wanted or ("quick" in wanted and factory.quick)):
-            found[name] = factory()
-    return sorted(found.values(), key=lambda measure: (measure.name not in known, _place(known, measure)))
+    for record in Measure.registry.records():
+        factory: Any = record.factory
+        if record.name not in found and ("all" in wanted or ("quick" in wanted and factory.quick)):
+            found[record.name] = factory()
+    return sorted(found.values(), key=_place)
 
 
-def _place(known: list[str], measure: Measure) -> int:
-    return known.index(measure.name) if measure.name in known else 0
+def _place(measure: Measure) -> tuple[bool, int, int]:
+    kinds = (SampleMeasure, StepMeasure, FlowMeasure)
+    kind = next((place for place, base in enumerate(kinds) if isinstance(measure, base)), len(kinds))
+    names = [record.name for record in Measure.registry.records()]
+    return not measure.quick, kind, names.index(measure.name) if measure.name in names else len(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg", ".pdf")
 COLUMNS = 3
 WIDTH, HEIGHT = 4.2, 3.2
+MARKERS = "os^Dvx"
+FLOOR = "real data"
 LOGARITHMIC = 20
 """Figures that span more than this factor are drawn on a logarithmic axis."""
 
@@ -58,23 +61,32 @@ def _draw(sweep: Sweep) -> Any:
     from matplotlib.figure import Figure
 
     metrics, lines = sweep.metrics, sweep.lines()
-    columns = min(COLUMNS, len(metrics))
+    if not metrics:
+        raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
+    columns = 2 if len(metrics) == 4 else min(COLUMNS, len(metrics))
     rows = math.ceil(len(metrics) / columns)
     figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows + 0.9), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
     for axis, (name, metric) in zip(axes, metrics.items(), strict=False):
         _panel(axis, name, metric, lines)
     for axis in axes[len(metrics) :]:
         axis.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    _legend(figure, axes)
     settings = sweep.evaluations[0].settings
-    figure.suptitle(
-        f"{settings['prior']} + {settings['coupling']} on {settings['data']}\n"
-        f"{settings['samples']} samples against {settings['reference']}, {len(sweep.seeds)} seed(s)",
-        fontsize=10,
-    )
+    terms = f"{settings['samples']} samples against {settings['reference']}"
+    seeds = f", bars: deviation over {len(sweep.seeds)} seeds" if len(sweep.seeds) > 1 else ""
+    title = f"{settings['prior']} + {settings['coupling']} on {settings['data']}"
+    figure.suptitle(f"{title}\n{terms}{seeds}", fontsize=10)
     return figure
+
+
+def _legend(figure: Any, axes: Sequence[Any]) -> None:
+    """One legend below all panels, the floor last."""
+    pairs = [pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
+    entries = {label: handle for handle, label in pairs}
+    labels = sorted(entries, key=lambda label: label == FLOOR)
+    handles = [entries[label] for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
 
 
 def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
@@ -83,14 +95,15 @@ def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
         if name in line.figures:
             curves.setdefault((line.sampler, line.guidance), []).append(line)
     guided = len({line.guidance for line in lines}) > 1
-    for (sampler, guidance), points in curves.items():
-        points = sorted(points, key=lambda line: line.nfe)
+    for ((sampler, guidance), found), marker in zip(curves.items(), cycle(MARKERS), strict=False):
+        points = sorted(found, key=lambda line: line.nfe)
         label = f"{sampler}, guidance {guidance:g}" if guided else sampler
         heights = [line.figures[name].mean for line in points]
         bars = [line.figures[name].std or 0.0 for line in points]
-        axis.errorbar([line.nfe for line in points], heights, bars, marker="o", ms=4, capsize=2, label=label)
+        counts = [line.nfe for line in points]
+        axis.errorbar(counts, heights, bars, marker=marker, ms=4, capsize=3, label=label)
     if metric.floor is not None:
-        axis.axhline(metric.floor, color="0.5", ls="--", lw=1, label="real data")
+        axis.axhline(metric.floor, color="0.5", ls="--", lw=1, label=FLOOR)
     _axes(axis, sorted({line.nfe for line in lines}), _values(curves, name, metric))
     axis.set_title(name + ARROWS.get(metric.better, ""), fontsize=10)
     axis.set_xlabel("NFE")

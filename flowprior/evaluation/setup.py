@@ -19,9 +19,9 @@ PER_CONDITION = 500
 """Points of each label that exact W2² compares at most."""
 POOLED = 2000
 """The same where all conditions are pooled."""
-SMALL_EVENT = 64
+SMALL_EVENT = 16
 MANY_PATHS = 2000
-FEW_PATHS = 256
+FEW_PATHS = 128
 
 
 class Drawn:

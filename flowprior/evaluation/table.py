@@ -11,35 +11,85 @@ if TYPE_CHECKING:
     from flowprior.evaluation.sweep_result import Line, Spread, Sweep
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
+MOST_COLUMNS = 6
+"""More metrics than these become rows."""
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """One row a sampler, guidance and NFE; an arrow points to each metric's better side, floors come last."""
+    """Figures by sampler, guidance and NFE; an arrow points to each metric's better side, floors come last.
+
+    A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
+    """
     from rich.markup import escape
     from rich.table import Table
 
-    lines, metrics = sweep.lines(), sweep.metrics
+    lines = sweep.lines()
     keys = [name for name in ("sampler", "guidance") if len({getattr(line, name) for line in lines}) > 1]
     table = Table(title=escape(_title(sweep)), caption=escape(_caption(sweep)), caption_justify="left")
-    for key in (*keys, "NFE"):
+    for key in keys:
         table.add_column(key, justify="left" if key == "sampler" else "right", no_wrap=True)
+    fill = _metrics_as_columns if len(sweep.metrics) <= MOST_COLUMNS else _metrics_as_rows
+    fill(table, sweep, keys)
+    return table
+
+
+def _metrics_as_columns(table: Table, sweep: Sweep, keys: list[str]) -> None:
+    metrics = sweep.metrics
+    table.add_column("NFE", justify="right", no_wrap=True)
     for name, metric in metrics.items():
         table.add_column(name + ARROWS.get(metric.better, ""), justify="right")
     table.add_column("seconds", justify="right")
-    before = None
-    for line in lines:
-        setting = (line.sampler, line.guidance)
-        if before not in (None, setting):
-            table.add_section()
-        before = setting
-        names = [escape(_key(line, key)) for key in keys]
-        figures = [show(line.figures.get(name)) for name in metrics]
-        table.add_row(*names, f"{line.nfe:g}", *figures, show(_mean_only(line.figures.get("seconds"))))
+    for group in _groups(sweep.lines()):
+        table.add_section()
+        for line in group:
+            figures = [show(line.figures.get(name)) for name in metrics]
+            table.add_row(*_setting(line, keys), f"{line.nfe:g}", *figures, _seconds(line))
     if any(metric.floor is not None for metric in metrics.values()):
         table.add_section()
-        floors = ["" if m.floor is None else f"{m.floor:.4g}" for m in metrics.values()]
+        floors = [_floor(metric) for metric in metrics.values()]
         table.add_row(*("" for _ in keys), "real", *floors, "", style="dim")
-    return table
+
+
+def _metrics_as_rows(table: Table, sweep: Sweep, keys: list[str]) -> None:
+    lines = sweep.lines()
+    counts = sorted({line.nfe for line in lines})
+    table.add_column("metric", no_wrap=True)
+    for count in counts:
+        table.add_column(f"NFE {count:g}", justify="right")
+    table.add_column("real", justify="right", style="dim")
+    for group in _groups(lines):
+        table.add_section()
+        at = {line.nfe: line for line in group}
+        names = _setting(group[0], keys)
+        for name, metric in sweep.metrics.items():
+            figures = [show(at[count].figures.get(name)) if count in at else "" for count in counts]
+            table.add_row(*names, name + ARROWS.get(metric.better, ""), *figures, _floor(metric))
+            names = ["" for _ in keys]
+        seconds = [_seconds(at[count]) if count in at else "" for count in counts]
+        table.add_row(*names, "seconds", *seconds, "")
+
+
+def _groups(lines: list[Line]) -> list[list[Line]]:
+    """The lines of each sampler and guidance."""
+    found: dict[tuple[str, float], list[Line]] = {}
+    for line in lines:
+        found.setdefault((line.sampler, line.guidance), []).append(line)
+    return list(found.values())
+
+
+def _setting(line: Line, keys: list[str]) -> list[str]:
+    from rich.markup import escape
+
+    values = [getattr(line, key) for key in keys]
+    return [escape(value) if isinstance(value, str) else f"{value:g}" for value in values]
+
+
+def _seconds(line: Line) -> str:
+    return f"{line.figures['seconds'].mean:.4g}"
+
+
+def _floor(metric: Metric) -> str:
+    return "" if metric.floor is None else f"{metric.floor:.4g}"
 
 
 def show(spread: Spread | None) -> str:
@@ -55,15 +105,6 @@ def settings_line(settings: dict[str, Any]) -> str:
         f"{settings['samples']} samples against {settings['reference']}, "
         f"guidance {settings['guidance']:g}, seed {settings['seed']}"
     )
-
-
-def _key(line: Line, key: str) -> str:
-    value = getattr(line, key)
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def _mean_only(spread: Spread | None) -> Spread | None:
-    return None if spread is None else spread._replace(std=None)
 
 
 def _title(sweep: Sweep) -> str:
