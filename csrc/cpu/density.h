@@ -19,15 +19,15 @@ SortedRows sort_rows(Labels cond, int64_t rows, int64_t conditions);
 // The most rows that one task holds: their columns of a block stay in the second-level cache while components pass.
 constexpr int64_t kTaskRows = 256;
 
-// Calls work(condition's place in sorted.used, first, last) for the pieces, of at most kTaskRows rows of one
-// condition, that make up places begin … end − 1 of the sorted order.
+// Calls work(condition's place in sorted.used, first, last) for the pieces, of at most `most` rows of one condition,
+// that make up places begin … end − 1 of the sorted order.
 template <typename Work>
-void for_each_segment(const SortedRows& sorted, int64_t begin, int64_t end, Work work) {
+void for_each_segment(const SortedRows& sorted, int64_t begin, int64_t end, int64_t most, Work work) {
   if (begin >= end) return;
   size_t place = std::upper_bound(sorted.begin.begin(), sorted.begin.end(), begin) - sorted.begin.begin() - 1;
   while (begin < end) {
     while (sorted.begin[place + 1] <= begin) ++place;
-    const int64_t last = std::min({end, sorted.begin[place + 1], begin + kTaskRows});
+    const int64_t last = std::min({end, sorted.begin[place + 1], begin + most});
     work(place, begin, last);
     begin = last;
   }

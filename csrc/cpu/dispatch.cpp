@@ -23,6 +23,7 @@ struct InstructionSet {
     isa::add_affine_path(kernels);           \
     isa::add_flow_matching_loss(kernels);    \
     isa::add_gmm_log_prob(kernels);          \
+    isa::add_gmm_log_prob_backward(kernels); \
   }
 
 FLOWPRIOR_FILL(baseline)

@@ -77,7 +77,7 @@ std::tuple<Tensor, Tensor> gmm_log_prob(const Tensor& x, const Tensor& logits, c
   const int64_t grain = grain_of(kTileGrain, mixture.parameters.dim * mixture.parameters.components);
   torch::stable::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
     Scratch scratch;
-    for_each_segment(sorted, begin, end, [&](size_t place, int64_t first, int64_t last) {
+    for_each_segment(sorted, begin, end, kTaskRows, [&](size_t place, int64_t first, int64_t last) {
       DensityJob job = densities.job;
       job.order = sorted.order.data();
       job.row_begin = first;

@@ -6,7 +6,7 @@
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
 // Rows of this many columns or fewer lie across the lanes, since one row would not fill a register.
-constexpr int64_t kShortRow = 32;
+constexpr int64_t kShortRow = 16;
 
 // Adds a block's part to the sums of kRows rows and kWidth components, which are joint[t · stride + r]. The compute
 // type adds within the block, float64 adds the blocks.

@@ -117,29 +117,35 @@ struct DensityJob {
   int64_t first_condition;
 };
 
-struct GradXJob {
+// Columns of x that the gradients' kernels hold at a time. Sums over columns are made of blocks of this length, so
+// that they do not depend on how columns were shared out.
+constexpr int64_t kGradColumns = 128;
+
+// The most rows of a GradXJob.
+constexpr int64_t kGradTaskRows = 128;
+
+// What both gradients read. d/d joint of row b and component j stands at [b · grad_stride + j − grad_first].
+struct GradJob {
   Mixture mixture;
   Rows x;
-  const void* grad_joint;  // compute type, at [row · grad_stride + column − grad_column]
-  int64_t grad_stride, grad_column;
-  const int64_t* order;
+  const void* grad_joint;  // compute type
+  int64_t grad_stride, grad_first;
+  const int64_t* order;  // rows, as in DensityJob
   int64_t row_begin, row_end;
-  int64_t column_begin, column_end;
+  int64_t component_begin, component_end;  // among all conditions · components
+  int64_t block_begin, block_end;          // blocks of kGradColumns columns
+};
+
+struct GradXJob {
+  GradJob gradient;
   void* grad_x;  // [B, dim]
 };
 
 struct GradParametersJob {
-  Mixture mixture;
-  Rows x;
-  const void* grad_joint;
-  int64_t grad_stride, grad_column;
-  const int64_t* order;
-  int64_t row_begin, row_end;
-  int64_t column_begin, column_end;
-  int64_t dim_begin, dim_end;
-  void* grad_mean;          // [conditions · components, dim]
-  void* grad_scale;         // the same; not written where spherical
-  double* spherical_scale;  // [conditions · components] sums over these columns, where spherical
+  GradJob gradient;
+  void* grad_mean;    // [conditions · components, dim]
+  void* grad_scale;   // the same, where not spherical
+  double* spherical;  // [blocks, conditions · components], where spherical
 };
 
 }  // namespace flowprior::cpu

@@ -26,7 +26,7 @@ FLOWPRIOR_INLINE void multiply(LogSum& sum, Doubles values) {
 // Brings the product itself back to [1, 2).
 FLOWPRIOR_INLINE void renormalise(LogSum& sum) {
   const Doubles product = sum.product;
-  sum.product = Doubles{} + 1.0;
+  sum.product = all_lanes_of(1.0);
   multiply(sum, product);
 }
 
@@ -76,14 +76,13 @@ FLOWPRIOR_INLINE bool all_normal(const Range<C>& range) {
 template <typename T>
 static double log_determinant(const Mixture& mixture, int64_t column) {
   typedef Compute<T> C;
-  typedef typename Vector<C>::Type V;
   const int64_t dim = mixture.dim;
   const T* const scales = static_cast<const T*>(mixture.scale);
   if (mixture.spherical) return static_cast<double>(dim) * sum_of_each_log(scales + column, 1);
   const T* const scale = scales + column * dim;
   alignas(64) C buffer[kBlockColumns<C>];
-  LogSum sum = {Doubles{} + 1.0, Bits{}, 0};
-  Range<C> range = {V{} + C{1}, V{} + C{1}};
+  LogSum sum = {all_lanes_of(1.0), Bits{}, 0};
+  Range<C> range = {all_lanes_of(C{1}), all_lanes_of(C{1})};
   for (int64_t begin = 0; begin < dim; begin += kBlockColumns<C>) {
     const int64_t count = dim - begin < kBlockColumns<C> ? dim - begin : kBlockColumns<C>;
     const C* const values = read_padded(scale + begin, count, C{1}, buffer);

@@ -70,7 +70,7 @@ FLOWPRIOR_INLINE bool pack_column(const Mixture& mixture, int64_t column, int64_
   const C* const scale =
       mixture.spherical ? nullptr : read_padded(scales + column * mixture.dim + begin, count, C{1}, scale_buffer);
   V inverse = {}, farthest = {};
-  if (!scale) inverse += C{1} / widen(scales[column]);
+  if (!scale) inverse = all_lanes_of(C{1} / widen(scales[column]));
   for (int64_t step = 0; step < steps_of<C>(count); ++step, packed += width * 2 * lanes) {
     V first = load_vector(mean + step * lanes);
     if (scale) inverse = C{1} / load_vector(scale + step * lanes);

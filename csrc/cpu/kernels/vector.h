@@ -52,6 +52,27 @@ constexpr C kLargest = C{0x1.fffffep127f};
 template <>
 constexpr double kLargest<double> = 0x1.fffffffffffffp1023;
 
+// (V{} + value would add the zero, since −0 + 0 is not −0.)
+FLOWPRIOR_INLINE Floats all_lanes_of(float value) {
+#if defined(__AVX512F__)
+  return _mm512_set1_ps(value);
+#elif defined(__AVX2__)
+  return _mm256_set1_ps(value);
+#else
+  return Floats{value, value, value, value};
+#endif
+}
+
+FLOWPRIOR_INLINE Doubles all_lanes_of(double value) {
+#if defined(__AVX512F__)
+  return _mm512_set1_pd(value);
+#elif defined(__AVX2__)
+  return _mm256_set1_pd(value);
+#else
+  return Doubles{value, value};
+#endif
+}
+
 // A register of float64 from as many stored numbers.
 FLOWPRIOR_INLINE Doubles load_doubles(const double* from) { return load_vector(from); }
 FLOWPRIOR_INLINE Doubles load_doubles(const float* from) {
