@@ -28,7 +28,6 @@ def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
     rows = x.detach().double().cpu().flatten(1)
     shift = rows.mean(0)
     rows = rows - shift
-    lengths = rows.square().sum(1, keepdim=True)
     nearest = torch.full((len(rows),), torch.inf, dtype=torch.float64)
     for batch in batches:
         others = batch.detach().double().cpu().flatten(1)
@@ -38,11 +37,12 @@ def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
                 f"got {list(batch.shape[1:])}"
             )
         others = others - shift
-        squared = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2)
-        nearest = torch.minimum(nearest, (squared + lengths).amin(1))
+        order = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2)
+        winners = others[order.argmin(1)]  # their distance is taken anew, so that a copy's is 0 exactly
+        nearest = torch.minimum(nearest, (rows - winners).square().sum(1))
     if torch.isinf(nearest).any():
         raise InputError("nearest_distances: expected at least one neighbour, got none")
-    return nearest.clamp_min(0).sqrt()
+    return nearest.sqrt()
 
 
 def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> float:

@@ -37,7 +37,7 @@ def _metrics_as_columns(table: Table, sweep: Sweep, keys: list[str]) -> None:
     metrics = sweep.metrics
     table.add_column("NFE", justify="right", no_wrap=True)
     for name, metric in metrics.items():
-        table.add_column(name + ARROWS.get(metric.better, ""), justify="right")
+        table.add_column(name + ARROWS.get(metric.better, ""), justify="right", overflow="fold")
     table.add_column("seconds", justify="right")
     for group in _groups(sweep.lines()):
         table.add_section()
@@ -55,8 +55,8 @@ def _metrics_as_rows(table: Table, sweep: Sweep, keys: list[str]) -> None:
     counts = sorted({line.nfe for line in lines})
     table.add_column("metric", no_wrap=True)
     for count in counts:
-        table.add_column(f"NFE {count:g}", justify="right")
-    table.add_column("real", justify="right", style="dim")
+        table.add_column(f"NFE {count:g}", justify="right", overflow="fold")
+    table.add_column("real", justify="right", style="dim", overflow="fold")
     for group in _groups(lines):
         table.add_section()
         at = {line.nfe: line for line in group}

@@ -125,7 +125,8 @@ class LatentGmmPrior(ConditionedPrior):
         """Build the subspace first, at the checkpoint's sizes: an unfitted prior has none."""
         basis = state_dict.get(prefix + "subspace.basis")
         if basis is not None and basis.shape != self.subspace.basis.shape:
-            self.subspace = Subspace(*basis.shape, basis.dtype).to(self.event_dims.device)
+            conditions, dim, rank = basis.shape
+            self.subspace = Subspace(conditions, dim, rank, basis.dtype).to(self.event_dims.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

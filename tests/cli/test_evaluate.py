@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowprior import Flow, evaluate
+from flowprior.cli.evaluate import specs
 from flowprior.data import load_data
 from tests.cli.conftest import Call
 
@@ -39,3 +40,30 @@ def test_what_a_sampler_cannot_spend_is_noted(call: Call, run: Path) -> None:
     found = json.loads(answer.out)
     assert [row["nfe"] for row in found["rows"]] == [2]
     assert any("nfe=1 left out" in note for note in found["notes"])
+
+
+def test_several_samplers_and_seeds_in_one_call(call: Call, run: Path, tmp_path: Path) -> None:
+    options = ["--nfe", "2", "--samples", "20", "--sampler", "euler:grid=cosine,heun", "--seeds", "0,1"]
+    answer = call("evaluate", run, *options, "--metrics", "w2", "--plot", tmp_path / "p.png", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    settings = {(row["sampler"], row["seed"]) for row in found["rows"]}
+    assert settings == {(s, seed) for s in ("euler:grid=cosine", "heun") for seed in (0, 1)}
+    assert (tmp_path / "p.png").stat().st_size > 1000
+    assert (run / "evaluation").is_dir()
+    again = json.loads(call("evaluate", run, *options, "--metrics", "w2", "--json").out)
+    assert again["rows"] == found["rows"]  # the seconds too: they were read
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("euler", ["euler"]),
+        ("euler, heun:grid=cosine", ["euler", "heun:grid=cosine"]),
+        ("dopri5:rtol=1e-6,atol=1e-6,euler", ["dopri5:rtol=1e-6,atol=1e-6", "euler"]),
+        ("clip:path=/a,sha256=1,lite0", ["clip:path=/a,sha256=1", "lite0"]),
+        ("", []),
+    ],
+)
+def test_commas_separate_specs_and_their_options(text: str, expected: list[str]) -> None:
+    assert specs(text) == expected

@@ -1,0 +1,148 @@
+"""Sweeps: the figures of single evaluations, spread over seeds; no finished figure is computed again."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.data import Data
+from flowprior.errors import OptionError
+from flowprior.evaluation import Classifier, Sweep, evaluate, sweep
+from flowprior.flow import Flow
+
+OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}
+Run = Any
+
+
+@pytest.fixture
+def run(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Run:
+    """Sweep the tiny flow, or another one."""
+
+    def call(flow: Flow = tiny_flow, **options: Any) -> Sweep:
+        chosen = {"reference": digits[1], "classifier": classifier, **OPTIONS, **options}
+        return sweep(flow, digits[0], **chosen)
+
+    return call
+
+
+@pytest.fixture
+def solves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """(nfe, sampler's name) of every solve."""
+    found: list[tuple[Any, Any]] = []
+    solve = Flow.solve
+
+    def counting(self: Flow, *arguments: Any, **options: Any) -> Any:
+        found.append((options["nfe"], options["sampler"].name))
+        return solve(self, *arguments, **options)
+
+    monkeypatch.setattr(Flow, "solve", counting)
+    return found
+
+
+def test_each_evaluation_is_that_of_evaluate(
+    run: Run, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    found = run(samplers=["euler", "heun"], seeds=[3, 4])
+    assert len(found.evaluations) == 4
+    for evaluation in found.evaluations:
+        alone = evaluate(
+            tiny_flow,
+            digits[0],
+            reference=digits[1],
+            classifier=classifier,
+            sampler=evaluation.settings["sampler"],
+            seed=evaluation.settings["seed"],
+            **OPTIONS,
+        )
+        for ours, theirs in zip(evaluation.rows, alone.rows, strict=True):
+            assert {**ours, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, rel=1e-5)
+
+
+def test_lines_are_mean_and_deviation_over_seeds(run: Run) -> None:
+    found = run(seeds=[0, 1, 2], samplers=["euler", "heun"])
+    (line,) = [ln for ln in found.lines() if (ln.sampler, ln.nfe) == ("heun", 2)]
+    values = [e.value("w2_squared", 2) for e in found.evaluations if e.settings["sampler"] == "heun"]
+    assert len(values) == 3
+    assert line.figures["w2_squared"].mean == pytest.approx(statistics.fmean(values))
+    assert line.figures["w2_squared"].std == pytest.approx(statistics.stdev(values))
+    assert run().lines()[0].figures["w2_squared"].std is None
+
+
+def test_finished_figures_are_not_computed_again(
+    run: Run, tmp_path: Path, solves: list[tuple[Any, Any]]
+) -> None:
+    first = run(folder=tmp_path)
+    assert solves == [(1, "euler"), (2, "euler")]
+    again = run(folder=tmp_path)
+    assert len(solves) == 2
+    assert again.as_dict()["rows"] == first.as_dict()["rows"]
+    assert again.as_dict()["metrics"] == first.as_dict()["metrics"]
+    run(folder=tmp_path, nfe=(1, 2, 3), samplers=["euler:grid=uniform"])
+    assert solves[2:] == [(3, "euler")]
+
+
+@pytest.mark.parametrize(
+    "change", [{"seeds": [1]}, {"samples": 41}, {"metrics": "fid"}, {"samplers": ["euler:grid=cosine"]}]
+)
+def test_other_settings_are_computed(
+    run: Run, tmp_path: Path, solves: list[tuple[Any, Any]], change: dict[str, Any]
+) -> None:
+    run(folder=tmp_path)
+    run(folder=tmp_path, **change)
+    assert len(solves) == 4
+
+
+def test_other_weights_are_computed(
+    run: Run, tiny_flow: Flow, tmp_path: Path, solves: list[tuple[Any, Any]]
+) -> None:
+    run(folder=tmp_path)
+    trained_on = copy.deepcopy(tiny_flow)
+    with torch.no_grad():
+        next(iter(trained_on.model.parameters())).add_(0.01)  # type: ignore[union-attr]
+    run(trained_on, folder=tmp_path)
+    assert len(solves) == 4
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(
+    run: Run, tmp_path: Path, solves: list[tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        counted = Flow.solve
+
+        def stop(self: Flow, *arguments: Any, **options: Any) -> Any:
+            if options["nfe"] == 2:
+                raise KeyboardInterrupt
+            return counted(self, *arguments, **options)
+
+        patch.setattr(Flow, "solve", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder=tmp_path)
+    run(folder=tmp_path)
+    assert solves == [(1, "euler"), (2, "euler")]
+
+
+def test_what_one_sampler_cannot_spend_is_noted_and_none_is_refused(run: Run) -> None:
+    found = run(samplers=["euler", "rk4"])
+    assert {e.settings["sampler"] for e in found.evaluations} == {"euler"}
+    assert sum("left out: sampler 'rk4'" in note for note in found.notes) == 2
+    with pytest.raises(OptionError, match="a step takes 4"):
+        run(samplers=["rk4"])
+
+
+def test_an_adaptive_sampler_has_one_line_over_seeds(run: Run) -> None:
+    (line,) = run(samplers=["bosh3"], seeds=[0, 1]).lines()
+    assert line.figures["w2_squared"].seeds == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seeds="), ({"batch_size": 0}, "batch_size=0")],
+)
+def test_impossible_calls_are_refused(run: Run, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        run(**options)
