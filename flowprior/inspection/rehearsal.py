@@ -10,8 +10,8 @@ Euler's method the optimal velocity of the straight path,
 
 is estimated from training pairs of the coupling by a regression in closed form
 (:mod:`flowprior.inspection.denoiser`); the starts of sampling take the k steps, and what comes out is
-compared with held-out data. A good network does this better. The order of the pairings is what carries over,
-and what benchmarks/experiments/inspect_ranking.py tests against trained flows.
+compared with held-out data. A good network does this better. Only the order of the pairings is
+meant to carry over.
 """
 
 from __future__ import annotations

@@ -187,12 +187,16 @@ def _save_loss(ctx: Context, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     v, u, _, x1, weight, mean, ctx.with_gradient = inputs
     _, squared_error, gradient = output
     ctx.mark_non_differentiable(squared_error, gradient)
+    # Otherwise every backward pass would be handed a tensor of zeros as large as v for ``gradient``.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(squared_error if weight is not None else None, gradient)
     ctx.target = (x1 if u is None else u).dtype
     ctx.count = v.shape[0] if mean else None
 
 
-def _loss_backward(ctx: Context, grad: Tensor, *_: Grad) -> tuple[Grad, ...]:
+def _loss_backward(ctx: Context, grad: Grad, *_: Grad) -> tuple[Grad, ...]:
+    if grad is None:
+        return None, None, None, None, None, None, None
     if not ctx.with_gradient:
         raise DerivativeError(
             "flow_matching_loss: it was computed without its gradient; pass with_gradient=True"
