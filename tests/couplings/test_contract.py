@@ -14,7 +14,13 @@ from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError
 from flowprior.priors import Prior
 
-LATENT = {"gmm": "gmm:components=2,covariance=lowrank,rank=1", "learned-mean": "learned-mean:latent=2"}
+LATENT = {
+    "gmm": "gmm:components=2,covariance=lowrank,rank=1",
+    "learned-mean": "learned-mean:latent=2",
+    "vae": "vae:latent=2,width=4,steps=4,importance=4",
+    "latent-gmm": "latent-gmm:components=2,rank=1",
+    "flow": "flow:rank=1,steps=4,hidden=8,transforms=2",
+}
 PRIORS = Prior.available()
 
 
