@@ -11,9 +11,9 @@ from benchmarks.experiments.report.class_conditional import class_conditional
 from benchmarks.experiments.report.eight_modes import eight_modes
 from benchmarks.experiments.report.fashion_mnist import fashion_mnist
 from benchmarks.experiments.report.moons import moons
+from benchmarks.experiments.report.operators import operators
 from benchmarks.experiments.report.posterior_gap import posterior_gap
 from benchmarks.experiments.report.timings import benchmarks
-from benchmarks.experiments.report_operators import operators
 
 TARGET = Path(__file__).parents[3] / "docs" / "results.md"
 SECTIONS = (class_conditional, fashion_mnist, posterior_gap, eight_modes, moons, benchmarks, operators)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "results"
+from benchmarks.experiments.report.formatting import RESULTS
 
 
 def operators(path: Path = RESULTS / "operators.json") -> str:
