@@ -25,6 +25,8 @@ from tests.gaussian_flow import ClassVelocity
 
 LABELS = Condition("labels", 3)
 SPECS = {
+    "flow": "flow:rank=2,steps=20,hidden=16,transforms=2",
+    "vae": "vae:latent=2,width=4,steps=20,importance=4",
     "gaussian": "gaussian:moments=diagonal",
     "gmm": "gmm:components=2,covariance=lowrank,rank=1",
     "learned-mean": "learned-mean:epochs=1,latent=2",
