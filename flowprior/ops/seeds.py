@@ -31,8 +31,7 @@ def as_seed(seed: Randomness, device: torch.device) -> Tensor:
         InputError: a tensor that is not int64 ``[1]`` or ``[]`` on the tensors' device, or an integer of
             more than 64 bits.
     """
-    if seed is None or isinstance(seed, torch.Generator):
-        return draw_seed(seed, device)
+    # Tensors first: torch.compile cannot ask of a tensor whether it is a Generator, in CUDA builds of torch.
     if isinstance(seed, Tensor):
         if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
             raise InputError(
@@ -40,6 +39,8 @@ def as_seed(seed: Randomness, device: torch.device) -> Tensor:
                 f"on {seed.device}; draw_seed(generator, device) makes one"
             )
         return seed.reshape(1)
+    if seed is None or isinstance(seed, torch.Generator):
+        return draw_seed(seed, device)
     if not LEAST <= seed < 1 << 64:
         raise InputError(f"seed: expected an integer of at most 64 bits, got {seed}")
     return torch.full((1,), seed - (1 << 64) if seed > MOST else seed, dtype=torch.int64, device=device)
