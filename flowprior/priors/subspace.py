@@ -61,14 +61,18 @@ class Subspace(nn.Module):
         """
         stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
         moments = ConditionMoments.over(stream.labelled())
-        mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
         first = data.peek()[0]
+        degenerate = (
+            f"{data.owner}.fit: a dimension has no spread and reg_covar={settings.reg_covar}, so there "
+            "is no density; set reg_covar > 0, such as 1e-6"
+        )
+        try:
+            mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
+        except torch.linalg.LinAlgError as error:
+            raise InputError(degenerate) from error
         noise, factor = mixture.covariance["noise"][:, 0], mixture.covariance["factor"][:, 0]
         if not bool((noise.to(first.dtype) > 0).all()):
-            raise InputError(
-                f"{data.owner}.fit: a dimension has no spread and reg_covar={settings.reg_covar}, so there "
-                "is no density; set reg_covar > 0, such as 1e-6"
-            )
+            raise InputError(degenerate)
         basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[..., None], full_matrices=False)
         subspace = cls()
         values = {"loc": mixture.mean[:, 0], "noise": noise, "basis": basis, "spread": 1 + singular.square()}

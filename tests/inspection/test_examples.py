@@ -1,0 +1,52 @@
+"""The split: disjoint, divided within labels, bounded, clear where it is impossible."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.data import tensor_data
+from flowprior.data.base import TensorData
+from flowprior.errors import InputError, OptionError
+from flowprior.inspection import Examples
+
+
+def numbered(counts: list[int]) -> TensorData:
+    """Events that say their own number, with ``counts`` examples of each label."""
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return tensor_data(torch.arange(float(len(labels)))[:, None], labels)
+
+
+def test_the_parts_are_disjoint_and_cover_all():
+    chosen = Examples.of(numbered([50, 100]), limit=1000)
+    together = torch.cat([chosen.x, chosen.held_out]).flatten().sort().values
+    assert torch.equal(together, torch.arange(150.0))
+    assert torch.bincount(chosen.held_out_labels).tolist() == [10, 20]
+    assert chosen.counts.tolist() == [50, 100]
+
+
+def test_a_limit_keeps_the_labels_shares():
+    chosen = Examples.of(numbered([200, 800]), limit=100)
+    assert torch.bincount(torch.cat([chosen.labels, chosen.held_out_labels])).tolist() == [20, 80]
+
+
+def test_small_labels_are_fitted_on_and_not_judged():
+    chosen = Examples.of(numbered([30, 2]), limit=1000)
+    assert (chosen.labels == 1).sum() == 2
+    assert [label for label, *_ in chosen.groups()] == [0]
+
+
+def test_rows_without_labels_are_one_group():
+    chosen = Examples.of(tensor_data(torch.randn(50, 2)), limit=1000)
+    ((label, fit, held_out),) = chosen.groups()
+    assert (label, len(fit), len(held_out)) == (-1, 40, 10)
+    assert chosen.counts is None
+
+
+def test_what_cannot_be_split_is_refused():
+    with pytest.raises(OptionError, match="examples=5 is not possible; choose 10 or more"):
+        Examples.of(numbered([50]), limit=5)
+    with pytest.raises(InputError, match="has 4 examples; expected 10 or more"):
+        Examples.of(numbered([4]), limit=100)
+    with pytest.raises(InputError, match="no label of 'tensors' has 3 examples"):
+        Examples.of(numbered([2] * 20), limit=100)

@@ -1,0 +1,91 @@
+"""The whole inspection: ranked, written, drawn, warned of, and repeatable."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from flowprior.data import tensor_data
+from flowprior.errors import OptionError
+from flowprior.inspection import inspect_priors
+
+
+@pytest.fixture(scope="module")
+def three_modes():
+    """Labelled points of the plane: three classes of two clusters each."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(1500) % 3
+    side = (torch.randint(2, (1500,), generator=generator) * 2 - 1)[:, None]
+    x = (
+        0.2 * torch.randn(1500, 2, generator=generator)
+        + side * torch.tensor([1.0, 0.5])
+        + 3 * labels[:, None]
+    )
+    return tensor_data(x, labels)
+
+
+@pytest.fixture(scope="module")
+def found(three_modes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("inspected")
+    priors = ["gaussian", "gmm", "gmm:components=2"]
+    return inspect_priors(three_modes, priors, ["condot", "ot", "posterior"], out=out), out
+
+
+def test_pairings_are_ranked_and_the_impossible_left_out(found):
+    inspection, _ = found
+    scores = [pairing.score for pairing in inspection.pairings]
+    assert scores == sorted(scores)
+    assert len(scores) == 7, "gaussian and gmm have no latents for posterior"
+    assert sum("posterior is left out" in warning for warning in inspection.warnings) == 2
+    assert inspection.pairings[0].prior == "gmm:components=2"
+
+
+def test_the_suggestion_sees_the_clusters(found):
+    suggestion = found[0].suggestion
+    densities = [candidate.log_density for candidate in suggestion.candidates]
+    assert densities == sorted(densities, reverse=True)
+    assert "components=" in suggestion.best
+
+
+def test_costs_of_the_coupling_and_after_transport(found):
+    inspection, _ = found
+    after = {fitted.prior: fitted.transport_cost_ot for fitted in inspection.priors}
+    for pairing in inspection.pairings:
+        if pairing.coupling == "condot":
+            assert pairing.transport_cost > after[pairing.prior]
+        if pairing.coupling == "ot":
+            assert pairing.transport_cost == pytest.approx(after[pairing.prior], rel=0.2)
+
+
+def test_what_is_written(found):
+    inspection, out = found
+    written = json.loads((out / "inspection.json").read_text())
+    counts = {"conditions": 3, "min": 500, "median": 500, "max": 500}
+    assert written["examples"] == {"fit": 1200, "held_out": 300, "all": 1500, **counts}
+    for fitted in inspection.priors:
+        assert fitted.picture is not None
+        assert (out / fitted.picture.rsplit("/", 1)[1]).stat().st_size > 1000
+        assert fitted.state_bytes > 0
+
+
+def test_it_is_repeatable(three_modes):
+    runs = [inspect_priors(three_modes, ["gmm"], examples=600, suggestion=False) for _ in range(2)]
+    first, second = (run.pairings[0] for run in runs)
+    assert first.rehearsal == second.rehearsal
+    assert first.starts_gap == second.starts_gap
+
+
+def test_few_examples_are_warned_of():
+    labels = torch.tensor([0] * 60 + [1] * 5)
+    inspection = inspect_priors((torch.randn(65, 2), labels), ["gmm:shrinkage=1"], suggestion=False)
+    (warning,) = inspection.warnings
+    assert warning.startswith("1 of 2 labels have fewer than 20 examples (label 1: 5)")
+
+
+def test_nothing_to_inspect_is_refused(three_modes):
+    with pytest.raises(OptionError, match="expected a prior, a coupling and steps >= 1"):
+        inspect_priors(three_modes, [])
+    with pytest.raises(OptionError, match=r"gaussian \+ posterior is left out"):
+        inspect_priors(three_modes, ["gaussian"], ["posterior"], suggestion=False)

@@ -1,0 +1,70 @@
+"""The rehearsed flow: closed forms of Gaussians, and the orders that theory knows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.couplings import Coupling
+from flowprior.data import tensor_data
+from flowprior.inspection import Examples, Rehearsal, energy_coefficient, rehearse
+from flowprior.priors import Prior
+
+
+def rehearsed(x, cond, prior: str, coupling: str) -> Rehearsal:
+    examples = Examples.of(tensor_data(x, cond), limit=len(x))
+    fitted = Prior.registry.resolve(prior).fit((examples.x, examples.cond))
+    return rehearse(fitted, Coupling.registry.resolve(coupling), examples, torch.Generator().manual_seed(0))
+
+
+def one_class(coupling: str) -> Rehearsal:
+    """N(0, I) in two dimensions, from a prior fitted to it."""
+    x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0))
+    return rehearsed(x, torch.zeros(3000, dtype=torch.long), "gmm", coupling)
+
+
+def test_energy_coefficient_of_equal_and_of_distant_clouds(generator):
+    x, y = torch.randn(2, 500, 3, generator=generator).double()
+    assert abs(energy_coefficient(x, y)) < 0.02
+    assert energy_coefficient(x, y + 100) > 0.9
+
+
+def test_random_pairs_of_equal_gaussians_cross_by_the_known_amount():
+    """Var(x1 − x0 | x_t) = s² / (t² + (1 − t)²), here averaged over t = 0, 1/4, 1/2, 3/4."""
+    found = one_class("condot")
+    known = sum(1 / (t**2 + (1 - t) ** 2) for t in (0, 0.25, 0.5, 0.75)) / 4
+    assert found.crossing == pytest.approx(known, rel=0.12)
+    assert found.distance.keys() == {1, 2, 4}
+
+
+def test_one_step_of_random_pairs_falls_on_the_mean():
+    """E[x1 | x0] is the mean, so one Euler step leaves no spread at all; more steps leave more."""
+    found = one_class("condot")
+    assert found.distance[1] > 0.2
+    assert found.distance[1] > found.distance[2] > found.distance[4]
+
+
+def test_optimal_transport_crosses_less_and_comes_closer():
+    random, paired = one_class("condot"), one_class("ot")
+    assert paired.crossing < 0.5 * random.crossing
+    assert paired.distance[1] < 0.2 * random.distance[1]
+
+
+def test_a_gap_between_the_starts_shows():
+    """Class-blind transport sends each class to starts that sampling under it does not use."""
+    labels = torch.arange(4000) % 2
+    x = 0.3 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(0)) + 4 * labels[:, None]
+    blind, within = (
+        rehearsed(x, labels, "gaussian", f"ot:condition={name}") for name in ("ignore", "within")
+    )
+    assert blind.distance[4] > 5 * max(within.distance[4], 1e-3)
+    assert within.groups == 2
+
+
+def test_embeddings_are_pooled_about_their_mean():
+    generator = torch.Generator().manual_seed(0)
+    e = torch.randn(1500, 3, generator=generator)
+    x = e @ torch.randn(3, 4, generator=generator) + 0.3 * torch.randn(1500, 4, generator=generator)
+    found = rehearsed(x, e, "learned-mean:sigma=0.3,hidden=32", "condot")
+    assert found.groups == 1
+    assert found.distance[4] < 0.1

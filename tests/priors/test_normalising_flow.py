@@ -1,0 +1,139 @@
+"""The prior ``flow``: latents follow the data's law, the density is exact, moments are those of the data."""
+
+from __future__ import annotations
+
+import builtins
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling, starts_gap
+from flowprior.errors import FlowpriorError, InputError, OptionError
+from flowprior.priors import Prior
+
+pytest.importorskip("zuko", reason="the flows extra is not installed")
+QUICK = {"rank": 2, "steps": 200, "hidden": 32, "transforms": 4, "batch_size": 256, "lr": 5e-3}
+
+
+def rings(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two classes of rings in a plane of five dimensions, with faint noise: nothing like a Gaussian."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    angle = 2 * torch.pi * torch.rand(count, generator=generator)
+    ring = torch.stack([angle.cos(), angle.sin()], 1) * (1.0 + labels[:, None])
+    plane = torch.linalg.qr(torch.randn(5, 2, generator=torch.Generator().manual_seed(9))).Q
+    noise = 0.05 * torch.randn(count, 5, generator=generator)
+    return ring @ plane.T + noise + labels[:, None], labels
+
+
+def fit(name: str, data, **options) -> Prior:
+    return Prior.create(name, **options).fit(data, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Prior:
+    return fit("flow", rings(2000), **QUICK)
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> Prior:
+    return fit("gmm", rings(2000), covariance="lowrank", rank=2)
+
+
+def test_it_fits_a_law_that_the_low_rank_gaussian_cannot(fitted, gaussian):
+    x, labels = rings(1000, seed=1)
+    gain = fitted.log_prob(x, labels).mean() - gaussian.log_prob(x, labels).mean()
+    assert gain > 0.2, "nats of held-out log-density"
+
+
+def test_inferred_and_drawn_starts_agree_better_than_those_of_the_gaussian(fitted, gaussian):
+    x, labels = rings(1000, seed=2)
+    gaps = []
+    for prior in (fitted, gaussian):
+        generator = torch.Generator().manual_seed(0)
+        gaps.append(starts_gap(Coupling.create("posterior"), prior, x, labels, generator=generator).energy)
+    assert gaps[0] < 0.6 * gaps[1]
+
+
+def test_the_density_integrates_to_one_in_a_plane(generator):
+    """Two dimensions, rank 1: the complement's Gaussian, the flow and the Jacobian are all there."""
+    mix = torch.tensor([[2.0, 0.3], [0.0, 0.4]], dtype=torch.float64)
+    x = torch.randn(500, 2, generator=generator, dtype=torch.float64) @ mix
+    prior = fit("flow", x, **{**QUICK, "rank": 1, "kind": "spline", "steps": 40})
+    axis = torch.linspace(-14, 14, 561, dtype=torch.float64)
+    mass = prior.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2
+    assert mass.item() == pytest.approx(1, abs=1e-3)
+
+
+def test_mean_and_covariance_are_those_of_the_low_rank_gaussian(fitted, gaussian):
+    cond = torch.ones(20_000, dtype=torch.long)
+    draws = []
+    for seed, prior in enumerate((fitted, gaussian)):
+        draws.append(prior.sample(cond, generator=torch.Generator().manual_seed(seed)))
+    torch.testing.assert_close(fitted.mean(cond[:1]), gaussian.mean(cond[:1]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(draws[0].mean(0), draws[1].mean(0), rtol=0, atol=0.08)
+    torch.testing.assert_close(draws[0].T.cov(), draws[1].T.cov(), rtol=0, atol=0.12)
+
+
+def test_the_inverse_is_zukos():
+    from flowprior.priors.latent_flow import LatentFlow
+
+    torch.manual_seed(0)
+    for kind in ("affine", "spline"):
+        network = LatentFlow(Condition("labels", 2), 3, 3, 16, kind, 2).double().requires_grad_(False)
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        noise, labels = torch.randn(50, 3).double(), torch.arange(50) % 2
+        expected = network.flow(network.embed(labels)).transform.inv(noise)
+        torch.testing.assert_close(network.transform(noise, labels, labels), expected)
+
+
+def test_embeddings_move_the_prior(generator):
+    e = torch.randn(2000, 2, generator=generator)
+    x = e @ torch.randn(2, 4, generator=generator) + 0.2 * torch.randn(2000, 4, generator=generator)
+    prior = fit("flow", (x, e), **{**QUICK, "rank": 4})
+    assert (prior.mean(e[:50]) - x[:50]).square().mean() < 0.3 * x.var(0).mean()
+    assert prior.sample(e[:7]).shape == (7, 4)
+    with pytest.raises(InputError, match=r"expected floating-point embeddings \[B, 2\]"):
+        prior.sample(torch.zeros(3, 5))
+
+
+def test_without_a_condition_any_condition_is_ignored():
+    x, labels = rings(300)
+    prior = fit("flow", x, **{**QUICK, "steps": 5})
+    assert prior.sample(labels[:4]).shape == prior.sample(n=4).shape == (4, 5)
+
+
+def test_a_label_without_an_example_is_refused():
+    x, labels = rings(200)
+    prior = fit("flow", (x, 2 * labels), **{**QUICK, "steps": 5})
+    with pytest.raises(InputError, match=r"^flow.sample: cond has label 1, which had no example"):
+        prior.sample(torch.tensor([1]))
+
+
+def test_constant_data_need_a_floor():
+    with pytest.raises(InputError, match="is no density; set reg_covar > 0"):
+        fit("flow", torch.ones(50, 3), **{**QUICK, "reg_covar": 0.0})
+
+
+@pytest.mark.parametrize(
+    "option", [{"rank": 0}, {"steps": 1.5}, {"kind": "cubic"}, {"holdout": 0.9}, {"lr": 0}]
+)
+def test_impossible_options(option):
+    with pytest.raises(OptionError, match=next(iter(option))):
+        Prior.create("flow", **option)
+
+
+def test_without_zuko_the_error_names_the_extra(monkeypatch):
+    real = builtins.__import__
+
+    def fail(name, *args, **kwargs):
+        if name.startswith("zuko"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(FlowpriorError, match=r"pip install 'flowprior\[flows\]'"):
+        fit("flow", rings(100), **QUICK)
