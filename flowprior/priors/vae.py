@@ -3,10 +3,10 @@
     log p0(x | c) ≥ E_q [log N(x; μ_c + g(z, c), ψ)] − KL(q(z | x, c) ‖ N(0, I))
 
 is what fit maximises; ψ is diagonal and learned with the networks (σ-VAE, Rybkin et al. 2021), then set to
-the mean square of held-out residuals. The density has no closed form: ``log_prob`` is the importance-
-weighted bound with S draws of q (Burda et al. 2016), which rises to the density as S grows. The draws are the same for
-every row and every call, so the bound is a function of x; as they are fixed, a mean over rows can lie a little
-above the density's, the less so the more draws.
+the mean square of held-out residuals. The density has no closed form: ``log_prob`` is the bound by importance
+weights of S draws of q (Burda et al. 2016), which rises to the density as S grows. The draws are the same for
+every row and every call, so the bound is a function of x; as they are fixed, a mean over rows can lie a
+little above the density's, the less so the more draws.
 """
 
 from __future__ import annotations
