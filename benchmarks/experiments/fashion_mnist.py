@@ -34,17 +34,18 @@ SETTINGS = {
     "torchcfm-ot": Setting(peer="torchcfm-ot"),
     "flow_matching": Setting(peer="flow_matching"),
     "gmm+condot": Setting("gmm"),
-    "lowrank64+posterior": Setting(LOWRANK, "posterior"),
-    "lowrank64+ot": Setting(LOWRANK, "ot:ot_batch=1024"),
     "lowrank64-floor+ot": Setting(f"{LOWRANK},reg_covar=0.16", "ot:ot_batch=1024"),
-    "lowrank64-floor+posterior": Setting(f"{LOWRANK},reg_covar=0.16", "posterior"),
-    "gmm8+posterior": Setting("gmm:components=8", "posterior"),
-    "lowrank64x4-floor+ot": Setting(f"{LOWRANK},components=4,reg_covar=0.16", "ot:ot_batch=1024"),
+    "latent10x64-.16+posterior": Setting("latent-gmm:rank=64,reg_covar=0.16", "posterior"),
+    "latent10x64-.09+posterior": Setting("latent-gmm:rank=64,reg_covar=0.09", "posterior"),
+    "latent10x64-.04+posterior": Setting("latent-gmm:rank=64,reg_covar=0.04", "posterior"),
+    "latent10x128-.09+posterior": Setting("latent-gmm:rank=128,reg_covar=0.09", "posterior"),
+    "latent10x128-.04+posterior": Setting("latent-gmm:rank=128,reg_covar=0.04", "posterior"),
+    "latent30x64-.09+posterior": Setting("latent-gmm:components=30,rank=64,reg_covar=0.09", "posterior"),
 }
 """Baselines, peers, then the designed ones; a line here is all that another setting needs."""
 BUDGET: dict[str, Any] = {
-    "batch_size": 128,
-    "precision": "bfloat16",
+    "model": "unet:widths=32-64",
+    "batch_size": 64,
     "channels_last": True,
     "sample_every": 0,
 }
