@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.operators import is_native, is_transformed, native_operators
 from flowprior.ops.shapes import compute_dtype, flat
 
@@ -28,6 +29,9 @@ def affine_path(
     Raises:
         InputError: shapes or devices that do not fit.
     """
+    pair = _at_once("affine_path", x0, x1, *coefficients)
+    if pair is not None:
+        return pair
     x0, x1 = _alike("affine_path", x0, x1, *coefficients)
     alpha, sigma, alpha_dot, sigma_dot = (c.to(compute_dtype(x1.dtype)) for c in coefficients)
     if not is_native(x1.device) or _differentiated(x0, x1, alpha, sigma, alpha_dot, sigma_dot):
@@ -54,6 +58,9 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float = 0.0) -> tu
     Raises:
         InputError: shapes or devices that do not fit.
     """
+    pair = _at_once("interpolate", x0, x1, t, sigma_min=sigma_min)
+    if pair is not None:
+        return pair
     x0, x1 = _alike("interpolate", x0, x1, t)
     t = t.to(compute_dtype(x1.dtype))
     if not is_native(x1.device) or _differentiated(x0, x1, t):
@@ -86,11 +93,26 @@ def reference_interpolate(x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float) -
     return x_t.to(dtype), torch.sub(x1, x0, alpha=slope).to(dtype)
 
 
+def _at_once(
+    name: str, x0: Tensor, x1: Tensor, *times: Tensor, **options: float
+) -> tuple[Tensor, Tensor] | None:
+    """What the native operator makes of plain tensors of one dtype and two or more dimensions, if it can."""
+    shape, dtype = x1.shape, x1.dtype
+    if x0.shape != shape or len(shape) < 2 or not is_plain(x0, x1, *times):
+        return None
+    if any(time.dtype != dtype for time in times):
+        return None
+    if len(shape) == 2:
+        return attempt(name, x0, x1, *times, *options.values())
+    pair = attempt(name, flat(x0), flat(x1), *times, *options.values())
+    return pair and (pair[0].view(shape), pair[1].view(shape))
+
+
 def _alike(owner: str, x0: Tensor, x1: Tensor, *times: Tensor) -> tuple[Tensor, Tensor]:
     """x0 and x1 in one dtype, checked."""
     if x0.shape != x1.shape or x1.dim() == 0 or any(t.shape != x1.shape[:1] for t in times):
         raise InputError(
-            f"{owner}: expected x0 and x1 of one shape [B, *event] and times or coefficients [B], got "
+            f"{owner}: expected x0 and x1 of one shape [B, *event] and {_called(times)} [B], got "
             f"{list(x0.shape)}, {list(x1.shape)} and {', '.join(str(list(t.shape)) for t in times)}"
         )
     dtype = torch.promote_types(x0.dtype, x1.dtype)
@@ -99,6 +121,10 @@ def _alike(owner: str, x0: Tensor, x1: Tensor, *times: Tensor) -> tuple[Tensor, 
         held = ", ".join(f"{tensor.dtype} on {tensor.device}" for tensor in tensors)
         raise InputError(f"{owner}: expected floating-point tensors on one device, got {held}")
     return x0.to(dtype), x1.to(dtype)
+
+
+def _called(times: tuple[Tensor, ...]) -> str:
+    return "t" if len(times) == 1 else "coefficients"
 
 
 def _differentiated(*tensors: Tensor) -> bool:

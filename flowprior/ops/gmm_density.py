@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import operators, reference
 from flowprior.ops.shapes import (
@@ -50,6 +51,10 @@ def gmm_log_prob(
     Raises:
         InputError: shapes, dtypes or devices that do not fit, or (on the CPU) an unknown label.
     """
+    if mean.dim() == 3 and is_plain(x, logits, mean, scale, cond):
+        density = attempt("gmm_log_prob", x, logits, mean, scale, cond)
+        if density is not None:
+            return density
     flat_mean, flat_scale = flat_mixture("gmm_log_prob", logits, mean, scale)
     _check_events("gmm_log_prob", x, mean)
     cond = check_labels("gmm_log_prob", cond, logits.shape[0], mean)
@@ -72,6 +77,10 @@ def gmm_log_prob_all(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> 
     Raises:
         InputError: shapes, dtypes or devices that do not fit.
     """
+    if mean.dim() == 3 and is_plain(x, logits, mean, scale):
+        density = attempt("gmm_log_prob_all", x, logits, mean, scale)
+        if density is not None:
+            return density
     flat_mean, flat_scale = flat_mixture("gmm_log_prob_all", logits, mean, scale)
     _check_events("gmm_log_prob_all", x, mean)
     return operators(x.device).gmm_log_prob_all(flat(x), logits, flat_mean, flat_scale)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.gmm_sampling import draw_component, starts
 from flowprior.ops.operators import operators, reference
 from flowprior.ops.seeds import Randomness, as_seed
@@ -45,6 +46,11 @@ def gmm_path(
     Raises:
         InputError: shapes, dtypes or devices that do not fit, or (on the CPU) an unknown label.
     """
+    seed = as_seed(seed, mean.device)
+    if mean.dim() == 3 and t.dtype == x1.dtype and is_plain(logits, mean, scale, cond, x1, t, seed):
+        drawn = attempt("gmm_path", logits, mean, scale, cond, x1, t, seed, sigma_min)
+        if drawn is not None:
+            return drawn
     flat_mean, flat_scale = flat_mixture("gmm_path", logits, mean, scale)
     cond = check_labels("gmm_path", cond, logits.shape[0], mean)
     if x1.shape[1:] != mean.shape[2:] or x1.shape[:1] != cond.shape or t.shape != cond.shape:
@@ -54,7 +60,6 @@ def gmm_path(
         )
     check_alike("gmm_path", mean=mean, x1=x1)
     t = t.to(compute_dtype(x1.dtype))
-    seed = as_seed(seed, mean.device)
     x_t, u_t, component = operators(mean.device).gmm_path(
         logits, flat_mean, flat_scale, cond, flat(x1), t, seed, sigma_min
     )

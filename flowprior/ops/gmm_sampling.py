@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import select_component
 from flowprior.ops.normal import noise_chunks, normal_rows
 from flowprior.ops.operators import operators, reference
@@ -33,9 +34,13 @@ def gmm_sample(
     Raises:
         InputError: shapes, dtypes or devices that do not fit, or (on the CPU) an unknown label.
     """
+    seed = as_seed(seed, mean.device)
+    if mean.dim() == 3 and is_plain(logits, mean, scale, cond, seed):
+        drawn = attempt("gmm_sample", logits, mean, scale, cond, seed)
+        if drawn is not None:
+            return drawn
     flat_mean, flat_scale = flat_mixture("gmm_sample", logits, mean, scale)
     cond = check_labels("gmm_sample", cond, logits.shape[0], mean)
-    seed = as_seed(seed, mean.device)
     x0, component = operators(mean.device).gmm_sample(logits, flat_mean, flat_scale, cond, seed)
     return x0.reshape(cond.shape[0], *mean.shape[2:]), component
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import DerivativeError
+from flowprior.ops.direct import run
+from flowprior.ops.shapes import flat
 
 Grad = Tensor | None
 # Where a torch does not tell, the graph is taken as kept.
@@ -194,6 +196,24 @@ def _save_loss(ctx: Context, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.count = v.shape[0] if mean else None
 
 
+class MeanLoss(torch.autograd.Function):
+    """The mean loss of events of one dtype; what the registered gradient does, without its way there."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, v: Tensor, u: Tensor | None, x0: Tensor | None, x1: Tensor | None, weight: Tensor | None
+    ) -> Tensor:
+        rows = [None if tensor is None else flat(tensor) for tensor in (v, u, x0, x1)]
+        loss, squared_error, gradient = run("flow_matching_loss", *rows, weight, True, True)
+        ctx.save_for_backward(squared_error if weight is not None else None, gradient.view(v.shape))
+        ctx.with_gradient, ctx.target, ctx.count = True, v.dtype, v.shape[0]
+        return loss
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Grad) -> tuple[Grad, ...]:
+        return _loss_backward(ctx, grads[0])[:5]
+
+
 def _loss_backward(ctx: Context, grad: Grad, *_: Grad) -> tuple[Grad, ...]:
     if grad is None:
         return None, None, None, None, None, None, None
@@ -251,7 +271,7 @@ def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
 
 def _is_one(factor: Tensor) -> bool:
     """Whether the factor is known to be 1 without synchronising, tracing or losing a graph."""
-    plain = type(factor) is Tensor and factor.device.type == "cpu" and not torch.compiler.is_compiling()
+    plain = type(factor) is Tensor and factor.is_cpu and not torch.compiler.is_compiling()
     return plain and factor.dim() == 0 and not torch.is_grad_enabled() and factor.item() == 1.0
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.ops.direct import is_differentiated, is_simple, run
+from flowprior.ops.gradients import MeanLoss
 from flowprior.ops.operators import is_native, is_transformed, native_operators
-from flowprior.ops.shapes import flat
+from flowprior.ops.shapes import compute_dtype, flat
 
 Reduction = Literal["mean", "none"]
 
@@ -41,6 +43,8 @@ def flow_matching_loss(
         InputError: shapes or devices differ, or not one of u and (x0, x1).
     """
     targets = _targets(v, u, x0, x1)
+    if reduction == "mean" and _is_direct(v, targets, weight):
+        return _direct(v, u, x0, x1, weight)
     _check(v, targets, weight, reduction)
     v, targets, weight = _dtypes(v, targets, weight)
     if not _native(v, targets):
@@ -51,6 +55,30 @@ def flow_matching_loss(
     with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     operator = native_operators().flow_matching_loss
     return operator(v, u, x0, x1, weight, reduction == "mean", with_gradient)[0]
+
+
+def _is_direct(v: Tensor, targets: list[Tensor], weight: Tensor | None) -> bool:
+    """Whether the operator may have the tensors as they are: of one shape and one dtype, rows in order."""
+    shape, dtype = v.shape, v.dtype
+    if len(shape) < 2 or not v.numel() or not v.is_floating_point() or not v.is_contiguous():
+        return False
+    if any(target.shape != shape or target.dtype != dtype for target in targets):
+        return False
+    if weight is None:
+        return is_simple(v, *targets)
+    return (
+        weight.shape == shape[:1] and weight.dtype == compute_dtype(dtype) and is_simple(v, *targets, weight)
+    )
+
+
+def _direct(
+    v: Tensor, u: Tensor | None, x0: Tensor | None, x1: Tensor | None, weight: Tensor | None
+) -> Tensor:
+    """The mean loss of tensors for which :func:`_is_direct` holds."""
+    if is_differentiated(*[tensor for tensor in (v, u, x0, x1, weight) if tensor is not None]):
+        return MeanLoss.apply(v, u, x0, x1, weight)  # pyright: ignore[reportReturnType]
+    rows = [tensor if tensor is None or tensor.dim() == 2 else flat(tensor) for tensor in (v, u, x0, x1)]
+    return run("flow_matching_loss", *rows, weight, True, False)[0]
 
 
 def reference_flow_matching_loss(

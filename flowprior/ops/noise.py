@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.normal import fill_with_normals
 from flowprior.ops.operators import operators, reference
 from flowprior.ops.philox import Stream
@@ -31,12 +32,16 @@ def standard_normal(
     Raises:
         InputError: ``like`` is no floating-point tensor, or negative sizes.
     """
+    seed = as_seed(seed, like.device)
+    if is_plain(like, seed):
+        drawn = attempt("standard_normal", like, seed, n, dim, int(stream))
+        if drawn is not None:
+            return drawn
     if not like.is_floating_point() or n < 0 or dim < 0:
         raise InputError(
             f"standard_normal: expected n >= 0, dim >= 0 and a floating-point tensor, got n={n}, dim={dim} "
             f"and {like.dtype}"
         )
-    seed = as_seed(seed, like.device)
     return operators(like.device).standard_normal(like.detach(), seed, n, dim, int(stream))
 
 

@@ -21,7 +21,7 @@ def draw_seed(generator: torch.Generator | None, device: torch.device | str) -> 
     """
     home = torch.device(device) if generator is None else generator.device
     seed = torch.randint(LEAST, MOST, (1,), generator=generator, device=home)
-    return seed.to(device, non_blocking=True)
+    return seed if seed.device == device else seed.to(device, non_blocking=True)
 
 
 def as_seed(seed: Randomness, device: torch.device) -> Tensor:
@@ -38,7 +38,7 @@ def as_seed(seed: Randomness, device: torch.device) -> Tensor:
                 f"seed: expected an integer, or int64 [1] on {device}, got {seed.dtype} {list(seed.shape)} "
                 f"on {seed.device}; draw_seed(generator, device) makes one"
             )
-        return seed.reshape(1)
+        return seed if seed.dim() == 1 else seed.reshape(1)
     if seed is None or isinstance(seed, torch.Generator):
         return draw_seed(seed, device)
     if not LEAST <= seed < 1 << 64:

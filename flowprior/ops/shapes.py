@@ -20,7 +20,7 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def flat(x: Tensor) -> Tensor:
     """Events ``[B, *event]`` as rows ``[B, D]``, of empty batches too."""
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    return x if x.dim() == 2 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def chunks(rows: int, width: int, capacity: int, device: torch.device) -> list[slice]:

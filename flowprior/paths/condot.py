@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.paths.base import Coefficients, Path
+from flowprior.ops import interpolate
+from flowprior.paths.base import Coefficients, Path, PathSample
 
 
 @Path.register("condot")
@@ -25,3 +26,6 @@ class CondOTPath(Path):
     def coefficients(self, t: Tensor) -> Coefficients:
         slope = 1.0 - self.sigma_min
         return Coefficients(t, 1.0 - slope * t, torch.ones_like(t), torch.full_like(t, -slope))
+
+    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
+        return PathSample(*interpolate(x0, x1, t, self.sigma_min), t)
