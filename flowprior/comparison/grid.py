@@ -12,13 +12,10 @@ from flowprior.comparison.axes import AXES, labelled
 from flowprior.errors import OptionError
 from flowprior.evaluation import evaluate
 from flowprior.models import MODELS
-from flowprior.training.config import (
-    DEFAULT_COUPLING,
-    DEFAULT_MODEL,
-    DEFAULT_PATH,
-    DEFAULT_PRIOR,
-    TrainingConfig,
-)
+from flowprior.training.config import DEFAULT_MODEL, DEFAULT_PATH, DEFAULT_PRIOR, TrainingConfig
+
+COUPLINGS = ("condot", "ot", "posterior")
+"""The couplings of a grid that names none; where a prior has no latents, ``posterior`` is left out."""
 
 DECIDED_BY_GRID = {
     "seed": "write seeds = [0, 1, 2] in the grid (--seeds 3)",
@@ -95,7 +92,7 @@ class Grid:
     data: str = "digits"
     model: str = DEFAULT_MODEL
     priors: Labels = field(default_factory=lambda: labelled("priors", ["gaussian", DEFAULT_PRIOR]))
-    couplings: Labels = field(default_factory=lambda: labelled("couplings", ["condot", DEFAULT_COUPLING]))
+    couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))
     paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
     samplers: Labels = field(default_factory=lambda: labelled("samplers", ["euler"]))
     seeds: tuple[int, ...] = (0, 1, 2)

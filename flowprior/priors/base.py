@@ -106,6 +106,14 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Whether the prior has latent variables that can be inferred from a datum."""
         return False
 
+    @property
+    def fits_latents(self) -> bool:
+        """Whether the law of the inferred latents is itself fitted, beyond their first two moments.
+
+        Where it is, starts inferred from data (coupling ``posterior``) follow the law of drawn ones closely.
+        """
+        return False
+
     def infer(
         self, x1: Tensor, cond: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:

@@ -102,6 +102,10 @@ class NormalisingFlowPrior(ConditionedPrior):
     def has_latents(self) -> bool:
         return True
 
+    @property
+    def fits_latents(self) -> bool:
+        return True
+
     # -- fit ----------------------------------------------------------------------------------
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:

@@ -18,7 +18,13 @@ from flowprior.flow_files import spec_of
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.training.config import RunConfig, TrainingConfig, load_config, training_options
+from flowprior.training.config import (
+    DEFAULT_COUPLING,
+    RunConfig,
+    TrainingConfig,
+    load_config,
+    training_options,
+)
 from flowprior.training.randomness import mix
 
 PARTS = ("data", "prior", "coupling", "path", "model")
@@ -50,13 +56,21 @@ def resolve_config(
     """The configuration of a run: explicit parts and options win over ``config``, that over the defaults.
 
     ``config`` may be the path of a TOML file. An instance is recorded by name and options where
-    they can be read off it, else as ``<ClassName>``.
+    they can be read off it, else as ``<ClassName>``; the coupling ``"auto"`` as what it stands for.
     """
     if isinstance(config, str | FilePath):
         config = load_config(config)
     base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
     given = {name: _record(part) for name, part in parts.items() if part is not None}
-    return replace(base, **given, training=training_options(base.training, options))
+    config = replace(base, **given, training=training_options(base.training, options))
+    if config.coupling != DEFAULT_COUPLING:
+        return config
+    return replace(config, coupling=coupling_for(Prior.registry.resolve(parts.get("prior") or config.prior)))
+
+
+def coupling_for(prior: Prior) -> str:
+    """What the coupling ``"auto"`` stands for with ``prior``, fitted or not."""
+    return "posterior" if prior.fits_latents else "ot"
 
 
 def resolve_components(config: RunConfig, **parts: Any) -> Components:
@@ -67,6 +81,8 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     """
     device = resolve_device(config.training.device)
     given = {name: part for name, part in parts.items() if part is not None}
+    if given.get("coupling") == DEFAULT_COUPLING:
+        del given["coupling"]
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
     data = as_data(chosen["data"])
     prior = Prior.registry.resolve(chosen["prior"])

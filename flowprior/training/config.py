@@ -18,7 +18,8 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, parse_value
 
 DEFAULT_PRIOR = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
-DEFAULT_COUPLING = "ot"
+DEFAULT_COUPLING = "auto"
+"""``posterior`` with a prior that fits the law of its latents, else ``ot``; see :func:`coupling_for`."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -117,7 +118,8 @@ class RunConfig:
     Attributes:
         data: data set, as a name or spec string.
         prior: where the flow starts, as a spec string such as ``"gmm:components=8"``.
-        coupling: which start belongs to which datum.
+        coupling: which start belongs to which datum; ``"auto"`` chooses by the prior and is recorded as what
+            it chose.
         path: how they are joined.
         model: the velocity network; ``"auto"`` chooses by the shape of the data.
         training: see :class:`TrainingConfig`.

@@ -10,6 +10,7 @@ import pytest
 from flowprior.comparison import Curve, Grid, grid_from_dict, load_grid
 from flowprior.comparison.grid_file import dump_grid
 from flowprior.errors import FlowpriorError
+from flowprior.training import DEFAULT_PRIOR
 from tests.comparison.conftest import TINY, tiny_grid
 
 GRIDS = Path(__file__).parents[2] / "benchmarks" / "grids"
@@ -117,5 +118,6 @@ def test_unreadable_files(tmp_path):
 def test_the_default_grid_is_the_usual_start_against_the_librarys():
     grid = Grid()
     assert grid.priors["gaussian"] == "gaussian"
-    assert len(grid.priors) == len(grid.couplings) == 2
+    assert list(grid.priors.values()) == ["gaussian", DEFAULT_PRIOR]
+    assert list(grid.couplings) == ["condot", "ot", "posterior"]
     assert "condot" in grid.couplings

@@ -49,6 +49,31 @@ def test_instances_are_recorded_by_name_and_options_or_by_class() -> None:
     assert (config.coupling, config.model) == ("<Mine>", "<SmallNet>")
 
 
+@pytest.mark.parametrize(
+    ("prior", "coupling"),
+    [
+        ("gaussian", "ot"),
+        ("gmm:components=2", "ot"),
+        ("latent-gmm", "posterior"),
+        ("flow", "posterior"),
+        (Prior.create("latent-gmm", rank=2), "posterior"),
+        (Prior.create("gmm"), "ot"),
+        (None, "posterior"),
+    ],
+    ids=str,
+)
+def test_a_coupling_that_nobody_chose_follows_the_prior(prior: str | Prior | None, coupling: str) -> None:
+    for given in (None, "auto"):
+        assert resolve_config(None, {}, prior=prior, coupling=given).coupling == coupling
+    assert resolve_config(None, {}, prior=prior, coupling="condot").coupling == "condot"
+
+
+def test_the_flow_of_an_automatic_coupling_holds_what_was_chosen(points: TensorData) -> None:
+    config = resolve_config(None, {}, data=points, prior="gaussian", coupling="auto", model="mlp:width=8")
+    parts = resolve_components(config, data=points, prior="gaussian", coupling="auto")
+    assert parts.specs["coupling_spec"] == "ot"
+
+
 def test_specs_for_the_flow_leave_out_what_has_no_name(points: TensorData) -> None:
     assert components(points).specs == {
         "prior_spec": "gaussian",
