@@ -17,6 +17,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError
 from flowprior.flow_files import load_flow, save_flow
 from flowprior.likelihood import check_options, estimator, trace_back
+from flowprior.linear_velocity import LinearVelocity
 from flowprior.paths import Path, check_prediction, velocity_of_start
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler, Solution, Velocity
@@ -33,8 +34,9 @@ class Flow(nn.Module):
         coupling: the pairing it was trained with; says where sampling starts.
         path: the path it was trained on.
         condition: kind and size of the condition.
-        prediction: what the model gives: ``"velocity"``, or ``"epsilon"``, the start x0 that is noise under
-            N(0, I), from which :meth:`velocity` follows.
+        prediction: what the model gives: ``"velocity"``; ``"residual"``, what is left of it beyond
+            :class:`flowprior.linear_velocity.LinearVelocity`; or ``"epsilon"``, the start x0 that is noise
+            under N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components are read off the instances where they are left out.
         metadata: plain values saved along.
@@ -63,6 +65,7 @@ class Flow(nn.Module):
         coupling.check(prior)
         path.check(prior)
         self.prediction = check_prediction(path, prediction)
+        self.linear = LinearVelocity(prior, coupling, path) if prediction == "residual" else None
         self.model = model
         self.prior = prior
         self.coupling = coupling
@@ -87,7 +90,7 @@ class Flow(nn.Module):
         predicted = self._predict(x, t, cond, guidance)
         if self.prediction == "epsilon":
             return velocity_of_start(self.path, predicted, x, t)
-        return predicted
+        return predicted if self.linear is None else predicted + self.linear(x, t, cond)
 
     def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
         """What the model predicts, guided; in one call."""

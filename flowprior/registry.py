@@ -209,6 +209,11 @@ class Registered:
         """Description and options of a component; see :meth:`Registry.record`."""
         return cls.registry.record(name)
 
+    @property
+    def name(self) -> str:
+        """Registered name, for messages."""
+        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+
 
 def parse_value(text: str) -> Any:
     """A Python literal (``8``, ``0.5``, ``None``), ``true`` or ``false``, else the text itself."""

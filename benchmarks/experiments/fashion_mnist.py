@@ -44,8 +44,9 @@ CANDIDATES = {
     },
 }
 """Designs to choose from on the validation split, at a smaller budget."""
+CANDIDATES["latent64-0.09+residual"] = replace(CANDIDATES["latent64-0.09+posterior"], prediction="residual")
 CHOICE = (*CANDIDATES, "gaussian+condot", "torchcfm-ot")
-CHOSEN = "latent64-0.09+posterior"
+CHOSEN = "latent64-0.09+residual"
 SETTINGS = {"gmm+condot": Setting("gmm"), **RIVALS, "torchcfm": Setting(peer="torchcfm"), **CANDIDATES}
 FINAL = ("gaussian+condot", CHOSEN, "torchcfm-ot", "flow_matching", "gmm+condot", "ddpm", "gaussian+batchot")
 """The settings of the figures, in the order in which they are run."""

@@ -49,6 +49,17 @@ class Coupling(Registered, abc.ABC):
     def check(self, prior: Prior) -> None:
         """Raise CouplingError where ``prior`` cannot serve this coupling."""
 
+    def latent_slope(self, spread: Tensor) -> Tensor | None:
+        """How a start follows its datum in a prior's leading subspace: a ``[C, r]`` of h0 = a h1 + noise.
+
+        Args:
+            spread: λ ``[C, r]`` of :class:`flowprior.priors.subspace.Subspace`.
+
+        Returns:
+            The slopes, or None where they are not known before the pairs are drawn.
+        """
+        return None
+
     def draw_size(self, batch_size: int) -> int:
         """How many pairs to draw at once for training batches of ``batch_size``; a multiple of it."""
         return batch_size

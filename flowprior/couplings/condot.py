@@ -21,3 +21,6 @@ class CondOTCoupling(Coupling):
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return prior.sample(cond, len(x1), generator=generator)
+
+    def latent_slope(self, spread: Tensor) -> Tensor:
+        return torch.zeros_like(spread)

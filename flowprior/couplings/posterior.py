@@ -25,6 +25,9 @@ class PosteriorCoupling(Coupling):
         self.check(prior)
         return prior.infer(x1, cond, generator=generator)
 
+    def latent_slope(self, spread: Tensor) -> Tensor:
+        return 1 - 1 / spread
+
     def check(self, prior: Prior) -> None:
         """Refuse a prior without latent variables.
 

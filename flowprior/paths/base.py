@@ -63,11 +63,6 @@ class Path(Registered, abc.ABC):
             )
         return PathSample(*affine_path(x0, x1, self.coefficients(t)), t)
 
-    @property
-    def name(self) -> str:
-        """Registered name, for messages."""
-        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
-
     def check(self, prior: Prior) -> None:
         """Refuse a prior that the path is not valid for.
 

@@ -7,6 +7,9 @@ On x = α x1 + σ x0 with velocity u = α' x1 + σ' x0, any one of x0, x1 and u 
 
 All three are linear, so the same holds of their means given x, which is what a network learns. Between
 N(0, I) and the data x0 is the noise ε, and its prediction is the objective of DDPM (Ho et al. 2020, eq. 14).
+
+A network that predicts the ``residual`` gives what is left of u beyond the linear velocity of the pairs'
+first two moments (:mod:`flowprior.linear_velocity`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from flowprior.errors import OptionError
 from flowprior.paths.base import Coefficients, Path
 from flowprior.registry import choose
 
-PREDICTIONS = ("velocity", "epsilon")
+PREDICTIONS = ("velocity", "epsilon", "residual")
 
 
 class Ends(NamedTuple):

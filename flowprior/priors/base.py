@@ -7,7 +7,7 @@ K components, rank r. Inside, events are flat rows ``[B, D]``.
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.stream import CheckedBatches, FitData
 from flowprior.registry import Registered, Registry
+
+if TYPE_CHECKING:
+    from flowprior.priors.subspace import Subspace
 
 
 class Prior(nn.Module, Registered, abc.ABC):
@@ -114,6 +117,11 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         return False
 
+    @property
+    def leading_subspace(self) -> Subspace | None:
+        """Coordinates along which the data of a condition vary most; None where the prior has none."""
+        return None
+
     def infer(
         self, x1: Tensor, cond: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -162,11 +170,6 @@ class Prior(nn.Module, Registered, abc.ABC):
         return cond
 
     # -- shared plumbing ----------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """Registered name, for messages."""
-        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
 
     @property
     def is_fitted(self) -> bool:

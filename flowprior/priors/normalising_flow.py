@@ -106,6 +106,10 @@ class NormalisingFlowPrior(ConditionedPrior):
     def fits_latents(self) -> bool:
         return True
 
+    @property
+    def leading_subspace(self) -> Subspace | None:
+        return self.subspace
+
     # -- fit ----------------------------------------------------------------------------------
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:

@@ -67,11 +67,6 @@ class Sampler(Registered, abc.ABC):
             OptionError: an ``nfe`` that the sampler cannot spend exactly; the message names the nearest.
         """
 
-    @property
-    def name(self) -> str:
-        """Registered name, for messages."""
-        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
-
     def prepare(
         self,
         path: Path,

@@ -15,11 +15,13 @@ from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow_files import spec_of
+from flowprior.linear_velocity import is_known
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training.config import (
     DEFAULT_COUPLING,
+    DEFAULT_PREDICTION,
     RunConfig,
     TrainingConfig,
     load_config,
@@ -56,21 +58,33 @@ def resolve_config(
     """The configuration of a run: explicit parts and options win over ``config``, that over the defaults.
 
     ``config`` may be the path of a TOML file. An instance is recorded by name and options where
-    they can be read off it, else as ``<ClassName>``; the coupling ``"auto"`` as what it stands for.
+    they can be read off it, else as ``<ClassName>``; the coupling ``"auto"`` and the
+    prediction ``"auto"`` as what they stand for.
     """
     if isinstance(config, str | FilePath):
         config = load_config(config)
     base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
     given = {name: _record(part) for name, part in parts.items() if part is not None}
     config = replace(base, **given, training=training_options(base.training, options))
-    if config.coupling != DEFAULT_COUPLING:
+    return choose_defaults(config, parts.get("prior"), parts.get("coupling"))
+
+
+def choose_defaults(
+    config: RunConfig, prior: str | Prior | None, coupling: str | Coupling | None
+) -> RunConfig:
+    """``config`` with what its ``"auto"`` stand for, given prior and coupling as they came."""
+    training, undecided = config.training, config.coupling == DEFAULT_COUPLING
+    if not undecided and training.prediction != DEFAULT_PREDICTION:
         return config
-    return replace(config, coupling=coupling_for(Prior.registry.resolve(parts.get("prior") or config.prior)))
-
-
-def coupling_for(prior: Prior) -> str:
-    """What the coupling ``"auto"`` stands for with ``prior``, fitted or not."""
-    return "posterior" if prior.fits_latents else "ot"
+    prior = Prior.registry.resolve(prior or config.prior)
+    if undecided:
+        coupling = "posterior" if prior.fits_latents else "ot"
+        config = replace(config, coupling=coupling)
+    if training.prediction == DEFAULT_PREDICTION:
+        known = is_known(prior, Coupling.registry.resolve(coupling or config.coupling))
+        prediction = "residual" if known and not training.condition_dropout else "velocity"
+        config = replace(config, training=replace(training, prediction=prediction))
+    return config
 
 
 def resolve_components(config: RunConfig, **parts: Any) -> Components:

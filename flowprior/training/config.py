@@ -17,9 +17,11 @@ from flowprior.errors import OptionError
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, parse_value
 
-DEFAULT_PRIOR = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
+DEFAULT_PRIOR = "latent-gmm"
 DEFAULT_COUPLING = "auto"
 """``posterior`` with a prior that fits the law of its latents, else ``ot``; see :func:`coupling_for`."""
+DEFAULT_PREDICTION = "auto"
+"""``residual`` where prior and coupling tell the moments of their pairs, else ``velocity``."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -59,7 +61,10 @@ class TrainingConfig:
         precision: of the model's forward pass; ``"bfloat16"`` through autocast, path and loss stay float32.
         channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
         seed: of everything random: prior fit, model, data order, starts, times, dropout.
-        prediction: of the network: ``"velocity"``, or ``"epsilon"``, DDPM's noise, on the path ``vp``.
+        prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
+            moments leaves of it (:mod:`flowprior.linear_velocity`); ``"epsilon"``, DDPM's noise, on the path
+            ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments and no
+            condition is dropped, else ``"velocity"``, and is recorded as its choice.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
         condition_dropout: share of conditions replaced by the null condition, for classifier-free guidance.
         log_every: steps between two lines of metrics.jsonl.
@@ -85,7 +90,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     seed: int = 0
-    prediction: Literal["velocity", "epsilon"] = "velocity"
+    prediction: Literal["auto", "velocity", "residual", "epsilon"] = DEFAULT_PREDICTION
     device: str = "auto"
     condition_dropout: float = 0.0
     log_every: int = 50
@@ -97,7 +102,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check_types(self, "training")
         choose("training", "precision", self.precision, PRECISIONS)
-        choose("training", "prediction", self.prediction, PREDICTIONS)
+        choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
         if self.lr <= 0:
             raise _bad("lr", self.lr, "a positive number")
         for name, least in _LEAST.items():
@@ -109,6 +114,11 @@ class TrainingConfig:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise _bad(name, getattr(self, name), "a number in [0, 1]")
+        if self.prediction == "residual" and self.condition_dropout:
+            raise OptionError(
+                f"training: prediction='residual' has no linear velocity without a condition, got "
+                f"condition_dropout={self.condition_dropout:g}; choose prediction='velocity' with it"
+            )
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         predicted = state.model(x_t, t, cond)
     target = x0.float() if config.prediction == "epsilon" else u_t
+    if state.linear is not None:
+        target = target - state.linear(x_t, t, cond)
     loss = flow_matching_loss(predicted, target)
 
     state.optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
+from flowprior.linear_velocity import LinearVelocity
 from flowprior.training.checkpoints import (
     load_latest,
     read_checkpoint,
@@ -39,6 +40,8 @@ class TrainingState:
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
+        residual = self.config.prediction == "residual"
+        self.linear = LinearVelocity(parts.prior, parts.coupling, parts.path) if residual else None
 
     def flow(self) -> Flow:
         """The flow with averaged weights, in evaluation mode; it shares them with this state."""

@@ -1,0 +1,121 @@
+"""The velocity that the first two moments of the pairs foretell: what is left is for the network to learn.
+
+Take the pairs (x0, x1) of one condition as jointly Gaussian, with one mean μ, and along some direction
+variances v0 and v1 and a covariance k. On the path x_t = α x1 + σ x0 with velocity u = α' x1 + σ' x0 the mean
+of u given x_t is then linear,
+
+    E[u | x_t] = (α' + σ') μ + g (x_t − (α + σ) μ),
+    g = (α α' v1 + σ σ' v0 + (α σ' + σ α') k) / (α² v1 + σ² v0 + 2 α σ k).
+
+With v0 = v1 and k = 0 on the straight path, g = (2t − 1)/((1 − t)² + t²).
+
+The directions are those of the prior's leading subspace (:mod:`flowprior.priors.subspace`). Along its r
+coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a start follows its datum,
+h0 = k h1 + noise. Outside, every coordinate is on its own, k = 0, and v1/v0 follows from ψ, which holds the
+prior's floor f (``reg_covar``): the network need not learn to take the floor's noise away again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
+from flowprior.paths import Path
+from flowprior.paths.base import Coefficients
+from flowprior.priors import Prior
+from flowprior.priors.subspace import Subspace, times_table
+
+LEAST_VARIANCE = 1e-6
+"""Of the data relative to the start's; without any, the velocity would be infinite at t = 1."""
+
+
+class LinearVelocity:
+    """E[u | x_t, c] of the pairs' first two moments; reads the prior at every call and keeps no weights.
+
+    Args:
+        prior: with a leading subspace, such as ``latent-gmm``; fitted when it is called, not before.
+        coupling: ``condot`` or ``posterior``, whose slope is known.
+        path: any.
+
+    Raises:
+        OptionError: a prior or coupling whose moments are not known.
+    """
+
+    def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
+        if not is_known(prior, coupling):
+            raise OptionError(
+                f"prediction 'residual' needs the moments of the pairs, which prior '{prior.name}' with "
+                f"coupling '{coupling.name}' does not tell; use prior latent-gmm or flow with coupling "
+                "posterior or condot, or prediction 'velocity' (--set training.prediction=velocity)"
+            )
+        self.prior, self.coupling, self.path = prior, coupling, path
+        self._outside: tuple[Tensor, int, Tensor] | None = None
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        """The linear velocity ``[B, *event]`` at x ``[B, *event]``, times ``[B]`` and the condition."""
+        subspace = self._subspace()
+        flat = x.flatten(1).to(subspace.loc.dtype)
+        rows = _table_rows(cond, flat)
+        path = Coefficients(*(c[:, None] for c in self.path.coefficients(t.to(flat.dtype))))
+        loc, noise, spread = (table[rows] for table in (subspace.loc, subspace.noise, subspace.spread))
+        white = (flat - (path.alpha + path.sigma) * loc) * noise.rsqrt()
+        inside = times_table(white, rows, subspace.basis)
+        outside = white - times_table(inside, rows, subspace.basis.mT)
+        slope = self.coupling.latent_slope(spread)
+        assert slope is not None
+        own = self._variance_outside(subspace)[rows]
+        along = slope_of_velocity(path, covariance=slope) * inside
+        white_velocity = times_table(along, rows, subspace.basis.mT)
+        white_velocity = white_velocity + slope_of_velocity(path, datum=own) * outside
+        velocity = (path.alpha_dot + path.sigma_dot) * loc + white_velocity * noise.sqrt()
+        return velocity.view_as(x).to(x.dtype)
+
+    def _subspace(self) -> Subspace:
+        subspace = self.prior.leading_subspace
+        assert subspace is not None
+        return subspace
+
+    def _variance_outside(self, subspace: Subspace) -> Tensor:
+        """v1/v0 ``[C, D]``, computed anew when the prior has changed."""
+        noise = subspace.noise
+        known = self._outside
+        if known is None or known[0] is not noise or known[1] != noise._version:
+            floor = float(getattr(self.prior, "reg_covar", 0.0))
+            known = self._outside = noise, noise._version, variance_outside(subspace, floor)
+        return known[2]
+
+
+@torch.no_grad()
+def variance_outside(subspace: Subspace, floor: float) -> Tensor:
+    """The data's variance over the start's in every coordinate outside the subspace, ``[C, D]``.
+
+    ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that is
+    the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length of its
+    row in the basis: (ψ − f)/ψ = l + (1 − l) v1/v0.
+    """
+    leverage = subspace.basis.square().sum(-1)
+    left = (subspace.noise - floor) / subspace.noise
+    return ((left - leverage) / (1 - leverage).clamp_min(LEAST_VARIANCE)).clamp(LEAST_VARIANCE, 1)
+
+
+def is_known(prior: Prior, coupling: Coupling) -> bool:
+    """Whether prior and coupling, fitted or not, tell the moments of their pairs."""
+    return prior.fits_latents and coupling.latent_slope(torch.ones(1, 1)) is not None
+
+
+def slope_of_velocity(
+    path: Coefficients, datum: Tensor | float = 1.0, covariance: Tensor | float = 0.0
+) -> Tensor:
+    """g of the module's formula for v0 = 1, v1 ``datum`` and k ``covariance``, shaped like the times."""
+    a, s, a_dot, s_dot = path
+    joint = a * a_dot * datum + s * s_dot + (a * s_dot + s * a_dot) * covariance
+    return joint / (a * a * datum + s * s + 2 * a * s * covariance)
+
+
+def _table_rows(cond: Tensor | None, like: Tensor) -> Tensor:
+    """Rows ``[B]`` of the subspace's tables: labels, or the only row there is."""
+    if cond is not None and cond.dim() == 1 and not cond.is_floating_point():
+        return cond
+    return torch.zeros(len(like), dtype=torch.long, device=like.device)
