@@ -56,7 +56,6 @@ def test_it_is_the_regression_of_the_velocity_on_the_point(data, prior, coupling
         point, velocity = x_t[of].double(), u_t[of].double()
         best = (velocity - regressed(point, velocity)).square().mean()
         left = (velocity - linear(x_t[of], t[of], data.cond[of])).square().mean()
-        print(coupling, path, time, float(left / best), float(velocity.var() / best))
         assert left < 1.005 * best
 
 
