@@ -24,8 +24,11 @@ CHUNK = 2048
 
 
 class LatentFlow(nn.Module):
-    """h = L⁻¹ (f(ε; c) − m): coupling layers f of zuko, then an affine map to mean 0 and covariance I.
+    """h = L⁻¹ (f(ε; c) − m): the layers f of zuko, then an affine map to mean 0 and covariance I.
 
+    Of the layers the one next to the data bends each coordinate by itself, by a monotonic spline, as marginal
+    Gaussianisation does (Chen & Gopinath 2000). Affine couplings move a coordinate only as others tell, so
+    they cannot part two modes that lie along one principal axis, nor change a single coordinate at all.
     The layers start as the identity. Maximum likelihood leaves a flow's samples with a spread that is some
     ten per cent off the data's; :meth:`calibrate` sets m and L of each condition to the flow's own moments.
 
@@ -98,10 +101,11 @@ class LatentFlow(nn.Module):
 
 
 def _couplings(features: int, context: int, transforms: int, hidden: int, kind: str) -> nn.Module:
-    """zuko's flow with half of the features, another half each time, transformed by each layer."""
+    """zuko's flow: each feature by itself, then half of the features, another half each time, by the rest."""
     try:
         from zuko.distributions import DiagNormal
         from zuko.flows.coupling import GeneralCouplingTransform
+        from zuko.flows.gaussianization import ElementWiseTransform
         from zuko.lazy import Flow, UnconditionalDistribution
         from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
     except ImportError as error:
@@ -109,16 +113,19 @@ def _couplings(features: int, context: int, transforms: int, hidden: int, kind: 
             "prior 'flow' is built on zuko, which is not installed; pip install 'flowprior[flows]'"
         ) from error
     options: dict[str, Any] = {"hidden_features": (hidden, hidden), "activation": nn.SiLU}
+    spline: dict[str, Any] = {
+        "univariate": partial(MonotonicRQSTransform, slope=1e-3),
+        "shapes": [(BINS,), (BINS,), (BINS - 1,)],
+    }
+    alone = ElementWiseTransform(features, context, **spline, **options)
     if kind == "spline":
-        options |= {
-            "univariate": partial(MonotonicRQSTransform, slope=1e-3),
-            "shapes": [(BINS,), (BINS,), (BINS - 1,)],
-        }
+        options |= spline
     else:
         options["univariate"] = partial(MonotonicAffineTransform, slope=LEAST_SCALE)
     base = UnconditionalDistribution(DiagNormal, torch.zeros(features), torch.ones(features), buffer=True)
     masks: Any = (_mask(features, index) for index in range(transforms))
-    flow = Flow([GeneralCouplingTransform(features, context, mask=mask, **options) for mask in masks], base)
+    couplings = [GeneralCouplingTransform(features, context, mask=mask, **options) for mask in masks]
+    flow = Flow([alone, *couplings], base)
     _start_as_the_identity(flow)
     return flow
 

@@ -12,6 +12,7 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling, starts_gap
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.priors import Prior
+from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
 
 pytest.importorskip("zuko", reason="the flows extra is not installed")
 QUICK = {"rank": 2, "steps": 200, "hidden": 32, "transforms": 4, "batch_size": 256, "lr": 5e-3}
@@ -75,6 +76,46 @@ def test_mean_and_covariance_are_those_of_the_low_rank_gaussian(fitted, gaussian
     torch.testing.assert_close(fitted.mean(cond[:1]), gaussian.mean(cond[:1]), rtol=0, atol=1e-5)
     torch.testing.assert_close(draws[0].mean(0), draws[1].mean(0), rtol=0, atol=0.08)
     torch.testing.assert_close(draws[0].T.cov(), draws[1].T.cov(), rtol=0, atol=0.12)
+
+
+@pytest.fixture(scope="module")
+def modes() -> Prior:
+    return fit("flow", two_modes(4000, seed=0), **{**QUICK, "steps": 300, "transforms": 2, "lr": 1e-2})
+
+
+class TestTwoModes:
+    """One principal axis with two modes: what affine couplings alone cannot part."""
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_samples_have_the_datas_moments(self, modes, label):
+        mean, covariance = moments_off(modes, *two_modes(4000, seed=0), label)
+        assert mean < 0.03
+        assert covariance < 0.05
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_modes_have_their_shares_and_little_lies_between(self, modes, label, generator):
+        place = along(modes.sample(torch.full((20_000,), label), generator=generator), label)
+        assert (place > 0).float().mean().item() == pytest.approx(SHARES[label].item(), abs=0.03)
+        assert (place.abs() < 0.4).float().mean() < 0.08, "0.31 of the low-rank Gaussian, 0.002 of the data"
+
+    def test_the_density_is_that_of_inferred_starts(self, modes):
+        """Its modes are wider than the data's by the noise that inference adds, so the law is likelier."""
+        x, labels = two_modes(1000, seed=1)
+        assert -0.65 < excess(modes, x, labels) < -0.2
+        gaussian = fit("gmm", two_modes(4000, seed=0), covariance="lowrank", rank=2)
+        assert excess(modes, x, labels) - excess(gaussian, x, labels) > 0.6
+        for label in (0, 1):
+            assert mass(modes, label) == pytest.approx(1, abs=1e-2)
+
+    def test_inferred_and_drawn_starts_agree(self, modes, generator):
+        x, labels = two_modes(2000, seed=2)
+        gap = starts_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
+        assert gap.coefficient < 0.006
+
+    def test_a_single_coordinate_is_bent_too(self, generator):
+        prior = fit("flow", two_modes(2000, seed=0), **{**QUICK, "rank": 1, "transforms": 2, "lr": 1e-2})
+        place = along(prior.sample(torch.ones(20_000, dtype=torch.long), generator=generator), 1)
+        assert (place.abs() < 0.4).float().mean() < 0.12
 
 
 def test_the_inverse_is_zukos():

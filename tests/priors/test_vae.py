@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, transport_cost
+from flowprior.couplings import Coupling, starts_gap, transport_cost
 from flowprior.errors import InputError, OptionError
 from flowprior.models.vae import VaeNetwork
 from flowprior.priors import Prior
+from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
 
 QUICK = {"latent": 2, "width": 8, "steps": 300, "lr": 1e-2, "importance": 64}
 
@@ -31,6 +32,14 @@ def test_the_bound_comes_near_the_density_and_stays_below(linear):
     assert density - 0.2 < bound < density
 
 
+def test_samples_have_the_moments_of_the_gaussian(linear):
+    prior, x, _ = linear
+    drawn = prior.sample(n=20_000, generator=torch.Generator().manual_seed(1))
+    scale = x.std(0)
+    assert ((drawn.mean(0) - x.mean(0)) / scale).abs().max() < 0.05
+    assert ((drawn.T.cov() - x.T.cov()) / (scale[:, None] * scale)).abs().max() < 0.1
+
+
 def test_more_draws_settle_the_bound(linear):
     prior, x, _ = linear
     bounds = []
@@ -47,6 +56,57 @@ def test_inferred_starts_lie_near_their_data(linear):
     inferred = Coupling.create("posterior").draw(prior, x, None, generator=generator)
     drawn = prior.sample(n=len(x), generator=generator)
     assert transport_cost(inferred, x) < 0.4 * transport_cost(drawn, x)
+
+
+@pytest.fixture(scope="module")
+def modes():
+    prior = Prior.create("vae", **{**QUICK, "steps": 600})
+    return prior.fit(two_modes(4000, seed=0), generator=torch.Generator().manual_seed(0))
+
+
+class TestTwoModes:
+    """Samples, density and inferred starts against a law of two modes a label, of unequal shares."""
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_samples_have_the_datas_moments(self, modes, label):
+        x, labels = two_modes(4000, seed=0)
+        mean, covariance = moments_off(modes, x, labels, label)
+        assert mean < 0.05
+        assert covariance < 0.1
+        known = x[labels == label]
+        error = (modes.mean(torch.tensor([label]))[0] - known.mean(0)) / known.std(0)
+        assert error.abs().max() < 0.04
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_modes_have_their_shares_and_little_lies_between(self, modes, label, generator):
+        place = along(modes.sample(torch.full((20_000,), label), generator=generator), label)
+        assert (place > 0).float().mean().item() == pytest.approx(SHARES[label].item(), abs=0.02)
+        assert (place.abs() < 0.4).float().mean() < 0.03
+
+    def test_the_density_is_near_the_law_and_integrates_to_one(self, modes):
+        assert -0.15 < excess(modes, *two_modes(1000, seed=1)) < 0.02
+        for label in (0, 1):
+            assert mass(modes, label) == pytest.approx(1, abs=0.03)
+
+    def test_inferred_and_drawn_starts_agree(self, modes, generator):
+        x, labels = two_modes(2000, seed=2)
+        gap = starts_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
+        assert gap.coefficient < 0.006
+        inferred, drawn = (
+            modes.infer(x, labels, generator=generator),
+            modes.sample(labels, generator=generator),
+        )
+        for label in (0, 1):
+            left, right = (along(starts[labels == label], label) for starts in (inferred, drawn))
+            assert abs(left.mean() - right.mean()) < 0.12, "three standard errors of 1,000 rows each"
+
+    def test_one_normal_law_of_the_latents_would_not_do(self, modes, generator):
+        """What the mixture over the latents is for: N(0, I) in its place misses the unequal shares."""
+        z, epsilon = torch.randn(20_000, 2, generator=generator), torch.zeros(20_000, 2)
+        place = along(modes._place(z, torch.zeros(20_000, dtype=torch.long), epsilon), 0)
+        drawn = along(modes.sample(torch.zeros(20_000, dtype=torch.long), generator=generator), 0)
+        off = [abs((p > 0).float().mean().item() - SHARES[0].item()) for p in (place, drawn)]
+        assert off[1] < 0.5 * off[0]
 
 
 def test_the_mean_under_an_embedding_follows_it(generator):
