@@ -1,0 +1,108 @@
+"""One measurement of overhead.py, in a process of its own: its memory is then its own, too.
+
+    python -m benchmarks.experiments.overhead_probe PRIOR CONDITIONS DIMENSIONS ROWS
+
+prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import typer
+from torch import Tensor
+
+from flowprior.priors import Prior
+
+BATCH = 1000
+STATUS = Path("/proc/self/status")
+
+
+class Stream:
+    """Rows of noisy waves, one wave for each condition, made when they are asked for.
+
+    ``seconds`` is the time that the making took, which is not the prior's.
+
+    Args:
+        conditions: number of labels, each as often as the others.
+        dims: numbers in a row.
+        rows: how many.
+    """
+
+    def __init__(self, conditions: int, dims: int, rows: int) -> None:
+        self.conditions, self.dims, self.rows = conditions, dims, rows
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return -(-self.rows // BATCH)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number in range(len(self)):
+            start = time.perf_counter()
+            batch = self.batch(number)
+            self.seconds += time.perf_counter() - start
+            yield batch
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Batch ``number``, the same whenever it is asked for."""
+        generator = torch.Generator().manual_seed(number)
+        labels = (torch.arange(BATCH) + number * BATCH) % self.conditions
+        phase = torch.linspace(0, 6, self.dims)
+        noise = torch.randn(BATCH, self.dims, generator=generator)
+        return torch.sin(phase + labels[:, None].float()) + 0.5 * noise, labels
+
+
+def measure(spec: str, conditions: int, dims: int, rows: int) -> dict[str, float]:
+    """Seconds and bytes of fitting, keeping, sampling and scoring."""
+    stream = Stream(conditions, dims, rows)
+    prior = Prior.registry.resolve(spec)
+    before = _reset_peak()
+    start = time.perf_counter()
+    prior.fit(stream, generator=torch.Generator().manual_seed(0))
+    fit = time.perf_counter() - start - stream.seconds
+    peak = _status("VmHWM") - before
+    x, labels = stream.batch(0)
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "fit_seconds": fit,
+        "fit_peak_bytes": max(peak, 0),
+        "state_bytes": sum(tensor.nbytes for tensor in prior.state_dict().values()),
+        "sample_seconds": _fastest(lambda: prior.sample(labels, generator=generator)),
+        "log_prob_seconds": _fastest(lambda: prior.log_prob(x, labels)),
+    }
+
+
+def _fastest(function: Callable[[], Tensor], repeats: int = 5) -> float:
+    """Seconds of the fastest of some calls, for 1,000 rows."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        with torch.no_grad():
+            function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _reset_peak() -> int:
+    """Set the process's high-water mark to what it holds now, and return that in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(key: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key + ":"))
+    return int(line.split()[1]) * 1024
+
+
+def main(prior: str, conditions: int, dims: int, rows: int) -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    typer.echo(json.dumps(measure(prior, conditions, dims, rows)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
