@@ -193,12 +193,10 @@ def test_data_without_labels_are_compared_pooled(generator: torch.Generator, kin
 
 def test_labelled_vectors_take_an_mlp_for_a_judge(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
-    data, test = load_data("eight-modes:n=800", "train"), load_data("eight-modes:n=400", "test")
-    found = evaluate(exact_flow(data, "gmm"), data, reference=test, nfe=[1], samples=200)
+    data, test = load_data("eight-modes:n=4000", "train"), load_data("eight-modes:n=400", "test")
+    found = evaluate(exact_flow(data, "gmm"), data, reference=test, nfe=[1], samples=1000)
     assert found.fid_name == "fid-mlp128"
-    floor = found.metrics["accuracy"].floor
-    assert floor is not None
-    assert floor - 0.07 < found.value("accuracy", 1) < 1
+    assert found.value("accuracy", 1) > 0.9
 
 
 def test_samples_that_are_not_finite_are_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
