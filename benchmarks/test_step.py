@@ -1,22 +1,28 @@
-"""Share of prior, coupling, path and loss in a training step of the compact U-Net (issue 2, item 5)."""
+"""Share of prior, coupling, path and loss in a training step of the compact U-Net (issue 3, item 5).
+
+Three ways in one run: torch alone, flowprior's fallback, and its native operators.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
-from flowprior import Coupling, Path, Prior
+from benchmarks.step_share import BATCH, SPECS
 from flowprior.conditions import Condition
 from flowprior.models import build_model
-from flowprior.ops import flow_matching_loss
+from flowprior.ops.backend import native_devices
 
-BATCH = 128
-LOWRANK = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
+BACKENDS = {"fallback": "torch", "native": "native"}
 
 
-def network_step():
+def network_step() -> float:
     """Forward, backward and AdamW of issue 2's network; returns the median seconds of a step."""
     model = build_model("unet", torch.Size([1, 28, 28]), Condition("labels", 10))
     model = model.to(memory_format=torch.channels_last)
@@ -41,27 +47,35 @@ def network_seconds():
     return network_step()
 
 
-@pytest.mark.parametrize(
-    ("prior_spec", "coupling_spec"),
-    [("gaussian", "condot"), ("gmm", "condot"), (LOWRANK, "posterior"), (LOWRANK, "ot:ot_batch=1024")],
-)
-def test_share_of_the_step(benchmark, fashion_mnist, network_seconds, prior_spec, coupling_spec):
-    x, y, _, _ = fashion_mnist
-    pictures = x.view(-1, 1, 28, 28)
-    prior = Prior.registry.resolve(prior_spec).fit((pictures[:10_000], y[:10_000]))
-    coupling, path = Coupling.registry.resolve(coupling_spec), Path.create("condot")
-    size = coupling.draw_size(BATCH)
-    x1, cond = pictures[:size], y[:size]
+@pytest.fixture(scope="module")
+def around_the_network(fashion_mnist):
+    """Seconds of every case, for each backend; which one runs is settled when a process starts."""
+    if "cpu" not in native_devices():
+        pytest.skip("no native operators")
+    seconds = {}
+    for name, choice in BACKENDS.items():
+        run = subprocess.run(
+            [sys.executable, "-m", "benchmarks.step_share"],
+            env={**os.environ, "FLOWPRIOR_OPS": choice},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        seconds[name] = json.loads(run.stdout)
+    return seconds
 
-    def around_the_network() -> None:
-        """Everything but the network for ``size`` pairs, the loss with its gradient."""
-        x0 = coupling.draw(prior, x1, cond)
-        for start in range(0, size, BATCH):
-            rows = slice(start, start + BATCH)
-            sample = path.interpolate(x0[rows], x1[rows], torch.rand(BATCH))
-            v = sample.x_t.detach().requires_grad_()
-            flow_matching_loss(v, sample.u_t).backward()
 
-    benchmark(around_the_network)
-    seconds = benchmark.stats.stats.median * BATCH / size
-    benchmark.extra_info.update(share=seconds / (seconds + network_seconds), network_seconds=network_seconds)
+@pytest.mark.parametrize("case", range(len(SPECS)), ids=["-".join(spec) for spec in SPECS])
+def test_share_of_the_step(benchmark, around_the_network, network_seconds, case):
+    prior, coupling = SPECS[case]
+    seconds = {name: cases[case]["flowprior"] for name, cases in around_the_network.items()}
+    if "eager" in around_the_network["native"][case]:
+        seconds["eager"] = around_the_network["native"][case]["eager"]
+    benchmark.extra_info.update(
+        prior=prior,
+        coupling=coupling,
+        milliseconds={name: value * 1e3 for name, value in seconds.items()},
+        share={name: value / (value + network_seconds) for name, value in seconds.items()},
+        network_seconds=network_seconds,
+    )
+    benchmark.pedantic(lambda: None, rounds=1)

@@ -182,23 +182,31 @@ def _subtract_squares(joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, con
 def _gradients(
     grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in x, mean and scale: with w = (x − μ)/σ, sums of g w/σ and of g (w² − 1)/σ."""
-    compute = compute_dtype(x.dtype)
-    grad_x = torch.zeros_like(x, dtype=compute, memory_format=torch.contiguous_format)
-    grad_mean, grad_scale = (
-        torch.zeros(table.shape, dtype=compute, device=x.device) for table in (mean, scale)
-    )
+    """Gradients in x, mean and scale: with d = x − μ, from sums of g d/σ², of g d and of g d².
+
+    Terms are of the compute dtype; float64 adds them over rows, and brings in the scales they share.
+    """
+    compute, wide = compute_dtype(x.dtype), {"dtype": torch.float64, "device": x.device}
+    grad_x, first, second = torch.zeros(x.shape, **wide), *torch.zeros(2, *mean.shape, **wide)
     for rows, part in _blocks(x, mean.shape[1]):
         sigma = _rows_of(scale, part, cond, rows, compute)
-        white = (x[rows, None].to(compute) - _rows_of(mean, part, cond, rows, compute)).div_(sigma)
-        pull = white * grad_joint[rows, part, None].to(compute) / sigma
-        grad_x[rows] -= pull.sum(1)
-        spread = pull * white - grad_joint[rows, part, None].to(compute) / sigma
-        if scale.shape[2] == 1:
-            spread = spread.sum(2, keepdim=True)
-        for total, share in ((grad_mean[:, part], pull), (grad_scale[:, part], spread)):
-            if cond is None:
-                total += share.sum(0)
-            else:
-                total.index_add_(0, cond[rows], share)
+        difference = x[rows, None].to(compute) - _rows_of(mean, part, cond, rows, compute)
+        pull = difference * grad_joint[rows, part, None].to(compute)
+        grad_x[rows] -= (pull / sigma.square()).sum(1)
+        for total, share in ((first[:, part], pull), (second[:, part], difference.mul_(pull))):
+            _add_rows(total, share, cond, rows)
+    total = torch.zeros(*mean.shape[:2], 1, **wide)
+    _add_rows(total, grad_joint[:, :, None], cond, slice(0, len(x)))
+    spread = second / scale.double().square() - total
+    if scale.shape[2] == 1:
+        spread = spread.sum(2, keepdim=True)
+    grad_mean, grad_scale = first / scale.double().square(), spread / scale.double()
     return grad_x.to(x.dtype), grad_mean.to(mean.dtype), grad_scale.to(scale.dtype)
+
+
+def _add_rows(total: Tensor, share: Tensor, cond: Tensor | None, rows: slice) -> None:
+    """Add rows ``[rows, K, D]`` to the float64 sums ``[C, K, D]`` of their conditions."""
+    if cond is None:
+        total += share.sum(0, dtype=torch.float64)
+    else:
+        total.index_add_(0, cond[rows], share.double())

@@ -174,7 +174,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     @property
     def is_fitted(self) -> bool:
         """Whether :meth:`fit` or ``load_state_dict`` has given the prior its state."""
-        return not bool((self.event_dims < 0).any())
+        return min(self.event_dims.tolist(), default=0) >= 0
 
     @property
     def is_standard_normal(self) -> bool:

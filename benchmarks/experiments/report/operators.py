@@ -35,6 +35,7 @@ def operators(path: Path = RESULTS / "operators.json") -> str:
         "",
         "Short of the goal: " + "; ".join(missed) + "." if missed else "Every goal is met.",
         *_errors(entries),
+        *_step_shares([entry for entry in report["benchmarks"] if "share" in entry["extra_info"]]),
         "",
         "On a GPU: not run, none was available.",
     ])  # fmt: skip
@@ -78,6 +79,32 @@ def _missed(entry: dict[str, Any]) -> list[str]:
         f"`{_name(entry)}` at {size} against {name}, {ratio:.2f} of {info['goal'][name]:g}"
         for name, ratio in info["ratio"].items()
         if ratio < info["goal"][name]
+    ]
+
+
+def _step_shares(entries: list[dict[str, Any]]) -> list[str]:
+    """What prior, coupling, path and loss take of a training step, by who does them."""
+    if not entries:
+        return []
+    ways = ("eager", "fallback", "native")
+    lines = [f"| prior | coupling | {' | '.join(ways)} |", "|---|---|---|---|---|"]
+    for entry in entries:
+        info = entry["extra_info"]
+        cells = [
+            f"{info['milliseconds'][way]:.2f} ms, {info['share'][way]:.2%}" if way in info["share"] else "–"
+            for way in ways
+        ]
+        lines.append(f"| `{info['prior']}` | `{info['coupling']}` | {' | '.join(cells)} |")
+    network = entries[0]["extra_info"]["network_seconds"] * 1e3
+    return [
+        "",
+        "Prior, coupling, path and loss with its gradient, for a batch of 128 pictures of 28 × 28, and "
+        f"their share of a training step whose network takes {network:.0f} ms (`benchmarks/test_step.py`, "
+        "one run). Eager is torch alone: `randn`, or mean + std · `randn` of the class, the straight path "
+        "and the squared error written out. Fallback and native are flowprior without and with its native "
+        "operators.",
+        "",
+        *lines,
     ]
 
 

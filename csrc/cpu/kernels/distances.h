@@ -54,6 +54,19 @@ FLOWPRIOR_INLINE void add_tile(const C* const* x, const ColumnTile<C>& tile, int
 
 FLOWPRIOR_INLINE int64_t listed_row(const DensityJob& job, int64_t i) { return job.order ? job.order[i] : i; }
 
+// Where row i of the list has the block's columns; past the list, where its last row has them.
+template <typename T>
+FLOWPRIOR_INLINE const T* block_of_row(const DensityJob& job, int64_t i, int64_t begin) {
+  const int64_t row = listed_row(job, i < job.row_end ? i : job.row_end - 1);
+  return static_cast<const T*>(job.x.data) + row * job.x.stride + begin;
+}
+
+// Rows of a condition lie anywhere, and a block of each is too short for the processor to foresee the next; with few
+// components there is little to do meanwhile.
+FLOWPRIOR_INLINE void prefetch(const void* from, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
+}
+
 // Rows i … i + kRows − 1 of the list against all tiles of a block.
 template <int kRows, typename T>
 FLOWPRIOR_INLINE void add_rows(const DensityJob& job, int64_t i, int64_t begin, int64_t count,
@@ -62,8 +75,8 @@ FLOWPRIOR_INLINE void add_rows(const DensityJob& job, int64_t i, int64_t begin, 
   alignas(64) C buffer[kRows][kBlockColumns<C>];
   const C* x[kRows];
   for (int r = 0; r < kRows; ++r) {
-    const T* const row = static_cast<const T*>(job.x.data) + listed_row(job, i + r) * job.x.stride;
-    x[r] = read_padded(row + begin, count, C{0}, buffer[r]);
+    x[r] = read_padded(block_of_row<T>(job, i + r, begin), count, C{0}, buffer[r]);
+    if (made == 1) prefetch(block_of_row<T>(job, i + kRows + r, begin), count * static_cast<int64_t>(sizeof(T)));
   }
   for (int tile = 0; tile < made; ++tile) {
     add_tile<kRows>(x, tiles[tile], steps_of<C>(count), joint + (i - job.row_begin), job.joint_stride);
@@ -82,6 +95,10 @@ static void long_row_distances(const DensityJob& job, int64_t column_begin, int6
       const int64_t end = column + kChunkColumns < column_end ? column + kChunkColumns : column_end;
       const int made = pack_columns<T>(job.mixture, column, end, begin, count, packed, tiles);
       int64_t i = job.row_begin;
+      if (made == 1 && tiles->width == 1) {  // one component alone leaves registers for more rows
+        constexpr int rows = 2 * kTileRows;
+        for (; i + rows <= job.row_end; i += rows) add_rows<rows, T>(job, i, begin, count, tiles, 1, joint);
+      }
       for (; i + kTileRows <= job.row_end; i += kTileRows) add_rows<kTileRows, T>(job, i, begin, count, tiles, made, joint);
       for (; i < job.row_end; ++i) add_rows<1, T>(job, i, begin, count, tiles, made, joint);
     }

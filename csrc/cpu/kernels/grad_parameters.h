@@ -1,4 +1,5 @@
-// With z = (x − μ)/σ: d/dμ_j = Σ_b g_bj z/σ_j and d/dσ_j = Σ_b g_bj (z² − 1)/σ_j.
+// With d = x − μ: d/dμ_j = Σ_b g_bj d/σ_j² and d/dσ_j = Σ_b g_bj (d²/σ_j² − 1)/σ_j. The scales, which all terms of a
+// sum share, come in at its end and in float64: each rounding of a term counts where large terms cancel.
 #pragma once
 
 #include "grad_x.h"
@@ -6,7 +7,7 @@
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
 // Rows whose terms the compute type adds; float64 adds these sums.
-constexpr int64_t kSumRows = 64;
+constexpr int64_t kSumRows = 8;
 // Components that share the rows brought into the cache.
 constexpr int64_t kSumComponents = 16;
 
@@ -16,7 +17,7 @@ struct SumBlock {
   int64_t component, components;
   alignas(64) C x[kSumRows * kGradColumns];
   alignas(64) C grad[kSumComponents * kSumRows];
-  alignas(64) C mean[kSumComponents * kGradColumns], inverse[kSumComponents * kGradColumns];
+  alignas(64) C mean[kSumComponents * kGradColumns], scale[kSumComponents * kGradColumns];
   alignas(64) double first[kSumComponents * kGradColumns], second[kSumComponents * kGradColumns];
   double grad_sum[kSumComponents];
 };
@@ -28,15 +29,14 @@ FLOWPRIOR_INLINE void start_block(const Mixture& mixture, SumBlock<Compute<T>>& 
   for (int64_t j = 0; j < block.components; ++j) {
     const int64_t component = block.component + j;
     C* const mean = block.mean + j * kGradColumns;
-    C* const inverse = block.inverse + j * kGradColumns;
+    C* const scale = block.scale + j * kGradColumns;
     const int64_t at = component * mixture.dim + block.begin;
     read_filled(static_cast<const T*>(mixture.mean) + at, block.count, block.padded, C{0}, mean);
     if (mixture.spherical) {
-      for (int64_t d = 0; d < block.padded; ++d) inverse[d] = widen(scales[component]);
+      for (int64_t d = 0; d < block.padded; ++d) scale[d] = widen(scales[component]);
     } else {
-      read_filled(scales + at, block.count, block.padded, C{1}, inverse);
+      read_filled(scales + at, block.count, block.padded, C{1}, scale);
     }
-    for (int64_t d = 0; d < block.padded; ++d) inverse[d] = C{1} / inverse[d];
     block.grad_sum[j] = 0;
   }
   std::memset(block.first, 0, sizeof block.first);
@@ -57,23 +57,22 @@ FLOWPRIOR_INLINE void read_rows(const GradJob& job, int64_t i, int64_t rows, Sum
   }
 }
 
-// Adds Σ g z and Σ g z² over the rows brought in, for kWidth components from the j-th on and one register of columns.
+// Adds Σ g d and Σ g d² over the rows brought in, for kWidth components from the j-th on and one register of columns.
 template <int kWidth, typename C>
 FLOWPRIOR_INLINE void sum_tile(SumBlock<C>& block, int64_t j, int64_t d, int64_t rows) {
   typedef typename Vector<C>::Type V;
   constexpr int lanes = Vector<C>::kLanes;
-  V mean[kWidth], inverse[kWidth], first[kWidth] = {}, second[kWidth] = {};
+  V mean[kWidth], first[kWidth] = {}, second[kWidth] = {};
   for (int t = 0; t < kWidth; ++t) {
     mean[t] = load_vector(block.mean + (j + t) * kGradColumns + d);
-    inverse[t] = load_vector(block.inverse + (j + t) * kGradColumns + d);
   }
   const C* const grad = block.grad + j * kSumRows;
   for (int64_t r = 0; r < rows; ++r) {
     const V x = load_vector(block.x + r * kGradColumns + d);
     for (int t = 0; t < kWidth; ++t) {
-      const V z = (x - mean[t]) * inverse[t], product = z * grad[t * kSumRows + r];
+      const V difference = x - mean[t], product = difference * grad[t * kSumRows + r];
       first[t] += product;
-      second[t] = fused(product, z, second[t]);
+      second[t] = fused(product, difference, second[t]);
     }
   }
   for (int t = 0; t < kWidth; ++t) {
@@ -101,19 +100,25 @@ FLOWPRIOR_INLINE void store_gradients(const GradParametersJob& job, int64_t numb
   const Mixture& mixture = job.gradient.mixture;
   for (int64_t j = 0; j < block.components; ++j) {
     const int64_t component = block.component + j, at = component * mixture.dim + block.begin;
-    const C* const inverse = block.inverse + j * kGradColumns;
+    double inverse[kGradColumns];
+    for (int64_t d = 0; d < block.count; ++d) inverse[d] = 1.0 / static_cast<double>(block.scale[j * kGradColumns + d]);
     const double* const first = block.first + j * kGradColumns;
     const double* const second = block.second + j * kGradColumns;
     T* const grad_mean = static_cast<T*>(job.grad_mean) + at;
-    for (int64_t d = 0; d < block.count; ++d) narrow(static_cast<C>(first[d] * inverse[d]), grad_mean + d);
+    for (int64_t d = 0; d < block.count; ++d) {
+      narrow(static_cast<C>(first[d] * inverse[d] * inverse[d]), grad_mean + d);
+    }
     if (mixture.spherical) {
       double sum = 0;
-      for (int64_t d = 0; d < block.count; ++d) sum += second[d] - block.grad_sum[j];
+      for (int64_t d = 0; d < block.count; ++d) {
+        sum += second[d] * inverse[d] * inverse[d] - block.grad_sum[j];
+      }
       job.spherical[number * mixture.conditions * mixture.components + component] = sum * inverse[0];
     } else {
       T* const grad_scale = static_cast<T*>(job.grad_scale) + at;
       for (int64_t d = 0; d < block.count; ++d) {
-        narrow(static_cast<C>((second[d] - block.grad_sum[j]) * inverse[d]), grad_scale + d);
+        const double squares = second[d] * inverse[d] * inverse[d];
+        narrow(static_cast<C>((squares - block.grad_sum[j]) * inverse[d]), grad_scale + d);
       }
     }
   }

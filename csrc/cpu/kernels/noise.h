@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../../math/normal.h"
+#include "normal_lanes.h"
 #include "philox_lanes.h"
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
@@ -36,6 +37,9 @@ FLOWPRIOR_INLINE int64_t fill_counters(NoisePosition at, int64_t row_groups, int
 
 // Four numbers from each of `count` sets of words; whole registers again.
 FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, float* out) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  normals_in_lockstep<kGroups>(words, count, out);
+#else
   const int64_t padded = (count + 15) & ~int64_t{15};
   for (int64_t i = 0; i < padded; ++i) {
     const FloatPair a = normal_pair(words[i], words[kGroups + i]);
@@ -45,6 +49,7 @@ FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, float* out) 
     out[4 * i + 2] = b.n0;
     out[4 * i + 3] = b.n1;
   }
+#endif
 }
 
 FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, double* out) {
