@@ -7,16 +7,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.experiments.report.ablations import ablations
+from benchmarks.experiments.report.blood_cells import blood_cells
 from benchmarks.experiments.report.class_conditional import class_conditional
 from benchmarks.experiments.report.eight_modes import eight_modes
 from benchmarks.experiments.report.fashion_mnist import fashion_mnist
+from benchmarks.experiments.report.few_examples import few_examples
 from benchmarks.experiments.report.moons import moons
 from benchmarks.experiments.report.operators import operators
+from benchmarks.experiments.report.out_of_distribution import out_of_distribution
+from benchmarks.experiments.report.overhead import overhead
 from benchmarks.experiments.report.posterior_gap import posterior_gap
 from benchmarks.experiments.report.timings import benchmarks
+from benchmarks.experiments.report.unconditional_source import unconditional_source
 
 TARGET = Path(__file__).parents[3] / "docs" / "results.md"
-SECTIONS = (class_conditional, fashion_mnist, posterior_gap, eight_modes, moons, benchmarks, operators)
+SECTIONS = (
+    class_conditional,
+    fashion_mnist,
+    posterior_gap,
+    eight_modes,
+    moons,
+    ablations,
+    few_examples,
+    out_of_distribution,
+    unconditional_source,
+    blood_cells,
+    overhead,
+    benchmarks,
+    operators,
+)
 
 
 def page() -> str:
