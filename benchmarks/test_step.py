@@ -24,7 +24,7 @@ BACKENDS = {"fallback": "torch", "native": "native"}
 
 
 def network_step() -> float:
-    """Forward, backward and AdamW of issue 2's network in float32; returns the median seconds of a step."""
+    """Seconds of forward, backward and AdamW of issue 2's network in float32: the second best of four."""
     model = build_model("unet", torch.Size([1, 28, 28]), Condition("labels", 10))
     model = model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -38,7 +38,7 @@ def network_step() -> float:
         optimiser.step()
         return time.perf_counter() - start
 
-    return sorted(step() for _ in range(9))[4]
+    return sorted(step() for _ in range(4))[1]
 
 
 @pytest.fixture(scope="module")
