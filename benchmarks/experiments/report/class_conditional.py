@@ -155,7 +155,7 @@ def _steps_needed(by_setting: dict[str, list[Cell]]) -> str:
             reached = [_first_step(group, base, metric, nfe, last) for nfe in (4, 15)]
             rows.append([f"`{name}`", metric, *reached])
     return (
-        f"Steps of {last} after which a design reaches what CondOT has at the end (the paper's claim of faster "
+        f"Steps of {last} after which a design reaches what CondOT has at the end (the paper claims faster "
         "convergence; goal half):\n\n"
     ) + table(["setting", "features", "at 4 NFE", "at 15 NFE"], rows)
 
