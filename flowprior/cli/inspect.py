@@ -21,7 +21,7 @@ def inspect(
         list[str] | None,
         typer.Option(help="Which start belongs to which datum; can be repeated. condot by default."),
     ] = None,
-    examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 20_000,
+    examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
     steps: Annotated[int, typer.Option(help="Euler steps of the rehearsal.")] = 4,
     suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
     seed: Seed = 0,

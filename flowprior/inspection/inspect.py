@@ -31,7 +31,7 @@ def inspect_priors(
     priors: Sequence[str],
     couplings: Sequence[str] = ("condot",),
     *,
-    examples: int = 20_000,
+    examples: int = 15_000,
     steps: int = 4,
     seed: int = 0,
     suggestion: bool = True,

@@ -10,12 +10,20 @@ Euler's method the optimal velocity of the straight path,
 
 is estimated from training pairs of the coupling by a regression in closed form
 (:mod:`flowprior.inspection.denoiser`); the starts of sampling take the k steps, and what comes out is
-compared with held-out data. A good network does this better. Only the order of the pairings is
-meant to carry over.
+compared with held-out data. A good network does this better.
+
+What a network of finite training adds is an error of its regression. It grows with the noise in the target,
+v's unexplained part (``crossing``), and falls with the examples seen where sampling goes; if training starts
+are off from sampling starts by δ deviations, n examples are worth n exp(−‖δ‖²), the effective size of
+an importance sample of Gaussians (Kong 1992). That is how pairing across classes, whose starts tell
+the class, harms. So there are two errors, distance and crossing · exp(‖δ‖²), and how they weigh is a
+matter of the budget, which is not known here: the score is their geometric mean. Only the order of the
+pairings is meant to carry over.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,6 +43,9 @@ MOST_ROWS = 512
 MOST_POOLED_ROWS = 1024
 FEWEST_ROWS = 48
 MOST_DIMENSIONS = 64
+LEAST_DISTANCE = 1e-3
+"""Smaller distances of a few hundred rows are chance."""
+MOST_SHIFT = 50.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +58,21 @@ class Rehearsal:
             conditions. Unbiased, so that chance can bring it below 0.
         crossing: E‖(x1 − x0) − v(x_t, t)‖² over the steps' times, as a share of the data's variance within
             conditions: the part of the velocity that the position does not tell.
+        shift: ‖δ‖², δ the distance between the means of the starts of training and of sampling under a
+            condition in units of their deviation, averaged over conditions; what chance gives is taken off.
         groups: how many conditions were rehearsed; 1 where they were pooled.
     """
 
     distance: dict[int, float]
     crossing: float
+    shift: float
     groups: int
+
+    @property
+    def score(self) -> float:
+        """√(distance · crossing · exp(shift)), at the most steps, with chance's share of the distance."""
+        distance = max(self.distance[max(self.distance)], LEAST_DISTANCE)
+        return math.sqrt(distance * self.crossing * math.exp(min(self.shift, MOST_SHIFT)))
 
 
 @dataclass(frozen=True)
@@ -83,15 +103,16 @@ def rehearse(
     """
     groups = list(_groups(prior, coupling, examples, generator))
     counts = [count for count in range(1, steps + 1) if steps % count == 0]
-    distances, crossing = dict.fromkeys(counts, 0.0), 0.0
+    distances, crossing, shift = dict.fromkeys(counts, 0.0), 0.0, 0.0
     weight = [len(group.held_out) / sum(len(other.held_out) for other in groups) for group in groups]
     for group, share in zip(groups, weight, strict=True):
         denoisers, lost = _denoisers(group, steps)
         crossing += share * lost
+        shift += share * _shift(group)
         for count in counts:
             samples = _euler(group.start, denoisers[:: steps // count])
             distances[count] += share * energy_coefficient(samples, group.held_out)
-    return Rehearsal(distances, crossing, len(groups))
+    return Rehearsal(distances, crossing, max(shift, 0.0), len(groups))
 
 
 def energy_coefficient(x: Tensor, y: Tensor) -> float:
@@ -118,6 +139,13 @@ def _denoisers(group: _Group, steps: int) -> tuple[list[Denoiser], float]:
         fitted.append(denoiser)
         lost += error / (1 - t) ** 2 / variance / steps
     return fitted, lost
+
+
+def _shift(group: _Group) -> float:
+    """Squared distance of the means of both starts, in units of the deviation, less its expectation."""
+    deviation = group.start.std(0).clamp_min(1e-12)
+    moved = ((group.x0.mean(0) - group.start.mean(0)) / deviation).square().sum()
+    return float(moved) - group.x0.shape[1] * (1 / len(group.x0) + 1 / len(group.start))
 
 
 def _euler(x: Tensor, denoisers: list[Denoiser]) -> Tensor:
@@ -186,5 +214,9 @@ def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
 
 def _principal_axes(x: Tensor) -> Tensor:
     """Leading principal directions ``[D, d]`` of rows x ``[n, D]``, d at most 64 and a quarter of n."""
-    _, _, right = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-    return right[: max(1, min(MOST_DIMENSIONS, len(x) // 4))].T
+    centred = x - x.mean(0)
+    count = max(1, min(MOST_DIMENSIONS, len(x) // 4, x.shape[1]))
+    if len(x) >= x.shape[1]:
+        return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:].flip(1)
+    left = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -count:].flip(1)
+    return torch.linalg.qr(centred.T @ left).Q

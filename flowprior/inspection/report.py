@@ -59,8 +59,8 @@ class Pairing:
 
     @property
     def score(self) -> float:
-        """What pairings are ranked by: the rehearsed distance at the most steps; lower is better."""
-        return self.rehearsal.distance[max(self.rehearsal.distance)]
+        """What pairings are ranked by (:attr:`Rehearsal.score`); lower is better."""
+        return self.rehearsal.score
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,10 @@ class Inspection:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
-        return asdict(self)
+        found = asdict(self)
+        for written, pairing in zip(found["pairings"], self.pairings, strict=True):
+            written["score"] = pairing.score
+        return found
 
     def save(self, path: Path | str) -> None:
         """Write :meth:`as_dict` as JSON.

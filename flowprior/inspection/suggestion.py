@@ -12,9 +12,9 @@ from flowprior.inspection.examples import Examples, take
 from flowprior.priors import Prior
 from flowprior.registry import Spec
 
-MOST_ROWS = 6000
-MOST_HELD_OUT = 2000
-MAX_ITERATIONS = 15
+MOST_ROWS = 4000
+MOST_HELD_OUT = 1000
+MAX_ITERATIONS = 10
 FLOOR = 0.01
 """``reg_covar`` as a share of the mean variance: without it constant dimensions decide the density alone."""
 MOST_FULL_DIMENSIONS = 128
@@ -45,7 +45,7 @@ class Suggestion:
 
 
 def suggest(examples: Examples, seed: int) -> Suggestion | None:
-    """Fit a small set of mixtures on at most 6,000 examples; None for embeddings, which ``gmm`` refuses."""
+    """Fit a small set of mixtures on at most 4,000 examples; None for embeddings, which ``gmm`` refuses."""
     if examples.cond is not None and examples.labels is None:
         return None
     start = time.perf_counter()

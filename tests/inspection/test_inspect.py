@@ -39,7 +39,9 @@ def test_pairings_are_ranked_and_the_impossible_left_out(found):
     assert scores == sorted(scores)
     assert len(scores) == 7, "gaussian and gmm have no latents for posterior"
     assert sum("posterior is left out" in warning for warning in inspection.warnings) == 2
-    assert inspection.pairings[0].prior == "gmm:components=2"
+    at_random = [pairing.prior for pairing in inspection.pairings if pairing.coupling == "condot"]
+    assert at_random == ["gmm:components=2", "gmm", "gaussian"]
+    assert {pairing.coupling for pairing in inspection.pairings[:4]} == {"ot", "posterior"}
 
 
 def test_the_suggestion_sees_the_clusters(found):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from flowprior.couplings import Coupling
 from flowprior.data import tensor_data
 from flowprior.inspection import Examples, Rehearsal, energy_coefficient, rehearse
+from flowprior.inspection.rehearsal import _principal_axes
 from flowprior.priors import Prior
 
 
@@ -59,6 +62,26 @@ def test_a_gap_between_the_starts_shows():
     )
     assert blind.distance[4] > 5 * max(within.distance[4], 1e-3)
     assert within.groups == 2
+    assert blind.shift > 0.5
+    assert within.shift < 0.05
+    assert blind.score > 2 * within.score
+
+
+def test_the_score_is_the_geometric_mean_of_both_errors():
+    found = Rehearsal({1: 0.5, 2: 0.04}, crossing=0.9, shift=0.0, groups=1)
+    assert found.score == pytest.approx((0.04 * 0.9) ** 0.5)
+    shifted = Rehearsal({1: 0.5, 2: 0.04}, crossing=0.9, shift=1.0, groups=1)
+    assert shifted.score == pytest.approx(found.score * math.e**0.5)
+    chance = Rehearsal({1: -0.002}, crossing=0.9, shift=0.0, groups=1)
+    assert chance.score == pytest.approx((1e-3 * 0.9) ** 0.5), "a negative distance is chance's"
+
+
+def test_principal_axes_are_those_of_the_singular_value_decomposition(generator):
+    for shape in ((200, 5), (60, 90)):
+        x = torch.randn(*shape, generator=generator).double() * torch.arange(1, shape[1] + 1)
+        axes = _principal_axes(x)
+        right = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[: axes.shape[1]]
+        torch.testing.assert_close((right @ axes).abs(), torch.eye(len(right)).double(), rtol=0, atol=1e-6)
 
 
 def test_embeddings_are_pooled_about_their_mean():
