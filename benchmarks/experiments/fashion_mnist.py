@@ -102,6 +102,7 @@ def main(
     samples: int = 2000,
     snapshots: int = typer.Option(5, help="steps of the training whose averaged weights are judged, too"),
     curve_samples: int = 1000,
+    curve_seeds: int = typer.Option(1, help="seeds whose training is followed"),
     sampler_seeds: int = typer.Option(0, help="seeds for which other samplers are judged, too"),
     shard: str = typer.Option("0/1", help="i/n: every n-th cell from the i-th on"),
     candidates: bool = typer.Option(False, help="the designs to choose from, and no curves"),
@@ -120,7 +121,7 @@ def main(
     plan = Plan(train, lambda: make_judge(data, samples), steps, samples, snapshots, curve_samples, BUDGET)
     without_curve = replace(plan, snapshots=0)
     for name, seed in choose_cells([(name, seed) for seed in range(seeds) for name in chosen], shard):
-        own = plan if name in CURVES and not candidates else without_curve
+        own = plan if name in CURVES and seed < curve_seeds and not candidates else without_curve
         cell = store.run(
             f"{name}-seed{seed}",
             lambda n=name, s=seed, p=own: run_cell(
