@@ -100,9 +100,9 @@ def _step_shares(entries: list[dict[str, Any]]) -> list[str]:
         "",
         "Prior, coupling, path and loss with its gradient, for a batch of 128 pictures of 28 × 28, and "
         f"their share of a training step whose network takes {network:.0f} ms, in float32 "
-        "(`benchmarks/test_step.py`, one run). Eager is torch alone: `randn`, or mean + std · `randn` of "
-        "the class, the straight path and the squared error written out. Fallback and native are flowprior "
-        "without and with its native operators.",
+        "(`benchmarks/test_step.py`; the least of two runs' medians, for each way alike). Eager is torch "
+        "alone: `randn`, or mean + std · `randn` of the class, the straight path and the squared error "
+        "written out. Fallback and native are flowprior without and with its native operators.",
         "",
         *lines,
     ]
