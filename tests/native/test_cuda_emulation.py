@@ -227,6 +227,13 @@ def test_gradient_in_a_batch_of_thousands(emulation: Emulation) -> None:
             CHECKS["log_prob_all_backward"](emulation, case)
 
 
+@pytest.mark.parametrize("case", [Case(512, 784), Case(256, 401, 64)], ids=str)
+def test_gradients_of_long_sums(emulation: Emulation, case: Case) -> None:
+    """float32 sums of hundreds of terms of both signs, as the CPU's in test_parity."""
+    CHECKS["log_prob_backward"](emulation, case)
+    CHECKS["log_prob_all_backward"](emulation, case)
+
+
 def _far_apart(rows: Tensor, file: Path) -> Tensor:
     """The rows more than 2³¹ elements apart, in a file of which hardly anything is stored."""
     pitch = 2**31 + 8
