@@ -209,7 +209,8 @@ class VaePrior(ConditionedPrior):
 
     def _decoded_mean(self, cond: Tensor | None) -> Tensor:
         """E_z[g(z, c)] ``[D]`` under one condition, over quasi-random z of each component."""
-        network, row = self._trained(), int(cond) if self.condition.kind == "labels" else 0
+        network = self._trained()
+        row = int(cond) if cond is not None and self.condition.kind == "labels" else 0
         nodes = quasi_normal(-(-MEAN_NODES // self.components), self.latent, self.loc)
         conds = None if cond is None else cond.expand(len(nodes), *cond.shape)
         total = self.loc.new_zeros(self.loc.shape[1], dtype=torch.float64)

@@ -76,12 +76,12 @@ def choose_defaults(
     training, undecided = config.training, config.coupling == DEFAULT_COUPLING
     if not undecided and training.prediction != DEFAULT_PREDICTION:
         return config
-    prior = Prior.registry.resolve(prior or config.prior)
+    start: Prior = Prior.registry.resolve(prior or config.prior)
     if undecided:
-        coupling = "posterior" if prior.fits_latents else "ot"
+        coupling = "posterior" if start.fits_latents else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
-        known = is_known(prior, Coupling.registry.resolve(coupling or config.coupling))
+        known = is_known(start, Coupling.registry.resolve(coupling or config.coupling))
         prediction = "residual" if known and not training.condition_dropout else "velocity"
         config = replace(config, training=replace(training, prediction=prediction))
     return config
