@@ -1,4 +1,4 @@
-"""Ablations on digits: σ from 0 to 2, K from 1 to 64, kinds of covariance, kinds of prior.
+"""Ablations on digits: σ from 0.001 (at 0 the start has no density) to 2, K from 1 to 64, kinds of covariance, kinds of prior.
 
     python -m benchmarks.experiments.ablations
 
@@ -20,7 +20,7 @@ STORE = Store("ablations")
 COUPLINGS = ("condot", "ot")
 DIAGONAL = "gmm:reg_covar=0.01"
 PRIORS = {
-    "sigma": {str(s): f"learned-mean:sigma={s}" for s in (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)},
+    "sigma": {str(s): f"learned-mean:sigma={s}" for s in (0.001, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)},
     "components": {
         str(k): f"gmm:components={k},reg_covar=0.01" if k > 1 else DIAGONAL for k in (1, 2, 4, 8, 16, 32, 64)
     },
