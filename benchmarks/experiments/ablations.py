@@ -1,4 +1,4 @@
-"""Ablations on digits: σ from 0.001 (at 0 the start has no density) to 2, K from 1 to 64, kinds of covariance, kinds of prior.
+"""Ablations on digits: σ from near 0 (where the start has no density) to 2, K from 1 to 64, covariances, priors.
 
     python -m benchmarks.experiments.ablations
 
