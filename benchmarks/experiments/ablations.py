@@ -1,4 +1,4 @@
-"""Ablations on digits: σ from near 0 (where the start has no density) to 2, K from 1 to 64, covariances, priors.
+"""Ablations on digits: σ from near 0 (at 0 there is no density) to 2, K from 1 to 64, covariances, priors.
 
     python -m benchmarks.experiments.ablations
 
