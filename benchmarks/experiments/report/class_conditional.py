@@ -39,6 +39,9 @@ def _section(name: str, found: list[Cell]) -> str:
         f"{first['parameters']:,} weights, {first['steps']} steps of {first['batch_size']} on "
         f"{first['training_examples']:,} pictures; {first['samples']:,} generated against "
         f"{first['reference']}. {ran(found)}",
+        "Settings: "
+        + "; ".join(f"`{name}` is {_meaning(group[0])}" for name, group in by_setting.items())
+        + ".",
     ]
     for metric in metrics:
         parts += [
@@ -48,6 +51,15 @@ def _section(name: str, found: list[Cell]) -> str:
         ]
     parts += [_choice(by_setting), _ordering(by_setting), _convergence(by_setting), _steps_needed(by_setting)]
     return "\n\n".join(filter(None, parts))
+
+
+def _meaning(cell: Cell) -> str:
+    """What a setting's name stands for."""
+    if cell["peer"]:
+        return f"{cell['peer']} as it is installed from PyPI"
+    path = "" if cell["path"] == "condot" else f", path `{cell['path']}`"
+    prediction = "" if cell["prediction"] == "velocity" else f", prediction `{cell['prediction']}`"
+    return f"`{cell['prior']}` + `{cell['coupling']}`{path}{prediction}"
 
 
 def metric_table(by_setting: dict[str, list[Cell]], metric: str) -> str:
