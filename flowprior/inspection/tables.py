@@ -33,8 +33,8 @@ def pairings_table(found: Inspection) -> Table:
     table.caption = (
         "steps: energy distance to held-out data, 0 to 1, after Euler steps along a velocity estimated "
         "without a network; score: geometric mean of the last one and of crossing × exp(shift), what there "
-        "is to learn; it ranks, and does not say what a trained network will reach; *: chance gives such a gap "
-        "in less than one of twenty cases"
+        "is to learn; it ranks, and does not say what a trained network will reach; *: a gap that "
+        "chance gives in less than one of twenty cases"
     )
     return table
 

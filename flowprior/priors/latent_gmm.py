@@ -26,7 +26,6 @@ from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_numbers
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.kept_batches import KeptBatches
 from flowprior.priors.stream import Batch, CheckedBatches
 from flowprior.priors.subspace import Subspace
 
@@ -102,8 +101,7 @@ class LatentGmmPrior(ConditionedPrior):
         subspace = Subspace.fit(data, self.rank, settings, labelled=cond is not None)
         self.subspace = subspace
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        latents = KeptBatches(lambda: _inferred_latents(data, subspace, seed))
-        self.latents.fit(latents, generator=generator)
+        self.latents.fit(_InferredLatents(data, subspace, seed), generator=generator)
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -140,13 +138,18 @@ class LatentGmmPrior(ConditionedPrior):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _inferred_latents(data: CheckedBatches, subspace: Subspace, seed: int) -> Iterator[Batch]:
+class _InferredLatents:
     """The data as coordinates of starts inferred from them, one for each datum, the same in every pass."""
-    generator = torch.Generator().manual_seed(seed)
-    for x, cond in data:
-        size = (len(x), subspace.spread.shape[1])
-        noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
-        yield subspace.start_of(x, _rows(cond, x), noise), cond
+
+    def __init__(self, data: CheckedBatches, subspace: Subspace, seed: int) -> None:
+        self.data, self.subspace, self.seed = data, subspace, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for x, cond in self.data:
+            size = (len(x), self.subspace.spread.shape[1])
+            noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
+            yield self.subspace.start_of(x, _rows(cond, x), noise), cond
 
 
 def _rows(cond: Tensor | None, like: Tensor) -> Tensor:

@@ -82,8 +82,8 @@ class Subspace(nn.Module):
 
     def coordinates(self, x: Tensor, rows: Tensor) -> Tensor:
         """h ``[n, r]`` of events x ``[n, D]``; ``rows`` ``[n]`` are their places in the tables."""
-        white = (x - self.loc[rows]) * self.noise[rows].rsqrt()
-        return times_table(white, rows, self.basis) * self.spread[rows].rsqrt()
+        onto = self.noise.rsqrt()[..., None] * self.basis * self.spread.rsqrt()[:, None]
+        return times_table(x - self.loc[rows], rows, onto)
 
     def start_of(self, x: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
         """h0 ``[n, r]`` of a start with latents inferred from x, from normal ``noise`` ``[n, r]``."""

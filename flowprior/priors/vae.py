@@ -31,7 +31,6 @@ from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_n
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import split_rows
-from flowprior.priors.kept_batches import KeptBatches
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.stream import Batch, CheckedBatches
 
@@ -142,7 +141,7 @@ class VaePrior(ConditionedPrior):
         train_density(self.network, self._loss, data, options, generator)
         self._set_noise(self._residual_noise(data, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents.fit(KeptBatches(lambda: self._inferred_latents(data, seed)), generator=generator)
+        self.latents.fit(_InferredLatents(self, data, seed), generator=generator)
         self.average = self._averages(self.loc)
 
     def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
@@ -187,14 +186,6 @@ class VaePrior(ConditionedPrior):
         if not count:
             return self._noise()
         return (total / count).to(network.log_noise) + self.reg_covar
-
-    @torch.no_grad()
-    def _inferred_latents(self, data: CheckedBatches, seed: int) -> Iterator[Batch]:
-        """The data as latents inferred from them, one for each datum, the same in every pass."""
-        generator = torch.Generator().manual_seed(seed)
-        for x, cond in data:
-            noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
-            yield self._encoded(x, cond, noise), self._latents_cond(cond)
 
     @torch.no_grad()
     def _averages(self, centres: Tensor) -> Tensor:
@@ -300,6 +291,20 @@ class VaePrior(ConditionedPrior):
             network = self._build(torch.Size(dims.tolist()), seed=0)
             self.network = network.to(self.event_dims.device, loc.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class _InferredLatents:
+    """The data as latents inferred from them, one for each datum, the same in every pass."""
+
+    def __init__(self, prior: VaePrior, data: CheckedBatches, seed: int) -> None:
+        self.prior, self.data, self.seed = prior, data, seed
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for x, cond in self.data:
+            noise = torch.randn(len(x), self.prior.latent, generator=generator, dtype=x.dtype).to(x.device)
+            yield self.prior._encoded(x, cond, noise), self.prior._latents_cond(cond)
 
 
 def _diagonal_log_density(rest: Tensor, noise: Tensor) -> Tensor:
