@@ -40,7 +40,9 @@ def _section(name: str, found: list[Cell]) -> str:
         f"{first['training_examples']:,} pictures; {first['samples']:,} generated against "
         f"{first['reference']}. {ran(found)}",
         "Settings: "
-        + "; ".join(f"`{name}` is {_meaning(group[0])}" for name, group in by_setting.items())
+        + "; ".join(
+            f"`{name}` ({len(group)} seeds) is {_meaning(group[0])}" for name, group in by_setting.items()
+        )
         + ".",
     ]
     for metric in metrics:
