@@ -13,6 +13,7 @@ from benchmarks.experiments.report.class_conditional import class_conditional
 from benchmarks.experiments.report.eight_modes import eight_modes
 from benchmarks.experiments.report.fashion_mnist import fashion_mnist
 from benchmarks.experiments.report.few_examples import few_examples
+from benchmarks.experiments.report.inspect_ranking import inspect_ranking
 from benchmarks.experiments.report.moons import moons
 from benchmarks.experiments.report.operators import operators
 from benchmarks.experiments.report.out_of_distribution import out_of_distribution
@@ -26,6 +27,7 @@ SECTIONS = (
     class_conditional,
     fashion_mnist,
     posterior_gap,
+    inspect_ranking,
     eight_modes,
     moons,
     ablations,

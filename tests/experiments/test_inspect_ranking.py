@@ -1,0 +1,44 @@
+"""The check of `inspect`'s ranking: which cells count, means over seeds, and the rank correlation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.experiments.inspect_ranking import compare, trained_cells
+from flowprior.inspection import Pairing, Rehearsal
+
+
+def write(folder: Path, name: str, fid: float, **changes: str) -> None:
+    cell = {"prior": "gmm", "coupling": "ot", "path": "condot", "prediction": "velocity", "peer": ""}
+    rows = [{"nfe": 2, "fid-cnn128": 99.0}, {"nfe": 4, "fid-cnn128": fid, "accuracy": 0.9}]
+    (folder / f"{name}.json").write_text(json.dumps({**cell, "rows": rows, **changes}))
+
+
+def pairing(prior: str, distance: float) -> Pairing:
+    return Pairing(
+        prior, "ot", 100 * distance, {}, Rehearsal({1: 1.0, 4: distance}, 1 + distance, 0.0, 1), 0.0
+    )
+
+
+def test_peers_and_diffusion_are_left_out_and_seeds_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, "a0", 10.0)
+    write(tmp_path, "a1", 20.0)
+    write(tmp_path, "peer", 1.0, peer="torchcfm")
+    write(tmp_path, "ddpm", 1.0, prediction="epsilon", path="vp")
+    assert trained_cells(tmp_path) == {("gmm", "ot"): [{"fid-cnn128": 10.0}, {"fid-cnn128": 20.0}]}
+
+
+def test_ranks_are_compared_over_the_means_of_seeds() -> None:
+    figures = {"a": [1.0, 3.0], "b": [4.0], "c": [3.0, 3.0], "d": [9.0]}
+    scores = {"a": 0.01, "b": 0.02, "c": 0.03, "d": 0.04}
+    cells = {(name, "ot"): [{"fid-cnn128": v} for v in values] for name, values in figures.items()}
+    result = compare(cells, {(name, "ot"): pairing(name, score) for name, score in scores.items()})
+    assert [row["prior"] for row in result["rows"]] == ["a", "b", "c", "d"]
+    assert [row["fid-cnn128"] for row in result["rows"]] == [2.0, 4.0, 3.0, 9.0]
+    assert (result["settings"], result["cells"]) == (4, 6)
+    assert result["spearman"]["fid-cnn128"]["score"] == pytest.approx(0.8), (
+        "one swap of neighbours among four"
+    )
