@@ -193,12 +193,9 @@ class TestCache:
 
 
 @pytest.mark.slow
-def test_fashion_mnist_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a fifth of the recipe's steps, which reach 0.91: already more than any linear classifier's 0.84."""
+def test_fashion_mnist_is_recognised() -> None:
+    """About a minute the first time, then from the user's cache, which is where evaluations look for it."""
     if not Path("/usr/share/datasets/fashion-mnist").is_dir():
         pytest.skip("needs the Debian package dataset-fashion-mnist")
-    monkeypatch.setattr(classifier_training, "STEPS", classifier_training.STEPS // 5)
-    trained = train_classifier(load_data("fashion-mnist"))
-    x, labels = load_data("fashion-mnist", "test").batch(torch.arange(3000))
-    assert labels is not None
-    assert trained.accuracy(x, labels) > 0.85
+    trained = data_classifier(load_data("fashion-mnist"))
+    assert accuracy_on(trained, load_data("fashion-mnist", "test")) > 0.9
