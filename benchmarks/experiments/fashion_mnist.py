@@ -1,7 +1,9 @@
 """Priors, couplings, DDPM and peers at equal network, budget and data order (issue 4, experiments 2 and 3).
 
     python -m benchmarks.experiments.fashion_mnist              # all cells; stop and start it at will
-    python -m benchmarks.experiments.fashion_mnist --candidates --steps 500 --seeds 1  # the choice before
+    python -m benchmarks.experiments.fashion_mnist --group candidates --steps 500 --seeds 1  # before
+    python -m benchmarks.experiments.fashion_mnist --group ranking --seeds 1  # for inspect_ranking
+    python -m benchmarks.experiments.fashion_mnist --group strong --steps 4000 --seeds 1  # a stronger network
     python -m benchmarks.experiments.fashion_mnist --shard 0/2  # every second cell, for a second process
     python -m benchmarks.experiments.fashion_mnist --data folder:path=/data/imagenet64 --steps 100000
 
@@ -45,11 +47,25 @@ CANDIDATES = {
 }
 """Designs to choose from on the validation split, at a smaller budget."""
 CANDIDATES["latent64-0.09+residual"] = replace(CANDIDATES["latent64-0.09+posterior"], prediction="residual")
-CHOICE = (*CANDIDATES, "gaussian+condot", "torchcfm-ot")
 CHOSEN = "latent64-0.09+residual"
-SETTINGS = {"gmm+condot": Setting("gmm"), **RIVALS, "torchcfm": Setting(peer="torchcfm"), **CANDIDATES}
-FINAL = ("gaussian+condot", CHOSEN, "torchcfm-ot", "flow_matching", "gmm+condot", "ddpm", "gaussian+batchot")
-"""The settings of the figures, in the order in which they are run."""
+PAIRINGS = {
+    "gaussian+ot": Setting(coupling="ot"),
+    "gmm+condot": Setting("gmm"),
+    "gmm+ot": Setting("gmm", "ot"),
+    "gmm8+condot": Setting("gmm:components=8"),
+    "lowrank64+condot": Setting(LOWRANK),
+    "lowrank64+ot": Setting(LOWRANK, "ot:ot_batch=1024"),
+    "lowrank64+posterior": Setting(LOWRANK, "posterior"),
+}
+"""The paper's own prior, and pairings that make the ranking of ``flowprior inspect`` a test of many."""
+SETTINGS = {**PAIRINGS, **RIVALS, "torchcfm": Setting(peer="torchcfm"), **CANDIDATES}
+GROUPS = {
+    "final": ("gaussian+condot", CHOSEN, "torchcfm-ot", "flow_matching", "gmm+condot", "ddpm"),
+    "candidates": (*CANDIDATES, "gaussian+condot", "torchcfm-ot"),
+    "ranking": (*PAIRINGS, "gaussian+batchot", "latent64-0.09+posterior", "lowrank64-floor+ot"),
+    "strong": ("gaussian+condot", "gmm+condot", CHOSEN, "torchcfm-ot", "ddpm"),
+}
+"""What is run together, in this order: the figures, the choice before them, and two questions besides."""
 CURVES = ("gaussian+condot", "gmm+condot", CHOSEN)
 """The settings whose quality is followed over the training: the paper's claim of faster convergence."""
 BUDGET: dict[str, Any] = {
@@ -105,14 +121,16 @@ def main(
     curve_seeds: int = typer.Option(1, help="seeds whose training is followed"),
     sampler_seeds: int = typer.Option(0, help="seeds for which other samplers are judged, too"),
     shard: str = typer.Option("0/1", help="i/n: every n-th cell from the i-th on"),
-    candidates: bool = typer.Option(False, help="the designs to choose from, and no curves"),
+    group: str = typer.Option("final", help="what to run: " + ", ".join(GROUPS)),
     only: str = typer.Option("", help="settings, separated by commas, of: " + ", ".join(SETTINGS)),
     data: str = typer.Option(DATA, help="labelled pictures with a test split"),
     threads: int = typer.Option(0, help="torch threads; 0 leaves them alone"),
 ) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
-    chosen = only.split(",") if only else list(CHOICE if candidates else FINAL)
+    if group not in GROUPS:
+        raise typer.BadParameter(f"unknown group {group!r}; known: {', '.join(GROUPS)}")
+    chosen = only.split(",") if only else list(GROUPS[group])
     unknown = [name for name in chosen if name not in SETTINGS]
     if unknown:
         raise typer.BadParameter(f"unknown settings {unknown}; known: {', '.join(SETTINGS)}")
@@ -121,7 +139,7 @@ def main(
     plan = Plan(train, lambda: make_judge(data, samples), steps, samples, snapshots, curve_samples, BUDGET)
     without_curve = replace(plan, snapshots=0)
     for name, seed in choose_cells([(name, seed) for seed in range(seeds) for name in chosen], shard):
-        own = plan if name in CURVES and seed < curve_seeds and not candidates else without_curve
+        own = plan if name in CURVES and seed < curve_seeds and group != "candidates" else without_curve
         cell = store.run(
             f"{name}-seed{seed}",
             lambda n=name, s=seed, p=own: run_cell(
