@@ -45,7 +45,8 @@ def run_steps(
         while state.step < config.steps:
             result = training_step(state, pairs, randomness)
             monitor.advance(state.step)
-            last = state.step == config.steps or watch.received is not None
+            received = watch.received  # read once: a signal while this step is written waits for the next
+            last = state.step == config.steps or received is not None
             save = run is not None and (last or is_due(state.step, config.checkpoint_every))
             log = state.step == config.steps or is_due(state.step, config.log_every)
             if (log or save) and not state.means.is_finite():
@@ -56,9 +57,9 @@ def run_steps(
                 monitor.draw(state)
             if run is not None and save:
                 state.save(run.checkpoints)
-            if run is not None and watch.received is not None:
+            if run is not None and received is not None:
                 raise TrainingInterrupted(
-                    f"stopped by {watch.received.name} after step {state.step} of {config.steps}; "
+                    f"stopped by {received.name} after step {state.step} of {config.steps}; "
                     f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it"
                 )
 

@@ -16,7 +16,9 @@ import torch
 
 from flowprior.training import list_checkpoints, read_metrics, train
 from flowprior.training.interrupt import SignalWatch, TrainingInterrupted
+from flowprior.training.monitor import Monitor
 from flowprior.training.run_info import RunInfo
+from flowprior.training.state import TrainingState
 
 SCRIPT = """
 import sys, torch
@@ -122,6 +124,22 @@ def test_a_real_process_saves_and_can_be_resumed(number: signal.Signals, tmp_pat
     train(x, out=out, resume=True, steps=step + 2, **OPTIONS)
     logged = [line["step"] for line in read_metrics(out / "metrics.jsonl") if line["kind"] == "train"]
     assert logged == list(range(1, step + 3))
+
+
+def test_a_signal_while_a_step_is_logged_is_saved_after_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Monitor.log
+
+    def log_and_interrupt(monitor: Monitor, state: TrainingState) -> None:
+        log(monitor, state)
+        if state.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Monitor, "log", log_and_interrupt)
+    with pytest.raises(TrainingInterrupted, match="after step 3 of 9"):
+        train(torch.randn(20, 2), out=tmp_path / "run", steps=9, **OPTIONS)
+    assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [3]
 
 
 def _wait_for_steps(process: subprocess.Popen[str], out: Path, steps: int) -> None:
