@@ -13,7 +13,7 @@ from torch import nn
 from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
 from flowprior.flow_files import spec_of
 from flowprior.linear_velocity import is_known
 from flowprior.models import build_model
@@ -81,7 +81,7 @@ def choose_defaults(
         coupling = "posterior" if start.fits_latents else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
-        known = is_known(start, Coupling.registry.resolve(coupling or config.coupling))
+        known = is_known(start, resolve_coupling(coupling or config.coupling))
         prediction = "residual" if known and not training.condition_dropout else "velocity"
         config = replace(config, training=replace(training, prediction=prediction))
     return config
@@ -100,7 +100,7 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
     data = as_data(chosen["data"])
     prior = Prior.registry.resolve(chosen["prior"])
-    coupling = Coupling.registry.resolve(chosen["coupling"])
+    coupling = resolve_coupling(chosen["coupling"])
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
@@ -109,6 +109,18 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config)
+
+
+def resolve_coupling(coupling: str | Coupling) -> Coupling:
+    """The coupling that is named or given.
+
+    Raises:
+        UnknownComponentError: no such name; of those that ``train`` takes, ``"auto"`` is named too.
+    """
+    try:
+        return Coupling.registry.resolve(coupling)
+    except UnknownComponentError as error:
+        raise UnknownComponentError(f"{error}, and '{DEFAULT_COUPLING}' for what suits the prior") from None
 
 
 def seeded_model(spec: str, data: Data, seed: int) -> nn.Module:
