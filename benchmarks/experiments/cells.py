@@ -4,12 +4,15 @@
 
 Every setting trains the same MLP on the same batches, on one half of the cells of each type; the other half
 is held out. Every seed halves anew. The setting is chosen before, on a quarter of the training cells that is
-held out of a training of its own (``choice``). What the distances mean is said in ``cell_distances``; beside
+held out of a training of its own (``choice``). Some settings are trained with smaller budgets, too
+(``shorter``). What the distances mean is said in ``cell_distances``; beside
 them stand those of the training cells (``floor``), of the type's mean repeated (``collapsed``) and of the
 starts.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 import typer
@@ -40,6 +43,10 @@ SETTINGS = {
     "latent8+posterior": Setting(LATENT, "posterior"),
 }
 
+SHORTER = (50, 100, 200)
+FOLLOWED = ("gaussian+condot", "gmm+ot", "full+ot", "latent8+posterior")
+"""Budgets below that of the result, in steps, and whom they are given to."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Cells = tuple[Tensor, Tensor]
 
@@ -63,8 +70,13 @@ def parts(seed: int, choice: bool) -> tuple[Data, Data]:
     return split_validation(train, len(train) // 4, seed) if choice else (train, test)
 
 
+def shorter(steps: int) -> Budget:
+    """The budget cut to ``steps``, of which the warm-up takes at most a quarter."""
+    return replace(BUDGET, steps=steps, warmup=min(BUDGET.warmup, steps // 4))
+
+
 def jobs(seed: int, kind: str, names: list[str]) -> list[Job]:
-    """The cells of one seed, of the choice or of the result."""
+    """The cells of one seed, of the choice, of the result or of a shorter training such as ``shorter-50``."""
     data, held_out = parts(seed, kind == "choice")
     found = []
     for name in names:
@@ -129,12 +141,17 @@ def main(
     threads: int = 1,
     only: str = typer.Option("", help="some of: " + ", ".join(SETTINGS)),
 ) -> None:
-    """Run every cell that has no result yet: those of the choice, then those of the result."""
+    """Run every cell that has no result yet: those of the choice, of the result, of the shorter trainings."""
     use_threads(threads)
     names = only.split(",") if only else list(SETTINGS)
-    plan = [("choice", seed) for seed in range(choice_seeds)] + [("result", seed) for seed in range(seeds)]
-    for kind, seed in plan:
-        for cell in run_jobs(STORE, jobs(seed, kind, names), seed, BUDGET):
+    followed = [name for name in names if name in FOLLOWED]
+    plan = [("choice", seed, names, BUDGET) for seed in range(choice_seeds)]
+    plan += [("result", seed, names, BUDGET) for seed in range(seeds)]
+    plan += [
+        (f"shorter-{steps}", seed, followed, shorter(steps)) for steps in SHORTER for seed in range(seeds)
+    ]
+    for kind, seed, wanted, budget in plan:
+        for cell in run_jobs(STORE, jobs(seed, kind, wanted), seed, budget):
             shown = ", ".join(
                 f"{row['nfe']}: {row['raw']:.1f} / {row['debiased']:.2f}" for row in cell["rows"]
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.experiments.cell_distances import METRICS
-from benchmarks.experiments.cells import NFES
+from benchmarks.experiments.cells import BUDGET, FOLLOWED, NFES, SHORTER
 from benchmarks.experiments.report.formatting import Cell, cells, grouped, spread, table
 from benchmarks.experiments.report.small_flows import at, least, made, mean_of, shown
 
@@ -31,14 +31,13 @@ def blood_cells() -> str:
     )
     head = (
         "## Beyond pictures: blood cells (PBMC, PCA-50, ten types)\n\n"
-        f"`python -m benchmarks.experiments.cells`: {made(shown_cells)} {first['training_cells']} "
-        f"training and "
-        f"{first['held_out_cells']} held-out cells, halved anew by every seed ({counts} held out); as many "
-        f"generated cells as held-out ones, {first['draws']} draws; each distance is the mean over "
-        f"types, all "
-        "types equal."
+        f"`python -m benchmarks.experiments.cells`: {made(shown_cells)} {first['training_cells']} training "
+        f"and {first['held_out_cells']} held-out cells, halved anew by every seed ({counts} held out); as "
+        f"many generated cells as held-out ones, {first['draws']} draws; each distance is the mean over "
+        "types, all types equal."
     )
-    return "\n\n".join([head, _meaning(shown_cells), _table(result, shown_cells), _chosen(choice, result)])
+    parts = [head, _meaning(shown_cells), _table(result, shown_cells), _chosen(choice, result)]
+    return "\n\n".join([*parts, _shorter(found, result)])
 
 
 def _meaning(found: list[Cell]) -> str:
@@ -51,9 +50,8 @@ def _meaning(found: list[Cell]) -> str:
     )
     return (
         f"Raw W2² of real training cells in place of generated ones is {truth:.1f}, that of each type's mean "
-        f"repeated {copies:.1f}: {verdict}. Debiased W2² (less half the distance of two draws and of "
-        f"two real "
-        "halves), energy distance (unbiased) and sliced W2² do not."
+        f"repeated {copies:.1f}: {verdict}. Debiased W2² (less half the distance of two draws and of two "
+        "real halves), energy distance (unbiased) and sliced W2² do not."
     )
 
 
@@ -104,8 +102,39 @@ def _chosen(choice: dict[str, list[Cell]], result: dict[str, list[Cell]]) -> str
     splits = len({cell["seed"] for group in choice.values() for cell in group})
     return (
         f"At 4 evaluations, one setting for each distance, chosen by that distance on a quarter of the "
-        f"training "
-        f"cells held out of a training of its own ({splits} of the halvings; other halvings hold some "
-        f"of these "
-        "cells out):\n\n" + table(header, rows)
+        f"training cells held out of a training of its own ({splits} of the halvings; other halvings hold "
+        "some of these cells out):\n\n" + table(header, rows)
     )
+
+
+def _shorter(found: list[Cell], result: dict[str, list[Cell]]) -> str:
+    """What smaller budgets give, as a ratio to CondOT's after as many steps; "" where none has run."""
+    by_steps = {steps: _budget(found, steps) for steps in SHORTER}
+    by_steps = {steps: groups for steps, groups in by_steps.items() if groups.get(PLAIN)}
+    if not by_steps:
+        return ""
+    by_steps[BUDGET.steps] = {name: group for name, group in result.items() if name in FOLLOWED}
+    metrics = ("raw", "debiased", "energy")
+    rows = [
+        [str(steps), f"`{name}` ({len(group)})", *(_with_ratio(group, groups[PLAIN], m) for m in metrics)]
+        for steps, groups in by_steps.items()
+        for name, group in groups.items()
+    ]
+    return (
+        f"With smaller budgets (each a training of its own), at 4 evaluations; in brackets the ratio to "
+        f"`{PLAIN}` after as many steps, bold where it is ≤ {GOAL}:\n\n"
+        + table(["steps", "setting", *(TITLES[m] for m in metrics)], rows)
+    )
+
+
+def _budget(found: list[Cell], steps: int) -> dict[str, list[Cell]]:
+    return grouped([cell for cell in found if cell["kind"] == f"shorter-{steps}"], "setting")
+
+
+def _with_ratio(group: list[Cell], plain: list[Cell], metric: str) -> str:
+    """Mean and deviation, and the ratio of means to those of CondOT."""
+    figure = shown(group, lambda c: at(c, 4, metric), 2)
+    if group is plain:
+        return figure
+    ratio = mean_of(group, lambda c: at(c, 4, metric)) / mean_of(plain, lambda c: at(c, 4, metric))
+    return f"{figure} ({f'**{ratio:.2f}**' if ratio <= GOAL else f'{ratio:.2f}'})"

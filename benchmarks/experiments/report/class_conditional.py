@@ -8,6 +8,7 @@ from benchmarks.experiments.report.formatting import (
     RESULTS,
     Cell,
     cells,
+    counted,
     grouped,
     ran,
     spread,
@@ -41,7 +42,8 @@ def _section(name: str, found: list[Cell]) -> str:
         f"{first['reference']}. {ran(found)}",
         "Settings: "
         + "; ".join(
-            f"`{name}` ({len(group)} seeds) is {_meaning(group[0])}" for name, group in by_setting.items()
+            f"`{name}` ({counted(len(group), 'seed')}) is {_meaning(group[0])}"
+            for name, group in by_setting.items()
         )
         + ".",
     ]

@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from benchmarks.experiments.report.formatting import cells, spread, table
+from benchmarks.experiments.report.formatting import cells, counted, spread, table
 
 BASELINE = "gaussian+condot"
 NFES = (1, 2, 4, 8, 15)
@@ -35,7 +35,8 @@ def fashion_mnist() -> str:
         "bfloat16 autocast, averaged weights, Euler, "
         f"{first['samples']:,} generated pictures against {first['reference']}; "
         f"{min(seeds.values())} to {max(seeds.values())} seeds a setting, mean ± standard deviation; "
-        f"{minutes:.0f} minutes of training a cell on {first['threads']} CPU thread(s), two cells at a time, "
+        f"{minutes:.0f} minutes of training a cell on {counted(first['threads'], 'CPU thread')}, two "
+        "cells at a time, "
         f"torch {first['torch']}.",
         "Settings: "
         + "; ".join(f"`{s}` is `{g[0]['prior']}` + `{g[0]['coupling']}`" for s, g in by_setting.items()),

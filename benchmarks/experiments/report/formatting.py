@@ -23,6 +23,11 @@ def spread(values: list[float], digits: int = 1) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 seed`` or ``3 seeds``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -47,6 +52,6 @@ def ran(found: list[Cell]) -> str:
     first = found[0]
     minutes = sum(cell["seconds"] for cell in found) / 60
     return (
-        f"{len(found)} cells, {minutes:.0f} minutes of a busy machine in all, "
-        f"{first['threads']} thread(s) of {first['processor']}, torch {first['torch']}."
+        f"{counted(len(found), 'cell')}, {minutes:.0f} minutes of a busy machine in all, "
+        f"{counted(first['threads'], 'thread')} of {first['processor']}, torch {first['torch']}."
     )

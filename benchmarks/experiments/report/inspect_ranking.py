@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.experiments.report.formatting import RESULTS, table
+from benchmarks.experiments.report.formatting import RESULTS, counted, table
 
 
 def inspect_ranking() -> str:
@@ -38,8 +38,8 @@ def _folder(name: str, result: dict[str, Any]) -> str:
     ]
     found = "; ".join(f"{metric} {_correlations(result['spearman'][metric])}" for metric in metrics)
     return (
-        f"**{name}**, {result['settings']} settings, {result['cells']} cells. Spearman: {found}.\n\n"
-        + table(["prior + coupling", "seeds", "score", *metrics], rows)
+        f"**{name}**, {counted(result['settings'], 'setting')}, {counted(result['cells'], 'cell')}. "
+        f"Spearman: {found}.\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
     )
 
 

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from benchmarks.experiments.out_of_distribution import GAP, UNSEEN
-from benchmarks.experiments.report.formatting import Cell, cells, grouped, spread, table
+from benchmarks.experiments.report.formatting import Cell, cells, counted, grouped, spread, table
 from benchmarks.experiments.report.small_flows import NFES, at, made, mean_of, shown
 
 
@@ -101,10 +101,11 @@ def _density(found: list[Cell]) -> str:
     return (
         "### Corrupted inputs: what the prior's log-density says\n\n"
         "Fitted to clean training digits; area under the ROC curve for telling corrupted from clean "
-        "test digits "
-        f"of known label, {len(found)} seed(s). Noise of deviation 0.5, blur over 3 × 3, half contrast "
-        f"and + 0.4 "
-        "(pixels lie in [−1, 1]).\n\n" + table(["prior", *kinds], rows) + "\n\n" + said
+        f"test digits of known label, {counted(len(found), 'seed')}. Noise of deviation 0.5, blur over "
+        "3 × 3, half contrast and + 0.4 (pixels lie in [−1, 1]).\n\n"
+        + table(["prior", *kinds], rows)
+        + "\n\n"
+        + said
     )
 
 

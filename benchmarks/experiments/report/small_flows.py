@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
-from benchmarks.experiments.report.formatting import Cell, spread
+from benchmarks.experiments.report.formatting import Cell, counted, spread, value_at
 
 FID = "fid-cnn128"
 NFES = (1, 4, 15)
@@ -17,15 +17,17 @@ def made(found: list[Cell]) -> str:
     train, judge = (sum(cell[key] for cell in found) for key in ("train_seconds", "seconds"))
     return (
         f"`{first['model']}`, {first['steps']} steps of {first['batch_size']}, lr {first['lr']}, averaged "
-        f"weights, Euler; {len(found)} cells, {len(seeds)} seed(s), mean ± standard deviation over them; "
+        f"weights, Euler; {counted(len(found), 'cell')}, {counted(len(seeds), 'seed')}, mean ± "
+        "standard deviation over them; "
         f"{train:.0f} s of processor time for training (all members side by side) and {judge:.0f} s of wall "
-        f"clock for judging, {first['threads']} thread(s) of {first['processor']}, torch {first['torch']}."
+        f"clock for judging, "
+        f"{counted(first['threads'], 'thread')} of {first['processor']}, torch {first['torch']}."
     )
 
 
 def at(cell: Cell, nfe: int, metric: str = FID, rows: str = "rows") -> float:
     """The figure of one cell at ``nfe`` evaluations."""
-    return next(row[metric] for row in cell[rows] if row["nfe"] == nfe)
+    return value_at(cell, nfe, metric, rows)
 
 
 def mean_of(group: list[Cell], figure: Callable[[Cell], float]) -> float:
