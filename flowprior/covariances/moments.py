@@ -34,9 +34,21 @@ class ConditionMoments:
 
     def __init__(self, dim: int, conditions: int = 0, *, full: bool = False) -> None:
         self.full = full
-        self.count = torch.zeros(conditions, dtype=torch.float64)
-        self.mean = torch.zeros(conditions, dim, dtype=torch.float64)
-        self.scatter = torch.zeros(conditions, dim, *([dim] if full else []), dtype=torch.float64)
+        self._conditions = conditions
+        shapes = [(), (dim,), (dim, dim) if full else (dim,)]
+        self._tables = [torch.zeros(conditions, *shape, dtype=torch.float64) for shape in shapes]
+
+    @property
+    def count(self) -> Tensor:
+        return self._tables[0][: self._conditions]
+
+    @property
+    def mean(self) -> Tensor:
+        return self._tables[1][: self._conditions]
+
+    @property
+    def scatter(self) -> Tensor:
+        return self._tables[2][: self._conditions]
 
     @classmethod
     def over(cls, batches: Iterable[Batch], conditions: int = 0, *, full: bool = False) -> ConditionMoments:
@@ -72,19 +84,22 @@ class ConditionMoments:
 
     def pooled(self) -> Moments:
         """Moments of all rows together, whatever their condition."""
-        total = ConditionMoments(self.mean.shape[1], 1, full=self.full)
-        for label in torch.arange(len(self.count))[self.count > 0].tolist():
-            total._join(
-                torch.zeros(1, dtype=torch.long),
-                self.count[label : label + 1],
-                self.mean[label : label + 1],
-                self.scatter[label : label + 1],
-            )
-        count = float(total.count[0])
-        covariance = total.scatter[0] / max(count, 1.0)
+        count = float(self.count.sum())
+        share = self.count / max(count, 1.0)
+        mean = share @ self.mean
+        between = self.mean - mean
         if self.full:
-            return Moments(count, total.mean[0], covariance.diagonal().clone(), covariance)
-        return Moments(count, total.mean[0], covariance)
+            covariance = (self.scatter.sum(0) + (self.count[:, None] * between).T @ between) / max(count, 1.0)
+            return Moments(count, mean, covariance.diagonal().clone(), covariance)
+        return Moments(count, mean, self.scatter.sum(0) / max(count, 1.0) + share @ between.square_())
+
+    def about_origin(self) -> ConditionMoments:
+        """The same rows with scatter taken about 0, which then stands in the mean's place."""
+        found = ConditionMoments(self.mean.shape[1], len(self.count), full=self.full)
+        outer = self.mean[:, :, None] * self.mean[:, None, :] if self.full else self.mean.square()
+        found.count.copy_(self.count)
+        found.scatter.copy_(self.scatter + self.count.view(-1, *[1] * (outer.dim() - 1)) * outer)
+        return found
 
     def variance(self) -> Tensor:
         """Maximum-likelihood variance ``[C, D]``; zero for conditions without examples."""
@@ -103,11 +118,14 @@ class ConditionMoments:
         self.count[labels] = total
 
     def _reserve(self, conditions: int) -> None:
-        missing = conditions - len(self.count)
-        if missing > 0:
-            self.count = torch.cat([self.count, self.count.new_zeros(missing)])
-            self.mean = torch.cat([self.mean, self.mean.new_zeros(missing, *self.mean.shape[1:])])
-            self.scatter = torch.cat([self.scatter, self.scatter.new_zeros(missing, *self.scatter.shape[1:])])
+        """Have rows for ``conditions``; the tables grow by half at least, lest every batch moves them."""
+        self._conditions = max(self._conditions, conditions)
+        held = len(self._tables[0])
+        if conditions > held:
+            room = max(conditions, held + held // 2) - held
+            self._tables = [
+                torch.cat([table, table.new_zeros(room, *table.shape[1:])]) for table in self._tables
+            ]
 
 
 def _sum_by(index: Tensor, x: Tensor, groups: int) -> Tensor:

@@ -53,9 +53,7 @@ def _fit_factor(
     latent: int,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    moments = ConditionMoments.over(_residuals(iter(data), mean))
-    moments.scatter += moments.count[:, None] * moments.mean.square()
-    moments.mean = torch.zeros_like(moments.mean)
+    moments = ConditionMoments.over(_residuals(iter(data), mean)).about_origin()
     fixed = None if isinstance(sigma, str) else float(sigma) ** 2
     settings = FitSettings(LEAST_VARIANCE, 0.0, generator, isotropic=sigma == "scalar", fixed_noise=fixed)
     fitter = LowRank(latent).fitter(moments, 1, dtype=data.peek()[0].dtype, settings=settings)

@@ -125,3 +125,23 @@ def test_no_batches_are_no_conditions():
 def test_gradients_are_not_kept():
     x = torch.ones(4, 2, requires_grad=True)
     assert not ConditionMoments.over([(x, None)]).mean.requires_grad
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_about_the_origin_they_are_raw_second_moments(full: bool) -> None:
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double() + 2
+    labels = torch.arange(50) % 4
+    moments = ConditionMoments.over([(x, labels)], full=full).about_origin()
+    rows = x[labels == 2]
+    torch.testing.assert_close(moments.scatter[2], rows.T @ rows if full else rows.square().sum(0))
+    assert not moments.mean.any()
+    assert moments.count.tolist() == [13, 13, 12, 12]
+
+
+def test_new_labels_extend_the_tables_however_they_arrive() -> None:
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(40)
+    moments = ConditionMoments.over(zip(x.split(3), labels.split(3), strict=True))
+    assert moments.count.shape == (40,)
+    torch.testing.assert_close(moments.mean, x.double())
+    assert moments.pooled().count == 40
