@@ -12,6 +12,7 @@ from torch import Tensor
 from flowprior.covariances import Covariance, FitSettings, Fitter, Parameters
 from flowprior.covariances.moments import ConditionMoments
 from flowprior.priors.kmeans import Reservoirs, kmeans_centres, nearest_centre
+from flowprior.priors.segments import segments
 from flowprior.priors.stream import CheckedBatches
 
 SUBSPACE_PASSES = 10
@@ -69,18 +70,19 @@ def fit_mixture(
     sample = Reservoirs.over(data, conditions, dim, dtype, least=components, generator=settings.generator)
     centres = kmeans_centres(sample, components, settings.generator)
     logits = _assign(sample.segments, fitter, centres)
-    return _iterate(partial(_segments, data), fitter, logits, moments.count, tol, max_iter)
+    everything = partial(segments, data, conditions)
+    return _iterate(everything, fitter, logits, moments.count, tol, max_iter)
 
 
 def _iterate(
-    segments: Segments, fitter: Fitter, logits: Tensor, count: Tensor, tol: float, max_iter: int
+    rows_of: Segments, fitter: Fitter, logits: Tensor, count: Tensor, tol: float, max_iter: int
 ) -> Mixture:
     """EM passes from the fitter's parameters until every condition has converged."""
     active = count > 0
     previous = torch.full((len(count),), -torch.inf, dtype=torch.float64)
     iterations = torch.zeros(len(count), dtype=torch.long)
     for _ in range(max_iter):
-        bound = _pass(segments, fitter, logits, active) / count.clamp_min(1)
+        bound = _pass(rows_of, fitter, logits, active) / count.clamp_min(1)
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
         fitter.maximise(active)
         iterations += active
@@ -100,7 +102,7 @@ def _fit_single(
     everything = torch.ones(conditions, dtype=torch.bool)
     passes = SUBSPACE_PASSES if family.rank else 0
     for _ in range(passes):
-        for x, label in _segments(data):
+        for x, label in segments(data, conditions):
             fitter.accumulate(fitter.prepare(x, label), label, torch.ones(len(x), 1, dtype=x.dtype))
         fitter.maximise(everything)
     if not passes:
@@ -112,10 +114,10 @@ def _fit_single(
     return Mixture(logits, fitter.mean, fitter.covariance, unknown, torch.full((conditions,), passes))
 
 
-def _assign(segments: Segments, fitter: Fitter, centres: Tensor) -> Tensor:
+def _assign(rows_of: Segments, fitter: Fitter, centres: Tensor) -> Tensor:
     """First parameters, from a hard assignment to the nearest centre; the log weights ``[C, K]``."""
     everything = torch.ones(len(centres), dtype=torch.bool)
-    for x, label in segments(everything):
+    for x, label in rows_of(everything):
         nearest = nearest_centre(x, centres[label])
         membership = torch.nn.functional.one_hot(nearest, fitter.components).to(x.dtype)
         fitter.accumulate(fitter.prepare(x, label), label, membership)
@@ -124,10 +126,10 @@ def _assign(segments: Segments, fitter: Fitter, centres: Tensor) -> Tensor:
     return logits
 
 
-def _pass(segments: Segments, fitter: Fitter, logits: Tensor, active: Tensor) -> Tensor:
+def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor) -> Tensor:
     """E-step and statistics of the active conditions; their summed log-likelihood ``[C]``."""
     total = torch.zeros(len(active), dtype=torch.float64)
-    for x, label in segments(active):
+    for x, label in rows_of(active):
         rows = fitter.prepare(x, label)
         joint = fitter.log_density(rows, label) + logits[label]
         evidence = joint.logsumexp(1, keepdim=True)
@@ -141,17 +143,3 @@ def _log_weights(fitter: Fitter) -> Tensor:
     count = fitter.statistics.count
     total = count.sum(1, keepdim=True)
     return torch.where(total > 0, count / total.clamp_min(1e-300), 1 / count.shape[1]).log()
-
-
-def _segments(data: CheckedBatches, active: Tensor | None = None) -> Iterator[tuple[Tensor, int]]:
-    """Each batch as rows of one condition after another; only ``active`` conditions (bool ``[C]``)."""
-    for x, cond in data:
-        x = x.detach().cpu()
-        if cond is None:
-            yield x, 0
-            continue
-        labels, order = cond.cpu().sort(stable=True)
-        values, counts = labels.unique_consecutive(return_counts=True)
-        for label, rows in zip(values.tolist(), order.split(counts.tolist()), strict=True):
-            if active is None or bool(active[label]):
-                yield x.index_select(0, rows), label

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flowprior.covariances.moments import Batch
+from flowprior.priors.segments import joined
 
 SAMPLE_SIZE = 1024
 SAMPLE_BUDGET = 1 << 25
@@ -46,15 +47,16 @@ class Reservoirs:
         """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
         size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
         reservoirs = cls(conditions, size, dim, dtype)
-        for x, cond in batches:
+        for x, cond in joined(batches, conditions):
             labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
             reservoirs.update(x.cpu(), labels, generator)
         return reservoirs
 
     def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
-        for label in (active & self.filled.any(1)).nonzero()[:, 0].tolist():
-            yield self.rows[label][self.filled[label]], label
+        filled = self.filled
+        for label in (active & filled.any(1)).nonzero()[:, 0].tolist():
+            yield self.rows[label][filled[label]], label
 
     @property
     def filled(self) -> Tensor:

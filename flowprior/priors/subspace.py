@@ -82,8 +82,8 @@ class Subspace(nn.Module):
 
     def coordinates(self, x: Tensor, rows: Tensor) -> Tensor:
         """h ``[n, r]`` of events x ``[n, D]``; ``rows`` ``[n]`` are their places in the tables."""
-        onto = self.noise.rsqrt()[..., None] * self.basis * self.spread.rsqrt()[:, None]
-        return times_table(x - self.loc[rows], rows, onto)
+        white = (x - self.loc[rows]) * self.noise[rows].rsqrt()
+        return times_table(white, rows, self.basis) * self.spread[rows].rsqrt()
 
     def start_of(self, x: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
         """h0 ``[n, r]`` of a start with latents inferred from x, from normal ``noise`` ``[n, r]``."""
@@ -111,10 +111,13 @@ class Subspace(nn.Module):
 
 def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
     """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``."""
-    product = x.new_zeros(len(x), tables.shape[-1])
-    for members, row in _groups(rows):
-        product = product.index_add(0, members, x[members] @ tables[row].to(x.dtype))
-    return product
+    if not len(x):
+        return x.new_zeros(0, tables.shape[-1])
+    keys, order = rows.sort(stable=True)
+    values, counts = keys.unique_consecutive(return_counts=True)
+    parts = x[order].split(counts.tolist())
+    products = [part @ tables[row].to(x.dtype) for part, row in zip(parts, values.tolist(), strict=True)]
+    return torch.cat(products)[order.argsort()]
 
 
 class _Unlabelled:
@@ -126,10 +129,3 @@ class _Unlabelled:
     def __iter__(self) -> Iterator[Batch]:
         for x, _ in self.data:
             yield x, None
-
-
-def _groups(rows: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Members ``[m]`` of every row of the tables that occurs."""
-    keys, order = rows.sort(stable=True)
-    values, counts = keys.unique_consecutive(return_counts=True)
-    yield from zip(order.split(counts.tolist()), values.tolist(), strict=True)
