@@ -27,6 +27,8 @@ class Measure(Registered, abc.ABC):
     registry: ClassVar[Registry[Any]] = Registry("metric", "flowprior.metrics")
     quick: ClassVar[bool] = False
     """Part of the default set: at most about as dear as generating the samples."""
+    needs_judge: ClassVar[bool] = True
+    """Whether it may look at ``setup.classifier`` or its features; where none does, none is trained."""
 
     @property
     def name(self) -> str:
@@ -60,6 +62,8 @@ class SampleMeasure(Measure):
 class StepMeasure(Measure):
     """A figure of a sampler's steps, against trajectories that were solved to a tight tolerance."""
 
+    needs_judge = False
+
     @abc.abstractmethod
     def figures(
         self,
@@ -76,6 +80,7 @@ class StepMeasure(Measure):
 class FlowMeasure(Measure):
     """A figure of the flow itself, whatever the sampler."""
 
+    needs_judge = False
     needs_trajectories: ClassVar[bool] = False
 
     @abc.abstractmethod

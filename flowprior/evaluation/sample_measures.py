@@ -164,6 +164,7 @@ class Accuracy(SampleMeasure):
 class Memorisation(SampleMeasure):
     """Distance of samples to their nearest training example over that of held-out real data; 1 is as new."""
 
+    needs_judge = False
     floor = "none"  # a training example's is 0
 
     def columns(self, setup: Setup) -> dict[str, Metric]:
@@ -191,6 +192,7 @@ class Wasserstein(SampleMeasure):
     """Exact squared 2-Wasserstein distance, averaged over labels, or pooled."""
 
     quick: ClassVar[bool] = True
+    needs_judge = False
 
     def columns(self, setup: Setup) -> dict[str, Metric]:
         description = (
@@ -211,6 +213,8 @@ class Sliced(SampleMeasure):
     Args:
         directions: random projections, the same for every label and seed.
     """
+
+    needs_judge = False
 
     def __init__(self, directions: int = DIRECTIONS) -> None:
         if directions < 1:

@@ -78,6 +78,8 @@ def sweep(
     check_fit(flow, reference)
     chosen = {describe_sampler(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     measures = select(metrics)
+    if classifier == "auto" and not any(measure.needs_judge for measure in measures):
+        classifier = None
     judge = judge_of(classifier, data)
     extractors = extractors_of(judge, features, flow)
     training = Reference(data, "training")

@@ -12,7 +12,7 @@ import torch
 
 from flowprior.data import Data
 from flowprior.errors import OptionError
-from flowprior.evaluation import Classifier, Sweep, evaluate, sweep
+from flowprior.evaluation import Classifier, Sweep, evaluate, request, sweep
 from flowprior.flow import Flow
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}
@@ -84,6 +84,17 @@ def test_finished_figures_are_not_computed_again(
     assert again.as_dict()["metrics"] == first.as_dict()["metrics"]
     run(folder=tmp_path, nfe=(1, 2, 3), samplers=["euler:grid=uniform"])
     assert solves[2:] == [(3, "euler")]
+
+
+def test_no_classifier_is_trained_where_no_metric_looks_at_it(
+    tiny_flow: Flow, digits: tuple[Data, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "data_classifier", lambda data: pytest.fail("it was trained"))
+    without = ["memorisation", "w2", "sliced-w2", "curvature"]
+    found = sweep(tiny_flow, digits[0], reference=digits[1], nfe=[1], samples=40, metrics=without)
+    assert {"memorisation", "w2_squared"} <= set(found.evaluations[0].rows[0])
+    with pytest.raises(pytest.fail.Exception, match="it was trained"):
+        sweep(tiny_flow, digits[0], reference=digits[1], nfe=[1], samples=40, metrics=["accuracy"])
 
 
 @pytest.mark.parametrize(
