@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition
 from flowprior.covariances import FitSettings
 from flowprior.ops import standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_numbers
+from flowprior.priors.conditioned import check_counts, check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.latent_flow import LatentFlow
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.stream import CheckedBatches
 from flowprior.priors.subspace import Subspace
+from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import choose
 
 OWNER = "prior 'flow'"
@@ -36,7 +36,7 @@ MEAN_NODES = 512
 
 
 @Prior.register("flow", aliases=("normalising-flow",))
-class NormalisingFlowPrior(ConditionedPrior):
+class NormalisingFlowPrior(SubspacePrior):
     """A normalising flow in each condition's leading subspace, noise outside of it (extra ``flows``).
 
     Conditions are labels, embeddings or None. With embeddings subspace and mean are those of all data, and
@@ -95,51 +95,32 @@ class NormalisingFlowPrior(ConditionedPrior):
         self.holdout = holdout
         self.reg_covar = reg_covar
         self.shrinkage = shrinkage
-        self.subspace: Subspace | None = None
         self.latents: LatentFlow | None = None
-
-    @property
-    def has_latents(self) -> bool:
-        return True
-
-    @property
-    def fits_latents(self) -> bool:
-        return True
-
-    @property
-    def leading_subspace(self) -> Subspace | None:
-        return self.subspace
 
     # -- fit ----------------------------------------------------------------------------------
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, _ = data.peek()
-        self._learn_conditions(data, generator)
-        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
-        labelled = self.condition.kind == "labels"
-        self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
+        self._fit_subspace(data, self.rank, FitSettings(self.reg_covar, self.shrinkage, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents = self._network(self.condition, self.subspace, seed).to(first)
+        self.latents = self._network(seed).to(first)
         options = DensityTraining(self.steps, self.batch_size, self.lr, self.holdout)
         train_density(self.latents, self._loss, data, options, generator)
         self.latents.calibrate(self._conditions_of_rows())
 
-    def _network(self, condition: Condition, subspace: Subspace, seed: int) -> LatentFlow:
+    def _network(self, seed: int) -> LatentFlow:
         """The flow before training, or before its parameters are loaded."""
-        conditions, features = subspace.spread.shape
+        rows, features = self.subspace.spread.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = LatentFlow(condition, features, self.transforms, self.hidden, self.kind, conditions)
+            network = LatentFlow(self.condition, features, self.transforms, self.hidden, self.kind, rows)
         return network.requires_grad_(False)
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Nats per latent dimension of starts inferred from x."""
-        assert self.subspace is not None
         assert self.latents is not None
-        rows = self._rows(cond, x)
-        noise = torch.randn(len(x), self.subspace.spread.shape[1], generator=generator, dtype=x.dtype)
-        h = self.subspace.start_of(x, rows, noise.to(x.device))
-        return -self.latents.log_prob(h, cond, rows).mean() / h.shape[1]
+        h = self._start_coordinates(x, cond, generator)
+        return -self.latents.log_prob(h, cond, self._rows(cond, x)).mean() / h.shape[1]
 
     def _conditions_of_rows(self) -> list[tuple[int, Tensor | None]]:
         """What each row of the subspace's tables stands for: a seen label, seen embeddings, or nothing."""
@@ -179,37 +160,18 @@ class NormalisingFlowPrior(ConditionedPrior):
         average = [latents.transform(nodes, c.expand(MEAN_NODES, -1), zeros).mean(0) for c in cond]
         return subspace.place(torch.stack(average), rows, torch.zeros_like(mean))
 
-    @torch.no_grad()
-    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
-        subspace, _, like = self._parts()
-        x1 = x1.to(like)
-        epsilon = standard_normal(len(x1), x1.shape[1], like, generator)
-        noise = standard_normal(len(x1), subspace.spread.shape[1], like, generator)
-        rows = self._rows(cond, x1)
-        return subspace.place(subspace.start_of(x1, rows, noise), rows, epsilon)
-
     def _parts(self) -> tuple[Subspace, LatentFlow, Tensor]:
         """Subspace, flow, and a tensor of their dtype and device."""
-        assert self.subspace is not None
         assert self.latents is not None
         return self.subspace, self.latents, self.subspace.loc
-
-    def _rows(self, cond: Tensor | None, like: Tensor) -> Tensor:
-        """Rows ``[B]`` of the subspace's tables: labels, or the only row there is."""
-        if cond is not None and self.condition.kind == "labels":
-            return cond
-        return torch.zeros(len(like), dtype=torch.long, device=like.device)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Build subspace and flow first, at the checkpoint's sizes: an unfitted prior has none."""
-        size, basis = state_dict.get(prefix + "condition_size"), state_dict.get(prefix + "subspace.basis")
-        if self.latents is None and size is not None and basis is not None:
+        """Build the flow first, at the checkpoint's sizes: an unfitted prior has none."""
+        self._shape_subspace(state_dict, prefix)
+        size = state_dict.get(prefix + "condition_size")
+        if self.latents is None and size is not None:
             self.condition_size = size.clone()
-            conditions, dim, rank = basis.shape
-            self.subspace = Subspace(conditions, dim, rank, basis.dtype).to(self.event_dims.device)
-            network = self._network(self.condition, self.subspace, seed=0)
-            self.latents = network.to(self.event_dims.device, basis.dtype)
+            self.latents = self._network(seed=0).to(self.subspace.loc)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

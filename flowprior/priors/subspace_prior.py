@@ -1,0 +1,79 @@
+"""SubspacePrior: a low-rank Gaussian of each condition whose latents follow a law of their own.
+
+What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the starts that
+are inferred from data; the law of the coordinates h is theirs.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.covariances import FitSettings
+from flowprior.ops import Stream, draw_seed, standard_normal
+from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.priors.stream import CheckedBatches
+from flowprior.priors.subspace import Subspace
+
+
+class SubspacePrior(ConditionedPrior, abc.ABC):
+    """Holds the ``subspace`` of every label, or the only one where the condition is no label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subspace = Subspace()
+
+    @property
+    def has_latents(self) -> bool:
+        return True
+
+    @property
+    def fits_latents(self) -> bool:
+        return True
+
+    @property
+    def leading_subspace(self) -> Subspace | None:
+        return self.subspace
+
+    def _fit_subspace(self, data: CheckedBatches, rank: int, settings: FitSettings) -> None:
+        """Learn the conditions and the linear part from the same generator."""
+        self._learn_conditions(data, settings.generator)
+        labelled = self.condition.kind == "labels"
+        self.subspace = Subspace.fit(data, rank, settings, labelled=labelled)
+
+    def _start_coordinates(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """h0 ``[n, r]`` of starts inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
+        size = (len(x), self.subspace.spread.shape[1])
+        noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
+        return self.subspace.start_of(x, self._rows(cond, x), noise)
+
+    @torch.no_grad()
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
+        subspace, seed = self.subspace, draw_seed(generator, self.subspace.loc.device)
+        x1, rows = x1.to(subspace.loc), self._rows(cond, x1)
+        epsilon = standard_normal(len(x1), x1.shape[1], subspace.loc, seed)
+        noise = standard_normal(len(x1), subspace.spread.shape[1], subspace.loc, seed, stream=Stream.LATENT)
+        return subspace.place(subspace.start_of(x1, rows, noise), rows, epsilon)
+
+    def _rows(self, cond: Tensor | None, like: Tensor) -> Tensor:
+        """Rows ``[B]`` of the subspace's tables: labels, or the only row there is."""
+        if cond is not None and self.condition.kind == "labels":
+            return cond
+        return torch.zeros(len(like), dtype=torch.long, device=like.device)
+
+    def _shape_subspace(self, state_dict: dict[str, Tensor], prefix: str) -> None:
+        """Give the subspace the checkpoint's sizes: that of an unfitted prior is empty."""
+        basis = state_dict.get(prefix + "subspace.basis")
+        if basis is not None and basis.shape != self.subspace.basis.shape:
+            conditions, dim, rank = basis.shape
+            self.subspace = Subspace(conditions, dim, rank, basis.dtype).to(self.event_dims.device)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        self._shape_subspace(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
