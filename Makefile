@@ -40,8 +40,10 @@ demo test: export OMP_NUM_THREADS = 1
 demo test: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 demo test: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 
+# The peers come without their dependencies; benchmarks/peers.txt says why.
 lint: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,docs,benchmark]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -54,7 +56,6 @@ pictures: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[plot]'
 	$(BIN)/python docs/make_pictures.py
 
-# The peers come without their dependencies; benchmarks/peers.txt says why.
 bench: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt

@@ -45,11 +45,12 @@ def eager_step(prior: Prior, name: str, x1: Tensor, cond: Tensor) -> Callable[[]
     """torch alone: randn, or mean and deviation of the class and randn; then the path and the loss."""
     if name not in ("gaussian", "gmm"):
         return None
-    mean, std = (None, None) if name == "gaussian" else _class_moments(prior, x1)
+    moments = None if name == "gaussian" else _class_moments(prior, x1)
 
     def step() -> None:
         x0 = torch.randn_like(x1)
-        if mean is not None:
+        if moments is not None:
+            mean, std = moments
             x0 = torch.addcmul(mean[cond], std[cond], x0)
         x_t, u_t = compositions.interpolate(x0, x1, torch.rand(BATCH)[:, None, None])
         v = x_t.detach().requires_grad_()
@@ -97,7 +98,8 @@ def main() -> None:
     """Print the seconds of every case, in the order of SPECS."""
     torch.set_num_threads(2)
     data = load_data("fashion-mnist", split="train")
-    x, y = data.batch(torch.arange(FITTED))[:2]
+    x, y = data.batch(torch.arange(FITTED))
+    assert y is not None
     pictures = x.view(-1, 1, 28, 28)
     names = dict.fromkeys(prior for prior, _ in SPECS)
     priors = {name: Prior.registry.resolve(name).fit((pictures, y)) for name in names}

@@ -26,7 +26,7 @@ BACKENDS = {"fallback": "torch", "native": "native"}
 def network_step() -> float:
     """Seconds of forward, backward and AdamW of issue 2's network in float32: the second best of four."""
     model = build_model("unet", torch.Size([1, 28, 28]), Condition("labels", 10))
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     x, t, c = torch.randn(BATCH, 1, 28, 28), torch.rand(BATCH), torch.randint(10, (BATCH,))
 

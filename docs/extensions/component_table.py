@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -48,7 +49,7 @@ def _record_row(record: Record[Any]) -> nodes.row:
     return _row(names, [nodes.Text(record.description.replace("``", ""))], options)
 
 
-def _row(*cells: list[nodes.Node]) -> nodes.row:
+def _row(*cells: Sequence[nodes.Node]) -> nodes.row:
     return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells))
 
 
