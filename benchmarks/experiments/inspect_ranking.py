@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from benchmarks.experiments.store import RESULTS, write_json
 from flowprior.data import load_data
@@ -28,6 +28,7 @@ from flowprior.inspection import Pairing, inspect_priors
 TARGET = RESULTS / "inspect-ranking.json"
 NFE = 4
 SCORES = ("score", "rehearsed", "crossing", "transport_cost")
+MEAN_RANK = "mean rank"
 Key = tuple[str, str]
 Figures = dict[str, float]
 
@@ -52,8 +53,14 @@ def is_ours(cell: dict[str, Any]) -> bool:
 
 
 def distances(row: dict[str, Any]) -> Figures:
-    """Figures of a row of which less is better: feature distances and W2²."""
-    return {name: row[name] for name in row if name.startswith("fid-") or name == "w2_squared"}
+    """Figures of a row of which less is better: feature distances, their mean rank, and W2²."""
+    return {name: row[name] for name in row if name.startswith("fid-") or name in ("w2_squared", MEAN_RANK)}
+
+
+def mean_ranks(rows: list[dict[str, Any]], features: list[str]) -> list[float]:
+    """Of every row, the mean of its ranks (from 1) under the features, which seldom agree."""
+    ranks: Any = [rankdata([row[name] for row in rows]) for name in features]
+    return [float(sum(own) / len(features)) for own in zip(*ranks, strict=True)]
 
 
 def inspected(data: str, keys: list[Key], examples: int, seed: int) -> dict[Key, Pairing]:
@@ -75,6 +82,10 @@ def compare(cells: dict[Key, list[Figures]], found: dict[Key, Pairing]) -> dict[
     """Rows of scores beside trained figures, best score first, and the rank correlation for each metric."""
     rows = [as_row(found[key], seeds) for key, seeds in cells.items() if key in found]
     rows.sort(key=lambda row: row["score"])
+    features = [name for name in rows[0] if name.startswith("fid-")] if rows else []
+    if len(features) > 1:
+        for row, rank in zip(rows, mean_ranks(rows, features), strict=True):
+            row[MEAN_RANK] = rank
     metrics = list(distances(rows[0])) if rows else []
     return {
         "rows": rows,
@@ -83,6 +94,7 @@ def compare(cells: dict[Key, list[Figures]], found: dict[Key, Pairing]) -> dict[
         "spearman": {
             metric: {score: correlation(rows, score, metric) for score in SCORES} for metric in metrics
         },
+        "agreement": correlation(rows, *features) if len(features) == 2 else None,
     }
 
 

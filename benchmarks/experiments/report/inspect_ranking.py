@@ -37,9 +37,11 @@ def _folder(name: str, result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     found = "; ".join(f"{metric} {_correlations(result['spearman'][metric])}" for metric in metrics)
+    agreement = result.get("agreement")
+    agree = "" if agreement is None else f" The two features agree with each other by {agreement:.2f}."
     return (
         f"**{name}**, {counted(result['settings'], 'setting')}, {counted(result['cells'], 'cell')}. "
-        f"Spearman: {found}.\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
+        f"Spearman: {found}.{agree}\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
     )
 
 
