@@ -42,3 +42,12 @@ def test_ranks_are_compared_over_the_means_of_seeds() -> None:
     assert result["spearman"]["fid-cnn128"]["score"] == pytest.approx(0.8), (
         "one swap of neighbours among four"
     )
+
+
+def test_two_features_have_a_mean_rank_and_an_agreement() -> None:
+    figures = {"a": (1.0, 1.0), "b": (2.0, 3.0), "c": (3.0, 2.0), "d": (4.0, 4.0)}
+    cells = {(name, "ot"): [{"fid-cnn128": x, "fid-lite0": y}] for name, (x, y) in figures.items()}
+    result = compare(cells, {(name, "ot"): pairing(name, 0.01 * i) for i, name in enumerate(figures, 1)})
+    assert [row["mean rank"] for row in result["rows"]] == [1.0, 2.5, 2.5, 4.0]
+    assert result["agreement"] == pytest.approx(0.8)
+    assert result["spearman"]["mean rank"]["score"] == pytest.approx(0.9487, abs=1e-4), "ties"
