@@ -21,7 +21,7 @@ def overhead() -> str:
         "## What a prior costs\n\n"
         f"`python -m benchmarks.experiments.overhead`: {len(found)} measurements, each in a process of "
         f"its own "
-        f"of at most 8 GiB, on {first['threads']} thread of {first['processor']}, torch {first['torch']}; "
+        f"of at most 8 GiB, on one thread of {first['processor']}, torch {first['torch']}; "
         f"{quiet} of them by the wall clock of a quiet machine, the others by processor time on a busy one, "
         "which can be twice as long. Fit is without the making of the data; peak is what the fit holds above "
         "what the process held before; kept is the prior's state; sampling and log-density are for "
