@@ -19,10 +19,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet 'torch>=2.10'
 
+# DEMO holds more options of benchmarks/demo.py, such as --steps 300.
 demo: $(BIN)/python
 	$(BIN)/python -m pip install --quiet .
 	rm -rf runs/demo
-	$(BIN)/python benchmarks/demo.py --out runs/demo
+	$(BIN)/python benchmarks/demo.py --out runs/demo $(DEMO)
 
 test: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
