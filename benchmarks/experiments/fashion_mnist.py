@@ -44,10 +44,18 @@ CANDIDATES = {
         f"latent{rank}-{floor}+posterior": Setting(f"latent-gmm:rank={rank},reg_covar={floor}", "posterior")
         for rank, floor in [(64, 0.16), (64, 0.09), (64, 0.04), (128, 0.09), (128, 0.04)]
     },
+    **{
+        f"latent{rank}-{floor}+residual": Setting(
+            f"latent-gmm:rank={rank},reg_covar={floor}", "posterior", prediction="residual"
+        )
+        for rank, floor in [
+            *((64, floor) for floor in (0.16, 0.09, 0.04, 0.02, 0.01, 0.0025, 0.001)),
+            *((16, 0.04), (32, 0.04), (32, 0.01), (48, 0.04), (128, 0.09)),
+        ]
+    },
 }
 """Designs to choose from on the validation split, at a smaller budget."""
-CANDIDATES["latent64-0.09+residual"] = replace(CANDIDATES["latent64-0.09+posterior"], prediction="residual")
-CHOSEN = "latent64-0.09+residual"
+CHOSEN = "latent64-0.01+residual"
 PAIRINGS = {
     "gaussian+ot": Setting(coupling="ot"),
     "gmm+condot": Setting("gmm"),
