@@ -32,7 +32,7 @@ DRAWS = 4
 HELD_OUT = 0.5
 BUDGET = Budget(steps=400)
 LOWRANK = "gmm:covariance=lowrank,rank=8,shrinkage=2.0"
-LATENT = "latent-gmm:rank=8,components=4"
+LATENT = "latent-gmm:rank=8,components=4,reg_covar=0.09"
 SETTINGS = {
     "gaussian+condot": CONDOT,
     "gmm+condot": Setting("gmm:shrinkage=2.0"),

@@ -42,7 +42,10 @@ CANDIDATES = {
     "lowrank64-floor+ot": Setting(f"{LOWRANK},reg_covar=0.16", "ot:ot_batch=1024"),
     **{
         f"latent{rank}-{floor}+posterior": Setting(f"latent-gmm:rank={rank},reg_covar={floor}", "posterior")
-        for rank, floor in [(64, 0.16), (64, 0.09), (64, 0.04), (128, 0.09), (128, 0.04)]
+        for rank, floor in [
+            *((64, floor) for floor in (0.16, 0.09, 0.04, 0.01, 0.0025)),
+            *((128, 0.09), (128, 0.04)),
+        ]
     },
     **{
         f"latent{rank}-{floor}+residual": Setting(
