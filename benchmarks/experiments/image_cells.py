@@ -127,7 +127,10 @@ def judge_curve(out: Path, setting: Setting, plan: Plan, seed: int, judge: Judge
         return []
     labels = torch.arange(plan.curve_samples) % plan.data.condition.size
     rows = []
+    every = plan.steps // plan.snapshots
     for step, checkpoint in list_checkpoints(out / "checkpoints"):
+        if step % every:
+            continue  # saved when the training was stopped
         flow = Flow.load(checkpoint)
         for nfe in CURVE_NFES:
             x = generate(flow, setting, setting.sampler, nfe, labels, seed)

@@ -63,7 +63,9 @@ def test_steps_that_a_design_needs_and_the_papers_order() -> None:
     assert "| `latent` | fid-lite0 | never | never |" in _steps_needed(by_setting)
     assert _ordering(by_setting) == ""
     others = [curve("torchcfm-ot", {}, 5.0), curve("ddpm", {}, 20.0)]
+    assert "DDPM was not trained" in _ordering(grouped([base, fast, others[0]], "setting"))
     text = _ordering(grouped([base, fast, *others], "setting"))
+    assert "DDPM was not trained" not in text
     assert text.count("the paper's order **holds**") == 2
     worse = [curve("gmm+condot", {}, 5.5)]
     assert text != _ordering(grouped([base, *worse, *others], "setting"))
