@@ -53,7 +53,7 @@ class LatentGmmPrior(SubspacePrior):
         self,
         components: int = 10,
         rank: int = 64,
-        reg_covar: float = 0.01,
+        reg_covar: float = 0.04,
         shrinkage: float = 16.0,
         tol: float = 0.02,
         max_iter: int = 30,
