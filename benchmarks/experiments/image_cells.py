@@ -60,17 +60,21 @@ class Plan:
     curve_samples: int
     budget: dict[str, Any]
 
+    @property
+    def snapshot_every(self) -> int:
+        """Steps between two snapshots; all of them where there are none on the way."""
+        return self.steps // self.snapshots if self.snapshots else self.steps
+
 
 def run_cell(setting: Setting, seed: int, plan: Plan, out: Path, with_samplers: bool) -> Cell:
     """Train (or go on training) in ``out`` and judge; of the checkpoints only the last one stays."""
-    every = plan.steps // plan.snapshots if plan.snapshots else plan.steps
     start = time.perf_counter()
     flow = setting.train(
         plan.data,
         seed=seed,
         out=out,
         steps=plan.steps,
-        checkpoint_every=every,
+        checkpoint_every=plan.snapshot_every,
         keep_checkpoints=plan.snapshots + 1,
         **plan.budget,
     )
@@ -127,9 +131,8 @@ def judge_curve(out: Path, setting: Setting, plan: Plan, seed: int, judge: Judge
         return []
     labels = torch.arange(plan.curve_samples) % plan.data.condition.size
     rows = []
-    every = plan.steps // plan.snapshots
     for step, checkpoint in list_checkpoints(out / "checkpoints"):
-        if step % every:
+        if step % plan.snapshot_every:
             continue  # saved when the training was stopped
         flow = Flow.load(checkpoint)
         for nfe in CURVE_NFES:
