@@ -1,9 +1,9 @@
-"""Damage files of run folders and look at what reading them comes to: ``python -m tests.fuzz.run_folders``.
+"""Damage files of run folders and look at what comes of them: ``python -m tests.fuzz.run_folders``.
 
-Every case is one damaged file in a copy of a tiny run, which is then loaded and sampled, evaluated and resumed. A
-result is right only where it equals the unmutated run's, an error only where it is the package's own, in one line.
-A summary goes to stdout as JSON, with every fault and the line that runs it again; the exit code is 1 where there
-is one.
+Every case is one damaged file in a copy of a tiny run, which is then loaded and sampled, evaluated and
+resumed. A result is right only where it equals the unmutated run's, an error only where it is the package's
+own, in one line. A summary goes to stdout as JSON, with every fault and the line that runs it again; the exit
+code is 1 where there is a fault.
 """
 
 from __future__ import annotations
@@ -160,9 +160,10 @@ def summarise(judged: Iterable[Judged], count: int, seed: int) -> dict[str, Any]
         by_mutator.setdefault(one.case.mutator, Counter())[one.kind] += 1
         by_kind.setdefault(one.case.file.kind, Counter())[one.kind] += 1
         for verdict in one.verdicts:
-            roads.setdefault(verdict.road.split(" /")[0].split(" ")[0], Counter())[verdict.kind] += 1
+            roads.setdefault(verdict.name, Counter())[verdict.kind] += 1
             if verdict.is_fault:
-                causes.setdefault(verdict.cause, []).append(one.case.number)
+                cause = verdict.where or one.case.file.kind
+                causes.setdefault(f"{verdict.cause} {cause}", []).append(one.case.number)
                 faults.append(describe_fault(one, verdict))
     return {
         "count": count,
@@ -194,9 +195,7 @@ def describe_fault(one: Judged, verdict: Verdict) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the fuzz, print its summary, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=400, help="damaged files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=0, help="how many of them as commands too")

@@ -1,4 +1,4 @@
-"""Mutators that know nothing of a file's format: bits, bytes, blocks, and other things in the file's place."""
+"""Mutators that know nothing of a file's format: bits, bytes, blocks, and other things in its place."""
 
 from __future__ import annotations
 

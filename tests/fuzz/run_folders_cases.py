@@ -1,9 +1,11 @@
 """One case from the copy of a run to the verdicts over its roads; these functions run in a worker.
 
 A verdict is ``same``, ``refused`` or a fault: ``different``, ``traceback``, ``exit``, ``hang``, ``killed``,
-``memory``, ``wording`` (more than one line, or one without an end) or ``canary`` (a pickle was run). What is not part
-of a result: pictures below ``samples/``, the log ``metrics.jsonl`` and the record ``info.json``. Whatever is done to
-them, samples, weights and evaluation must be the unmutated run's, or the run be refused.
+``memory``, ``wording`` (more than one line, or one without an end) or ``canary`` (a pickle was run).
+
+What is not part of a result: pictures below ``samples/``, the log ``metrics.jsonl`` and the record
+``info.json``. Whatever is done to them, samples, weights and evaluation must be the unmutated run's, or the
+run be refused.
 """
 
 from __future__ import annotations
@@ -43,10 +45,16 @@ class Verdict:
         return self.kind not in (SAME, REFUSED)
 
     @property
+    def name(self) -> str:
+        """The road without the folder that was loaded."""
+        words = self.road.split(" ")
+        return self.road if words[0] == "process" else words[0]
+
+    @property
     def cause(self) -> str:
-        """What faults of one cause share."""
+        """Road, kind of fault and type of the error, which faults of one cause share."""
         error = self.detail.split(":")[0] if self.kind == "traceback" else ""
-        return " ".join(part for part in (self.road.split(" ")[0], self.kind, error, self.where) if part)
+        return " ".join(filter(None, (self.name, self.kind, error)))
 
 
 Step = tuple[str, str]

@@ -85,6 +85,8 @@ def is_choice(mutated: Path, plain: Path) -> bool:
     """Whether a configuration differs in nothing but what a resumed run may change, such as its steps."""
     from flowprior.training.run import MAY_CHANGE
 
+    if not mutated.is_file() or mutated.stat().st_size > 1 << 20:
+        return False
     try:
         before, after = (_flat(tomllib.loads(path.read_text("utf-8"))) for path in (plain, mutated))
     except (OSError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Tiny run folders to mutate: one finished run, one that a signal interrupted, one of another seed.
 
-Data, network and prior are as small as they can be while every kind of file exists: configuration, record, log,
-flow, several checkpoints, pictures and stored evaluations. Files are found by walking, never by name.
+Data, network and prior are as small as they can be while every kind of file exists: configuration, record,
+log, flow, several checkpoints, pictures and stored evaluations. Files are found by walking, never by name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Named ways to damage a file: a registry that the files of mutators fill, by the format they apply to.
 
-A mutator gets a :class:`Site` and a seeded generator, changes the file in place and says what it did. One that finds
-nothing to change (no number in the file) raises :class:`NothingToChange`; a bit is flipped instead, and said so.
+A mutator gets a :class:`Site` and a seeded generator, changes the file in place and says what it did. One
+that finds nothing to change raises :class:`NothingToChange`; a bit is flipped instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The three roads a mutated run folder is taken along, and what came of each.
 
-``sample`` is ``Flow.load`` and samples, ``evaluate`` the command line's command called in this process, ``resume``
-is ``train(..., resume=True)``. What is compared is digested: the flow's tensors and samples, the evaluation without
-its timings, the weights that the resumed run returns and leaves on the disk.
+``sample`` is ``Flow.load`` and samples, ``evaluate`` the command line's command called in this process,
+``resume`` is ``train(..., resume=True)``. What is compared is digested: the flow's tensors and samples, the
+evaluation without its timings, the weights that the resumed run returns and leaves on the disk.
 """
 
 from __future__ import annotations

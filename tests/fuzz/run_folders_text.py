@@ -1,4 +1,4 @@
-"""Mutators of JSON, JSON lines and TOML: keys, values of another kind, numbers out of bounds, and bad text."""
+"""Mutators of JSON, JSON lines and TOML: keys, values of another kind, numbers out of bounds, bad text."""
 
 from __future__ import annotations
 
@@ -116,11 +116,11 @@ def duplicate_key(site: Site, chance: random.Random) -> str:
 def text_changed(site: Site, chance: random.Random) -> str:
     """A text becomes one with markup, a backslash, control characters, a path, or a megabyte."""
     texts = [
-        r"[/b]",
+        "[/b]",
         "[bold]x",
         "back\\slash\\1",
         "a\nb\tc\x1b[31m",
-        "../../../etc/passwd",
+        "../../etc/passwd",
         "x" * 2**20,
         "é\u2028",
     ]

@@ -1,4 +1,4 @@
-"""Mutators of torch's zip files: the pickle inside, the storages, the directory at the end, and what is stored."""
+"""Mutators of torch's zip files: the pickle inside, the storages, the directory at the end, the state."""
 
 from __future__ import annotations
 
@@ -66,14 +66,9 @@ def pickle_that_runs_code(site: Site, chance: random.Random) -> str:
 def pickle_by_hand(site: Site, chance: random.Random) -> str:
     """The pickle is no state at all: a list, a number, deep tuples, or a call of the builtin ``eval``."""
     deep = b"\x80\x02" + b"(" * 50_000 + b"t" * 50_000 + b"."
-    call = (
-        b"cbuiltins\neval\n(V__import__('pathlib').Path("
-        + repr(str(site.canary)).encode()
-        + b").touch()\ntR."
-    )
-    other = chance.choice(
-        [pickle.dumps([1, 2]), pickle.dumps(7), pickle.dumps(None), pickle.dumps({}), deep, call]
-    )
+    code = f"__import__('pathlib').Path({str(site.canary)!r}).touch()"
+    call = b"cbuiltins\neval\n(V" + code.encode() + b"\ntR."
+    other = chance.choice([*map(pickle.dumps, ([1, 2], 7, None, {})), deep, call])
     return f"{_replace_member(site, 'data.pkl', lambda _: other)}: {other[:40]!r}"
 
 
@@ -142,9 +137,7 @@ def state_of_another_type(site: Site, chance: random.Random) -> str:
 def state_number(site: Site, chance: random.Random) -> str:
     """A number of the state is another one."""
     numbers = [-1, 0, 7, 2**40, 10**30, 1e308, float("nan")]
-    return _edit_state(
-        site, chance, lambda value: isinstance(value, int | float), lambda _: chance.choice(numbers)
-    )
+    return _edit_state(site, chance, _is_number, lambda _: chance.choice(numbers))
 
 
 @mutator("state-tensor", FORM)
@@ -190,6 +183,10 @@ def _values(state: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
     for key, value in pairs:
         yield (*place, key), value
         yield from _values(value, (*place, key))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(value: Any) -> str:
