@@ -118,19 +118,16 @@ class Fuzz:
         return Judged(case, done, [verdict])
 
     def _take_plain(self, run: str) -> None:
-        """The outcomes of the unmutated run; it is taken twice, since the first time loads modules."""
+        """The outcomes of the unmutated run."""
         steps = all_steps(self.catalogue, run)
-        for _ in range(2):
-            scratch = self._scratch()
-            copy = shutil.copytree(self.runs / run, scratch / "run")
-            outcomes = self.worker.call(take_steps, Path(copy), steps)
-            shutil.rmtree(scratch)
-            for step, outcome in zip(steps, outcomes, strict=True):
-                if outcome.state != "result":
-                    raise RuntimeError(f"the unmutated run {run} fails: {outcome}")
-                before = self.plain.setdefault((run, *step), outcome)
-                if before.value != outcome.value:
-                    raise RuntimeError(f"the unmutated run {run} gives two results on {step}")
+        scratch = self._scratch()
+        copy = shutil.copytree(self.runs / run, scratch / "run")
+        outcomes = self.worker.call(take_steps, Path(copy), steps)
+        shutil.rmtree(scratch)
+        for step, outcome in zip(steps, outcomes, strict=True):
+            if outcome.state != "result":
+                raise RuntimeError(f"the unmutated run {run} fails: {outcome}")
+            self.plain[run, *step] = outcome
 
     def _plain_process(self, run: str, command: str) -> Outcome:
         if (run, command) not in self._processes:
@@ -154,6 +151,7 @@ def summarise(judged: Iterable[Judged], count: int, seed: int) -> dict[str, Any]
     by_kind: dict[str, Counter[str]] = {}
     roads: dict[str, Counter[str]] = {}
     causes: dict[str, list[int]] = {}
+    refusals: Counter[str] = Counter()
     faults = []
     for one in judged:
         classes[one.kind] += 1
@@ -161,6 +159,8 @@ def summarise(judged: Iterable[Judged], count: int, seed: int) -> dict[str, Any]
         by_kind.setdefault(one.case.file.kind, Counter())[one.kind] += 1
         for verdict in one.verdicts:
             roads.setdefault(verdict.name, Counter())[verdict.kind] += 1
+            if verdict.kind == REFUSED:
+                refusals[f"{verdict.name} {one.case.file.kind}"] += 1
             if verdict.is_fault:
                 cause = verdict.where or one.case.file.kind
                 causes.setdefault(f"{verdict.cause} {cause}", []).append(one.case.number)
@@ -172,6 +172,7 @@ def summarise(judged: Iterable[Judged], count: int, seed: int) -> dict[str, Any]
         "by_road": roads,
         "by_mutator": dict(sorted(by_mutator.items())),
         "by_kind_of_file": dict(sorted(by_kind.items())),
+        "refusals": dict(sorted(refusals.items())),
         "causes": dict(sorted(causes.items())),
         "faults": faults,
     }

@@ -145,7 +145,8 @@ def tensors_of_another_shape(site: Site, chance: random.Random) -> str:
     """A tensor has another shape, under the file's right checksum."""
 
     def change(tensor: Tensor) -> Tensor:
-        return chance.choice([tensor[None], tensor.reshape(-1), tensor[:0], torch.cat([tensor, tensor])])
+        others = [tensor[None], tensor.reshape(-1), tensor[:0], torch.cat([tensor, tensor])]
+        return chance.choice([other for other in others if other.shape != tensor.shape])
 
     return _rewrite(site, chance, lambda tensor: tensor.dim() > 0, change)
 

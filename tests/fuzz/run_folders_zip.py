@@ -110,11 +110,13 @@ def zip_bomb(site: Site, chance: random.Random) -> str:
     """A storage is 768 MiB of zeros that are packed into less than one."""
     name = chance.choice(_storages(site))
     members = _members(site)
-    with zipfile.ZipFile(site.path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    bomb = zipfile.ZipInfo(name)
+    bomb.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(site.path, "w", compresslevel=1) as archive:
         for member, data in members:
             if member != name:
-                archive.writestr(member, data, zipfile.ZIP_STORED)
-        with archive.open(name, "w", force_zip64=True) as file:
+                archive.writestr(zipfile.ZipInfo(member), data)
+        with archive.open(bomb, "w", force_zip64=True) as file:
             for _ in range(BOMB >> 20):
                 file.write(bytes(1 << 20))
     return f"{name} inflates to {BOMB} bytes"
@@ -210,7 +212,7 @@ def _replace_member(site: Site, name: str, change: Callable[[bytes], bytes]) -> 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for member, data in _members(site):
-            archive.writestr(member, change(data) if member.endswith(name) else data)
+            archive.writestr(zipfile.ZipInfo(member), change(data) if member.endswith(name) else data)
     site.path.write_bytes(buffer.getvalue())
     return f"{name} changed, checksum right"
 
