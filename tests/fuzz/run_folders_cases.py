@@ -79,7 +79,10 @@ def take_steps(folder: Path, steps: list[Step], seconds: float = SECONDS) -> lis
 def prepare(runs: Path, catalogue: Catalogue, case: Case, folder: Path, scratch: Path) -> str:
     """Copy the case's run to ``folder``, damage the file there, and say how."""
     shutil.copytree(runs / case.file.run, folder)
-    flows = [flow for flow in catalogue.loaded(case.file) if Path(flow) in Path(case.file.name).parents]
+    # A run's own folder may load as a flow too, but no flow is saved over it.
+    flows = [
+        flow for flow in catalogue.loaded(case.file) if Path(flow) == Path(case.file.name).parent != Path()
+    ]
     site = Site(
         path=folder / case.file.name,
         siblings=_siblings(runs, case.file),

@@ -24,7 +24,7 @@ from tests.fuzz.run_folders_roads import (
     saved_weights,
     without_timings,
 )
-from tests.fuzz.run_folders_worker import Here, Worker
+from tests.fuzz.run_folders_worker import Here, Worker, WorkerDied
 
 COMMANDS = ("sample", "evaluate", "resume")
 PROCESS_SECONDS = 120.0
@@ -63,7 +63,7 @@ def run_process(command: str, folder: Path, out: Path, worker: Worker | Here) ->
         value = _result(command, texts[0], folder, out, worker)
     except Refused as error:
         return Outcome(command, "refused", str(error), grown=grown)
-    except (Exit, ValueError, RuntimeError) as error:
+    except (Exit, ValueError, RuntimeError, WorkerDied) as error:
         return Outcome(command, "exit", str(error), grown=grown)
     return Outcome(command, "result", value, grown=grown)
 

@@ -15,6 +15,7 @@ import torch
 
 from flowprior import Flow
 from flowprior.errors import CheckpointError
+from tests.fuzz import run_folders_zip
 from tests.fuzz.run_folders import Fuzz, Judged, summarise
 from tests.fuzz.run_folders_cases import Verdict, canary_of, prepare
 from tests.fuzz.run_folders_commands import COMMANDS, command_of, is_choice
@@ -180,7 +181,10 @@ def files_and_mutators(fuzz: Fuzz) -> Iterator[tuple[RunFile, str]]:
                 yield file, name
 
 
-def test_every_mutator_changes_its_file_and_always_alike(here: Fuzz, tmp_path: Path) -> None:
+def test_every_mutator_changes_its_file_and_always_alike(
+    here: Fuzz, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folders_zip, "BOMB", 1 << 20)
     done: dict[str, list[Any]] = {name: [] for name in MUTATORS}
     for turn in ("one", "two"):
         for file, name in files_and_mutators(here):
