@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-START = 180.0
+START = 600.0
 """Seconds that importing and training the tiny runs may take."""
 
 
