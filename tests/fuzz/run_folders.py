@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ from tests.fuzz.run_folders_worker import Here, Worker, WorkerDied
 
 GRACE = 20.0
 """Seconds beyond the roads' own limit after which a worker that does not answer is killed."""
+PATIENCE = 5.0
+"""A process hangs that takes this many times longer than on the unmutated run, and a road's limit more."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Fuzz:
         self.plain: dict[tuple[str, str, str], Outcome] = {}
         for run in (FINISHED, INTERRUPTED):
             self._take_plain(run)
-        self._processes: dict[tuple[str, str], Outcome] = {}
+        self._processes: dict[tuple[str, str], tuple[Outcome, float]] = {}
 
     def plan(self, seed: int, count: int) -> list[Case]:
         """The first ``count`` cases of ``seed``."""
@@ -105,12 +108,12 @@ class Fuzz:
     def judge_process(self, case: Case) -> Judged:
         """Take a case through a command in a process of its own."""
         command = command_of(case.number)
-        plain = self._plain_process(case.file.run, command)
+        plain, patience = self._plain_process(case.file.run, command)
         scratch = self._scratch()
         folder = scratch / "run"
         done = self.worker.call(prepare, self.runs, self.catalogue, case, folder, scratch)
         chosen = is_choice(folder / case.file.name, self.runs / case.file.run / case.file.name)
-        outcome = run_process(command, folder, scratch / "samples.npz", self.worker)
+        outcome = run_process(command, folder, scratch / "samples.npz", self.worker, patience)
         verdict = judge_process(outcome, plain, chosen and case.file.name.endswith(".toml"))
         if canary_of(scratch).exists():
             verdict = Verdict(verdict.road, "canary", "a pickle that the file held was run")
@@ -129,15 +132,18 @@ class Fuzz:
                 raise RuntimeError(f"the unmutated run {run} fails: {outcome}")
             self.plain[run, *step] = outcome
 
-    def _plain_process(self, run: str, command: str) -> Outcome:
+    def _plain_process(self, run: str, command: str) -> tuple[Outcome, float]:
+        """What a command makes of the unmutated run, and the seconds after which a mutated one hangs."""
         if (run, command) not in self._processes:
             scratch = self._scratch()
             copy = Path(shutil.copytree(self.runs / run, scratch / "run"))
+            start = time.monotonic()
             outcome = run_process(command, copy, scratch / "samples.npz", self.worker)
+            patience = PATIENCE * (time.monotonic() - start) + self.seconds
             shutil.rmtree(scratch)
             if outcome.state != "result":
                 raise RuntimeError(f"the unmutated run {run} fails as a process: {outcome}")
-            self._processes[run, command] = outcome
+            self._processes[run, command] = outcome, patience
         return self._processes[run, command]
 
     def _scratch(self) -> Path:
@@ -209,10 +215,10 @@ def main(arguments: list[str] | None = None) -> int:
             fuzz = Fuzz(Path(folder), worker, options.seconds)
             plan = fuzz.plan(options.seed, options.count if options.only is None else options.only + 1)
             plan = plan if options.only is None else plan[-1:]
-            judged = [_told(fuzz.judge(case)) for case in plan]
             stride = max(len(plan) // max(options.processes, 1), 1)
             chosen = plan[::stride][: options.processes]
-            judged += [_told(fuzz.judge_process(case)) for case in chosen]
+            judged = [_told(fuzz.judge_process(case)) for case in chosen]
+            judged += [_told(fuzz.judge(case)) for case in plan]
         finally:
             worker.close()
     json.dump(summarise(judged, len(plan), options.seed), sys.stdout, indent=1)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from tests.fuzz.run_folders_roads import (
 from tests.fuzz.run_folders_worker import Here, Worker, WorkerDied
 
 COMMANDS = ("sample", "evaluate", "resume")
-PROCESS_SECONDS = 300.0
-"""A process imports torch first, which takes seconds where the machine is busy."""
+PROCESS_SECONDS = 600.0
+"""For the unmutated run: a process imports torch first, which takes minutes where the machine is busy."""
 
 
 def command_of(number: int) -> str:
@@ -36,7 +37,9 @@ def command_of(number: int) -> str:
     return COMMANDS[number // len(COMMANDS) % len(COMMANDS)]
 
 
-def run_process(command: str, folder: Path, out: Path, worker: Worker | Here) -> Outcome:
+def run_process(
+    command: str, folder: Path, out: Path, worker: Worker | Here, seconds: float = PROCESS_SECONDS
+) -> Outcome:
     """Run a command on a run folder as a process of its own, and say what came of it."""
     arguments = {
         "sample": ["sample", str(folder), "--cond", "all", "--count", "2", "--nfe", "2", "--out", str(out)],
@@ -52,9 +55,9 @@ def run_process(command: str, folder: Path, out: Path, worker: Worker | Here) ->
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         try:
-            code, grown = _wait(process)
+            code, grown = _wait(process, seconds)
         except subprocess.TimeoutExpired:
-            return Outcome(command, "hang", f"not done after {PROCESS_SECONDS:g} s")
+            return Outcome(command, "hang", f"not done after {seconds:g} s")
         printed.seek(0)
         said.seek(0)
         texts = printed.read().decode(), said.read().decode(errors="replace")
@@ -111,11 +114,9 @@ def _result(command: str, printed: str, folder: Path, out: Path, worker: Worker 
     return worker.call(saved_weights, folder)
 
 
-def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, float]:
     """Exit code and largest resident set in MiB; a process that does not end is killed."""
-    import threading
-
-    timer = threading.Timer(PROCESS_SECONDS, process.kill)
+    timer = threading.Timer(seconds, process.kill)
     timer.start()
     try:
         _, status, usage = os.wait4(process.pid, 0)
@@ -124,5 +125,5 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
         timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     if late:
-        raise subprocess.TimeoutExpired(process.args, PROCESS_SECONDS)
+        raise subprocess.TimeoutExpired(process.args, seconds)
     return process.returncode, usage.ru_maxrss / 1024
