@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior import Flow
+from flowprior import Flow, training
 from flowprior.errors import CheckpointError
 from tests.fuzz import run_folders_zip
 from tests.fuzz.run_folders import Fuzz, Judged, summarise
@@ -160,13 +160,14 @@ def test_nothing_is_caught_where_nothing_is_wrong(here: Fuzz) -> None:
 
 
 def test_a_resume_that_goes_on_from_elsewhere_is_caught(here: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = Flow.save
+    train = training.train
 
-    def save_another(flow: Flow, directory: Path) -> None:
+    def train_otherwise(**options: Any) -> Flow:
+        flow = train(**options)
         next(iter(flow.parameters())).data.view(-1)[0] += 1e-3
-        save(flow, directory)
+        return flow
 
-    monkeypatch.setattr(Flow, "save", save_another)
+    monkeypatch.setattr(training, "train", train_otherwise)
     judged = here.judge(Case(0, 0, picture_of(here), "bit-flip"))
     assert [(v.road, v.kind) for v in judged.verdicts if v.is_fault] == [("resume .", "different")]
 
