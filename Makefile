@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Every core takes tests, up to eight; one that has none left takes some of another's.
-PARALLEL ?= --numprocesses auto --maxprocesses 8 --dist worksteal
+PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help demo test test-all native lint docs pictures bench clean
 
