@@ -61,6 +61,14 @@ def current_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert not left, f"tests left {left} in the current folder"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """``os.fsync`` only looks at the file: it guards against a loss of power, which no test can cause."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """A generator that starts at the same place in every test."""
