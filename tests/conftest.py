@@ -29,6 +29,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
+REPOSITORY = Path(__file__).parents[1]
 COLLECTED = pytest.StashKey[tuple[int, int]]()
 
 
@@ -52,9 +53,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def current_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty current folder: no test may find a file of the repository there, or leave one."""
+    """An empty current folder: no test may find a file of the repository there, or leave one.
+
+    Sub-processes import from the repository, as pytest itself does.
+    """
     folder = tmp_path_factory.mktemp("current-folder")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
         patch.chdir(folder)
         yield folder
     left = sorted(path.name for path in folder.iterdir())
