@@ -64,11 +64,15 @@ def run_designs(out: Path, steps: int, samples: int) -> dict[str, Evaluation]:
     with pool, Progress(console=Console(stderr=True)) as progress:
         tasks = {design: progress.add_task(design, total=steps) for design in DESIGNS}
         futures = {design: pool.submit(run_design, design, out, steps, samples) for design in DESIGNS}
-        running = True
-        while running:
-            running = bool(wait(futures.values(), timeout=1).not_done)
-            for design, task in tasks.items():
-                progress.update(task, completed=steps_done(out / design))
+        try:
+            while wait(futures.values(), timeout=1).not_done:
+                for design, task in tasks.items():
+                    progress.update(task, completed=steps_done(out / design))
+        except BaseException:  # Ctrl-C ends the trainings, too; the one that waits must not start
+            pool.shutdown(cancel_futures=True)
+            raise
+        for task in tasks.values():
+            progress.update(task, completed=steps)
         return {design: future.result() for design, future in futures.items()}
 
 
