@@ -2,12 +2,15 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Every core takes tests, up to eight; one that has none left takes some of another's.
+PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test native lint docs pictures bench clean
+.PHONY: help demo test test-all native lint docs pictures bench clean
 
 help:
 	@echo "make demo   install flowprior into $(VENV), train three flows on digits, compare them, draw samples"
-	@echo "make test   install the test extra and run the tests"
+	@echo "make test   install the test extra and run the tests but for the few that are slow"
+	@echo "make test-all  run those, too, as CI does"
 	@echo "make native build the native extension in place, as far as edits in csrc/ ask for it"
 	@echo "make lint   ruff and pyright"
 	@echo "make docs   build the documentation into docs/_build/html; a warning is an error"
@@ -15,31 +18,33 @@ help:
 	@echo "make clean  remove $(VENV), build products and caches; runs/ stays"
 
 # torch comes first: the native extension is built against the torch that is there, where a compiler is.
+# Of torch's thousands of modules few are ever imported, and Python compiles those by itself: --no-compile.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet 'torch>=2.10'
+	$(BIN)/python -m pip install --quiet --no-compile 'torch>=2.10'
 
 # DEMO holds more options of benchmarks/demo.py, such as --steps 300.
 demo: $(BIN)/python
-	$(BIN)/python -m pip install --quiet .
+	$(BIN)/python -m pip install --quiet --no-compile .
 	rm -rf runs/demo
 	$(BIN)/python benchmarks/demo.py --out runs/demo $(DEMO)
 
-test: $(BIN)/python
+test: EXCEPT = -m 'not slow'
+test test-all: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) $(EXCEPT)
 
 native: $(BIN)/python
 	$(BIN)/python -m pip install --quiet ninja pybind11
 	$(BIN)/python -m csrc.build
 
 # One thread: idle OpenMP threads spin, which slows both where other work shares the cores.
-demo test: export OMP_NUM_THREADS = 1
+demo test test-all: export OMP_NUM_THREADS = 1
 
 # Keep what is freed: glibc otherwise returns large blocks to the kernel and faults them in again at every step of
 # a training, which costs up to a seventh of it. Read by glibc alone.
-demo test: export MALLOC_MMAP_THRESHOLD_ = 4294967296
-demo test: export MALLOC_TRIM_THRESHOLD_ = 17179869184
+demo test test-all: export MALLOC_MMAP_THRESHOLD_ = 4294967296
+demo test test-all: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 
 # The peers come without their dependencies; benchmarks/peers.txt says why.
 lint: $(BIN)/python

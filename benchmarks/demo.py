@@ -4,23 +4,30 @@
 
 Network, steps, data order and seed are the same in all three; only prior and coupling differ. Leaves one
 run directory for each, ``evaluation-*.json``, and ``samples.png``.
+
+Each design is trained and evaluated by a process of its own with one thread, as many at a time as there are
+cores: with a network this small, a second core does more for a second training than for the first.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from flowprior import Flow, evaluate, train
 from flowprior.data import load_data
 from flowprior.evaluation import Evaluation
 from flowprior.pictures import save_grid
-from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR
+from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR, RunDirectory, read_metrics
 
 DESIGNS = {
     "gaussian+condot": ("gaussian", "condot"),
@@ -41,21 +48,52 @@ def main(
     samples: Annotated[int, typer.Option(help="Samples behind each figure.")] = 2000,
 ) -> None:
     """Train, compare, draw."""
-    test = load_data("digits", split="test")
-    flows: dict[str, Flow] = {}
-    results: dict[str, Evaluation] = {}
-    for design, (prior, coupling) in DESIGNS.items():
-        console.print(f"[bold]{design}[/]: --prior {prior} --coupling {coupling}", highlight=False)
-        flows[design] = train(
-            "digits", prior=prior, coupling=coupling, steps=steps, seed=0, out=out / design, progress=True
-        )
-        results[design] = evaluate(flows[design], "digits", reference=test, nfe=NFE, samples=samples)
-        results[design].save(out / f"evaluation-{design}.json")
+    results = run_designs(out, steps, samples)
+    flows = {design: Flow.load(out / design / "flow") for design in DESIGNS}
     console.print(comparison(results))
     draw(flows, out / "samples.png")
     order = ", ".join(flows)
     note = f"Samples with {PICTURE_NFE} evaluations, from left to right {order}: {out / 'samples.png'}"
     console.print(note, soft_wrap=True, highlight=False)
+
+
+def run_designs(out: Path, steps: int, samples: int) -> dict[str, Evaluation]:
+    """Train and evaluate every design, beside each other, with a bar for each."""
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(len(DESIGNS), cores()), spawn, torch.set_num_threads, (1,))
+    with pool, Progress(console=Console(stderr=True)) as progress:
+        tasks = {design: progress.add_task(design, total=steps) for design in DESIGNS}
+        futures = {design: pool.submit(run_design, design, out, steps, samples) for design in DESIGNS}
+        try:
+            while wait(futures.values(), timeout=1).not_done:
+                for design, task in tasks.items():
+                    progress.update(task, completed=steps_done(out / design))
+        except BaseException:  # Ctrl-C ends the trainings, too; the one that waits must not start
+            pool.shutdown(cancel_futures=True)
+            raise
+        for task in tasks.values():
+            progress.update(task, completed=steps)
+        return {design: future.result() for design, future in futures.items()}
+
+
+def run_design(design: str, out: Path, steps: int, samples: int) -> Evaluation:
+    """Train one design in its run directory, and evaluate what comes of it."""
+    prior, coupling = DESIGNS[design]
+    flow = train("digits", prior=prior, coupling=coupling, steps=steps, seed=0, out=out / design)
+    test = load_data("digits", split="test")
+    result = evaluate(flow, "digits", reference=test, nfe=NFE, samples=samples)
+    result.save(out / f"evaluation-{design}.json")
+    return result
+
+
+def steps_done(run: Path) -> int:
+    """The last step that a run's metrics tell of."""
+    return max((line["step"] for line in read_metrics(RunDirectory(run).metrics)), default=0)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def comparison(results: dict[str, Evaluation]) -> Table:

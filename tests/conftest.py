@@ -1,12 +1,24 @@
-"""What all tests share: one seeded generator, one labelled data set, a quiet hypothesis profile."""
+"""What all tests share: one thread, a cache and a current folder, a generator, data, hypothesis' profile.
+
+A run may have several workers. Each has one thread; all have one cache, so that a classifier is trained once.
+"""
 
 from __future__ import annotations
+
+import os
+
+# Before torch is imported. Sub-processes inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 from torch import Tensor
 
+torch.set_num_threads(1)
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,
@@ -16,6 +28,50 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+REPOSITORY = Path(__file__).parents[1]
+COLLECTED = pytest.StashKey[tuple[int, int]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Count all tests and the slow ones, before ``-m`` takes some away."""
+    slow = sum(item.get_closest_marker("slow") is not None for item in items)
+    config.stash[COLLECTED] = len(items), slow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of this run and all its workers; no test sees the user's."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWPRIOR_CACHE", str(folder / "flowprior-cache"))
+        yield folder / "flowprior-cache"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def current_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty current folder: no test may find a file of the repository there, or leave one.
+
+    Sub-processes import from the repository, as pytest itself does.
+    """
+    folder = tmp_path_factory.mktemp("current-folder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
+        patch.chdir(folder)
+        yield folder
+    left = sorted(path.name for path in folder.iterdir())
+    assert not left, f"tests left {left} in the current folder"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """``os.fsync`` only looks at the file: it guards against a loss of power, which no test can cause."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture

@@ -51,12 +51,22 @@ def test_entry_points_are_shown_under_groups_that_exist():
 def test_make_targets_exist_and_ci_runs_the_tests_with_them():
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     named = {words[1] for words in commands(README) if words[0] == "make"} | {"demo", "pictures"}
-    assert {"test", "lint", "docs"} <= named
+    assert {"test", "test-all", "lint", "docs"} <= named
     for target in named:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
-    assert re.search(
-        r"^\s*make test\b", (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE
-    )
+        assert re.search(rf"^([\w-]+ )*{target}( [\w-]+)*:(?!.*=)", makefile, re.MULTILINE), f"make {target}"
+    steps = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(r"^FLOWPRIOR_OPS=native make test-all$", steps, re.MULTILINE)
+    assert re.search(r"^FLOWPRIOR_OPS=torch .* make test$", steps, re.MULTILINE)
+
+
+def test_ci_runs_the_three_lines_of_use_word_for_word():
+    steps = "".join((REPOSITORY / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "card"))
+    for line in (
+        r"from flowprior import Prior, Coupling, train",
+        r"\s*flowprior train --prior gmm --coupling condot",
+        r".* pytest benchmarks --benchmark-only",
+    ):
+        assert re.search(rf"^{line}$", steps, re.MULTILINE), line
 
 
 def test_links_lead_to_files():

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from flowprior.cli import app
 
-torch.set_num_threads(1)
 SHORT = ["--set", "training.batch_size=16", "--set", "training.warmup=2", "--set", "training.device=cpu"]
 
 
@@ -41,18 +38,6 @@ def call_app(*arguments: str | Path) -> Answer:
 def call() -> Call:
     """The command line."""
     return call_app
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this session, so that the classifier of the digits is trained once."""
-    folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("FLOWPRIOR_CACHE")
-    os.environ["FLOWPRIOR_CACHE"] = str(folder)
-    yield folder
-    os.environ.pop("FLOWPRIOR_CACHE")
-    if before is not None:
-        os.environ["FLOWPRIOR_CACHE"] = before
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.conftest import SHORT
+from tests.cli.conftest import SHORT, Call
 
 
 def flowprior(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -15,19 +15,19 @@ def flowprior(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_train_sample_evaluate(tmp_path: Path) -> None:
+def test_another_process_samples_and_evaluates_what_one_has_trained(call: Call, tmp_path: Path) -> None:
     run, picture = tmp_path / "run", tmp_path / "grid.png"
     parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]
     trained = flowprior("train", *parts, "--steps", "5", "--out", run, "--json", *SHORT)
     assert trained.returncode == 0, trained.stderr
     assert json.loads(trained.stdout)["step"] == 5
     assert "5/5" in trained.stderr
-    sampled = flowprior("sample", run, "--cond", "3", "--nfe", "15", "--out", picture)
-    assert sampled.returncode == 0, sampled.stderr
+    sampled = call("sample", run, "--cond", "3", "--nfe", "15", "--out", picture)
+    assert sampled.code == 0, sampled.err
     assert picture.read_bytes().startswith(b"\x89PNG")
-    evaluated = flowprior("evaluate", run, "--nfe", "1", "--samples", "20", "--json")
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert json.loads(evaluated.stdout)["rows"][0]["nfe"] == 1
+    evaluated = call("evaluate", run, "--nfe", "1", "--samples", "20", "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)["rows"][0]["nfe"] == 1
 
 
 def test_a_mistake_is_one_line_and_code_two(tmp_path: Path) -> None:

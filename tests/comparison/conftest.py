@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from flowprior.comparison import Grid, grid_from_dict, run_grid, write_report
-
-torch.set_num_threads(1)
 
 LOWRANK = "gmm:covariance=lowrank,rank=4,reg_covar=0.16"
 TINY: dict[str, Any] = {
@@ -32,18 +27,6 @@ TINY: dict[str, Any] = {
 def tiny_grid(**changes: Any) -> Grid:
     """The small grid, with some of its keys replaced."""
     return grid_from_dict({**TINY, **changes})
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this session, so that the classifier of the digits is trained once."""
-    folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("FLOWPRIOR_CACHE")
-    os.environ["FLOWPRIOR_CACHE"] = str(folder)
-    yield folder
-    os.environ.pop("FLOWPRIOR_CACHE")
-    if before is not None:
-        os.environ["FLOWPRIOR_CACHE"] = before
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_sinkhorn_goes_from_the_exact_to_a_random_pairing(generator: torch.Gener
         "sharp": OTCoupling(method="sinkhorn", reg=0.01),
         "blurred": OTCoupling(method="sinkhorn", reg=100.0),
     }.items():
-        draws = [transport_cost(x0[coupling.pair(x0, x1, None, generator=generator)], x1) for _ in range(20)]
+        draws = [transport_cost(x0[coupling.pair(x0, x1, None, generator=generator)], x1) for _ in range(8)]
         costs[name] = float(torch.stack(draws).mean())
     independent = float((x1[:, None] - x0[None]).square().sum(2).mean())
     assert costs["exact"] <= costs["sharp"] < 1.2 * costs["exact"]

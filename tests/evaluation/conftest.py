@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import torch
 
 from flowprior.data import Data, load_data
 from flowprior.evaluation import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.training import train
-
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this session, so that no test reads or writes the user's."""
-    folder = tmp_path_factory.getbasetemp() / "evaluation-cache"
-    monkeypatch.setenv("FLOWPRIOR_CACHE", str(folder))
-    return folder
 
 
 @pytest.fixture(scope="session")

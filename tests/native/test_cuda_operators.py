@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.library import opcheck
 
 from tests.native.emulated import DTYPES, Layout
 from tests.native.parity import CHECKS, OPERATORS, REFERENCE, Case, agree, calls, check_loss
+from tests.native.test_opcheck import check
 
 CASES = [
     *(Case(*shape, 5, dtype) for shape in ((0, 7), (3, 7), (41, 401)) for dtype in DTYPES),
@@ -38,7 +38,7 @@ def test_loss(operators: Any, dtype: torch.dtype, given_u: bool) -> None:
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_opcheck(operators: Any, name: str, dtype: torch.dtype) -> None:
-    opcheck(getattr(operators, name), calls(Case(6, 7, 3, dtype))[name])
+    check(getattr(operators, name), calls(Case(6, 7, 3, dtype))[name], dtype)
 
 
 def strided(tensor: Tensor) -> Tensor:

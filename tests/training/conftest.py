@@ -12,9 +12,6 @@ from flowprior.data import TensorData
 from flowprior.training import RunConfig, TrainingConfig
 from flowprior.training.components import Components, resolve_components, resolve_config
 
-# Threads only get in each other's way on tensors this small.
-torch.set_num_threads(1)
-
 SHORT: dict[str, Any] = {
     "steps": 12,
     "batch_size": 8,
