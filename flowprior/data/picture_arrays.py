@@ -63,7 +63,8 @@ def check_picture_range(x: Tensor, name: str) -> None:
     if least >= 0 and most > _HIGHEST:
         raise InputError(
             f"{name}: expected pictures as bytes (uint8) or scaled to [-1, 1], got {x.dtype} "
-            f"{list(x.shape[1:])} from {least:g} to {most:g}; pass x / 127.5 - 1 for 0 to 255, and what is no picture with mean 0"
+            f"{list(x.shape[1:])} from {least:g} to {most:g}; pass x / 127.5 - 1 for 0 to 255, "
+            "or take the mean off what is no picture"
         )
 
 
@@ -73,6 +74,6 @@ def _check_channels(x: Tensor, name: str) -> None:
     is_certain = x.dtype == torch.uint8 or first == second
     if is_certain and last in (2, 4) and first >= _SMALLEST_SIDE and second >= _SMALLEST_SIDE:
         raise InputError(
-            f"{name}: expected pictures of 1 or 3 channels, got {x.dtype} {list(x.shape[1:])}, which has {last} "
-            "in the last place; lay transparency on white, or move channels that are no colours to the front"
+            f"{name}: expected pictures of 1 or 3 channels, got {x.dtype} {list(x.shape[1:])}, with {last} in "
+            "the last place; lay transparency on white, or move channels that are no colours to the front"
         )
