@@ -64,7 +64,7 @@ def plain_condition(cond: Any, count: int, owner: str) -> Tensor:
         cond = cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond
         cond = cond.long()
     elif cond.dim() == 1:
-        _check_no_labels(cond, owner)
+        check_no_labels(cond, owner)
         cond = cond[:, None]
     expected = 2 if cond.is_floating_point() else 1
     if cond.dim() != expected or len(cond) != count or (expected == 2 and not cond.shape[1]):
@@ -94,6 +94,19 @@ def check_labels(labels: Tensor, owner: str) -> None:
         raise InputError(
             f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
             "number the labels 0, 1, 2, …"
+        )
+
+
+def check_no_labels(cond: Tensor, owner: str) -> None:
+    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
+
+    Raises:
+        InputError: all of them are.
+    """
+    if len(cond) and bool((cond == cond.round()).all()):
+        raise InputError(
+            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
+            "(.long()), or an embedding of one number as [N, 1]"
         )
 
 
@@ -158,12 +171,3 @@ def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
     shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _check_no_labels(cond: Tensor, owner: str) -> None:
-    """Refuse ``[N]`` numbers that are whole: labels in floating point would pass as embeddings."""
-    if len(cond) and bool((cond == cond.round()).all()):
-        raise InputError(
-            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
-            "(.long()), or an embedding of one number as [N, 1]"
-        )

@@ -49,6 +49,9 @@ class Data(abc.ABC):
         return DataBatches(self, size)
 
 
+DATA.kind = Data
+
+
 class DataBatches:
     """Re-iterable batches of a :class:`Data`, as ``Prior.fit`` takes them.
 

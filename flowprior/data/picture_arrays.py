@@ -74,6 +74,6 @@ def _check_channels(x: Tensor, name: str) -> None:
     is_certain = x.dtype == torch.uint8 or first == second
     if is_certain and last in (2, 4) and first >= _SMALLEST_SIDE and second >= _SMALLEST_SIDE:
         raise InputError(
-            f"{name}: expected pictures of 1 or 3 channels, got {x.dtype} {list(x.shape[1:])}, with {last} in "
-            "the last place; lay transparency on white, or move channels that are no colours to the front"
+            f"{name}: expected 1 or 3 channels, got {x.dtype} {list(x.shape[1:])}, with {last} in "
+            "the last place; lay transparency on white, or move them to the front"
         )

@@ -88,7 +88,7 @@ def test_events_of_too_many_pixels_are_refused(tmp_path):
     claim(tmp_path / "a.png", 3000, 2000)
     with pytest.raises(InputError, match=r"events of 3000 x 2000 pixels are too large.*pass size="):
         load_data(str(tmp_path), test_fraction=0)
-    for size in (100_000, 2049, 2.0, True):
+    for size in (100_000, 2049, 0):
         with pytest.raises(OptionError, match=rf"size={size!r} is not possible; give 1 to 2048 pixels"):
             load_data(str(tmp_path), size=size)
 
