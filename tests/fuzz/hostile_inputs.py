@@ -1,7 +1,7 @@
 """About a hundred hostile data files and arguments, each as the command line that meets it.
 
-Every case writes what it needs below a folder of its own and says how the call ends: refused with one line and
-exit code 2, or, for what only looks hostile, trained.
+Every case writes what it needs below a folder of its own and says how the call ends: refused with one line
+and exit code 2, or, for what only looks hostile, trained.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ def _both_layouts(folder: Path) -> None:
 
 
 def _odd_class(folder: Path) -> None:
-    (folder / "x[/b] \u202e\u00e9\n\\1").mkdir()
+    (folder / "x[b] \u202e\u00e9\n\\1").mkdir()
     Image.new("RGB", (4, 4)).save(next(folder.iterdir()) / "a.png")
 
 
