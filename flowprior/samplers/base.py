@@ -48,7 +48,7 @@ def check_nfe(owner: str, nfe: object) -> None:
     Raises:
         OptionError: it is not.
     """
-    if not isinstance(nfe, Integral) or isinstance(nfe, bool) or nfe > MOST_EVALUATIONS:
+    if not isinstance(nfe, Integral) or isinstance(nfe, bool) or int(nfe) > MOST_EVALUATIONS:
         raise OptionError(
             f"{owner}: nfe={nfe!r} is not possible; choose a whole number, {MOST_EVALUATIONS:,} at most"
         )
