@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch import Tensor
 from flowprior.errors import InputError
 
 Kind = Literal["none", "labels", "embeddings"]
+MOST_LABELS = 100_000
+"""Most classes that a condition may have: priors and networks hold a row of numbers for each of them."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,26 @@ class Condition:
 
     Attributes:
         kind: ``"none"``, ``"labels"`` (int64 ``[B]``) or ``"embeddings"`` (floating point ``[B, E]``).
-        size: number of classes, or E, or 0.
+        size: number of classes, at most 100,000 (:data:`MOST_LABELS`), or E, or 0.
+
+    Raises:
+        InputError: another kind, or a size that is no such number.
     """
 
     kind: Kind = "none"
     size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind) or type(self.size) is not int or self.size < 0:
+            raise InputError(
+                f"condition: expected {', '.join(get_args(Kind))} and a size from 0 on, got {self.kind!r} "
+                f"and {self.size!r}"
+            )
+        if self.kind == "labels" and self.size > MOST_LABELS:
+            raise InputError(
+                f"condition: {self.size:,} labels are too many, at most {MOST_LABELS:,} are possible; number "
+                "the labels 0, 1, 2, …"
+            )
 
     def null(self, cond: Tensor | None) -> Tensor | None:
         """The null condition shaped like ``cond``: label ``size``, or an embedding of zeros.

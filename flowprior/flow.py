@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError
 from flowprior.flow_files import load_flow, save_flow
+from flowprior.guidance import check_guidance
 from flowprior.likelihood import check_options, estimator, trace_back
 from flowprior.linear_velocity import LinearVelocity
 from flowprior.paths import Path, check_prediction, velocity_of_start
@@ -39,7 +39,8 @@ class Flow(nn.Module):
             under N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components are read off the instances where they are left out.
-        metadata: plain values saved along.
+        metadata: plain values saved along. What ``train`` writes there says whether the flow can be guided:
+            ``metadata["config"]["training"]["condition_dropout"]``; where it is absent, guidance is allowed.
 
     Raises:
         CouplingError: the prior cannot serve the coupling.
@@ -85,7 +86,7 @@ class Flow(nn.Module):
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation.
 
         Raises:
-            OptionError: guidance of a flow without a condition.
+            OptionError: guidance of a flow without a condition, or of one trained without dropping it.
         """
         predicted = self._predict(x, t, cond, guidance)
         if self.prediction == "epsilon":
@@ -96,6 +97,7 @@ class Flow(nn.Module):
         """What the model predicts, guided; in one call."""
         if guidance == 1.0:
             return self.model(x, t, cond)
+        check_guidance(guidance, None, self.metadata)
         null = self.condition.null(cond)
         if cond is None or null is None:
             raise OptionError(
@@ -129,7 +131,8 @@ class Flow(nn.Module):
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own and take no other.
             sampler: a name, ``name:key=value,…`` or an instance.
-            guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition.
+            guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
+                flow trained with ``condition_dropout``; one without a record of its training is trusted.
             generator: source of the starts and of a stochastic sampler's noise, on the prior's device.
             batch_size: solve in batches of this size. All starts are drawn first and all noise on the way at
                 once, so the samples are the same as in one go (with adaptive samplers within the tolerance).
@@ -137,10 +140,11 @@ class Flow(nn.Module):
 
         Raises:
             InputError: a condition that does not fit the flow.
-            OptionError: an impossible ``nfe``, guidance that is not finite or lacks a condition, or an
-                unknown sampler option, or a sampler that is not valid for this flow.
+            OptionError: an impossible ``nfe``; guidance that is not finite, lacks a condition, or of a flow
+                that was trained without dropping it; an unknown sampler option, or a sampler that is not
+                valid for this flow.
         """
-        _check_guidance(guidance)
+        check_guidance(guidance, self.condition, self.metadata)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
@@ -190,7 +194,7 @@ class Flow(nn.Module):
             OptionError: an impossible option, or tolerances that cannot be met.
         """
         check_options(divergence, method, probes)
-        _check_guidance(guidance)
+        check_guidance(guidance, self.condition, self.metadata)
         self._check_events(x)
         cond = self._conditions(cond, len(x), "flow.log_prob")
         solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
@@ -251,11 +255,6 @@ class Flow(nn.Module):
         """Floating-point type of the model's weights; None where it has none."""
         parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
         return next((p.dtype for p in parameters if p.is_floating_point()), None)
-
-
-def _check_guidance(guidance: float) -> None:
-    if not math.isfinite(guidance):
-        raise OptionError(f"guidance={guidance:g} is not possible; choose a finite number (--guidance)")
 
 
 def _batches(

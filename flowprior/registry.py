@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.errors import FlowpriorError, OptionError, UnknownComponentError
+from flowprior.option_types import check_option_types
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -52,11 +53,13 @@ class Registry(Generic[T]):
     Args:
         family: singular noun used in messages, such as ``"prior"``.
         group: entry-point group through which other packages add components.
+        kind: what every component is an instance of; None checks nothing. :class:`Registered` sets it.
     """
 
-    def __init__(self, family: str, group: str | None = None) -> None:
+    def __init__(self, family: str, group: str | None = None, kind: type | None = None) -> None:
         self.family = family
         self.group = group
+        self.kind = kind
         self._records: dict[str, Record[T]] = {}
         self._aliases: dict[str, str] = {}
         self._plugins_loaded = group is None
@@ -65,10 +68,12 @@ class Registry(Generic[T]):
         """Decorator that adds a class or factory under ``name``.
 
         Raises:
-            OptionError: the name or an alias is taken by another component.
+            OptionError: the name or an alias is taken by another component, or what is registered is no class
+                of this family and no function.
         """
 
         def add(factory: C) -> C:
+            self._check_factory(name, factory)
             for taken in (name, *aliases):
                 if taken in self._records or taken in self._aliases:
                     raise OptionError(f"{self.family} '{taken}' is registered already; choose another name")
@@ -111,7 +116,8 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownComponentError: no such component.
-            OptionError: an option that the component does not have, lacks, or cannot take.
+            OptionError: an option that the component does not have, lacks, or cannot take; or what was built
+                is none of this family.
         """
         record = self.record(name)
         for option in options:
@@ -121,20 +127,26 @@ class Registry(Generic[T]):
                     f"{self.family} '{record.name}' has no option '{option}'{_did_you_mean(option, known)} "
                     f"options: {', '.join(known) or 'none'}"
                 )
+        check_option_types(f"{self.family} '{record.name}'", record.factory, options)
         try:
-            return record.factory(**options)
+            return self._checked(record.factory(**options), f"{self.family} '{record.name}'")
         except FlowpriorError:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise OptionError(f"{self.family} '{record.name}' cannot be built: {error}") from error
 
     def resolve(self, component: str | Spec | T) -> T:
-        """An instance as it is; a name or spec string (``name:key=value,…``) built."""
+        """An instance as it is; a name or spec string (``name:key=value,…``) built.
+
+        Raises:
+            UnknownComponentError: no such component.
+            OptionError: options that it cannot take, or something else than a name, a spec or an instance.
+        """
         if isinstance(component, str):
             component = self.parse(component)
         if isinstance(component, Spec):
             return self.create(component.name, **component.options)
-        return component
+        return self._checked(component, self.family)
 
     def parse(self, text: str) -> Spec:
         """Read ``name`` or ``name:key=value,key=value``; values are Python literals, else strings.
@@ -154,6 +166,27 @@ class Registry(Generic[T]):
             options[key.strip().replace("-", "_")] = parse_value(value.strip())
         return Spec(name.strip(), options)
 
+    def _check_factory(self, name: str, factory: Any) -> None:
+        """Refuse what could never build a component of this family."""
+        if not callable(factory):
+            raise OptionError(f"{self.family} '{name}': expected a class or a function, got {factory!r}")
+        if self.kind is None or not isinstance(factory, type):
+            return
+        if not issubclass(factory, self.kind) or inspect.isabstract(factory):
+            lacks = ", ".join(sorted(getattr(factory, "__abstractmethods__", ())))
+            raise OptionError(
+                f"{self.family} '{name}': expected a {self.kind.__name__}, got {factory.__name__}"
+                + (f", which lacks {lacks}" if lacks else "")
+            )
+
+    def _checked(self, built: Any, owner: str) -> T:
+        """``built``, where it is of this family."""
+        if self.kind is not None and not isinstance(built, self.kind):
+            raise OptionError(
+                f"{owner}: expected a name, a spec or a {self.kind.__name__}, got {type(built).__name__}"
+            )
+        return built
+
     def _knows(self, name: str) -> bool:
         return name in self._records or name in self._aliases
 
@@ -162,14 +195,14 @@ class Registry(Generic[T]):
         return f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
 
     def _load_plugins(self) -> None:
-        """Import every entry point of the group once; a broken one warns and is skipped."""
+        """Import every entry point of the group once; one that is broken or exits warns and is skipped."""
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
         for point in entry_points(group=self.group or ""):
             try:
                 self._add_plugin(point.name, point.load())
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 warnings.warn(
                     f"{self.family} plug-in '{point.name}' ({point.value}) is skipped: "
                     f"{type(error).__name__}: {error}",
@@ -188,6 +221,12 @@ class Registered:
     """Gives a family's base class the registry calls: ``Prior.register``, ``Prior.create``, …"""
 
     registry: ClassVar[Registry[Any]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """The class that brings a registry is what all of its components are."""
+        super().__init_subclass__(**options)
+        if "registry" in cls.__dict__:
+            cls.registry.kind = cls
 
     @classmethod
     def register(cls, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:
@@ -220,8 +259,10 @@ def parse_value(text: str) -> Any:
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as "invalid decimal literal": then it is a text
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

@@ -119,6 +119,52 @@ def test_the_null_embedding_is_zero() -> None:
     torch.testing.assert_close(seen[0], torch.cat([e, torch.zeros(8, 2)]))
 
 
+def recorded(dropout: object) -> dict[str, object]:
+    return {"config": {"training": {"condition_dropout": dropout}}}
+
+
+@pytest.mark.parametrize("call", ["sample", "solve", "log_prob", "velocity"])
+def test_guidance_of_a_flow_that_never_saw_the_null_condition_is_refused(call: str) -> None:
+    flow, labels, x = class_flow(), torch.arange(9) % 3, torch.zeros(9, 3)
+    arguments = {"log_prob": (x, labels), "velocity": (x, torch.zeros(9), labels)}.get(call, (labels,))
+    flow.metadata = recorded(0.0)
+    getattr(flow, call)(*arguments, guidance=1.0)
+    for strength in (0.0, 0.5, 2.0, 2):
+        with pytest.raises(OptionError, match=r"null condition; .*--set training\.condition_dropout=0\.1"):
+            getattr(flow, call)(*arguments, guidance=strength)
+
+
+@pytest.mark.parametrize(
+    "metadata", [recorded(0.1), {}, {"config": 3}, {"config": {"training": None}}, recorded("x")]
+)
+def test_guidance_of_a_flow_that_saw_it_or_has_no_record_is_allowed(metadata: dict[str, object]) -> None:
+    flow = class_flow()
+    flow.metadata = metadata
+    assert flow.sample(torch.tensor([1]), nfe=1, guidance=2.0).shape == (1, 3)
+
+
+@pytest.mark.parametrize("nfe", ["4", 4.0, True, [4], 10**7, 10**30])
+@pytest.mark.parametrize("sampler", ["euler", "heun", "ddim", "explicit_adams"])
+def test_evaluations_are_a_whole_number_within_reason(sampler: str, nfe: object) -> None:
+    with pytest.raises(
+        OptionError, match=rf"sampler '{sampler}': nfe=.* is not possible; choose a whole number"
+    ):
+        class_flow().sample(torch.tensor([1]), sampler=sampler, nfe=nfe)
+
+
+@pytest.mark.parametrize("cond", [torch.tensor(1), torch.zeros(1, 1).long(), torch.tensor(0.5)])
+def test_a_condition_of_another_shape_is_refused(cond: Tensor) -> None:
+    with pytest.raises(InputError, match=r"expected int64 labels \[B\]"):
+        class_flow().sample(cond)
+
+
+def test_no_rows_give_no_samples() -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    for sampler in ("euler", "ddim", "dopri5", "explicit_adams"):
+        assert class_flow().sample(none, sampler=sampler).shape == (0, 3)
+    assert class_flow().log_prob(torch.zeros(0, 3), none).shape == (0,)
+
+
 def test_guidance_needs_a_condition() -> None:
     flow = flow_of(lambda x, t, c: x)
     flow.sample(n=2, guidance=1.0)

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowprior import registry as registry_module
+from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError, UnknownComponentError
+from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value
+from flowprior.samplers import Sampler
 
 
 class Shape:
@@ -220,7 +223,7 @@ class FakePoint:
 
     def load(self) -> object:
         self.loads += 1
-        if isinstance(self.loaded, Exception):
+        if isinstance(self.loaded, BaseException):
             raise self.loaded
         return self.loaded
 
@@ -275,6 +278,92 @@ def test_a_broken_plugin_warns_and_the_others_live(plugged, broken):
     registry = plugged(FakePoint("bad", broken), FakePoint("ring", Shape))
     with pytest.warns(RuntimeWarning, match=r"shape plug-in 'bad' \(package.module:thing\) is skipped: "):
         assert registry.available() == ["ring"]
+
+
+class Half(Shape, abc.ABC):
+    """A shape that lacks its area."""
+
+    @abc.abstractmethod
+    def area(self) -> float: ...
+
+
+@pytest.mark.parametrize(
+    ("loaded", "reason"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (dict, "expected a Shape, got dict"),
+        (Half, "got Half, which lacks area"),
+        (Shape(), "expected a class or a function, got <"),
+        (None, "expected a class or a function, got None"),
+        (type, "expected a Shape, got type"),
+    ],
+    ids=["exits", "class", "abstract", "instance", "nothing", "type"],
+)
+def test_a_plugin_that_exits_or_brings_no_component_warns_and_is_skipped(plugged, loaded, reason):
+    registry = plugged(FakePoint("bad", loaded), FakePoint("ring", Shape))
+    registry.kind = Shape
+    with pytest.warns(RuntimeWarning, match=rf"shape plug-in 'bad' .*is skipped: .*{reason}"):
+        assert registry.available() == ["ring"]
+
+
+def test_a_plugin_is_interrupted_where_the_user_interrupts(plugged):
+    with pytest.raises(KeyboardInterrupt):
+        plugged(FakePoint("slow", KeyboardInterrupt())).available()
+
+
+def test_a_function_that_builds_something_else_is_found_out(plugged):
+    registry = Registry("shape", kind=Shape)
+    registry.register("liar")(lambda: 3)
+    with pytest.raises(OptionError, match=r"shape 'liar': expected .* Shape, got int"):
+        registry.create("liar")
+
+
+@pytest.mark.parametrize("family", [Prior, Coupling, Path, Sampler], ids=lambda family: family.__name__)
+def test_every_family_knows_what_its_components_are(family):
+    with pytest.raises(OptionError, match=rf"expected a {family.__name__}, got dict"):
+        family.register("wrong")(dict)
+    assert "wrong" not in family.available()
+    with pytest.raises(OptionError, match=rf"expected a name, a spec or a {family.__name__}, got int"):
+        family.registry.resolve(3)
+
+
+class Typed(Shape):
+    """A shape of typed options."""
+
+    def __init__(
+        self, corners: int = 3, width: float | None = 1.0, filled: bool = False, colour: str | int = "red"
+    ) -> None:
+        self.options = (corners, width, filled, colour)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("corners=three", "corners='three' is not possible; expected a whole number"),
+        ("corners=3.0", "corners=3.0 is not possible; expected a whole number"),
+        ("corners=true", "corners=True is not possible; expected a whole number"),
+        ("corners=None", "corners=None is not possible; expected a whole number"),
+        ("width=wide", "width='wide' is not possible; expected a finite number or None"),
+        ("width=1e999", "width=inf is not possible; expected a finite number or None"),
+        ("filled=1", "filled=1 is not possible; expected true or false"),
+    ],
+)
+def test_an_option_of_another_type_is_refused_before_anything_is_built(option, expected):
+    registry = Registry("shape")
+    registry.register("typed")(Typed)
+    with pytest.raises(OptionError, match=rf"^shape 'typed': {expected}$"):
+        registry.resolve(f"typed:{option}")
+    built = registry.resolve("typed:corners=4,width=2,filled=true,colour=3")
+    assert built.options == (4, 2, True, 3)
+    assert registry.resolve("typed:width=None").options[1] is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "text", ["(" * 500, "[" * 100_000, "9" * 5000, "1if", "0x", "'\\d'", "a\0b", "\ud800", "{[]:1}"]
+)
+def test_values_that_are_no_literals_are_texts(text):
+    assert parse_value(text) in (text, "\\d")
 
 
 def test_a_plugin_that_takes_a_name_of_ours_warns_and_is_skipped(plugged):

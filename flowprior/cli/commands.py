@@ -21,6 +21,8 @@ ClickException: type[Exception] = next(
 
 USER_ERROR = 2
 INTERRUPTED = 130
+MOST_CHARACTERS = 2000
+"""Of a line on stderr; names and values that a user gave may be longer."""
 
 
 class Commands(TyperGroup):
@@ -46,6 +48,13 @@ class Commands(TyperGroup):
                 code = _report(f"error: {error}", USER_ERROR)
             except ClickException as error:
                 code = _report(f"error: {_usage(error)}", USER_ERROR)
+            except (MemoryError, RuntimeError) as error:
+                if not _wants_memory(error):
+                    raise
+                code = _report(
+                    f"error: there is not enough memory ({error}); choose a smaller model, batch or event",
+                    USER_ERROR,
+                )
             except (KeyboardInterrupt, typer.Abort):
                 code = INTERRUPTED
         if code == INTERRUPTED:
@@ -55,8 +64,21 @@ class Commands(TyperGroup):
 
 def _report(message: str, code: int) -> int:
     """Write one line to stderr and return ``code``."""
-    typer.echo(f"flowprior: {' '.join(message.split())}", err=True)
+    typer.echo(f"flowprior: {_one_line(message)}", err=True)
     return code
+
+
+def _one_line(message: str) -> str:
+    """``message`` without line breaks, of bounded length, what a terminal could not show spelt out."""
+    joined = " ".join(message.split())
+    if len(joined) > MOST_CHARACTERS:
+        joined = f"{joined[: MOST_CHARACTERS // 2]} … {joined[-MOST_CHARACTERS // 2 :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
+
+
+def _wants_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that there was not enough memory; torch has no type of its own for the CPU."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def _usage(error: Any) -> str:

@@ -9,6 +9,7 @@ from flowprior.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
     from flowprior.flow import Flow
+    from flowprior.training import RunDirectory
 
 
 def load_run(path: Path, device: str) -> Flow:
@@ -30,16 +31,27 @@ def data_spec(flow: Flow, data: str | None) -> str:
     Raises:
         OptionError: neither is known.
     """
-    spec = data or flow.metadata.get("config", {}).get("data")
-    if not spec:
+    spec = data if data is not None else flow.metadata.get("config", {}).get("data")
+    if spec is None:
         raise OptionError("this flow does not say which data it was trained on; pass --data")
     return spec
 
 
 def _find(path: Path) -> Path:
-    from flowprior.training import RunDirectory, list_checkpoints
+    from flowprior.training import RunDirectory
 
-    run = RunDirectory(path)
+    try:
+        return _folder_of(RunDirectory(path))
+    except (OSError, ValueError) as error:  # too long a name, or one with a NUL
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} cannot be a run ({error}); pass the directory of one") from error
+
+
+def _folder_of(run: RunDirectory) -> Path:
+    from flowprior.training import list_checkpoints
+
+    path = run.path
     checkpoints = [folder for _, folder in list_checkpoints(run.checkpoints)]
     for folder in (run.flow, path, *reversed(checkpoints)):
         if (folder / "flow.json").is_file():

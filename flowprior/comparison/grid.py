@@ -11,6 +11,7 @@ from typing import Any
 from flowprior.comparison.axes import AXES, labelled
 from flowprior.errors import OptionError
 from flowprior.evaluation import evaluate
+from flowprior.guidance import check_guidance
 from flowprior.models import MODELS
 from flowprior.training.config import DEFAULT_MODEL, DEFAULT_PATH, DEFAULT_PRIOR, TrainingConfig
 
@@ -113,6 +114,9 @@ class Grid:
         check_count("samples", self.samples, 2)
         if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
             raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
+        # Checked here, before anything is trained: every cell shares this training and this guidance.
+        dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
+        check_guidance(self.guidance, metadata=dropout)
         for name in ("data", "model", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
 from flowprior.data.tensors import tensor_data
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import InputError
+from flowprior.user_tensors import is_array, plain_tensor
 
 CONDITION_KEYS = ("cond", "y", "labels")
+MOST_UNPACKED_BYTES = 1 << 30
+MOST_PACKING = 100
+"""A .npz that unpacks to more than 1 GiB and to more than 100 times its own size is refused unread."""
 
 
 @DATA.register("arrays")
@@ -38,11 +44,7 @@ def arrays(
         InputError: the file is corrupt, lacks x, or holds non-finite numbers.
     """
     check_split(split)
-    if path is None:
-        raise OptionError("arrays: path is missing; write arrays:path=FILE.npz or give the path itself")
-    file = Path(str(path)).expanduser()
-    if not file.is_file():
-        raise DataNotFoundError(f"arrays: no file {file}; pass path= an existing .npz or .pt file")
+    file = existing_file(path, "arrays", ".npz or .pt file")
     stored = _read(file)
     if "x" not in stored:
         raise InputError(f"{file}: expected an array x, got {', '.join(sorted(stored)) or 'nothing'}")
@@ -91,24 +93,33 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _read_npz(file: Path) -> dict[str, Tensor]:
+    _check_packing(file)
     with np.load(file, allow_pickle=False) as stored:
-        return {name: _as_tensor(stored[name], name, file) for name in stored.files}
+        if isinstance(stored, np.ndarray):
+            raise InputError(f"{file}: expected an archive of arrays, got a single array; use numpy.savez")
+        return {name: plain_tensor(stored[name], f"'{name}'", str(file)) for name in stored.files}
+
+
+def _check_packing(file: Path) -> None:
+    """Refuse an archive that a few bytes blow up into the whole memory."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(MOST_UNPACKED_BYTES, MOST_PACKING * file.stat().st_size):
+        raise InputError(
+            f"{file}: {file.stat().st_size:,} bytes would unpack to {unpacked:,}, more than "
+            f"{MOST_PACKING} times as many; write it with numpy.savez, which does not pack"
+        )
 
 
 def _read_pt(file: Path) -> dict[str, Tensor]:
     stored: Any = torch.load(file, map_location="cpu", weights_only=True)
     if isinstance(stored, Tensor):
-        return {"x": stored}
+        stored = {"x": stored}
     if isinstance(stored, (tuple, list)) and len(stored) == 2:
         stored = {"x": stored[0], "cond": stored[1]}
     if not isinstance(stored, Mapping):
         raise InputError(f"{file}: expected a tensor, a pair or a dictionary, got {type(stored).__name__}")
-    return {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
-
-
-def _as_tensor(array: np.ndarray, name: str, file: Path) -> Tensor:
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{file}: expected numbers in '{name}', got dtype {array.dtype}")
-    if array.dtype.kind == "u" and array.dtype != np.uint8:
-        array = array.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    held = {str(name): value for name, value in stored.items() if is_array(value)}
+    return {name: plain_tensor(value, f"'{name}'", str(file)) for name, value in held.items()}

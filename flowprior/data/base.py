@@ -11,11 +11,13 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.locations import data_set_of_path
-from flowprior.errors import DataNotFoundError
+from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data")
 Split = Literal["train", "test"]
+MOST_NUMBERS = 1 << 26
+"""Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
 
 
 class Data(abc.ABC):
@@ -47,12 +49,20 @@ class Data(abc.ABC):
         return DataBatches(self, size)
 
 
+DATA.kind = Data
+
+
 class DataBatches:
-    """Re-iterable batches of a :class:`Data`, as ``Prior.fit`` takes them."""
+    """Re-iterable batches of a :class:`Data`, as ``Prior.fit`` takes them.
+
+    Args:
+        data: to go through.
+        size: events in a batch; fewer where so many would take more than 256 MiB.
+    """
 
     def __init__(self, data: Data, size: int) -> None:
         self.data = data
-        self.size = size
+        self.size = max(1, min(size, MOST_NUMBERS // max(1, data.event_shape.numel())))
 
     def __len__(self) -> int:
         return -(-len(self.data) // self.size)
@@ -117,6 +127,8 @@ def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
 
 def _parse(spec: str) -> Spec:
     """A spec, where a bare path stands for the data set that reads it; registered names come first."""
+    if not isinstance(spec, str):
+        raise OptionError(f"data: expected a name, spec string or path, got {type(spec).__name__}")
     known = {name for record in DATA.records() for name in (record.name, *record.aliases)}
     reader = None if spec in known else data_set_of_path(spec)
     if reader is not None:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
-from flowprior.data.tensors import check_finite
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.user_tensors import check_finite, plain_tensor
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
 
@@ -70,10 +71,7 @@ class CellData(TensorData):
 
 def _find(path: str | None) -> Path:
     if path is not None:
-        file = Path(str(path)).expanduser()
-        if not file.is_file():
-            raise DataNotFoundError(f"cells: no file {file}; pass path= an existing .h5ad file")
-        return file
+        return existing_file(path, "cells", ".h5ad file")
     scanpy = importlib.util.find_spec("scanpy")
     folders = [] if scanpy is None else list(scanpy.submodule_search_locations or [])
     files = [Path(folder) / "datasets" / PBMC_FILE for folder in folders]
@@ -109,7 +107,9 @@ def _representation(annotated: Any, key: str, file: Path) -> Tensor:
         raise InputError(f"{file}: no representation '{key}' in obsm; known: {known}; pass representation=")
     matrix = annotated.obsm[key]
     dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    x = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float64))
+    x = plain_tensor(dense, f"'{key}'", str(file)).double()
+    if x.dim() != 2 or not x.numel():
+        raise InputError(f"{file}: expected cells by numbers in '{key}', got shape {list(x.shape)}")
     check_finite(x, key, str(file))
     return x
 

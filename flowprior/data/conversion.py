@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from flowprior.data.base import Data, load_data
 from flowprior.data.tensors import tensor_data
 from flowprior.data.torch_dataset import DatasetData
 from flowprior.errors import InputError
+from flowprior.user_tensors import is_array
 
 
 def as_data(value: Any) -> Data:
@@ -33,25 +31,13 @@ def as_data(value: Any) -> Data:
         return load_data(os.fspath(value))
     if isinstance(value, TensorDataset):
         value = value.tensors
-    if isinstance(value, (Tensor, np.ndarray)):
-        return tensor_data(_tensor(value))
-    if isinstance(value, (tuple, list)) and 1 <= len(value) <= 2 and _is_array(value[0]):
-        cond = value[1] if len(value) == 2 else None
-        return tensor_data(_tensor(value[0]), None if cond is None else _tensor(cond))
+    if is_array(value):
+        return tensor_data(value)
+    if isinstance(value, (tuple, list)) and 1 <= len(value) <= 2 and is_array(value[0]):
+        return tensor_data(*value)
     if isinstance(value, Dataset) and hasattr(value, "__len__"):
         return DatasetData(value)
     raise InputError(
         "data: expected a data set's name or path, a tensor [N, *event], a pair (x, cond) or a map-style "
         f"torch Dataset, got {type(value).__name__}"
     )
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (Tensor, np.ndarray))
-
-
-def _tensor(value: Any) -> Tensor:
-    try:
-        return value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"data: expected arrays of numbers, got {type(value).__name__} ({error})") from error

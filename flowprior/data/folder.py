@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
+from flowprior.data.locations import existing_folder
+from flowprior.data.picture_files import MOST_EVENT_PIXELS, picture_size, read_picture
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-_MODES = {1: "L", 3: "RGB"}
+CHANNELS = (1, 3)
+MOST_SIDE = 2048
 
 
 class FolderData(Data):
@@ -31,6 +30,9 @@ class FolderData(Data):
         size: height and width of every event; larger or smaller pictures are scaled on their shorter
             side and cropped at the centre. None takes the first picture's and expects it of all.
         channels: 1 (grey) or 3 (red, green, blue); transparency is laid on white.
+
+    Raises:
+        InputError: events of more than 2048 x 2048 pixels, or a picture of more than 50,000,000.
     """
 
     is_image = True
@@ -51,8 +53,13 @@ class FolderData(Data):
         self.class_names = class_names
         self.condition = Condition("labels", len(class_names)) if class_names else Condition()
         self.scale = size is not None
-        self.size = size or _size_of(files[0])
-        self.mode = _MODES[channels]
+        self.size = size or picture_size(files[0])
+        self.channels = channels
+        if self.size[0] * self.size[1] > MOST_EVENT_PIXELS:
+            raise InputError(
+                f"{name}: events of {self.size[1]} x {self.size[0]} pixels are too large, at most "
+                f"{MOST_EVENT_PIXELS:,} pixels are possible; pass size= to scale all pictures"
+            )
         self.event_shape = torch.Size([channels, *self.size])
 
     def __len__(self) -> int:
@@ -64,17 +71,12 @@ class FolderData(Data):
         return x, None if self.labels is None else self.labels[indices]
 
     def _decode(self, file: Path) -> Tensor:
-        from torchvision.transforms.functional import pil_to_tensor
-
-        picture = _open(file)
-        if self.scale:
-            picture = _fit(picture, self.size)
-        elif (picture.height, picture.width) != self.size:
+        if not self.scale and (found := picture_size(file)) != self.size:
             raise InputError(
                 f"{file}: expected {self.size[1]} x {self.size[0]} pixels as in {self.files[0].name}, "
-                f"got {picture.width} x {picture.height}; pass size= to scale all pictures"
+                f"got {found[1]} x {found[0]}; pass size= to scale all pictures"
             )
-        return pil_to_tensor(picture.convert(self.mode)).float() / 127.5 - 1
+        return read_picture(file, self.size if self.scale else None, self.channels)
 
 
 @DATA.register("folder")
@@ -93,7 +95,7 @@ def folder(
             its own splits; any other is divided by ``test_fraction``, each class on its own.
         path: the folder. Pictures directly in it have no condition; otherwise every sub-folder with
             pictures anywhere below it is a class, named after it, in alphabetical order.
-        size: side of every event; see :class:`FolderData`.
+        size: side of every event, at most 2048; see :class:`FolderData`.
         channels: 1 or 3.
         test_fraction: share of the pictures held out, in [0, 1); 0 puts all of them into both splits.
         seed: another seed gives another split.
@@ -103,11 +105,11 @@ def folder(
         InputError: pictures both in the folder and in sub-folders; a file that cannot be decoded.
     """
     check_split(split)
-    if channels not in _MODES:
+    if channels not in CHANNELS:
         raise OptionError(f"folder: channels={channels!r} is not possible; choose 1 or 3")
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise OptionError(f"folder: size={size!r} is not possible; give a positive number of pixels")
-    root = _existing(path)
+    if size is not None and (type(size) is not int or not 1 <= size <= MOST_SIDE):
+        raise OptionError(f"folder: size={size!r} is not possible; give 1 to {MOST_SIDE} pixels")
+    root = existing_folder(path, "folder", "pictures")
     own = _own_split(root, split)
     files, labels, class_names = _scan(own or root, root)
     if own is None:
@@ -116,15 +118,6 @@ def folder(
         labels = None if labels is None else labels[chosen]
     sides = None if size is None else (size, size)
     return FolderData(files, labels, name=str(root), class_names=class_names, size=sides, channels=channels)
-
-
-def _existing(path: str | None) -> Path:
-    if path is None:
-        raise OptionError("folder: path is missing; write folder:path=FOLDER or give the path itself")
-    root = Path(str(path)).expanduser()
-    if not root.is_dir():
-        raise DataNotFoundError(f"folder: no folder {root}; pass path= an existing folder of pictures")
-    return root
 
 
 def _own_split(root: Path, split: Split) -> Path | None:
@@ -168,39 +161,3 @@ def _subfolders(place: Path) -> list[Path]:
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def _size_of(file: Path) -> tuple[int, int]:
-    picture = _open(file)
-    return picture.height, picture.width
-
-
-def _open(file: Path) -> Image:
-    """The first frame, fully decoded, without transparency."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as opened:
-            opened.load()
-            return _on_white(opened.copy())
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: cannot be decoded as a picture ({error}); repair or remove it") from error
-
-
-def _on_white(picture: Image) -> Image:
-    from PIL import Image
-
-    if not picture.has_transparency_data:
-        return picture
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
-
-
-def _fit(picture: Image, size: tuple[int, int]) -> Image:
-    from PIL import Image, ImageOps
-
-    if picture.mode == "P":
-        picture = picture.convert("RGB")
-    height, width = size
-    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)

@@ -9,6 +9,8 @@ from flowprior.data.base import Split
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import choose
 
+HIGHEST_SEED = 1 << 62
+
 
 def split_indices(
     count: int, split: Split, *, test_fraction: float, seed: int = 0, labels: Tensor | None = None
@@ -26,8 +28,9 @@ def split_indices(
         InputError: the part would be empty.
     """
     check_split(split)
-    if not 0 <= test_fraction < 1:
-        raise OptionError(f"test_fraction={test_fraction} is not possible; give a share in [0, 1)")
+    check_seed("data", seed)
+    if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction < 1:
+        raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a share in [0, 1)")
     if test_fraction == 0:
         return torch.arange(count)
     is_test = _choose_test(count, test_fraction, seed, labels)
@@ -47,6 +50,16 @@ def check_split(split: str) -> None:
         OptionError: it is not.
     """
     choose("data", "split", split, ["train", "test"])
+
+
+def check_seed(owner: str, seed: int) -> None:
+    """Check that ``seed`` is a whole number that a random generator takes.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if type(seed) is not int or not 0 <= seed < HIGHEST_SEED:
+        raise OptionError(f"{owner}: seed={seed!r} is not possible; give a whole number from 0 to 2**62 - 1")
 
 
 def _choose_test(count: int, fraction: float, seed: int, labels: Tensor | None) -> Tensor:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.splits import check_seed
 from flowprior.errors import OptionError
 from flowprior.registry import choose
 
 EIGHT_GAUSSIANS_STD = math.sqrt(0.1)
+MOST_POINTS = 10_000_000
 
 
 @DATA.register("eight-modes")
@@ -165,6 +167,9 @@ def _sample_modes(n: int, generator: torch.Generator | None) -> tuple[Tensor, Te
 def _generator(name: str, split: str, n: object, seed: int) -> torch.Generator:
     """Generator of one split: training draws from seed 2s, the test split from 2s + 1."""
     choose(name, "split", split, ["train", "test"])
-    if not isinstance(n, int) or n < 1:
-        raise OptionError(f"{name}: n={n!r} is not possible; give a positive number of points")
+    if type(n) is not int or not 1 <= n <= MOST_POINTS:
+        raise OptionError(
+            f"{name}: n={n!r} is not possible; give a positive number of points, {MOST_POINTS:,} at most"
+        )
+    check_seed(name, seed)
     return torch.Generator().manual_seed(2 * seed + (split == "test"))

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import nn
 
 from flowprior.data.base import Data
+from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import InputError, OptionError
 from flowprior.evaluation.classifier import Classifier
 from flowprior.evaluation.classifier_training import data_classifier
 from flowprior.evaluation.features import FeatureExtractor, as_extractor
 from flowprior.flow import Flow
+from flowprior.guidance import check_guidance
+from flowprior.samplers.base import check_nfe
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
+MOST_SAMPLES = 1_000_000
+"""Samples of one setting, which are held in memory together."""
 
 
 def check_counts(
@@ -28,16 +34,35 @@ def check_counts(
     if not guidances or not all(math.isfinite(guidance) for guidance in guidances):
         wrong = next((g for g in guidances if not math.isfinite(g)), list(guidances))
         raise OptionError(f"evaluate: guidance={wrong} is not possible; choose a finite one (--guidance)")
-    if samples < 2:
-        raise OptionError(f"evaluate: samples={samples} is not possible; choose 2 or more (--samples)")
+    if not _whole(samples) or not 2 <= samples <= MOST_SAMPLES:
+        raise OptionError(
+            f"evaluate: samples={samples!r} is not possible; choose 2 or more (--samples), "
+            f"{MOST_SAMPLES:,} at most"
+        )
+    for count in nfe:
+        check_nfe("evaluate", count)
     if not nfe or any(count < 1 for count in nfe):
         raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 1 on")
-    if not seeds or any(seed < 0 for seed in seeds):
+    if not seeds or not all(_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds):
         raise OptionError(
             f"evaluate: seeds={list(seeds)} is not possible; give one or more numbers from 0 on"
         )
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_guidances(flow: Flow, guidances: Sequence[float]) -> None:
+    """Refuse guidance that the flow was not trained for.
+
+    Raises:
+        OptionError: see :func:`flowprior.guidance.check_guidance`.
+    """
+    for guidance in guidances:
+        check_guidance(guidance, flow.condition, flow.metadata)
 
 
 def check_fit(flow: Flow, data: Data) -> None:

@@ -17,7 +17,14 @@ from flowprior.evaluation.evaluator import Cell, Evaluator, sampler_times
 from flowprior.evaluation.features import short_identity
 from flowprior.evaluation.measure import FlowMeasure, Measure, SampleMeasure, StepMeasure, select
 from flowprior.evaluation.reference import Reference
-from flowprior.evaluation.request import Features, check_counts, check_fit, extractors_of, judge_of
+from flowprior.evaluation.request import (
+    Features,
+    check_counts,
+    check_fit,
+    check_guidances,
+    extractors_of,
+    judge_of,
+)
 from flowprior.evaluation.result import Evaluation
 from flowprior.evaluation.settings import describe_sampler, describe_settings
 from flowprior.evaluation.setup import Setup
@@ -72,6 +79,7 @@ def sweep(
         OptionError: unknown or impossible options, or no ``nfe`` that any sampler can spend.
     """
     check_counts(samples, nfe, guidances, seeds, batch_size)
+    check_guidances(flow, guidances)
     data = as_data(data)
     reference = data if reference is None else as_data(reference)
     check_fit(flow, data)

@@ -17,7 +17,7 @@ from flowprior.conditions import Condition
 from flowprior.errors import OptionError
 from flowprior.registry import Registry
 
-MODELS: Registry[nn.Module] = Registry("model", "flowprior.models")
+MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition")
 
 

@@ -43,9 +43,10 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Learn the prior from ``data`` and return ``self``.
 
         Args:
-            data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` (integers),
-                embeddings ``[B, E]`` or None; or one tuple of tensors (x1, c), or x1 alone. Batches
-                are streamed: no prior keeps the data set.
+            data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` or ``[B, 1]``
+                (integers), embeddings ``[B, E]`` or None; or one tuple (x1, c), or x1 alone, as tensors or
+                NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch Dataset. Batches are
+                streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
 
         Raises:
@@ -201,6 +202,10 @@ class Prior(nn.Module, Registered, abc.ABC):
         if cond is None and n is None:
             raise InputError(
                 f"{self.name}: expected cond or n, got neither; pass n= for an unconditional draw"
+            )
+        if cond is not None and not cond.dim():
+            raise InputError(
+                f"{self.name}: expected one condition for each sample, got a single {cond.dtype}"
             )
         if cond is not None and n is not None and n != len(cond):
             raise InputError(f"{self.name}: cond has {len(cond)} rows but n={n}; pass one of them")

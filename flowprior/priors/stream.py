@@ -5,28 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 
+from flowprior.conditions import MOST_LABELS
+from flowprior.data import Data, as_data
 from flowprior.errors import InputError
+from flowprior.user_tensors import check_no_labels, is_array, plain_tensor
 
 Batch = tuple[Tensor, Tensor | None]
-TABLE_BYTES_LIMIT = 8 << 30
-FitData = Iterable[Batch] | tuple[Tensor, Tensor | None] | Tensor
+TABLE_BYTES_LIMIT = 2 << 30
+"""Memory of a table of one event a label; mixtures hold several such tables."""
+FitData = Iterable[Batch] | tuple[Tensor, Tensor | None] | Tensor | np.ndarray | Data | Dataset
 
 
 class CheckedBatches:
     """A re-iterable stream of flat batches (x ``[B, D]``, c), checked once at the boundary.
 
-    Checked are finiteness, event shape, dtype and kind of condition. Integer labels come out as int64.
+    Checked are finiteness, event shape, dtype and kind of condition. NumPy arrays become tensors, labels
+    ``[B]`` or ``[B, 1]`` of any integer type int64 ``[B]``. A :class:`flowprior.data.Data` or a map-style
+    torch Dataset gives its events as training gets them; tensors and arrays keep scale and layout, for the
+    samples of a prior lie where the events of your own loop do.
     """
 
     chunk = 8192
 
     def __init__(self, data: FitData, owner: str) -> None:
         self.owner = owner
-        if isinstance(data, Tensor):
-            data = (data, None)
+        if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+            data = as_data(data)
+        if isinstance(data, Data):
+            data = data.batches()
+        if is_array(data):
+            data = (cast("Tensor", data), None)
         if not isinstance(data, Iterable):
             raise InputError(
                 f"{owner}.fit: expected a tensor, a pair (x1, c) or an iterable of such batches, "
@@ -70,20 +83,35 @@ class CheckedBatches:
             if c is not None and len(c) and int(c.min()) < 0:
                 raise InputError(f"{self.owner}.fit: cond has label {int(c.min())}, expected labels >= 0")
             if c is not None and int(c.max()) * x.shape[1] * 8 > TABLE_BYTES_LIMIT:
-                raise InputError(
-                    f"{self.owner}.fit: cond has label {int(c.max())}, too high for a table of all the "
-                    "labels below it; number the labels 0, 1, 2, …"
-                )
+                raise self._too_high(int(c.max()))
             yield x, c
+
+    def _too_high(self, label: int) -> InputError:
+        return InputError(
+            f"{self.owner}.fit: cond has label {label}, too high for a table of all the labels below it "
+            f"(at most {MOST_LABELS:,}, and {TABLE_BYTES_LIMIT >> 30} GiB); number the labels 0, 1, 2, …"
+        )
 
     def _raw(self) -> Iterator[Batch]:
         batches = self._data if self._pair is None else self._cut(*self._pair)
         for batch in batches:
             x, c = self._read(batch)
-            yield x, c if c is None or c.is_floating_point() else c.long()
+            yield plain_tensor(x, "x1", f"{self.owner}.fit"), None if c is None else self._plain(c)
+
+    def _plain(self, c: Any) -> Tensor:
+        """Labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape."""
+        cond = plain_tensor(c, "condition", f"{self.owner}.fit")
+        if not cond.is_floating_point():
+            return (cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond).long()
+        if cond.dim() != 1:
+            return cond
+        check_no_labels(cond, f"{self.owner}.fit")
+        return cond[:, None]
 
     def _cut(self, x: Tensor, c: Tensor | None) -> Iterator[Batch]:
         """A pair of whole tensors as batches of ``chunk`` rows."""
+        x = plain_tensor(x, "x1", f"{self.owner}.fit")
+        c = None if c is None else self._plain(c)
         if c is not None and x.shape[:1] != c.shape[:1]:
             raise InputError(
                 f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} and "
@@ -95,10 +123,10 @@ class CheckedBatches:
 
     def _read(self, batch: Any) -> Batch:
         """x1 and c of a batch: (x1, c), [x1] or x1."""
-        if isinstance(batch, Tensor):
+        if is_array(batch):
             return batch, None
         parts = tuple(batch) if isinstance(batch, tuple | list) else ()
-        if len(parts) == 1 and isinstance(parts[0], Tensor):
+        if len(parts) == 1 and is_array(parts[0]):
             return parts[0], None
         if not _is_pair(parts):
             held = ", ".join(type(part).__name__ for part in parts)
@@ -128,6 +156,8 @@ class CheckedBatches:
             )
         if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
+        if c is not None and c.dtype == torch.long and len(c) and int(c.max()) >= MOST_LABELS:
+            raise self._too_high(int(c.max()))
         if c is not None and first_c is not None and _kind(c) != _kind(first_c):
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
@@ -136,12 +166,16 @@ class CheckedBatches:
 
 def _is_pair(data: Any) -> bool:
     """A tuple (x, c); a list only where its second part cannot be another batch of events."""
-    if not isinstance(data, tuple | list) or len(data) != 2 or not isinstance(data[0], Tensor):
+    if not isinstance(data, tuple | list) or len(data) != 2 or not is_array(data[0]):
         return False
     second = data[1]
-    if isinstance(second, Tensor):
-        return isinstance(data, tuple) or not second.is_floating_point()
+    if is_array(second):
+        return isinstance(data, tuple) or not _is_floating(second)
     return second is None
+
+
+def _is_floating(value: Tensor | np.ndarray) -> bool:
+    return value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f"
 
 
 def _kind(c: Tensor) -> tuple[bool, int]:

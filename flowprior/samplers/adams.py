@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.samplers.adaptive import refuse_nfe
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
 from flowprior.samplers.fixed import DEFAULT_NFE
 
 STARTERS = 2
@@ -70,6 +70,7 @@ class ExplicitAdams(AdamsSampler):
             OptionError: no number of steps does; the message names the nearest.
         """
         nfe = DEFAULT_NFE if nfe is None else nfe
+        check_nfe("sampler 'explicit_adams'", nfe)
         if nfe == RUNGE_KUTTA_EVALUATIONS:
             return 1
         if nfe < STARTERS * RUNGE_KUTTA_EVALUATIONS:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
@@ -34,6 +36,22 @@ class Solution:
     nfe: int
     times: Tensor
     trajectory: Tensor | None = None
+
+
+MOST_EVALUATIONS = 1_000_000
+"""The most evaluations that can be asked for; a grid of times is held for them."""
+
+
+def check_nfe(owner: str, nfe: object) -> None:
+    """Check that ``nfe`` is a whole number, 1,000,000 at most; the least depends on the sampler.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if not isinstance(nfe, Integral) or isinstance(nfe, bool) or int(nfe) > MOST_EVALUATIONS:
+        raise OptionError(
+            f"{owner}: nfe={nfe!r} is not possible; choose a whole number, {MOST_EVALUATIONS:,} at most"
+        )
 
 
 class Sampler(Registered, abc.ABC):

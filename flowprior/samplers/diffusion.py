@@ -25,7 +25,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Ends, Path, ends_of_velocity
 from flowprior.priors import Prior
 from flowprior.registry import choose
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
 from flowprior.samplers.fixed import DEFAULT_NFE
 from flowprior.samplers.grid import GRIDS, time_grid
 
@@ -92,6 +92,8 @@ class DiffusionSampler(Sampler):
     ) -> Solution:
         """See :meth:`Sampler.solve`; ``nfe`` steps, 15 where it is None. Refused before :meth:`prepare`."""
         path = self._require_path()
+        if nfe is not None:
+            check_nfe(f"sampler '{self.name}'", nfe)
         if nfe is not None and nfe < 1:
             raise OptionError(f"sampler '{self.name}': nfe={nfe} is not possible; choose 1 or more")
         grid = time_grid(nfe or DEFAULT_NFE, self.grid)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.registry import choose
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
 from flowprior.samplers.grid import GRIDS, time_grid
 
 DEFAULT_NFE = 15
@@ -64,6 +64,7 @@ class FixedStepSampler(Sampler):
         """
         if nfe is None:
             return DEFAULT_NFE // self.stages
+        check_nfe(f"sampler '{type(self).__name__.lower()}'", nfe)
         if nfe < 1 or nfe % self.stages:
             raise OptionError(
                 f"sampler '{type(self).__name__.lower()}': nfe={nfe} cannot be spent exactly, a step takes "

@@ -39,6 +39,12 @@ _LEAST: dict[str, float] = {
     "checkpoint_every": 0,
     "keep_checkpoints": 1,
 }
+_MOST: dict[str, float] = {
+    "steps": 10**9,
+    "batch_size": 10**6,
+    "seed": 2**63 - 1,
+    "sample_nfe": 10**6,
+}
 _BELOW_ONE = ("beta1", "beta2", "ema")
 _SHARES = ("final_lr", "condition_dropout")
 
@@ -108,6 +114,9 @@ class TrainingConfig:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise _bad(name, getattr(self, name), f"{least:g} or more")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise _bad(name, getattr(self, name), f"{most} or less")
         for name in _BELOW_ONE:
             if not 0 <= getattr(self, name) < 1:
                 raise _bad(name, getattr(self, name), "a number in [0, 1)")

@@ -43,8 +43,18 @@ def call() -> Call:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits."""
-    out = tmp_path_factory.mktemp("runs") / "digits"
+    return _trained(tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture(scope="session")
+def guided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with conditions dropped, as guidance needs it."""
+    dropout = ["--set", "training.condition_dropout=0.2"]
+    return _trained(tmp_path_factory.mktemp("runs") / "guided", *dropout)
+
+
+def _trained(out: Path, *options: str) -> Path:
     parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]
-    answer = call_app("train", *parts, "--out", out, "--steps", "12", *SHORT)
+    answer = call_app("train", *parts, "--out", out, "--steps", "12", *SHORT, *options)
     assert answer.code == 0, answer.err
     return out

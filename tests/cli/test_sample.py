@@ -50,7 +50,8 @@ def test_samples_are_the_librarys_own(call: Call, run: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(found["x"], expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_sampler_and_guidance_are_passed_on(call: Call, run: Path, tmp_path: Path) -> None:
+def test_sampler_and_guidance_are_passed_on(call: Call, guided_run: Path, tmp_path: Path) -> None:
+    run = guided_run
     plain = drawn(call, run, tmp_path / "a.npz", "--cond", "3", "--nfe", "4")["x"]
     heun = drawn(call, run, tmp_path / "b.npz", "--cond", "3", "--nfe", "4", "--sampler", "heun")["x"]
     guided = drawn(call, run, tmp_path / "c.npz", "--cond", "3", "--nfe", "4", "--guidance", "3")["x"]

@@ -9,10 +9,11 @@ import pytest
 
 from flowprior.comparison import Curve, Grid, grid_from_dict, load_grid
 from flowprior.comparison.grid_file import dump_grid
-from flowprior.errors import FlowpriorError
+from flowprior.errors import FlowpriorError, OptionError
 from flowprior.training import DEFAULT_PRIOR
 from tests.comparison.conftest import TINY, tiny_grid
 
+GUIDED = {**TINY["training"], "condition_dropout": 0.1}
 GRIDS = Path(__file__).parents[2] / "benchmarks" / "grids"
 
 
@@ -36,7 +37,7 @@ def test_a_number_of_seeds_counts_from_zero():
 
 
 def test_a_grid_comes_back_from_toml():
-    grid = tiny_grid(baseline="low-rank + ot", guidance=1.5, evaluation={"batch_size": 50})
+    grid = tiny_grid(baseline="low-rank + ot", guidance=1.5, training=GUIDED, evaluation={"batch_size": 50})
     assert grid_from_dict(tomllib.loads(dump_grid(grid))) == grid
 
 
@@ -48,6 +49,13 @@ def test_values_win_over_the_file_and_overrides_over_both(tmp_path):
     assert (grid.nfe, list(grid.priors), grid.seeds) == ((1, 2), ["gaussian"], (0, 1, 2, 3))
     assert (grid.training.steps, grid.training.lr, grid.curve.points) == (9, 0.1, 0)
     assert grid.training.sample_every == 0
+
+
+@pytest.mark.parametrize("dropped", [{}, {"condition_dropout": 0.0}])
+def test_guidance_without_condition_dropout_is_refused_before_anything_is_trained(dropped):
+    with pytest.raises(OptionError, match=r"guidance=1\.5 needs .*--set training\.condition_dropout=0\.1"):
+        tiny_grid(guidance=1.5, training={**TINY["training"], **dropped})
+    assert tiny_grid(guidance=1.5, training=GUIDED).guidance == 1.5
 
 
 @pytest.mark.parametrize("path", sorted(GRIDS.glob("*.toml")), ids=lambda path: path.stem)

@@ -72,5 +72,5 @@ def test_bad_tensors_are_refused():
         as_data(X / 0)
     with pytest.raises(InputError, match=r"expected labels \[6\]"):
         as_data((X, LABELS[:4]))
-    with pytest.raises(InputError, match="expected arrays of numbers"):
+    with pytest.raises(InputError, match="expected numbers in events x, got dtype"):
         as_data(np.array(["a", "b"]))

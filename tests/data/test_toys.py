@@ -50,10 +50,23 @@ def test_the_global_generator_is_left_alone(name):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("n", [0, -3, 1.5])
+@pytest.mark.parametrize("n", [0, -3, 10_000_001, 10**12])
 def test_impossible_sizes_are_refused(n):
     with pytest.raises(OptionError, match="positive number of points"):
         load_data("moons", n=n)
+
+
+@pytest.mark.parametrize("n", [1.5, "many", True, None])
+def test_sizes_that_are_no_whole_numbers_are_refused(n):
+    with pytest.raises(OptionError, match=rf"'moons': n={n!r} is not possible; expected a whole number"):
+        load_data("moons", n=n)
+
+
+@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("seed", [-1, 2**62, 2**80])
+def test_seeds_that_no_generator_takes_are_refused(name, seed):
+    with pytest.raises(OptionError, match=rf"seed={seed} is not possible; give a whole number from 0"):
+        load_data(name, n=10, seed=seed)
 
 
 def test_centres_are_evenly_on_the_circle():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
+from flowprior.data import TensorData
 from flowprior.errors import InputError
 from flowprior.priors import Prior
 from flowprior.priors.stream import CheckedBatches
@@ -45,12 +46,21 @@ def everything(data) -> tuple[Tensor, Tensor | None]:
         DataLoader(Shards(), batch_size=None),
         (X, LABELS.to(torch.uint8)),
         (X, LABELS.to(torch.int16)),
+        (X, LABELS[:, None]),
+        (X.numpy(), LABELS.numpy()),
+        [X.numpy(), LABELS.numpy()[:, None].astype(np.uint16)],
+        [(X.numpy()[:4], LABELS[:4]), (X[4:], LABELS.numpy()[4:])],
+        TensorData(X, LABELS),
+        TensorDataset(X, LABELS),
+        Subset(TensorDataset(X, LABELS), range(6)),
+        (X.clone().requires_grad_(), LABELS),
     ],
     ids=lambda data: type(data).__name__,
 )
 def test_labelled_data_comes_in_many_forms(data):
     x, labels = everything(data)
     assert torch.equal(x, X.flatten(1))
+    assert not x.requires_grad
     assert labels is not None
     assert labels.dtype == torch.long
     assert torch.equal(labels, LABELS)
@@ -60,6 +70,9 @@ def test_labelled_data_comes_in_many_forms(data):
     "data",
     [
         X,
+        X.numpy(),
+        TensorData(X),
+        TensorDataset(X),
         (X, None),
         [X, None],
         [X[:3], X[3:]],
@@ -98,7 +111,14 @@ BAD = {
     "generator": ((batch for batch in [GOOD]), "got a one-shot iterator; pass a DataLoader"),
     "iterator": (iter([GOOD]), "got a one-shot iterator"),
     "name": ("digits", r"expected batches \(x1, c\) of tensors, or x1 alone, got str"),
-    "numpy": (([np.zeros((3, 2)), np.zeros(3)]), "expected batches .* got ndarray"),
+    "text": (np.array([["a", "b"]]), "expected numbers in x1, got dtype <U1"),
+    "sparse": (X[:, 0].to_sparse(), "expected a dense tensor as x1, got a sparse one"),
+    "text labels": ((X, np.array(list("abcabc"))), "expected numbers in condition, got dtype <U1"),
+    "labels in floating point": (
+        (X, LABELS.float()),
+        r"whole numbers as torch.float32 \[6\]; pass labels as",
+    ),
+    "labels of a million": ((X, LABELS + 10**6), "cond has label 1000002, too high"),
     "triple": ([(X, LABELS, LABELS)], "expected batches .* got tuple of Tensor, Tensor, Tensor"),
     "dictionary": ([{"x": X}], "expected batches .* got dict"),
     "bytes": (X.to(torch.uint8), r"in float32 or float64, got torch.uint8 of shape \[6, 2, 2\]"),
@@ -159,3 +179,23 @@ def test_a_failed_fit_leaves_the_prior_as_it_was(spec):
         prior.fit(LATE_NAN)
     for name, value in prior.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_arrays_keep_their_scale_and_layout_where_data_sets_are_converted():
+    """A prior that is fitted for somebody else's loop has to sample where that loop's events lie."""
+    x = torch.rand(8, 6, 6, 3)
+    assert Prior.create("gaussian").fit(x).event_shape == (6, 6, 3)
+    assert Prior.create("gaussian").fit(TensorDataset(x)).event_shape == (3, 6, 6)
+
+
+def test_one_number_is_an_embedding_of_width_one():
+    prior = Prior.create("learned-mean", epochs=1).fit((X.flatten(1), torch.arange(6) / 4))
+    assert prior.sample(torch.tensor([[0.3]])).shape == (1, 4)
+
+
+@pytest.mark.parametrize("spec", ["gaussian", "gmm"])
+def test_a_condition_of_no_dimension_is_refused(spec):
+    prior = Prior.registry.resolve(spec).fit(GOOD)
+    for call in (prior.sample, prior.mean, lambda cond: prior.log_prob(X, cond)):
+        with pytest.raises(InputError, match="expected one condition for each"):
+            call(torch.tensor(1))

@@ -1,0 +1,132 @@
+"""One picture file: its size is read before it is decoded, and its numbers come out as 0 … 255."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What Pillow may take a file for, whatever its name says; some of its other readers start programs."""
+MOST_PIXELS = 50_000_000
+"""Pixels of a file that is decoded, to be scaled down."""
+MOST_EVENT_PIXELS = 2048 * 2048
+"""Pixels of an event; a training batch holds many."""
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """(height, width) from the file's header.
+
+    Raises:
+        InputError: no picture, or one of more than :data:`MOST_PIXELS`.
+    """
+    with _reading(file), _opened(file) as picture:
+        return picture.height, picture.width
+
+
+def read_picture(file: Path, size: tuple[int, int] | None, channels: int) -> Tensor:
+    """The first frame as float32 ``[channels, height, width]`` in [-1, 1], transparency laid on white.
+
+    Pictures of 16 bits keep them. With ``size`` (height, width) the picture is scaled on its shorter side and
+    cropped at the centre.
+
+    Raises:
+        InputError: it cannot be decoded, has more than :data:`MOST_PIXELS`, or numbers without a known white.
+    """
+    with _reading(file):
+        with _opened(file) as opened:
+            opened.load()
+            is_short = opened.mode in _SIXTEEN_BITS or (
+                opened.mode == "I" and opened.format in ("PNG", "PPM")
+            )
+            picture = _grey(opened) if is_short else _in_bytes(_on_white(opened.copy()), file)
+        if size is not None:
+            picture = _fit(picture, size)
+        return _tensor(picture, channels) / 127.5 - 1
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn what the decoders of damaged files raise, a dozen kinds, into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{file}: cannot be decoded as a picture ({reason}); repair or remove it") from error
+
+
+def _opened(file: Path) -> Image:
+    """The file, its header read and its size checked, nothing decoded yet."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower
+        picture = Image.open(file, formats=FORMATS)
+    if picture.width * picture.height > MOST_PIXELS:
+        picture.close()
+        raise InputError(
+            f"{file}: has {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}; scale it down"
+        )
+    return picture
+
+
+def _grey(picture: Image) -> Image:
+    """Grey of 16 bits in units of 0 … 255, in floating point, so that no bit is lost."""
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(picture).astype(np.float32) / 257.0)
+
+
+def _in_bytes(picture: Image, file: Path) -> Image:
+    """The picture as grey or red, green and blue of 8 bits.
+
+    Raises:
+        InputError: 32-bit or floating-point numbers, of which nobody says which is white.
+    """
+    if picture.mode in ("I", "F"):
+        kind = "floating-point" if picture.mode == "F" else "32-bit"
+        raise InputError(
+            f"{file}: expected pixels of 8 or 16 bits, got {kind} ones, whose white is unknown; save it with "
+            "8 or 16 bits, or all pictures as one .npz of x in [-1, 1]"
+        )
+    return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+
+
+def _on_white(picture: Image) -> Image:
+    from PIL import Image
+
+    if not picture.has_transparency_data:
+        return picture
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _fit(picture: Image, size: tuple[int, int]) -> Image:
+    from PIL import Image, ImageOps
+
+    height, width = size
+    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+
+
+def _tensor(picture: Image, channels: int) -> Tensor:
+    """float32 ``[channels, height, width]`` in 0 … 255."""
+    if picture.mode == "F":
+        grey = torch.from_numpy(np.array(picture)).clamp(0, 255)
+        return grey.expand(channels, *grey.shape).contiguous()
+    pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1).float()

@@ -1,0 +1,59 @@
+"""Classifier-free guidance: which flows can be guided, and what is said of the others.
+
+Guidance needs v(x, t, ∅), which a network learns only where conditions were dropped while it was trained
+(Ho & Salimans 2022, arXiv 2207.12598, alg. 1). Without that its answer to the null condition is whatever the
+initial weights give, and samples drift without an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from flowprior.conditions import Condition
+from flowprior.errors import OptionError
+
+UNGUIDED = 1.0
+
+
+def check_guidance(
+    guidance: float, condition: Condition | None = None, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Check a strength of guidance, and that the flow it is asked of was trained for it.
+
+    Args:
+        guidance: its strength; 1 is none and always possible.
+        condition: of the flow; None is not looked at.
+        metadata: of the flow; see :func:`recorded_dropout`. A flow without a record, put together by hand, is
+            trusted.
+
+    Raises:
+        OptionError: no finite number, a flow without a condition, or one trained without dropping it.
+    """
+    if not isinstance(guidance, Real) or isinstance(guidance, bool) or not math.isfinite(guidance):
+        shown = f"{guidance:g}" if isinstance(guidance, float) else repr(guidance)
+        raise OptionError(f"guidance={shown} is not possible; choose a finite number (--guidance)")
+    if guidance == UNGUIDED:
+        return
+    if condition is not None and condition.kind == "none":
+        raise OptionError(
+            f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+        )
+    if recorded_dropout(metadata or {}) == 0:
+        raise OptionError(
+            f"guidance={guidance:g} needs a flow trained with condition dropout, this one never saw the null "
+            "condition; train one with --set training.condition_dropout=0.1, or use guidance=1 (--guidance 1)"
+        )
+
+
+def recorded_dropout(metadata: Mapping[str, Any]) -> float | None:
+    """The share of conditions that training dropped, ``metadata["config"]["training"]["condition_dropout"]``.
+
+    ``train`` writes it; None where there is no such record.
+    """
+    found: Any = metadata
+    for key in ("config", "training", "condition_dropout"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return float(found) if isinstance(found, Real) else None

@@ -1,0 +1,173 @@
+"""The one door through which a user's tensors and arrays enter: what they may be, said in one line.
+
+Everything that takes data or conditions from outside (``train``, ``prior.fit``, ``evaluate``, ``inspect`` and
+the readers of files) goes through these functions once; what lies behind them takes dense tensors of real
+numbers for granted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.conditions import MOST_LABELS
+from flowprior.errors import InputError
+
+MOST_EXPANDED_BYTES = 1 << 30
+"""Memory that a tensor may claim beyond what it holds, as ``torch.zeros(1).expand(n)`` does."""
+_WIDER_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
+
+def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
+    """``value`` as a dense tensor of real numbers, without its gradient; shape and numbers stay.
+
+    Args:
+        value: a tensor or a NumPy array.
+        what: its part in the message, such as ``"events x"``.
+        owner: who asks, such as ``"gmm.fit"``, or the file it came from.
+
+    Raises:
+        InputError: something else; a sparse, nested, quantised or meta tensor; complex numbers; text or
+            objects; a masked array; or a tensor expanded far beyond the memory that it holds.
+    """
+    if isinstance(value, np.ndarray):
+        return _tensor_of_array(value, what, owner)
+    if not isinstance(value, Tensor):
+        raise InputError(f"{owner}: expected a tensor or an array as {what}, got {type(value).__name__}")
+    _check_dense(value, what, owner)
+    if value.is_complex():
+        raise InputError(f"{owner}: expected real {what}, got {value.dtype}; pass real and imaginary parts")
+    plain = value.detach()
+    if plain.dtype in _WIDER_UNSIGNED:
+        return plain.long()
+    return plain.float() if plain.is_floating_point() and plain.element_size() == 1 else plain
+
+
+def plain_condition(cond: Any, count: int, owner: str) -> Tensor:
+    """Labels as int64 ``[count]``, embeddings as floating point ``[count, E]``.
+
+    Args:
+        cond: labels ``[N]`` or ``[N, 1]`` of any integer type; embeddings ``[N, E]``, or one number each
+            ``[N]``; a tensor or a NumPy array.
+        count: rows that it belongs to.
+        owner: who asks, for messages.
+
+    Raises:
+        InputError: another shape or length, labels outside 0 … 99,999, labels in floating point, or numbers
+            that are not finite.
+    """
+    cond = plain_tensor(cond, "condition", owner)
+    if not cond.is_floating_point():
+        cond = cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond
+        cond = cond.long()
+    elif cond.dim() == 1:
+        check_no_labels(cond, owner)
+        cond = cond[:, None]
+    expected = 2 if cond.is_floating_point() else 1
+    if cond.dim() != expected or len(cond) != count or (expected == 2 and not cond.shape[1]):
+        raise InputError(
+            f"{owner}: expected labels [{count}] or embeddings [{count}, E], "
+            f"got {cond.dtype} {list(cond.shape)}"
+        )
+    if expected == 1:
+        check_labels(cond, owner)
+    else:
+        check_finite(cond, "condition", owner)
+    return cond
+
+
+def check_labels(labels: Tensor, owner: str) -> None:
+    """Refuse negative labels, and those that tables of one row a label have no room for.
+
+    Raises:
+        InputError: a label outside 0 … 99,999.
+    """
+    if not len(labels):
+        return
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0:
+        raise InputError(f"{owner}: expected labels from 0 on, got {least}")
+    if most >= MOST_LABELS:
+        raise InputError(
+            f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
+            "number the labels 0, 1, 2, …"
+        )
+
+
+def check_no_labels(cond: Tensor, owner: str) -> None:
+    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
+
+    Raises:
+        InputError: all of them are.
+    """
+    if len(cond) and bool((cond == cond.round()).all()):
+        raise InputError(
+            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
+            "(.long()), or an embedding of one number as [N, 1]"
+        )
+
+
+def check_finite(values: Tensor, what: str, owner: str) -> None:
+    """Refuse NaN and infinity in rows ``[N, …]``.
+
+    Raises:
+        InputError: there are some; the message counts them and names the first row.
+    """
+    bad = ~torch.isfinite(values).flatten(1).all(dim=1)
+    if bad.any():
+        first = int(torch.nonzero(bad)[0])
+        raise InputError(
+            f"{owner}: {what} has NaN or infinite numbers in {int(bad.sum())} of {len(values)} rows, "
+            f"first in row {first}; drop or repair them"
+        )
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is something that :func:`plain_tensor` may take."""
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _check_dense(value: Tensor, what: str, owner: str) -> None:
+    kind = next((name for name, found in _unusual(value).items() if found), None)
+    if kind is not None:
+        raise InputError(
+            f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
+            ".to_dense(), .dequantize() or .contiguous()"
+        )
+
+
+def _unusual(value: Tensor) -> dict[str, bool]:
+    """What makes a tensor unfit to be computed with, and whether it holds for this one."""
+    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
+    return {
+        "a meta": value.is_meta,
+        "a nested": value.is_nested,
+        "a sparse": value.layout != torch.strided,
+        "a quantised": value.is_quantized or "bits" in str(value.dtype),
+        "an expanded": dense and _claims_more_than_it_holds(value),
+    }
+
+
+def _claims_more_than_it_holds(value: Tensor) -> bool:
+    claimed = value.numel() * value.element_size()
+    return claimed > MOST_EXPANDED_BYTES and claimed > value.untyped_storage().nbytes()
+
+
+def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{owner}: expected a plain array as {what}, got a masked one; fill its gaps first")
+    if array.dtype.kind == "c":
+        raise InputError(f"{owner}: expected real {what}, got {array.dtype}; pass real and imaginary parts")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{owner}: expected numbers in {what}, got dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype != np.uint8:
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = np.asarray(array)
+    shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
