@@ -30,8 +30,8 @@ def check_counts(
         raise OptionError(f"evaluate: guidance={wrong} is not possible; choose a finite one (--guidance)")
     if samples < 2:
         raise OptionError(f"evaluate: samples={samples} is not possible; choose 2 or more (--samples)")
-    if not nfe or any(count < 1 for count in nfe):
-        raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 1 on")
+    if not nfe or any(count < 0 for count in nfe):
+        raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 0 on")
     if not seeds or any(seed < 0 for seed in seeds):
         raise OptionError(
             f"evaluate: seeds={list(seeds)} is not possible; give one or more numbers from 0 on"
