@@ -1,4 +1,4 @@
-"""``compare`` gives what ``evaluate`` gives of the same saved flow, to the last digit, for all that can be trained.
+"""``compare`` gives what ``evaluate`` gives of the same saved flow, to the last digit, whatever is trained.
 
 The combinations come from the registries: every prediction × coupling × path, from priors enough to train
 each of them that the library allows.
