@@ -156,6 +156,9 @@ def test_the_command_lines_agree(compared, tmp_path):
     assert answer.code == 0, answer.err
     ((run, result),) = results(out)
     assert result["prediction"] == "residual"
+    page = (out / "report.html").read_text()
+    assert "<td><code>posterior</code></td>" in page
+    assert "<td><code>residual</code></td>" in page
     answer = call_app("evaluate", run, "--samples", "40", "--nfe", "0,1,3", "--device", "cpu", "--json")
     found = json.loads(answer.out)
     rows = [{key: row[key] for key in result["evaluations"][0]["rows"][0]} for row in found["rows"]]
