@@ -129,7 +129,8 @@ class Flow(nn.Module):
             cond: one condition for each sample; None for a flow without.
             n: number of samples, where ``cond`` does not say.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
-                spend; adaptive samplers choose their own and take no other.
+                spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
+                source samples that the same generator starts every other number of evaluations from.
             sampler: a name, ``name:key=value,…`` or an instance.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
@@ -154,10 +155,10 @@ class Flow(nn.Module):
             velocity: Velocity = partial(self.velocity, guidance=guidance)
             if solver.stochastic:
                 velocity, batch_size = _in_batches(velocity, batch_size), None
-            parts = [
-                solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory)
-                for x, c in _batches(x0, cond, batch_size)
-            ]
+            batches = _batches(x0, cond, batch_size)
+            if nfe == 0:
+                return _joined([_unmoved(x, trajectory) for x, _ in batches])
+            parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in batches]
         return _joined(parts)
 
     def log_prob(
@@ -267,6 +268,11 @@ def _batches(
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
         yield x[rows], None if cond is None else cond[rows]
+
+
+def _unmoved(x0: Tensor, trajectory: bool) -> Solution:
+    """The solution that spends no evaluation: the source samples ``[B, *event]`` at time 0."""
+    return Solution(x0, 0, x0.new_zeros(1), x0[None] if trajectory else None)
 
 
 def _in_batches(velocity: Velocity, batch_size: int | None) -> Velocity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +28,38 @@ def save_picture(path: Path | str, x: Tensor, cond: Tensor | None = None) -> Non
         InputError: events of another kind, or none.
         CheckpointError: the file cannot be written.
     """
-    if x.dim() == 4 and x.shape[1] in MODES:
+    check_drawable(x.shape[1:])
+    if x.dim() == 4:
         save_grid(path, x, cond)
-    elif x.dim() == 2 and x.shape[1] == 2:
-        save_scatter(path, x, cond)
     else:
+        save_scatter(path, x, cond)
+
+
+def check_drawable(event_shape: Sequence[int]) -> None:
+    """Refuse events that :func:`save_picture` could not draw, before they are generated.
+
+    Raises:
+        InputError: neither images nor points in the plane.
+        FlowpriorError: points, and matplotlib is not installed.
+    """
+    if tuple(event_shape) == (2,):
+        require_matplotlib()
+    elif len(event_shape) != 3 or event_shape[0] not in MODES:
+        shape = ", ".join(map(str, event_shape))
         raise InputError(
-            f"picture: expected images [N, 1, 3 or 4, H, W] or points [N, 2], got {list(x.shape)}; "
+            f"picture: expected images [N, 1, 3 or 4, H, W] or points [N, 2], got [N, {shape}]; "
             "write an .npz or .pt file instead"
         )
+
+
+def require_matplotlib() -> None:
+    """Raise FlowpriorError where points of the plane could not be drawn."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise FlowpriorError(
+            "picture: points are drawn with matplotlib; pip install 'flowprior[plot]', or write an .npz file"
+        ) from error
 
 
 def save_grid(
@@ -95,12 +118,9 @@ def save_scatter(
     for cloud in (x,) if real is None else (x, real):
         if cloud.dim() != 2 or cloud.shape[1] != 2:
             raise InputError(f"picture: expected points [N, 2], got {list(cloud.shape)}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise FlowpriorError(
-            "picture: points are drawn with matplotlib; pip install 'flowprior[plot]', or write an .npz file"
-        ) from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     colours = None if cond is None else (cond if cond.dim() == 1 else cond[:, 0]).cpu().numpy()
     palette = None if cond is None else "viridis" if cond.is_floating_point() else "tab10"
     figure = Figure(figsize=(6, 6), layout="constrained")

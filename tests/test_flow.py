@@ -58,6 +58,35 @@ def test_evaluations_are_reported_and_are_those_of_the_model() -> None:
         flow.sample(labels, sampler="dopri5", nfe=15)
 
 
+@pytest.mark.parametrize("coupling", ["independent", "condot", "ot", "posterior"])
+@pytest.mark.parametrize("sampler", sorted(set(Sampler.available()) - {"ancestral"}))
+def test_no_evaluation_gives_the_source_samples_that_every_other_number_starts_from(
+    sampler: str, coupling: str
+) -> None:
+    parts = {"prior": "gmm:components=2", "coupling": coupling, "classes": 3, "dtype": torch.float32}
+    flow, labels = flow_of(ClassVelocity(3, 3), **parts), torch.arange(9) % 3  # type: ignore[arg-type]
+    alone = flow.solve(labels, sampler=sampler, nfe=0, generator=seeded(4), batch_size=4, trajectory=True)
+    assert flow.model.calls == []  # type: ignore[union-attr]
+    assert (alone.nfe, alone.times.tolist()) == (0, [0.0])
+    assert torch.equal(alone.trajectory[0], alone.x)  # type: ignore[index]
+    expected = flow.coupling.source(flow.prior, labels, generator=seeded(4))
+    assert torch.equal(alone.x, expected)
+    spent = None if Sampler.create(sampler).adaptive else 24
+    flow.solve(labels, sampler=sampler, nfe=spent, generator=seeded(4))
+    assert torch.equal(flow.model.calls[0][0], alone.x)  # type: ignore[index,union-attr]
+
+
+def test_the_prior_alone_is_checked_like_any_other_sampling() -> None:
+    flow, labels = class_flow(), torch.arange(3)
+    with pytest.raises(OptionError, match="batch_size=0"):
+        flow.sample(labels, nfe=0, batch_size=0)
+    with pytest.raises(ValueError, match="did you mean 'euler'"):
+        flow.sample(labels, nfe=0, sampler="eulr")
+    with pytest.raises(InputError, match="label 3"):
+        flow.sample(torch.tensor([3]), nfe=0)
+    assert flow.double().sample(labels, nfe=0).dtype == torch.float64
+
+
 def test_an_instance_of_a_sampler_is_welcome() -> None:
     flow, labels = class_flow(), torch.arange(9) % 3
     by_name = flow.sample(labels, sampler="heun:grid=cosine", nfe=8, generator=seeded())

@@ -14,7 +14,7 @@ from flowprior.cli.values import parse_integers
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.text import Text
 
     from flowprior.comparison import Grid
 
@@ -32,12 +32,17 @@ def compare(
     ),
     data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
     prior: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
-    coupling: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
+    coupling: Annotated[
+        Names, typer.Option(help="SPEC or LABEL=SPEC, or auto for what suits each prior; repeat for several.")
+    ] = None,
     path: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
     sampler: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
     model: Annotated[str | None, typer.Option(help="Velocity network of every cell.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds: 0, 1, ….")] = None,
-    nfe: Annotated[str | None, typer.Option(help="Evaluations of the velocity, with commas between.")] = None,
+    nfe: Annotated[
+        str | None,
+        typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of every cell.")] = None,
     samples: Annotated[int | None, typer.Option(help="How many samples to judge at each NFE.")] = None,
     baseline: Annotated[
@@ -55,16 +60,20 @@ def compare(
         bool, typer.Option("--report-only", help="Write the report of OUT anew, run nothing.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Compute the report's figures again from the saved samples.")
+        bool,
+        typer.Option(
+            "--check", help="Compute the report's figures again from the saved samples, some of these anew."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, judge them, and write OUT/report.html."""
-    from flowprior.comparison import run_grid, write_report
+    from flowprior.comparison import require_report_extra, run_grid, write_report
 
     if check:
         _check(out, json)
         return
+    require_report_extra()
     if report_only:
         _show(write_report(out, baseline=baseline, metric=metric), out, json)
         return
@@ -115,6 +124,9 @@ def _check(out: Path, json: bool) -> None:
         print_rich(
             f"{found.figures} figures of {found.cells} cells, computed again from their samples: "
             f"{len(found.differences)} differ, largest relative difference {found.largest:.2g}",
+            f"{found.samples} samples, generated anew from their flows: largest difference "
+            f"{found.largest_shift:.2g} of their standard deviation",
+            *found.notes,
             *found.differences[:20],
         )
     if found.differences:
@@ -124,6 +136,7 @@ def _check(out: Path, json: bool) -> None:
 def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
     """The figures of the summary's metric, what failed or waits, and where the report is."""
     from flowprior.comparison import ComparisonFolder
+    from flowprior.comparison.wording import prior_sentence
 
     report = ComparisonFolder(out).report
     if json:
@@ -131,11 +144,12 @@ def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
         print_json({"report": str(report), "best": summary["best"], **counts})
         return
     tables = _tables(summary) if summary["metric"] else []
+    tables += [note] if (note := prior_sentence(summary, summary["metric"])) else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
     print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
 
 
-def _tables(summary: dict[str, Any]) -> list[Table]:
+def _tables(summary: dict[str, Any]) -> list[Any]:
     """One table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.table import Table
 
@@ -158,8 +172,10 @@ def _tables(summary: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def _marked(cell: dict[str, Any]) -> str:
-    return f"[bold]{cell['figure']}[/]" if cell["best"] else cell["figure"]
+def _marked(cell: dict[str, Any]) -> Text:
+    from rich.text import Text
+
+    return Text(cell["figure"], "bold" if cell["best"] else "")
 
 
 def _notify(line: str) -> None:

@@ -21,8 +21,8 @@ FOLDER = "evaluation"
 def evaluate(
     run: Run,
     nfe: Annotated[
-        str, typer.Option(help="Evaluations of the velocity, with commas between.")
-    ] = "1,2,4,8,15,30",
+        str, typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone.")
+    ] = "0,1,2,4,8,15,30",
     samples: Annotated[int, typer.Option(help="How many samples to generate at each.")] = 2000,
     sampler: Annotated[
         str, typer.Option(help="One or more samplers, with commas between; see flowprior list samplers.")

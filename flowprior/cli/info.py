@@ -95,7 +95,6 @@ def _plugins() -> list[dict[str, str]]:
 
 
 def _table(found: dict[str, Any]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
@@ -108,7 +107,7 @@ def _table(found: dict[str, Any]) -> Table:
         "\n".join(f"{p['group']}: {p['name']} = {p['value']}" for p in found["plug-ins"]) or "none"
     )
     for name, value in rows.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, str(value))
     return table
 
 

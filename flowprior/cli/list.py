@@ -63,7 +63,6 @@ def _default(value: Any) -> Any:
 
 
 def _table(family: str, components: list[dict[str, Any]]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=family, title_justify="left", show_lines=True)
@@ -73,5 +72,5 @@ def _table(family: str, components: list[dict[str, Any]]) -> Table:
     for component in components:
         names = "\n".join([component["name"], *component["aliases"]])
         options = "\n".join(f"{name}={value}" for name, value in component["options"].items())
-        table.add_row(escape(names), escape(component["description"]), escape(options))
+        table.add_row(names, component["description"], options)
     return table

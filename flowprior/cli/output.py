@@ -14,9 +14,13 @@ def print_json(value: Any) -> None:
 
 
 def print_rich(*renderables: Any) -> None:
-    """Print tables and text with rich; lines of text are not wrapped."""
+    """Print tables and text with rich; lines of text are not wrapped.
+
+    Nothing that is printed is markup: names of files, labels and specs come from users, and a bracket in one
+    is a bracket. What is to be bold says so as ``rich.text.Text``.
+    """
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for renderable in renderables:
         console.print(renderable, soft_wrap=isinstance(renderable, str))

@@ -24,7 +24,9 @@ def sample(
     ] = None,
     nfe: Annotated[
         int | None,
-        typer.Option(help="Evaluations of the velocity, exactly; 15 by default.", show_default=False),
+        typer.Option(
+            help="Evaluations of the velocity, exactly; 15 by default, 0 is the prior.", show_default=False
+        ),
     ] = None,
     sampler: Sampler = "euler",
     guidance: Guidance = 1.0,
@@ -36,10 +38,11 @@ def sample(
     """Draw samples of RUN and write them to a file."""
     import torch
 
-    from flowprior.evaluation.samples_file import check_suffix, save_samples
+    from flowprior.evaluation.samples_file import check_events, check_suffix, save_samples
 
     check_suffix(out)
     flow = load_run(run, device)
+    check_events(out, flow.event_shape)
     conditions = parse_conditions(cond, flow.condition, count)
     generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
     start = time.perf_counter()

@@ -5,8 +5,8 @@ from flowprior.comparison.check import Check, check_report
 from flowprior.comparison.folder import ComparisonFolder
 from flowprior.comparison.grid import Curve, Grid
 from flowprior.comparison.grid_file import grid_from_dict, load_grid
-from flowprior.comparison.recording import RecordingFlow, ReplayedFlow
-from flowprior.comparison.report import write_report
+from flowprior.comparison.recording import Recorder, Replay
+from flowprior.comparison.report import require_report_extra, write_report
 from flowprior.comparison.running import Outcome, run_grid
 from flowprior.comparison.statistics import PairedTest, Spread, paired_test, sign_flip_p, spread
 from flowprior.comparison.tables import quality_tables
@@ -20,8 +20,8 @@ __all__ = [
     "Grid",
     "Outcome",
     "PairedTest",
-    "RecordingFlow",
-    "ReplayedFlow",
+    "Recorder",
+    "Replay",
     "Spread",
     "Variant",
     "check_report",
@@ -31,6 +31,7 @@ __all__ = [
     "make_cell",
     "paired_test",
     "quality_tables",
+    "require_report_extra",
     "run_grid",
     "sign_flip_p",
     "spread",

@@ -11,6 +11,8 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry
 from flowprior.samplers import Sampler
+from flowprior.training.components import resolve_coupling
+from flowprior.training.config import DEFAULT_COUPLING
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,
@@ -26,7 +28,8 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
     Args:
         axis: a key of :data:`AXES`.
         given: a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
-            is called by its component's name where that is unambiguous, else by itself.
+            is called by its component's name where that is unambiguous, else by itself. A coupling may be
+            ``auto``, which each prior decides as in ``train``.
 
     Raises:
         OptionError: nothing is given, something twice, or an option that a component cannot take.
@@ -59,8 +62,13 @@ def _split_label(axis: str, text: Any) -> tuple[str, str]:
 def _canonical(axis: str, text: Any) -> str:
     """The spec with the component's own name in place of an alias."""
     registry = AXES[axis]
-    registry.resolve(_text(axis, text))
-    name, colon, options = text.strip().partition(":")
+    text = _text(axis, text).strip()
+    if axis == "couplings":
+        if text == DEFAULT_COUPLING:
+            return text
+        resolve_coupling(text)
+    registry.resolve(text)
+    name, colon, options = text.partition(":")
     return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
 
 

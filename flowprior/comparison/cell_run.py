@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.comparison.cells import Cell
-from flowprior.comparison.folder import CellFolder, write_json
+from flowprior.comparison.folder import FORMAT, CellFolder, write_json
 from flowprior.comparison.grid import Grid
 from flowprior.comparison.judging import Splits, curve_request, judge, sampler_request
 from flowprior.errors import CheckpointError
@@ -63,10 +63,11 @@ def run_cell(
         path = folder.samples(f"step-{step:06d}")
         curve.append({"step": step, **judge(reached, curve_request(grid, cell.seed), splits, path)})
     result = {
-        "format": 1,
+        "format": FORMAT,
         "key": cell.key,
         "ended": now(),
         "seed": cell.seed,
+        "prediction": flow.prediction,
         "config": cell.config.as_dict(),
         **describe_run(run, flow),
         "evaluations": evaluations,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from flowprior.comparison.folder import FORMAT
 from flowprior.comparison.grid import Grid
 from flowprior.comparison.variants import Variant
 from flowprior.data.base import Data
@@ -79,7 +80,7 @@ def make_cell(
         samplers=tuple(samplers),
         curve=tuple(grid.curve.steps(grid.training.steps)) if has_curve else (),
         name=f"{'+'.join(names)}-seed{seed}-{training[:10]}",
-        key=_hash({"training": training, "samplers": list(samplers), **judged})[:10],
+        key=_hash({"format": FORMAT, "training": training, "samplers": list(samplers), **judged})[:10],
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flowprior.comparison.styles import Style
 from flowprior.comparison.svg import FAINT, INK, PAPER, RULE, inline_svg, new_figure, series_colour
+from flowprior.evaluation.plot import set_doubling_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def line_chart(
         name: unique in the page.
         description: for those who cannot see it.
         x_label: what stands below.
-        doubling: whether x is spaced by powers of two.
+        doubling: whether x is spaced by powers of two; 0 stands one doubling before the first of the others.
         level: drawn dotted.
     """
     height = 250 + LINE_HEIGHT * max(0, len(lines) - 8)
@@ -71,7 +72,7 @@ def line_chart(
     axes = figure.add_axes(box)
     _set_scales(axes, lines, level, doubling)
     for number, line in enumerate(lines):
-        _draw(axes, line, (number / len(lines) - 0.5) if doubling else 0)
+        _draw(axes, line, _nudged(line.x, number / len(lines) - 0.5, _places(lines)) if doubling else line.x)
     if level is not None:
         _draw_level(axes, level, below=level.value <= min(value for line in lines for value in line.y))
     _dress(axes, x_label)
@@ -83,14 +84,15 @@ def line_chart(
 def _set_scales(axes: Axes, lines: Sequence[Line], level: Level | None, doubling: bool) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    places = sorted({place for line in lines for place in line.x})
+    places = _places(lines)
     values = [value for line in lines for value in line.y] + ([level.value] if level else [])
     if doubling:
-        axes.set_xscale("log", base=2)
-        axes.set_xlim(places[0] / 1.25, places[-1] * 1.12)
+        set_doubling_scale(axes, places)
+        least = min((place for place in places if place), default=1)
+        axes.set_xlim(-0.25 * least if places[0] == 0 else places[0] / 1.25, (places[-1] or 1) * 1.12)
         axes.set_xticks(places, [f"{place:.3g}" for place in places])
     else:
-        axes.set_xlim(0, places[-1] * 1.05)
+        axes.set_xlim(-0.02 * places[-1] if places[0] == 0 else 0, (places[-1] or 1) * 1.05)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
         axes.set_yscale("log")
@@ -105,9 +107,19 @@ def _tick(value: float) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _draw(axes: Axes, line: Line, shift: float) -> None:
+def _places(lines: Sequence[Line]) -> list[float]:
+    """Every x that a line has a point at, ascending."""
+    return sorted({place for line in lines for place in line.x})
+
+
+def _nudged(x: Sequence[float], shift: float, places: Sequence[float]) -> list[float]:
+    """x moved by a share of a doubling, so that bars of different lines stand beside each other."""
+    least = min((place for place in places if place), default=1)
+    return [place * 2 ** (0.14 * shift) if place else 0.14 * shift * least for place in x]
+
+
+def _draw(axes: Axes, line: Line, x: Sequence[float]) -> None:
     colour = series_colour(line.style.colour)
-    x = [place * 2 ** (0.14 * shift) for place in line.x]
     bars = [0.0 if std is None else std for std in line.std]
     axes.errorbar(x, line.y, yerr=bars, fmt="none", ecolor=colour, elinewidth=1.1, alpha=0.65)
     axes.plot(
@@ -169,6 +181,7 @@ def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
             color=series_colour(line.style.colour),
             fontsize=TEXT,
             annotation_clip=False,
+            parse_math=False,  # A dollar sign in a label is no formula.
         )
 
 

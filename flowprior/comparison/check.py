@@ -1,17 +1,18 @@
-"""Compute every figure of a report once more from the saved samples, and compare."""
+"""Compute every figure of a report once more from the saved samples, and some samples from the saved flow."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowprior.comparison.cell_run import load_flow
 from flowprior.comparison.collect import cell_folder, collect
-from flowprior.comparison.folder import CellFolder, ComparisonFolder, read_json
+from flowprior.comparison.folder import CellFolder, ComparisonFolder
 from flowprior.comparison.judging import Splits, judge_again
+from flowprior.comparison.regenerating import SAMPLE_TOLERANCE, Regenerating
 from flowprior.comparison.summary import summarise
 from flowprior.errors import CheckpointError
 
@@ -31,21 +32,29 @@ class Check:
         figures: numbers that were computed again.
         cells: whose samples were read.
         largest: largest relative difference between a cell's figure and the one that its samples give.
-        differences: one line for each figure that differs by more than 1e-6, relative, and for each number
-            or text of report.json that does not follow from the cells' figures.
+        differences: one line for each figure that differs by more than 1e-6, relative, for each number or
+            text of report.json that does not follow from the cells' figures, and for each file of samples
+            that the flow does not generate again.
+        samples: that were generated anew, with the fewest evaluations of each file and with none.
+        largest_shift: largest difference of these from the saved ones, in standard deviations of the samples'
+            numbers; 0 on the same machine with as many threads, 1e-3 is allowed.
+        notes: which samples could not be generated anew, and why.
     """
 
     figures: int
     cells: int
     largest: float
     differences: list[str]
+    samples: int = 0
+    largest_shift: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
 
 def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: None) -> Check:
     """Compute a report's figures again: the cells' from their samples, report.json's from the cells'.
 
-    Generated samples are read, never generated; a flow only gives what is not of its samples. Timings
-    and costs are taken as they are.
+    The figures are of the saved samples; whether these are the flow's, some show that are generated anew.
+    Timings and costs are taken as they are.
 
     Args:
         out: directory of the comparison.
@@ -55,25 +64,43 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
         CheckpointError: there is no report, or a file is missing or damaged.
     """
     folder = ComparisonFolder(out)
-    reported = read_json(folder.figures)
+    reported = folder.read(folder.figures)
     collection = collect(folder)
     splits = Splits.load(collection.grid["data"])
     leaves: list[_Leaf] = []
+    regenerated: dict[str, Regenerating] = {}
     for variant in collection.variants:
         for cell in variant["cells"]:
             result = collection.results[variant["label"]].get(cell["seed"])
             if result is not None:
                 title = f"{variant['label']}, seed {cell['seed']}"
                 notify(f"checking {title}")
-                leaves += _cell_leaves(title, result, cell_folder(folder, cell), splits)
+                leaves += _cell_leaves(title, result, cell_folder(folder, cell), splits, regenerated)
     found = _compare(leaves, TOLERANCE)
     derived = _compare(list(_leaves("report.json", reported, summarise(collection))), 1e-12)
     return Check(
         figures=found.figures + derived.figures,
         cells=len(collection.all_results()),
         largest=found.largest,
-        differences=found.differences + derived.differences,
+        differences=[*_shifted(regenerated), *found.differences, *derived.differences],
+        samples=sum(source.samples for source in regenerated.values()),
+        largest_shift=max((source.largest for source in regenerated.values()), default=0.0),
+        notes=[
+            f"{name}: not generated anew: {source.left_out}"
+            for name, source in regenerated.items()
+            if source.left_out
+        ],
     )
+
+
+def _shifted(regenerated: dict[str, Regenerating]) -> list[str]:
+    """One line for each file whose samples are not those that the flow generates."""
+    return [
+        f"{name}: the flow generates other samples, which differ by {source.largest:.3g} of their standard "
+        f"deviation, more than {SAMPLE_TOLERANCE:g}"
+        for name, source in regenerated.items()
+        if not source.largest <= SAMPLE_TOLERANCE
+    ]
 
 
 class _Leaf(NamedTuple):
@@ -84,15 +111,23 @@ class _Leaf(NamedTuple):
     again: Any
 
 
-def _cell_leaves(title: str, result: dict[str, Any], place: CellFolder, splits: Splits) -> list[_Leaf]:
-    """Every figure of one cell, computed again from its samples."""
+def _cell_leaves(
+    title: str,
+    result: dict[str, Any],
+    place: CellFolder,
+    splits: Splits,
+    regenerated: dict[str, Regenerating],
+) -> list[_Leaf]:
+    """Every figure of one cell, computed again from its samples; ``regenerated`` gets an entry a file."""
     training = result["config"]["training"]
     last = load_flow(place.run / "flow", training["device"])
     leaves: list[_Leaf] = []
     for judged in [*result["evaluations"], *result["curve"]]:
         step = judged.get("step", training["steps"])
         flow = last if step == training["steps"] else load_flow(place.flow(step), training["device"])
-        again = judge_again(flow, judged, splits, place.path)
+        source = Regenerating(flow, judged, place.path / judged["samples"])
+        again = judge_again(flow, judged, splits, source)
+        regenerated[f"{title}: {judged['samples']}"] = source
         _check_judge(judged, again)
         for part in FIGURES:
             name = f"{title}: {judged['samples']}: {part}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +11,15 @@ from typing import Any, NamedTuple
 from flowprior.comparison.folder import CellFolder, ComparisonFolder, read_json
 from flowprior.errors import CheckpointError
 
-OWN_NFE = -1
-"""Stands for the number of evaluations that an adaptive sampler chooses itself."""
+OWN_NFE = math.inf
+"""Stands for the number of evaluations that an adaptive sampler chooses itself; comes after every number."""
 
 
 class Place(NamedTuple):
     """Where a figure was measured: sampler's label, NFE (or :data:`OWN_NFE`), and the step of the flow."""
 
     sampler: str
-    nfe: int
+    nfe: float
     step: int
 
 
@@ -81,7 +82,7 @@ def collect(folder: ComparisonFolder) -> Collection:
     """Read plan, results and failures.
 
     Raises:
-        CheckpointError: there is no comparison, or a file is damaged.
+        CheckpointError: there is no comparison, or a file is damaged or of another format.
     """
     plan = folder.read_plan()
     collection = Collection(plan["grid"], plan["variants"], {}, {})
@@ -90,7 +91,7 @@ def collect(folder: ComparisonFolder) -> Collection:
         for cell in variant["cells"]:
             place = cell_folder(folder, cell)
             if place.result.is_file():
-                row[cell["seed"]] = read_json(place.result)
+                row[cell["seed"]] = folder.read(place.result)
             elif place.failure.is_file():
                 collection.failures[variant["label"], cell["seed"]] = read_json(place.failure)["error"]
     return collection
@@ -136,7 +137,8 @@ def flow_figures(collection: Collection, label: str) -> Figures:
 
 def _add(figures: Figures, judged: dict[str, Any], sampler: str, seed: int, step: int) -> None:
     for row in judged["rows"]:
-        place = Place(sampler, OWN_NFE if judged["adaptive"] else int(row["nfe"]), step)
+        own = judged["adaptive"] and row["nfe"] > 0
+        place = Place(sampler, OWN_NFE if own else int(row["nfe"]), step)
         for metric, value in row.items():
             if isinstance(value, int | float):
                 figures.add(metric, place, seed, float(value))

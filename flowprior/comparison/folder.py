@@ -6,11 +6,20 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowprior.comparison.cells import Cell
 from flowprior.errors import CheckpointError
 from flowprior.training.writing import writing
+
+if TYPE_CHECKING:
+    from flowprior.comparison.cells import Cell
+
+
+FORMAT = 2
+"""Of plan, results and report.
+
+Format 1 judged residual and epsilon flows as if their networks gave the velocity, and knew no NFE 0.
+"""
 
 
 class ComparisonFolder:
@@ -35,13 +44,29 @@ class ComparisonFolder:
         """What the last run set out to do.
 
         Raises:
-            CheckpointError: nothing was run here, or the file is damaged.
+            CheckpointError: nothing was run here, the file is damaged, or of a format that is not judged by.
         """
         if not self.plan.is_file():
             raise CheckpointError(
                 f"{self.path} holds no comparison; run one with: flowprior compare --out {self.path}"
             )
-        return read_json(self.plan)
+        return self.read(self.plan)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The object in a file of this comparison: its plan, a result or the report.
+
+        Raises:
+            CheckpointError: it is missing or damaged, or of another format.
+        """
+        found = read_json(path)
+        written = found.get("format")
+        if written == FORMAT:
+            return found
+        faulty = "judged residual and epsilon flows wrongly" if written == 1 else "is another one"
+        raise CheckpointError(
+            f"{path} has format {written}, which {faulty}; this flowprior has format {FORMAT}: judge the "
+            f"trained flows again with: flowprior compare --out {self.path}"
+        )
 
 
 class CellFolder:
@@ -76,8 +101,11 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"expected an object, got {type(found).__name__}")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is missing or damaged ({error}); remove it and run again") from error
 
 

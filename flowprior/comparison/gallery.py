@@ -30,10 +30,10 @@ def galleries(folder: ComparisonFolder, collection: Collection) -> list[dict[str
         return []
     judged = collection.results[labels[0]][seed]["evaluations"][0]
     counts = sorted({int(row["nfe"]) for row in judged["rows"]})
-    shown = min(counts, key=lambda count: abs(count - FAVOURITE))
+    shown = min(counts, key=lambda count: (count == 0, abs(count - FAVOURITE)))
     return [
         {
-            "title": f"{evaluations(count, False)}, seed {seed}".capitalize(),
+            "title": f"{_title(count)}, seed {seed}".capitalize(),
             "open": count == shown,
             "pictures": _pictures(folder, collection, labels, seed, count, frame),
         }
@@ -53,7 +53,7 @@ def _pictures(
     found = []
     for number, label in enumerate(labels):
         judged = collection.results[label][seed]["evaluations"][0]
-        spent = int(judged["rows"][0]["nfe"]) if judged["adaptive"] else count
+        spent = _own(judged) if judged["adaptive"] and count else count
         samples = read_samples(samples_file(folder, collection, label, seed, 0), spent)
         if samples is not None:
             text = f"Samples of {label} with {evaluations(spent, False)}"
@@ -61,3 +61,12 @@ def _pictures(
             found.append({"label": label, "image": image})
     real = draw(frame, frame, f"samples-{count}-real", "Real examples")
     return [*found, {"label": "real data", "image": real}]
+
+
+def _own(judged: dict[str, Any]) -> int:
+    """What an adaptive sampler spent; the other row is that of the prior alone."""
+    return max(int(row["nfe"]) for row in judged["rows"])
+
+
+def _title(count: int) -> str:
+    return evaluations(count, False) if count else "the prior alone, 0 evaluations"

@@ -11,6 +11,7 @@ from typing import Any
 from flowprior.comparison.axes import AXES, labelled
 from flowprior.errors import OptionError
 from flowprior.evaluation import evaluate
+from flowprior.evaluation.sweep import NFE
 from flowprior.guidance import check_guidance
 from flowprior.models import MODELS
 from flowprior.training.config import DEFAULT_MODEL, DEFAULT_PATH, DEFAULT_PRIOR, TrainingConfig
@@ -26,7 +27,7 @@ DECIDED_BY_GRID = {
 
 ASKED_BY_GRID = (
     *("flow", "data", "reference", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
-    *("progress", "classifier"),
+    *("progress", "classifier", "generate"),
 )
 """Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
 
@@ -75,7 +76,7 @@ class Grid:
         paths: label -> spec.
         samplers: label -> spec; every trained flow is judged with each.
         seeds: of training and evaluation.
-        nfe: evaluations of the velocity.
+        nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
         samples: how many are judged at each.
         guidance: strength of classifier-free guidance; 1 is none.
         baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
@@ -97,7 +98,7 @@ class Grid:
     paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
     samplers: Labels = field(default_factory=lambda: labelled("samplers", ["euler"]))
     seeds: tuple[int, ...] = (0, 1, 2)
-    nfe: tuple[int, ...] = (1, 2, 4, 8, 15, 30)
+    nfe: tuple[int, ...] = NFE
     samples: int = 2000
     guidance: float = 1.0
     baseline: str = ""
@@ -110,7 +111,7 @@ class Grid:
         for axis in AXES:
             object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
         check_counts("seeds", self.seeds, 0)
-        check_counts("nfe", self.nfe, 1)
+        check_counts("nfe", self.nfe, 0)
         check_count("samples", self.samples, 2)
         if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
             raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.comparison.grid import Grid
-from flowprior.comparison.recording import RecordingFlow, ReplayedFlow
+from flowprior.comparison.recording import Recorder
 from flowprior.data import load_data
 from flowprior.data.base import Data
-from flowprior.evaluation import Evaluation, evaluate
+from flowprior.evaluation import Evaluation, as_extractor, evaluate
+from flowprior.evaluation.measure import select
+from flowprior.evaluation.setup import Generate
 from flowprior.flow import Flow
 from flowprior.samplers import Sampler
 
@@ -63,8 +65,8 @@ class Request:
         """Whether the sampler chooses its own number of evaluations."""
         return Sampler.registry.resolve(self.sampler).adaptive
 
-    def of(self, flow: Flow, splits: Splits) -> Evaluation:
-        """Evaluate ``flow``."""
+    def of(self, flow: Flow, splits: Splits, generate: Generate | None = None) -> Evaluation:
+        """Evaluate ``flow``, on samples that ``generate`` gives in place of ``flow.solve``."""
         return evaluate(
             flow,
             splits.train,
@@ -74,8 +76,20 @@ class Request:
             samples=self.samples,
             guidance=self.guidance,
             seed=self.seed,
+            generate=generate,
             **self.options,
         )
+
+
+def check_measures(options: Mapping[str, Any]) -> None:
+    """Check that metrics and features of ``[evaluation]`` can be had, before anything is trained.
+
+    Raises:
+        FlowpriorError: an unknown name, an impossible option, or an extra that is not installed.
+    """
+    select(options.get("metrics", "quick"))
+    for feature in options.get("features", ()):
+        as_extractor(feature)
 
 
 def sampler_request(grid: Grid, sampler: str, seed: int) -> Request:
@@ -95,9 +109,9 @@ def judge(flow: Flow, request: Request, splits: Splits, path: Path) -> dict[str,
     Returns:
         The request, the name of the file and the evaluation as plain values.
     """
-    recording = RecordingFlow(flow)
-    found = request.of(recording, splits)
-    recording.save_samples(path)
+    recorder = Recorder(flow)
+    found = request.of(flow, splits, recorder)
+    recorder.save_samples(path)
     return {
         "request": asdict(request),
         "adaptive": request.adaptive,
@@ -106,15 +120,21 @@ def judge(flow: Flow, request: Request, splits: Splits, path: Path) -> dict[str,
     }
 
 
-def judge_again(flow: Flow, judged: dict[str, Any], splits: Splits, folder: Path) -> dict[str, Any]:
-    """What :func:`judge` returned, with the figures computed once more from the file of samples.
+def judge_again(flow: Flow, judged: dict[str, Any], splits: Splits, replay: Generate) -> dict[str, Any]:
+    """What :func:`judge` returned, with the figures computed once more from the samples that were kept.
+
+    Args:
+        flow: gives what is not of its samples.
+        judged: what :func:`judge` returned.
+        splits: of the data.
+        replay: gives the samples of the file, such as :class:`~flowprior.comparison.recording.Replay`.
 
     Raises:
-        CheckpointError: the file is missing, corrupted, or of other samples.
+        CheckpointError: the file is of other samples.
     """
     asked = dict(judged["request"])
     request = Request(**{**asked, "nfe": tuple(asked["nfe"])})
     if not judged["adaptive"]:
         request = replace(request, nfe=tuple(row["nfe"] for row in judged["rows"]))
-    found = request.of(ReplayedFlow(flow, folder / judged["samples"]), splits)
+    found = request.of(flow, splits, replay)
     return {**judged, **found.as_dict(), "notes": judged["notes"]}

@@ -17,6 +17,7 @@ from flowprior.comparison.wording import (
     convergence_sentence,
     count,
     in_short,
+    prior_sentence,
     test_note,
     with_spread,
 )
@@ -47,6 +48,7 @@ def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Co
         "better": summary["metrics"][summary["metric"]]["better"] if summary["metric"] else "",
         "winners": _winners(summary),
         "test_note": test_note(summary),
+        "prior_note": prior_sentence(summary, summary["metric"]),
         "styles": looks,
         "quality": quality_charts(summary, looks),
         "convergence": convergence_charts(summary, looks),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flowprior.comparison.cells import Cell, data_identity, make_cell
+from flowprior.comparison.folder import FORMAT
 from flowprior.comparison.grid import Grid
 from flowprior.comparison.judging import Splits
 from flowprior.comparison.variants import Variant, variants
@@ -45,7 +46,7 @@ def plan_grid(grid: Grid, splits: Splits) -> list[PlannedVariant]:
 def describe_plan(grid: Grid, planned: list[PlannedVariant]) -> dict[str, Any]:
     """What plan.json holds: the grid, its variants, and the directory and key of each of their cells."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "grid": grid.as_dict(),
         "variants": [
             {

@@ -1,8 +1,9 @@
-"""Flows that keep what they generate, and flows that hand it out again.
+"""Samples that are kept as they are generated, and handed out again.
 
-A comparison evaluates a :class:`RecordingFlow`: :func:`flowprior.evaluate` sees a flow like any other, and
-the samples that its figures are of go to a file. Its figures can be computed again from that file
-alone, by evaluating a :class:`ReplayedFlow`, which generates nothing.
+A comparison evaluates each flow itself, and only takes the samples from elsewhere: from a :class:`Recorder`,
+which asks the flow and keeps what it gave for a file. The figures can be computed again from that file alone,
+where a :class:`Replay` of it generates in the flow's place. Neither is a flow or a copy of one, so nothing of
+a flow can be lost in them.
 """
 
 from __future__ import annotations
@@ -20,36 +21,33 @@ from flowprior.samplers import Solution
 from flowprior.storage import load_tensors, save_tensors
 
 
-class _CopiedFlow(Flow):
-    """A flow with the parts of another one."""
+class Calls:
+    """Names for calls of :meth:`flowprior.flow.Flow.solve`, the same whenever the same calls are made."""
 
-    def __init__(self, flow: Flow) -> None:
-        specs = {f"{name}_spec": spec for name, spec in flow.specs.items()}
-        super().__init__(
-            flow.model, flow.prior, flow.coupling, flow.path, flow.condition, **specs, metadata=flow.metadata
-        )
-        self._calls: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
 
-    def _name(self, nfe: int | None, guidance: float, generator: torch.Generator | None) -> str:
+    def name(self, nfe: int | None, guidance: float, generator: torch.Generator | None) -> str:
         """Name of this call: its settings, and a number where the same ones come again."""
         seed = "" if generator is None else f"/seed={generator.initial_seed()}"
         name = f"nfe={'own' if nfe is None else nfe}/guidance={guidance:g}{seed}"
-        count = self._calls[name] = self._calls.get(name, 0) + 1
+        count = self._seen[name] = self._seen.get(name, 0) + 1
         return name if count == 1 else f"{name}/call={count}"
 
 
-class RecordingFlow(_CopiedFlow):
-    """A flow that keeps the samples of every call of :meth:`solve`, trajectories apart.
+class Recorder:
+    """Called like :meth:`flowprior.flow.Flow.solve`, it lets the flow solve and keeps the samples.
 
     Args:
         flow: does the work.
     """
 
     def __init__(self, flow: Flow) -> None:
-        super().__init__(flow)
+        self._flow = flow
+        self._calls = Calls()
         self._kept: dict[str, tuple[Solution, Tensor | None]] = {}
 
-    def solve(
+    def __call__(
         self,
         cond: Tensor | None = None,
         n: int | None = None,
@@ -57,13 +55,10 @@ class RecordingFlow(_CopiedFlow):
         nfe: int | None = None,
         guidance: float = 1.0,
         generator: torch.Generator | None = None,
-        trajectory: bool = False,
         **options: Any,
     ) -> Solution:
-        options |= {"nfe": nfe, "guidance": guidance, "generator": generator, "trajectory": trajectory}
-        solution = super().solve(cond, n, **options)
-        if not trajectory:
-            self._kept[self._name(nfe, guidance, generator)] = (solution, cond)
+        solution = self._flow.solve(cond, n, nfe=nfe, guidance=guidance, generator=generator, **options)
+        self._kept[self._calls.name(nfe, guidance, generator)] = (solution, cond)
         return solution
 
     def save_samples(self, path: Path | str) -> None:
@@ -83,24 +78,23 @@ class RecordingFlow(_CopiedFlow):
         save_tensors(path, tensors, {"nfe": json.dumps(spent)})
 
 
-class ReplayedFlow(_CopiedFlow):
-    """A flow whose samples are read from a file that :class:`RecordingFlow` wrote.
+class Replay:
+    """Called like :meth:`flowprior.flow.Flow.solve`, it gives the samples of a file and generates none.
 
     Args:
-        flow: gives condition and shapes, and whatever is asked of it beside samples.
-        path: the file.
+        path: the file, written by :class:`Recorder`.
 
     Raises:
         CheckpointError: the file is missing or corrupted.
     """
 
-    def __init__(self, flow: Flow, path: Path | str) -> None:
-        super().__init__(flow)
+    def __init__(self, path: Path | str) -> None:
         self._path = path
+        self._calls = Calls()
         self._tensors, metadata = load_tensors(path)
         self._spent: dict[str, int] = json.loads(metadata["nfe"])
 
-    def solve(
+    def __call__(
         self,
         cond: Tensor | None = None,
         n: int | None = None,
@@ -108,13 +102,9 @@ class ReplayedFlow(_CopiedFlow):
         nfe: int | None = None,
         guidance: float = 1.0,
         generator: torch.Generator | None = None,
-        trajectory: bool = False,
         **options: Any,
     ) -> Solution:
-        if trajectory:
-            options |= {"nfe": nfe, "guidance": guidance, "generator": generator}
-            return super().solve(cond, n, trajectory=True, **options)
-        name = self._name(nfe, guidance, generator)
+        name = self._calls.name(nfe, guidance, generator)
         saved = self._tensors.get(f"cond/{name}")
         same = saved is None if cond is None else saved is not None and torch.equal(saved, cond.cpu())
         if f"x/{name}" not in self._tensors or not same:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,22 @@ from flowprior.comparison.collect import collect
 from flowprior.comparison.folder import ComparisonFolder, write_json, write_text
 from flowprior.comparison.page import build_page
 from flowprior.comparison.summary import summarise
+from flowprior.errors import FlowpriorError
+
+
+def require_report_extra() -> None:
+    """Refuse to begin where the report could not be written in the end.
+
+    Raises:
+        FlowpriorError: jinja2 or matplotlib is not installed.
+    """
+    for package in ("matplotlib", "jinja2"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise FlowpriorError(
+                f"compare: the report needs {package}; pip install 'flowprior[plot]'"
+            ) from error
 
 
 def write_report(
@@ -32,6 +49,7 @@ def write_report(
         FlowpriorError: the plot extra is not installed.
     """
     folder = ComparisonFolder(out)
+    require_report_extra()
     collection = collect(folder)
     changes = {"baseline": baseline, "metric": metric}
     collection.grid |= {name: value for name, value in changes.items() if value is not None}

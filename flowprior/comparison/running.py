@@ -12,7 +12,7 @@ from flowprior.comparison.cells import Cell
 from flowprior.comparison.folder import CellFolder, ComparisonFolder, write_json, write_text
 from flowprior.comparison.grid import Grid
 from flowprior.comparison.grid_file import dump_grid
-from flowprior.comparison.judging import Splits
+from flowprior.comparison.judging import Splits, check_measures
 from flowprior.comparison.plan import PlannedVariant, describe_plan, plan_grid
 from flowprior.comparison.summary import find_baseline
 from flowprior.errors import FlowpriorError
@@ -64,6 +64,7 @@ def run_grid(
     """
     folder = ComparisonFolder(out)
     resolve_device(grid.training.device)
+    check_measures(grid.evaluation)
     splits = Splits.load(grid.data)
     planned = plan_grid(grid, splits)
     plan = describe_plan(grid, planned)
@@ -74,7 +75,8 @@ def run_grid(
     for name, reason in outcome.skipped.items():
         notify(f"skipped {name}: {reason}")
     # Seed by seed, so that what an interrupted comparison has can be compared.
-    order = [cell for seed in zip(*(row.cells for row in planned if row.cells), strict=True) for cell in seed]
+    cells = [cell for seed in zip(*(row.cells for row in planned if row.cells), strict=True) for cell in seed]
+    order = list({(cell.name, cell.key): cell for cell in cells}.values())  # "auto" may name another's twin
     _run_all(order[shard[0] :: shard[1]], folder, grid, splits, outcome, progress, notify)
     return outcome
 

@@ -15,10 +15,11 @@ from flowprior.comparison.collect import (
     flow_figures,
     quality_figures,
 )
+from flowprior.comparison.folder import FORMAT
 from flowprior.comparison.statistics import paired_test, spread
 from flowprior.errors import OptionError
+from flowprior.evaluation.prior_alone import worse_than_prior
 
-FORMAT = 1
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
 """Keys of a result that are averaged over seeds."""
 
@@ -48,6 +49,7 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "variants": variants_of(collection, baseline),
         "quality": rows,
         "best": best_of(rows, metrics),
+        "worse_than_prior": losses_of(rows, metrics),
         "flow_metrics": own_metrics,
         "flow": rows_of(own, own_metrics, baseline, samplers),
         "curve": curve,
@@ -126,9 +128,10 @@ def headline_of(collection: Collection, metrics: dict[str, dict[str, Any]]) -> s
 
 def variants_of(collection: Collection, baseline: str) -> list[dict[str, Any]]:
     """What each variant is, with the seeds that have a result."""
+    names = ("label", "labels", "prior", "coupling", "path", "prediction", "skipped")
     return [
         {
-            **{name: variant[name] for name in ("label", "labels", "prior", "coupling", "path", "skipped")},
+            **{name: variant[name] for name in names},
             "baseline": variant["label"] == baseline,
             "cells": [{**cell, "done": cell["seed"] in row} for cell in variant["cells"]],
         }
@@ -173,9 +176,9 @@ def spent(figures: Figures, place: Place) -> float:
 
 
 def best_of(rows: list[dict[str, Any]], metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The variant with the best mean for each metric, sampler and NFE."""
+    """The variant with the best mean for each metric, sampler and NFE; NFE 0 is of priors, not of flows."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in (row for row in rows if row["nfe"]):
         nfe = OWN_NFE if row["adaptive"] else row["nfe"]
         groups.setdefault((row["metric"], row["sampler"], nfe), []).append(row)
     best = []
@@ -187,6 +190,18 @@ def best_of(rows: list[dict[str, Any]], metrics: dict[str, dict[str, Any]]) -> l
             found = {name: row[name] for name in names}
             best.append({"metric": metric, "sampler": sampler, **found, "candidates": len(group)})
     return best
+
+
+def losses_of(rows: list[dict[str, Any]], metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where a flow is worse than its own prior alone: metric, sampler, variant, and the NFE where it is."""
+    groups: dict[tuple[str, str, str], dict[float, float]] = {}
+    for row in rows:
+        groups.setdefault((row["metric"], row["sampler"], row["variant"]), {})[row["nfe"]] = row["mean"]
+    return [
+        {"metric": metric, "sampler": sampler, "variant": variant, "nfe": counts}
+        for (metric, sampler, variant), by_nfe in groups.items()
+        if (counts := worse_than_prior(by_nfe, metrics[metric]["better"]))
+    ]
 
 
 def convergence_of(

@@ -53,16 +53,18 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _opening(description), text, count=1)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    # Replaced by functions: in a text, a backslash of a user's label would be read as a group.
+    opening = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
+    text = opening.sub(lambda found: _opening(found[1], description), text, count=1)
+    text = re.sub(r'\bid="', lambda found: f"{found[0]}{name}-", text)
+    text = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", text)
     text = re.sub(r"font: ((?:\d+ )?[\d.]+px) [^;\"]+", r"font: \1 var(--font)", text)
     text = re.sub(r"font-family: [^;\"]+", "font-family: var(--font)", text)
     return _themed(text).strip()
 
 
-def _opening(description: str) -> str:
-    return rf'<svg viewBox="\1" role="img" aria-label="{escape(description, quote=True)}">'
+def _opening(view_box: str, description: str) -> str:
+    return f'<svg viewBox="{view_box}" role="img" aria-label="{escape(description, quote=True)}">'
 
 
 def _themed(text: str) -> str:

@@ -7,7 +7,15 @@ from typing import Any
 
 from flowprior.comparison.chart_page import ARROWS
 from flowprior.comparison.collect import OWN_NFE
-from flowprior.comparison.wording import count, data_size, duration, number, p_value, with_spread
+from flowprior.comparison.wording import (
+    count,
+    data_size,
+    duration,
+    number,
+    p_value,
+    prior_sentence,
+    with_spread,
+)
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "prior_fit_seconds": ("fit the prior", duration),
@@ -39,7 +47,7 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
             place = _place(row, samplers)
             cell = _table_cell(row, sign != 0 and sign * row["mean"] == best[place])
             found.setdefault(row["variant"], {})[place] = cell
-        names = {place: ("own NFE" if place[1] == OWN_NFE else count(place[1])) for place in places}
+        names = {place: _column(place[1]) for place in places}
         tables.append(
             {
                 "metric": metric,
@@ -54,6 +62,7 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
                     for label, cells in found.items()
                 ],
                 "floor": None if about["floor"] is None else number(about["floor"]),
+                "note": prior_sentence(summary, metric),
             }
         )
     return tables
@@ -78,6 +87,11 @@ def flow_table(summary: dict[str, Any]) -> dict[str, Any]:
 def _place(row: dict[str, Any], samplers: list[str]) -> tuple[int, float]:
     """Where a row stands: number of its sampler, and NFE."""
     return samplers.index(row["sampler"]), OWN_NFE if row["adaptive"] else row["nfe"]
+
+
+def _column(nfe: float) -> str:
+    """Heading of a column; 0 evaluations are the prior alone."""
+    return "own NFE" if nfe == OWN_NFE else count(nfe) if nfe else "0 (prior)"
 
 
 def _table_cell(row: dict[str, Any], best: bool) -> dict[str, Any]:

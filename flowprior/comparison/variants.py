@@ -10,9 +10,12 @@ import torch
 from flowprior.comparison.grid import Grid
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError
-from flowprior.paths import Path
+from flowprior.linear_velocity import LinearVelocity
+from flowprior.paths import Path, check_prediction
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
+from flowprior.training.components import choose_defaults
+from flowprior.training.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,17 @@ class Variant:
     Attributes:
         label: as the report calls it, such as ``"gmm + ot"``.
         prior: spec.
-        coupling: spec.
+        coupling: spec; what ``auto`` stands for with this prior.
         path: spec.
-        labels: labels of the three.
+        prediction: of the network; what ``auto`` stands for with this prior and coupling.
+        labels: labels of the three, as the grid has them.
     """
 
     label: str
     prior: str
     coupling: str
     path: str
+    prediction: str
     labels: tuple[str, str, str]
 
     def refusal(self, batch_size: int) -> str | None:
@@ -39,6 +44,9 @@ class Variant:
         try:
             path.check(prior)
             coupling.check(prior)
+            check_prediction(path, self.prediction)
+            if self.prediction == "residual":
+                LinearVelocity(prior, coupling, path)
         except FlowpriorError as error:
             return _line(error)
         drawn = coupling.draw_size(batch_size)
@@ -54,7 +62,8 @@ class Variant:
             sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
         except FlowpriorError as error:
             return _line(error)
-        reasons = [] if sampler.adaptive else [_cannot_spend(sampler, count) for count in counts]
+        spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
+        reasons = [] if sampler.adaptive else [_cannot_spend(sampler, count) for count in spent]
         return reasons[0] if reasons and all(reasons) else None
 
     def _parts(self) -> tuple[Prior, Coupling, Path]:
@@ -72,9 +81,18 @@ def variants(grid: Grid) -> list[Variant]:
         for coupling, coupling_spec in grid.couplings.items():
             for path, path_spec in grid.paths.items():
                 names = (prior, coupling, path) if len(grid.paths) > 1 else (prior, coupling)
-                specs = (prior_spec, coupling_spec, path_spec)
-                found.append(Variant(" + ".join(names), *specs, labels=(prior, coupling, path)))
+                labels, specs = (prior, coupling, path), (prior_spec, coupling_spec, path_spec)
+                found.append(_variant(" + ".join(names), labels, grid, *specs))
     return found
+
+
+def _variant(
+    name: str, labels: tuple[str, str, str], grid: Grid, prior: str, coupling: str, path: str
+) -> Variant:
+    """One variant, with what ``train`` chooses where the grid says ``auto``."""
+    asked = RunConfig(prior=prior, coupling=coupling, path=path, training=grid.training)
+    chosen = choose_defaults(asked, prior, coupling)
+    return Variant(name, prior, chosen.coupling, path, chosen.training.prediction, labels)
 
 
 def _cannot_spend(sampler: Sampler, nfe: int) -> str | None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from flowprior.comparison.statistics import LEVEL
+from flowprior.evaluation.prior_alone import comma_list
 
 BEST = {"lower": "lowest", "higher": "highest"}
 
@@ -60,17 +61,13 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 60:.3g} min"
 
 
-def comma_list(words: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
 def in_short(summary: dict[str, Any]) -> str:
     """One sentence: which variant was best at which number of evaluations."""
     metric = summary["metric"]
     rows = [row for row in summary["best"] if row["metric"] == metric]
-    if metric is None or not rows:
-        return "No cell has a result yet."
+    if not rows:
+        judged = metric is not None and any(row["metric"] == metric for row in summary["quality"])
+        return "Only the priors alone (0 evaluations) were judged." if judged else "No cell has a result yet."
     several = len({row["sampler"] for row in rows}) > 1
     where: dict[str, list[str]] = {}
     for row in rows:
@@ -83,6 +80,24 @@ def in_short(summary: dict[str, Any]) -> str:
         parts = [f"{variant} at {comma_list(places)}" for variant, places in where.items()]
         first = f"The {best} {metric}, by evaluations of the network: {'; '.join(parts)}"
     return f"{first}. {_shown(rows, summary['baseline'])}".strip()
+
+
+def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
+    """Which flows are worse than their own prior alone by a metric, in one sentence; empty for none."""
+    losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
+    if not losses:
+        return ""
+    several = len(summary["grid"]["samplers"]) > 1
+    places = []
+    for loss in losses:
+        counts = comma_list([count(nfe) for nfe in loss["nfe"]])
+        places.append(f"{loss['variant']} at {counts}{' (' + loss['sampler'] + ')' if several else ''}")
+    subject = (
+        "this flow is worse than its"
+        if len({loss["variant"] for loss in losses}) == 1
+        else ("these flows are worse than their")
+    )
+    return f"By {metric} {subject} own prior alone (0 evaluations), by evaluations: {'; '.join(places)}."
 
 
 def _shown(rows: list[dict[str, Any]], baseline: str) -> str:

@@ -9,6 +9,7 @@ from flowprior.evaluation.classifier import Classifier
 from flowprior.evaluation.measure import Measure
 from flowprior.evaluation.request import Features
 from flowprior.evaluation.result import Evaluation
+from flowprior.evaluation.setup import Generate
 from flowprior.evaluation.sweep import NFE, sweep
 from flowprior.flow import Flow
 from flowprior.samplers import Sampler
@@ -28,6 +29,7 @@ def evaluate(
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
     classifier: Literal["auto"] | Classifier | None = "auto",
+    generate: Generate | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Generate ``samples`` samples at each number of evaluations and compare them with real ones.
@@ -40,8 +42,9 @@ def evaluate(
         flow: what training left.
         data: the training split: classifier, transport cost and floor come from it.
         reference: the test split that samples are compared with; None takes ``data``.
-        nfe: numbers of evaluations. Those that the sampler cannot spend exactly are left out with a note;
-            an adaptive sampler gives one row with what it spent.
+        nfe: numbers of evaluations; 0 is the prior alone, which shows what the flow adds. Those that the
+            sampler cannot spend exactly are left out with a note; an adaptive sampler gives one row with what
+            it spent.
         sampler: a name, ``name:key=value,…`` or an instance.
         samples: how many to generate.
         guidance: strength of classifier-free guidance; 1 is none.
@@ -52,6 +55,8 @@ def evaluate(
         batch_size: samples solved at once; ``"auto"`` takes what memory allows, at most 500.
         classifier: judge of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache), None leaves
             accuracy and its features out.
+        generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
+            calls it and keeps what it gave; everything else is asked of ``flow``.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -72,6 +77,7 @@ def evaluate(
         features=features,
         batch_size=batch_size,
         classifier=classifier,
+        generate=generate,
         progress=progress,
     )
     (evaluation,) = found.evaluations

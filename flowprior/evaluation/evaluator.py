@@ -31,7 +31,7 @@ class Cell:
 
     Attributes:
         sampler: an instance.
-        nfe: evaluations to spend; None for a sampler that chooses them.
+        nfe: evaluations to spend; None for a sampler that chooses them, 0 for the prior alone.
         guidance: strength of classifier-free guidance.
     """
 
@@ -70,14 +70,22 @@ class Evaluator:
         return {name: metric for columns in chosen for name, metric in columns.items()}
 
     def row(self, cell: Cell) -> dict[str, float]:
-        """``nfe``, figures and ``seconds`` of one cell.
+        """``nfe``, figures and ``seconds`` of one cell; the prior alone is the same for every sampler.
 
         Raises:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
+        return dict(self._prior_row) if cell.nfe == 0 else self._row(cell, SampleMeasure, StepMeasure)
+
+    @cached_property
+    def _prior_row(self) -> dict[str, float]:
+        """The figures of the prior alone: of its samples, for there are no steps."""
+        return self._row(Cell(Sampler.create("euler"), 0, 1.0), SampleMeasure)
+
+    def _row(self, cell: Cell, *kinds: type[Measure]) -> dict[str, float]:
         name, entry = self._read(_cell_name(cell), self._cell_key(cell))
-        missing = self._missing(entry, SampleMeasure, StepMeasure)
+        missing = self._missing(entry, *kinds)
         if missing or "nfe" not in entry.facts:
             solution, seconds = self._solve(cell)
             drawn = Drawn(self._checked(solution.x), self.setup.cond)
@@ -86,7 +94,7 @@ class Evaluator:
                 entry.add(figures, self.columns[measure])
             entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
             self.store.write(name, entry)
-        figures = entry.select(self.metrics(SampleMeasure, StepMeasure))
+        figures = entry.select(self.metrics(*kinds))
         return {"nfe": entry.facts["nfe"], **figures, "seconds": entry.facts["seconds"]}
 
     def floors(self) -> dict[str, float]:
@@ -148,7 +156,7 @@ class Evaluator:
         """The solution and the seconds it took; batches are halved where memory runs out."""
         setup = self.setup
         solve = partial(
-            setup.flow.solve,
+            setup.generate or setup.flow.solve,
             setup.cond,
             setup.samples,
             nfe=cell.nfe,
@@ -234,6 +242,8 @@ def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> list[float
 
 
 def _cell_name(cell: Cell) -> str:
+    if cell.nfe == 0:
+        return "prior"
     count = "" if cell.nfe is None else f"-nfe{cell.nfe}"
     return f"{cell.sampler.name}{count}-g{cell.guidance:g}"
 

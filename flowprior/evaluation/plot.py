@@ -76,7 +76,7 @@ def _draw(sweep: Sweep) -> Any:
     terms = f"{settings['samples']} samples against {settings['reference']}"
     seeds = f", bars: deviation over {len(sweep.seeds)} seeds" if len(sweep.seeds) > 1 else ""
     title = f"{settings['prior']} + {settings['coupling']} on {settings['data']}"
-    figure.suptitle(f"{title}\n{terms}{seeds}", fontsize=10)
+    figure.suptitle(f"{title}\n{terms}{seeds}", fontsize=10, parse_math=False)
     return figure
 
 
@@ -86,7 +86,9 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     entries = {label: handle for handle, label in pairs}
     labels = sorted(entries, key=lambda label: label == FLOOR)
     handles = [entries[label] for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    options = {"loc": "outside lower center", "ncols": min(len(labels), 4), "frameon": False}
+    for text in figure.legend(handles, labels, **options).get_texts():
+        text.set_parse_math(False)  # A dollar sign in a name is no formula.
 
 
 def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
@@ -105,8 +107,8 @@ def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
     if metric.floor is not None:
         axis.axhline(metric.floor, color="0.5", ls="--", lw=1, label=FLOOR)
     _axes(axis, sorted({line.nfe for line in lines}), _values(curves, name, metric))
-    axis.set_title(name + ARROWS.get(metric.better, ""), fontsize=10)
-    axis.set_xlabel("NFE")
+    axis.set_title(name + ARROWS.get(metric.better, ""), fontsize=10, parse_math=False)
+    axis.set_xlabel("NFE (0: the prior alone)" if any(line.nfe == 0 for line in lines) else "NFE")
     axis.grid(alpha=0.25)
 
 
@@ -116,9 +118,24 @@ def _values(curves: dict[tuple[str, float], list[Line]], name: str, metric: Metr
 
 
 def _axes(axis: Any, counts: Sequence[float], values: Sequence[float]) -> None:
-    """Powers of two along the bottom; a logarithmic height where the figures span decades."""
-    axis.set_xscale("log", base=2)
+    """Powers of two along the bottom, and 0 a step before; a logarithmic height for figures of decades."""
+    set_doubling_scale(axis, counts)
     axis.set_xticks(counts, [f"{count:g}" for count in counts], fontsize=8)
     axis.set_xticks([], minor=True)
     if values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
         axis.set_yscale("log")
+
+
+def set_doubling_scale(axis: Any, counts: Sequence[float]) -> None:
+    """Space NFE by powers of two along the bottom of matplotlib's ``axis``.
+
+    0, which has no logarithm, stands as far before the least of the others as its half would.
+    """
+    positive = [count for count in counts if count > 0]
+    if not positive:
+        axis.set_xlim(-1, 1)
+    elif len(positive) == len(counts):
+        axis.set_xscale("log", base=2)
+    else:
+        # Between 0 and the threshold the axis is linear, and linscale=0.5 makes that stretch one doubling.
+        axis.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)

@@ -41,8 +41,8 @@ def check_counts(
         )
     for count in nfe:
         check_nfe("evaluate", count)
-    if not nfe or any(count < 1 for count in nfe):
-        raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 1 on")
+    if not nfe or any(count < 0 for count in nfe):
+        raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 0 on")
     if not seeds or not all(_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds):
         raise OptionError(
             f"evaluate: seeds={list(seeds)} is not possible; give one or more numbers from 0 on"

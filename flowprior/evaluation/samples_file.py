@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.pictures import save_picture
+from flowprior.pictures import check_drawable, save_picture
 from flowprior.storage import save_state
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -24,6 +25,18 @@ def check_suffix(path: Path | str) -> str:
     if suffix not in SUFFIXES:
         raise OptionError(f"samples: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
     return suffix
+
+
+def check_events(path: Path | str, event_shape: Sequence[int]) -> None:
+    """Refuse events that ``path`` could not hold, before they are generated.
+
+    Raises:
+        OptionError: a suffix that samples cannot be written as.
+        InputError: a picture of events that cannot be drawn.
+        FlowpriorError: a picture of points, and matplotlib is not installed.
+    """
+    if check_suffix(path) in PICTURES:
+        check_drawable(event_shape)
 
 
 def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None) -> None:

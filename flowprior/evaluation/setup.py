@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from flowprior.evaluation.conditions import draw_indices
 from flowprior.evaluation.features import FeatureExtractor
 from flowprior.evaluation.reference import Reference
 from flowprior.flow import Flow
+from flowprior.samplers import Solution
 
 PER_CONDITION = 500
 """Points of each label that exact W2² compares at most."""
@@ -22,6 +24,8 @@ POOLED = 2000
 SMALL_EVENT = 16
 MANY_PATHS = 2000
 FEW_PATHS = 128
+Generate = Callable[..., Solution]
+"""Takes what :meth:`flowprior.flow.Flow.solve` takes, except ``trajectory``, and gives what it gives."""
 
 
 class Drawn:
@@ -58,6 +62,7 @@ class Setup:
         classifier: judge of labelled data, or None.
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
+        generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
     """
 
     flow: Flow
@@ -68,6 +73,7 @@ class Setup:
     classifier: Classifier | None
     extractors: list[FeatureExtractor] = field(default_factory=list)
     batch_size: int = 500
+    generate: Generate | None = None
 
     @property
     def data(self) -> Data:

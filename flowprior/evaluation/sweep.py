@@ -27,13 +27,14 @@ from flowprior.evaluation.request import (
 )
 from flowprior.evaluation.result import Evaluation
 from flowprior.evaluation.settings import describe_sampler, describe_settings
-from flowprior.evaluation.setup import Setup
+from flowprior.evaluation.setup import Generate, Setup
 from flowprior.evaluation.store import FigureStore
 from flowprior.evaluation.sweep_result import Sweep
 from flowprior.flow import Flow
 from flowprior.samplers import Sampler
 
-NFE = (1, 2, 4, 8, 15, 30)
+NFE = (0, 1, 2, 4, 8, 15, 30)
+"""Numbers of evaluations where nobody says which; 0 is the prior alone."""
 
 
 def sweep(
@@ -51,6 +52,7 @@ def sweep(
     batch_size: int | Literal["auto"] = "auto",
     classifier: Literal["auto"] | Classifier | None = "auto",
     folder: Path | str | None = None,
+    generate: Generate | None = None,
     progress: bool = False,
 ) -> Sweep:
     """Generate samples at every setting and compare them with real ones.
@@ -62,8 +64,10 @@ def sweep(
         flow: what training left.
         data: the training split: classifier, transport cost and floor come from it.
         reference: the test split that samples are compared with; None takes ``data``.
-        nfe: numbers of evaluations; those that a sampler cannot spend exactly are left out with a note.
-        samplers: names, ``name:key=value,…`` or instances. An adaptive one gives one row with what it spent.
+        nfe: numbers of evaluations; those that a sampler cannot spend exactly are left out with a note. 0 is
+            the prior alone, the same for every sampler and guidance.
+        samplers: names, ``name:key=value,…`` or instances. An adaptive one gives one row with what it spent,
+            beside that of the prior.
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, starts and the subsets of real data.
         samples: how many to generate at each setting.
@@ -72,6 +76,7 @@ def sweep(
         batch_size: samples at once; ``"auto"`` takes what memory allows, at most 500.
         classifier: judge of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache).
         folder: where finished figures are kept, and read again by the next call; None keeps none.
+        generate: gives the samples in place of ``flow.solve``, see :func:`flowprior.evaluate`.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -97,7 +102,10 @@ def sweep(
     times = sampler_times(chosen.values(), nfe)
     evaluators = [
         Evaluator(
-            Setup(flow, training, tested, samples, seed, judge, extractors, size), measures, store, times
+            Setup(flow, training, tested, samples, seed, judge, extractors, size, generate),
+            measures,
+            store,
+            times,
         )
         for seed in seeds
     ]
@@ -123,18 +131,22 @@ def _run(
     progress: bool,
 ) -> list[Evaluation]:
     """One evaluation for each sampler, guidance and seed."""
-    rows = sum(1 if sampler.adaptive else len(nfe) for sampler in samplers.values())
+    counts = {name: _counts(sampler, nfe) for name, sampler in samplers.items()}
+    rows = sum(map(len, counts.values()))
     found = []
     with _progress(progress, len(evaluators) * len(guidances) * rows) as advance:
         for name, sampler in samplers.items():
             for guidance in guidances:
                 for evaluator in evaluators:
-                    cells = [
-                        Cell(sampler, count, guidance) for count in ([None] if sampler.adaptive else nfe)
-                    ]
+                    cells = [Cell(sampler, count, guidance) for count in counts[name]]
                     own = settings | {"sampler": name, "guidance": guidance, "adaptive": sampler.adaptive}
                     found.append(_evaluate(evaluator, cells, own, advance))
     return found
+
+
+def _counts(sampler: Sampler, nfe: list[int]) -> list[int | None]:
+    """What a sampler is asked to spend: an adaptive one nothing, and whatever it chooses."""
+    return list(nfe) if not sampler.adaptive else [*([0] if 0 in nfe else []), None]
 
 
 def _evaluate(
@@ -151,7 +163,7 @@ def _evaluate(
         except OptionError as error:
             notes.append(f"nfe={cell.nfe} left out: {error}")
     settings = settings | {"seed": seed, "batch_size": evaluator.setup.batch_size}
-    if not rows:
+    if not any(row["nfe"] for row in rows) and any(cell.nfe != 0 for cell in cells):
         return Evaluation([], {}, {}, settings, notes)
     if not evaluator.setup.has_test:
         notes.insert(0, "no test split: samples are compared with the training data themselves")
@@ -191,7 +203,8 @@ def _progress(shown: bool, total: int) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("evaluate", total=total)
         begun = 0

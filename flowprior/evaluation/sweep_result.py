@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flowprior.evaluation.prior_alone import worse_than_prior
 from flowprior.evaluation.result import Evaluation, Metric, write_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,22 @@ class Line:
     figures: dict[str, Spread]
 
 
+class Loss(NamedTuple):
+    """Where the flow is worse than its prior alone by one metric, with one sampler and guidance.
+
+    Attributes:
+        sampler: as it was asked for.
+        guidance: strength of classifier-free guidance.
+        metric: name of the metric.
+        nfe: the numbers of evaluations at which it is worse than at NFE 0.
+    """
+
+    sampler: str
+    guidance: float
+    metric: str
+    nfe: list[float]
+
+
 @dataclass(frozen=True)
 class Sweep:
     """Evaluations of one flow.
@@ -68,17 +85,30 @@ class Sweep:
 
     def lines(self) -> list[Line]:
         """Means over seeds, one line for each sampler, guidance and number of evaluations."""
-        groups: dict[tuple[str, float, int], list[dict[str, float]]] = {}
+        groups: dict[tuple[str, float, int | None], list[dict[str, float]]] = {}
         for evaluation in self.evaluations:
             setting = (evaluation.settings["sampler"], evaluation.settings["guidance"])
             for row in evaluation.rows:
-                # an adaptive sampler has a single row, whatever it spent on each seed
-                count = 0 if evaluation.settings.get("adaptive") else int(row["nfe"])
+                # beside the prior's, an adaptive sampler has a single row, whatever it spent on each seed
+                own = evaluation.settings.get("adaptive") and row["nfe"] > 0
+                count = None if own else int(row["nfe"])
                 groups.setdefault((*setting, count), []).append(row)
         return [
             Line(sampler, guidance, _spread(row["nfe"] for row in rows).mean, self._spreads(rows))
             for (sampler, guidance, _), rows in groups.items()
         ]
+
+    def losses(self) -> list[Loss]:
+        """Where the flow is worse than its prior alone, by means over seeds; empty without a row of NFE 0."""
+        groups: dict[tuple[str, float], list[Line]] = {}
+        for line in self.lines():
+            groups.setdefault((line.sampler, line.guidance), []).append(line)
+        found = []
+        for (sampler, guidance), lines in groups.items():
+            for name, metric in self.metrics.items():
+                values = {line.nfe: line.figures[name].mean for line in lines if name in line.figures}
+                found.append(Loss(sampler, guidance, name, worse_than_prior(values, metric.better)))
+        return [loss for loss in found if loss.nfe]
 
     def flow_lines(self) -> dict[float, dict[str, Spread]]:
         """guidance -> figures of the flow itself, means over seeds."""
@@ -128,6 +158,7 @@ class Sweep:
             "flow_metrics": {name: asdict(metric) for name, metric in self.flow_metrics.items()},
             "transport": self.transport(),
             "settings": settings,
+            "worse_than_prior": [loss._asdict() for loss in self.losses()],
             "notes": self.notes,
         }
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flowprior.evaluation.prior_alone import comma_list
+
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from flowprior.evaluation.result import Metric
     from flowprior.evaluation.sweep_result import Line, Spread, Sweep
@@ -20,12 +23,13 @@ def sweep_table(sweep: Sweep) -> Table:
 
     A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
     """
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     lines = sweep.lines()
     keys = [name for name in ("sampler", "guidance") if len({getattr(line, name) for line in lines}) > 1]
-    table = Table(title=escape(_title(sweep)), caption=escape(_caption(sweep)), caption_justify="left")
+    title, caption = Text(_title(sweep), "table.title"), Text(_caption(sweep), "table.caption")
+    table = Table(title=title, caption=caption, caption_justify="left")
     for key in keys:
         table.add_column(key, justify="left" if key == "sampler" else "right", no_wrap=True)
     fill = _metrics_as_columns if len(sweep.metrics) <= MOST_COLUMNS else _metrics_as_rows
@@ -37,7 +41,7 @@ def _metrics_as_columns(table: Table, sweep: Sweep, keys: list[str]) -> None:
     metrics = sweep.metrics
     table.add_column("NFE", justify="right", no_wrap=True)
     for name, metric in metrics.items():
-        table.add_column(name + ARROWS.get(metric.better, ""), justify="right", overflow="fold")
+        table.add_column(_heading(name, metric), justify="right", overflow="fold")
     table.add_column("seconds", justify="right")
     for group in _groups(sweep.lines()):
         table.add_section()
@@ -60,10 +64,10 @@ def _metrics_as_rows(table: Table, sweep: Sweep, keys: list[str]) -> None:
     for group in _groups(lines):
         table.add_section()
         at = {line.nfe: line for line in group}
-        names = _setting(group[0], keys)
+        names: list[Text | str] = _setting(group[0], keys)
         for name, metric in sweep.metrics.items():
             figures = [show(at[count].figures.get(name)) if count in at else "" for count in counts]
-            table.add_row(*names, name + ARROWS.get(metric.better, ""), *figures, _floor(metric))
+            table.add_row(*names, _heading(name, metric), *figures, _floor(metric))
             names = ["" for _ in keys]
         seconds = [_seconds(at[count]) if count in at else "" for count in counts]
         table.add_row(*names, "seconds", *seconds, "")
@@ -77,11 +81,18 @@ def _groups(lines: list[Line]) -> list[list[Line]]:
     return list(found.values())
 
 
-def _setting(line: Line, keys: list[str]) -> list[str]:
-    from rich.markup import escape
+def _heading(name: str, metric: Metric) -> Text:
+    """A metric's name and the arrow to its better side; text, so that no name is read as markup."""
+    from rich.text import Text
+
+    return Text(name + ARROWS.get(metric.better, ""))
+
+
+def _setting(line: Line, keys: list[str]) -> list[Text | str]:
+    from rich.text import Text
 
     values = [getattr(line, key) for key in keys]
-    return [escape(value) if isinstance(value, str) else f"{value:g}" for value in values]
+    return [Text(value) if isinstance(value, str) else f"{value:g}" for value in values]
 
 
 def _seconds(line: Line) -> str:
@@ -116,7 +127,23 @@ def _title(sweep: Sweep) -> str:
 def _caption(sweep: Sweep) -> str:
     costs = sweep.transport()
     transport = f"transport cost {costs['paired']:.4g} coupled, {costs['unpaired']:.4g} unpaired"
-    return "\n".join([_terms(sweep), *_other_terms(sweep), transport, *_flow_lines(sweep), *sweep.notes])
+    parts = [*_other_terms(sweep), transport, *_flow_lines(sweep), *prior_sentences(sweep), *sweep.notes]
+    return "\n".join([_terms(sweep), *parts])
+
+
+def prior_sentences(sweep: Sweep) -> list[str]:
+    """Where the flow is worse than its prior alone: one sentence for each sampler and guidance."""
+    groups: dict[tuple[str, float], list[str]] = {}
+    for loss in sweep.losses():
+        where = f"{loss.metric} at NFE {comma_list([f'{count:g}' for count in loss.nfe])}"
+        groups.setdefault((loss.sampler, loss.guidance), []).append(where)
+    samplers, guidances = ({getattr(line, key) for line in sweep.lines()} for key in ("sampler", "guidance"))
+    found = []
+    for (sampler, guidance), places in groups.items():
+        terms = [sampler] * (len(samplers) > 1) + [f"guidance {guidance:g}"] * (len(guidances) > 1)
+        start = f"With {', '.join(terms)} the" if terms else "The"
+        found.append(f"{start} flow is worse than its prior alone (NFE 0) in {'; in '.join(places)}.")
+    return found
 
 
 def _terms(sweep: Sweep) -> str:

@@ -18,6 +18,7 @@ from flowprior.inspection.pictures import save_prior_picture
 from flowprior.inspection.rehearsal import rehearse
 from flowprior.inspection.report import Fitted, Inspection, Pairing
 from flowprior.inspection.suggestion import suggest
+from flowprior.pictures import require_matplotlib
 from flowprior.priors import Prior
 
 FEW_EXAMPLES = 20
@@ -60,6 +61,8 @@ def inspect_priors(
             f"and {steps}"
         )
     data = as_data(data)
+    if out is not None and tuple(data.event_shape) == (2,):
+        require_matplotlib()
     chosen = Examples.of(data, examples, seed)
     pairers = {spec: Coupling.registry.resolve(spec) for spec in couplings}
     fitted, pairings, warnings = [], [], _few(chosen)

@@ -9,6 +9,7 @@ from flowprior.inspection.suggestion import Suggestion
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 RARE = 0.05
 
@@ -29,7 +30,7 @@ def pairings_table(found: Inspection) -> Table:
         figures += [rehearsal.crossing, rehearsal.shift]
         name = f"{pairing.prior.partition(':')[0]} + {pairing.coupling}"
         shown = [*map(_figure, figures), _gap(pairing), _figure(pairing.transport_cost)]
-        table.add_row(str(places[pairing.prior]), _escaped(name), *shown)
+        table.add_row(str(places[pairing.prior]), _plain(name), *shown)
     table.caption = (
         "steps: energy distance to held-out data, 0 to 1, after Euler steps along a velocity estimated "
         "without a network; score: geometric mean of the last one and of crossing × exp(shift), what there "
@@ -49,7 +50,7 @@ def priors_table(found: Inspection) -> Table:
         distances = [_average(close.gaussian_w2), _average(close.gaussian_w2_floor)]
         figures = [close.explained_variance, close.log_density, *distances, close.spread]
         figures += [fitted.transport_cost_ot, fitted.seconds]
-        table.add_row(str(place), _escaped(fitted.prior), *map(_figure, figures), _bytes(fitted.state_bytes))
+        table.add_row(str(place), _plain(fitted.prior), *map(_figure, figures), _bytes(fitted.state_bytes))
     count = found.examples
     table.caption = (
         "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, "
@@ -66,23 +67,26 @@ def suggestion_table(suggestion: Suggestion) -> Table:
     table.add_column("density", justify="right")
     table.add_column("seconds", justify="right")
     for candidate in suggestion.candidates:
-        table.add_row(_escaped(candidate.prior), _figure(candidate.log_density), _figure(candidate.seconds))
+        table.add_row(_plain(candidate.prior), _figure(candidate.log_density), _figure(candidate.seconds))
     return table
 
 
 def _table(title: str, *names: str) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", caption_justify="left", padding=(0, 1, 0, 0), box=None)
+    heading = Text(title, "table.title")
+    table = Table(title=heading, title_justify="left", caption_justify="left", padding=(0, 1, 0, 0), box=None)
     for name in names:
         table.add_column(name, overflow="fold")
     return table
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
+def _plain(text: str) -> Text:
+    """Text of a user's, in which a bracket is no markup."""
+    from rich.text import Text
 
-    return escape(text)
+    return Text(text)
 
 
 def _average(distances: dict[int, float]) -> float:

@@ -28,7 +28,7 @@ class Solution:
     Attributes:
         x: samples ``[B, *event]`` at the last time.
         nfe: evaluations of the velocity, counted, not computed from the number of steps.
-        times: ``[T]`` times of the trajectory, or of the two ends.
+        times: ``[T]`` times of the trajectory, or of the two ends; 0 alone where no evaluation was spent.
         trajectory: ``[T, B, *event]`` on request, else None.
     """
 

@@ -144,7 +144,7 @@ def _run_to_the_end(
     except TrainingInterrupted as stop:
         info.end(state.step, "interrupted")
         monitor.close()
-        Console(stderr=True, soft_wrap=True, highlight=False).print(stop.message)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(stop.message, markup=False)
         raise
     except BaseException as error:
         with suppress(CheckpointError):

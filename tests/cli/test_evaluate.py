@@ -28,6 +28,14 @@ def test_json_is_the_librarys_evaluation(call: Call, run: Path, tmp_path: Path) 
     assert json.loads((tmp_path / "e.json").read_text()) == found
 
 
+def test_the_prior_alone_is_the_first_row_unless_it_is_left_out(call: Call, run: Path) -> None:
+    options = ["--samples", "20", "--metrics", "w2", "--json"]
+    rows = json.loads(call("evaluate", run, *options).out)["rows"]
+    assert [row["nfe"] for row in rows] == [0, 1, 2, 4, 8, 15, 30]
+    rows = json.loads(call("evaluate", run, *options, "--nfe", "1").out)["rows"]
+    assert [row["nfe"] for row in rows] == [1]
+
+
 def test_the_table_has_a_row_for_each_nfe(call: Call, run: Path) -> None:
     answer = call("evaluate", run, *OPTIONS)
     assert answer.code == 0, answer.err

@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
     "priors": ["gaussian", f"low-rank={LOWRANK}"],
     "couplings": ["condot", "ot"],
     "seeds": 2,
-    "nfe": [1, 2],
+    "nfe": [0, 1, 2],
     "samples": 100,
     "training": {"steps": 12, "warmup": 2, "batch_size": 32, "device": "cpu", "log_every": 4},
     "curve": {"points": 3, "nfe": [2], "samples": 50},

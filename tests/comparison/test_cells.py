@@ -134,6 +134,26 @@ def test_a_sampler_that_a_variant_refuses_is_left_out_of_that_one():
     assert diffusion["refused_samplers"] == {}
 
 
+def test_a_prediction_that_a_variant_cannot_be_trained_on_is_refused():
+    training = {**TINY["training"], "prediction": "residual"}
+    found = planned(priors=["gaussian", "latent-gmm"], couplings=["condot", "ot"], training=training)
+    reasons = {label: variant["skipped"] for label, variant in found.items()}
+    assert reasons["latent-gmm + condot"] is None
+    assert "needs the moments of the pairs" in reasons["latent-gmm + ot"]
+    assert "needs the moments of the pairs" in reasons["gaussian + condot"]
+    epsilon = {**TINY["training"], "prediction": "epsilon"}
+    found = planned(priors=["gaussian"], couplings=["condot"], paths=["condot", "vp"], training=epsilon)
+    assert "keeps none" in found["gaussian + condot + condot"]["skipped"]
+    assert found["gaussian + condot + vp"]["prediction"] == "epsilon"
+
+
+def test_the_prior_alone_is_nothing_that_a_sampler_has_to_spend():
+    found = planned(samplers=["heun"], nfe=[0, 2], curve={"nfe": [2]})
+    assert found["gaussian + condot"]["refused_samplers"] == {}
+    with pytest.raises(OptionError, match=r"no combination of the grid is possible.*nfe=1"):
+        planned(samplers=["heun"], nfe=[0, 1])
+
+
 def test_nothing_to_run_is_a_mistake():
     with pytest.raises(OptionError, match=r"no combination of the grid is possible.*latent"):
         planned(priors=["gaussian"], couplings=["posterior"])

@@ -79,6 +79,43 @@ def test_a_chart_is_one_svg_in_the_pages_fonts_and_colours(chart):
     assert {"gmm + ot", "gaussian + condot", "real data", "NFE", "4"} <= words
 
 
+def placed(svg: str) -> list[float]:
+    """Horizontal places of the ticks in a chart of one line; a marker stands just left of each of them."""
+    return sorted({float(x) for x in re.findall(r'<use [^>]*?x="([\d.]+)"', svg)})[1::2]
+
+
+def one_line(x: list[float], doubling: bool = True) -> str:
+    (style, *_) = styles(variants(("gaussian",), ("condot",))).values()
+    line = Line(style, x, [9.0 - place / 99 for place in x], [None] * len(x))
+    return line_chart([line], name="c", description="", x_label="NFE", doubling=doubling)
+
+
+def test_zero_evaluations_stand_one_doubling_before_the_first_number():
+    root = ElementTree.fromstring(one_line([0, 4, 8, 16]).replace("xlink:href", "href"))
+    words = ["".join(text.itertext()).strip() for text in root.iter("text")]
+    assert [word for word in words if word in ("0", "4", "8", "16")] == ["0", "4", "8", "16"]
+    gaps = [after - before for before, after in pairwise(placed(one_line([0, 4, 8, 16])))]
+    assert len(gaps) == 3
+    assert max(gaps) - min(gaps) < 1e-3
+    assert min(gaps) > 20
+
+
+@pytest.mark.parametrize("x", [[0], [1], [0, 131.5]])
+def test_any_numbers_of_evaluations_can_be_drawn(x):
+    for doubling in (True, False):
+        assert one_line(x, doubling).startswith("<svg")
+
+
+@pytest.mark.parametrize("label", [r"a\1", r"\g<9>", r"$\frac$", '<b> & "so"', "[/b]"])
+def test_no_label_is_read_as_a_pattern_a_formula_or_markup(label):
+    (style,) = styles([{"label": label, "labels": (label, "ot", "condot"), "baseline": True}]).values()
+    line = Line(style, [1, 2], [2.0, 1.0], [None, None])
+    options = {"name": "c", "description": f"{label} falls", "x_label": "NFE", "doubling": True}
+    root = ElementTree.fromstring(line_chart([line], **options).replace("xlink:href", "href"))
+    assert root.get("aria-label") == f"{label} falls"
+    assert label in {"".join(text.itertext()).strip() for text in root.iter("text")}
+
+
 def brightness(colour: str) -> float:
     """Relative luminance (WCAG 2)."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowprior.comparison import Curve, Grid, grid_from_dict, load_grid
+from flowprior.comparison import Curve, Grid, grid_from_dict, load_grid, variants
 from flowprior.comparison.grid_file import dump_grid
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.training import DEFAULT_PRIOR
@@ -29,6 +29,24 @@ def test_a_label_stands_before_the_first_equals_sign_that_is_no_options():
     grid = grid_from_dict({"priors": ["two=gmm:components=2,shrinkage=0.1", "gmm:components=4"]})
     assert grid.priors == {"two": "gmm:components=2,shrinkage=0.1", "gmm:components=4": "gmm:components=4"}
     assert grid_from_dict({"priors": {"a b": "gaussian"}}).priors == {"a b": "gaussian"}
+
+
+def test_a_coupling_may_be_what_suits_the_prior():
+    grid = grid_from_dict({"priors": ["gaussian", "latent-gmm"], "couplings": ["auto", "ot"]})
+    assert grid.couplings == {"auto": "auto", "ot": "ot"}
+    found = {v.label: (v.coupling, v.prediction) for v in variants(grid)}
+    assert found == {
+        "gaussian + auto": ("ot", "velocity"),
+        "gaussian + ot": ("ot", "velocity"),
+        "latent-gmm + auto": ("posterior", "residual"),
+        "latent-gmm + ot": ("ot", "velocity"),
+    }
+    with pytest.raises(FlowpriorError, match=r"unknown coupling 'otto'.*'auto' for what suits the prior"):
+        grid_from_dict({"couplings": ["otto"]})
+
+
+def test_the_prior_alone_is_asked_for_by_default():
+    assert Grid().nfe[0] == 0
 
 
 def test_a_number_of_seeds_counts_from_zero():
@@ -88,7 +106,8 @@ def test_curve_points_are_even_and_end_at_the_budget():
         ({"priors": [3]}, ["priors has 3"]),
         ({"seeds": 0}, ["seeds"]),
         ({"seeds": [1, 1]}, ["names a number twice"]),
-        ({"nfe": [0]}, ["nfe=0", "1 or more"]),
+        ({"nfe": [-1]}, ["nfe=-1", "0 or more"]),
+        ({"curve": {"nfe": [0]}}, ["curve.nfe=0", "1 or more"]),
         ({"nfe": [True]}, ["nfe=True"]),
         ({"samples": 1}, ["samples=1", "2 or more"]),
         ({"guidance": float("nan")}, ["guidance"]),

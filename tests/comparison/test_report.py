@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from flowprior.comparison import ComparisonFolder, check_report, write_report
+from flowprior.comparison import ComparisonFolder, check_report, run_grid, write_report
 from flowprior.comparison.collect import collect, samples_file
+from flowprior.comparison.wording import prior_sentence
 from flowprior.data import Data, load_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.storage import load_tensors, save_tensors
+from tests.comparison.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
 
@@ -85,7 +89,7 @@ def test_every_figure_follows_from_the_saved_samples(finished, report, judge):
                 # Square roots of eigenvalues that are 0 but for rounding bound the Fréchet distance.
                 assert figure == pytest.approx(expected, rel=1e-4 if metric == "fid-cnn128" else 1e-9)
                 looked_at += 1
-    assert looked_at == 3 * 4 * 2 * 2  # metrics, variants, NFE, seeds
+    assert looked_at == 3 * 4 * 2 * 3  # metrics, variants, NFE, seeds
 
 
 def test_spreads_and_tests_follow_from_the_figures(report):
@@ -124,6 +128,43 @@ def test_the_best_has_the_best_mean(report):
         assert best["candidates"] == len(group) == 4
 
 
+def test_every_metric_of_samples_begins_with_the_prior_alone(finished, report):
+    """NFE 0 is the prior: the same for every coupling that starts there, and not among the best flows."""
+    for metric in ("fid-cnn128", "kid-cnn128", "accuracy", "w2_squared"):
+        alone = {row["variant"]: row for row in rows(report, metric) if row["nfe"] == 0}
+        assert list(alone) == LABELS
+        for prior in ("gaussian", "low-rank"):
+            figures = [alone[f"{prior} + {coupling}"]["by_seed"] for coupling in ("condot", "ot")]
+            assert figures[0] == figures[1]
+    assert {best["nfe"] for best in report["best"]} == {1, 2}
+    page = (finished / "report.html").read_text()
+    assert page.count('<th scope="col">0 (prior)</th>') == 4
+    assert "The prior alone, 0 evaluations, seed 0" in page
+
+
+def test_the_report_says_where_a_flow_is_worse_than_its_prior_alone(finished, report):
+    expected = []
+    for metric, about in report["metrics"].items():
+        sign = {"lower": 1, "higher": -1}.get(about["better"], 0)
+        for label in LABELS:
+            means = {
+                row["nfe"]: sign * row["mean"] for row in rows(report, metric) if row["variant"] == label
+            }
+            worse = [nfe for nfe in (1, 2) if means[nfe] > means[0]]
+            if worse:
+                expected.append((metric, label, worse))
+    assert expected
+    found = [(loss["metric"], loss["variant"], loss["nfe"]) for loss in report["worse_than_prior"]]
+    assert sorted(found) == sorted(expected)
+    page = html.unescape((finished / "report.html").read_text())
+    for metric in {metric for metric, *_ in expected}:
+        assert prior_sentence(report, metric) in page
+
+
+def test_the_report_says_what_each_network_predicts(report):
+    assert {variant["prediction"] for variant in report["variants"]} == {"velocity"}
+
+
 def test_convergence_is_the_first_step_that_reaches_the_baselines_end(report):
     for goal in report["convergence"]:
         sign = {"lower": 1, "higher": -1}[report["metrics"][goal["metric"]]["better"]]
@@ -150,7 +191,7 @@ def test_costs_are_those_of_the_runs(finished, report):
         state = Flow.load(runs[0] / "flow").prior.state_dict().values()
         assert cost["prior_bytes"] == sum(tensor.numel() * tensor.element_size() for tensor in state)
         assert cost["seconds_per_step"] > 0
-        assert [place["nfe"] for place in cost["sampling"]] == [1, 2]
+        assert [place["nfe"] for place in cost["sampling"]] == [0, 1, 2]
 
 
 def test_settings_say_what_ran(report):
@@ -187,6 +228,63 @@ def test_the_check_finds_a_report_that_was_changed(copied):
     first, second = check_report(copied).differences
     assert first.startswith("report.json.quality[3].mean is ")
     assert second.startswith("report.json.best[0].variant is 'nobody'")
+
+
+def test_the_check_finds_samples_that_are_not_the_flows(copied):
+    """Samples and figures of another flow agree with each other; only the flow itself shows it."""
+    (cell,) = copied.glob("cells/gmm+ot+condot-seed1-*")
+    flow = Flow.load(cell / "run" / "flow")
+    with torch.no_grad():
+        for weights in flow.model.parameters():  # type: ignore[union-attr]
+            weights.add_(0.05)
+    shutil.rmtree(cell / "run" / "flow")
+    flow.save(cell / "run" / "flow")
+    found = check_report(copied)
+    assert found.largest_shift > 1e-3
+    assert len(found.differences) == 2  # of the sampler, and of the curve's last point
+    assert all(line.startswith("low-rank + ot, seed 1: samples-") for line in found.differences)
+    assert all("the flow generates other samples, which differ by" in line for line in found.differences)
+
+
+def test_samples_of_another_kind_of_device_are_not_generated_anew(copied):
+    for path in copied.glob("cells/*/result-*.json"):
+        result = json.loads(path.read_text())
+        for judged in (*result["evaluations"], *result["curve"]):
+            judged["settings"]["device"] = "cuda:0"
+        path.write_text(json.dumps(result))
+    write_report(copied)
+    found = check_report(copied)
+    assert (found.samples, found.differences) == (0, [])
+    assert all("drawn on cuda, and cpu draws other random numbers" in note for note in found.notes)
+    assert len(found.notes) == 8 * 4
+
+
+@pytest.mark.parametrize("name", ["plan.json", "report.json", "result"])
+def test_results_of_the_faulty_format_are_refused_in_one_line(copied, name):
+    paths = list(copied.glob("cells/*/result-*.json")) if name == "result" else [copied / name]
+    for path in paths:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    call = check_report if name == "report.json" else write_report
+    with pytest.raises(CheckpointError, match="judged residual and epsilon flows wrongly") as caught:
+        call(copied)
+    assert "\n" not in str(caught.value)
+    assert f"flowprior compare --out {copied}" in str(caught.value)
+
+
+def test_results_of_the_faulty_format_are_judged_again_and_not_trained_again(copied, monkeypatch):
+    """The key of a cell holds the format, so a result of another one is not found."""
+    monkeypatch.setattr("flowprior.comparison.cells.FORMAT", 3)
+    monkeypatch.setattr("flowprior.comparison.cell_run.train", lambda *_, **__: pytest.fail("trained again"))
+    before = len(list(copied.glob("cells/*/result-*.json")))
+    assert run_grid(tiny_grid(priors=["gaussian"], seeds=1), copied).finished == 2
+    assert len(list(copied.glob("cells/*/result-*.json"))) == before + 2
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", '"x"', "\x00\xff", "[" * 100_000])
+def test_a_damaged_file_is_refused_in_one_line(copied, text):
+    (copied / "plan.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"plan\.json is missing or damaged"):
+        write_report(copied)
 
 
 def test_the_check_refuses_another_judge(copied, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from flowprior.comparison import cell_run, run_grid, write_report
-from flowprior.errors import CouplingError, OptionError
+from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.storage import load_tensors
 from flowprior.training import loop, train
@@ -176,6 +177,32 @@ def test_a_cell_that_fails_is_one_line_and_the_rest_goes_on(tmp_path, monkeypatc
     assert [row["error"] for row in report["failed"]] == ["the plan failed", bug]
     assert run_grid(grid, tmp_path).finished == 4
     assert write_report(tmp_path)["failed"] == []
+
+
+def test_twins_are_run_once(tmp_path):
+    """``auto`` may stand for a coupling that the grid names as well."""
+    grid = tiny_grid(**{**SMALL, "couplings": ["auto", "ot"]})
+    assert run_grid(grid, tmp_path).finished == 1
+    report = write_report(tmp_path)
+    assert report["waiting"] == []
+    assert {row["variant"] for row in report["quality"]} == {"gaussian + auto", "gaussian + ot"}
+    assert [variant["coupling"] for variant in report["variants"]] == ["ot", "ot"]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "words"),
+    [
+        ({"features": ["lite0"]}, "flowprior\\[benchmark\\]"),
+        ({"features": ["lite1"]}, "unknown feature extractor 'lite1'"),
+        ({"metrics": ["fdi"]}, "unknown metric 'fdi'"),
+    ],
+)
+def test_what_judging_needs_is_checked_before_anything_is_trained(tmp_path, monkeypatch, evaluation, words):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    monkeypatch.setattr(cell_run, "train", forbidden)
+    with pytest.raises(FlowpriorError, match=words):
+        run_grid(tiny_grid(**SMALL, evaluation=evaluation), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_shards_share_one_directory(tmp_path):

@@ -15,6 +15,7 @@ from flowprior.comparison.wording import (
     in_short,
     number,
     p_value,
+    prior_sentence,
     with_spread,
 )
 from flowprior.comparison.wording import (
@@ -101,6 +102,27 @@ def test_each_comparison_states_n_and_p():
     assert both_tests({"p_sign_flip": 0.25, "p_t": 0.012, "n": 3}) == (
         "sign-flip test p = 0.25, paired t-test p = 0.012, n = 3"
     )
+
+
+def test_a_flow_that_is_worse_than_its_prior_alone_is_named():
+    loss = {"metric": "fid-x", "sampler": "euler", "variant": "a + ot", "nfe": [1.0, 2.0, 4.0]}
+    found = {"grid": {"samplers": {"euler": "euler"}}, "worse_than_prior": [loss]}
+    start = "By fid-x this flow is worse than its own prior alone (0 evaluations), by evaluations: "
+    assert prior_sentence(found, "fid-x") == f"{start}a + ot at 1, 2 and 4."
+    assert prior_sentence(found, "accuracy") == ""
+    other = {**loss, "sampler": "heun", "variant": "b", "nfe": [2.0]}
+    found = {"grid": {"samplers": {"euler": "euler", "heun": "heun"}}, "worse_than_prior": [loss, other]}
+    assert prior_sentence(found, "fid-x") == (
+        "By fid-x these flows are worse than their own prior alone (0 evaluations), by evaluations: "
+        "a + ot at 1, 2 and 4 (euler); b at 2 (heun)."
+    )
+
+
+def test_only_priors_and_nothing_at_all_are_told_apart():
+    empty = {**summary(), "quality": []}
+    assert in_short(empty) == "No cell has a result yet."
+    alone = {**summary(), "quality": [{"metric": "fid-x", "nfe": 0}]}
+    assert in_short(alone) == "Only the priors alone (0 evaluations) were judged."
 
 
 def test_convergence_names_the_quickest():

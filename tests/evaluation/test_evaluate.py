@@ -211,7 +211,7 @@ def test_samples_that_are_not_finite_are_refused(tiny_flow: Flow, digits: tuple[
     [
         ({"samples": 1}, OptionError, "samples=1"),
         ({"nfe": []}, OptionError, "give one or more"),
-        ({"nfe": [0]}, OptionError, "from 1 on"),
+        ({"nfe": [-1]}, OptionError, "from 0 on"),
         ({"guidance": float("nan")}, OptionError, "finite"),
         ({"classifier": "cnn"}, OptionError, "classifier='cnn'"),
         ({"sampler": "eler"}, UnknownComponentError, "did you mean 'euler'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 
 from flowprior.data import Data
 from flowprior.errors import OptionError
-from flowprior.evaluation import Classifier, Sweep, evaluate, request, sweep
+from flowprior.evaluation import Classifier, Sweep, evaluate, request, sweep, wasserstein2_per_condition
+from flowprior.evaluation.conditions import draw_indices
 from flowprior.flow import Flow
+from flowprior.samplers import Solution
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}
 Run = Any
@@ -143,6 +146,50 @@ def test_what_one_sampler_cannot_spend_is_noted_and_none_is_refused(run: Run) ->
     assert sum("left out: sampler 'rk4'" in note for note in found.notes) == 2
     with pytest.raises(OptionError, match="a step takes 4"):
         run(samplers=["rk4"])
+
+
+def test_the_prior_alone_begins_every_evaluation_and_is_sampled_once_a_seed(
+    run: Run, tiny_flow: Flow, digits: tuple[Data, Data], tmp_path: Path, solves: list[tuple[Any, Any]]
+) -> None:
+    options = {"samplers": ["euler", "bosh3"], "guidances": [1.0, 2.0], "seeds": [3], "nfe": (0, 2)}
+    found = run(**options, metrics=["w2", "truncation", "curvature"], folder=tmp_path)
+    first = [evaluation.rows[0] for evaluation in found.evaluations]
+    assert [row["nfe"] for row in first] == [0, 0, 0, 0]
+    assert all(row == first[0] for row in first)
+    assert [len(evaluation.rows) for evaluation in found.evaluations] == [2, 2, 2, 2]
+    assert set(first[0]) == {"nfe", "w2_squared", "seconds"}  # no steps, so no error of steps
+    assert "global_error" in found.evaluations[0].rows[1]
+    assert [nfe for nfe, _ in solves].count(0) == 1
+    _, cond = digits[1].batch(draw_indices(digits[1], 40, torch.Generator().manual_seed(3)))
+    source = tiny_flow.coupling.source(tiny_flow.prior, cond, generator=torch.Generator().manual_seed(3))
+    real, labels = digits[1].batch(torch.arange(len(digits[1])))
+    distances = wasserstein2_per_condition(source.clamp(-1, 1), cond, real, labels, 500)
+    assert first[0]["w2_squared"] == pytest.approx(statistics.fmean(distances.values()), rel=1e-9)
+    assert len(found.lines()) == 8
+    run(**options, metrics=["w2"], folder=tmp_path)
+    assert [nfe for nfe, _ in solves].count(0) == 1
+
+
+def test_the_prior_alone_is_there_by_default_and_may_be_left_out(run: Run) -> None:
+    options = {name: value for name, value in OPTIONS.items() if name != "nfe"}
+    assert inspect.signature(sweep).parameters["nfe"].default[0] == 0
+    assert inspect.signature(evaluate).parameters["nfe"].default[0] == 0
+    assert [row["nfe"] for row in run(**options, nfe=[0]).evaluations[0].rows] == [0]
+    assert [row["nfe"] for row in run(**options, nfe=[2]).evaluations[0].rows] == [2]
+    with pytest.raises(OptionError, match="a step takes 4"):
+        run(samplers=["rk4"], nfe=[0, 2])
+
+
+def test_samples_come_from_where_they_are_asked_for(run: Run, tiny_flow: Flow) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def generate(*arguments: Any, **options: Any) -> Solution:
+        calls.append(options)
+        return tiny_flow.solve(*arguments, **options)
+
+    found, expected = run(generate=generate).evaluations[0], run().evaluations[0]
+    assert [options["nfe"] for options in calls] == [1, 2]
+    assert all({**row, "seconds": 0} in [{**r, "seconds": 0} for r in expected.rows] for row in found.rows)
 
 
 def test_an_adaptive_sampler_has_one_line_over_seeds(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,57 @@ def test_both_layouts_show_mean_deviation_and_floor(extra: int) -> None:
 @pytest.mark.parametrize("extra", [0, 6])
 def test_no_figure_is_cut_on_a_narrow_page(extra: int) -> None:
     assert "…" not in shown(swept(extra), width=60)
+
+
+def with_prior(fid: float, accuracy: float) -> Sweep:
+    """The two samplers with a row of the prior alone."""
+    found = swept()
+    row = {"nfe": 0, "fid-cnn128": fid, "accuracy": accuracy, "seconds": 0.01}
+    return Sweep([replace(e, rows=[row, *e.rows]) for e in found.evaluations], found.notes)
+
+
+def test_one_sentence_says_where_the_flow_is_worse_than_its_prior_alone() -> None:
+    by_euler = [e for e in with_prior(15.0, 0.8).evaluations if e.settings["sampler"] == "euler"]
+    sentence = "The flow is worse than its prior alone (NFE 0) in fid-cnn128 at NFE 1; in accuracy at NFE 1."
+    assert sentence in " ".join(shown(Sweep(by_euler)).split())
+    assert "With heun the flow is worse than its prior alone (NFE 0) in fid-cnn128 at NFE 1 and 4." in (
+        " ".join(shown(with_prior(10.0, 0.5)).split())
+    )
+    assert "worse than its prior" not in shown(with_prior(30.0, 0.5))
+    assert "worse than its prior" not in shown(swept())
+    assert with_prior(15.0, 0.5).as_dict()["worse_than_prior"] == [
+        {"sampler": sampler, "guidance": 1.0, "metric": "fid-cnn128", "nfe": [1.0]}
+        for sampler in ("euler", "heun")
+    ]
+
+
+@pytest.mark.parametrize("extra", [0, 6])
+def test_names_are_no_markup(extra: int) -> None:
+    found = swept(extra)
+    settings = {"data": "x[/b].npz", "sampler": "euler[/red]"}
+    odd = [replace(e, settings={**e.settings, **settings}) for e in found.evaluations[:2]]
+    text = shown(Sweep([*odd, *found.evaluations[2:]], ["a note [/i]"]))
+    assert "x[/b].npz, euler[/red], heun" in text
+    assert "a note [/i]" in text
+
+
+def test_zero_stands_one_doubling_before_the_first_number() -> None:
+    axis = _draw(with_prior(15.0, 0.8)).axes[0]
+    places = [axis.transData.transform((count, 1.0))[0] for count in (0, 1, 2, 4)]
+    gaps = [after - before for before, after in pairwise(places)]
+    assert gaps == pytest.approx([gaps[0]] * 3)
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "1", "4"]
+    assert axis.get_xlabel() == "NFE (0: the prior alone)"
+    assert _draw(swept()).axes[0].get_xscale() == "log"
+
+
+def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
+    odd = [
+        replace(e, settings={**e.settings, "data": r"$\x$", "sampler": r"$\frac$" + e.settings["sampler"]})
+        for e in swept().evaluations
+    ]
+    Sweep(odd).plot(tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 1000
 
 
 def test_json_has_every_row_and_the_summary() -> None:

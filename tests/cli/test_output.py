@@ -1,0 +1,129 @@
+"""Names of files and labels come from users: none of them is markup, a pattern or a formula."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.cli.output import print_rich
+from flowprior.data import load_data
+from flowprior.flow import Flow
+from tests.cli.conftest import SHORT, Call
+
+ODD = "x[/b] [red] $\\frac$ \\1 :smile:"
+BRACKETS = "x[/b].npz"
+
+
+@pytest.fixture
+def odd_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Some digits in a file whose name looks like markup, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    digits = load_data("digits")
+    x, labels = digits.batch(torch.arange(300))
+    assert labels is not None
+    Path("x[").mkdir()
+    np.savez(Path(BRACKETS), x=x.numpy(), cond=labels.numpy())
+    return BRACKETS
+
+
+def test_text_and_tables_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    table = Table(title=ODD, caption=ODD, width=80)
+    table.add_column(ODD, no_wrap=True)
+    table.add_row(ODD)
+    print_rich(ODD, table)
+    assert capsys.readouterr().out.count(ODD) == 5
+
+
+def test_sample_writes_to_a_file_whose_name_looks_like_markup(
+    call: Call, run: Path, odd_file: str, tmp_path: Path
+) -> None:
+    answer = call("sample", run, "--out", odd_file, "--nfe", "1", "--cond", "3")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.rstrip().endswith(f": {BRACKETS}")
+
+
+def test_evaluate_prints_the_name_of_its_data(call: Call, run: Path, odd_file: str) -> None:
+    options = ["--nfe", "0,1", "--samples", "20", "--metrics", "w2", "--data", odd_file]
+    answer = call("evaluate", run, *options, "--plot", "p.svg", "--out", "e[/b].json")
+    assert answer.code == 0, answer.err
+    assert BRACKETS in answer.out
+    assert Path("e[/b].json").is_file()
+
+
+def test_inspect_prints_the_name_of_its_data(call: Call, odd_file: str) -> None:
+    options = ["--prior", "gaussian", "--no-suggest", "--steps", "1", "--out", "o[/b]"]
+    answer = call("inspect", "--data", odd_file, *options)
+    assert answer.code == 0, answer.err
+    assert BRACKETS in " ".join(answer.out.split())
+    assert "are in o[/b]" in answer.out
+
+
+def test_train_says_where_the_flow_is(call: Call, odd_file: str) -> None:
+    options = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "2"]
+    answer = call("train", "--data", odd_file, *options, *SHORT, "--out", "run[/b]")
+    assert answer.code == 0, answer.err
+    assert "run[/b]" in answer.out
+
+
+@pytest.mark.parametrize("label", ["[/b]", "a\\1", "$\\frac$"])
+def test_compare_takes_any_label(call: Call, tmp_path: Path, label: str) -> None:
+    sizes = ["--seeds", "1", "--steps", "2", "--samples", "20", "--nfe", "0,1", "--set", "curve.points=0"]
+    parts = ["--prior", f"{label}=gaussian", "--coupling", "condot", "--model", "mlp:width=8"]
+    out = tmp_path / "out[/b]"
+    answer = call("compare", *parts, *sizes, *SHORT, "--out", out)
+    assert answer.code == 0, answer.err
+    assert f"{label} + condot" in answer.out
+    assert f"the report is in {out}" in answer.out
+    assert f"{label} + condot" in (out / "report.html").read_text()
+
+
+def forbidden(*_: object, **__: object) -> None:
+    pytest.fail("the work was begun")
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+@pytest.mark.parametrize("options", [[], ["--report-only"]])
+def test_compare_asks_for_its_extra_before_it_works(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("flowprior.comparison.run_grid", forbidden)
+    answer = call("compare", *options, "--out", tmp_path / "out")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == (
+        f"flowprior: error: compare: the report needs {package}; pip install 'flowprior[plot]'\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_sample_asks_for_matplotlib_before_it_works(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "2"]
+    more = ["--set", "training.sample_every=0", "--out", tmp_path / "run"]
+    assert call("train", "--data", "eight-modes:n=100", *parts, *SHORT, *more).code == 0
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(Flow, "solve", forbidden)
+    answer = call("sample", tmp_path / "run", "--out", tmp_path / "p.png")
+    assert answer.code == 2
+    assert "flowprior[plot]" in answer.err
+    monkeypatch.setattr("flowprior.inspection.inspect._fit", forbidden)
+    answer = call("inspect", "--data", "eight-modes:n=100", "--prior", "gaussian", "--out", tmp_path / "o")
+    assert answer.code == 2
+    assert "flowprior[plot]" in answer.err
+
+
+def test_evaluate_asks_for_matplotlib_before_it_works(
+    call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(Flow, "solve", forbidden)
+    answer = call("evaluate", run, "--plot", tmp_path / "p.png")
+    assert answer.code == 2
+    assert "flowprior[plot]" in answer.err
