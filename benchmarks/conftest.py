@@ -1,7 +1,7 @@
 """How ``pytest benchmarks --benchmark-only`` runs and what it prints.
 
-Two threads, no other process beside; a table for each group in the order of the benchmarks, its rows named after the ways
-of doing the same thing, in us, ms or s; then ratios and shares.
+Two threads, no other process beside; a table for each group in the order of the benchmarks, its rows named
+after the ways of doing the same thing, in us, ms or s; then ratios and shares.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The operators and the parts around the network, timed beside their peers: ``pytest benchmarks --benchmark-only``."""
+"""The operators and what else is around the network, timed beside their peers."""

@@ -1,4 +1,4 @@
-"""The last tables of a run: ratios with the share of the copy's bandwidth, and shares of the training step."""
+"""The last tables of a run: ratios and share of the copy's bandwidth, then shares of the training step."""
 
 from __future__ import annotations
 

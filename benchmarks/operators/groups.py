@@ -90,7 +90,7 @@ def around(way: str) -> Iterator[None]:
         yield
 
 
-def rows_of(sizes: Iterable[tuple[int, ...]], ways: Iterable[str]) -> Any:
+def rows_of(sizes: Iterable[tuple[Any, ...]], ways: Iterable[str]) -> Any:
     """Parametrise a benchmark over ``size`` and ``way``, the ways of one size after each other."""
     ways = tuple(ways)
     pairs = [(size, way) for size in sizes for way in ways]

@@ -1,4 +1,4 @@
-"""What packages offer for what the operators do: torchcfm, flow_matching and scikit-learn, called as they are."""
+"""What torchcfm, flow_matching and scikit-learn offer for what the operators do, called as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures that fits, pairings and training steps are timed on: Fashion-MNIST, or drawn ones of its size."""
+"""The pictures that fits, pairings and training steps are timed on: Fashion-MNIST, or drawn ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairing of 1,024 source samples and pictures: ours within ten classes, torchcfm's, which knows no classes."""
+"""Pairing of 1,024 source samples and pictures: within ten classes, and torchcfm's, which knows none."""
 
 from __future__ import annotations
 
