@@ -1,7 +1,7 @@
 """How ``pytest benchmarks --benchmark-only`` runs and what it prints.
 
-Two threads, no other process beside; a table for each group in the order of the benchmarks, its rows named
-after the ways of doing the same thing, in us, ms or s; then ratios and shares.
+Two threads of torch, no other process beside; a table for each group in the order of the benchmarks, its rows
+named after the ways of doing the same thing, in us, ms or s; then ratios and shares.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ UNITS = (("u", 1e6), ("m", 1e3), ("", 1.0))
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
-def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Say how to install pytest-benchmark before pytest calls its options unknown."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """``--threads``; and how to install pytest-benchmark, before pytest calls its options unknown."""
+    parser.addoption("--threads", type=int, default=THREADS, help="threads of torch (default: %(default)s)")
     if not pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError(f"the benchmarks need pytest-benchmark: {OURS}")
 
@@ -41,10 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
-    """Two threads, as docs/results.md says."""
+def threads(pytestconfig: pytest.Config):
+    """Two threads, as docs/results.md says, unless ``--threads`` says otherwise."""
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(pytestconfig.getoption("--threads"))
     yield
     torch.set_num_threads(before)
 

@@ -1,4 +1,4 @@
-"""``pytest benchmarks --benchmark-only``, word for word: accepted, green, readable; what is missing is named."""
+"""``pytest benchmarks --benchmark-only``, word for word: accepted, green, readable; names what is missing."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def one_group(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     report = folder / "run.json"
     finished = run(
         "-rs",
+        "--threads=1",
         "-k",
         "test_interpolate and 512x784",
         f"--benchmark-json={report}",
