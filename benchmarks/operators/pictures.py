@@ -39,18 +39,20 @@ def pictures() -> Pictures:
 
 
 def drawn(train: int = TRAIN, test: int = TEST) -> Pictures:
-    """Pictures in [-1, 1]: in each class eight centres, sixteen directions around each, and noise."""
+    """Pictures in [-1, 1]: a mean for each class, sixteen directions around it, and noise.
+
+    One cluster a class, so that the optima that two fits may end in are about equally good.
+    """
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(CLASSES, 8, PIXELS, generator=generator) * 0.5
-    basis = torch.randn(CLASSES, 16, PIXELS, generator=generator) * 0.2
+    mean = torch.randn(CLASSES, PIXELS, generator=generator) * 0.4
+    basis = torch.randn(CLASSES, 16, PIXELS, generator=generator) * 0.05
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
         y = torch.arange(n) % CLASSES
-        x = centres[y, torch.randint(8, (n,), generator=generator)]
+        x = mean[y] + 0.1 * torch.randn(n, PIXELS, generator=generator)
         for label in range(CLASSES):
             rows = y == label
             x[rows] += torch.randn(int(rows.sum()), 16, generator=generator) @ basis[label]
-        x += 0.05 * torch.randn(n, PIXELS, generator=generator)
         return x.clamp_(-1, 1), y
 
     return Pictures("drawn pictures", *draw(train), *draw(test))

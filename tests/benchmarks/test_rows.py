@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from benchmarks.operators import pictures, test_mixtures, test_paths, test_step
+from benchmarks.operators import pictures, test_gmm_fit, test_mixtures, test_paths, test_step
 from benchmarks.operators.groups import FALLBACK, Group, around
 from benchmarks.operators.peers import OURS, MissingError, need_native, peer
 from benchmarks.operators.problem import MIXTURES, PAIRS
@@ -111,3 +111,14 @@ def test_without_fashion_mnist_pictures_are_drawn(monkeypatch: pytest.MonkeyPatc
     assert (found.x.shape, found.x_test.shape) == ((200, 784), (100, 784))
     assert found.y.bincount().tolist() == [20] * 10
     assert found.x.abs().max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_of_drawn_pictures_end_equally_well(monkeypatch: pytest.MonkeyPatch):
+    """What the benchmark asserts of the fits must not hang on which optimum they find."""
+    data = pictures.drawn(3000, 500)
+    monkeypatch.setattr(test_gmm_fit, "pictures", lambda: data)
+    ours = test_gmm_fit.score_ours(test_gmm_fit.fit_ours(data.x, data.y))
+    models = test_gmm_fit.fit_sklearn(data.x, data.y, torch.float32)
+    theirs = test_gmm_fit.score_sklearn(models, torch.float32)
+    assert abs(ours - theirs) <= 0.005 * abs(ours)
