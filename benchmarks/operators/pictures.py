@@ -45,11 +45,11 @@ def drawn(train: int = TRAIN, test: int = TEST) -> Pictures:
     """
     generator = torch.Generator().manual_seed(0)
     mean = torch.randn(CLASSES, PIXELS, generator=generator) * 0.4
-    basis = torch.randn(CLASSES, 16, PIXELS, generator=generator) * 0.05
+    basis = torch.randn(CLASSES, 16, PIXELS, generator=generator) * 0.025
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
         y = torch.arange(n) % CLASSES
-        x = mean[y] + 0.1 * torch.randn(n, PIXELS, generator=generator)
+        x = mean[y] + 0.05 * torch.randn(n, PIXELS, generator=generator)
         for label in range(CLASSES):
             rows = y == label
             x[rows] += torch.randn(int(rows.sum()), 16, generator=generator) @ basis[label]

@@ -116,7 +116,7 @@ def test_without_fashion_mnist_pictures_are_drawn(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_of_drawn_pictures_end_equally_well(monkeypatch: pytest.MonkeyPatch):
     """What the benchmark asserts of the fits must not hang on which optimum they find, given rows enough."""
-    data = pictures.drawn(10_000, 500)
+    data = pictures.drawn(6000, 1000)
     monkeypatch.setattr(test_gmm_fit, "pictures", lambda: data)
     ours = test_gmm_fit.score_ours(test_gmm_fit.fit_ours(data.x, data.y))
     models = test_gmm_fit.fit_sklearn(data.x, data.y, torch.float32)
