@@ -65,7 +65,7 @@ pictures: $(BIN)/python
 bench: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
-	$(BIN)/python -m pytest benchmarks -p benchmark
+	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
 	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda build dist flowprior.egg-info docs/_build

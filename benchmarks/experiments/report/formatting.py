@@ -12,6 +12,11 @@ RESULTS = Path(__file__).parents[2] / "results"
 Cell = dict[str, Any]
 
 
+def note(report: Cell) -> str:
+    """What a stored file says of itself beyond its command, as a further sentence; "" where nothing."""
+    return f" {report['note']}" if "note" in report else ""
+
+
 def cells(experiment: str) -> list[dict[str, Any]]:
     """Every finished cell of an experiment, in the order of their files."""
     return [json.loads(path.read_text()) for path in sorted((RESULTS / experiment).glob("*.json"))]

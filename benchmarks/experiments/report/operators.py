@@ -1,4 +1,4 @@
-"""The section on the native operators' timings, from the JSON of ``benchmarks/test_ops.py``."""
+"""The section on the operators' timings, from pytest-benchmark's JSON of ``benchmarks/operators``."""
 
 from __future__ import annotations
 
@@ -6,111 +6,104 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiments.report.formatting import RESULTS
+from benchmarks.experiments.report.formatting import RESULTS, note, table
+from benchmarks.operators.comparison import Comparison, comparisons
+
+COMMAND = (
+    "pytest benchmarks/operators/test_mixtures.py benchmarks/operators/test_paths.py "
+    "benchmarks/operators/test_step.py --benchmark-only --benchmark-json benchmarks/results/operators.json"
+)
+HEADER = ["operator and size", "ms", "ratio to (goal)", "share of copy bandwidth", "Gflop/s"]
 
 
 def operators(path: Path = RESULTS / "operators.json") -> str:
-    """A table of ratios and goals; nothing where the benchmark was not run."""
+    """Tables of ratios, goals and shares of the step; nothing where the benchmark was not run."""
     if not path.exists():
         return ""
     report = json.loads(path.read_text())
-    entries = [entry for entry in report["benchmarks"] if "ratio" in entry["extra_info"]]
+    found = comparisons(report["benchmarks"])
+    entries = [one for one in found if "bandwidth" in one.info]
     machine = report["machine_info"]["cpu"].get("brand_raw", "CPU")
-    backend = entries[0]["extra_info"]["backend"]
-    copy = max(_copy_rate(entry) for entry in entries)
-    lines = ["| operator | B × D | K | ms | ratio to (goal) | share of copy bandwidth | Gflop/s |"]
-    lines += ["|---|---|---|---|---|---|---|", *(_row(entry) for entry in entries)]
-    missed = [text for entry in entries for text in _missed(entry)]
+    copy = max(one.info["copy_rate"] for one in entries) / 1e9
+    missed = [text for one in entries for text in _missed(one)]
     return "\n".join([
         "## Native operators",
         "",
-        "`FLOWPRIOR_OPS=native pytest benchmarks/test_ops.py -p benchmark`: float32, ten conditions, two "
-        f"threads of a shared {machine}, backend `{backend}`. Ours, each peer and "
-        f"a plain copy ({copy:.0f} GB/s read and written) take turns of ten calls; a ratio is that of the "
-        "medians, above 1 ours is faster. The share of copy bandwidth is what the operator must at least "
+        f"`{COMMAND}`: float32, ten conditions, two threads of a shared {machine}, {entries[0].ours}. Ours, "
+        f"each peer and a plain copy (up to {copy:.0f} GB/s read and written) take turns; a ratio is that of "
+        "the medians, above 1 ours is faster. The share of copy bandwidth is what the operator must at least "
         "read and write over its time; sampling is bound by the generator's arithmetic, densities by theirs "
-        "(four operations a term).",
+        "(four operations a term). Eager is a composition of torch's own operators as one writes it today."
+        + note(report),
         "",
-        *lines,
+        table(HEADER, [_row(one) for one in entries]),
         "",
         "Short of the goal: " + "; ".join(missed) + "." if missed else "Every goal is met.",
         *_errors(entries),
-        *_step_shares([entry for entry in report["benchmarks"] if "share" in entry["extra_info"]]),
+        *_step_shares([one for one in found if "share" in one.info]),
         "",
         "On a GPU: not run, none was available.",
     ])  # fmt: skip
 
 
-def _name(entry: dict[str, Any]) -> str:
-    return entry["name"].split("[")[0].removeprefix("test_")
+def _name(one: Comparison) -> str:
+    return one.group.replace(" x ", " × ")
 
 
-def _copy_rate(entry: dict[str, Any]) -> float:
-    """GB/s of the copy in the entry's own run."""
-    return entry["extra_info"].get("copy_rate", 0.0) / 1e9
-
-
-def _row(entry: dict[str, Any]) -> str:
-    info, parameters = entry["extra_info"], entry["params"]
-    ratios = [
-        f"{name} **{ratio:.1f}** ({info['goal'][name]:g})"
-        if ratio >= info["goal"][name]
-        else f"{name} {ratio:.1f} (**{info['goal'][name]:g}**)"
-        for name, ratio in info["ratio"].items()
-    ]
-    work = f"{info['gigaflops']:.0f}" if info["gigaflops"] else ""
-    cells = [
-        f"`{_name(entry)}`",
-        f"{parameters['batch']} × {parameters['dim']}",
-        str(parameters.get("components", "")),
-        f"{info['milliseconds']['ours']:.3f}",
-        ", ".join(ratios),
-        f"{info['bandwidth']:.2f}",
-        work,
-    ]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _missed(entry: dict[str, Any]) -> list[str]:
-    info, parameters = entry["extra_info"], entry["params"]
-    size = f"{parameters['batch']} × {parameters['dim']}"
-    size += f", K = {parameters['components']}" if "components" in parameters else ""
+def _row(one: Comparison) -> list[str]:
+    goals = one.info["goal"]
     return [
-        f"`{_name(entry)}` at {size} against {name}, {ratio:.2f} of {info['goal'][name]:g}"
-        for name, ratio in info["ratio"].items()
-        if ratio < info["goal"][name]
+        _name(one),
+        f"{one.milliseconds[one.ours]:.3f}",
+        ", ".join(_ratio(way, ratio, goals.get(way)) for way, ratio in one.ratio.items()),
+        f"{one.info['bandwidth']:.2f}",
+        f"{one.info['gigaflops']:.0f}" if one.info.get("gigaflops") else "",
     ]
 
 
-def _step_shares(entries: list[dict[str, Any]]) -> list[str]:
+def _ratio(way: str, ratio: float, goal: float | None) -> str:
+    """The bold one of a ratio and its goal is the one that says whether the goal is met."""
+    if goal is None:
+        return f"{way} {ratio:.1f}"
+    return f"{way} **{ratio:.1f}** ({goal:g})" if ratio >= goal else f"{way} {ratio:.1f} (**{goal:g}**)"
+
+
+def _missed(one: Comparison) -> list[str]:
+    goals = {way: goal for way, goal in one.info["goal"].items() if way in one.ratio}
+    return [
+        f"{_name(one)} against {way}, {one.ratio[way]:.2f} of {goal:g}"
+        for way, goal in goals.items()
+        if one.ratio[way] < goal
+    ]
+
+
+def _step_shares(found: list[Comparison]) -> list[str]:
     """What prior, coupling, path and loss take of a training step, by who does them."""
-    if not entries:
+    if not found:
         return []
-    ways = ("eager", "fallback", "native")
-    lines = [f"| prior | coupling | {' | '.join(ways)} |", "|---|---|---|---|---|"]
-    for entry in entries:
-        info = entry["extra_info"]
-        cells = [
-            f"{info['milliseconds'][way]:.2f} ms, {info['share'][way]:.2%}" if way in info["share"] else "–"
-            for way in ways
-        ]
-        lines.append(f"| `{info['prior']}` | `{info['coupling']}` | {' | '.join(cells)} |")
-    network = entries[0]["extra_info"]["network_seconds"] * 1e3
+    ways = list(dict.fromkeys(way for one in found for way in one.milliseconds))
+    rows = []
+    for one in found:
+        share = one.info["share"]
+        cells = [f"{one.milliseconds[way]:.2f} ms, {share[way]:.2%}" if way in share else "–" for way in ways]
+        rows.append([f"`{one.info['prior']}`", f"`{one.info['coupling']}`", *cells])
+    network = found[0].info["network_seconds"] * 1e3
+    how = found[0].info.get("how", "medians of calls in turn")
     return [
         "",
         "Prior, coupling, path and loss with its gradient, for a batch of 128 pictures of 28 × 28, and "
         f"their share of a training step whose network takes {network:.0f} ms, in float32 "
-        "(`benchmarks/test_step.py`; the least of two runs' medians, for each way alike). Eager is torch "
+        f"(`benchmarks/operators/test_step.py`; {how}). Eager is torch "
         "alone: `randn`, or mean + std · `randn` of the class, the straight path and the squared error "
         "written out. Fallback and native are flowprior without and with its native operators.",
         "",
-        *lines,
+        table(["prior", "coupling", *ways], rows),
     ]
 
 
-def _errors(entries: list[dict[str, Any]]) -> list[str]:
-    found = [
-        entry["extra_info"]["relative_error"] for entry in entries if "relative_error" in entry["extra_info"]
+def _errors(entries: list[Comparison]) -> list[str]:
+    found: list[dict[str, Any]] = [
+        one.info["relative_error"] for one in entries if "relative_error" in one.info
     ]
     if not found:
         return []

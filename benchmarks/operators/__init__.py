@@ -1,0 +1,1 @@
+"""The operators and what else is around the network, timed beside their peers."""

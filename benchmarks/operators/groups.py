@@ -1,0 +1,145 @@
+"""A group of rows: the ways of doing one thing at one size, each timed by pytest-benchmark, and all in turn.
+
+A row is what pytest-benchmark measures. Rows of a group are measured one after the other, and a shared
+machine changes between them; so our row also times all ways in turn, and ratios come from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from benchmarks.operators.peers import MissingError, need_native
+from benchmarks.operators.turns import Call, take_turns
+
+NATIVE, FALLBACK = "flowprior native", "flowprior fallback"
+OURS = (NATIVE, FALLBACK)
+WHOLE = "flowprior"
+"""Our way where the back end hardly matters, such as a fit, whose time is torch's matrix products."""
+COPY = "copy"
+QUICK = pytest.mark.benchmark(max_time=0.25, min_rounds=5, warmup=True, warmup_iterations=3)
+"""Options of pytest-benchmark for calls of at most some ten milliseconds."""
+
+Maker = Callable[[], Call]
+
+
+@dataclass
+class Group:
+    """The ways of doing one thing.
+
+    Attributes:
+        name: the thing and its size, as the tables say it.
+        makers: for each way, what prepares it (compiles it, imports its package) and returns the call.
+        goals: the ratio to our time that a peer is meant to have at least.
+        moved: bytes that the thing must at least read and write; 0 where that is no measure for it.
+        work: floating-point operations that the thing needs; 0 where they are not counted.
+        batches: training batches that one call makes.
+    """
+
+    name: str
+    makers: Mapping[str, Maker]
+    goals: Mapping[str, float] = field(default_factory=dict)
+    moved: int = 0
+    work: int = 0
+    batches: int = 1
+    _calls: dict[str, Call] = field(default_factory=dict)
+
+    def call(self, way: str) -> Call:
+        """The call of a way, prepared once.
+
+        Raises:
+            MissingError: what it needs is not installed.
+        """
+        if way not in self._calls:
+            if way == NATIVE:
+                need_native()
+            with around(way):
+                self._calls[way] = self.makers[way]()
+        return self._calls[way]
+
+    def calls(self) -> dict[str, Call]:
+        """The calls of all ways that are installed."""
+        found = {}
+        for way in self.makers:
+            try:
+                found[way] = self.call(way)
+            except MissingError:
+                continue
+        return found
+
+
+@contextmanager
+def around(way: str) -> Iterator[None]:
+    """Pure torch under flowprior's operators while the fallback is timed; everything else as it is.
+
+    The choice is made once for a process, when it is imported; both places that keep it are set.
+    """
+    if way != FALLBACK:
+        yield
+        return
+    with (
+        patch("flowprior.ops.direct._is_served", False),
+        patch("flowprior.ops.operators._native_devices", frozenset()),
+    ):
+        yield
+
+
+def rows_of(sizes: Iterable[tuple[Any, ...]], ways: Iterable[str]) -> Any:
+    """Parametrise a benchmark over ``size`` and ``way``, the ways of one size after each other."""
+    ways = tuple(ways)
+    pairs = [(size, way) for size in sizes for way in ways]
+    names = [f"{'x'.join(map(str, size))}-{way}" for size, way in pairs]
+    return pytest.mark.parametrize(("size", "way"), pairs, ids=names)
+
+
+def own_way() -> str:
+    """The way that ratios are taken to: flowprior as it runs here."""
+    try:
+        need_native()
+    except MissingError:
+        return FALLBACK
+    return NATIVE
+
+
+def time_row(benchmark: Any, group: Group, way: str) -> None:
+    """Time one way of a group; on our own row all of them in turn, too. Skips where the way is missing."""
+    benchmark.group = group.name
+    benchmark.extra_info["way"] = way
+    try:
+        call = group.call(way)
+    except MissingError as missing:
+        benchmark.skipped = True  # pytest-benchmark otherwise warns of a fixture that was not used
+        pytest.skip(str(missing))
+    with around(way):
+        benchmark(call)
+    if benchmark.enabled and way in (WHOLE, own_way()):
+        benchmark.extra_info.update(compare(group, way))
+
+
+def compare(group: Group, ours: str) -> dict[str, Any]:
+    """Milliseconds of all ways in turn, the ratios to ours, and the share of a copy's bandwidth."""
+    calls = group.calls()
+    if group.moved:
+        source = torch.randn(max(group.moved // 8, 1 << 20))
+        target = torch.empty_like(source)
+        calls = {**calls, COPY: lambda: target.copy_(source)}
+    seconds = {name: value / group.batches for name, value in take_turns(calls, around).items()}
+    own = seconds[ours]
+    copy = seconds.pop(COPY, None)
+    found: dict[str, Any] = {
+        "milliseconds": {name: value * 1e3 for name, value in seconds.items()},
+        "ratio": {name: value / own for name, value in seconds.items() if name != ours},
+        "goal": dict(group.goals),
+    }
+    if copy is not None:
+        rate = 2 * max(group.moved // 8, 1 << 20) * 4 / copy
+        found |= {"copy_rate": rate, "bandwidth": group.moved / own / rate}
+    if group.work:
+        found["gigaflops"] = group.work / own / 1e9
+    return found

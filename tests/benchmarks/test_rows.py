@@ -1,0 +1,124 @@
+"""The rows of the benchmarks: every declared way can be made, the fallback is one, turns are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import pairwise
+
+import pytest
+import torch
+
+from benchmarks.operators import pictures, test_gmm_fit, test_mixtures, test_paths, test_step
+from benchmarks.operators.groups import FALLBACK, Group, around
+from benchmarks.operators.peers import OURS, MissingError, need_native, peer
+from benchmarks.operators.problem import MIXTURES, PAIRS
+from benchmarks.operators.turns import take_turns
+from flowprior.errors import DataNotFoundError
+from flowprior.ops.operators import is_native
+
+GROUPS = [
+    (test_mixtures.sample, MIXTURES[0], test_mixtures.SAMPLE),
+    (test_mixtures.log_prob, MIXTURES[0], test_mixtures.LOG_PROB),
+    (test_mixtures.log_prob_all, MIXTURES[0], test_mixtures.LOG_PROB_ALL),
+    (test_paths.path_from_mixture, MIXTURES[0], test_paths.POINTS),
+    (test_paths.interpolation, PAIRS[0], test_paths.POINTS),
+    (test_paths.loss, PAIRS[0], test_paths.EAGER),
+    (test_step.around_the_network, test_step.SPECS[0], (*test_step.OURS, "eager")),
+    (test_step.around_the_network, test_step.SPECS[2], test_step.OURS),
+]
+
+
+@pytest.mark.parametrize(("build", "size", "ways"), GROUPS)
+def test_a_group_makes_the_ways_that_its_rows_name(
+    build: Callable[..., Group], size: tuple[int, ...], ways: tuple[str, ...]
+):
+    group = build(*size)
+    assert tuple(group.makers) == tuple(ways)
+    assert set(group.goals) < set(ways)
+
+
+def test_packages_agree_with_the_operators():
+    """Rows of a group do the same thing: what each returns is compared where it is not drawn."""
+    logs = test_mixtures.log_prob_all(*MIXTURES[3])
+    ours = logs.call(FALLBACK)()[0]
+    theirs = torch.stack([torch.from_numpy(part) for part in logs.call("scikit-learn")()], 1)
+    torch.testing.assert_close(ours, theirs.to(ours.dtype), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(logs.call("two products")(), ours, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("package", ["torchcfm", "flow_matching"])
+def test_points_of_the_packages_are_ours(package: str):
+    pytest.importorskip(package)
+    points = test_paths.interpolation(*PAIRS[1])
+    x_t, u_t = points.call(FALLBACK)()
+    theirs = points.call(package)()
+    at, velocity = theirs[1:] if package == "torchcfm" else (theirs.x_t, theirs.dx_t)
+    torch.testing.assert_close(at, x_t)
+    torch.testing.assert_close(velocity, u_t)
+
+
+def test_the_fallback_is_pure_torch_and_ends_with_its_turn():
+    device = torch.device("cpu")
+    before = is_native(device)
+    call = test_mixtures.sample(*MIXTURES[2]).call(FALLBACK)
+    with around(FALLBACK):
+        assert not is_native(device)
+        assert "flowprior_reference::gmm_sample" in operators_of(call)
+    assert is_native(device) == before
+    if before:
+        assert "flowprior_reference::gmm_sample" not in operators_of(call)
+
+
+def operators_of(call: Callable[[], object]) -> set[str]:
+    """Names of the operators that torch's dispatcher sees in a call."""
+    with torch.profiler.profile() as seen:
+        call()
+    return {event.name for event in seen.events() or []}
+
+
+def test_all_ways_take_turns():
+    order: list[str] = []
+    calls = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = take_turns(calls, lambda name: nullcontext(), rounds=3)
+    assert set(seconds) == {"a", "b"}
+    assert "".join(dict.fromkeys(order)) == "ab"
+    changes = sum(one != other for one, other in pairwise(order))
+    assert changes == 5  # a b a b a b
+
+
+def test_a_missing_package_is_named_by_the_line_that_installs_it():
+    with pytest.raises(MissingError, match=r"pip install"):
+        peer("no_such_package_as_this")
+
+
+def test_native_operators_that_are_missing_are_named_by_a_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("benchmarks.operators.peers.native_devices", frozenset)
+    with pytest.raises(MissingError) as missing:
+        need_native()
+    assert str(missing.value).endswith(OURS)
+
+
+def test_without_fashion_mnist_pictures_are_drawn(monkeypatch: pytest.MonkeyPatch):
+    def absent(*_: object) -> None:
+        raise DataNotFoundError("none")
+
+    small = pictures.drawn(200, 100)
+    monkeypatch.setattr(pictures, "load_data", absent)
+    monkeypatch.setattr(pictures, "drawn", lambda: small)
+    found = pictures.pictures.__wrapped__()
+    assert found.name == "drawn pictures"
+    assert (found.x.shape, found.x_test.shape) == ((200, 784), (100, 784))
+    assert found.y.bincount().tolist() == [20] * 10
+    assert found.x.abs().max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_of_drawn_pictures_end_equally_well(monkeypatch: pytest.MonkeyPatch):
+    """What the benchmark asserts of the fits must not hang on which optimum they find, given rows enough."""
+    data = pictures.drawn(6000, 1000)
+    monkeypatch.setattr(test_gmm_fit, "pictures", lambda: data)
+    ours = test_gmm_fit.score_ours(test_gmm_fit.fit_ours(data.x, data.y))
+    models = test_gmm_fit.fit_sklearn(data.x, data.y, torch.float32)
+    theirs = test_gmm_fit.score_sklearn(models, torch.float32)
+    assert abs(ours - theirs) <= 0.005 * abs(ours)
