@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
     from flowprior.flow import Flow
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def load_run(path: Path, device: str) -> Flow:
     """The flow of a run directory (the finished one, else its newest checkpoint) or of a saved flow.
 
+    Where the run is unfinished, a warning of one line says so.
+
     Raises:
         CheckpointError: there is none, or it cannot be read.
         OptionError: no such device.
@@ -21,7 +23,7 @@ def load_run(path: Path, device: str) -> Flow:
     from flowprior.flow import Flow
     from flowprior.training.components import resolve_device
 
-    return Flow.load(_find(path), device=resolve_device(device))
+    return Flow.load(path, device=resolve_device(device))
 
 
 def data_spec(flow: Flow, data: str | None) -> str:
@@ -30,20 +32,8 @@ def data_spec(flow: Flow, data: str | None) -> str:
     Raises:
         OptionError: neither is known.
     """
-    spec = data or flow.metadata.get("config", {}).get("data")
-    if not spec:
+    config = flow.metadata.get("config")
+    spec = data or (config.get("data") if isinstance(config, dict) else None)
+    if not spec or not isinstance(spec, str):
         raise OptionError("this flow does not say which data it was trained on; pass --data")
     return spec
-
-
-def _find(path: Path) -> Path:
-    from flowprior.training import RunDirectory, list_checkpoints
-
-    run = RunDirectory(path)
-    checkpoints = [folder for _, folder in list_checkpoints(run.checkpoints)]
-    for folder in (run.flow, path, *reversed(checkpoints)):
-        if (folder / "flow.json").is_file():
-            return folder
-    if not path.exists():
-        raise CheckpointError(f"no run {path}; train one with: flowprior train --out {path}")
-    raise CheckpointError(f"{path} holds neither a run nor a flow; pass the directory given to train --out")
