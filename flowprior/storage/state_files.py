@@ -56,7 +56,7 @@ def parse_state(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def _check_archive(data: bytes) -> None:
-    """Refuse compressed entries, which torch.save does not write and which grow without bound; check the rest.
+    """Refuse compressed entries, which torch.save writes none of and which know no bound; check the rest.
 
     torch does not verify the checksums of its own format.
     """

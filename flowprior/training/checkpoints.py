@@ -1,9 +1,9 @@
 """Checkpoints: RUN/checkpoints/step-000500 with everything a bit-for-bit resume needs.
 
 ``flow.json`` and ``weights-DIGEST.safetensors`` are the flow with averaged weights, as ``Flow.load`` reads
-them; ``model.safetensors`` holds the raw weights; ``training.pt`` the optimiser, the number of averaged steps,
-the running means and the step, loaded with ``weights_only``. ``flow.json`` binds all three by their digests.
-The learning rate and every random number follow from the step.
+them; ``model.safetensors`` holds the raw weights; ``training.pt`` the optimiser, the number of averaged
+steps, the running means and the step, loaded with ``weights_only``. ``flow.json`` binds all three by their
+digests. The learning rate and every random number follow from the step.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import SHORT, Call
+from tests.flow_folder import weights_of
 
 SMALL = ["--model", "mlp:width=16,depth=1", *SHORT]
 
@@ -20,7 +21,7 @@ def config(run: Path) -> dict[str, Any]:
 
 def test_a_run_directory_is_left(run: Path) -> None:
     assert (run / "flow" / "flow.json").is_file()
-    assert (run / "flow" / "weights.safetensors").is_file()
+    assert weights_of(run / "flow").is_file()
     assert (run / "metrics.jsonl").is_file()
     assert json.loads((run / "info.json").read_text())["status"] == "finished"
     parts = {name: config(run)[name] for name in ("data", "prior", "coupling", "path", "model")}
@@ -60,7 +61,7 @@ def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Pa
         _remove(halves / name)
     answer = call("train", "--out", halves, "--resume")
     assert answer.code == 0, answer.err
-    first, second = (path / "flow" / "weights.safetensors" for path in (whole, halves))
+    first, second = (weights_of(path / "flow") for path in (whole, halves))
     assert first.read_bytes() == second.read_bytes()
 
 
