@@ -152,6 +152,7 @@ def _check_values(description: Mapping[str, Any]) -> None:
     _expect(isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape), "event_shape")
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
+    _expect(isinstance(description.get(FILES, {}), dict), FILES)
     if description["format"] == FORMAT:
         bindings_of(description)["weights"]
 

@@ -275,7 +275,7 @@ def test_the_configuration_is_replaced_in_one_move(cut: Path, monkeypatch: pytes
 def test_flipped_bits_lead_to_the_checkpoint_before(
     older: bool, file: str, cut: Path, finished: Path
 ) -> None:
-    """Anywhere in a file: it is refused in one line, or, without digests, may pass as a part that is not read."""
+    """Anywhere in a file: it is refused in one line, or, without digests, may lie in a part unread."""
     folder = cut / "checkpoints" / "step-000004"
     if older:
         as_older_format(folder, 1)
