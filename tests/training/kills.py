@@ -11,19 +11,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
+import torch
+
+import flowprior.training  # noqa: F401  (before the first fork)
+from flowprior.cli import main
 from flowprior.storage import is_leftover
 
 STEPS = 600
+LOG = "log.txt"
 OPTIONS = [
     *("--data", "eight-modes:n=200", "--prior", "gmm:components=2", "--coupling", "condot"),
-    *("--model", "mlp:width=16,depth=1", "--steps", str(STEPS)),
+    *("--model", "mlp:width=16,depth=1"),
 ]
 SETTINGS = {
     "batch_size": 8,
@@ -44,6 +52,7 @@ def kill_often(folder: Path, kills: int, seed: int = 0, steps: int = STEPS) -> d
         seed: of the moments.
         steps: of the training; enough that it does not end before the last kill.
     """
+    torch.set_num_threads(1)
     whole, killed = folder / "whole", folder / "killed"
     _finish(whole, steps)
     chance, moments, found = random.Random(seed), [], 0
@@ -79,30 +88,70 @@ def _kill(run: Path, steps: int, chance: random.Random) -> int | None:
 
     Mostly after its first step, so that most kills fall into a step or a save, now and then while it starts.
     """
-    process = subprocess.Popen(_command(run, steps), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics, lock = run / "metrics.jsonl", run / ".lock"
     watched = metrics if chance.random() < 0.8 else lock
     before, deadline = _stamp(watched), time.monotonic() + 120
+    process = Training(run, steps)
     try:
-        while process.poll() is None and time.monotonic() < deadline and _stamp(watched) in (before, None):
+        while process.running() and time.monotonic() < deadline and _stamp(watched) in (before, None):
             time.sleep(0.002)
         time.sleep(chance.uniform(0, 0.25))
-        alive = process.poll() is None
+        alive = process.running()
     finally:
         process.kill()
-        process.wait()
     lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
     return len(lines) - 1 if alive and lines else None
 
 
 def _finish(run: Path, steps: int) -> None:
-    subprocess.run(_command(run, steps), check=True, capture_output=True)
+    process = Training(run, steps)
+    while process.running():
+        time.sleep(0.01)
+    assert process.code == 0, (run.parent / LOG).read_text()
 
 
-def _command(run: Path, steps: int) -> list[str]:
-    settings = [part for key, value in SETTINGS.items() for part in ("--set", f"training.{key}={value}")]
-    options = [*OPTIONS[:-1], str(steps)]
-    return [sys.executable, "-m", "flowprior", "train", "--out", str(run), "--resume", *options, *settings]
+class Training:
+    """``flowprior train --resume`` in a process of its own, forked so that it need not import torch again."""
+
+    def __init__(self, run: Path, steps: int) -> None:
+        settings = [part for key, value in SETTINGS.items() for part in ("--set", f"training.{key}={value}")]
+        arguments = ["train", "--out", str(run), "--resume", *OPTIONS, "--steps", str(steps), *settings]
+        self.code: int | None = None
+        self._number = os.fork()
+        if self._number == 0:
+            _call(arguments, run.parent / LOG)
+
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        if self.code is None:
+            number, status = os.waitpid(self._number, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if number else None
+        return self.code is None
+
+    def kill(self) -> None:
+        """End it at once, wherever it is."""
+        if self.running():
+            os.kill(self._number, signal.SIGKILL)
+            os.waitpid(self._number, 0)
+            self.code = -signal.SIGKILL
+
+
+def _call(arguments: list[str], log: Path) -> NoReturn:
+    """Run the command line in this process and end it, without coming back to what forked it."""
+    code = 1
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        main(arguments)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _flow(run: Path) -> dict[str, bytes]:
@@ -122,7 +171,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return (status.st_size, status.st_mtime_ns) if status.st_size else None
 
 
-def main() -> None:
+def run_from_the_command_line() -> None:
     parser = argparse.ArgumentParser(description="SIGKILL at random moments of a small training.")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
@@ -135,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_from_the_command_line()
