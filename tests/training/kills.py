@@ -95,7 +95,7 @@ def _kill(run: Path, steps: int, chance: random.Random) -> int | None:
     try:
         while process.running() and time.monotonic() < deadline and _stamp(watched) in (before, None):
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.25))
+        time.sleep(chance.uniform(0, 0.6))
         alive = process.running()
     finally:
         process.kill()
