@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError
+from flowprior.evaluation_mode import evaluating as _evaluating
 from flowprior.flow_files import load_flow, save_flow
 from flowprior.guidance import check_guidance
 from flowprior.likelihood import check_options, estimator, trace_back
@@ -209,10 +209,15 @@ class Flow(nn.Module):
         return torch.cat(results) if results else x.new_zeros(0)
 
     def save(self, directory: FilePath | str) -> None:
-        """Write the flow to a directory of ``flow.json`` and ``weights.safetensors``.
+        """Write the flow to a directory of ``flow.json`` and ``weights-DIGEST.safetensors``.
+
+        The directory may be absent, empty, or a saved flow, whose own two files are replaced: at any moment
+        it holds the old flow or the new one. Nothing else in it is touched.
 
         Raises:
-            CheckpointError: it cannot be written, or a part could not be rebuilt from what would be.
+            CheckpointError: the directory holds something else, it cannot be written, a part could not be
+                rebuilt from what would be, or a tensor holds NaN or infinite values.
+            OptionError: another process is saving there.
         """
         save_flow(self, FilePath(directory))
 
@@ -220,15 +225,17 @@ class Flow(nn.Module):
     def load(
         cls, directory: FilePath | str, model: nn.Module | None = None, device: torch.device | str = "cpu"
     ) -> Flow:
-        """Read a flow that :meth:`save` wrote.
+        """Read a flow that :meth:`save` wrote, or that a run left.
 
         Args:
-            directory: the saved flow.
+            directory: the saved flow, or the directory of a run: its finished flow, else its newest
+                checkpoint with a warning that says so.
             model: the network to load the weights into, where it is none of flowprior's own.
             device: where to put it.
 
         Raises:
-            CheckpointError: missing, truncated, corrupted, of a newer version, or tensors that do not fit.
+            CheckpointError: missing, truncated, corrupted, of a newer version, files or tensors that do not
+                fit together, or tensors that hold NaN or infinite values.
         """
         return load_flow(cls, FilePath(directory), model).to(device)
 
@@ -294,17 +301,3 @@ def _joined(parts: list[Solution]) -> Solution:
         times=parts[0].times,
         trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
     )
-
-
-@contextmanager
-def _evaluating(model: object) -> Iterator[None]:
-    """Put a module into evaluation mode, and each of its parts back into its own mode afterwards."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode

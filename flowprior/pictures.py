@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import CheckpointError, FlowpriorError, InputError
+from flowprior.storage import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,9 +161,11 @@ def _tile(pixels: Tensor, columns: int, gap: int) -> Tensor:
 def _write(path: Path | str, save: Callable[[Path], None]) -> None:
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(path)
+        with replacing(path, keep_suffix=True) as temporary:
+            save(temporary)
     except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(
             f"cannot write {path}: {error}; choose another file, such as grid.png"
         ) from error

@@ -21,6 +21,7 @@ from flowprior.models import build_model
 from flowprior.paths import CondOTPath, Path
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
+from tests.flow_folder import redescribe, weights_of
 from tests.gaussian_flow import ClassVelocity
 
 LABELS = Condition("labels", 3)
@@ -90,7 +91,7 @@ def test_round_trip_bit_for_bit(prior: str, dtype: torch.dtype, tmp_path: FilePa
     assert isinstance(loaded.path, CondOTPath)
     assert loaded.path.sigma_min == 0.01
     loaded.save(tmp_path / "again")
-    for name in ("flow.json", "weights.safetensors"):
+    for name in ("flow.json", weights_of(tmp_path / "flow").name):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "flow" / name).read_bytes()
 
 
@@ -113,7 +114,8 @@ def test_the_description_is_readable(tmp_path: FilePath) -> None:
     assert description["model"] == "mlp"
     assert description["condition"] == {"kind": "labels", "size": 3}
     assert description["event_shape"] == [4]
-    assert sorted(p.name for p in (tmp_path / "flow").iterdir()) == ["flow.json", "weights.safetensors"]
+    names = ["flow.json", f"weights-{description['files']['weights']['sha256'][:16]}.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "flow").iterdir()) == names
 
 
 def test_somebody_elses_network(tmp_path: FilePath) -> None:
@@ -150,10 +152,7 @@ def damaged(tmp_path: FilePath, **changes: object) -> FilePath:
     """A saved flow with keys of its description changed, or taken away where the value is None."""
     folder = tmp_path / "flow"
     build().save(folder)
-    description = {**json.loads((folder / "flow.json").read_text()), **changes}
-    kept = {key: value for key, value in description.items() if value is not None}
-    (folder / "flow.json").write_text(json.dumps(kept))
-    return folder
+    return redescribe(folder, **changes)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +182,12 @@ def test_a_description_that_does_not_fit(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["flow.json", "weights.safetensors"])
+@pytest.mark.parametrize("kind", ["flow.json", "weights"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "junk", "pickle", "empty"])
-def test_damaged_files(name: str, damage: str, tmp_path: FilePath) -> None:
-    path = damaged(tmp_path) / name
+def test_damaged_files(kind: str, damage: str, tmp_path: FilePath) -> None:
+    folder = damaged(tmp_path)
+    path = folder / kind if kind == "flow.json" else weights_of(folder)
+    name = path.name
     whole = path.read_bytes()
     if damage == "missing":
         path.unlink()
@@ -200,11 +201,11 @@ def test_damaged_files(name: str, damage: str, tmp_path: FilePath) -> None:
 
 
 def test_a_flipped_bit_in_the_weights(tmp_path: FilePath) -> None:
-    path = damaged(tmp_path) / "weights.safetensors"
+    path = weights_of(damaged(tmp_path))
     contents = bytearray(path.read_bytes())
     contents[-9] ^= 4
     path.write_bytes(contents)
-    with pytest.raises(CheckpointError, match="checksum does not match"):
+    with pytest.raises(CheckpointError, match=f"{path.name} does not belong to"):
         Flow.load(path.parent)
 
 

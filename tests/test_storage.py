@@ -11,9 +11,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowprior import storage
 from flowprior.errors import CheckpointError
-from flowprior.storage import load_state, load_tensors, save_state, save_tensors, write_directory
+from flowprior.storage import (
+    is_leftover,
+    load_state,
+    load_tensors,
+    replacing,
+    save_state,
+    save_tensors,
+    write_text,
+    writing,
+)
 
 TENSORS = {
     "float": torch.randn(3, 4),
@@ -138,65 +146,20 @@ def test_unpickling_never_runs_code(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_directory_appears_whole(tmp_path: Path) -> None:
-    final = tmp_path / "deep" / "flow"
-    with write_directory(final) as temporary:
-        (temporary / "a").write_text("1")
-        assert temporary.parent == final.parent
-        assert not final.exists()
-    assert [p.name for p in final.iterdir()] == ["a"]
-    with write_directory(final) as temporary:
-        (temporary / "b").write_text("2")
-        assert (final / "a").exists()
-    assert [p.name for p in final.iterdir()] == ["b"]
-    assert leftovers(final.parent) == []
-
-
-def test_a_failure_leaves_the_previous_directory(tmp_path: Path) -> None:
-    final = tmp_path / "flow"
-    final.mkdir()
-    (final / "a").write_text("1")
-
-    def fail() -> None:
-        with write_directory(final) as temporary:
-            (temporary / "b").write_text("2")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert (final / "a").read_text() == "1"
-    assert [p.name for p in tmp_path.iterdir()] == ["flow"]
-
-
-def test_a_failed_last_rename_brings_the_previous_directory_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    final = tmp_path / "flow"
-    final.mkdir()
-    (final / "a").write_text("1")
-    rename, calls = Path.rename, []
-
-    def second_fails(self: Path, target: Path) -> Path:
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(5, "Input/output error")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", second_fails)
-    with pytest.raises(CheckpointError, match="Input/output error"), write_directory(final):
-        pass
-    assert (final / "a").read_text() == "1"
-    assert [p.name for p in tmp_path.iterdir()] == ["flow"]
-
-
 def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    sync, rename = storage._sync, Path.rename
-    monkeypatch.setattr(storage, "_sync", lambda path: (events.append(f"sync {path.name}"), sync(path)))
-    monkeypatch.setattr(Path, "rename", lambda self, to: (events.append("rename"), rename(self, to))[1])
-    with write_directory(tmp_path / "flow") as temporary:
-        (temporary / "a").write_text("1")
-    assert events == ["sync a", f"sync {temporary.name}", "rename", f"sync {tmp_path.name}"]
+    sync, rename = writing.sync, Path.replace
+
+    def noted(self: Path, to: Path) -> Path:
+        events.append("rename")
+        return rename(self, to)
+
+    monkeypatch.setattr(writing, "sync", lambda path: (events.append(path.name), sync(path)))
+    monkeypatch.setattr(Path, "replace", noted)
+    write_text(tmp_path / "a", "1")
+    temporary, *rest = events
+    assert is_leftover(tmp_path / temporary)
+    assert rest == ["rename", tmp_path.name]
 
 
 def test_a_full_disk_keeps_the_previous_files(full_disk: Path) -> None:
@@ -216,30 +179,17 @@ def test_a_full_disk_keeps_the_previous_files(full_disk: Path) -> None:
         assert leftovers(full_disk) == []
 
 
-def test_a_full_disk_keeps_the_previous_directory(full_disk: Path) -> None:
-    final = full_disk / "step-1"
-    for content, fits in (("x", True), ("y" * 400_000, False)):
-        if fits:
-            with write_directory(final) as temporary:
-                (temporary / "a").write_text(content)
-        else:
-            with pytest.raises(CheckpointError, match="No space left"), write_directory(final) as temporary:
-                (temporary / "a").write_text(content)
-    assert (final / "a").read_text() == "x"
-    assert [p.name for p in full_disk.iterdir()] == ["step-1"]
-
-
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for write in (
         lambda: save_tensors(tmp_path / "file" / "w", TENSORS),
         lambda: save_state(tmp_path / "file" / "w", {}),
-        lambda: write_directory(tmp_path / "file" / "d").__enter__(),
+        lambda: write_text(tmp_path / "file" / "w", ""),
     ):
         with pytest.raises(CheckpointError, match=r"cannot write .*(Not a directory|File exists)"):
             write()
 
 
 def test_a_bug_while_writing_keeps_its_own_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="a bug"), write_directory(tmp_path / "d"):
+    with pytest.raises(RuntimeError, match="a bug"), replacing(tmp_path / "d"):
         raise RuntimeError("a bug")

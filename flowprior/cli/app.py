@@ -29,7 +29,7 @@ for name, command in {
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 on a user's mistake, 130 on Ctrl-C."""
+    """Run the command line and exit: 0 when done, 2 on a user's mistake, 130 on Ctrl-C, 143 on SIGTERM."""
     typer.main.get_command(app).main(args=args, prog_name="flowprior")
 
 

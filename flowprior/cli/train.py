@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowprior.cli.options import Json
 from flowprior.cli.output import print_json, print_rich
+from flowprior.errors import OptionError
+
+if TYPE_CHECKING:
+    from flowprior.training import RunDirectory
 
 
 def train(
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Directory of the run.")] = Path("runs/flow"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Directory of the run; by default a new one, runs/DATA-PRIOR-COUPLING-N.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
     prior: Annotated[
         str | None, typer.Option(help="Where the flow starts; see flowprior list priors.")
@@ -33,33 +45,60 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a flow and leave it in RUN. What is not given comes from --config, else from the defaults."""
-    from flowprior.training import RunDirectory, load_config, read_metrics
+    from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
+    from flowprior.training.components import resolve_config
+    from flowprior.training.run_names import new_run_folder
 
+    if resume:
+        config = _config_of_the_run(out, config)
+    given: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
+    options: dict[str, Any] = {"steps": steps, "seed": seed}
+    options = {name: value for name, value in options.items() if value is not None}
+    base = load_config(config, overrides or [])
+    made = new_run_folder(resolve_config(base, options, **given)) if out is None else None
+    run = RunDirectory(out or made or "")
+    try:
+        train_flow(**given, out=run.path, resume=resume, config=base, progress=True, **options)
+    finally:
+        if made is not None:
+            with suppress(OSError):
+                made.rmdir()  # Only where nothing came of it.
+    _report(run, json)
+
+
+def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:
+    """The file that a resumed run is configured by: the one that is given, else its own.
+
+    Raises:
+        OptionError: no run is named, or its configuration is gone.
+    """
+    from flowprior.training import RunDirectory
+
+    if out is None:
+        raise OptionError("--resume needs --out RUN, the directory of the run to go on with")
     run = RunDirectory(out)
-    if resume and config is None and run.config.is_file():
-        config = run.config
-    options = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
-    train_flow(
-        data,
-        prior=prior,
-        coupling=coupling,
-        path=path,
-        model=model,
-        out=out,
-        resume=resume,
-        config=load_config(config, overrides or []),
-        progress=True,
-        **options,
-    )
+    if config is None and run.config.is_file():
+        return run.config
+    if config is None and run.checkpoints.exists():
+        raise OptionError(
+            f"{run.config} is missing, without which the run cannot go on; pass its configuration as --config"
+        )
+    return config
+
+
+def _report(run: RunDirectory, json: bool) -> None:
+    """Say where the flow is, and what its last loss was."""
+    from flowprior.training import read_metrics
+
     last = next((line for line in reversed(read_metrics(run.metrics)) if line["kind"] == "train"), {})
     if json:
         print_json(
-            {"run": str(out), "flow": str(run.flow), "step": last.get("step"), "loss": last.get("loss")}
+            {"run": str(run.path), "flow": str(run.flow), "step": last.get("step"), "loss": last.get("loss")}
         )
     else:
         reached = f"step {last['step']}, loss {last['loss']:.4g}; " if last else ""
         print_rich(
             f"{reached}the flow is in {run.flow}",
-            f"next: flowprior sample {out} --out grid.png, or flowprior evaluate {out}",
+            f"next: flowprior sample {run.path} --out grid.png, or flowprior evaluate {run.path}",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ from flowprior.comparison.grid import Grid
 from flowprior.comparison.judging import Splits, curve_request, judge, sampler_request
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow_files import DESCRIPTION, WEIGHTS
-from flowprior.storage import write_directory
+from flowprior.flow_description import DESCRIPTION
+from flowprior.flow_files import copy_flow
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
+from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
 from flowprior.training.run_info import now
 
@@ -101,12 +101,10 @@ def keep_flows(run: RunDirectory, folder: CellFolder, steps: Sequence[int]) -> N
     checkpoints = list_checkpoints(run.checkpoints)
     for step, checkpoint in checkpoints:
         kept = folder.flow(step)
-        if step in steps[:-1] and not kept.is_dir():
-            with write_directory(kept) as temporary:
-                for name in (DESCRIPTION, WEIGHTS):
-                    shutil.copyfile(checkpoint / name, temporary / name)
+        if step in steps[:-1] and not (kept / DESCRIPTION).is_file():
+            copy_flow(checkpoint, kept)
     for _, checkpoint in checkpoints[:-1]:
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        remove_checkpoint(checkpoint)
 
 
 def load_flow(path: Path, device: str) -> Flow:

@@ -8,8 +8,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import OptionError
 from flowprior.evaluation.table import ARROWS
+from flowprior.storage import replacing
 
 if TYPE_CHECKING:
     from flowprior.evaluation.result import Metric
@@ -34,13 +35,8 @@ def save_plot(sweep: Sweep, path: Path | str) -> None:
     path = Path(path)
     check_suffix(path)
     figure = _draw(sweep)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; choose another file"
-        ) from error
+    with replacing(path, keep_suffix=True) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def check_suffix(path: Path | str) -> None:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.errors import CheckpointError, InputError
+from flowprior.errors import InputError
+from flowprior.storage import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,16 +98,9 @@ class Evaluation:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write ``value`` as JSON, making folders where they are missing.
+    """Write ``value`` as JSON in one move, making folders where they are missing.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; choose another file"
-        ) from error
+    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import OptionError
 from flowprior.pictures import check_drawable, save_picture
-from flowprior.storage import save_state
+from flowprior.storage import replacing, save_state
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SUFFIXES = (*PICTURES, ".npz", ".pt")
@@ -62,10 +62,5 @@ def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None) -> Non
 def _save_npz(path: Path, tensors: dict[str, Tensor]) -> None:
     import numpy as np
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; choose another file"
-        ) from error
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})

@@ -8,19 +8,22 @@ Files are written whole, beside the old one, and renamed into place.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from flowprior.errors import CheckpointError
 from flowprior.evaluation.identity import settings_digest
 from flowprior.evaluation.result import Metric
+from flowprior.storage import read_json, signed, unsigned, write_json
+from flowprior.storage.binding import DIGEST
 
-FORMAT = 1
+FORMAT = 2
+"""Holds a digest of itself. Format 1 is the same without one."""
+LIMIT = 64 << 20
+"""Longest file that is read, in bytes."""
 
 
 @dataclass
@@ -73,12 +76,16 @@ class FigureStore:
         if path is None or not path.is_file():
             return Entry(settings)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path, LIMIT)
+            if found["format"] == FORMAT:
+                found = unsigned(found, path)
+            elif found["format"] != 1 or DIGEST in found:
+                return Entry(settings)
             metrics = {key: Metric(**metric) for key, metric in found["metrics"].items()}
-            if found["format"] != FORMAT or found["settings"] != settings:
+            if found["settings"] != settings:
                 return Entry(settings)
             return Entry(settings, dict(found["facts"]), dict(found["figures"]), metrics)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             warnings.warn(f"figures in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
             return Entry(settings)
 
@@ -87,19 +94,14 @@ class FigureStore:
         path = self._path(name, entry.settings)
         if path is None:
             return
-        text = json.dumps({"format": FORMAT, **asdict(entry)}, indent=1, ensure_ascii=False)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
+            # Once through JSON, so that the digest is of what will be read.
+            values = json.loads(json.dumps({"format": FORMAT, **asdict(entry)}))
+            write_json(path, signed(values), indent=1)
+        except CheckpointError as error:
             if not self._warned:
                 warnings.warn(f"figures are not kept in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
             self._warned = True
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
 
     def _path(self, name: str, settings: Mapping[str, Any] | None) -> Path | None:
         if self.folder is None or settings is None:

@@ -1,17 +1,17 @@
 """Checkpoints: RUN/checkpoints/step-000500 with everything a bit-for-bit resume needs.
 
-``flow.json`` and ``weights.safetensors`` are the flow with averaged weights, as ``Flow.load`` reads them;
-``model.safetensors`` holds the raw weights; ``training.pt`` the optimiser, the number of averaged steps,
-the running means and the step, loaded with ``weights_only``. The learning rate and every random number
-follow from the step.
+``flow.json`` and ``weights-DIGEST.safetensors`` are the flow with averaged weights, as ``Flow.load`` reads
+them; ``model.safetensors`` holds the raw weights; ``training.pt`` the optimiser, the number of averaged
+steps, the running means and the step, loaded with ``weights_only``. ``flow.json`` binds all three by their
+digests. The learning rate and every random number follow from the step.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,43 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.storage import load_state, load_tensors, save_state, save_tensors, write_directory
+from flowprior.flow_description import DESCRIPTION, FORMAT, bindings_of, describe, read_description
+from flowprior.flow_files import OLD_WEIGHTS, is_flow_file, read_flow, write_flow
+from flowprior.flow_location import step_folders
+from flowprior.flow_tensors import plain_names, refuse_non_finite, tensors_of
+from flowprior.storage import (
+    leftover_of,
+    load_state,
+    load_tensors,
+    parse_state,
+    parse_tensors,
+    remove_files,
+    save_state,
+    save_tensors,
+)
+from flowprior.storage.writing import beside, explaining, sync
 from flowprior.training.writing import writing
 
-_NAME = re.compile(r"step-(\d+)")
+MODEL, STATE = "model.safetensors", "training.pt"
+NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)
+KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one checkpoint holds.
+
+    Attributes:
+        description: its ``flow.json``.
+        flow: tensors of the flow with averaged weights.
+        weights: raw weights of the model.
+        training: optimiser, averaged steps, running means, size of the data, step.
+    """
+
+    description: dict[str, Any]
+    flow: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    training: dict[str, Any]
 
 
 def save_checkpoint(
@@ -42,26 +75,55 @@ def save_checkpoint(
         CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"step-{step:06d}"
-    with writing(final), write_directory(final) as temporary:
-        flow.save(temporary)
-        save_tensors(temporary / "model.safetensors", weights, {"step": str(step)})
-        save_state(temporary / "training.pt", {**training, "step": step})
+    extra = {
+        "model": (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)})),
+        "training": (STATE, lambda path: save_state(path, {**training, "step": step})),
+    }
+    temporary = beside(final)
+    try:
+        with writing(final), explaining(final):
+            temporary.mkdir(parents=True)
+            write_flow(temporary, describe(flow), tensors_of(flow), extra)
+            _move(temporary, final)
+    finally:
+        remove_checkpoint(temporary)
     # A later one can only be one that a resume could not read: it counts for nothing.
     for old in [path for number, path in list_checkpoints(folder) if number <= step][:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove_checkpoint(old)
     return final
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """(step, directory) of every checkpoint in ``folder``, oldest first."""
-    found = [(match, path) for path in folder.glob("step-*") if (match := _NAME.fullmatch(path.name))]
-    return sorted((int(match[1]), path) for match, path in found if path.is_dir())
+    return [(step, path) for step, path in step_folders(folder) if not _holds_nothing_of_ours(path)]
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the half-written checkpoints of a process that was killed while it saved."""
-    for path in folder.glob(".step-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint's own files, and its folder where nothing of somebody else's is in it."""
+    if path.is_dir():
+        remove_files(file for file in path.iterdir() if _is_own(file))
+        with suppress(OSError):
+            path.rmdir()
+
+
+def recover_folders(folder: Path, pattern: str) -> None:
+    """Take over what a killed save had finished but not renamed, and remove what it had not finished.
+
+    Only for the holder of the run's lock.
+
+    Args:
+        folder: holds the checkpoints, or the flow of a run.
+        pattern: of their temporary names, such as ``".step-*.tmp"``.
+    """
+    for path in sorted(folder.glob(pattern)):
+        name = leftover_of(path)
+        if name is None or not path.is_dir():
+            continue
+        final = folder / name
+        if not final.exists() and _is_whole(path):
+            path.rename(final)
+        else:
+            remove_checkpoint(path)
 
 
 def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
@@ -88,12 +150,60 @@ def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
     return None
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """(flow tensors, raw weights, training state) of one checkpoint.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """One checkpoint, whose files belong together.
 
     Raises:
-        CheckpointError: a file is missing, truncated, corrupted or holds pickled objects.
+        CheckpointError: a file is missing, truncated, corrupted, another one's, or holds pickled objects.
     """
-    flow, _ = load_tensors(path / "weights.safetensors")
-    weights, _ = load_tensors(path / "model.safetensors")
-    return flow, weights, load_state(path / "training.pt")
+    description, flow = read_flow(path)
+    if description["format"] < FORMAT:
+        weights, training = load_tensors(path / MODEL)[0], load_state(path / STATE)
+    else:
+        manifest, bound = path / DESCRIPTION, bindings_of(description)
+        if not {"model", "training"} <= set(bound):
+            raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
+        weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
+        training = parse_state(bound["training"].read(manifest), path / STATE)
+    for key, kind in KEYS.items():
+        if not isinstance(training.get(key), kind):
+            raise CheckpointError(f"{path / STATE} is corrupted: no {key}; use another checkpoint")
+    if path.name != f"step-{training['step']:06d}":
+        raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
+    refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
+    return Checkpoint(description, flow, weights, training)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        description = read_description(path)
+        if description["format"] < FORMAT:
+            load_tensors(path / OLD_WEIGHTS)
+        for binding in bindings_of(description).values():
+            binding.read(path / DESCRIPTION)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _move(temporary: Path, final: Path) -> None:
+    """Rename ``temporary`` to ``final``, or its files where an unreadable checkpoint stands there."""
+    if final.exists():
+        remove_checkpoint(final)
+    if not final.exists():
+        temporary.rename(final)
+    else:
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION):
+            path.replace(final / path.name)
+        sync(final)
+    sync(final.parent)
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and (path.name in NAMES or is_flow_file(path))
+
+
+def _holds_nothing_of_ours(path: Path) -> bool:
+    """Whether there are files in it, and none of a checkpoint."""
+    files = list(path.iterdir())
+    return bool(files) and not any(_is_own(file) for file in files)

@@ -16,6 +16,7 @@ import tomli_w
 from flowprior.errors import OptionError
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, parse_value
+from flowprior.storage import read_bytes, write_text
 
 DEFAULT_PRIOR = "latent-gmm"
 DEFAULT_COUPLING = "auto"
@@ -24,7 +25,22 @@ DEFAULT_PREDICTION = "auto"
 """``residual`` where prior and coupling tell the moments of their pairs, else ``velocity``."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
+CONFIG_LIMIT = 1 << 20
+"""Longest configuration file that is read, in bytes."""
 PRECISIONS = ("float32", "bfloat16")
+
+MAY_CHANGE = frozenset(
+    {
+        "training.steps",
+        "training.device",
+        "training.log_every",
+        "training.sample_every",
+        "training.sample_nfe",
+        "training.checkpoint_every",
+        "training.keep_checkpoints",
+    }
+)
+"""Keys that a resumed run may change without training something else; ``steps`` may only grow."""
 
 _LEAST: dict[str, float] = {
     "steps": 1,
@@ -160,7 +176,7 @@ class RunConfig:
 
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted key, such as ``training.lr``."""
-        return _flatten(self.as_dict())
+        return flatten(self.as_dict())
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -210,8 +226,21 @@ def training_options(base: TrainingConfig, options: Mapping[str, Any]) -> Traini
 
 
 def save_config(config: RunConfig, path: str | Path) -> None:
-    """Write the whole tree, defaults included, as TOML."""
-    Path(path).write_text(tomli_w.dumps(config.as_dict()), encoding="utf-8")
+    """Write the whole tree, defaults included, as TOML; the previous file survives a failure.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    write_text(path, tomli_w.dumps(config.as_dict()))
+
+
+def parse_config(text: str, source: str | Path) -> RunConfig:
+    """The tree that a TOML text says; ``source`` is named in messages.
+
+    Raises:
+        OptionError: no TOML, an unknown key, or an impossible value.
+    """
+    return config_from_dict(_parse_toml(text, source))
 
 
 def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
@@ -222,11 +251,19 @@ def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_bytes(path, CONFIG_LIMIT) if path.is_file() else path.read_bytes()
+        return _parse_toml(data.decode("utf-8"), path)
     except OSError as error:
         raise OptionError(f"config: cannot read {path}: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise OptionError(f"config: {path} is not TOML: {error}") from error
+
+
+def _parse_toml(text: str, source: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise OptionError(f"config: {source} is not TOML: {error}") from error
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -266,8 +303,9 @@ def _bad(name: str, value: Any, expected: str) -> OptionError:
     return OptionError(f"training: {name}={value!r} is not possible; expected {expected}")
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested dictionaries under their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat

@@ -13,11 +13,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class TrainingInterrupted(SystemExit):
     """Training stopped on a signal after saving a checkpoint.
 
-    A ``SystemExit`` with code 0: a script that does not catch it ends without a stack trace.
+    A ``SystemExit`` with the code that shells give to a process that a signal ended: 130 for SIGINT, 143 for
+    SIGTERM. A script that does not catch it ends without a stack trace, and what waits for it does not go on
+    with half a training.
+
+    Args:
+        message: one line.
+        number: the signal.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(0)
+    def __init__(self, message: str, number: signal.Signals) -> None:
+        super().__init__(128 + number)
         self.message = message
 
     def __str__(self) -> str:

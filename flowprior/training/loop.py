@@ -60,7 +60,8 @@ def run_steps(
             if run is not None and received is not None:
                 raise TrainingInterrupted(
                     f"stopped by {received.name} after step {state.step} of {config.steps}; "
-                    f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it"
+                    f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it",
+                    received,
                 )
 
 

@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
+from flowprior.storage import read_bytes, write_text
 from flowprior.training.writing import writing
+
+LIMIT = 1 << 30
+"""Longest file that is read, in bytes."""
+TRAIN = ("loss",)
+"""What a line of kind ``train`` holds as a number, of those that are read again."""
 
 
 class MetricsFile:
@@ -21,10 +27,8 @@ class MetricsFile:
         self._file: TextIO | None = None
         if path is not None:
             kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-            temporary = path.with_name(path.name + ".tmp")
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
             with writing(path):
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-                temporary.replace(path)
                 self._file = path.open("a", encoding="utf-8")
             self._path = path
 
@@ -42,12 +46,26 @@ class MetricsFile:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; empty where there is no file, a torn line is left out."""
-    lines = []
-    if Path(path).exists():
-        for text in Path(path).read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                continue
-    return lines
+    """The lines of a metrics.jsonl; empty where there is no file.
+
+    A line that is torn, or is none that a run writes, is left out.
+
+    Raises:
+        CheckpointError: the file is longer than 1 GiB, or cannot be read.
+    """
+    if not Path(path).exists():
+        return []
+    found = (_parse(line) for line in read_bytes(path, LIMIT).split(b"\n"))
+    return [line for line in found if line is not None]
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    """One line; None where it is none."""
+    try:
+        line = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or type(line.get("step")) is not int or type(line.get("kind")) is not str:
+        return None
+    numbers = line["kind"] != "train" or all(type(line.get(name)) in (int, float) for name in TRAIN)
+    return line if numbers else None

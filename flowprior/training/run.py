@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-from flowprior.errors import OptionError
-from flowprior.training.config import RunConfig, differing_keys, load_config, save_config
+import tomli_w
+
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.flow_description import FORMAT, read_description
+from flowprior.flow_files import check_target, sweep_flow
+from flowprior.flow_location import CHECKPOINTS, FLOW, INFO
+from flowprior.storage import (
+    FolderLock,
+    is_leftover,
+    leftover_of,
+    read_json,
+    read_text,
+    remove_files,
+    write_text,
+)
+from flowprior.training.checkpoints import list_checkpoints, recover_folders
+from flowprior.training.config import CONFIG_LIMIT, MAY_CHANGE, RunConfig, differing_keys, parse_config
 from flowprior.training.writing import writing
 
-MAY_CHANGE = frozenset(
-    {
-        "training.steps",
-        "training.device",
-        "training.log_every",
-        "training.sample_every",
-        "training.sample_nfe",
-        "training.checkpoint_every",
-        "training.keep_checkpoints",
-    }
-)
-"""Keys that a resumed run may change without training something else; ``steps`` may only grow."""
+__all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
+
+SIGNED = "config_is_signed"
+"""Key of info.json: the run's config.toml begins with a digest of the rest."""
+_SIGNATURE = "# The configuration of a run; change it by options of train, not here. sha256: "
 
 
 class RunDirectory:
@@ -32,17 +41,27 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config = self.path / "config.toml"
-        self.info = self.path / "info.json"
+        self.info = self.path / INFO
         self.metrics = self.path / "metrics.jsonl"
         self.samples = self.path / "samples"
-        self.checkpoints = self.path / "checkpoints"
-        self.flow = self.path / "flow"
+        self.checkpoints = self.path / CHECKPOINTS
+        self.flow = self.path / FLOW
+
+    def lock(self) -> FolderLock:
+        """Context of the one writer of this run.
+
+        Raises:
+            OptionError: another process is training here.
+        """
+        return FolderLock(self.path)
 
     def check(self, config: RunConfig, resume: bool) -> None:
         """Check that a new run may start here, or that the one that stands here can go on; writes nothing.
 
         Raises:
-            OptionError: a run stands there and ``resume`` is False, or the configuration changed.
+            OptionError: a run or something else stands there and ``resume`` is False, or the configuration
+                changed.
+            CheckpointError: config.toml was changed by somebody else, or ``flow`` is no saved flow.
         """
         if self.config.exists() or self.checkpoints.exists():
             if not resume:
@@ -51,15 +70,76 @@ class RunDirectory:
                     "or choose another directory"
                 )
             if self.config.exists():
-                self._compare(load_config(self.config), config)
+                self._compare(self.read_config(), config)
+            check_target(self.flow)
         elif self.path.exists() and not self.path.is_dir():
             raise OptionError(f"train: {self.path} is a file; choose a directory")
+        else:
+            self._refuse_foreign()
 
     def create(self, config: RunConfig) -> None:
-        """Make the directory and write config.toml."""
+        """Make the directory and write config.toml, in one move."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            save_config(config, self.config)
+            text = tomli_w.dumps(config.as_dict())
+            write_text(self.config, f"{_SIGNATURE}{_digest(text)}\n{text}")
+
+    def read_config(self) -> RunConfig:
+        """The configuration of the run, as it was written.
+
+        Raises:
+            CheckpointError: config.toml is missing, damaged, or was changed by somebody else.
+            OptionError: it is no configuration.
+        """
+        text = read_text(self.config, CONFIG_LIMIT)
+        first, _, rest = text.partition("\n")
+        if first.startswith(_SIGNATURE):
+            intact, text = first == _SIGNATURE + _digest(rest), rest
+        else:
+            intact = not self._should_be_signed()
+        if not intact:
+            raise CheckpointError(
+                f"{self.config} is not as the run wrote it; undo the change, and pass what is to change as "
+                "an option, such as --steps or --set"
+            )
+        return parse_config(text, self.config)
+
+    def recover(self) -> None:
+        """Take over what a killed process had finished, and remove its temporary files.
+
+        Only for the holder of :meth:`lock`. Of checkpoints, :meth:`TrainingState.resume` takes care.
+        """
+        with writing(self.path):
+            recover_folders(self.path, f".{FLOW}.*.tmp")
+            sweep_flow(self.flow)
+            names = {path.name for path in (self.config, self.info, self.metrics)}
+            remove_files(path for path in self.path.iterdir() if leftover_of(path) in names)
+            remove_files(self.path / f"{name}.tmp" for name in names)  # Of older versions.
+            if self.samples.is_dir():
+                remove_files(path for path in self.samples.iterdir() if is_leftover(path))
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a folder without a run that holds files of the names that a run writes."""
+        for path in (self.info, self.metrics, self.samples, self.flow):
+            if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+                raise OptionError(
+                    f"train: {self.path} holds '{path.name}' but no run; choose another directory, so that "
+                    "nothing of yours is replaced"
+                )
+
+    def _should_be_signed(self) -> bool:
+        """Whether this run was written by a version that signs config.toml."""
+        try:
+            if read_json(self.info).get(SIGNED):
+                return True
+        except CheckpointError:
+            pass
+        for _, path in list_checkpoints(self.checkpoints):
+            try:
+                return read_description(path)["format"] >= FORMAT
+            except CheckpointError:
+                continue
+        return False
 
     def _compare(self, old: RunConfig, new: RunConfig) -> None:
         before, after = old.flat(), new.flat()
@@ -72,3 +152,7 @@ class RunDirectory:
                 f"train: {self.path} was trained with another configuration ({shown}); "
                 "resume with the old values, or choose another directory"
             )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

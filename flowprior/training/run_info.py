@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -14,7 +12,9 @@ from typing import Any
 
 import torch
 
-from flowprior.training.writing import writing
+from flowprior.errors import CheckpointError
+from flowprior.storage import read_json, write_json
+from flowprior.training.run import SIGNED
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -66,11 +66,13 @@ class RunInfo:
     def start(self, device: torch.device, step: int, fit_seconds: float | None) -> None:
         """Note that a run starts, or goes on from ``step``."""
         machine = describe_machine(device)
-        values: dict[str, Any] = {"status": "running", "step": step}
+        values: dict[str, Any] = {"status": "running", "step": step, SIGNED: True}
         if step == 0:
             values |= {**machine, "started": now(), "prior_fit_seconds": fit_seconds, "resumed": []}
         else:
-            values["resumed"] = [*self.read().get("resumed", []), {"step": step, "started": now(), **machine}]
+            before = self.read().get("resumed")
+            records = before if isinstance(before, list) else []
+            values["resumed"] = [*records, {"step": step, "started": now(), **machine}]
         self.update(**values)
 
     def end(self, step: int, status: str) -> None:
@@ -78,20 +80,16 @@ class RunInfo:
         self.update(status=status, step=step, ended=now())
 
     def read(self) -> dict[str, Any]:
-        """The file as a dictionary; empty where it is missing or torn."""
+        """The file as a dictionary; empty where it is missing or not what was written."""
         try:
-            return json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
-        except (OSError, json.JSONDecodeError):
+            return read_json(self._path) if self._path else {}
+        except CheckpointError:
             return {}
 
     def update(self, **values: Any) -> None:
         """Set some keys and keep the others; the file is replaced in one move."""
-        if self._path is None:
-            return
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        with writing(self._path):
-            temporary.write_text(json.dumps({**self.read(), **values}, indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, self._path)
+        if self._path is not None:
+            write_json(self._path, {**self.read(), **values})
 
 
 def now() -> str:

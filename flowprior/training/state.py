@@ -9,14 +9,17 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
+from flowprior.flow_tensors import load_plain
 from flowprior.linear_velocity import LinearVelocity
 from flowprior.training.checkpoints import (
+    Checkpoint,
     load_latest,
     read_checkpoint,
-    remove_leftovers,
+    recover_folders,
     save_checkpoint,
 )
 from flowprior.training.components import Components
+from flowprior.training.config import MAY_CHANGE, flatten
 from flowprior.training.means import RunningMean
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit, package_version
@@ -76,39 +79,57 @@ class TrainingState:
         self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
         return self.saved
 
-    def resume(self, folder: Path) -> Path | None:
+    def resume(self, folder: Path, recover: bool = True) -> Path | None:
         """Go on from the newest readable checkpoint below ``folder``; None where there is none.
 
+        Args:
+            folder: RUN/checkpoints.
+            recover: first take over or remove what a killed process left; only for the only writer.
+
         Raises:
-            CheckpointError: none can be read, or they are of another model, prior or data set.
+            CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
         """
-        remove_leftovers(folder)
+        if recover:
+            recover_folders(folder, ".step-*.tmp")
         self.saved = load_latest(folder, self._load)
         return self.saved
 
     def _load(self, path: Path) -> None:
-        flow, weights, training = read_checkpoint(path)
-        try:
-            size = training["data"]
-            self._restore(flow, weights, training)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error
+        checkpoint = read_checkpoint(path)
+        size = checkpoint.training["data"]
         if size != self._data_size():
             raise CheckpointError(
                 f"{path} was trained on data of size {size}, got {self._data_size()}; resume on the same data"
             )
+        self._check_config(checkpoint.description, path)
+        try:
+            self._restore(checkpoint)
+        except Exception as error:  # Whatever optimiser and model make of values that are not their own.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error
 
-    def _restore(self, flow: dict[str, Tensor], weights: dict[str, Tensor], training: dict[str, Any]) -> None:
-        self.model.load_state_dict(weights)
-        self.ema.module.load_state_dict(_below(flow, "model."))
+    def _check_config(self, description: dict[str, Any], path: Path) -> None:
+        """Refuse a checkpoint of another configuration; parts without a name cannot be compared."""
+        old, new = flatten(description["metadata"].get("config", {})), self.parts.config.flat()
+        changed = [
+            f"{key} {old[key]!r} -> {value!r}"
+            for key, value in new.items()
+            if key in old.keys() - MAY_CHANGE and old[key] != value and not str(old[key]).startswith("<")
+        ]
+        if changed:
+            raise CheckpointError(f"{path} was trained with another configuration ({', '.join(changed)})")
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
+        load_plain(self.model, checkpoint.weights)
+        load_plain(self.ema.module, _below(checkpoint.flow, "model."))
         # Assigned, so that the prior keeps the dtype it was fitted in.
-        self.parts.prior.load_state_dict(_below(flow, "prior."), assign=True)
+        load_plain(self.parts.prior, _below(checkpoint.flow, "prior."), assign=True)
         self.parts.prior.to(self.parts.device)
         self.ema.n_averaged.fill_(training["averaged"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.means.load_state(training["means"])
-        self.step = int(training["step"])
+        self.step = training["step"]
         self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
 
     def _data_size(self) -> list[int]:

@@ -63,27 +63,42 @@ def train(
         training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
 
     Raises:
-        OptionError: an impossible option, or ``out`` holds a run and ``resume`` is False.
+        OptionError: an impossible option, ``out`` holds a run and ``resume`` is False, or another process is
+            training there.
         InputError: data that the prior or the model cannot be trained on.
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
         CheckpointError: a checkpoint cannot be saved, none can be read, or a part has no name to save.
-        TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint; a ``SystemExit`` of code 130 or
+            143.
     """
     given = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
     resolved = resolve_config(config, training_options, **given)
     run = RunDirectory(out) if out is not None else None
-    if run is not None:
-        run.check(resolved, resume)
+    if run is None:
+        return _train(resolve_components(resolved, **given), None, progress, recover=False)
+    run.check(resolved, resume)
     parts = resolve_components(resolved, **given)
+    with run.lock() as lock:
+        run.check(resolved, resume)  # Once more: another process may have trained here since.
+        if lock.held:
+            run.recover()
+        return _train(parts, run, progress, recover=lock.held)
+
+
+def _train(parts: Components, run: RunDirectory | None, progress: bool, recover: bool) -> Flow:
+    """Everything that the only writer of ``run`` does, from the newest checkpoint to the saved flow."""
+    config = parts.config.training
     state = TrainingState(parts)
     if run is not None:
-        state.resume(run.checkpoints)
-    randomness = Randomness(resolved.training.seed, parts.device)
+        state.resume(run.checkpoints, recover)
+    randomness = Randomness(config.seed, parts.device)
     fit_seconds = fit_prior(parts, randomness)
-    pairs = PairStream(parts.data, parts.prior, parts.coupling, resolved.training.batch_size, randomness)
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, config.batch_size, randomness)
     if run is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
-        run.create(resolved)
+        run.create(parts.config)
+        if progress:
+            _say(f"the run is in {run.path}")
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, fit_seconds)
     with Monitor(state, run, progress) as monitor:
@@ -144,9 +159,14 @@ def _run_to_the_end(
     except TrainingInterrupted as stop:
         info.end(state.step, "interrupted")
         monitor.close()
-        Console(stderr=True, soft_wrap=True, highlight=False).print(stop.message, markup=False)
+        _say(stop.message)
         raise
     except BaseException as error:
         with suppress(CheckpointError):
             info.end(state.step, "diverged" if isinstance(error, TrainingDiverged) else "failed")
         raise
+
+
+def _say(line: str) -> None:
+    """One line on stderr, as it is."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(line)

@@ -10,6 +10,7 @@ import pytest
 
 from flowprior.cli import commands, main
 from tests.cli.conftest import Call
+from tests.flow_folder import weights_of
 
 
 def assert_one_line(answer: object, *words: str) -> None:
@@ -132,7 +133,7 @@ def test_no_run(call: Call, tmp_path: Path, command: str) -> None:
 def test_damaged_flows(call: Call, run: Path, tmp_path: Path, damage: str) -> None:
     flow = tmp_path / "flow"
     shutil.copytree(run / "flow", flow)
-    weights = flow / "weights.safetensors"
+    weights = weights_of(flow)
     content = bytearray(weights.read_bytes())
     if damage == "truncated":
         weights.write_bytes(content[: len(content) // 2])
@@ -156,10 +157,10 @@ def test_data_with_nan(call: Call, tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_overwritten(call: Call, run: Path) -> None:
-    before = (run / "flow" / "weights.safetensors").read_bytes()
+    before = weights_of(run / "flow").read_bytes()
     assert_one_line(call("train", "--out", run), "already holds a run", "--resume")
     assert_one_line(call("train", "--out", run, "--resume", "--seed", "5"), "training.seed 0 -> 5")
-    assert (run / "flow" / "weights.safetensors").read_bytes() == before
+    assert weights_of(run / "flow").read_bytes() == before
 
 
 def test_a_flow_without_its_data_asks_for_them(call: Call, run: Path, tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import SHORT, Call
 
@@ -35,6 +39,44 @@ def test_a_mistake_is_one_line_and_code_two(tmp_path: Path) -> None:
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.count("\n") == 1
     assert answer.stderr.startswith("flowprior: error: unknown prior 'gmn'; did you mean 'gmm'?")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_waits_for_a_stopped_training_does_not_go_on(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    parts = [
+        "--data",
+        "eight-modes:n=200",
+        "--prior",
+        "gaussian",
+        "--coupling",
+        "condot",
+        "--steps",
+        "100000",
+    ]
+    options = [
+        *parts,
+        "--model",
+        "mlp:width=8",
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "training.log_every=1",
+    ]
+    command = [sys.executable, "-m", "flowprior", "train", *options, *SHORT]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 200
+        while time.monotonic() < deadline and (not metrics.is_file() or metrics.stat().st_size < 600):
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == code, stderr
+    assert f"stopped by {number.name} after step" in stderr
+    assert "Traceback" not in stderr
 
 
 def test_help_and_version_start_without_torch() -> None:

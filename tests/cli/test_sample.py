@@ -78,6 +78,43 @@ def test_a_saved_flow_and_a_run_cut_short_will_do(call: Call, run: Path, tmp_pat
         assert np.array_equal(drawn(call, place, tmp_path / f"{index}.npz", *options)["x"], whole)
 
 
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, tmp_path: Path, command: str) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(run, cut)
+    shutil.rmtree(cut / "flow")
+    info = json.loads((cut / "info.json").read_text())
+    (cut / "info.json").write_text(json.dumps({**info, "status": "interrupted", "step": 12}))
+    options = {"sample": ["--out", tmp_path / "s.npz"], "evaluate": ["--samples", "20"]}[command]
+    answer = call(command, cut, "--nfe", "1", *options)
+    assert answer.code == 0, answer.err
+    said = [line for line in answer.err.splitlines() if "unfinished" in line]
+    assert said == [
+        f"flowprior: warning: the run {cut} is unfinished (interrupted at step 12): its newest checkpoint, "
+        "of step 12, is used"
+    ]
+    assert "unfinished" not in call(command, run, "--nfe", "1", *options).err
+
+
+@pytest.mark.parametrize("name", ["s.npz", "s.pt", "s.png"])
+def test_a_file_that_is_there_survives_a_failure(
+    call: Call, run: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "out" / name
+    options = ["--cond", "3", "--count", "2", "--nfe", "1", "--out", file]
+    assert call("sample", run, *options).code == 0
+    before = file.read_bytes()
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    answer = call("sample", run, *options, "--seed", "1")
+    assert (answer.code, "No space left" in answer.err) == (2, True)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [name]
+
+
 def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     call(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from flowprior.storage import FolderLock
 from tests.cli.conftest import SHORT, Call
+from tests.flow_folder import weights_of
 
 SMALL = ["--model", "mlp:width=16,depth=1", *SHORT]
 
@@ -20,7 +22,7 @@ def config(run: Path) -> dict[str, Any]:
 
 def test_a_run_directory_is_left(run: Path) -> None:
     assert (run / "flow" / "flow.json").is_file()
-    assert (run / "flow" / "weights.safetensors").is_file()
+    assert weights_of(run / "flow").is_file()
     assert (run / "metrics.jsonl").is_file()
     assert json.loads((run / "info.json").read_text())["status"] == "finished"
     parts = {name: config(run)[name] for name in ("data", "prior", "coupling", "path", "model")}
@@ -60,7 +62,7 @@ def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Pa
         _remove(halves / name)
     answer = call("train", "--out", halves, "--resume")
     assert answer.code == 0, answer.err
-    first, second = (path / "flow" / "weights.safetensors" for path in (whole, halves))
+    first, second = (weights_of(path / "flow") for path in (whole, halves))
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -107,6 +109,51 @@ def test_data_may_be_a_path(call: Call, tmp_path: Path, path: str) -> None:
     )
     assert answer.code == 0, answer.err
     assert call("evaluate", tmp_path / "r", "--nfe", "1", "--samples", "20").code == 0
+
+
+def test_two_runs_without_a_name_get_a_folder_each(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "--data",
+        "eight-modes:n=200",
+        "--prior",
+        "gmm",
+        "--coupling",
+        "condot",
+        "--steps",
+        "2",
+        *SMALL,
+    ]
+    for number in (1, 2):
+        folder = f"runs/eight-modes-gmm-condot-{number}"
+        answer = call("train", *options)
+        assert answer.code == 0, answer.err
+        assert f"the run is in {folder}" in answer.err
+        assert f"the flow is in {folder}/flow" in answer.out
+        assert (tmp_path / folder / "flow" / "flow.json").is_file()
+    assert call("train", *options, "--prior", "gmn").code == 2
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_resume_wants_to_know_which_run(call: Call, tmp_path: Path) -> None:
+    answer = call("train", "--resume")
+    assert (answer.code, "--resume needs --out RUN" in answer.err) == (2, True)
+    out = tmp_path / "run"
+    call("train", "--out", out, "--data", "eight-modes:n=200", "--prior", "gaussian", "--steps", "2", *SMALL)
+    (out / "config.toml").unlink()
+    answer = call("train", "--resume", "--out", out)
+    assert (answer.code, "config.toml is missing" in answer.err) == (2, True)
+
+
+def test_a_run_that_another_process_trains_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with FolderLock(out):
+        answer = call("train", "--out", out, "--prior", "gaussian", "--steps", "2", *SMALL)
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert line.startswith(f"flowprior: error: {out} is being written by another process")
 
 
 def _remove(folder: Path) -> None:

@@ -58,6 +58,32 @@ def test_a_new_figure_takes_the_place_of_the_old() -> None:
     assert entry.metrics["fid"].samples == 7
 
 
+@pytest.mark.parametrize("damage", ["figure", "nested", "downgraded"])
+def test_a_changed_file_is_not_believed(tmp_path: Path, damage: str) -> None:
+    store = FigureStore(tmp_path)
+    store.write("euler", filled())
+    (file,) = tmp_path.iterdir()
+    text = {
+        "figure": file.read_text().replace("2.5", "1.5"),
+        "nested": "[" * 100_000,
+        "downgraded": file.read_text().replace('"format": 2', '"format": 1').replace("2.5", "1.5"),
+    }[damage]
+    file.write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert store.read("euler", SETTINGS).figures == {}
+
+
+def test_files_of_the_format_before_are_read(tmp_path: Path) -> None:
+    store = FigureStore(tmp_path)
+    store.write("euler", filled())
+    (file,) = tmp_path.iterdir()
+    content = json.loads(file.read_text())
+    del content["digest"]
+    file.write_text(json.dumps({**content, "format": 1}))
+    assert store.read("euler", SETTINGS) == filled()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "format", "foreign"])
 def test_a_damaged_file_is_computed_anew(tmp_path: Path, damage: str) -> None:
     store = FigureStore(tmp_path)

@@ -16,6 +16,7 @@ from flowprior.errors import CheckpointError
 from flowprior.training import checkpoints, list_checkpoints
 from flowprior.training.checkpoints import load_latest, read_checkpoint
 from flowprior.training.state import TrainingState
+from tests.flow_folder import weights_of
 
 from .conftest import components
 
@@ -42,7 +43,7 @@ def test_files_and_order(state: TrainingState, tmp_path: Path) -> None:
         "flow.json",
         "model.safetensors",
         "training.pt",
-        "weights.safetensors",
+        weights_of(tmp_path / "step-000005").name,
     ]
 
 
@@ -72,7 +73,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
         save_at(state, tmp_path, 2)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["step-000001"]
-    assert read_checkpoint(tmp_path / "step-000001")[2]["step"] == 1
+    assert read_checkpoint(tmp_path / "step-000001").training["step"] == 1
 
 
 def test_a_full_disk_while_a_checkpoint_is_written_again(
@@ -86,7 +87,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_again(
     monkeypatch.setattr(checkpoints, "save_state", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         save_at(state, tmp_path, 1)
-    assert read_checkpoint(tmp_path / "step-000001")[2]["step"] == 1
+    assert read_checkpoint(tmp_path / "step-000001").training["step"] == 1
 
 
 class Evil:
@@ -115,12 +116,13 @@ def remove(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, remove])
-@pytest.mark.parametrize("file", ["weights.safetensors", "model.safetensors", "training.pt"])
+@pytest.mark.parametrize("file", ["weights", "model.safetensors", "training.pt", "flow.json"])
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     state: TrainingState, tmp_path: Path, damage: Callable[[Path], None], file: str
 ) -> None:
     save_at(state, tmp_path, 1, 2)
-    damage(tmp_path / "step-000002" / file)
+    folder = tmp_path / "step-000002"
+    damage(weights_of(folder) if file == "weights" else folder / file)
     with pytest.warns(RuntimeWarning, match="step-000002 is skipped"):
         assert state.resume(tmp_path) == tmp_path / "step-000001"
     assert state.step == 1

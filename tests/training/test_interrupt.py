@@ -1,4 +1,4 @@
-"""Signals: the first one waits for the step, real processes leave with code 0 and can be resumed."""
+"""Signals: the first one waits for the step, real processes leave with its code and can be resumed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from flowprior.training import list_checkpoints, read_metrics, train
+from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.interrupt import SignalWatch, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.run_info import RunInfo
@@ -90,10 +91,11 @@ def test_training_in_another_thread_installs_no_handlers(tmp_path: Path) -> None
     assert finished
 
 
-def test_interruption_leaves_quietly_with_code_zero() -> None:
-    stop = TrainingInterrupted("stopped; resume with --resume")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_leaves_quietly_with_the_code_of_the_signal(number: signal.Signals, code: int) -> None:
+    stop = TrainingInterrupted("stopped; resume with --resume", number)
     assert isinstance(stop, SystemExit)
-    assert stop.code == 0
+    assert stop.code == code
     assert "resume" in str(stop)
 
 
@@ -109,18 +111,19 @@ def test_a_real_process_saves_and_can_be_resumed(number: signal.Signals, tmp_pat
         _, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0, stderr
+    assert process.returncode == 128 + number, stderr
     assert "Traceback" not in stderr
     assert f"stopped by {number.name}" in stderr
     assert "--resume" in stderr
     ((step, path),) = list_checkpoints(out / "checkpoints")
-    assert {file.name for file in path.iterdir()} >= {"flow.json", "weights.safetensors", "training.pt"}
+    assert {file.name for file in path.iterdir()} >= {"flow.json", "model.safetensors", "training.pt"}
     assert RunInfo(out / "info.json").read()["status"] == "interrupted"
 
     x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     # A run may not shrink; here the rest of it would take too long, so its configuration is rewritten.
-    text = (out / "config.toml").read_text()
-    (out / "config.toml").write_text(text.replace(f"steps = {steps}", f"steps = {step}"))
+    run = RunDirectory(out)
+    config = run.read_config()
+    run.create(replace(config, training=replace(config.training, steps=step)))
     train(x, out=out, resume=True, steps=step + 2, **OPTIONS)
     logged = [line["step"] for line in read_metrics(out / "metrics.jsonl") if line["kind"] == "train"]
     assert logged == list(range(1, step + 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from flowprior.priors import Prior
 from flowprior.storage import load_state, load_tensors
 from flowprior.training import (
     RunConfig,
+    RunDirectory,
     TrainingConfig,
     TrainingInterrupted,
     list_checkpoints,
@@ -28,6 +30,7 @@ from flowprior.training import (
     train,
 )
 from flowprior.training import checkpoints as checkpoint_files
+from tests.flow_folder import weights_of
 
 from .conftest import SHORT, SmallNet, small_net
 
@@ -89,16 +92,15 @@ def test_resuming_is_bit_for_bit(points: TensorData, tmp_path: Path, parts: dict
     run_on(points, whole, model=small_net(0.4), **options)
     with pytest.raises(TrainingInterrupted, match="after step 6 of 12"):
         run_on(points, halves, model=StopsAt(6, signal.SIGTERM, 0.4), **options)
-    text = (halves / "config.toml").read_text()
-    (halves / "config.toml").write_text(text.replace("<StopsAt>", "<SmallNet>"))
+    run = RunDirectory(halves)
+    run.create(replace(run.read_config(), model="<SmallNet>"))
     torch.manual_seed(99)
     run_on(points, halves, resume=True, model=SmallNet(0.4), **options)
 
-    for name in ("weights.safetensors", "model.safetensors"):
-        mine, theirs = (
-            load_tensors(out / "checkpoints" / "step-000012" / name)[0] for out in (whole, halves)
-        )
-        assert equal(mine, theirs), name
+    last = [out / "checkpoints" / "step-000012" for out in (whole, halves)]
+    for files in ([weights_of(folder) for folder in last], [folder / "model.safetensors" for folder in last]):
+        mine, theirs = (load_tensors(file)[0] for file in files)
+        assert equal(mine, theirs), files
     mine, theirs = (
         load_state(out / "checkpoints" / "step-000012" / "training.pt") for out in (whole, halves)
     )

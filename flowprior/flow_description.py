@@ -1,0 +1,178 @@
+"""``flow.json``: how to rebuild the parts of a flow, and which files belong to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flowprior.couplings import Coupling
+from flowprior.errors import CheckpointError
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.registry import Registry, Spec
+from flowprior.storage import Binding, read_json, signed, unsigned, write_json
+from flowprior.storage.binding import DIGEST
+
+if TYPE_CHECKING:
+    from flowprior.flow import Flow
+
+FORMAT = 3
+"""Binds the files of a flow by their digests. Format 2 says what the model predicts; 1 is of velocities."""
+DESCRIPTION = "flow.json"
+FILES = "files"
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_KINDS = ("none", "labels", "embeddings")
+
+
+def describe(flow: Flow) -> dict[str, Any]:
+    """What ``flow.json`` says of a flow, apart from its files.
+
+    Raises:
+        CheckpointError: a part without a name to rebuild it by, or metadata that JSON cannot hold.
+    """
+    families: dict[str, tuple[Registry[Any], object]] = {
+        "prior": (Prior.registry, flow.prior),
+        "coupling": (Coupling.registry, flow.coupling),
+        "path": (Path.registry, flow.path),
+    }
+    specs = {name: flow.specs[name] or spec_of(*family) for name, family in families.items()}
+    dtype = flow._dtype()
+    description = {
+        "format": FORMAT,
+        "flowprior": _package_version(),
+        "model": flow.specs["model"],
+        **specs,
+        "prediction": flow.prediction,
+        "condition": {"kind": flow.condition.kind, "size": flow.condition.size},
+        "event_shape": list(flow.event_shape),
+        "dtype": str(dtype).removeprefix("torch.") if dtype else None,
+        "metadata": flow.metadata,
+    }
+    try:
+        return json.loads(json.dumps(description))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"flow.save: metadata must be plain JSON values: {error}") from error
+
+
+def spec_of(registry: Registry[Any], component: object) -> str:
+    """Name and options of a registered component, read off the attributes its constructor stored.
+
+    Raises:
+        CheckpointError: its class is not registered, or it does not store its options under their names.
+    """
+    record = next((r for r in registry.records() if r.factory is type(component)), None)
+    kind = type(component).__name__
+    if record is None:
+        raise CheckpointError(
+            f"flow.save: {registry.family} {kind} is not registered, so it could not be rebuilt; "
+            f"register it with {registry.family.capitalize()}.register"
+        )
+    missing = [option for option in record.options if not hasattr(component, option)]
+    if missing:
+        raise CheckpointError(
+            f"flow.save: {registry.family} {kind} does not store its option '{missing[0]}'; "
+            f"pass {registry.family}_spec= to Flow"
+        )
+    values = {option: getattr(component, option) for option in record.options}
+    changed = {option: value for option, value in values.items() if value != record.options[option]}
+    spec = Spec(record.name, changed)
+    if dict(registry.parse(str(spec)).options) != changed:
+        raise CheckpointError(f"flow.save: {registry.family} '{spec}' cannot be written as a spec string")
+    return str(spec)
+
+
+def write_description(folder: FilePath, values: Mapping[str, Any], files: Mapping[str, Binding]) -> None:
+    """Write ``flow.json`` with the files that belong to it: from now on, the folder holds this flow.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    bound = {role: binding.as_dict() for role, binding in files.items()}
+    write_json(folder / DESCRIPTION, signed({**values, FILES: bound}))
+
+
+def read_description(directory: FilePath) -> dict[str, Any]:
+    """``flow.json`` of a saved flow, checked key by key.
+
+    Raises:
+        CheckpointError: it is missing, damaged, changed, or written by a newer flowprior.
+    """
+    path = directory / DESCRIPTION
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing; pass a directory that Flow.save wrote")
+    description = read_json(path)
+    written = description.get("format")
+    if type(written) is not int or written < 1:
+        raise CheckpointError(f"{path} is truncated or corrupted (no format); use another checkpoint")
+    if written > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {written}, written by flowprior {_word(description.get('flowprior'))}; this "
+            f"flowprior reads formats up to {FORMAT}: install a newer one"
+        )
+    if written == FORMAT:
+        description = unsigned(description, path)
+    elif DIGEST in description or FILES in description:
+        raise CheckpointError(f"{path} is corrupted: format {written} has no digest; use another checkpoint")
+    _check_prediction(description, path)
+    try:
+        _check_values(description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is incomplete or damaged: {error!r}") from error
+    return description
+
+
+def bindings_of(description: Mapping[str, Any]) -> dict[str, Binding]:
+    """The files that a description binds, by role; empty in formats that bind none."""
+    return {role: Binding.of(value) for role, value in description.get(FILES, {}).items()}
+
+
+def _check_prediction(description: dict[str, Any], path: FilePath) -> None:
+    """Format 1 is of velocities; later ones say what the model predicts, or cannot be told apart."""
+    if description["format"] == 1 and description.setdefault("prediction", "velocity") == "velocity":
+        return
+    if description["format"] == 1 or "prediction" not in description:
+        raise CheckpointError(
+            f"{path} does not say what its model predicts (velocity, residual or epsilon), as format "
+            f"{description['format']} has to; write the key 'prediction' into it, or save it again"
+        )
+
+
+def _check_values(description: Mapping[str, Any]) -> None:
+    """Refuse values of another kind than :func:`describe` writes."""
+    for name in ("model", "prior", "coupling", "path", "prediction"):
+        _expect(type(description[name]) is str, name)
+    condition, shape = dict(description["condition"]), description["event_shape"]
+    _expect(set(condition) == {"kind", "size"} and condition["kind"] in _KINDS, "condition")
+    _expect(type(condition["size"]) is int and 0 <= condition["size"] < 1 << 31, "condition")
+    _expect(isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape), "event_shape")
+    _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
+    _expect(isinstance(description["metadata"], dict), "metadata")
+    _expect(isinstance(description.get(FILES, {}), dict), FILES)
+    if description["format"] == FORMAT:
+        bindings_of(description)["weights"]
+
+
+def _expect(holds: bool, key: str) -> None:
+    if not holds:
+        raise ValueError(f"an impossible {key}")
+
+
+def _word(value: Any) -> str:
+    return " ".join(str(value).split())[:40]
+
+
+def dtype_of(description: Mapping[str, Any]) -> torch.dtype | None:
+    """Floating-point type of the model's weights; None where it has none."""
+    return getattr(torch, description["dtype"]) if description["dtype"] else None
+
+
+def _package_version() -> str:
+    try:
+        return version("flowprior")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,91 @@
+"""Tensors in a safetensors file, with a checksum over names, types, shapes and bytes."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from flowprior.errors import CheckpointError
+from flowprior.storage.reading import read_bytes, unreadable
+from flowprior.storage.writing import replacing
+
+HEADER = "flowprior"
+"""The one key of the file's own metadata, so that equal tensors give equal files, byte for byte."""
+HEADER_LIMIT = 100 << 20
+"""Longest header that the format allows, in bytes."""
+
+
+def save_tensors(
+    path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write ``tensors`` and ``metadata`` to a safetensors file; the previous file survives a failure.
+
+    Raises:
+        CheckpointError: the file cannot be written (disk full, no permission).
+    """
+    path = Path(path)
+    # safetensors refuses tensors that share memory (tied weights), so every one is a copy of its own.
+    copies = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    header = json.dumps({"crc32": _checksum(copies), "metadata": dict(metadata or {})}, sort_keys=True)
+    with replacing(path) as temporary:
+        save_file(copies, temporary, metadata={HEADER: header})
+
+
+def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what :func:`save_tensors` wrote: (tensors on the CPU, metadata).
+
+    Raises:
+        CheckpointError: the file is missing, truncated or corrupted.
+    """
+    return parse_tensors(read_bytes(path), Path(path))
+
+
+def parse_tensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) in the bytes of a safetensors file; ``path`` is named in messages.
+
+    Raises:
+        CheckpointError: they are truncated or corrupted.
+    """
+    try:
+        checksum, metadata = _parse_header(data)
+        tensors = load(data)
+        found = _checksum(tensors)
+    except Exception as error:  # What a parser raises on bytes of any kind is its own affair.
+        raise unreadable(path, error) from error
+    if checksum is not None and checksum != found:
+        raise CheckpointError(f"{path} is corrupted: its checksum does not match; use another checkpoint")
+    return tensors, metadata
+
+
+def _parse_header(data: bytes) -> tuple[str | None, dict[str, str]]:
+    """(checksum or None, metadata); other writers' metadata are their own."""
+    length = int.from_bytes(data[:8], "little")
+    if length > min(HEADER_LIMIT, len(data) - 8):
+        raise ValueError(f"a header of {length} bytes")
+    own = json.loads(data[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
+    header: dict[str, Any] = json.loads(own[HEADER]) if HEADER in own else {"metadata": own}
+    metadata, checksum = dict(header["metadata"]), header.get("crc32")
+    if any(type(text) is not str for item in metadata.items() for text in item):
+        raise ValueError("metadata that are no texts")
+    if HEADER in own and type(checksum) is not str:
+        raise ValueError("no checksum")
+    return checksum, metadata
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 over names, types, shapes and bytes, in the order of the names."""
+    value = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        value = zlib.crc32(f"{name}{tensor.dtype}{list(tensor.shape)}".encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"

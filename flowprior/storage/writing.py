@@ -1,0 +1,120 @@
+"""Writing a file in one move: a temporary file beside it, synced, renamed into place.
+
+A process that is killed leaves at most temporary files, whose names nobody else gives: ``.NAME.TOKEN.tmp``
+with eight hexadecimal digits, and the suffix of NAME again where the writer goes by the suffix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from flowprior.errors import CheckpointError
+
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.\w+)?", re.DOTALL)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file in UTF-8; the previous file survives a failure.
+
+    What UTF-8 cannot hold, such as the odd bytes of a file name, is written as an escape.
+
+    Raises:
+        CheckpointError: the file cannot be written (disk full, no permission).
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path | str, value: Any, indent: int | None = 2) -> None:
+    """Write ``value`` as JSON; the previous file survives a failure.
+
+    Raises:
+        CheckpointError: the file cannot be written (disk full, no permission).
+    """
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def replacing(path: Path | str, keep_suffix: bool = False) -> Iterator[Path]:
+    """Yield a temporary file name beside ``path``; sync it and rename it to ``path`` on success.
+
+    Args:
+        path: the file to write; its folder is made.
+        keep_suffix: let the temporary name end as ``path`` does, for writers that go by it.
+
+    Raises:
+        CheckpointError: the file cannot be written (disk full, no permission).
+    """
+    path = Path(path)
+    temporary = beside(path, path.suffix if keep_suffix else "")
+    try:
+        with explaining(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn a failed write into one line. torch hides the system's error behind one of its own."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, (OSError, SafetensorError)):
+            raise
+        raise CheckpointError(
+            f"cannot write {path}: {one_line(cause)}; what was there before is kept, "
+            "free some space or write elsewhere"
+        ) from error
+
+
+def beside(path: Path, suffix: str = "") -> Path:
+    """A new temporary name beside ``path``."""
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
+
+
+def leftover_of(path: Path) -> str | None:
+    """The name that a temporary file or folder of :func:`beside` was to get; None for any other path."""
+    match = _LEFTOVER.fullmatch(path.name)
+    return match["name"] if match else None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether ``path`` has a temporary name that only this module gives."""
+    return leftover_of(path) is not None
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files, as far as they are there and may be removed; never a folder or what lies in one."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a directory's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 120 characters."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
