@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError, NotFittedError
+from flowprior.priors.one_thread import one_thread
 from flowprior.priors.stream import CheckedBatches, FitData
 from flowprior.registry import Registered, Registry
 
@@ -53,7 +54,8 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         stream = CheckedBatches(data, owner=self.name)
         first, _ = stream.peek()
-        self._fit(stream, _on_cpu(generator))
+        with one_thread():
+            self._fit(stream, _on_cpu(generator))
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         return self
 
