@@ -128,6 +128,7 @@ class CheckedBatches:
             )
         if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
+        refuse_float_labels(c, where)
         if c is not None and first_c is not None and _kind(c) != _kind(first_c):
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
@@ -142,6 +143,19 @@ def _is_pair(data: Any) -> bool:
     if isinstance(second, Tensor):
         return isinstance(data, tuple) or not second.is_floating_point()
     return second is None
+
+
+def refuse_float_labels(c: Tensor | None, where: str) -> None:
+    """Refuse a condition that is neither labels nor embeddings: floating-point numbers ``[B]``.
+
+    Raises:
+        InputError: it says what each of the two would be.
+    """
+    if c is not None and c.dim() == 1 and c.is_floating_point():
+        raise InputError(
+            f"{where}: expected labels as integers [B] or embeddings [B, E], got {_shape(c)}; pass cond.long() "
+            "for labels, cond[:, None] for an embedding of one number"
+        )
 
 
 def _kind(c: Tensor) -> tuple[bool, int]:

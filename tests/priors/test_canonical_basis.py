@@ -58,10 +58,7 @@ def test_a_rank_of_all_dimensions_keeps_its_columns_orthonormal():
 def test_rounding_of_the_data_does_not_move_the_draws(rows):
     """Four rows have three directions, the fit six: the others must not come from rounding."""
     generator = torch.Generator().manual_seed(4)
-    x = (
-        torch.randn(rows, DIM, generator=generator, dtype=torch.float64)
-        * torch.linspace(3, 0.5, DIM).double()
-    )
+    x = torch.randn(rows, DIM, generator=generator).double() * torch.linspace(3, 0.5, DIM)
     noise = 1e-12 * torch.randn(rows, DIM, generator=generator, dtype=torch.float64)
     draws = [
         Prior.create("latent-gmm", components=2, rank=6)
