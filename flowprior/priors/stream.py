@@ -153,8 +153,8 @@ def refuse_float_labels(c: Tensor | None, where: str) -> None:
     """
     if c is not None and c.dim() == 1 and c.is_floating_point():
         raise InputError(
-            f"{where}: expected labels as integers [B] or embeddings [B, E], got {_shape(c)}; pass cond.long() "
-            "for labels, cond[:, None] for an embedding of one number"
+            f"{where}: expected labels as integers [B] or embeddings [B, E], got {_shape(c)}; pass "
+            "cond.long() for labels, cond[:, None] for an embedding of one number"
         )
 
 

@@ -118,6 +118,7 @@ class VaePrior(ConditionedPrior):
             tol=LATENT_TOLERANCE,
             max_iter=LATENT_PASSES,
         )
+        self.latents.speaker = self.name
         # Centres μ_c and means of the prior, [C, D]; one row where the condition is no label.
         self.register_buffer("loc", torch.empty(0))
         self.register_buffer("average", torch.empty(0))
