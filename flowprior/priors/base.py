@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.one_thread import one_thread
-from flowprior.priors.stream import CheckedBatches, FitData, refuse_float_labels
+from flowprior.priors.stream import CheckedBatches, FitData
 from flowprior.registry import Registered, Registry
 
 if TYPE_CHECKING:
@@ -170,7 +170,6 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         """Return ``cond`` in the form the prior works with, or raise InputError."""
-        refuse_float_labels(cond, f"{self.name}.{method}")
         return cond
 
     # -- shared plumbing ----------------------------------------------------------------------

@@ -128,7 +128,6 @@ class CheckedBatches:
             )
         if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
-        refuse_float_labels(c, where)
         if c is not None and first_c is not None and _kind(c) != _kind(first_c):
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
