@@ -7,6 +7,7 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
+#include "../math/weight.h"
 #include "dispatch.h"
 #include "parallel.h"
 
@@ -24,8 +25,8 @@ void copy_logits(const void* data, int64_t begin, int64_t count, double* out) {
   for (int64_t k = 0; k < count; ++k) out[k] = static_cast<double>(logits[k]);
 }
 
-// The logits of one condition less their greatest.
-void centred_logits(const MixtureArgument& mixture, int64_t condition, double* out) {
+// The logits of one condition, and their greatest.
+double read_logits(const MixtureArgument& mixture, int64_t condition, double* out) {
   const int64_t components = mixture.parameters.components;
   const void* const data = mixture.logits.const_data_ptr();
   constexpr decltype(&copy_logits<float>) copy[] = {copy_logits<float>, copy_logits<double>,
@@ -33,17 +34,17 @@ void centred_logits(const MixtureArgument& mixture, int64_t condition, double* o
                                                    copy_logits<torch::headeronly::Half>};
   copy[mixture.storage](data, condition * components, components, out);
   double greatest = -std::numeric_limits<double>::infinity();
-  for (int64_t k = 0; k < components; ++k) greatest = out[k] > greatest ? out[k] : greatest;
-  for (int64_t k = 0; k < components; ++k) out[k] -= greatest;
+  for (int64_t k = 0; k < components; ++k) greatest = greater_logit(greatest, out[k]);
+  return greatest;
 }
 
 // Cumulative sums of the weights, and the last component that can be drawn.
 int64_t accumulate_weights(const MixtureArgument& mixture, int64_t condition, double* cumulative) {
-  centred_logits(mixture, condition, cumulative);
+  const double greatest = read_logits(mixture, condition, cumulative);
   double sum = 0;
   int64_t last = 0;
   for (int64_t k = 0; k < mixture.parameters.components; ++k) {
-    const double weight = std::exp(cumulative[k]);
+    const double weight = weight_of(cumulative[k], greatest);
     sum += weight;
     cumulative[k] = sum;
     if (weight > 0) last = k;
@@ -78,7 +79,8 @@ MixtureArgument mixture_of(const Tensor& logits, const Tensor& mean, const Tenso
 
 void log_weights(const MixtureArgument& mixture, int64_t condition, double* out) {
   const int64_t components = mixture.parameters.components;
-  centred_logits(mixture, condition, out);
+  const double greatest = read_logits(mixture, condition, out);
+  for (int64_t k = 0; k < components; ++k) out[k] -= greatest;
   double sum = 0;
   for (int64_t k = 0; k < components; ++k) sum += std::exp(out[k]);
   const double log_sum = std::log(sum);

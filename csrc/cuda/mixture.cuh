@@ -2,6 +2,7 @@
 #pragma once
 
 #include "math/philox.h"
+#include "math/weight.h"
 #include "rows.cuh"
 
 namespace flowprior::cuda {
@@ -48,18 +49,18 @@ struct Mixture {
 template <typename T>
 FLOWPRIOR_DEVICE int64_t choose_component(const T* logits, int64_t components, double height_of_one) {
   if (components == 1) return 0;
-  double most = static_cast<double>(logits[0]);
+  double most = -INFINITY;
 #pragma unroll 1
-  for (int64_t k = 1; k < components; ++k) most = fmax(most, static_cast<double>(logits[k]));
+  for (int64_t k = 0; k < components; ++k) most = greater_logit(most, static_cast<double>(logits[k]));
   double total = 0;
 #pragma unroll 1
-  for (int64_t k = 0; k < components; ++k) total += exp(static_cast<double>(logits[k]) - most);
+  for (int64_t k = 0; k < components; ++k) total += weight_of(static_cast<double>(logits[k]), most);
   const double height = height_of_one * total;
   double cumulative = 0;
   int64_t last = 0;
 #pragma unroll 1
   for (int64_t k = 0; k < components; ++k) {
-    const double weight = exp(static_cast<double>(logits[k]) - most);
+    const double weight = weight_of(static_cast<double>(logits[k]), most);
     cumulative += weight;
     if (cumulative > height) return k;
     if (weight > 0) last = k;

@@ -64,6 +64,7 @@ class FitSettings:
         generator: source of randomness.
         isotropic: one noise variance for all dimensions (low-rank family).
         fixed_noise: the noise variance, where it is not to be estimated (low-rank family).
+        single: shrinkage of a condition with one example, where that is more (low-rank family).
     """
 
     reg_covar: float
@@ -71,6 +72,7 @@ class FitSettings:
     generator: torch.Generator | None = None
     isotropic: bool = False
     fixed_noise: float | None = None
+    single: float = 0.0
 
 
 class Fitter(abc.ABC):

@@ -76,7 +76,9 @@ class LowRankFitter(Fitter):
         self.rank = min(family.rank, dim)
         self.width = min(dim, self.rank + OVERSAMPLING)
         start = torch.randn(dim, self.width, generator=settings.generator, dtype=torch.float64)
-        variance = torch.where(moments.count[:, None] > 0, moments.variance(), self.pooled.variance)
+        self.shrinkage = _shrinkage(moments.count, settings)
+        spread = moments.count[:, None] > (1 if settings.single else 0)
+        variance = torch.where(spread, moments.variance(), self.pooled.variance)
         self.psi = self._noise(variance)[:, None].repeat(1, components, 1)
         whitened = torch.linalg.qr(start).Q.expand(conditions, components, -1, -1)
         self.basis = whitened / self.psi.sqrt()[..., None]
@@ -103,8 +105,7 @@ class LowRankFitter(Fitter):
 
     def maximise(self, active: Tensor) -> None:
         offset, second = self._pooled_about_reference()
-        shrinkage = self.settings.shrinkage
-        count, first, variance = self.statistics.regularised(offset, second, shrinkage)
+        count, first, variance = self.statistics.regularised(offset, second, self.shrinkage)
         added = (count - self.statistics.count)[..., None, None]
         moment = self.projected + added * self._pooled_times_basis(offset)
         applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ self.basis)
@@ -153,3 +154,9 @@ class LowRankFitter(Fitter):
         self.mean[active] = mean[active]
         self.covariance["factor"][active] = factor[active]
         self.covariance["noise"][active] = noise[active]
+
+
+def _shrinkage(count: Tensor, settings: FitSettings) -> Tensor:
+    """Pooled examples that each condition is given, ``[C, 1]``: one example alone has no spread to fit."""
+    usual = torch.full_like(count, settings.shrinkage)
+    return torch.where(count == 1, usual.clamp_min(settings.single), usual)[:, None]

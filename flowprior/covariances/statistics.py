@@ -26,19 +26,22 @@ class Statistics:
         for tensor in (self.count, self.first, self.second):
             tensor.zero_()
 
-    def regularised(self, offset: Tensor, second: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+    def regularised(
+        self, offset: Tensor, second: Tensor, shrinkage: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised moments after adding ``shrinkage`` pooled examples to every component.
 
         Args:
             offset: pooled mean relative to the reference, ``[C, D]``.
             second: pooled second moment about the reference, ``[C, D]`` or ``[C, D, D]``.
+            shrinkage: one number, or one a condition ``[C, 1]``.
 
         Returns:
             effective count ``[C, K]``, mean offset ``[C, K, D]``, and covariance (or variance) about the
             mean. A component without any example takes the pooled moments.
         """
         empty = self.count + shrinkage <= 1e-10
-        added = torch.where(empty, 1.0, torch.full_like(self.count, shrinkage))
+        added = torch.where(empty, 1.0, torch.as_tensor(shrinkage).to(self.count).expand_as(self.count))
         count = self.count + added
         first = (self.first + added[..., None] * offset[:, None]) / count[..., None]
         weight = count.view(*count.shape, *[1] * (self.second.dim() - 2))

@@ -19,7 +19,11 @@ def gmm_sample(
 ) -> tuple[Tensor, Tensor]:
     """x0 ~ Σ_k π_ck N(μ_ck, diag(σ²_ck)) with c = cond[b]: the draw and its component.
 
-    Not differentiable: backward raises.
+    Not differentiable: backward raises. On every back end the component is one of 0..K-1 whatever the logits:
+    NaN excludes a component as -inf does, components at +inf share the draws evenly and leave none to the
+    others, and where nothing is left component 0 is drawn. Draws of two back ends at one seed differ by
+    rounding (see :func:`flowprior.ops.standard_normal`), and in the component only where a cumulative weight
+    lies within rounding of the random number.
 
     Args:
         logits: log weights ``[C, K]``, not necessarily normalised; -inf excludes a component.

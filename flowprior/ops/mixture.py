@@ -50,6 +50,9 @@ def triangular_log_density(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
 def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
     """Draw k with probability ∝ exp(log_weight) by inverting the cumulative sum.
 
+    The result is an index in range whatever the weights. NaN excludes a component as -inf does; components
+    at +inf share the draws evenly and leave none to the others; where nothing is left, 0 is drawn.
+
     Args:
         log_weight: ``[B, K]``, or ``[K]`` for all rows; not necessarily normalised; -inf excludes a
             component.
@@ -58,7 +61,19 @@ def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         Components ``[B]``, int64.
     """
-    log_weight = log_weight.double()
-    cumulative = (log_weight - log_weight.amax(-1, keepdim=True)).exp().cumsum(-1)
+    weight = _weights(log_weight.double())
+    cumulative = weight.cumsum(-1)
     height = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
-    return torch.searchsorted(cumulative, height, right=True).squeeze(-1)
+    chosen = torch.searchsorted(cumulative, height, right=True).squeeze(-1)
+    places = torch.arange(weight.shape[-1], device=weight.device)
+    last = (places * (weight > 0)).amax(-1)
+    return torch.minimum(chosen, last)
+
+
+def _weights(logit: Tensor) -> Tensor:
+    """exp(logit − greatest) of the last dimension; as csrc/math/weight.h says for NaN and infinity."""
+    excluded = ~(logit > -torch.inf)
+    logit = logit.masked_fill(excluded, -torch.inf)
+    greatest = logit.amax(-1, keepdim=True)
+    weight = torch.where(logit == greatest, 1.0, (logit - greatest).exp())
+    return weight.masked_fill(excluded, 0.0)

@@ -18,8 +18,10 @@ def standard_normal(
 ) -> Tensor:
     """ε ~ N(0, I), ``[n, dim]``, with the dtype and device of ``like``.
 
-    Row b depends on seed, stream and b alone: a longer draw begins with a shorter one, and another device
-    gives the same numbers.
+    Row b depends on seed, stream and b alone: a longer draw begins with a shorter one. On one back end the
+    numbers are the same bit for bit, whatever the number of threads. Other back ends, instruction sets and
+    devices take the same random words, and their numbers differ by rounding alone: by a share of less than
+    1e-6 in float32 and 1e-12 in float64.
 
     Args:
         n: rows.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError, NotFittedError
+from flowprior.priors.one_thread import one_thread
 from flowprior.priors.stream import CheckedBatches, FitData
 from flowprior.registry import Registered, Registry
 
@@ -54,7 +55,8 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         stream = CheckedBatches(data, owner=self.name)
         first, _ = stream.peek()
-        self._fit(stream, _on_cpu(generator))
+        with one_thread():
+            self._fit(stream, _on_cpu(generator))
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         return self
 
@@ -129,7 +131,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Draw x0 ``[B, *event]`` from the latents inferred from x1: h ~ p(h | x1, c), x0 ~ p0(x0 | h, c).
 
         Raises:
-            InputError: the prior has no latent variables (see :attr:`has_latents`).
+            InputError: the prior has no latent variables (see :attr:`has_latents`), or x1 is not finite.
         """
         self._require_fitted("infer")
         if not self.has_latents:
@@ -138,6 +140,7 @@ class Prior(nn.Module, Registered, abc.ABC):
                 "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
             )
         self._check_event(x1, "infer", cond)
+        check_finite(x1, f"{self.name}.infer")
         cond = self._check_cond(cond, "infer")
         return self._infer(event_rows(x1), cond, generator).reshape(x1.shape)
 
@@ -243,6 +246,21 @@ def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
         return generator
     seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
     return torch.Generator().manual_seed(int(seed))
+
+
+def check_finite(x: Tensor, method: str) -> None:
+    """Refuse rows ``[B, *event]`` with NaN or infinity; one sum where all is well.
+
+    Raises:
+        InputError: how many rows hold some.
+    """
+    if bool(torch.isfinite(x.detach().sum())):
+        return
+    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+    if bad:
+        raise InputError(
+            f"{method}: expected finite x1, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
+        )
 
 
 def event_rows(x: Tensor) -> Tensor:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flowprior.priors.holdout import split_rows
-from flowprior.priors.stream import CheckedBatches
+from flowprior.priors.holdout import Holdout
 
 Objective = Callable[[Tensor, Tensor | None, torch.Generator | None], Tensor]
 """Mean loss, a scalar, of rows x ``[B, D]`` under their condition."""
@@ -22,18 +21,17 @@ FIRST_FACTOR, WARM_UP = 0.1, 0.1
 
 @dataclass(frozen=True)
 class DensityTraining:
-    """Options of the training; ``holdout`` is the share of examples kept from it."""
+    """Options of the training."""
 
     steps: int
     batch_size: int
     lr: float
-    holdout: float
 
 
 def train_density(
     network: nn.Module,
     objective: Objective,
-    data: CheckedBatches,
+    data: Holdout,
     options: DensityTraining,
     generator: torch.Generator | None,
 ) -> None:
@@ -50,13 +48,13 @@ def train_density(
         optimiser, options.lr, options.steps + 1, pct_start=WARM_UP, div_factor=1 / FIRST_FACTOR
     )
     seed = int(torch.randint(1 << 62, (), generator=generator))
-    best, best_loss = _copy(network), _held_out_loss(objective, data, options, seed)
+    best, best_loss = _copy(network), _held_out_loss(objective, data, seed)
     period = max(1, options.steps // CHECKS)
     for step, (x, cond) in enumerate(_batches(data, options, generator), 1):
         _step(optimiser, parameters, objective(x, cond, generator))
         schedule.step()
         if step % period == 0 or step == options.steps:
-            loss = _held_out_loss(objective, data, options, seed)
+            loss = _held_out_loss(objective, data, seed)
             if loss is None or best_loss is None or loss <= best_loss:
                 best, best_loss = _copy(network), loss
     network.load_state_dict(best)
@@ -72,12 +70,12 @@ def _step(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], loss
 
 
 def _batches(
-    data: CheckedBatches, options: DensityTraining, generator: torch.Generator | None
+    data: Holdout, options: DensityTraining, generator: torch.Generator | None
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """``steps`` batches, pass after pass; rows are shuffled inside each batch of the stream."""
     left = options.steps
     while left > 0:
-        for x, cond in split_rows(data, options.holdout, held_out=False):
+        for x, cond in data.rows(held_out=False):
             for rows in torch.randperm(len(x), generator=generator).split(options.batch_size):
                 if left == 0:
                     return
@@ -86,13 +84,11 @@ def _batches(
 
 
 @torch.no_grad()
-def _held_out_loss(
-    objective: Objective, data: CheckedBatches, options: DensityTraining, seed: int
-) -> float | None:
+def _held_out_loss(objective: Objective, data: Holdout, seed: int) -> float | None:
     """Mean loss over the held-out rows; None where none are held out."""
     generator = torch.Generator().manual_seed(seed)
     total, count = 0.0, 0
-    for x, cond in split_rows(data, options.holdout, held_out=True):
+    for x, cond in data.rows(held_out=True):
         total += float(objective(x, cond, generator)) * len(x)
         count += len(x)
     return total / count if count else None

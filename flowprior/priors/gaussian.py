@@ -9,7 +9,7 @@ from flowprior.covariances.moments import ConditionMoments
 from flowprior.errors import InputError, OptionError
 from flowprior.ops import gmm_log_prob_all, gmm_sample, standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.stream import CheckedBatches
+from flowprior.priors.stream import CheckedBatches, refuse_float_labels
 from flowprior.registry import choose
 
 MOMENTS = ("standard", "scalar", "diagonal")
@@ -61,6 +61,11 @@ class GaussianPrior(Prior):
                 )
         self.loc = loc.to(first).contiguous()
         self.var = var.to(first).contiguous()
+
+    def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
+        """The condition is not read, but what no prior takes for one is refused here too."""
+        refuse_float_labels(cond, f"gaussian.{method}")
+        return cond
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         if self.is_standard_normal:

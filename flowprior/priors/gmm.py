@@ -28,6 +28,7 @@ from flowprior.ops import (
 )
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.em import Mixture, fit_mixture
+from flowprior.priors.few_examples import warn_of_copies, warn_of_few
 from flowprior.priors.groups import groups
 from flowprior.priors.labels import check_fit_labels, table_rows
 from flowprior.priors.scales import Scales
@@ -53,7 +54,8 @@ class GmmPrior(Prior):
         reg_covar: added to every variance, as in scikit-learn; also the square of the floor that
             it puts under the prior's spread.
         shrinkage: how many examples' worth of the pooled moments are added to each component, so that
-            a condition with 0, 1 or 2 examples still has a usable prior. ``"full"`` and ``"tied"`` take the
+            a condition with 0, 1 or 2 examples still has a usable prior; without it, one example alone gives
+            near-copies of itself, and a warning. ``"full"`` and ``"tied"`` take the
             pooled covariance, the others its diagonal.
         unseen: ``"raise"``, or ``"pooled"`` to start unseen labels from one Gaussian with the pooled moments.
         conditions: number of conditions, where the highest labels may have no example.
@@ -104,6 +106,7 @@ class GmmPrior(Prior):
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
         self.register_buffer("count", torch.empty(0, dtype=torch.float64))
         self._scales = Scales()
+        self.speaker = "gmm"  # whose name warnings carry; another one's where this prior is a part of it
 
     @property
     def has_latents(self) -> bool:
@@ -161,7 +164,10 @@ class GmmPrior(Prior):
             )
 
     def _check_counts(self, count: Tensor, *, labelled: bool) -> None:
-        """K larger than a class has no maximum-likelihood fit; empty classes are met at sampling."""
+        """K larger than a class has no maximum-likelihood fit; empty classes are met at sampling.
+
+        With shrinkage it has one, of as many components as the class has distinct examples at the most.
+        """
         small = (count > 0) & (count < self.components)
         if self.shrinkage == 0 and bool(small.any()):
             which = int(small.nonzero()[0])
@@ -170,6 +176,11 @@ class GmmPrior(Prior):
                 f"gmm.fit: {where} {int(count[which])} example(s), fewer than components={self.components}; "
                 f"lower components, or set shrinkage > 0"
             )
+        labels = torch.arange(len(count))
+        if self.shrinkage > 0:
+            warn_of_few(self.speaker, labels, count, self.components)
+        elif labelled:
+            warn_of_copies(self.speaker, labels, count)
 
     def _pooled_component(self, pooled: Moments) -> tuple[Tensor, Parameters]:
         return pooled.mean, self.family.of_moments(pooled, self.reg_covar)

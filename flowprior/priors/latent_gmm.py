@@ -40,7 +40,8 @@ class LatentGmmPrior(SubspacePrior):
     Conditions are labels, or None for one model of all the data.
 
     Args:
-        components: K, Gaussians in the mixture over the latents, for each condition.
+        components: K, Gaussians in the mixture over the latents, for each condition; a condition with fewer
+            examples gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions.
         reg_covar: added to the noise variances; the square of the floor it puts under the prior's spread.
         shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
@@ -72,6 +73,7 @@ class LatentGmmPrior(SubspacePrior):
         self.latents = GmmPrior(
             components, "full", reg_covar=LATENT_FLOOR, shrinkage=shrinkage, tol=tol, max_iter=max_iter
         )
+        self.latents.speaker = self.name
 
     # -- fit ----------------------------------------------------------------------------------
 

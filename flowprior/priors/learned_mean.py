@@ -25,6 +25,7 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.base import Prior
+from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
 from flowprior.priors.seen_conditions import SeenConditions
@@ -43,11 +44,12 @@ class LearnedMeanPrior(Prior):
         latent: dimensions of z; 0 for none.
         hidden: width of the mapper.
         depth: residual blocks of the mapper.
-        epochs: passes over the data.
+        epochs: passes over the data at the most. The training ends when the error on held-out examples has
+            stopped falling, and warns where it has not. Without held-out examples it takes all ``epochs``.
         batch_size: examples in a step.
-        lr: peak learning rate of AdamW.
-        holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``: every
-            (1/holdout)-th in the order of the data, which should be the same in every pass.
+        lr: first learning rate of AdamW.
+        holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``. Which
+            ones depends on what they hold, not on their place, so a loader may shuffle.
     """
 
     mapper: Mapper | None
@@ -64,7 +66,7 @@ class LearnedMeanPrior(Prior):
         latent: int = 0,
         hidden: int = 256,
         depth: int = 2,
-        epochs: int = 20,
+        epochs: int = 200,
         batch_size: int = 256,
         lr: float = 1e-3,
         holdout: float = 0.1,
@@ -102,7 +104,7 @@ class LearnedMeanPrior(Prior):
     @property
     def training_options(self) -> MapperTraining:
         """How the mapper is trained."""
-        return MapperTraining(self.epochs, self.batch_size, self.lr, self.holdout)
+        return MapperTraining(self.epochs, self.batch_size, self.lr)
 
     @property
     def has_latents(self) -> bool:
@@ -123,10 +125,9 @@ class LearnedMeanPrior(Prior):
         assert self.mapper is not None
         self.center = seen.mean.to(first)
         self.seen, self.seen_weight = seen.rows.to(first.device), seen.weight.to(first)
-        train_mapper(self.mapper, data, self.center, self.training_options, generator)
-        factor, noise = fit_residuals(
-            data, self._means, self.sigma, self.latent, self.training_options, generator
-        )
+        split = Holdout(data, self.holdout)
+        train_mapper(self.mapper, split, self.center, self.training_options, generator)
+        factor, noise = fit_residuals(split, self._means, self.sigma, self.latent, generator)
         self.factor, self.noise = factor.to(first), noise.to(first)
 
     def _build(self, condition: Condition, dim: int, dtype: torch.dtype) -> None:

@@ -1,77 +1,160 @@
-"""Training of the mapper P_θ by mean squared error, on streamed batches."""
+"""Training of the mapper P_θ by mean squared error, on streamed batches, until held-out rows gain no more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.models.mapper import Mapper
-from flowprior.priors.holdout import split_rows
-from flowprior.priors.stream import CheckedBatches
+from flowprior.priors.holdout import Holdout
 
 WEIGHT_DECAY = 1e-2
 CLIP_NORM = 1.0
+GAIN = 1e-3
+"""Least relative fall of the held-out error that counts as one."""
+PATIENCE = 6
+"""Epochs without a gain after which the rate falls."""
+DECAY, DECAYS = 0.2, 2
+"""Factor of the rate, and how often it falls before the training ends."""
 
 
 @dataclass(frozen=True)
 class MapperTraining:
-    """Options of the training; ``holdout`` is the share of examples kept from it."""
+    """Options of the training; ``epochs`` is the most that it takes."""
 
     epochs: int
     batch_size: int
     lr: float
-    holdout: float
-
-    def split(self, data: CheckedBatches, *, held_out: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of the training rows, or of the held-out ones: every (1/holdout)-th row of the data."""
-        for x, cond in split_rows(data, self.holdout, held_out=held_out):
-            assert cond is not None
-            yield x, cond
 
 
-@torch.enable_grad()
+@dataclass
+class Progress:
+    """The weights of the least held-out error so far, and how long nothing better has come.
+
+    Attributes:
+        error: the least mean squared error.
+        weights: of the epoch that had it.
+        epochs: passes so far.
+        stale: passes since the error last fell by a share of ``GAIN``.
+        decays: how often the rate has fallen.
+        converged: whether there is no more to gain.
+    """
+
+    error: float
+    weights: dict[str, Tensor] = field(repr=False)
+    epochs: int = 0
+    stale: int = 0
+    decays: int = 0
+    converged: bool = False
+
+    def note(self, error: float, mapper: Mapper) -> bool:
+        """Take in the held-out error after an epoch; whether the rate is to fall now."""
+        self.epochs += 1
+        self.stale = 0 if error < self.error * (1 - GAIN) else self.stale + 1
+        if error <= self.error:
+            self.error, self.weights = error, _copy(mapper)
+        if self.stale < PATIENCE:
+            return False
+        self.converged = self.decays == DECAYS
+        self.decays, self.stale = self.decays + 1, 0
+        return not self.converged
+
+
 def train_mapper(
     mapper: Mapper,
-    data: CheckedBatches,
+    data: Holdout,
     center: Tensor,
     options: MapperTraining,
     generator: torch.Generator | None,
-) -> None:
+) -> Progress:
     """Fit P_θ(c) to x1 − ``center`` and leave the weights of the epoch that is best on held-out rows.
 
-    AdamW with gradient clipping before the step and a cosine schedule over the epochs. Weights are
-    drawn from ``generator``, and ask for no gradient any more at the end.
+    AdamW with gradient clipping before the step. The rate falls when the held-out error has stopped falling,
+    and the training ends when a lower rate does not help either; it warns where ``epochs`` end it before.
+    Without held-out rows nothing tells when to stop: it takes all ``epochs``, the rate falls along a cosine,
+    and the last weights stay. Weights are drawn from ``generator``, and ask for no gradient at the end.
     """
     _initialise(mapper.requires_grad_(True), generator)
     optimiser = torch.optim.AdamW(mapper.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
-    best, best_error = _copy(mapper), float("inf")
-    for _ in range(options.epochs):
-        for x, cond in options.split(data, held_out=False):
-            order = torch.randperm(len(x), generator=generator)
-            for rows in order.split(options.batch_size):
-                optimiser.zero_grad()
-                nn.functional.mse_loss(mapper(cond[rows]), x[rows] - center).backward()
-                nn.utils.clip_grad_norm_(mapper.parameters(), CLIP_NORM)
-                optimiser.step()
-        schedule.step()
-        error = _held_out_error(mapper, data, center, options)
-        if error <= best_error:
-            best, best_error = _copy(mapper), error
-    mapper.load_state_dict(best)
+    if data.is_empty:
+        progress = _train_all_epochs(mapper, optimiser, data, center, options, generator)
+    else:
+        progress = _train_until_stale(mapper, optimiser, data, center, options, generator)
+    mapper.load_state_dict(progress.weights)
     mapper.requires_grad_(False)
+    return progress
+
+
+def _train_until_stale(
+    mapper: Mapper,
+    optimiser: torch.optim.Optimizer,
+    data: Holdout,
+    center: Tensor,
+    options: MapperTraining,
+    generator: torch.Generator | None,
+) -> Progress:
+    progress = Progress(held_out_error(mapper, data, center), _copy(mapper))
+    while not progress.converged and progress.epochs < options.epochs:
+        _epoch(mapper, optimiser, data, center, options.batch_size, generator)
+        if progress.note(held_out_error(mapper, data, center), mapper):
+            mapper.load_state_dict(progress.weights)
+            for group in optimiser.param_groups:
+                group["lr"] *= DECAY
+    if not progress.converged:
+        warnings.warn(
+            f"learned-mean.fit: the mapper has not converged in epochs={options.epochs}: its held-out error, "
+            f"now {progress.error:.4g}, had not stopped falling; raise epochs",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return progress
+
+
+def _train_all_epochs(
+    mapper: Mapper,
+    optimiser: torch.optim.Optimizer,
+    data: Holdout,
+    center: Tensor,
+    options: MapperTraining,
+    generator: torch.Generator | None,
+) -> Progress:
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
+    for _ in range(options.epochs):
+        _epoch(mapper, optimiser, data, center, options.batch_size, generator)
+        schedule.step()
+    return Progress(float("nan"), _copy(mapper), options.epochs)
+
+
+@torch.enable_grad()
+def _epoch(
+    mapper: Mapper,
+    optimiser: torch.optim.Optimizer,
+    data: Holdout,
+    center: Tensor,
+    batch_size: int,
+    generator: torch.Generator | None,
+) -> None:
+    for x, cond in data.rows(held_out=False):
+        assert cond is not None
+        for rows in torch.randperm(len(x), generator=generator).split(batch_size):
+            optimiser.zero_grad()
+            nn.functional.mse_loss(mapper(cond[rows]), x[rows] - center).backward()
+            nn.utils.clip_grad_norm_(mapper.parameters(), CLIP_NORM)
+            optimiser.step()
 
 
 @torch.no_grad()
-def _held_out_error(mapper: Mapper, data: CheckedBatches, center: Tensor, options: MapperTraining) -> float:
-    """Sum of squared errors on held-out rows; zero where none are held out."""
-    error = 0.0
-    for x, cond in options.split(data, held_out=True):
-        error += float((mapper(cond) - (x - center)).square().sum())
-    return error
+def held_out_error(mapper: Mapper, data: Holdout, center: Tensor) -> float:
+    """Mean squared error on held-out rows, a number of x1's."""
+    error, numbers = 0.0, 0
+    for x, cond in data.rows(held_out=True):
+        assert cond is not None
+        error += float((mapper(cond) - (x - center)).square().sum(dtype=torch.float64))
+        numbers += x.numel()
+    return error / numbers
 
 
 def _initialise(mapper: Mapper, generator: torch.Generator | None) -> None:

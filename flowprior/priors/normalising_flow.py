@@ -22,6 +22,7 @@ from flowprior.ops import standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import check_counts, check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
+from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent_flow import LatentFlow
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.stream import CheckedBatches
@@ -50,8 +51,8 @@ class NormalisingFlowPrior(SubspacePrior):
         steps: optimiser steps.
         batch_size: examples in a step.
         lr: peak learning rate of AdamW.
-        holdout: share of the examples kept from training, to choose the step whose weights stay: every
-            (1/holdout)-th in the order of the data, which should be the same in every pass.
+        holdout: share of the examples kept from training, to choose the step whose weights stay. Which ones
+            depends on what they hold, not on their place, so a loader may shuffle.
         reg_covar: added to every variance, as in ``gmm``.
         shrinkage: how many examples' worth of the pooled moments are added to each label's subspace.
     """
@@ -104,8 +105,8 @@ class NormalisingFlowPrior(SubspacePrior):
         self._fit_subspace(data, self.rank, FitSettings(self.reg_covar, self.shrinkage, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents = self._network(seed).to(first)
-        options = DensityTraining(self.steps, self.batch_size, self.lr, self.holdout)
-        train_density(self.latents, self._loss, data, options, generator)
+        options = DensityTraining(self.steps, self.batch_size, self.lr)
+        train_density(self.latents, self._loss, Holdout(data, self.holdout), options, generator)
         self.latents.calibrate(self._conditions_of_rows())
 
     def _network(self, seed: int) -> LatentFlow:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowprior.covariances import FitSettings, LowRank
 from flowprior.covariances.moments import ConditionMoments
-from flowprior.priors.mapper_training import MapperTraining
+from flowprior.priors.holdout import Holdout
 from flowprior.priors.stream import CheckedBatches
 
 PASSES = 10
@@ -18,11 +18,10 @@ LEAST_VARIANCE = 1e-6
 
 @torch.no_grad()
 def fit_residuals(
-    data: CheckedBatches,
+    data: Holdout,
     mean: Callable[[Tensor], Tensor],
     sigma: float | str,
     latent: int,
-    options: MapperTraining,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """Factor W ``[D, latent]`` and noise variances ψ ``[D]`` of the residuals x1 − P_θ(c), in float64.
@@ -30,14 +29,12 @@ def fit_residuals(
     Without a latent, ψ is the held-out residuals' mean square (all residuals' where none are held
     out). With one, W and ψ are the maximum-likelihood fit to all residuals; a fixed σ stays fixed.
     """
-    held_out = ConditionMoments.over(_residuals(options.split(data, held_out=True), mean))
-    if not held_out.count.sum():
-        held_out = ConditionMoments.over(_residuals(options.split(data, held_out=False), mean))
+    held_out = ConditionMoments.over(_residuals(data.rows(held_out=not data.is_empty), mean))
     square = held_out.variance()[0] + held_out.mean[0].square() + LEAST_VARIANCE
     noise = _noise(sigma, square)
     if not latent:
         return square.new_zeros(len(square), 0), noise
-    return _fit_factor(data, mean, sigma, latent, generator)
+    return _fit_factor(data.data, mean, sigma, latent, generator)
 
 
 def _noise(sigma: float | str, square: Tensor) -> Tensor:

@@ -178,6 +178,19 @@ def _is_floating(value: Tensor | np.ndarray) -> bool:
     return value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f"
 
 
+def refuse_float_labels(c: Tensor | None, where: str) -> None:
+    """Refuse a condition that is neither labels nor embeddings: floating-point numbers ``[B]``.
+
+    Raises:
+        InputError: it says what each of the two would be.
+    """
+    if c is not None and c.dim() == 1 and c.is_floating_point():
+        raise InputError(
+            f"{where}: expected labels as integers [B] or embeddings [B, E], got {_shape(c)}; pass "
+            "cond.long() for labels, cond[:, None] for an embedding of one number"
+        )
+
+
 def _kind(c: Tensor) -> tuple[bool, int]:
     return c.is_floating_point(), c.dim()
 

@@ -24,6 +24,7 @@ from flowprior.covariances import FitSettings, LowRank
 from flowprior.covariances.moments import ConditionMoments
 from flowprior.errors import InputError
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors.canonical_basis import canonical_basis
 from flowprior.priors.em import fit_mixture
 from flowprior.priors.stream import Batch, CheckedBatches
 
@@ -74,8 +75,9 @@ class Subspace(nn.Module):
         if not bool((noise.to(first.dtype) > 0).all()):
             raise InputError(degenerate)
         basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[..., None], full_matrices=False)
+        basis, spread = canonical_basis(basis, 1 + singular.square())
         subspace = cls()
-        values = {"loc": mixture.mean[:, 0], "noise": noise, "basis": basis, "spread": 1 + singular.square()}
+        values = {"loc": mixture.mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
         for name, value in values.items():
             setattr(subspace, name, value.to(first).contiguous())
         return subspace

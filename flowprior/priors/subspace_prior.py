@@ -7,6 +7,7 @@ are inferred from data; the law of the coordinates h is theirs.
 from __future__ import annotations
 
 import abc
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from torch import Tensor
 from flowprior.covariances import FitSettings
 from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.priors.few_examples import warn_of_singles
 from flowprior.priors.stream import CheckedBatches
 from flowprior.priors.subspace import Subspace
+
+SINGLE = 1.0
+"""How many examples' worth of the moments of all data a label with one example is given."""
 
 
 class SubspacePrior(ConditionedPrior, abc.ABC):
@@ -39,9 +44,16 @@ class SubspacePrior(ConditionedPrior, abc.ABC):
         return self.subspace
 
     def _fit_subspace(self, data: CheckedBatches, rank: int, settings: FitSettings) -> None:
-        """Learn the conditions and the linear part from the same generator."""
+        """Learn the conditions and the linear part from the same generator.
+
+        A label with one example gets another example's worth of the moments of all data, with a warning: by
+        itself it has no spread, and every draw would be nearly a copy of it.
+        """
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"
+        if labelled:
+            warn_of_singles(data.owner, self.seen, self.seen_weight)
+        settings = replace(settings, single=SINGLE)
         self.subspace = Subspace.fit(data, rank, settings, labelled=labelled)
 
     def _start_coordinates(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:

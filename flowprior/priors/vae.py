@@ -30,7 +30,7 @@ from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.holdout import split_rows
+from flowprior.priors.holdout import Holdout
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.stream import Batch, CheckedBatches
 
@@ -61,7 +61,7 @@ class VaePrior(ConditionedPrior):
         batch_size: examples in a step.
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the step whose weights stay and to
-            estimate ψ: every (1/holdout)-th in the order of the data, which should be the same in every pass.
+            estimate ψ. Which ones depends on what they hold, not on their place, so a loader may shuffle.
         reg_covar: added to ψ; also the square of the floor that it puts under the prior's spread.
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
@@ -118,6 +118,7 @@ class VaePrior(ConditionedPrior):
             tol=LATENT_TOLERANCE,
             max_iter=LATENT_PASSES,
         )
+        self.latents.speaker = self.name
         # Centres μ_c and means of the prior, [C, D]; one row where the condition is no label.
         self.register_buffer("loc", torch.empty(0))
         self.register_buffer("average", torch.empty(0))
@@ -137,9 +138,10 @@ class VaePrior(ConditionedPrior):
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.network = self._build(first.shape[1:], seed).to(first)
         self._set_noise(moments.variance().mean(0).to(first) + self.reg_covar)
-        options = DensityTraining(self.steps, self.batch_size, self.lr, self.holdout)
-        train_density(self.network, self._loss, data, options, generator)
-        self._set_noise(self._residual_noise(data, generator))
+        options = DensityTraining(self.steps, self.batch_size, self.lr)
+        split = Holdout(data, self.holdout)
+        train_density(self.network, self._loss, split, options, generator)
+        self._set_noise(self._residual_noise(split, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents.fit(_InferredLatents(self, data, seed), generator=generator)
         self.average = self._averages(self.loc)
@@ -173,18 +175,16 @@ class VaePrior(ConditionedPrior):
         self._trained().log_noise.copy_((noise - self.reg_covar).clamp_min(least).log())
 
     @torch.no_grad()
-    def _residual_noise(self, data: CheckedBatches, generator: torch.Generator | None) -> Tensor:
+    def _residual_noise(self, data: Holdout, generator: torch.Generator | None) -> Tensor:
         """Mean square of what the decoder leaves of held-out rows (of all rows, where none are held out)."""
         network = self._trained()
         total, count = torch.zeros_like(network.log_noise, dtype=torch.float64), 0
-        for x, cond in split_rows(data, self.holdout, held_out=self.holdout > 0):
+        for x, cond in data.rows(held_out=not data.is_empty):
             centred = x - self.loc[self._rows(cond, x)]
             noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
             rest = centred - network.decode(self._encoded(x, cond, noise), cond)
             total += rest.double().square().sum(0)
             count += len(x)
-        if not count:
-            return self._noise()
         return (total / count).to(network.log_noise) + self.reg_covar
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from flowprior.couplings import Coupling, PairingCoupling
-from flowprior.errors import CouplingError
+from flowprior.errors import CouplingError, InputError
 from flowprior.priors import Prior
 
 LATENT = {
@@ -84,3 +84,30 @@ def test_contract(
     assert coupling.draw_size(n) % n == 0
     if isinstance(coupling, PairingCoupling):
         assert sorted(coupling.pair(x0, x1, cond).tolist()) == list(range(n))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("prior_name", [name for name in PRIORS if name in LATENT])
+def test_posterior_refuses_rows_that_are_not_finite(prior_name: str, bad: float) -> None:
+    kind = kinds(prior_name)[1]
+    prior = fitted(prior_name, (3,), kind, torch.float32)
+    x1, cond = data(6, (3,), kind, torch.float32, 1)
+    x1[2, 1] = bad
+    with pytest.raises(InputError, match=r"infer: expected finite x1, got NaN or infinity in 1 of 6 rows"):
+        Coupling.create("posterior").draw(prior, x1, cond)
+
+
+def test_large_finite_rows_are_no_nan() -> None:
+    """Their sum overflows, they do not."""
+    prior = fitted("gmm", (3,), "none", torch.float32)
+    x1 = torch.full((4, 3), 3e38)
+    assert Coupling.create("posterior").draw(prior, x1, None).shape == (4, 3)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_optimal_transport_refuses_rows_that_are_not_finite(bad: float) -> None:
+    x1, cond = data(6, (3,), "labels", torch.float32, 1)
+    x1[2, 1] = bad
+    for condition in ("within", "ignore"):
+        with pytest.raises(CouplingError, match="not finite"):
+            Coupling.create("ot", condition=condition).pair(torch.zeros(6, 3), x1, cond)

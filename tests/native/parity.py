@@ -124,6 +124,35 @@ def check_gmm_sample(kernels: Any, case: Case) -> None:
     agree(x0, expected)
 
 
+UNRULY = {
+    (torch.nan, 0.0, -torch.inf, 0.0): {1, 3},
+    (torch.nan, torch.nan, torch.nan, torch.nan): {0},
+    (-torch.inf, -torch.inf, -torch.inf, -torch.inf): {0},
+    (-torch.inf, torch.nan, -torch.inf, torch.nan): {0},
+    (torch.inf, 0.0, torch.inf, torch.nan): {0, 2},
+    (0.0, torch.nan, -torch.inf, torch.inf): {3},
+    (-torch.inf, -torch.inf, -50.0, torch.nan): {2},
+}
+"""Logits of four components, and which of them may be drawn."""
+
+
+def check_unruly_logits(kernels: Any, case: Case) -> None:
+    """NaN and infinite logits choose the same component everywhere, one in range."""
+    case = replace(case, components=4, conditions=len(UNRULY))
+    _, mean, scale = case.mixture()
+    logits = torch.tensor(list(UNRULY)).to(mean)
+    cond = (torch.arange(case.rows) % len(UNRULY)).to(mean.device)
+    x0, component = kernels.gmm_sample(logits, mean, scale, cond, case.seed())
+    x1, t = torch.zeros_like(x0), torch.zeros(case.rows).to(x0)
+    _, _, of_path = kernels.gmm_path(logits, mean, scale, cond, x1, t, case.seed(), SIGMA_MIN)
+    _, chosen = REFERENCE.gmm_sample(*wide(logits, mean, scale), cond, case.seed())
+    assert torch.equal(component.cpu(), chosen.cpu())
+    assert torch.equal(of_path.cpu(), chosen.cpu())
+    assert torch.isfinite(x0).all()
+    allowed = list(UNRULY.values())
+    assert all(k in allowed[c] for c, k in zip(cond.tolist(), component.tolist(), strict=True))
+
+
 def check_gmm_path(kernels: Any, case: Case) -> None:
     tables, x1 = case.mixture(), case.placed(case.numbers(case.rows, case.dim, key=9))
     t = case.numbers(case.rows, key=10).sigmoid()
@@ -228,6 +257,7 @@ def check_log_prob_all_backward(kernels: Any, case: Case) -> None:
 CHECKS = {
     "standard_normal": check_standard_normal,
     "gmm_sample": check_gmm_sample,
+    "unruly_logits": check_unruly_logits,
     "gmm_path": check_gmm_path,
     "paths": check_paths,
     "log_prob": check_log_prob,

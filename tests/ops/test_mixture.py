@@ -16,6 +16,7 @@ from torch.distributions import (
 )
 
 from flowprior.ops import diagonal_log_density, select_component, triangular_log_density
+from tests.native.parity import UNRULY
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 DTYPES = list(TOLERANCE)
@@ -134,6 +135,13 @@ def test_each_row_has_weights_of_its_own():
 def test_no_uniform_number_leads_to_an_excluded_or_missing_component(uniform):
     logits = torch.tensor([[-torch.inf, -1e4, 0.3, -800.0, -torch.inf]], dtype=torch.float64)
     assert select_component(logits, torch.tensor([uniform], dtype=torch.float64)).item() == 2
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.3, 1 - 2**-53])
+@pytest.mark.parametrize(("logits", "allowed"), UNRULY.items(), ids=str)
+def test_nan_and_infinite_weights_give_an_index_in_range(logits, allowed, uniform):
+    chosen = select_component(torch.tensor([logits]), torch.tensor([uniform], dtype=torch.float64))
+    assert chosen.item() in allowed
 
 
 def test_inverse_of_the_cumulative_sum():

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
+from flowprior.conditions import Condition
 from flowprior.errors import InputError, NotFittedError, OptionError
+from flowprior.models.mapper import Mapper
 from flowprior.priors import Prior
+from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
+from flowprior.priors.mapper_training import MapperTraining, held_out_error, train_mapper
+from flowprior.priors.stream import CheckedBatches
 
 SPREAD = torch.tensor([0.3, 0.6, 1.2])
 
@@ -337,3 +344,37 @@ def test_the_noise_is_normal(by_label, generator):
     share = (z.abs() < 1).double().mean()
     inside = (Normal(0, 1).cdf(torch.tensor(1.0)) * 2 - 1).item()
     assert share == pytest.approx(inside, abs=5 * (inside * (1 - inside) / 12_000) ** 0.5)
+
+
+def slow_to_learn(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """800 rows of a mean that takes a small mapper many passes."""
+    e = torch.randn(800, 4, generator=generator)
+    mean = torch.tanh(e @ torch.randn(4, 32, generator=generator)) @ torch.randn(32, 6, generator=generator)
+    return mean + 0.1 * torch.randn(800, 6, generator=generator), e
+
+
+def test_a_mapper_that_has_not_converged_says_so(generator):
+    with pytest.warns(RuntimeWarning, match=r"learned-mean.fit: the mapper has not converged in epochs=4"):
+        fitted(*slow_to_learn(generator), epochs=4)
+
+
+def test_the_mapper_trains_until_held_out_rows_gain_no_more(generator):
+    """Twenty passes are not enough, and nobody had to say how many are."""
+    x, e = slow_to_learn(generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        prior = fitted(x[:600], e[:600], epochs=400)
+    with pytest.warns(RuntimeWarning, match="not converged"):
+        short = fitted(x[:600], e[:600], epochs=20)
+    errors = [(x[600:] - found.mean(e[600:])).square().mean() for found in (short, prior)]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_training_stops_before_its_bound_where_there_is_nothing_to_learn(generator):
+    e = torch.randn(300, 2, generator=generator)
+    mapper = Mapper(Condition("embeddings", 2), 3, 8, 1)
+    data = Holdout(CheckedBatches((torch.randn(300, 3, generator=generator), e), "learned-mean"), 0.2)
+    progress = train_mapper(mapper, data, torch.zeros(3), MapperTraining(500, 64, 1e-3), generator)
+    assert progress.converged
+    assert progress.epochs < 100
+    assert held_out_error(mapper, data, torch.zeros(3)) == pytest.approx(progress.error)

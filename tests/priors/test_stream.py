@@ -199,3 +199,17 @@ def test_a_condition_of_no_dimension_is_refused(spec):
     for call in (prior.sample, prior.mean, lambda cond: prior.log_prob(X, cond)):
         with pytest.raises(InputError, match="expected one condition for each"):
             call(torch.tensor(1))
+
+
+@pytest.mark.parametrize("name", Prior.available())
+def test_floating_point_labels_are_no_condition(name):
+    """Whole numbers in floating point would pass as embeddings; a prior that reads no condition says so too."""
+    with pytest.raises(InputError, match=rf"{name}.fit: got whole numbers as torch.float32 \[6\]"):
+        Prior.create(name).fit((X, LABELS.float()))
+
+
+def test_floating_point_labels_are_refused_when_sampling():
+    prior = Prior.create("gaussian").fit((X, LABELS))
+    with pytest.raises(InputError, match=r"pass cond.long\(\) for labels, cond\[:, None\] for an embedding"):
+        prior.sample(LABELS.float())
+    assert prior.sample(LABELS.float()[:, None]).shape == X.shape

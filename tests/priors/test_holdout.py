@@ -1,0 +1,70 @@
+"""Held-out rows go by what they hold: the same ones in every order, equal rows together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from flowprior import Prior
+from flowprior.priors.holdout import Holdout, row_digests
+from flowprior.priors.stream import CheckedBatches
+
+
+def held_out(x: Tensor, share: float, *, shuffle: bool = False) -> list[set[tuple[float, ...]]]:
+    """The held-out rows of three passes."""
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(TensorDataset(x), batch_size=37, shuffle=shuffle, generator=generator)
+    split = Holdout(CheckedBatches(loader, "learned-mean"), share)
+    return [{tuple(row.tolist()) for part, _ in split.rows(held_out=True) for row in part} for _ in range(3)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("share", "expected"), [(0.1, 50), (0.5, 250), (0.0, 0), (1 / 3, 166)])
+def test_a_loader_that_shuffles_holds_out_the_same_rows_in_every_pass(dtype, share, expected, generator):
+    x = torch.randn(500, 6, generator=generator, dtype=dtype)
+    passes = [*held_out(x, share), *held_out(x, share, shuffle=True)]
+    assert len(passes[0]) == expected
+    assert all(rows == passes[0] for rows in passes)
+
+
+def test_the_two_parts_are_all_rows_with_their_conditions(generator):
+    x, cond = torch.randn(300, 4, generator=generator), torch.arange(300)
+    split = Holdout(CheckedBatches((x, cond), "learned-mean"), 0.2)
+    parts = [list(split.rows(held_out=out)) for out in (False, True)]
+    labels = [torch.cat([c for _, c in part if c is not None]) for part in parts]
+    assert [len(part) for part in labels] == [240, 60]
+    assert torch.equal(torch.cat(labels).sort().values, cond)
+    for part, c in zip(parts, labels, strict=True):
+        assert torch.equal(torch.cat([rows for rows, _ in part]), x[c])
+
+
+def test_copies_stay_on_one_side_and_equal_rows_are_all_trained_on(generator):
+    x = torch.randn(50, 3, generator=generator).repeat(4, 1)
+    split = Holdout(CheckedBatches(x, "vae"), 0.25)
+    sides = [{tuple(row.tolist()) for part, _ in split.rows(held_out=out) for row in part} for out in (0, 1)]
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 50
+    assert Holdout(CheckedBatches(torch.ones(40, 3), "vae"), 0.25).is_empty
+    assert Holdout(CheckedBatches(torch.randn(3, 3), "vae"), 0.1).is_empty
+
+
+def test_digests_tell_one_bit_and_spread_evenly(generator):
+    x = torch.randn(4000, 5, generator=generator)
+    other = x.clone()
+    other[:, 2] = torch.nextafter(other[:, 2], torch.tensor(9.0))
+    first, second = row_digests(x), row_digests(other)
+    assert not (first == second).any()
+    assert len(first.unique()) == 4000
+    assert abs((first < 0).double().mean() - 0.5) < 0.04
+    assert abs(((first < 0) == (second < 0)).double().mean() - 0.5) < 0.04
+
+
+def test_a_shuffling_loader_keeps_an_overfitted_mapper_honest(generator):
+    """A label for each row, learned by heart: on rows trained on, the residuals look far too small."""
+    x, labels = torch.randn(120, 3, generator=generator), torch.arange(120)
+    loader = DataLoader(TensorDataset(x, labels), batch_size=40, shuffle=True, generator=generator)
+    prior = Prior.create("learned-mean", sigma="scalar", holdout=0.5, epochs=60, hidden=64, lr=1e-2)
+    prior.fit(loader, generator=torch.Generator().manual_seed(0))
+    assert prior.noise[0] > 0.8
