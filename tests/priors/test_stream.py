@@ -203,7 +203,7 @@ def test_a_condition_of_no_dimension_is_refused(spec):
 
 @pytest.mark.parametrize("name", Prior.available())
 def test_floating_point_labels_are_no_condition(name):
-    """Whole numbers in floating point would pass as embeddings; a prior that reads no condition says so too."""
+    """Whole numbers in floating point would pass as embeddings; priors that read no condition say so too."""
     with pytest.raises(InputError, match=rf"{name}.fit: got whole numbers as torch.float32 \[6\]"):
         Prior.create(name).fit((X, LABELS.float()))
 
