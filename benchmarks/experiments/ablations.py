@@ -53,10 +53,10 @@ def specs() -> list[str]:
 
 
 def judge(flow: Flow, seed: int) -> Cell:
-    """Figures of one trained flow, and of its starts."""
+    """Figures of one trained flow."""
     return {
+        "features": digits.judge().identities,
         "rows": digits.measure(flow, seed),
-        "prior_alone": digits.prior_alone(flow.prior, seed),
         "floor": digits.floor(),
     }
 

@@ -58,6 +58,7 @@ def jobs(seed: int) -> list[Job]:
 def judge(flow: Flow, data: TensorData, seed: int) -> Cell:
     """Figures of one trained flow and of its prior."""
     return {
+        "features": digits.judge().identities,
         "examples": len(data),
         "prior_figures": describe_prior(flow.prior, data),
         "rows": digits.measure(flow, seed),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.experiments.judge import Judge
 from benchmarks.experiments.peers import solve
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import Setting
 from benchmarks.experiments.store import Cell
 from flowprior.data import Data
@@ -23,7 +24,7 @@ from flowprior.flow import Flow
 from flowprior.samplers import Sampler
 from flowprior.training import list_checkpoints
 
-NFES = (1, 2, 4, 8, 15, 30)
+NFES = (0, 1, 2, 4, 8, 15, 30)
 CURVE_NFES = (4, 15)
 BATCH = 250
 ODE_SAMPLERS = ("euler:grid=cosine", "midpoint", "heun", "heun3", "rk4", "explicit_adams")
@@ -109,8 +110,9 @@ def run_cell(setting: Setting, seed: int, plan: Plan, out: Path, with_samplers: 
 def generate(flow: Flow, setting: Setting, sampler: str, nfe: int, labels: Tensor, seed: int) -> Tensor:
     """Samples ``[N, *event]`` from the same starts at every ``nfe``; flow_matching's by its own solver."""
     generator = torch.Generator().manual_seed(1000 + seed)
-    if setting.peer != "flow_matching" or sampler != "euler":
-        return flow.sample(labels, nfe=nfe, sampler=sampler, generator=generator, batch_size=BATCH)
+    if setting.peer != "flow_matching" or sampler != "euler" or nfe == 0:
+        options = {"sampler": sampler, "batch_size": BATCH}
+        return draw_samples(flow, labels, nfe, generator=generator, **options)
     x0 = flow.coupling.source(flow.prior, labels, generator=generator)
     with torch.no_grad():
         parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
@@ -147,7 +149,7 @@ def judge_samplers(
     """Other samplers at the same numbers of evaluations, where they can spend them exactly."""
     rows = []
     for sampler in DIFFUSION_SAMPLERS if setting.prediction == "epsilon" else ODE_SAMPLERS:
-        for nfe in NFES:
+        for nfe in NFES[1:]:
             if can_spend(sampler, nfe):
                 figures = judge_samples(flow, setting, sampler, nfe, labels, seed, judge)["test"]
                 rows.append({"sampler": sampler, **figures})

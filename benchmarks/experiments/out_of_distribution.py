@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from benchmarks.experiments import digits
 from benchmarks.experiments.ensemble import Budget, Job, Member, fit_prior, run_jobs
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import CONDOT, Setting
 from benchmarks.experiments.store import Cell, Store, use_threads
 from benchmarks.experiments.validation import everything
@@ -76,7 +77,8 @@ def ask_for_unseen(flow: Flow, data: TensorData, seed: int) -> Cell:
         found = digits.judge().classifier(x).argmax(1)
         shares = found.bincount(minlength=digits.CLASSES) / len(found)
         rows.append({"label": label, "shares": shares.tolist(), **_nearness(x, data)})
-    return {"rows": rows, "without_fallback": _refusal(data)}
+    judge = digits.judge().identities
+    return {"features": judge, "rows": rows, "without_fallback": _refusal(data)}
 
 
 def _refusal(data: TensorData) -> str:
@@ -128,7 +130,7 @@ def ask_in_gap(flow: Flow, seed: int) -> Cell:
     for place, chosen in (("inside", inside), ("outside", ~inside)):
         points, asked = real[chosen][:500], cond[chosen][:500]
         for nfe in digits.NFES:
-            found = flow.sample(asked, nfe=nfe, generator=_generator(seed))
+            found = draw_samples(flow, asked, nfe, generator=_generator(seed))
             error = float((found[:, :1] - asked).abs().mean())
             distance = wasserstein2_squared(found, points)
             rows.append({"place": place, "nfe": nfe, "w2_squared": distance, "error": error})
@@ -207,7 +209,8 @@ def judge_corrupted(flow: Flow, others: dict[str, Prior], seed: int) -> Cell:
         flow.prior = prior
         start[kind] = digits.measure(flow, seed)
     flow.prior = own
-    return {"rows": rows, "start": start, "floor": digits.floor()}
+    judge = digits.judge().identities
+    return {"features": judge, "rows": rows, "start": start, "floor": digits.floor()}
 
 
 # -- a class whose mean lies on another's -------------------------------------------------------------------
@@ -232,7 +235,7 @@ def judge_pair(flow: Flow, reference: TensorData, seed: int) -> Cell:
     labels = torch.tensor(PAIR).repeat_interleave(200)
     rows = []
     for nfe in digits.NFES:
-        x = flow.sample(labels, nfe=nfe, generator=_generator(seed))
+        x = draw_samples(flow, labels, nfe, generator=_generator(seed))
         each = wasserstein2_per_condition(x, labels, reference.x, reference.cond)
         rows.append({"nfe": nfe, "w2_squared": sum(each.values()) / len(each)})
     return {"rows": rows}

@@ -8,13 +8,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiments.report.judges import one_judge
+
 RESULTS = Path(__file__).parents[2] / "results"
 Cell = dict[str, Any]
 
 
-def cells(experiment: str) -> list[dict[str, Any]]:
-    """Every finished cell of an experiment, in the order of their files."""
-    return [json.loads(path.read_text()) for path in sorted((RESULTS / experiment).glob("*.json"))]
+def cells(experiment: str, kind: str = "") -> list[Cell]:
+    """Every finished cell of an experiment, in the order of their files; all of one judge.
+
+    Args:
+        experiment: name of the folder.
+        kind: the cells of this part alone, for an experiment whose parts have tables of their own.
+
+    Raises:
+        MixedJudges: two judges or two references among them.
+    """
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / experiment).glob("*.json"))]
+    found = [cell for cell in found if not kind or kind in (cell.get("kind"), cell.get("part"))]
+    one_judge(found, f"{experiment} {kind}".strip())
+    return found
 
 
 def spread(values: list[float], digits: int = 1) -> str:
