@@ -77,6 +77,7 @@ def jobs(seed: int) -> list[Job]:
 def main(seeds: int = 2, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         for cell in run_jobs(STORE, jobs(seed), seed, digits.BUDGET):
             shown = ", ".join(f"{row['nfe']}: {row['fid-cnn128']:.1f}" for row in cell["rows"])

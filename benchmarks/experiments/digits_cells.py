@@ -97,6 +97,7 @@ def main(
     """Run every cell that has no result yet."""
     use_threads(threads)
     judge = Judge(load_data("digits"), {"test": load_data("digits", "test")}, SAMPLES, with_lite0=False)
+    STORE.expect_judge(judge.identities)
     for name, seed in choose_cells([(name, seed) for seed in range(seeds) for name in SETTINGS], shard):
         cell = STORE.run(
             f"{name}-seed{seed}",

@@ -110,6 +110,7 @@ def memorisation(flow: Flow, data: TensorData, seed: int) -> float:
 def main(seeds: int = 2, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         for count in COUNTS:
             made_with = {"kind": "priors", "count": count, "seed": seed}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class Plan:
 
     Attributes:
         data: training part.
-        make_judge: gives the judge; called after training, when its classifier may be cached already.
+        judge: of the samples.
         steps: optimiser steps.
         samples: generated at each number of evaluations.
         snapshots: averaged weights of this many equally spaced steps are judged for the curve; 0 for none.
@@ -54,7 +53,7 @@ class Plan:
     """
 
     data: Data
-    make_judge: Callable[[], Judge]
+    judge: Judge
     steps: int
     samples: int
     snapshots: int
@@ -81,7 +80,7 @@ def run_cell(setting: Setting, seed: int, plan: Plan, out: Path, with_samplers: 
     )
     trained = time.perf_counter()
     info = json.loads((out / "info.json").read_text(encoding="utf-8"))
-    judge = plan.make_judge()
+    judge = plan.judge
     labels = torch.arange(plan.samples) % plan.data.condition.size
     rows = [judge_samples(flow, setting, setting.sampler, nfe, labels, seed, judge) for nfe in NFES]
     cell = {

@@ -218,23 +218,31 @@ def judge_corrupted(flow: Flow, others: dict[str, Prior], seed: int) -> Cell:
 
 def coinciding_jobs(seed: int) -> list[Job]:
     """Train where two classes have one mean (or not)."""
-    train, test = digits.splits()
+    train, _ = digits.splits()
     settings = {"gaussian+condot": CONDOT, "gmm+condot": Setting(DIAGONAL), "gmm+ot": Setting(DIAGONAL, "ot")}
     found = []
     for variant in ("apart", "moved"):
-        moved = variant == "moved"
-        data, reference = (move_onto(train, train), move_onto(test, train)) if moved else (train, test)
+        reference = reference_of_pair(variant)
+        data = move_onto(train, train) if variant == "moved" else train
         for name, setting in settings.items():
             judge = lambda flow, r=reference: judge_pair(flow, r, seed)  # noqa: E731
             found.append(_job("coinciding", variant, name, Member(setting, data), seed, judge))
     return found
 
 
-def judge_pair(flow: Flow, reference: TensorData, seed: int) -> Cell:
+def reference_of_pair(variant: str) -> TensorData:
+    """The test split as the classes lie in ``variant``: "apart" or "moved"."""
+    train, test = digits.splits()
+    return move_onto(test, train) if variant == "moved" else test
+
+
+def judge_pair(
+    flow: Flow, reference: TensorData, seed: int, nfes: tuple[int, ...] = digits.NFES
+) -> dict[str, list[dict[str, float]]]:
     """W2² of the two classes whose means may coincide."""
     labels = torch.tensor(PAIR).repeat_interleave(200)
     rows = []
-    for nfe in digits.NFES:
+    for nfe in nfes:
         x = draw_samples(flow, labels, nfe, generator=_generator(seed))
         each = wasserstein2_per_condition(x, labels, reference.x, reference.cond)
         rows.append({"nfe": nfe, "w2_squared": sum(each.values()) / len(each)})
@@ -266,6 +274,7 @@ def _job(part: str, variant: str, name: str, member: Member, seed: int, judge: C
 def main(seeds: int = 2, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         STORE.run(f"density-seed{seed}", lambda s=seed: run_density(s), part="density", seed=seed)
         pictures = [*unseen_jobs(seed), *corrupted_jobs(seed), *coinciding_jobs(seed)]

@@ -35,6 +35,7 @@ from benchmarks.experiments import (
 from benchmarks.experiments.ensemble import Job, Member, fit_prior
 from benchmarks.experiments.image_cells import judge_samples
 from benchmarks.experiments.peers import PARTS
+from benchmarks.experiments.report.judges import needs_judge
 from benchmarks.experiments.settings import Setting
 from benchmarks.experiments.store import RESULTS, Cell, Store, surroundings, use_threads, write_json
 from flowprior.couplings import Coupling
@@ -81,13 +82,13 @@ def add_rows(folder: Path, make: Callable[[Path, Cell], Row | None], identities:
     Args:
         folder: the experiment's.
         make: a cell's file and the cell -> the row; None leaves the cell alone.
-        identities: the judge's; None for an experiment without one.
+        identities: the judge's; cells that no judge has seen need none.
     """
     for path in sorted(folder.glob("*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
         if any(row.get("nfe") == 0 for row in cell.get("rows", [])):
             continue
-        if identities is not None and cell.get("features") != identities:
+        if needs_judge(cell) and cell.get("features") != identities:
             typer.echo(f"{path.name}: another judge, no row")
             continue
         row = make(path, cell)
@@ -189,7 +190,9 @@ def untrained(member: Member, seed: int) -> Flow:
     return Flow(nn.Identity(), prior, coupling, ProbabilityPath.create(setting.path), member.data.condition)
 
 
-def add_to_jobs(store: Store, jobs: Callable[[int], list[Job]], measure: Callable[[Flow, Job, Cell], Row]) -> None:
+def add_to_jobs(
+    store: Store, jobs: Callable[[int], list[Job]], measure: Callable[[Flow, Job, Cell], Row]
+) -> None:
     """The cells of an experiment whose members were trained side by side, judged by the digits' judge."""
     planned: dict[int, dict[Path, Job]] = {}
 
@@ -214,6 +217,19 @@ def with_density(flow: Flow, job: Job, cell: Cell) -> Row:
     assert isinstance(data, TensorData)
     found = few_examples.describe_prior(flow.prior, data)["log_density"]
     return plain(flow, job, cell)._replace(said=cell["prior_figures"]["log_density"], found=found)
+
+
+def any_part(flow: Flow, job: Job, cell: Cell) -> Row:
+    """A part of ``out_of_distribution``, measured as it is."""
+    if cell["part"] == "corrupted":
+        return plain(flow, job, cell)
+    reference = out_of_distribution.reference_of_pair(cell["variant"])
+    return Row({"rows": out_of_distribution.judge_pair(flow, reference, cell["seed"], (0,))["rows"][0]})
+
+
+def strange_jobs(seed: int) -> list[Job]:
+    """The parts of ``out_of_distribution`` that are tables against NFE."""
+    return [*out_of_distribution.corrupted_jobs(seed), *out_of_distribution.coinciding_jobs(seed)]
 
 
 def unconditional_jobs(seed: int) -> list[Job]:
@@ -245,9 +261,7 @@ EXPERIMENTS: dict[str, Callable[[], None]] = {
     "ablations": lambda: add_rows(ablations.STORE.folder, already("prior_alone"), digits.judge().identities),
     "few-examples": lambda: add_to_jobs(few_examples.STORE, few_examples.jobs, with_density),
     "unconditional-source": lambda: add_to_jobs(unconditional_source.STORE, unconditional_jobs, plain),
-    "out-of-distribution": lambda: add_to_jobs(
-        out_of_distribution.STORE, out_of_distribution.corrupted_jobs, plain
-    ),
+    "out-of-distribution": lambda: add_to_jobs(out_of_distribution.STORE, strange_jobs, any_part),
     "eight-modes": add_to_eight_modes,
     "cells": lambda: add_rows(cells.STORE.folder, already("starts"), None),
     "fashion-mnist": add_to_all_pictures,

@@ -60,6 +60,7 @@ def jobs(seed: int, with_labels: bool) -> list[Job]:
 def main(seeds: int = 3, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         for with_labels in (False, True):
             for cell in run_jobs(STORE, jobs(seed, with_labels), seed, digits.BUDGET):

@@ -11,12 +11,15 @@ from benchmarks.experiments.report.formatting import (
     counted,
     grouped,
     ran,
+    shown_at,
     spread,
     table,
     value_at,
+    worse_than_prior,
 )
+from benchmarks.experiments.report.judges import judge_sentence
 
-NFES = (1, 2, 4, 8, 15, 30)
+NFES = (0, 1, 2, 4, 8, 15, 30)
 GOALS = {1: 0.35, 2: 0.6, 4: 0.8, 15: 0.95, 30: 0.95}
 RIVALS = ("gaussian+condot", "torchcfm", "torchcfm-ot", "flow_matching")
 OTHERS = ("gaussian+batchot", "ddpm")
@@ -39,7 +42,7 @@ def _section(name: str, found: list[Cell]) -> str:
         f"`python -m benchmarks.experiments.fashion_mnist --steps {first['steps']}`: "
         f"{first['parameters']:,} weights, {first['steps']} steps of {first['batch_size']} on "
         f"{first['training_examples']:,} pictures; {first['samples']:,} generated against "
-        f"{first['reference']}. {ran(found)}",
+        f"{first['reference']}. {judge_sentence(found)} NFE 0 is the prior alone. {ran(found)}",
         "Settings: "
         + "; ".join(
             f"`{name}` ({counted(len(group), 'seed')}) is {_meaning(group[0])}"
@@ -50,8 +53,9 @@ def _section(name: str, found: list[Cell]) -> str:
     for metric in metrics:
         parts += [
             f"### {name}: {metric}",
-            f"Floor: {first['floor'][metric]:.4g}.",
+            f"Real training pictures: {first['floor'][metric]:.4g}.",
             metric_table(by_setting, metric),
+            worse_than_prior(by_setting, metric, NFES),
         ]
     parts += [_choice(by_setting), _ordering(by_setting), _convergence(by_setting), _steps_needed(by_setting)]
     return "\n\n".join(filter(None, parts))
@@ -70,7 +74,7 @@ def metric_table(by_setting: dict[str, list[Cell]], metric: str) -> str:
     """One row for each setting."""
     digits = 1 if metric.startswith("fid") else 4
     rows = [
-        [f"`{name}`", *(spread([value_at(cell, nfe, metric) for cell in group], digits) for nfe in NFES)]
+        [f"`{name}`", *(shown_at(group, nfe, metric, digits) for nfe in NFES)]
         for name, group in by_setting.items()
     ]
     return table(["setting, at NFE", *map(str, NFES)], rows)

@@ -52,6 +52,41 @@ def value_at(cell: Cell, nfe: int, metric: str, rows: str = "rows") -> float:
     return next(row[metric] for row in cell[rows] if row["nfe"] == nfe)
 
 
+def shown_at(group: list[Cell], nfe: int, metric: str, digits: int) -> str:
+    """``mean ± deviation`` of the cells at ``nfe``; a dash where a cell has no such row."""
+    values = [row[metric] for cell in group for row in cell["rows"] if row["nfe"] == nfe and metric in row]
+    return spread(values, digits) if values and len(values) == len(group) else "–"
+
+
+def worse_than_prior(groups: dict[str, list[Cell]], metric: str, nfes: Iterable[int]) -> str:
+    """Where a flow loses to its own prior, in a sentence; "" where no group has its prior alone.
+
+    Args:
+        groups: name -> its cells, with a row at NFE 0.
+        metric: of which less is better, but for ``accuracy``.
+        nfes: the numbers of evaluations that are shown.
+    """
+    sign = -1 if metric == "accuracy" else 1
+    lost = []
+    known = {name: group for name, group in groups.items() if group and _has_prior(group, metric)}
+    for name, group in known.items():
+        alone = sign * statistics.mean(value_at(cell, 0, metric) for cell in group)
+        means = {n: sign * statistics.mean(value_at(cell, n, metric) for cell in group) for n in nfes if n}
+        worse = [str(nfe) for nfe, mean in means.items() if mean > alone]
+        if worse:
+            every = len(worse) == len(means)
+            lost.append(f"`{name}` at {'every NFE' if every else 'NFE ' + ', '.join(worse)}")
+    if not known:
+        return ""
+    if not lost:
+        return f"By {metric} every flow is better than its own prior alone (NFE 0), at every NFE shown."
+    return f"**By {metric} worse than their own prior alone (NFE 0): {'; '.join(lost)}.**"
+
+
+def _has_prior(group: list[Cell], metric: str) -> bool:
+    return all(any(row["nfe"] == 0 and metric in row for row in cell["rows"]) for cell in group)
+
+
 def grouped(found: Iterable[Cell], key: str) -> dict[str, list[Cell]]:
     """The cells by their value of ``key``, in the order of its first appearance."""
     groups: dict[str, list[Cell]] = {}

@@ -26,17 +26,16 @@ def judged_by(cell: Cell) -> dict[str, Any]:
     Older cells do not name their extractors. Their real-data score under them tells two apart: other weights
     or another reference give another one.
     """
-    told = {name: cell[name] for name in ("reference", "validation_reference", "samples", "points")
-            if name in cell}  # fmt: skip
-    if needs_judge(cell):
-        told["judge"] = cell.get("features") or _floors(cell)
-    return told
+    counts = ("reference", "validation_reference", "samples", "points")
+    told = {"judge": cell.get("features") or _floors(cell)} if needs_judge(cell) else {}
+    return told | {name: cell[name] for name in counts if name in cell}
 
 
 def needs_judge(cell: Cell) -> bool:
     """Whether a cell holds metrics that a judge's weights decide."""
-    rows = cell.get("rows", [])
-    return "features" in cell or any(name.startswith(JUDGED) for row in rows for name in row)
+    rows = cell.get("rows")
+    held = {name for row in rows for name in row} if isinstance(rows, list) else set()
+    return "features" in cell or any(name.startswith(JUDGED) for name in held)
 
 
 def one_judge(found: Iterable[Cell], where: str) -> None:
