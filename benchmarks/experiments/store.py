@@ -77,8 +77,8 @@ class Store:
             if cell.get("features", identities) != identities:
                 theirs, ours = (", ".join(names) for names in (cell["features"], identities))
                 raise OptionError(
-                    f"{self.folder.name}: its finished cells were judged by {theirs}, not by {ours}; use that "
-                    "judge (benchmarks/judges) or another folder of results"
+                    f"{self.folder.name}: its finished cells were judged by {theirs}, not by {ours}; use "
+                    "that judge (benchmarks/judges) or another folder of results"
                 )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from benchmarks.experiments.cell_distances import METRICS
 from benchmarks.experiments.cells import BUDGET, FOLLOWED, NFES, SHORTER
 from benchmarks.experiments.report.formatting import (
+    METRICS as METRIC_NAMES,
+)
+from benchmarks.experiments.report.formatting import (
     Cell,
     cells,
     grouped,
@@ -17,12 +20,7 @@ from benchmarks.experiments.report.small_flows import at, least, made, mean_of, 
 
 GOAL = 0.6
 PLAIN = "gaussian+condot"
-TITLES = {
-    "raw": "raw W2²",
-    "debiased": "debiased W2²",
-    "energy": "energy distance",
-    "sliced": "sliced W2²",
-}
+TITLES = METRIC_NAMES
 
 
 def blood_cells() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 
 from benchmarks.experiments.report.formatting import (
@@ -37,6 +38,7 @@ def class_conditional() -> str:
 def _section(name: str, found: list[Cell]) -> str:
     by_setting, first = grouped(found, "setting"), found[0]
     metrics = [key for key in first["rows"][0] if key != "nfe"]
+    dropped = _dropped(name, found)
     parts = [
         f"## Class-conditional pictures: {name}",
         f"`python -m benchmarks.experiments.fashion_mnist --steps {first['steps']}`: "
@@ -49,6 +51,7 @@ def _section(name: str, found: list[Cell]) -> str:
             for name, group in by_setting.items()
         )
         + ".",
+        dropped,
     ]
     for metric in metrics:
         parts += [
@@ -59,6 +62,22 @@ def _section(name: str, found: list[Cell]) -> str:
         ]
     parts += [_choice(by_setting), _ordering(by_setting), _convergence(by_setting), _steps_needed(by_setting)]
     return "\n\n".join(filter(None, parts))
+
+
+def _dropped(name: str, found: list[Cell]) -> str:
+    """Names the cells that another judge had judged and that have not been trained again; "" for none."""
+    path = RESULTS / "dropped.json"
+    dropped = json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
+    if dropped is None:
+        return ""
+    there = {f"{cell['setting']}-seed{cell['seed']}" for cell in found}
+    gone = [f"`{key}`" for key in dropped["cells"] if key not in there]
+    if not gone:
+        return ""
+    return (
+        f"Dropped, for their judge was another ({dropped['judge']}) and they have not been trained again: "
+        f"{', '.join(gone)}."
+    )
 
 
 def _meaning(cell: Cell) -> str:

@@ -12,6 +12,14 @@ from benchmarks.experiments.report.judges import one_judge
 
 RESULTS = Path(__file__).parents[2] / "results"
 Cell = dict[str, Any]
+METRICS = {
+    "w2_squared": "W2²",
+    "raw": "raw W2²",
+    "debiased": "debiased W2²",
+    "energy": "energy distance",
+    "sliced": "sliced W2²",
+}
+"""How metrics are called in texts, where not as in the cells."""
 
 
 def cells(experiment: str, kind: str = "") -> list[Cell]:
@@ -68,7 +76,9 @@ def worse_than_prior(groups: dict[str, list[Cell]], metric: str, nfes: Iterable[
     """
     sign = -1 if metric == "accuracy" else 1
     lost = []
-    known = {name: group for name, group in groups.items() if group and _has_prior(group, metric)}
+    ran = {name: group for name, group in groups.items() if group}
+    known = {name: group for name, group in ran.items() if _has_prior(group, metric)}
+    by = METRICS.get(metric, metric)
     for name, group in known.items():
         alone = sign * statistics.mean(value_at(cell, 0, metric) for cell in group)
         means = {n: sign * statistics.mean(value_at(cell, n, metric) for cell in group) for n in nfes if n}
@@ -79,8 +89,9 @@ def worse_than_prior(groups: dict[str, list[Cell]], metric: str, nfes: Iterable[
     if not known:
         return ""
     if not lost:
-        return f"By {metric} every flow is better than its own prior alone (NFE 0), at every NFE shown."
-    return f"**By {metric} worse than their own prior alone (NFE 0): {'; '.join(lost)}.**"
+        flows = "every flow" if known.keys() == ran.keys() else "every flow with a row at NFE 0"
+        return f"By {by} {flows} is better than its own prior alone, at every NFE shown."
+    return f"**By {by} worse than their own prior alone (NFE 0): {'; '.join(lost)}.**"
 
 
 def _has_prior(group: list[Cell], metric: str) -> bool:

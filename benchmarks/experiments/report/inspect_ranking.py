@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.experiments.report.formatting import RESULTS, counted, table
+from benchmarks.experiments.report.formatting import RESULTS, cells, counted, table
+from benchmarks.experiments.report.judges import judge_sentence
 
 
 def inspect_ranking() -> str:
@@ -41,7 +42,7 @@ def _folder(name: str, result: dict[str, Any]) -> str:
     agree = "" if agreement is None else f" The two features agree with each other by {agreement:.2f}."
     return (
         f"**{name}**, {counted(result['settings'], 'setting')}, {counted(result['cells'], 'cell')}. "
-        f"Spearman: {found}.{agree}\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
+        f"Spearman: {found}.{agree} {judge_sentence(cells(name))}\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
     )
 
 
