@@ -42,7 +42,8 @@ def _folder(name: str, result: dict[str, Any]) -> str:
     agree = "" if agreement is None else f" The two features agree with each other by {agreement:.2f}."
     return (
         f"**{name}**, {counted(result['settings'], 'setting')}, {counted(result['cells'], 'cell')}. "
-        f"Spearman: {found}.{agree} {judge_sentence(cells(name))}\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
+        f"Spearman: {found}.{agree} {judge_sentence(cells(name))}\n\n"
+        + table(["prior + coupling", "seeds", "score", *metrics], rows)
     )
 
 
