@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.experiments import digits, image_cells, prior_alone
 from benchmarks.experiments.ensemble import Budget, Member, train_members
-from benchmarks.experiments.prior_alone import FittedRun, Row, add_rows, untrained, with_row
+from benchmarks.experiments.prior_alone import FittedRun, Row, add_rows, twin_of, untrained, with_row
 from benchmarks.experiments.report.formatting import RESULTS, shown_at, worse_than_prior
 from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import CONDOT, Setting
@@ -128,3 +128,17 @@ def test_rows_of_every_list_are_added_together() -> None:
     changed = with_row(cell, row)
     assert changed["validation"][0] == {"nfe": 0, "x": 2.0}
     assert prior_alone.TOLERANCE < 0.01
+
+
+def test_a_cell_of_the_same_source_samples_lends_its_row(tmp_path: Path) -> None:
+    cell = {"prior": "gmm", "coupling": "ot", "seed": 0, "samples": 9, "features": OURS, "rows": [{"nfe": 1}]}
+    twin = {**cell, "prediction": "residual", "rows": [{"nfe": 0, "fid-cnn128": 3.0}]}
+    others = [{**twin, "seed": 1}, {**twin, "coupling": "condot"}, {**twin, "features": ["other"]}, cell]
+    for number, other in enumerate(others):
+        (tmp_path / f"{number}.json").write_text(json.dumps(other))
+    assert twin_of(cell, [tmp_path]) is None
+    (tmp_path / "9.json").write_text(json.dumps(twin))
+    assert twin_of(cell, [tmp_path]) == twin
+    noise = {**twin, "prior": "gaussian"}
+    (tmp_path / "10.json").write_text(json.dumps(noise))
+    assert twin_of({**cell, "prior": "gaussian", "coupling": "condot"}, [tmp_path]) == noise
