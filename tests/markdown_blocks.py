@@ -37,9 +37,15 @@ def run_python(page: Path) -> list[str]:
     for number, code in enumerate(blocks(page, "python"), 1):
         with contextlib.redirect_stdout(printed):
             exec(compile(shortened(code), f"{page.name}, Python block {number}", "exec"), namespace)
-        for expected in re.findall(r"^print\(.*\)\n# (.*)$", code, re.MULTILINE):
+        for expected in promised(code):
             assert expected in printed.getvalue().splitlines(), f"{page.name}: nothing printed {expected!r}"
     return printed.getvalue().splitlines()
+
+
+def promised(code: str) -> list[str]:
+    """The lines that a block says its prints give: every comment right below a print, also of a loop."""
+    below = re.findall(r"^ *print\(.*\)\n((?:# .*(?:\n|$))+)", code, re.MULTILINE)
+    return [line.removeprefix("# ") for comment in below for line in comment.splitlines()]
 
 
 def commands(page: Path) -> list[list[str]]:

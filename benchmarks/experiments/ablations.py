@@ -53,10 +53,10 @@ def specs() -> list[str]:
 
 
 def judge(flow: Flow, seed: int) -> Cell:
-    """Figures of one trained flow, and of its starts."""
+    """Figures of one trained flow."""
     return {
+        "features": digits.judge().identities,
         "rows": digits.measure(flow, seed),
-        "prior_alone": digits.prior_alone(flow.prior, seed),
         "floor": digits.floor(),
     }
 
@@ -77,6 +77,7 @@ def jobs(seed: int) -> list[Job]:
 def main(seeds: int = 2, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         for cell in run_jobs(STORE, jobs(seed), seed, digits.BUDGET):
             shown = ", ".join(f"{row['nfe']}: {row['fid-cnn128']:.1f}" for row in cell["rows"])

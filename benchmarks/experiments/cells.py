@@ -6,8 +6,7 @@ Every setting trains the same MLP on the same batches, on one half of the cells 
 is held out. Every seed halves anew. The setting is chosen before, on a quarter of the training cells that is
 held out of a training of its own (``choice``). Some settings are trained with smaller budgets, too
 (``shorter``). What the distances mean is said in ``cell_distances``; beside
-them stand those of the training cells (``floor``), of the type's mean repeated (``collapsed``) and of the
-starts.
+them stand those of the training cells (``floor``) and of the type's mean repeated (``collapsed``).
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.experiments.cell_distances import Figures, compare_types, floor
 from benchmarks.experiments.ensemble import Budget, Job, Member, run_jobs
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import CONDOT, Setting
 from benchmarks.experiments.store import Cell, Store, use_threads
 from benchmarks.experiments.validation import everything, split_validation
@@ -27,7 +27,7 @@ from flowprior.data import Data, load_data
 from flowprior.flow import Flow
 
 STORE = Store("cells")
-NFES = (1, 2, 4, 15)
+NFES = (0, 1, 2, 4, 15)
 DRAWS = 4
 HELD_OUT = 0.5
 BUDGET = Budget(steps=400)
@@ -93,7 +93,7 @@ def jobs(seed: int, kind: str, names: list[str]) -> list[Job]:
 
 
 def judge(flow: Flow, setting: Setting, seed: int, data: Data, held_out: Data) -> Cell:
-    """Measure every type, beside the starts and the anchors."""
+    """Measure every type, beside the anchors."""
     real, twin = labelled(held_out), labelled(data)
     return {
         "training_cells": len(data),
@@ -101,9 +101,6 @@ def judge(flow: Flow, setting: Setting, seed: int, data: Data, held_out: Data) -
         "types": held_out.class_names,
         "held_out_of_each": real[1].bincount().tolist(),
         "rows": measure(flow, setting, seed, real, twin),
-        "starts": compare_types(
-            lambda c: flow.prior.sample(c, generator=_generator(seed)), real, twin, DRAWS
-        ),
         **anchors(real, twin),
     }
 
@@ -114,7 +111,8 @@ def measure(flow: Flow, setting: Setting, seed: int, real: Cells, twin: Cells) -
     for nfe in NFES:
 
         def draw(labels: Tensor, nfe: int = nfe) -> Tensor:
-            return flow.sample(labels, nfe=nfe, sampler=setting.sampler, generator=_generator(seed))
+            generator = _generator(seed)
+            return draw_samples(flow, labels, nfe, generator=generator, sampler=setting.sampler)
 
         rows.append({"nfe": nfe, **compare_types(draw, real, twin, DRAWS)})
     return rows

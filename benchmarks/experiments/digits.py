@@ -12,15 +12,15 @@ from torch import Tensor
 
 from benchmarks.experiments.ensemble import Budget
 from benchmarks.experiments.judge import Judge
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.validation import everything
 from flowprior.data import Data, TensorData, load_data
 from flowprior.errors import InputError
 from flowprior.evaluation import wasserstein2_per_condition
 from flowprior.flow import Flow
-from flowprior.priors import Prior
 
 CLASSES = 10
-NFES = (1, 4, 15)
+NFES = (0, 1, 4, 15)
 SAMPLES = 500
 BUDGET = Budget()
 
@@ -64,7 +64,7 @@ def first_of_each(data: Data, count: int, seed: int) -> TensorData:
 def measure(
     flow: Flow, seed: int, sampler: str = "euler", nfes: tuple[int, ...] = NFES
 ) -> list[dict[str, float]]:
-    """One row of figures for each number of evaluations, from the same starts.
+    """One row of figures for each number of evaluations, from the same source samples.
 
     Features-FID and accuracy by the digits' classifier, and W2² in the space of pictures, averaged over
     classes where the flow has labels.
@@ -73,9 +73,8 @@ def measure(
     rows = []
     for nfe in nfes:
         generator = torch.Generator().manual_seed(1000 + seed)
-        x = flow.sample(
-            labels, SAMPLES if labels is None else None, nfe=nfe, sampler=sampler, generator=generator
-        )
+        count = SAMPLES if labels is None else None
+        x = draw_samples(flow, labels, nfe, count=count, generator=generator, sampler=sampler)
         rows.append({"nfe": nfe, **figures(x, labels)})
     return rows
 
@@ -94,13 +93,6 @@ def figures(x: Tensor, labels: Tensor | None) -> dict[str, float]:
         x.clamp(-1, 1), labels, real, None if labels is None else real_labels, 360
     )
     return {**found, "w2_squared": sum(distances.values()) / len(distances)}
-
-
-def prior_alone(prior: Prior, seed: int) -> dict[str, float]:
-    """Figures of the starts themselves."""
-    labels = balanced_labels()
-    generator = torch.Generator().manual_seed(1000 + seed)
-    return figures(prior.sample(labels, generator=generator), labels)
 
 
 @cache

@@ -16,14 +16,16 @@ import torch
 import typer
 
 from benchmarks.experiments.judge import Judge
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import Setting
 from benchmarks.experiments.store import Cell, Store, choose_cells, use_threads
 from benchmarks.experiments.validation import everything
 from flowprior.data import load_data
 from flowprior.evaluation import wasserstein2_squared
+from flowprior.flow import Flow
 
 STORE = Store("digits")
-NFES = (1, 2, 4, 8, 15)
+NFES = (0, 1, 2, 4, 8, 15)
 SAMPLES = 1000
 BUDGET: dict[str, Any] = {
     "model": "unet:widths=16-32",
@@ -56,28 +58,34 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def run_cell(setting: Setting, seed: int, judge: Judge) -> Cell:
     """Train one setting and judge its samples at every number of evaluations."""
-    data, (real, real_labels) = load_data("digits"), everything(load_data("digits", "test"))
+    data = load_data("digits")
     start = time.perf_counter()
     flow = setting.train(data, seed=seed, **BUDGET)
     seconds = time.perf_counter() - start
-    labels = torch.arange(SAMPLES) % data.condition.size
-    rows = []
-    for nfe in NFES:
-        x = flow.sample(labels, nfe=nfe, generator=torch.Generator().manual_seed(1000 + seed))
-        distances = [
-            wasserstein2_squared(x[labels == label], real[real_labels == label])
-            for label in range(data.condition.size)
-        ]
-        row = judge.figures(x, labels)["test"] | {"w2_squared": sum(distances) / len(distances)}
-        rows.append({"nfe": nfe, **row})
     return {
         **setting.as_dict(),
         "parameters": sum(p.numel() for p in flow.model.parameters()),  # type: ignore[union-attr]
         "features": judge.identities,
         "floor": judge.floor["test"],
-        "rows": rows,
+        "rows": measure(flow, seed, judge),
         "train_seconds": seconds,
     }
+
+
+def measure(flow: Flow, seed: int, judge: Judge, nfes: tuple[int, ...] = NFES) -> list[dict[str, float]]:
+    """One row of figures against the test split for each number of evaluations."""
+    real, real_labels = everything(load_data("digits", "test"))
+    labels = torch.arange(SAMPLES) % flow.condition.size
+    rows = []
+    for nfe in nfes:
+        x = draw_samples(flow, labels, nfe, generator=torch.Generator().manual_seed(1000 + seed))
+        distances = [
+            wasserstein2_squared(x[labels == label], real[real_labels == label])
+            for label in range(flow.condition.size)
+        ]
+        row = judge.figures(x, labels)["test"] | {"w2_squared": sum(distances) / len(distances)}
+        rows.append({"nfe": nfe, **row})
+    return rows
 
 
 @app.command()
@@ -89,6 +97,7 @@ def main(
     """Run every cell that has no result yet."""
     use_threads(threads)
     judge = Judge(load_data("digits"), {"test": load_data("digits", "test")}, SAMPLES, with_lite0=False)
+    STORE.expect_judge(judge.identities)
     for name, seed in choose_cells([(name, seed) for seed in range(seeds) for name in SETTINGS], shard):
         cell = STORE.run(
             f"{name}-seed{seed}",

@@ -18,17 +18,18 @@ import typer
 from torch import Tensor
 
 from benchmarks.experiments import trajectories
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import BATCH_OT, CONDOT, DDPM, Setting
 from benchmarks.experiments.store import Cell, Store, use_threads
 from flowprior.couplings import transport_cost
-from flowprior.data import circle_of_centres, load_data
+from flowprior.data import Data, circle_of_centres, load_data
 from flowprior.evaluation import frechet_distance, wasserstein2_per_condition
 from flowprior.flow import Flow
 
 STORE = Store("eight-modes")
 RADIUS = 5.0
 MODES = 8
-NFES = (1, 2, 4, 8, 15, 30)
+NFES = (0, 1, 2, 4, 8, 15, 30)
 POINTS = 250  # of each mode
 TRAJECTORIES = 50  # of each mode, solved exactly
 BUDGET: dict[str, Any] = {
@@ -61,29 +62,46 @@ def run_cell(setting: Setting, seed: int) -> Cell:
     start = time.perf_counter()
     flow = setting.train(data, seed=seed, sample_every=0, **BUDGET)
     seconds = time.perf_counter() - start
-    test = load_data(f"eight-modes:n={MODES * POINTS},seed={seed},radius={RADIUS}", "test")
-    real = test.batch(torch.arange(len(test)))
+    real = real_points(seed)
     labels = torch.arange(MODES * TRAJECTORIES) % MODES
     x0 = flow.coupling.source(flow.prior, labels, generator=_generator(seed))
     reference = trajectories.solve_exactly(flow, x0, labels)
-    x1, cond = data.batch(torch.arange(2048))
-    drawn = flow.coupling.draw(flow.prior, x1, cond, generator=_generator(seed))
     return {
         **setting.as_dict(),
         "points": POINTS,
         "train_seconds": seconds,
         "parameters": sum(p.numel() for p in flow.model.parameters()),  # type: ignore[union-attr]
-        "transport_cost": transport_cost(drawn, x1).item(),
+        "transport_cost": coupled_cost(flow, data, seed),
         "curvature": trajectories.curvature(reference),
         "floor": _law(data.batch(torch.arange(MODES * POINTS)), real),
         "rows": [_row(flow, setting, reference, nfe, seed, real) for nfe in NFES],
     }
 
 
+def real_points(seed: int) -> Batch:
+    """Points of the known law that samples are compared with."""
+    test = load_data(f"eight-modes:n={MODES * POINTS},seed={seed},radius={RADIUS}", "test")
+    return test.batch(torch.arange(len(test)))
+
+
+def coupled_cost(flow: Flow, data: Data, seed: int) -> float:
+    """Transport cost of 2,048 coupled pairs."""
+    x1, cond = data.batch(torch.arange(2048))
+    return transport_cost(flow.coupling.draw(flow.prior, x1, cond, generator=_generator(seed)), x1).item()
+
+
+def row_of_the_prior(flow: Flow, seed: int) -> dict[str, float]:
+    """The distances of the source samples; their truncation error is nothing to speak of."""
+    labels = torch.arange(MODES * POINTS) % MODES
+    return _law((draw_samples(flow, labels, 0, generator=_generator(seed)), labels), real_points(seed))
+
+
 def _row(
     flow: Flow, setting: Setting, reference: trajectories.Reference, nfe: int, seed: int, real: Batch
 ) -> dict[str, float]:
     labels = torch.arange(MODES * POINTS) % MODES
+    if nfe == 0:
+        return {"nfe": 0, **row_of_the_prior(flow, seed)}
     solution = flow.solve(
         labels, nfe=nfe, sampler=setting.sampler, generator=_generator(seed), trajectory=True
     )

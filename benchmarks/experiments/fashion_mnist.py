@@ -110,7 +110,7 @@ def make_parts(data: str) -> tuple[Subset, Subset]:
 
 @cache
 def make_judge(data: str, samples: int) -> Judge:
-    """One judge a process. Its classifier is trained on the training part alone."""
+    """One judge a process. Its classifier knows the training part alone; ``judge_weights`` keeps it."""
     train, validation = make_parts(data)
     return Judge(train, {"test": load_data(data, "test"), "validation": validation}, samples)
 
@@ -148,7 +148,9 @@ def main(
         raise typer.BadParameter(f"unknown settings {unknown}; known: {', '.join(SETTINGS)}")
     store = Store(experiment_name(data, steps))
     train, _ = make_parts(data)
-    plan = Plan(train, lambda: make_judge(data, samples), steps, samples, snapshots, curve_samples, BUDGET)
+    judge = make_judge(data, samples)
+    store.expect_judge(judge.identities)
+    plan = Plan(train, judge, steps, samples, snapshots, curve_samples, BUDGET)
     without_curve = replace(plan, snapshots=0)
     for name, seed in choose_cells([(name, seed) for seed in range(seeds) for name in chosen], shard):
         own = plan if name in CURVES and seed < curve_seeds and group != "candidates" else without_curve

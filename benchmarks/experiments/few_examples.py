@@ -58,6 +58,7 @@ def jobs(seed: int) -> list[Job]:
 def judge(flow: Flow, data: TensorData, seed: int) -> Cell:
     """Figures of one trained flow and of its prior."""
     return {
+        "features": digits.judge().identities,
         "examples": len(data),
         "prior_figures": describe_prior(flow.prior, data),
         "rows": digits.measure(flow, seed),
@@ -109,6 +110,7 @@ def memorisation(flow: Flow, data: TensorData, seed: int) -> float:
 def main(seeds: int = 2, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         for count in COUNTS:
             made_with = {"kind": "priors", "count": count, "seed": seed}

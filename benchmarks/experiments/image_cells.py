@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.experiments.judge import Judge
 from benchmarks.experiments.peers import solve
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import Setting
 from benchmarks.experiments.store import Cell
 from flowprior.data import Data
@@ -23,7 +23,7 @@ from flowprior.flow import Flow
 from flowprior.samplers import Sampler
 from flowprior.training import list_checkpoints
 
-NFES = (1, 2, 4, 8, 15, 30)
+NFES = (0, 1, 2, 4, 8, 15, 30)
 CURVE_NFES = (4, 15)
 BATCH = 250
 ODE_SAMPLERS = ("euler:grid=cosine", "midpoint", "heun", "heun3", "rk4", "explicit_adams")
@@ -44,7 +44,7 @@ class Plan:
 
     Attributes:
         data: training part.
-        make_judge: gives the judge; called after training, when its classifier may be cached already.
+        judge: of the samples.
         steps: optimiser steps.
         samples: generated at each number of evaluations.
         snapshots: averaged weights of this many equally spaced steps are judged for the curve; 0 for none.
@@ -53,7 +53,7 @@ class Plan:
     """
 
     data: Data
-    make_judge: Callable[[], Judge]
+    judge: Judge
     steps: int
     samples: int
     snapshots: int
@@ -80,7 +80,7 @@ def run_cell(setting: Setting, seed: int, plan: Plan, out: Path, with_samplers: 
     )
     trained = time.perf_counter()
     info = json.loads((out / "info.json").read_text(encoding="utf-8"))
-    judge = plan.make_judge()
+    judge = plan.judge
     labels = torch.arange(plan.samples) % plan.data.condition.size
     rows = [judge_samples(flow, setting, setting.sampler, nfe, labels, seed, judge) for nfe in NFES]
     cell = {
@@ -109,8 +109,9 @@ def run_cell(setting: Setting, seed: int, plan: Plan, out: Path, with_samplers: 
 def generate(flow: Flow, setting: Setting, sampler: str, nfe: int, labels: Tensor, seed: int) -> Tensor:
     """Samples ``[N, *event]`` from the same starts at every ``nfe``; flow_matching's by its own solver."""
     generator = torch.Generator().manual_seed(1000 + seed)
-    if setting.peer != "flow_matching" or sampler != "euler":
-        return flow.sample(labels, nfe=nfe, sampler=sampler, generator=generator, batch_size=BATCH)
+    if setting.peer != "flow_matching" or sampler != "euler" or nfe == 0:
+        options = {"sampler": sampler, "batch_size": BATCH}
+        return draw_samples(flow, labels, nfe, generator=generator, **options)
     x0 = flow.coupling.source(flow.prior, labels, generator=generator)
     with torch.no_grad():
         parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
@@ -147,7 +148,7 @@ def judge_samplers(
     """Other samplers at the same numbers of evaluations, where they can spend them exactly."""
     rows = []
     for sampler in DIFFUSION_SAMPLERS if setting.prediction == "epsilon" else ODE_SAMPLERS:
-        for nfe in NFES:
+        for nfe in NFES[1:]:
             if can_spend(sampler, nfe):
                 figures = judge_samples(flow, setting, sampler, nfe, labels, seed, judge)["test"]
                 rows.append({"sampler": sampler, **figures})

@@ -21,6 +21,7 @@ import torch
 import typer
 from scipy.stats import rankdata, spearmanr
 
+from benchmarks.experiments.report.judges import one_judge
 from benchmarks.experiments.store import RESULTS, write_json
 from flowprior.data import load_data
 from flowprior.inspection import Pairing, inspect_priors
@@ -36,14 +37,26 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def trained_cells(folder: Path) -> dict[Key, list[Figures]]:
-    """Distances at 4 evaluations of every seed, by (prior, coupling)."""
+    """Distances at 4 evaluations of every seed, by (prior, coupling).
+
+    Raises:
+        MixedJudges: the cells that count were judged by several judges.
+    """
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    ours = [cell for cell in found if is_ours(cell)]
+    one_judge(ours, folder.name)
     cells = defaultdict(list)
-    for file in sorted(folder.glob("*.json")):
-        cell = json.loads(file.read_text(encoding="utf-8"))
+    for cell in ours:
         row = next((row for row in cell.get("rows", []) if row["nfe"] == NFE), None)
-        if row is not None and is_ours(cell):
+        if row is not None:
             cells[cell["prior"], cell["coupling"]].append(distances(row))
     return dict(cells)
+
+
+def known_pairings(rows: list[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
+    """What an earlier inspection said of each pairing: its columns without the trained figures."""
+    said = ("prior", "coupling", "score", "rehearsed", "crossing", "shift", "transport_cost")
+    return {(row["prior"], row["coupling"]): {name: row[name] for name in said} for row in rows}
 
 
 def is_ours(cell: dict[str, Any]) -> bool:
@@ -63,8 +76,8 @@ def mean_ranks(rows: list[dict[str, Any]], features: list[str]) -> list[float]:
     return [float(sum(own) / len(features)) for own in zip(*ranks, strict=True)]
 
 
-def inspected(data: str, keys: list[Key], examples: int, seed: int) -> dict[Key, Pairing]:
-    """Every pairing, from one inspection for each prior."""
+def inspected(data: str, keys: list[Key], examples: int, seed: int) -> dict[Key, dict[str, Any]]:
+    """What is said of every pairing, from one inspection for each prior."""
     couplings = defaultdict(list)
     for prior, coupling in keys:
         couplings[prior].append(coupling)
@@ -74,13 +87,13 @@ def inspected(data: str, keys: list[Key], examples: int, seed: int) -> dict[Key,
         inspection = inspect_priors(
             whole, [prior], own, examples=examples, seed=seed, steps=NFE, suggestion=False
         )
-        found |= {(pairing.prior, pairing.coupling): pairing for pairing in inspection.pairings}
+        found |= {(pairing.prior, pairing.coupling): as_said(pairing) for pairing in inspection.pairings}
     return found
 
 
-def compare(cells: dict[Key, list[Figures]], found: dict[Key, Pairing]) -> dict[str, Any]:
+def compare(cells: dict[Key, list[Figures]], found: dict[Key, dict[str, Any]]) -> dict[str, Any]:
     """Rows of scores beside trained figures, best score first, and the rank correlation for each metric."""
-    rows = [as_row(found[key], seeds) for key, seeds in cells.items() if key in found]
+    rows = [found[key] | means(seeds) for key, seeds in cells.items() if key in found]
     rows.sort(key=lambda row: row["score"])
     features = [name for name in rows[0] if name.startswith("fid-")] if rows else []
     if len(features) > 1:
@@ -98,19 +111,25 @@ def compare(cells: dict[Key, list[Figures]], found: dict[Key, Pairing]) -> dict[
     }
 
 
-def as_row(pairing: Pairing, seeds: list[Figures]) -> dict[str, Any]:
-    """What the inspection said of a pairing, and what its trained cells gave."""
+def means(seeds: list[Figures]) -> dict[str, Any]:
+    """What the trained cells of a pairing gave, averaged over their seeds."""
+    return {
+        "seeds": len(seeds),
+        **{name: sum(seed[name] for seed in seeds) / len(seeds) for name in seeds[0]},
+    }
+
+
+def as_said(pairing: Pairing) -> dict[str, Any]:
+    """What the inspection says of a pairing."""
     rehearsal = pairing.rehearsal
     return {
         "prior": pairing.prior,
         "coupling": pairing.coupling,
-        "seeds": len(seeds),
         "score": pairing.score,
         "rehearsed": rehearsal.distance[max(rehearsal.distance)],
         "crossing": rehearsal.crossing,
         "shift": rehearsal.shift,
         "transport_cost": pairing.transport_cost,
-        **{name: sum(seed[name] for seed in seeds) / len(seeds) for name in seeds[0]},
     }
 
 
@@ -129,16 +148,17 @@ def main(
     examples: int = 15_000,
     seed: int = 0,
     threads: int = 0,
+    keep_scores: bool = typer.Option(False, help="take the scores from the last comparison; inspect nothing"),
 ) -> None:
     """Inspect what was trained and write the comparison; other folders' comparisons stay."""
     if threads:
         torch.set_num_threads(threads)
     trained = {name: trained_cells(RESULTS / name) for name in cells}
     keys = list(dict.fromkeys(key for folder in trained.values() for key in folder))
-    found = inspected(data, keys, examples, seed)
     known = json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
+    fresh = {} if keep_scores else inspected(data, keys, examples, seed)
     for name, folder in trained.items():
-        result = compare(folder, found)
+        result = compare(folder, known_pairings(known[name]["rows"]) if keep_scores else fresh)
         known[name] = {"data": data, "nfe": NFE, "examples": examples, "seed": seed, **result}
         for row in result["rows"]:
             figures = ", ".join(f"{metric} {value:.4g}" for metric, value in distances(row).items())

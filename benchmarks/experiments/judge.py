@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.experiments.judge_weights import judge_of
 from benchmarks.experiments.validation import everything
 from flowprior.data import Data
-from flowprior.evaluation import FeatureMoments, data_classifier
+from flowprior.evaluation import FeatureMoments
 from flowprior.evaluation.features import FEATURES, FeatureExtractor
 from flowprior.evaluation.kernel import polynomial_mmd2
 
@@ -30,7 +31,7 @@ class Judge:
     """Feature-FID under each extractor, KID under the ImageNet features, class accuracy.
 
     Args:
-        train: what the classifier is trained on, and where the floor is taken from.
+        train: what the classifier was trained on (see ``judge_weights``), and where the floor is taken from.
         references: name -> real data that samples are compared with.
         samples: how many of ``train`` the floor is taken from.
         with_lite0: also by EfficientNet-Lite0, for pictures.
@@ -39,7 +40,7 @@ class Judge:
     def __init__(
         self, train: Data, references: dict[str, Data], samples: int, with_lite0: bool = True
     ) -> None:
-        self.classifier = data_classifier(train)
+        self.classifier = judge_of(train)
         self.extractors: list[FeatureExtractor] = [self.classifier]
         if with_lite0:
             self.extractors.append(FEATURES.create("lite0"))

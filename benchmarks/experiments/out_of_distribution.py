@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from benchmarks.experiments import digits
 from benchmarks.experiments.ensemble import Budget, Job, Member, fit_prior, run_jobs
+from benchmarks.experiments.sampling import draw_samples
 from benchmarks.experiments.settings import CONDOT, Setting
 from benchmarks.experiments.store import Cell, Store, use_threads
 from benchmarks.experiments.validation import everything
@@ -76,7 +77,8 @@ def ask_for_unseen(flow: Flow, data: TensorData, seed: int) -> Cell:
         found = digits.judge().classifier(x).argmax(1)
         shares = found.bincount(minlength=digits.CLASSES) / len(found)
         rows.append({"label": label, "shares": shares.tolist(), **_nearness(x, data)})
-    return {"rows": rows, "without_fallback": _refusal(data)}
+    judge = digits.judge().identities
+    return {"features": judge, "rows": rows, "without_fallback": _refusal(data)}
 
 
 def _refusal(data: TensorData) -> str:
@@ -128,7 +130,7 @@ def ask_in_gap(flow: Flow, seed: int) -> Cell:
     for place, chosen in (("inside", inside), ("outside", ~inside)):
         points, asked = real[chosen][:500], cond[chosen][:500]
         for nfe in digits.NFES:
-            found = flow.sample(asked, nfe=nfe, generator=_generator(seed))
+            found = draw_samples(flow, asked, nfe, generator=_generator(seed))
             error = float((found[:, :1] - asked).abs().mean())
             distance = wasserstein2_squared(found, points)
             rows.append({"place": place, "nfe": nfe, "w2_squared": distance, "error": error})
@@ -207,7 +209,8 @@ def judge_corrupted(flow: Flow, others: dict[str, Prior], seed: int) -> Cell:
         flow.prior = prior
         start[kind] = digits.measure(flow, seed)
     flow.prior = own
-    return {"rows": rows, "start": start, "floor": digits.floor()}
+    judge = digits.judge().identities
+    return {"features": judge, "rows": rows, "start": start, "floor": digits.floor()}
 
 
 # -- a class whose mean lies on another's -------------------------------------------------------------------
@@ -215,24 +218,32 @@ def judge_corrupted(flow: Flow, others: dict[str, Prior], seed: int) -> Cell:
 
 def coinciding_jobs(seed: int) -> list[Job]:
     """Train where two classes have one mean (or not)."""
-    train, test = digits.splits()
+    train, _ = digits.splits()
     settings = {"gaussian+condot": CONDOT, "gmm+condot": Setting(DIAGONAL), "gmm+ot": Setting(DIAGONAL, "ot")}
     found = []
     for variant in ("apart", "moved"):
-        moved = variant == "moved"
-        data, reference = (move_onto(train, train), move_onto(test, train)) if moved else (train, test)
+        reference = reference_of_pair(variant)
+        data = move_onto(train, train) if variant == "moved" else train
         for name, setting in settings.items():
             judge = lambda flow, r=reference: judge_pair(flow, r, seed)  # noqa: E731
             found.append(_job("coinciding", variant, name, Member(setting, data), seed, judge))
     return found
 
 
-def judge_pair(flow: Flow, reference: TensorData, seed: int) -> Cell:
+def reference_of_pair(variant: str) -> TensorData:
+    """The test split as the classes lie in ``variant``: "apart" or "moved"."""
+    train, test = digits.splits()
+    return move_onto(test, train) if variant == "moved" else test
+
+
+def judge_pair(
+    flow: Flow, reference: TensorData, seed: int, nfes: tuple[int, ...] = digits.NFES
+) -> dict[str, list[dict[str, float]]]:
     """W2² of the two classes whose means may coincide."""
     labels = torch.tensor(PAIR).repeat_interleave(200)
     rows = []
-    for nfe in digits.NFES:
-        x = flow.sample(labels, nfe=nfe, generator=_generator(seed))
+    for nfe in nfes:
+        x = draw_samples(flow, labels, nfe, generator=_generator(seed))
         each = wasserstein2_per_condition(x, labels, reference.x, reference.cond)
         rows.append({"nfe": nfe, "w2_squared": sum(each.values()) / len(each)})
     return {"rows": rows}
@@ -263,6 +274,7 @@ def _job(part: str, variant: str, name: str, member: Member, seed: int, judge: C
 def main(seeds: int = 2, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         STORE.run(f"density-seed{seed}", lambda s=seed: run_density(s), part="density", seed=seed)
         pictures = [*unseen_jobs(seed), *corrupted_jobs(seed), *coinciding_jobs(seed)]

@@ -44,7 +44,8 @@ def main(
                 figures[name] = judge.figures(x, labels)["test"]["fid-cnn128"]
             rows.append({"seed": seed, "nfe": nfe, **figures})
             typer.echo(rows[-1])
-    result = {"setting": setting, "samples": samples, "steps": steps, "rows": rows}
+    features = {"features": judge.identities}
+    result = features | {"setting": setting, "samples": samples, "steps": steps, "rows": rows}
     write_json(RESULTS / "posterior-gap" / f"{setting}.json", result)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import typer
 
+from flowprior.errors import OptionError
 from flowprior.training.run_info import describe_machine
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -62,6 +63,23 @@ class Store:
     def cells(self) -> list[Cell]:
         """Every finished cell, in the order of their names."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.json"))]
+
+    def expect_judge(self, identities: list[str]) -> None:
+        """Refuse to add cells that another judge than that of the finished cells would judge.
+
+        Args:
+            identities: of the judge that is about to be used.
+
+        Raises:
+            OptionError: a finished cell was judged by another.
+        """
+        for cell in self.cells():
+            if cell.get("features", identities) != identities:
+                theirs, ours = (", ".join(names) for names in (cell["features"], identities))
+                raise OptionError(
+                    f"{self.folder.name}: its finished cells were judged by {theirs}, not by {ours}; use "
+                    "that judge (benchmarks/judges) or another folder of results"
+                )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -17,7 +17,7 @@ from benchmarks.experiments.settings import Setting
 from benchmarks.experiments.store import Store, use_threads
 
 STORE = Store("unconditional-source")
-NFES = (1, 4, 15, 60)
+NFES = (0, 1, 4, 15, 60)
 SETTINGS = {
     "gaussian": Setting("gaussian", "independent"),
     "gaussian-diagonal": Setting("gaussian:moments=diagonal", "independent"),
@@ -46,6 +46,7 @@ def jobs(seed: int, with_labels: bool) -> list[Job]:
                 f"{name}-{kind}-seed{seed}",
                 member,
                 lambda flow: {
+                    "features": digits.judge().identities,
                     "rows": digits.measure(flow, seed, nfes=NFES),
                     "floor": digits.floor(with_labels),
                 },
@@ -59,6 +60,7 @@ def jobs(seed: int, with_labels: bool) -> list[Job]:
 def main(seeds: int = 3, threads: int = 1) -> None:
     """Run every cell that has no result yet."""
     use_threads(threads)
+    STORE.expect_judge(digits.judge().identities)
     for seed in range(seeds):
         for with_labels in (False, True):
             for cell in run_jobs(STORE, jobs(seed, with_labels), seed, digits.BUDGET):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.experiments.inspect_ranking import compare, trained_cells
+from benchmarks.experiments.inspect_ranking import as_said, compare, known_pairings, trained_cells
+from benchmarks.experiments.report.judges import MixedJudges
 from flowprior.inspection import Pairing, Rehearsal
 
 
@@ -35,7 +36,7 @@ def test_ranks_are_compared_over_the_means_of_seeds() -> None:
     figures = {"a": [1.0, 3.0], "b": [4.0], "c": [3.0, 3.0], "d": [9.0]}
     scores = {"a": 0.01, "b": 0.02, "c": 0.03, "d": 0.04}
     cells = {(name, "ot"): [{"fid-cnn128": v} for v in values] for name, values in figures.items()}
-    result = compare(cells, {(name, "ot"): pairing(name, score) for name, score in scores.items()})
+    result = compare(cells, {(name, "ot"): as_said(pairing(name, score)) for name, score in scores.items()})
     assert [row["prior"] for row in result["rows"]] == ["a", "b", "c", "d"]
     assert [row["fid-cnn128"] for row in result["rows"]] == [2.0, 4.0, 3.0, 9.0]
     assert (result["settings"], result["cells"]) == (4, 6)
@@ -47,7 +48,27 @@ def test_ranks_are_compared_over_the_means_of_seeds() -> None:
 def test_two_features_have_a_mean_rank_and_an_agreement() -> None:
     figures = {"a": (1.0, 1.0), "b": (2.0, 3.0), "c": (3.0, 2.0), "d": (4.0, 4.0)}
     cells = {(name, "ot"): [{"fid-cnn128": x, "fid-lite0": y}] for name, (x, y) in figures.items()}
-    result = compare(cells, {(name, "ot"): pairing(name, 0.01 * i) for i, name in enumerate(figures, 1)})
+    result = compare(
+        cells, {(name, "ot"): as_said(pairing(name, 0.01 * i)) for i, name in enumerate(figures, 1)}
+    )
     assert [row["mean rank"] for row in result["rows"]] == [1.0, 2.5, 2.5, 4.0]
     assert result["agreement"] == pytest.approx(0.8)
     assert result["spearman"]["mean rank"]["score"] == pytest.approx(0.9487, abs=1e-4), "ties"
+
+
+def test_cells_of_two_judges_are_not_ranked_together(tmp_path: Path) -> None:
+    for name, digest in (("a", "1"), ("b", "2")):
+        write(tmp_path, name, 10.0)
+        path = tmp_path / f"{name}.json"
+        cell = json.loads(path.read_text())
+        path.write_text(json.dumps({**cell, "prior": name, "features": [f"cnn128 sha256 {digest}"]}))
+    with pytest.raises(MixedJudges, match="expected one judge"):
+        trained_cells(tmp_path)
+
+
+def test_scores_of_the_last_inspection_can_be_kept() -> None:
+    cells = {(name, "ot"): [{"fid-cnn128": v}] for name, v in (("a", 1.0), ("b", 2.0), ("c", 3.0))}
+    said = {key: as_said(pairing(key[0], 0.01 * i)) for i, key in enumerate(cells, 1)}
+    first = compare(cells, said)
+    assert known_pairings(first["rows"]) == said
+    assert compare(cells, known_pairings(first["rows"])) == first

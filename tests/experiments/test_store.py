@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from benchmarks.experiments.store import Store, choose_cells
+from flowprior.errors import OptionError
 
 
 def test_a_finished_cell_is_not_made_again(tmp_path: Path) -> None:
@@ -40,6 +41,15 @@ def test_a_cell_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         store.run("a", lambda: {"figure": 1 / 0})
     assert store.cells() == []
+
+
+def test_cells_of_another_judge_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    store = Store("toy", tmp_path)
+    store.run("a", lambda: {"features": ["cnn128 sha256 1"]})
+    store.run("b", lambda: {"w2_squared": 1.0})
+    store.expect_judge(["cnn128 sha256 1"])
+    with pytest.raises(OptionError, match="toy: its finished cells were judged by cnn128 sha256 1, not by"):
+        store.expect_judge(["cnn128 sha256 2"])
 
 
 def test_shards_share_out_all_cells() -> None:

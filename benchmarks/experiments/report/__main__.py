@@ -1,4 +1,4 @@
-"""Write docs/results.md.
+"""Write docs/results.md, and the generated sentences of docs/choosing.md.
 
 python -m benchmarks.experiments.report
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.experiments.report.ablations import ablations
 from benchmarks.experiments.report.blood_cells import blood_cells
+from benchmarks.experiments.report.claims import fill
 from benchmarks.experiments.report.class_conditional import class_conditional
 from benchmarks.experiments.report.eight_modes import eight_modes
 from benchmarks.experiments.report.fashion_mnist import fashion_mnist
@@ -22,7 +23,9 @@ from benchmarks.experiments.report.posterior_gap import posterior_gap
 from benchmarks.experiments.report.timings import benchmarks
 from benchmarks.experiments.report.unconditional_source import unconditional_source
 
-TARGET = Path(__file__).parents[3] / "docs" / "results.md"
+DOCS = Path(__file__).parents[3] / "docs"
+TARGET = DOCS / "results.md"
+WITH_CLAIMS = DOCS / "choosing.md"
 SECTIONS = (
     class_conditional,
     fashion_mnist,
@@ -49,8 +52,9 @@ def page() -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and the sentences of others that say what it says."""
     TARGET.write_text(page(), encoding="utf-8")
+    fill(WITH_CLAIMS)
 
 
 if __name__ == "__main__":

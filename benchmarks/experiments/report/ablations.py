@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.experiments.ablations import COUPLINGS, PRIORS
-from benchmarks.experiments.report.formatting import Cell, cells, table
+from benchmarks.experiments.report.formatting import Cell, cells, shown_at, table, worse_than_prior
+from benchmarks.experiments.report.judges import judge_sentence
 from benchmarks.experiments.report.small_flows import NFES, at, least, made, mean_of, shown
 
 TITLES = {
@@ -23,21 +24,20 @@ def ablations() -> str:
     floor = found[0]["floor"]["fid-cnn128"]
     head = (
         "## Ablations on digits\n\n"
-        f"`python -m benchmarks.experiments.ablations` (8 × 8 digits): {made(found)} Figures are fid-cnn128 "
-        f"against the test split (training pictures: {floor:.1f}); `condot` pairs at random within the "
-        f"class, "
-        "as the paper does, `ot` by optimal transport within it."
+        f"`python -m benchmarks.experiments.ablations` (8 × 8 digits): {made(found)} {judge_sentence(found)} "
+        f"The tables show fid-cnn128 against the test split (training pictures: {floor:.1f}); `condot` pairs "
+        "at random within the class, as the paper does, `ot` by optimal transport within it."
     )
     return "\n\n".join([head, *(_group(name, found) for name in PRIORS)])
 
 
 def _group(name: str, found: list[Cell]) -> str:
-    header = [name, "prior alone", *(f"{c}, NFE {nfe}" for c in COUPLINGS for nfe in NFES)]
+    header = [name, "NFE 0, the prior alone", *(f"{c}, NFE {nfe}" for c in COUPLINGS for nfe in NFES)]
     by_coupling = {coupling: by_value(name, found, coupling) for coupling in COUPLINGS}
     rows = []
     for value in PRIORS[name]:
         own = [by_coupling[coupling][value] for coupling in COUPLINGS]
-        alone = shown(own[0], lambda cell: cell["prior_alone"]["fid-cnn128"])
+        alone = shown_at(own[0], 0, "fid-cnn128", 1)
         rows.append([value, alone, *(shown(g, lambda c, n=nfe: at(c, n)) for g in own for nfe in NFES)])
     notes = [_note(name, coupling, groups) for coupling, groups in by_coupling.items()]
     return "\n\n".join([f"### {TITLES[name]}", table(header, rows), " ".join(filter(None, notes))]).rstrip()
@@ -57,7 +57,8 @@ def _note(name: str, coupling: str, groups: Groups) -> str:
         return ""
     best = {nfe: least(groups, lambda cell, n=nfe: at(cell, n)) for nfe in NFES}
     text = f"`{coupling}`: best at NFE " + ", ".join(f"{nfe}: {value}" for nfe, value in best.items()) + "."
-    return " ".join(filter(None, [text, _sigma(groups) if name == "sigma" else _worse(name, groups)]))
+    lost = worse_than_prior(groups, "fid-cnn128", NFES)
+    return " ".join(filter(None, [text, lost, _sigma(groups) if name == "sigma" else _worse(name, groups)]))
 
 
 def _sigma(groups: Groups) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from benchmarks.experiments.cell_distances import METRICS
 from benchmarks.experiments.cells import BUDGET, FOLLOWED, NFES, SHORTER
-from benchmarks.experiments.report.formatting import Cell, cells, grouped, spread, table
+from benchmarks.experiments.report.formatting import (
+    METRICS as METRIC_NAMES,
+)
+from benchmarks.experiments.report.formatting import (
+    Cell,
+    cells,
+    grouped,
+    shown_at,
+    spread,
+    table,
+    worse_than_prior,
+)
 from benchmarks.experiments.report.small_flows import at, least, made, mean_of, shown
 
 GOAL = 0.6
 PLAIN = "gaussian+condot"
-TITLES = {
-    "raw": "raw W2²",
-    "debiased": "debiased W2²",
-    "energy": "energy distance",
-    "sliced": "sliced W2²",
-}
+TITLES = METRIC_NAMES
 
 
 def blood_cells() -> str:
@@ -34,10 +40,11 @@ def blood_cells() -> str:
         f"`python -m benchmarks.experiments.cells`: {made(shown_cells)} {first['training_cells']} training "
         f"and {first['held_out_cells']} held-out cells, halved anew by every seed ({counts} held out); as "
         f"many generated cells as held-out ones, {first['draws']} draws; each distance is the mean over "
-        "types, all types equal."
+        "types, all types equal. NFE 0 is the prior alone."
     )
-    parts = [head, _meaning(shown_cells), _table(result, shown_cells), _chosen(choice, result)]
-    return "\n\n".join([*parts, _shorter(found, result)])
+    parts = [head, _meaning(shown_cells), _table(result, shown_cells)]
+    parts += [" ".join(worse_than_prior(result, metric, NFES) for metric in METRICS).strip()]
+    return "\n\n".join(filter(None, [*parts, _chosen(choice, result), _shorter(found, result)]))
 
 
 def _meaning(found: list[Cell]) -> str:
@@ -60,9 +67,7 @@ def _table(result: dict[str, list[Cell]], found: list[Cell]) -> str:
     header += [f"{TITLES[m]}, NFE 4" for m in ("energy", "sliced")]
     rows = []
     for name, group in result.items():
-        figures = [
-            shown(group, lambda c, n=n, m=m: at(c, n, m), 1) for m in ("raw", "debiased") for n in NFES
-        ]
+        figures = [shown_at(group, n, m, 1) for m in ("raw", "debiased") for n in NFES]
         figures += [shown(group, lambda c, m=m: at(c, 4, m), 2) for m in ("energy", "sliced")]
         rows.append([f"`{name}` ({len(group)})", *figures])
     for name, key in (("real training cells", "floor"), ("type means repeated", "collapsed")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 
 from benchmarks.experiments.report.formatting import (
@@ -11,12 +12,15 @@ from benchmarks.experiments.report.formatting import (
     counted,
     grouped,
     ran,
+    shown_at,
     spread,
     table,
     value_at,
+    worse_than_prior,
 )
+from benchmarks.experiments.report.judges import judge_sentence
 
-NFES = (1, 2, 4, 8, 15, 30)
+NFES = (0, 1, 2, 4, 8, 15, 30)
 GOALS = {1: 0.35, 2: 0.6, 4: 0.8, 15: 0.95, 30: 0.95}
 RIVALS = ("gaussian+condot", "torchcfm", "torchcfm-ot", "flow_matching")
 OTHERS = ("gaussian+batchot", "ddpm")
@@ -34,27 +38,46 @@ def class_conditional() -> str:
 def _section(name: str, found: list[Cell]) -> str:
     by_setting, first = grouped(found, "setting"), found[0]
     metrics = [key for key in first["rows"][0] if key != "nfe"]
+    dropped = _dropped(name, found)
     parts = [
         f"## Class-conditional pictures: {name}",
         f"`python -m benchmarks.experiments.fashion_mnist --steps {first['steps']}`: "
         f"{first['parameters']:,} weights, {first['steps']} steps of {first['batch_size']} on "
         f"{first['training_examples']:,} pictures; {first['samples']:,} generated against "
-        f"{first['reference']}. {ran(found)}",
+        f"{first['reference']}. {judge_sentence(found)} NFE 0 is the prior alone. {ran(found)}",
         "Settings: "
         + "; ".join(
             f"`{name}` ({counted(len(group), 'seed')}) is {_meaning(group[0])}"
             for name, group in by_setting.items()
         )
         + ".",
+        dropped,
     ]
     for metric in metrics:
         parts += [
             f"### {name}: {metric}",
-            f"Floor: {first['floor'][metric]:.4g}.",
+            f"Real training pictures: {first['floor'][metric]:.4g}.",
             metric_table(by_setting, metric),
+            worse_than_prior(by_setting, metric, NFES),
         ]
     parts += [_choice(by_setting), _ordering(by_setting), _convergence(by_setting), _steps_needed(by_setting)]
     return "\n\n".join(filter(None, parts))
+
+
+def _dropped(name: str, found: list[Cell]) -> str:
+    """Names the cells that another judge had judged and that have not been trained again; "" for none."""
+    path = RESULTS / "dropped.json"
+    dropped = json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
+    if dropped is None:
+        return ""
+    there = {f"{cell['setting']}-seed{cell['seed']}" for cell in found}
+    gone = [f"`{key}`" for key in dropped["cells"] if key not in there]
+    if not gone:
+        return ""
+    return (
+        f"Dropped, for their judge was another ({dropped['judge']}) and they have not been trained again: "
+        f"{', '.join(gone)}."
+    )
 
 
 def _meaning(cell: Cell) -> str:
@@ -70,7 +93,7 @@ def metric_table(by_setting: dict[str, list[Cell]], metric: str) -> str:
     """One row for each setting."""
     digits = 1 if metric.startswith("fid") else 4
     rows = [
-        [f"`{name}`", *(spread([value_at(cell, nfe, metric) for cell in group], digits) for nfe in NFES)]
+        [f"`{name}`", *(shown_at(group, nfe, metric, digits) for nfe in NFES)]
         for name, group in by_setting.items()
     ]
     return table(["setting, at NFE", *map(str, NFES)], rows)

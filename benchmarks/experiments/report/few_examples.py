@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.experiments.few_examples import COUNTS, COVARIANCES, SETTINGS, SHRINKAGES
-from benchmarks.experiments.report.formatting import Cell, cells, spread, table
+from benchmarks.experiments.report.formatting import Cell, cells, spread, table, worse_than_prior
+from benchmarks.experiments.report.judges import judge_sentence
 from benchmarks.experiments.report.small_flows import at, made, mean_of, shown
 
 PAIRS = (("gmm+ot", "gmm-shrunk+ot"), ("lowrank8+ot", "lowrank8-shrunk+ot"))
@@ -70,8 +71,9 @@ def _shrinkage_helps(found: list[Cell]) -> str:
 
 
 def _flows(found: list[Cell]) -> str:
-    parts = [made(found)]
+    parts = [f"{made(found)} {judge_sentence(found)}"]
     for title, figure, digits in (
+        ("fid-cnn128 of the prior alone (NFE 0)", lambda c: at(c, 0), 1),
         ("fid-cnn128 at 4 evaluations", lambda c: at(c, 4), 1),
         ("fid-cnn128 at 15 evaluations", lambda c: at(c, 15), 1),
         ("Class accuracy at 15 evaluations", lambda c: at(c, 15, "accuracy"), 2),
@@ -87,7 +89,13 @@ def _flows(found: list[Cell]) -> str:
             for name in SETTINGS
         ]
         parts.append(f"{title}:\n\n" + table(["setting, examples of each class", *map(_name, COUNTS)], rows))
-    return "\n\n".join([*parts, _effect(found)])
+    return "\n\n".join([*parts, _against_priors(found), _effect(found)])
+
+
+def _against_priors(found: list[Cell]) -> str:
+    """Where a flow loses to its own prior, for each setting and count."""
+    groups = {f"{name}, {_name(count)}": _of(found, name, count) for name in SETTINGS for count in COUNTS}
+    return worse_than_prior(groups, "fid-cnn128", (1, 4, 15))
 
 
 def _of(found: list[Cell], name: str, count: int) -> list[Cell]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.experiments.report.formatting import RESULTS, counted, table
+from benchmarks.experiments.report.formatting import RESULTS, cells, counted, table
+from benchmarks.experiments.report.judges import judge_sentence
+
+FEW = 8
+"""Settings below which a rank correlation is called what it is."""
 
 
 def inspect_ranking() -> str:
@@ -38,10 +42,12 @@ def _folder(name: str, result: dict[str, Any]) -> str:
     ]
     found = "; ".join(f"{metric} {_correlations(result['spearman'][metric])}" for metric in metrics)
     agreement = result.get("agreement")
+    few = " Of so few settings a correlation says little." if result["settings"] < FEW else ""
     agree = "" if agreement is None else f" The two features agree with each other by {agreement:.2f}."
     return (
         f"**{name}**, {counted(result['settings'], 'setting')}, {counted(result['cells'], 'cell')}. "
-        f"Spearman: {found}.{agree}\n\n" + table(["prior + coupling", "seeds", "score", *metrics], rows)
+        f"Spearman: {found}.{few}{agree} {judge_sentence(cells(name))}\n\n"
+        + table(["prior + coupling", "seeds", "score", *metrics], rows)
     )
 
 

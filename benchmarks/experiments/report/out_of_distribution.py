@@ -6,7 +6,17 @@ import statistics
 from typing import Any
 
 from benchmarks.experiments.out_of_distribution import GAP, UNSEEN
-from benchmarks.experiments.report.formatting import Cell, cells, counted, grouped, spread, table
+from benchmarks.experiments.report.formatting import (
+    Cell,
+    cells,
+    counted,
+    grouped,
+    shown_at,
+    spread,
+    table,
+    worse_than_prior,
+)
+from benchmarks.experiments.report.judges import judge_sentence
 from benchmarks.experiments.report.small_flows import NFES, at, made, mean_of, shown
 
 
@@ -18,7 +28,7 @@ def out_of_distribution() -> str:
     parts = grouped(found, "part")
     trained = [cell for cell in found if cell["part"] in ("unseen", "corrupted", "coinciding")]
     head = "## Out of distribution\n\n`python -m benchmarks.experiments.out_of_distribution`"
-    texts = [head, *([f"Digits: {made(trained)}"] if trained else [])]
+    texts = [head, *([f"Digits: {made(trained)} {judge_sentence(trained)}".rstrip()] if trained else [])]
     makers = {
         "unseen": _unseen,
         "gap": _gap,
@@ -115,7 +125,7 @@ def _corrupted(found: list[Cell]) -> str:
         clean = [cell for cell in group if cell["variant"] == "none"]
         for kind in dict.fromkeys(["none", *(cell["variant"] for cell in group)]):
             own = [cell for cell in group if cell["variant"] == kind]
-            fit = [shown(own, lambda c, n=nfe: at(c, n)) for nfe in NFES]
+            fit = [shown_at(own, nfe, "fid-cnn128", 1) for nfe in (0, *NFES)]
             start = [shown(clean, lambda c, n=nfe, k=kind: _start(c, k, n)) for nfe in NFES]
             rows.append([f"`{name}`", kind, *fit, *start])
             if clean and own and kind != "none":
@@ -126,7 +136,8 @@ def _corrupted(found: list[Cell]) -> str:
                 worst.append(
                     f"`{name}`, {kind}: {ratio:.2f} trained with it, {swapped:.2f} only started from it"
                 )
-    header = ["setting", "prior fitted to", *(f"trained with it, NFE {n}" for n in NFES)]
+    header = ["setting", "prior fitted to", "NFE 0, the prior alone"]
+    header += [f"trained with it, NFE {n}" for n in NFES]
     header += [f"only started from it, NFE {n}" for n in NFES]
     return (
         "### A prior fitted to corrupted digits\n\n"
@@ -136,8 +147,13 @@ def _corrupted(found: list[Cell]) -> str:
         + table(header, rows)
         + "\n\nAs a ratio to the clean prior at 15 evaluations: "
         + "; ".join(worst)
-        + "."
-    )
+        + ". "
+        + worse_than_prior(_by_kind(found), "fid-cnn128", NFES)
+    ).rstrip()
+
+
+def _by_kind(found: list[Cell]) -> dict[str, list[Cell]]:
+    return grouped([{**cell, "of": f"{cell['setting']}, {cell['variant']}"} for cell in found], "of")
 
 
 def _start(cell: Cell, kind: str, nfe: int) -> float:
@@ -149,7 +165,7 @@ def _coinciding(found: list[Cell]) -> str:
     for name, group in grouped(found, "setting").items():
         by = {v: [cell for cell in group if cell["variant"] == v] for v in ("apart", "moved")}
         rows += [
-            [f"`{name}`", variant, *(shown(own, lambda c, n=nfe: at(c, n, "w2_squared"), 2) for nfe in NFES)]
+            [f"`{name}`", variant, *(shown_at(own, nfe, "w2_squared", 2) for nfe in (0, *NFES))]
             for variant, own in by.items()
         ]
         if all(by.values()):
@@ -160,7 +176,7 @@ def _coinciding(found: list[Cell]) -> str:
         "The 1s are moved so that their mean is the 0s' (`moved`), or left (`apart`); W2² of these two "
         "classes, "
         "averaged.\n\n"
-        + table(["setting", "means", *(f"NFE {n}" for n in NFES)], rows)
+        + table(["setting", "means", *(f"NFE {n}" for n in (0, *NFES))], rows)
         + "\n\nMoved over apart at 4 evaluations (1: no harm): "
         + ", ".join(ratios)
         + "."

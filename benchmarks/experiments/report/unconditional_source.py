@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.experiments.report.formatting import Cell, cells, counted, grouped, table
+from benchmarks.experiments.report.formatting import Cell, cells, counted, grouped, table, worse_than_prior
+from benchmarks.experiments.report.judges import judge_sentence
 from benchmarks.experiments.report.small_flows import at, made, mean_of, shown
 
 KINDS = ("unlabelled", "labelled")
@@ -15,8 +16,9 @@ def unconditional_source() -> str:
         return ""
     head = (
         "## Unconditional sources fitted to the data, independent pairing (digits)\n\n"
-        f"`python -m benchmarks.experiments.unconditional_source`: {made(found)} fid-cnn128 against the test "
-        "split. `gaussian` is N(0, I); the others are fitted to all training pictures without their labels. "
+        f"`python -m benchmarks.experiments.unconditional_source`: {made(found)} {judge_sentence(found)} "
+        "fid-cnn128 against the test split; NFE 0 is the source alone. `gaussian` is N(0, I); the others are "
+        "fitted to all training pictures without their labels. "
         "SourceFM (arXiv 2512.18184) reports for CIFAR-10: N(0, I) 4.40, mixtures of 1 / 2 / 10 Gaussians "
         "11.75 / 12.49 / 12.11, a data-fitted source hurts."
     )
@@ -35,9 +37,9 @@ def _kind(kind: str, found: list[Cell]) -> str:
     ]
     title = f"The network is {'not ' if kind == 'unlabelled' else ''}told the labels"
     floor = f"Training pictures in place of samples: {first['floor']['fid-cnn128']:.1f}."
-    return (
-        f"**{title}.** {floor}\n\n{table(['source, at NFE', *map(str, nfes)], rows)}\n\n{_said(groups, nfes)}"
-    )
+    shown_rows = table(["source, at NFE", *map(str, nfes)], rows)
+    said = " ".join(filter(None, [_said(groups, nfes), worse_than_prior(groups, "fid-cnn128", nfes)]))
+    return f"**{title}.** {floor}\n\n{shown_rows}\n\n{said}"
 
 
 def _said(groups: dict[str, list[Cell]], nfes: list[int]) -> str:

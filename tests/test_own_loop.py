@@ -1,0 +1,96 @@
+"""The tutorial's recipes for somebody else's loop: a residual flow in three lines, pairs beside torchcfm."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior import Coupling, Flow, Path, Prior
+from flowprior.data import TensorData, load_data
+from flowprior.evaluation import wasserstein2_per_condition
+from flowprior.linear_velocity import LinearVelocity
+from flowprior.ops import flow_matching_loss
+from tests.markdown_blocks import REPOSITORY, blocks, promised
+
+
+class Nothing(nn.Module):
+    """A network that has learnt that nothing is left."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def correlated(seed: int) -> TensorData:
+    """Two classes of Gaussian points in four dimensions, most of whose variance is one direction."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(2000) % 2
+    along = torch.randn(2000, 1, generator=generator) * torch.tensor([2.0, 2.0, -2.0, 1.0])
+    x = along + 0.5 * torch.randn(2000, 4, generator=generator) + 6.0 * labels[:, None]
+    return TensorData(x, labels, name="correlated", classes=2)
+
+
+@pytest.fixture(scope="module", params=["posterior", "condot"])
+def parts(request: pytest.FixtureRequest) -> tuple[Prior, Coupling, Path]:
+    prior = Prior.create("latent-gmm", rank=1, components=1, reg_covar=1e-4)
+    prior.fit(correlated(0).batches(), generator=torch.Generator().manual_seed(0))
+    return prior, Coupling.create(request.param), Path.create("condot")
+
+
+def test_the_recipes_loss_is_that_of_the_flow_it_ends_in(parts: tuple[Prior, Coupling, Path]) -> None:
+    prior, coupling, path = parts
+    data = correlated(0)
+    model = lambda x, t, cond: torch.sin(x) * t[:, None]  # noqa: E731
+    x1, cond = data.batch(torch.arange(256))
+    generator = torch.Generator().manual_seed(1)
+    x0 = coupling.draw(prior, x1, cond, generator=generator)
+    x_t, u_t, t = path.interpolate(x0, x1, torch.rand(256, generator=generator))
+    linear = LinearVelocity(prior, coupling, path)
+    loss = flow_matching_loss(model(x_t, t, cond), u_t - linear(x_t, t, cond))
+    flow = Flow(model, prior, coupling, path, data.condition, prediction="residual")
+    torch.testing.assert_close(loss, flow_matching_loss(flow.velocity(x_t, t, cond), u_t))
+
+
+def test_the_flow_of_the_recipe_samples_rightly(parts: tuple[Prior, Coupling, Path]) -> None:
+    """Of Gaussian data nothing is left to learn: with a network of zeros its samples are as near as data."""
+    prior, coupling, path = parts
+    real, labels = correlated(1).batch(torch.arange(1000))
+    flow = Flow(Nothing(), prior, coupling, path, correlated(0).condition, prediction="residual")
+    samples = flow.sample(labels, nfe=16, generator=torch.Generator().manual_seed(2))
+    twin, _ = correlated(2).batch(torch.arange(1000))
+    apart, chance = (
+        sum(wasserstein2_per_condition(x, labels, real, labels).values()) / 2 for x in (samples, twin)
+    )
+    assert apart < 1.5 * chance
+
+
+def test_the_tutorial_has_the_three_lines() -> None:
+    code = next(c for c in blocks(REPOSITORY / "docs" / "tutorial.md", "python") if "LinearVelocity" in c)
+    for line in (
+        "LinearVelocity(prior, coupling, path)",
+        "u_t - linear(x_t, t, cond)",
+        'prediction="residual"',
+    ):
+        assert line in code
+
+
+def test_lines_below_a_print_of_a_loop_are_promised_too() -> None:
+    code = 'print(1)\n# 1\nfor name in "ab":\n    print(name)\n# a\n# b\n\n# no output\n'
+    assert promised(code) == ["1", "a", "b"]
+
+
+def test_torchcfms_optimal_transport_joins_classes_and_ours_does_not() -> None:
+    matching = pytest.importorskip("torchcfm.conditional_flow_matching")
+    digits = load_data("digits")
+    prior = Prior.create("gmm").fit(digits.batches())
+    x1, cond = digits.batch(torch.arange(256))
+    assert cond is not None
+    x0 = prior.sample(cond, generator=torch.Generator().manual_seed(0))
+    matcher = matching.ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
+    *_, of_start, of_datum = matcher.guided_sample_location_and_conditional_flow(x0, x1, y0=cond, y1=cond)
+    assert (of_start != of_datum).any()
+    ours = Coupling.create("ot").pair(x0, x1, cond)  # type: ignore[attr-defined]
+    assert torch.equal(cond[ours], cond)
+    plain = matching.ConditionalFlowMatcher(sigma=0.0)
+    *_, u_t = plain.sample_location_and_conditional_flow(x0[ours], x1)
+    torch.testing.assert_close(u_t, x1 - x0[ours])
