@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def threads(pytestconfig: pytest.Config):
     """Two threads, as docs/results.md says, unless ``--threads`` says otherwise."""
     before = torch.get_num_threads()
-    torch.set_num_threads(pytestconfig.getoption("--threads"))
+    torch.set_num_threads(int(pytestconfig.getoption("--threads") or THREADS))
     yield
     torch.set_num_threads(before)
 
