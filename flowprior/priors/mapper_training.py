@@ -106,7 +106,7 @@ def _train_until_stale(
     if not progress.converged:
         warnings.warn(
             f"learned-mean.fit: the mapper has not converged in epochs={options.epochs}: its held-out error, "
-            f"now {progress.error:.4g}, had not stopped falling; raise epochs",
+            f"now {progress.error:.4g}, may still fall; raise epochs",
             RuntimeWarning,
             stacklevel=2,
         )

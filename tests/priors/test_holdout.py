@@ -43,7 +43,9 @@ def test_the_two_parts_are_all_rows_with_their_conditions(generator):
 def test_copies_stay_on_one_side_and_equal_rows_are_all_trained_on(generator):
     x = torch.randn(50, 3, generator=generator).repeat(4, 1)
     split = Holdout(CheckedBatches(x, "vae"), 0.25)
-    sides = [{tuple(row.tolist()) for part, _ in split.rows(held_out=out) for row in part} for out in (0, 1)]
+    sides = [
+        {tuple(row.tolist()) for part, _ in split.rows(held_out=out) for row in part} for out in (False, True)
+    ]
     assert not sides[0] & sides[1]
     assert len(sides[0] | sides[1]) == 50
     assert Holdout(CheckedBatches(torch.ones(40, 3), "vae"), 0.25).is_empty

@@ -85,8 +85,9 @@ def test_diagonal_spread_is_that_of_the_held_out_residuals(by_embedding):
     """200 rows are held out: a variance is known to 10 %, its root to 5 %."""
     prior, x, e, _ = by_embedding
     torch.testing.assert_close(prior.noise.sqrt(), SPREAD, rtol=0.2, atol=0.0)
-    held_out = torch.arange(9, 2000, 10)
-    residual = x[held_out] - prior.mean(e[held_out])
+    held_out = list(Holdout(CheckedBatches((x, e), "learned-mean"), 0.1).rows(held_out=True))
+    residual = torch.cat([rows - prior.mean(c) for rows, c in held_out])
+    assert len(residual) == 200
     torch.testing.assert_close(prior.noise, residual.square().mean(0) + 1e-6, rtol=1e-4, atol=0.0)
 
 
