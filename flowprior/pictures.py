@@ -56,7 +56,7 @@ def check_drawable(event_shape: Sequence[int]) -> None:
 def require_matplotlib() -> None:
     """Raise FlowpriorError where points of the plane could not be drawn."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise FlowpriorError(
             "picture: points are drawn with matplotlib; pip install 'flowprior[plot]', or write an .npz file"

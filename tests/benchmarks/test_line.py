@@ -20,12 +20,17 @@ LINE = "pytest benchmarks --benchmark-only"
 GROUP = "interpolate, 512 x 784"
 
 
+def _no_worker() -> dict[str, str]:
+    """The environment without the marks of a pytest-xdist worker, in which pytest-benchmark times nothing."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
+
+
 def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The line with further options, as a process in the repository."""
     return subprocess.run(
         [sys.executable, "-m", *LINE.split(), *options],
         cwd=REPOSITORY,
-        env={**os.environ, "COLUMNS": "200", **environment},
+        env={**_no_worker(), "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
     )

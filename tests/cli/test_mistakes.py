@@ -72,7 +72,7 @@ def test_train(call: Call, tmp_path: Path, arguments: list[str], words: list[str
         (["--cond", "-1"], ["label -1", "0..9"]),
         (["--cond", "three"], ["--cond='three'", "0..9", "all"]),
         (["--nfe", "3", "--sampler", "heun"], ["nfe=3", "choose 2 or 4"]),
-        (["--nfe", "0"], ["nfe=0"]),
+        (["--nfe", "-1"], ["nfe=-1"]),
         (["--sampler", "eler"], ["did you mean 'euler'?"]),
         (["--sampler", "euler:steps=3"], ["no option 'steps'"]),
         (["--count", "0"], ["--count", "sample --help"]),
@@ -94,7 +94,7 @@ def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], wor
     ("arguments", "words"),
     [
         (["--nfe", "1,two"], ["--nfe='1,two'", "1,2,4"]),
-        (["--nfe", "0"], ["nfe=[0]"]),
+        (["--nfe", "-1"], ["nfe=[-1]"]),
         (["--samples", "1"], ["samples=1"]),
         (["--data", "moons"], ["makes events [1, 8, 8]", "'moons'"]),
         (["--guidance", "inf"], ["--guidance", "finite number"]),

@@ -140,7 +140,9 @@ def test_pictures_are_loaded(shown):
     found = shown.execute_script(
         "return [...document.images].map(i => [i.complete, i.naturalWidth, i.offsetWidth, i.alt])"
     )
-    assert len(found) == 2 * 4  # NFE; three variants with a result and the real data
+    assert (
+        len(found) == 3 * 4
+    )  # NFE, the prior alone among them; three variants with a result and the real data
     for complete, natural, width, text in found:
         assert complete
         assert natural > 100

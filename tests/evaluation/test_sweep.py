@@ -149,8 +149,14 @@ def test_what_one_sampler_cannot_spend_is_noted_and_none_is_refused(run: Run) ->
 
 
 def test_the_prior_alone_begins_every_evaluation_and_is_sampled_once_a_seed(
-    run: Run, tiny_flow: Flow, digits: tuple[Data, Data], tmp_path: Path, solves: list[tuple[Any, Any]]
+    run: Run,
+    tiny_flow: Flow,
+    digits: tuple[Data, Data],
+    tmp_path: Path,
+    solves: list[tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tiny_flow, "metadata", {})  # no record of its training, so that it may be guided
     options = {"samplers": ["euler", "bosh3"], "guidances": [1.0, 2.0], "seeds": [3], "nfe": (0, 2)}
     found = run(**options, metrics=["w2", "truncation", "curvature"], folder=tmp_path)
     first = [evaluation.rows[0] for evaluation in found.evaluations]

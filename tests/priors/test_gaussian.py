@@ -104,7 +104,7 @@ def test_it_has_no_latents(three_classes):
     [
         ({"moments": "diag"}, "moments='diag' is not possible; did you mean 'diagonal'"),
         ({"reg_covar": -1.0}, "expected reg_covar to be a finite number >= 0, got -1.0"),
-        ({"reg_covar": None}, "expected reg_covar to be a finite number >= 0, got None"),
+        ({"reg_covar": None}, "reg_covar=None is not possible; expected a finite number"),
     ],
 )
 def test_impossible_options(options, message):

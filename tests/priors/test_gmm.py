@@ -381,9 +381,17 @@ def test_any_integer_type_of_label_is_taken(three_classes):
     assert torch.equal(prior.log_prob(x, labels.int()), prior.log_prob(x, labels))
 
 
-@pytest.mark.parametrize("cond", [torch.zeros(600), torch.zeros(600, 2), torch.zeros(600, 1).long()])
-def test_only_labels_can_be_fitted(cond, three_classes):
-    with pytest.raises(InputError, match=r"gmm.fit: expected labels as integers \[B\] or None"):
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        (torch.zeros(600), r"got whole numbers as torch.float32 \[600\]; pass labels as integers"),
+        (torch.rand(600), r"expected labels as integers \[B\] or None"),
+        (torch.zeros(600, 2), r"expected labels as integers \[B\] or None"),
+        (torch.zeros(600, 2).long(), r"expected labels as integers \[B\] or None"),
+    ],
+)
+def test_only_labels_can_be_fitted(cond, message, three_classes):
+    with pytest.raises(InputError, match=f"gmm.fit: {message}"):
         fitted((three_classes[0], cond))
 
 
@@ -394,15 +402,15 @@ def test_only_labels_can_be_fitted(cond, three_classes):
     ("options", "message"),
     [
         ({"components": 0}, "expected components to be an integer >= 1, got 0"),
-        ({"components": 2.0}, "expected components to be an integer"),
-        ({"components": True}, "expected components to be an integer"),
+        ({"components": 2.0}, "components=2.0 is not possible; expected a whole number"),
+        ({"components": True}, "components=True is not possible; expected a whole number"),
         ({"rank": 0}, "expected rank to be an integer >= 1, got 0"),
         ({"max_iter": 0}, "expected max_iter to be an integer >= 1"),
         ({"conditions": 0}, "expected conditions to be an integer >= 1"),
         ({"reg_covar": -1e-6}, "expected reg_covar to be a finite number >= 0"),
-        ({"reg_covar": "small"}, "expected reg_covar to be a finite number >= 0, got 'small'"),
-        ({"shrinkage": float("inf")}, "expected shrinkage to be a finite number"),
-        ({"tol": float("nan")}, "expected tol to be a finite number"),
+        ({"reg_covar": "small"}, "reg_covar='small' is not possible; expected a finite number"),
+        ({"shrinkage": float("inf")}, "shrinkage=inf is not possible; expected a finite number"),
+        ({"tol": float("nan")}, "tol=nan is not possible; expected a finite number"),
         ({"covariance": "diagonal"}, "covariance='diagonal' is not possible; did you mean 'diag'"),
         ({"unseen": "pool"}, "unseen='pool' is not possible; did you mean 'pooled'"),
         ({"component": 3}, "has no option 'component'; did you mean 'components'"),

@@ -286,7 +286,7 @@ def test_conditions_of_another_kind_are_refused(cond, message, by_embedding):
     ("cond", "message"),
     [
         (None, r"expected labels or embeddings, got None; use 'gaussian'"),
-        (torch.zeros(10), r"expected labels int64 \[B\] or embeddings \[B, E\], got torch.float32 \[10\]"),
+        (torch.zeros(10), r"got whole numbers as torch.float32 \[10\]; pass labels as integers"),
         (torch.zeros(10, 2, dtype=torch.long), r"got torch.int64 \[10, 2\]"),
         (torch.full((10, 2), torch.nan), "expected finite embeddings, got NaN or infinity"),
         ([torch.zeros(5, 2), torch.zeros(5, 3)], r"expected embeddings \[B, 2\] throughout"),
@@ -308,13 +308,13 @@ def test_conditions_that_cannot_be_learned_are_refused_at_fit(cond, message):
         ({"sigma": None}, "got None"),
         ({"latent": -1}, "expected latent to be an integer >= 0, got -1"),
         ({"hidden": 0}, "expected hidden to be an integer >= 1"),
-        ({"depth": 1.5}, "expected depth to be an integer >= 0"),
+        ({"depth": 1.5}, "depth=1.5 is not possible; expected a whole number"),
         ({"epochs": 0}, "expected epochs to be an integer >= 1"),
-        ({"batch_size": True}, "expected batch_size to be an integer >= 1"),
+        ({"batch_size": True}, "batch_size=True is not possible; expected a whole number"),
         ({"lr": 0.0}, "expected lr to be a finite number > 0, got 0.0"),
-        ({"lr": "fast"}, "expected lr to be a finite number > 0, got 'fast'"),
+        ({"lr": "fast"}, "lr='fast' is not possible; expected a finite number"),
         ({"holdout": 1.0}, r"expected holdout in \[0, 0.5\], got 1.0"),
-        ({"holdout": "some"}, r"expected holdout in \[0, 0.5\], got 'some'"),
+        ({"holdout": "some"}, "holdout='some' is not possible; expected a finite number"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
