@@ -193,3 +193,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_bug_while_writing_keeps_its_own_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a bug"), replacing(tmp_path / "d"):
         raise RuntimeError("a bug")
+
+
+def test_no_file_is_made_under_a_name_that_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors writes through a temporary file of its own, which a kill would leave for ever."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("safetensors writes a file itself")
+
+    monkeypatch.setattr("safetensors.torch.serialize_file", refuse)
+    save_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)}, {"b": "c"})
+    assert load_tensors(tmp_path / "t.safetensors")[1] == {"b": "c"}

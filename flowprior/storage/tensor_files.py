@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from flowprior.errors import CheckpointError
@@ -36,8 +36,9 @@ def save_tensors(
         for name, tensor in tensors.items()
     }
     header = json.dumps({"crc32": _checksum(copies), "metadata": dict(metadata or {})}, sort_keys=True)
+    # Through memory: the writer of safetensors makes a temporary file, which a kill would leave for ever.
     with replacing(path) as temporary:
-        save_file(copies, temporary, metadata={HEADER: header})
+        temporary.write_bytes(save(copies, metadata={HEADER: header}))
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
