@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from flowprior.storage import read_bytes, write_text
 from flowprior.training.writing import writing
 
-LIMIT = 1 << 30
+LIMIT = 128 << 20
 """Longest file that is read, in bytes."""
 TRAIN = ("loss",)
 """What a line of kind ``train`` holds as a number, of those that are read again."""
@@ -51,7 +51,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     A line that is torn, or is none that a run writes, is left out.
 
     Raises:
-        CheckpointError: the file is longer than 1 GiB, or cannot be read.
+        CheckpointError: the file is longer than 128 MiB, or cannot be read.
     """
     if not Path(path).exists():
         return []

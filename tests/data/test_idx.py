@@ -53,3 +53,23 @@ def test_broken_packing_is_named(tmp_path):
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"broken.gz: cannot be read"):
             read_idx(file)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((3,), "expected 3 bytes .* or more"), ((1 << 31, 2), "at most")]
+)
+def test_no_more_is_unpacked_than_the_header_says(tmp_path, monkeypatch, shape, message):
+    file = tmp_path / "bomb.gz"
+    header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+    file.write_bytes(gzip.compress(header + bytes(1 << 24)))
+    unpacked, read = [], gzip.GzipFile.read
+
+    def counted(self, size=-1):
+        unpacked.append(read(self, size))
+        return unpacked[-1]
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    monkeypatch.setattr(gzip, "decompress", None)
+    with pytest.raises(InputError, match=message):
+        read_idx(file)
+    assert sum(map(len, unpacked)) < 1 << 18
