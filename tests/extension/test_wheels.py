@@ -173,9 +173,12 @@ def test_the_extension_asks_for_what_is_missing_and_no_more(found: dict[str, boo
     assert backend.native_requirements() == []
 
 
-def test_no_extension_asks_for_nothing(found: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_extension_asks_for_nothing(
+    found: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found["torch"] = False
     monkeypatch.setenv("FLOWPRIOR_BUILD", "none")
+    monkeypatch.chdir(tmp_path)  # setuptools leaves its metadata in the current folder
     assert backend.native_requirements() == []
     assert backend.get_requires_for_build_sdist() == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ class Growth:
     """Peak of the resident set from here on, over what it is here."""
 
     def __init__(self) -> None:
+        # What was freed but kept by the allocator would be taken again without being seen.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to the present size
         self._before = _status("VmRSS")
