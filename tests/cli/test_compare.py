@@ -154,6 +154,7 @@ def is_training(out: Path) -> bool:
     return any('"train"' in file.read_text() for file in out.glob("cells/*/run/metrics.jsonl"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_everything_usable(tmp_path: Path) -> None:
     out = tmp_path / "out"
     grid = [*GRID, "--seeds", "1", "--steps", "100000", "--out", str(out)]

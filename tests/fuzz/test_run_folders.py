@@ -51,6 +51,7 @@ def faults(judged: Judged) -> list[str]:
     return [f"{v.road}: {v.kind} {v.detail} {v.where}" for v in judged.verdicts if v.is_fault]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(COUNT))
 def test_a_damaged_file_gives_the_right_result_or_one_line(fuzz: Fuzz, number: int) -> None:
     case = fuzz.plan(0, COUNT)[number]
