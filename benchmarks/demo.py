@@ -35,7 +35,7 @@ DESIGNS = {
     "default": (DEFAULT_PRIOR, DEFAULT_COUPLING),
 }
 BASELINE = "gaussian+condot"
-NFE = (1, 2, 4, 8, 15, 30)
+NFE = (0, 1, 2, 4, 8, 15, 30)
 PICTURE_NFE = 4
 COLUMNS = 6
 
