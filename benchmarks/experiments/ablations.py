@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.ablations
 
-Experiment 4 of issue 4. Every prior is trained with starts drawn at random within the class (``condot``, the
+Every prior is trained with starts drawn at random within the class (``condot``, the
 paper's pairing) and paired within it (``ot``), all else equal.
 """
 

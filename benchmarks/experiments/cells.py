@@ -1,4 +1,4 @@
-"""Beyond pictures: 700 blood cells of ten unbalanced types as PCA vectors [50] (issue 4, must-show 5).
+"""Beyond pictures: 700 blood cells of ten unbalanced types as PCA vectors [50].
 
     python -m benchmarks.experiments.cells
 

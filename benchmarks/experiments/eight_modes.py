@@ -1,4 +1,4 @@
-"""The paper's toy: eight labelled Gaussians on a circle, their law known (issue 4, experiment 1).
+"""The paper's toy: eight labelled Gaussians on a circle, their law known.
 
     python -m benchmarks.experiments.eight_modes
 

@@ -1,4 +1,4 @@
-"""Priors, couplings, DDPM and peers at equal network, budget and data order (issue 4, experiments 2 and 3).
+"""Priors, couplings, DDPM and peers at equal network, budget and data order.
 
     python -m benchmarks.experiments.fashion_mnist              # all cells; stop and start it at will
     python -m benchmarks.experiments.fashion_mnist --group candidates --steps 500 --seeds 1  # before

@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.few_examples
 
-Experiment 5 of issue 4, on digits: 1, 2, 5, 20, 100 and all examples of each class, for prior and network
+On digits: 1, 2, 5, 20, 100 and all examples of each class, for prior and network
 alike. Of the prior alone: held-out log-density and spread. Of the flow: feature-FID, accuracy, W2² of each
 class, and how near its samples are to the training examples (about 1 for unseen pictures, 0 for copies).
 """

@@ -1,4 +1,4 @@
-"""8gaussians → moons with two classes, as C²OT measured it (arXiv 2503.10636; issue 2, item 3).
+"""8gaussians → moons with two classes, as C²OT measured it (arXiv 2503.10636).
 
     python -m benchmarks.experiments.moons
 

@@ -1,4 +1,4 @@
-"""Conditions and inputs that the prior was not made for (issue 4, experiment 6).
+"""Conditions and inputs that the prior was not made for.
 
     python -m benchmarks.experiments.out_of_distribution
 

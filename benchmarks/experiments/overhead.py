@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.overhead
 
-Experiment 7 of issue 4. Rows of noisy waves are streamed: 100,000 of 64 numbers while conditions grow from
+Rows of noisy waves are streamed: 100,000 of 64 numbers while conditions grow from
 10 to 100,000, and 2,000 while dimensions grow from 784 to 12,288 under ten conditions. Every figure comes
 from a process of its own, one thread; the peak is what the fit holds above what the process held before it.
 """

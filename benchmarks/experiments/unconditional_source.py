@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.unconditional_source
 
-Experiment 8 of issue 4, on digits. The network sees the labels in half of the cells, the source never does.
+On digits. The network sees the labels in half of the cells, the source never does.
 SourceFM (arXiv 2512.18184) reports FID on CIFAR-10: N(0, I) 4.40, mixtures of 1 / 2 / 10 Gaussians 11.75 /
 12.49 / 12.11.
 """
