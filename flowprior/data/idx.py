@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())
 
 
-def _read_shape(file: IO[bytes], path: Path) -> list[int]:
+def _read_shape(file: BufferedIOBase, path: Path) -> list[int]:
     """The shape that the header says; the data follow."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0":
