@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from flowprior import Flow, train
 from flowprior.data import Data, load_data
-from flowprior.evaluation import wasserstein2_per_condition
+from flowprior.metrics import wasserstein2_per_condition
 
 PICTURE = Path(__file__).parent / "images" / "trajectories.png"
 NFE = 4

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior
 from flowprior.data import TensorData, load_data
-from flowprior.evaluation import wasserstein2_per_condition
-from flowprior.linear_velocity import LinearVelocity
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.metrics import wasserstein2_per_condition
 from flowprior.ops import flow_matching_loss
 from tests.markdown_blocks import REPOSITORY, blocks, promised
 

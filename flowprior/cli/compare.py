@@ -16,7 +16,7 @@ from flowprior.errors import OptionError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from flowprior.comparison import Grid
+    from flowprior.study import Grid
 
 FAILED = 1
 Names = list[str] | None
@@ -68,7 +68,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, judge them, and write OUT/report.html."""
-    from flowprior.comparison import require_report_extra, run_grid, write_report
+    from flowprior.report import require_report_extra, write_report
+    from flowprior.study import run_grid
 
     if check:
         _check(out, json)
@@ -90,7 +91,7 @@ def compare(
 
 def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[str]) -> Grid:
     """The grid of file and options; where neither is given, the one that OUT was run with."""
-    from flowprior.comparison import ComparisonFolder, load_grid
+    from flowprior.study import ComparisonFolder, load_grid
 
     given = {name: value for name, value in values.items() if value is not None}
     before = ComparisonFolder(out).grid
@@ -115,7 +116,7 @@ def _check(out: Path, json: bool) -> None:
     """Compute the figures again; exit code 1 where one differs."""
     from dataclasses import asdict
 
-    from flowprior.comparison import check_report
+    from flowprior.study import check_report
 
     found = check_report(out, notify=_notify)
     if json:
@@ -135,8 +136,8 @@ def _check(out: Path, json: bool) -> None:
 
 def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
     """The figures of the summary's metric, what failed or waits, and where the report is."""
-    from flowprior.comparison import ComparisonFolder
-    from flowprior.comparison.wording import prior_sentence
+    from flowprior.report.wording import prior_sentence
+    from flowprior.study import ComparisonFolder
 
     report = ComparisonFolder(out).report
     if json:
@@ -153,7 +154,7 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
     """One table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.table import Table
 
-    from flowprior.comparison import quality_tables
+    from flowprior.report import quality_tables
 
     metric, start, tables = summary["metric"], 0, []
     found = next(table for table in quality_tables(summary) if table["metric"] == metric)

@@ -50,7 +50,7 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished figures are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import sweep
-    from flowprior.evaluation.plot import check_suffix
+    from flowprior.report.evaluation_plot import check_suffix
 
     if plot is not None:
         check_suffix(plot)

@@ -38,7 +38,7 @@ def sample(
     """Draw samples of RUN and write them to a file."""
     import torch
 
-    from flowprior.evaluation.samples_file import check_events, check_suffix, save_samples
+    from flowprior.cli.samples_file import check_events, check_suffix, save_samples
 
     check_suffix(out)
     flow = load_run(run, device)

@@ -16,8 +16,8 @@ from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
 from flowprior.data.tensors import tensor_data
+from flowprior.data.user_tensors import is_array, plain_tensor
 from flowprior.errors import InputError
-from flowprior.user_tensors import is_array, plain_tensor
 
 CONDITION_KEYS = ("cond", "y", "labels")
 MOST_UNPACKED_BYTES = 1 << 30

@@ -14,8 +14,8 @@ from torch import Tensor
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
+from flowprior.data.user_tensors import check_finite, plain_tensor
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.user_tensors import check_finite, plain_tensor
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
 

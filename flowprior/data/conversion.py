@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, TensorDataset
 from flowprior.data.base import Data, load_data
 from flowprior.data.tensors import tensor_data
 from flowprior.data.torch_dataset import DatasetData
+from flowprior.data.user_tensors import is_array
 from flowprior.errors import InputError
-from flowprior.user_tensors import is_array
 
 
 def as_data(value: Any) -> Data:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from flowprior.data.base import TensorData
 from flowprior.data.picture_arrays import picture_events
+from flowprior.data.user_tensors import check_finite, plain_condition, plain_tensor
 from flowprior.errors import InputError
-from flowprior.user_tensors import check_finite, plain_condition, plain_tensor
 
 
 def tensor_data(
@@ -57,7 +57,7 @@ def check_condition(cond: Any, count: int, name: str) -> Tensor:
     """Labels as int64 ``[N]``, embeddings as float32 ``[N, E]``.
 
     Raises:
-        InputError: see :func:`flowprior.user_tensors.plain_condition`.
+        InputError: see :func:`flowprior.data.user_tensors.plain_condition`.
     """
     cond = plain_condition(cond, count, name)
     if not cond.is_floating_point():

@@ -11,8 +11,8 @@ from flowprior.conditions import Condition
 from flowprior.data.base import Data
 from flowprior.data.picture_arrays import PICTURE_CHANNELS, check_picture_range, is_channels_last
 from flowprior.data.tensors import check_condition
+from flowprior.data.user_tensors import check_finite, check_labels, is_array, plain_tensor
 from flowprior.errors import InputError
-from flowprior.user_tensors import check_finite, check_labels, is_array, plain_tensor
 
 ENOUGH_ITEMS = 16
 """Events of a batch that may be told by their range: fewer may all be bright by chance."""

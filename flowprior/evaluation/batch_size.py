@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.flow import Flow, _evaluating
+from flowprior.flow.flow import Flow, _evaluating
 
 LARGEST = 500
 SHARE = 0.25

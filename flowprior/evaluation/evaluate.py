@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from flowprior.evaluation.classifier import Classifier
-from flowprior.evaluation.measure import Measure
 from flowprior.evaluation.request import Features
 from flowprior.evaluation.result import Evaluation
-from flowprior.evaluation.setup import Generate
 from flowprior.evaluation.sweep import NFE, sweep
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
+from flowprior.metrics.base import Measure
+from flowprior.metrics.setup import Generate
 from flowprior.samplers import Sampler
 
 

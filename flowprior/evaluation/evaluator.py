@@ -14,14 +14,14 @@ from torch import Tensor
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.batch_size import halving
 from flowprior.evaluation.identity import flow_digest
-from flowprior.evaluation.measure import FlowMeasure, Measure, SampleMeasure, StepMeasure
-from flowprior.evaluation.result import Metric
-from flowprior.evaluation.setup import Drawn, Setup
 from flowprior.evaluation.store import Entry, FigureStore
-from flowprior.evaluation.trajectories import Trajectories, solve_trajectories
-from flowprior.evaluation.transport import measure_transport
-from flowprior.evaluation.truncation import step_times
-from flowprior.flow_files import spec_of
+from flowprior.flow.files import spec_of
+from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure
+from flowprior.metrics.description import Metric
+from flowprior.metrics.setup import Drawn, Setup
+from flowprior.metrics.trajectories import Trajectories, solve_trajectories
+from flowprior.metrics.transport import measure_transport
+from flowprior.metrics.truncation import step_times
 from flowprior.samplers import FixedStepSampler, Sampler, Solution
 
 

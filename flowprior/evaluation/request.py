@@ -11,11 +11,11 @@ from torch import nn
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import InputError, OptionError
-from flowprior.evaluation.classifier import Classifier
-from flowprior.evaluation.classifier_training import data_classifier
-from flowprior.evaluation.features import FeatureExtractor, as_extractor
+from flowprior.features.base import FeatureExtractor, as_extractor
+from flowprior.features.classifier import Classifier
+from flowprior.features.classifier_training import data_classifier
 from flowprior.flow import Flow
-from flowprior.guidance import check_guidance
+from flowprior.flow.guidance import check_guidance
 from flowprior.samplers.base import check_nfe
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
@@ -59,7 +59,7 @@ def check_guidances(flow: Flow, guidances: Sequence[float]) -> None:
     """Refuse guidance that the flow was not trained for.
 
     Raises:
-        OptionError: see :func:`flowprior.guidance.check_guidance`.
+        OptionError: see :func:`flowprior.flow.guidance.check_guidance`.
     """
     for guidance in guidances:
         check_guidance(guidance, flow.condition, flow.metadata)

@@ -10,9 +10,9 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
-from flowprior.evaluation.classifier import Classifier, accuracy_on
+from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.flow import Flow
-from flowprior.flow_files import spec_of
+from flowprior.flow.files import spec_of
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
-from flowprior.evaluation.identity import settings_digest
-from flowprior.evaluation.result import Metric
+from flowprior.metrics.description import Metric
 from flowprior.storage import read_json, signed, unsigned, write_json
 from flowprior.storage.binding import DIGEST
+from flowprior.storage.digests import settings_digest
 
 FORMAT = 2
 """Holds a digest of itself. Format 1 is the same without one."""

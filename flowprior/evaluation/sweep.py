@@ -12,11 +12,7 @@ import torch
 from flowprior.data import as_data
 from flowprior.errors import OptionError
 from flowprior.evaluation.batch_size import fitting_batch_size
-from flowprior.evaluation.classifier import Classifier
 from flowprior.evaluation.evaluator import Cell, Evaluator, sampler_times
-from flowprior.evaluation.features import short_identity
-from flowprior.evaluation.measure import FlowMeasure, Measure, SampleMeasure, StepMeasure, select
-from flowprior.evaluation.reference import Reference
 from flowprior.evaluation.request import (
     Features,
     check_counts,
@@ -27,10 +23,14 @@ from flowprior.evaluation.request import (
 )
 from flowprior.evaluation.result import Evaluation
 from flowprior.evaluation.settings import describe_sampler, describe_settings
-from flowprior.evaluation.setup import Generate, Setup
 from flowprior.evaluation.store import FigureStore
 from flowprior.evaluation.sweep_result import Sweep
+from flowprior.features.base import short_identity
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
+from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure, select
+from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Generate, Setup
 from flowprior.samplers import Sampler
 
 NFE = (0, 1, 2, 4, 8, 15, 30)

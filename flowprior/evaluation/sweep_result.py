@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowprior.evaluation.prior_alone import worse_than_prior
-from flowprior.evaluation.result import Evaluation, Metric, write_json
+from flowprior.evaluation.result import Evaluation, write_json
+from flowprior.metrics.description import Metric
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -172,7 +173,7 @@ class Sweep:
 
     def table(self) -> Table:
         """The lines as a rich table, mean ± deviation over seeds; the floor comes last."""
-        from flowprior.evaluation.table import sweep_table
+        from flowprior.report.evaluation_table import sweep_table
 
         return sweep_table(self)
 
@@ -183,7 +184,7 @@ class Sweep:
             OptionError: matplotlib is not installed, or a suffix that it cannot write.
             CheckpointError: the file cannot be written.
         """
-        from flowprior.evaluation.plot import save_plot
+        from flowprior.report.evaluation_plot import save_plot
 
         save_plot(self, path)
 

@@ -112,7 +112,7 @@ class Inspection:
 
     def tables(self) -> list[Table]:
         """Rich tables: the priors, the ranking, and the suggestion where there is one."""
-        from flowprior.inspection.tables import pairings_table, priors_table, suggestion_table
+        from flowprior.report.inspection_tables import pairings_table, priors_table, suggestion_table
 
         shown = [priors_table(self), pairings_table(self)]
         return [*shown, suggestion_table(self.suggestion)] if self.suggestion else shown

@@ -4,21 +4,21 @@ Each operator has a typed face here and a pure-torch reference, which is its ora
 ``backend()`` says which implementation runs and why.
 """
 
-from flowprior.ops.affine_paths import affine_path, interpolate
+from flowprior.ops.affine_path import affine_path, interpolate
 from flowprior.ops.backend import backend
-from flowprior.ops.gmm_density import gmm_log_prob, gmm_log_prob_all
-from flowprior.ops.gmm_paths import gmm_path
-from flowprior.ops.gmm_sampling import draw_component, gmm_sample
-from flowprior.ops.loss import flow_matching_loss
+from flowprior.ops.flow_matching_loss import flow_matching_loss
+from flowprior.ops.gmm_log_prob import gmm_log_prob, gmm_log_prob_all
+from flowprior.ops.gmm_path import gmm_path
+from flowprior.ops.gmm_sample import draw_component, gmm_sample
 from flowprior.ops.lowrank import (
     lowrank_log_density,
     lowrank_posterior_sample,
 )
 from flowprior.ops.mixture import diagonal_log_density, select_component, triangular_log_density
-from flowprior.ops.noise import standard_normal
 from flowprior.ops.operators import complete_libraries
 from flowprior.ops.philox import Stream, uniform
 from flowprior.ops.seeds import draw_seed
+from flowprior.ops.standard_normal import standard_normal
 
 complete_libraries()
 

@@ -9,7 +9,7 @@ All three are linear, so the same holds of their means given x, which is what a 
 N(0, I) and the data x0 is the noise ε, and its prediction is the objective of DDPM (Ho et al. 2020, eq. 14).
 
 A network that predicts the ``residual`` gives what is left of u beyond the linear velocity of the pairs'
-first two moments (:mod:`flowprior.linear_velocity`).
+first two moments (:mod:`flowprior.flow.linear_velocity`).
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.one_thread import one_thread
-from flowprior.priors.stream import CheckedBatches, FitData
 from flowprior.registry import Registered, Registry
 
 if TYPE_CHECKING:

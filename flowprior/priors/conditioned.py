@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Kind
-from flowprior.covariances.moments import ConditionMoments
+from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component
 from flowprior.priors.base import Prior
 from flowprior.priors.seen_conditions import SeenConditions
-from flowprior.priors.stream import CheckedBatches
 
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
 EMBEDDINGS_OF_THE_MARGINAL = 256

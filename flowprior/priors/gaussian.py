@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.covariances.moments import ConditionMoments
+from flowprior.data.stream import CheckedBatches, refuse_float_labels
 from flowprior.errors import InputError, OptionError
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import gmm_log_prob_all, gmm_sample, standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.stream import CheckedBatches, refuse_float_labels
 from flowprior.registry import choose
 
 MOMENTS = ("standard", "scalar", "diagonal")

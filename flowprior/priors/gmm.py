@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.covariances import COVARIANCES, FitSettings, Parameters, covariance_family
-from flowprior.covariances.moments import ConditionMoments, Moments
+from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
+from flowprior.mixtures.em import Mixture, fit_mixture
+from flowprior.mixtures.groups import groups
+from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import (
     Stream,
     draw_component,
@@ -27,12 +30,9 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.em import Mixture, fit_mixture
 from flowprior.priors.few_examples import warn_of_copies, warn_of_few
-from flowprior.priors.groups import groups
 from flowprior.priors.labels import check_fit_labels, table_rows
 from flowprior.priors.scales import Scales
-from flowprior.priors.stream import CheckedBatches
 from flowprior.registry import choose
 
 OWNER = "prior 'gmm'"

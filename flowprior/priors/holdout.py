@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from flowprior.priors.stream import CheckedBatches
+from flowprior.data.stream import CheckedBatches
 
 SEED = 20250711
 DIGEST_ROWS = 1024

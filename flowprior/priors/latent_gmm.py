@@ -19,13 +19,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from flowprior.covariances import FitSettings
+from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError
+from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import check_counts, check_numbers
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.stream import Batch, CheckedBatches
 from flowprior.priors.subspace_prior import SubspacePrior
 
 OWNER = "prior 'latent-gmm'"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
+from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
 from flowprior.models.mapper import Mapper
 from flowprior.ops import (
@@ -29,7 +30,6 @@ from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
 from flowprior.priors.seen_conditions import SeenConditions
-from flowprior.priors.stream import CheckedBatches
 
 OWNER = "prior 'learned-mean'"
 

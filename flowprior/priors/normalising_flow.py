@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.covariances import FitSettings
+from flowprior.data.stream import CheckedBatches
+from flowprior.mixtures import FitSettings
 from flowprior.ops import standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import check_counts, check_numbers
@@ -25,7 +26,6 @@ from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent_flow import LatentFlow
 from flowprior.priors.quasi_normal import quasi_normal
-from flowprior.priors.stream import CheckedBatches
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import choose

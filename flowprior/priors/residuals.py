@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowprior.covariances import FitSettings, LowRank
-from flowprior.covariances.moments import ConditionMoments
+from flowprior.data.stream import CheckedBatches
+from flowprior.mixtures import FitSettings, LowRank
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.stream import CheckedBatches
 
 PASSES = 10
 LEAST_VARIANCE = 1e-6

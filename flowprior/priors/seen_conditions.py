@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.covariances.moments import ConditionMoments
+from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
-from flowprior.priors.kmeans import Reservoirs
-from flowprior.priors.stream import CheckedBatches
+from flowprior.mixtures.kmeans import Reservoirs
+from flowprior.mixtures.moments import ConditionMoments
 
 EMBEDDINGS_KEPT = 4096
 

@@ -20,13 +20,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from flowprior.covariances import FitSettings, LowRank
-from flowprior.covariances.moments import ConditionMoments
+from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError
+from flowprior.mixtures import FitSettings, LowRank
+from flowprior.mixtures.em import fit_mixture
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.canonical_basis import canonical_basis
-from flowprior.priors.em import fit_mixture
-from flowprior.priors.stream import Batch, CheckedBatches
 
 
 class Subspace(nn.Module):

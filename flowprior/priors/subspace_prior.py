@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.covariances import FitSettings
+from flowprior.data.stream import CheckedBatches
+from flowprior.mixtures import FitSettings
 from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.few_examples import warn_of_singles
-from flowprior.priors.stream import CheckedBatches
 from flowprior.priors.subspace import Subspace
 
 SINGLE = 1.0

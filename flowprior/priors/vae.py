@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.covariances.moments import ConditionMoments
+from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.models.vae import VaeNetwork
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
@@ -32,7 +33,6 @@ from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.quasi_normal import quasi_normal
-from flowprior.priors.stream import Batch, CheckedBatches
 
 OWNER = "prior 'vae'"
 LEAST_NOISE = 0.1

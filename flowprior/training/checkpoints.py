@@ -19,10 +19,10 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow_description import DESCRIPTION, FORMAT, bindings_of, describe, read_description
-from flowprior.flow_files import OLD_WEIGHTS, is_flow_file, read_flow, write_flow
-from flowprior.flow_location import step_folders
-from flowprior.flow_tensors import plain_names, refuse_non_finite, tensors_of
+from flowprior.flow.description import DESCRIPTION, FORMAT, bindings_of, describe, read_description
+from flowprior.flow.files import OLD_WEIGHTS, is_flow_file, read_flow, write_flow
+from flowprior.flow.location import step_folders
+from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
     leftover_of,
     load_state,

@@ -14,8 +14,8 @@ from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
-from flowprior.flow_files import spec_of
-from flowprior.linear_velocity import is_known
+from flowprior.flow.files import spec_of
+from flowprior.flow.linear_velocity import is_known
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior

@@ -84,7 +84,7 @@ class TrainingConfig:
         channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
         seed: of everything random: prior fit, model, data order, starts, times, dropout.
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
-            moments leaves of it (:mod:`flowprior.linear_velocity`); ``"epsilon"``, DDPM's noise, on the path
+            moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"epsilon"``, DDPM's noise, on path
             ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments and no
             condition is dropped, else ``"velocity"``, and is recorded as its choice.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.

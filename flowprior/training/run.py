@@ -8,9 +8,9 @@ from pathlib import Path
 import tomli_w
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.flow_description import FORMAT, read_description
-from flowprior.flow_files import check_target, sweep_flow
-from flowprior.flow_location import CHECKPOINTS, FLOW, INFO
+from flowprior.flow.description import FORMAT, read_description
+from flowprior.flow.files import check_target, sweep_flow
+from flowprior.flow.location import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
     is_leftover,

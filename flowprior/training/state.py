@@ -9,8 +9,8 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow_tensors import load_plain
-from flowprior.linear_velocity import LinearVelocity
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.tensors import load_plain
 from flowprior.training.checkpoints import (
     Checkpoint,
     load_latest,

@@ -1,1 +1,0 @@
-"""The benchmarks: their line, their rows and what they print, without looking at the times."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flowprior.comparison import load_grid
 from flowprior.errors import CouplingError
+from flowprior.study import load_grid
 from tests.cli.conftest import Call
 
 BUDGET = [
@@ -92,7 +92,7 @@ def test_check_computes_the_figures_again(call: Call, compared: Path) -> None:
 def test_a_failed_cell_is_one_line_and_exit_code_one(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flowprior.comparison import running
+    from flowprior.study import running
 
     run_cell = running.run_cell
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowprior.data import Data, load_data
-from flowprior.evaluation import Classifier, data_classifier
+from flowprior.features import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.training import train
 

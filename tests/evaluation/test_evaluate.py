@@ -13,9 +13,10 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData, load_data
+from flowprior.data.proportions import draw_indices
 from flowprior.errors import InputError, OptionError, UnknownComponentError
-from flowprior.evaluation import Classifier, Evaluation, evaluate
-from flowprior.evaluation.conditions import draw_indices
+from flowprior.evaluation import Evaluation, evaluate
+from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from flowprior.data import Data
+from flowprior.data.proportions import draw_indices
 from flowprior.errors import OptionError
-from flowprior.evaluation import Classifier, Sweep, evaluate, request, sweep, wasserstein2_per_condition
-from flowprior.evaluation.conditions import draw_indices
+from flowprior.evaluation import Sweep, evaluate, request, sweep
+from flowprior.features import Classifier
 from flowprior.flow import Flow
+from flowprior.metrics import wasserstein2_per_condition
 from flowprior.samplers import Solution
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}

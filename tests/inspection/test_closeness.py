@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flowprior.data import tensor_data
-from flowprior.evaluation.frechet import frechet_distance
 from flowprior.inspection import Closeness, Examples, gaussian_w2_squared, measure_closeness
+from flowprior.metrics.frechet import frechet_distance
 from flowprior.priors import Prior
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.ops.affine_paths import reference_affine_path, reference_interpolate
-from flowprior.ops.loss import reference_flow_matching_loss
+from flowprior.ops.affine_path import reference_affine_path, reference_interpolate
+from flowprior.ops.flow_matching_loss import reference_flow_matching_loss
 from tests.native.emulated import Layout
 
 REFERENCE = torch.ops.flowprior_reference

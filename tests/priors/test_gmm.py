@@ -11,8 +11,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.covariances import COVARIANCES
 from flowprior.errors import CheckpointError, InputError, NotFittedError, OptionError
+from flowprior.mixtures import COVARIANCES
 from flowprior.priors import Prior
 from flowprior.priors.gmm import GmmPrior
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowprior import Prior
+from flowprior.data.stream import CheckedBatches
 from flowprior.priors.holdout import Holdout, row_digests
-from flowprior.priors.stream import CheckedBatches
 
 
 def held_out(x: Tensor, share: float, *, shuffle: bool = False) -> list[set[tuple[float, ...]]]:

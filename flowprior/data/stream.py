@@ -1,0 +1,199 @@
+"""What ``Prior.fit`` reads: a stream of (x1, c) batches, checked at the boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from flowprior.conditions import MOST_LABELS
+from flowprior.data import Data, as_data
+from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
+from flowprior.errors import InputError
+
+Batch = tuple[Tensor, Tensor | None]
+TABLE_BYTES_LIMIT = 2 << 30
+"""Memory of a table of one event a label; mixtures hold several such tables."""
+FitData = Iterable[Batch] | tuple[Tensor, Tensor | None] | Tensor | np.ndarray | Data | Dataset
+
+
+class CheckedBatches:
+    """A re-iterable stream of flat batches (x ``[B, D]``, c), checked once at the boundary.
+
+    Checked are finiteness, event shape, dtype and kind of condition. NumPy arrays become tensors, labels
+    ``[B]`` or ``[B, 1]`` of any integer type int64 ``[B]``. A :class:`flowprior.data.Data` or a map-style
+    torch Dataset gives its events as training gets them; tensors and arrays keep scale and layout, for the
+    samples of a prior lie where the events of your own loop do.
+    """
+
+    chunk = 8192
+
+    def __init__(self, data: FitData, owner: str) -> None:
+        self.owner = owner
+        if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+            data = as_data(data)
+        if isinstance(data, Data):
+            data = data.batches()
+        if is_array(data):
+            data = (cast("Tensor", data), None)
+        if not isinstance(data, Iterable):
+            raise InputError(
+                f"{owner}.fit: expected a tensor, a pair (x1, c) or an iterable of such batches, "
+                f"got {type(data).__name__}"
+            )
+        self._pair = cast("Batch", tuple(data)) if _is_pair(data) else None
+        self._data = data
+        if self._pair is None and not isinstance(data, Sized) and iter(data) is data:
+            raise InputError(
+                f"{owner}.fit: expected data that can be iterated more than once, got a one-shot iterator; "
+                "pass a DataLoader, a list of batches or a pair of tensors"
+            )
+        self._first: Batch | None = None
+        self._known_finite = False
+
+    def peek(self) -> Batch:
+        """The first batch that has rows, checked, in the event's own shape."""
+        if self._first is None:
+            first = next((batch for batch in self._raw() if batch[0].numel()), None)
+            if first is None:
+                raise InputError(f"{self.owner}.fit: expected at least one example, got an empty data set")
+            self._check(*first, *first)
+            self._first = first
+        return self._first
+
+    def __iter__(self) -> Iterator[Batch]:
+        first_x, first_c = self.peek()
+        for x, c in self._raw():
+            self._check(x, c, first_x, first_c)
+            if len(x):
+                yield x.flatten(1), c
+        self._known_finite = True
+
+    def labelled(self) -> Iterator[Batch]:
+        """The same batches, with labels from 0 on, few enough for a table of them.
+
+        Raises:
+            InputError: a negative label, or one so high that its table would not fit in memory.
+        """
+        for x, c in self:
+            if c is not None and len(c) and int(c.min()) < 0:
+                raise InputError(f"{self.owner}.fit: cond has label {int(c.min())}, expected labels >= 0")
+            if c is not None and int(c.max()) * x.shape[1] * 8 > TABLE_BYTES_LIMIT:
+                raise self._too_high(int(c.max()))
+            yield x, c
+
+    def _too_high(self, label: int) -> InputError:
+        return InputError(
+            f"{self.owner}.fit: cond has label {label}, too high for a table of all the labels below it "
+            f"(at most {MOST_LABELS:,}, and {TABLE_BYTES_LIMIT >> 30} GiB); number the labels 0, 1, 2, …"
+        )
+
+    def _raw(self) -> Iterator[Batch]:
+        batches = self._data if self._pair is None else self._cut(*self._pair)
+        for batch in batches:
+            x, c = self._read(batch)
+            yield plain_tensor(x, "x1", f"{self.owner}.fit"), None if c is None else self._plain(c)
+
+    def _plain(self, c: Any) -> Tensor:
+        """Labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape."""
+        cond = plain_tensor(c, "condition", f"{self.owner}.fit")
+        if not cond.is_floating_point():
+            return (cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond).long()
+        if cond.dim() != 1:
+            return cond
+        check_no_labels(cond, f"{self.owner}.fit")
+        return cond[:, None]
+
+    def _cut(self, x: Tensor, c: Tensor | None) -> Iterator[Batch]:
+        """A pair of whole tensors as batches of ``chunk`` rows."""
+        x = plain_tensor(x, "x1", f"{self.owner}.fit")
+        c = None if c is None else self._plain(c)
+        if c is not None and x.shape[:1] != c.shape[:1]:
+            raise InputError(
+                f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} and "
+                f"a condition of shape {list(c.shape)}"
+            )
+        chunks = x.split(self.chunk) if x.dim() else [x]
+        conditions = [None] * len(chunks) if c is None else c.split(self.chunk)
+        yield from zip(chunks, conditions, strict=True)
+
+    def _read(self, batch: Any) -> Batch:
+        """x1 and c of a batch: (x1, c), [x1] or x1."""
+        if is_array(batch):
+            return batch, None
+        parts = tuple(batch) if isinstance(batch, tuple | list) else ()
+        if len(parts) == 1 and is_array(parts[0]):
+            return parts[0], None
+        if not _is_pair(parts):
+            held = ", ".join(type(part).__name__ for part in parts)
+            raise InputError(
+                f"{self.owner}.fit: expected batches (x1, c) of tensors, or x1 alone, got "
+                f"{type(batch).__name__}{f' of {held}' if held else ''}"
+            )
+        return cast("Batch", parts)
+
+    def _check(self, x: Tensor, c: Tensor | None, first_x: Tensor, first_c: Tensor | None) -> None:
+        where = f"{self.owner}.fit"
+        if x.dim() < 2 or x.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"{where}: expected x1 of shape [B, *event] in float32 or float64, "
+                f"got {x.dtype} of shape {list(x.shape)}"
+            )
+        if x.shape[1:] != first_x.shape[1:] or x.dtype != first_x.dtype:
+            raise InputError(
+                f"{where}: the event changes between batches, from {first_x.dtype} {list(first_x.shape[1:])} "
+                f"to {x.dtype} {list(x.shape[1:])}"
+            )
+        if not self._known_finite and not torch.isfinite(x).all():
+            bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+            raise InputError(
+                f"{where}: expected finite data, got NaN or infinity in {bad} of {len(x)} rows of a batch; "
+                "clean or drop those rows"
+            )
+        if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
+            raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
+        if c is not None and c.dtype == torch.long and len(c) and int(c.max()) >= MOST_LABELS:
+            raise self._too_high(int(c.max()))
+        if c is not None and first_c is not None and _kind(c) != _kind(first_c):
+            raise InputError(
+                f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
+            )
+
+
+def _is_pair(data: Any) -> bool:
+    """A tuple (x, c); a list only where its second part cannot be another batch of events."""
+    if not isinstance(data, tuple | list) or len(data) != 2 or not is_array(data[0]):
+        return False
+    second = data[1]
+    if is_array(second):
+        return isinstance(data, tuple) or not _is_floating(second)
+    return second is None
+
+
+def _is_floating(value: Tensor | np.ndarray) -> bool:
+    return value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f"
+
+
+def refuse_float_labels(c: Tensor | None, where: str) -> None:
+    """Refuse a condition that is neither labels nor embeddings: floating-point numbers ``[B]``.
+
+    Raises:
+        InputError: it says what each of the two would be.
+    """
+    if c is not None and c.dim() == 1 and c.is_floating_point():
+        raise InputError(
+            f"{where}: expected labels as integers [B] or embeddings [B, E], got {_shape(c)}; pass "
+            "cond.long() for labels, cond[:, None] for an embedding of one number"
+        )
+
+
+def _kind(c: Tensor) -> tuple[bool, int]:
+    return c.is_floating_point(), c.dim()
+
+
+def _shape(c: Tensor | None) -> str:
+    return "None" if c is None else f"{c.dtype} {list(c.shape)}"

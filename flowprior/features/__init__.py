@@ -1,0 +1,31 @@
+"""What turns events into features: the data set's classifier and its training, Inception, Lite0, CLIP."""
+
+from flowprior.features.base import (
+    FEATURES,
+    FeatureExtractor,
+    NetworkFeatures,
+    as_extractor,
+)
+from flowprior.features.classifier import Classifier, accuracy_on
+from flowprior.features.classifier_training import data_classifier, train_classifier
+from flowprior.features.clip import ClipFeatures
+from flowprior.features.contrastive import PairHeads, PairScore, train_heads
+from flowprior.features.inception import InceptionFeatures
+from flowprior.features.lite0 import Lite0Features
+
+__all__ = [
+    "FEATURES",
+    "Classifier",
+    "ClipFeatures",
+    "FeatureExtractor",
+    "InceptionFeatures",
+    "Lite0Features",
+    "NetworkFeatures",
+    "PairHeads",
+    "PairScore",
+    "accuracy_on",
+    "as_extractor",
+    "data_classifier",
+    "train_classifier",
+    "train_heads",
+]

@@ -1,0 +1,150 @@
+"""Feature extractors: what turns events into the numbers that Fréchet distance, KID and others compare.
+
+A figure is comparable only under one extractor with one set of weights, so every extractor has a name,
+which goes into the figure's (``fid-lite0``), and an identity with the sha256 of its weights.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.errors import InputError, OptionError
+from flowprior.registry import Registry
+from flowprior.storage.digests import tensors_digest
+
+
+class FeatureExtractor(Protocol):
+    """What the metrics ask of an extractor; the data set's :class:`Classifier` is one.
+
+    Attributes:
+        features_name: short, for the names of figures, as in ``fid-lite0``.
+        dim: numbers F of a feature vector; 0 where it is not known before the first call.
+    """
+
+    @property
+    def features_name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features ``[N, F]`` on the CPU of events x ``[N, *event]``, pictures in [-1, 1]."""
+        ...
+
+    def identity(self) -> str:
+        """Name, recipe and sha256 of the weights: equal for equal features, and only then."""
+        ...
+
+
+FEATURES: Registry[FeatureExtractor] = Registry("feature extractor", "flowprior.features")
+
+
+class NetworkFeatures(nn.Module):
+    """Features by a network; subclasses say how events are prepared for it.
+
+    Args:
+        network: called on prepared events ``[B, …]``; gives ``[B, F]``.
+        features_name: short name of the features.
+        dim: numbers of a feature vector; 0 learns it at the first call.
+        recipe: what else decides the features, such as the size that pictures are scaled to.
+        digest: sha256 of the weights' file; None hashes the network's tensors.
+        batch: events at once.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        features_name: str,
+        *,
+        dim: int = 0,
+        recipe: str = "",
+        digest: str | None = None,
+        batch: int = 32,
+    ) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.features_name = features_name
+        self.dim = dim
+        self.recipe = recipe
+        self.digest = digest
+        self.batch = batch
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """What the network is called on, of x ``[B, *event]``."""
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``[B, F]`` of one batch x ``[B, *event]``, on the network's device."""
+        return self.network(self.prepare(x))
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """Features ``[N, F]``, float32 on the CPU, of many events x ``[N, *event]``.
+
+        Raises:
+            InputError: events that the network cannot take, or features that are no matrix.
+        """
+        device = next((tensor.device for tensor in self.network.state_dict().values()), x.device)
+        was_training, _ = self.training, self.eval()
+        parts = [self(part.float().to(device)) for part in x.split(self.batch)]
+        self.train(was_training)
+        if not parts or any(part.dim() != 2 for part in parts):
+            shape = list(parts[0].shape) if parts else "no events"
+            raise InputError(f"features '{self.features_name}': expected a matrix [B, F], got {shape}")
+        found = torch.cat(parts).float().cpu()
+        self.dim = found.shape[1]
+        return found
+
+    def identity(self) -> str:
+        """See :meth:`FeatureExtractor.identity`."""
+        digest = self.digest or tensors_digest(self.network.state_dict())
+        return " ".join(filter(None, [self.features_name, self.recipe, f"sha256 {digest}"]))
+
+    def describe(self) -> str:
+        """The identity with the first digits of the digest."""
+        return short_identity(self)
+
+
+def as_extractor(value: Any) -> FeatureExtractor:
+    """An extractor as it is, one of the registry by name or spec, or any module that gives ``[B, F]``.
+
+    A module of the user is called on float32 events ``[B, *event]``, pictures in [-1, 1]; the features are
+    named after its class. Wrap it in :class:`NetworkFeatures` to name them otherwise.
+
+    Raises:
+        UnknownComponentError: no extractor of that name.
+        OptionError: something else, or options that do not fit.
+    """
+    if isinstance(value, str):
+        return FEATURES.resolve(value)
+    if all(hasattr(value, part) for part in ("features_name", "features", "identity")):
+        return value
+    if isinstance(value, nn.Module):
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(value).__name__).lower()
+        return NetworkFeatures(value, name, dim=int(getattr(value, "num_features", 0)))
+    raise OptionError(
+        f"features={value!r} is not possible; give a name of {', '.join(FEATURES.available())}, a module, or "
+        "an object with features_name, dim, features and identity"
+    )
+
+
+def short_identity(extractor: FeatureExtractor) -> str:
+    """An extractor's identity with 8 digits of its digest, for people."""
+    return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", extractor.identity())
+
+
+def as_rgb(x: Tensor, owner: str) -> Tensor:
+    """Pictures x ``[B, 1 or 3, H, W]`` with three channels.
+
+    Raises:
+        InputError: other events.
+    """
+    if x.dim() != 4 or x.shape[1] not in (1, 3):
+        raise InputError(
+            f"features '{owner}': expected pictures [B, 1 or 3, H, W] in [-1, 1], got {list(x.shape)}"
+        )
+    return x.expand(-1, 3, -1, -1)

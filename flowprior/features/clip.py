@@ -1,0 +1,101 @@
+"""Image features of CLIP (Radford et al. 2021), through transformers, from weights on the user's disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb
+from flowprior.storage.digests import checked_file, file_sha256
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+WEIGHTS = "model.safetensors"
+
+
+@FEATURES.register("clip")
+class ClipFeatures(NetworkFeatures):
+    """CLIP's image tower by transformers: projected embeddings of pictures, as text is compared with.
+
+    Pictures are scaled (bicubic) and cropped to the size that the tower takes, and normalised by OpenAI's
+    mean and deviation, or those of the folder's ``preprocessor_config.json``.
+
+    Args:
+        path: folder of a CLIP model with ``config.json`` and ``model.safetensors``.
+        sha256: digest of ``model.safetensors``, or the first 8 or more digits of it.
+
+    Raises:
+        OptionError: transformers is not installed.
+        DataNotFoundError: no such files.
+        InputError: another file than the digest says, or no CLIP model.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, path: str, sha256: str) -> None:
+        folder = Path(path).expanduser()
+        weights = checked_file(folder / WEIGHTS, sha256, "features 'clip'")
+        network = _image_tower(folder, weights)
+        projection = network.config.projection_dim
+        size = network.config.image_size
+        super().__init__(
+            network, "clip", dim=projection, recipe=f"{size}px", digest=file_sha256(weights), batch=16
+        )
+        self.size = size
+        mean, std = _normalisation(folder)
+        self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(std).view(1, 3, 1, 1))
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Pictures ``[B, 1 or 3, H, W]`` in [-1, 1], at the tower's size and normalised."""
+        x = as_rgb(x, "clip")
+        factor = self.size / min(x.shape[2:])
+        height, width = (max(round(side * factor), self.size) for side in x.shape[2:])
+        x = nn.functional.interpolate(x, size=(height, width), mode="bicubic", antialias=True)
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        x = x[:, :, top : top + self.size, left : left + self.size].clamp(-1, 1)
+        return ((x + 1) / 2 - self.shift) / self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embeddings ``[B, E]``, not normalised."""
+        return self.network(pixel_values=self.prepare(x)).image_embeds
+
+
+def _image_tower(folder: Path, weights: Path) -> Any:
+    """The image tower with its projection; weights of the text tower are left alone."""
+    try:
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    except ImportError as error:
+        raise OptionError("features 'clip' need transformers; run `pip install 'flowprior[clip]'`") from error
+    from safetensors.torch import load_file
+
+    if not (folder / "config.json").is_file():
+        raise DataNotFoundError(f"features 'clip': no {folder / 'config.json'}; pass the model's folder")
+    tensors = {
+        name: tensor
+        for name, tensor in load_file(weights).items()
+        if name.startswith(("vision_model.", "visual_projection."))
+    }
+    if "visual_projection.weight" not in tensors:
+        raise InputError(f"features 'clip': {weights} holds no CLIP model with an image tower")
+    config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+    config.projection_dim = len(tensors["visual_projection.weight"])
+    network = CLIPVisionModelWithProjection(config)
+    found = network.load_state_dict(tensors, strict=False)
+    if found.missing_keys:
+        raise InputError(
+            f"features 'clip': {weights} lacks {found.missing_keys[0]}; it does not fit its config.json"
+        )
+    return network
+
+
+def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
+    file = folder / "preprocessor_config.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return list(found.get("image_mean", MEAN)), list(found.get("image_std", STD))

@@ -1,0 +1,303 @@
+"""Flow: what training leaves behind. Velocity model, prior, coupling and path, to sample, score and save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling
+from flowprior.errors import InputError, OptionError
+from flowprior.flow.evaluation_mode import evaluating as _evaluating
+from flowprior.flow.files import load_flow, save_flow
+from flowprior.flow.guidance import check_guidance
+from flowprior.flow.likelihood import check_options, estimator, trace_back
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.paths import Path, check_prediction, velocity_of_start
+from flowprior.priors import Prior
+from flowprior.samplers import Sampler, Solution, Velocity
+
+
+class Flow(nn.Module):
+    """A velocity model between a prior and the data.
+
+    A module: ``flow.to(device)`` and ``flow.double()`` move and cast model and prior together.
+
+    Args:
+        model: any v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``, a module or a function.
+        prior: where the flow starts; fitted.
+        coupling: the pairing it was trained with; says where sampling starts.
+        path: the path it was trained on.
+        condition: kind and size of the condition.
+        prediction: what the model gives: ``"velocity"``; ``"residual"``, what is left of it beyond
+            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; or ``"epsilon"``, the start x0 that is
+            noise under N(0, I), from which :meth:`velocity` follows.
+        model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
+            registered components are read off the instances where they are left out.
+        metadata: plain values saved along. What ``train`` writes there says whether the flow can be guided:
+            ``metadata["config"]["training"]["condition_dropout"]``; where it is absent, guidance is allowed.
+
+    Raises:
+        CouplingError: the prior cannot serve the coupling.
+        OptionError: the path is not valid for the prior, or not for the prediction.
+    """
+
+    def __init__(
+        self,
+        model: Velocity | nn.Module,
+        prior: Prior,
+        coupling: Coupling,
+        path: Path,
+        condition: Condition,
+        *,
+        prediction: str = "velocity",
+        model_spec: str = "",
+        prior_spec: str = "",
+        coupling_spec: str = "",
+        path_spec: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        coupling.check(prior)
+        path.check(prior)
+        self.prediction = check_prediction(path, prediction)
+        self.linear = LinearVelocity(prior, coupling, path) if prediction == "residual" else None
+        self.model = model
+        self.prior = prior
+        self.coupling = coupling
+        self.path = path
+        self.condition = condition
+        self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
+        self.metadata = dict(metadata or {})
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one sample."""
+        return self.prior.event_shape
+
+    def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
+
+        Both halves are evaluated in one call on a doubled batch, and count as one evaluation.
+
+        Raises:
+            OptionError: guidance of a flow without a condition, or of one trained without dropping it.
+        """
+        predicted = self._predict(x, t, cond, guidance)
+        if self.prediction == "epsilon":
+            return velocity_of_start(self.path, predicted, x, t)
+        return predicted if self.linear is None else predicted + self.linear(x, t, cond)
+
+    def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
+        """What the model predicts, guided; in one call."""
+        if guidance == 1.0:
+            return self.model(x, t, cond)
+        check_guidance(guidance, None, self.metadata)
+        null = self.condition.null(cond)
+        if cond is None or null is None:
+            raise OptionError(
+                f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+            )
+        both = self.model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
+        guided, unguided = both.chunk(2)
+        return unguided + guidance * (guided - unguided)
+
+    def sample(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Tensor:
+        """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``."""
+        return self.solve(cond, n, **options).x
+
+    def solve(
+        self,
+        cond: Tensor | None = None,
+        n: int | None = None,
+        *,
+        nfe: int | None = None,
+        sampler: str | Sampler = "euler",
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        batch_size: int | None = None,
+        trajectory: bool = False,
+    ) -> Solution:
+        """Draw samples and report how: evaluations spent, times, trajectory.
+
+        Args:
+            cond: one condition for each sample; None for a flow without.
+            n: number of samples, where ``cond`` does not say.
+            nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
+                spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
+                source samples that the same generator starts every other number of evaluations from.
+            sampler: a name, ``name:key=value,…`` or an instance.
+            guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
+                flow trained with ``condition_dropout``; one without a record of its training is trusted.
+            generator: source of the starts and of a stochastic sampler's noise, on the prior's device.
+            batch_size: solve in batches of this size. All starts are drawn first and all noise on the way at
+                once, so the samples are the same as in one go (with adaptive samplers within the tolerance).
+            trajectory: also return the states on the way.
+
+        Raises:
+            InputError: a condition that does not fit the flow.
+            OptionError: an impossible ``nfe``; guidance that is not finite, lacks a condition, or of a flow
+                that was trained without dropping it; an unknown sampler option, or a sampler that is not
+                valid for this flow.
+        """
+        check_guidance(guidance, self.condition, self.metadata)
+        cond = self._conditions(cond, n, "flow.sample")
+        solver: Sampler = Sampler.registry.resolve(sampler)
+        solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
+        with torch.no_grad(), _evaluating(self.model):
+            x0 = self.coupling.source(self.prior, cond, n, generator=generator)
+            x0 = x0.to(self._dtype() or x0.dtype)
+            velocity: Velocity = partial(self.velocity, guidance=guidance)
+            if solver.stochastic:
+                velocity, batch_size = _in_batches(velocity, batch_size), None
+            batches = _batches(x0, cond, batch_size)
+            if nfe == 0:
+                return _joined([_unmoved(x, trajectory) for x, _ in batches])
+            parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in batches]
+        return _joined(parts)
+
+    def log_prob(
+        self,
+        x: Tensor,
+        cond: Tensor | None = None,
+        *,
+        divergence: str = "exact",
+        probes: int = 1,
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        method: str = "dopri5",
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        max_nfe: int = 10_000,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Log-density log p1(x | c) in nats, ``[B]``, in the dtype of x.
+
+        Args:
+            x: data ``[B, *event]``.
+            cond: their conditions.
+            divergence: ``"exact"`` (a backward pass for each number of an event, at every evaluation), or
+                ``"hutchinson"`` (unbiased, ``probes`` passes).
+            probes: random sign vectors of Hutchinson's estimate, drawn once for the whole solve.
+            guidance: strength of classifier-free guidance.
+            generator: source of the probes.
+            method: adaptive method of torchdiffeq, such as ``"dopri5"`` or ``"dopri8"``.
+            rtol, atol, max_nfe: tolerances, and evaluations after which to give up.
+            batch_size: solve in batches of this size.
+
+        Raises:
+            InputError: shape, dtype or condition of x do not fit.
+            OptionError: an impossible option, or tolerances that cannot be met.
+        """
+        check_options(divergence, method, probes)
+        check_guidance(guidance, self.condition, self.metadata)
+        self._check_events(x)
+        cond = self._conditions(cond, len(x), "flow.log_prob")
+        solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
+        velocity = partial(self.velocity, guidance=guidance)
+        results = []
+        with torch.no_grad(), _evaluating(self.model):
+            for part, c in _batches(x, cond, batch_size):
+                estimate = estimator(divergence, part, probes, generator)
+                x0, change = solve(velocity, part, c, estimate)
+                results.append(self.coupling.source_log_prob(self.prior, x0, c).to(x.dtype) + change)
+        return torch.cat(results) if results else x.new_zeros(0)
+
+    def save(self, directory: FilePath | str) -> None:
+        """Write the flow to a directory of ``flow.json`` and ``weights-DIGEST.safetensors``.
+
+        The directory may be absent, empty, or a saved flow, whose own two files are replaced: at any moment
+        it holds the old flow or the new one. Nothing else in it is touched.
+
+        Raises:
+            CheckpointError: the directory holds something else, it cannot be written, a part could not be
+                rebuilt from what would be, or a tensor holds NaN or infinite values.
+            OptionError: another process is saving there.
+        """
+        save_flow(self, FilePath(directory))
+
+    @classmethod
+    def load(
+        cls, directory: FilePath | str, model: nn.Module | None = None, device: torch.device | str = "cpu"
+    ) -> Flow:
+        """Read a flow that :meth:`save` wrote, or that a run left.
+
+        Args:
+            directory: the saved flow, or the directory of a run: its finished flow, else its newest
+                checkpoint with a warning that says so.
+            model: the network to load the weights into, where it is none of flowprior's own.
+            device: where to put it.
+
+        Raises:
+            CheckpointError: missing, truncated, corrupted, of a newer version, files or tensors that do not
+                fit together, or tensors that hold NaN or infinite values.
+        """
+        return load_flow(cls, FilePath(directory), model).to(device)
+
+    def _conditions(self, cond: Tensor | None, n: int | None, owner: str) -> Tensor | None:
+        """The condition, checked once, on the prior's device."""
+        cond = self.condition.check(cond, owner)
+        if cond is None:
+            if n is None or n < 0:
+                raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")
+            return None
+        if n is not None and n != len(cond):
+            raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
+        return cond.to(self.prior.event_dims.device)
+
+    def _check_events(self, x: Tensor) -> None:
+        dtype = self._dtype() or x.dtype
+        shape = ", ".join(map(str, self.event_shape))
+        if x.shape[1:] != self.event_shape or x.dtype != dtype or not x.is_floating_point():
+            raise InputError(
+                f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
+                f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
+            )
+
+    def _dtype(self) -> torch.dtype | None:
+        """Floating-point type of the model's weights; None where it has none."""
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+        return next((p.dtype for p in parameters if p.is_floating_point()), None)
+
+
+def _batches(
+    x: Tensor, cond: Tensor | None, batch_size: int | None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """x and its condition in batches; one, even of no rows, where ``batch_size`` is None."""
+    if batch_size is not None and batch_size < 1:
+        raise OptionError(f"batch_size={batch_size} is not possible; choose 1 or more")
+    size = batch_size or max(len(x), 1)
+    for start in range(0, max(len(x), 1), size):
+        rows = slice(start, start + size)
+        yield x[rows], None if cond is None else cond[rows]
+
+
+def _unmoved(x0: Tensor, trajectory: bool) -> Solution:
+    """The solution that spends no evaluation: the source samples ``[B, *event]`` at time 0."""
+    return Solution(x0, 0, x0.new_zeros(1), x0[None] if trajectory else None)
+
+
+def _in_batches(velocity: Velocity, batch_size: int | None) -> Velocity:
+    """``velocity`` evaluated in batches of rows, for samplers whose noise is drawn for all rows at once."""
+
+    def evaluate(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        rows = zip(_batches(x, cond, batch_size), _batches(t, None, batch_size), strict=True)
+        return torch.cat([velocity(part, times, c) for (part, c), (times, _) in rows])
+
+    return evaluate
+
+
+def _joined(parts: list[Solution]) -> Solution:
+    """One solution from those of the batches; the evaluations are those of the dearest."""
+    trajectories = [part.trajectory for part in parts if part.trajectory is not None]
+    return Solution(
+        x=torch.cat([part.x for part in parts]),
+        nfe=max(part.nfe for part in parts),
+        times=parts[0].times,
+        trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
+    )

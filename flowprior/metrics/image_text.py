@@ -1,0 +1,85 @@
+"""How well samples fit the embeddings they were made for: CLIP score, or two small heads that say so."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.features.base import FeatureExtractor, short_identity
+from flowprior.features.clip import ClipFeatures
+from flowprior.features.contrastive import AMONG, STEPS, PairHeads, train_heads
+from flowprior.metrics.base import Measure, SampleMeasure
+from flowprior.metrics.description import Metric
+from flowprior.metrics.setup import Drawn, Setup
+
+PAIRS = 5000
+"""Real training pairs that the heads learn from."""
+
+
+@Measure.register("image-text")
+class ImageText(SampleMeasure):
+    """Fit of samples to the embeddings they were made for: ``clip-score``, or ``pair-…`` by heads, not CLIP.
+
+    CLIP's own score, 100 max(cos, 0) (Hessel et al. 2021, without its factor), where the features are CLIP's
+    and the condition has as many numbers: then it must be the embedding of CLIP's text tower. For all other
+    features two heads are trained on the training split; their floor is that of held-out real pairs.
+    """
+
+    floor = "held-out"
+
+    def __init__(self) -> None:
+        self._heads: dict[str, PairHeads] = {}
+
+    def columns(self, setup: Setup) -> dict[str, Metric]:
+        if setup.data.condition.kind != "embeddings":
+            return {}
+        found: dict[str, Metric] = {}
+        for extractor in setup.extractors:
+            features, name = short_identity(extractor), extractor.features_name
+            if _is_clip(extractor, setup):
+                descriptions = {"clip-score": "100 max(cos, 0) of CLIP's image and text embeddings"}
+            else:
+                heads = f"of contrastive heads on {name} features ({STEPS} steps, not CLIP)"
+                descriptions = {
+                    f"pair-cosine-{name}": f"cosine of samples and their own conditions, {heads}",
+                    f"pair-top1-{name}": f"share nearest to their own of {AMONG} conditions, {heads}",
+                }
+            for key, description in descriptions.items():
+                reference = setup.reference.describe(setup.samples)
+                found[key] = Metric(description, setup.samples, reference, "higher", features=features)
+        return found
+
+    def lacks(self, setup: Setup) -> str:
+        if setup.data.condition.kind != "embeddings":
+            return "embeddings as conditions"
+        return "features of pictures: pass some (--features)"
+
+    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        assert drawn.cond is not None
+        found: dict[str, float] = {}
+        for extractor in setup.extractors:
+            features, name = drawn.features(extractor), extractor.features_name
+            if _is_clip(extractor, setup):
+                found["clip-score"] = clip_score(features, drawn.cond)
+            else:
+                score = self._trained(extractor, setup).score(features, drawn.cond)
+                found |= {f"pair-cosine-{name}": score.cosine, f"pair-top1-{name}": score.top1}
+        return found
+
+    def _trained(self, extractor: FeatureExtractor, setup: Setup) -> PairHeads:
+        key = extractor.identity()
+        if key not in self._heads:
+            _, cond = setup.training.subset(PAIRS)
+            assert cond is not None
+            self._heads[key] = train_heads(setup.training.features(extractor, PAIRS), cond)
+        return self._heads[key]
+
+
+def clip_score(features: Tensor, cond: Tensor) -> float:
+    """100 E max(cos, 0) of image embeddings ``[N, E]`` and text embeddings ``[N, E]``."""
+    cosine = torch.nn.functional.cosine_similarity(features.double(), cond.double(), dim=1)
+    return 100 * cosine.clamp_min(0).mean().item()
+
+
+def _is_clip(extractor: FeatureExtractor, setup: Setup) -> bool:
+    return isinstance(extractor, ClipFeatures) and extractor.dim == setup.data.condition.size

@@ -1,0 +1,44 @@
+"""Transport cost E‖x1 − x0‖² of training pairs, with the coupling and without."""
+
+from __future__ import annotations
+
+import torch
+
+from flowprior.couplings import transport_cost
+from flowprior.data.base import Data
+from flowprior.data.proportions import draw_indices
+from flowprior.flow import Flow
+
+TRAINING_BATCH = 256
+"""Pairs are drawn as for training batches of this size: minibatch couplings depend on it."""
+
+
+def measure_transport(
+    flow: Flow, data: Data, pairs: int, *, generator: torch.Generator | None = None
+) -> dict[str, float]:
+    """Cost of at most ``pairs`` training pairs, drawn as training draws them.
+
+    Args:
+        flow: prior and coupling are used, the velocity model is not.
+        data: the training split.
+        pairs: at most this many, and no more than there are data.
+        generator: source of the starts, on the prior's device.
+
+    Returns:
+        ``paired`` by ``coupling.draw``, ``unpaired`` with starts from ``prior.sample`` under each datum's
+        condition, ``pairs``, and ``draw_size``: how many were drawn at once.
+    """
+    device = flow.prior.event_dims.device
+    seed = 0 if generator is None else generator.initial_seed()
+    indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
+    size = flow.coupling.draw_size(TRAINING_BATCH)
+    paired = unpaired = 0.0
+    for part in indices.split(size):
+        x1, cond = data.batch(part)
+        x1, cond = x1.to(device), None if cond is None else cond.to(device)
+        x0 = flow.prior.sample(cond, len(x1), generator=generator)
+        unpaired += transport_cost(x0, x1).item() * len(part)
+        x0 = flow.coupling.draw(flow.prior, x1, cond, generator=generator)
+        paired += transport_cost(x0, x1).item() * len(part)
+    count = len(indices)
+    return {"paired": paired / count, "unpaired": unpaired / count, "pairs": count, "draw_size": size}

@@ -1,0 +1,33 @@
+"""Statistics that know no prior: covariances (one family a file), EM, k-means, segments, moments."""
+
+from __future__ import annotations
+
+from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
+from flowprior.mixtures.diagonal import Diagonal, Spherical
+from flowprior.mixtures.full import Full, Tied
+from flowprior.mixtures.lowrank import LowRank
+
+COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
+
+
+def covariance_family(name: str, rank: int) -> Covariance:
+    """The family called ``name``, one of ``COVARIANCES``; ``rank`` matters to ``lowrank`` alone."""
+    families: dict[str, Covariance] = {
+        family.name: family for family in (Diagonal(), Spherical(), Full(), Tied(), LowRank(rank))
+    }
+    return families[name]
+
+
+__all__ = [
+    "COVARIANCES",
+    "Covariance",
+    "Diagonal",
+    "FitSettings",
+    "Fitter",
+    "Full",
+    "LowRank",
+    "Parameters",
+    "Spherical",
+    "Tied",
+    "covariance_family",
+]

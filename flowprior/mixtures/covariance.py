@@ -1,0 +1,139 @@
+"""Covariance: one family of Gaussian components, its density, draws and maximum-likelihood steps.
+
+A mixture has, for each condition c, K components with weights π_ck, means μ_ck and covariances Σ_ck.
+A family says how Σ is parametrised. Its parameters are tensors with leading dimensions ``[C, K]``
+(tied: ``[C, 1]``), kept by the prior as buffers.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.statistics import Statistics
+
+Parameters = dict[str, Tensor]
+
+LOST_DIGITS = 0.01
+"""Relative error of a variance from which on its sums are taken in float64."""
+
+
+class Covariance(abc.ABC):
+    """One family of covariances; stateless."""
+
+    name: ClassVar[str]
+    parameters: ClassVar[tuple[str, ...]]
+    rank: int = 0
+    full_moments: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
+
+    @abc.abstractmethod
+    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
+        """Samples ``[n, D]`` of one component from standard normal ε ``[n, D]`` and z ``[n, rank]``."""
+
+    @abc.abstractmethod
+    def spread(self, covariance: Parameters) -> Tensor:
+        """Numbers that are positive where the covariance is positive definite."""
+
+    @abc.abstractmethod
+    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
+        """Parameters of one component (no leading dimensions) with the given moments."""
+
+    @abc.abstractmethod
+    def fitter(
+        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
+    ) -> Fitter:
+        """A fresh maximum-likelihood fit over all conditions at once."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What every fit needs to know besides the data.
+
+    Attributes:
+        reg_covar: added to every variance.
+        shrinkage: how many examples' worth of the pooled moments every component is given.
+        generator: source of randomness.
+        isotropic: one noise variance for all dimensions (low-rank family).
+        fixed_noise: the noise variance, where it is not to be estimated (low-rank family).
+        single: shrinkage of a condition with one example, where that is more (low-rank family).
+    """
+
+    reg_covar: float
+    shrinkage: float = 0.0
+    generator: torch.Generator | None = None
+    isotropic: bool = False
+    fixed_noise: float | None = None
+    single: float = 0.0
+
+
+class Fitter(abc.ABC):
+    """State of one fit: statistics of the running pass, and parameters of the last maximisation.
+
+    Attributes:
+        mean: ``[C, K, D]``, float64.
+        covariance: parameters of the family, float64.
+        statistics: what the running pass has gathered.
+    """
+
+    def __init__(
+        self, moments: ConditionMoments, components: int, dtype: torch.dtype, settings: FitSettings
+    ) -> None:
+        self.settings = settings
+        self.dtype = dtype
+        self.components = components
+        self.pooled = moments.pooled()
+        self.reference = moments.mean
+        dim = moments.mean.shape[1]
+        self.statistics = self._fresh(len(moments.count), components, dim)
+        # Conditions whose sums need float64: all, while nothing is known of where the components lie.
+        self.wide = torch.full((len(moments.count),), components > 1 and dtype != torch.float64)
+        self.mean = torch.zeros_like(self.statistics.first)
+        self.covariance: Parameters = {}
+
+    def prepare(self, x: Tensor, condition: int) -> Tensor:
+        """What density and statistics both need of rows x ``[n, D]``, computed once; the rows themselves."""
+        return x
+
+    @abc.abstractmethod
+    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
+        """Component log-densities ``[n, K]`` of :meth:`prepare`'s rows, current parameters (E-step)."""
+
+    @abc.abstractmethod
+    def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
+        """Add :meth:`prepare`'s rows with responsibilities ``[n, K]`` to the statistics."""
+
+    @abc.abstractmethod
+    def maximise(self, active: Tensor) -> None:
+        """Set parameters of the ``active`` conditions (bool ``[C]``), then clear the statistics."""
+
+    def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
+        return Statistics(conditions, components, dim)
+
+    def _centred(self, x: Tensor, condition: int) -> Tensor:
+        """Rows about the condition's reference, in a dtype whose digits suffice for squares."""
+        if bool(self.wide[condition]):
+            return x.double() - self.reference[condition]
+        return x - self.reference[condition].to(x.dtype)
+
+    def _mark_wide(self, variance: Tensor) -> None:
+        """Mark conditions with a component so many σ from the reference that σ² would drown in float32.
+
+        The variance is a second moment less a squared mean; what rounding leaves of it is 1 part in
+        σ² / ((μ − ref)² · eps).
+        """
+        ratio = (self.mean - self.reference[:, None]).square() / variance
+        self.wide = ratio.amax((1, 2)) * torch.finfo(self.dtype).eps > LOST_DIGITS
+
+    def _pooled_about_reference(self) -> tuple[Tensor, Tensor]:
+        """Pooled mean relative to each condition's reference ``[C, D]``, and pooled second moment there."""
+        offset = self.pooled.mean - self.reference
+        return offset, self.pooled.variance + offset.square()

@@ -1,0 +1,113 @@
+"""Full covariances, one a component or tied within a condition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
+from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.statistics import Statistics
+from flowprior.ops import triangular_log_density
+
+
+class Full(Covariance):
+    """Σ_k any positive definite matrix; lower Cholesky factors ``cholesky [C, K, D, D]``."""
+
+    name = "full"
+    parameters = ("cholesky",)
+    full_moments = True
+    tied = False
+
+    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        return triangular_log_density(x, mean, covariance["cholesky"])
+
+    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
+        return mean + epsilon @ covariance["cholesky"].T
+
+    def spread(self, covariance: Parameters) -> Tensor:
+        return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
+
+    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
+        covariance = moments.covariance if moments.covariance is not None else moments.variance.diag()
+        return {"cholesky": _cholesky(covariance, reg_covar)}
+
+    def fitter(
+        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
+    ) -> FullFitter:
+        return FullFitter(self, moments, components, dtype, settings)
+
+
+class Tied(Full):
+    """One full Σ shared by the components of a condition; ``cholesky [C, 1, D, D]``."""
+
+    name = "tied"
+    tied = True
+
+
+class FullFitter(Fitter):
+    """EM with full scatter matrices."""
+
+    def __init__(
+        self,
+        family: Full,
+        moments: ConditionMoments,
+        components: int,
+        dtype: torch.dtype,
+        settings: FitSettings,
+    ) -> None:
+        super().__init__(moments, components, dtype, settings)
+        self.family = family
+
+    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
+        mean, factor = self.mean[condition], self.covariance["cholesky"][condition]
+        return triangular_log_density(prepared.double(), mean, factor)
+
+    def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
+        centred = prepared.double() - self.reference[condition]
+        weight = responsibilities.double()
+        self.statistics.count[condition] += weight.sum(0)
+        self.statistics.first[condition] += weight.T @ centred
+        for k in range(self.components):
+            self.statistics.second[condition, k] += (centred * weight[:, k : k + 1]).T @ centred
+
+    def maximise(self, active: Tensor) -> None:
+        offset = self.pooled.mean - self.reference
+        pooled = self.pooled.covariance
+        assert pooled is not None, "full moments are gathered for full covariances"
+        second = pooled + offset[:, :, None] * offset[:, None, :]
+        count, first, covariance = self.statistics.regularised(offset, second, self.settings.shrinkage)
+        if self.family.tied:
+            share = self._shares(count)
+            covariance = (share[:, :, None, None] * covariance).sum(1, keepdim=True)
+        mean = self.reference[:, None] + first
+        factor = _cholesky(covariance, self.settings.reg_covar)
+        if not self.covariance:
+            self.mean, self.covariance = mean, {"cholesky": factor}
+        self.mean[active] = mean[active]
+        self.covariance["cholesky"][active] = factor[active]
+        self.statistics.clear()
+
+    def _shares(self, count: Tensor) -> Tensor:
+        """Weights ``[C, K]`` of the components in a tied matrix: an empty one has none, unless all are."""
+        gathered = self.statistics.count + self.settings.shrinkage
+        share = torch.where(gathered.sum(1, keepdim=True) > 0, gathered, count)
+        return share / share.sum(1, keepdim=True)
+
+    def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
+        return Statistics(conditions, components, dim, full=True)
+
+
+def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:
+    """Factor Σ + reg·I; where rounding leaves that slightly indefinite, with the least jitter that works.
+
+    Raises:
+        LinAlgError: Σ is singular and nothing is to be added to it.
+    """
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
+    scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + reg_covar
+    for jitter in (0.0, 1e-14, 1e-12, 1e-10, 1e-8) if reg_covar > 0 else (0.0,):
+        factor, info = torch.linalg.cholesky_ex(covariance + (reg_covar + jitter * scale) * eye)
+        if not bool(info.any()):
+            return factor
+    raise torch.linalg.LinAlgError("a covariance is not positive definite")

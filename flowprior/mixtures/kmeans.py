@@ -1,0 +1,134 @@
+"""A bounded uniform sample of every condition, and k-means++ on it.
+
+The sample makes the memory of an initialisation independent of the number of examples; EM, which
+follows, sees them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from flowprior.mixtures.moments import Batch
+from flowprior.mixtures.segments import joined
+
+SAMPLE_SIZE = 1024
+SAMPLE_BUDGET = 1 << 25
+LLOYD_ITERATIONS = 10
+
+
+class Reservoirs:
+    """A uniform sample without replacement of at most ``size`` rows of every condition.
+
+    Every row gets a random key; the rows with the smallest keys stay (Efraimidis & Spirakis 2006).
+
+    Attributes:
+        rows: ``[C, size, D]``.
+        filled: whether a place holds a row, ``[C, size]``.
+    """
+
+    def __init__(self, conditions: int, size: int, dim: int, dtype: torch.dtype) -> None:
+        self.keys = torch.full((conditions, size), torch.inf, dtype=torch.float64)
+        self.rows = torch.zeros(conditions, size, dim, dtype=dtype)
+
+    @classmethod
+    def over(
+        cls,
+        batches: Iterable[Batch],
+        conditions: int,
+        dim: int,
+        dtype: torch.dtype,
+        *,
+        least: int,
+        generator: torch.Generator | None = None,
+    ) -> Reservoirs:
+        """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
+        size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
+        reservoirs = cls(conditions, size, dim, dtype)
+        for x, cond in joined(batches, conditions):
+            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+            reservoirs.update(x.cpu(), labels, generator)
+        return reservoirs
+
+    def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
+        filled = self.filled
+        for label in (active & filled.any(1)).nonzero()[:, 0].tolist():
+            yield self.rows[label][filled[label]], label
+
+    @property
+    def filled(self) -> Tensor:
+        return self.keys.isfinite()
+
+    def update(self, x: Tensor, labels: Tensor, generator: torch.Generator | None) -> None:
+        """Offer rows x ``[B, D]`` with labels ``[B]``."""
+        keys = torch.rand(len(x), generator=generator, dtype=torch.float64)
+        highest = self.keys.amax(1)
+        competing = keys < highest[labels]
+        for label in labels[competing].unique().tolist():
+            offered = ((labels == label) & competing).nonzero()[:, 0]
+            candidates = torch.cat([self.keys[label], keys[offered]])
+            kept = candidates.topk(self.keys.shape[1], largest=False).indices
+            old = kept < self.keys.shape[1]
+            rows = torch.empty_like(self.rows[label])
+            rows[old] = self.rows[label][kept[old]]
+            rows[~old] = x[offered[kept[~old] - self.keys.shape[1]]].to(rows)
+            self.keys[label], self.rows[label] = candidates[kept], rows
+
+
+def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:
+    """Centres ``[C, K, D]`` by k-means++ (Arthur & Vassilvitskii 2007) and Lloyd's iterations.
+
+    A condition with fewer distinct rows than K repeats some of them.
+    """
+    rows, filled = reservoirs.rows, reservoirs.filled
+    filled[~filled.any(1)] = True
+    return _lloyd(rows, filled, _plus_plus(rows, filled, components, generator))
+
+
+def _plus_plus(rows: Tensor, filled: Tensor, components: int, generator: torch.Generator | None) -> Tensor:
+    """Greedy D² seeding: of a few candidates the one that lowers the potential most is taken."""
+    conditions, _, dim = rows.shape
+    trials = 2 + components.bit_length()
+    index = torch.arange(conditions)[:, None]
+    first = torch.multinomial(filled.double(), 1, generator=generator)
+    centres = rows[index, first].expand(-1, components, -1).clone()
+    nearest = _distances(rows, centres[:, :1])[..., 0].masked_fill(~filled, 0)
+    for k in range(1, components):
+        weight = torch.where(nearest.sum(1, keepdim=True) > 0, nearest, filled.to(nearest.dtype))
+        chosen = torch.multinomial(weight.double(), trials, replacement=True, generator=generator)
+        candidates = rows[index, chosen]
+        lowered = torch.minimum(nearest[..., None], _distances(rows, candidates))
+        best = lowered.masked_fill(~filled[..., None], 0).sum(1).argmin(1)
+        centres[:, k] = candidates[torch.arange(conditions), best]
+        nearest = lowered[torch.arange(conditions), :, best].masked_fill(~filled, 0)
+    return centres.view(conditions, components, dim)
+
+
+def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:
+    """Lloyd's iterations; a centre that owns no row stays where it is."""
+    components = centres.shape[1]
+    for _ in range(LLOYD_ITERATIONS):
+        owner = _distances(rows, centres).argmin(-1)
+        membership = torch.nn.functional.one_hot(owner, components).to(rows.dtype) * filled[..., None]
+        count = membership.sum(1)[..., None]
+        moved = torch.where(count > 0, membership.mT @ rows / count.clamp_min(1), centres)
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    return centres
+
+
+def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
+    """Index ``[n]`` of the nearest of the centres ``[K, D]`` for rows x ``[n, D]``."""
+    return _distances(x[None], centres[None].to(x.dtype))[0].argmin(1)
+
+
+def _distances(rows: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances ``[C, M, K]`` about the first centre, which keeps the product form accurate."""
+    origin = centres[:, :1]
+    rows, centres = rows - origin, centres - origin
+    cross = rows @ centres.mT
+    return (rows.square().sum(-1)[..., None] - 2 * cross + centres.square().sum(-1)[:, None]).clamp_min(0)

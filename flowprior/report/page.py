@@ -1,0 +1,195 @@
+"""The report as one HTML page that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from flowprior.errors import FlowpriorError
+from flowprior.report.chart_page import ARROWS, convergence_charts, quality_charts
+from flowprior.report.gallery import galleries
+from flowprior.report.styles import styles
+from flowprior.report.tables import cost_tables, flow_table, quality_tables
+from flowprior.report.wording import (
+    against,
+    comma_list,
+    convergence_sentence,
+    count,
+    in_short,
+    prior_sentence,
+    test_note,
+    with_spread,
+)
+from flowprior.study.collect import Collection
+from flowprior.study.folder import ComparisonFolder
+
+
+def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Collection, toml: str) -> str:
+    """The page.
+
+    Args:
+        summary: what report.json holds.
+        folder: where the samples are.
+        collection: what the summary was made of.
+        toml: the grid.
+
+    Raises:
+        FlowpriorError: jinja2 or matplotlib is not installed.
+    """
+    looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
+    pictures = galleries(folder, collection)
+    content = {
+        "title": f"Priors and couplings on {summary['grid']['data'].partition(':')[0]}",
+        "lead": in_short(summary),
+        "alerts": _alerts(summary),
+        "facts": _facts(summary),
+        "baseline": summary["baseline"],
+        "metric": summary["metric"],
+        "better": summary["metrics"][summary["metric"]]["better"] if summary["metric"] else "",
+        "winners": _winners(summary),
+        "test_note": test_note(summary),
+        "prior_note": prior_sentence(summary, summary["metric"]),
+        "styles": looks,
+        "quality": quality_charts(summary, looks),
+        "convergence": convergence_charts(summary, looks),
+        "convergence_sentences": [
+            convergence_sentence(row, summary["baseline"])
+            for row in summary["convergence"]
+            if row["metric"] == summary["metric"]
+        ],
+        "curve_samples": summary["grid"]["curve"]["samples"],
+        "galleries": pictures,
+        "gallery_note": _gallery_note(summary),
+        "tables": quality_tables(summary),
+        "flow_table": flow_table(summary),
+        **cost_tables(summary),
+        "left_out": _left_out(summary),
+        "variants": _variants(summary),
+        "settings": _settings(summary),
+        "toml": toml,
+        "out": folder.path,
+    }
+    content["sections"] = _sections(content)
+    return _template().render(**content)
+
+
+def _template() -> Any:
+    try:
+        from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise FlowpriorError("compare: the report needs jinja2; pip install 'flowprior[plot]'") from error
+    room = files("flowprior.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals["css"] = Markup(room.joinpath("page.css").read_text(encoding="utf-8"))
+    return environment.from_string(room.joinpath("page.html.jinja").read_text(encoding="utf-8"))
+
+
+def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """(id, name) of the sections that have something in them."""
+    every = {
+        "best": ("winners", "Best"),
+        "quality": ("quality", "Quality"),
+        "convergence": ("convergence", "Training"),
+        "samples": ("galleries", "Samples"),
+        "figures": ("tables", "Figures"),
+        "costs": ("costs", "Costs"),
+        "left-out": ("left_out", "Left out"),
+    }
+    found = [(place, name) for place, (key, name) in every.items() if content[key]]
+    return [*found, ("settings", "Settings")]
+
+
+def _alerts(summary: dict[str, Any]) -> list[str]:
+    alerts = []
+    for kind, text in {"failed": "failed", "waiting": "not been run yet"}.items():
+        count = len(summary[kind])
+        if count:
+            verb = "" if kind == "failed" else ("has " if count == 1 else "have ")
+            alerts.append(f"{count} cell{'s' * (count != 1)} {verb}{text}: the figures are of the others.")
+    if len(summary["settings"]["parameters"]) > 1:
+        sizes = comma_list([f"{size:,}" for size in summary["settings"]["parameters"]])
+        alerts.append(f"The cells do not share one network: {sizes} parameters.")
+    return alerts
+
+
+def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    grid, settings = summary["grid"], summary["settings"]
+    sizes = settings["parameters"]
+    training = grid["training"]
+    return [
+        ("data", grid["data"]),
+        ("network", f"{grid['model']}, {sizes[0]:,} parameters" if sizes else grid["model"]),
+        ("budget", f"{training['steps']:,} steps of {training['batch_size']}"),
+        ("seeds", f"{len(grid['seeds'])}"),
+        ("samples judged", f"{grid['samples']:,} at each NFE"),
+        ("reference", comma_list(settings["judging"]["reference"]) or "–"),
+    ]
+
+
+def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    several = len(summary["grid"]["samplers"]) > 1
+    rows = [row for row in summary["best"] if row["metric"] == summary["metric"]]
+    better = ARROWS[summary["metrics"][summary["metric"]]["better"]].split()[0] if rows else ""
+    return [
+        {
+            "nfe": count(row["nfe"]),
+            "unit": "evaluation" if row["nfe"] == 1 else "evaluations",
+            "sampler": row["sampler"] if several else "",
+            "variant": row["variant"],
+            "figure": with_spread(row["mean"], row["std"]),
+            "test": row["against_baseline"],
+            "words": against(row, better) or _untested(row, summary["baseline"]),
+        }
+        for row in rows
+    ]
+
+
+def _untested(row: dict[str, Any], baseline: str) -> str:
+    return "the baseline itself" if row["variant"] == baseline else "no baseline to compare with"
+
+
+def _left_out(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        *[
+            ("skipped", f"{row['variant']}{' by ' + row['sampler'] if row['sampler'] else ''}", row["reason"])
+            for row in summary["skipped"]
+        ],
+        *[("failed", f"{row['variant']}, seed {row['seed']}", row["error"]) for row in summary["failed"]],
+        *[("not run yet", f"{row['variant']}, seed {row['seed']}", "") for row in summary["waiting"]],
+    ]
+
+
+def _variants(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**variant, "seeds": ", ".join(str(c["seed"]) for c in variant["cells"] if c["done"]) or "none"}
+        for variant in summary["variants"]
+        if not variant["skipped"]
+    ]
+
+
+def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    grid, settings = summary["grid"], summary["settings"]
+    training = grid["training"]
+    rows = [
+        ("optimiser", f"AdamW, lr {training['lr']:g}, warm-up {training['warmup']}, EMA {training['ema']:g}"),
+        ("precision", training["precision"]),
+        ("samplers", ", ".join(grid["samplers"].values())),
+        ("guidance", f"{grid['guidance']:g}"),
+        ("judge", _joined(settings["judging"]["judge"]) or "none"),
+        ("features", _joined(settings["judging"]["features"])),
+    ]
+    rows += [(name.replace("_", " "), _joined(values)) for name, values in settings["machine"].items()]
+    rows += [("note", note) for note in settings["notes"]]
+    return [(name, value) for name, value in rows if value]
+
+
+def _gallery_note(summary: dict[str, Any]) -> str:
+    return (
+        f"The same conditions, from the file that the figures were computed from, drawn by "
+        f"{next(iter(summary['grid']['samplers']))}; not chosen, the first ones."
+    )
+
+
+def _joined(values: list[Any]) -> str:
+    return ", ".join(map(str, values))

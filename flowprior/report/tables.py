@@ -1,0 +1,154 @@
+"""The tables and bars of the report: every figure, and what everything costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flowprior.report.chart_page import ARROWS
+from flowprior.report.wording import (
+    count,
+    data_size,
+    duration,
+    number,
+    p_value,
+    prior_sentence,
+    with_spread,
+)
+from flowprior.study.collect import OWN_NFE
+
+COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "prior_fit_seconds": ("fit the prior", duration),
+    "prior_bytes": ("keep the prior", data_size),
+    "seconds_per_step": ("one training step", duration),
+    "transport_cost": ("transport cost, coupled", number),
+    "transport_cost_unpaired": ("transport cost, not coupled", number),
+}
+"""What costs are called, and how they are written."""
+BARS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step")
+
+
+def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """One table for each metric: variants down, samplers and their numbers of evaluations across."""
+    samplers = list(summary["grid"]["samplers"])
+    tables = []
+    for metric, about in summary["metrics"].items():
+        if metric.endswith("-std"):  # A deviation inside one evaluation; the table shows that over seeds.
+            continue
+        rows = [row for row in summary["quality"] if row["metric"] == metric]
+        places = sorted({_place(row, samplers) for row in rows})
+        sign = {"lower": 1, "higher": -1}.get(about["better"], 0)
+        best = {
+            place: min(sign * row["mean"] for row in rows if _place(row, samplers) == place)
+            for place in places
+        }
+        found: dict[str, dict[tuple[int, float], dict[str, Any]]] = {}
+        for row in rows:
+            place = _place(row, samplers)
+            cell = _table_cell(row, sign != 0 and sign * row["mean"] == best[place])
+            found.setdefault(row["variant"], {})[place] = cell
+        names = {place: _column(place[1]) for place in places}
+        tables.append(
+            {
+                "metric": metric,
+                "better": ARROWS[about["better"]],
+                "about": f"{about['description']}; {about['samples']:,} samples against {about['reference']}",
+                "groups": [
+                    (name, sum(place[0] == turn for place in places)) for turn, name in enumerate(samplers)
+                ],
+                "columns": list(names.values()),
+                "rows": [
+                    {"label": label, "cells": [cells.get(place) for place in places]}
+                    for label, cells in found.items()
+                ],
+                "floor": None if about["floor"] is None else number(about["floor"]),
+                "note": prior_sentence(summary, metric),
+            }
+        )
+    return tables
+
+
+def flow_table(summary: dict[str, Any]) -> dict[str, Any]:
+    """Figures of the flows themselves: variants down, metrics across; no columns where there are none."""
+    metrics = summary["flow_metrics"]
+    arrows = {"lower": " ↓", "higher": " ↑"}
+    rows: dict[str, dict[str, str]] = {}
+    for row in summary["flow"]:
+        rows.setdefault(row["variant"], {})[row["metric"]] = with_spread(row["mean"], row["std"])
+    return {
+        "columns": [name + arrows.get(about["better"], "") for name, about in metrics.items()],
+        "abouts": [f"{name}: {about['description']}" for name, about in metrics.items()],
+        "rows": [
+            {"label": label, "cells": [own.get(name, "–") for name in metrics]} for label, own in rows.items()
+        ],
+    }
+
+
+def _place(row: dict[str, Any], samplers: list[str]) -> tuple[int, float]:
+    """Where a row stands: number of its sampler, and NFE."""
+    return samplers.index(row["sampler"]), OWN_NFE if row["adaptive"] else row["nfe"]
+
+
+def _column(nfe: float) -> str:
+    """Heading of a column; 0 evaluations are the prior alone."""
+    return "own NFE" if nfe == OWN_NFE else count(nfe) if nfe else "0 (prior)"
+
+
+def _table_cell(row: dict[str, Any], best: bool) -> dict[str, Any]:
+    """Figure, NFE where a sampler chose it, ratio to the baseline and p, as text; empty for none."""
+    test = row["against_baseline"] or {}
+    ratio, p = test.get("ratio"), test.get("p_sign_flip")
+    texts = {
+        "nfe": f"{count(row['nfe'])} NFE" if row["adaptive"] else "",
+        "ratio": "" if ratio is None else f"× {number(ratio)}",
+        "p": "" if p is None else f"p = {p_value(p)}",
+    }
+    below = " · ".join(text for text in texts.values() if text)
+    return {"figure": with_spread(row["mean"], row["std"]), "best": best, "below": below, **texts}
+
+
+def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
+    """Bars of what a user waits and stores, and a table of everything."""
+    rows = [row for row in summary["costs"] if row["sampling"]]
+    if not rows:
+        return {"costs": [], "cost_columns": [], "cost_rows": []}
+    columns = {name: (title, write, [row[name] for row in rows]) for name, (title, write) in COSTS.items()}
+    for sampler, nfe in dict.fromkeys(_sampling_places(rows)):
+        found = [
+            [place["seconds_per_1000"] for place, key in _keyed(row) if key == (sampler, nfe)] for row in rows
+        ]
+        where = f"{sampler}, " * (len(summary["grid"]["samplers"]) > 1) + nfe
+        values = [seconds[0] if seconds else None for seconds in found]
+        columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, values)
+    labels = [row["variant"] for row in rows]
+    first = next(iter(summary["grid"]["samplers"]))
+    shown = [*BARS, [name for name in columns if name.startswith(f"{first} ")][-1]]
+    return {
+        "costs": [_bars(labels, *columns[name]) for name in shown],
+        "cost_columns": [title for title, _, _ in columns.values()],
+        "cost_rows": [
+            {"label": label, "cells": [write(values[place]) for _, write, values in columns.values()]}
+            for place, label in enumerate(labels)
+        ],
+    }
+
+
+def _keyed(row: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[str, str]]]:
+    """The sampling costs of a row, each with (sampler, NFE as text)."""
+    return [
+        (place, (place["sampler"], "own NFE" if place["adaptive"] else f"{count(place['nfe'])} NFE"))
+        for place in row["sampling"]
+    ]
+
+
+def _sampling_places(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [key for row in rows for _, key in _keyed(row)]
+
+
+def _bars(labels: list[str], title: str, write: Any, values: list[float | None]) -> dict[str, Any]:
+    largest = max((value or 0 for value in values), default=0) or 1
+    bars = [
+        {"label": label, "value": write(value), "share": round(100 * (value or 0) / largest, 1)}
+        for label, value in zip(labels, values, strict=True)
+    ]
+    return {"name": title, "bars": bars}

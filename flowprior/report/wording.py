@@ -1,0 +1,186 @@
+"""The report's figures in words: numbers, comparisons, tests."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flowprior.evaluation.prior_alone import comma_list
+from flowprior.study.statistics import LEVEL
+
+BEST = {"lower": "lowest", "higher": "highest"}
+
+
+def number(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "–"
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.2e}"
+    return f"{value:,.{_decimals(value)}f}"
+
+
+def with_spread(mean: float, std: float | None) -> str:
+    """``12.3 ± 0.4``, with the same decimals; the mean alone where there is no deviation."""
+    if std is None:
+        return number(mean)
+    if mean != 0 and not 1e-4 <= abs(mean) < 1e6:
+        return f"{number(mean)} ± {number(std)}"
+    return f"{number(mean)} ± {std:,.{_decimals(mean)}f}"
+
+
+def count(value: float) -> str:
+    """A number of evaluations or steps: whole where it is."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def evaluations(nfe: float, adaptive: bool) -> str:
+    """``1 evaluation``, ``4 evaluations``, ``131 evaluations on average``."""
+    if adaptive:
+        return f"{count(nfe)} evaluations on average"
+    return "1 evaluation" if nfe == 1 else f"{nfe:.0f} evaluations"
+
+
+def data_size(count: float | None) -> str:
+    """Bytes in the unit that keeps the number short."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that keeps the number short."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 60:.3g} min"
+
+
+def in_short(summary: dict[str, Any]) -> str:
+    """One sentence: which variant was best at which number of evaluations."""
+    metric = summary["metric"]
+    rows = [row for row in summary["best"] if row["metric"] == metric]
+    if not rows:
+        judged = metric is not None and any(row["metric"] == metric for row in summary["quality"])
+        return "Only the priors alone (0 evaluations) were judged." if judged else "No cell has a result yet."
+    several = len({row["sampler"] for row in rows}) > 1
+    where: dict[str, list[str]] = {}
+    for row in rows:
+        place = f"{count(row['nfe'])}{' (' + row['sampler'] + ')' if several else ''}"
+        where.setdefault(row["variant"], []).append(place)
+    best = BEST[summary["metrics"][metric]["better"]]
+    if len(where) == 1 and len(rows) > 1:
+        first = f"{next(iter(where))} has the {best} {metric} at every number of evaluations"
+    else:
+        parts = [f"{variant} at {comma_list(places)}" for variant, places in where.items()]
+        first = f"The {best} {metric}, by evaluations of the network: {'; '.join(parts)}"
+    return f"{first}. {_shown(rows, summary['baseline'])}".strip()
+
+
+def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
+    """Which flows are worse than their own prior alone by a metric, in one sentence; empty for none."""
+    losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
+    if not losses:
+        return ""
+    several = len(summary["grid"]["samplers"]) > 1
+    places = []
+    for loss in losses:
+        counts = comma_list([count(nfe) for nfe in loss["nfe"]])
+        places.append(f"{loss['variant']} at {counts}{' (' + loss['sampler'] + ')' if several else ''}")
+    subject = (
+        "this flow is worse than its"
+        if len({loss["variant"] for loss in losses}) == 1
+        else ("these flows are worse than their")
+    )
+    return f"By {metric} {subject} own prior alone (0 evaluations), by evaluations: {'; '.join(places)}."
+
+
+def _shown(rows: list[dict[str, Any]], baseline: str) -> str:
+    """How far the best ones are from the baseline, and whether a test shows it."""
+    tested = [row["against_baseline"] for row in rows if row["against_baseline"]]
+    ratios = [test["ratio"] for test in tested if test["ratio"] is not None]
+    if not ratios:
+        return ""
+    low, high = number(min(ratios)), number(max(ratios))
+    times = low if low == high else f"{low} to {high}"
+    shown = sum(test["verdict"] == "better" for test in tested)
+    seeds = max(test["n"] for test in tested)
+    if all(test["verdict"] == "too few seeds" for test in tested):
+        verdict = f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few for an exact test to show it"
+    else:
+        verdict = f"an exact test over {seeds} seeds shows it in {shown} of {len(tested)} cases"
+    return f"That is {times} × the baseline, {baseline}; {verdict}."
+
+
+def against(row: dict[str, Any], better: str) -> str:
+    """The comparison of one row with the baseline: ratio, seeds won, tests."""
+    test = row["against_baseline"]
+    if test is None:
+        return ""
+    ratio = "" if test["ratio"] is None else f"{number(test['ratio'])} × the baseline, "
+    won = f"{better} in {test['wins']} of {test['n']} seed{'s' * (test['n'] != 1)}"
+    return f"{ratio}{won}; {tests(test)}"
+
+
+def tests(test: dict[str, Any]) -> str:
+    """Both tests of one comparison, with n."""
+    if test["p_sign_flip"] is None:
+        return "one seed allows no test"
+    t = "" if test["p_t"] is None else f", paired t-test p = {p_value(test['p_t'])}"
+    return f"sign-flip test p = {p_value(test['p_sign_flip'])}{t}, n = {test['n']}"
+
+
+def p_value(p: float) -> str:
+    """Two significant digits; very small ones as a bound."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def test_note(summary: dict[str, Any]) -> str:
+    """What the tests of this report can show, in plain words."""
+    seeds = len(summary["grid"]["seeds"])
+    compared = max(len([v for v in summary["variants"] if not v["skipped"]]) - 1, 0)
+    if seeds < 2:
+        return "With one seed nothing can be tested: a difference may be chance. Run at least six seeds."
+    least = 2 / 2**seeds
+    text = (
+        "Figures are compared seed by seed: the same seed gives the same initial weights, data order and "
+        "conditions. The sign-flip test is exact and two-sided"
+    )
+    if least > LEVEL:
+        text += (
+            f"; n = {seeds} seeds are too few for it: it cannot give less than p = {p_value(least)}, so by "
+            "this test no difference here is shown to be more than chance (that takes six seeds). "
+        )
+    else:
+        text += f"; with n = {seeds} it can give p = {p_value(least)} at the least. "
+    if seeds > 2:
+        text += "The paired t-test says more from few seeds, but only if the differences are normal. "
+    if compared > 1:
+        text += (
+            f"The best of {compared + 1} is picked by the very figures that are tested, and p is not "
+            "corrected for that nor for the number of comparisons. "
+        )
+    return text + "± is the standard deviation over seeds; all seeds are judged on the same test data."
+
+
+def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
+    """How soon the quickest variant reaches the baseline's final quality."""
+    reached = {label: steps for label, steps in row["steps"].items() if label != baseline and steps}
+    goal = f"{baseline}'s final {row['metric']} of {number(row['target'])} after {row['budget']} steps"
+    where = f"with {evaluations(row['nfe'], False)}"
+    if not reached:
+        return f"No other variant reaches {goal} {where}."
+    least = min(reached.values())
+    first = comma_list([label for label, steps in reached.items() if steps == least])
+    share = f"{100 * least / row['budget']:.0f} %"
+    return f"{first} reached {goal} {where} by step {least}, {share} of the budget."
+
+
+def _decimals(value: float) -> int:
+    """Decimals that show three significant digits."""
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0

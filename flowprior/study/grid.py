@@ -1,0 +1,178 @@
+"""The grid of a comparison: what is varied, what is held equal, and how it is judged."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flowprior.errors import OptionError
+from flowprior.evaluation import evaluate
+from flowprior.evaluation.sweep import NFE
+from flowprior.flow.guidance import check_guidance
+from flowprior.models import MODELS
+from flowprior.study.axes import AXES, labelled
+from flowprior.training.config import DEFAULT_MODEL, DEFAULT_PATH, DEFAULT_PRIOR, TrainingConfig
+
+COUPLINGS = ("condot", "ot", "posterior")
+"""The couplings of a grid that names none; where a prior has no latents, ``posterior`` is left out."""
+
+DECIDED_BY_GRID = {
+    "seed": "write seeds = [0, 1, 2] in the grid (--seeds 3)",
+    "keep_checkpoints": "it follows from curve.points",
+}
+"""Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
+
+ASKED_BY_GRID = (
+    *("flow", "data", "reference", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
+    *("progress", "classifier", "generate"),
+)
+"""Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
+
+Labels = Mapping[str, str]
+"""Label -> spec string, in the order in which the report shows them."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Quality at fixed NFE against training steps.
+
+    Attributes:
+        points: checkpoints, spread evenly over the steps, the last one included; 0 for no curve.
+        nfe: evaluations of the velocity at each of them.
+        samples: how many samples are judged at each.
+    """
+
+    points: int = 6
+    nfe: tuple[int, ...] = (4, 15)
+    samples: int = 500
+
+    def __post_init__(self) -> None:
+        check_count("curve.points", self.points, 0)
+        check_count("curve.samples", self.samples, 2)
+        check_counts("curve.nfe", self.nfe, 1)
+
+    def every(self, budget: int) -> int:
+        """Steps between two points, for a budget of so many; 0 for no curve."""
+        return budget // min(self.points, budget) if self.points else 0
+
+    def steps(self, budget: int) -> list[int]:
+        """Steps at which the curve has points; the last one is the budget."""
+        points = min(self.points, budget)
+        return [self.every(budget) * point for point in range(1, points)] + [budget] * (points > 0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything of a comparison but where it is written.
+
+    Attributes:
+        data: data set, as a name or spec string; its test split is the reference.
+        model: the velocity network, the same in every cell.
+        priors: label -> spec; every combination of prior, coupling and path is trained.
+        couplings: label -> spec.
+        paths: label -> spec.
+        samplers: label -> spec; every trained flow is judged with each.
+        seeds: of training and evaluation.
+        nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
+        samples: how many are judged at each.
+        guidance: strength of classifier-free guidance; 1 is none.
+        baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
+            empty for the standard normal with coupling and path ``condot``, or else the first one.
+        metric: the one that the summary is about; empty for the Fréchet distance where there is one.
+        training: the budget, the same in every cell.
+        curve: see :class:`Curve`.
+        evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
+
+    Raises:
+        OptionError: an impossible value, an axis without a component, or one that is named twice.
+        UnknownComponentError: a name that is not registered.
+    """
+
+    data: str = "digits"
+    model: str = DEFAULT_MODEL
+    priors: Labels = field(default_factory=lambda: labelled("priors", ["gaussian", DEFAULT_PRIOR]))
+    couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))
+    paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
+    samplers: Labels = field(default_factory=lambda: labelled("samplers", ["euler"]))
+    seeds: tuple[int, ...] = (0, 1, 2)
+    nfe: tuple[int, ...] = NFE
+    samples: int = 2000
+    guidance: float = 1.0
+    baseline: str = ""
+    metric: str = ""
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sample_every=0))
+    curve: Curve = field(default_factory=Curve)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for axis in AXES:
+            object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
+        check_counts("seeds", self.seeds, 0)
+        check_counts("nfe", self.nfe, 0)
+        check_count("samples", self.samples, 2)
+        if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
+            raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
+        # Checked here, before anything is trained: every cell shares this training and this guidance.
+        dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
+        check_guidance(self.guidance, metadata=dropout)
+        for name in ("data", "model", "baseline", "metric"):
+            if not isinstance(getattr(self, name), str):
+                raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
+        check_evaluation(self.evaluation)
+        model = MODELS.parse(self.model).name
+        if model != "auto":
+            MODELS.record(model)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
+        tree = asdict(self)
+        tree |= {axis: dict(getattr(self, axis)) for axis in AXES}
+        tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
+        tree["curve"]["nfe"] = list(self.curve.nfe)
+        for name in DECIDED_BY_GRID:
+            del tree["training"][name]
+        return tree
+
+
+def check_evaluation(options: Mapping[str, Any]) -> None:
+    """Check that :func:`flowprior.evaluate` has these options, and that the grid does not decide them.
+
+    Raises:
+        OptionError: it does not.
+    """
+    known = [name for name in inspect.signature(evaluate).parameters if name not in ASKED_BY_GRID]
+    for name in options:
+        if name not in known:
+            raise OptionError(
+                f"compare: evaluation.{name} is not possible; known: {', '.join(known)}; sampler, nfe, "
+                "samples and guidance are keys of the grid itself"
+            )
+
+
+def check_counts(name: str, values: tuple[int, ...], least: int) -> None:
+    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``.
+
+    Raises:
+        OptionError: they are not.
+    """
+    if not isinstance(values, tuple) or not values:
+        raise OptionError(f"compare: {name}={values!r} is not possible; give a list of whole numbers")
+    for value in values:
+        check_count(name, value, least)
+    if len(set(values)) < len(values):
+        raise OptionError(f"compare: {name}={list(values)} names a number twice; leave one out")
+
+
+def check_count(name: str, value: int, least: int) -> None:
+    """Check that ``value`` is a whole number, ``least`` or more.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if type(value) is not int or value < least:
+        raise OptionError(
+            f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
+        )

@@ -1,0 +1,165 @@
+"""Judges: their committed weights are what they are named after, and one table has one judge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.studies import digits
+from benchmarks.studies.judge_weights import JUDGES, judge_of, keep_judge
+from benchmarks.studies.report import formatting
+from benchmarks.studies.report.class_conditional import class_conditional
+from benchmarks.studies.report.formatting import RESULTS, cells
+from benchmarks.studies.report.judges import MixedJudges, judge_sentence, needs_judge, one_judge
+from flowprior.data import TensorData
+from flowprior.errors import CheckpointError
+from flowprior.features.classifier import Classifier
+from flowprior.storage import load_tensors, save_tensors
+
+OURS, OTHER = "cnn128 sha256 " + "3e318618" + 56 * "0", "cnn128 sha256 " + "5568814b" + 56 * "0"
+
+
+def cell(setting: str = "gmm+condot", **changes: Any) -> dict[str, Any]:
+    row = {"nfe": 4, "fid-cnn128": 5.0, "fid-lite0": 50.0, "accuracy": 0.9}
+    rows = [{**row, "nfe": nfe} for nfe in (0, 1, 2, 4, 8, 15, 30)]
+    made = {"prior": "gmm", "coupling": "condot", "path": "condot", "prediction": "velocity", "peer": ""}
+    budget = {"steps": 10, "batch_size": 8, "parameters": 9, "training_examples": 50, "samples": 20}
+    ran = {"seconds": 60.0, "threads": 1, "processor": "a processor", "torch": "2", "seed": 0, "curve": []}
+    judged = {"features": [OURS], "reference": "9 test examples", "floor": row}
+    return {
+        "setting": setting,
+        **made,
+        **budget,
+        **ran,
+        **judged,
+        "rows": rows,
+        "validation": rows,
+        **changes,
+    }
+
+
+@pytest.fixture
+def keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    monkeypatch.setattr(formatting, "RESULTS", tmp_path)
+    monkeypatch.setattr("benchmarks.studies.report.class_conditional.RESULTS", tmp_path)
+
+    def write(*kept: dict[str, Any]) -> None:
+        (tmp_path / "pictures-10").mkdir()
+        for number, one in enumerate(kept):
+            (tmp_path / "pictures-10" / f"{number}.json").write_text(json.dumps(one))
+
+    return write
+
+
+def test_two_judges_in_one_table_are_refused_in_one_line(keep: Callable[..., None]) -> None:
+    keep(cell("gaussian+condot"), cell("ours", features=[OTHER]))
+    with pytest.raises(MixedJudges, match=r"pictures-10: expected one judge .*3e318618.*5568814b") as refused:
+        class_conditional()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reference": "8 test examples"},
+        {"validation_reference": "7 validation examples"},
+        {"samples": 21},
+        {"features": None, "floor": {"fid-cnn128": 0.7}},
+    ],
+    ids=["reference", "validation", "samples", "unnamed"],
+)
+def test_another_reference_or_count_is_refused(keep: Callable[..., None], changes: dict[str, Any]) -> None:
+    keep(cell("gaussian+condot", validation_reference="6 validation examples"), cell("ours", **changes))
+    with pytest.raises(MixedJudges):
+        class_conditional()
+
+
+def test_judges_that_are_not_named_are_told_apart_by_their_real_data_score() -> None:
+    unnamed = [cell(features=None, floor={"fid-cnn128": 5.799366407333821}) for _ in range(2)]
+    one_judge(unnamed, "table")
+    with pytest.raises(MixedJudges, match="one judge"):
+        one_judge([*unnamed, cell(features=None, floor={"fid-cnn128": 5.799366623040214})], "table")
+    assert "not written down" in judge_sentence(unnamed)
+
+
+def test_cells_that_no_judge_has_seen_agree_with_any() -> None:
+    free = {"rows": [{"nfe": 4, "w2_squared": 1.0}]}
+    one_judge([free, cell()], "table")
+    assert judge_sentence([free]) == ""
+    assert "`cnn128 sha256 3e318618`" in judge_sentence([free, cell()])
+
+
+def test_one_judge_is_named_in_the_text(keep: Callable[..., None]) -> None:
+    keep(cell("gaussian+condot"), cell("ours"))
+    assert "Judged by `cnn128 sha256 3e318618`" in class_conditional()
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in RESULTS.iterdir() if path.is_dir()))
+def test_the_committed_cells_of_an_experiment_have_one_judge_whose_weights_are_committed(folder: str) -> None:
+    digests = {path.stem.rsplit("-", 1)[1] for path in JUDGES.glob("*.safetensors")}
+    for found in cells(folder):
+        if needs_judge(found) and "features" in found:
+            assert found["features"][0].split("sha256 ")[1][:8] in digests
+
+
+# -- the weights --------------------------------------------------------------------------------------------
+
+
+def points() -> TensorData:
+    labels = torch.arange(200) % 2
+    noise = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    return TensorData(noise + 4 * labels[:, None], labels, name="two points", classes=2)
+
+
+def test_the_digits_judge_is_loaded_and_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*_: Any, **__: Any) -> Classifier:
+        raise AssertionError("trained anew")
+
+    monkeypatch.setattr("benchmarks.studies.judge_weights.train_classifier", trained)
+    assert "sha256 f607d1b6" in judge_of(digits.splits()[0]).identity()
+
+
+@pytest.mark.parametrize("path", sorted(JUDGES.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_committed_weights_are_those_of_their_name(path: Path) -> None:
+    tensors, kept = load_tensors(path)
+    shape = torch.Size([1, 8, 8] if kept["data"] == "digits" else [1, 28, 28])
+    classifier = Classifier(shape, 10)
+    for name in ("shift", "scale"):
+        classifier.register_buffer(name, tensors[name].clone())
+    classifier.load_state_dict(tensors)
+    assert classifier.identity() == kept["identity"]
+    assert path.stem.endswith(kept["identity"].split("sha256 ")[1][:8])
+
+
+def test_other_weights_under_a_judges_name_are_refused(tmp_path: Path) -> None:
+    source = next(JUDGES.glob("digits-*.safetensors"))
+    tensors, kept = load_tensors(source)
+    key = next(name for name, tensor in tensors.items() if tensor.dim() > 1)
+    tensors[key] = tensors[key] + 1e-6
+    save_tensors(tmp_path / source.name, tensors, kept)
+    with pytest.raises(CheckpointError, match="not the judge that it is named after"):
+        judge_of(digits.splits()[0], tmp_path)
+
+
+def test_a_judge_under_another_name_or_two_of_them_are_refused(tmp_path: Path) -> None:
+    source = next(JUDGES.glob("digits-*.safetensors"))
+    shutil.copy(source, tmp_path / "digits-00000000.safetensors")
+    with pytest.raises(CheckpointError, match="named after"):
+        judge_of(digits.splits()[0], tmp_path)
+    shutil.copy(source, tmp_path / source.name)
+    with pytest.raises(CheckpointError, match="expected one file"):
+        judge_of(digits.splits()[0], tmp_path)
+
+
+def test_data_without_a_judge_get_one_that_stays(tmp_path: Path) -> None:
+    first = judge_of(points(), tmp_path)
+    assert [path.name[:10] for path in tmp_path.iterdir()] == ["two-points"]
+    assert judge_of(points(), tmp_path).identity() == first.identity()
+    assert keep_judge(first, points(), tmp_path).stem.endswith(first.identity().split("sha256 ")[1][:8])
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,77 @@
+"""The inputs that the prior was not made for are what they are called."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.studies import digits
+from benchmarks.studies.ensemble import fit_prior
+from benchmarks.studies.few_examples import within_class_deviation
+from benchmarks.studies.out_of_distribution import (
+    CORRUPTIONS,
+    PAIR,
+    UNSEEN,
+    _refusal,
+    move_onto,
+    separation,
+)
+
+
+def test_moved_classes_share_one_mean_and_keep_their_shape() -> None:
+    train, _ = digits.splits()
+    moved = move_onto(train, train)
+    first, second = (moved.x[moved.cond == label] for label in PAIR)
+    torch.testing.assert_close(first.mean(0), second.mean(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(second.var(0), train.x[train.cond == PAIR[1]].var(0), rtol=1e-4, atol=1e-5)
+    others = train.cond != PAIR[1]
+    assert torch.equal(moved.x[others], train.x[others])
+
+
+def test_corruptions_keep_the_shape_and_change_the_statistics() -> None:
+    x = digits.splits()[0].x[:300]
+    for name, corrupt in CORRUPTIONS.items():
+        assert corrupt(x).shape == x.shape
+        assert torch.equal(corrupt(x), x) == (name == "none")
+    assert CORRUPTIONS["noise"](x).var() > x.var() + 0.2
+    assert CORRUPTIONS["blur"](x).var() < x.var()
+    torch.testing.assert_close(CORRUPTIONS["blur"](torch.ones(1, 1, 8, 8)), torch.ones(1, 1, 8, 8))
+    torch.testing.assert_close(CORRUPTIONS["shifted"](x).std(), 0.5 * x.std())
+
+
+def test_a_prior_without_a_fallback_refuses_the_unseen_label() -> None:
+    train, _ = digits.splits()
+    seen = train.cond != UNSEEN
+    data = digits.with_pictures(train.x[seen], train.cond[seen], "digits-without-nines")  # type: ignore[index]
+    assert 'unseen="pooled"' in _refusal(data)
+
+
+def test_the_few_are_chosen_class_by_class() -> None:
+    train, _ = digits.splits()
+    two = digits.first_of_each(train, 2, seed=0)
+    assert two.cond is not None
+    assert two.cond.bincount().tolist() == [2] * 10
+    assert len(digits.first_of_each(train, 10_000, seed=0)) == len(train)
+    other = digits.first_of_each(train, 2, seed=1)
+    assert not torch.equal(two.x, other.x)
+
+
+def test_deviation_within_classes_leaves_the_means_out() -> None:
+    labels = torch.arange(4000) % 2
+    x = 0.5 * torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) + 10 * labels[:, None]
+    assert abs(float(within_class_deviation(x, labels)) - 0.5) < 0.01
+
+
+def test_separation_is_the_area_under_the_curve() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    clean, other = torch.tensor([3.0, 2.0, 2.0, 5.0]), torch.tensor([2.0, 1.0, 4.0])
+    expected = roc_auc_score([1] * 4 + [0] * 3, torch.cat([clean, other]).numpy())
+    assert abs(separation(clean, other) - expected) < 1e-12
+
+
+def test_noise_is_told_from_clean_digits_by_the_priors_log_density() -> None:
+    train, test = digits.splits()
+    prior = fit_prior("gmm:reg_covar=0.01", train, 0)
+    clean, noisy = (prior.log_prob(CORRUPTIONS[kind](test.x), test.cond) for kind in ("none", "noise"))
+    assert separation(clean, noisy) > 0.95
+    assert separation(clean, clean) == 0.5

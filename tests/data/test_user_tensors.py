@@ -1,0 +1,121 @@
+"""The door of tensors and arrays: what comes through as it is, and what is refused in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.conditions import MOST_LABELS, Condition
+from flowprior.data import DatasetData, as_data, tensor_data
+from flowprior.data.user_tensors import plain_condition, plain_tensor
+from flowprior.errors import InputError
+
+X = torch.arange(12.0).view(6, 2)
+
+
+def quantised() -> torch.Tensor:
+    return torch.quantize_per_tensor(X, 0.1, 0, torch.qint8)
+
+
+HOSTILE = {
+    "sparse": (lambda: X.to_sparse(), "got a sparse one"),
+    "compressed": (lambda: X.to_sparse_csr(), "got a sparse one"),
+    "quantised": (quantised, "got a quantised one"),
+    "meta": (lambda: X.to("meta"), "got a meta one"),
+    "nested": (lambda: torch.nested.nested_tensor([X, X[:2]]), "got a nested one"),
+    "expanded": (lambda: torch.zeros(1, 1).expand(1 << 40, 2), "got an expanded one"),
+    "complex": (lambda: X + 1j, "expected real events"),
+    "masked": (lambda: np.ma.masked_array(X.numpy(), mask=X.numpy() > 3), "got a masked one"),
+    "text": (lambda: np.array([["a"], ["b"]]), "expected numbers in .* got dtype"),
+    "objects": (lambda: np.array([[None], [X]], dtype=object), "expected numbers in .* got dtype object"),
+    "times": (lambda: np.zeros((3, 2), dtype="datetime64[s]"), "expected numbers in .* got dtype"),
+    "records": (lambda: np.zeros((3, 2), dtype=[("a", "f4")]), "expected numbers in .* got dtype"),
+    "complex array": (lambda: X.numpy() + 1j, "expected real events"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_cannot_be_computed_with_are_refused_in_one_line(case):
+    make, message = HOSTILE[case]
+    with pytest.raises(InputError, match=message) as caught:
+        as_data(make())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"condition|real|numbers"):
+        plain_condition(make(), 6, "mine")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        X.clone().requires_grad_(),
+        torch.nn.Parameter(X.clone()),
+        X.numpy(),
+        X.numpy().astype(">f4"),
+        X.numpy().astype(np.longdouble),
+        X.numpy()[::-1][::-1],
+        np.asfortranarray(X.numpy()),
+        X.to(torch.float8_e4m3fn),
+        X.numpy().astype(np.uint32),
+        X.to(torch.uint16),
+    ],
+    ids=lambda value: str(value.dtype),
+)
+def test_the_numbers_of_any_other_tensor_or_array_come_through(value):
+    found = plain_tensor(value, "x", "mine")
+    assert type(found) is torch.Tensor
+    assert not found.requires_grad
+    assert torch.equal(found.float(), X)
+
+
+def test_an_array_that_may_not_be_written_is_copied():
+    array = X.numpy().copy()
+    array.setflags(write=False)
+    plain_tensor(array, "x", "mine").zero_()
+    assert array[1, 0] == 2.0
+
+
+@pytest.mark.parametrize("label", [MOST_LABELS, 10**8, 1 << 40, 1 << 62])
+def test_labels_beyond_the_bound_are_refused_before_they_fill_the_memory(label):
+    labels = torch.tensor([0, 1, label])
+    with pytest.raises(InputError, match=rf"label {label}, too high .*100,000.*number the labels"):
+        tensor_data(X[:3], labels)
+    with pytest.raises(InputError, match=r"too high"):
+        DatasetData(torch.utils.data.TensorDataset(X[:3], labels))
+    with pytest.raises(InputError, match="labels are too many, at most 100,000"):
+        Condition("labels", label + 1)
+    assert tensor_data(X[:2], torch.tensor([0, MOST_LABELS - 1])).condition.size == MOST_LABELS
+
+
+@pytest.mark.parametrize(("kind", "size"), [("label", 3), ("labels", -1), ("labels", 1.5), ("labels", True)])
+def test_a_condition_is_of_a_known_kind_and_of_a_whole_size(kind, size):
+    with pytest.raises(InputError, match="condition: expected none, labels, embeddings"):
+        Condition(kind, size)
+
+
+@pytest.mark.parametrize(
+    "cond", [torch.tensor(3), torch.tensor(0.5), np.array(2), torch.zeros(6, 0), torch.zeros(6, 1, 1).long()]
+)
+def test_conditions_without_one_row_an_event_are_refused(cond):
+    with pytest.raises(InputError, match=r"expected labels \[6\] or embeddings \[6, E\], got"):
+        tensor_data(X, cond)
+
+
+def test_labels_in_floating_point_do_not_pass_as_embeddings():
+    with pytest.raises(InputError, match=r"whole numbers as torch.float32 \[6\]; pass labels as integers"):
+        tensor_data(X, torch.tensor([0.0, 1, 2, 0, 1, 2]))
+    assert tensor_data(X, torch.tensor([[0.0], [1], [2], [0], [1], [2]])).condition.size == 1
+
+
+def test_numbers_too_large_for_float32_are_refused_and_not_made_infinite():
+    with pytest.raises(InputError, match="x has NaN or infinite numbers in 1 of 2 rows"):
+        tensor_data(torch.tensor([[0.0], [1e300]], dtype=torch.float64))
+    with pytest.raises(InputError, match="condition has NaN or infinite numbers in 1 of 2 rows"):
+        tensor_data(torch.zeros(2, 1), torch.tensor([[0.0], [1e300]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3, 1, 0, 4), (0,), ()])
+def test_no_rows_and_no_numbers_are_refused(shape):
+    with pytest.raises(InputError, match=r"expected events x \[N, \*event\] with N >= 1"):
+        tensor_data(torch.zeros(shape))

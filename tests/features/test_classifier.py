@@ -1,0 +1,195 @@
+"""The classifier: accuracy, features, other shapes, reproducibility, and its cache."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowprior.conditions import Condition
+from flowprior.data import Data, TensorData, load_data
+from flowprior.errors import InputError
+from flowprior.features import Classifier, accuracy_on, classifier_training, data_classifier, train_classifier
+from flowprior.features.classifier_training import cache_folder, fingerprint
+
+
+def blobs(shape: tuple[int, ...], count: int = 240) -> TensorData:
+    """Three classes whose events differ in their mean, far from the origin and on a large scale."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(count) % 3
+    means = torch.randn(3, *shape, generator=generator)
+    x = 100 * (means[labels] + 0.3 * torch.randn(count, *shape, generator=generator)) + 500
+    return TensorData(x, labels, name="blobs", classes=3)
+
+
+def test_digits_are_recognised(digits: tuple[Data, Data], classifier: Classifier) -> None:
+    assert accuracy_on(classifier, digits[1]) > 0.96
+
+
+def test_wrong_labels_are_not(digits: tuple[Data, Data], classifier: Classifier) -> None:
+    x, labels = digits[1].batch(torch.arange(200))
+    assert labels is not None
+    assert classifier.accuracy(x, (labels + 1) % 10) < 0.05
+
+
+def test_accuracy_is_the_share_of_right_predictions(
+    classifier: Classifier, digits: tuple[Data, Data]
+) -> None:
+    x, labels = digits[0].batch(torch.arange(50))
+    assert labels is not None
+    predicted = classifier(x).argmax(1)
+    assert torch.equal(classifier.predict(x), predicted)
+    assert classifier.accuracy(x, labels) == (predicted == labels).double().mean().item()
+
+
+def test_features_are_what_the_last_layer_sees(classifier: Classifier, digits: tuple[Data, Data]) -> None:
+    x, _ = digits[1].batch(torch.arange(7))
+    features = classifier.features(x)
+    assert features.shape == (7, 128)
+    assert (features >= 0).all()
+    torch.testing.assert_close(classifier.network[1](features), classifier(x))
+
+
+def test_features_do_not_depend_on_the_batch(classifier: Classifier, digits: tuple[Data, Data]) -> None:
+    x, _ = digits[0].batch(torch.arange(1100))
+    torch.testing.assert_close(
+        classifier.features(x)[1050:], classifier.features(x[1050:]), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (3, 12, 9), (1, 30, 17), (2, 1, 5)])
+def test_events_of_any_shape_are_learned(shape: tuple[int, ...]) -> None:
+    data = blobs(shape)
+    trained = train_classifier(data)
+    assert accuracy_on(trained, data) > 0.95
+    assert trained.features_name == ("cnn128" if len(shape) == 3 else "mlp128")
+
+
+def test_the_seed_decides_the_weights_and_global_randomness_does_not() -> None:
+    data = blobs((5,))
+    torch.manual_seed(1)
+    first = train_classifier(data, seed=3).state_dict()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    again, other = (train_classifier(data, seed=seed).state_dict() for seed in (3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["network.1.weight"], other["network.1.weight"])
+
+
+def test_a_constant_coordinate_does_no_harm() -> None:
+    data = blobs((5,))
+    data.x[:, 2] = 7.0
+    assert accuracy_on(train_classifier(data), data) > 0.95
+
+
+def test_data_without_labels_are_refused() -> None:
+    with pytest.raises(InputError, match=r"expected data with labels, 'tensors' has no condition"):
+        train_classifier(TensorData(torch.zeros(4, 2)))
+    with pytest.raises(InputError, match="'tensors' has no labels"):
+        accuracy_on(train_classifier(blobs((2,))), TensorData(torch.zeros(4, 2)))
+
+
+def test_events_of_another_shape_are_refused(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match=r"expected x \[B, .*1, 8, 8"):
+        classifier.features(torch.zeros(3, 1, 9, 9))
+    assert classifier.fits(torch.Size([1, 8, 8]), Condition("labels", 10))
+    assert not classifier.fits(torch.Size([1, 8, 8]), Condition("labels", 11))
+    assert not classifier.fits(torch.Size([1, 8, 8]), Condition("embeddings", 10))
+
+
+def test_the_description_names_the_weights(classifier: Classifier) -> None:
+    described = classifier.describe()
+    assert re.fullmatch(r"cnn128 sha256 [0-9a-f]{8}", described)
+    other = copy.deepcopy(classifier)
+    assert other.describe() == described
+    other.scale = other.scale * 2
+    assert other.describe() != described
+    with torch.no_grad():
+        other.scale /= 2
+        next(other.parameters()).view(-1)[0] += 1e-3
+    assert other.describe() != described
+
+
+class TestCache:
+    """One file for each data set and seed."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+        return tmp_path
+
+    def forbid_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("trained although the cache has it")
+
+        monkeypatch.setattr(classifier_training, "train_classifier", refuse)
+
+    def test_the_second_time_reads_the_same_weights(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = blobs((5,))
+        first = data_classifier(data)
+        self.forbid_training(monkeypatch)
+        again = data_classifier(data)
+        assert len(list(folder.iterdir())) == 1
+        assert torch.equal(first(data.x), again(data.x))
+
+    def test_other_data_labels_or_seeds_are_other_classifiers(self) -> None:
+        data = blobs((5,))
+        moved, relabelled = blobs((5,)), blobs((5,))
+        moved.x[17, 3] += 1e-3
+        assert relabelled.cond is not None
+        relabelled.cond[0] = 2
+        prints = [
+            fingerprint(data, 0),
+            fingerprint(data, 1),
+            fingerprint(moved, 0),
+            fingerprint(relabelled, 0),
+        ]
+        assert len(set(prints)) == 4
+        assert fingerprint(blobs((5,)), 0) == prints[0]
+
+    @pytest.mark.parametrize("constant", ["RECIPE", "BATCH", "STEPS", "MOST_EPOCHS", "LEARNING_RATE"])
+    def test_a_changed_recipe_never_reads_an_old_judge(
+        self, constant: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = fingerprint(blobs((5,)), 0)
+        monkeypatch.setattr(classifier_training, constant, 2 * getattr(classifier_training, constant))
+        assert fingerprint(blobs((5,)), 0) != before
+
+    def test_a_damaged_file_is_replaced(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = blobs((5,))
+        first = data_classifier(data)
+        (file,) = folder.iterdir()
+        file.write_bytes(file.read_bytes()[:200])
+        with pytest.warns(RuntimeWarning, match="trained anew"):
+            data_classifier(data)
+        self.forbid_training(monkeypatch)
+        assert torch.equal(data_classifier(data)(data.x), first(data.x))
+
+    def test_a_cache_that_cannot_be_written_is_done_without(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blocked = tmp_path / "file"
+        blocked.write_text("in the way")
+        monkeypatch.setenv("FLOWPRIOR_CACHE", str(blocked))
+        data = blobs((5,))
+        with pytest.warns(RuntimeWarning, match="not cached"):
+            assert accuracy_on(data_classifier(data), data) > 0.95
+
+    def test_home_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("FLOWPRIOR_CACHE")
+        assert cache_folder() == Path.home() / ".cache" / "flowprior"
+
+
+@pytest.mark.slow
+def test_fashion_mnist_is_recognised() -> None:
+    """About a minute the first time, then from the user's cache, which is where evaluations look for it."""
+    if not Path("/usr/share/datasets/fashion-mnist").is_dir():
+        pytest.skip("needs the Debian package dataset-fashion-mnist")
+    trained = data_classifier(load_data("fashion-mnist"))
+    assert accuracy_on(trained, load_data("fashion-mnist", "test")) > 0.9

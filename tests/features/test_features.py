@@ -1,0 +1,73 @@
+"""Feature extractors: a user's module, names, identities, batches, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior.errors import InputError, OptionError, UnknownComponentError
+from flowprior.features import Classifier, NetworkFeatures, as_extractor
+from flowprior.features.base import FEATURES, as_rgb, short_identity
+
+
+class TinyNet(nn.Module):
+    """Two features of a picture."""
+
+    def __init__(self, weight: float = 2.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.weight * torch.stack([x.flatten(1).mean(1), x.flatten(1).amax(1)], 1))
+
+
+def test_a_module_of_the_user_is_an_extractor(generator: torch.Generator) -> None:
+    x = torch.rand(70, 1, 4, 4, generator=generator)
+    extractor = as_extractor(TinyNet().train())
+    found = extractor.features(x)
+    assert extractor.features_name == "tiny-net"
+    assert (found.shape, found.dtype, extractor.dim) == ((70, 2), torch.float32, 2)
+    torch.testing.assert_close(found[:, 1], 2 * x.flatten(1).amax(1))  # evaluation mode: no dropout
+
+
+def test_the_identity_is_that_of_the_weights() -> None:
+    first, again, other = (as_extractor(TinyNet(w)).identity() for w in (2.0, 2.0, 2.0001))
+    assert first == again != other
+    assert first.startswith("tiny-net sha256 ")
+    assert len(first.split()[-1]) == 64
+    recipe = NetworkFeatures(TinyNet(), "tiny-net", recipe="32px")
+    assert recipe.identity() != first
+    assert len(short_identity(recipe)) == len("tiny-net 32px sha256 12345678")
+
+
+def test_an_extractor_and_the_classifier_stay_as_they_are(classifier: Classifier) -> None:
+    extractor = NetworkFeatures(TinyNet(), "mine", dim=2)
+    assert as_extractor(extractor) is extractor
+    assert as_extractor(classifier) is classifier
+    assert (classifier.features_name, classifier.dim) == ("cnn128", 128)
+    assert len(classifier.identity().split()[-1]) == 64
+    assert classifier.identity().startswith(classifier.describe())
+
+
+def test_known_extractors_are_listed_and_near_names_proposed() -> None:
+    assert {"lite0", "inception", "clip"} <= set(FEATURES.available())
+    with pytest.raises(UnknownComponentError, match="did you mean 'lite0'"):
+        as_extractor("lite1")
+    with pytest.raises(OptionError, match="a module, or an object with features_name"):
+        as_extractor(3)
+
+
+def test_pictures_get_three_channels_and_other_events_are_refused() -> None:
+    assert as_rgb(torch.zeros(2, 1, 4, 5), "x").shape == (2, 3, 4, 5)
+    for shape in ((2, 5), (2, 4, 3, 3)):
+        with pytest.raises(InputError, match="features 'x': expected pictures"):
+            as_rgb(torch.zeros(*shape), "x")
+
+
+def test_features_that_are_no_matrix_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"features 'identity': expected a matrix \[B, F\], got \[3, 1, 2, 2\]"
+    ):
+        as_extractor(nn.Identity()).features(torch.zeros(3, 1, 2, 2))

@@ -1,0 +1,59 @@
+"""EfficientNet-Lite0: the weights of the package, features that rank pictures, the missing extra."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from flowprior.data import Data
+from flowprior.errors import InputError, OptionError
+from flowprior.features import as_extractor, lite0
+from flowprior.metrics import FeatureMoments
+from tests.metrics.test_frechet import spoiled
+
+
+@pytest.fixture(scope="module")
+def extractor() -> lite0.Lite0Features:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
+    return lite0.Lite0Features()
+
+
+def test_it_is_the_pinned_network(extractor: lite0.Lite0Features, generator: torch.Generator) -> None:
+    assert extractor.features_name == "lite0"
+    assert extractor.identity().startswith("lite0 64px sha256 57934424")
+    grey = torch.rand(3, 1, 28, 28, generator=generator) * 2 - 1
+    found = extractor.features(grey)
+    assert found.shape == (3, extractor.dim) == (3, 1280)
+    torch.testing.assert_close(extractor.features(grey.expand(-1, 3, -1, -1)), found)
+    torch.testing.assert_close(extractor.of(grey[1:]), found[1:], rtol=1e-4, atol=1e-5)
+    assert torch.linalg.matrix_rank(found) == 3
+
+
+def test_noise_is_further_from_real_pictures_than_real_ones(
+    extractor: lite0.Lite0Features, digits: tuple[Data, Data], generator: torch.Generator
+) -> None:
+    x, y = (split.batch(torch.arange(60))[0] for split in digits)
+    reference = FeatureMoments.of([extractor.features(y)])
+    moments = [FeatureMoments.of([extractor.features(part)]) for part in spoiled(x, generator)]
+    real, grainy, noise = (part.distance(reference) for part in moments)
+    assert real < 0.7 * grainy < 0.7 * noise
+
+
+def test_other_events_are_refused(extractor: lite0.Lite0Features) -> None:
+    with pytest.raises(InputError, match="features 'lite0': expected pictures"):
+        extractor.features(torch.zeros(3, 2))
+
+
+def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(OptionError, match=r"pip install 'flowprior\[benchmark\]'"):
+        as_extractor("lite0")
+
+
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
+    monkeypatch.setattr(lite0, "SHA256_PREFIX", "00000000")
+    with pytest.raises(InputError, match=r"has sha256 57934424.*expected 00000000"):
+        lite0.Lite0Features()

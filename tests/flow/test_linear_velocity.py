@@ -1,0 +1,131 @@
+"""The linear velocity is the regression of the pairs' velocity on their point, and a flow can stand on it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior import Coupling, Flow, Path, Prior, train
+from flowprior.data import TensorData
+from flowprior.errors import OptionError
+from flowprior.flow.linear_velocity import LinearVelocity, slope_of_velocity
+
+DIMS, RANK, FLOOR = 6, 2, 0.25
+
+
+def gaussian_classes(count: int, seed: int = 0) -> TensorData:
+    """Two classes with a low-rank spread of their own: what the prior of rank ``RANK`` fits exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    factors = torch.randn(2, DIMS, RANK, generator=torch.Generator().manual_seed(7))
+    z = torch.randn(count, RANK, generator=generator)
+    noise = 0.3 * torch.randn(count, DIMS, generator=generator)
+    means = torch.tensor([3.0, -1.0])[labels][:, None]
+    return TensorData(means + torch.einsum("ndr,nr->nd", factors[labels], z) + noise, labels, name="two")
+
+
+@pytest.fixture(scope="module")
+def data() -> TensorData:
+    return gaussian_classes(40_000)
+
+
+@pytest.fixture(scope="module")
+def prior(data: TensorData) -> Prior:
+    prior = Prior.create("latent-gmm", components=1, rank=RANK, reg_covar=FLOOR, shrinkage=0.0)
+    return prior.fit((data.x, data.cond), generator=torch.Generator().manual_seed(0))
+
+
+def regressed(x: Tensor, u: Tensor) -> Tensor:
+    """The least-squares fit of u by a linear function of x."""
+    design = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], 1)
+    return design @ torch.linalg.lstsq(design, u).solution
+
+
+@pytest.mark.parametrize("coupling", ["condot", "posterior"])
+@pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine"])
+@pytest.mark.parametrize("time", [0.0, 0.3, 0.8, 0.97])
+def test_it_is_the_regression_of_the_velocity_on_the_point(data, prior, coupling, path, time):
+    paired, route = Coupling.create(coupling), Path.registry.resolve(path)
+    linear = LinearVelocity(prior, paired, route)
+    x0 = paired.draw(prior, data.x, data.cond, generator=torch.Generator().manual_seed(1))
+    t = torch.full((len(x0),), time)
+    x_t, u_t, _ = route.interpolate(x0, data.x, t)
+    for label in (0, 1):
+        of = data.cond == label
+        point, velocity = x_t[of].double(), u_t[of].double()
+        best = (velocity - regressed(point, velocity)).square().mean()
+        left = (velocity - linear(x_t[of], t[of], data.cond[of])).square().mean()
+        assert left < 1.005 * best
+
+
+def test_equal_moments_and_random_pairs_give_the_known_formula():
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    known = (2 * t - 1) / ((1 - t) ** 2 + t**2)
+    found = slope_of_velocity(Path.create("condot").coefficients(t))
+    torch.testing.assert_close(found, known, rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_network_one_step_takes_the_floor_away(data, prior):
+    """At t = 0 the linear velocity leads to E[x1 | x0]: outside the subspace hardly any noise is left."""
+    flow = Flow(Nothing(), prior, Coupling.create("posterior"), Path.create("condot"), data.condition,
+                prediction="residual")  # fmt: skip
+    labels = torch.zeros(4000, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    start, end = prior.sample(labels, generator=generator), flow.sample(labels, nfe=16, generator=generator)
+    real = data.x[data.cond == 0]
+    outside = torch.linalg.svd(torch.cov(real.T)).U[:, RANK:]
+    left, there, wanted = ((x @ outside).var(0).mean() for x in (end, start, real))
+    assert there > wanted + 0.8 * FLOOR
+    assert left < wanted + 0.05 * FLOOR
+    torch.testing.assert_close(end.mean(0), real.mean(0), rtol=0, atol=0.1)
+    torch.testing.assert_close(torch.cov(end.T), torch.cov(real.T), rtol=0, atol=0.35)
+
+
+class Nothing(nn.Module):
+    """A network that has learnt nothing yet."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def test_a_flow_on_it_trains_saves_and_loads(data, tmp_path):
+    small = TensorData(data.x[:2000], data.cond[:2000], name="few")
+    options = {"steps": 30, "batch_size": 64, "sample_every": 0, "model": "mlp:width=16"}
+    flow = train(small, prior="latent-gmm:components=2,rank=2", seed=0, out=tmp_path / "run", **options)
+    assert flow.prediction == "residual"
+    assert flow.metadata["config"]["training"]["prediction"] == "residual"
+    labels = torch.tensor([0, 1, 1])
+    drawn = flow.sample(labels, nfe=3, generator=torch.Generator().manual_seed(0))
+    again = Flow.load(tmp_path / "run" / "flow").sample(
+        labels, nfe=3, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(drawn, again)
+    scored = flow.log_prob(small.x[:4], small.cond[:4])
+    assert scored.isfinite().all()
+    double = Flow.load(tmp_path / "run" / "flow").double()
+    assert double.sample(labels, nfe=3).dtype == torch.float64
+
+
+def test_dropped_conditions_and_unknown_moments_fall_back_to_the_velocity(data):
+    small = TensorData(data.x[:200], data.cond[:200], name="few")
+    options = {"steps": 2, "batch_size": 16, "sample_every": 0, "model": "mlp:width=8", "warmup": 0}
+    latent = "latent-gmm:components=1,rank=2"
+    assert train(small, prior=latent, condition_dropout=0.2, **options).prediction == "velocity"
+    assert train(small, prior=latent, coupling="ot", **options).prediction == "velocity"
+    assert train(small, prior="gmm", coupling="condot", **options).prediction == "velocity"
+    assert train(small, prior=latent, coupling="condot", **options).prediction == "residual"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prior": "gmm", "coupling": "condot"}, "needs the moments of the pairs.*'gmm'.*'condot'"),
+        ({"prior": "latent-gmm", "coupling": "ot"}, "needs the moments of the pairs.*'latent-gmm'.*'ot'"),
+        ({"prior": "latent-gmm", "condition_dropout": 0.1}, "condition_dropout"),
+    ],
+)
+def test_what_has_no_linear_velocity_is_refused(data, options, message):
+    small = TensorData(data.x[:200], data.cond[:200], name="few")
+    with pytest.raises(OptionError, match=message):
+        train(small, prediction="residual", steps=2, model="mlp:width=8", **options)

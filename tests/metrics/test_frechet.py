@@ -1,0 +1,111 @@
+"""Fréchet distance: closed forms, scipy's square root, streaming, and data it can rank."""
+
+from __future__ import annotations
+
+import pytest
+import scipy.linalg
+import torch
+from torch import nn
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from flowprior.data import Data
+from flowprior.errors import InputError
+from flowprior.features import Classifier
+from flowprior.metrics import FeatureMoments, frechet_distance
+
+
+def covariance(generator: torch.Generator, size: int, rank: int | None = None) -> torch.Tensor:
+    factor = torch.randn(size, rank or size, generator=generator, dtype=torch.float64)
+    return factor @ factor.T
+
+
+def test_commuting_gaussians_have_a_closed_form() -> None:
+    mean_1, mean_2 = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.0, 1.0, 0.5])
+    std_1, std_2 = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 0.5, 1.0])
+    expected = (mean_1 - mean_2).square().sum() + (std_1 - std_2).square().sum()
+    found = frechet_distance(mean_1, std_1.square().diag(), mean_2, std_2.square().diag())
+    assert found == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_general_gaussians_agree_with_scipys_square_root(generator: torch.Generator) -> None:
+    first, second = covariance(generator, 12), covariance(generator, 12)
+    mean = torch.randn(12, generator=generator, dtype=torch.float64)
+    root = scipy.linalg.sqrtm((first @ second).numpy()).real
+    expected = mean.square().sum() + first.trace() + second.trace() - 2 * root.trace()
+    assert frechet_distance(mean, first, torch.zeros_like(mean), second) == pytest.approx(expected.item())
+
+
+class Identity(nn.Module):
+    """Features as they come."""
+
+    num_features = 20
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_the_peers_agree_on_the_same_features(generator: torch.Generator) -> None:
+    mix = torch.randn(20, 20, generator=generator)
+    x = (torch.randn(400, 20, generator=generator) @ mix).relu()
+    y = (torch.randn(300, 20, generator=generator) @ mix + 0.3).relu()
+    ours = FeatureMoments.of(x.split(90)).distance(FeatureMoments.of([y]))
+
+    torchmetrics = FrechetInceptionDistance(feature=Identity())
+    torchmetrics.update(x, real=False)
+    torchmetrics.update(y, real=True)
+    assert ours == pytest.approx(torchmetrics.compute().item(), rel=1e-4)
+
+    statistics = [fid_features_to_statistics(rows) for rows in (x, y)]
+    fidelity = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+    assert ours == pytest.approx(fidelity, rel=1e-4)
+
+
+def test_singular_covariances_stay_real_and_symmetric(generator: torch.Generator) -> None:
+    first, second = covariance(generator, 20, rank=3), covariance(generator, 20, rank=5)
+    zero = torch.zeros(20, dtype=torch.float64)
+    forth = frechet_distance(zero, first, zero, second)
+    assert forth > 0
+    assert forth == pytest.approx(frechet_distance(zero, second, zero, first), rel=1e-6)
+    assert frechet_distance(zero, first, zero, first) == pytest.approx(0, abs=1e-6)
+
+
+def test_scaled_data_have_a_closed_form(generator: torch.Generator) -> None:
+    x = torch.randn(500, 6, generator=generator, dtype=torch.float64)
+    scaled = FeatureMoments.of([3 * x])
+    mean, cov = x.mean(0), x.T.cov()
+    expected = 4 * mean.square().sum() + 4 * cov.trace()
+    assert FeatureMoments.of([x]).distance(scaled) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_batches_of_any_size_give_the_moments_of_all_rows(generator: torch.Generator) -> None:
+    x = torch.randn(101, 5, generator=generator, dtype=torch.float64) + 1e4
+    moments = FeatureMoments.of([x[:1], x[1:4], x[4:4], x[4:90], x[90:]])
+    assert moments.count == 101
+    torch.testing.assert_close(moments.mean, x.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(moments.covariance(), x.T.cov(), rtol=1e-8, atol=1e-10)
+
+
+def test_impossible_features_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 2 rows, got 1"):
+        FeatureMoments.of([torch.zeros(1, 3)]).covariance()
+    with pytest.raises(InputError, match="finite features"):
+        FeatureMoments.of([torch.full((2, 3), float("inf"))])
+    with pytest.raises(InputError, match=r"covariances \[F, F\]"):
+        frechet_distance(torch.zeros(2), torch.eye(2), torch.zeros(3), torch.eye(3))
+
+
+def test_real_pictures_are_near_and_worse_ones_further(
+    digits: tuple[Data, Data], classifier: Classifier, generator: torch.Generator
+) -> None:
+    (x, _), (y, _) = (split.batch(torch.arange(len(split))) for split in digits)
+    moments = [FeatureMoments.of([classifier.features(part)]) for part in spoiled(x, generator)]
+    reference = FeatureMoments.of([classifier.features(y)])
+    real, grainy, noise = (part.distance(reference) for part in moments)
+    assert real < 0.2 * grainy < 0.2 * noise
+
+
+def spoiled(x: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
+    """The pictures, the pictures with noise on them, nothing but noise."""
+    noise = torch.randn(x.shape, generator=generator)
+    return [x, (x + 0.7 * noise).clamp(-1, 1), noise.clamp(-1, 1)]

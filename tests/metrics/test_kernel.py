@@ -1,0 +1,122 @@
+"""Kernel distance: the sums written out, torchmetrics, torch-fidelity, unbiasedness, what is refused."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from flowprior.errors import InputError, OptionError
+from flowprior.metrics.kernel import Kernel, kernel_distance, polynomial_mmd2
+
+
+def clouds(generator: torch.Generator, n: int, m: int, size: int = 24) -> tuple[Tensor, Tensor]:
+    x = torch.randn(n, size, generator=generator)
+    y = 0.8 * torch.randn(m, size, generator=generator) + 0.4
+    return x.relu(), y.relu()
+
+
+class Identity(nn.Module):
+    """Features as they come."""
+
+    num_features = 24
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_it_is_the_double_sum_of_the_definition(generator: torch.Generator) -> None:
+    x, y = (rows.double() for rows in clouds(generator, 6, 4, size=3))
+    kernel = Kernel(degree=2, gamma=0.5, constant=0.25)
+
+    def mean(a: Tensor, b: Tensor, pairs: Any) -> float:
+        return float(np.mean([(0.5 * float(a[i] @ b[j]) + 0.25) ** 2 for i, j in pairs]))
+
+    expected = (
+        mean(x, x, itertools.permutations(range(6), 2))
+        + mean(y, y, itertools.permutations(range(4), 2))
+        - 2 * mean(x, y, itertools.product(range(6), range(4)))
+    )
+    assert polynomial_mmd2(x, y, kernel) == pytest.approx(expected, rel=1e-12)
+
+
+def test_torchmetrics_agrees_on_the_same_subsets(generator: torch.Generator) -> None:
+    x, y = clouds(generator, 150, 130)
+    with pytest.warns(UserWarning, match="save all extracted features"):
+        peer = KernelInceptionDistance(feature=Identity(), subsets=20, subset_size=50)
+    peer.update(x, real=True)
+    peer.update(y, real=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        mean, std = peer.compute()
+    ours = kernel_distance(x, y, subsets=20, subset_size=50, generator=torch.Generator().manual_seed(3))
+    assert ours.mean == pytest.approx(mean.item(), rel=1e-4)
+    assert ours.std == pytest.approx(std.item(), rel=1e-4)
+
+
+def test_torch_fidelity_agrees_on_the_same_subsets(generator: torch.Generator) -> None:
+    """Whole sets are one subset; smaller ones are averaged over the subsets that its seed draws."""
+    x, y = clouds(generator, 120, 120)
+    options: dict[str, Any] = {"verbose": False, "kid_subsets": 3, "kid_kernel": "poly", "rng_seed": 2020}
+    whole = kid_features_to_metric(x, y, kid_subset_size=120, **options)
+    assert polynomial_mmd2(x, y) == pytest.approx(whole[KEY_METRIC_KID_MEAN], rel=1e-4)
+
+    parts = kid_features_to_metric(x, y, kid_subset_size=40, **options)
+    random = np.random.RandomState(2020)  # what torch-fidelity draws from
+    draws = [(random.choice(120, 40, replace=False), random.choice(120, 40, replace=False)) for _ in range(3)]
+    ours = [polynomial_mmd2(x[i], y[j]) for i, j in draws]
+    assert np.mean(ours) == pytest.approx(parts[KEY_METRIC_KID_MEAN], rel=1e-4)
+    assert np.std(ours) == pytest.approx(parts[KEY_METRIC_KID_STD], rel=1e-4)
+
+
+def test_subsets_and_blocks_change_no_value(generator: torch.Generator, monkeypatch: Any) -> None:
+    x, y = clouds(generator, 90, 70)
+    state = generator.get_state()
+    whole = kernel_distance(x, y, subsets=4, subset_size=30, generator=generator)
+    monkeypatch.setattr("flowprior.metrics.kernel.BLOCK", 7)
+    generator.set_state(state)
+    assert kernel_distance(x, y, subsets=4, subset_size=30, generator=generator) == pytest.approx(whole)
+    generator.set_state(state)
+    draws = [(torch.randperm(90, generator=generator)[:30], torch.randperm(70, generator=generator)[:30])]
+    first = polynomial_mmd2(x[draws[0][0]], y[draws[0][1]])
+    generator.set_state(state)
+    assert kernel_distance(x, y, subsets=1, subset_size=30, generator=generator).mean == pytest.approx(first)
+
+
+def test_it_is_unbiased_where_the_laws_agree(generator: torch.Generator) -> None:
+    values = torch.tensor(
+        [polynomial_mmd2(*torch.randn(2, 20, 5, generator=generator).unbind()) for _ in range(200)]
+    )
+    assert values.min() < 0 < values.max()
+    assert abs(values.mean()) < 3 * values.std() / 200**0.5
+    x, y = torch.randn(2, 20, 5, generator=generator).unbind()
+    assert polynomial_mmd2(x, y + 2) > 5 * values.std()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "error", "words"),
+    [
+        (((5, 3), (5, 2)), {}, InputError, r"\[5, 3\] and \[5, 2\]"),
+        (((1, 3), (5, 3)), {}, InputError, "at least 2 rows"),
+        (((5, 3), (4, 3)), {"subset_size": 5}, InputError, "choose a smaller subset_size"),
+        (((5, 3), (4, 3)), {"subset_size": 1}, OptionError, "subset_size=1"),
+        (((5, 3), (4, 3)), {"subsets": 0}, OptionError, "subsets=0"),
+    ],
+)
+def test_impossible_calls_are_refused(
+    shapes: tuple[tuple[int, int], ...], options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    x, y = (torch.zeros(*shape) for shape in shapes)
+    with pytest.raises(error, match=words):
+        kernel_distance(x, y, **options)
+
+
+def test_infinite_features_are_refused() -> None:
+    with pytest.raises(InputError, match="NaN or infinity"):
+        polynomial_mmd2(torch.full((3, 2), float("inf")), torch.zeros(3, 2))

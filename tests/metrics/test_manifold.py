@@ -1,0 +1,79 @@
+"""Precision and recall: a brute-force oracle, torch-fidelity, cases with known answers, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+from flowprior.errors import InputError, OptionError
+from flowprior.metrics import precision_recall
+
+
+def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[float, float]:
+    """The definition, one pair of points at a time."""
+
+    def distance(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.sqrt(((a - b) ** 2).sum()))
+
+    def on_manifold(point: np.ndarray, cloud: np.ndarray) -> bool:
+        for i, centre in enumerate(cloud):
+            others = sorted(distance(centre, other) for j, other in enumerate(cloud) if j != i)
+            if distance(point, centre) <= others[k - 1]:
+                return True
+        return False
+
+    precision = np.mean([on_manifold(point, real) for point in generated])
+    recall = np.mean([on_manifold(point, generated) for point in real])
+    return float(precision), float(recall)
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+def test_it_is_the_definition(generator: torch.Generator, neighbours: int) -> None:
+    real = torch.randn(40, 5, generator=generator)
+    generated = 1.2 * torch.randn(30, 5, generator=generator) + torch.tensor([2.0, 0, 0, 0, 0])
+    expected = brute_force(real.double().numpy(), generated.double().numpy(), neighbours)
+    found = precision_recall(real, generated, neighbours=neighbours)
+    assert 0.1 < found.precision < 1
+    assert 0.1 < found.recall < 1
+    assert tuple(found) == pytest.approx(expected, abs=1e-12)
+
+
+def test_torch_fidelity_agrees(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.randn(300, 16, generator=generator)
+    generated = 0.8 * torch.randn(250, 16, generator=generator) + 0.2
+    peer = prc_features_to_metric(generated, real, prc_neighborhood=3, verbose=False)
+    monkeypatch.setattr("flowprior.metrics.manifold.BLOCK", 64)
+    found = precision_recall(real, generated)
+    assert 0 < found.recall < 1
+    assert found.precision == pytest.approx(peer[KEY_METRIC_PRECISION], abs=1e-6)
+    assert found.recall == pytest.approx(peer[KEY_METRIC_RECALL], abs=1e-6)
+
+
+def test_a_set_lies_on_itself_and_not_on_a_far_one(generator: torch.Generator) -> None:
+    x = torch.randn(50, 4, generator=generator)
+    assert tuple(precision_recall(x, x)) == (1.0, 1.0)
+    assert tuple(precision_recall(x, x + 100)) == (0.0, 0.0)
+
+
+def test_one_mode_of_two_is_precise_and_half_recalled(generator: torch.Generator) -> None:
+    modes = torch.randn(200, 3, generator=generator) + 50 * (torch.arange(200) % 2).unsqueeze(1)
+    samples = torch.randn(200, 3, generator=generator)
+    found = precision_recall(modes, samples)
+    assert found.precision > 0.8
+    assert 0.35 < found.recall <= 0.5
+
+
+def test_far_from_the_origin_keeps_its_digits(generator: torch.Generator) -> None:
+    real, generated = torch.randn(2, 60, 4, generator=generator, dtype=torch.float64).unbind()
+    assert precision_recall(real + 1e6, generated + 1e6) == precision_recall(real, generated)
+
+
+def test_impossible_calls_are_refused() -> None:
+    with pytest.raises(InputError, match=r"\[5, 2\] and \[5, 3\]"):
+        precision_recall(torch.zeros(5, 2), torch.zeros(5, 3))
+    with pytest.raises(OptionError, match="neighbours=3 is not possible with 5 and 3 rows"):
+        precision_recall(torch.zeros(5, 2), torch.zeros(3, 2))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        precision_recall(torch.full((5, 2), float("nan")), torch.zeros(5, 2))

@@ -1,0 +1,79 @@
+"""Choosing metrics: groups, names, options, plug-ins, and what cannot be chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.data import Data
+from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.evaluation import Metric, evaluate
+from flowprior.features import Classifier
+from flowprior.flow import Flow
+from flowprior.metrics import Measure, SampleMeasure
+from flowprior.metrics.base import select
+from flowprior.metrics.setup import Drawn, Setup
+
+
+class Brightness(SampleMeasure):
+    """Mean of all numbers, a user's own metric."""
+
+    def columns(self, setup: Setup) -> dict[str, Metric]:
+        return {"brightness": Metric("mean of all numbers", setup.samples)}
+
+    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        return {"brightness": drawn.x.mean().item()}
+
+
+def names(*metrics: str | Measure) -> list[str]:
+    return [measure.name for measure in select(list(metrics))]
+
+
+def test_the_quick_set_is_short_and_all_is_everything() -> None:
+    assert names("quick") == ["fid", "kid", "accuracy", "w2"]
+    assert set(names("all")) == set(Measure.available())
+    assert select("quick")[0].name == "fid"
+
+
+def test_names_come_once_in_a_fixed_order_and_keep_their_options() -> None:
+    assert names("nll", "w2", "fid", "w2") == ["fid", "w2", "nll"]
+    assert names("curvature", "quick") == ["fid", "kid", "accuracy", "w2", "curvature"]
+    (kid,) = [m for m in select(["quick", "kid:subsets=7"]) if m.name == "kid"]
+    assert kid.subsets == 7  # type: ignore[attr-defined]
+    assert names("prc") == ["precision-recall"]
+
+
+def test_what_cannot_be_chosen_is_refused() -> None:
+    with pytest.raises(UnknownComponentError, match="unknown metric 'curvatur'; did you mean 'curvature'"):
+        select(["curvatur"])
+    with pytest.raises(OptionError, match="none is given; choose of quick, all, accuracy, curvature"):
+        select([])
+    for spec in (
+        "kid:subsets=0",
+        "kid:subset_size=1",
+        "precision-recall:neighbours=0",
+        "sliced-w2:directions=0",
+    ):
+        with pytest.raises(OptionError, match=spec.split(":")[0]):
+            select([spec])
+    with pytest.raises(OptionError, match="nll"):
+        select("nll:count=-1")
+
+
+def test_a_metric_of_the_user_has_a_column_and_a_floor(
+    tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    found = evaluate(
+        tiny_flow,
+        digits[0],
+        reference=digits[1],
+        nfe=[1],
+        samples=50,
+        metrics=[Brightness(), "accuracy"],
+        classifier=classifier,
+    )
+    assert list(found.metrics) == ["accuracy", "brightness"]
+    floor = found.metrics["brightness"].floor
+    x, _ = digits[0].batch(torch.arange(len(digits[0])))
+    assert floor == pytest.approx(x.mean().item(), abs=0.05)
+    assert found.value("brightness", 1) == pytest.approx(floor, abs=0.2)

@@ -1,0 +1,51 @@
+"""Memorisation: scikit-learn's neighbours, copies, a known ratio, streaming, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from flowprior.errors import InputError
+from flowprior.metrics import memorisation_ratio, nearest_distances
+
+
+def test_distances_are_those_of_scikit_learn(generator: torch.Generator) -> None:
+    training = torch.randn(300, 2, 5, generator=generator)
+    x = torch.randn(40, 2, 5, generator=generator)
+    peer = NearestNeighbors(n_neighbors=1, algorithm="kd_tree").fit(training.double().flatten(1).numpy())
+    expected = torch.from_numpy(peer.kneighbors(x.double().flatten(1).numpy())[0][:, 0])
+    torch.testing.assert_close(nearest_distances(x, [training]), expected, rtol=1e-9, atol=0)
+    parts = nearest_distances(x, training.split(37))
+    torch.testing.assert_close(parts, expected, rtol=1e-9, atol=0)
+
+
+def test_copies_score_zero_and_fresh_draws_one(generator: torch.Generator) -> None:
+    training, held_out, fresh = torch.randn(3, 2000, 3, generator=generator).unbind()
+    assert memorisation_ratio(training[:100], held_out, [training]) == 0
+    assert memorisation_ratio(fresh, held_out, [training]) == pytest.approx(1, abs=0.05)
+    half = torch.cat([training[:1000], fresh[:1000]])
+    assert memorisation_ratio(half, held_out, [training]) == pytest.approx(0.5, abs=0.05)
+
+
+def test_distances_in_a_line_are_known() -> None:
+    training = torch.tensor([[0.0], [10.0]])
+    samples, held_out = torch.tensor([[1.0], [12.0]]), torch.tensor([[4.0], [13.0], [5.0]])
+    assert memorisation_ratio(samples, held_out, [training]) == pytest.approx(1.5 / 4)
+
+
+def test_far_from_the_origin_keeps_its_digits(generator: torch.Generator) -> None:
+    training = torch.randn(50, 4, generator=generator, dtype=torch.float64)
+    near = nearest_distances(training[:5] + 1e-3, [training])
+    far = nearest_distances(training[:5] + 1e4 + 1e-3, [training + 1e4])
+    torch.testing.assert_close(near, far, rtol=1e-4, atol=0)
+
+
+def test_impossible_calls_are_refused() -> None:
+    x = torch.zeros(3, 2)
+    with pytest.raises(InputError, match=r"expected neighbours like \[2\], got \[3\]"):
+        nearest_distances(x, [torch.zeros(4, 3)])
+    with pytest.raises(InputError, match="at least one neighbour"):
+        nearest_distances(x, [])
+    with pytest.raises(InputError, match="held-out data lie in the training data"):
+        memorisation_ratio(x + 1, x, [x])

@@ -1,0 +1,143 @@
+"""Metrics of samples, each computed again from the documented seeds by other means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.image.kid import poly_mmd
+
+from flowprior.data import Data, TensorData
+from flowprior.data.proportions import draw_indices
+from flowprior.evaluation import Evaluation, evaluate
+from flowprior.features import Classifier
+from flowprior.flow import Flow
+from flowprior.metrics import precision_recall, sliced_wasserstein2_squared
+from flowprior.metrics.reference import Reference
+
+SEED, SAMPLES = 11, 100
+METRICS = ["kid:subsets=5,subset_size=40", "precision-recall", "memorisation", "sliced-w2:directions=20"]
+
+
+@pytest.fixture(scope="module")
+def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Evaluation:
+    return evaluate(
+        tiny_flow,
+        digits[0],
+        reference=digits[1],
+        nfe=[2],
+        samples=SAMPLES,
+        seed=SEED,
+        metrics=METRICS,
+        classifier=classifier,
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn(tiny_flow: Flow, digits: tuple[Data, Data]) -> tuple[Tensor, Tensor]:
+    _, cond = digits[1].batch(draw_indices(digits[1], SAMPLES, torch.Generator().manual_seed(SEED)))
+    assert cond is not None
+    x = tiny_flow.sample(cond, nfe=2, generator=torch.Generator().manual_seed(SEED))
+    return x.clamp(-1, 1), cond
+
+
+def whole(data: Data) -> tuple[Tensor, Tensor]:
+    x, cond = data.batch(torch.arange(len(data)))
+    assert cond is not None
+    return x, cond
+
+
+def test_kid_is_that_of_torchmetrics_on_the_same_subsets(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    real = classifier.features(Reference(digits[1], "test").subset(SAMPLES)[0]).double()
+    fake = classifier.features(drawn[0]).double()
+    generator, values = torch.Generator().manual_seed(SEED), []
+    for _ in range(5):
+        rows = [torch.randperm(SAMPLES, generator=generator)[:40] for _ in range(2)]
+        values.append(poly_mmd(real[rows[0]], fake[rows[1]]).item())
+    assert result.value("kid-cnn128", 2) == pytest.approx(np.mean(values), rel=1e-4)
+    assert result.rows[0]["kid-cnn128-std"] == pytest.approx(np.std(values), rel=1e-4)
+    metric = result.metrics["kid-cnn128"]
+    assert "5 subsets of 40" in metric.description
+    assert metric.reference == "100 of 359 test examples of digits"
+    assert metric.features == classifier.describe()
+
+
+def test_precision_and_recall_are_of_as_many_real_features(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    real = classifier.features(Reference(digits[1], "test").subset(SAMPLES)[0])
+    expected = precision_recall(real, classifier.features(drawn[0]))
+    assert result.value("precision-cnn128", 2) == pytest.approx(expected.precision)
+    assert result.value("recall-cnn128", 2) == pytest.approx(expected.recall)
+    for name in ("precision-cnn128", "recall-cnn128"):
+        floor = result.metrics[name].floor
+        assert floor is not None
+        assert floor > 0.7
+
+
+def test_memorisation_is_the_ratio_of_nearest_distances(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+) -> None:
+    training = whole(digits[0])[0].double().flatten(1)
+    held_out = Reference(digits[1], "test").subset(SAMPLES)[0].double().flatten(1)
+    nearest = [torch.cdist(x, training).amin(1).mean() for x in (drawn[0].double().flatten(1), held_out)]
+    assert result.value("memorisation", 2) == pytest.approx((nearest[0] / nearest[1]).item(), rel=1e-6)
+    assert result.metrics["memorisation"].floor is None
+
+
+def test_sliced_w2_is_the_mean_over_labels(
+    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+) -> None:
+    (x, cond), (y, labels) = drawn, whole(digits[1])
+    values = [sliced_wasserstein2_squared(x[cond == k], y[labels == k], directions=20) for k in range(10)]
+    assert result.value("sliced_w2_squared", 2) == pytest.approx(np.mean(values), rel=1e-6)
+
+
+def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow) -> None:
+    from tests.evaluation.test_evaluate import exact_flow
+
+    data = TensorData(torch.randn(60, 2, generator=generator))
+    found = evaluate(
+        exact_flow(data), data, nfe=[1], samples=40, metrics=["fid", "accuracy", "memorisation", "w2"]
+    )
+    assert list(found.metrics) == ["w2_squared"]
+    for note in (
+        "fid left out: it needs features",
+        "accuracy left out: it needs a classifier",
+        "memorisation left out: it needs a test split",
+    ):
+        assert any(note in line for line in found.notes)
+
+
+def test_features_of_the_users_module_have_figures_of_their_own(
+    tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    mine = torch.nn.Flatten()
+    found = evaluate(
+        tiny_flow,
+        digits[0],
+        reference=digits[1],
+        nfe=[1],
+        samples=60,
+        metrics=["fid"],
+        features=[mine],
+        classifier=classifier,
+    )
+    assert list(found.metrics) == ["fid-cnn128", "fid-flatten"]
+    assert found.metrics["fid-flatten"].features.startswith("flatten sha256 ")
+    assert found.value("fid", 1) == found.value("fid-cnn128", 1)
+    assert found.value("fid-flatten", 1) > 0
+
+
+def test_a_test_split_inside_the_training_split_has_no_memorisation(
+    tiny_flow: Flow, digits: tuple[Data, Data]
+) -> None:
+    x, cond = whole(digits[0])
+    inside = TensorData(x[:200], cond[:200], classes=10, is_image=True)
+    found = evaluate(
+        tiny_flow, digits[0], reference=inside, nfe=[1], samples=50, metrics="memorisation", classifier=None
+    )
+    assert "memorisation" not in found.rows[0]

@@ -1,0 +1,116 @@
+"""Trajectories: closed forms of state, energy and curvature, times, guidance, optimal transport."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.metrics import solve_trajectories
+from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
+
+
+def starts(generator: torch.Generator, n: int, *event: int) -> Tensor:
+    return torch.randn(n, *event, generator=generator, dtype=torch.float64)
+
+
+def test_states_are_the_closed_form_at_every_time(generator: torch.Generator) -> None:
+    velocity = LinearVelocity(3)
+    x0, times = starts(generator, 20, 3), [0.1, 0.37, 0.5, 0.93]
+    found = solve_trajectories(flow_of(velocity), x0, times=times)
+    fixed = torch.linalg.solve(velocity.matrix, velocity.shift)
+    for t in (0.0, *times, 1.0):
+        expected = (x0 + fixed) @ torch.matrix_exp(t * velocity.matrix).T - fixed
+        torch.testing.assert_close(found.at(t), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(velocity.start_of(found.end), x0, rtol=1e-6, atol=1e-6)
+    assert found.nfe > 6
+
+
+def test_curvature_and_energy_of_a_growing_line_are_known(generator: torch.Generator) -> None:
+    """x' = a x: energy a (e^2a − 1) x0² / 2, and a distance of (e^a − 1) x0."""
+    a, x0 = 0.7, starts(generator, 30, 2)
+    found = solve_trajectories(flow_of(lambda x, t, cond: a * x, event=(2,)), x0)
+    squares = x0.square().sum(1)
+    energy = a * math.expm1(2 * a) / 2 * squares
+    curvature = energy - math.expm1(a) ** 2 * squares
+    torch.testing.assert_close(found.energy, energy, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.curvature, curvature, rtol=1e-6, atol=1e-9)
+
+
+def test_a_straight_flow_has_no_curvature_in_float32_either(generator: torch.Generator) -> None:
+    x0 = 30 * torch.randn(40, 200, generator=generator)
+    flow = flow_of(lambda x, t, cond: torch.full_like(x, 5.0), event=(200,), dtype=torch.float32)
+    found = solve_trajectories(flow, x0)
+    assert found.curvature.max() < 1e-3
+    torch.testing.assert_close(found.energy, torch.full((40,), 5000.0).double(), rtol=1e-4, atol=0)
+    assert found.tolerance == 1e-5
+
+
+def test_the_curvature_of_random_pairs_between_equal_gaussians_is_that_of_the_formula(
+    generator: torch.Generator,
+) -> None:
+    """v = (2t − 1) / ((1 − t)² + t²) x: x_t = √((1 − t)² + t²) x0 comes back, so energy is curvature."""
+    one = torch.ones(2, dtype=torch.float64)
+    x0 = starts(generator, 25, 2)
+    flow = flow_of(GaussianVelocity((0 * one, one), (0 * one, one)), event=(2,))
+    found = solve_trajectories(flow, x0)
+    t = torch.linspace(0, 1, 20001, dtype=torch.float64)
+    speed = (2 * t - 1).square() / ((1 - t).square() + t.square())
+    expected = torch.trapezoid(speed, t) * x0.square().sum(1)
+    torch.testing.assert_close(found.end, x0, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.curvature, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_normalised_energy_is_zero_for_optimal_transport_and_known_for_a_detour(
+    generator: torch.Generator,
+) -> None:
+    x0, cond = starts(generator, 40, 3), torch.arange(40) % 2
+    shift = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    straight = solve_trajectories(flow_of(lambda x, t, cond: shift.expand_as(x)), x0)
+    assert straight.normalised_energy(cond) == pytest.approx(0, abs=1e-6)
+    assert straight.normalised_energy(None) == pytest.approx(0, abs=1e-6)
+
+    def accelerating(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return 2 * t[:, None] * shift
+
+    slow_then_fast = solve_trajectories(flow_of(accelerating), x0)  # ∫ 4t² dt = 4/3
+    assert slow_then_fast.normalised_energy(cond) == pytest.approx(1 / 3, rel=1e-5)
+    still = solve_trajectories(flow_of(lambda x, t, cond: torch.zeros_like(x)), x0)
+    assert still.normalised_energy(None) == pytest.approx(0, abs=1e-9)
+
+
+def test_energy_in_each_label_counts_alike(generator: torch.Generator) -> None:
+    """Label 1 swaps its two points: energy without gain."""
+    x0 = torch.tensor([[0.0], [0.0], [-1.0], [1.0]], dtype=torch.float64)
+    cond = torch.tensor([0, 0, 1, 1])
+
+    def velocity(x: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
+        return torch.tensor([[2.0], [2.0], [2.0], [-1.0]], dtype=torch.float64)
+
+    found = solve_trajectories(flow_of(velocity, event=(1,), classes=2), x0, cond)  # ends 2, 2, 1, 0
+    # label 0: energy 4, W2² 4; label 1: energies 4 and 1; matching sorted clouds costs 1 and 0
+    assert found.normalised_energy(cond) == pytest.approx((4 + 2.5) / (4 + 0.5) - 1, rel=1e-6)
+
+
+def test_guidance_and_batches_are_passed_on(generator: torch.Generator) -> None:
+    x0, cond = starts(generator, 6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+
+    def velocity(x: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
+        assert c is not None
+        return c.double()[:, None].expand_as(x)
+
+    flow = flow_of(velocity, event=(2,), classes=3)
+    whole = solve_trajectories(flow, x0, cond, guidance=2.0)
+    expected = x0 + (3 + 2 * (cond - 3))[:, None]  # the null label is 3
+    torch.testing.assert_close(whole.end, expected, rtol=1e-6, atol=1e-6)
+    parts = solve_trajectories(flow, x0, cond, guidance=2.0, batch_size=4)
+    torch.testing.assert_close(parts.end, whole.end, rtol=1e-6, atol=1e-6)
+
+
+def test_other_times_are_refused(generator: torch.Generator) -> None:
+    found = solve_trajectories(flow_of(LinearVelocity(3)), starts(generator, 2, 3), times=[0.25])
+    with pytest.raises(InputError, match=r"no state at t=0\.3"):
+        found.at(0.3)

@@ -1,0 +1,104 @@
+"""W2²: POT, the closed form in one dimension, invariances, labels, and what is refused."""
+
+from __future__ import annotations
+
+import ot
+import pytest
+import torch
+
+from flowprior.errors import CouplingError, InputError
+from flowprior.metrics import wasserstein2_per_condition, wasserstein2_squared
+
+
+def randn(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_equal_counts_are_pots_optimum(generator: torch.Generator) -> None:
+    x, y = randn(generator, 60, 3), randn(generator, 60, 3) * 2 + 1
+    expected = ot.emd2([], [], ot.dist(x.numpy(), y.numpy()))
+    assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-10)
+
+
+def test_unequal_counts_are_pots_optimum(generator: torch.Generator) -> None:
+    x, y = randn(generator, 30, 3), randn(generator, 45, 3) * 2 + 1
+    expected = ot.emd2([], [], ot.dist(x.numpy(), y.numpy()))
+    assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-10)
+
+
+def test_every_point_doubled_changes_nothing(generator: torch.Generator) -> None:
+    x, y = randn(generator, 20, 2), randn(generator, 20, 2)
+    expected = wasserstein2_squared(x, y)
+    assert wasserstein2_squared(x, torch.cat([y, y])) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_dimension_is_sorting(generator: torch.Generator) -> None:
+    x, y = randn(generator, 200, 1), randn(generator, 200, 1).exp()
+    expected = (x.sort(0).values - y.sort(0).values).square().mean().item()
+    assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_shift_costs_its_square(generator: torch.Generator) -> None:
+    x = randn(generator, 50, 2, 3)
+    shift = torch.full((2, 3), 0.5, dtype=torch.float64)
+    assert wasserstein2_squared(x, x + shift) == pytest.approx(6 * 0.25, rel=1e-12)
+    assert wasserstein2_squared(x, x.flip(0)) == 0.0
+
+
+def test_float32_far_from_the_origin_keeps_its_digits(generator: torch.Generator) -> None:
+    x = torch.randint(0, 8, (40, 2), generator=generator).float() + 1e4
+    assert wasserstein2_squared(x, x + torch.tensor([0.0, 0.25])) == pytest.approx(0.0625, rel=1e-9)
+
+
+def test_average_over_labels_ignores_the_order_of_rows(generator: torch.Generator) -> None:
+    x, y = randn(generator, 90, 2), randn(generator, 60, 2)
+    cond, cond_y = torch.arange(90) % 3, torch.arange(60) % 3
+    distances = wasserstein2_per_condition(x, cond, y, cond_y)
+    p, q = torch.randperm(90, generator=generator), torch.randperm(60, generator=generator)
+    shuffled = wasserstein2_per_condition(x[p], cond[p], y[q], cond_y[q])
+    assert sorted(distances) == [0, 1, 2]
+    assert shuffled == pytest.approx(distances, rel=1e-10)
+    assert distances[1] == pytest.approx(wasserstein2_squared(x[1::3], y[1::3]), rel=1e-12)
+
+
+def test_swapped_labels_cost_although_the_pooled_clouds_agree() -> None:
+    x = torch.tensor([[0.0], [0.0], [4.0], [4.0]])
+    right, wrong = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 0, 0])
+    assert wasserstein2_per_condition(x, wrong, x, right) == {0: 16.0, 1: 16.0}
+    assert wasserstein2_per_condition(x, None, x, None) == {-1: 0.0}
+
+
+def test_embeddings_are_pooled(generator: torch.Generator) -> None:
+    x, cond = randn(generator, 10, 2), randn(generator, 10, 4)
+    assert list(wasserstein2_per_condition(x, cond, x + 1, cond)) == [-1]
+
+
+def test_only_the_first_points_of_each_label_are_compared(generator: torch.Generator) -> None:
+    x, y, cond = randn(generator, 40, 2), randn(generator, 40, 2), torch.arange(40) % 2
+    few = wasserstein2_per_condition(x, cond, y, cond, max_per_condition=5)
+    assert few[0] == pytest.approx(wasserstein2_squared(x[0:10:2], y[0:10:2]))
+
+
+def test_a_label_without_reference_is_refused() -> None:
+    x = torch.zeros(2, 1)
+    with pytest.raises(InputError, match="label 7 was generated but is not in the reference"):
+        wasserstein2_per_condition(x, torch.tensor([0, 7]), x, torch.tensor([0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (torch.zeros(0, 2), torch.zeros(3, 2), "non-empty"),
+        (torch.zeros(3, 2), torch.zeros(3, 4), "one event shape"),
+        (torch.full((3, 2), float("nan")), torch.zeros(3, 2), "NaN or infinity in the first"),
+    ],
+)
+def test_impossible_clouds_are_refused(x: torch.Tensor, y: torch.Tensor, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        wasserstein2_squared(x, y)
+
+
+def test_a_plan_that_does_not_converge_raises(generator: torch.Generator) -> None:
+    x, y = randn(generator, 80, 2), randn(generator, 90, 2)
+    with pytest.raises(CouplingError, match="did not converge"):
+        wasserstein2_squared(x, y, max_iterations=2)

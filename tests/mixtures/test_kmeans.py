@@ -1,0 +1,124 @@
+"""The bounded sample, k-means++ and Lloyd's iterations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprior.mixtures.kmeans import (
+    SAMPLE_BUDGET,
+    SAMPLE_SIZE,
+    Reservoirs,
+    kmeans_centres,
+    nearest_centre,
+)
+
+
+def clusters(generator: torch.Generator, classes: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Three tight clusters for each class; rows, labels and true centres ``[C, 3, 2]``."""
+    centres = 10 * torch.randn(classes, 3, 2, generator=generator)
+    labels = torch.arange(300 * classes) % classes
+    which = (torch.arange(300 * classes) // classes) % 3
+    noise = 0.01 * torch.randn(300 * classes, 2, generator=generator)
+    return centres[labels, which] + noise, labels, centres
+
+
+def sampled(x: Tensor, labels: Tensor, size: int, batch: int, seed: int = 0) -> Reservoirs:
+    reservoirs = Reservoirs(int(labels.max()) + 1, size, x.shape[1], x.dtype)
+    generator = torch.Generator().manual_seed(seed)
+    for rows, label in zip(x.split(batch), labels.split(batch), strict=True):
+        reservoirs.update(rows, label, generator)
+    return reservoirs
+
+
+def centres_of(x: Tensor, labels: Tensor, components: int, generator: torch.Generator) -> Tensor:
+    """k-means of the whole data, given in batches of 100."""
+    batches = zip(x.split(100), labels.split(100), strict=True)
+    shape = (int(labels.max()) + 1, x.shape[1], x.dtype)
+    reservoirs = Reservoirs.over(batches, *shape, least=components, generator=generator)
+    return kmeans_centres(reservoirs, components, generator)
+
+
+def test_a_reservoir_keeps_all_rows_of_a_small_condition_and_no_more_than_its_size():
+    x = torch.arange(50.0)[:, None]
+    labels = torch.tensor([0] * 3 + [2] * 47)
+    kept = sampled(x, labels, size=10, batch=7)
+    assert kept.filled.sum(1).tolist() == [3, 0, 10]
+    assert sorted(kept.rows[0][kept.filled[0], 0].tolist()) == [0, 1, 2]
+    second = kept.rows[2][kept.filled[2], 0]
+    assert len(second.unique()) == 10, "without replacement"
+    assert (second >= 3).all()
+
+
+def test_a_reservoir_does_not_depend_on_the_cut_into_batches():
+    x = torch.arange(200.0)[:, None]
+    labels = torch.arange(200) % 3
+    first, second = (sampled(x, labels, 8, batch) for batch in (200, 9))
+    for label in range(3):
+        assert set(first.rows[label, :, 0].tolist()) == set(second.rows[label, :, 0].tolist())
+
+
+def test_every_row_is_equally_likely_to_be_kept():
+    x = torch.arange(40.0)[:, None]
+    labels = torch.zeros(40, dtype=torch.long)
+    rounds = 600
+    seen = torch.zeros(40)
+    for seed in range(rounds):
+        seen[sampled(x, labels, 10, 11, seed).rows[0, :, 0].long()] += 1
+    error = (0.25 * 0.75 / rounds) ** 0.5
+    assert ((seen / rounds - 0.25).abs() < 5 * error).all(), "five standard errors"
+
+
+def test_separated_clusters_of_every_condition_are_found(generator):
+    x, labels, truth = clusters(generator, classes=4)
+    found = centres_of(x, labels, 3, generator)
+    distance = torch.cdist(truth, found)
+    assert (distance.amin(2) < 0.01).all(), "each true centre has one of ours on it"
+
+
+def test_centres_do_not_suffer_from_a_mean_far_from_zero(generator):
+    x, labels, truth = clusters(generator)
+    found = centres_of(x.double() + 1e7, labels, 3, generator)
+    assert (torch.cdist(truth.double(), found - 1e7).amin(2) < 0.01).all()
+
+
+def test_fewer_distinct_rows_than_centres_are_repeated(generator):
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [5.0, 5.0]])
+    found = centres_of(x, torch.zeros(3, dtype=torch.long), 4, generator)
+    assert {tuple(row) for row in found[0].tolist()} == {(1.0, 0.0), (5.0, 5.0)}
+
+
+def test_an_empty_condition_does_not_disturb_the_others(generator):
+    x, _, truth = clusters(generator, classes=1)
+    labels = torch.full((len(x),), 2)
+    found = centres_of(x, labels, 3, generator)
+    assert found.isfinite().all()
+    assert (torch.cdist(truth[0], found[2]).amin(1) < 0.01).all()
+
+
+def test_nearest_centre_is_the_nearest(generator):
+    x = 100 + torch.randn(200, 5, generator=generator)
+    centres = 100 + torch.randn(7, 5, generator=generator)
+    expected = (x.double()[:, None] - centres.double()).square().sum(-1).argmin(1)
+    assert torch.equal(nearest_centre(x, centres), expected)
+
+
+def test_the_same_generator_gives_the_same_centres(generator):
+    x, labels, _ = clusters(generator)
+    first, second = (centres_of(x, labels, 5, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_sample_is_bounded_by_memory_but_never_below_the_components():
+    wide = Reservoirs.over([], 1, SAMPLE_BUDGET, torch.float32, least=3)
+    assert wide.rows.shape == (1, 3, SAMPLE_BUDGET)
+    narrow = Reservoirs.over([], 2, 4, torch.float32, least=3)
+    assert narrow.rows.shape == (2, SAMPLE_SIZE, 4)
+
+
+def test_segments_are_the_kept_rows_of_active_conditions():
+    x = torch.arange(6.0)[:, None]
+    kept = sampled(x, torch.tensor([0, 2, 2, 0, 3, 3]), size=5, batch=6)
+    segments = {label: rows for rows, label in kept.segments(torch.tensor([True, True, True, False]))}
+    assert sorted(segments) == [0, 2], "1 has no rows and 3 is not active"
+    assert sorted(segments[2][:, 0].tolist()) == [1, 2]

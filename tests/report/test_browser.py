@@ -1,0 +1,177 @@
+"""The report in a real browser, at phone and desktop width, light and dark."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowprior.report import write_report
+from tests.report import browser
+
+WIDTHS = (390, 1280)
+LONG = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
+HEADINGS = [
+    "Best at each number of evaluations",
+    "Quality against evaluations",
+    "Quality against training steps",
+    "Samples side by side",
+    "Figures",
+    "What it costs",
+    "Not in these figures",
+    "Settings and versions",
+]
+
+BEYOND_THE_PAGE = """
+return [...document.querySelectorAll('body *')].filter(element => {
+  if (element.closest('.scroll') && !element.matches('.scroll')) return false;
+  const box = element.getBoundingClientRect();
+  return box.width > 0 && (box.right > innerWidth + 0.5 || box.left < -0.5);
+}).map(element => element.outerHTML.slice(0, 200));
+"""
+TEXT_OUTSIDE_ITS_CHART = """
+return [...document.querySelectorAll('.charts svg text')].filter(text => {
+  const inner = text.getBoundingClientRect();
+  const outer = text.closest('figure').getBoundingClientRect();
+  return inner.width === 0 || inner.left < outer.left || inner.right > outer.right
+    || inner.top < outer.top || inner.bottom > outer.bottom;
+}).map(text => text.textContent);
+"""
+LOW_CONTRAST = """
+const light = color => {
+  const parts = color.match(/[\\d.]+/g).slice(0, 3).map(value => value / 255);
+  const linear = parts.map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+};
+const behind = element => {
+  for (let place = element; place; place = place.parentElement) {
+    const color = getComputedStyle(place).backgroundColor;
+    if (!/, 0\\)$|transparent/.test(color)) return color;
+  }
+  return 'rgb(255, 255, 255)';
+};
+const ratio = (one, two) => (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+const texts = 'p, h1, h2, h3, li, td, th, dt, dd, summary, .badge, svg text';
+return [...document.querySelectorAll(texts)].map(element => {
+  const style = getComputedStyle(element);
+  const color = element.matches('svg text') ? style.fill : style.color;
+  return [ratio(light(color), light(behind(element))), element.textContent.slice(0, 60)];
+}).filter(found => found[0] < ATLEAST);
+"""
+
+
+@pytest.fixture(scope="module")
+def hard(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with long labels, a failed cell, one that waits, and a variant that is skipped."""
+    out = tmp_path_factory.mktemp("hard") / "comparison"
+    shutil.copytree(finished, out)
+    plan = json.loads((out / "plan.json").read_text().replace("low-rank", LONG))
+    refused = {"label": "gaussian + posterior", "labels": ["gaussian", "posterior", "condot"]}
+    refused |= {"skipped": "coupling 'posterior': no latents", "cells": []}
+    plan["variants"].append({**plan["variants"][0], **refused})
+    (out / "plan.json").write_text(json.dumps(plan))
+    cells = plan["variants"][3]["cells"]
+    for cell in cells:
+        folder = out / "cells" / cell["name"]
+        (folder / f"result-{cell['key']}.json").unlink()
+    failure = {"seed": 0, "error": "the loss is not finite at step 7", "trace": ""}
+    (out / "cells" / cells[0]["name"] / f"failure-{cells[0]['key']}.json").write_text(json.dumps(failure))
+    write_report(out)
+    return out / "report.html"
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    found = browser.start(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.quit()
+
+
+@pytest.fixture(params=WIDTHS)
+def shown(driver: Any, hard: Path, request: pytest.FixtureRequest) -> Any:
+    """The hard report, in light."""
+    browser.show(driver, hard, request.param, "light")
+    return driver
+
+
+def test_nothing_reaches_beyond_the_page(shown):
+    width, inner = shown.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert inner in WIDTHS
+    assert width <= inner
+    assert shown.execute_script(BEYOND_THE_PAGE) == []
+
+
+def test_wide_tables_scroll_inside_their_own_container(driver, hard):
+    browser.show(driver, hard, 390, "light")
+    wide = driver.execute_script(
+        "return [...document.querySelectorAll('.scroll')].map(part => [part.scrollWidth > part.clientWidth, "
+        "getComputedStyle(part).overflowX, part.tabIndex])"
+    )
+    assert any(found[0] for found in wide)
+    assert all(found[1:] == ["auto", 0] for found in wide)
+
+
+def test_headings_are_visible_and_the_links_lead_to_them(shown):
+    found = shown.execute_script(
+        "return [...document.querySelectorAll('h1, h2')].map(h => [h.textContent, h.offsetHeight])"
+    )
+    assert [text for text, _ in found] == ["Priors and couplings on digits", *HEADINGS]
+    assert all(height > 20 for _, height in found)
+    links = shown.execute_script(
+        "return [...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash) !== null)"
+    )
+    assert links == [True] * len(HEADINGS)
+
+
+def test_charts_are_visible_and_hold_their_text(shown):
+    boxes = shown.execute_script(
+        "return [...document.querySelectorAll('.charts svg')].map(c => c.getBoundingClientRect().toJSON())"
+    )
+    assert len(boxes) >= 6
+    assert all(box["width"] > 250 and box["height"] > 150 for box in boxes)
+    assert shown.execute_script(TEXT_OUTSIDE_ITS_CHART) == []
+
+
+def test_pictures_are_loaded(shown):
+    found = shown.execute_script(
+        "return [...document.images].map(i => [i.complete, i.naturalWidth, i.offsetWidth, i.alt])"
+    )
+    assert (
+        len(found) == 3 * 4
+    )  # NFE, the prior alone among them; three variants with a result and the real data
+    for complete, natural, width, text in found:
+        assert complete
+        assert natural > 100
+        assert width > 100
+        assert text
+
+
+def test_nothing_is_fetched_and_the_console_is_silent(driver, hard):
+    driver.get_log("browser")
+    browser.show(driver, hard, 1280, "light")
+    fetched = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert [name for name in fetched if not name.startswith("data:")] == []
+    assert driver.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(driver, hard, scheme):
+    browser.show(driver, hard, 1280, scheme)
+    page = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+    brightness = sum(map(int, page.removeprefix("rgb(").removesuffix(")").split(",")))
+    assert (brightness > 600) == (scheme == "light")
+    assert driver.execute_script(LOW_CONTRAST.replace("ATLEAST", "4.5")) == []
+
+
+def test_what_is_left_out_is_said(shown):
+    text = shown.execute_script("return document.getElementById('left-out').innerText")
+    assert "the loss is not finite at step 7" in text
+    assert "no latents" in text
+    assert "not run yet" in text
+    alerts = shown.execute_script("return document.querySelector('.alerts').innerText")
+    assert "1 cell failed" in alerts
+    assert "1 cell has not been run yet" in alerts

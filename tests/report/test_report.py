@@ -1,0 +1,319 @@
+"""report.json follows from the saved samples: recomputed here by other means, and by --check."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from flowprior.data import Data, load_data
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.features import Classifier, data_classifier
+from flowprior.flow import Flow
+from flowprior.report import write_report
+from flowprior.report.wording import prior_sentence
+from flowprior.storage import load_tensors, save_tensors
+from flowprior.study import ComparisonFolder, check_report, run_grid
+from flowprior.study.collect import collect, samples_file
+from tests.study.conftest import tiny_grid
+
+LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
+
+
+@pytest.fixture(scope="module")
+def report(finished: Path) -> dict[str, Any]:
+    return json.loads((finished / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def judge(cache: Path) -> tuple[Classifier, Data]:
+    return data_classifier(load_data("digits")), load_data("digits", "test")
+
+
+def rows(report: dict[str, Any], metric: str, part: str = "quality") -> list[dict[str, Any]]:
+    found = [row for row in report[part] if row["metric"] == metric]
+    assert found, metric
+    return found
+
+
+def saved(finished: Path, row: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
+    """Samples as they are judged, and their labels."""
+    folder = ComparisonFolder(finished)
+    path = samples_file(folder, collect(folder), row["variant"], seed, 0)
+    name = f"nfe={row['nfe']:g}/guidance=1/seed={seed}"
+    tensors, _ = load_tensors(path)
+    return tensors[f"x/{name}"].clamp(-1, 1), tensors[f"cond/{name}"]
+
+
+def frechet(ours: Tensor, theirs: Tensor) -> float:
+    """By the eigenvalues of the product of both covariances."""
+    a, b = ours.double().numpy(), theirs.double().numpy()
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    cross = np.sqrt(np.linalg.eigvals(first @ second).real.clip(0)).sum()
+    shift = np.square(a.mean(0) - b.mean(0)).sum()
+    return float(shift + np.trace(first) + np.trace(second) - 2 * cross)
+
+
+def w2_squared(x: Tensor, cond: Tensor, real: Tensor, labels: Tensor) -> float:
+    found = []
+    for label in range(10):
+        one, two = x[cond == label].flatten(1).double(), real[labels == label].flatten(1).double()
+        found.append(float(ot.emd2([], [], torch.cdist(one, two).square().numpy())))
+    return statistics.fmean(found)
+
+
+def test_every_figure_follows_from_the_saved_samples(finished, report, judge):
+    classifier, test = judge
+    real, labels = test.batch(torch.arange(len(test)))
+    assert labels is not None
+    looked_at = 0
+    for metric in ("fid-cnn128", "accuracy", "w2_squared"):
+        for row in rows(report, metric):
+            assert sorted(row["by_seed"]) == ["0", "1"]
+            for seed, figure in row["by_seed"].items():
+                x, cond = saved(finished, row, int(seed))
+                expected = {
+                    "fid-cnn128": lambda x, cond: frechet(classifier.features(x), classifier.features(real)),
+                    "accuracy": lambda x, cond: (classifier.predict(x) == cond).double().mean().item(),
+                    "w2_squared": lambda x, cond: w2_squared(x, cond, real, labels),
+                }[metric](x, cond)
+                # Square roots of eigenvalues that are 0 but for rounding bound the Fréchet distance.
+                assert figure == pytest.approx(expected, rel=1e-4 if metric == "fid-cnn128" else 1e-9)
+                looked_at += 1
+    assert looked_at == 3 * 4 * 2 * 3  # metrics, variants, NFE, seeds
+
+
+def test_spreads_and_tests_follow_from_the_figures(report):
+    for part in ("quality", "curve"):
+        for row in report[part]:
+            values = list(row["by_seed"].values())
+            assert row["mean"] == pytest.approx(statistics.fmean(values), rel=1e-12)
+            assert row["std"] == pytest.approx(statistics.stdev(values), rel=1e-9)
+            base = next(
+                other
+                for other in report[part]
+                if other["variant"] == "gaussian + condot"
+                and all(other[key] == row[key] for key in ("metric", "sampler", "nfe", "step"))
+            )
+            test = row["against_baseline"]
+            if row["variant"] == "gaussian + condot":
+                assert test is None
+                continue
+            pairs = [(row["by_seed"][seed], base["by_seed"][seed]) for seed in ("0", "1")]
+            ours, theirs = map(np.array, zip(*pairs, strict=True))
+            expected = stats.permutation_test(
+                (ours, theirs), lambda a, b: np.mean(a - b), permutation_type="samples", vectorized=False
+            )
+            assert test["p_sign_flip"] == pytest.approx(expected.pvalue)
+            assert test["difference"] == pytest.approx(float(np.mean(ours - theirs)), rel=1e-9, abs=1e-12)
+            assert (test["n"], test["smallest_p"], test["verdict"]) == (2, 0.5, "too few seeds")
+
+
+def test_the_best_has_the_best_mean(report):
+    assert report["metric"] == "fid-cnn128"
+    assert report["baseline"] == "gaussian + condot"
+    for best in report["best"]:
+        group = [row for row in rows(report, best["metric"]) if row["nfe"] == best["nfe"]]
+        side = {"lower": min, "higher": max}[report["metrics"][best["metric"]]["better"]]
+        assert best["mean"] == side(row["mean"] for row in group)
+        assert best["candidates"] == len(group) == 4
+
+
+def test_every_metric_of_samples_begins_with_the_prior_alone(finished, report):
+    """NFE 0 is the prior: the same for every coupling that starts there, and not among the best flows."""
+    for metric in ("fid-cnn128", "kid-cnn128", "accuracy", "w2_squared"):
+        alone = {row["variant"]: row for row in rows(report, metric) if row["nfe"] == 0}
+        assert list(alone) == LABELS
+        for prior in ("gaussian", "low-rank"):
+            figures = [alone[f"{prior} + {coupling}"]["by_seed"] for coupling in ("condot", "ot")]
+            assert figures[0] == figures[1]
+    assert {best["nfe"] for best in report["best"]} == {1, 2}
+    page = (finished / "report.html").read_text()
+    assert page.count('<th scope="col">0 (prior)</th>') == 4
+    assert "The prior alone, 0 evaluations, seed 0" in page
+
+
+def test_the_report_says_where_a_flow_is_worse_than_its_prior_alone(finished, report):
+    expected = []
+    for metric, about in report["metrics"].items():
+        sign = {"lower": 1, "higher": -1}.get(about["better"], 0)
+        for label in LABELS:
+            means = {
+                row["nfe"]: sign * row["mean"] for row in rows(report, metric) if row["variant"] == label
+            }
+            worse = [nfe for nfe in (1, 2) if means[nfe] > means[0]]
+            if worse:
+                expected.append((metric, label, worse))
+    assert expected
+    found = [(loss["metric"], loss["variant"], loss["nfe"]) for loss in report["worse_than_prior"]]
+    assert sorted(found) == sorted(expected)
+    page = html.unescape((finished / "report.html").read_text())
+    for metric in {metric for metric, *_ in expected}:
+        assert prior_sentence(report, metric) in page
+
+
+def test_the_report_says_what_each_network_predicts(report):
+    assert {variant["prediction"] for variant in report["variants"]} == {"velocity"}
+
+
+def test_convergence_is_the_first_step_that_reaches_the_baselines_end(report):
+    for goal in report["convergence"]:
+        sign = {"lower": 1, "higher": -1}[report["metrics"][goal["metric"]]["better"]]
+        curve = rows(report, goal["metric"], "curve")
+        means = {(row["variant"], row["step"]): sign * row["mean"] for row in curve}
+        target = means["gaussian + condot", 12]
+        assert sign * goal["target"] == target
+        for label, step in goal["steps"].items():
+            reached = [s for s in (4, 8, 12) if means[label, s] <= target]
+            assert step == (reached[0] if reached else None)
+    assert {goal["nfe"] for goal in report["convergence"]} == {2}
+
+
+def test_costs_are_those_of_the_runs(finished, report):
+    assert [cost["variant"] for cost in report["costs"]] == LABELS
+    for cost, name in zip(
+        report["costs"], ("gaussian+condot", "gaussian+ot", "gmm+condot", "gmm+ot"), strict=True
+    ):
+        runs = sorted(finished.glob(f"cells/{name}+condot-seed*/run"))
+        assert len(runs) == 2
+        infos = [json.loads((run / "info.json").read_text()) for run in runs]
+        for key in ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired"):
+            assert cost[key] == pytest.approx(statistics.fmean(info[key] for info in infos))
+        state = Flow.load(runs[0] / "flow").prior.state_dict().values()
+        assert cost["prior_bytes"] == sum(tensor.numel() * tensor.element_size() for tensor in state)
+        assert cost["seconds_per_step"] > 0
+        assert [place["nfe"] for place in cost["sampling"]] == [0, 1, 2]
+
+
+def test_settings_say_what_ran(report):
+    settings = report["settings"]
+    assert settings["parameters"] == [settings["parameters"][0]]
+    assert settings["machine"]["torch"] == [torch.__version__]
+    assert settings["judging"]["reference"] == ["359 test examples of digits"]
+    assert settings["judging"]["judge"][0].startswith("cnn128")
+
+
+def test_the_check_finds_no_difference(finished):
+    found = check_report(finished)
+    assert found.differences == []
+    assert (found.cells, found.largest) == (8, 0.0)
+    assert found.figures > 1000
+
+
+def test_the_check_finds_samples_that_were_changed(copied):
+    path = next(copied.glob("cells/gmm+ot+condot-seed1-*/samples-*-sampler0.safetensors"))
+    tensors, metadata = load_tensors(path)
+    tensors["x/nfe=2/guidance=1/seed=1"][0] += 0.5
+    save_tensors(path, tensors, metadata)
+    differences = check_report(copied).differences
+    assert differences
+    assert all(line.startswith("low-rank + ot, seed 1: ") for line in differences)
+    assert any("fid-cnn128" in line for line in differences)
+
+
+def test_the_check_finds_a_report_that_was_changed(copied):
+    report = json.loads((copied / "report.json").read_text())
+    report["quality"][3]["mean"] *= 1 + 1e-9
+    report["best"][0]["variant"] = "nobody"
+    (copied / "report.json").write_text(json.dumps(report))
+    first, second = check_report(copied).differences
+    assert first.startswith("report.json.quality[3].mean is ")
+    assert second.startswith("report.json.best[0].variant is 'nobody'")
+
+
+def test_the_check_finds_samples_that_are_not_the_flows(copied):
+    """Samples and figures of another flow agree with each other; only the flow itself shows it."""
+    (cell,) = copied.glob("cells/gmm+ot+condot-seed1-*")
+    flow = Flow.load(cell / "run" / "flow")
+    with torch.no_grad():
+        for weights in flow.model.parameters():  # type: ignore[union-attr]
+            weights.add_(0.05)
+    shutil.rmtree(cell / "run" / "flow")
+    flow.save(cell / "run" / "flow")
+    found = check_report(copied)
+    assert found.largest_shift > 1e-3
+    assert len(found.differences) == 2  # of the sampler, and of the curve's last point
+    assert all(line.startswith("low-rank + ot, seed 1: samples-") for line in found.differences)
+    assert all("the flow generates other samples, which differ by" in line for line in found.differences)
+
+
+def test_samples_of_another_kind_of_device_are_not_generated_anew(copied):
+    for path in copied.glob("cells/*/result-*.json"):
+        result = json.loads(path.read_text())
+        for judged in (*result["evaluations"], *result["curve"]):
+            judged["settings"]["device"] = "cuda:0"
+        path.write_text(json.dumps(result))
+    write_report(copied)
+    found = check_report(copied)
+    assert (found.samples, found.differences) == (0, [])
+    assert all("drawn on cuda, and cpu draws other random numbers" in note for note in found.notes)
+    assert len(found.notes) == 8 * 4
+
+
+@pytest.mark.parametrize("name", ["plan.json", "report.json", "result"])
+def test_results_of_the_faulty_format_are_refused_in_one_line(copied, name):
+    paths = list(copied.glob("cells/*/result-*.json")) if name == "result" else [copied / name]
+    for path in paths:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    call = check_report if name == "report.json" else write_report
+    with pytest.raises(CheckpointError, match="judged residual and epsilon flows wrongly") as caught:
+        call(copied)
+    assert "\n" not in str(caught.value)
+    assert f"flowprior compare --out {copied}" in str(caught.value)
+
+
+def test_results_of_the_faulty_format_are_judged_again_and_not_trained_again(copied, monkeypatch):
+    """The key of a cell holds the format, so a result of another one is not found."""
+    monkeypatch.setattr("flowprior.study.cells.FORMAT", 3)
+    monkeypatch.setattr("flowprior.study.cell_run.train", lambda *_, **__: pytest.fail("trained again"))
+    before = len(list(copied.glob("cells/*/result-*.json")))
+    assert run_grid(tiny_grid(priors=["gaussian"], seeds=1), copied).finished == 2
+    assert len(list(copied.glob("cells/*/result-*.json"))) == before + 2
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", '"x"', "\x00\xff", "[" * 100_000])
+def test_a_damaged_file_is_refused_in_one_line(copied, text):
+    (copied / "plan.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"plan\.json is missing or damaged"):
+        write_report(copied)
+
+
+def test_the_check_refuses_another_judge(copied, monkeypatch, tmp_path):
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("flowprior.features.classifier_training.LEARNING_RATE", 1e-3)
+    with pytest.raises(CheckpointError, match="judged by cnn128"):
+        check_report(copied)
+
+
+def test_the_report_is_written_anew_with_another_baseline_and_metric(copied):
+    changed = write_report(copied, baseline="low-rank+condot", metric="accuracy")
+    assert (changed["baseline"], changed["metric"]) == ("low-rank + condot", "accuracy")
+    assert "By accuracy, higher is better" in (copied / "report.html").read_text()
+    assert write_report(copied) == changed
+    assert check_report(copied).differences == []
+    with pytest.raises(OptionError, match="metric='fdi' was not measured; choose of fid-cnn128"):
+        write_report(copied, metric="fdi")
+
+
+def test_the_report_of_nothing_finished_says_so(copied):
+    for path in copied.glob("cells/*/result-*.json"):
+        path.unlink()
+    report = write_report(copied)
+    assert len(report["waiting"]) == 8
+    assert report["quality"] == report["best"] == report["curve"] == []
+    assert "No cell has a result yet." in (copied / "report.html").read_text()
+
+
+def test_no_comparison_is_one_line(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no comparison; run one with: flowprior compare --out"):
+        write_report(tmp_path)

@@ -1,0 +1,48 @@
+"""A small comparison on digits, run once: two priors, two couplings, two seeds, a few steps."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowprior.report import write_report
+from flowprior.study import Grid, grid_from_dict, run_grid
+
+LOWRANK = "gmm:covariance=lowrank,rank=4,reg_covar=0.16"
+TINY: dict[str, Any] = {
+    "data": "digits",
+    "model": "mlp:width=16",
+    "priors": ["gaussian", f"low-rank={LOWRANK}"],
+    "couplings": ["condot", "ot"],
+    "seeds": 2,
+    "nfe": [0, 1, 2],
+    "samples": 100,
+    "training": {"steps": 12, "warmup": 2, "batch_size": 32, "device": "cpu", "log_every": 4},
+    "curve": {"points": 3, "nfe": [2], "samples": 50},
+}
+
+
+def tiny_grid(**changes: Any) -> Grid:
+    """The small grid, with some of its keys replaced."""
+    return grid_from_dict({**TINY, **changes})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The finished comparison, with its report; not to be written to."""
+    out = tmp_path_factory.mktemp("comparison")
+    outcome = run_grid(tiny_grid(), out)
+    assert (outcome.finished, outcome.failed, outcome.interrupted) == (8, {}, False)
+    write_report(out)
+    return out
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished comparison that a test may change."""
+    out = tmp_path / "comparison"
+    shutil.copytree(finished, out)
+    return out

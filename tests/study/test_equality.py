@@ -1,0 +1,184 @@
+"""``compare`` gives what ``evaluate`` gives of the same saved flow, to the last digit, whatever is trained.
+
+The combinations come from the registries: every prediction × coupling × path, from priors enough to train
+each of them that the library allows.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior import Flow, evaluate
+from flowprior.couplings import Coupling
+from flowprior.data import load_data
+from flowprior.errors import FlowpriorError
+from flowprior.paths import Path as ProbabilityPath
+from flowprior.paths.prediction import PREDICTIONS
+from flowprior.priors import Prior
+from flowprior.report import write_report
+from flowprior.study import ComparisonFolder, check_report, grid_from_dict, run_grid
+from flowprior.study.collect import cell_folder, collect
+from flowprior.study.variants import variants
+from flowprior.training import train
+from tests.cli.conftest import call_app
+
+DATA = "eight-modes:n=120"
+SMALL = {"gmm": "gmm:components=2", "latent-gmm": "latent-gmm:rank=1,components=2"}
+"""Options that make a prior quick to fit; the others have their defaults."""
+FIRST = ("gaussian", "latent-gmm", "gmm")
+"""Tried before the others, for they are the quickest."""
+GRID: dict[str, Any] = {
+    "data": DATA,
+    "model": "mlp:width=8",
+    "paths": sorted(ProbabilityPath.available()),
+    "couplings": sorted(Coupling.available()),
+    "samplers": ["euler"],
+    "seeds": [7],
+    "nfe": [0, 1, 3],
+    "samples": 24,
+    "curve": {"points": 0},
+    "evaluation": {"batch_size": 16, "metrics": ["quick", "sliced-w2", "truncation", "curvature"]},
+}
+SAMPLERS = ["euler", "bosh3"]
+BUDGET = {"steps": 3, "batch_size": 16, "warmup": 1, "device": "cpu"}
+
+
+def grid_of(prediction: str, prior: str, **changes: Any) -> Any:
+    training = {**BUDGET, "prediction": prediction}
+    return grid_from_dict({**GRID, "priors": [SMALL.get(prior, prior)], "training": training, **changes})
+
+
+def chosen_priors(prediction: str) -> dict[tuple[str, str], str]:
+    """(coupling, path) -> the first prior that the library allows with them."""
+    found: dict[tuple[str, str], str] = {}
+    for prior in [*FIRST, *sorted(set(Prior.available()) - set(FIRST))]:
+        for variant in variants(grid_of(prediction, prior)):
+            if variant.refusal(BUDGET["batch_size"]) is None:
+                found.setdefault((variant.coupling, variant.path), prior)
+    return found
+
+
+def run_all(prediction: str, folder: Path) -> list[Path]:
+    """One comparison for each prior, of the couplings and paths that it is the first to serve."""
+    found = []
+    chosen = chosen_priors(prediction)
+    for prior in dict.fromkeys(chosen.values()):
+        pairs = [pair for pair, first in chosen.items() if first == prior]
+        couplings, paths = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+        out = folder / prior
+        outcome = run_grid(grid_of(prediction, prior, couplings=couplings, paths=paths), out)
+        assert (outcome.failed, outcome.interrupted) == ({}, False)
+        write_report(out)
+        found.append(out)
+    return found
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, list[Path]]:
+    """prediction -> the comparisons of everything that can be trained on it."""
+    return {name: run_all(name, tmp_path_factory.mktemp(name)) for name in PREDICTIONS}
+
+
+def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The run of every cell, and its result."""
+    folder = ComparisonFolder(out)
+    collection = collect(folder)
+    return [
+        (cell_folder(folder, cell).run, collection.results[variant["label"]][cell["seed"]])
+        for variant in collection.variants
+        for cell in variant["cells"]
+    ]
+
+
+def timeless(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def evaluated(flow: Flow, judged: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What ``evaluate`` says of a saved flow that is asked the same."""
+    asked = {name: judged["request"][name] for name in ("nfe", "sampler", "samples", "guidance", "seed")}
+    options = {**asked, **judged["request"]["options"], **changes}
+    found = evaluate(flow, load_data(DATA, "train"), reference=load_data(DATA, "test"), **options)
+    return json.loads(json.dumps(found.as_dict()))
+
+
+def assert_equal(judged: dict[str, Any], found: dict[str, Any]) -> None:
+    assert len(judged["rows"]) == len(found["rows"]) > 1
+    assert timeless(judged["rows"]) == timeless(found["rows"])
+    for part in ("metrics", "flow_figures", "flow_metrics", "transport"):
+        assert judged[part] == found[part], part
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_compare_is_evaluate_to_the_last_digit(compared, prediction):
+    seen = set()
+    for out in compared[prediction]:
+        for run, result in results(out):
+            flow = Flow.load(run / "flow")
+            assert flow.prediction == result["prediction"] == prediction
+            (judged,) = result["evaluations"]
+            assert judged["rows"][0]["nfe"] == 0
+            assert_equal(judged, evaluated(flow, judged))
+            seen.add((flow.coupling.name, flow.path.name))
+    assert seen >= set(chosen_priors(prediction))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_is_not_compared_is_what_the_library_refuses(prediction, tmp_path):
+    every = set(product(GRID["couplings"], GRID["paths"]))
+    for coupling, path in every - set(chosen_priors(prediction)):
+        for prior in FIRST:
+            parts = {"prior": SMALL.get(prior, prior), "coupling": coupling, "path": path}
+            with pytest.raises(FlowpriorError):
+                train(DATA, model="mlp:width=8", prediction=prediction, **parts, **BUDGET)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_check_generates_the_same_samples_anew(compared, prediction):
+    found = check_report(compared[prediction][-1])
+    assert (found.differences, found.notes) == ([], [])
+    assert (found.largest, found.largest_shift) == (0.0, 0.0)
+    assert found.samples == found.cells * 2 * 24  # NFE 0 and the fewest
+
+
+def test_the_command_lines_agree(compared, tmp_path):
+    out = tmp_path / "out"
+    parts = ["--data", DATA, "--prior", SMALL["latent-gmm"], "--coupling", "auto", "--model", "mlp:width=8"]
+    sizes = ["--steps", "3", "--samples", "40", "--nfe", "0,1,3", "--seeds", "1", "--set", "curve.points=0"]
+    budget = [f"training.{name}={BUDGET[name]}" for name in ("batch_size", "warmup", "device")]
+    options = [part for setting in budget for part in ("--set", setting)]
+    answer = call_app("compare", *parts, *sizes, *options, "--out", out)
+    assert answer.code == 0, answer.err
+    ((run, result),) = results(out)
+    assert result["prediction"] == "residual"
+    page = (out / "report.html").read_text()
+    assert "<td><code>posterior</code></td>" in page
+    assert "<td><code>residual</code></td>" in page
+    answer = call_app("evaluate", run, "--samples", "40", "--nfe", "0,1,3", "--device", "cpu", "--json")
+    found = json.loads(answer.out)
+    rows = [{key: row[key] for key in result["evaluations"][0]["rows"][0]} for row in found["rows"]]
+    assert timeless(rows) == timeless(result["evaluations"][0]["rows"])
+
+
+def test_guidance_and_adaptive_samplers_are_those_of_evaluate(tmp_path, cache):
+    training = {**BUDGET, "condition_dropout": 0.2}
+    grid = grid_from_dict(
+        {**GRID, "priors": ["gaussian"], "couplings": ["condot"], "paths": ["condot"], "samplers": SAMPLERS}
+        | {"training": training, "guidance": 2.0}
+    )
+    run_grid(grid, tmp_path)
+    ((run, result),) = results(tmp_path)
+    flow = Flow.load(run / "flow")
+    assert len(result["evaluations"]) == 2
+    for judged in result["evaluations"]:
+        assert_equal(judged, evaluated(flow, judged))
+    unguided = evaluated(flow, judged, guidance=1.0)
+    assert timeless(unguided["rows"])[0] == timeless(judged["rows"])[0]
+    assert timeless(unguided["rows"])[1] != timeless(judged["rows"])[1]
+    assert torch.get_num_threads() == 1

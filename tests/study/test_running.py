@@ -1,0 +1,233 @@
+"""Cells are run once, resumed, kept apart from those that fail; and they train what ``train`` trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.errors import CouplingError, FlowpriorError, OptionError
+from flowprior.flow import Flow
+from flowprior.report import write_report
+from flowprior.storage import load_tensors
+from flowprior.study import cell_run, run_grid
+from flowprior.training import loop, train
+from tests.study.conftest import TINY, tiny_grid
+
+CURVE = {"points": 2, "nfe": [1], "samples": 20}
+SMALL: dict[str, Any] = {"priors": ["gaussian"], "seeds": 1, "curve": CURVE}
+
+
+def result_files(out: Path) -> dict[Path, int]:
+    return {path.relative_to(out): path.stat().st_mtime_ns for path in out.glob("cells/*/result-*.json")}
+
+
+def forbidden(*_: Any, **__: Any) -> None:
+    pytest.fail("a finished cell was run again")
+
+
+def test_a_finished_cell_is_never_run_again(copied, monkeypatch):
+    before = result_files(copied)
+    for name in ("train", "judge"):
+        monkeypatch.setattr(cell_run, name, forbidden)
+    outcome = run_grid(tiny_grid(), copied)
+    assert outcome.finished == len(before) == 8
+    assert result_files(copied) == before
+
+
+def test_other_seeds_join_those_that_are_finished(copied):
+    before = result_files(copied)
+    outcome = run_grid(tiny_grid(seeds=[0, 3], priors=["gaussian"]), copied)
+    after = result_files(copied)
+    assert outcome.finished == 4
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 2
+
+
+def test_other_ways_of_judging_keep_what_was_trained(copied, monkeypatch):
+    before = result_files(copied)
+    monkeypatch.setattr(cell_run, "train", forbidden)
+    run_grid(tiny_grid(nfe=[1, 3]), copied)
+    after = result_files(copied)
+    assert before.items() <= after.items()
+    assert len(after) == 2 * len(before)
+    report = write_report(copied)
+    assert {row["nfe"] for row in report["quality"]} == {1, 3}
+
+
+def test_cells_train_what_train_trains_and_the_curve_is_on_its_schedule(finished, tmp_path):
+    budget = {**TINY["training"], "seed": 1, "checkpoint_every": 4, "keep_checkpoints": 9, "sample_every": 0}
+    parts = {"prior": "gaussian", "coupling": "ot", "model": TINY["model"]}
+    train("digits", out=tmp_path / "run", **parts, **budget)
+    (cell,) = finished.glob("cells/gaussian+ot+condot-seed1-*")
+    pairs = {
+        cell / "run" / "flow": tmp_path / "run" / "flow",
+        cell / "flows" / "step-000004": tmp_path / "run" / "checkpoints" / "step-000004",
+        cell / "flows" / "step-000008": tmp_path / "run" / "checkpoints" / "step-000008",
+    }
+    for ours, theirs in pairs.items():
+        expected = Flow.load(theirs).state_dict()
+        found = Flow.load(ours).state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_every_cell_starts_from_the_same_network(finished):
+    configs = [json.loads(path.read_text())["config"] for path in finished.glob("cells/*/result-*.json")]
+    shared = [{k: v for k, v in c.items() if k not in ("prior", "coupling", "training")} for c in configs]
+    budgets = [{k: v for k, v in config["training"].items() if k != "seed"} for config in configs]
+    assert all(one == shared[0] for one in shared)
+    assert all(one == budgets[0] for one in budgets)
+
+
+def test_only_the_newest_checkpoint_stays(finished):
+    for run in finished.glob("cells/*/run"):
+        assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000012"]
+
+
+def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """Ctrl-C at the ``call``-th optimiser step from now."""
+    step, seen = loop.training_step, []
+
+    def interrupted(*arguments: Any) -> Any:
+        seen.append(None)
+        if len(seen) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "training_step", interrupted)
+
+
+def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that the number of every optimiser step from now on is added to."""
+    step, taken = loop.training_step, []
+
+    def noted(state: Any, *arguments: Any) -> Any:
+        taken.append(state.step)
+        return step(state, *arguments)
+
+    monkeypatch.setattr(loop, "training_step", noted)
+    return taken
+
+
+def test_ctrl_c_in_training_leaves_a_report_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    grid = tiny_grid(**SMALL)
+    run_grid(grid, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at_step(patch, 12 + 7)
+        outcome = run_grid(grid, tmp_path / "cut")
+    assert (outcome.finished, outcome.interrupted) == (1, True)
+    report = write_report(tmp_path / "cut")
+    assert report["waiting"] == [{"variant": "gaussian + ot", "seed": 0}]
+    assert {row["variant"] for row in report["quality"]} == {"gaussian + condot"}
+    taken = steps_taken(monkeypatch)
+    assert run_grid(grid, tmp_path / "cut").finished == 2
+    assert taken == [7, 8, 9, 10, 11]
+    for path in (tmp_path / "whole").glob("cells/*/samples-*"):
+        other, _ = load_tensors(tmp_path / "cut" / path.relative_to(tmp_path / "whole"))
+        assert all(torch.equal(other[name], tensor) for name, tensor in load_tensors(path)[0].items())
+
+
+def test_ctrl_c_in_judging_does_not_train_again(tmp_path, monkeypatch):
+    grid = tiny_grid(**SMALL)
+    judge, calls = cell_run.judge, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return judge(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cell_run, "judge", interrupted)
+        outcome = run_grid(grid, tmp_path)
+    assert (outcome.finished, outcome.interrupted) == (0, True)
+    taken = steps_taken(monkeypatch)
+    assert run_grid(grid, tmp_path).finished == 2
+    assert taken == list(range(12))
+
+
+def test_a_cell_that_fails_is_one_line_and_the_rest_goes_on(tmp_path, monkeypatch):
+    run_cell = cell_run.run_cell
+    told: list[str] = []
+
+    def failing(cell: Any, *arguments: Any) -> Any:
+        if cell.variant.coupling == "ot":
+            raise CouplingError("the plan\nfailed") if cell.seed == 0 else ZeroDivisionError("a bug")
+        return run_cell(cell, *arguments)
+
+    grid = tiny_grid(**{**SMALL, "seeds": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr("flowprior.study.running.run_cell", failing)
+        outcome = run_grid(grid, tmp_path, notify=told.append)
+    assert outcome.finished == 2
+    assert outcome.failed["gaussian + ot, seed 0"] == "the plan failed"
+    bug = outcome.failed["gaussian + ot, seed 1"]
+    assert bug.startswith("ZeroDivisionError: a bug; the stack trace is in ")
+    assert "failed gaussian + ot, seed 0: the plan failed" in told
+    assert all("\n" not in line for line in told)
+    trace = json.loads(Path(bug.rpartition(" in ")[2]).read_text())["trace"]
+    assert "raise" in trace
+    report = write_report(tmp_path)
+    assert [row["error"] for row in report["failed"]] == ["the plan failed", bug]
+    assert run_grid(grid, tmp_path).finished == 4
+    assert write_report(tmp_path)["failed"] == []
+
+
+def test_twins_are_run_once(tmp_path):
+    """``auto`` may stand for a coupling that the grid names as well."""
+    grid = tiny_grid(**{**SMALL, "couplings": ["auto", "ot"]})
+    assert run_grid(grid, tmp_path).finished == 1
+    report = write_report(tmp_path)
+    assert report["waiting"] == []
+    assert {row["variant"] for row in report["quality"]} == {"gaussian + auto", "gaussian + ot"}
+    assert [variant["coupling"] for variant in report["variants"]] == ["ot", "ot"]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "words"),
+    [
+        ({"features": ["lite0"]}, "flowprior\\[benchmark\\]"),
+        ({"features": ["lite1"]}, "unknown feature extractor 'lite1'"),
+        ({"metrics": ["fdi"]}, "unknown metric 'fdi'"),
+    ],
+)
+def test_what_judging_needs_is_checked_before_anything_is_trained(tmp_path, monkeypatch, evaluation, words):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    monkeypatch.setattr(cell_run, "train", forbidden)
+    with pytest.raises(FlowpriorError, match=words):
+        run_grid(tiny_grid(**SMALL, evaluation=evaluation), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_share_one_directory(tmp_path):
+    grid = tiny_grid(**SMALL)
+    assert run_grid(grid, tmp_path, shard=(0, 2)).finished == 1
+    assert len(write_report(tmp_path)["waiting"]) == 1
+    assert run_grid(grid, tmp_path, shard=(1, 2)).finished == 1
+    assert write_report(tmp_path)["waiting"] == []
+
+
+def test_an_unknown_baseline_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(OptionError, match=r"no variant 'gmm \+ ot' .* gaussian \+ condot"):
+        run_grid(tiny_grid(**SMALL, baseline="gmm + ot"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_run_says_what_to_remove(copied):
+    (cell,) = copied.glob("cells/gaussian+ot+condot-seed1-*")
+    (result,) = cell.glob("result-*.json")
+    result.unlink()
+    for path in (cell / "flows" / "step-000004").iterdir():
+        path.unlink()
+    (cell / "flows" / "step-000004").rmdir()
+    outcome = run_grid(tiny_grid(), copied)
+    assert outcome.finished == 7
+    (reason,) = outcome.failed.values()
+    assert f"remove {cell}" in reason
