@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -144,6 +144,32 @@ def describe_plan(grid: Grid, planned: list[PlannedVariant]) -> dict[str, Any]:
             for row in planned
         ],
     }
+
+
+def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
+    """Label of the variant that the others are compared with.
+
+    Args:
+        variants: of plan.json; those that are skipped do not count.
+        wanted: a label, whatever its spaces; empty for the standard normal with coupling and path
+            ``condot``, or else the first variant.
+
+    Raises:
+        OptionError: there is no variant of this label.
+    """
+    labels = [variant["label"] for variant in variants if not variant["skipped"]]
+    if wanted:
+        found = [label for label in labels if _squeezed(label) == _squeezed(wanted)]
+        if not found:
+            raise OptionError(f"compare: no variant '{wanted}' for a baseline; there is {', '.join(labels)}")
+        return found[0]
+    usual = ("gaussian", "condot", "condot")
+    found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
+    return [*found, *labels, ""][0]
+
+
+def _squeezed(label: str) -> str:
+    return "".join(label.split()).lower()
 
 
 def _plan_variant(grid: Grid, variant: Variant, identity: dict[str, Any]) -> PlannedVariant:

@@ -1,57 +1,40 @@
-"""Evaluate a flow and keep its samples; evaluate kept samples once more."""
+"""Evaluate the flows of a cell: rows of the long table, with the samples behind them kept in files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
-from flowprior.data import load_data
-from flowprior.data.base import Data
-from flowprior.evaluation import Evaluation, evaluate
+from flowprior.errors import CheckpointError
+from flowprior.evaluation import sweep
+from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
 from flowprior.features import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Generate
 from flowprior.samplers import Sampler
+from flowprior.study.cell_file import CellFolder
+from flowprior.study.cells import Cell
 from flowprior.study.grid import Grid
-from flowprior.study.recording import Recorder
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The data of a comparison.
-
-    Attributes:
-        train: what flows and classifier are trained on.
-        test: what generated samples are compared with.
-    """
-
-    train: Data
-    test: Data
-
-    @classmethod
-    def load(cls, spec: str) -> Splits:
-        """Both splits of a data set.
-
-        Raises:
-            FlowpriorError: there is none of this name, or its files are missing or corrupt.
-        """
-        return cls(load_data(spec, "train"), load_data(spec, "test"))
+from flowprior.study.hooks import load_hook
+from flowprior.study.samples import Recorder
+from flowprior.study.splits import Splits
+from flowprior.training.components import resolve_device
 
 
 @dataclass(frozen=True)
 class Request:
-    """What :func:`flowprior.evaluate` is asked.
+    """What an evaluation is asked.
 
     Attributes:
         sampler: spec.
         nfe: evaluations of the velocity.
         samples: how many to generate at each.
         guidance: strength of classifier-free guidance.
-        seed: of conditions and starts.
-        options: further options.
+        seed: of conditions and source samples.
+        conditions: ``"reference"`` or ``"balanced"``.
+        options: further options of :func:`flowprior.evaluation.sweep`.
     """
 
     sampler: str
@@ -59,30 +42,55 @@ class Request:
     samples: int
     guidance: float
     seed: int
+    conditions: str
     options: Mapping[str, Any]
 
-    @property
-    def adaptive(self) -> bool:
-        """Whether the sampler chooses its own number of evaluations."""
-        return Sampler.registry.resolve(self.sampler).adaptive
-
-    def of(self, flow: Flow, splits: Splits, generate: Generate | None = None) -> Evaluation:
+    def of(self, flow: Flow, splits: Splits, generate: Generate | None = None) -> Result:
         """Evaluate ``flow``, on samples that ``generate`` gives in place of ``flow.solve``."""
-        return evaluate(
+        references = {"test": splits.test, "validation": splits.validation}
+        return sweep(
             flow,
             splits.train,
-            reference=splits.test,
+            references={name: data for name, data in references.items() if data is not None},
             nfe=self.nfe,
-            sampler=self.sampler,
+            samplers=[self.sampler],
             samples=self.samples,
-            guidance=self.guidance,
-            seed=self.seed,
+            guidances=[self.guidance],
+            seeds=[self.seed],
+            conditions=self.conditions,  # type: ignore[arg-type]
             generate=generate,
             **self.options,
         )
 
 
-def check_measures(options: Mapping[str, Any]) -> None:
+class Asked(NamedTuple):
+    """One evaluation of a cell: of the flow after ``step`` steps (None: the trained one)."""
+
+    step: int | None
+    file: str
+    request: Request
+    first: bool
+
+    def rows(self, found: Result, label: str) -> list[dict[str, Any]]:
+        """What the cell file keeps of it; what no sampler changes comes from the first evaluation alone."""
+        rows = found.tagged(flow=label, step=self.step).rows
+        if self.step is not None:
+            return [row for row in rows if row["flow"] != REAL_DATA]
+        return rows if self.first else [row for row in rows if row["sampler"] is not None]
+
+
+def asked_of(cell: Cell, grid: Grid) -> Iterator[Asked]:
+    """The evaluations of a cell: by every sampler, then of the flows on the way by the first one."""
+    more = (cell.seed, grid.conditions, grid.evaluation)
+    for number, spec in enumerate(cell.samplers):
+        request = Request(spec, grid.nfe, grid.samples, grid.guidance, *more)
+        yield Asked(None, f"sampler{number}", request, number == 0)
+    for step in cell.curve:
+        request = Request(cell.samplers[0], grid.curve.nfe, grid.curve.samples, grid.guidance, *more)
+        yield Asked(step, f"step-{step:06d}", request, True)
+
+
+def check_evaluation_parts(options: Mapping[str, Any]) -> None:
     """Check that metrics and features of ``[evaluation]`` can be had, before anything is trained.
 
     Raises:
@@ -93,49 +101,79 @@ def check_measures(options: Mapping[str, Any]) -> None:
         as_extractor(feature)
 
 
-def sampler_request(grid: Grid, sampler: str, seed: int) -> Request:
-    """What is asked of a trained flow with one sampler."""
-    return Request(sampler, grid.nfe, grid.samples, grid.guidance, seed, grid.evaluation)
-
-
-def curve_request(grid: Grid, seed: int) -> Request:
-    """What is asked of a flow on the way: fewer samples, by the first sampler."""
-    first = next(iter(grid.samplers.values()))
-    return Request(first, grid.curve.nfe, grid.curve.samples, grid.guidance, seed, grid.evaluation)
-
-
-def judge(flow: Flow, request: Request, splits: Splits, path: Path) -> dict[str, Any]:
-    """Evaluate a flow and write the samples to ``path``.
+def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> dict[str, Any]:
+    """Evaluate the trained flow of a cell and those on the way to it, and write the samples.
 
     Returns:
-        The request, the name of the file and the evaluation as plain values.
+        ``metrics`` and ``rows`` of the cell file, and ``evaluations``: what each was asked.
     """
-    recorder = Recorder(flow)
-    found = request.of(flow, splits, recorder)
-    recorder.save_samples(path)
-    return {
-        "request": asdict(request),
-        "adaptive": request.adaptive,
-        "samples": path.name,
-        **found.as_dict(),
-    }
+    device = cell.config.training.device
+    flow = load_flow(place, None, device)
+    rows, metrics, evaluations = [], {}, []
+    for asked in asked_of(cell, grid):
+        reached = flow if asked.step in (None, cell.config.training.steps) else None
+        recorder = Recorder(reached or load_flow(place, asked.step, device))
+        found = asked.request.of(recorder.flow, splits, recorder)
+        path = place.samples(asked.file)
+        recorder.save_samples(path)
+        rows += asked.rows(found, cell.variant.label)
+        metrics = {name: asdict(info) for name, info in found.metrics.items()} | metrics
+        evaluations.append(_describe(asked, found, path.name))
+    own_rows, own_metrics = further_values(flow, cell, grid, splits)
+    return {"metrics": metrics | own_metrics, "rows": rows + own_rows, "evaluations": evaluations}
 
 
-def judge_again(flow: Flow, judged: dict[str, Any], splits: Splits, replay: Generate) -> dict[str, Any]:
-    """What :func:`judge` returned, with the figures computed once more from the samples that were kept.
+def evaluate_again(flow: Flow, evaluation: Mapping[str, Any], splits: Splits, replay: Generate) -> Result:
+    """Compute the values of one evaluation once more, from the samples that were kept.
 
     Args:
         flow: gives what is not of its samples.
-        judged: what :func:`judge` returned.
+        evaluation: one of ``evaluations`` of a cell file's ``run``.
         splits: of the data.
-        replay: gives the samples of the file, such as :class:`~flowprior.study.recording.Replay`.
+        replay: gives the samples, such as :class:`~flowprior.study.samples.Replay`.
 
     Raises:
         CheckpointError: the file is of other samples.
     """
-    asked = dict(judged["request"])
-    request = Request(**{**asked, "nfe": tuple(asked["nfe"])})
-    if not judged["adaptive"]:
-        request = replace(request, nfe=tuple(row["nfe"] for row in judged["rows"]))
-    found = request.of(flow, splits, replay)
-    return {**judged, **found.as_dict(), "notes": judged["notes"]}
+    request = Request(**{**evaluation["request"], "nfe": tuple(evaluation["spent"])})
+    return request.of(flow, splits, replay)
+
+
+def further_values(
+    flow: Flow, cell: Cell, grid: Grid, splits: Splits
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Rows of the grid's ``values`` function, and what its metrics are, by its attribute ``metrics``."""
+    if not grid.values:
+        return [], {}
+    function = load_hook("values", grid.values)
+    empty = dict.fromkeys(COLUMNS) | {"flow": cell.variant.label, "seed": cell.seed}
+    rows = [empty | row for row in function(flow, cell, splits)]
+    infos = {name: asdict(info) for name, info in getattr(function, "metrics", {}).items()}
+    return rows, infos
+
+
+def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
+    """The flow of a cell after ``step`` steps (None: the trained one), on ``device``.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    path = place.flow if step is None else place.flow_at(step)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
+    return Flow.load(path, device=resolve_device(device))
+
+
+def _describe(asked: Asked, found: Result, file: str) -> dict[str, Any]:
+    """What is needed to compute the values again: request, counts that the sampler could spend, settings."""
+    adaptive = Sampler.registry.resolve(asked.request.sampler).adaptive
+    spent = asked.request.nfe if adaptive else [row["nfe"] for row in found.rows if row["nfe"] is not None]
+    return {
+        "step": asked.step,
+        "samples": file,
+        "adaptive": adaptive,
+        "request": asdict(asked.request),
+        "spent": list(dict.fromkeys(spent)),
+        "settings": found.settings,
+        "notes": found.notes,
+    }
