@@ -10,7 +10,7 @@ from flowprior.evaluation.result import Evaluation
 from flowprior.evaluation.sweep import NFE, sweep
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics.base import Measure
+from flowprior.metrics.base import Metric
 from flowprior.metrics.setup import Generate
 from flowprior.samplers import Sampler
 
@@ -25,7 +25,7 @@ def evaluate(
     samples: int = 2000,
     guidance: float = 1.0,
     seed: int = 0,
-    metrics: str | Measure | Sequence[str | Measure] = "quick",
+    metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
     classifier: Literal["auto"] | Classifier | None = "auto",
@@ -50,7 +50,7 @@ def evaluate(
         guidance: strength of classifier-free guidance; 1 is none.
         seed: of conditions, starts and the subsets of real data.
         metrics: ``"quick"`` (Fréchet and kernel distance, accuracy, W2²), ``"all"``, or names or specs of
-            ``Measure.available()``.
+            ``Metric.available()``.
         features: feature extractors besides the classifier, such as ``"lite0"`` or a module of your own.
         batch_size: samples solved at once; ``"auto"`` takes what memory allows, at most 500.
         classifier: judge of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache), None leaves

@@ -16,8 +16,7 @@ from flowprior.evaluation.batch_size import halving
 from flowprior.evaluation.identity import flow_digest
 from flowprior.evaluation.store import Entry, FigureStore
 from flowprior.flow.files import spec_of
-from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure
-from flowprior.metrics.description import Metric
+from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
@@ -51,7 +50,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, setup: Setup, measures: list[Measure], store: FigureStore, times: Iterable[float] = ()
+        self, setup: Setup, measures: list[Metric], store: FigureStore, times: Iterable[float] = ()
     ) -> None:
         self.setup = setup
         self.measures = measures
@@ -60,11 +59,11 @@ class Evaluator:
         self._solved: dict[float, Trajectories] = {}
 
     @cached_property
-    def columns(self) -> dict[Measure, dict[str, Metric]]:
+    def columns(self) -> dict[Metric, dict[str, MetricInfo]]:
         """What each measure will give."""
         return {measure: measure.columns(self.setup) for measure in self.measures}
 
-    def metrics(self, *kinds: type[Measure]) -> dict[str, Metric]:
+    def metrics(self, *kinds: type[Metric]) -> dict[str, MetricInfo]:
         """What the figures of these kinds of measures are, in their order."""
         chosen = [columns for measure, columns in self.columns.items() if isinstance(measure, kinds)]
         return {name: metric for columns in chosen for name, metric in columns.items()}
@@ -76,14 +75,14 @@ class Evaluator:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        return dict(self._prior_row) if cell.nfe == 0 else self._row(cell, SampleMeasure, StepMeasure)
+        return dict(self._prior_row) if cell.nfe == 0 else self._row(cell, SampleMetric, StepMetric)
 
     @cached_property
     def _prior_row(self) -> dict[str, float]:
         """The figures of the prior alone: of its samples, for there are no steps."""
-        return self._row(Cell(Sampler.create("euler"), 0, 1.0), SampleMeasure)
+        return self._row(Cell(Sampler.create("euler"), 0, 1.0), SampleMetric)
 
-    def _row(self, cell: Cell, *kinds: type[Measure]) -> dict[str, float]:
+    def _row(self, cell: Cell, *kinds: type[Metric]) -> dict[str, float]:
         name, entry = self._read(_cell_name(cell), self._cell_key(cell))
         missing = self._missing(entry, *kinds)
         if missing or "nfe" not in entry.facts:
@@ -102,27 +101,27 @@ class Evaluator:
         if not self.setup.has_test:
             return {}
         name, entry = self._read("real", self._key())
-        missing = [m for m in self._missing(entry, SampleMeasure) if _floor(m) != "none"]
+        missing = [m for m in self._missing(entry, SampleMetric) if _floor(m) != "none"]
         for measure in missing:
-            assert isinstance(measure, SampleMeasure)
-            held_out = measure.floor == "held-out"
+            assert isinstance(measure, SampleMetric)
+            held_out = measure.real_data == "held-out"
             drawn = self.setup.held_out if held_out else self.setup.training_samples
-            entry.add(measure.figures(self.setup, drawn), self.columns[measure])
+            entry.add(measure.values(self.setup, drawn), self.columns[measure])
         if missing:
             self.store.write(name, entry)
-        wanted = [m for m in self.measures if isinstance(m, SampleMeasure) and _floor(m) != "none"]
+        wanted = [m for m in self.measures if isinstance(m, SampleMetric) and _floor(m) != "none"]
         return entry.select(key for measure in wanted for key in self.columns[measure])
 
     def flow_figures(self, guidance: float) -> dict[str, float]:
         """The figures that no sampler changes."""
         name, entry = self._read(f"flow-g{guidance:g}", self._key(flow=True, guidance=guidance))
-        missing = self._missing(entry, FlowMeasure)
+        missing = self._missing(entry, FlowMetric)
         for measure in missing:
-            assert isinstance(measure, FlowMeasure)
+            assert isinstance(measure, FlowMetric)
             solved = self._trajectories(guidance) if measure.needs_trajectories else None
-            entry.add(measure.figures(self.setup, guidance, solved), self.columns[measure])
+            entry.add(measure.values(self.setup, guidance, solved), self.columns[measure])
             self.store.write(name, entry)
-        return entry.select(self.metrics(FlowMeasure))
+        return entry.select(self.metrics(FlowMetric))
 
     def transport(self) -> dict[str, float]:
         """Transport cost of training pairs; see :func:`measure_transport`."""
@@ -134,14 +133,14 @@ class Evaluator:
             self.store.write(name, entry)
         return dict(entry.facts)
 
-    def described(self, names: Mapping[str, Metric]) -> dict[str, Metric]:
+    def described(self, names: Mapping[str, MetricInfo]) -> dict[str, MetricInfo]:
         """The metrics with their floors."""
         floors = self.floors()
-        return {name: replace(metric, floor=floors.get(name)) for name, metric in names.items()}
+        return {name: replace(metric, real_data_score=floors.get(name)) for name, metric in names.items()}
 
-    def _figures_of(self, measure: Measure, cell: Cell, solution: Solution, drawn: Drawn) -> dict[str, float]:
-        if isinstance(measure, StepMeasure):
-            return measure.figures(
+    def _figures_of(self, measure: Metric, cell: Cell, solution: Solution, drawn: Drawn) -> dict[str, float]:
+        if isinstance(measure, StepMetric):
+            return measure.values(
                 self.setup,
                 cell.sampler,
                 cell.nfe,
@@ -149,8 +148,8 @@ class Evaluator:
                 solution.x,
                 self._trajectories(cell.guidance),
             )
-        assert isinstance(measure, SampleMeasure)
-        return measure.figures(self.setup, drawn)
+        assert isinstance(measure, SampleMetric)
+        return measure.values(self.setup, drawn)
 
     def _solve(self, cell: Cell) -> tuple[Solution, float]:
         """The solution and the seconds it took; batches are halved where memory runs out."""
@@ -189,14 +188,18 @@ class Evaluator:
         if guidance not in self._solved:
             setup, count = self.setup, self.setup.paths
             solve = partial(
-                solve_trajectories, setup.flow, setup.starts(count), setup.conditions(count), times=self.times
+                solve_trajectories,
+                setup.flow,
+                setup.source_samples(count),
+                setup.conditions(count),
+                times=self.times,
             )
             self._solved[guidance], _ = halving(
                 lambda size: solve(guidance=guidance, batch_size=size), setup.batch_size
             )
         return self._solved[guidance]
 
-    def _missing(self, entry: Entry, *kinds: type[Measure]) -> list[Measure]:
+    def _missing(self, entry: Entry, *kinds: type[Metric]) -> list[Metric]:
         chosen = [measure for measure in self.measures if isinstance(measure, kinds)]
         return [m for m in chosen if self.columns[m] and not entry.has(self.columns[m])]
 
@@ -248,5 +251,5 @@ def _cell_name(cell: Cell) -> str:
     return f"{cell.sampler.name}{count}-g{cell.guidance:g}"
 
 
-def _floor(measure: Measure) -> str:
-    return measure.floor if isinstance(measure, SampleMeasure) else "none"
+def _floor(measure: Metric) -> str:
+    return measure.real_data if isinstance(measure, SampleMetric) else "none"

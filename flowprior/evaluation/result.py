@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import InputError
-from flowprior.metrics.description import Metric
+from flowprior.metrics.base import MetricInfo
 from flowprior.storage import write_text
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class Evaluation:
     """
 
     rows: list[dict[str, float]]
-    metrics: dict[str, Metric]
+    metrics: dict[str, MetricInfo]
     transport: dict[str, float]
     settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     flow_figures: dict[str, float] = field(default_factory=dict)
-    flow_metrics: dict[str, Metric] = field(default_factory=dict)
+    flow_metrics: dict[str, MetricInfo] = field(default_factory=dict)
 
     @property
     def fid_name(self) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
-from flowprior.metrics.description import Metric
+from flowprior.metrics.base import MetricInfo
 from flowprior.storage import read_json, signed, unsigned, write_json
 from flowprior.storage.binding import DIGEST
 from flowprior.storage.digests import settings_digest
@@ -40,13 +40,13 @@ class Entry:
     settings: Mapping[str, Any] | None
     facts: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, Metric] = field(default_factory=dict)
+    metrics: dict[str, MetricInfo] = field(default_factory=dict)
 
-    def has(self, columns: Mapping[str, Metric]) -> bool:
+    def has(self, columns: Mapping[str, MetricInfo]) -> bool:
         """Whether it holds just these figures."""
         return all(self.metrics.get(name) == _bare(metric) for name, metric in columns.items())
 
-    def add(self, figures: Mapping[str, float], columns: Mapping[str, Metric]) -> None:
+    def add(self, figures: Mapping[str, float], columns: Mapping[str, MetricInfo]) -> None:
         """Put in figures and what they are, in the place of others of that name."""
         for name in columns:
             self.figures.pop(name, None)
@@ -81,7 +81,7 @@ class FigureStore:
                 found = unsigned(found, path)
             elif found["format"] != 1 or DIGEST in found:
                 return Entry(settings)
-            metrics = {key: Metric(**metric) for key, metric in found["metrics"].items()}
+            metrics = {key: MetricInfo.from_dict(metric) for key, metric in found["metrics"].items()}
             if found["settings"] != settings:
                 return Entry(settings)
             return Entry(settings, dict(found["facts"]), dict(found["figures"]), metrics)
@@ -109,5 +109,5 @@ class FigureStore:
         return self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
 
 
-def _bare(metric: Metric) -> Metric:
-    return replace(metric, floor=None)
+def _bare(metric: MetricInfo) -> MetricInfo:
+    return replace(metric, real_data_score=None)

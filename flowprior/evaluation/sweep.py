@@ -28,7 +28,7 @@ from flowprior.evaluation.sweep_result import Sweep
 from flowprior.features.base import short_identity
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure, select
+from flowprior.metrics.base import FlowMetric, Metric, SampleMetric, StepMetric, select
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Generate, Setup
 from flowprior.samplers import Sampler
@@ -47,7 +47,7 @@ def sweep(
     guidances: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     samples: int = 2000,
-    metrics: str | Measure | Sequence[str | Measure] = "quick",
+    metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
     classifier: Literal["auto"] | Classifier | None = "auto",
@@ -71,7 +71,7 @@ def sweep(
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, starts and the subsets of real data.
         samples: how many to generate at each setting.
-        metrics: ``"quick"``, ``"all"``, names or specs of :class:`Measure`, or instances.
+        metrics: ``"quick"``, ``"all"``, names or specs of :class:`Metric`, or instances.
         features: extractors besides the classifier: names or specs, or modules of your own.
         batch_size: samples at once; ``"auto"`` takes what memory allows, at most 500.
         classifier: judge of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache).
@@ -91,7 +91,7 @@ def sweep(
     check_fit(flow, reference)
     chosen = {describe_sampler(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     measures = select(metrics)
-    if classifier == "auto" and not any(measure.needs_judge for measure in measures):
+    if classifier == "auto" and not any(measure.needs_classifier for measure in measures):
         classifier = None
     judge = judge_of(classifier, data)
     extractors = extractors_of(judge, features, flow)
@@ -169,18 +169,18 @@ def _evaluate(
         notes.insert(0, "no test split: samples are compared with the training data themselves")
     return Evaluation(
         rows=rows,
-        metrics=evaluator.described(evaluator.metrics(SampleMeasure, StepMeasure)),
+        metrics=evaluator.described(evaluator.metrics(SampleMetric, StepMetric)),
         transport=evaluator.transport(),
         settings=settings,
         notes=notes,
         flow_figures=evaluator.flow_figures(guidance),
-        flow_metrics=evaluator.metrics(FlowMeasure),
+        flow_metrics=evaluator.metrics(FlowMetric),
     )
 
 
-def _missing_notes(evaluator: Evaluator, metrics: str | Measure | Sequence[str | Measure]) -> list[str]:
+def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
     """What was asked for but cannot be had of these data; the default set takes what there is."""
-    by_default = "quick" in ([metrics] if isinstance(metrics, str | Measure) else metrics)
+    by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
     return [
         f"{measure.name} left out: it needs {measure.lacks(evaluator.setup)}"
         for measure, columns in evaluator.columns.items()

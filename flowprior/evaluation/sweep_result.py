@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowprior.evaluation.prior_alone import worse_than_prior
 from flowprior.evaluation.result import Evaluation, write_json
-from flowprior.metrics.description import Metric
+from flowprior.metrics.base import MetricInfo
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,12 +70,12 @@ class Sweep:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, MetricInfo]:
         """What the figures of the rows are; floors are means over seeds."""
         return _averaged([evaluation.metrics for evaluation in self.evaluations])
 
     @property
-    def flow_metrics(self) -> dict[str, Metric]:
+    def flow_metrics(self) -> dict[str, MetricInfo]:
         """What the figures of the flow itself are."""
         return _averaged([evaluation.flow_metrics for evaluation in self.evaluations])
 
@@ -202,11 +202,11 @@ def _spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.fmean(figures), std, len(figures))
 
 
-def _averaged(parts: list[dict[str, Metric]]) -> dict[str, Metric]:
+def _averaged(parts: list[dict[str, MetricInfo]]) -> dict[str, MetricInfo]:
     """The metrics of the first part, with the mean of all floors."""
     found = {}
     for name, metric in (parts[0] if parts else {}).items():
-        floors = [part[name].floor for part in parts if name in part]
+        floors = [part[name].real_data_score for part in parts if name in part]
         known = [floor for floor in floors if floor is not None]
-        found[name] = replace(metric, floor=statistics.fmean(known) if known else None)
+        found[name] = replace(metric, real_data_score=statistics.fmean(known) if known else None)
     return found
