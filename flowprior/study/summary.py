@@ -85,6 +85,7 @@ def long_table(collection: Collection) -> DataFrame:
     return table.assign(place=table["nfe"].mask(own, OWN_NFE))
 
 
+<<<<<<< HEAD
 def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Metrics:
     """What each metric of ``part`` is, with its real-data score, the mean over all cells."""
     there = set(part["metric"]) - {SECONDS}
@@ -95,6 +96,24 @@ def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Met
     found = [result["metrics"] for result in collection.all_results()]
     infos = {name: info for infos in reversed(found) for name, info in infos.items()}
     order = [*(found[0] if found else {}), *infos, *sorted(there)]
+=======
+def metrics_of(collection: Collection, kind: str = "metrics") -> dict[str, dict[str, Any]]:
+    """What each metric is: as :class:`~flowprior.evaluation.MetricInfo`, its floor averaged over all cells.
+
+    Args:
+        collection: the results.
+        kind: ``"metrics"`` of samples, or ``"flow_metrics"`` of flows.
+    """
+    floors: dict[str, list[float]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
+    for result in collection.all_results():
+        for judged in result["evaluations"]:
+            for name, metric in judged.get(kind, {}).items():
+                metrics.setdefault(name, {**metric, "floor": None})
+                score = metric.get("real_data_score", metric.get("floor"))
+                if score is not None:
+                    floors.setdefault(name, []).append(score)
+>>>>>>> h/metrics
     return {
         name: {**infos.get(name, empty), "real_data_score": scores.get(name)}
         for name in dict.fromkeys(order)
