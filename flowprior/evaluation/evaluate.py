@@ -25,10 +25,7 @@ def evaluate(
     samples: int = 2000,
     guidance: float = 1.0,
     seed: int = 0,
-<<<<<<< HEAD
     conditions: Conditions = "reference",
-=======
->>>>>>> h/metrics
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",

@@ -70,16 +70,12 @@ class Evaluator:
     """
 
     def __init__(
-<<<<<<< HEAD
         self,
         label: str,
         setups: Mapping[str, Setup],
         metrics: list[Metric],
         store: Store,
         times: Iterable[float] = (),
-=======
-        self, setup: Setup, measures: list[Metric], store: FigureStore, times: Iterable[float] = ()
->>>>>>> h/metrics
     ) -> None:
         self.setups = dict(setups)
         self.setup = next(iter(self.setups.values()))
@@ -91,7 +87,6 @@ class Evaluator:
         self._solved: dict[float, Trajectories] = {}
 
     @cached_property
-<<<<<<< HEAD
     def columns(self) -> dict[str, dict[Metric, dict[str, MetricInfo]]]:
         """What each metric will give against each split; only samples are compared with all of them."""
         found: dict[str, dict[Metric, dict[str, MetricInfo]]] = {}
@@ -105,16 +100,6 @@ class Evaluator:
         """What each value is, by the first split."""
         generated = {SECONDS: MetricInfo("seconds that generating the samples took", self.setup.samples)}
         return self._infos(self._first, Metric) | _transport_metrics(self._transport) | generated
-=======
-    def columns(self) -> dict[Metric, dict[str, MetricInfo]]:
-        """What each measure will give."""
-        return {measure: measure.columns(self.setup) for measure in self.measures}
-
-    def metrics(self, *kinds: type[Metric]) -> dict[str, MetricInfo]:
-        """What the figures of these kinds of measures are, in their order."""
-        chosen = [columns for measure, columns in self.columns.items() if isinstance(measure, kinds)]
-        return {name: metric for columns in chosen for name, metric in columns.items()}
->>>>>>> h/metrics
 
     def quality(self, cell: Cell) -> Iterator[Row]:
         """Values of the samples of one cell and the seconds they took.
@@ -125,7 +110,6 @@ class Evaluator:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-<<<<<<< HEAD
         entries = self._entries(cell)
         facts = entries[self._first].facts
         grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else getattr(cell.sampler, "grid", None)
@@ -170,66 +154,12 @@ class Evaluator:
     @cached_property
     def _transport(self) -> dict[str, Any]:
         entry, setup = self._read("transport", self.setup, flow=True), self.setup
-=======
-        return dict(self._prior_row) if cell.nfe == 0 else self._row(cell, SampleMetric, StepMetric)
-
-    @cached_property
-    def _prior_row(self) -> dict[str, float]:
-        """The figures of the prior alone: of its samples, for there are no steps."""
-        return self._row(Cell(Sampler.create("euler"), 0, 1.0), SampleMetric)
-
-    def _row(self, cell: Cell, *kinds: type[Metric]) -> dict[str, float]:
-        name, entry = self._read(_cell_name(cell), self._cell_key(cell))
-        missing = self._missing(entry, *kinds)
-        if missing or "nfe" not in entry.facts:
-            solution, seconds = self._solve(cell)
-            drawn = Drawn(self._checked(solution.x), self.setup.cond)
-            for measure in missing:
-                figures = self._figures_of(measure, cell, solution, drawn)
-                entry.add(figures, self.columns[measure])
-            entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
-            self.store.write(name, entry)
-        figures = entry.select(self.metrics(*kinds))
-        return {"nfe": entry.facts["nfe"], **figures, "seconds": entry.facts["seconds"]}
-
-    def floors(self) -> dict[str, float]:
-        """The figures of real data, by metric; none where there is no test split."""
-        if not self.setup.has_test:
-            return {}
-        name, entry = self._read("real", self._key())
-        missing = [m for m in self._missing(entry, SampleMetric) if _floor(m) != "none"]
-        for measure in missing:
-            assert isinstance(measure, SampleMetric)
-            held_out = measure.real_data == "held-out"
-            drawn = self.setup.held_out if held_out else self.setup.training_samples
-            entry.add(measure.values(self.setup, drawn), self.columns[measure])
-        if missing:
-            self.store.write(name, entry)
-        wanted = [m for m in self.measures if isinstance(m, SampleMetric) and _floor(m) != "none"]
-        return entry.select(key for measure in wanted for key in self.columns[measure])
-
-    def flow_figures(self, guidance: float) -> dict[str, float]:
-        """The figures that no sampler changes."""
-        name, entry = self._read(f"flow-g{guidance:g}", self._key(flow=True, guidance=guidance))
-        missing = self._missing(entry, FlowMetric)
-        for measure in missing:
-            assert isinstance(measure, FlowMetric)
-            solved = self._trajectories(guidance) if measure.needs_trajectories else None
-            entry.add(measure.values(self.setup, guidance, solved), self.columns[measure])
-            self.store.write(name, entry)
-        return entry.select(self.metrics(FlowMetric))
-
-    def transport(self) -> dict[str, float]:
-        """Transport cost of training pairs; see :func:`measure_transport`."""
-        name, entry = self._read("transport", self._key(flow=True))
->>>>>>> h/metrics
         if not entry.facts:
             costs = measure_transport(setup.flow, setup.data, setup.samples, generator=setup.generator())
             entry.facts |= costs
             self.store.write(entry)
         return entry.facts
 
-<<<<<<< HEAD
     # -- samples ------------------------------------------------------------------------------
 
     def _entries(self, cell: Cell) -> dict[str, Entry]:
@@ -266,25 +196,6 @@ class Evaluator:
     def _step_values(self, metric: StepMetric, cell: Cell, solution: Solution) -> dict[str, float]:
         solved = self._trajectories(cell.guidance)
         return metric.values(self.setup, cell.sampler, cell.nfe, cell.guidance, solution.x, solved)
-=======
-    def described(self, names: Mapping[str, MetricInfo]) -> dict[str, MetricInfo]:
-        """The metrics with their floors."""
-        floors = self.floors()
-        return {name: replace(metric, real_data_score=floors.get(name)) for name, metric in names.items()}
-
-    def _figures_of(self, measure: Metric, cell: Cell, solution: Solution, drawn: Drawn) -> dict[str, float]:
-        if isinstance(measure, StepMetric):
-            return measure.values(
-                self.setup,
-                cell.sampler,
-                cell.nfe,
-                cell.guidance,
-                solution.x,
-                self._trajectories(cell.guidance),
-            )
-        assert isinstance(measure, SampleMetric)
-        return measure.values(self.setup, drawn)
->>>>>>> h/metrics
 
     def _solve(self, cell: Cell) -> tuple[Solution, float]:
         """The solution and the seconds it took; batches are halved where memory runs out."""
@@ -316,30 +227,12 @@ class Evaluator:
         """The reference solution at one guidance, solved once."""
         if guidance not in self._solved:
             setup, count = self.setup, self.setup.paths
-<<<<<<< HEAD
             start, cond = setup.source_samples(count), setup.conditions(count)
             solve = partial(solve_trajectories, setup.flow, start, cond, times=self.times, guidance=guidance)
             self._solved[guidance], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
         return self._solved[guidance]
 
     # -- what is asked for, and where it is kept ----------------------------------------------
-=======
-            solve = partial(
-                solve_trajectories,
-                setup.flow,
-                setup.source_samples(count),
-                setup.conditions(count),
-                times=self.times,
-            )
-            self._solved[guidance], _ = halving(
-                lambda size: solve(guidance=guidance, batch_size=size), setup.batch_size
-            )
-        return self._solved[guidance]
-
-    def _missing(self, entry: Entry, *kinds: type[Metric]) -> list[Metric]:
-        chosen = [measure for measure in self.measures if isinstance(measure, kinds)]
-        return [m for m in chosen if self.columns[m] and not entry.has(self.columns[m])]
->>>>>>> h/metrics
 
     @property
     def _first(self) -> str:
@@ -398,13 +291,8 @@ def _missing(entry: Entry, columns: Mapping[Any, Mapping[str, MetricInfo]]) -> l
     return [metric for metric, infos in columns.items() if not entry.has(infos)]
 
 
-<<<<<<< HEAD
 def _transport_metrics(costs: Mapping[str, Any]) -> dict[str, MetricInfo]:
     """What the two transport costs are."""
     what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
     drawn = {"transport_cost": "by the coupling", "transport_cost_unpaired": "from the prior, each by itself"}
     return {name: MetricInfo(f"{what} {how}", int(costs["pairs"])) for name, how in drawn.items()}
-=======
-def _floor(measure: Metric) -> str:
-    return measure.real_data if isinstance(measure, SampleMetric) else "none"
->>>>>>> h/metrics

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import InputError
 from flowprior.metrics.base import MetricInfo
-<<<<<<< HEAD
 from flowprior.storage import write_json
-=======
-from flowprior.storage import write_text
->>>>>>> h/metrics
 
 if TYPE_CHECKING:
     import pandas
@@ -62,20 +58,10 @@ class Result:
         notes: what was left out, and why.
     """
 
-<<<<<<< HEAD
     rows: list[dict[str, Any]]
     metrics: dict[str, MetricInfo] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-=======
-    rows: list[dict[str, float]]
-    metrics: dict[str, MetricInfo]
-    transport: dict[str, float]
-    settings: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
-    flow_figures: dict[str, float] = field(default_factory=dict)
-    flow_metrics: dict[str, MetricInfo] = field(default_factory=dict)
->>>>>>> h/metrics
 
     @property
     def fid_name(self) -> str | None:

@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
-<<<<<<< HEAD
 from flowprior.evaluation.result import table_row
-=======
->>>>>>> h/metrics
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage import read_json, signed, unsigned, write_json
 from flowprior.storage.digests import settings_digest
@@ -44,7 +41,6 @@ class Entry:
     settings: Mapping[str, Any] | None
     path: Path | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-<<<<<<< HEAD
     values: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, MetricInfo] = field(default_factory=dict)
 
@@ -54,17 +50,6 @@ class Entry:
 
     def add(self, values: Mapping[str, float], columns: Mapping[str, MetricInfo]) -> None:
         """Put in values and what they are, in the place of others of that name."""
-=======
-    figures: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, MetricInfo] = field(default_factory=dict)
-
-    def has(self, columns: Mapping[str, MetricInfo]) -> bool:
-        """Whether it holds just these figures."""
-        return all(self.metrics.get(name) == _bare(metric) for name, metric in columns.items())
-
-    def add(self, figures: Mapping[str, float], columns: Mapping[str, MetricInfo]) -> None:
-        """Put in figures and what they are, in the place of others of that name."""
->>>>>>> h/metrics
         for name in columns:
             self.values.pop(name, None)
         self.values |= values
@@ -90,27 +75,7 @@ class Store:
         self._warned = False
 
     def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:
-<<<<<<< HEAD
         """The entry of ``settings``, empty where there is none.
-=======
-        """The entry of ``settings``, empty where there is none; ``name`` begins the file's name."""
-        path = self._path(name, settings)
-        if path is None or not path.is_file():
-            return Entry(settings)
-        try:
-            found = read_json(path, LIMIT)
-            if found["format"] == FORMAT:
-                found = unsigned(found, path)
-            elif found["format"] != 1 or DIGEST in found:
-                return Entry(settings)
-            metrics = {key: MetricInfo.from_dict(metric) for key, metric in found["metrics"].items()}
-            if found["settings"] != settings:
-                return Entry(settings)
-            return Entry(settings, dict(found["facts"]), dict(found["figures"]), metrics)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            warnings.warn(f"figures in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
-            return Entry(settings)
->>>>>>> h/metrics
 
         Args:
             name: begins the file's name.
@@ -140,7 +105,6 @@ class Store:
             self._warned = True
 
 
-<<<<<<< HEAD
 def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, MetricInfo]]:
     """Settings, facts, values and what they are, from a file of this format or the one before."""
     found = read_json(path, LIMIT)
@@ -150,8 +114,3 @@ def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, 
     values = found["figures" if found["format"] == 2 else "values"]
     metrics = {name: MetricInfo.from_dict(info) for name, info in found["metrics"].items()}
     return found["settings"], dict(found["facts"]), dict(values), metrics
-=======
-
-def _bare(metric: MetricInfo) -> MetricInfo:
-    return replace(metric, real_data_score=None)
->>>>>>> h/metrics

@@ -28,11 +28,7 @@ from flowprior.evaluation.store import Store
 from flowprior.features.base import short_identity
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-<<<<<<< HEAD
 from flowprior.metrics.base import Metric, select
-=======
-from flowprior.metrics.base import FlowMetric, Metric, SampleMetric, StepMetric, select
->>>>>>> h/metrics
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Generate, Setup
 from flowprior.samplers import Sampler
@@ -52,10 +48,7 @@ def sweep(
     guidances: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     samples: int = 2000,
-<<<<<<< HEAD
     conditions: Conditions = "reference",
-=======
->>>>>>> h/metrics
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
@@ -80,10 +73,7 @@ def sweep(
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, source samples and the subsets of real data.
         samples: how many to generate at each setting.
-<<<<<<< HEAD
         conditions: see :func:`flowprior.evaluate`, as are the options that are not named here.
-=======
->>>>>>> h/metrics
         metrics: ``"quick"``, ``"all"``, names or specs of :class:`Metric`, or instances.
         features: extractors besides the classifier: names or specs, or modules of your own.
         batch_size: samples at once; ``"auto"`` takes what memory allows, at most 500.
@@ -98,7 +88,6 @@ def sweep(
     """
     check_counts(samples, nfe, guidances, seeds, batch_size)
     data = as_data(data)
-<<<<<<< HEAD
     training, splits = references_for(data, reference, references)
     check_flow(flow, guidances, conditions, [training, *splits.values()])
     chosen = {sampler_name(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
@@ -111,32 +100,6 @@ def sweep(
         "samplers": list(chosen),
         "guidances": list(guidances),
         "seeds": list(seeds),
-=======
-    reference = data if reference is None else as_data(reference)
-    check_fit(flow, data)
-    check_fit(flow, reference)
-    chosen = {describe_sampler(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
-    measures = select(metrics)
-    if classifier == "auto" and not any(measure.needs_classifier for measure in measures):
-        classifier = None
-    judge = judge_of(classifier, data)
-    extractors = extractors_of(judge, features, flow)
-    training = Reference(data, "training")
-    tested = training if reference is data else Reference(reference, "test")
-    size = _batch_size(flow, tested, guidances) if batch_size == "auto" else batch_size
-    store = FigureStore(None if folder is None else Path(folder))
-    times = sampler_times(chosen.values(), nfe)
-    evaluators = [
-        Evaluator(
-            Setup(flow, training, tested, samples, seed, judge, extractors, size, generate),
-            measures,
-            store,
-            times,
-        )
-        for seed in seeds
-    ]
-    settings = describe_settings(flow, data, reference, "", judge) | {
->>>>>>> h/metrics
         "samples": samples,
         "conditions": conditions,
         "metrics": [metric.name for metric in wanted],
@@ -204,7 +167,6 @@ def _counts(sampler: Sampler, nfe: list[int]) -> list[int | None]:
     return list(nfe) if not sampler.adaptive else [*([0] if 0 in nfe else []), None]
 
 
-<<<<<<< HEAD
 def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
     """What was asked for but cannot be had of these data; the default set takes what there is."""
     by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
@@ -214,45 +176,6 @@ def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | 
     if not evaluator.setup.has_test:
         notes.append("no test split: samples are compared with the training data themselves")
     return notes
-=======
-def _evaluate(
-    evaluator: Evaluator, cells: list[Cell], settings: dict[str, Any], advance: Callable[[str], None]
-) -> Evaluation:
-    """Every row of one sampler, guidance and seed."""
-    seed, guidance = evaluator.setup.seed, settings["guidance"]
-    rows, notes = [], []
-    for cell in cells:
-        count = "" if cell.nfe is None else f", nfe {cell.nfe}"
-        advance(f"{settings['sampler']}{count}, guidance {guidance:g}, seed {seed}")
-        try:
-            rows.append(evaluator.row(cell))
-        except OptionError as error:
-            notes.append(f"nfe={cell.nfe} left out: {error}")
-    settings = settings | {"seed": seed, "batch_size": evaluator.setup.batch_size}
-    if not any(row["nfe"] for row in rows) and any(cell.nfe != 0 for cell in cells):
-        return Evaluation([], {}, {}, settings, notes)
-    if not evaluator.setup.has_test:
-        notes.insert(0, "no test split: samples are compared with the training data themselves")
-    return Evaluation(
-        rows=rows,
-        metrics=evaluator.described(evaluator.metrics(SampleMetric, StepMetric)),
-        transport=evaluator.transport(),
-        settings=settings,
-        notes=notes,
-        flow_figures=evaluator.flow_figures(guidance),
-        flow_metrics=evaluator.metrics(FlowMetric),
-    )
-
-
-def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
-    """What was asked for but cannot be had of these data; the default set takes what there is."""
-    by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
-    return [
-        f"{measure.name} left out: it needs {measure.lacks(evaluator.setup)}"
-        for measure, columns in evaluator.columns.items()
-        if not columns and not (by_default and measure.quick)
-    ]
->>>>>>> h/metrics
 
 
 def _batch_size(flow: Flow, reference: Reference, guidances: Sequence[float]) -> int:

@@ -78,11 +78,10 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
         for seed, result in results.items():
             notify(f"checking {label}, seed {seed}")
             place = find_cell(folder, collection, label, seed)
-            for name, source, found in _evaluated_again(result, place, splits, device):
-                sources[f"{label}, seed {seed}: {name}"] = source
-                leaves += [
-                    leaf._replace(place=f"{label}, seed {seed}: {name}: {leaf.place}") for leaf in found
-                ]
+            title = f"{label}, seed {seed}"
+            for name, source, found in _evaluated_again(title, result, place, splits, device):
+                sources[name] = source
+                leaves += found
     found = _compare(leaves, TOLERANCE)
     derived = _compare(list(_leaves("report.json", reported, finite(summarise(collection)))), 1e-12)
     return Check(
@@ -101,7 +100,7 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
 
 
 def _evaluated_again(
-    result: dict[str, Any], place: CellFolder, splits: Splits, device: str
+    title: str, result: dict[str, Any], place: CellFolder, splits: Splits, device: str
 ) -> Iterator[tuple[str, Regenerating, list[_Leaf]]]:
     """For each evaluation of a cell its file, the samples, and every value with the one computed again."""
     written = {_key(row): row["value"] for row in result["rows"]}
@@ -113,30 +112,33 @@ def _evaluated_again(
         _check_classifier(evaluation["settings"], found.settings)
         asked = Asked(step, evaluation["samples"], Request(**evaluation["request"]), number == 0)
         again = asked.rows(found, result["setting"]["label"])
-        yield evaluation["samples"], source, [*_row_leaves(written, again), *_info_leaves(result, found)]
+        name = f"{title}: {evaluation['samples']}"
+        yield name, source, [*_row_leaves(name, written, again), *_info_leaves(name, result, found)]
 
 
-def _row_leaves(written: dict[tuple[Any, ...], Any], again: list[dict[str, Any]]) -> Iterator[_Leaf]:
+def _row_leaves(
+    title: str, written: dict[tuple[Any, ...], Any], again: list[dict[str, Any]]
+) -> Iterator[_Leaf]:
     """Values of rows, but for timings and for metrics that a newer version adds."""
     metrics = {key[-1] for key in written}
     for row in again:
         if row["metric"] != SECONDS and row["metric"] in metrics:
             where = ", ".join(f"{name} {row[name]}" for name in ("nfe", "split") if row[name] is not None)
             value = finite(row["value"])
-            yield _Leaf(f"{row['metric']} ({where})", written.get(_key(row)), value)
+            yield _Leaf(f"{title}: {row['metric']} ({where})", written.get(_key(row)), value)
 
 
-def _info_leaves(result: dict[str, Any], found: Result) -> Iterator[_Leaf]:
+def _info_leaves(title: str, result: dict[str, Any], found: Result) -> Iterator[_Leaf]:
     """What the metrics are, where the evaluation is of as many samples as the cell file says."""
     for name, info in found.metrics.items():
         written = result["metrics"].get(name, {})
         if written.get("samples") == info.samples:
-            yield from _leaves(name, written, {key: asdict(info).get(key) for key in written})
+            yield from _leaves(f"{title}: {name}", written, {key: asdict(info).get(key) for key in written})
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     """Everything of a row but its value."""
-    return tuple(row[name] for name in COLUMNS if name not in ("value", "metric")) + (row["metric"],)
+    return (*(row[name] for name in COLUMNS if name not in ("value", "metric")), row["metric"])
 
 
 def _check_classifier(written: dict[str, Any], again: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ OWN_NFE = math.inf
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
 """Keys of a cell file's ``run`` that are averaged over seeds."""
 SETTINGS = (*("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device"),)
+VALIDATION = "validation"
 Rows = list[dict[str, Any]]
 Metrics = dict[str, dict[str, Any]]
 
@@ -41,12 +42,14 @@ def summarise(collection: Collection) -> dict[str, Any]:
     flows = flows[~flows["metric"].isin(COSTS)]
     metrics = metrics_of(collection, table, samples)
     flow_metrics = metrics_of(collection, table, flows)
-    tested = samples[samples["split"] != "validation"]
-    quality = rows_of(tested, list(metrics), metrics, baseline, collection)
-    curve = rows_of(
-        on_the_way[on_the_way["split"] != "validation"], list(metrics), metrics, baseline, collection
+    quality, held_out, curve = (
+        rows_of(part, metrics, metrics, baseline, collection)
+        for part in (
+            samples[samples["split"] != VALIDATION],
+            samples[samples["split"] == VALIDATION],
+            on_the_way[on_the_way["split"] != VALIDATION],
+        )
     )
-    held_out = samples[samples["split"] == "validation"]
     return {
         "format": FORMAT,
         "grid": collection.grid,
@@ -57,11 +60,11 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "variants": variants_of(collection, baseline),
         "rows": finite(list(collection.rows())),
         "quality": quality,
-        "validation": rows_of(held_out, list(metrics), metrics, baseline, collection),
+        "validation": held_out,
         "best": best_of(quality, metrics),
         "worse_than_prior": losses_of(quality, metrics),
         "flow_metrics": flow_metrics,
-        "flow": rows_of(flows, list(flow_metrics), flow_metrics, baseline, collection),
+        "flow": rows_of(flows, flow_metrics, flow_metrics, baseline, collection),
         "curve": curve,
         "convergence": convergence_of(curve, metrics, baseline),
         "costs": costs_of(collection, rows_of(samples, [SECONDS], {}, baseline, collection)),
@@ -76,7 +79,7 @@ def summarise(collection: Collection) -> dict[str, Any]:
 
 
 def long_table(collection: Collection) -> DataFrame:
-    """The rows of all cells that have a value, as a data frame, with ``place``: NFE, infinite for adaptive."""
+    """The rows of all cells that have a value, as a data frame; ``place`` is NFE (adaptive: infinite)."""
     import pandas
 
     table = pandas.DataFrame(collection.rows(), columns=list(COLUMNS))
@@ -85,35 +88,16 @@ def long_table(collection: Collection) -> DataFrame:
     return table.assign(place=table["nfe"].mask(own, OWN_NFE))
 
 
-<<<<<<< HEAD
 def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Metrics:
     """What each metric of ``part`` is, with its real-data score, the mean over all cells."""
     there = set(part["metric"]) - {SECONDS}
-    real = table[(table["flow"] == REAL_DATA) & (table["split"] != "validation")]
+    real = table[(table["flow"] == REAL_DATA) & (table["split"] != VALIDATION)]
     scores = {metric: spread(list(values)).mean for metric, values in real.groupby("metric")["value"]}
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
     infos: Metrics = dict.fromkeys(there, empty)
     found = [result["metrics"] for result in collection.all_results()]
     infos = {name: info for infos in reversed(found) for name, info in infos.items()}
     order = [*(found[0] if found else {}), *infos, *sorted(there)]
-=======
-def metrics_of(collection: Collection, kind: str = "metrics") -> dict[str, dict[str, Any]]:
-    """What each metric is: as :class:`~flowprior.evaluation.MetricInfo`, its floor averaged over all cells.
-
-    Args:
-        collection: the results.
-        kind: ``"metrics"`` of samples, or ``"flow_metrics"`` of flows.
-    """
-    floors: dict[str, list[float]] = {}
-    metrics: dict[str, dict[str, Any]] = {}
-    for result in collection.all_results():
-        for judged in result["evaluations"]:
-            for name, metric in judged.get(kind, {}).items():
-                metrics.setdefault(name, {**metric, "floor": None})
-                score = metric.get("real_data_score", metric.get("floor"))
-                if score is not None:
-                    floors.setdefault(name, []).append(score)
->>>>>>> h/metrics
     return {
         name: {**infos.get(name, empty), "real_data_score": scores.get(name)}
         for name in dict.fromkeys(order)
@@ -154,22 +138,20 @@ def variants_of(collection: Collection, baseline: str) -> Rows:
 
 
 def rows_of(
-    part: DataFrame, metrics: list[str], about: Metrics, baseline: str, collection: Collection
+    part: DataFrame, metrics: Iterable[str], about: Metrics, baseline: str, collection: Collection
 ) -> Rows:
     """One row for each metric, place and variant: values by seed, spread, test against the baseline."""
     import pandas
 
-    orders = {"metric": metrics, "sampler": list(collection.samplers), "flow": collection.labels}
-    part = part[part["metric"].isin(metrics)].assign(
-        step=part["step"].fillna(-1), place=part["place"].fillna(0)
-    )
-    part = part.assign(sampler=part["sampler"].fillna(orders["sampler"][0]))
+    orders = {"metric": list(metrics), "sampler": list(collection.samplers), "flow": collection.labels}
+    filled = {"step": -1, "place": 0, "sampler": orders["sampler"][0]}
+    part = part[part["metric"].isin(orders["metric"])].fillna(filled)
     columns = {name: pandas.Categorical(part[name], order) for name, order in orders.items()}
     places = part.assign(**columns).groupby(["metric", "sampler", "place", "step"], observed=True)
     found = []
     for (metric, sampler, place, step), group in places:
         by_flow = {label: own.sort_values("seed") for label, own in group.groupby("flow", observed=True)}
-        values = {label: dict(zip(own["seed"], own["value"])) for label, own in by_flow.items()}
+        values = {label: dict(zip(own["seed"], own["value"], strict=True)) for label, own in by_flow.items()}
         for label, own in by_flow.items():
             better = about.get(metric, {}).get("better") or "lower"
             theirs = {} if label == baseline else values.get(baseline, {})
