@@ -63,6 +63,7 @@ class Setup:
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
+        balanced: whether samples are generated for every label in turn, not for the reference's conditions.
     """
 
     flow: Flow
@@ -74,6 +75,7 @@ class Setup:
     extractors: list[FeatureExtractor] = field(default_factory=list)
     batch_size: int = 500
     generate: Generate | None = None
+    balanced: bool = False
 
     @property
     def data(self) -> Data:
@@ -112,7 +114,9 @@ class Setup:
 
     @cached_property
     def cond(self) -> Tensor | None:
-        """The conditions that samples are generated for: the reference's, in its proportions."""
+        """The conditions that samples are generated for: the reference's in its proportions, or balanced."""
+        if self.balanced:
+            return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
         return self.reference.data.batch(self._indices[0])[1]
 
     @cached_property
@@ -130,7 +134,7 @@ class Setup:
         """The real data whose conditions samples are generated for."""
         return Drawn(*self.reference.data.batch(self._indices[0]))
 
-    def starts(self, count: int) -> Tensor:
+    def source_samples(self, count: int) -> Tensor:
         """The first starts ``[count, *event]`` that samples of this seed are solved from."""
         cond = None if self.cond is None else self.cond.to(self.device)
         with torch.no_grad():
