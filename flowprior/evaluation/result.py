@@ -137,7 +137,7 @@ class Result:
         """The rows as a pandas data frame (extra ``plot``)."""
         import pandas
 
-        return pandas.DataFrame(self.rows, columns=list(COLUMNS))
+        return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""

@@ -102,7 +102,7 @@ def means_of(frame: DataFrame, metric: str, keys: Sequence[str], x: str = "nfe")
 
     What an adaptive sampler spent differs from seed to seed; its values are one place, at the mean.
     """
-    rows = frame[(frame["metric"] == metric) & frame[x].notna() & (frame["flow"] != REAL_DATA)]
+    rows: Any = frame[(frame["metric"] == metric) & frame[x].notna() & (frame["flow"] != REAL_DATA)]
     chosen = (rows["grid"] == ADAPTIVE) & (rows["nfe"] > 0) & (x == "nfe")
     rows = rows.assign(place=rows[x].astype(float), asked=rows[x].astype(float).mask(chosen, float("inf")))
     groups = rows.groupby([*keys, "asked"], sort=False, dropna=False)
@@ -126,18 +126,16 @@ def set_doubling_scale(axes: Axes, counts: Sequence[float]) -> None:
 
 
 def name_ends(axes: Axes) -> None:
-    """Write each curve's name at its right end, moved apart where names would overlap."""
+    """Write each line's name at its right end, moved apart where names would overlap."""
     figure: Any = axes.figure
     figure.draw_without_rendering()
     scale = 72 / figure.dpi
     box = axes.get_window_extent()
     low, high = box.y0 * scale, box.y1 * scale
     handles, labels = axes.get_legend_handles_labels()
-    curves = [
-        (handle.lines[0], name) for handle, name in zip(handles, labels, strict=True) if name != REAL_DATA
-    ]
-    ends = [float(axes.transData.transform(line.get_xydata()[-1])[1]) * scale for line, _ in curves]
-    for (line, name), place in zip(curves, spread_out(ends, GAP, low, high), strict=True):
+    lines: list[Any] = [getattr(handle, "lines", [handle])[0] for handle in handles]
+    ends = [float(axes.transData.transform((1, line.get_ydata()[-1]))[1]) * scale for line in lines]
+    for line, name, place in zip(lines, labels, spread_out(ends, GAP, low, high), strict=True):
         axes.annotate(
             name,
             (1, (place - low) / (high - low)),
@@ -189,6 +187,7 @@ def _set_height(axes: Axes, values: Sequence[float]) -> None:
         fine = max(values) < MANY_TICKS * min(values)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="y", which="minor", length=0)
     axes.yaxis.set_major_formatter(
         lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
     )
