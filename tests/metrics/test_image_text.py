@@ -57,11 +57,11 @@ def test_samples_of_the_right_colour_score_like_real_pairs_and_others_do_not() -
     data = paired(400, 1)
     right, wrong = (evaluated(painting(data, right=flag), data) for flag in (True, False))
     assert list(right.quality_metrics) == ["pair-cosine-flatten", "pair-top1-flatten"]
-    floors = {name: right.real_data_score(name) for name in right.quality_metrics}
-    for name, floor in floors.items():
-        assert floor is not None
-        assert right.value(name, 2) > 0.8 * floor
-        assert wrong.value(name, 2) < 0.5 * floor
+    scores = {name: right.real_data_score(name) for name in right.quality_metrics}
+    for name, score in scores.items():
+        assert score is not None
+        assert right.value(name, 2) > 0.8 * score
+        assert wrong.value(name, 2) < 0.5 * score
     assert all("not CLIP" in metric.description for metric in right.quality_metrics.values())
 
 

@@ -73,9 +73,9 @@ def test_precision_and_recall_are_of_as_many_real_features(
     assert result.value("precision-cnn128", 2) == pytest.approx(expected.precision)
     assert result.value("recall-cnn128", 2) == pytest.approx(expected.recall)
     for name in ("precision-cnn128", "recall-cnn128"):
-        floor = result.real_data_score(name)
-        assert floor is not None
-        assert floor > 0.7
+        score = result.real_data_score(name)
+        assert score is not None
+        assert score > 0.7
 
 
 def test_memorisation_is_the_ratio_of_nearest_distances(
@@ -112,7 +112,7 @@ def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow
         assert any(note in line for line in found.notes)
 
 
-def test_features_of_the_users_module_have_figures_of_their_own(
+def test_features_of_the_users_module_have_values_of_their_own(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     mine = torch.nn.Flatten()
