@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import OptionError
-from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS
+from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.study.cell_file import FORMAT, finite
 from flowprior.study.cell_training import MACHINE
 from flowprior.study.cells import find_baseline
@@ -200,15 +200,12 @@ def losses_of(rows: Rows, metrics: Metrics) -> Rows:
     """Where a flow is worse than its own prior alone: metric, sampler, variant, and the NFE where it is."""
     groups: dict[tuple[str, str, str], dict[float, float]] = {}
     for row in rows:
-        signed = sign_of(metrics[row["metric"]]) * row["mean"]
-        groups.setdefault((row["metric"], row["sampler"], row["variant"]), {})[row["nfe"]] = signed
-    found = []
-    for (metric, sampler, variant), by_nfe in groups.items():
-        alone = by_nfe.get(0, math.inf)
-        worse = sorted(nfe for nfe, value in by_nfe.items() if value > alone)
-        if worse:
-            found.append({"metric": metric, "sampler": sampler, "variant": variant, "nfe": worse})
-    return found
+        groups.setdefault((row["metric"], row["sampler"], row["variant"]), {})[row["nfe"]] = row["mean"]
+    return [
+        {"metric": metric, "sampler": sampler, "variant": variant, "nfe": worse}
+        for (metric, sampler, variant), by_nfe in groups.items()
+        if (worse := worse_than_prior(by_nfe, metrics[metric]["better"]))
+    ]
 
 
 def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
