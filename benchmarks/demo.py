@@ -26,7 +26,7 @@ from rich.table import Table
 from flowprior import Flow, evaluate, train
 from flowprior.data import load_data
 from flowprior.evaluation import Evaluation
-from flowprior.pictures import save_grid
+from flowprior.pictures import beside, first_of_each, save_figure
 from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR, RunDirectory, read_metrics
 
 DESIGNS = {
@@ -53,7 +53,7 @@ def main(
     console.print(comparison(results))
     draw(flows, out / "samples.png")
     order = ", ".join(flows)
-    note = f"Samples with {PICTURE_NFE} evaluations, from left to right {order}: {out / 'samples.png'}"
+    note = f"Samples with {PICTURE_NFE} evaluations of {order}, beside real ones: {out / 'samples.png'}"
     console.print(note, soft_wrap=True, highlight=False)
 
 
@@ -116,14 +116,17 @@ def comparison(results: dict[str, Evaluation]) -> Table:
 
 
 def draw(flows: dict[str, Flow], path: Path) -> None:
-    """One row a digit, one block of columns a design, from the same generator seed."""
+    """One row a digit: real ones, and those of each design from the same generator seed."""
     digits = torch.arange(10).repeat_interleave(COLUMNS)
-    blocks = []
-    for flow in flows.values():
+    x1, labels = load_data("digits", split="test").batch(torch.arange(200))
+    assert labels is not None
+    panels = {"real data": (x1, labels)}
+    for design, flow in flows.items():
         x = flow.sample(digits, nfe=PICTURE_NFE, generator=torch.Generator().manual_seed(0))
-        blocks += [x.unflatten(0, (10, COLUMNS)), torch.ones(10, 1, *x.shape[1:])]
-    grid = torch.cat(blocks[:-1], dim=1)
-    save_grid(path, grid.flatten(0, 1), columns=grid.shape[1])
+        panels[design] = (x, digits)
+    rows = {name: first_of_each(cond, len(x), COLUMNS) for name, (x, cond) in panels.items()}
+    shown = {name: (x[rows[name]], cond[rows[name]]) for name, (x, cond) in panels.items()}
+    save_figure(beside(shown, title=f"digits, {PICTURE_NFE} evaluations"), path)
 
 
 def _beside(figure: float, baseline: float | None, design: str) -> str:

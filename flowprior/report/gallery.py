@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flowprior.errors import FlowpriorError
-from flowprior.report.sample_pictures import Samples, draw, is_drawable, read_samples, real_samples
+from flowprior.pictures import is_drawable
+from flowprior.report.sample_pictures import Samples, draw, read_samples, real_samples
 from flowprior.report.wording import evaluations
 from flowprior.study.collect import Collection, samples_file
 from flowprior.study.folder import ComparisonFolder

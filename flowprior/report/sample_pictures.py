@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,14 +12,12 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import Data
-from flowprior.pictures import MODES, save_grid
+from flowprior.pictures import figure_bytes, first_of_each, sample_grid
 from flowprior.report.styles import COLOURS
 from flowprior.report.svg import FAINT, inline_svg, new_figure, series_colour
 from flowprior.storage import load_tensors
 
 COLUMNS = 6
-MOST_LABELS = 10
-UNLABELLED = 36
 POINTS = 400
 SIDE = 240
 MOST_REAL = 2000
@@ -57,11 +53,6 @@ def real_samples(data: Data) -> Samples:
     return Samples(*data.batch(torch.arange(min(len(data), MOST_REAL))))
 
 
-def is_drawable(event_shape: Sequence[int]) -> bool:
-    """Whether events are pictures or points in the plane."""
-    return (len(event_shape) == 3 and event_shape[0] in MODES) or tuple(event_shape) == (2,)
-
-
 def draw(samples: Samples, frame: Samples, name: str, description: str) -> str:
     """An ``<img>`` of pictures, one row a label, or an ``<svg>`` of points.
 
@@ -73,23 +64,12 @@ def draw(samples: Samples, frame: Samples, name: str, description: str) -> str:
     """
     if samples.x.dim() == 2:
         return _points(samples, frame.x, name, description)
-    rows, columns = chosen_rows(samples.cond, len(samples.x))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "grid.png"
-        save_grid(path, samples.x[rows], columns=columns)
-        data = base64.b64encode(path.read_bytes()).decode()
-        width, height = _size(path)
-    source = f"data:image/png;base64,{data}"
+    rows = first_of_each(samples.cond, len(samples.x))
+    cond = None if samples.cond is None else samples.cond[rows]
+    figure = sample_grid(samples.x[rows], cond, columns=COLUMNS)
+    source = f"data:image/png;base64,{base64.b64encode(figure_bytes(figure)).decode()}"
+    width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
     return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description, quote=True)}">'
-
-
-def chosen_rows(cond: Tensor | None, count: int) -> tuple[Tensor, int]:
-    """Which samples are drawn, and in how many columns: six of each of the first ten labels, else 36."""
-    if cond is None or cond.is_floating_point():
-        return torch.arange(min(count, UNLABELLED)), COLUMNS
-    rows = [torch.nonzero(cond == label).flatten() for label in cond.unique()[:MOST_LABELS]]
-    columns = min(COLUMNS, *map(len, rows))
-    return torch.cat([row[:columns] for row in rows]), columns
 
 
 def _points(samples: Samples, frame: Tensor, name: str, description: str) -> str:
@@ -109,10 +89,3 @@ def _points(samples: Samples, frame: Tensor, name: str, description: str) -> str
     axes.set_ylim(float(middle[1]) - reach, float(middle[1]) + reach)
     axes.set_axis_off()
     return inline_svg(figure, name, description)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return picture.size
