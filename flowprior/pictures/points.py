@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 5.0
-"""Inches of a panel."""
-LEGEND = 1.2
+SIDE, LEFT, BOTTOM, BETWEEN, NAME, LEGEND = 5.0, 0.7, 0.4, 0.4, 0.3, 1.5
+"""Inches of a panel, of what is around it, and of the legend at the right."""
+LONGEST_NAME = 18
+TIGHT: dict[str, Any] = {"frameon": False, "borderpad": 0, "borderaxespad": 0, "handletextpad": 0.2}
 DPI = 100
 MOST_COLOURS = 10
 """Classes that a legend tells apart; more of them are coloured along a scale, as embeddings are."""
@@ -71,26 +73,38 @@ def point_panels(
     Raises:
         InputError: no points of the plane.
     """
-    from matplotlib.figure import Figure
-
     clouds = [x for x, _ in panels.values()] + ([] if real is None else [real])
     seen = clouds if frame is None else [frame]
     for cloud in (*clouds, *seen):
         if cloud.dim() != 2 or cloud.shape[1] != 2:
             raise InputError(f"picture: expected points [N, 2], got {list(cloud.shape)}")
-    size = (SIDE * len(panels) + LEGEND, SIDE + 0.3 + 0.3 * bool(title))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=11, color="black", parse_math=False)
-    places = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, (name, (x, cond)) in zip(places, panels.items(), strict=True):
-        axes.set_title(name, fontsize=10, color="black", parse_math=False)
+    figure, places = _new_figure(list(panels), title)
+    for axes, (x, cond) in zip(places, panels.values(), strict=True):
         if real is not None:
             axes.scatter(*_coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
         _scatter(axes, x, cond, names)
-        axes.set_aspect("equal")
-    _set_limits(places[0], torch.cat([_finite(cloud) for cloud in seen]))
+        _set_limits(axes, torch.cat([_finite(cloud) for cloud in seen]))
     _add_legend(figure, places)
     return figure
+
+
+def _new_figure(names: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
+    """Square axes of one size beside each other, with room for a legend at the right."""
+    from matplotlib.figure import Figure
+
+    width = LEFT + (SIDE + BETWEEN) * len(names) + LEGEND
+    height = BOTTOM + SIDE + NAME * (1 + any(names) + bool(title))
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure.text(LEFT / width, 1 - 0.1 / height, title, fontsize=11, va="top", color="black", parse_math=False)
+    places = []
+    for place, name in enumerate(names):
+        left = LEFT + (SIDE + BETWEEN) * place
+        axes = figure.add_axes((left / width, BOTTOM / height, SIDE / width, SIDE / height))
+        axes.set_title(name, loc="left", fontsize=10, color="black", parse_math=False)
+        axes.ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
+        axes.tick_params(labelleft=place == 0)
+        places.append(axes)
+    return figure, places
 
 
 def _scatter(axes: Axes, x: Tensor, cond: Tensor | None, names: Sequence[str] | None) -> None:
@@ -117,15 +131,21 @@ def _add_legend(figure: Figure, places: Sequence[Axes]) -> None:
         for artist in axes.collections
         if not str(artist.get_label()).startswith("_")
     }
+    right, top = places[-1].get_position().x1, places[-1].get_position().y1
+    inch = 1 / figure.get_figwidth()
     if len(shown) > 1 or "real data" in shown:
-        legend = figure.legend(shown.values(), shown.keys(), loc="outside right upper", markerscale=2)
+        names = [shorten(name, LONGEST_NAME, placeholder="…") for name in shown]
+        place = (right + 0.1 * inch, top)
+        legend = figure.legend(
+            shown.values(), names, loc="upper left", bbox_to_anchor=place, markerscale=2, **TIGHT
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
-    scaled = next(
-        (artist for axes in places for artist in axes.collections if artist.get_array() is not None), None
-    )
-    if scaled is not None:
-        figure.colorbar(scaled, ax=list(places), label="condition", shrink=0.7)
+    coloured = [artist for axes in places for artist in axes.collections if artist.get_array() is not None]
+    if coloured:
+        bottom = places[-1].get_position().y0
+        scale = figure.add_axes((right + 0.2 * inch, bottom, 0.15 * inch, 0.7 * (top - bottom)))
+        figure.colorbar(coloured[0], cax=scale, label="condition")
 
 
 def _set_limits(axes: Axes, seen: Tensor) -> None:
