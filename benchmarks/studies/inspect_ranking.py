@@ -121,14 +121,14 @@ def means(seeds: list[Figures]) -> dict[str, Any]:
 
 def as_said(pairing: Pairing) -> dict[str, Any]:
     """What the inspection says of a pairing."""
-    rehearsal = pairing.rehearsal
+    flow = pairing.simulated_flow
     return {
         "prior": pairing.prior,
         "coupling": pairing.coupling,
         "score": pairing.score,
-        "rehearsed": rehearsal.distance[max(rehearsal.distance)],
-        "crossing": rehearsal.crossing,
-        "shift": rehearsal.shift,
+        "rehearsed": flow.distance[max(flow.distance)],
+        "crossing": flow.crossing,
+        "shift": flow.shift,
         "transport_cost": pairing.transport_cost,
     }
 

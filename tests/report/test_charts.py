@@ -15,8 +15,9 @@ import torch
 from hypothesis import given
 from PIL import Image
 
+from flowprior.pictures import is_drawable
 from flowprior.report.charts import Level, Line, line_chart, spread_out
-from flowprior.report.sample_pictures import Samples, chosen_rows, draw, is_drawable
+from flowprior.report.sample_pictures import Samples, draw
 from flowprior.report.styles import COLOURS, letter, styles
 
 
@@ -141,15 +142,6 @@ def test_ids_are_the_charts_own_and_references_lead_to_them(chart):
     references = set(re.findall(r'href="#([^"]+)"', chart)) | set(re.findall(r"url\(#([^)]+)\)", chart))
     assert references
     assert references <= set(ids)
-
-
-def test_pictures_are_the_first_samples_of_each_label():
-    cond = torch.tensor([1, 0, 1, 0, 2, 2, 1, 0, 2, 0])
-    rows, columns = chosen_rows(cond, 10)
-    assert columns == 3
-    assert cond[rows].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert rows.tolist() == [1, 3, 7, 0, 2, 6, 4, 5, 8]
-    assert chosen_rows(None, 100)[0].tolist() == list(range(36))
 
 
 def test_a_drawn_picture_holds_the_samples():

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.studies.inspect_ranking import as_said, compare, known_pairings, trained_cells
 from benchmarks.studies.report.judges import MixedJudges
-from flowprior.inspection import Pairing, Rehearsal
+from flowprior.inspection import Pairing, SimulatedFlow
 
 
 def write(folder: Path, name: str, fid: float, **changes: str) -> None:
@@ -20,7 +20,7 @@ def write(folder: Path, name: str, fid: float, **changes: str) -> None:
 
 def pairing(prior: str, distance: float) -> Pairing:
     return Pairing(
-        prior, "ot", 100 * distance, {}, Rehearsal({1: 1.0, 4: distance}, 1 + distance, 0.0, 1), 0.0
+        prior, "ot", 100 * distance, {}, SimulatedFlow({1: 1.0, 4: distance}, 1 + distance, 0.0, 1), 0.0
     )
 
 
