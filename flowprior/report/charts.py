@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowprior.report.quality_figure import means_of, quality_figure
+from flowprior.evaluation.result import REAL_DATA
+from flowprior.report.quality_figure import draw_quality, means_of, name_ends
 from flowprior.report.styles import Style
 from flowprior.report.svg import PAPER, inline_svg, page_style, series_colour
 from flowprior.report.wording import evaluations, number
@@ -58,6 +59,7 @@ def convergence_charts(
             about=summary["metrics"][goal["metric"]],
             text=f"with {evaluations(goal['nfe'], False)}",
             level=goal["target"],
+            level_name="baseline's end",
             x="step",
         )
         for place, goal in enumerate(summary["convergence"])
@@ -73,6 +75,7 @@ def line_chart(
     about: Mapping[str, Any],
     text: str,
     level: float | None = None,
+    level_name: str = REAL_DATA,
     x: str = "nfe",
     doubling: bool = False,
 ) -> dict[str, Any]:
@@ -86,14 +89,23 @@ def line_chart(
         about: what the metric is.
         text: what stands below its name.
         level: drawn as a dotted line.
+        level_name: what stands at its end.
         x: column along the bottom.
         doubling: whether it is spaced by powers of two.
     """
     size = (WIDTH / 72, (HEIGHT + LINE_HEIGHT * max(0, frame["flow"].nunique() - 8)) / 72)
-    options: dict[str, Any] = {"real_data_score": level, "x": x, "doubling": doubling, "size": size}
     styles = {label: drawn_as(look) for label, look in looks.items()}
+    options: dict[str, Any] = {"real_data_score": level, "x": x, "doubling": doubling, "styles": styles}
     with page_style():
-        figure = quality_figure(frame, metric, group="flow", styles=styles, names="ends", **options)
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        draw_quality(axes, frame, metric, group="flow", **options)
+        for line in axes.get_lines():
+            if line.get_label() == REAL_DATA:
+                line.set_label(level_name)
+        name_ends(axes)
     axis = {"nfe": "evaluations", "step": "training steps"}[x]
     svg = inline_svg(figure, name, f"{metric} against {axis}: {_ends(frame, metric, x)}")
     return {"metric": metric, "better": ARROWS[about["better"]], "about": text, "svg": svg}
@@ -103,9 +115,13 @@ def drawn_as(look: Style) -> dict[str, Any]:
     """What matplotlib takes to draw a line in a style."""
     colour = series_colour(look.colour)
     return {
-        **{"label": look.short, "color": colour, "marker": look.marker, "capsize": 0, "elinewidth": 1.1},
-        **{"dashes": look.dash} if look.dash else {},
+        "label": look.short,
+        "color": colour,
+        "linestyle": (0, look.dash) if look.dash else "-",
+        "marker": look.marker,
         "markerfacecolor": PAPER if look.hollow else colour,
+        "capsize": 0,
+        "elinewidth": 1.1,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flowprior.report.chart_page import ARROWS
+from flowprior.report.charts import ARROWS
 from flowprior.report.wording import (
     count,
     data_size,
