@@ -87,7 +87,8 @@ def _in_page(key: str, value: str, name: str) -> str:
 
 
 def _with_font(declaration: str) -> str:
-    """A CSS declaration with the page's font in place of matplotlib's."""
-    if not declaration.startswith("font:"):
-        return declaration
-    return declaration[: declaration.index("px") + 2] + " var(--font)"
+    """A CSS declaration with the page's font in place of matplotlib's, which writes it in either way."""
+    if declaration.startswith("font-family:"):
+        return "font-family: var(--font)"
+    short = declaration.startswith("font:")
+    return declaration[: declaration.index("px") + 2] + " var(--font)" if short else declaration

@@ -67,11 +67,7 @@ def in_short(summary: dict[str, Any]) -> str:
     rows = [row for row in summary["best"] if row["metric"] == metric]
     if not rows:
         evaluated = metric is not None and any(row["metric"] == metric for row in summary["quality"])
-        return (
-            "Only the priors alone (0 evaluations) were evaluated."
-            if evaluated
-            else "No cell has a result yet."
-        )
+        return "Only the priors alone were evaluated (NFE 0)." if evaluated else "No cell has a result yet."
     several = len({row["sampler"] for row in rows}) > 1
     where: dict[str, list[str]] = {}
     for row in rows:
