@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.quality_figure import draw_quality, means_of, name_ends
@@ -11,9 +11,8 @@ from flowprior.report.styles import Style
 from flowprior.report.svg import PAPER, inline_svg, page_style, series_colour
 from flowprior.report.wording import evaluations, number
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
+DataFrame = Any
+"""Of pandas, whose own types are too loose to check."""
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "": ""}
 WIDTH, HEIGHT, LINE_HEIGHT = 344, 250, 13.5
 """Of a chart, in points; one of more than eight lines is as much higher for each of them."""

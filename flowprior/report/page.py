@@ -140,7 +140,7 @@ def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "unit": "evaluation" if row["nfe"] == 1 else "evaluations",
             "sampler": row["sampler"] if several else "",
             "variant": row["variant"],
-            "figure": with_spread(row["mean"], row["std"]),
+            "value": with_spread(row["mean"], row["std"]),
             "test": row["against_baseline"],
             "words": against(row, better) or _untested(row, summary["baseline"]),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from flowprior.errors import FlowpriorError
@@ -40,7 +40,7 @@ def page_style() -> Iterator[None]:
             "compare: the report is drawn with matplotlib; pip install 'flowprior[plot]'"
         ) from error
     inks = ("text.color", "xtick.color", "ytick.color")
-    look = {"font.size": 10, "axes.labelcolor": FAINT, "axes.edgecolor": FAINT, "grid.color": RULE}
+    look: Any = {"font.size": 10, "axes.labelcolor": FAINT, "axes.edgecolor": FAINT, "grid.color": RULE}
     look |= {"axes.spines.left": False, "ytick.major.size": 0, **dict.fromkeys(inks, INK)}
     with rc_context(look):
         yield
