@@ -110,7 +110,7 @@ def comparison(results: dict[str, Evaluation]) -> Table:
             baseline = figures[BASELINE] if metric != "accuracy" else None
             cells = [_beside(figure, baseline, design) for design, figure in figures.items()]
             table.add_row(title if nfe == NFE[0] else "", str(nfe), *cells)
-        floor = first.metrics[metric].floor
+        floor = first.metrics[metric].real_data_score
         table.add_row("", "real", *[f"{floor:.3g}"] * len(results), style="dim", end_section=True)
     return table
 

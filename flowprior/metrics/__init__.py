@@ -1,10 +1,13 @@
 """Metrics: one a file."""
 
+from typing import Any
+
 from flowprior.metrics.base import (
-    FlowMeasure,
-    Measure,
-    SampleMeasure,
-    StepMeasure,
+    FlowMetric,
+    Metric,
+    MetricInfo,
+    SampleMetric,
+    StepMetric,
 )
 from flowprior.metrics.bits import bits_per_dimension
 from flowprior.metrics.flow_measures import (
@@ -26,7 +29,7 @@ from flowprior.metrics.memorisation import memorisation_ratio, nearest_distances
 from flowprior.metrics.sample_measures import (
     Accuracy,
     Frechet,
-    KernelMeasure,
+    KernelMetric,
     Manifold,
     Memorisation,
     Sliced,
@@ -42,21 +45,22 @@ __all__ = [
     "Accuracy",
     "Curvature",
     "FeatureMoments",
-    "FlowMeasure",
+    "FlowMetric",
     "Frechet",
     "ImageText",
     "Kernel",
     "KernelDistance",
-    "KernelMeasure",
+    "KernelMetric",
     "Likelihood",
     "Manifold",
-    "Measure",
     "Memorisation",
+    "Metric",
+    "MetricInfo",
     "PathEnergy",
     "PrecisionRecall",
-    "SampleMeasure",
+    "SampleMetric",
     "Sliced",
-    "StepMeasure",
+    "StepMetric",
     "Trajectories",
     "Truncation",
     "Wasserstein",
@@ -77,3 +81,21 @@ __all__ = [
     "wasserstein2_per_condition",
     "wasserstein2_squared",
 ]
+
+RENAMED = {
+    "Measure": "Metric",
+    "SampleMeasure": "SampleMetric",
+    "StepMeasure": "StepMetric",
+    "FlowMeasure": "FlowMetric",
+    "KernelMeasure": "KernelMetric",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names of the release before, for one more."""
+    import warnings
+
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"flowprior.metrics.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]

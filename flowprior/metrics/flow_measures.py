@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 
 from flowprior.errors import OptionError
-from flowprior.metrics.base import FlowMeasure, Measure, StepMeasure
+from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, StepMetric
 from flowprior.metrics.bits import bits_per_dimension, choose_divergence, levels_of
-from flowprior.metrics.description import Metric
 from flowprior.metrics.setup import SMALL_EVENT, Setup
 from flowprior.metrics.trajectories import LOOSE, TOLERANCE, Trajectories
 from flowprior.metrics.truncation import global_error, local_error
@@ -28,20 +27,20 @@ def solution(setup: Setup) -> str:
     return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
 
-@Measure.register("truncation")
-class Truncation(StepMeasure):
+@Metric.register("truncation")
+class Truncation(StepMetric):
     """Global and local truncation errors of a deterministic sampler against dopri5 at a tight tolerance."""
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         what = f"root mean square, {solution(setup)}, in units of the data"
         return {
-            "global_error": Metric(f"global truncation error: {what}", setup.paths, "", "lower"),
-            "local_error": Metric(
+            "global_error": MetricInfo(f"global truncation error: {what}", setup.paths, "", "lower"),
+            "local_error": MetricInfo(
                 f"local truncation error of single steps: {what}", setup.paths, "", "lower"
             ),
         }
 
-    def figures(
+    def values(
         self,
         setup: Setup,
         sampler: Sampler,
@@ -61,41 +60,41 @@ class Truncation(StepMeasure):
         return found
 
 
-@Measure.register("curvature")
-class Curvature(FlowMeasure):
+@Metric.register("curvature")
+class Curvature(FlowMetric):
     """Curvature E∫‖v − (x1 − x0)‖² dt along the learned trajectories; 0 where one Euler step is exact."""
 
     needs_trajectories: ClassVar[bool] = True
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
-        return {"curvature": Metric(f"curvature {solution(setup)}", setup.paths, "", "lower")}
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return {"curvature": MetricInfo(f"curvature {solution(setup)}", setup.paths, "", "lower")}
 
-    def figures(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
         assert trajectories is not None
         return {"curvature": trajectories.curvature.mean().item()}
 
 
-@Measure.register("path-energy")
-class PathEnergy(FlowMeasure):
+@Metric.register("path-energy")
+class PathEnergy(FlowMetric):
     """Path energy E∫‖v‖² dt over W2² between the flow's own starts and ends, less 1; 0 for straight OT."""
 
     needs_trajectories: ClassVar[bool] = True
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         scope = "per label" if setup.is_labelled else "pooled"
         description = (
             f"normalised path energy: E∫‖v‖² dt / W2² − 1 {solution(setup)}, W2² between the flow's own "
             f"starts and ends, {scope}"
         )
-        return {"path_energy": Metric(description, setup.paths, "", "lower")}
+        return {"path_energy": MetricInfo(description, setup.paths, "", "lower")}
 
-    def figures(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
         assert trajectories is not None
         return {"path_energy": trajectories.normalised_energy(setup.conditions(setup.paths))}
 
 
-@Measure.register("nll")
-class Likelihood(FlowMeasure):
+@Metric.register("nll")
+class Likelihood(FlowMetric):
     """Negative log-likelihood of real data in bits per dimension; the dearest of the metrics.
 
     Args:
@@ -107,7 +106,7 @@ class Likelihood(FlowMeasure):
             raise OptionError(f"metric 'nll': count={count} is not possible; choose 1 or more, or 0")
         self.count = count
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         x, _ = setup.reference.subset(self._count(setup))
         levels = levels_of(x)
         scale = "of the density, no dequantisation" if levels is None else f"dequantised from {levels} levels"
@@ -116,9 +115,9 @@ class Likelihood(FlowMeasure):
             f"negative log-likelihood in bits per dimension, {scale}, {divergence} divergence, dopri5 to "
             f"{TOLERANCE_OF_BITS:g}"
         )
-        return {"nll_bits": Metric(description, len(x), setup.reference.describe(len(x)), "lower")}
+        return {"nll_bits": MetricInfo(description, len(x), setup.reference.describe(len(x)), "lower")}
 
-    def figures(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
         x, cond = setup.reference.subset(self._count(setup))
         levels = levels_of(x)
         x = x.to(setup.device, setup.flow._dtype() or x.dtype)

@@ -8,16 +8,15 @@ from torch import Tensor
 from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.features.clip import ClipFeatures
 from flowprior.features.contrastive import AMONG, STEPS, PairHeads, train_heads
-from flowprior.metrics.base import Measure, SampleMeasure
-from flowprior.metrics.description import Metric
+from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Setup
 
 PAIRS = 5000
 """Real training pairs that the heads learn from."""
 
 
-@Measure.register("image-text")
-class ImageText(SampleMeasure):
+@Metric.register("image-text")
+class ImageText(SampleMetric):
     """Fit of samples to the embeddings they were made for: ``clip-score``, or ``pair-…`` by heads, not CLIP.
 
     CLIP's own score, 100 max(cos, 0) (Hessel et al. 2021, without its factor), where the features are CLIP's
@@ -25,15 +24,15 @@ class ImageText(SampleMeasure):
     features two heads are trained on the training split; their floor is that of held-out real pairs.
     """
 
-    floor = "held-out"
+    real_data = "held-out"
 
     def __init__(self) -> None:
         self._heads: dict[str, PairHeads] = {}
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if setup.data.condition.kind != "embeddings":
             return {}
-        found: dict[str, Metric] = {}
+        found: dict[str, MetricInfo] = {}
         for extractor in setup.extractors:
             features, name = short_identity(extractor), extractor.features_name
             if _is_clip(extractor, setup):
@@ -46,7 +45,7 @@ class ImageText(SampleMeasure):
                 }
             for key, description in descriptions.items():
                 reference = setup.reference.describe(setup.samples)
-                found[key] = Metric(description, setup.samples, reference, "higher", features=features)
+                found[key] = MetricInfo(description, setup.samples, reference, "higher", features=features)
         return found
 
     def lacks(self, setup: Setup) -> str:
@@ -54,7 +53,7 @@ class ImageText(SampleMeasure):
             return "embeddings as conditions"
         return "features of pictures: pass some (--features)"
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         assert drawn.cond is not None
         found: dict[str, float] = {}
         for extractor in setup.extractors:

@@ -8,8 +8,7 @@ import torch
 
 from flowprior.errors import OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
-from flowprior.metrics.base import Measure, SampleMeasure
-from flowprior.metrics.description import Metric
+from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.frechet import FeatureMoments
 from flowprior.metrics.kernel import kernel_distance
 from flowprior.metrics.manifold import precision_recall
@@ -19,7 +18,7 @@ from flowprior.metrics.sliced import DIRECTIONS, sliced_wasserstein2_per_conditi
 from flowprior.metrics.wasserstein import wasserstein2_per_condition
 
 
-class FeatureMeasure(SampleMeasure):
+class FeatureMetric(SampleMetric):
     """A figure for each set of features."""
 
     def lacks(self, setup: Setup) -> str:
@@ -27,10 +26,10 @@ class FeatureMeasure(SampleMeasure):
 
     def _metric(
         self, setup: Setup, extractor: FeatureExtractor, what: str, reference: str, better: str
-    ) -> Metric:
+    ) -> MetricInfo:
         features = extractor.features_name
         own = " of the data set's classifier" if extractor is setup.classifier else ""
-        return Metric(
+        return MetricInfo(
             f"{what} of {features} features{own}",
             setup.samples,
             reference,
@@ -39,20 +38,20 @@ class FeatureMeasure(SampleMeasure):
         )
 
 
-@Measure.register("fid")
-class Frechet(FeatureMeasure):
+@Metric.register("fid")
+class Frechet(FeatureMetric):
     """Fréchet distance between features of samples and of all the reference, for each set of features."""
 
     quick: ClassVar[bool] = True
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         reference = setup.reference.describe()
         return {
             f"fid-{e.features_name}": self._metric(setup, e, "Fréchet distance", reference, "lower")
             for e in setup.extractors
         }
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         return {
             f"fid-{e.features_name}": FeatureMoments.of([drawn.features(e)]).distance(
                 setup.reference.moments(e)
@@ -61,8 +60,8 @@ class Frechet(FeatureMeasure):
         }
 
 
-@Measure.register("kid")
-class KernelMeasure(FeatureMeasure):
+@Metric.register("kid")
+class KernelMetric(FeatureMetric):
     """Kernel distance (KID on Inception features): unbiased, mean over subsets, for each set of features.
 
     Args:
@@ -78,7 +77,7 @@ class KernelMeasure(FeatureMeasure):
         self.subsets = subsets
         self.subset_size = subset_size
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         what = f"unbiased polynomial MMD² ({self.subsets} subsets of {self._size(setup)})"
         reference = setup.reference.describe(setup.samples)
         return {
@@ -86,7 +85,7 @@ class KernelMeasure(FeatureMeasure):
             for e in setup.extractors
         }
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         found = {}
         for extractor in setup.extractors:
             distance = kernel_distance(
@@ -106,8 +105,8 @@ class KernelMeasure(FeatureMeasure):
         return min(self.subset_size, setup.samples, len(setup.reference))
 
 
-@Measure.register("precision-recall", aliases=["prc"])
-class Manifold(FeatureMeasure):
+@Metric.register("precision-recall", aliases=["prc"])
+class Manifold(FeatureMetric):
     """Share of samples on the real manifold and of real data on the samples', for each set of features.
 
     Args:
@@ -119,7 +118,7 @@ class Manifold(FeatureMeasure):
             raise OptionError(f"metric 'precision-recall': neighbours={neighbours}; choose 1 or more")
         self.neighbours = neighbours
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         reference = setup.reference.describe(setup.samples)
         return {
             f"{name}-{e.features_name}": self._metric(
@@ -129,7 +128,7 @@ class Manifold(FeatureMeasure):
             for name in ("precision", "recall")
         }
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         found = {}
         for extractor in setup.extractors:
             real = setup.reference.features(extractor, setup.samples)
@@ -138,48 +137,50 @@ class Manifold(FeatureMeasure):
         return found
 
 
-@Measure.register("accuracy")
-class Accuracy(SampleMeasure):
+@Metric.register("accuracy")
+class Accuracy(SampleMetric):
     """Share of samples that the data set's classifier recognises as their condition."""
 
     quick: ClassVar[bool] = True
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if setup.classifier is None:
             return {}
         description = "share of samples that the classifier recognises as their condition"
         reference, features = setup.reference.describe(), setup.classifier.describe()
-        return {"accuracy": Metric(description, setup.samples, reference, "higher", features=features)}
+        return {"accuracy": MetricInfo(description, setup.samples, reference, "higher", features=features)}
 
     def lacks(self, setup: Setup) -> str:
         return "a classifier: the data have no labels, or none was wanted"
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         assert setup.classifier is not None
         assert drawn.cond is not None
         return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.cond)}
 
 
-@Measure.register("memorisation")
-class Memorisation(SampleMeasure):
+@Metric.register("memorisation")
+class Memorisation(SampleMetric):
     """Distance of samples to their nearest training example over that of held-out real data; 1 is as new."""
 
-    needs_judge = False
-    floor = "none"  # a training example's is 0
+    needs_classifier = False
+    real_data = "none"  # a training example's is 0
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if not setup.has_test:
             return {}
         description = (
             f"mean distance to the nearest of {setup.training.describe()} over that of held-out data; "
             "1 is as far as unseen data, 0 a copy"
         )
-        return {"memorisation": Metric(description, setup.samples, setup.reference.describe(setup.samples))}
+        return {
+            "memorisation": MetricInfo(description, setup.samples, setup.reference.describe(setup.samples))
+        }
 
     def lacks(self, setup: Setup) -> str:
         return "a test split"
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         held_out = setup.reference.distances_to(setup.training, setup.samples).mean().item()
         if not held_out > 0:
             return {}  # the test split lies in the training split
@@ -187,48 +188,48 @@ class Memorisation(SampleMeasure):
         return {"memorisation": nearest.mean().item() / held_out}
 
 
-@Measure.register("w2")
-class Wasserstein(SampleMeasure):
+@Metric.register("w2")
+class Wasserstein(SampleMetric):
     """Exact squared 2-Wasserstein distance, averaged over labels, or pooled."""
 
     quick: ClassVar[bool] = True
-    needs_judge = False
+    needs_classifier = False
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         description = (
             f"exact squared 2-Wasserstein distance, {scope(setup)}, of at most {setup.points} points each"
         )
-        return {"w2_squared": Metric(description, setup.samples, setup.reference.describe(), "lower")}
+        return {"w2_squared": MetricInfo(description, setup.samples, setup.reference.describe(), "lower")}
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         real = setup.real
         distances = wasserstein2_per_condition(drawn.x, drawn.cond, real.x, real.cond, setup.points)
         return {"w2_squared": sum(distances.values()) / len(distances)}
 
 
-@Measure.register("sliced-w2")
-class Sliced(SampleMeasure):
+@Metric.register("sliced-w2")
+class Sliced(SampleMetric):
     """Sliced squared 2-Wasserstein distance of all samples, averaged over labels, or pooled.
 
     Args:
         directions: random projections, the same for every label and seed.
     """
 
-    needs_judge = False
+    needs_classifier = False
 
     def __init__(self, directions: int = DIRECTIONS) -> None:
         if directions < 1:
             raise OptionError(f"metric 'sliced-w2': directions={directions}; choose 1 or more")
         self.directions = directions
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         description = (
             f"sliced squared 2-Wasserstein distance over {self.directions} directions, {scope(setup)}"
         )
         reference = setup.reference.describe(len(setup.real.x))
-        return {"sliced_w2_squared": Metric(description, setup.samples, reference, "lower")}
+        return {"sliced_w2_squared": MetricInfo(description, setup.samples, reference, "lower")}
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         real = setup.real
         distances = sliced_wasserstein2_per_condition(
             drawn.x, drawn.cond, real.x, real.cond, directions=self.directions

@@ -130,7 +130,7 @@ class Setup:
         """The real data whose conditions samples are generated for."""
         return Drawn(*self.reference.data.batch(self._indices[0]))
 
-    def starts(self, count: int) -> Tensor:
+    def source_samples(self, count: int) -> Tensor:
         """The first starts ``[count, *event]`` that samples of this seed are solved from."""
         cond = None if self.cond is None else self.cond.to(self.device)
         with torch.no_grad():

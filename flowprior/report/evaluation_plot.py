@@ -14,7 +14,7 @@ from flowprior.storage import replacing
 
 if TYPE_CHECKING:
     from flowprior.evaluation.sweep_result import Line, Sweep
-    from flowprior.metrics.description import Metric
+    from flowprior.metrics.base import MetricInfo
 
 SUFFIXES = (".png", ".svg", ".pdf")
 COLUMNS = 3
@@ -87,7 +87,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
         text.set_parse_math(False)  # A dollar sign in a name is no formula.
 
 
-def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
+def _panel(axis: Any, name: str, metric: MetricInfo, lines: Sequence[Line]) -> None:
     curves: dict[tuple[str, float], list[Line]] = {}
     for line in lines:
         if name in line.figures:
@@ -100,16 +100,16 @@ def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
         bars = [line.figures[name].std or 0.0 for line in points]
         counts = [line.nfe for line in points]
         axis.errorbar(counts, heights, bars, marker=marker, ms=4, capsize=3, label=label)
-    if metric.floor is not None:
-        axis.axhline(metric.floor, color="0.5", ls="--", lw=1, label=FLOOR)
+    if metric.real_data_score is not None:
+        axis.axhline(metric.real_data_score, color="0.5", ls="--", lw=1, label=FLOOR)
     _axes(axis, sorted({line.nfe for line in lines}), _values(curves, name, metric))
     axis.set_title(name + ARROWS.get(metric.better, ""), fontsize=10, parse_math=False)
     axis.set_xlabel("NFE (0: the prior alone)" if any(line.nfe == 0 for line in lines) else "NFE")
     axis.grid(alpha=0.25)
 
 
-def _values(curves: dict[tuple[str, float], list[Line]], name: str, metric: Metric) -> list[float]:
-    floor = [] if metric.floor is None else [metric.floor]
+def _values(curves: dict[tuple[str, float], list[Line]], name: str, metric: MetricInfo) -> list[float]:
+    floor = [] if metric.real_data_score is None else [metric.real_data_score]
     return [line.figures[name].mean for points in curves.values() for line in points] + floor
 
 

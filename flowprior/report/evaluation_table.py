@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from flowprior.evaluation.sweep_result import Line, Spread, Sweep
-    from flowprior.metrics.description import Metric
+    from flowprior.metrics.base import MetricInfo
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 MOST_COLUMNS = 6
@@ -48,7 +48,7 @@ def _metrics_as_columns(table: Table, sweep: Sweep, keys: list[str]) -> None:
         for line in group:
             figures = [show(line.figures.get(name)) for name in metrics]
             table.add_row(*_setting(line, keys), f"{line.nfe:g}", *figures, _seconds(line))
-    if any(metric.floor is not None for metric in metrics.values()):
+    if any(metric.real_data_score is not None for metric in metrics.values()):
         table.add_section()
         floors = [_floor(metric) for metric in metrics.values()]
         table.add_row(*("" for _ in keys), "real", *floors, "", style="dim")
@@ -81,7 +81,7 @@ def _groups(lines: list[Line]) -> list[list[Line]]:
     return list(found.values())
 
 
-def _heading(name: str, metric: Metric) -> Text:
+def _heading(name: str, metric: MetricInfo) -> Text:
     """A metric's name and the arrow to its better side; text, so that no name is read as markup."""
     from rich.text import Text
 
@@ -99,8 +99,8 @@ def _seconds(line: Line) -> str:
     return f"{line.figures['seconds'].mean:.4g}"
 
 
-def _floor(metric: Metric) -> str:
-    return "" if metric.floor is None else f"{metric.floor:.4g}"
+def _floor(metric: MetricInfo) -> str:
+    return "" if metric.real_data_score is None else f"{metric.real_data_score:.4g}"
 
 
 def show(spread: Spread | None) -> str:
@@ -169,7 +169,7 @@ def _other_terms(sweep: Sweep) -> list[str]:
     return [f"{', '.join(names)}: {terms}" for terms, names in groups.items()]
 
 
-def _measured(metric: Metric) -> str:
+def _measured(metric: MetricInfo) -> str:
     against = f" against {metric.reference}" if metric.reference else ""
     return f"{metric.samples} samples{against}"
 

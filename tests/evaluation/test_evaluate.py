@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_figures_in_other_batches(
 
 
 def test_the_floor_is_what_real_training_samples_score(result: Evaluation) -> None:
-    floors = {name: metric.floor for name, metric in result.metrics.items()}
+    floors = {name: metric.real_data_score for name, metric in result.metrics.items()}
     assert floors["accuracy"] is not None
     assert floors["accuracy"] > 0.95
     for name in ("fid-cnn128", "w2_squared"):
@@ -165,7 +165,7 @@ def test_without_a_classifier_only_w2_is_left(tiny_flow: Flow, digits: tuple[Dat
     found = evaluate(tiny_flow, digits[0], nfe=[1], samples=20, classifier=None)
     assert list(found.metrics) == ["w2_squared"]
     assert found.fid_name is None
-    assert found.metrics["w2_squared"].floor is None
+    assert found.metrics["w2_squared"].real_data_score is None
     assert any("no test split" in note for note in found.notes)
 
 
@@ -185,7 +185,7 @@ def test_data_without_labels_are_compared_pooled(generator: torch.Generator, kin
         TensorData(x[200:], None if cond is None else cond[200:]),
     )
     found = evaluate(exact_flow(data), data, reference=reference, nfe=[1], samples=200)
-    floor = found.metrics["w2_squared"].floor
+    floor = found.metrics["w2_squared"].real_data_score
     assert list(found.metrics) == ["w2_squared"]
     assert floor is not None
     assert 0 < found.value("w2_squared", 1) < 3 * floor

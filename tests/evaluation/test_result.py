@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, InputError
-from flowprior.evaluation import Evaluation, Metric
+from flowprior.evaluation import Evaluation, MetricInfo
 
 RESULT = Evaluation(
     rows=[
@@ -18,8 +18,8 @@ RESULT = Evaluation(
         {"nfe": 4, "fid-cnn128": 10.25, "accuracy": 0.875, "seconds": 0.4},
     ],
     metrics={
-        "fid-cnn128": Metric("distance", 100, "200 test examples of x", "lower", floor=1.125),
-        "accuracy": Metric("share", 100, "200 test examples of x", "higher"),
+        "fid-cnn128": MetricInfo("distance", 100, "200 test examples of x", "lower", real_data_score=1.125),
+        "accuracy": MetricInfo("share", 100, "200 test examples of x", "higher"),
     },
     transport={"paired": 3.5, "unpaired": 7.0, "pairs": 100},
     settings={
@@ -56,7 +56,9 @@ def test_json_holds_everything(tmp_path: Path) -> None:
     RESULT.save(file)
     read = json.loads(file.read_text())
     assert read == RESULT.as_dict()
-    assert Evaluation(**{**read, "metrics": {k: Metric(**m) for k, m in read["metrics"].items()}}) == RESULT
+    assert (
+        Evaluation(**{**read, "metrics": {k: MetricInfo(**m) for k, m in read["metrics"].items()}}) == RESULT
+    )
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -77,5 +79,5 @@ def test_names_in_brackets_are_not_taken_for_markup() -> None:
 
 
 def test_without_floors_there_is_no_real_row() -> None:
-    metrics = {name: replace(metric, floor=None) for name, metric in RESULT.metrics.items()}
+    metrics = {name: replace(metric, real_data_score=None) for name, metric in RESULT.metrics.items()}
     assert "real" not in shown(replace(RESULT, metrics=metrics))

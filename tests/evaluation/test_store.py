@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from flowprior.evaluation import Metric
+from flowprior.evaluation import MetricInfo
 from flowprior.evaluation.store import Entry, FigureStore
 
 SETTINGS = {"flow": "abc", "nfe": 4, "guidance": 1.0}
-FID = Metric("distance", 100, "50 test examples", "lower", features="cnn128 sha256 12345678")
+FID = MetricInfo("distance", 100, "50 test examples", "lower", features="cnn128 sha256 12345678")
 
 
 def filled() -> Entry:
@@ -44,7 +44,7 @@ def test_other_settings_have_nothing(tmp_path: Path, key: str) -> None:
 def test_a_figure_counts_only_while_it_is_what_is_asked_for() -> None:
     entry = filled()
     assert entry.has({"fid": FID})
-    assert entry.has({"fid": replace(FID, floor=1.0), "empty": FID})  # the floor is no part of it
+    assert entry.has({"fid": replace(FID, real_data_score=1.0), "empty": FID})  # the floor is no part of it
     assert not entry.has({"fid": FID, "kid": FID})
     others = {"description": "squared", "samples": 99, "reference": "x", "features": "cnn128 sha256 0"}
     for field, value in others.items():

@@ -57,7 +57,7 @@ def test_samples_of_the_right_colour_score_like_real_pairs_and_others_do_not() -
     data = paired(400, 1)
     right, wrong = (evaluated(painting(data, right=flag), data) for flag in (True, False))
     assert list(right.metrics) == ["pair-cosine-flatten", "pair-top1-flatten"]
-    floors = {name: metric.floor for name, metric in right.metrics.items()}
+    floors = {name: metric.real_data_score for name, metric in right.metrics.items()}
     for name, floor in floors.items():
         assert floor is not None
         assert right.value(name, 2) > 0.8 * floor

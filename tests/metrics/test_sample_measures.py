@@ -73,7 +73,7 @@ def test_precision_and_recall_are_of_as_many_real_features(
     assert result.value("precision-cnn128", 2) == pytest.approx(expected.precision)
     assert result.value("recall-cnn128", 2) == pytest.approx(expected.recall)
     for name in ("precision-cnn128", "recall-cnn128"):
-        floor = result.metrics[name].floor
+        floor = result.metrics[name].real_data_score
         assert floor is not None
         assert floor > 0.7
 
@@ -85,7 +85,7 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
     held_out = Reference(digits[1], "test").subset(SAMPLES)[0].double().flatten(1)
     nearest = [torch.cdist(x, training).amin(1).mean() for x in (drawn[0].double().flatten(1), held_out)]
     assert result.value("memorisation", 2) == pytest.approx((nearest[0] / nearest[1]).item(), rel=1e-6)
-    assert result.metrics["memorisation"].floor is None
+    assert result.metrics["memorisation"].real_data_score is None
 
 
 def test_sliced_w2_is_the_mean_over_labels(

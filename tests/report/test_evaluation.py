@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import Metric, Sweep
+from flowprior.evaluation import MetricInfo, Sweep
 from flowprior.report.evaluation_plot import _draw
 from tests.evaluation.test_result import RESULT
 
 
 def swept(extra: int = 0) -> Sweep:
     """Two samplers, two seeds; the second seed's figures are 2 higher."""
-    names = {f"extra{i}": Metric("other", 100, "x") for i in range(extra)}
+    names = {f"extra{i}": MetricInfo("other", 100, "x") for i in range(extra)}
     evaluations = []
     for sampler in ("euler", "heun"):
         for seed in (0, 1):
