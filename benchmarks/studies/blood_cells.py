@@ -11,7 +11,7 @@ there are therefore three which are zero (on average) where the laws agree, and 
     sliced     E_θ W2²(θ·X, θ·Y)                            one dimension at a time, so its bias is small
 
 Every seed halves the cells anew. Beside the flow's distances stand those of the training cells (the real-data
-score) and of the type's mean repeated (``collapsed``).
+score) and of the type's mean repeated (``class means``).
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
         found = compare_types(lambda types, nfe=nfe: draw(flow, types, nfe, cell.seed), real, twin)
         rows += rows_of(cell, found, nfe=nfe, sampler="euler", **shared)
     means = torch.stack([twin[0][twin[1] == kind].mean(0) for kind in range(int(twin[1].max()) + 1)])
-    rows += rows_of(cell, compare_types(lambda types: means[types], real, twin), flow="collapsed", **shared)
-    return [*rows, *rows_of(cell, real_data_score(real, twin), flow=REAL_DATA, step=None, **shared)]
+    rows += rows_of(cell, compare_types(lambda types: means[types], real, twin), flow="class means", **shared)
+    return [*rows, *rows_of(cell, real_data_score(real, twin), flow=REAL_DATA, **shared)]
 
 
 def compare_types(
@@ -66,7 +66,9 @@ def compare_types(
     """
     x, types = real
     drawn = draw(types.repeat(draws)).view(draws, *x.shape)
-    return _mean_over(types, lambda own: compare_type(drawn[:, types == own], x[types == own], _of(twin, own)))
+    return _mean_over(
+        types, lambda own: compare_type(drawn[:, types == own], x[types == own], _of(twin, own))
+    )
 
 
 def real_data_score(real: Cells, twin: Cells) -> dict[str, float]:

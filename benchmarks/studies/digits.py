@@ -2,8 +2,11 @@
 
     values = "benchmarks.studies.digits:few_examples"
 
-Data sets that a study names: ``few-digits`` (some examples of each class), ``digits-without-labels``,
+Data sets that a study can name whose runner or values are of this module, or of one that imports it:
+``few-digits`` (some examples of each class), ``digits-without-labels``,
 ``digits-without-labels-for-the-prior`` (only the network sees the labels).
+
+``python -m benchmarks.studies.digits`` fits the priors of few examples with every shrinkage.
 """
 
 from __future__ import annotations
@@ -14,7 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies.protocol import CLASSIFIERS, Row, draw, everything, fit_prior, rows_of
+from benchmarks.studies.ensemble import train_cells
+from benchmarks.studies.protocol import (
+    CLASSIFIERS,
+    RESULTS,
+    Row,
+    draw,
+    everything,
+    fit_prior,
+    rows_of,
+    write_cell,
+)
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.evaluation.result import table_row
 from flowprior.features.classifier import Classifier
@@ -28,6 +41,7 @@ SAMPLES = 500
 SHRINKAGES = (0.0, 1.0, 5.0, 20.0)
 COVARIANCES = ("diag", "lowrank,rank=8", "full")
 COUNTS = (1, 2, 5, 20, 100, 1000)
+__all__ = ["few_examples", "train_cells"]
 
 
 @cache
@@ -102,8 +116,8 @@ def few_examples(flow: Flow, cell: Any, data: Any) -> list[Row]:
     x = draw(flow, balanced_labels(), 15, cell.seed)
     ratio = memorisation_ratio(x, split("test").x, (batch for batch, _ in few.batches()))
     return [
-        *rows_of(cell, describe_prior(flow.prior)),
-        *rows_of(cell, {"memorisation": ratio}, nfe=15, sampler="euler", samples=SAMPLES),
+        *rows_of(cell, describe_prior(flow.prior), nfe=0),
+        *rows_of(cell, {"memorisation": ratio}, nfe=15),
     ]
 
 
@@ -123,13 +137,22 @@ def within_class_deviation(x: Tensor, labels: Tensor) -> Tensor:
 
 
 def shrunk_priors(count: int, seed: int) -> list[Row]:
-    """Every covariance with every shrinkage, fitted on ``count`` examples of each class; nothing is trained."""
+    """Every covariance with every shrinkage on ``count`` examples of each class; nothing is trained."""
     data = few_digits("train", count, seed)
     rows = []
     for spec in (f"gmm:covariance={c},shrinkage={s}" for c in COVARIANCES for s in SHRINKAGES):
         found = describe_prior(fit_prior(spec, data, seed))
-        rows += [
-            table_row(metric, value, flow=f"{spec}, {count} of each", seed=seed)
-            for metric, value in found.items()
-        ]
+        rows += [table_row(metric, value, flow=spec, seed=seed, nfe=0) for metric, value in found.items()]
     return rows
+
+
+def main() -> None:
+    """Write the cells of :func:`shrunk_priors` that are not there yet."""
+    for path, count, seed in ((f"priors-{c}-seed{s}.json", c, s) for s in range(2) for c in COUNTS):
+        if not (RESULTS / "few-examples" / path).is_file():
+            setting = {"label": None, "seed": seed, "part": "priors", "count": count}
+            write_cell(RESULTS / "few-examples" / path, setting, shrunk_priors(count, seed), {})
+
+
+if __name__ == "__main__":
+    main()

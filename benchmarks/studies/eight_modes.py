@@ -3,8 +3,8 @@
     values = "benchmarks.studies.eight_modes:values"
 
 Against the number of evaluations: W2² of each mode, exact between points and in closed form between the
-Gaussians fitted to them and the true ones; the squared distance travelled; Euler's global and local truncation
-error against the flow's own exact solution, which is dopri5's in float64 at a tolerance of 1e-6.
+Gaussians fitted to them and the true ones; the squared distance travelled; Euler's global and local
+truncation error against the flow's own exact solution, which is dopri5's in float64 at a tolerance of 1e-6.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     cost = transport_cost(flow.coupling.draw(flow.prior, x1, cond, generator=generator(seed)), x1).item()
     rows = rows_of(cell, {"transport_cost": cost, "curvature": curvature(reference)})
     points = (x1[: MODES * POINTS], cond[: MODES * POINTS])  # type: ignore[index]
-    rows += rows_of(cell, distances(points, real), flow=REAL_DATA, step=None, split="test")
+    rows += rows_of(cell, distances(points, real), flow=REAL_DATA, samples=POINTS, split="test")
     for nfe in NFES:
         found = at_nfe(flow, cell.samplers[0], reference, nfe, seed, real)
-        rows += rows_of(cell, found, nfe=nfe, sampler=cell.samplers[0], samples=MODES * POINTS, split="test")
+        rows += rows_of(cell, found, nfe=nfe, sampler=cell.samplers[0], samples=POINTS, split="test")
     return rows
 
 

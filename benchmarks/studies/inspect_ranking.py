@@ -3,80 +3,48 @@
     python -m benchmarks.studies.inspect_ranking --cells fashion-mnist-1000 --cells fashion-mnist-500
     python -m benchmarks.studies.inspect_ranking --cells digits --data digits
 
-Reads every trained cell of the folders below benchmarks/results that a prior and a coupling of ours decide (no
-peer, straight path, network of the velocity), inspects each pairing, and compares the order of the score with
-that of the trained flows' distances at 4 evaluations, averaged over seeds, folder by folder. How the score is
-made was chosen on digits; the other data only check it.
+Reads every trained cell of the folders below benchmarks/results that a prior and a coupling of ours decide
+(no peer, straight path, network of the velocity), inspects each pairing, and compares the order of the score
+with that of the trained flows' distances at 4 evaluations, averaged over seeds, folder by folder. How the score
+is made was chosen on digits; the other data only check it.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
-
-from benchmarks.studies.protocol import RESULTS
-from flowprior.data import load_data
-from flowprior.inspection import Pairing, inspect_priors
-from flowprior.storage import write_text
 from flowprior.study.table import read_table
 
-TARGET = RESULTS / "inspect-ranking.json"
+from benchmarks.studies.protocol import RESULTS, write_cell
+from flowprior.data import load_data
+from flowprior.evaluation.result import table_row
+from flowprior.inspection import Pairing, inspect_priors
+
 NFE = 4
-SCORES = ["score", "rehearsed", "crossing", "transport_cost"]
-SAID = ["prior", "coupling", "score", "rehearsed", "crossing", "shift", "transport_cost"]
-OURS = {"path": "condot", "prediction": "velocity", "peer": "", "trainer": ""}
+SCORES = ["score", "simulated", "crossing", "transport_cost"]
+OURS = {"path": "condot", "prediction": "velocity", "peer": "", "trainer": "", "split": "test"}
 """What the columns of a cell say that prior and coupling of ours decide, where it has them."""
 
 
 def trained_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Distances of every pairing (prior, coupling): means over its seeds, and how many there are."""
     is_distance = table["metric"].str.startswith("fid-") | (table["metric"] == "w2_squared")
-    kept = (table["nfe"] == NFE) & is_distance & table["step"].isna()
+    kept = is_distance & (table["nfe"] == NFE) & table["step"].isna()
     for name, value in OURS.items():
-        if name in table:
-            kept &= table[name].fillna(value) == value
-    if "split" in table:
-        kept &= table["split"].fillna("test") == "test"
+        kept &= table[name].fillna(value) == value if name in table else True
     pairs = table[kept].groupby(["prior", "coupling"])
     means = table[kept].pivot_table(index=["prior", "coupling"], columns="metric", values="value")
     return means.assign(seeds=pairs["seed"].nunique()).reset_index()
 
 
-def compare(cells: pd.DataFrame, said: pd.DataFrame) -> dict[str, Any]:
-    """Rows of scores beside trained distances, best score first, and the rank correlation for each metric.
-
-    Args:
-        cells: what :func:`trained_cells` gives.
-        said: what :func:`inspected` gives.
-    """
-    found = said.merge(cells, on=["prior", "coupling"]).sort_values("score", kind="stable")
-    metrics = [name for name in found if name.startswith("fid-") or name == "w2_squared"]
-    features = [name for name in metrics if name.startswith("fid-")]
-    if len(features) > 1:  # features seldom agree
-        found["mean rank"] = found[features].rank().mean(axis=1)
-        metrics.append("mean rank")
-    ranks = found[[*SCORES, *metrics]].corr("spearman") if len(found) > 2 else None
-    return {
-        "rows": found.to_dict("records"),
-        "settings": len(found),
-        "cells": int(found["seeds"].sum()),
-        "spearman": {
-            metric: {score: None if ranks is None else float(ranks.loc[score, metric]) for score in SCORES}
-            for metric in metrics
-        },
-        "agreement": float(ranks.loc[*features]) if ranks is not None and len(features) == 2 else None,
-    }
-
-
 def inspected(data: str, cells: pd.DataFrame, examples: int, seed: int) -> pd.DataFrame:
     """What is said of every pairing, from one inspection for each prior."""
     whole, rows = load_data(data), []
+    options: dict[str, Any] = {"examples": examples, "seed": seed, "steps": NFE, "suggestion": False}
     for prior, own in cells.groupby("prior", sort=False):
         couplings = list(own["coupling"].unique())
-        options: dict[str, Any] = {"examples": examples, "seed": seed, "steps": NFE, "suggestion": False}
         rows += map(as_said, inspect_priors(whole, [str(prior)], couplings, **options).pairings)
     return pd.DataFrame(rows)
 
@@ -88,11 +56,51 @@ def as_said(pairing: Pairing) -> dict[str, Any]:
         "prior": pairing.prior,
         "coupling": pairing.coupling,
         "score": pairing.score,
-        "rehearsed": simulated.distance[max(simulated.distance)],
+        "simulated": simulated.distance[max(simulated.distance)],
         "crossing": simulated.crossing,
         "shift": simulated.shift,
         "transport_cost": pairing.transport_cost,
     }
+
+
+def compare(cells: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """Scores beside trained distances, best score first; of several features, which seldom agree, a mean rank.
+
+    Args:
+        cells: what :func:`trained_cells` gives.
+        said: what :func:`inspected` gives.
+    """
+    found = said.merge(cells, on=["prior", "coupling"]).sort_values("score", kind="stable")
+    features = distances(found)[: sum(name.startswith("fid-") for name in found)]
+    return found.assign(**{"mean rank": found[features].rank().mean(axis=1)} if len(features) > 1 else {})
+
+
+def correlations(found: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation of every score with every distance; NaN for fewer than three pairings."""
+    every = [*SCORES, *distances(found)]
+    return found[every].corr("spearman", min_periods=3)[SCORES].loc[distances(found)]
+
+
+def distances(found: pd.DataFrame) -> list[str]:
+    """The columns of which less is better: feature distances, W2², and the features' mean rank."""
+    names = [name for name in found if name.startswith("fid-")]
+    return names + [name for name in ("w2_squared", "mean rank") if name in found]
+
+
+def rows_of(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """The comparison as rows of the long table; trained distances have a number of evaluations."""
+    metrics = ["seeds", *SCORES[:3], "shift", "transport_cost", *distances(found)]
+    return [
+        table_row(
+            name,
+            row[name],
+            flow=f"{row['prior']}+{row['coupling']}",
+            nfe=NFE if name in distances(found) else None,
+        )
+        for row in found.to_dict("records")
+        for name in metrics
+        if name != "mean rank"
+    ]
 
 
 def main(
@@ -100,18 +108,16 @@ def main(
     data: str = typer.Option("fashion-mnist", help="what these cells were trained on"),
     examples: int = 15_000,
     seed: int = 0,
-    keep_scores: bool = typer.Option(False, help="take the scores from the last comparison; inspect nothing"),
 ) -> None:
     """Inspect what was trained and write the comparison; other folders' comparisons stay."""
-    known = json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
     trained = {name: trained_cells(read_table(RESULTS / name)) for name in cells}
-    fresh = pd.DataFrame() if keep_scores else inspected(data, pd.concat(trained.values()), examples, seed)
+    said = inspected(data, pd.concat(trained.values()), examples, seed)
     for name, folder in trained.items():
-        said = pd.DataFrame(known[name]["rows"])[SAID] if keep_scores else fresh
-        settings = {"data": data, "nfe": NFE, "examples": examples, "seed": seed}
-        known[name] = settings | compare(folder, said)
-        typer.echo(f"{name}: {json.dumps(known[name]['spearman'])}")
-    write_text(TARGET, json.dumps(known, indent=1) + "\n")
+        found = compare(folder, said)
+        setting = {"label": name, "data": data, "examples": examples, "seed": seed}
+        run = {"settings": len(found), "cells": int(found["seeds"].sum())}
+        write_cell(RESULTS / "inspect-ranking" / f"{name}.json", setting, rows_of(found), run)
+        typer.echo(f"{name}:\n{correlations(found).to_string()}")
 
 
 if __name__ == "__main__":

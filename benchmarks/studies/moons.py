@@ -4,8 +4,8 @@
     values = "benchmarks.studies.moons:values"
 
 The source is a mixture fitted to 8gaussians without a condition, the target moons with its two labels. W2² is
-between 5,000 generated and as many real points, both classes pooled as in the paper (which takes 10,000), with
-Euler in one step and with dopri5.
+between 5,000 generated and as many real points, both classes pooled as in the paper (which takes 10,000),
+with Euler in one step and with dopri5.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 - ``corrupted``: the prior is fitted to digits with noise, blur or shifted statistics, the network is trained
   on clean ones; or a clean flow is started from the corrupted prior.
 - ``coinciding``: two classes of digits are moved so that they share one mean, and are told apart by the rest.
-- :func:`densities`: priors fitted to clean digits score corrupted ones: does the log-density tell?
+- ``python -m benchmarks.studies.out_of_distribution``: priors fitted to clean digits score corrupted ones: does
+  the log-density tell?
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.studies import digits
-from benchmarks.studies.protocol import SEED, Row, draw, everything, fit_prior, rows_of
+from benchmarks.studies.protocol import RESULTS, SEED, Row, draw, everything, fit_prior, rows_of, write_cell
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.errors import InputError
 from flowprior.evaluation import evaluate
@@ -62,10 +63,10 @@ def unseen(flow: Flow, cell: Any, data: Any) -> list[Row]:
     for label in (UNSEEN, 0):
         x = draw(flow, torch.full((digits.SAMPLES,), label), 15, cell.seed).clamp(-1, 1)
         found = digits.classifier()(x).argmax(1).bincount(minlength=digits.CLASSES) / len(x)
-        values = {f"share of {seen}": share for seen, share in enumerate(found.tolist())}
+        values = {f"share_seen_as_{seen}": share for seen, share in enumerate(found.tolist())}
         values["w2_squared_unseen_class"] = wasserstein2_squared(x[:360], test[labels == UNSEEN])
         values["w2_squared_seen_classes"] = wasserstein2_squared(x[:360], without_nines().x[:360])
-        rows += rows_of(cell, values, nfe=15, sampler="euler", condition=str(label), samples=len(x))
+        rows += rows_of(cell, values, nfe=15, sampler="euler", condition=label)
     return rows
 
 
@@ -103,7 +104,7 @@ def gap(flow: Flow, cell: Any, data: Any) -> list[Row]:
                 "w2_squared": wasserstein2_squared(x, points),
                 "error": float((x[:, :1] - asked).abs().mean()),
             }
-            rows += rows_of(cell, values, nfe=nfe, sampler="euler", condition=place, samples=len(x))
+            rows += rows_of(cell, values, nfe=nfe, sampler="euler", condition=place)
     return rows
 
 
@@ -157,7 +158,7 @@ def corrupted(flow: Flow, cell: Any, data: Any) -> list[Row]:
             conditions="balanced",
             classifier=digits.classifier(),
             metrics=["fid", "accuracy", "w2"],
-        ).tagged(flow=f"{cell.variant.label} started from {kind}", seed=cell.seed)
+        ).tagged(flow=f"{cell.variant.label}, started from {kind}", seed=cell.seed)
         rows += [row for row in found.rows if row["nfe"] is not None]
     flow.prior = own
     return rows
@@ -179,7 +180,7 @@ def densities(seed: int) -> list[Row]:
         for kind, score in scores.items():
             density = float(score.double().mean()) / test[0].numel()
             values = {"auroc": separation(scores["none"], score), "log_density": density}
-            rows += [table_row(m, v, flow=name, seed=seed, condition=kind) for m, v in values.items()]
+            rows += [table_row(m, v, flow=name, seed=seed, nfe=0, condition=kind) for m, v in values.items()]
     return rows
 
 
@@ -210,5 +211,17 @@ def coinciding(flow: Flow, cell: Any, data: Any) -> list[Row]:
         x = draw(flow, labels, nfe, cell.seed)
         each = wasserstein2_per_condition(x, labels, real, real_labels)
         pair = {"w2_squared": sum(each.values()) / len(each)}
-        rows += rows_of(cell, pair, nfe=nfe, sampler="euler", condition="0 and 1", samples=len(x))
+        rows += rows_of(cell, pair, nfe=nfe, sampler="euler", split="test")
     return rows
+
+
+def main() -> None:
+    """Write the cells of :func:`densities` that are not there yet."""
+    for seed in range(2):
+        path = RESULTS / "out-of-distribution" / f"density-seed{seed}.json"
+        if not path.is_file():
+            write_cell(path, {"label": None, "seed": seed, "part": "density"}, densities(seed), {})
+
+
+if __name__ == "__main__":
+    main()

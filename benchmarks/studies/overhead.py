@@ -28,8 +28,8 @@ from flowprior.priors import Prior
 
 CONDITIONS = (10, 100, 1_000, 10_000, 100_000)
 DIMENSIONS = (784, 3_072, 12_288)
-BY_CONDITIONS = {"dims": 64, "rows": 100_000}
-BY_DIMENSIONS = {"conditions": 10, "rows": 2_000}
+BY_CONDITIONS = {"dims": 64, "examples": 100_000}
+BY_DIMENSIONS = {"conditions": 10, "examples": 2_000}
 LIMIT = 60  # seconds of processor time
 BATCH = 1000
 STATUS = Path("/proc/self/status")
@@ -68,7 +68,7 @@ def run_axis(
         path = folder / f"{cell['prior']}-{cell['conditions']}x{cell['dims']}.json"
         if path.is_file():
             continue
-        sizes = (cell["conditions"], cell["dims"], cell["rows"])
+        sizes = (cell["conditions"], cell["dims"], cell["examples"])
         found = {"failed": late} if late else measure_apart(cell["spec"], *sizes, limit)
         failed = found.pop("failed", "")
         if "not done" in failed:

@@ -37,11 +37,11 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
         generator.manual_seed(cell.seed)
         inferred = flow.prior.infer(x1, labels, generator=generator)
         drawn = flow.prior.sample(labels, generator=generator)
-        found = {}
         for name, x0 in (("inferred", inferred), ("drawn", drawn)):
             parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
             x = torch.cat([EULER.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts]).clamp(-1, 1)
-            moments = FeatureMoments.of([classifier.features(x)])
-            found[f"fid-{classifier.features_name}-{name}"] = moments.distance(real)
-        rows += rows_of(cell, found, nfe=nfe, sampler="euler", samples=SAMPLES, split="test")
+            distance = FeatureMoments.of([classifier.features(x)]).distance(real)
+            columns = {"flow": f"{cell.variant.label}, {name} source samples", "sampler": "euler", "nfe": nfe}
+            found = {f"fid-{classifier.features_name}": distance}
+            rows += rows_of(cell, found, **columns, samples=SAMPLES)
     return rows

@@ -62,11 +62,13 @@ def rows_of(cell: Any, values: dict[str, float], **columns: Any) -> list[Row]:
         values: metric -> value.
         columns: further columns that they share, such as ``nfe``.
     """
-    own = {"flow": cell.variant.label, "seed": cell.seed, "step": cell.config.training.steps}
-    return [table_row(metric, value, **{**own, **columns}) for metric, value in values.items()]
+    own = {"flow": cell.variant.label, "seed": cell.seed} | columns
+    return [table_row(metric, value, **own) for metric, value in values.items()]
 
 
 def write_cell(path: Path, setting: dict[str, Any], rows: list[Row], run: dict[str, Any]) -> None:
     """Write a cell that no grid runs, such as a prior's that nothing is trained from, in one move."""
     machine = describe_machine(torch.device("cpu"))
-    write_object(path, {"format": FORMAT, "setting": setting, "run": machine | run, "metrics": {}, "rows": rows})
+    write_object(
+        path, {"format": FORMAT, "setting": setting, "run": machine | run, "metrics": {}, "rows": rows}
+    )

@@ -1,8 +1,8 @@
 """A data set's classifier in a file of its own, bound to its weights by their digest.
 
 A Fréchet distance is comparable only under one extractor with one set of weights, and a classifier that is
-trained anew on another processor, or with another number of threads, has other weights. So values that are to be
-compared with stored ones take the classifier from its file.
+trained anew on another processor, or with another number of threads, has other weights. So values that are to
+be compared with stored ones take the classifier from its file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def load_classifier(path: str | Path, data: Data) -> Classifier:
             classifier.register_buffer(name, tensors[name].clone())
         classifier.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} holds no classifier of '{data.name}': other events or labels") from error
+        raise CheckpointError(
+            f"{path} holds no classifier of '{data.name}': other events or labels"
+        ) from error
     promised, found = kept.get("identity", "none"), classifier.identity()
     if found != promised or not path.stem.endswith(f"-{_digest(promised)}"):
         raise CheckpointError(
