@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowprior.evaluation.prior_alone import comma_list
+from flowprior.report.wording import comma_list
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -79,8 +79,8 @@ class Grid:
         paths: label -> spec.
         samplers: label -> spec; every trained flow is evaluated with each.
         variants: label -> parts, in place of the combinations of priors, couplings and paths: ``prior``,
-            ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all of
-            them optional; see :func:`flowprior.study.axes.checked_variants`.
+            ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
+            optional; see :func:`flowprior.study.axes.checked_variants`.
         seeds: of training and evaluation.
         nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
         samples: how many are evaluated at each.
@@ -95,7 +95,7 @@ class Grid:
         training: the budget, the same in every cell.
         curve: see :class:`Curve`.
         evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
-        trainer: function that trains a cell in place of ``flowprior.train``, see :mod:`flowprior.study.hooks`.
+        trainer: function that trains a cell; empty for ``flowprior.train``. See :mod:`flowprior.study.hooks`.
         runner: function that trains many cells at once.
         values: function that gives further values of a trained cell.
 

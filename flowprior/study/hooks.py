@@ -2,8 +2,8 @@
 
 - ``trainer(config, data, out) -> Flow`` trains one cell, such as a peer's design: ``config`` is its
   :class:`~flowprior.training.RunConfig`, ``data`` the training split, ``out`` a folder of its own.
-- ``runner(cells, data) -> Iterator[(cell, Flow)]`` trains many cells at once, such as an ensemble; ``data`` is
-  the training split.
+- ``runner(cells, data) -> Iterator[(cell, Flow)]`` trains many cells at once, such as an ensemble; ``data``
+  is the training split.
 - ``values(flow, cell, data) -> list`` gives further values of a trained cell, as rows of the long table
   (:func:`flowprior.evaluation.result.table_row`); ``data`` is a :class:`~flowprior.study.splits.Splits`.
 """

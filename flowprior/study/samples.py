@@ -1,9 +1,9 @@
 """Samples that are kept as they are generated, handed out again, and generated anew to see that they agree.
 
-A study evaluates each flow itself, and only takes the samples from elsewhere: from a :class:`Recorder`, which
-asks the flow and keeps what it gave for a file. The values can be computed again from that file alone, where a
-:class:`Replay` of it generates in the flow's place. Neither is a flow or a copy of one, so nothing of a flow
-can be lost in them. All of them are called like :meth:`flowprior.flow.Flow.solve`.
+A study evaluates each flow itself, and only takes the samples from elsewhere: from a :class:`Recorder`,
+which asks the flow and keeps what it gave for a file. The values can be computed again from that file alone,
+where a :class:`Replay` of it generates in the flow's place. Neither is a flow or a copy of one, so nothing
+of a flow can be lost in them. All of them are called like :meth:`flowprior.flow.Flow.solve`.
 """
 
 from __future__ import annotations

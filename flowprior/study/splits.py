@@ -86,7 +86,9 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
         OptionError: ``count`` is not below the number of events.
     """
     if not 0 < count < len(data):
-        raise OptionError(f"compare: validation={count} is not possible; '{data.name}' has {len(data)} events")
+        raise OptionError(
+            f"compare: validation={count} is not possible; '{data.name}' has {len(data)} events"
+        )
     labels = getattr(data, "cond", None)
     labels = labels if isinstance(labels, Tensor) and not labels.is_floating_point() else None
     options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": labels}
