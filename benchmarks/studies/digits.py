@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies.ensemble import train_cells
 from benchmarks.studies.protocol import (
     CLASSIFIERS,
     RESULTS,
@@ -25,6 +24,7 @@ from benchmarks.studies.protocol import (
     draw,
     everything,
     fit_prior,
+    generator,
     rows_of,
     write_cell,
 )
@@ -33,6 +33,7 @@ from flowprior.evaluation.result import table_row
 from flowprior.features.classifier import Classifier
 from flowprior.features.classifier_file import load_classifier
 from flowprior.flow import Flow
+from flowprior.metrics import FeatureMoments, wasserstein2_squared
 from flowprior.metrics.memorisation import memorisation_ratio
 from flowprior.priors import Prior
 
@@ -41,7 +42,6 @@ SAMPLES = 500
 SHRINKAGES = (0.0, 1.0, 5.0, 20.0)
 COVARIANCES = ("diag", "lowrank,rank=8", "full")
 COUNTS = (1, 2, 5, 20, 100, 1000)
-__all__ = ["few_examples", "train_cells"]
 
 
 @cache
@@ -119,6 +119,21 @@ def few_examples(flow: Flow, cell: Any, data: Any) -> list[Row]:
         *rows_of(cell, describe_prior(flow.prior), nfe=0),
         *rows_of(cell, {"memorisation": ratio}, nfe=15),
     ]
+
+
+def without_labels(flow: Flow, cell: Any, data: Any) -> list[Row]:
+    """Values of a flow without labels: Fréchet distance by the digits' classifier, W2² of 360 pictures."""
+    if flow.condition.kind != "none":
+        return []
+    real, rows = split("test").x, []
+    name, features = f"fid-{classifier().features_name}", classifier().features
+    moments = FeatureMoments.of([features(real)])
+    for nfe in (0, 1, 4, 15, 60):
+        x = flow.sample(None, SAMPLES, nfe=nfe, generator=generator(cell.seed)).float().clamp(-1, 1)
+        found = {name: FeatureMoments.of([features(x)]).distance(moments)}
+        found["w2_squared"] = wasserstein2_squared(x[:360], real)
+        rows += rows_of(cell, found, nfe=nfe, sampler="euler", samples=SAMPLES, split="test")
+    return rows
 
 
 def describe_prior(prior: Prior) -> dict[str, float]:

@@ -5,8 +5,8 @@
 
 Reads every trained cell of the folders below benchmarks/results that a prior and a coupling of ours decide
 (no peer, straight path, network of the velocity), inspects each pairing, and compares the order of the score
-with that of the trained flows' distances at 4 evaluations, averaged over seeds, folder by folder. How the score
-is made was chosen on digits; the other data only check it.
+with that of the trained flows' distances at 4 evaluations, averaged over seeds, folder by folder. How the
+score is made was chosen on digits; the other data only check it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def as_said(pairing: Pairing) -> dict[str, Any]:
 
 
 def compare(cells: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """Scores beside trained distances, best score first; of several features, which seldom agree, a mean rank.
+    """Scores beside trained distances, best score first; of several features a mean rank, too.
 
     Args:
         cells: what :func:`trained_cells` gives.

@@ -7,8 +7,8 @@
 - ``corrupted``: the prior is fitted to digits with noise, blur or shifted statistics, the network is trained
   on clean ones; or a clean flow is started from the corrupted prior.
 - ``coinciding``: two classes of digits are moved so that they share one mean, and are told apart by the rest.
-- ``python -m benchmarks.studies.out_of_distribution``: priors fitted to clean digits score corrupted ones: does
-  the log-density tell?
+- ``python -m benchmarks.studies.out_of_distribution``: priors fitted to clean digits score corrupted ones;
+  does the log-density tell?
 """
 
 from __future__ import annotations
