@@ -113,7 +113,12 @@ class Evaluator:
         entries = self._entries(cell)
         facts = entries[self._first].facts
         grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else getattr(cell.sampler, "grid", None)
-        terms = self.terms | {"sampler": cell.name, "grid": grid, "nfe": facts["nfe"], "guidance": cell.guidance}
+        terms = self.terms | {
+            "sampler": cell.name,
+            "grid": grid,
+            "nfe": facts["nfe"],
+            "guidance": cell.guidance,
+        }
         for split, entry in entries.items():
             yield from entry.rows(self._infos(split, *cell.kinds), split=split, **terms)
         yield table_row(SECONDS, facts["seconds"], samples=self.setup.samples, **terms)
@@ -146,9 +151,7 @@ class Evaluator:
     def transport(self) -> Iterator[Row]:
         """Transport cost of training pairs; see :func:`measure_transport`."""
         costs = self._transport
-        for (name, info), key in zip(
-            _transport_metrics(costs).items(), ("paired", "unpaired"), strict=True
-        ):
+        for (name, info), key in zip(_transport_metrics(costs).items(), ("paired", "unpaired"), strict=True):
             yield table_row(name, costs[key], info, **self.terms, split="training")
 
     @cached_property
@@ -168,7 +171,8 @@ class Evaluator:
         if cell not in self._filled:
             entries = {split: self._read_cell(cell, setup) for split, setup in self.setups.items()}
             missing = {
-                split: _missing(entry, dict(self._chosen(split, *cell.kinds))) for split, entry in entries.items()
+                split: _missing(entry, dict(self._chosen(split, *cell.kinds)))
+                for split, entry in entries.items()
             }
             if any(missing.values()) or any("nfe" not in entry.facts for entry in entries.values()):
                 self._fill(cell, entries, missing)
@@ -261,7 +265,7 @@ class Evaluator:
         return flow_digest(self.setup.flow)
 
     def _read(self, name: str, setup: Setup, *, flow: bool = False, **terms: Any) -> Entry:
-        """The entry of everything that decides a value, but what the value is; unkept where it has no name."""
+        """The entry of everything that decides a value; not kept where a part of it has no name."""
         if self.store.folder is None or (flow and self._flow_digest is None):
             return Entry(None)
         if flow:

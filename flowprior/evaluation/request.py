@@ -76,10 +76,14 @@ def references_for(
     if references is None:
         given = {} if reference is None else {"test": reference}
     elif reference is not None or not references:
-        raise OptionError("evaluate: give either reference=…, or references={name: data, …} with a split or more")
+        raise OptionError(
+            "evaluate: give either reference=…, or references={name: data, …} with a split or more"
+        )
     else:
         given = references
-    splits = {name: training if part is data else Reference(as_data(part), name) for name, part in given.items()}
+    splits = {
+        name: training if part is data else Reference(as_data(part), name) for name, part in given.items()
+    }
     splits = {split.split: split for split in splits.values()}
     return training, splits or {"training": training}
 
@@ -134,9 +138,7 @@ def classifier_for(
     return load_classifier(classifier, data)
 
 
-def extractors_for(
-    classifier: Classifier | None, features: Features, flow: Flow
-) -> list[FeatureExtractor]:
+def extractors_for(classifier: Classifier | None, features: Features, flow: Flow) -> list[FeatureExtractor]:
     """The classifier's features first, then ``features``; those built here go to the flow's device.
 
     Raises:

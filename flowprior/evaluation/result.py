@@ -137,7 +137,7 @@ class Result:
         """The rows as a pandas data frame (extra ``plot``)."""
         import pandas
 
-        return pandas.DataFrame(self.rows, columns=list(COLUMNS))
+        return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
@@ -156,6 +156,22 @@ class Result:
             CheckpointError: the file cannot be written.
         """
         write_json(path, self.as_dict())
+
+
+def worse_than_prior(by_nfe: Mapping[float, float], better: str) -> list[float]:
+    """The numbers of evaluations at which a flow is worse than the prior alone (NFE 0), ascending.
+
+    Args:
+        by_nfe: number of evaluations -> value of a metric.
+        better: ``"lower"`` or ``"higher"``; any other metric has no worse.
+
+    Returns:
+        None of them where there is no value at NFE 0.
+    """
+    sign = {"lower": 1, "higher": -1}.get(better)
+    if sign is None or 0 not in by_nfe:
+        return []
+    return sorted(count for count, value in by_nfe.items() if count and sign * value > sign * by_nfe[0])
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:

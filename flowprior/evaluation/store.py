@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Entry:
         self.metrics |= columns
 
     def rows(self, columns: Mapping[str, MetricInfo], **terms: Any) -> Iterator[dict[str, Any]]:
-        """A row of the long table for each of these values and for its deviation (``…-std``) where it has one."""
+        """A row of the long table for each of these values, and for its deviation (``…-std``)."""
         for name, info in columns.items():
             for key in (name, f"{name}-std"):
                 if key in self.values:
@@ -97,7 +97,8 @@ class Store:
             return
         try:
             # Once through JSON, so that the digest is of what will be read.
-            values = json.loads(json.dumps({"format": FORMAT, **asdict(entry), "path": None}))
+            values = json.loads(json.dumps({"format": FORMAT, **asdict(replace(entry, path=None))}))
+            del values["path"]
             write_json(entry.path, signed(values), indent=1)
         except CheckpointError as error:
             if not self._warned:

@@ -66,7 +66,7 @@ def sweep(
         flow: what training left.
         data: the training split: classifier, transport cost and real-data scores come from it.
         reference: the test split that samples are compared with; None takes ``data``.
-        references: in place of ``reference`` several splits by name, such as ``{"test": …, "validation": …}``;
+        references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
             samples are generated once, for the conditions of the first, and compared with each.
         nfe: see :func:`flowprior.evaluate`; the prior alone is the same for every sampler and guidance.
         samplers: names, ``name:key=value,…`` or instances.
@@ -186,7 +186,7 @@ def _batch_size(flow: Flow, reference: Reference, guidances: Sequence[float]) ->
 
 @contextmanager
 def _progress(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call before each setting with its name, its number and their count; it moves a bar on stderr."""
+    """A function to call before each setting with its name, its number and their count; it moves a bar."""
     if not shown:
         yield lambda description, number, total: None
         return

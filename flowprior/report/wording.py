@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
+from flowprior.report.evaluation_table import comma_list
 from flowprior.study.statistics import LEVEL
 
 BEST = {"lower": "lowest", "higher": "highest"}
@@ -184,8 +184,3 @@ def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
 def _decimals(value: float) -> int:
     """Decimals that show three significant digits."""
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-
-
-def comma_list(words: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

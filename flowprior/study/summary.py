@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import OptionError
-from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS
+from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.study.cell_file import FORMAT, finite
 from flowprior.study.cell_training import MACHINE
 from flowprior.study.cells import find_baseline
@@ -83,7 +83,7 @@ def long_table(collection: Collection) -> DataFrame:
     import pandas
 
     table = pandas.DataFrame(collection.rows(), columns=list(COLUMNS))
-    table = table[table["value"].notna()]
+    table = table[table["value"].notna()].astype({"step": float, "nfe": float})
     own = (table["grid"] == ADAPTIVE) & (table["nfe"] > 0)
     return table.assign(place=table["nfe"].mask(own, OWN_NFE))
 
@@ -92,7 +92,7 @@ def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Met
     """What each metric of ``part`` is, with its real-data score, the mean over all cells."""
     there = set(part["metric"]) - {SECONDS}
     real = table[(table["flow"] == REAL_DATA) & (table["split"] != VALIDATION)]
-    scores = {metric: spread(list(values)).mean for metric, values in real.groupby("metric")["value"]}
+    scores = {metric: spread(values.tolist()).mean for metric, values in real.groupby("metric")["value"]}
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
     infos: Metrics = dict.fromkeys(there, empty)
     found = [result["metrics"] for result in collection.all_results()]
@@ -144,24 +144,24 @@ def rows_of(
     import pandas
 
     orders = {"metric": list(metrics), "sampler": list(collection.samplers), "flow": collection.labels}
-    filled = {"step": -1, "place": 0, "sampler": orders["sampler"][0]}
-    part = part[part["metric"].isin(orders["metric"])].fillna(filled)
+    part = part[part["metric"].isin(orders["metric"])].fillna({"step": -1, "place": 0})
+    part = part.assign(sampler=part["sampler"].where(part["sampler"].notna(), orders["sampler"][0]))
     columns = {name: pandas.Categorical(part[name], order) for name, order in orders.items()}
     places = part.assign(**columns).groupby(["metric", "sampler", "place", "step"], observed=True)
     found = []
     for (metric, sampler, place, step), group in places:
         by_flow = {label: own.sort_values("seed") for label, own in group.groupby("flow", observed=True)}
-        values = {label: dict(zip(own["seed"], own["value"], strict=True)) for label, own in by_flow.items()}
+        values = {label: _by_seed(own) for label, own in by_flow.items()}
         for label, own in by_flow.items():
             better = about.get(metric, {}).get("better") or "lower"
             theirs = {} if label == baseline else values.get(baseline, {})
             test = paired_test(values[label], theirs, better)
-            adaptive = place == OWN_NFE
+            adaptive = bool(place == OWN_NFE)
             found.append(
                 {
                     "metric": metric,
                     "sampler": sampler,
-                    "nfe": spread(list(own["nfe"])).mean if adaptive else int(place),
+                    "nfe": spread(own["nfe"].tolist()).mean if adaptive else int(place),
                     "adaptive": adaptive,
                     "step": collection.grid["training"]["steps"] if step < 0 else int(step),
                     "variant": label,
@@ -171,6 +171,10 @@ def rows_of(
                 }
             )
     return found
+
+
+def _by_seed(own: DataFrame) -> dict[int, float]:
+    return dict(zip(own["seed"].tolist(), own["value"].tolist(), strict=True))
 
 
 def best_of(rows: Rows, metrics: Metrics) -> Rows:
@@ -196,15 +200,12 @@ def losses_of(rows: Rows, metrics: Metrics) -> Rows:
     """Where a flow is worse than its own prior alone: metric, sampler, variant, and the NFE where it is."""
     groups: dict[tuple[str, str, str], dict[float, float]] = {}
     for row in rows:
-        signed = sign_of(metrics[row["metric"]]) * row["mean"]
-        groups.setdefault((row["metric"], row["sampler"], row["variant"]), {})[row["nfe"]] = signed
-    found = []
-    for (metric, sampler, variant), by_nfe in groups.items():
-        alone = by_nfe.get(0, math.inf)
-        worse = sorted(nfe for nfe, value in by_nfe.items() if value > alone)
-        if worse:
-            found.append({"metric": metric, "sampler": sampler, "variant": variant, "nfe": worse})
-    return found
+        groups.setdefault((row["metric"], row["sampler"], row["variant"]), {})[row["nfe"]] = row["mean"]
+    return [
+        {"metric": metric, "sampler": sampler, "variant": variant, "nfe": worse}
+        for (metric, sampler, variant), by_nfe in groups.items()
+        if (worse := worse_than_prior(by_nfe, metrics[metric]["better"]))
+    ]
 
 
 def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:

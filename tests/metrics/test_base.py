@@ -60,7 +60,7 @@ def test_what_cannot_be_chosen_is_refused() -> None:
         select("nll:count=-1")
 
 
-def test_a_metric_of_the_user_has_a_column_and_a_floor(
+def test_a_metric_of_the_user_has_a_column_and_a_real_data_score(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     found = evaluate(
@@ -72,8 +72,8 @@ def test_a_metric_of_the_user_has_a_column_and_a_floor(
         metrics=[Brightness(), "accuracy"],
         classifier=classifier,
     )
-    assert list(found.metrics) == ["accuracy", "brightness"]
-    floor = found.metrics["brightness"].real_data_score
+    assert list(found.quality_metrics) == ["accuracy", "brightness"]
+    score = found.real_data_score("brightness")
     x, _ = digits[0].batch(torch.arange(len(digits[0])))
-    assert floor == pytest.approx(x.mean().item(), abs=0.05)
-    assert found.value("brightness", 1) == pytest.approx(floor, abs=0.2)
+    assert score == pytest.approx(x.mean().item(), abs=0.05)
+    assert found.value("brightness", 1) == pytest.approx(score, abs=0.2)

@@ -1,3 +1,0 @@
-"""The digits and their classifier of the evaluation's tests."""
-
-from tests.evaluation.conftest import classifier, digits  # noqa: F401
