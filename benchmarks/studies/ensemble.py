@@ -74,7 +74,8 @@ def train_members(members: Sequence[Member], data: Data, model: str, config: Tra
     for row, member in enumerate(members):
         own = copy.deepcopy(network)
         own.load_state_dict({name: weight[row] for name, weight in weights.items()}, strict=False)
-        flows.append(Flow(own.eval(), member.prior, member.coupling, Path.create("condot"), data.condition))
+        parts = (own.eval(), member.prior, member.coupling, Path.create("condot"))
+        flows.append(Flow(*parts, data.condition, model_spec=model))
     return flows
 
 

@@ -91,5 +91,5 @@ def test_a_prior_is_fitted_to_the_data_that_are_meant_for_it() -> None:
     data = OtherPriorData(unlabelled(), "digits")
     ((_, flow),) = trained(("gmm", "independent"), data=data, steps=2, warmup=1)
     assert flow.condition.kind == "labels"
-    mean = unlabelled().x.double().mean(0).flatten().float()
-    torch.testing.assert_close(flow.prior.get_buffer("loc").flatten(), mean)
+    ((_, plain),) = trained(("gmm", "independent"), data=unlabelled(), steps=2, warmup=1)
+    assert torch.equal(flow.prior.get_buffer("loc"), plain.prior.get_buffer("loc"))
