@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.features.base import FeatureExtractor
+from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Drawn, Setup
 
 
 @dataclass
@@ -105,3 +109,49 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
     cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
     shift = (mean_1.double() - mean_2.double()).square().sum()
     return max(float(shift + first.trace() + second.trace() - 2 * cross), 0.0)
+
+
+def reference_moments(reference: Reference, extractor: FeatureExtractor) -> FeatureMoments:
+    """Mean and covariance of the features of all real data, from the cache where they are there."""
+
+    def compute() -> dict[str, Tensor]:
+        moments = FeatureMoments.of(extractor.features(x) for x, _ in reference.data.batches(1000))
+        assert moments.mean is not None
+        assert moments.scatter is not None
+        return {"mean": moments.mean, "scatter": moments.scatter}
+
+    key = {"count": len(reference), "extractor": extractor.identity()}
+    return FeatureMoments(len(reference), **reference.kept("moments", key, compute))
+
+
+@Metric.register("fid")
+class Frechet(FeatureMetric):
+    """Fréchet distance between features of samples and of all the reference, for each set of features.
+
+    In your own loop it keeps means and covariances, not the batches.
+    """
+
+    quick = True
+    names = ("fid",)
+    _moments: dict[bool, FeatureMoments] | None = None
+
+    def describe(self, setup: Setup, name: str) -> tuple[str, str]:
+        return "Fréchet distance", setup.reference.describe()
+
+    def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
+        moments = FeatureMoments.of([drawn.features(extractor)])
+        return {"fid": moments.distance(reference_moments(setup.reference, extractor))}
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        return {"fid": FeatureMoments.of([generated.x]).distance(FeatureMoments.of([real.x]))}
+
+    def reset(self) -> None:
+        self._moments = None
+
+    def update(self, x: Tensor, cond: Tensor | None = None, *, real: bool) -> None:
+        self._moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
+        self._moments[real].update(x)
+
+    def compute(self) -> dict[str, float]:
+        moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
+        return {"fid": moments[False].distance(moments[True])}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.flow.flow import Flow, _batches, _evaluating
-from flowprior.metrics.wasserstein import wasserstein2_per_condition
+from flowprior.metrics.setup import Setup
 from flowprior.samplers import CountedVelocity, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
@@ -42,7 +42,7 @@ class Trajectories:
         states: ``[T, n, *event]``.
         curvature: ``[n]``, float64.
         energy: ``[n]``, float64.
-        nfe: evaluations of the velocity, of the dearest batch.
+        nfe: evaluations of the velocity, of the most expensive batch.
         tolerance: relative and absolute, of dopri5.
     """
 
@@ -74,22 +74,11 @@ class Trajectories:
             raise InputError(f"trajectories: no state at t={time:g}; solve for this time as well")
         return self.states[int(places[0])]
 
-    def normalised_energy(self, cond: Tensor | None) -> float:
-        """(E path energy − W2²) / W2² with W2² between the starts and the ends, per condition.
 
-        0 where the flow is optimal transport along straight lines. Tong et al. 2023 (arXiv 2302.00482) take
-        W2² between starts and *data*: the same for a flow that reaches the data. The flow's own ends keep
-        the figure above 0 where clouds are small for their dimension.
-
-        Args:
-            cond: labels ``[n]``, embeddings ``[n, E]`` (pooled) or None.
-        """
-        labels = cond.cpu() if cond is not None and not cond.is_floating_point() else None
-        start, end = self.start.cpu(), self.end.cpu()
-        optimal = wasserstein2_per_condition(start, labels, end, labels, max_per_condition=len(start))
-        energies = [self.energy.mean() if k < 0 else self.energy[labels == k].mean() for k in optimal]
-        least, spent = sum(optimal.values()), float(sum(energies))
-        return spent / least - 1 if least > 0 else (0.0 if spent == 0 else float("inf"))
+def solution(setup: Setup) -> str:
+    """How the trajectories behind a value are solved, for descriptions."""
+    tolerance = TOLERANCE.get(setup.flow._dtype() or torch.float32, LOOSE)
+    return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
 
 def solve_trajectories(
@@ -105,7 +94,7 @@ def solve_trajectories(
 
     Args:
         flow: its velocity model is used, in evaluation mode.
-        x0: starts ``[n, *event]``.
+        x0: source samples ``[n, *event]``.
         cond: their conditions.
         times: further times in [0, 1] whose states are wanted.
         guidance: strength of classifier-free guidance.

@@ -1,4 +1,4 @@
-"""Truncation errors of a sampler against a tight-tolerance solution of the same model from the same starts.
+"""Truncation errors of a sampler against a tight solution of the same model from the same source samples.
 
 Local: of a single step that starts on the solution, Φ_h(x(t)) − x(t + h). Global: of the sample at the end,
 x̂_1 − x(1). Both as root mean squares over samples and the numbers of an event, in units of the data (local
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from flowprior.flow.flow import Flow, _batches, _evaluating
-from flowprior.metrics.trajectories import Trajectories
-from flowprior.samplers import CountedVelocity, FixedStepSampler, time_grid
+from flowprior.metrics.base import Metric, MetricInfo, StepMetric
+from flowprior.metrics.setup import Setup
+from flowprior.metrics.trajectories import Trajectories, solution
+from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 
 
 def global_error(x: Tensor, trajectories: Trajectories) -> float:
-    """Root mean square of x ``[n, *event]``, solved from the same starts, against their ends."""
+    """Root mean square of x ``[n, *event]``, solved from the same source samples, against their ends."""
     return (x.cpu().double() - trajectories.end.cpu().double()).square().mean().sqrt().item()
 
 
@@ -82,3 +84,35 @@ def _step_error(
             for x, c in _batches(trajectories.at(start), cond, batch_size)
         ]
     return torch.cat(steps) - trajectories.at(end)
+
+
+@Metric.register("truncation")
+class Truncation(StepMetric):
+    """Global and local truncation errors of a deterministic sampler against dopri5 at a tight tolerance."""
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        what = f"root mean square, {solution(setup)}, in units of the data"
+        whole, step = "global truncation error", "local truncation error of single steps"
+        return {
+            "global_error": MetricInfo(f"{whole}: {what}", setup.paths, "", "lower"),
+            "local_error": MetricInfo(f"{step}: {what}", setup.paths, "", "lower"),
+        }
+
+    def values(
+        self,
+        setup: Setup,
+        sampler: Sampler,
+        nfe: int | None,
+        guidance: float,
+        x: Tensor,
+        trajectories: Trajectories,
+    ) -> dict[str, float]:
+        if sampler.stochastic:
+            return {}
+        found = {"global_error": global_error(x[: setup.paths], trajectories)}
+        if isinstance(sampler, FixedStepSampler) and nfe is not None:
+            cond, size = setup.conditions(setup.paths), setup.batch_size
+            found["local_error"] = local_error(
+                setup.flow, sampler, nfe, trajectories, cond, guidance=guidance, batch_size=size
+            )
+        return found

@@ -15,21 +15,21 @@ ARROWS = {"lower": "lower is better", "higher": "higher is better", "": ""}
 def quality_charts(summary: dict[str, Any], looks: dict[str, Style]) -> list[dict[str, Any]]:
     """One group of charts for each sampler, one chart for each metric: figures against NFE."""
     groups = []
-    for place, sampler in enumerate(summary["grid"]["samplers"]):
+    for place, sampler in enumerate(summary["samplers"]):
         rows = [row for row in summary["quality"] if row["sampler"] == sampler]
         charts = []
         for metric, about in summary["metrics"].items():
             lines = _lines([row for row in rows if row["metric"] == metric], looks, "nfe")
             if not lines or not about["better"]:
                 continue
-            floor = about["floor"]
+            score = about["real_data_score"]
             chart = line_chart(
                 lines,
                 name=_identifier(f"quality-{place}-{metric}"),
                 description=_describe(metric, lines, "evaluations"),
                 x_label="evaluations of the network (NFE)",
                 doubling=not any(row["adaptive"] for row in rows),
-                level=None if floor is None else Level(floor, "real data"),
+                level=None if score is None else Level(score, "real data"),
             )
             charts.append(_entry(metric, about, chart, about["description"]))
         if charts:

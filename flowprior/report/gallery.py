@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from flowprior.errors import FlowpriorError
-from flowprior.report.sample_pictures import Samples, draw, is_drawable, read_samples, real_samples
+from flowprior.report.sample_pictures import (
+    Samples,
+    draw,
+    is_drawable,
+    kept_counts,
+    read_samples,
+    real_samples,
+)
 from flowprior.report.wording import evaluations
+from flowprior.study.cell_file import StudyFolder
 from flowprior.study.collect import Collection, samples_file
-from flowprior.study.folder import ComparisonFolder
-from flowprior.study.judging import Splits
+from flowprior.study.splits import Splits
 
 FAVOURITE = 4
 """The number of evaluations whose pictures are open at first, where the grid has it."""
 
 
-def galleries(folder: ComparisonFolder, collection: Collection) -> list[dict[str, Any]]:
+def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any]]:
     """One gallery for each NFE of the first sampler; none without results or of events without a picture.
 
     The pictures are the first samples of the file that the figures were computed from, of the first seed.
@@ -28,8 +35,7 @@ def galleries(folder: ComparisonFolder, collection: Collection) -> list[dict[str
     labels = [label for label in collection.labels if seed in collection.results[label]]
     if not labels or not is_drawable(frame.x.shape[1:]):
         return []
-    judged = collection.results[labels[0]][seed]["evaluations"][0]
-    counts = sorted({int(row["nfe"]) for row in judged["rows"]})
+    counts = sorted(set(kept_counts(samples_file(folder, collection, labels[0], seed, 0))))
     shown = min(counts, key=lambda count: (count == 0, abs(count - FAVOURITE)))
     return [
         {
@@ -42,7 +48,7 @@ def galleries(folder: ComparisonFolder, collection: Collection) -> list[dict[str
 
 
 def _pictures(
-    folder: ComparisonFolder,
+    folder: StudyFolder,
     collection: Collection,
     labels: list[str],
     seed: int,
@@ -52,20 +58,16 @@ def _pictures(
     """The gallery of one NFE; an adaptive sampler's samples are shown whatever it spent."""
     found = []
     for number, label in enumerate(labels):
-        judged = collection.results[label][seed]["evaluations"][0]
-        spent = _own(judged) if judged["adaptive"] and count else count
-        samples = read_samples(samples_file(folder, collection, label, seed, 0), spent)
+        path = samples_file(folder, collection, label, seed, 0)
+        adaptive = collection.results[label][seed]["run"]["evaluations"][0]["adaptive"]
+        spent = max(kept_counts(path)) if adaptive and count else count
+        samples = read_samples(path, spent)
         if samples is not None:
             text = f"Samples of {label} with {evaluations(spent, False)}"
             image = draw(samples, frame, f"samples-{count}-{number}", text)
             found.append({"label": label, "image": image})
     real = draw(frame, frame, f"samples-{count}-real", "Real examples")
     return [*found, {"label": "real data", "image": real}]
-
-
-def _own(judged: dict[str, Any]) -> int:
-    """What an adaptive sampler spent; the other row is that of the prior alone."""
-    return max(int(row["nfe"]) for row in judged["rows"])
 
 
 def _title(count: int) -> str:

@@ -20,11 +20,11 @@ from flowprior.report.wording import (
     test_note,
     with_spread,
 )
+from flowprior.study.cell_file import StudyFolder
 from flowprior.study.collect import Collection
-from flowprior.study.folder import ComparisonFolder
 
 
-def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Collection, toml: str) -> str:
+def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collection, toml: str) -> str:
     """The page.
 
     Args:
@@ -122,13 +122,13 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("network", f"{grid['model']}, {sizes[0]:,} parameters" if sizes else grid["model"]),
         ("budget", f"{training['steps']:,} steps of {training['batch_size']}"),
         ("seeds", f"{len(grid['seeds'])}"),
-        ("samples judged", f"{grid['samples']:,} at each NFE"),
-        ("reference", comma_list(settings["judging"]["reference"]) or "–"),
+        ("samples evaluated", f"{grid['samples']:,} at each NFE"),
+        ("reference", comma_list(settings["evaluation"]["reference"]) or "–"),
     ]
 
 
 def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    several = len(summary["grid"]["samplers"]) > 1
+    several = len(summary["samplers"]) > 1
     rows = [row for row in summary["best"] if row["metric"] == summary["metric"]]
     better = ARROWS[summary["metrics"][summary["metric"]]["better"]].split()[0] if rows else ""
     return [
@@ -174,10 +174,10 @@ def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("optimiser", f"AdamW, lr {training['lr']:g}, warm-up {training['warmup']}, EMA {training['ema']:g}"),
         ("precision", training["precision"]),
-        ("samplers", ", ".join(grid["samplers"].values())),
+        ("samplers", ", ".join(summary["samplers"].values())),
         ("guidance", f"{grid['guidance']:g}"),
-        ("judge", _joined(settings["judging"]["judge"]) or "none"),
-        ("features", _joined(settings["judging"]["features"])),
+        ("classifier", _joined(settings["evaluation"]["classifier"]) or "none"),
+        ("features", _joined(settings["evaluation"]["features"])),
     ]
     rows += [(name.replace("_", " "), _joined(values)) for name, values in settings["machine"].items()]
     rows += [("note", note) for note in settings["notes"]]

@@ -52,6 +52,15 @@ def read_samples(path: Path, nfe: int) -> Samples | None:
     return None if name is None else Samples(tensors[f"x/{name}"], tensors.get(f"cond/{name}"))
 
 
+def kept_counts(path: Path) -> list[int]:
+    """What each call of a file of samples spent.
+
+    Raises:
+        CheckpointError: the file is missing or corrupted.
+    """
+    return list(json.loads(load_tensors(path)[1]["nfe"]).values())
+
+
 def real_samples(data: Data) -> Samples:
     """The first events of a data set, with their conditions."""
     return Samples(*data.batch(torch.arange(min(len(data), MOST_REAL))))

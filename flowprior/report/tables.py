@@ -15,7 +15,7 @@ from flowprior.report.wording import (
     prior_sentence,
     with_spread,
 )
-from flowprior.study.collect import OWN_NFE
+from flowprior.study.summary import OWN_NFE
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "prior_fit_seconds": ("fit the prior", duration),
@@ -30,7 +30,7 @@ BARS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step")
 
 def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """One table for each metric: variants down, samplers and their numbers of evaluations across."""
-    samplers = list(summary["grid"]["samplers"])
+    samplers = list(summary["samplers"])
     tables = []
     for metric, about in summary["metrics"].items():
         if metric.endswith("-std"):  # A deviation inside one evaluation; the table shows that over seeds.
@@ -61,7 +61,7 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
                     {"label": label, "cells": [cells.get(place) for place in places]}
                     for label, cells in found.items()
                 ],
-                "floor": None if about["floor"] is None else number(about["floor"]),
+                "real_data": None if about["real_data_score"] is None else number(about["real_data_score"]),
                 "note": prior_sentence(summary, metric),
             }
         )
@@ -117,11 +117,11 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
         found = [
             [place["seconds_per_1000"] for place, key in _keyed(row) if key == (sampler, nfe)] for row in rows
         ]
-        where = f"{sampler}, " * (len(summary["grid"]["samplers"]) > 1) + nfe
+        where = f"{sampler}, " * (len(summary["samplers"]) > 1) + nfe
         values = [seconds[0] if seconds else None for seconds in found]
         columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, values)
     labels = [row["variant"] for row in rows]
-    first = next(iter(summary["grid"]["samplers"]))
+    first = next(iter(summary["samplers"]))
     shown = [*BARS, [name for name in columns if name.startswith(f"{first} ")][-1]]
     return {
         "costs": [_bars(labels, *columns[name]) for name in shown],

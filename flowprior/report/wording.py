@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flowprior.evaluation.prior_alone import comma_list
+from flowprior.report.evaluation_table import comma_list
 from flowprior.study.statistics import LEVEL
 
 BEST = {"lower": "lowest", "higher": "highest"}
@@ -87,7 +87,7 @@ def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
     losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
     if not losses:
         return ""
-    several = len(summary["grid"]["samplers"]) > 1
+    several = len(summary["samplers"]) > 1
     places = []
     for loss in losses:
         counts = comma_list([count(nfe) for nfe in loss["nfe"]])

@@ -10,8 +10,9 @@ import tomli_w
 
 from flowprior.errors import FlowpriorError
 from flowprior.report.page import build_page
+from flowprior.storage import write_text
+from flowprior.study.cell_file import StudyFolder, write_object
 from flowprior.study.collect import collect
-from flowprior.study.folder import ComparisonFolder, write_json, write_text
 from flowprior.study.summary import summarise
 
 
@@ -48,15 +49,15 @@ def write_report(
         OptionError: the grid names a baseline or a metric that there is not.
         FlowpriorError: the plot extra is not installed.
     """
-    folder = ComparisonFolder(out)
+    folder = StudyFolder(out)
     require_report_extra()
     collection = collect(folder)
     changes = {"baseline": baseline, "metric": metric}
     collection.grid |= {name: value for name, value in changes.items() if value is not None}
     summary = summarise(collection)
     if any(changes.values()):
-        write_json(folder.plan, {**folder.read_plan(), "grid": collection.grid})
+        write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
         write_text(folder.grid, tomli_w.dumps(collection.grid))
-    write_json(folder.figures, summary)
+    write_object(folder.values, summary)
     write_text(folder.report, build_page(summary, folder, collection, tomli_w.dumps(collection.grid)))
     return summary

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from flowprior.study.plan import describe_plan, plan_grid
 
 from flowprior.couplings.ot import OTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.study import Grid, data_identity, grid_from_dict, make_cell, variants
-from flowprior.study.plan import describe_plan, plan_grid
 from tests.study.conftest import TINY, tiny_grid
 
 IDENTITY = {"train": [1]}

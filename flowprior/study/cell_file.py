@@ -1,29 +1,37 @@
-"""What a comparison leaves on the disk, and how its files are read and written."""
+"""What a study leaves on the disk: the folders of its cells, and the file of each trained cell.
+
+A cell file is one JSON object::
+
+    format    3
+    setting   what decides the training, as flat plain values: label, prior, coupling, path, seed, steps, …
+    run       the machine, versions, costs, and what each evaluation was asked
+    metrics   name of a metric -> what it is
+    rows      the long table of the cell's values, see flowprior.evaluation.Result
+
+In ``rows``, ``step`` is None for the trained flow and counts steps for the flows on the way to it.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowprior.errors import CheckpointError
-from flowprior.training.writing import writing
+from flowprior.storage import read_json, write_json
 
-if TYPE_CHECKING:
-    from flowprior.study.cells import Cell
+FORMAT = 3
+"""Of plan, cell files and report.
 
-
-FORMAT = 2
-"""Of plan, results and report.
-
-Format 1 judged residual and epsilon flows as if their networks gave the velocity, and knew no NFE 0.
+Format 1 evaluated residual and epsilon flows as if their networks gave the velocity, and knew no NFE 0;
+format 2 held one row for each number of evaluations.
 """
+LIMIT = 256 << 20
+"""Longest file that is read, in bytes."""
 
 
-class ComparisonFolder:
-    """Names of the files of one comparison.
+class StudyFolder:
+    """Names of the files of one study.
 
     Args:
         path: the directory OUT.
@@ -34,17 +42,17 @@ class ComparisonFolder:
         self.grid = self.path / "grid.toml"
         self.plan = self.path / "plan.json"
         self.report = self.path / "report.html"
-        self.figures = self.path / "report.json"
+        self.values = self.path / "report.json"
 
-    def cell(self, cell: Cell) -> CellFolder:
+    def cell(self, name: str, key: str) -> CellFolder:
         """The folder of one cell."""
-        return CellFolder(self.path / "cells" / cell.name, cell.key)
+        return CellFolder(self.path / "cells" / name, key)
 
     def read_plan(self) -> dict[str, Any]:
         """What the last run set out to do.
 
         Raises:
-            CheckpointError: nothing was run here, the file is damaged, or of a format that is not judged by.
+            CheckpointError: nothing was run here, the file is damaged, or of another format.
         """
         if not self.plan.is_file():
             raise CheckpointError(
@@ -53,18 +61,18 @@ class ComparisonFolder:
         return self.read(self.plan)
 
     def read(self, path: Path) -> dict[str, Any]:
-        """The object in a file of this comparison: its plan, a result or the report.
+        """The object in a file of this study: its plan, a cell file or the report.
 
         Raises:
             CheckpointError: it is missing or damaged, or of another format.
         """
-        found = read_json(path)
+        found = read_object(path)
         written = found.get("format")
         if written == FORMAT:
             return found
-        faulty = "judged residual and epsilon flows wrongly" if written == 1 else "is another one"
+        reason = "judged residual and epsilon flows wrongly" if written == 1 else "is another one"
         raise CheckpointError(
-            f"{path} has format {written}, which {faulty}; this flowprior has format {FORMAT}: judge the "
+            f"{path} has format {written}, which {reason}; this flowprior has format {FORMAT}: evaluate the "
             f"trained flows again with: flowprior compare --out {self.path}"
         )
 
@@ -74,13 +82,15 @@ class CellFolder:
 
     Args:
         path: OUT/cells/NAME.
-        key: of the cell; files of other keys are those of other ways of judging the same flow.
+        key: of the cell; files of other keys are those of other ways of evaluating the same flow.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
         self.key = key
         self.run = path / "run"
+        self.flow = self.run / "flow"
+        self.facts = path / "trained.json"
         self.flows = path / "flows"
         self.result = path / f"result-{key}.json"
         self.failure = path / f"failure-{key}.json"
@@ -89,51 +99,36 @@ class CellFolder:
         """The file of the samples behind one evaluation."""
         return self.path / f"samples-{self.key}-{what}.safetensors"
 
-    def flow(self, step: int) -> Path:
+    def flow_at(self, step: int) -> Path:
         """The flow with averaged weights after ``step`` steps."""
         return self.flows / f"step-{step:06d}"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
         CheckpointError: it is missing or damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"expected an object, got {type(found).__name__}")
-        return found
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path, LIMIT)
+    except CheckpointError as error:
         raise CheckpointError(f"{path} is missing or damaged ({error}); remove it and run again") from error
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_object(path: Path, value: dict[str, Any]) -> None:
     """Write an object as JSON in one move; numbers that are not finite become null.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
-    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(path, finite(value), indent=1)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one move; the previous one survives a failure.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-
-
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """``value`` as JSON holds it: tuples as lists, None for numbers that are not finite."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
