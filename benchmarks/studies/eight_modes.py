@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies.protocol import Row, everything, generator, rows_of
-from flowprior.couplings import transport_cost
 from flowprior.data import circle_of_centres, load_data
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
@@ -53,16 +52,14 @@ class Reference:
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Every value of a trained flow, and the distances of as many training points."""
     seed = cell.seed
-    train = load_data(cell.config.data)
     real = everything(load_data(f"eight-modes:n={MODES * POINTS},seed={seed},radius={RADIUS}", "test"))
     labels = torch.arange(MODES * TRAJECTORIES) % MODES
     reference = solve_exactly(
         flow, flow.coupling.source(flow.prior, labels, generator=generator(seed)), labels
     )
-    x1, cond = train.batch(torch.arange(2048))
-    cost = transport_cost(flow.coupling.draw(flow.prior, x1, cond, generator=generator(seed)), x1).item()
-    rows = rows_of(cell, {"transport_cost": cost, "curvature": curvature(reference)})
-    points = (x1[: MODES * POINTS], cond[: MODES * POINTS])  # type: ignore[index]
+    rows = rows_of(cell, {"curvature": curvature(reference)})
+    x, modes = everything(load_data(cell.config.data))
+    points = (x[: MODES * POINTS], modes[: MODES * POINTS])
     rows += rows_of(cell, distances(points, real), flow=REAL_DATA, samples=POINTS, split="test")
     for nfe in NFES:
         found = at_nfe(flow, cell.samplers[0], reference, nfe, seed, real)
