@@ -42,7 +42,7 @@ def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any
     The pictures are the first samples of the file that the values were computed from, of the first seed.
     """
     try:
-        test = Splits.load(collection.grid["data"]).test
+        test = Splits.of(collection.grid).test
     except FlowpriorError:
         return []  # The data are gone; every value is still there.
     seed = collection.grid["seeds"][0]
