@@ -23,9 +23,9 @@ def table(*cells: list[dict]) -> pd.DataFrame:
 
 
 def said(**scores: float) -> pd.DataFrame:
-    rehearsals = {name: SimulatedFlow({1: 1.0, 4: score}, 1 + score, 0.0, 1) for name, score in scores.items()}
+    flows = {name: SimulatedFlow({1: 1.0, 4: score}, 1 + score, 0.0, 1) for name, score in scores.items()}
     return pd.DataFrame(
-        as_said(Pairing(name, "ot", 100 * scores[name], {}, found, 0.0)) for name, found in rehearsals.items()
+        as_said(Pairing(name, "ot", 100 * scores[name], {}, found, 0.0)) for name, found in flows.items()
     )
 
 
