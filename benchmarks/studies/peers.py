@@ -1,5 +1,7 @@
 """The peers as they are installed from PyPI, in our training step: their pairs and targets, all else equal.
 
+    trainer = "benchmarks.studies.peers:torchcfm_ot"
+
 torchcfm and flow_matching (``pip install --no-deps -r benchmarks/peers.txt``) say what a batch of noise and
 data becomes: pairs, points of the path, and the velocities to regress. Network and its first weights,
 optimiser, schedule, average, precision, data order, noise and times are ours, the same numbers as those of
@@ -11,7 +13,7 @@ from __future__ import annotations
 import abc
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +22,9 @@ from torch import Tensor
 from flowprior.data import Data
 from flowprior.flow import Flow
 from flowprior.paths import CondOTPath, PathSample
-from flowprior.samplers import CountedVelocity
 from flowprior.training.batches import PairStream
-from flowprior.training.components import Components, resolve_components, resolve_config
+from flowprior.training.components import Components, resolve_components
+from flowprior.training.config import RunConfig
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor
 from flowprior.training.randomness import Randomness, mix
@@ -81,7 +83,7 @@ class TorchOTCFM(Peer):
 
 
 class FlowMatching(Peer):
-    """flow_matching's CondOTProbPath; :func:`solve` samples with its ODESolver."""
+    """flow_matching's CondOTProbPath."""
 
     def __init__(self) -> None:
         from flow_matching.path import CondOTProbPath
@@ -91,13 +93,6 @@ class FlowMatching(Peer):
     def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
         sample = self.path.sample(t=t, x_0=x0, x_1=x1)
         return Target(sample.x_t, sample.dx_t, cond)
-
-
-PEERS: dict[str, type[Peer]] = {
-    "torchcfm": TorchCFM,
-    "torchcfm-ot": TorchOTCFM,
-    "flow_matching": FlowMatching,
-}
 
 
 class PeerStream(PairStream):
@@ -130,52 +125,48 @@ def seed_peer(seed: int, step: int) -> None:
     np.random.seed(mix(seed, "peer", step) % 2**32)  # noqa: NPY002
 
 
-def train_peer(peer: Peer, data: Data, *, seed: int, out: Path | None = None, **budget: Any) -> Flow:
-    """Train with the targets of ``peer``, as ``flowprior.train`` does with ours; with ``out`` it resumes."""
-    given = {"data": data, **PARTS}
-    model = budget.pop("model", None)
-    config = resolve_config(None, {**budget, "seed": seed}, **given, model=model)
-    run = RunDirectory(out) if out is not None else None
+def torchcfm(config: RunConfig, data: Data, out: Path | None = None) -> Flow:
+    """torchcfm's pairs and targets: a trainer of a study."""
+    return train_peer(TorchCFM(), config, data, out)
+
+
+def torchcfm_ot(config: RunConfig, data: Data, out: Path | None = None) -> Flow:
+    """The same, paired by its optimal transport."""
+    return train_peer(TorchOTCFM(), config, data, out)
+
+
+def flow_matching(config: RunConfig, data: Data, out: Path | None = None) -> Flow:
+    """flow_matching's targets: a trainer of a study."""
+    return train_peer(FlowMatching(), config, data, out)
+
+
+def train_peer(peer: Peer, config: RunConfig, data: Data, out: Path | None = None) -> Flow:
+    """Train with the targets of ``peer``, as ``flowprior.train`` does with ours; with ``out`` it resumes.
+
+    Args:
+        peer: says what a batch becomes.
+        config: of the run; prior, coupling and path are those of :data:`PARTS`.
+        data: training split.
+        out: run folder.
+    """
+    config = replace(config, **PARTS, training=replace(config.training, prediction="velocity"))
+    run = None if out is None else RunDirectory(out)
     if run is not None:
         run.check(config, resume=True)
-    parts = replace(resolve_components(config, **given, model=model), path=GivenPath())
+    parts = replace(resolve_components(config, data=data), path=GivenPath())
     state = TrainingState(parts)
     if run is not None:
         state.resume(run.checkpoints)
-    randomness = Randomness(seed, parts.device)
-    seconds = fit_prior(parts, randomness)
-    pairs = PeerStream(peer, parts, randomness)
-    if run is not None:
         run.create(config)
+    randomness = Randomness(config.training.seed, parts.device)
+    seconds = fit_prior(parts, randomness)
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, seconds)
     with Monitor(state, run, progress=False) as monitor:
-        run_steps(state, pairs, randomness, monitor, run)
-    info.end(state.step, "finished")
-    return _straight(state.flow(), run)
-
-
-def _straight(flow: Flow, run: RunDirectory | None) -> Flow:
-    """The flow on the path that a reader of its file rebuilds."""
-    flow.path = CondOTPath()
+        run_steps(state, PeerStream(peer, parts, randomness), randomness, monitor, run)
+    flow = state.flow()
+    flow.path = CondOTPath()  # the path that a reader of its file rebuilds
     if run is not None:
         flow.save(run.flow)
+    info.end(state.step, "finished")
     return flow
-
-
-def solve(flow: Flow, x0: Tensor, cond: Tensor | None, nfe: int) -> Tensor:
-    """x1 ``[B, *event]`` by flow_matching's ODESolver in ``nfe`` equal Euler steps, counted.
-
-    Raises:
-        RuntimeError: the solver spent another number of evaluations.
-    """
-    from flow_matching.solver import ODESolver
-
-    counted = CountedVelocity(flow.velocity, cond)
-    solver = ODESolver(velocity_model=lambda x, t: counted(x, t))
-    times = torch.linspace(0, 1, nfe + 1, dtype=x0.dtype)
-    x1 = solver.sample(x_init=x0, step_size=None, method="euler", time_grid=times)
-    if counted.nfe != nfe:
-        raise RuntimeError(f"flow_matching's euler spent {counted.nfe} evaluations, expected {nfe}")
-    assert isinstance(x1, Tensor)
-    return x1

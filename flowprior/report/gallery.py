@@ -28,7 +28,7 @@ def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any
     The pictures are the first samples of the file that the figures were computed from, of the first seed.
     """
     try:
-        frame = real_samples(Splits.load(collection.grid["data"]).test)
+        frame = real_samples(Splits.of(collection.grid).test)
     except FlowpriorError:
         return []  # The data are gone; every figure is still there.
     seed = collection.grid["seeds"][0]

@@ -83,6 +83,7 @@ def make_cell(
     own = {"trainer": variant.trainer, "runner": grid.runner} if own_training else {}
     training = _hash({"flowprior": package_version(), "identity": identity, "curve": every, **trained, **own})
     asked = ("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values")
+    asked += ("evaluation_seed",)
     judged = {name: grid.as_dict()[name] for name in asked}
     specs = tuple(samplers.values())
     names = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]

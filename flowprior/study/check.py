@@ -70,7 +70,7 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
     folder = StudyFolder(out)
     reported = folder.read(folder.values)
     collection = collect(folder)
-    splits = Splits.load(collection.grid["data"], collection.grid["validation"])
+    splits = Splits.of(collection.grid)
     device = collection.grid["training"]["device"]
     leaves: list[_Leaf] = []
     sources: dict[str, Regenerating] = {}
@@ -111,7 +111,7 @@ def _evaluated_again(
         found = evaluate_again(flow, evaluation, splits, source)
         _check_classifier(evaluation["settings"], found.settings)
         asked = Asked(step, evaluation["samples"], Request(**evaluation["request"]), number == 0)
-        again = asked.rows(found, result["setting"]["label"])
+        again = asked.rows(found, result["setting"]["label"], result["setting"]["seed"])
         name = f"{title}: {evaluation['samples']}"
         yield name, source, [*_row_leaves(name, written, again), *_info_leaves(name, result, found)]
 

@@ -71,9 +71,9 @@ class Asked(NamedTuple):
     request: Request
     first: bool
 
-    def rows(self, found: Result, label: str) -> list[dict[str, Any]]:
+    def rows(self, found: Result, label: str, seed: int) -> list[dict[str, Any]]:
         """What the cell file keeps of it; what no sampler changes comes from the first evaluation alone."""
-        rows = found.tagged(flow=label, step=self.step).rows
+        rows = found.tagged(flow=label, step=self.step, seed=seed).rows
         if self.step is not None:
             return [row for row in rows if row["flow"] != REAL_DATA]
         return rows if self.first else [row for row in rows if row["sampler"] is not None]
@@ -81,7 +81,7 @@ class Asked(NamedTuple):
 
 def asked_of(cell: Cell, grid: Grid) -> Iterator[Asked]:
     """The evaluations of a cell: by every sampler, then of the flows on the way by the first one."""
-    more = (cell.seed, grid.conditions, grid.evaluation)
+    more = (cell.seed + grid.evaluation_seed, grid.conditions, grid.evaluation)
     for number, spec in enumerate(cell.samplers):
         request = Request(spec, grid.nfe, grid.samples, grid.guidance, *more)
         yield Asked(None, f"sampler{number}", request, number == 0)
@@ -116,7 +116,7 @@ def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> 
         found = asked.request.of(recorder.flow, splits, recorder)
         path = place.samples(asked.file)
         recorder.save_samples(path)
-        rows += asked.rows(found, cell.variant.label)
+        rows += asked.rows(found, cell.variant.label, cell.seed)
         metrics = {name: asdict(info) for name, info in found.metrics.items()} | metrics
         evaluations.append(_describe(asked, found, path.name))
     own_rows, own_metrics = further_values(flow, cell, grid, splits)

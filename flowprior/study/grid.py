@@ -29,7 +29,7 @@ DECIDED_BY_GRID = {
 
 ASKED_BY_GRID = (
     *("flow", "data", "reference", "references", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
-    *("progress", "classifier", "generate", "conditions", "folder"),
+    *("progress", "generate", "conditions", "folder"),
 )
 """Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
 
@@ -88,6 +88,7 @@ class Grid:
             proportions, or ``"balanced"``, every label equally often.
         validation: events held out of the training split, to choose a setting on; flows are evaluated
             against them as against the test split. 0 for none.
+        evaluation_seed: added to the training's seed for the conditions and source samples of its evaluation.
         guidance: strength of classifier-free guidance; 1 is none.
         baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
             empty for the standard normal with coupling and path ``condot``, or else the first one.
@@ -116,6 +117,7 @@ class Grid:
     samples: int = 2000
     conditions: str = "reference"
     validation: int = 0
+    evaluation_seed: int = 0
     guidance: float = 1.0
     baseline: str = ""
     metric: str = ""
@@ -134,6 +136,7 @@ class Grid:
             check_hook(key, getattr(self, key))
         choose("compare", "conditions", self.conditions, CONDITIONS)
         check_count("validation", self.validation, 0)
+        check_count("evaluation_seed", self.evaluation_seed, 0)
         check_counts("seeds", self.seeds, 0)
         check_counts("nfe", self.nfe, 0)
         check_count("samples", self.samples, 2)

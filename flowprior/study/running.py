@@ -66,7 +66,7 @@ def run_grid(
     folder = StudyFolder(out)
     resolve_device(grid.training.device)
     check_evaluation_parts(grid.evaluation)
-    splits = Splits.load(grid.data, grid.validation)
+    splits = Splits.of(grid.as_dict())
     planned = plan_grid(grid, splits)
     _check_hooks(grid, planned)
     plan = describe_plan(grid, planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from flowprior.data import Data, load_data, split_indices
 from flowprior.errors import OptionError
+from flowprior.study.hooks import HOOKS, load_hook
 
 PROBED = 4096
 
@@ -67,6 +69,21 @@ class Splits:
             return cls(train, test)
         kept, held = split_validation(train, validation)
         return cls(kept, test, held)
+
+    @classmethod
+    def of(cls, grid: Mapping[str, Any]) -> Splits:
+        """The splits of a grid; its functions are loaded first, for their modules may register its data set.
+
+        Args:
+            grid: as plain values.
+
+        Raises:
+            FlowpriorError: as :meth:`load`, or a function of the grid cannot be loaded.
+        """
+        for key in HOOKS:
+            if grid[key]:
+                load_hook(key, grid[key])
+        return cls.load(grid["data"], grid["validation"])
 
     def identity(self) -> dict[str, Any]:
         """Size, shape and a checksum of each split.

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from benchmarks.studies import digits
-from benchmarks.studies.judge_weights import JUDGES, judge_of, keep_judge
+from benchmarks.studies.protocol import CLASSIFIERS
 from benchmarks.studies.report import formatting
 from benchmarks.studies.report.class_conditional import class_conditional
 from benchmarks.studies.report.formatting import RESULTS, cells
 from benchmarks.studies.report.judges import MixedJudges, judge_sentence, needs_judge, one_judge
-from flowprior.data import TensorData
-from flowprior.errors import CheckpointError
-from flowprior.features.classifier import Classifier
-from flowprior.storage import load_tensors, save_tensors
 
 OURS, OTHER = "cnn128 sha256 " + "3e318618" + 56 * "0", "cnn128 sha256 " + "5568814b" + 56 * "0"
 
@@ -102,64 +95,7 @@ def test_one_judge_is_named_in_the_text(keep: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in RESULTS.iterdir() if path.is_dir()))
 def test_the_committed_cells_of_an_experiment_have_one_judge_whose_weights_are_committed(folder: str) -> None:
-    digests = {path.stem.rsplit("-", 1)[1] for path in JUDGES.glob("*.safetensors")}
+    digests = {path.stem.rsplit("-", 1)[1] for path in CLASSIFIERS.glob("*.safetensors")}
     for found in cells(folder):
         if needs_judge(found) and "features" in found:
             assert found["features"][0].split("sha256 ")[1][:8] in digests
-
-
-# -- the weights --------------------------------------------------------------------------------------------
-
-
-def points() -> TensorData:
-    labels = torch.arange(200) % 2
-    noise = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-    return TensorData(noise + 4 * labels[:, None], labels, name="two points", classes=2)
-
-
-def test_the_digits_judge_is_loaded_and_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    def trained(*_: Any, **__: Any) -> Classifier:
-        raise AssertionError("trained anew")
-
-    monkeypatch.setattr("benchmarks.studies.judge_weights.train_classifier", trained)
-    assert "sha256 f607d1b6" in judge_of(digits.splits()[0]).identity()
-
-
-@pytest.mark.parametrize("path", sorted(JUDGES.glob("*.safetensors")), ids=lambda path: path.stem)
-def test_committed_weights_are_those_of_their_name(path: Path) -> None:
-    tensors, kept = load_tensors(path)
-    shape = torch.Size([1, 8, 8] if kept["data"] == "digits" else [1, 28, 28])
-    classifier = Classifier(shape, 10)
-    for name in ("shift", "scale"):
-        classifier.register_buffer(name, tensors[name].clone())
-    classifier.load_state_dict(tensors)
-    assert classifier.identity() == kept["identity"]
-    assert path.stem.endswith(kept["identity"].split("sha256 ")[1][:8])
-
-
-def test_other_weights_under_a_judges_name_are_refused(tmp_path: Path) -> None:
-    source = next(JUDGES.glob("digits-*.safetensors"))
-    tensors, kept = load_tensors(source)
-    key = next(name for name, tensor in tensors.items() if tensor.dim() > 1)
-    tensors[key] = tensors[key] + 1e-6
-    save_tensors(tmp_path / source.name, tensors, kept)
-    with pytest.raises(CheckpointError, match="not the judge that it is named after"):
-        judge_of(digits.splits()[0], tmp_path)
-
-
-def test_a_judge_under_another_name_or_two_of_them_are_refused(tmp_path: Path) -> None:
-    source = next(JUDGES.glob("digits-*.safetensors"))
-    shutil.copy(source, tmp_path / "digits-00000000.safetensors")
-    with pytest.raises(CheckpointError, match="named after"):
-        judge_of(digits.splits()[0], tmp_path)
-    shutil.copy(source, tmp_path / source.name)
-    with pytest.raises(CheckpointError, match="expected one file"):
-        judge_of(digits.splits()[0], tmp_path)
-
-
-def test_data_without_a_judge_get_one_that_stays(tmp_path: Path) -> None:
-    first = judge_of(points(), tmp_path)
-    assert [path.name[:10] for path in tmp_path.iterdir()] == ["two-points"]
-    assert judge_of(points(), tmp_path).identity() == first.identity()
-    assert keep_judge(first, points(), tmp_path).stem.endswith(first.identity().split("sha256 ")[1][:8])
-    assert len(list(tmp_path.iterdir())) == 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.operators.closing_tables import closing_tables, duration, times
-from benchmarks.operators.comparison import comparisons
+from benchmarks.operators.comparison import closing_tables, comparisons, duration, times
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
 
 

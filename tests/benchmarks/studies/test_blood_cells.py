@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.studies import cells
-from benchmarks.studies.cell_distances import compare_type, compare_types, energy_distance, floor
-from benchmarks.studies.ensemble import Budget, run_jobs
-from benchmarks.studies.store import Store
+from benchmarks.studies import blood_cells
+from benchmarks.studies.blood_cells import compare_type, compare_types, energy_distance, real_data_score
+from benchmarks.studies.protocol import STUDIES, everything
+from flowprior.study.grid_file import load_grid
+from flowprior.study.running import run_grid
+from flowprior.study.splits import Splits
+from tests.benchmarks.studies.conftest import cells_of
 
 
 def needs_cells() -> None:
@@ -53,27 +56,33 @@ def test_every_type_counts_the_same() -> None:
     real = torch.where(labels[:, None] == 0, 0.0, 5.0).expand(32, 3)
     found = compare_types(lambda c: torch.zeros(len(c), 3), (real, labels), (real, labels), draws=2)
     assert found["raw"] == pytest.approx((0 + 75) / 2)
-    assert floor((real, labels), (real, labels))["raw"] == 0
+    assert real_data_score((real, labels), (real, labels))["raw"] == 0
 
 
 def test_choice_and_result_see_other_cells() -> None:
     needs_cells()
-    train, test = (cells.labelled(data)[0] for data in cells.parts(0, choice=False))
-    inner, held_out = (cells.labelled(data)[0] for data in cells.parts(0, choice=True))
+    spec = "cells:seed=0,test_fraction=0.5"
+    result, choice = Splits.load(spec), Splits.load(spec, 87)
+    assert choice.validation is not None
+    train, test = (everything(data)[0] for data in (result.train, result.test))
+    inner, held_out = (everything(data)[0] for data in (choice.train, choice.validation))
     assert len(train) + len(test) == 700
     assert len(inner) + len(held_out) == len(train)
     assert nearest(held_out, test).min() > 0.1
     assert nearest(held_out, train).max() == 0
 
 
-def test_a_cell_has_its_figures_and_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_has_its_values_and_those_of_real_cells_and_of_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs_cells()
-    monkeypatch.setattr(cells, "NFES", (0, 4))
-    budget = Budget(model="mlp:width=16,depth=1", steps=5, warmup=1)
-    names = ["gaussian+condot", "lowrank8+posterior"]
-    plain, ours = run_jobs(Store("cells", tmp_path), cells.jobs(0, "result", names), 0, budget)
-    assert [row["nfe"] for row in ours["rows"]] == [0, 4]
-    assert plain["floor"] == ours["floor"]
-    assert ours["collapsed"]["raw"] < ours["floor"]["raw"]
-    assert ours["rows"][0]["energy"] < 0.5 * plain["rows"][0]["energy"], "the priors alone"
-    assert sum(ours["held_out_of_each"]) == ours["held_out_cells"]
+    monkeypatch.setattr(blood_cells, "NFES", (0, 4))
+    short = ["training.steps=5", "training.warmup=1", "model=mlp:width=16,depth=1"]
+    run_grid(load_grid(STUDIES / "blood_cells.toml", {}, short), tmp_path)
+    cells = cells_of(tmp_path)
+    plain, ours = cells["gaussian+condot"], cells["lowrank8+posterior"]
+    assert [row["nfe"] for row in ours.select(metric="raw", flow="lowrank8+posterior")] == [0, 4]
+    real = {"flow": "real data", "metric": "raw"}
+    assert plain.select(**real) == ours.select(**real)
+    assert ours.value("raw", flow="class means") < ours.value("raw", flow="real data")
+    assert ours.value("energy", 0) < 0.5 * plain.value("energy", 0), "the priors alone"
