@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.studies.inspect_ranking import correlations, distances
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.markdown import counted, cross, markdown_table, seed_ratios, spread
 from flowprior.study.table import DataFrame, Series, means, trained
@@ -161,19 +162,17 @@ def ranking(table: DataFrame) -> dict[str, Any]:
     features = [name for name in found if name.startswith("fid-")]
     if len(features) > 1:
         found["mean rank"] = found[features].rank().mean(axis=1)
-    metrics = [name for name in [*features, "w2_squared", "mean rank"] if name in found]
-    correlation = found.corr("spearman")
-    said = {"simulated": "simulated flow", "crossing": "crossing", "transport_cost": "transport cost"}
-    told = []
-    for metric in metrics:
-        others = ", ".join(f"{word} alone {correlation[metric][name]:.2f}" for name, word in said.items())
-        told.append(f"{metric} **{correlation[metric]['score']:.2f}** ({others})")
+    metrics, told = distances(found), []
+    for metric, own in correlations(found).iterrows():
+        said = {"simulated flow": "simulated", "crossing": "crossing", "transport cost": "transport_cost"}
+        others = ", ".join(f"{words} alone {own[name]:.2f}" for words, name in said.items())
+        told.append(f"{metric} **{own['score']:.2f}** ({others})")
     pairs = (" + ".join(f"`{part}`" for part in str(flow).rsplit("+", 1)) for flow in found.index)
     shown = zip(pairs, found["seeds"], found["score"], found[metrics].to_numpy(), strict=True)
     rows = ([pair, int(n), f"{score:.4f}", *(f"{v:.4g}" for v in values)] for pair, n, score, values in shown)
     return {
         "spearman": "; ".join(told),
-        "agreement": correlation[features[0]][features[1]] if len(features) == 2 else None,
+        "agreement": found[features].corr("spearman").iloc[0, 1] if len(features) == 2 else None,
         "table": markdown_table(["prior + coupling", "seeds", "score", *metrics], rows),
         "settings": len(found),
         "cells": int(found["seeds"].sum()),
