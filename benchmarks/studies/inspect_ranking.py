@@ -51,7 +51,7 @@ def inspected(data: str, cells: pd.DataFrame, examples: int, seed: int) -> pd.Da
 
 def as_said(pairing: Pairing) -> dict[str, Any]:
     """What the inspection says of a pairing."""
-    simulated = pairing.rehearsal
+    simulated = pairing.simulated_flow
     return {
         "prior": pairing.prior,
         "coupling": pairing.coupling,

@@ -15,14 +15,14 @@ def inspect(
     data: Annotated[str, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = "digits",
     prior: Annotated[
         list[str] | None,
-        typer.Option(help="Where a flow would start; can be repeated. See flowprior list priors."),
+        typer.Option(help="Source that a flow would start from; can be repeated. See flowprior list priors."),
     ] = None,
     coupling: Annotated[
         list[str] | None,
-        typer.Option(help="Which start belongs to which datum; can be repeated. condot by default."),
+        typer.Option(help="Which source sample belongs to which datum; can be repeated. condot by default."),
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
-    steps: Annotated[int, typer.Option(help="Euler steps of the rehearsal.")] = 4,
+    steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
     suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,
@@ -31,6 +31,7 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
+    from flowprior.report.inspection_tables import inspection_tables
     from flowprior.training.config import DEFAULT_PRIOR
 
     found = inspect_priors(
@@ -52,6 +53,6 @@ def inspect(
             f"{count['conditions']:g} conditions; examples of each: least {count['min']:g}, "
             f"median {count['median']:g}, most {count['max']:g}"
         )
-    print_rich(*found.tables(), *(f"warning: {warning}" for warning in found.warnings))
+    print_rich(*inspection_tables(found), *(f"warning: {warning}" for warning in found.warnings))
     written = f"; inspection.json and pictures are in {out}" if out is not None else ""
     print_rich(f"{found.seconds:.1f} s{written}")

@@ -56,7 +56,8 @@ def sample(
         batch_size=BATCH,
     )
     seconds = time.perf_counter() - start
-    save_samples(out, solution.x, conditions)
+    evaluations = f"{solution.nfe} evaluations, {sampler}" if solution.nfe else "the prior alone"
+    save_samples(out, solution.x, conditions, title=f"{run.name}: {evaluations}")
     if json:
         print_json({"out": str(out), "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds})
     else:

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.pictures import check_drawable, save_picture
+from flowprior.pictures import SUFFIXES as PICTURES
+from flowprior.pictures import beside, check_drawable, save_figure
 from flowprior.storage import replacing, save_state
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SUFFIXES = (*PICTURES, ".npz", ".pt")
 
 
@@ -33,16 +33,15 @@ def check_events(path: Path | str, event_shape: Sequence[int]) -> None:
     Raises:
         OptionError: a suffix that samples cannot be written as.
         InputError: a picture of events that cannot be drawn.
-        FlowpriorError: a picture of points, and matplotlib is not installed.
     """
     if check_suffix(path) in PICTURES:
         check_drawable(event_shape)
 
 
-def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None) -> None:
+def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None, title: str = "") -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
-    ``.png``, ``.jpg`` and ``.webp`` are pictures; ``.npz`` and ``.pt`` hold ``x`` and ``cond``.
+    ``.npz`` and ``.pt`` hold ``x`` and ``cond``; names of another kind are pictures with ``title`` above.
 
     Raises:
         OptionError: another suffix.
@@ -52,7 +51,7 @@ def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None) -> Non
     path, suffix = Path(path), check_suffix(path)
     tensors = {"x": x.detach().cpu()} | ({} if cond is None else {"cond": cond.detach().cpu()})
     if suffix in PICTURES:
-        save_picture(path, x, cond)
+        save_figure(beside({"": (x, cond)}, title=title), path)
     elif suffix == ".pt":
         save_state(path, tensors)
     else:

@@ -1,27 +1,33 @@
 """Inspection of priors: what a prior will do, before any network is trained."""
 
-from flowprior.inspection.closeness import Closeness, gaussian_w2_squared, measure_closeness
 from flowprior.inspection.examples import Examples
-from flowprior.inspection.inspect import inspect_priors
-from flowprior.inspection.pictures import save_prior_picture
-from flowprior.inspection.rehearsal import Rehearsal, energy_coefficient, rehearse
-from flowprior.inspection.report import Fitted, Inspection, Pairing
+from flowprior.inspection.fitted_prior import (
+    Closeness,
+    FittedPrior,
+    fit_prior,
+    gaussian_w2_squared,
+    measure_closeness,
+    prior_picture,
+)
+from flowprior.inspection.inspect import Inspection, Pairing, inspect_priors
+from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 from flowprior.inspection.suggestion import Candidate, Suggestion, suggest
 
 __all__ = [
     "Candidate",
     "Closeness",
     "Examples",
-    "Fitted",
+    "FittedPrior",
     "Inspection",
     "Pairing",
-    "Rehearsal",
+    "SimulatedFlow",
     "Suggestion",
     "energy_coefficient",
+    "fit_prior",
     "gaussian_w2_squared",
     "inspect_priors",
     "measure_closeness",
-    "rehearse",
-    "save_prior_picture",
+    "prior_picture",
+    "simulate_flow",
     "suggest",
 ]

@@ -1,4 +1,4 @@
-"""Which examples of a data set an inspection fits on, and which it keeps to judge by."""
+"""Which examples of a data set an inspection fits on, and which it holds out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from flowprior.errors import InputError, OptionError
 HELD_OUT_SHARE = 0.2
 FEWEST_EXAMPLES = 10
 FEWEST_OF_A_LABEL = 3
+FEW_OF_A_LABEL = 20
 POOLED = -1
 
 
@@ -25,7 +26,7 @@ class Examples:
     Attributes:
         x: events to fit on, ``[N, *event]``.
         cond: their condition: labels ``[N]``, embeddings ``[N, E]`` or None.
-        held_out: events to judge by, ``[M, *event]``.
+        held_out: events to measure on, ``[M, *event]``.
         held_out_cond: their condition.
         counts: examples of each label in the whole split, ``[C]``; None without labels.
     """
@@ -40,7 +41,7 @@ class Examples:
     def of(cls, data: Data, limit: int, seed: int = 0) -> Examples:
         """At most ``limit`` examples of ``data``, a fifth of each label held out.
 
-        A label with fewer than three examples is fitted on and not judged; one whose share of ``limit``
+        A label with fewer than three examples is fitted on and not measured on; one whose share of ``limit``
         rounds to nothing is left out.
 
         Raises:
@@ -70,13 +71,12 @@ class Examples:
     @property
     def labels(self) -> Tensor | None:
         """Labels ``[N]`` of the rows to fit on; None for embeddings and for no condition."""
-        return None if self.cond is None or self.cond.is_floating_point() else self.cond
+        return _as_labels(self.cond)
 
     @property
     def held_out_labels(self) -> Tensor | None:
         """The same for the held-out rows."""
-        cond = self.held_out_cond
-        return None if cond is None or cond.is_floating_point() else cond
+        return _as_labels(self.held_out_cond)
 
     def groups(self) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Label, its rows to fit on and its held-out rows; :data:`POOLED` and all rows without labels."""
@@ -84,16 +84,39 @@ class Examples:
             yield POOLED, torch.arange(len(self.x)), torch.arange(len(self.held_out))
             return
         for label in self.held_out_labels.unique().tolist():
-            yield (
-                label,
-                (self.labels == label).nonzero()[:, 0],
-                (self.held_out_labels == label).nonzero()[:, 0],
-            )
+            rows, held_out = ((own == label).nonzero()[:, 0] for own in (self.labels, self.held_out_labels))
+            yield label, rows, held_out
+
+    def summary(self, total: int) -> dict[str, float]:
+        """How many examples there are: fitted on, held out, of ``total``; and of a label."""
+        counted: dict[str, float] = {"fit": len(self.x), "held_out": len(self.held_out), "all": total}
+        if self.counts is not None:
+            seen = self.counts[self.counts > 0].double()
+            counted |= {"conditions": len(seen), "min": float(seen.min()), "max": float(seen.max())}
+            counted["median"] = float(seen.quantile(0.5))
+        return counted
+
+    def warnings(self) -> list[str]:
+        """A warning where there are labels with fewer than 20 examples."""
+        counts = self.counts
+        if counts is None or not bool((counts < FEW_OF_A_LABEL).any()):
+            return []
+        empty, few = int((counts == 0).sum()), int((counts < FEW_OF_A_LABEL).sum())
+        least = int(counts.argmin())
+        return [
+            f"{few} of {len(counts)} labels have fewer than {FEW_OF_A_LABEL} examples"
+            + (f", {empty} of them none" if empty else "")
+            + f" (label {least}: {int(counts[least])}); give gmm shrinkage=1 or more, or gather more data"
+        ]
 
 
 def take(cond: Tensor | None, rows: Tensor | slice) -> Tensor | None:
     """Rows of a condition that may be None."""
     return None if cond is None else cond[rows]
+
+
+def _as_labels(cond: Tensor | None) -> Tensor | None:
+    return None if cond is None or cond.is_floating_point() else cond
 
 
 def _labels(data: Data) -> Tensor | None:

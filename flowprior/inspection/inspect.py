@@ -3,28 +3,94 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flowprior.couplings import Coupling, OTCoupling, starts_gap, transport_cost
-from flowprior.data import as_data
+from flowprior.couplings import Coupling, starts_gap
+from flowprior.data import Data, as_data
 from flowprior.errors import CouplingError, OptionError
-from flowprior.inspection.closeness import measure_closeness
 from flowprior.inspection.examples import Examples, take
-from flowprior.inspection.pictures import save_prior_picture
-from flowprior.inspection.rehearsal import rehearse
-from flowprior.inspection.report import Fitted, Inspection, Pairing
-from flowprior.inspection.suggestion import suggest
-from flowprior.pictures import require_matplotlib
+from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
+from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
+from flowprior.inspection.suggestion import Suggestion, suggest
+from flowprior.pictures import save_figure
 from flowprior.priors import Prior
+from flowprior.storage import write_json
 
-FEW_EXAMPLES = 20
 PAIRS = 2048
-OT_BATCH = 256
 RELABELLINGS = 100
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A prior and a coupling.
+
+    Attributes:
+        prior: specification.
+        coupling: specification.
+        transport_cost: E‖x1 − x0‖² of the coupled pairs.
+        starts_gap: how source samples of training and of sampling differ, as
+            :func:`flowprior.couplings.starts_gap` measures it.
+        simulated_flow: what a flow without a network gave.
+        seconds: that all of this took.
+    """
+
+    prior: str
+    coupling: str
+    transport_cost: float
+    starts_gap: dict[str, Any]
+    simulated_flow: SimulatedFlow
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """What pairings are ranked by (:attr:`SimulatedFlow.score`); lower is better."""
+        return self.simulated_flow.score
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Every prior and every pairing, the latter best first.
+
+    Attributes:
+        data: name of the data set.
+        examples: how many were fitted on (``fit``), held out (``held_out``) and are there (``all``), and
+            ``min``, ``median`` and ``max`` of a label.
+        priors: in the order given.
+        pairings: by their score.
+        suggestion: mixtures by held-out log-density, or None.
+        warnings: what to look out for.
+        settings: seed, steps, torch's threads.
+        seconds: of all of it.
+    """
+
+    data: str
+    examples: dict[str, float]
+    priors: list[FittedPrior]
+    pairings: list[Pairing]
+    suggestion: Suggestion | None
+    warnings: list[str]
+    settings: dict[str, Any]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain dictionaries, lists and numbers."""
+        found = asdict(self)
+        for written, pairing in zip(found["pairings"], self.pairings, strict=True):
+            written["score"] = pairing.score
+        return found
+
+    def save(self, path: Path | str) -> None:
+        """Write :meth:`as_dict` as JSON.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        write_json(path, self.as_dict())
 
 
 def inspect_priors(
@@ -45,7 +111,7 @@ def inspect_priors(
         priors: names or spec strings.
         couplings: the same; a coupling that a prior cannot serve is left out with a warning.
         examples: how many of the data to look at, at most; a fifth is held out.
-        steps: Euler steps of the rehearsal that pairings are ranked by.
+        steps: Euler steps of the simulated flow that pairings are ranked by.
         seed: of the split, the fits and the draws.
         suggestion: also fit a set of mixtures.
         out: directory for ``inspection.json`` and a picture of each prior.
@@ -53,6 +119,7 @@ def inspect_priors(
     Raises:
         OptionError: nothing to inspect, or impossible counts.
         FlowpriorError: an unknown name, or a prior that cannot serve these data.
+        CheckpointError: a file cannot be written.
     """
     start = time.perf_counter()
     if not priors or not couplings or steps < 1:
@@ -61,27 +128,21 @@ def inspect_priors(
             f"and {steps}"
         )
     data = as_data(data)
-    if out is not None and tuple(data.event_shape) == (2,):
-        require_matplotlib()
     chosen = Examples.of(data, examples, seed)
     pairers = {spec: Coupling.registry.resolve(spec) for spec in couplings}
-    fitted, pairings, warnings = [], [], _few(chosen)
+    fitted, pairings, warnings = [], [], chosen.warnings()
     for place, spec in enumerate(dict.fromkeys(priors), 1):
-        picture = None if out is None else Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
-        prior, report = _fit(spec, chosen, seed, picture)
+        prior, report = fit_prior(spec, chosen, seed)
+        if out is not None:
+            path = Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
+            report = _draw(path, prior, report, chosen, seed, data)
         fitted.append(report)
-        for name, coupling in pairers.items():
-            try:
-                coupling.check(prior)
-            except CouplingError as error:
-                warnings.append(f"{spec} + {name} is left out: {error}")
-                continue
-            pairings.append(_pair(prior, spec, coupling, name, chosen, steps, seed))
+        pairings += _pairings(prior, spec, pairers, chosen, steps, seed, warnings)
     if not pairings:
         raise OptionError(f"inspect: {warnings[-1]}")
     found = Inspection(
         data=data.name,
-        examples=_counted(chosen, len(data)),
+        examples=chosen.summary(len(data)),
         priors=fitted,
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
         suggestion=suggest(chosen, seed) if suggestion else None,
@@ -94,75 +155,43 @@ def inspect_priors(
     return found
 
 
-def _fit(spec: str, examples: Examples, seed: int, picture: Path | None) -> tuple[Prior, Fitted]:
-    """A fitted prior and its figures."""
-    generator = torch.Generator().manual_seed(seed)
-    prior: Prior = Prior.registry.resolve(spec)
-    start = time.perf_counter()
-    prior.fit((examples.x, examples.cond), generator=generator)
-    seconds = time.perf_counter() - start
-    drawn = picture is not None and save_prior_picture(picture, prior, examples, generator)
-    return prior, Fitted(
-        prior=spec,
-        seconds=seconds,
-        state_bytes=sum(value.numel() * value.element_size() for value in prior.state_dict().values()),
-        closeness=measure_closeness(prior, examples, generator),
-        transport_cost_ot=_transport_cost(prior, OTCoupling(), examples, generator),
-        picture=str(picture) if drawn else None,
-    )
+def _draw(
+    path: Path, prior: Prior, report: FittedPrior, examples: Examples, seed: int, data: Data
+) -> FittedPrior:
+    """Write the picture of a prior, and note its file."""
+    title = f"{report.prior} on {data.name}"
+    figure = prior_picture(prior, examples, seed, names=data.class_names, title=title)
+    if figure is None:
+        return report
+    save_figure(figure, path)
+    return replace(report, picture=str(path))
 
 
-def _pair(
-    prior: Prior, spec: str, coupling: Coupling, name: str, examples: Examples, steps: int, seed: int
-) -> Pairing:
-    """The figures of one prior with one coupling."""
-    start = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
-    rows = slice(0, PAIRS)
-    held_out, cond = examples.held_out[rows], take(examples.held_out_cond, rows)
-    gap = starts_gap(coupling, prior, held_out, cond, generator=generator, permutations=RELABELLINGS)
-    return Pairing(
-        prior=spec,
-        coupling=name,
-        transport_cost=_transport_cost(prior, coupling, examples, generator),
-        starts_gap=gap.as_dict(),
-        rehearsal=rehearse(prior, coupling, examples, generator, steps=steps),
-        seconds=time.perf_counter() - start,
-    )
-
-
-def _transport_cost(
-    prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
-) -> float:
-    """Mean over at most 2,048 pairs, drawn in batches of 256 or of what the coupling asks for."""
-    rows = torch.arange(min(PAIRS, len(examples.x))).split(coupling.draw_size(OT_BATCH))
-    total, count = 0.0, 0
-    for part in rows:
-        x1, cond = examples.x[part], take(examples.cond, part)
-        x0 = coupling.draw(prior, x1, cond, generator=generator)
-        total += float(transport_cost(x0, x1)) * len(part)
-        count += len(part)
-    return total / count
-
-
-def _counted(examples: Examples, total: int) -> dict[str, float]:
-    counted: dict[str, float] = {"fit": len(examples.x), "held_out": len(examples.held_out), "all": total}
-    if examples.counts is not None:
-        seen = examples.counts[examples.counts > 0].double()
-        counted |= {"conditions": len(seen), "min": float(seen.min()), "max": float(seen.max())}
-        counted["median"] = float(seen.quantile(0.5))
-    return counted
-
-
-def _few(examples: Examples) -> list[str]:
-    """A warning for labels with few examples."""
-    counts = examples.counts
-    if counts is None or not bool((counts < FEW_EXAMPLES).any()):
-        return []
-    empty, few = int((counts == 0).sum()), int((counts < FEW_EXAMPLES).sum())
-    least = int(counts.argmin())
-    return [
-        f"{few} of {len(counts)} labels have fewer than {FEW_EXAMPLES} examples"
-        + (f", {empty} of them none" if empty else "")
-        + f" (label {least}: {int(counts[least])}); give gmm shrinkage=1 or more, or gather more data"
-    ]
+def _pairings(
+    prior: Prior,
+    spec: str,
+    couplings: Mapping[str, Coupling],
+    examples: Examples,
+    steps: int,
+    seed: int,
+    warnings: list[str],
+) -> Iterator[Pairing]:
+    """One prior with every coupling that it can serve; of the others there is a warning."""
+    for name, coupling in couplings.items():
+        try:
+            coupling.check(prior)
+        except CouplingError as error:
+            warnings.append(f"{spec} + {name} is left out: {error}")
+            continue
+        start = time.perf_counter()
+        generator = torch.Generator().manual_seed(seed)
+        x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
+        gap = starts_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+        yield Pairing(
+            prior=spec,
+            coupling=name,
+            transport_cost=mean_transport_cost(prior, coupling, examples, generator),
+            starts_gap=gap.as_dict(),
+            simulated_flow=simulate_flow(prior, coupling, examples, generator, steps=steps),
+            seconds=time.perf_counter() - start,
+        )

@@ -15,7 +15,7 @@ from flowprior.registry import Spec
 MOST_ROWS = 4000
 MOST_HELD_OUT = 1000
 MAX_ITERATIONS = 10
-FLOOR = 0.01
+VARIANCE_FLOOR = 0.01
 """``reg_covar`` as a share of the mean variance: without it constant dimensions decide the density alone."""
 MOST_FULL_DIMENSIONS = 128
 ROWS_FOR_EACH_COMPONENT = 20
@@ -67,11 +67,11 @@ def suggest(examples: Examples, seed: int) -> Suggestion | None:
 
 
 def _candidates(examples: Examples, dim: int) -> list[dict[str, Any]]:
-    """Options of ``gmm``, from cheap to dear; no more components than the smallest condition can feed."""
+    """Options of ``gmm``, cheap ones first; no more components than the smallest condition can feed."""
     x = examples.x[:MOST_ROWS].flatten(1)
     labels = examples.labels
     fewest = len(x) if labels is None else int(torch.bincount(labels[: len(x)])[labels.unique()].min())
-    floor = float(f"{FLOOR * float(x.var(0).mean()):.2g}") or 1e-6
+    floor = float(f"{VARIANCE_FLOOR * float(x.var(0).mean()):.2g}") or 1e-6
     counts = [k for k in (2, 4, 8) if k * ROWS_FOR_EACH_COMPONENT <= fewest]
     ranks = [r for r in (8, 16, 32, 64) if 2 * r <= min(dim, fewest)]
     kinds: list[dict[str, Any]] = [{"covariance": "spherical"}, {"covariance": "diag"}]

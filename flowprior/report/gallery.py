@@ -2,73 +2,110 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import json
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
+from flowprior.data.base import Data
 from flowprior.errors import FlowpriorError
-from flowprior.report.sample_pictures import (
-    Samples,
-    draw,
-    is_drawable,
-    kept_counts,
-    read_samples,
-    real_samples,
-)
+from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import evaluations
+from flowprior.storage import load_tensors
 from flowprior.study.cell_file import StudyFolder
 from flowprior.study.collect import Collection, samples_file
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4
 """The number of evaluations whose pictures are open at first, where the grid has it."""
+COLUMNS = 6
+POINTS = 400
+MOST_REAL = 2000
+PNG_SIZE = slice(16, 24)
+"""Where a PNG file holds its width and height, four bytes each."""
+
+
+class Samples(NamedTuple):
+    """Samples ``[N, *event]`` with their labels ``[N]``, embeddings ``[N, E]`` or None."""
+
+    x: Tensor
+    cond: Tensor | None
 
 
 def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any]]:
     """One gallery for each NFE of the first sampler; none without results or of events without a picture.
 
-    The pictures are the first samples of the file that the figures were computed from, of the first seed.
+    The pictures are the first samples of the file that the values were computed from, of the first seed.
     """
     try:
-        frame = real_samples(Splits.of(collection.grid).test)
+        test = Splits.of(collection.grid).test
     except FlowpriorError:
-        return []  # The data are gone; every figure is still there.
+        return []  # The data are gone; every value is still there.
     seed = collection.grid["seeds"][0]
     labels = [label for label in collection.labels if seed in collection.results[label]]
-    if not labels or not is_drawable(frame.x.shape[1:]):
+    if not labels or not is_drawable(test.event_shape):
         return []
-    counts = sorted(set(kept_counts(samples_file(folder, collection, labels[0], seed, 0))))
+    files = {label: read_samples(samples_file(folder, collection, label, seed, 0)) for label in labels}
+    adaptive = {
+        label: collection.results[label][seed]["run"]["evaluations"][0]["adaptive"] for label in labels
+    }
+    counts = sorted(files[labels[0]])
     shown = min(counts, key=lambda count: (count == 0, abs(count - FAVOURITE)))
-    return [
-        {
-            "title": f"{_title(count)}, seed {seed}".capitalize(),
-            "open": count == shown,
-            "pictures": _pictures(folder, collection, labels, seed, count, frame),
-        }
-        for count in counts
-    ]
-
-
-def _pictures(
-    folder: StudyFolder,
-    collection: Collection,
-    labels: list[str],
-    seed: int,
-    count: int,
-    frame: Samples,
-) -> list[dict[str, str]]:
-    """The gallery of one NFE; an adaptive sampler's samples are shown whatever it spent."""
+    real = Samples(*test.batch(torch.arange(min(len(test), MOST_REAL))))
     found = []
-    for number, label in enumerate(labels):
-        path = samples_file(folder, collection, label, seed, 0)
-        adaptive = collection.results[label][seed]["run"]["evaluations"][0]["adaptive"]
-        spent = max(kept_counts(path)) if adaptive and count else count
-        samples = read_samples(path, spent)
-        if samples is not None:
-            text = f"Samples of {label} with {evaluations(spent, False)}"
-            image = draw(samples, frame, f"samples-{count}-{number}", text)
-            found.append({"label": label, "image": image})
-    real = draw(frame, frame, f"samples-{count}-real", "Real examples")
-    return [*found, {"label": "real data", "image": real}]
+    for count in counts:
+        pictures = []
+        for label, kept in files.items():
+            # An adaptive sampler's samples are shown whatever it spent.
+            spent = max(kept) if adaptive[label] and count else count
+            if spent in kept:
+                text = f"Samples of {label} with {evaluations(spent, False)}"
+                pictures.append({"label": label, "image": draw(kept[spent], real, text, test)})
+        pictures.append({"label": "real data", "image": draw(real, real, "Real examples", test)})
+        title = evaluations(count, False) if count else "the prior alone, 0 evaluations"
+        found.append(
+            {"title": f"{title}, seed {seed}".capitalize(), "open": count == shown, "pictures": pictures}
+        )
+    return found
 
 
-def _title(count: int) -> str:
-    return evaluations(count, False) if count else "the prior alone, 0 evaluations"
+def read_samples(path: Path) -> dict[int, Samples]:
+    """Evaluations spent -> the samples of the first call of a file that spent so many.
+
+    Raises:
+        CheckpointError: the file is missing or corrupted.
+    """
+    tensors, metadata = load_tensors(path)
+    spent: dict[str, int] = json.loads(metadata["nfe"])
+    return {
+        count: Samples(tensors[f"x/{name}"], tensors.get(f"cond/{name}"))
+        for name, count in reversed(spent.items())
+    }
+
+
+def draw(samples: Samples, real: Samples, description: str, data: Data | None = None) -> str:
+    """An ``<img>`` of images, one row a label, or of points of the plane.
+
+    Args:
+        samples: what to draw; the first of each label are shown.
+        real: real data, which decide what part of the plane is seen.
+        description: for those who cannot see it.
+        data: gives the names of the classes.
+    """
+    names = None if data is None else data.class_names
+    x, cond = samples
+    if x.dim() == 2:
+        figure = points(x[:POINTS], None if cond is None else cond[:POINTS], names=names, frame=real.x)
+    else:
+        rows = first_of_each(cond, len(x), COLUMNS)
+        labels = None if cond is None or cond.is_floating_point() else cond[rows]
+        figure = sample_grid(x[rows], labels, columns=COLUMNS, names=names)
+    picture = figure_bytes(figure)
+    size = picture[PNG_SIZE]
+    width, height = int.from_bytes(size[:4]), int.from_bytes(size[4:])
+    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description, quote=True)}">'

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from flowprior.errors import FlowpriorError
-from flowprior.report.chart_page import ARROWS, convergence_charts, quality_charts
+from flowprior.report.charts import ARROWS, convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
 from flowprior.report.styles import styles
 from flowprior.report.tables import cost_tables, flow_table, quality_tables
@@ -22,6 +22,7 @@ from flowprior.report.wording import (
 )
 from flowprior.study.cell_file import StudyFolder
 from flowprior.study.collect import Collection
+from flowprior.study.summary import VALIDATION, long_table
 
 
 def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collection, toml: str) -> str:
@@ -38,6 +39,8 @@ def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collect
     """
     looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
     pictures = galleries(folder, collection)
+    table = long_table(collection)
+    table = table[table["split"] != VALIDATION]
     content = {
         "title": f"Priors and couplings on {summary['grid']['data'].partition(':')[0]}",
         "lead": in_short(summary),
@@ -50,8 +53,8 @@ def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collect
         "test_note": test_note(summary),
         "prior_note": prior_sentence(summary, summary["metric"]),
         "styles": looks,
-        "quality": quality_charts(summary, looks),
-        "convergence": convergence_charts(summary, looks),
+        "quality": quality_charts(summary, table, looks),
+        "convergence": convergence_charts(summary, table, looks),
         "convergence_sentences": [
             convergence_sentence(row, summary["baseline"])
             for row in summary["convergence"]
@@ -92,7 +95,7 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
         "quality": ("quality", "Quality"),
         "convergence": ("convergence", "Training"),
         "samples": ("galleries", "Samples"),
-        "figures": ("tables", "Figures"),
+        "values": ("tables", "Values"),
         "costs": ("costs", "Costs"),
         "left-out": ("left_out", "Left out"),
     }
@@ -106,7 +109,7 @@ def _alerts(summary: dict[str, Any]) -> list[str]:
         count = len(summary[kind])
         if count:
             verb = "" if kind == "failed" else ("has " if count == 1 else "have ")
-            alerts.append(f"{count} cell{'s' * (count != 1)} {verb}{text}: the figures are of the others.")
+            alerts.append(f"{count} cell{'s' * (count != 1)} {verb}{text}: the values are of the others.")
     if len(summary["settings"]["parameters"]) > 1:
         sizes = comma_list([f"{size:,}" for size in summary["settings"]["parameters"]])
         alerts.append(f"The cells do not share one network: {sizes} parameters.")
@@ -137,7 +140,7 @@ def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "unit": "evaluation" if row["nfe"] == 1 else "evaluations",
             "sampler": row["sampler"] if several else "",
             "variant": row["variant"],
-            "figure": with_spread(row["mean"], row["std"]),
+            "value": with_spread(row["mean"], row["std"]),
             "test": row["against_baseline"],
             "words": against(row, better) or _untested(row, summary["baseline"]),
         }
@@ -186,7 +189,7 @@ def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _gallery_note(summary: dict[str, Any]) -> str:
     return (
-        f"The same conditions, from the file that the figures were computed from, drawn by "
+        f"The same conditions, from the file that the values were computed from, drawn by "
         f"{next(iter(summary['grid']['samplers']))}; not chosen, the first ones."
     )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-COLOURS = 6
+from flowprior.report.svg import COLOURS
+
 DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1.2, 1.6), (6, 2, 1.5, 2), (9, 3))
 MARKERS = "os^DvP"
 LONGEST_LABEL = 22

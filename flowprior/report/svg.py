@@ -1,20 +1,24 @@
-"""matplotlib figures as SVG that lives in a page: its fonts, its colours, light and dark."""
+"""matplotlib figures as SVG that lives in a page: its font, its colours in light and dark, ids of its own."""
 
 from __future__ import annotations
 
 import io
-import re
-from html import escape
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from flowprior.errors import FlowpriorError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, FAINT, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
-_VARIABLES = {INK: "ink", FAINT: "muted", RULE: "rule", PAPER: "card"}
+INK, FAINT, RULE, PAPER = "#010101", "#808080", "#b0b0b0", "#040404"
+VARIABLES = {INK: "ink", FAINT: "muted", RULE: "rule", PAPER: "card"}
 """Colours that stand for variables of the page's style sheet."""
+COLOURS = 6
+SVG = "{http://www.w3.org/2000/svg}"
+DROPPED = (f"{SVG}metadata", f"{SVG}style")
 
 
 def series_colour(number: int) -> str:
@@ -22,19 +26,24 @@ def series_colour(number: int) -> str:
     return f"#0a0a{number:02x}"
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of ``width`` × ``height`` pixels.
+@contextmanager
+def page_style() -> Iterator[None]:
+    """Figures that are made here have the page's colours and no frame.
 
     Raises:
         FlowpriorError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib import rc_context
     except ImportError as error:
         raise FlowpriorError(
             "compare: the report is drawn with matplotlib; pip install 'flowprior[plot]'"
         ) from error
-    return Figure(figsize=(width / 72, height / 72))
+    inks = ("text.color", "xtick.color", "ytick.color")
+    look: Any = {"font.size": 10, "axes.labelcolor": FAINT, "axes.edgecolor": FAINT, "grid.color": RULE}
+    look |= {"axes.spines.left": False, "ytick.major.size": 0, **dict.fromkeys(inks, INK)}
+    with rc_context(look):
+        yield
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
@@ -47,28 +56,39 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     """
     from matplotlib import rc_context
 
-    buffer = io.StringIO()
+    buffer = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    # Replaced by functions: in a text, a backslash of a user's label would be read as a group.
-    opening = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
-    text = opening.sub(lambda found: _opening(found[1], description), text, count=1)
-    text = re.sub(r'\bid="', lambda found: f"{found[0]}{name}-", text)
-    text = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", text)
-    text = re.sub(r"font: ((?:\d+ )?[\d.]+px) [^;\"]+", r"font: \1 var(--font)", text)
-    text = re.sub(r"font-family: [^;\"]+", "font-family: var(--font)", text)
-    return _themed(text).strip()
+    root = ElementTree.fromstring(buffer.getvalue())
+    for element in root.iter():
+        for child in [child for child in element if child.tag in DROPPED]:
+            element.remove(child)
+        element.tag = element.tag.removeprefix(SVG)
+        element.attrib = {
+            key.rpartition("}")[2]: _in_page(key, value, name) for key, value in element.items()
+        }
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description}
+    return ElementTree.tostring(root, encoding="unicode").strip()
 
 
-def _opening(view_box: str, description: str) -> str:
-    return f'<svg viewBox="{view_box}" role="img" aria-label="{escape(description, quote=True)}">'
+def _in_page(key: str, value: str, name: str) -> str:
+    """The value of an attribute with the page's ids, font and colours."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key.endswith("href"):
+        return value.replace("#", f"#{name}-", 1)
+    value = value.replace("url(#", f"url(#{name}-")
+    if key == "style":
+        value = "; ".join(_with_font(part.strip()) for part in value.split(";"))
+    colours = VARIABLES | {series_colour(number): f"series-{number}" for number in range(COLOURS)}
+    for colour, variable in colours.items():
+        value = value.replace(colour, f"var(--{variable})")
+    return value
 
 
-def _themed(text: str) -> str:
-    """Every colour that stands for a variable replaced by it."""
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return re.sub(r"#0a0a(\d\d)", lambda match: f"var(--series-{int(match[1], 16)})", text)
+def _with_font(declaration: str) -> str:
+    """A CSS declaration with the page's font in place of matplotlib's, which writes it in either way."""
+    if declaration.startswith("font-family:"):
+        return "font-family: var(--font)"
+    short = declaration.startswith("font:")
+    return declaration[: declaration.index("px") + 2] + " var(--font)" if short else declaration

@@ -1,11 +1,11 @@
-"""The tables and bars of the report: every figure, and what everything costs."""
+"""The tables and bars of the report: every value, and what everything costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from flowprior.report.chart_page import ARROWS
+from flowprior.report.charts import ARROWS
 from flowprior.report.wording import (
     count,
     data_size,
@@ -69,7 +69,7 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def flow_table(summary: dict[str, Any]) -> dict[str, Any]:
-    """Figures of the flows themselves: variants down, metrics across; no columns where there are none."""
+    """Values of the flows themselves: variants down, metrics across; no columns where there are none."""
     metrics = summary["flow_metrics"]
     arrows = {"lower": " ↓", "higher": " ↑"}
     rows: dict[str, dict[str, str]] = {}
@@ -104,7 +104,7 @@ def _table_cell(row: dict[str, Any], best: bool) -> dict[str, Any]:
         "p": "" if p is None else f"p = {p_value(p)}",
     }
     below = " · ".join(text for text in texts.values() if text)
-    return {"figure": with_spread(row["mean"], row["std"]), "best": best, "below": below, **texts}
+    return {"value": with_spread(row["mean"], row["std"]), "best": best, "below": below, **texts}
 
 
 def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:

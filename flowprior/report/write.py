@@ -20,9 +20,9 @@ def require_report_extra() -> None:
     """Refuse to begin where the report could not be written in the end.
 
     Raises:
-        FlowpriorError: jinja2 or matplotlib is not installed.
+        FlowpriorError: matplotlib, jinja2 or pandas is not installed.
     """
-    for package in ("matplotlib", "jinja2"):
+    for package in ("matplotlib", "jinja2", "pandas"):
         try:
             importlib.import_module(package)
         except ImportError as error:

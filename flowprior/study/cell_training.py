@@ -43,8 +43,8 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = F
         trainer = load_hook("trainer", cell.variant.trainer)
         _save(cell, place, trainer(cell.config, splits.train, place.path / "training"), begun)
     elif not is_finished(run, cell.config.training.steps):
-        held_out = {} if splits.validation is None else {"data": splits.train}
-        train(config=cell.config, out=run.path, resume=True, progress=progress, **held_out)
+        part = None if splits.validation is None else splits.train  # None: what the configuration names
+        train(part, config=cell.config, out=run.path, resume=True, progress=progress)
     keep_flows(run, place, cell.curve)
 
 

@@ -1,7 +1,7 @@
 """Mean, deviation and paired tests over seeds.
 
 Two designs that were trained with the same seed share initial weights, data order, times and the
-conditions they are judged on, so their figures are compared seed by seed. Both tests are two-sided: no
+conditions they are judged on, so their values are compared seed by seed. Both tests are two-sided: no
 design is expected to win beforehand.
 
 The sign-flip test is exact: if the two designs were the same, each difference would have either sign with
@@ -25,12 +25,12 @@ FEWEST_FOR_T = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and deviation of n figures.
+    """Mean and deviation of n values.
 
     Attributes:
         n: how many.
         mean: their mean.
-        std: their standard deviation, with n − 1; None for a single figure.
+        std: their standard deviation, with n − 1; None for a single value.
     """
 
     n: int
@@ -64,7 +64,7 @@ class PairedTest:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and deviation of at least one figure."""
+    """Mean and deviation of at least one value."""
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
@@ -78,8 +78,8 @@ def paired_test(
     """Compare two designs over the seeds that both have; None where they have none in common.
 
     Args:
-        ours: seed -> figure of the design.
-        theirs: seed -> figure of the one it is compared with.
+        ours: seed -> value of the design.
+        theirs: seed -> value of the one it is compared with.
         better: ``"lower"`` or ``"higher"``.
     """
     seeds = sorted(ours.keys() & theirs.keys())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
@@ -15,9 +15,6 @@ from flowprior.study.cells import find_baseline
 from flowprior.study.collect import Collection
 from flowprior.study.statistics import paired_test, spread
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 OWN_NFE = math.inf
 """Stands for the number of evaluations that an adaptive sampler chooses itself; comes after every number."""
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
@@ -25,6 +22,8 @@ COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost
 SETTINGS = (*("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device"),)
 VALIDATION = "validation"
 Rows = list[dict[str, Any]]
+DataFrame = Any
+"""Of pandas, whose own types are too loose to check."""
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -82,7 +81,7 @@ def long_table(collection: Collection) -> DataFrame:
     """The rows of all cells that have a value, as a data frame; ``place`` is NFE (adaptive: infinite)."""
     import pandas
 
-    table = pandas.DataFrame(collection.rows(), columns=list(COLUMNS))
+    table: DataFrame = pandas.DataFrame(collection.rows(), columns=pandas.Index(COLUMNS))
     table = table[table["value"].notna()].astype({"step": float, "nfe": float})
     own = (table["grid"] == ADAPTIVE) & (table["nfe"] > 0)
     return table.assign(place=table["nfe"].mask(own, OWN_NFE))

@@ -1,9 +1,9 @@
-"""Pictures of samples on the way: which conditions and starts are drawn, and when there is no picture."""
+"""Pictures of samples on the way: which conditions and source samples are drawn, and when there are none."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,11 +11,14 @@ from torch import Tensor
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.pictures import GREY, save_grid, save_scatter
+from flowprior.pictures import beside, save_figure
 from flowprior.training.batches import probe_indices
 from flowprior.training.config import TrainingConfig
 from flowprior.training.randomness import Randomness
 from flowprior.training.writing import writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 8
 MOST_ROWS = 16
@@ -23,7 +26,7 @@ POINTS = 1024
 
 
 class SamplePictures:
-    """Draws the same starts at every step, so that pictures of one run can be compared.
+    """Draws the same source samples at every step, so that pictures of one run can be compared.
 
     Args:
         data: the training set: which conditions there are, and what the real data look like.
@@ -38,54 +41,61 @@ class SamplePictures:
     def draw(self, flow: Flow, step: int) -> Path | None:
         """Write ``step-XXXXXX.png``; None for events that are neither images nor points in the plane."""
         if self.data.is_image:
-            draw = self._grid
-        elif tuple(self.data.event_shape) == (2,) and _has_matplotlib():
-            draw = self._scatter
+            figure = self._images(flow, step)
+        elif tuple(self.data.event_shape) == (2,):
+            figure = self._points(flow, step)
         else:
             return None
         path = self.folder / f"step-{step:06d}.png"
         with writing(path):
             try:
-                draw(flow, path)
+                save_figure(figure, path)
             except CheckpointError as error:  # "Choose another file" is no advice in a run.
                 raise error.__cause__ or error from None
         return path
 
-    def _grid(self, flow: Flow, path: Path) -> None:
+    def _images(self, flow: Flow, step: int) -> Figure:
         """One row a class, or rows of real conditions where there are no classes."""
-        cond = self._grid_conditions()
-        count = COLUMNS * COLUMNS if cond is None else len(cond)
-        images = self._sample(flow, cond, count)
-        shown = images[:, :3] if images.shape[1] >= 3 else images[:, :1]
-        save_grid(path, shown, columns=COLUMNS, scale=1, gap=GREY)
+        cond = self._conditions()
+        source, x = self._sample(flow, cond, COLUMNS * COLUMNS if cond is None else len(cond))
+        panels = {"prior alone": (_shown(source), cond), self._evaluations(): (_shown(x), cond)}
+        return beside(panels, names=self.data.class_names, title=self._title(step), columns=COLUMNS)
 
-    def _grid_conditions(self) -> Tensor | None:
-        condition = self.data.condition
-        if condition.kind == "labels":
-            return torch.arange(min(condition.size, MOST_ROWS)).repeat_interleave(COLUMNS)
+    def _conditions(self) -> Tensor | None:
+        if self._labelled():
+            return torch.arange(min(self.data.condition.size, MOST_ROWS)).repeat_interleave(COLUMNS)
         return self.data.batch(probe_indices(len(self.data), COLUMNS * COLUMNS, self.config.seed))[1]
 
-    def _scatter(self, flow: Flow, path: Path) -> None:
+    def _points(self, flow: Flow, step: int) -> Figure:
+        """Source samples and samples for the conditions of real points, which are grey underneath."""
         x1, cond = self.data.batch(probe_indices(len(self.data), POINTS, self.config.seed))
-        labels = cond if self.data.condition.kind == "labels" else None
-        save_scatter(path, self._sample(flow, cond, len(x1)), labels, real=x1)
+        labels = cond if self._labelled() else None
+        source, x = self._sample(flow, cond, len(x1))
+        panels = {"prior alone": (source, labels), self._evaluations(): (x, labels)}
+        return beside(panels, names=self.data.class_names, title=self._title(step), real=x1)
 
-    def _sample(self, flow: Flow, cond: Tensor | None, count: int) -> Tensor:
-        generator = Randomness(self.config.seed, self.device).generator("pictures")
+    def _sample(self, flow: Flow, cond: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+        """Source samples, and what the flow makes of them."""
         cond = None if cond is None else cond.to(self.device)
-        count_or_none = count if cond is None else None
-        samples = flow.sample(cond, count_or_none, nfe=self.config.sample_nfe, generator=generator)
-        return samples.detach().float().cpu()
-
-
-def _has_matplotlib() -> bool:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        warnings.warn(
-            "pictures of points need matplotlib: pip install 'flowprior[plot]', or training.sample_every=0",
-            RuntimeWarning,
-            stacklevel=2,
+        n = count if cond is None else None
+        randomness = Randomness(self.config.seed, self.device)
+        source, x = (
+            flow.sample(cond, n, nfe=nfe, generator=randomness.generator("pictures")).detach().float().cpu()
+            for nfe in (0, self.config.sample_nfe)
         )
-        return False
-    return True
+        return source, x
+
+    def _labelled(self) -> bool:
+        return self.data.condition.kind == "labels"
+
+    def _title(self, step: int) -> str:
+        return f"{self.data.name}, step {step}"
+
+    def _evaluations(self) -> str:
+        nfe = self.config.sample_nfe
+        return f"flow, {nfe} evaluation{'s' * (nfe != 1)}"
+
+
+def _shown(x: Tensor) -> Tensor:
+    """The channels that a picture can show: three, or the first."""
+    return x[:, :3] if x.shape[1] >= 3 else x[:, :1]

@@ -20,7 +20,7 @@ def test_tables_name_priors_and_pairings(call: Call) -> None:
 
 def test_json_and_nothing_else(call: Call) -> None:
     found = json.loads(call(*PARTS, "--steps", "2", "--json").out)
-    assert list(found["pairings"][0]["rehearsal"]["distance"]) == ["1", "2"]
+    assert list(found["pairings"][0]["simulated_flow"]["distance"]) == ["1", "2"]
     assert found["suggestion"] is None
     assert found["examples"]["all"] == 1438
 

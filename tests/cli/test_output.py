@@ -87,7 +87,7 @@ def forbidden(*_: object, **__: object) -> None:
     pytest.fail("the work was begun")
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2", "pandas"])
 @pytest.mark.parametrize("options", [[], ["--report-only"]])
 def test_compare_asks_for_its_extra_before_it_works(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str]
@@ -100,23 +100,6 @@ def test_compare_asks_for_its_extra_before_it_works(
         f"flowprior: error: compare: the report needs {package}; pip install 'flowprior[plot]'\n"
     )
     assert not (tmp_path / "out").exists()
-
-
-def test_sample_asks_for_matplotlib_before_it_works(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "2"]
-    more = ["--set", "training.sample_every=0", "--out", tmp_path / "run"]
-    assert call("train", "--data", "eight-modes:n=100", *parts, *SHORT, *more).code == 0
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr(Flow, "solve", forbidden)
-    answer = call("sample", tmp_path / "run", "--out", tmp_path / "p.png")
-    assert answer.code == 2
-    assert "flowprior[plot]" in answer.err
-    monkeypatch.setattr("flowprior.inspection.inspect._fit", forbidden)
-    answer = call("inspect", "--data", "eight-modes:n=100", "--prior", "gaussian", "--out", tmp_path / "o")
-    assert answer.code == 2
-    assert "flowprior[plot]" in answer.err
 
 
 def test_evaluate_asks_for_matplotlib_before_it_works(

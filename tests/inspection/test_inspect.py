@@ -75,7 +75,7 @@ def test_what_is_written(found):
 def test_it_is_repeatable(three_modes):
     runs = [inspect_priors(three_modes, ["gmm"], examples=600, suggestion=False) for _ in range(2)]
     first, second = (run.pairings[0] for run in runs)
-    assert first.rehearsal == second.rehearsal
+    assert first.simulated_flow == second.simulated_flow
     assert first.starts_gap == second.starts_gap
 
 

@@ -1,13 +1,13 @@
-"""Pictures of samples: which rows, from which starts, and when there are none."""
+"""Pictures of samples: which rows, from which source samples, and when there are none."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from matplotlib.text import Text
 from torch import Tensor, nn
 from torchvision.io import decode_image
 
@@ -21,16 +21,16 @@ from .conftest import components, small_net
 
 
 class Still(nn.Module):
-    """v = 0: samples are their starts."""
+    """v = 0: samples are their source samples."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conditions: list[Tensor | None] = []
-        self.starts: list[Tensor] = []
+        self.sources: list[Tensor] = []
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         self.conditions.append(cond)
-        self.starts.append(x)
+        self.sources.append(x)
         return torch.zeros_like(x)
 
 
@@ -52,17 +52,40 @@ def test_one_row_a_class(tmp_path: Path) -> None:
     path = pictures.draw(flow, 500)
     assert path == tmp_path / "samples" / "step-000500.png"
     assert torch.equal(model.conditions[0], torch.arange(3).repeat_interleave(COLUMNS))  # type: ignore[arg-type]
-    # Each picture of 6 has a grey gap of 2 around it.
+    # The prior alone beside the flow: each image of 6 is enlarged to 48 and 4 from the next.
     shown = decode_image(str(path))
-    assert shown.shape[1:] == (3 * 8 + 2, COLUMNS * 8 + 2)
-    assert bool((shown[:, :2] == 128).all())
+    assert shown.shape[1] > 3 * 52
+    assert shown.shape[2] > 2 * COLUMNS * 52 > 400
+
+
+def test_it_names_data_step_classes_and_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(
+        "flowprior.training.pictures.save_figure", lambda figure, path: figures.append(figure)
+    )
+    data = images(torch.arange(70) % 3, 3)
+    data.class_names = ["zero", "one", "two"]
+    pictures, flow, _ = pictures_of(data, tmp_path)
+    pictures.draw(flow, 500)
+    words = {text.get_text() for text in figures[0].findobj(Text)}
+    assert {"zero", "one", "two", "prior alone", "flow, 1 evaluation", "tensors, step 500"} <= words
+
+
+def test_the_prior_alone_is_where_the_flow_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("flowprior.training.pictures.save_figure", lambda figure, path: None)
+    monkeypatch.setattr("flowprior.training.pictures.beside", lambda panels, **_: drawn.append(panels))
+    pictures, flow, _ = pictures_of(images(torch.arange(70) % 3, 3), tmp_path)
+    pictures.draw(flow, 500)
+    (source, _), (x, _) = drawn[0].values()
+    assert torch.equal(source, x), "v = 0"
 
 
 @pytest.mark.parametrize("cond", [None, torch.randn(70, 4)])
 def test_a_square_where_there_are_no_classes(tmp_path: Path, cond: Tensor | None) -> None:
     pictures, flow, model = pictures_of(images(cond), tmp_path)
     pictures.draw(flow, 1)
-    assert len(model.starts[0]) == COLUMNS**2
+    assert len(model.sources[0]) == COLUMNS**2
     seen = model.conditions[0]
     if cond is None:
         assert seen is None
@@ -71,14 +94,14 @@ def test_a_square_where_there_are_no_classes(tmp_path: Path, cond: Tensor | None
         assert all(bool((cond == row).all(1).any()) for row in seen)
 
 
-def test_starts_are_the_same_at_every_step_and_differ_between_seeds(tmp_path: Path) -> None:
-    starts = []
+def test_source_samples_are_the_same_at_every_step_and_differ_between_seeds(tmp_path: Path) -> None:
+    sources = []
     for seed in (0, 0, 1):
         pictures, flow, model = pictures_of(images(None), tmp_path, seed=seed)
         pictures.draw(flow, 1)
-        starts.append(model.starts[0])
-    assert torch.equal(starts[0], starts[1])
-    assert not torch.equal(starts[0], starts[2])
+        sources.append(model.sources[0])
+    assert torch.equal(sources[0], sources[1])
+    assert not torch.equal(sources[0], sources[2])
 
 
 def test_drawing_leaves_the_random_state_alone(tmp_path: Path) -> None:
@@ -97,26 +120,16 @@ def test_any_number_of_channels_makes_a_picture(tmp_path: Path, channels: int) -
 
 
 def test_points_are_scattered(points: TensorData, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     pictures, flow, _ = pictures_of(points, tmp_path)
     path = pictures.draw(flow, 3)
     assert path is not None
     assert decode_image(str(path)).float().std() > 1  # something is drawn
 
 
-def test_points_without_matplotlib_warn_and_go_on(
-    points: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    pictures, flow, _ = pictures_of(points, tmp_path)
-    with pytest.warns(RuntimeWarning, match=r"pip install 'flowprior\[plot\]'"):
-        assert pictures.draw(flow, 3) is None
-
-
 def test_other_events_have_no_picture(tmp_path: Path) -> None:
     pictures, flow, model = pictures_of(TensorData(torch.randn(20, 5)), tmp_path / "samples")
     assert pictures.draw(flow, 3) is None
-    assert model.starts == []
+    assert model.sources == []
     assert not (tmp_path / "samples").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.studies.inspect_ranking import as_said, compare, correlations, rows_of, trained_cells
 from flowprior.evaluation.result import table_row
-from flowprior.inspection import Pairing, Rehearsal
+from flowprior.inspection import Pairing, SimulatedFlow
 
 
 def cell(prior: str, value: float, seed: int = 0, metric: str = "fid-cnn128", **setting: str) -> list[dict]:
@@ -23,7 +23,7 @@ def table(*cells: list[dict]) -> pd.DataFrame:
 
 
 def said(**scores: float) -> pd.DataFrame:
-    rehearsals = {name: Rehearsal({1: 1.0, 4: score}, 1 + score, 0.0, 1) for name, score in scores.items()}
+    rehearsals = {name: SimulatedFlow({1: 1.0, 4: score}, 1 + score, 0.0, 1) for name, score in scores.items()}
     return pd.DataFrame(
         as_said(Pairing(name, "ot", 100 * scores[name], {}, found, 0.0)) for name, found in rehearsals.items()
     )

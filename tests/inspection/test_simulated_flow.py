@@ -1,4 +1,4 @@
-"""The rehearsed flow: closed forms of Gaussians, and the orders that theory knows."""
+"""The simulated flow: closed forms of Gaussians, and the orders that theory knows."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import torch
 
 from flowprior.couplings import Coupling
 from flowprior.data import tensor_data
-from flowprior.inspection import Examples, Rehearsal, energy_coefficient, rehearse
-from flowprior.inspection.rehearsal import _principal_axes
+from flowprior.inspection import Examples, SimulatedFlow, energy_coefficient, simulate_flow
+from flowprior.inspection.simulated_flow import _principal_axes
 from flowprior.priors import Prior
 
 
-def rehearsed(x, cond, prior: str, coupling: str) -> Rehearsal:
+def simulated(x, cond, prior: str, coupling: str) -> SimulatedFlow:
     examples = Examples.of(tensor_data(x, cond), limit=len(x))
     fitted = Prior.registry.resolve(prior).fit((examples.x, examples.cond))
-    return rehearse(fitted, Coupling.registry.resolve(coupling), examples, torch.Generator().manual_seed(0))
+    return simulate_flow(
+        fitted, Coupling.registry.resolve(coupling), examples, torch.Generator().manual_seed(0)
+    )
 
 
-def one_class(coupling: str) -> Rehearsal:
+def one_class(coupling: str) -> SimulatedFlow:
     """N(0, I) in two dimensions, from a prior fitted to it."""
     x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0))
-    return rehearsed(x, torch.zeros(3000, dtype=torch.long), "gmm", coupling)
+    return simulated(x, torch.zeros(3000, dtype=torch.long), "gmm", coupling)
 
 
 def test_energy_coefficient_of_equal_and_of_distant_clouds(generator):
@@ -53,12 +55,12 @@ def test_optimal_transport_crosses_less_and_comes_closer():
     assert paired.distance[1] < 0.2 * random.distance[1]
 
 
-def test_a_gap_between_the_starts_shows():
-    """Class-blind transport sends each class to starts that sampling under it does not use."""
+def test_a_gap_between_both_sources_shows():
+    """Class-blind transport gives each class source samples that sampling under it does not use."""
     labels = torch.arange(4000) % 2
     x = 0.3 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(0)) + 4 * labels[:, None]
     blind, within = (
-        rehearsed(x, labels, "gaussian", f"ot:condition={name}") for name in ("ignore", "within")
+        simulated(x, labels, "gaussian", f"ot:condition={name}") for name in ("ignore", "within")
     )
     assert blind.distance[4] > 5 * max(within.distance[4], 1e-3)
     assert within.groups == 2
@@ -68,11 +70,11 @@ def test_a_gap_between_the_starts_shows():
 
 
 def test_the_score_is_the_geometric_mean_of_both_errors():
-    found = Rehearsal({1: 0.5, 2: 0.04}, crossing=0.9, shift=0.0, groups=1)
+    found = SimulatedFlow({1: 0.5, 2: 0.04}, crossing=0.9, shift=0.0, groups=1)
     assert found.score == pytest.approx((0.04 * 0.9) ** 0.5)
-    shifted = Rehearsal({1: 0.5, 2: 0.04}, crossing=0.9, shift=1.0, groups=1)
+    shifted = SimulatedFlow({1: 0.5, 2: 0.04}, crossing=0.9, shift=1.0, groups=1)
     assert shifted.score == pytest.approx(found.score * math.e**0.5)
-    chance = Rehearsal({1: -0.002}, crossing=0.9, shift=0.0, groups=1)
+    chance = SimulatedFlow({1: -0.002}, crossing=0.9, shift=0.0, groups=1)
     assert chance.score == pytest.approx((1e-3 * 0.9) ** 0.5), "a negative distance is chance's"
 
 
@@ -88,6 +90,6 @@ def test_embeddings_are_pooled_about_their_mean():
     generator = torch.Generator().manual_seed(0)
     e = torch.randn(1500, 3, generator=generator)
     x = e @ torch.randn(3, 4, generator=generator) + 0.3 * torch.randn(1500, 4, generator=generator)
-    found = rehearsed(x, e, "learned-mean:sigma=0.3,hidden=32", "condot")
+    found = simulated(x, e, "learned-mean:sigma=0.3,hidden=32", "condot")
     assert found.groups == 1
     assert found.distance[4] < 0.1

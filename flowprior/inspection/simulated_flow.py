@@ -1,24 +1,24 @@
-"""A flow rehearsed without a network: the optimal velocity of prior and coupling, estimated in closed form.
+"""A flow simulated without a network: the optimal velocity of prior and coupling, estimated in closed form.
 
-Few-step quality hangs on three things at once: how far training pairs cross (curvature), how well the starts
-of sampling agree with those of training (the gap), and how far a step of finite length leads off a bent path.
-None of them alone ranks priors: the transport cost falls with the prior's scale whatever the quality, and
-neither curvature nor gap knows of the other. So the sampling is played through. At each of the k times t of
-Euler's method the optimal velocity of the straight path,
+Few-step quality hangs on three things at once: how far training pairs cross (curvature), how well the source
+samples of sampling agree with those of training (the gap), and how far a step of finite length leads off a
+bent path. None of them alone ranks priors: the transport cost falls with the prior's scale whatever the
+quality, and neither curvature nor gap knows of the other. So sampling is simulated. At each of the k times t
+of Euler's method the optimal velocity of the straight path,
 
     v(x, t, c) = (E[x1 | x_t = x, c] − x) / (1 − t),
 
 is estimated from training pairs of the coupling by a regression in closed form
-(:mod:`flowprior.inspection.denoiser`); the starts of sampling take the k steps, and what comes out is
+(:mod:`flowprior.inspection.denoiser`); source samples of sampling take the k steps, and what comes out is
 compared with held-out data. A good network does this better.
 
 What a network of finite training adds is an error of its regression. It grows with the noise in the target,
-v's unexplained part (``crossing``), and falls with the examples seen where sampling goes; if training starts
-are off from sampling starts by δ deviations, n examples are worth n exp(−‖δ‖²), the effective size of
-an importance sample of Gaussians (Kong 1992). That is how pairing across classes, whose starts tell
-the class, harms. So there are two errors, distance and crossing · exp(‖δ‖²), and how they weigh is a
-matter of the budget, which is not known here: the score is their geometric mean. Only the order of the
-pairings is meant to carry over.
+v's unexplained part (``crossing``), and falls with the examples seen where sampling goes; if the source
+samples of training are off from those of sampling by δ deviations, n examples are worth n exp(−‖δ‖²), the
+effective size of an importance sample of Gaussians (Kong 1992). That is how pairing across classes, whose
+source samples tell the class, harms. So there are two errors, distance and crossing · exp(‖δ‖²), and how they
+weigh is a matter of the budget, which is not known here: the score is their geometric mean. Only the order of
+the pairings is meant to carry over.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ MOST_SHIFT = 50.0
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What the rehearsed flow gave.
+class SimulatedFlow:
+    """What the simulated flow gave.
 
     Attributes:
         distance: for each number of steps, the energy distance between its samples and held-out data, as a
@@ -58,9 +58,9 @@ class Rehearsal:
             conditions. Unbiased, so that chance can bring it below 0.
         crossing: E‖(x1 − x0) − v(x_t, t)‖² over the steps' times, as a share of the data's variance within
             conditions: the part of the velocity that the position does not tell.
-        shift: ‖δ‖², δ the distance between the means of the starts of training and of sampling under a
-            condition in units of their deviation, averaged over conditions; what chance gives is taken off.
-        groups: how many conditions were rehearsed; 1 where they were pooled.
+        shift: ‖δ‖², δ the distance between the means of the source samples of training and of sampling under
+            a condition in units of their deviation, averaged over conditions, less what chance gives.
+        groups: how many conditions were simulated; 1 where they were pooled.
     """
 
     distance: dict[int, float]
@@ -77,19 +77,19 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class _Group:
-    """Coordinates of one condition's pairs (x0, x1), its sampling starts and its held-out data, float64."""
+    """Coordinates of one condition's pairs (x0, x1), sampling's source samples, held-out data; float64."""
 
     x0: Tensor
     x1: Tensor
-    start: Tensor
+    source: Tensor
     held_out: Tensor
 
 
 @torch.no_grad()
-def rehearse(
+def simulate_flow(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator, *, steps: int = 4
-) -> Rehearsal:
-    """Play ``steps`` Euler steps, and the fewer ones whose times are among theirs.
+) -> SimulatedFlow:
+    """Take ``steps`` Euler steps, and the fewer ones whose times are among theirs.
 
     Works in the leading 64 principal components of each group's data. Groups are up to ten labels with enough
     pairs; without any, everything is one group about the mean of its condition.
@@ -98,7 +98,7 @@ def rehearse(
         prior: fitted on ``examples.x``.
         coupling: draws the pairs, in training batches of 128 or what it asks for.
         examples: data to fit on and to compare with.
-        generator: source of both starts.
+        generator: of the source samples of training and of sampling.
         steps: k.
     """
     groups = list(_groups(prior, coupling, examples, generator))
@@ -110,9 +110,9 @@ def rehearse(
         crossing += share * lost
         shift += share * _shift(group)
         for count in counts:
-            samples = _euler(group.start, denoisers[:: steps // count])
+            samples = _euler(group.source, denoisers[:: steps // count])
             distances[count] += share * energy_coefficient(samples, group.held_out)
-    return Rehearsal(distances, crossing, max(shift, 0.0), len(groups))
+    return SimulatedFlow(distances, crossing, max(shift, 0.0), len(groups))
 
 
 def energy_coefficient(x: Tensor, y: Tensor) -> float:
@@ -142,10 +142,10 @@ def _denoisers(group: _Group, steps: int) -> tuple[list[Denoiser], float]:
 
 
 def _shift(group: _Group) -> float:
-    """Squared distance of the means of both starts, in units of the deviation, less its expectation."""
-    deviation = group.start.std(0).clamp_min(1e-12)
-    moved = ((group.x0.mean(0) - group.start.mean(0)) / deviation).square().sum()
-    return float(moved) - group.x0.shape[1] * (1 / len(group.x0) + 1 / len(group.start))
+    """Squared distance of the means of both sources, in units of the deviation, less its expectation."""
+    deviation = group.source.std(0).clamp_min(1e-12)
+    moved = ((group.x0.mean(0) - group.source.mean(0)) / deviation).square().sum()
+    return float(moved) - group.x0.shape[1] * (1 / len(group.x0) + 1 / len(group.source))
 
 
 def _euler(x: Tensor, denoisers: list[Denoiser]) -> Tensor:
@@ -159,13 +159,13 @@ def _euler(x: Tensor, denoisers: list[Denoiser]) -> Tensor:
 def _groups(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
 ) -> Iterator[_Group]:
-    """Pairs, starts and data of each condition that is rehearsed, in coordinates of its own."""
+    """Pairs, source samples and data of each condition that is simulated, in coordinates of its own."""
     x1, cond = examples.x[:MOST_PAIRS], take(examples.cond, slice(0, MOST_PAIRS))
     x0 = _pairs(prior, coupling, x1, cond, generator)
-    start = coupling.source(prior, examples.held_out_cond, len(examples.held_out), generator=generator)
+    source = coupling.source(prior, examples.held_out_cond, len(examples.held_out), generator=generator)
     centre, held_out_centre = _centres(examples)
     parts = [(x0, centre[: len(x1)]), (x1, centre[: len(x1)])]
-    parts += [(start, held_out_centre), (examples.held_out, held_out_centre)]
+    parts += [(source, held_out_centre), (examples.held_out, held_out_centre)]
     pairs = [(x.flatten(1).double().cpu() - middle) for x, middle in parts]
     for rows, held_out in _rows(examples, len(x1)):
         basis = _principal_axes(pairs[1][rows])

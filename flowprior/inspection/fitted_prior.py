@@ -1,0 +1,201 @@
+"""One prior, fitted: how close it lies to data it has not seen, what it costs, how it looks."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling, OTCoupling, transport_cost
+from flowprior.inspection.examples import Examples, take
+from flowprior.pictures import beside, is_drawable
+from flowprior.priors import Prior
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_ROWS = 500
+"""Rows of each condition on each side of a Gaussian W2²."""
+DENSITY_ROWS = 2000
+PAIRS = 2048
+OT_BATCH = 256
+MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
+"""Of a picture."""
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """What one prior gives on held-out data.
+
+    Attributes:
+        explained_variance: 1 − E‖x1 − E[x0 | c]‖² / E‖x1 − m‖², with m the mean of all data.
+        explained_per_condition: the same within each label; -1 is everything where there are no labels.
+        log_density: mean of log p0(x1 | c), nats per dimension; a lower bound for a prior without a
+            tractable density (``vae``).
+        gaussian_w2: W2² between Gaussians with the moments of prior samples and of held-out data, for each
+            label.
+        gaussian_w2_real_data: the same between training data and held-out data: what chance alone gives.
+        spread: standard deviation of prior samples over that of the data, within conditions, root mean
+            square over dimensions.
+    """
+
+    explained_variance: float
+    explained_per_condition: dict[int, float]
+    log_density: float
+    gaussian_w2: dict[int, float]
+    gaussian_w2_real_data: dict[int, float]
+    spread: float
+
+
+@dataclass(frozen=True)
+class FittedPrior:
+    """A prior after its fit.
+
+    Attributes:
+        prior: specification.
+        seconds: of the fit.
+        state_bytes: of everything that it keeps.
+        closeness: to held-out data.
+        transport_cost_ot: E‖x1 − x0‖² after optimal transport within the condition, in batches of 256.
+        picture: file, or None.
+    """
+
+    prior: str
+    seconds: float
+    state_bytes: int
+    closeness: Closeness
+    transport_cost_ot: float
+    picture: str | None = None
+
+
+def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPrior]:
+    """The prior of a specification, fitted and measured.
+
+    Raises:
+        FlowpriorError: an unknown name, or a prior that cannot serve these data.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    prior: Prior = Prior.registry.resolve(spec)
+    start = time.perf_counter()
+    prior.fit((examples.x, examples.cond), generator=generator)
+    return prior, FittedPrior(
+        prior=spec,
+        seconds=time.perf_counter() - start,
+        state_bytes=sum(value.numel() * value.element_size() for value in prior.state_dict().values()),
+        closeness=measure_closeness(prior, examples, generator),
+        transport_cost_ot=mean_transport_cost(prior, OTCoupling(), examples, generator),
+    )
+
+
+@torch.no_grad()
+def measure_closeness(prior: Prior, examples: Examples, generator: torch.Generator) -> Closeness:
+    """All values of :class:`Closeness`, from one source sample for each held-out example.
+
+    Raises:
+        InputError: the prior cannot serve these conditions.
+    """
+    cond, x1 = examples.held_out_cond, examples.held_out
+    x0 = prior.sample(cond, len(x1), generator=generator).flatten(1).double().cpu()
+    explained, overall = _explained(prior, examples)
+    rows = slice(0, DENSITY_ROWS)
+    density = prior.log_prob(x1[rows], take(cond, rows)).double().mean()
+    distances, between_real, spreads = {}, {}, []
+    for label, fit, held_out in examples.groups():
+        own, data = x0[held_out], x1[held_out].flatten(1).double()
+        if len(data) < 2:
+            continue
+        real = examples.x[fit].flatten(1).double()[:MOST_ROWS]
+        between_real[label] = gaussian_w2_squared(real, data[:MOST_ROWS])
+        distances[label] = gaussian_w2_squared(own[:MOST_ROWS], data[:MOST_ROWS])
+        spreads.append((float(own.var(0).sum()), float(data.var(0).sum()), len(data)))
+    ours, theirs = (sum(spread[side] * spread[2] for spread in spreads) for side in (0, 1))
+    return Closeness(
+        explained_variance=overall,
+        explained_per_condition=explained,
+        log_density=float(density) / x1[0].numel(),
+        gaussian_w2=distances,
+        gaussian_w2_real_data=between_real,
+        spread=(ours / theirs) ** 0.5 if theirs > 0 else float("nan"),
+    )
+
+
+def _explained(prior: Prior, examples: Examples) -> tuple[dict[int, float], float]:
+    """Explained variance of each group and of everything."""
+    x1 = examples.held_out
+    mean = prior.mean(examples.held_out_cond, len(x1)).double().cpu()
+    left = (x1.double() - mean).flatten(1).square().sum(1)
+    total = (x1.double() - examples.x.double().mean(0)).flatten(1).square().sum(1)
+
+    def share(rows: Tensor) -> float:
+        return 1 - float(left[rows].sum()) / max(float(total[rows].sum()), 1e-300)
+
+    return {label: share(rows) for label, _, rows in examples.groups()}, share(torch.arange(len(x1)))
+
+
+def gaussian_w2_squared(x: Tensor, y: Tensor) -> float:
+    """W2² between Gaussians with the moments of x ``[n, D]`` and y ``[m, D]`` (Dowson & Landau 1982).
+
+    With Cx = XᵀX / (n−1) of centred rows, tr (Cx^½ Cy Cx^½)^½ is the nuclear norm of X Yᵀ / √((n−1)(m−1)),
+    so no D × D matrix is formed. Covariances of few rows in many dimensions keep it above 0 for equal laws.
+    """
+    a, b = x - x.mean(0), y - y.mean(0)
+    n, m = len(a) - 1, len(b) - 1
+    cross = torch.linalg.svdvals(a @ b.T).sum() / (n * m) ** 0.5
+    traces = a.square().sum() / n + b.square().sum() / m
+    shift = (x.mean(0) - y.mean(0)).square().sum()
+    return max(float(shift + traces - 2 * cross), 0.0)
+
+
+def mean_transport_cost(
+    prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
+) -> float:
+    """E‖x1 − x0‖² over at most 2,048 pairs, drawn in batches of 256 or of what the coupling asks for."""
+    count, total = min(PAIRS, len(examples.x)), 0.0
+    for part in torch.arange(count).split(coupling.draw_size(OT_BATCH)):
+        x0 = coupling.draw(prior, examples.x[part], take(examples.cond, part), generator=generator)
+        total += float(transport_cost(x0, examples.x[part])) * len(part)
+    return total / count
+
+
+@torch.no_grad()
+def prior_picture(
+    prior: Prior, examples: Examples, seed: int, *, names: list[str] | None = None, title: str = ""
+) -> Figure | None:
+    """Samples of a prior beside its data; None for events that are neither images nor points of the plane.
+
+    Images: one row for each of at most ten labels, with the mean of the data, the mean of the prior, four
+    samples of the prior and four held-out examples. Points: samples of the prior over the data in grey.
+
+    Args:
+        prior: fitted on ``examples.x``.
+        examples: its data.
+        seed: of the samples.
+        names: of the classes.
+        title: of the picture.
+    """
+    if not is_drawable(examples.x.shape[1:]):
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    if examples.x.dim() == 2:
+        cond = take(examples.held_out_cond, slice(0, POINTS))
+        x0 = prior.sample(cond, min(POINTS, len(examples.held_out)), generator=generator)
+        return beside({"prior": (x0, cond)}, names=names, title=title, real=examples.x[:POINTS])
+    found = defaultdict(list)
+    for label, fit, held_out in list(examples.groups())[:MOST_CONDITIONS]:
+        cond = take(examples.held_out_cond, held_out[torch.arange(SAMPLES) % len(held_out)])
+        images = {
+            "mean of data": examples.x[fit].mean(0, keepdim=True),
+            "mean of prior": prior.mean(take(cond, slice(0, 1)), 1).cpu(),
+            "samples of prior": prior.sample(cond, SAMPLES, generator=generator).cpu(),
+            "held-out data": examples.held_out[held_out[:SAMPLES]],
+        }
+        for name, own in images.items():
+            found[name].append((own, torch.full((len(own),), label)))
+    panels = {name: tuple(map(torch.cat, zip(*parts, strict=True))) for name, parts in found.items()}
+    if examples.labels is None:
+        panels = {name: (x, None) for name, (x, _) in panels.items()}
+    return beside(panels, names=names, title=title, columns=SAMPLES)

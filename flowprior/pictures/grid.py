@@ -1,0 +1,142 @@
+"""Grids of images: enlarged by whole numbers, one row a class, named at the left and on top."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.pictures.sheet import Block, Sheet, draw_sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHANNELS = (1, 3, 4)
+"""Grey, RGB, RGB with opacity."""
+SMALLEST_SIDE = 48
+"""Pixels to which the shorter side of a small image is enlarged at least."""
+MOST_COLUMNS = 24
+
+Panel = tuple[Tensor, Tensor | None]
+"""Images ``[N, C, H, W]`` or points ``[N, 2]``, and their condition ``[N, …]`` or None."""
+
+
+def sample_grid(
+    x: Tensor,
+    labels: Tensor | None = None,
+    *,
+    columns: int | None = None,
+    names: Sequence[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """Images in rows, one class a row, with the class's name at its left.
+
+    Where every class has one image, the names stand above the images instead. A class with more images than
+    columns takes several lines.
+
+    Args:
+        x: images ``[N, C, H, W]`` in [-1, 1] with 1, 3 or 4 channels; values outside are clamped.
+        labels: their classes ``[N]``; None or embeddings: unnamed rows.
+        columns: images in a line; by default those of the largest class, at most 24, or about √N.
+        names: of the classes; by default their numbers.
+        title: of the picture, such as the setting that the images come from.
+
+    Raises:
+        InputError: no images, another number of channels, or more than a picture can hold.
+    """
+    return image_panels({"": (x, labels)}, columns=columns, names=names, title=title)
+
+
+def image_panels(
+    panels: Mapping[str, Panel],
+    *,
+    columns: int | None = None,
+    names: Sequence[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """Several grids of images beside each other, whose rows are the same classes.
+
+    Args:
+        panels: images of one shape ``[N, C, H, W]`` and their labels, by the name that stands above them.
+            Images of one panel without labels are drawn without classes in all.
+        columns: images of a panel in a line.
+        names: of the classes; by default their numbers.
+        title: of the picture.
+
+    Raises:
+        InputError: as :func:`sample_grid`.
+    """
+    for x, _ in panels.values():
+        _check_images(x)
+    classes = _classes(panels)
+    row_names = ["" if label is None else _name(label, names) for label in classes]
+    rows = {name: _by_class(*panel, classes) for name, panel in panels.items()}
+    if len(panels) == 1 and len(classes) > 1 and all(len(row) == 1 for row in next(iter(rows.values()))):
+        (name, images), captions, row_names = next(iter(rows.items())), row_names, [""]
+        rows = {name: [torch.cat(images)]}
+    else:
+        captions = []
+    labelled = len(row_names) > 1
+    blocks = [Block(name, own, _columns(max(map(len, own)), columns, labelled)) for name, own in rows.items()]
+    return draw_sheet(Sheet(blocks, row_names, captions), title)
+
+
+def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 10) -> Tensor:
+    """Indices of the first ``each`` samples of the first ``most`` labels; of each² samples without labels.
+
+    Args:
+        labels: ``[N]``; None or embeddings ``[N, E]``: there are no classes.
+        count: N.
+    """
+    if labels is None or labels.is_floating_point():
+        return torch.arange(min(count, each**2))
+    rows = [torch.nonzero(labels == label).flatten() for label in labels.unique()[:most]]
+    return torch.cat([row[:each] for row in rows])
+
+
+def _check_images(x: Tensor) -> None:
+    if x.dim() != 4 or len(x) == 0 or x.shape[1] not in CHANNELS:
+        raise InputError(
+            f"picture: expected images [N, C, H, W] with 1, 3 or 4 channels, got {list(x.shape)}"
+        )
+
+
+def _classes(panels: Mapping[str, Panel]) -> list[int | None]:
+    """The labels that any panel has, in ascending order; ``[None]`` where one has none."""
+    found: set[int] = set()
+    for x, labels in panels.values():
+        if labels is None or labels.is_floating_point() or labels.shape != x.shape[:1]:
+            return [None]
+        found |= set(labels.tolist())
+    return [*sorted(found)]
+
+
+def _by_class(x: Tensor, labels: Tensor | None, classes: list[int | None]) -> list[Tensor]:
+    pixels = _pixels(x)
+    if labels is None or classes == [None]:
+        return [pixels]
+    return [pixels[(labels == label).cpu()] for label in classes]
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """Enlarged RGB bytes ``[N, H, W, 3]``; opacity is put on white."""
+    scale = max(1, math.ceil(SMALLEST_SIDE / min(x.shape[2:])))
+    values = ((x.detach().float().cpu().nan_to_num().clamp(-1, 1) + 1) * 127.5).round()
+    if x.shape[1] == 4:
+        opacity = values[:, 3:] / 255
+        values = (values[:, :3] * opacity + 255 * (1 - opacity)).round()
+    pixels = values.to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    return pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+
+
+def _name(label: int, names: Sequence[str] | None) -> str:
+    return names[label] if names is not None and 0 <= label < len(names) else str(label)
+
+
+def _columns(longest: int, columns: int | None, labelled: bool) -> int:
+    wanted = columns or (min(longest, MOST_COLUMNS) if labelled else math.ceil(math.sqrt(longest)))
+    return min(wanted, longest)

@@ -1,0 +1,42 @@
+"""Figures to files, written in one move, and to bytes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowprior.errors import CheckpointError
+from flowprior.storage import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
+"""What a picture's name may end in."""
+_UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""The same figure gives the same file."""
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """Write ``figure`` to ``path``; its suffix decides the format, and its folder is made.
+
+    Raises:
+        CheckpointError: the file cannot be written, or ends in something else than :data:`SUFFIXES`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise CheckpointError(f"cannot write {path}; choose a name that ends in {', '.join(SUFFIXES)}")
+    with replacing(path, keep_suffix=True) as temporary:
+        _write(figure, temporary, path.suffix[1:].lower())
+
+
+def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
+    """The file that :func:`save_figure` would write, of ``kind`` png, jpg, webp, svg or pdf."""
+    buffer = io.BytesIO()
+    _write(figure, buffer, kind)
+    return buffer.getvalue()
+
+
+def _write(figure: Figure, target: Any, kind: str) -> None:
+    figure.savefig(target, format=kind, facecolor="white", metadata=_UNDATED.get(kind))

@@ -1,0 +1,134 @@
+"""Grids of images: every pixel in its place, every row and column named, and what cannot be drawn."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.text import Text
+
+from flowprior.errors import InputError
+from flowprior.pictures import beside, figure_bytes, first_of_each, image_panels, sample_grid
+
+PITCH = 48 + 4
+"""Small images are enlarged to 48 pixels or more, and stand 4 pixels apart."""
+
+
+def squares(count: int, value: float = -1.0) -> torch.Tensor:
+    return torch.full((count, 1, 6, 6), value)
+
+
+def test_images_are_enlarged_by_whole_numbers_and_stand_row_by_row(show) -> None:
+    values = torch.tensor([-1.0, 0.0, 1.0, 5.0])
+    shown = show(sample_grid(values.view(4, 1, 1, 1).expand(4, 1, 6, 6), columns=2)).canvas
+    for number, brightness in enumerate([0, 128, 255, 255]):
+        top, left = (1 + PITCH * place for place in divmod(number, 2))
+        assert (shown[top : top + 48, left : left + 48] == brightness).all()
+    assert shown.shape == (2 * PITCH + 4, 2 * PITCH + 4, 3)
+
+
+def test_every_image_stands_in_a_thin_frame_on_white(show) -> None:
+    shown = show(sample_grid(squares(5), columns=3)).canvas
+    assert np.unique(shown).tolist() == [0, 200, 255]
+    assert (shown == 0).sum() == 5 * 48 * 48 * 3
+    assert (shown == 200).sum() == 5 * (50 * 50 - 48 * 48) * 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_pixel_is_in_its_place(show, generator: torch.Generator, channels: int) -> None:
+    x = torch.randint(0, 256, (2, channels, 50, 60), generator=generator)
+    shown = show(sample_grid(x / 127.5 - 1, columns=2)).canvas
+    for image, left in zip(x, (1, 1 + 60 + 4), strict=True):
+        expected = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+        assert np.array_equal(shown[1:51, left : left + 60], expected)
+
+
+def test_opacity_lets_the_paper_through(show) -> None:
+    x = torch.full((1, 4, 50, 50), -1.0)
+    x[0, 3, :25] = 1.0
+    shown = show(sample_grid(x)).canvas
+    assert (shown[1:26, 1:51] == 0).all()
+    assert (shown[26:51, 1:51] == 255).all()
+
+
+def test_labels_become_named_rows_whatever_their_order(show) -> None:
+    labels = torch.tensor([2, 0, 2, 0, 0, 7])
+    x = (labels / 7).view(6, 1, 1, 1).expand(6, 1, 6, 6)
+    shown = show(sample_grid(x, labels, title="a setting"))
+    assert shown.words == ["0", "2", "7", "a setting"]
+    rows = [shown.canvas[20 + PITCH * row, 20::PITCH, 0].tolist() for row in range(3)]
+    assert rows == [[128] * 3, [164, 164, 255], [255, 255, 255]], "white where a class has fewer"
+
+
+def test_names_of_classes_are_written_as_they_are(show) -> None:
+    shown = show(sample_grid(squares(6), torch.arange(6) % 2, names=["$\\frac$", "a_b"], title="$x"))
+    assert shown.words == ["$\\frac$", "a_b", "$x"]
+
+
+def test_a_class_with_more_images_than_columns_goes_on_in_the_next_line(show) -> None:
+    shown = show(sample_grid(squares(12), torch.arange(12) // 6, columns=4)).canvas
+    assert shown.shape[:2] == (4 * PITCH + 4, 4 * PITCH + 4)
+    assert (shown[20::PITCH, 20::PITCH, 0] == 0).sum() == 12
+
+
+@pytest.mark.parametrize("cond", [None, torch.zeros(10, 3)])
+def test_without_classes_a_square(show, cond: torch.Tensor | None) -> None:
+    shown = show(sample_grid(squares(10), cond))
+    assert shown.words == []
+    assert shown.canvas.shape[:2] == (3 * PITCH + 4, 4 * PITCH + 4)
+
+
+def test_one_image_a_class_has_its_name_above_it(show) -> None:
+    shown = show(sample_grid(squares(4), torch.tensor([3, 1, 2, 0]), names=["zero", "one", "two", "three"]))
+    assert shown.words == ["zero", "one", "two", "three"]
+    assert shown.canvas.shape[0] > 2 * (PITCH + 10)
+
+
+def test_panels_share_their_rows(show) -> None:
+    labels = torch.arange(3).repeat_interleave(2)
+    panels = {"mean of data": (squares(2), torch.tensor([0, 2])), "the flow": (squares(6, 0.0), labels)}
+    shown = show(image_panels(panels))
+    assert shown.words == ["0", "1", "2", "mean of\ndata", "the flow"]
+    first, *_, last = shown.canvas[20 + PITCH, :, 0], shown.canvas[20, :, 0]
+    assert set(first[:PITCH].tolist()) == {255}, "the first panel has no image of class 1"
+    assert (last == 0).sum() == 48
+    assert (last == 128).sum() == 96
+
+
+def test_no_words_overlap(show) -> None:
+    labels = torch.arange(4).repeat_interleave(4)
+    mean = (squares(4), torch.arange(4))
+    names = ["T-shirt/top", "Ankle boot that is long", "Dress", "Bag"]
+    panels = {"mean of data": mean, "mean of a long prior": mean, "prior": (squares(16), labels)}
+    for figure in (image_panels(panels, names=names, title="on some data"), sample_grid(*mean, names=names)):
+        figure_bytes(figure)
+        texts = [text for text in figure.findobj(Text) if text.get_text()]  # type: ignore[attr-defined]
+        boxes = [text.get_window_extent() for text in texts]
+        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+        assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
+        assert all(box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+def test_the_first_of_each_class() -> None:
+    labels = torch.tensor([1, 0, 1, 0, 2, 2, 1, 0, 2, 0])
+    assert first_of_each(labels, 10, each=3).tolist() == [1, 3, 7, 0, 2, 6, 4, 5, 8]
+    assert labels[first_of_each(labels, 10, each=2, most=2)].tolist() == [0, 0, 1, 1]
+    assert first_of_each(None, 100).tolist() == list(range(36))
+    assert first_of_each(torch.zeros(5, 2), 5).tolist() == list(range(5))
+
+
+def test_numbers_that_are_none_are_drawn_grey(show) -> None:
+    assert (show(sample_grid(squares(1, float("nan")))).canvas[20, 20] == 128).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (3, 4, 4), (0, 1, 8, 8)])
+def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="picture: expected"):
+        beside({"": (torch.zeros(shape), None)})
+
+
+def test_more_images_than_a_figure_holds_are_refused() -> None:
+    with pytest.raises(InputError, match=r"more than a picture can hold; draw fewer, or write an \.npz"):
+        sample_grid(squares(1).expand(8000, -1, -1, -1), columns=8)

@@ -1,0 +1,91 @@
+"""Files of figures: every format, the same twice, one line where it cannot be written, old names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from flowprior.errors import CheckpointError, InputError
+from flowprior.pictures import (
+    SUFFIXES,
+    figure_bytes,
+    points,
+    sample_grid,
+    save_figure,
+    save_grid,
+    save_picture,
+    save_scatter,
+)
+
+IMAGES = torch.zeros(4, 1, 8, 8)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_is_written_and_the_folder_made(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"g{suffix}"
+    save_figure(sample_grid(IMAGES, torch.arange(4)), path)
+    start = path.read_bytes()[:200]
+    if suffix == ".svg":
+        assert b"<?xml" in start
+    elif suffix == ".pdf":
+        assert start.startswith(b"%PDF")
+    else:
+        with Image.open(path) as image:
+            assert image.size[0] > 100
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_the_same_figure_is_the_same_file(kind: str) -> None:
+    first, second = (figure_bytes(sample_grid(IMAGES, torch.arange(4)), kind) for _ in range(2))
+    assert first == second
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    figure = sample_grid(IMAGES)
+    with pytest.raises(CheckpointError, match="cannot write"):
+        save_figure(figure, tmp_path / "file" / "g.png")
+    with pytest.raises(
+        CheckpointError, match=r"cannot write .*g\.nosuchformat; choose a name that ends in \.png"
+    ):
+        save_figure(figure, tmp_path / "g.nosuchformat")
+
+
+def test_threads_draw_what_one_thread_draws(generator: torch.Generator) -> None:
+    clouds = torch.randn(4, 30, 2, generator=generator)
+    alone = [figure_bytes(points(cloud, torch.arange(30) % 3)) for cloud in clouds]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda cloud: figure_bytes(points(cloud, torch.arange(30) % 3)), clouds))
+    assert alone == together
+
+
+def test_drawing_leaves_the_back_end_and_pyplot_alone() -> None:
+    code = (
+        "import sys, torch, flowprior.pictures as pictures\n"
+        "assert 'matplotlib' not in sys.modules, 'imported where it draws'\n"
+        "pictures.figure_bytes(pictures.sample_grid(torch.zeros(1, 1, 8, 8)))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "import matplotlib\n"
+        "assert matplotlib.rcParams._get_backend_or_none() is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_the_last_release_still_draw_and_say_what_replaces_them(tmp_path: Path) -> None:
+    cloud = torch.zeros(3, 2)
+    with pytest.warns(FutureWarning, match=r"use save_figure\(sample_grid"):
+        save_grid(tmp_path / "a.png", IMAGES, columns=2)
+    with pytest.warns(FutureWarning, match=r"use save_figure\(points"):
+        save_scatter(tmp_path / "b.png", cloud, real=cloud)
+    with pytest.warns(FutureWarning, match=r"use save_figure\(beside"):
+        save_picture(tmp_path / "c.png", cloud)
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.warns(FutureWarning), pytest.raises(InputError, match="picture: expected"):
+        save_picture(tmp_path / "d.png", torch.zeros(3, 5))
