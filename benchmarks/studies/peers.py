@@ -68,8 +68,8 @@ def torchcfm_ot_targets() -> Targets:
     matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
 
     def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        _, x_t, u_t, _, labels = matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=cond, t=t)
-        return Target(x_t, u_t, labels)
+        drawn = matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=cond, t=t)
+        return Target(drawn[1], drawn[2], drawn[4])
 
     return targets
 

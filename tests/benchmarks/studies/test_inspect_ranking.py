@@ -64,7 +64,7 @@ def test_two_features_have_a_mean_rank() -> None:
 
 def test_fewer_than_three_pairings_have_no_correlation() -> None:
     found = compare(trained_cells(table(cell("a", 1.0), cell("b", 2.0))), said(a=0.01, b=0.02))
-    assert correlations(found).isna().all(axis=None)
+    assert correlations(found).isna().to_numpy().all()
 
 
 def test_the_comparison_is_kept_as_rows_of_the_long_table() -> None:
