@@ -16,8 +16,7 @@ from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import evaluations
 from flowprior.storage import load_tensors
-from flowprior.study.cell_file import StudyFolder
-from flowprior.study.collect import Collection, samples_file
+from flowprior.study.cell_file import Collection, StudyFolder, samples_file
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4

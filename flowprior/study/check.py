@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, SECONDS, Result
-from flowprior.study.cell_file import CellFolder, StudyFolder, finite
-from flowprior.study.collect import collect, find_cell
+from flowprior.study.cell_file import CellFolder, StudyFolder, collect, find_cell, finite
 from flowprior.study.evaluating import Asked, Request, evaluate_again, load_flow
 from flowprior.study.samples import SAMPLE_TOLERANCE, Regenerating
 from flowprior.study.splits import Splits

@@ -9,10 +9,9 @@ from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
-from flowprior.study.cell_file import FORMAT, finite
+from flowprior.study.cell_file import FORMAT, Collection, finite
 from flowprior.study.cell_training import MACHINE
 from flowprior.study.cells import find_baseline
-from flowprior.study.collect import Collection
 from flowprior.study.statistics import paired_test, spread
 
 OWN_NFE = math.inf
