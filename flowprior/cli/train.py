@@ -48,7 +48,7 @@ def train(
     from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
     from flowprior.training.components import resolve_config
-    from flowprior.training.run_names import new_run_folder
+    from flowprior.training.run import new_run_folder
 
     if resume:
         config = _config_of_the_run(out, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from flowprior.conditions import Condition
 from flowprior.data.locations import data_set_of_path
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
+from flowprior.storage.digests import tensor_bytes
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data")
 Split = Literal["train", "test"]
@@ -136,3 +138,13 @@ def _parse(spec: str) -> Spec:
     if "/" in spec.partition(":")[0]:
         raise DataNotFoundError(f"data: no folder {spec}; expected a folder of pictures, .npz, .pt or .h5ad")
     return DATA.parse(spec)
+
+
+def data_digest(data: Data) -> str:
+    """Which data a value belongs to: sha256 over every event and condition, in one pass over the data."""
+    digest = hashlib.sha256(f"{data.condition} {list(data.event_shape)} {len(data)}".encode())
+    for x, cond in data.batches():
+        digest.update(tensor_bytes(x.float()))
+        if cond is not None:
+            digest.update(tensor_bytes(cond))
+    return digest.hexdigest()

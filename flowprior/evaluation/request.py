@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -20,7 +19,7 @@ from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
 from flowprior.metrics.reference import Reference
-from flowprior.registry import choose
+from flowprior.registry import choose, is_whole
 from flowprior.samplers.base import check_nfe
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
@@ -40,7 +39,7 @@ def check_counts(
     if not guidances or not all(math.isfinite(guidance) for guidance in guidances):
         wrong = next((g for g in guidances if not math.isfinite(g)), list(guidances))
         raise OptionError(f"evaluate: guidance={wrong} is not possible; choose a finite one (--guidance)")
-    if not _whole(samples) or not 2 <= samples <= MOST_SAMPLES:
+    if not is_whole(samples) or not 2 <= samples <= MOST_SAMPLES:
         raise OptionError(
             f"evaluate: samples={samples!r} is not possible; choose 2 or more (--samples), "
             f"{MOST_SAMPLES:,} at most"
@@ -48,17 +47,13 @@ def check_counts(
     for count in nfe:
         check_nfe("evaluate", count)
     several = {"nfe": all(count >= 0 for count in nfe) and nfe}
-    several["seeds"] = all(_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds) and seeds
+    several["seeds"] = all(is_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds) and seeds
     for name, possible in several.items():
         if not possible:
             given = list(nfe if name == "nfe" else seeds)
             raise OptionError(f"evaluate: {name}={given} is not possible; give one or more numbers from 0 on")
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def references_for(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -12,11 +11,10 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.flow import Flow
-from flowprior.flow.files import spec_of
 from flowprior.metrics.reference import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registry
+from flowprior.registry import Registry, package_version, spec_of
 from flowprior.samplers import Sampler
 
 
@@ -39,7 +37,7 @@ def describe_settings(
         "classifier_accuracy": None if classifier is None else accuracy_on(classifier, references[0].data),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
-        "flowprior": _version(),
+        "flowprior": package_version(),
     }
 
 
@@ -53,10 +51,3 @@ def _spec(registry: Registry[Any], component: object) -> str:
         return spec_of(registry, component)
     except CheckpointError:
         return type(component).__name__
-
-
-def _version() -> str:
-    try:
-        return version("flowprior")
-    except PackageNotFoundError:
-        return "unknown"

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.flow.flow import Flow, _batches, _evaluating
+from flowprior.flow import Flow
+from flowprior.flow.batches import batches
+from flowprior.flow.evaluation_mode import evaluating
 from flowprior.metrics.setup import Setup
 from flowprior.samplers import CountedVelocity, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
@@ -77,7 +79,7 @@ class Trajectories:
 
 def solution(setup: Setup) -> str:
     """How the trajectories behind a value are solved, for descriptions."""
-    tolerance = TOLERANCE.get(setup.flow._dtype() or torch.float32, LOOSE)
+    tolerance = TOLERANCE.get(setup.flow.dtype or torch.float32, LOOSE)
     return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
 
@@ -106,8 +108,8 @@ def solve_trajectories(
     tolerance = TOLERANCE.get(x0.dtype, LOOSE)
     grid = torch.tensor(sorted({0.0, 1.0, *times})).to(x0).unique()
     velocity = partial(flow.velocity, guidance=guidance)
-    with torch.no_grad(), _evaluating(flow.model):
-        parts = [_solve(velocity, x, c, grid, tolerance) for x, c in _batches(x0, cond, batch_size)]
+    with torch.no_grad(), evaluating(flow.model):
+        parts = [_solve(velocity, x, c, grid, tolerance) for x, c in batches(x0, cond, batch_size)]
     states = torch.cat([part[0] for part in parts], dim=1)
     curvature = torch.cat([part[1] for part in parts])
     distance = (states[-1].double() - states[0].double()).flatten(1).square().sum(1).cpu()
