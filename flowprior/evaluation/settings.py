@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
@@ -16,6 +17,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry, package_version, spec_of
 from flowprior.samplers import Sampler
+from flowprior.storage.digests import settings_digest, tensors_digest
 
 
 def describe_settings(
@@ -39,6 +41,19 @@ def describe_settings(
         "torch": torch.__version__,
         "flowprior": package_version(),
     }
+
+
+def flow_digest(flow: Flow) -> str | None:
+    """sha256 over weights, prior and the names of the parts; None where the model is a plain function."""
+    if not isinstance(flow.model, nn.Module):
+        return None
+    tensors = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
+    parts = {
+        **flow.specs,
+        "prediction": flow.prediction,
+        "classes": [type(part).__qualname__ for part in (flow.model, flow.prior, flow.coupling, flow.path)],
+    }
+    return settings_digest({"tensors": tensors_digest(tensors), **parts})
 
 
 def sampler_name(sampler: str | Sampler) -> str:

@@ -12,7 +12,8 @@ import torch
 from flowprior.data import as_data
 from flowprior.errors import OptionError
 from flowprior.evaluation.batch_size import fitting_batch_size
-from flowprior.evaluation.evaluator import Cell, Evaluator, Row, sampler_times
+from flowprior.evaluation.cell import Cell, sampler_times
+from flowprior.evaluation.evaluator import Evaluator, Row
 from flowprior.evaluation.request import (
     Conditions,
     Features,
@@ -62,25 +63,19 @@ def sweep(
     Source samples and conditions depend on the seed alone, so settings are compared on the same ones. The
     deviation over seeds is that of the measurement; it says nothing of trainings with other seeds.
 
+    What is not named here is as in :func:`flowprior.evaluate`.
+
     Args:
         flow: what training left.
         data: the training split: classifier, transport cost and real-data scores come from it.
         reference: the test split that samples are compared with; None takes ``data``.
         references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
             samples are generated once, for the conditions of the first, and compared with each.
-        nfe: see :func:`flowprior.evaluate`; the prior alone is the same for every sampler and guidance.
+        nfe: numbers of evaluations; the prior alone (0) is the same for every sampler and guidance.
         samplers: names, ``name:key=value,…`` or instances.
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, source samples and the subsets of real data.
-        samples: how many to generate at each setting.
-        conditions: see :func:`flowprior.evaluate`, as are the options that are not named here.
-        metrics: ``"quick"``, ``"all"``, names or specs of :class:`Metric`, or instances.
-        features: extractors besides the classifier: names or specs, or modules of your own.
-        batch_size: samples at once; ``"auto"`` takes what memory allows, at most 500.
-        classifier: of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache).
         folder: where finished values are kept, and read again by the next call; None keeps none.
-        generate: gives the samples in place of ``flow.solve``.
-        progress: show a progress bar on stderr.
 
     Raises:
         InputError: data that do not fit the flow.
@@ -170,8 +165,7 @@ def _counts(sampler: Sampler, nfe: list[int]) -> list[int | None]:
 def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
     """What was asked for but cannot be had of these data; the default set takes what there is."""
     by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
-    columns = next(iter(evaluator.columns.values()))
-    lacking = [metric for metric, infos in columns.items() if not infos and not (by_default and metric.quick)]
+    lacking = [metric for metric in evaluator.lacking if not (by_default and metric.quick)]
     notes = [f"{metric.name} left out: it needs {metric.lacks(evaluator.setup)}" for metric in lacking]
     if not evaluator.setup.has_test:
         notes.append("no test split: samples are compared with the training data themselves")

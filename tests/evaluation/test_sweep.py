@@ -245,7 +245,7 @@ def test_samples_come_from_where_they_are_asked_for(run: Run, tiny_flow: Flow) -
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seeds="), ({"batch_size": 0}, "batch_size=0")],
+    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seed=-1"), ({"batch_size": 0}, "batch_size=0")],
 )
 def test_impossible_calls_are_refused(run: Run, options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
