@@ -89,8 +89,6 @@ def sweep(
     wanted = select(metrics)
     known = classifier_for(classifier, data, wanted)
     extractors = extractors_for(known, features, flow)
-    first = next(iter(splits.values()))
-    size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
     settings = describe_settings(flow, data.name, splits.values(), known) | {
         "samplers": list(chosen),
         "guidances": list(guidances),
@@ -100,66 +98,74 @@ def sweep(
         "metrics": [metric.name for metric in wanted],
         "features": [short_identity(extractor) for extractor in extractors],
     }
-
-    def evaluator(seed: int) -> Evaluator:
-        shared = (known, extractors, size, generate, conditions == "balanced")
-        setups = {
-            name: Setup(flow, training, split, samples, seed, *shared) for name, split in splits.items()
-        }
-        for setup in setups.values():
-            setup.cond = setups[first.split].cond
-        label = f"{settings['prior']} + {settings['coupling']}"
-        return Evaluator(label, setups, wanted, store, times)
-
-    store = Store(None if folder is None else Path(folder))
+    first = next(iter(splits.values()))
+    size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
+    shared = (known, extractors, size, generate, conditions == "balanced")
+    label, store = f"{settings['prior']} + {settings['coupling']}", Store(folder)
     times = sampler_times(chosen.values(), nfe)
-    evaluators = [evaluator(seed) for seed in seeds]
+    evaluators = [
+        Evaluator(label, _setups(flow, training, splits, samples, seed, shared), wanted, store, times)
+        for seed in seeds
+    ]
     with _progress(progress) as advance:
-        rows, notes = _quality(evaluators, chosen, list(nfe), guidances, advance)
-    for one in evaluators:
-        rows += [row for guidance in guidances for row in one.flow_values(guidance)]
-        rows += [*one.transport(), *one.real_data()]
-    settings["batch_size"] = min(one.setup.batch_size for one in evaluators)
+        rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), advance)
+    for evaluator in evaluators:
+        rows += [row for guidance in guidances for row in evaluator.flow_values(guidance)]
+        rows += [*evaluator.transport(), *evaluator.real_data()]
+    settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
     notes = [*_missing_notes(evaluators[0], metrics), *notes]
     return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
 
 
-def _quality(
-    evaluators: list[Evaluator],
-    samplers: dict[str, Sampler],
-    nfe: list[int],
-    guidances: Sequence[float],
-    advance: Callable[[str, int, int], None],
-) -> tuple[list[Row], list[str]]:
-    """The rows of every sampler, guidance and seed, and what was left out.
+def _setups(
+    flow: Flow,
+    training: Reference,
+    splits: Mapping[str, Reference],
+    samples: int,
+    seed: int,
+    shared: tuple[Any, ...],
+) -> dict[str, Setup]:
+    """What the metrics of one seed may look at, for each split; the conditions are those of the first."""
+    setups = {name: Setup(flow, training, split, samples, seed, *shared) for name, split in splits.items()}
+    first, *others = setups.values()
+    for setup in others:
+        setup.cond = first.cond
+    return setups
 
-    Raises:
-        OptionError: no sampler can spend any of ``nfe``.
-    """
-    cells = [
+
+def _cells(samplers: Mapping[str, Sampler], guidances: Sequence[float], nfe: Sequence[int]) -> list[Cell]:
+    """Every way of generating samples: an adaptive sampler chooses its NFE, but for the prior alone."""
+    chosen = [0, None] if 0 in nfe else [None]
+    return [
         Cell(name, sampler, count, guidance)
         for name, sampler in samplers.items()
         for guidance in guidances
-        for count in _counts(sampler, nfe)
+        for count in (chosen if sampler.adaptive else nfe)
     ]
-    rows, notes, spent = [], [], set[str]()
+
+
+def _quality(
+    evaluators: list[Evaluator], cells: list[Cell], advance: Callable[[str, int, int], None]
+) -> tuple[list[Row], list[str]]:
+    """The rows of every cell and seed, and what was left out.
+
+    Raises:
+        OptionError: no sampler can spend any of the numbers of evaluations.
+    """
+    rows, notes = [], []
+    spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
     for number, (one, cell) in enumerate((one, cell) for cell in cells for one in evaluators):
         count = "" if cell.nfe is None else f", nfe {cell.nfe}"
         place = f"{cell.name}{count}, guidance {cell.guidance:g}, seed {one.setup.seed}"
         advance(place, number, len(cells) * len(evaluators))
         try:
             rows += one.quality(cell)
-            spent |= {cell.name} if cell.nfe != 0 or not any(nfe) else set()
+            spent |= {cell.name} if cell.nfe != 0 else set()
         except OptionError as error:
             notes.append(f"nfe={cell.nfe} left out: {error}")
     if not spent:
         raise OptionError(notes[-1].split(": ", 1)[1])
     return [row for row in rows if row["sampler"] in spent], notes
-
-
-def _counts(sampler: Sampler, nfe: list[int]) -> list[int | None]:
-    """What a sampler is asked to spend: an adaptive one nothing, and whatever it chooses."""
-    return list(nfe) if not sampler.adaptive else [*([0] if 0 in nfe else []), None]
 
 
 def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:

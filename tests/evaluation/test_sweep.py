@@ -225,6 +225,8 @@ def test_the_prior_alone_is_there_by_default_and_may_be_left_out(run: Run) -> No
     for count in (0, 2):
         rows = run(**options, nfe=[count]).rows
         assert {row["nfe"] for row in rows} == {count, None}
+    both = run(**options, nfe=[0], samplers=["euler", "bosh3"])
+    assert {row["sampler"] for row in both.select(nfe=0)} == {"euler", "bosh3"}
     with pytest.raises(OptionError, match="a step takes 4"):
         run(samplers=["rk4"], nfe=[0, 2])
 
