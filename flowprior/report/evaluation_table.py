@@ -80,7 +80,7 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def evaluation_table(result: Result) -> Table:
+def result_table(result: Result) -> Table:
     """Values by sampler, guidance and NFE; an arrow points to each metric's better side, real data come last.
 
     A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
