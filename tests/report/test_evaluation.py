@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import MetricInfo, Result
+from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
+from flowprior.metrics import MetricInfo
 from flowprior.report.evaluation_plot import evaluation_figure, save_plot
 from flowprior.report.evaluation_table import lines_of, result_table
 from flowprior.report.quality_figure import quality_figure, spread_out
