@@ -16,8 +16,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
-from flowprior.metrics.setup import Drawn, Setup
-from flowprior.metrics.trajectories import Trajectories
+from flowprior.metrics.setup import Drawn, Setup, Trajectories
 from flowprior.registry import Registered, Registry
 from flowprior.samplers import Sampler
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from flowprior.flow.flow import Flow, _batches, _evaluating
 from flowprior.metrics.base import Metric, MetricInfo, StepMetric
-from flowprior.metrics.setup import Setup
-from flowprior.metrics.trajectories import Trajectories, solution
+from flowprior.metrics.setup import Setup, Trajectories
+from flowprior.metrics.trajectories import solution
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 
 
