@@ -140,7 +140,7 @@ class TwoSampleMetric(SampleMetric):
         batches = self._batches or {True: [], False: []}
         if not (batches[True] and batches[False]):
             raise InputError(f"metric '{self.name}': expected real and generated samples; call update first")
-        return self.compare(*(_joined(batches[real]) for real in (True, False)))
+        return self.compare(_joined(batches[True]), _joined(batches[False]))
 
 
 class FeatureMetric(TwoSampleMetric):
