@@ -20,8 +20,7 @@ from torch import Tensor
 from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
-from flowprior.metrics.setup import SMALL_EVENT, Setup
-from flowprior.metrics.trajectories import Trajectories
+from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
 
 KNOWN_LEVELS = (2, 17, 256)
 """Two values, scikit-learn's digits, 8 bits."""

@@ -18,8 +18,8 @@ from flowprior.flow import Flow
 from flowprior.flow.batches import batches
 from flowprior.flow.evaluation_mode import evaluating
 from flowprior.metrics.base import Metric, MetricInfo, StepMetric
-from flowprior.metrics.setup import Setup
-from flowprior.metrics.trajectories import Trajectories, solution
+from flowprior.metrics.setup import Setup, Trajectories
+from flowprior.metrics.trajectories import solution
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 
 
