@@ -23,7 +23,8 @@ from flowprior.storage import (
     write_text,
 )
 from flowprior.training.checkpoints import list_checkpoints, recover_folders
-from flowprior.training.config import CONFIG_LIMIT, MAY_CHANGE, RunConfig, differing_keys, parse_config
+from flowprior.training.config import MAY_CHANGE, RunConfig, differing_keys
+from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 from flowprior.training.writing import writing
 
 __all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
