@@ -140,8 +140,8 @@ class RunConfig:
     Attributes:
         data: data set, as a name or spec string.
         prior: where the flow starts, as a spec string such as ``"gmm:components=8"``.
-        coupling: which start belongs to which datum; ``"auto"`` chooses by the prior and is recorded as what
-            it chose.
+        coupling: which source sample belongs to which datum; ``"auto"`` chooses by the prior and is recorded
+            as what it chose.
         path: how they are joined.
         model: the velocity network; ``"auto"`` chooses by the shape of the data.
         training: see :class:`TrainingConfig`.
