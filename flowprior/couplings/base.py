@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.errors import CouplingError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -82,18 +81,3 @@ class PairingCoupling(Coupling):
     ) -> Tensor:
         x0 = prior.sample(cond, len(x1), generator=generator)
         return x0[self.pair(x0, x1, cond, generator=generator)]
-
-
-def transport_cost(x0: Tensor, x1: Tensor) -> Tensor:
-    """Mean of ‖x1 − x0‖² over the coupled pairs, a float64 scalar.
-
-    It falls trivially with the prior's scale: never a measure of quality alone.
-
-    Raises:
-        CouplingError: shapes differ.
-    """
-    if x0.shape != x1.shape:
-        raise CouplingError(
-            f"transport_cost: expected equal shapes, got {list(x0.shape)} and {list(x1.shape)}"
-        )
-    return (x1.double() - x0.double()).flatten(1).square().sum(1).mean()

@@ -1,4 +1,4 @@
-"""Squared Euclidean costs between data and starts, in float64."""
+"""Squared Euclidean costs between data and source samples, in float64: of the pairs, and between all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import CouplingError
+
+
+def transport_cost(x0: Tensor, x1: Tensor) -> Tensor:
+    """Mean of ‖x1 − x0‖² over the coupled pairs, a float64 scalar.
+
+    It falls trivially with the prior's scale: never a measure of quality alone.
+
+    Raises:
+        CouplingError: shapes differ.
+    """
+    if x0.shape != x1.shape:
+        raise CouplingError(
+            f"transport_cost: expected equal shapes, got {list(x0.shape)} and {list(x1.shape)}"
+        )
+    return (x1.double() - x0.double()).flatten(1).square().sum(1).mean()
 
 
 def squared_distances(x1: Tensor, x0: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
 from flowprior.mixtures.em import Mixture, fit_mixture
-from flowprior.mixtures.groups import groups
 from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.segments import groups
 from flowprior.ops import (
     Stream,
     draw_component,
@@ -32,6 +32,7 @@ from flowprior.ops import (
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.few_examples import warn_of_copies, warn_of_few
 from flowprior.priors.labels import check_fit_labels, table_rows
+from flowprior.priors.latent import LatentPrior
 from flowprior.priors.scales import Scales
 from flowprior.registry import choose
 
@@ -40,7 +41,7 @@ FULL_BYTES_LIMIT = 8 << 30
 
 
 @Prior.register("gmm", aliases=("mixture",))
-class GmmPrior(Prior):
+class GmmPrior(LatentPrior):
     """A Gaussian mixture for each condition (the paper's prior; one component: mean and variance).
 
     Conditions are labels, or None for one mixture of all the data. A prior fitted without a

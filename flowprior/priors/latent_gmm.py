@@ -14,8 +14,6 @@ with e the whitened residual.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -26,6 +24,7 @@ from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import check_counts, check_numbers
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.inferred_latents import InferredLatents
 from flowprior.priors.subspace_prior import SubspacePrior
 
 OWNER = "prior 'latent-gmm'"
@@ -86,32 +85,23 @@ class LatentGmmPrior(SubspacePrior):
             )
         self._fit_subspace(data, self.rank, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents.fit(_InferredLatents(data, self, seed), generator=generator)
+        self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
+
+    def _latents_of(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        return self._source_coordinates(x, cond, generator), cond
 
     # -- use ----------------------------------------------------------------------------------
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         seed = draw_seed(generator, self.subspace.loc.device)
-        h = self.latents._sample(cond, n, generator)
+        h = self.latents.sample(cond, n, generator=generator)
         epsilon = standard_normal(n, self.subspace.loc.shape[1], self.subspace.loc, seed)
         return self.subspace.place(h, self._rows(cond, h), epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         h, density = self.subspace.log_density_around(x, self._rows(cond, x))
-        return density + self.latents._log_prob(h, cond)
+        return density + self.latents.log_prob(h, cond)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        h = self.latents._mean(cond, n)
+        h = self.latents.mean(cond, n)
         return self.subspace.place(h, self._rows(cond, h), h.new_zeros(n, self.subspace.loc.shape[1]))
-
-
-class _InferredLatents:
-    """The data as coordinates of starts inferred from them, one for each datum, the same in every pass."""
-
-    def __init__(self, data: CheckedBatches, prior: SubspacePrior, seed: int) -> None:
-        self.data, self.prior, self.seed = data, prior, seed
-
-    def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for x, cond in self.data:
-            yield self.prior._start_coordinates(x, cond, generator), cond

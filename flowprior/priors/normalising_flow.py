@@ -120,7 +120,7 @@ class NormalisingFlowPrior(SubspacePrior):
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Nats per latent dimension of starts inferred from x."""
         assert self.latents is not None
-        h = self._start_coordinates(x, cond, generator)
+        h = self._source_coordinates(x, cond, generator)
         return -self.latents.log_prob(h, cond, self._rows(cond, x)).mean() / h.shape[1]
 
     def _conditions_of_rows(self) -> list[tuple[int, Tensor | None]]:

@@ -16,7 +16,6 @@ so the more draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,6 +31,8 @@ from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_n
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
+from flowprior.priors.inferred_latents import InferredLatents
+from flowprior.priors.latent import LatentPrior
 from flowprior.priors.quasi_normal import quasi_normal
 
 OWNER = "prior 'vae'"
@@ -47,7 +48,7 @@ CHUNK = 4096
 
 
 @Prior.register("vae")
-class VaePrior(ConditionedPrior):
+class VaePrior(ConditionedPrior, LatentPrior):
     """A small conditional variational autoencoder; its log_prob is a lower bound.
 
     Conditions are labels, embeddings or None.
@@ -123,10 +124,6 @@ class VaePrior(ConditionedPrior):
         self.register_buffer("loc", torch.empty(0))
         self.register_buffer("average", torch.empty(0))
 
-    @property
-    def has_latents(self) -> bool:
-        return True
-
     # -- fit ----------------------------------------------------------------------------------
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
@@ -143,7 +140,7 @@ class VaePrior(ConditionedPrior):
         train_density(self.network, self._loss, split, options, generator)
         self._set_noise(self._residual_noise(split, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents.fit(_InferredLatents(self, data, seed), generator=generator)
+        self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
         self.average = self._averages(self.loc)
 
     def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
@@ -187,6 +184,10 @@ class VaePrior(ConditionedPrior):
             count += len(x)
         return (total / count).to(network.log_noise) + self.reg_covar
 
+    def _latents_of(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
+        return self._encoded(x, cond, noise), self._latents_cond(cond)
+
     @torch.no_grad()
     def _averages(self, centres: Tensor) -> Tensor:
         """E[x0 | c] of every label ``[C, D]``, or of no condition; not known ahead for embeddings."""
@@ -216,7 +217,9 @@ class VaePrior(ConditionedPrior):
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         epsilon = standard_normal(n, self.loc.shape[1], self.loc, generator)
-        return self._place(self.latents._sample(self._latents_cond(cond), n, generator), cond, epsilon)
+        return self._place(
+            self.latents.sample(self._latents_cond(cond), n, generator=generator), cond, epsilon
+        )
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -252,7 +255,7 @@ class VaePrior(ConditionedPrior):
         flat = z.flatten(0, 1)
         repeated = None if cond is None else cond.repeat_interleave(s, 0)
         rest = centred.repeat_interleave(s, 0) - network.decode(flat, repeated)
-        latent = self.latents._log_prob(flat, self._latents_cond(repeated))
+        latent = self.latents.log_prob(flat, self._latents_cond(repeated))
         joint = (_diagonal_log_density(rest, self._noise()) + latent).view(-1, s)
         proposal = -0.5 * (nodes.square().sum(1) + log_variance.sum(1, keepdim=True) + self.latent * LOG_2PI)
         return (joint - proposal).logsumexp(1) - torch.tensor(float(s)).log().item()
@@ -291,20 +294,6 @@ class VaePrior(ConditionedPrior):
             network = self._build(torch.Size(dims.tolist()), seed=0)
             self.network = network.to(self.event_dims.device, loc.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-class _InferredLatents:
-    """The data as latents inferred from them, one for each datum, the same in every pass."""
-
-    def __init__(self, prior: VaePrior, data: CheckedBatches, seed: int) -> None:
-        self.prior, self.data, self.seed = prior, data, seed
-
-    @torch.no_grad()
-    def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for x, cond in self.data:
-            noise = torch.randn(len(x), self.prior.latent, generator=generator, dtype=x.dtype).to(x.device)
-            yield self.prior._encoded(x, cond, noise), self.prior._latents_cond(cond)
 
 
 def _diagonal_log_density(rest: Tensor, noise: Tensor) -> Tensor:

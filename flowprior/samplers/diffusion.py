@@ -59,8 +59,8 @@ class DiffusionSampler(Sampler):
             raise OptionError(f"sampler '{self.name}': clip={clip} is not possible; choose it above 0, or 0")
         self.grid = choose(self.name, "grid", grid, GRIDS)
         self.clip = clip
-        self._path: Path | None = None
-        self._generator: torch.Generator | None = None
+        self.path: Path | None = None
+        self.generator: torch.Generator | None = None
 
     @abc.abstractmethod
     def noise(self, now: Place, then: Place) -> Noise:
@@ -78,7 +78,7 @@ class DiffusionSampler(Sampler):
         if self.stochastic:
             self._check(path, prior, coupling)
         prepared = copy.copy(self)
-        prepared._path, prepared._generator = path, generator
+        prepared.path, prepared.generator = path, generator
         return prepared
 
     def solve(
@@ -121,16 +121,16 @@ class DiffusionSampler(Sampler):
         x = then.alpha * ends.x1 + kept * ends.x0
         if not added:
             return x
-        fresh = torch.randn(x.shape, generator=self._generator, dtype=x.dtype, device=x.device)
+        fresh = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
         return x + added * fresh
 
     def _require_path(self) -> Path:
-        if self._path is None:
+        if self.path is None:
             raise OptionError(
                 f"sampler '{self.name}' steps along the path of the flow and was not told which; call "
                 f"flow.sample(sampler='{self.name}'), or sampler.prepare(path) before sampler.solve"
             )
-        return self._path
+        return self.path
 
     def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
         """Refuse what new Gaussian noise is not valid for."""

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.mixtures.segments import joined, segments
 from flowprior.mixtures import segments as module
+from flowprior.mixtures.segments import joined, segments
 
 
 @given(
