@@ -1,4 +1,4 @@
-"""The exact optimal pairing of equally many, equally weighted starts and data."""
+"""The exact optimal pairing of equally many, equally weighted source samples and data."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def condition_distance(cond: Tensor) -> Tensor:
 def condition_weight(cost: Tensor, distance: Tensor, kept_share: float) -> float:
     """The weight w ≥ 0 that leaves ``kept_share`` of the off-diagonal pairs as candidates.
 
-    Datum i may leave its own start for x0_j only where C_ij + w d_ij < C_ii, that is where
+    Datum i may leave its own x0_i for x0_j only where C_ij + w d_ij < C_ii, that is where
     w < (C_ii − C_ij) / d_ij. So the share of candidates is that of the thresholds above w, and w is
     their (1 − kept_share) quantile: no search. Pairs of equal conditions (d = 0) ignore w; where they alone
     exceed the share, w is the least that leaves nothing but them.

@@ -62,7 +62,7 @@ def _centred(x1: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
 def _finite(cost: Tensor) -> Tensor:
     if not torch.isfinite(cost.sum()):
         raise CouplingError(
-            "ot: the cost between starts and data is not finite; look for NaN or infinity in x1 and "
+            "ot: the cost between source samples and data is not finite; look for NaN or infinity in x1 and "
             "in what the prior samples"
         )
     return cost

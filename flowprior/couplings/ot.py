@@ -1,4 +1,4 @@
-"""Starts re-paired with data by optimal transport inside the batch, within the condition."""
+"""Source samples re-paired with data by optimal transport inside the batch, within the condition."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class PosteriorCoupling(Coupling):
 
     Sampling starts at p0(·|c). At the maximum-likelihood fit the two agree in their first two
     moments; beyond those only as far as the prior fits, so the gap
-    (:func:`flowprior.couplings.starts_gap`) belongs in every run's log.
+    (:func:`flowprior.couplings.source_gap`) belongs in every run's log.
     """
 
     def draw(

@@ -16,7 +16,7 @@ def round_plan(log_plan: Tensor, generator: torch.Generator | None = None) -> Te
 
     Perturb-and-MAP (Papandreou & Yuille 2011): the assignment that maximises Σ_i (log P + G)[i, π(i)]
     with standard Gumbel noise G. Without the constraint each row would be drawn exactly from the plan
-    (Gumbel-max); with it every start is used once, where drawing with replacement keeps only
+    (Gumbel-max); with it every source sample is used once, where drawing with replacement keeps only
     63 % of them. Factors of rows and columns of P, such as Sinkhorn's scalings, do not change the result.
 
     Args:

@@ -18,7 +18,7 @@ from flowprior.flow.files import load_flow, save_flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.paths import Path, check_prediction, velocity_of_start
+from flowprior.paths import Path, check_prediction, velocity_of_source
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler, Solution, Velocity
 
@@ -90,7 +90,7 @@ class Flow(nn.Module):
         """
         predicted = self._predict(x, t, cond, guidance)
         if self.prediction == "epsilon":
-            return velocity_of_start(self.path, predicted, x, t)
+            return velocity_of_source(self.path, predicted, x, t)
         return predicted if self.linear is None else predicted + self.linear(x, t, cond)
 
     def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:

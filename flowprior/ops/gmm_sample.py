@@ -86,7 +86,7 @@ def reference_gmm_sample(
 def source_samples(
     mean: Tensor, scale: Tensor, cond: Tensor, component: Tensor, seed: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of rows, and their x0 ``[rows, D]`` in the compute dtype; also of the path that starts there."""
+    """Slices of rows, and their x0 ``[rows, D]`` in the compute dtype; gmm_path takes them, too."""
     place = cond * mean.shape[1] + component
     means, scales = mean.flatten(0, 1), scale.flatten(0, 1)
     compute = compute_dtype(mean.dtype)

@@ -52,13 +52,12 @@ class GmmPrior(LatentPrior):
         covariance: ``"diag"``, ``"spherical"``, ``"full"``, ``"tied"`` (one full matrix a condition) or
             ``"lowrank"`` (diagonal plus rank r).
         rank: r of ``"lowrank"``, cut to the number of dimensions.
-        reg_covar: added to every variance, as in scikit-learn; also the square of the floor that
-            it puts under the prior's spread.
+        reg_covar: variance floor: added to every variance, as in scikit-learn.
         shrinkage: how many examples' worth of the pooled moments are added to each component, so that
             a condition with 0, 1 or 2 examples still has a usable prior; without it, one example alone gives
             near-copies of itself, and a warning. ``"full"`` and ``"tied"`` take the
             pooled covariance, the others its diagonal.
-        unseen: ``"raise"``, or ``"pooled"`` to start unseen labels from one Gaussian with the pooled moments.
+        unseen: ``"raise"``, or ``"pooled"`` to give unseen labels one Gaussian with the pooled moments.
         conditions: number of conditions, where the highest labels may have no example.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes at the most.

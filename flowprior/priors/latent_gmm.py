@@ -2,7 +2,7 @@
 
 The low-rank Gaussian x0 = μ_c + W_c z + ψ_c^½ ε has a fault that shows under the coupling ``posterior``: the
 latents inferred from data have the mean and covariance of z ~ N(0, I), but not its law, so training and
-sampling start apart. Here a second density, a mixture of full Gaussians, is fitted to the inferred
+sampling begin apart. Here a second density, a mixture of full Gaussians, is fitted to the inferred
 latents afterwards (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, section 4). As a density
 the prior is a mixture of factor analysers with common loadings (Baek, McLachlan & Flack 2010). In the
 coordinates h of the leading subspace (:mod:`flowprior.priors.subspace`)
@@ -42,7 +42,7 @@ class LatentGmmPrior(SubspacePrior):
         components: K, Gaussians in the mixture over the latents, for each condition; a condition with fewer
             examples gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions.
-        reg_covar: added to the noise variances; the square of the floor it puts under the prior's spread.
+        reg_covar: variance floor: added to the noise variances.
         shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
             to each component, so that small conditions do not overfit.
         tol: EM stops for a condition when its mean log-likelihood gains less.

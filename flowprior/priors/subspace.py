@@ -88,7 +88,7 @@ class Subspace(nn.Module):
         return times_table(white, rows, self.basis) * self.spread[rows].rsqrt()
 
     def infer(self, x: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
-        """h0 ``[n, r]`` of a start with latents inferred from x, from normal ``noise`` ``[n, r]``."""
+        """h0 ``[n, r]`` of a source sample with latents inferred from x, by normal ``noise`` ``[n, r]``."""
         spread = self.spread[rows]
         h = self.coordinates(x, rows)
         return (1 - 1 / spread) * h + ((2 - 1 / spread) / spread).sqrt() * noise

@@ -1,7 +1,7 @@
 """SubspacePrior: a low-rank Gaussian of each condition whose latents follow a law of their own.
 
-What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the starts that
-are inferred from data; the law of the coordinates h is theirs.
+What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the source samples
+that are inferred from data; the law of the coordinates h is theirs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def _source_coordinates(
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
-        """h0 ``[n, r]`` of starts inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
+        """h0 ``[n, r]`` of samples inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
         size = (len(x), self.subspace.spread.shape[1])
         noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
         return self.subspace.infer(x, self._rows(cond, x), noise)

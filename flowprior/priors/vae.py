@@ -5,8 +5,9 @@
 is what fit maximises, with r = N(0, I); ψ is diagonal and learned with the networks (σ-VAE, Rybkin et al.
 2021), then set to the mean square of held-out residuals. The latents inferred from data never quite follow
 N(0, I), least where the data have modes, so that draws from it miss the data's spread and the shares of the
-modes, and starts inferred from data lie apart from drawn ones. Hence r is fitted afterwards, to inferred
-latents, as a mixture of Gaussians (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, sec. 4).
+modes, and source samples inferred from data lie apart from drawn ones. Hence r is fitted afterwards, to
+inferred latents, as a mixture of Gaussians (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020,
+sec. 4).
 
 The density has no closed form: ``log_prob`` is the bound by importance weights of S draws of q (Burda et al.
 2016), which rises to the density as S grows. The draws are the same for every row and every call, so the
@@ -63,7 +64,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the step whose weights stay and to
             estimate ψ. Which ones depends on what they hold, not on their place, so a loader may shuffle.
-        reg_covar: added to ψ; also the square of the floor that it puts under the prior's spread.
+        reg_covar: variance floor: added to ψ.
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
 

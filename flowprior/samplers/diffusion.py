@@ -1,12 +1,12 @@
 """What the diffusion samplers share: predict both ends of the path, then go back onto it at the next time.
 
-From x at t with velocity v the path (α, σ) gives a start x̂0, which is the predicted noise, and a datum x̂1.
+From x at t with velocity v the path (α, σ) gives a source sample x̂0, the predicted noise, and a datum x̂1.
 The state at the later time t' is
 
     x' = α' x̂1 + √(σ'² − r²) x̂0 + s z,    z ~ N(0, I),
 
 where r says how much of the old noise is taken out and s how much new is put in. r = s keeps the law of the
-path where the start is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
+path where the source is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ class DiffusionSampler(Sampler):
             )
         if coupling is not None and not coupling.pairs_at_random:
             raise OptionError(
-                f"sampler '{self.name}' is only valid where starts were paired with data at random, got a "
-                f"{type(coupling).__name__}; {instead}, or train with the coupling 'condot'"
+                f"sampler '{self.name}' is only valid where source samples were paired with data at random, "
+                f"got a {type(coupling).__name__}; {instead}, or train with the coupling 'condot'"
             )
 
 

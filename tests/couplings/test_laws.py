@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flowprior.couplings import Coupling, PosteriorCoupling
-from flowprior.couplings.gap import compare_starts
+from flowprior.couplings.gap import compare_samples
 from flowprior.errors import CouplingError
 from flowprior.priors import Prior
 
@@ -34,7 +34,9 @@ PRIORS = ["gaussian", "gaussian:moments=diagonal", "gmm", "gmm:components=3,cova
 def test_training_and_sampling_agree_in_law(coupling: str, prior: str) -> None:
     built = Coupling.registry.resolve(coupling)
     drawn, sampled, labels = starts(built, fitted(prior), seed=11)
-    gap = compare_starts(drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999)
+    gap = compare_samples(
+        drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
+    )
     assert gap.p_value > FALSE_ALARM
     assert projected_p_value(drawn, sampled, labels) > FALSE_ALARM
 
@@ -47,7 +49,9 @@ def test_the_tests_see_what_pairing_across_conditions_bends(prior: str) -> None:
     """
     built = Coupling.create("ot", condition="ignore")
     drawn, sampled, labels = starts(built, fitted(prior), seed=11)
-    gap = compare_starts(drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999)
+    gap = compare_samples(
+        drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
+    )
     assert gap.p_value <= FALSE_ALARM
     assert projected_p_value(drawn, sampled, labels) <= FALSE_ALARM
 
@@ -55,7 +59,7 @@ def test_the_tests_see_what_pairing_across_conditions_bends(prior: str) -> None:
 def test_pairing_across_conditions_keeps_the_pooled_law() -> None:
     """It bends each condition's starts, not all of them together: only a test within labels sees it."""
     drawn, sampled, _ = starts(Coupling.create("ot", condition="ignore"), fitted("gaussian"), seed=11)
-    gap = compare_starts(drawn, sampled, None, generator=torch.Generator().manual_seed(0), permutations=999)
+    gap = compare_samples(drawn, sampled, None, generator=torch.Generator().manual_seed(0), permutations=999)
     assert gap.p_value > FALSE_ALARM
 
 
@@ -96,7 +100,9 @@ def test_posterior_starts_are_near_their_data_but_not_in_law() -> None:
     drawn, sampled, labels = starts(Coupling.create("posterior"), prior, seed=11)
     x1, _ = two_classes(len(labels), 12)
     assert (drawn - x1).square().sum(1).mean() < 0.5 * (sampled - x1).square().sum(1).mean()
-    gap = compare_starts(drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999)
+    gap = compare_samples(
+        drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
+    )
     assert gap.p_value <= FALSE_ALARM
     assert gap.mean_gap < 0.1
 
