@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior import registry as registry_module
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value
+from flowprior.registry import registry as registry_module
 from flowprior.samplers import Sampler
 
 

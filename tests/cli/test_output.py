@@ -93,7 +93,7 @@ def test_compare_asks_for_its_extra_before_it_works(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("flowprior.comparison.run_grid", forbidden)
+    monkeypatch.setattr("flowprior.study.run_grid", forbidden)
     answer = call("compare", *options, "--out", tmp_path / "out")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == (

@@ -125,7 +125,7 @@ def brightness(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_every_colour_that_text_may_have_is_told_from_what_is_behind(scheme):
-    css = files("flowprior.comparison").joinpath("page.css").read_text()
+    css = files("flowprior.report").joinpath("page.css").read_text()
     block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
     for name in ("ink", "muted", "good", "bad", *[f"series-{number}" for number in range(COLOURS)]):
