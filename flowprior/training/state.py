@@ -11,6 +11,7 @@ from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.tensors import load_plain
+from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,
     load_latest,
@@ -22,7 +23,7 @@ from flowprior.training.components import Components
 from flowprior.training.config import MAY_CHANGE, flatten
 from flowprior.training.means import RunningMean
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.run_info import package_commit, package_version
+from flowprior.training.run_info import package_commit
 
 
 class TrainingState:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
-from flowprior.flow.files import describe
+from flowprior.flow.description import describe
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
