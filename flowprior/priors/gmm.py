@@ -30,8 +30,7 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.few_examples import warn_of_copies, warn_of_few
-from flowprior.priors.labels import check_fit_labels, table_rows
+from flowprior.priors.labels import check_fit_labels, table_rows, warn_of_copies, warn_of_few
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.scales import Scales
 from flowprior.registry import check_counts, choose

@@ -1,14 +1,16 @@
-"""LatentPrior: a prior with latent variables h that can be inferred from a datum."""
+"""LatentPrior: a prior with latent variables h that can be inferred from a datum, or from all data."""
 
 from __future__ import annotations
 
 import abc
 import warnings
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors.base import Prior, check_finite, event_rows
 from flowprior.priors.subspace import Subspace
@@ -94,3 +96,29 @@ def _adopt(plugin: type[Prior]) -> None:
             FutureWarning,
             stacklevel=4,
         )
+
+
+class InferredLatents:
+    """The data of a fit as latents inferred from them, one for each datum, to fit the latents' own law to.
+
+    Every pass yields the same ones.
+
+    Args:
+        data: batches (x ``[B, D]``, condition).
+        infer: from x, its condition and a generator to latents ``[B, r]`` and the condition of their law.
+        seed: of the generator, at the beginning of each pass.
+    """
+
+    def __init__(
+        self,
+        data: CheckedBatches,
+        infer: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
+        seed: int,
+    ) -> None:
+        self.data, self.infer, self.seed = data, infer, seed
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for x, cond in self.data:
+            yield self.infer(x, cond, generator)

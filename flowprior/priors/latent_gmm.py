@@ -24,7 +24,7 @@ from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import check_numbers
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.inferred_latents import InferredLatents
+from flowprior.priors.latent import InferredLatents
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts
 

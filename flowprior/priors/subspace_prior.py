@@ -17,7 +17,7 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.priors.few_examples import warn_of_singles
+from flowprior.priors.labels import warn_of_singles
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.subspace import Subspace
 

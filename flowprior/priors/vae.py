@@ -32,8 +32,7 @@ from flowprior.priors.conditioned import ConditionedPrior, check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.inferred_latents import InferredLatents
-from flowprior.priors.latent import LatentPrior
+from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.registry import check_counts
 

@@ -41,7 +41,7 @@ MOST_EVALUATIONS = 1_000_000
 """The most evaluations that can be asked for; a grid of times is held for them."""
 
 
-def check_nfe(owner: str, nfe: object) -> None:
+def check_nfe(owner: str, nfe: Any) -> None:
     """Check that ``nfe`` is a whole number, 1,000,000 at most; the least depends on the sampler.
 
     Raises:
