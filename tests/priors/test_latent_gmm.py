@@ -1,4 +1,4 @@
-"""The mixture over low-rank latents: density, law of its draws and of inferred starts, state, refusals."""
+"""The mixture over low-rank latents: density, law of its draws and of inferred samples, state, refusals."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def modes():
 
 
 class TestTwoModes:
-    """Samples, density and inferred starts against a law of two modes a label, of unequal shares."""
+    """Samples, density and inferred source samples against a law of two modes a label, of unequal shares."""
 
     @pytest.mark.parametrize("label", [0, 1])
     def test_samples_have_the_datas_moments(self, modes, label):
@@ -100,7 +100,7 @@ class TestTwoModes:
             modes.sample(labels, generator=generator),
         )
         for label in (0, 1):
-            left, right = (along(starts[labels == label], label) for starts in (inferred, drawn))
+            left, right = (along(samples[labels == label], label) for samples in (inferred, drawn))
             assert abs(left.mean() - right.mean()) < 0.12, "three standard errors of 1,000 rows each"
 
     def test_one_normal_law_of_the_latents_would_not_do(self, modes, generator):
