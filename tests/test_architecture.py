@@ -79,6 +79,10 @@ def is_ours(name: str) -> bool:
     return name.split(".")[0] == FACE
 
 
+def is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
 def imported(module: str, source: str, name: str) -> Import:
     inner = f"{source}.{name}"
     return Import(module, inner, None) if inner in modules() else Import(module, source, name)
@@ -146,14 +150,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_nothing_private_is_imported_from_another_file() -> None:
-    private = [
-        found
-        for found in imports()
-        if any(part.startswith("_") and not part.startswith("__") for part in found.target.split("."))
-        or (found.name or "").startswith("_")
-        and not (found.name or "").startswith("__")
-    ]
-    assert not private
+    borrowed = [found for found in imports() if is_private(f"{found.target}.{found.name or ''}")]
+    assert not borrowed
 
 
 @pytest.mark.parametrize("package", ["pandas", "jinja2", "matplotlib", "torchvision", "diffusers"])

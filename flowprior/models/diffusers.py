@@ -14,7 +14,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
-from flowprior.models.time_embedding import TIME_SCALE
+from flowprior.models.embeddings import TIME_SCALE
 from flowprior.registry import check_counts
 
 

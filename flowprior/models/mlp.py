@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.models.base import MODELS
-from flowprior.models.condition_embedding import TimeConditionEmbedding
+from flowprior.models.embeddings import TimeConditionEmbedding
 from flowprior.registry import check_counts
 
 

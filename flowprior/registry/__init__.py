@@ -9,10 +9,9 @@ from flowprior.registry.checks import (
     is_whole,
 )
 from flowprior.registry.installed import package_version
-from flowprior.registry.record import Record
 from flowprior.registry.registered import Registered
 from flowprior.registry.registry import Registry, spec_of
-from flowprior.registry.spec import Spec, parse_spec, parse_value
+from flowprior.registry.spec import Record, Spec, parse_spec, parse_value
 
 __all__ = [
     "Record",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from flowprior.registry.record import Record
 from flowprior.registry.registry import Registry
+from flowprior.registry.spec import Record
 
 C = TypeVar("C", bound=Callable[..., Any])
 

@@ -15,8 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
 from flowprior.registry.checks import check_option_types, did_you_mean
-from flowprior.registry.record import Record, record_of
-from flowprior.registry.spec import Spec, parse_spec
+from flowprior.registry.spec import Record, Spec, parse_spec, record_of
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])

@@ -1,14 +1,40 @@
-"""A spec: a component's name and options, as a user writes them and files keep them."""
+"""What a registry knows of a component (its record), and how users and files name one (its spec)."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flowprior.errors import OptionError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Record(Generic[T]):
+    """What a registry knows of one component."""
+
+    name: str
+    factory: Callable[..., T]
+    description: str
+    options: Mapping[str, Any]
+    aliases: tuple[str, ...] = ()
+
+
+def record_of(name: str, factory: Callable[..., T], aliases: tuple[str, ...]) -> Record[T]:
+    """The record of ``factory``: its docstring's first line, its parameters with their defaults."""
+    lines = (inspect.getdoc(factory) or "").split("\n", 1)
+    return Record(name, factory, lines[0].strip(), _options_of(factory), aliases)
+
+
+def _options_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(factory).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from flowprior.training.config import (
     DEFAULT_PREDICTION,
     RunConfig,
     TrainingConfig,
-    load_config,
     training_options,
 )
+from flowprior.training.config_file import load_config
 from flowprior.training.randomness import mix
 
 PARTS = ("data", "prior", "coupling", "path", "model")
