@@ -16,12 +16,8 @@ from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
-<<<<<<< HEAD
-from flowprior.paths import velocity_of_source
-=======
 from flowprior.flow.reading import load_flow
-from flowprior.paths import velocity_of_start
->>>>>>> h/house
+from flowprior.paths import velocity_of_source
 from flowprior.samplers import Sampler, Solution, Velocity
 
 
