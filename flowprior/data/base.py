@@ -26,7 +26,7 @@ class Data(abc.ABC):
     """A finite data set of events x1 and conditions, addressed by index.
 
     Attributes:
-        name: registered name or file, for messages and figures.
+        name: registered name or file, for messages and tables.
         condition: kind and size of the condition.
         event_shape: shape of one x1.
         is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
@@ -80,7 +80,7 @@ class TensorData(Data):
     Args:
         x: events ``[N, *event]``, float32.
         cond: labels ``[N]``, embeddings ``[N, E]`` or None.
-        name: for messages and figures.
+        name: for messages and tables.
         classes: number of classes where the labels may not show them all.
     """
 

@@ -50,7 +50,7 @@ def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is int:
-        return isinstance(value, Integral)
+        return is_whole(value)
     if kind is float:
         return isinstance(value, Real) and math.isfinite(value)
     return isinstance(value, kind)
@@ -97,7 +97,7 @@ def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[
     return value
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
     """``; did you mean '…'?`` for a word that one of ``known`` resembles, else ``;``."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ";"
+    return f"; did you mean '{prefix}{near[0]}'?" if near else ";"

@@ -12,7 +12,7 @@ import tomli_w
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow.description import FORMAT, read_description
 from flowprior.flow.files import check_target, sweep_flow
-from flowprior.flow.location import CHECKPOINTS, FLOW, INFO
+from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
     is_leftover,
@@ -23,7 +23,8 @@ from flowprior.storage import (
     write_text,
 )
 from flowprior.training.checkpoints import list_checkpoints, recover_folders
-from flowprior.training.config import CONFIG_LIMIT, MAY_CHANGE, RunConfig, differing_keys, parse_config
+from flowprior.training.config import MAY_CHANGE, RunConfig, differing_keys
+from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 from flowprior.training.writing import writing
 
 __all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]

@@ -53,7 +53,7 @@ def train(
         data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
             pair (events, condition), or a torch data set of tensors.
         prior: where the flow starts; an instance that is fitted already is left as it is.
-        coupling: which start belongs to which datum.
+        coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
         out: directory of the run; without it nothing is written.
