@@ -35,6 +35,10 @@ class Cell:
     nfe: int | None
     guidance: float
 
+    def __str__(self) -> str:
+        count = "" if self.nfe is None else f", nfe {self.nfe}"
+        return f"{self.name}{count}, guidance {self.guidance:g}"
+
     @property
     def kinds(self) -> tuple[type[Metric], ...]:
         """The kinds of metrics that apply: the prior alone takes no steps."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowprior.data import as_data
 from flowprior.errors import OptionError
@@ -100,15 +103,13 @@ def sweep(
     }
     first = next(iter(splits.values()))
     size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
-    shared = (known, extractors, size, generate, conditions == "balanced")
+    base = Setup(
+        flow, training, first, samples, 0, known, extractors, size, generate, conditions == "balanced"
+    )
     label, store = f"{settings['prior']} + {settings['coupling']}", Store(folder)
     times = sampler_times(chosen.values(), nfe)
-    evaluators = [
-        Evaluator(label, _setups(flow, training, splits, samples, seed, shared), wanted, store, times)
-        for seed in seeds
-    ]
-    with _progress(progress) as advance:
-        rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), advance)
+    evaluators = [Evaluator(label, _setups(base, splits, seed), wanted, store, times) for seed in seeds]
+    rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), progress)
     for evaluator in evaluators:
         rows += [row for guidance in guidances for row in evaluator.flow_values(guidance)]
         rows += [*evaluator.transport(), *evaluator.real_data()]
@@ -117,16 +118,9 @@ def sweep(
     return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
 
 
-def _setups(
-    flow: Flow,
-    training: Reference,
-    splits: Mapping[str, Reference],
-    samples: int,
-    seed: int,
-    shared: tuple[Any, ...],
-) -> dict[str, Setup]:
+def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str, Setup]:
     """What the metrics of one seed may look at, for each split; the conditions are those of the first."""
-    setups = {name: Setup(flow, training, split, samples, seed, *shared) for name, split in splits.items()}
+    setups = {name: replace(base, reference=split, seed=seed) for name, split in splits.items()}
     first, *others = setups.values()
     for setup in others:
         setup.cond = first.cond
@@ -144,25 +138,28 @@ def _cells(samplers: Mapping[str, Sampler], guidances: Sequence[float], nfe: Seq
     ]
 
 
-def _quality(
-    evaluators: list[Evaluator], cells: list[Cell], advance: Callable[[str, int, int], None]
-) -> tuple[list[Row], list[str]]:
-    """The rows of every cell and seed, and what was left out.
+def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
+    """The rows of every cell and seed, and what was left out; a bar on stderr shows how far it is.
 
     Raises:
         OptionError: no sampler can spend any of the numbers of evaluations.
     """
     rows, notes = [], []
     spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
-    for number, (one, cell) in enumerate((one, cell) for cell in cells for one in evaluators):
-        count = "" if cell.nfe is None else f", nfe {cell.nfe}"
-        place = f"{cell.name}{count}, guidance {cell.guidance:g}, seed {one.setup.seed}"
-        advance(place, number, len(cells) * len(evaluators))
-        try:
-            rows += one.quality(cell)
-            spent |= {cell.name} if cell.nfe != 0 else set()
-        except OptionError as error:
-            notes.append(f"nfe={cell.nfe} left out: {error}")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not progress
+    ) as bar:
+        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
+        for cell, evaluator in product(cells, evaluators):
+            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
+            try:
+                rows += evaluator.quality(cell)
+                spent |= {cell.name} if cell.nfe != 0 else set()
+            except OptionError as error:
+                notes.append(f"nfe={cell.nfe} left out: {error}")
+            bar.advance(task)
     if not spent:
         raise OptionError(notes[-1].split(": ", 1)[1])
     return [row for row in rows if row["sampler"] in spent], notes
@@ -182,21 +179,3 @@ def _batch_size(flow: Flow, reference: Reference, guidances: Sequence[float]) ->
     _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
     guided = cond is not None and any(guidance != 1.0 for guidance in guidances)
     return fitting_batch_size(flow, cond, 2.0 if guided else 1.0)
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call before each setting with its name, its number and their count; it moves a bar."""
-    if not shown:
-        yield lambda description, number, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluate")
-        yield lambda description, number, total: bar.update(
-            task, description=description, completed=number, total=total
-        )
