@@ -1,4 +1,4 @@
-"""evaluate: every figure computed again from the same seed, notes, kinds of data, what is refused."""
+"""evaluate: every value computed again from the same seed, notes, kinds of data, what is refused."""
 
 from __future__ import annotations
 
