@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,10 @@ from flowprior.flow.description import (
     describe,
     dtype_of,
     read_description,
-    spec_of,
     write_description,
 )
 from flowprior.flow.location import Location, find_flow
+from flowprior.flow.parts import FlowParts
 from flowprior.flow.tensors import assign_tensors, check_prior, kinds_of, refuse_non_finite, tensors_of
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -49,10 +49,7 @@ from flowprior.storage.lock import NAME as LOCK
 from flowprior.storage.reading import unreadable
 from flowprior.storage.writing import beside, explaining, sync
 
-if TYPE_CHECKING:
-    from flowprior.flow import Flow
-
-__all__ = ["copy_flow", "describe", "load_flow", "read_flow", "save_flow", "spec_of", "write_flow"]
+F = TypeVar("F", bound=FlowParts)
 
 OLD_WEIGHTS = "weights.safetensors"
 """Name of the tensors in formats 1 and 2."""
@@ -65,7 +62,7 @@ _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 # -- writing ----------------------------------------------------------------------------------
 
 
-def save_flow(flow: Flow, directory: FilePath) -> None:
+def save_flow(flow: FlowParts, directory: FilePath) -> None:
     """Write ``flow`` to ``directory``; a flow already there is replaced at once and survives a failure.
 
     Raises:
@@ -197,8 +194,8 @@ def _named_by_digest(binding: Binding) -> Binding:
 # -- reading ----------------------------------------------------------------------------------
 
 
-def load_flow(cls: type[Flow], path: FilePath, model: nn.Module | None) -> Flow:
-    """Rebuild the flow in ``path``, a saved flow or a run, on the CPU.
+def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
+    """Rebuild the flow, a ``cls``, in ``path``, a saved flow or a run, on the CPU.
 
     Raises:
         CheckpointError: missing, truncated, corrupted, of a newer version, or tensors that do not fit.
@@ -263,7 +260,7 @@ def _stamp(folder: FilePath) -> bytes | None:
         return None
 
 
-def _rebuild(cls: type[Flow], description: dict[str, Any], model: nn.Module | None) -> Flow:
+def _rebuild(cls: type[F], description: dict[str, Any], model: nn.Module | None) -> F:
     condition = Condition(**description["condition"])
     if model is None:
         model = _build_model(description, condition)

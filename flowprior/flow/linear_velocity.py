@@ -10,9 +10,9 @@ of u given x_t is then linear,
 With v0 = v1 and k = 0 on the straight path, g = (2t − 1)/((1 − t)² + t²).
 
 The directions are those of the prior's leading subspace (:mod:`flowprior.priors.subspace`). Along its r
-coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a start follows its datum,
+coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a source sample follows its datum,
 h0 = k h1 + noise. Outside, every coordinate is on its own, k = 0, and v1/v0 follows from ψ, which holds the
-prior's floor f (``reg_covar``): the network need not learn to take the floor's noise away again.
+prior's variance floor f (``reg_covar``): the network need not learn to take that noise away again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from flowprior.priors import Prior
 from flowprior.priors.subspace import Subspace, times_table
 
 LEAST_VARIANCE = 0.05
-"""Of the data relative to the start's. Coordinates that hardly vary still do so now and then, in no Gaussian
-way, and a network cannot talk a velocity out of it that expects nothing there: with 1e-6 the held-out
-log-density of digits falls by thousands of nats, with 0.05 it stays; samples are as good."""
+"""Of the data relative to the source samples'. Coordinates that hardly vary still do so now and then, in no
+Gaussian way, and a network cannot talk a velocity out of it that expects nothing there: with 1e-6 the
+held-out log-density of digits falls by thousands of nats, with 0.05 it stays; samples are as good."""
 
 
 class LinearVelocity:
@@ -91,7 +91,7 @@ class LinearVelocity:
 
 @torch.no_grad()
 def variance_outside(subspace: Subspace, floor: float) -> Tensor:
-    """The data's variance over the start's in every coordinate outside the subspace, ``[C, D]``.
+    """The data's variance over the source samples' in every coordinate outside the subspace, ``[C, D]``.
 
     ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that is
     the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length of its

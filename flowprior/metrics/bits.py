@@ -111,7 +111,7 @@ class Likelihood(FlowMetric):
         x, cond = self._scored(setup)
         bits = bits_per_dimension(
             setup.flow,
-            x.to(setup.device, setup.flow._dtype() or x.dtype),
+            x.to(setup.device, setup.flow.dtype or x.dtype),
             None if cond is None else cond.to(setup.device),
             levels=levels_of(x),
             generator=setup.generator(),

@@ -19,7 +19,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from flowprior.flow.flow import Flow, _batches, _evaluating
+from flowprior.flow import Flow
+from flowprior.flow.batches import batches
+from flowprior.flow.evaluation_mode import evaluating
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import Setup, Trajectories
 from flowprior.metrics.wasserstein import wasserstein2_per_condition
@@ -35,7 +37,7 @@ MAX_NFE = 10_000
 
 def solution(setup: Setup) -> str:
     """How the trajectories behind a value are solved, for descriptions."""
-    tolerance = TOLERANCE.get(setup.flow._dtype() or torch.float32, LOOSE)
+    tolerance = TOLERANCE.get(setup.flow.dtype or torch.float32, LOOSE)
     return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
 
@@ -64,8 +66,8 @@ def solve_trajectories(
     tolerance = TOLERANCE.get(x0.dtype, LOOSE)
     grid = torch.tensor(sorted({0.0, 1.0, *times})).to(x0).unique()
     velocity = partial(flow.velocity, guidance=guidance)
-    with torch.no_grad(), _evaluating(flow.model):
-        parts = [_solve(velocity, x, c, grid, tolerance) for x, c in _batches(x0, cond, batch_size)]
+    with torch.no_grad(), evaluating(flow.model):
+        parts = [_solve(velocity, x, c, grid, tolerance) for x, c in batches(x0, cond, batch_size)]
     states = torch.cat([part[0] for part in parts], dim=1)
     curvature = torch.cat([part[1] for part in parts])
     distance = (states[-1].double() - states[0].double()).flatten(1).square().sum(1).cpu()

@@ -33,7 +33,7 @@ from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.few_examples import warn_of_copies, warn_of_few
 from flowprior.priors.labels import check_fit_labels, table_rows
 from flowprior.priors.scales import Scales
-from flowprior.registry import choose
+from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'gmm'"
 FULL_BYTES_LIMIT = 8 << 30
@@ -80,14 +80,8 @@ class GmmPrior(Prior):
         max_iter: int = 100,
     ) -> None:
         super().__init__()
-        for option, value, least in (
-            ("components", components, 1),
-            ("rank", rank, 1),
-            ("max_iter", max_iter, 1),
-            ("conditions", 1 if conditions is None else conditions, 1),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OptionError(f"{OWNER}: expected {option} to be an integer >= {least}, got {value!r}")
+        check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
+        check_counts(OWNER, conditions=1 if conditions is None else conditions)
         for option, number in (("reg_covar", reg_covar), ("shrinkage", shrinkage), ("tol", tol)):
             if not isinstance(number, int | float) or not 0 <= number < float("inf"):
                 raise OptionError(f"{OWNER}: expected {option} to be a finite number >= 0, got {number!r}")

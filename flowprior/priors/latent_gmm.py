@@ -24,9 +24,10 @@ from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import check_counts, check_numbers
+from flowprior.priors.conditioned import check_numbers
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.subspace_prior import SubspacePrior
+from flowprior.registry import check_counts
 
 OWNER = "prior 'latent-gmm'"
 LATENT_FLOOR = 1e-3
@@ -60,7 +61,7 @@ class LatentGmmPrior(SubspacePrior):
         max_iter: int = 30,
     ) -> None:
         super().__init__()
-        check_counts(OWNER, components=(components, 1), rank=(rank, 1), max_iter=(max_iter, 1))
+        check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
         check_numbers(
             OWNER, reg_covar=(reg_covar, 0, 1e12), shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12)
         )

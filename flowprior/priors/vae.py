@@ -28,11 +28,12 @@ from flowprior.models.vae import VaeNetwork
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_numbers
+from flowprior.priors.conditioned import ConditionedPrior, check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.quasi_normal import quasi_normal
+from flowprior.registry import check_counts
 
 OWNER = "prior 'vae'"
 LEAST_NOISE = 0.1
@@ -85,12 +86,12 @@ class VaePrior(ConditionedPrior):
         super().__init__()
         check_counts(
             OWNER,
-            latent=(latent, 1),
-            components=(components, 1),
-            width=(width, 1),
-            steps=(steps, 1),
-            batch_size=(batch_size, 1),
-            importance=(importance, 1),
+            latent=latent,
+            components=components,
+            width=width,
+            steps=steps,
+            batch_size=batch_size,
+            importance=importance,
         )
         check_numbers(
             OWNER,

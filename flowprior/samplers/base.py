@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +14,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registered, Registry
+from flowprior.registry import Registered, Registry, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -48,7 +47,7 @@ def check_nfe(owner: str, nfe: object) -> None:
     Raises:
         OptionError: it is not.
     """
-    if not isinstance(nfe, Integral) or isinstance(nfe, bool) or int(nfe) > MOST_EVALUATIONS:
+    if not is_whole(nfe) or nfe > MOST_EVALUATIONS:
         raise OptionError(
             f"{owner}: nfe={nfe!r} is not possible; choose a whole number, {MOST_EVALUATIONS:,} at most"
         )

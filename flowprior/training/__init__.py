@@ -8,10 +8,8 @@ from flowprior.training.config import (
     DEFAULT_PRIOR,
     RunConfig,
     TrainingConfig,
-    config_from_dict,
-    load_config,
-    save_config,
 )
+from flowprior.training.config_file import config_from_dict, load_config, save_config
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.metrics_file import read_metrics
 from flowprior.training.run import RunDirectory

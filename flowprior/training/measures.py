@@ -14,13 +14,14 @@ EXAMPLES = 2048
 
 
 def measure_starts(pairs: PairStream) -> dict[str, Any]:
-    """Gap between training and sampling starts, and transport cost with and without the coupling.
+    """Gap between source samples of training and of sampling; transport cost with and without the coupling.
 
     Measured on up to 2,048 training examples; pairs are drawn as many at once as in training.
 
     Returns:
         ``starts_gap`` (see :func:`flowprior.couplings.starts_gap`), ``transport_cost`` E‖x1 − x0‖² of the
-        coupled pairs, and ``transport_cost_unpaired`` of the same data with starts drawn as for sampling.
+        coupled pairs, and ``transport_cost_unpaired`` of the same data with source samples drawn as for
+        sampling.
     """
     seed, device = pairs.randomness.seed, pairs.randomness.device
     x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)

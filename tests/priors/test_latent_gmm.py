@@ -115,7 +115,7 @@ def test_refusals(two_clusters):
     x, _ = two_clusters
     with pytest.raises(InputError, match="embeddings need the prior 'learned-mean'"):
         fitted((x, torch.randn(len(x), 3)))
-    with pytest.raises(OptionError, match="expected components to be an integer >= 1, got 0"):
+    with pytest.raises(OptionError, match="components=0 is not possible; expected a whole number, 1 or more"):
         Prior.create("latent-gmm", components=0)
     with pytest.raises(InputError, match=r"label 7, expected labels 0\.\.1"):
         fitted(two_clusters).sample(torch.tensor([7]))
