@@ -3,33 +3,30 @@
 from typing import Any
 
 from flowprior.evaluation.evaluate import evaluate
-from flowprior.evaluation.result import Evaluation
+from flowprior.evaluation.result import Result
 from flowprior.evaluation.sweep import sweep
-from flowprior.evaluation.sweep_result import Sweep
 from flowprior.metrics.base import MetricInfo
 from flowprior.metrics.setup import Setup
 
 __all__ = [
-    "Evaluation",
-    "MetricInfo",
+    "Result",
     "Setup",
-    "Sweep",
     "evaluate",
     "sweep",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Names that moved to :mod:`flowprior.metrics` and :mod:`flowprior.features`, for one release."""
+    """Old names, and those that moved to ``flowprior.metrics`` and ``flowprior.features``, for a release."""
     import warnings
 
     from flowprior import features, metrics
 
-    if name == "Metric":
-        warnings.warn(
-            "flowprior.evaluation.Metric is called MetricInfo now", DeprecationWarning, stacklevel=2
-        )
-        return MetricInfo
+    renamed = {"Metric": MetricInfo, "Evaluation": Result, "Sweep": Result}
+    if name in renamed:
+        message = f"flowprior.evaluation.{name} is called {renamed[name].__name__} now"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return renamed[name]
     for room in (features, metrics):
         if name in room.__all__ or name in getattr(room, "RENAMED", ()):
             message = f"flowprior.evaluation.{name} has moved to {room.__name__}"

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.batches import batches, in_batches, joined, unmoved
 from flowprior.flow.evaluation_mode import evaluating
-from flowprior.flow.files import load_flow, save_flow
+from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
-from flowprior.paths import velocity_of_start
+from flowprior.flow.reading import load_flow
+from flowprior.paths import velocity_of_source
 from flowprior.samplers import Sampler, Solution, Velocity
 
 
@@ -54,7 +55,7 @@ class Flow(FlowParts):
         """
         predicted = self._predict(x, t, cond, guidance)
         if self.prediction == "epsilon":
-            return velocity_of_start(self.path, predicted, x, t)
+            return velocity_of_source(self.path, predicted, x, t)
         return predicted if self.linear is None else predicted + self.linear(x, t, cond)
 
     def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:

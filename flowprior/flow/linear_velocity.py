@@ -24,7 +24,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
-from flowprior.priors import Prior
+from flowprior.priors import Prior, latents_of
 from flowprior.priors.subspace import Subspace, times_table
 
 LEAST_VARIANCE = 0.05
@@ -75,7 +75,8 @@ class LinearVelocity:
         return velocity.view_as(x).to(x.dtype)
 
     def _subspace(self) -> Subspace:
-        subspace = self.prior.leading_subspace
+        latents = latents_of(self.prior)
+        subspace = None if latents is None else latents.leading_subspace
         assert subspace is not None
         return subspace
 
@@ -104,7 +105,9 @@ def variance_outside(subspace: Subspace, floor: float) -> Tensor:
 
 def is_known(prior: Prior, coupling: Coupling) -> bool:
     """Whether prior and coupling, fitted or not, tell the moments of their pairs."""
-    return prior.fits_latents and coupling.latent_slope(torch.ones(1, 1)) is not None
+    latents = latents_of(prior)
+    fits = latents is not None and latents.fits_latents
+    return fits and coupling.latent_slope(torch.ones(1, 1)) is not None
 
 
 def slope_of_velocity(

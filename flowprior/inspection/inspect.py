@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from flowprior.couplings import Coupling, OTCoupling, starts_gap, transport_cost
+from flowprior.couplings import Coupling, OTCoupling, source_gap, transport_cost
 from flowprior.data import as_data
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.closeness import measure_closeness
@@ -120,7 +120,7 @@ def _pair(
     generator = torch.Generator().manual_seed(seed)
     rows = slice(0, PAIRS)
     held_out, cond = examples.held_out[rows], take(examples.held_out_cond, rows)
-    gap = starts_gap(coupling, prior, held_out, cond, generator=generator, permutations=RELABELLINGS)
+    gap = source_gap(coupling, prior, held_out, cond, generator=generator, permutations=RELABELLINGS)
     return Pairing(
         prior=spec,
         coupling=name,

@@ -45,7 +45,7 @@ class Pairing:
         prior: specification.
         coupling: specification.
         transport_cost: E‖x1 − x0‖² of the coupled pairs.
-        starts_gap: figures of :class:`flowprior.couplings.StartsGap`.
+        starts_gap: values of :class:`flowprior.couplings.SourceGap`.
         rehearsal: what a flow without a network gave.
         seconds: that these figures took.
     """

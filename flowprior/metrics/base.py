@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,7 +37,6 @@ class MetricInfo:
         samples: how many generated samples it is computed from.
         reference: name, split and size of what they are compared with.
         better: ``"lower"``, ``"higher"`` or ``""``.
-        real_data_score: the same value of as many real samples; None where there is none.
         features: name and weights of the features that it compares; empty where it takes the events.
     """
 
@@ -45,13 +44,13 @@ class MetricInfo:
     samples: int
     reference: str = ""
     better: str = ""
-    real_data_score: float | None = None
     features: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MetricInfo:
-        """From JSON; older files say ``floor`` for ``real_data_score``."""
-        return cls(**{"real_data_score" if key == "floor" else key: values[key] for key in values})
+        """From JSON; what this version does not know, such as the ``floor`` of older files, is left out."""
+        known = [field.name for field in fields(cls)]
+        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 class Metric(Registered, abc.ABC):

@@ -106,6 +106,7 @@ class Setup:
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
+        balanced: whether samples are generated for every label in turn, not for the reference's conditions.
     """
 
     flow: Flow
@@ -117,6 +118,7 @@ class Setup:
     extractors: list[FeatureExtractor] = field(default_factory=list)
     batch_size: int = 500
     generate: Generate | None = None
+    balanced: bool = False
 
     @property
     def data(self) -> Data:
@@ -155,7 +157,9 @@ class Setup:
 
     @cached_property
     def cond(self) -> Tensor | None:
-        """The conditions that samples are generated for: the reference's, in its proportions."""
+        """The conditions that samples are generated for: the reference's in its proportions, or balanced."""
+        if self.balanced:
+            return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
         return self.held_out.cond
 
     @cached_property

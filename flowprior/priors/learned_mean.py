@@ -27,6 +27,7 @@ from flowprior.ops import (
 )
 from flowprior.priors.base import Prior
 from flowprior.priors.holdout import Holdout
+from flowprior.priors.latent import LatentPrior
 from flowprior.priors.mapper_training import MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
 from flowprior.priors.seen_conditions import SeenConditions
@@ -36,7 +37,7 @@ OWNER = "prior 'learned-mean'"
 
 
 @Prior.register("learned-mean", aliases=("mapper",))
-class LearnedMeanPrior(Prior):
+class LearnedMeanPrior(LatentPrior):
     """A mapper from labels or embeddings to a mean, plus Gaussian noise (the paper's text prior).
 
     Args:

@@ -1,4 +1,4 @@
-"""Sampler: integrates dx/dt = v(x, t, c) from a start at t = 0 to a sample at t = 1."""
+"""Sampler: integrates dx/dt = v(x, t, c) from a source sample at t = 0 to a sample at t = 1."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MOST_EVALUATIONS = 1_000_000
 """The most evaluations that can be asked for; a grid of times is held for them."""
 
 
-def check_nfe(owner: str, nfe: object) -> None:
+def check_nfe(owner: str, nfe: Any) -> None:
     """Check that ``nfe`` is a whole number, 1,000,000 at most; the least depends on the sampler.
 
     Raises:
@@ -75,7 +75,7 @@ class Sampler(Registered, abc.ABC):
 
         Args:
             velocity: v(x, t, cond).
-            x0: starts ``[B, *event]``.
+            x0: source samples ``[B, *event]``.
             cond: passed on to ``velocity``.
             nfe: evaluations of the velocity to spend, exactly. Adaptive samplers choose their own.
             trajectory: also return the states at the sampler's times.
@@ -96,9 +96,9 @@ class Sampler(Registered, abc.ABC):
 
         Args:
             path: that the velocity was trained on.
-            prior: where it starts; None is not checked.
-            coupling: which start belonged to which datum in training; None is not checked.
-            generator: source of the noise of a stochastic sampler, on the device of the starts.
+            prior: that it starts from; None is not checked.
+            coupling: which source sample belonged to which datum in training; None is not checked.
+            generator: source of the noise of a stochastic sampler, on the device of the source samples.
 
         Raises:
             OptionError: the sampler is not valid for this path, prior or coupling.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flowprior.errors import OptionError
-from flowprior.evaluation.prior_alone import worse_than_prior
+from flowprior.evaluation.result import worse_than_prior
 from flowprior.study.collect import (
     OWN_NFE,
     Collection,

@@ -12,7 +12,7 @@ import tomli_w
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow.description import FORMAT, read_description
 from flowprior.flow.files import check_target, sweep_flow
-from flowprior.flow.location import CHECKPOINTS, FLOW, INFO
+from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
     is_leftover,

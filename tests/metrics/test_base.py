@@ -72,8 +72,8 @@ def test_a_metric_of_the_user_has_a_column_and_a_real_data_score(
         metrics=[Brightness(), "accuracy"],
         classifier=classifier,
     )
-    assert list(found.metrics) == ["accuracy", "brightness"]
-    score = found.metrics["brightness"].real_data_score
+    assert list(found.quality_metrics) == ["accuracy", "brightness"]
+    score = found.real_data_score("brightness")
     x, _ = digits[0].batch(torch.arange(len(digits[0])))
     assert score == pytest.approx(x.mean().item(), abs=0.05)
     assert found.value("brightness", 1) == pytest.approx(score, abs=0.2)
