@@ -95,7 +95,7 @@ def _solve(
 
 
 def normalised_energy(trajectories: Trajectories, cond: Tensor | None) -> float:
-    """(E path energy − W2²) / W2² with W2² between the starts and the ends, per condition.
+    """(E path energy − W2²) / W2² with W2² between source samples and ends, per condition.
 
     0 where the flow is optimal transport along straight lines. Tong et al. 2023 (arXiv 2302.00482) take
     W2² between source samples and *data*: the same for a flow that reaches the data. The flow's own ends keep
@@ -129,7 +129,7 @@ class Curvature(FlowMetric):
 
 @Metric.register("path-energy")
 class PathEnergy(FlowMetric):
-    """Path energy E∫‖v‖² dt over W2² between the flow's own starts and ends, less 1; 0 for straight OT."""
+    """Path energy E∫‖v‖² dt over W2² between source samples and ends, less 1; 0 for straight OT."""
 
     needs_trajectories = True
 
