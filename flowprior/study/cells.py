@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from flowprior.errors import OptionError
+from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
 from flowprior.study.variants import Variant, sampler_labels, variants
 from flowprior.training.config import RunConfig
 from flowprior.training.run import MAY_CHANGE
-from flowprior.training.run_info import package_version
 
 KEEP_ALL = 1_000_000
 

@@ -110,6 +110,7 @@ def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_
     report = write_report(tmp_path)
     assert {row["metric"] for row in report["validation"]} <= set(report["metrics"])
     assert len(report["validation"]) > 0
+    assert "<h3>fid-cnn128, validation " in (tmp_path / "report.html").read_text()
     parts = Splits.load("digits", 200)
     assert parts.validation is not None
     assert len(parts.train) + len(parts.validation) == len(load_data("digits", "train"))
