@@ -15,12 +15,12 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from flowprior.study.table import read_table
 
 from benchmarks.studies.protocol import RESULTS, write_cell
 from flowprior.data import load_data
 from flowprior.evaluation.result import table_row
 from flowprior.inspection import Pairing, inspect_priors
+from flowprior.study.table import read_table
 
 NFE = 4
 SCORES = ["score", "simulated", "crossing", "transport_cost"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from flowprior.study.table import WITH_FEATURES, evaluators, means, short, trained
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from flowprior.evaluation.result import worse_than_prior
+from flowprior.study import statistics
+from flowprior.study.table import DataFrame, evaluators, means, short, trained
 
 DASH = "–"
 SPOKEN = {
@@ -26,17 +24,14 @@ def markdown_table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """A Markdown table; None is a dash."""
     cells = [[DASH if cell is None else str(cell) for cell in row] for row in rows]
     names = [str(name) for name in header]
-    lines = [names, ["---"] * len(names), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [names, ["---"] * len(names), *cells])
 
 
 def spread(values: Iterable[float], digits: int = 1) -> str:
-    """``mean ± standard deviation``, the latter over seeds, where there are more than one; a dash for none."""
-    found = [float(value) for value in values]
-    if not found:
-        return DASH
-    mean = f"{statistics.mean(found):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(found):.{digits}f}" if len(found) > 1 else mean
+    """``mean ± standard deviation``, the latter over seeds, where there are more than one."""
+    found = statistics.spread([float(value) for value in values])
+    deviation = "" if found.std is None else f" ± {found.std:.{digits}f}"
+    return f"{found.mean:.{digits}f}{deviation}"
 
 
 def counted(number: int, thing: str) -> str:
@@ -45,7 +40,11 @@ def counted(number: int, thing: str) -> str:
 
 
 def spreads(
-    table: DataFrame, columns: str | list[str] = "nfe", *, index: str = "flow", digits: int = 1
+    table: DataFrame,
+    columns: str | list[str] = "nfe",
+    index: str | list[str] = "flow",
+    digits: int = 1,
+    show: Callable[[Iterable[float], int], str] = spread,
 ) -> DataFrame:
     """Means with deviations over seeds as texts: rows × columns, rows in the order of the table.
 
@@ -54,35 +53,41 @@ def spreads(
     Args:
         table: values of one metric.
         columns: column or columns of the table that become columns.
-        index: column of the table that becomes rows.
+        index: column or columns of the table that become rows.
         digits: behind the point.
+        show: the values of one place and ``digits`` as text.
     """
-    across = [columns] if isinstance(columns, str) else columns
-    values = table.groupby([index, *across], sort=False).value
-    text = values.agg(lambda own: spread(own, digits)).unstack(across)
-    seeds = values.count().unstack(across)
+    down, across = ([one] if isinstance(one, str) else one for one in (index, columns))
+    values = table.groupby([*down, *across], sort=False)["value"]
+    text, seeds = values.agg(lambda own: show(own, digits)).unstack(across), values.count().unstack(across)
     text = text.where(seeds.eq(seeds.max(axis=1), axis=0), DASH)
-    return text.reindex(table[index].unique())
+    return text.loc[[key for key in dict.fromkeys(table.set_index(index).index) if key in text.index]]
+
+
+def cross(
+    table: DataFrame, columns: str | list[str], wanted: Sequence[Any], header: Sequence[Any], **options: Any
+) -> str:
+    """:func:`spreads` as Markdown.
+
+    Args:
+        table: values of one metric.
+        columns: column or columns of the table that become columns.
+        wanted: their values that are shown, in this order.
+        header: of the Markdown table.
+        options: further ones of :func:`spreads`.
+    """
+    text = spreads(table, columns, **options).reindex(columns=list(wanted), fill_value=DASH).fillna(DASH)
+    names = [name if isinstance(name, tuple) else (name,) for name in text.index]
+    code = "`" if text.index.names[0] == "flow" else ""
+    lines = zip(names, text.to_numpy(), strict=True)
+    return markdown_table(header, ([f"{code}{name}{code}", *more, *line] for (name, *more), line in lines))
 
 
 def pivot(
-    table: DataFrame,
-    metric: str,
-    nfes: Sequence[int],
-    *,
-    digits: int = 1,
-    title: str = "setting, at NFE",
+    table: DataFrame, metric: str, nfes: Sequence[int], digits: int = 1, title: str = "setting, at NFE"
 ) -> str:
     """One metric as Markdown: a row for each flow, a column for each number of evaluations."""
-    text = spreads(trained(table, metric), digits=digits).reindex(columns=list(nfes), fill_value=DASH)
-    return framed(text, [title, *nfes])
-
-
-def framed(text: DataFrame, header: Iterable[Any], code: bool = True) -> str:
-    """A frame of texts as Markdown; its index is the first column, as code where wanted."""
-    first = (f"`{name}`" if code else str(name) for name in text.index)
-    rows = ([name, *row] for name, row in zip(first, text.fillna(DASH).to_numpy(), strict=True))
-    return markdown_table(header, rows)
+    return cross(trained(table, metric), "nfe", nfes, [title, *nfes], digits=digits)
 
 
 def seed_ratios(table: DataFrame, baseline: str) -> DataFrame:
@@ -92,54 +97,49 @@ def seed_ratios(table: DataFrame, baseline: str) -> DataFrame:
         table: values of one metric.
         baseline: a flow of the table.
     """
-    keys = ["seed", "nfe"]
-    base = table[table.flow == baseline].set_index(keys).value.rename("base")
-    joined = table[table.flow != baseline].join(base, on=keys, how="inner")
-    return joined.assign(value=joined.value / joined.base)
+    is_base, keys = table["flow"] == baseline, ["seed", "nfe"]
+    base = table[is_base].set_index(keys)["value"].rename("base")
+    joined = table[~is_base].join(base, on=keys, how="inner")
+    return joined.assign(value=joined["value"] / joined["base"])
 
 
-def worse_than_prior(table: DataFrame, metric: str, nfes: Iterable[int], *, higher: bool = False) -> str:
+def lost_to_prior(table: DataFrame, metric: str, nfes: Iterable[int], better: str = "lower") -> str:
     """Where a flow loses to its own prior, in a sentence; "" where no flow has its prior alone (NFE 0).
 
     Args:
         table: a study's long table; what is in its column ``flow`` names the flows.
         metric: by which they are compared.
         nfes: the numbers of evaluations that are shown.
-        higher: whether more is better.
+        better: ``"lower"`` or ``"higher"``.
     """
-    found = means(table, metric) * (-1 if higher else 1)
+    found, by = means(table, metric), SPOKEN.get(metric, metric)
     known = found[found[0].notna()] if 0 in found else found.head(0)
+    shown = [nfe for nfe in nfes if nfe and nfe in found]
     if known.empty:
         return ""
-    by = SPOKEN.get(metric, metric)
-    later = known[[nfe for nfe in nfes if nfe and nfe in known]]
-    lost = [_lost(str(name), row[row > known.loc[name, 0]].index, len(row)) for name, row in later.iterrows()]
-    if any(lost):
-        return f"**By {by} worse than their own prior alone (NFE 0): {'; '.join(filter(None, lost))}.**"
+    lost = {name: worse_than_prior(row[[0, *shown]].to_dict(), better) for name, row in known.iterrows()}
+    if any(lost.values()):
+        told = (f"`{n}` at {_places(worse, len(shown))}" for n, worse in lost.items() if worse)
+        return f"**By {by} worse than their own prior alone (NFE 0): {'; '.join(told)}.**"
     flows = "every flow" if len(known) == len(found) else "every flow with a row at NFE 0"
     return f"By {by} {flows} is better than its own prior alone, at every NFE shown."
 
 
-def _lost(name: str, worse: Iterable[int], shown: int) -> str:
-    places = [str(nfe) for nfe in worse]
-    where = "every NFE" if len(places) == shown else "NFE " + ", ".join(places)
-    return f"`{name}` at {where}" if places else ""
+def _places(nfes: list[float], shown: int) -> str:
+    return "every NFE" if len(nfes) == shown else "NFE " + ", ".join(map(str, nfes))
 
 
 def evaluated_by(table: DataFrame) -> str:
     """Names the weights behind the values of one evaluator; says so where they were not written down."""
-    own = table[table.metric.str.startswith(WITH_FEATURES).fillna(False).astype(bool)]
-    if own.empty:
+    needed = evaluators(table).dropna()
+    if needed.empty:
         return ""
-    named = own.features.dropna().unique()
+    named = table.loc[needed.index, "features"].dropna().unique()
     if len(named):
         return f"Evaluated by {' and '.join(f'`{short(name)}`' for name in named)}."
-    return _unnamed(str(evaluators(own).dropna().iloc[0]))
-
-
-def _unnamed(told: str) -> str:
-    scores = told.partition(" of real-data score ")[2]
-    pairs = (pair.split(" ") for pair in scores.split(", ") if pair)
+    pairs = [
+        pair.split(" ") for pair in needed.iloc[0].partition(" of real-data score ")[2].split(", ") if pair
+    ]
     listed = ", ".join(f"{name} {float(value):.6g}" for name, value in pairs)
     same = f"; every cell has the same real-data score ({listed}), so it was one evaluator" if listed else ""
     return f"The weights of the evaluator were not written down{same}."

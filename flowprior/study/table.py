@@ -7,41 +7,34 @@ reference set, from equally many samples. Cells that differ in one of these are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.storage import read_json
+from flowprior.evaluation.result import COLUMNS, REAL_DATA
+from flowprior.study.cell_file import FORMAT, StudyFolder, read_object
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
-COLUMNS = (
-    *("flow", "seed", "step", "sampler", "grid", "nfe", "guidance", "condition"),
-    *("samples", "split", "reference", "features", "metric", "value"),
-)
-REAL_DATA = "real data"
-"""In the column ``flow``: real samples in place of generated ones."""
+DataFrame = Series = Any
+"""Of pandas, whose own types a checker cannot follow."""
+Source = Path | str | Iterable[Path]
 WITH_FEATURES = ("fid-", "kid-", "accuracy")
-"""How the metrics begin that depend on the weights of an extractor or classifier."""
-FORMAT = 3
-LIMIT = 256 << 20
-Cell = dict[str, Any]
+"""How the metrics begin that depend on the weights of a feature extractor or classifier."""
+WHOLE = ["seed", "step", "nfe", "samples"]
+"""Columns of whole numbers."""
 
 
 class MixedEvaluations(FlowpriorError):
     """Values of several evaluators, references or sample counts were to stand in one table."""
 
 
-def read_cells(source: Path | str | Iterable[Path]) -> dict[str, Cell]:
-    """The cell files of a folder, or these files, by name, in the order of their names.
+def read_cells(source: Source) -> dict[str, dict[str, Any]]:
+    """The cell files of a folder, of a study that ``flowprior compare`` has run, or these files, by name.
 
     Raises:
         CheckpointError: a file is damaged or of another format.
     """
-    files = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else list(source)
-    cells = {path.stem: read_json(path, LIMIT) for path in files}
+    cells = {path.stem: read_object(path) for path in cell_files(source)}
     for name, cell in cells.items():
         if cell.get("format") != FORMAT:
             raise CheckpointError(
@@ -51,11 +44,23 @@ def read_cells(source: Path | str | Iterable[Path]) -> dict[str, Cell]:
     return cells
 
 
-def read_table(source: Path | str | Iterable[Path]) -> DataFrame:
-    """Every value of the cells: the columns of a result, the keys of ``setting``, and ``cell``, the file's name.
+def cell_files(source: Source) -> list[Path]:
+    """The files behind a source, sorted where it is a folder; of a study those that its last plan names."""
+    if not isinstance(source, str | Path):
+        return list(source)
+    study = StudyFolder(source)
+    if not study.plan.is_file():
+        return sorted(study.path.glob("*.json"))
+    planned = [cell for variant in study.read_plan()["variants"] for cell in variant["cells"]]
+    files = [study.cell(cell["name"], cell["key"]).result for cell in planned]
+    return [path for path in files if path.is_file()]
+
+
+def read_table(source: Source) -> DataFrame:
+    """Every value of the cells, beside the keys of their ``setting`` and ``cell``, the file's name.
 
     Args:
-        source: a folder of cell files, or the files.
+        source: a folder of cell files, the folder ``--out`` of ``flowprior compare``, or the files.
 
     Raises:
         CheckpointError: a file is damaged or of another format.
@@ -63,16 +68,21 @@ def read_table(source: Path | str | Iterable[Path]) -> DataFrame:
     """
     import pandas
 
-    table = pandas.DataFrame(list(_rows(read_cells(source))))
+    empty = dict.fromkeys(COLUMNS)
+    rows = [
+        {**cell["setting"], **empty, **row, "cell": name}
+        for name, cell in read_cells(source).items()
+        for row in cell["rows"]
+    ]
+    table = pandas.DataFrame(rows)
     table = table.reindex(columns=list(dict.fromkeys([*COLUMNS, "cell", *table.columns])))
-    whole = ["seed", "step", "nfe", "samples"]
-    table[whole] = table[whole].astype("Int64")
+    table = table.astype(dict.fromkeys(WHOLE, "Int64"))
     refuse_mixed(table, Path(source).name if isinstance(source, str | Path) else "table")
     return table
 
 
-def read_runs(source: Path | str | Iterable[Path]) -> DataFrame:
-    """One row a cell: what decided its training and how it ran.
+def read_runs(source: Source) -> DataFrame:
+    """One row a cell: what decided its training, how it ran, and ``cell``, the file's name.
 
     Raises:
         CheckpointError: a file is damaged or of another format.
@@ -83,28 +93,24 @@ def read_runs(source: Path | str | Iterable[Path]) -> DataFrame:
     return pandas.DataFrame([{**cell["run"], **cell["setting"], "cell": name} for name, cell in cells])
 
 
-def _rows(cells: dict[str, Cell]) -> Iterator[Cell]:
-    for name, cell in cells.items():
-        for row in cell["rows"]:
-            yield {**cell["setting"], **dict.fromkeys(COLUMNS), **row, "cell": name}
+def select(table: DataFrame, **where: Any) -> DataFrame:
+    """The rows whose columns have these values; None is a column that does not apply, a list its values."""
+    for name, value in where.items():
+        column, several = table[name], isinstance(value, list | tuple)
+        table = table[column.isna() if value is None else column.isin(value if several else [value])]
+    return table
 
 
-def trained(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
+def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) -> DataFrame:
     """The values of one metric of the trained flows: neither real data nor flows on the way, of one split."""
-    own = (table.metric == metric) & table.step.isna() & (table.flow != REAL_DATA)
-    return table[own & (table.split.isna() | (table.split == split))]
+    own = select(table, metric=metric, step=None, **where)
+    return own[(own["flow"] != REAL_DATA) & own["split"].isin([split, None])]
 
 
 def means(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
     """Means over seeds: a row for each flow in the order of the table, a column for each NFE."""
     own = trained(table, metric, split)
     return own.pivot_table(index="flow", columns="nfe", values="value", sort=False).sort_index(axis=1)
-
-
-def real_data_score(table: DataFrame, metric: str, split: str = "test") -> float:
-    """The metric between real training samples and the reference, mean over the cells."""
-    own = table[(table.flow == REAL_DATA) & (table.metric == metric) & (table.split == split)]
-    return float(own.value.mean())
 
 
 def refuse_mixed(table: DataFrame, where: str) -> None:
@@ -117,11 +123,11 @@ def refuse_mixed(table: DataFrame, where: str) -> None:
     Raises:
         MixedEvaluations: the values of one metric come from two evaluators, references or sample counts.
     """
-    evaluator = evaluators(table)
-    for (metric, split), own in table.groupby(["metric", "split"], dropna=False):
-        told = {"evaluator": evaluator[own.index], "reference": own.reference, "sample count": own.samples}
+    evaluator, on_the_way = evaluators(table), table["step"].notna()
+    for (metric, split, _), own in table.groupby(["metric", "split", on_the_way], dropna=False):
+        told = {"evaluator": evaluator[own.index], "reference": own["reference"], "samples": own["samples"]}
         for what, values in told.items():
-            counts = own.groupby(values.dropna()).cell.nunique()
+            counts = own.groupby(values)["cell"].nunique()
             if len(counts) > 1:
                 kinds = " and ".join(f"{short(str(kind))} ({n} cells)" for kind, n in counts.items())
                 of = f"{metric}, {split} split" if isinstance(split, str) else metric
@@ -136,17 +142,12 @@ def evaluators(table: DataFrame) -> Series:
 
     Older cells do not name them. Their real-data score tells two apart: other weights give another one.
     """
-    needed = table.metric.str.startswith(WITH_FEATURES).fillna(False).astype(bool)
-    scores = table[(table.flow == REAL_DATA) & table.metric.str.startswith("fid-")].groupby("cell")
-    score_of = {cell: _scores(own) for cell, own in scores}
-    unnamed = "unknown weights" + table.cell.map(score_of).fillna("")
-    return table.features.where(table.features.notna(), unnamed).where(needed)
-
-
-def _scores(own: DataFrame) -> str:
-    """Real-data scores of unnamed extractors, with all their digits."""
-    pairs = dict(zip(own.metric, own.value, strict=True))
-    return " of real-data score " + ", ".join(f"{name} {value!r}" for name, value in pairs.items())
+    needed = table["metric"].astype(str).str.startswith(WITH_FEATURES)
+    scores = table[needed & (table["flow"] == REAL_DATA) & table["metric"].astype(str).str.startswith("fid-")]
+    told = scores["metric"] + " " + scores["value"].map(repr)
+    by_cell = told.groupby(scores["cell"]).agg(lambda own: " of real-data score " + ", ".join(own))
+    unnamed = "unknown weights" + table["cell"].map(by_cell).fillna("")
+    return table["features"].where(table["features"].notna(), unnamed).where(needed)
 
 
 def short(text: str) -> str:
