@@ -113,8 +113,8 @@ def classifier_for(
         return data_classifier(data)
     if not Path(classifier).is_file():
         raise OptionError(
-            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None, a Classifier, or the file "
-            "of one"
+            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None, a Classifier, or the "
+            "file of one"
         )
     return load_classifier(classifier, data)
 
