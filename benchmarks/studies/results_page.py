@@ -20,7 +20,7 @@ from benchmarks.studies import claims, picture_tables, section_tables
 from benchmarks.studies.operator_timings import operators, timings
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
-from flowprior.report.markdown import counted, lost_to_prior
+from flowprior.report.markdown import counted
 from flowprior.study.table import DataFrame, means, read_runs, read_table, select, trained
 
 HERE = Path(__file__).parent
@@ -64,27 +64,10 @@ class Study:
         return int(self.table["samples"].max())
 
     @property
-    def evaluated_by(self) -> str:
-        """Names the evaluator."""
-        return markdown.evaluated_by(self.table)
-
-    @property
     def ran_on(self) -> str:
         """Threads, processor, torch."""
         first = self.first
         return f"{counted(first['threads'], 'thread')} of {first['processor']}, torch {first['torch']}"
-
-    def values(self, metric: str, **where: Any) -> DataFrame:
-        """The trained flows' values of a metric."""
-        return trained(self.table, metric, **where)
-
-    def pivot(self, metric: str, nfes: list[int], digits: int = 1, title: str = "setting, at NFE") -> str:
-        """One metric as a Markdown table."""
-        return markdown.pivot(self.table, metric, nfes, digits, title)
-
-    def worse(self, metric: str, nfes: Iterable[int]) -> str:
-        """Where flows lose to their own prior."""
-        return lost_to_prior(self.table, metric, nfes, "higher" if metric == "accuracy" else "lower")
 
     def score(self, metric: str, flow: str = REAL_DATA, split: str = "test") -> float:
         """The real-data score of a metric, mean over the cells; ``flow`` may name another yardstick."""
@@ -127,7 +110,7 @@ def template(name: str) -> jinja2.Template:
 
 def page(root: Path = RESULTS) -> str:
     """The whole page from the results below a folder; studies without results are left out."""
-    own = {"root": root, "dropped": dropped, "select": select, "means": means}
+    own = {"root": root, "dropped": dropped, "select": select, "means": means, "trained": trained}
     text = template("results.md.jinja").render(
         own,
         conditional=class_conditional(root),

@@ -169,6 +169,18 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
     return [*found, *labels, ""][0]
 
 
+def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Variants of plan.json, and samplers of one, that the library refuses; the sampler is None for all."""
+    found = []
+    for variant in variants:
+        whole = {None: variant["skipped"]} if variant["skipped"] else {}
+        refused = {**whole, **variant["refused_samplers"]}.items()
+        found += [
+            {"variant": variant["label"], "sampler": name, "reason": reason} for name, reason in refused
+        ]
+    return found
+
+
 def _squeezed(label: str) -> str:
     return "".join(label.split()).lower()
 

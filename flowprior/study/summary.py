@@ -11,7 +11,7 @@ from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.study.cell_file import FORMAT, Collection, finite
 from flowprior.study.cell_training import MACHINE
-from flowprior.study.cells import find_baseline
+from flowprior.study.cells import find_baseline, skipped_of
 from flowprior.study.statistics import paired_test, spread
 
 OWN_NFE = math.inf
@@ -38,7 +38,7 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "samplers": collection.samplers,
         "rows": finite(list(collection.rows())),
         **tables_of(collection),
-        "skipped": skipped_of(collection),
+        "skipped": skipped_of(collection.variants),
         "failed": [
             {"variant": label, "seed": seed, "error": error}
             for (label, seed), error in collection.failures.items()
@@ -238,16 +238,6 @@ def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
                 if sign * row["mean"] <= sign * target:
                     reached[row["variant"]] = row["step"]
             found.append({"metric": metric, "nfe": nfe, "target": target, "budget": last, "steps": reached})
-    return found
-
-
-def skipped_of(collection: Collection) -> Rows:
-    """Variants, and samplers of a variant, that the library refuses; the sampler is None for all of them."""
-    found = []
-    for variant in collection.variants:
-        refused = {None: variant["skipped"]} if variant["skipped"] else {}
-        for sampler, reason in {**refused, **variant["refused_samplers"]}.items():
-            found.append({"variant": variant["label"], "sampler": sampler, "reason": reason})
     return found
 
 

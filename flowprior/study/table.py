@@ -13,7 +13,7 @@ from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
-from flowprior.study.cell_file import FORMAT, read_object
+from flowprior.study.cell_file import FORMAT, StudyFolder, read_object
 
 DataFrame = Series = Any
 """Of pandas, whose own types a checker cannot follow."""
@@ -29,13 +29,12 @@ class MixedEvaluations(FlowpriorError):
 
 
 def read_cells(source: Source) -> dict[str, dict[str, Any]]:
-    """The cell files of a folder, or these files, by name, in the order of their names.
+    """The cell files of a folder, of a study that ``flowprior compare`` has run, or these files, by name.
 
     Raises:
         CheckpointError: a file is damaged or of another format.
     """
-    files = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else list(source)
-    cells = {path.stem: read_object(path) for path in files}
+    cells = {path.stem: read_object(path) for path in cell_files(source)}
     for name, cell in cells.items():
         if cell.get("format") != FORMAT:
             raise CheckpointError(
@@ -45,11 +44,23 @@ def read_cells(source: Source) -> dict[str, dict[str, Any]]:
     return cells
 
 
+def cell_files(source: Source) -> list[Path]:
+    """The files behind a source, sorted where it is a folder; of a study those that its last plan names."""
+    if not isinstance(source, str | Path):
+        return list(source)
+    study = StudyFolder(source)
+    if not study.plan.is_file():
+        return sorted(study.path.glob("*.json"))
+    planned = [cell for variant in study.read_plan()["variants"] for cell in variant["cells"]]
+    files = [study.cell(cell["name"], cell["key"]).result for cell in planned]
+    return [path for path in files if path.is_file()]
+
+
 def read_table(source: Source) -> DataFrame:
     """Every value of the cells, beside the keys of their ``setting`` and ``cell``, the file's name.
 
     Args:
-        source: a folder of cell files, or the files.
+        source: a folder of cell files, the folder ``--out`` of ``flowprior compare``, or the files.
 
     Raises:
         CheckpointError: a file is damaged or of another format.
@@ -112,8 +123,8 @@ def refuse_mixed(table: DataFrame, where: str) -> None:
     Raises:
         MixedEvaluations: the values of one metric come from two evaluators, references or sample counts.
     """
-    evaluator = evaluators(table)
-    for (metric, split), own in table.groupby(["metric", "split"], dropna=False):
+    evaluator, on_the_way = evaluators(table), table["step"].notna()
+    for (metric, split, _), own in table.groupby(["metric", "split", on_the_way], dropna=False):
         told = {"evaluator": evaluator[own.index], "reference": own["reference"], "samples": own["samples"]}
         for what, values in told.items():
             counts = own.groupby(values)["cell"].nunique()

@@ -100,3 +100,14 @@ def test_a_cell_of_another_format_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps({"format": 2, "rows": []}))
     with pytest.raises(CheckpointError, match=r"old\.json has format 2, .* run its study again"):
         read_table(tmp_path)
+
+
+def test_the_folder_of_a_finished_study_is_read_whole(finished: Path) -> None:
+    table = read_table(finished)
+    report = json.loads((finished / "report.json").read_text())
+    assert len(table) == len(report["rows"])
+    row = report["quality"][-1]
+    own = select(table, metric=row["metric"], flow=row["variant"], step=None, nfe=row["nfe"], split="test")
+    by_sampler = own.groupby("sampler")["value"].mean()
+    assert any(value == pytest.approx(row["mean"], rel=1e-12) for value in by_sampler)
+    assert evaluated_by(table).startswith("Evaluated by `cnn128 sha256 ")
