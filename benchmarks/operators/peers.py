@@ -21,6 +21,8 @@ OURS = "pip install --editable '.[benchmark]'"
 COMPILER = "apt-get install g++"
 INSTALL = {"torchcfm": PEERS, "flow_matching": PEERS}
 Call = Callable[[], Any]
+Point = Callable[[Tensor, Tensor, Tensor], Any]
+"""(x0, x1, t) -> point and velocity."""
 
 
 class MissingError(Exception):
@@ -75,36 +77,21 @@ def need_native() -> None:
     raise MissingError(OURS if shutil.which("g++") else f"{COMPILER} && {OURS}")
 
 
-def torchcfm_point(x0: Tensor, x1: Tensor, t: Tensor) -> Call:
+def torchcfm_point() -> Point:
     """torchcfm's matcher: x_t and u_t of the straight path."""
     matcher = peer("torchcfm.conditional_flow_matching").ConditionalFlowMatcher(sigma=0.0)
-    return partial(matcher.sample_location_and_conditional_flow, x0, x1, t)
+    return matcher.sample_location_and_conditional_flow
 
 
-def flow_matching_point(x0: Tensor, x1: Tensor, t: Tensor) -> Call:
+def flow_matching_point() -> Point:
     """flow_matching's path: x_t and dx_t of the straight path."""
     path = peer("flow_matching.path").CondOTProbPath()
-    return partial(path.sample, x_0=x0, x_1=x1, t=t)
+    return lambda x0, x1, t: path.sample(x_0=x0, x_1=x1, t=t)
 
 
-def torchcfm_from_mixture(p: Problem) -> Call:
-    """Source samples by the eager composition, then torchcfm's matcher."""
-    matcher = peer("torchcfm.conditional_flow_matching").ConditionalFlowMatcher(sigma=0.0)
-
-    def call() -> Any:
-        return matcher.sample_location_and_conditional_flow(compositions.sample(*p.tables, p.cond), p.x1, p.t)
-
-    return call
-
-
-def flow_matching_from_mixture(p: Problem) -> Call:
-    """Source samples by the eager composition, then flow_matching's path."""
-    path = peer("flow_matching.path").CondOTProbPath()
-
-    def call() -> Any:
-        return path.sample(x_0=compositions.sample(*p.tables, p.cond), x_1=p.x1, t=p.t)
-
-    return call
+def from_mixture(point: Point, p: Problem) -> Call:
+    """Source samples by the eager composition, then a package's point."""
+    return lambda: point(compositions.sample(*p.tables, p.cond), p.x1, p.t)
 
 
 def scikit_learn_log_prob(p: Problem) -> Call:

@@ -29,8 +29,8 @@ def path_from_mixture(*size: int) -> Group:
         {
             **ours(call),
             **composed("eager", compositions.path, *arguments),
-            "torchcfm": lambda: peers.torchcfm_from_mixture(p),
-            "flow_matching": lambda: peers.flow_matching_from_mixture(p),
+            "torchcfm": lambda: peers.from_mixture(peers.torchcfm_point(), p),
+            "flow_matching": lambda: peers.from_mixture(peers.flow_matching_point(), p),
         },
         {"eager": 4, "compiled eager": 1},
         moved=3 * p.event_bytes + p.table_bytes,
@@ -47,8 +47,8 @@ def interpolation(*size: int) -> Group:
         {
             **ours(call),
             **composed("eager", compositions.interpolate, *arguments),
-            "torchcfm": lambda: peers.torchcfm_point(*arguments),
-            "flow_matching": lambda: peers.flow_matching_point(*arguments),
+            "torchcfm": lambda: partial(peers.torchcfm_point(), *arguments),
+            "flow_matching": lambda: partial(peers.flow_matching_point(), *arguments),
         },
         {"eager": 1, "compiled eager": 1},
         moved=4 * p.event_bytes,

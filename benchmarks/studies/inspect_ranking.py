@@ -77,8 +77,8 @@ def compare(cells: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
 
 def correlations(found: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rank correlation of every score with every distance; NaN for fewer than three pairings."""
-    every = [*SCORES, *distances(found)]
-    return found[every].corr("spearman", min_periods=3)[SCORES].loc[distances(found)]
+    columns = found.filter(items=[*SCORES, *distances(found)])
+    return columns.corr("spearman", min_periods=3).loc[distances(found), SCORES]
 
 
 def distances(found: pd.DataFrame) -> list[str]:

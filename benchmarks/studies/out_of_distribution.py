@@ -60,12 +60,13 @@ def unseen(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """What the classifier sees in samples of the unseen label and of a seen one, and W2² of these."""
     rows = []
     test, labels = everything(digits.split("test"))
+    seen, _ = everything(without_nines())
     for label in (UNSEEN, 0):
         x = draw(flow, torch.full((digits.SAMPLES,), label), 15, cell.seed).clamp(-1, 1)
         found = digits.classifier()(x).argmax(1).bincount(minlength=digits.CLASSES) / len(x)
-        values = {f"share_seen_as_{seen}": share for seen, share in enumerate(found.tolist())}
+        values = {f"share_seen_as_{digit}": share for digit, share in enumerate(found.tolist())}
         values["w2_squared_unseen_class"] = wasserstein2_squared(x[:360], test[labels == UNSEEN])
-        values["w2_squared_seen_classes"] = wasserstein2_squared(x[:360], without_nines().x[:360])
+        values["w2_squared_seen_classes"] = wasserstein2_squared(x[:360], seen[:360])
         rows += rows_of(cell, values, nfe=15, sampler="euler", condition=label)
     return rows
 

@@ -69,7 +69,7 @@ def run_axis(
         if path.is_file():
             continue
         sizes = (cell["conditions"], cell["dims"], cell["examples"])
-        found = {"failed": late} if late else measure_apart(cell["spec"], *sizes, limit)
+        found: dict[str, Any] = {"failed": late} if late else measure_apart(cell["spec"], *sizes, limit)
         failed = found.pop("failed", "")
         if "not done" in failed:
             late = "not tried: the next smaller was not done in time"

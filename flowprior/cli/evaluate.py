@@ -51,7 +51,7 @@ def evaluate(
     from flowprior.data import load_data
     from flowprior.evaluation import sweep
     from flowprior.report.evaluation_plot import check_suffix, save_plot
-    from flowprior.report.evaluation_table import evaluation_table
+    from flowprior.report.evaluation_table import result_table
 
     if plot is not None:
         check_suffix(plot)
@@ -80,7 +80,7 @@ def evaluate(
     if json:
         print_json(result.as_dict())
     else:
-        print_rich(evaluation_table(result))
+        print_rich(result_table(result))
 
 
 def specs(text: str) -> list[str]:

@@ -9,7 +9,6 @@ from flowprior.metrics.base import MetricInfo
 from flowprior.metrics.setup import Setup
 
 __all__ = [
-    "MetricInfo",
     "Result",
     "Setup",
     "evaluate",

@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, cached_property, partial
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.batch_size import halving
-from flowprior.evaluation.identity import flow_digest
+from flowprior.evaluation.cell import Cell, as_compared, generate
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, SECONDS, table_row
+from flowprior.evaluation.settings import flow_digest
 from flowprior.evaluation.store import Entry, Store
-from flowprior.flow.files import spec_of
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
-from flowprior.metrics.truncation import step_times
-from flowprior.samplers import FixedStepSampler, Sampler, Solution
+from flowprior.samplers import Sampler
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One way of generating samples.
-
-    Attributes:
-        name: of the sampler, as it was asked for.
-        sampler: an instance.
-        nfe: evaluations to spend; None for a sampler that chooses them, 0 for the prior alone.
-        guidance: strength of classifier-free guidance.
-    """
-
-    name: str
-    sampler: Sampler
-    nfe: int | None
-    guidance: float
-
-    @property
-    def kinds(self) -> tuple[type[Metric], ...]:
-        """The kinds of metrics that apply: the prior alone takes no steps."""
-        return (SampleMetric,) if self.nfe == 0 else (SampleMetric, StepMetric)
-
-    @property
-    def file_name(self) -> str:
-        """What the names of its files begin with."""
-        if self.nfe == 0:
-            return "prior"
-        count = "" if self.nfe is None else f"-nfe{self.nfe}"
-        return f"{self.sampler.name}{count}-g{self.guidance:g}"
+Columns = dict[Any, dict[str, MetricInfo]]
+"""Metric -> what each of its values is."""
+PRIOR_ALONE = Cell("euler", Sampler.create("euler"), 0, 1.0)
+"""Whatever the sampler and the guidance."""
 
 
 class Evaluator:
@@ -78,154 +45,121 @@ class Evaluator:
         times: Iterable[float] = (),
     ) -> None:
         self.setups = dict(setups)
-        self.setup = next(iter(self.setups.values()))
+        self.split, self.setup = next(iter(self.setups.items()))
         self.metrics = metrics
         self.store = store
         self.times = list(times)
         self.terms = {"flow": label, "seed": self.setup.seed}
-        self._filled: dict[Cell, dict[str, Entry]] = {}
+        self._entries: dict[Cell, dict[str, Entry]] = {}
         self._solved: dict[float, Trajectories] = {}
-
-    @cached_property
-    def columns(self) -> dict[str, dict[Metric, dict[str, MetricInfo]]]:
-        """What each metric will give against each split; only samples are compared with all of them."""
-        found: dict[str, dict[Metric, dict[str, MetricInfo]]] = {}
-        for split, setup in self.setups.items():
-            chosen = [m for m in self.metrics if setup is self.setup or isinstance(m, SampleMetric)]
-            found[split] = {metric: metric.columns(setup) for metric in chosen}
-        return found
 
     @property
     def described(self) -> dict[str, MetricInfo]:
         """What each value is, by the first split."""
-        generated = {SECONDS: MetricInfo("seconds that generating the samples took", self.setup.samples)}
-        return self._infos(self._first, Metric) | _transport_metrics(self._transport) | generated
+        found = {name: info for infos in self._columns(self.split).values() for name, info in infos.items()}
+        seconds = MetricInfo("seconds that generating the samples took", self.setup.samples)
+        return found | {name: info for name, (_, info) in self._transport.items()} | {SECONDS: seconds}
+
+    @property
+    def lacking(self) -> list[Metric]:
+        """The metrics that the data do not allow."""
+        return [metric for metric in self.metrics if metric not in self._columns(self.split)]
 
     def quality(self, cell: Cell) -> Iterator[Row]:
         """Values of the samples of one cell and the seconds they took.
-
-        The prior alone is the same for every sampler and guidance, and is computed once.
 
         Raises:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        entries = self._entries(cell)
-        facts = entries[self._first].facts
+        entries = self._filled(PRIOR_ALONE if cell.nfe == 0 else cell)
+        facts = entries[self.split].facts
         grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else getattr(cell.sampler, "grid", None)
-        terms = self.terms | {
-            "sampler": cell.name,
-            "grid": grid,
-            "nfe": facts["nfe"],
-            "guidance": cell.guidance,
-        }
+        terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}
+        terms["nfe"] = facts["nfe"]
         for split, entry in entries.items():
-            yield from entry.rows(self._infos(split, *cell.kinds), split=split, **terms)
+            for infos in self._columns(split, *cell.kinds).values():
+                yield from entry.rows(infos, split=split, **terms)
         yield table_row(SECONDS, facts["seconds"], samples=self.setup.samples, **terms)
 
     def real_data(self) -> Iterator[Row]:
         """The real-data scores; none where there is no split but the training data."""
         for split, setup in self.setups.items():
-            columns = {m: c for m, c in self._chosen(split, SampleMetric) if m.real_data != "none"}
-            if not setup.has_test or not columns:
-                continue
-            entry = self._read("real", setup)
-            for metric in _missing(entry, columns):
-                drawn = setup.held_out if metric.real_data == "held-out" else setup.training_samples
-                entry.add(metric.values(setup, drawn), columns[metric])
-                self.store.write(entry)
-            for infos in columns.values():
-                yield from entry.rows(infos, flow=REAL_DATA, seed=setup.seed, split=split)
+            columns = {m: c for m, c in self._columns(split, SampleMetric).items() if m.real_data != "none"}
+            if setup.has_test and columns:
+                entry = self._read("real", setup)
+                self._complete(entry, columns, partial(_real_values, setup))
+                for infos in columns.values():
+                    yield from entry.rows(infos, flow=REAL_DATA, seed=setup.seed, split=split)
 
     def flow_values(self, guidance: float) -> Iterator[Row]:
         """The values that no sampler changes."""
+        columns = self._columns(self.split, FlowMetric)
         entry = self._read(f"flow-g{guidance:g}", self.setup, flow=True, guidance=guidance)
-        columns = dict(self._chosen(self._first, FlowMetric))
-        for metric in _missing(entry, columns):
+
+        def compute(metric: FlowMetric) -> dict[str, float]:
             solved = self._trajectories(guidance) if metric.needs_trajectories else None
-            entry.add(metric.values(self.setup, guidance, solved), columns[metric])
-            self.store.write(entry)
-        infos = self._infos(self._first, FlowMetric)
-        yield from entry.rows(infos, **self.terms, guidance=guidance, split=self._first)
+            return metric.values(self.setup, guidance, solved)
+
+        self._complete(entry, columns, compute)
+        for infos in columns.values():
+            yield from entry.rows(infos, **self.terms, guidance=guidance, split=self.split)
 
     def transport(self) -> Iterator[Row]:
         """Transport cost of training pairs; see :func:`measure_transport`."""
-        costs = self._transport
-        for (name, info), key in zip(_transport_metrics(costs).items(), ("paired", "unpaired"), strict=True):
-            yield table_row(name, costs[key], info, **self.terms, split="training")
+        for name, (value, info) in self._transport.items():
+            yield table_row(name, value, info, **self.terms, split="training")
 
     @cached_property
-    def _transport(self) -> dict[str, Any]:
+    def _transport(self) -> dict[str, tuple[float, MetricInfo]]:
         entry, setup = self._read("transport", self.setup, flow=True), self.setup
         if not entry.facts:
-            costs = measure_transport(setup.flow, setup.data, setup.samples, generator=setup.generator())
-            entry.facts |= costs
-            self.store.write(entry)
-        return entry.facts
-
-    # -- samples ------------------------------------------------------------------------------
-
-    def _entries(self, cell: Cell) -> dict[str, Entry]:
-        """The entry of a cell for each split, with every value that is asked for."""
-        cell = self._prior_alone if cell.nfe == 0 else cell
-        if cell not in self._filled:
-            entries = {split: self._read_cell(cell, setup) for split, setup in self.setups.items()}
-            missing = {
-                split: _missing(entry, dict(self._chosen(split, *cell.kinds)))
-                for split, entry in entries.items()
-            }
-            if any(missing.values()) or any("nfe" not in entry.facts for entry in entries.values()):
-                self._fill(cell, entries, missing)
-            self._filled[cell] = entries
-        return self._filled[cell]
-
-    @cached_property
-    def _prior_alone(self) -> Cell:
-        return Cell("euler", Sampler.create("euler"), 0, 1.0)
-
-    def _fill(self, cell: Cell, entries: dict[str, Entry], missing: dict[str, list[Any]]) -> None:
-        """Generate the samples and compute what is missing."""
-        solution, seconds = self._solve(cell)
-        drawn = Drawn(self._checked(solution.x), self.setup.cond)
-        for split, entry in entries.items():
-            for metric in missing[split]:
-                if isinstance(metric, StepMetric):
-                    values = self._step_values(metric, cell, solution)
-                else:
-                    values = metric.values(self.setups[split], drawn)
-                entry.add(values, self.columns[split][metric])
-            entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
-            self.store.write(entry)
-
-    def _step_values(self, metric: StepMetric, cell: Cell, solution: Solution) -> dict[str, float]:
-        solved = self._trajectories(cell.guidance)
-        return metric.values(self.setup, cell.sampler, cell.nfe, cell.guidance, solution.x, solved)
-
-    def _solve(self, cell: Cell) -> tuple[Solution, float]:
-        """The solution and the seconds it took; batches are halved where memory runs out."""
-        setup = self.setup
-        solve = partial(setup.generate or setup.flow.solve, setup.cond, setup.samples)
-        terms = {"nfe": cell.nfe, "sampler": cell.sampler, "guidance": cell.guidance}
-
-        def timed(size: int) -> tuple[Solution, float]:
-            start = time.perf_counter()
-            solution = solve(generator=setup.generator(), batch_size=size, **terms)
-            if solution.x.is_cuda:
-                torch.cuda.synchronize(solution.x.device)
-            return solution, time.perf_counter() - start
-
-        found, setup.batch_size = halving(timed, setup.batch_size)
-        return found
-
-    def _checked(self, x: Tensor) -> Tensor:
-        """Samples as metrics see them: pictures clamped to [-1, 1], the range of the data."""
-        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-        if bad:
-            raise InputError(
-                f"evaluate: {bad} of {len(x)} generated samples have NaN or infinite numbers; "
-                "the flow has diverged, train it with a smaller learning rate"
+            entry.facts |= measure_transport(
+                setup.flow, setup.data, setup.samples, generator=setup.generator()
             )
-        return x.clamp(-1, 1) if self.setup.data.is_image else x
+            self.store.write(entry)
+        costs = entry.facts
+        what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
+        by_coupling = MetricInfo(f"{what} by the coupling", costs["pairs"])
+        by_prior = MetricInfo(f"{what} from the prior, each by itself", costs["pairs"])
+        return {
+            "transport_cost": (costs["paired"], by_coupling),
+            "transport_cost_unpaired": (costs["unpaired"], by_prior),
+        }
+
+    # -- computing ----------------------------------------------------------------------------
+
+    def _filled(self, cell: Cell) -> dict[str, Entry]:
+        """The entry of a cell for each split, with every value that is asked for."""
+        if cell in self._entries:
+            return self._entries[cell]
+        samples = cache(partial(generate, cell, self.setup))
+        drawn = cache(lambda: Drawn(as_compared(samples()[0].x, self.setup), self.setup.cond))
+        entries = {split: self._read_cell(cell, setup) for split, setup in self.setups.items()}
+        for split, entry in entries.items():
+
+            def compute(metric: Metric, setup: Setup = self.setups[split]) -> dict[str, float]:
+                if isinstance(metric, SampleMetric):
+                    return metric.values(setup, drawn())
+                assert isinstance(metric, StepMetric)
+                solved = self._trajectories(cell.guidance)
+                x = samples()[0].x
+                return metric.values(setup, cell.sampler, cell.nfe, cell.guidance, x, solved)
+
+            if self._complete(entry, self._columns(split, *cell.kinds), compute) or "nfe" not in entry.facts:
+                solution, seconds = samples()
+                entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
+                self.store.write(entry)
+        self._entries[cell] = entries
+        return entries
+
+    def _complete(self, entry: Entry, columns: Columns, compute: Callable[..., dict[str, float]]) -> bool:
+        """Compute and keep what an entry lacks of ``columns``; whether there was anything."""
+        missing = [metric for metric, infos in columns.items() if not entry.has(infos)]
+        for metric in missing:
+            entry.add(compute(metric), columns[metric])
+            self.store.write(entry)
+        return bool(missing)
 
     def _trajectories(self, guidance: float) -> Trajectories:
         """The reference solution at one guidance, solved once."""
@@ -238,27 +172,28 @@ class Evaluator:
 
     # -- what is asked for, and where it is kept ----------------------------------------------
 
-    @property
-    def _first(self) -> str:
-        return next(iter(self.setups))
+    def _columns(self, split: str, *kinds: type[Metric]) -> Columns:
+        """What the metrics of these kinds give against a split."""
+        kinds = kinds or (Metric,)
+        return {m: c for m, c in self._all_columns[split].items() if isinstance(m, kinds) and c}
 
-    def _chosen(self, split: str, *kinds: type[Metric]) -> list[tuple[Any, dict[str, MetricInfo]]]:
-        """The metrics of these kinds that the data allow, with what they give."""
-        return [(m, c) for m, c in self.columns[split].items() if isinstance(m, kinds) and c]
-
-    def _infos(self, split: str, *kinds: type[Metric]) -> dict[str, MetricInfo]:
-        """What the values of these kinds of metrics are, in their order."""
-        return {name: info for _, infos in self._chosen(split, *kinds) for name, info in infos.items()}
+    @cached_property
+    def _all_columns(self) -> dict[str, Columns]:
+        """Samples alone are compared with all splits."""
+        return {
+            split: {
+                metric: metric.columns(setup)
+                for metric in self.metrics
+                if setup is self.setup or isinstance(metric, SampleMetric)
+            }
+            for split, setup in self.setups.items()
+        }
 
     def _read_cell(self, cell: Cell, setup: Setup) -> Entry:
-        try:
-            spec = spec_of(Sampler.registry, cell.sampler)
-        except CheckpointError:  # an instance that no name leads back to
+        if cell.terms is None:
             return Entry(None)
-        terms: dict[str, Any] = {"sampler": spec, "nfe": cell.nfe, "guidance": cell.guidance}
-        if setup is not self.setup:
-            terms["conditions_of"] = self.setup.reference.digest
-        return self._read(cell.file_name, setup, flow=True, **terms)
+        other = {} if setup is self.setup else {"conditions_of": self.setup.reference.digest}
+        return self._read(cell.file_name, setup, flow=True, **cell.terms, **other)
 
     @cached_property
     def _flow_digest(self) -> str | None:
@@ -269,34 +204,12 @@ class Evaluator:
         if self.store.folder is None or (flow and self._flow_digest is None):
             return Entry(None)
         if flow:
-            terms["flow"] = self._flow_digest
-            terms |= {"conditions": "balanced"} if setup.balanced else {}
-        data = {"data": setup.training.digest, "reference": setup.reference.digest}
-        return self.store.read(
-            f"{name}-seed{setup.seed}", {**data, "samples": setup.samples, "seed": setup.seed, **terms}
-        )
+            terms |= {"flow": self._flow_digest} | ({"conditions": "balanced"} if setup.balanced else {})
+        terms |= {"data": setup.training.digest, "reference": setup.reference.digest}
+        terms |= {"samples": setup.samples, "seed": setup.seed}
+        return self.store.read(f"{name}-seed{setup.seed}", terms)
 
 
-def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> list[float]:
-    """The times between which fixed-step samplers step at any of ``nfe`` that they can spend."""
-    times: set[float] = set()
-    counts = list(nfe)
-    for sampler in samplers:
-        for count in counts if isinstance(sampler, FixedStepSampler) else []:
-            try:
-                times.update(step_times(sampler, count))  # type: ignore[arg-type]
-            except OptionError:
-                continue
-    return sorted(times)
-
-
-def _missing(entry: Entry, columns: Mapping[Any, Mapping[str, MetricInfo]]) -> list[Any]:
-    """The metrics whose values an entry lacks."""
-    return [metric for metric, infos in columns.items() if not entry.has(infos)]
-
-
-def _transport_metrics(costs: Mapping[str, Any]) -> dict[str, MetricInfo]:
-    """What the two transport costs are."""
-    what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
-    drawn = {"transport_cost": "by the coupling", "transport_cost_unpaired": "from the prior, each by itself"}
-    return {name: MetricInfo(f"{what} {how}", int(costs["pairs"])) for name, how in drawn.items()}
+def _real_values(setup: Setup, metric: SampleMetric) -> dict[str, float]:
+    """The values of real samples."""
+    return metric.values(setup, setup.held_out if metric.real_data == "held-out" else setup.training_samples)

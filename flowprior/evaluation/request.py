@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,8 +20,8 @@ from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
 from flowprior.metrics.reference import Reference
-from flowprior.registry import choose
-from flowprior.samplers.base import check_nfe
+from flowprior.registry import check_count, choose
+from flowprior.samplers.base import MOST_EVALUATIONS
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
 Conditions = Literal["reference", "balanced"]
@@ -39,28 +37,16 @@ def check_counts(
     Raises:
         OptionError: the message says which, and what to choose.
     """
-    if not guidances or not all(math.isfinite(guidance) for guidance in guidances):
-        wrong = next((g for g in guidances if not math.isfinite(g)), list(guidances))
-        raise OptionError(f"evaluate: guidance={wrong} is not possible; choose a finite one (--guidance)")
-    if not _whole(samples) or not 2 <= samples <= MOST_SAMPLES:
-        raise OptionError(
-            f"evaluate: samples={samples!r} is not possible; choose 2 or more (--samples), "
-            f"{MOST_SAMPLES:,} at most"
-        )
+    for name, values in (("nfe", nfe), ("guidances", guidances), ("seeds", seeds)):
+        if not values:
+            raise OptionError(f"evaluate: {name}=[] is not possible; give one or more")
+    check_count("evaluate", "samples", samples, 2, MOST_SAMPLES)
     for count in nfe:
-        check_nfe("evaluate", count)
-    several = {"nfe": all(count >= 0 for count in nfe) and nfe}
-    several["seeds"] = all(_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds) and seeds
-    for name, possible in several.items():
-        if not possible:
-            given = list(nfe if name == "nfe" else seeds)
-            raise OptionError(f"evaluate: {name}={given} is not possible; give one or more numbers from 0 on")
+        check_count("evaluate", "nfe", count, 0, MOST_EVALUATIONS)
+    for seed in seeds:
+        check_count("evaluate", "seed", seed, 0, HIGHEST_SEED - 1)
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def references_for(
@@ -74,18 +60,13 @@ def references_for(
     """
     training = Reference(data, "training")
     if references is None:
-        given = {} if reference is None else {"test": reference}
+        references = {"training" if reference is None else "test": data if reference is None else reference}
     elif reference is not None or not references:
-        raise OptionError(
-            "evaluate: give either reference=…, or references={name: data, …} with a split or more"
-        )
-    else:
-        given = references
-    splits = {
-        name: training if part is data else Reference(as_data(part), name) for name, part in given.items()
-    }
-    splits = {split.split: split for split in splits.values()}
-    return training, splits or {"training": training}
+        raise OptionError("evaluate: give either reference=…, or references={name: data, …} with one or more")
+    splits = [
+        training if part is data else Reference(as_data(part), name) for name, part in references.items()
+    ]
+    return training, {split.split: split for split in splits}
 
 
 def check_flow(
@@ -132,8 +113,8 @@ def classifier_for(
         return data_classifier(data)
     if not Path(classifier).is_file():
         raise OptionError(
-            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None, a Classifier, or the file "
-            "of one"
+            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None, a Classifier, or the "
+            "file of one"
         )
     return load_classifier(classifier, data)
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.flow import Flow
-from flowprior.flow.files import spec_of
 from flowprior.metrics.reference import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registry
+from flowprior.registry import Registry, package_version, spec_of
 from flowprior.samplers import Sampler
+from flowprior.storage.digests import settings_digest, tensors_digest
 
 
 def describe_settings(
@@ -39,8 +39,21 @@ def describe_settings(
         "classifier_accuracy": None if classifier is None else accuracy_on(classifier, references[0].data),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
-        "flowprior": _version(),
+        "flowprior": package_version(),
     }
+
+
+def flow_digest(flow: Flow) -> str | None:
+    """sha256 over weights, prior and the names of the parts; None where the model is a plain function."""
+    if not isinstance(flow.model, nn.Module):
+        return None
+    tensors = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
+    parts = {
+        **flow.specs,
+        "prediction": flow.prediction,
+        "classes": [type(part).__qualname__ for part in (flow.model, flow.prior, flow.coupling, flow.path)],
+    }
+    return settings_digest({"tensors": tensors_digest(tensors), **parts})
 
 
 def sampler_name(sampler: str | Sampler) -> str:
@@ -53,10 +66,3 @@ def _spec(registry: Registry[Any], component: object) -> str:
         return spec_of(registry, component)
     except CheckpointError:
         return type(component).__name__
-
-
-def _version() -> str:
-    try:
-        return version("flowprior")
-    except PackageNotFoundError:
-        return "unknown"

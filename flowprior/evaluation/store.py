@@ -70,8 +70,8 @@ class Store:
         folder: where the files lie; None keeps nothing.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str | None) -> None:
+        self.folder = None if folder is None else Path(folder)
         self._warned = False
 
     def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowprior.data import as_data
 from flowprior.errors import OptionError
 from flowprior.evaluation.batch_size import fitting_batch_size
-from flowprior.evaluation.evaluator import Cell, Evaluator, Row, sampler_times
+from flowprior.evaluation.cell import Cell, sampler_times
+from flowprior.evaluation.evaluator import Evaluator, Row
 from flowprior.evaluation.request import (
     Conditions,
     Features,
@@ -52,7 +56,7 @@ def sweep(
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
-    classifier: Literal["auto"] | Classifier | None = "auto",
+    classifier: str | Classifier | None = "auto",
     folder: Path | str | None = None,
     generate: Generate | None = None,
     progress: bool = False,
@@ -62,25 +66,19 @@ def sweep(
     Source samples and conditions depend on the seed alone, so settings are compared on the same ones. The
     deviation over seeds is that of the measurement; it says nothing of trainings with other seeds.
 
+    What is not named here is as in :func:`flowprior.evaluate`.
+
     Args:
         flow: what training left.
         data: the training split: classifier, transport cost and real-data scores come from it.
         reference: the test split that samples are compared with; None takes ``data``.
         references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
             samples are generated once, for the conditions of the first, and compared with each.
-        nfe: see :func:`flowprior.evaluate`; the prior alone is the same for every sampler and guidance.
+        nfe: numbers of evaluations; the prior alone (0) is the same for every sampler and guidance.
         samplers: names, ``name:key=value,…`` or instances.
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, source samples and the subsets of real data.
-        samples: how many to generate at each setting.
-        conditions: see :func:`flowprior.evaluate`, as are the options that are not named here.
-        metrics: ``"quick"``, ``"all"``, names or specs of :class:`Metric`, or instances.
-        features: extractors besides the classifier: names or specs, or modules of your own.
-        batch_size: samples at once; ``"auto"`` takes what memory allows, at most 500.
-        classifier: of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache).
         folder: where finished values are kept, and read again by the next call; None keeps none.
-        generate: gives the samples in place of ``flow.solve``.
-        progress: show a progress bar on stderr.
 
     Raises:
         InputError: data that do not fit the flow.
@@ -94,8 +92,6 @@ def sweep(
     wanted = select(metrics)
     known = classifier_for(classifier, data, wanted)
     extractors = extractors_for(known, features, flow)
-    first = next(iter(splits.values()))
-    size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
     settings = describe_settings(flow, data.name, splits.values(), known) | {
         "samplers": list(chosen),
         "guidances": list(guidances),
@@ -105,73 +101,74 @@ def sweep(
         "metrics": [metric.name for metric in wanted],
         "features": [short_identity(extractor) for extractor in extractors],
     }
-
-    def evaluator(seed: int) -> Evaluator:
-        shared = (known, extractors, size, generate, conditions == "balanced")
-        setups = {
-            name: Setup(flow, training, split, samples, seed, *shared) for name, split in splits.items()
-        }
-        for setup in setups.values():
-            setup.cond = setups[first.split].cond
-        label = f"{settings['prior']} + {settings['coupling']}"
-        return Evaluator(label, setups, wanted, store, times)
-
-    store = Store(None if folder is None else Path(folder))
+    first = next(iter(splits.values()))
+    size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
+    base = Setup(
+        flow, training, first, samples, 0, known, extractors, size, generate, conditions == "balanced"
+    )
+    label, store = f"{settings['prior']} + {settings['coupling']}", Store(folder)
     times = sampler_times(chosen.values(), nfe)
-    evaluators = [evaluator(seed) for seed in seeds]
-    with _progress(progress) as advance:
-        rows, notes = _quality(evaluators, chosen, list(nfe), guidances, advance)
-    for one in evaluators:
-        rows += [row for guidance in guidances for row in one.flow_values(guidance)]
-        rows += [*one.transport(), *one.real_data()]
-    settings["batch_size"] = min(one.setup.batch_size for one in evaluators)
+    evaluators = [Evaluator(label, _setups(base, splits, seed), wanted, store, times) for seed in seeds]
+    rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), progress)
+    for evaluator in evaluators:
+        rows += [row for guidance in guidances for row in evaluator.flow_values(guidance)]
+        rows += [*evaluator.transport(), *evaluator.real_data()]
+    settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
     notes = [*_missing_notes(evaluators[0], metrics), *notes]
     return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
 
 
-def _quality(
-    evaluators: list[Evaluator],
-    samplers: dict[str, Sampler],
-    nfe: list[int],
-    guidances: Sequence[float],
-    advance: Callable[[str, int, int], None],
-) -> tuple[list[Row], list[str]]:
-    """The rows of every sampler, guidance and seed, and what was left out.
+def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str, Setup]:
+    """What the metrics of one seed may look at, for each split; the conditions are those of the first."""
+    setups = {name: replace(base, reference=split, seed=seed) for name, split in splits.items()}
+    first, *others = setups.values()
+    for setup in others:
+        setup.cond = first.cond
+    return setups
 
-    Raises:
-        OptionError: no sampler can spend any of ``nfe``.
-    """
-    cells = [
+
+def _cells(samplers: Mapping[str, Sampler], guidances: Sequence[float], nfe: Sequence[int]) -> list[Cell]:
+    """Every way of generating samples: an adaptive sampler chooses its NFE, but for the prior alone."""
+    chosen = [0, None] if 0 in nfe else [None]
+    return [
         Cell(name, sampler, count, guidance)
         for name, sampler in samplers.items()
         for guidance in guidances
-        for count in _counts(sampler, nfe)
+        for count in (chosen if sampler.adaptive else nfe)
     ]
-    rows, notes, spent = [], [], set[str]()
-    for number, (one, cell) in enumerate((one, cell) for cell in cells for one in evaluators):
-        count = "" if cell.nfe is None else f", nfe {cell.nfe}"
-        place = f"{cell.name}{count}, guidance {cell.guidance:g}, seed {one.setup.seed}"
-        advance(place, number, len(cells) * len(evaluators))
-        try:
-            rows += one.quality(cell)
-            spent |= {cell.name} if cell.nfe != 0 or not any(nfe) else set()
-        except OptionError as error:
-            notes.append(f"nfe={cell.nfe} left out: {error}")
+
+
+def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
+    """The rows of every cell and seed, and what was left out; a bar on stderr shows how far it is.
+
+    Raises:
+        OptionError: no sampler can spend any of the numbers of evaluations.
+    """
+    rows, notes = [], []
+    spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not progress
+    ) as bar:
+        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
+        for cell, evaluator in product(cells, evaluators):
+            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
+            try:
+                rows += evaluator.quality(cell)
+                spent |= {cell.name} if cell.nfe != 0 else set()
+            except OptionError as error:
+                notes.append(f"nfe={cell.nfe} left out: {error}")
+            bar.advance(task)
     if not spent:
         raise OptionError(notes[-1].split(": ", 1)[1])
     return [row for row in rows if row["sampler"] in spent], notes
 
 
-def _counts(sampler: Sampler, nfe: list[int]) -> list[int | None]:
-    """What a sampler is asked to spend: an adaptive one nothing, and whatever it chooses."""
-    return list(nfe) if not sampler.adaptive else [*([0] if 0 in nfe else []), None]
-
-
 def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
     """What was asked for but cannot be had of these data; the default set takes what there is."""
     by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
-    columns = next(iter(evaluator.columns.values()))
-    lacking = [metric for metric, infos in columns.items() if not infos and not (by_default and metric.quick)]
+    lacking = [metric for metric in evaluator.lacking if not (by_default and metric.quick)]
     notes = [f"{metric.name} left out: it needs {metric.lacks(evaluator.setup)}" for metric in lacking]
     if not evaluator.setup.has_test:
         notes.append("no test split: samples are compared with the training data themselves")
@@ -182,21 +179,3 @@ def _batch_size(flow: Flow, reference: Reference, guidances: Sequence[float]) ->
     _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
     guided = cond is not None and any(guidance != 1.0 for guidance in guidances)
     return fitting_batch_size(flow, cond, 2.0 if guided else 1.0)
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call before each setting with its name, its number and their count; it moves a bar."""
-    if not shown:
-        yield lambda description, number, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluate")
-        yield lambda description, number, total: bar.update(
-            task, description=description, completed=number, total=total
-        )

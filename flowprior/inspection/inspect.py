@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from flowprior.couplings import Coupling, starts_gap
+from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples, take
@@ -34,7 +34,7 @@ class Pairing:
         coupling: specification.
         transport_cost: E‖x1 − x0‖² of the coupled pairs.
         starts_gap: how source samples of training and of sampling differ, as
-            :func:`flowprior.couplings.starts_gap` measures it.
+            :func:`flowprior.couplings.source_gap` measures it.
         simulated_flow: what a flow without a network gave.
         seconds: that all of this took.
     """
@@ -186,7 +186,7 @@ def _pairings(
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(seed)
         x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
-        gap = starts_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+        gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
         yield Pairing(
             prior=spec,
             coupling=name,

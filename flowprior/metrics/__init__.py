@@ -13,7 +13,6 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
-from flowprior.metrics.curvature import Curvature, PathEnergy, normalised_energy
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.image_text import ImageText, clip_score
 from flowprior.metrics.kernel import (
@@ -25,8 +24,9 @@ from flowprior.metrics.kernel import (
 )
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
+from flowprior.metrics.setup import Drawn, Setup, Trajectories
 from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
-from flowprior.metrics.trajectories import Trajectories, solve_trajectories
+from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
 from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
@@ -34,6 +34,7 @@ from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_conditio
 __all__ = [
     "Accuracy",
     "Curvature",
+    "Drawn",
     "FeatureMetric",
     "FeatureMoments",
     "FlowMetric",
@@ -50,6 +51,7 @@ __all__ = [
     "PathEnergy",
     "PrecisionRecall",
     "SampleMetric",
+    "Setup",
     "Sliced",
     "StepMetric",
     "Trajectories",

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
-from flowprior.metrics.setup import Drawn, Setup
-from flowprior.metrics.trajectories import Trajectories
+from flowprior.metrics.setup import Drawn, Setup, Trajectories
 from flowprior.registry import Registered, Registry
 from flowprior.samplers import Sampler
 
@@ -140,7 +139,7 @@ class TwoSampleMetric(SampleMetric):
         batches = self._batches or {True: [], False: []}
         if not (batches[True] and batches[False]):
             raise InputError(f"metric '{self.name}': expected real and generated samples; call update first")
-        return self.compare(*(_joined(batches[real]) for real in (True, False)))
+        return self.compare(_joined(batches[True]), _joined(batches[False]))
 
 
 class FeatureMetric(TwoSampleMetric):

@@ -20,8 +20,7 @@ from torch import Tensor
 from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
-from flowprior.metrics.setup import SMALL_EVENT, Setup
-from flowprior.metrics.trajectories import Trajectories
+from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
 
 KNOWN_LEVELS = (2, 17, 256)
 """Two values, scikit-learn's digits, 8 bits."""
@@ -112,7 +111,7 @@ class Likelihood(FlowMetric):
         x, cond = self._scored(setup)
         bits = bits_per_dimension(
             setup.flow,
-            x.to(setup.device, setup.flow._dtype() or x.dtype),
+            x.to(setup.device, setup.flow.dtype or x.dtype),
             None if cond is None else cond.to(setup.device),
             levels=levels_of(x),
             generator=setup.generator(),

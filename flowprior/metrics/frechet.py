@@ -21,6 +21,8 @@ from flowprior.metrics.base import FeatureMetric, Metric
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Drawn, Setup
 
+_ZERO = torch.zeros((), dtype=torch.float64)
+
 
 @dataclass
 class FeatureMoments:
@@ -33,8 +35,8 @@ class FeatureMoments:
     """
 
     count: int = 0
-    mean: Tensor | None = None
-    scatter: Tensor | None = None
+    mean: Tensor = _ZERO
+    scatter: Tensor = _ZERO
 
     @classmethod
     def of(cls, batches: Iterable[Tensor]) -> FeatureMoments:
@@ -57,9 +59,6 @@ class FeatureMoments:
         rows = features.detach().double().cpu()
         mean = rows.mean(0)
         scatter = (rows - mean).T @ (rows - mean)
-        if self.mean is None or self.scatter is None:
-            self.count, self.mean, self.scatter = len(rows), mean, scatter
-            return
         total = self.count + len(rows)
         delta = mean - self.mean
         self.scatter = self.scatter + scatter + torch.outer(delta, delta) * (self.count * len(rows) / total)
@@ -72,16 +71,13 @@ class FeatureMoments:
         Raises:
             InputError: fewer than two rows were seen.
         """
-        if self.scatter is None or self.count < 2:
+        if self.count < 2:
             raise InputError(f"FeatureMoments: a covariance needs at least 2 rows, got {self.count}")
         return self.scatter / (self.count - 1)
 
     def distance(self, other: FeatureMoments) -> float:
         """Fréchet distance to ``other``."""
-        mine, theirs = self.covariance(), other.covariance()
-        assert self.mean is not None
-        assert other.mean is not None
-        return frechet_distance(self.mean, mine, other.mean, theirs)
+        return frechet_distance(self.mean, self.covariance(), other.mean, other.covariance())
 
 
 def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor) -> float:
@@ -116,8 +112,6 @@ def reference_moments(reference: Reference, extractor: FeatureExtractor) -> Feat
 
     def compute() -> dict[str, Tensor]:
         moments = FeatureMoments.of(extractor.features(x) for x, _ in reference.data.batches(1000))
-        assert moments.mean is not None
-        assert moments.scatter is not None
         return {"mean": moments.mean, "scatter": moments.scatter}
 
     key = {"count": len(reference), "extractor": extractor.identity()}

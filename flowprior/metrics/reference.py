@@ -6,7 +6,6 @@ weights) and the kind of statistic, so that none is ever read for other data or 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -14,13 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.base import Data
-from flowprior.data.digest import data_digest
+from flowprior.data.base import Data, data_digest
 from flowprior.data.proportions import draw_indices
-from flowprior.errors import CheckpointError
 from flowprior.features.base import FeatureExtractor
-from flowprior.features.classifier_training import cache_folder
-from flowprior.storage import load_tensors, save_tensors
+from flowprior.features.cache import cached_tensors
 from flowprior.storage.digests import settings_digest
 
 RECIPE = 1
@@ -64,9 +60,11 @@ class Reference:
         """Features ``[count, F]`` of the :meth:`subset`."""
         count = min(count, len(self))
         key = {"count": count, "extractor": extractor.identity()}
-        return self.kept("features", key, lambda: {"features": extractor.features(self.subset(count)[0])})[
-            "features"
-        ]
+
+        def compute() -> dict[str, Tensor]:
+            return {"features": extractor.features(self.subset(count)[0])}
+
+        return self.kept("features", key, compute)["features"]
 
     def kept(
         self, kind: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
@@ -81,20 +79,6 @@ class Reference:
         if not self.cache:
             return compute()
         key = {"recipe": RECIPE, "kind": kind, "data": self.digest, **key}
-        path = cache_folder() / f"reference-{kind}-{settings_digest(key)[:24]}.safetensors"
-        if path.is_file():
-            try:
-                return load_tensors(path)[0]
-            except CheckpointError as error:
-                _warn(f"cached statistics {path} are computed anew: {error}")
-        found = compute()
         described = {"name": self.data.name, "split": self.split}
-        try:
-            save_tensors(path, found, described | {name: str(value) for name, value in key.items()})
-        except CheckpointError as error:
-            _warn(f"statistics of real data are not cached: {error}")
-        return found
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+        described |= {name: str(value) for name, value in key.items()}
+        return cached_tensors(f"reference-{kind}-{settings_digest(key)[:24]}", described, compute)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowprior.data.base import Data
 from flowprior.data.proportions import draw_indices
+from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
@@ -47,6 +48,48 @@ class Drawn:
         if key not in self._features:
             self._features[key] = extractor.features(self.x)
         return self._features[key]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Solutions of n trajectories.
+
+    Attributes:
+        times: increasing ``[T]``, from 0 to 1, in the dtype of the states.
+        states: ``[T, n, *event]``.
+        curvature: ``[n]``, float64.
+        energy: ``[n]``, float64.
+        nfe: evaluations of the velocity, of the most expensive batch.
+        tolerance: relative and absolute, of dopri5.
+    """
+
+    times: Tensor
+    states: Tensor
+    curvature: Tensor
+    energy: Tensor
+    nfe: int
+    tolerance: float
+
+    @property
+    def start(self) -> Tensor:
+        """x_0 ``[n, *event]``."""
+        return self.states[0]
+
+    @property
+    def end(self) -> Tensor:
+        """x_1 ``[n, *event]``."""
+        return self.states[-1]
+
+    def at(self, time: float) -> Tensor:
+        """The states ``[n, *event]`` at one of the times that were asked for.
+
+        Raises:
+            InputError: another time.
+        """
+        places = (self.times == torch.tensor(time).to(self.times)).nonzero()
+        if len(places) == 0:
+            raise InputError(f"trajectories: no state at t={time:g}; solve for this time as well")
+        return self.states[int(places[0])]
 
 
 @dataclass
@@ -139,7 +182,7 @@ class Setup:
         cond = None if self.cond is None else self.cond.to(self.device)
         with torch.no_grad():
             x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=self.generator())
-        return x0[:count].to(self.flow._dtype() or x0.dtype)
+        return x0[:count].to(self.flow.dtype or x0.dtype)
 
     def conditions(self, count: int) -> Tensor | None:
         """The first conditions ``[count, …]``, on the flow's device."""

@@ -14,10 +14,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from flowprior.flow.flow import Flow, _batches, _evaluating
+from flowprior.flow import Flow
+from flowprior.flow.batches import batches
+from flowprior.flow.evaluation_mode import evaluating
 from flowprior.metrics.base import Metric, MetricInfo, StepMetric
-from flowprior.metrics.setup import Setup
-from flowprior.metrics.trajectories import Trajectories, solution
+from flowprior.metrics.setup import Setup, Trajectories
+from flowprior.metrics.trajectories import solution
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 
 
@@ -51,10 +53,14 @@ def local_error(
         OptionError: an ``nfe`` that the sampler cannot spend exactly.
         InputError: trajectories without the sampler's times.
     """
-    squares = [
-        _step_error(flow, sampler, trajectories, pair, cond, guidance, batch_size).double().square().mean()
-        for pair in pairwise(step_times(sampler, nfe))
-    ]
+    velocity, squares = partial(flow.velocity, guidance=guidance), []
+    with torch.no_grad(), evaluating(flow.model):
+        for start, end in pairwise(step_times(sampler, nfe)):
+            steps = [
+                sampler.step(CountedVelocity(velocity, c), x, start, end - start)
+                for x, c in batches(trajectories.at(start), cond, batch_size)
+            ]
+            squares.append((torch.cat(steps) - trajectories.at(end)).double().square().mean())
     return torch.stack(squares).mean().sqrt().item()
 
 
@@ -65,25 +71,6 @@ def step_times(sampler: FixedStepSampler, nfe: int) -> list[float]:
         OptionError: an ``nfe`` that it cannot spend exactly.
     """
     return time_grid(sampler.steps(nfe), sampler.grid).tolist()
-
-
-def _step_error(
-    flow: Flow,
-    sampler: FixedStepSampler,
-    trajectories: Trajectories,
-    pair: tuple[float, float],
-    cond: Tensor | None,
-    guidance: float,
-    batch_size: int | None,
-) -> Tensor:
-    start, end = pair
-    velocity = partial(flow.velocity, guidance=guidance)
-    with torch.no_grad(), _evaluating(flow.model):
-        steps = [
-            sampler.step(CountedVelocity(velocity, c), x, start, end - start)
-            for x, c in _batches(trajectories.at(start), cond, batch_size)
-        ]
-    return torch.cat(steps) - trajectories.at(end)
 
 
 @Metric.register("truncation")

@@ -39,7 +39,8 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
     import ot
     from scipy.spatial.distance import cdist
 
-    cost = cdist(*as_clouds("wasserstein2", x, y), "sqeuclidean")
+    ours, theirs = as_clouds("wasserstein2", x, y)
+    cost = cdist(ours, theirs, "sqeuclidean")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what POT would warn of is raised below
         value, log = ot.emd2([], [], cost, numItermax=max_iterations, log=True)
@@ -76,7 +77,7 @@ def wasserstein2_per_condition(
     return per_condition(distance, x, cond, y, cond_y)
 
 
-def as_clouds(owner: str, x: Tensor, y: Tensor) -> list[Any]:
+def as_clouds(owner: str, x: Tensor, y: Tensor) -> tuple[Any, Any]:
     """Both clouds as float64 arrays ``[N, D]`` and ``[M, D]``.
 
     Raises:
@@ -90,7 +91,8 @@ def as_clouds(owner: str, x: Tensor, y: Tensor) -> list[Any]:
     for name, cloud in (("first", x), ("second", y)):
         if not torch.isfinite(cloud).all():
             raise InputError(f"{owner}: expected finite points, got NaN or infinity in the {name} cloud")
-    return [cloud.detach().double().cpu().flatten(1).numpy() for cloud in (x, y)]
+    ours, theirs = (cloud.detach().double().cpu().flatten(1).numpy() for cloud in (x, y))
+    return ours, theirs
 
 
 def per_condition(

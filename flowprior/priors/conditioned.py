@@ -96,17 +96,6 @@ class ConditionedPrior(Prior, abc.ABC):
         return torch.stack(densities, 1).logsumexp(1)
 
 
-def check_counts(owner: str, **values: tuple[Any, int]) -> None:
-    """Refuse options that are no integers, or below the least that each is given with.
-
-    Raises:
-        OptionError: which one, and what it is.
-    """
-    for option, (value, least) in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise OptionError(f"{owner}: expected {option} to be an integer >= {least}, got {value!r}")
-
-
 def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
     """Refuse options that are no finite numbers from a least to a most.
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.quality_figure import draw_quality, means_of, name_ends
-from flowprior.report.styles import Style
-from flowprior.report.svg import PAPER, inline_svg, page_style, series_colour
+from flowprior.report.styles import PAPER, Style, inline_svg, page_style, series_colour
 from flowprior.report.wording import evaluations, number
 
 DataFrame = Any

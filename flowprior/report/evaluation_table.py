@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 MOST_COLUMNS = 6
 """More metrics than these become rows."""
+Infos = dict[str, MetricInfo]
+Texts = dict[str, str]
 
 
 class Spread(NamedTuple):
@@ -53,6 +55,10 @@ class Line:
         return str(self.values.get(metric, ""))
 
 
+Groups = dict[tuple[str, float], list[Line]]
+"""The lines of each sampler and guidance."""
+
+
 def lines_of(result: Result) -> list[Line]:
     """Means over seeds, one line for each sampler, guidance and number of evaluations; of the first split."""
     first = next((row["split"] for row in result.rows if row["split"]), None)
@@ -80,7 +86,7 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def evaluation_table(result: Result) -> Table:
+def result_table(result: Result) -> Table:
     """Values by sampler, guidance and NFE; an arrow points to each metric's better side, real data come last.
 
     A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
@@ -97,8 +103,8 @@ def evaluation_table(result: Result) -> Table:
     metrics = result.quality_metrics
     scores = {name: result.real_data_score(name) for name in metrics}
     real = {name: "" if score is None else str(Spread(score)) for name, score in scores.items()}
-    fill = _metrics_as_columns if len(metrics) <= MOST_COLUMNS else _metrics_as_rows
-    fill(table, metrics, real, list(_groups(lines).values()), keys)
+    fill = _as_columns if len(metrics) <= MOST_COLUMNS else _as_rows
+    fill(table, metrics, real, _groups(lines), keys)
     return table
 
 
@@ -131,18 +137,12 @@ def comma_list(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _metrics_as_columns(
-    table: Table,
-    metrics: dict[str, MetricInfo],
-    real: dict[str, str],
-    groups: list[list[Line]],
-    keys: list[str],
-) -> None:
+def _as_columns(table: Table, metrics: Infos, real: Texts, groups: Groups, keys: list[str]) -> None:
     table.add_column("NFE", justify="right", no_wrap=True)
     for name, info in metrics.items():
         table.add_column(_heading(name, info), justify="right", overflow="fold")
     table.add_column(SECONDS, justify="right")
-    for group in groups:
+    for group in groups.values():
         table.add_section()
         for line in group:
             values = [line.shown(name) for name in metrics]
@@ -152,19 +152,13 @@ def _metrics_as_columns(
         table.add_row(*("" for _ in keys), "real", *real.values(), "", style="dim")
 
 
-def _metrics_as_rows(
-    table: Table,
-    metrics: dict[str, MetricInfo],
-    real: dict[str, str],
-    groups: list[list[Line]],
-    keys: list[str],
-) -> None:
-    counts = sorted({line.nfe for group in groups for line in group})
+def _as_rows(table: Table, metrics: Infos, real: Texts, groups: Groups, keys: list[str]) -> None:
+    counts = sorted({line.nfe for group in groups.values() for line in group})
     table.add_column("metric", no_wrap=True)
     for count in counts:
         table.add_column(f"NFE {count:g}", justify="right", overflow="fold")
     table.add_column("real", justify="right", style="dim", overflow="fold")
-    for group in groups:
+    for group in groups.values():
         table.add_section()
         at = {line.nfe: line for line in group}
         names: list[Text | str] = _setting(group[0], keys)
@@ -176,9 +170,8 @@ def _metrics_as_rows(
         table.add_row(*names, SECONDS, *seconds, "")
 
 
-def _groups(lines: list[Line]) -> dict[tuple[str, float], list[Line]]:
-    """The lines of each sampler and guidance."""
-    found: dict[tuple[str, float], list[Line]] = {}
+def _groups(lines: list[Line]) -> Groups:
+    found: Groups = {}
     for line in lines:
         found.setdefault((line.sampler, line.guidance), []).append(line)
     return found

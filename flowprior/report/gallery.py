@@ -16,8 +16,7 @@ from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import evaluations
 from flowprior.storage import load_tensors
-from flowprior.study.cell_file import StudyFolder
-from flowprior.study.collect import Collection, samples_file
+from flowprior.study.cell_file import Collection, StudyFolder, samples_file
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4
@@ -55,22 +54,31 @@ def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any
     }
     counts = sorted(files[labels[0]])
     shown = min(counts, key=lambda count: (count == 0, abs(count - FAVOURITE)))
-    real = Samples(*test.batch(torch.arange(min(len(test), MOST_REAL))))
     found = []
     for count in counts:
-        pictures = []
-        for label, kept in files.items():
-            # An adaptive sampler's samples are shown whatever it spent.
-            spent = max(kept) if adaptive[label] and count else count
-            if spent in kept:
-                text = f"Samples of {label} with {evaluations(spent, False)}"
-                pictures.append({"label": label, "image": draw(kept[spent], real, text, test)})
-        pictures.append({"label": "real data", "image": draw(real, real, "Real examples", test)})
+        # An adaptive sampler's samples are shown whatever it spent.
+        spent = {label: max(kept) if adaptive[label] and count else count for label, kept in files.items()}
+        chosen = {label: (files[label][nfe], nfe) for label, nfe in spent.items() if nfe in files[label]}
         title = evaluations(count, False) if count else "the prior alone, 0 evaluations"
         found.append(
-            {"title": f"{title}, seed {seed}".capitalize(), "open": count == shown, "pictures": pictures}
+            {
+                "title": f"{title}, seed {seed}".capitalize(),
+                "open": count == shown,
+                "pictures": _pictures(chosen, test),
+            }
         )
     return found
+
+
+def _pictures(chosen: dict[str, tuple[Samples, int]], test: Data) -> list[dict[str, str]]:
+    """The samples of each variant, then real data."""
+    real = Samples(*test.batch(torch.arange(min(len(test), MOST_REAL))))
+    texts = {
+        label: f"Samples of {label} with {evaluations(nfe, False)}" for label, (_, nfe) in chosen.items()
+    }
+    images = {label: draw(samples, real, texts[label], test) for label, (samples, _) in chosen.items()}
+    images["real data"] = draw(real, real, "Real examples", test)
+    return [{"label": label, "image": image} for label, image in images.items()]
 
 
 def read_samples(path: Path) -> dict[int, Samples]:

@@ -20,8 +20,7 @@ from flowprior.report.wording import (
     test_note,
     with_spread,
 )
-from flowprior.study.cell_file import StudyFolder
-from flowprior.study.collect import Collection
+from flowprior.study.cell_file import Collection, StudyFolder
 from flowprior.study.summary import VALIDATION, long_table
 
 

@@ -11,8 +11,7 @@ import tomli_w
 from flowprior.errors import FlowpriorError
 from flowprior.report.page import build_page
 from flowprior.storage import write_text
-from flowprior.study.cell_file import StudyFolder, write_object
-from flowprior.study.collect import collect
+from flowprior.study.cell_file import StudyFolder, collect, write_object
 from flowprior.study.summary import summarise
 
 

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from flowprior.errors import OptionError
+from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
 from flowprior.study.variants import Variant, sampler_labels, variants
 from flowprior.training.config import RunConfig
 from flowprior.training.run import MAY_CHANGE
-from flowprior.training.run_info import package_version
 
 KEEP_ALL = 1_000_000
 
@@ -167,6 +167,18 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
     usual = ("gaussian", "condot", "condot")
     found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
     return [*found, *labels, ""][0]
+
+
+def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Variants of plan.json, and samplers of one, that the library refuses; the sampler is None for all."""
+    found = []
+    for variant in variants:
+        whole = {None: variant["skipped"]} if variant["skipped"] else {}
+        refused = {**whole, **variant["refused_samplers"]}.items()
+        found += [
+            {"variant": variant["label"], "sampler": name, "reason": reason} for name, reason in refused
+        ]
+    return found
 
 
 def _squeezed(label: str) -> str:

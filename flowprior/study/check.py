@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, SECONDS, Result
-from flowprior.study.cell_file import CellFolder, StudyFolder, finite
-from flowprior.study.collect import collect, find_cell
+from flowprior.study.cell_file import CellFolder, StudyFolder, collect, find_cell, finite
 from flowprior.study.evaluating import Asked, Request, evaluate_again, load_flow
 from flowprior.study.samples import SAMPLE_TOLERANCE, Regenerating
 from flowprior.study.splits import Splits
@@ -74,19 +73,22 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
     device = collection.grid["training"]["device"]
     leaves: list[_Leaf] = []
     sources: dict[str, Regenerating] = {}
-    for label, results in collection.results.items():
-        for seed, result in results.items():
-            notify(f"checking {label}, seed {seed}")
-            place = find_cell(folder, collection, label, seed)
-            title = f"{label}, seed {seed}"
-            for name, source, found in _evaluated_again(title, result, place, splits, device):
-                sources[name] = source
-                leaves += found
-    found = _compare(leaves, TOLERANCE)
-    derived = _compare(list(_leaves("report.json", reported, finite(summarise(collection)))), 1e-12)
+    cells = [(label, seed, one) for label, row in collection.results.items() for seed, one in row.items()]
+    for label, seed, result in cells:
+        notify(f"checking {label}, seed {seed}")
+        place = find_cell(folder, collection, label, seed)
+        for name, source, found in _evaluated_again(f"{label}, seed {seed}", result, place, splits, device):
+            sources[name] = source
+            leaves += found
+    derived = list(_leaves("report.json", reported, finite(summarise(collection))))
+    return _summary(len(cells), _compare(leaves, TOLERANCE), _compare(derived, 1e-12), sources)
+
+
+def _summary(cells: int, found: Check, derived: Check, sources: dict[str, Regenerating]) -> Check:
+    """What comparing the cells' values and those of report.json found, and the samples generated anew."""
     return Check(
         values=found.values + derived.values,
-        cells=len(collection.all_results()),
+        cells=cells,
         largest=found.largest,
         differences=[*_shifted(sources), *found.differences, *derived.differences],
         samples=sum(source.samples for source in sources.values()),

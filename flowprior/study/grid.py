@@ -33,6 +33,8 @@ ASKED_BY_GRID = (
 )
 """Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
 
+COMBINED = ("priors", "couplings", "paths")
+"""The axes whose combinations are trained where a grid names no variants."""
 CONDITIONS = ("reference", "balanced")
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
@@ -157,6 +159,8 @@ class Grid:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
         tree |= {axis: dict(getattr(self, axis)) for axis in AXES}
+        if self.variants:
+            tree = {key: value for key, value in tree.items() if key not in COMBINED}
         tree["variants"] = {label: dict(parts) for label, parts in self.variants.items()}
         tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
         tree["curve"]["nfe"] = list(self.curve.nfe)

@@ -11,7 +11,7 @@ from flowprior.errors import FlowpriorError
 from flowprior.storage import write_text
 from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder, write_object
 from flowprior.study.cell_training import describe_run, train_cell, train_together
-from flowprior.study.cells import Cell, PlannedVariant, describe_plan, find_baseline, plan_grid
+from flowprior.study.cells import Cell, PlannedVariant, describe_plan, find_baseline, plan_grid, skipped_of
 from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
 from flowprior.study.grid import Grid
 from flowprior.study.grid_file import dump_grid
@@ -73,8 +73,12 @@ def run_grid(
     find_baseline(plan["variants"], grid.baseline)
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
-    run = _Run(folder, grid, splits, progress, notify, Outcome(skipped=skipped_of(planned)))
-    for name, reason in run.outcome.skipped.items():
+    skipped = {
+        f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]: row["reason"]
+        for row in skipped_of(plan["variants"])
+    }
+    run = _Run(folder, grid, splits, progress, notify, Outcome(skipped=skipped))
+    for name, reason in skipped.items():
         notify(f"skipped {name}: {reason}")
     run.all(cells_in_turn(planned)[shard[0] :: shard[1]])
     return run.outcome
@@ -84,18 +88,6 @@ def cells_in_turn(planned: list[PlannedVariant]) -> list[Cell]:
     """Every cell once, seed by seed, so that what an interrupted study has can be compared."""
     cells = [cell for seed in zip(*(row.cells for row in planned if row.cells), strict=True) for cell in seed]
     return list({(cell.name, cell.key): cell for cell in cells}.values())  # "auto" may name another's twin
-
-
-def skipped_of(planned: list[PlannedVariant]) -> dict[str, str]:
-    """Variants, and samplers of a variant, that the library refuses, and why."""
-    found: dict[str, str] = {}
-    for row in planned:
-        if row.refusal is not None:
-            found[row.variant.label] = row.refusal
-        else:
-            refused = row.refused_samplers.items()
-            found |= {f"{row.variant.label} by {sampler}": reason for sampler, reason in refused}
-    return found
 
 
 def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool = False) -> None:

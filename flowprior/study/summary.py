@@ -9,10 +9,9 @@ from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
-from flowprior.study.cell_file import FORMAT, finite
+from flowprior.study.cell_file import FORMAT, Collection, finite
 from flowprior.study.cell_training import MACHINE
-from flowprior.study.cells import find_baseline
-from flowprior.study.collect import Collection
+from flowprior.study.cells import find_baseline, skipped_of
 from flowprior.study.statistics import paired_test, spread
 
 OWN_NFE = math.inf
@@ -33,9 +32,27 @@ def summarise(collection: Collection) -> dict[str, Any]:
     Raises:
         OptionError: the grid names a baseline or a metric that there is not.
     """
+    return {
+        "format": FORMAT,
+        "grid": collection.grid,
+        "samplers": collection.samplers,
+        "rows": finite(list(collection.rows())),
+        **tables_of(collection),
+        "skipped": skipped_of(collection.variants),
+        "failed": [
+            {"variant": label, "seed": seed, "error": error}
+            for (label, seed), error in collection.failures.items()
+        ],
+        "waiting": [{"variant": label, "seed": seed} for label, seed in collection.waiting],
+        "settings": settings_of(collection),
+    }
+
+
+def tables_of(collection: Collection) -> dict[str, Any]:
+    """What is derived from the long table: metrics, spreads and tests, the best, convergence, costs."""
     table = long_table(collection)
     baseline = find_baseline(collection.variants, collection.grid["baseline"])
-    of_flows = table[table["flow"] != REAL_DATA]
+    of_flows = table[(table["flow"] != REAL_DATA) & table["condition"].isna()]
     trained, on_the_way = of_flows[of_flows["step"].isna()], of_flows[of_flows["step"].notna()]
     samples, flows = trained[trained["nfe"].notna()], trained[trained["nfe"].isna()]
     flows = flows[~flows["metric"].isin(COSTS)]
@@ -50,14 +67,10 @@ def summarise(collection: Collection) -> dict[str, Any]:
         )
     )
     return {
-        "format": FORMAT,
-        "grid": collection.grid,
-        "samplers": collection.samplers,
         "baseline": baseline,
         "metric": headline_of(collection, metrics),
         "metrics": metrics,
         "variants": variants_of(collection, baseline),
-        "rows": finite(list(collection.rows())),
         "quality": quality,
         "validation": held_out,
         "best": best_of(quality, metrics),
@@ -67,13 +80,6 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "curve": curve,
         "convergence": convergence_of(curve, metrics, baseline),
         "costs": costs_of(collection, rows_of(samples, [SECONDS], {}, baseline, collection)),
-        "skipped": skipped_of(collection),
-        "failed": [
-            {"variant": label, "seed": seed, "error": error}
-            for (label, seed), error in collection.failures.items()
-        ],
-        "waiting": [{"variant": label, "seed": seed} for label, seed in collection.waiting],
-        "settings": settings_of(collection),
     }
 
 
@@ -147,33 +153,37 @@ def rows_of(
     part = part.assign(sampler=part["sampler"].where(part["sampler"].notna(), orders["sampler"][0]))
     columns = {name: pandas.Categorical(part[name], order) for name, order in orders.items()}
     places = part.assign(**columns).groupby(["metric", "sampler", "place", "step"], observed=True)
-    found = []
+    budget, found = collection.grid["training"]["steps"], []
     for (metric, sampler, place, step), group in places:
         by_flow = {label: own.sort_values("seed") for label, own in group.groupby("flow", observed=True)}
-        values = {label: _by_seed(own) for label, own in by_flow.items()}
+        theirs = _by_seed(by_flow[baseline]) if baseline in by_flow else {}
+        better = about.get(metric, {}).get("better") or "lower"
         for label, own in by_flow.items():
-            better = about.get(metric, {}).get("better") or "lower"
-            theirs = {} if label == baseline else values.get(baseline, {})
-            test = paired_test(values[label], theirs, better)
             adaptive = bool(place == OWN_NFE)
-            found.append(
-                {
-                    "metric": metric,
-                    "sampler": sampler,
-                    "nfe": spread(own["nfe"].tolist()).mean if adaptive else int(place),
-                    "adaptive": adaptive,
-                    "step": collection.grid["training"]["steps"] if step < 0 else int(step),
-                    "variant": label,
-                    "by_seed": {str(seed): value for seed, value in values[label].items()},
-                    **asdict(spread(list(values[label].values()))),
-                    "against_baseline": None if test is None else asdict(test),
-                }
-            )
+            where = {
+                "metric": metric,
+                "sampler": sampler,
+                "nfe": spread(own["nfe"].tolist()).mean if adaptive else int(place),
+                "adaptive": adaptive,
+                "step": budget if step < 0 else int(step),
+                "variant": label,
+            }
+            found.append(where | _compared(_by_seed(own), {} if label == baseline else theirs, better))
     return found
 
 
 def _by_seed(own: DataFrame) -> dict[int, float]:
     return dict(zip(own["seed"].tolist(), own["value"].tolist(), strict=True))
+
+
+def _compared(ours: dict[int, float], theirs: dict[int, float], better: str) -> dict[str, Any]:
+    """Values by seed, their spread, and the test against those of the baseline."""
+    test = paired_test(ours, theirs, better)
+    return {
+        "by_seed": {str(seed): value for seed, value in ours.items()},
+        **asdict(spread(list(ours.values()))),
+        "against_baseline": None if test is None else asdict(test),
+    }
 
 
 def best_of(rows: Rows, metrics: Metrics) -> Rows:
@@ -228,16 +238,6 @@ def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
                 if sign * row["mean"] <= sign * target:
                     reached[row["variant"]] = row["step"]
             found.append({"metric": metric, "nfe": nfe, "target": target, "budget": last, "steps": reached})
-    return found
-
-
-def skipped_of(collection: Collection) -> Rows:
-    """Variants, and samplers of a variant, that the library refuses; the sampler is None for all of them."""
-    found = []
-    for variant in collection.variants:
-        refused = {None: variant["skipped"]} if variant["skipped"] else {}
-        for sampler, reason in {**refused, **variant["refused_samplers"]}.items():
-            found.append({"variant": variant["label"], "sampler": sampler, "reason": reason})
     return found
 
 

@@ -94,9 +94,8 @@ def variants(grid: Grid) -> list[Variant]:
 
 
 def sampler_labels(grid: Grid) -> dict[str, str]:
-    """label -> spec of the grid's samplers, then of those that single variants name."""
-    own = {label: spec for variant in variants(grid) for label, spec in variant.samplers.items()}
-    return {**(grid.samplers if any(v.samplers == grid.samplers for v in variants(grid)) else {}), **own}
+    """label -> spec of every sampler, in the order of the variants that it evaluates."""
+    return {label: spec for variant in variants(grid) for label, spec in variant.samplers.items()}
 
 
 def _named_variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:

@@ -179,20 +179,20 @@ def test_json_keeps_mistakes_off_stdout(call: Call, tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowprior.features import classifier_training
+    from flowprior.features import cache
 
-    monkeypatch.setattr(classifier_training, "cache_folder", lambda: 1 / 0)
+    monkeypatch.setattr(cache, "cache_folder", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["info"])
 
 
 def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from flowprior.features import classifier_training
+    from flowprior.features import cache
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(classifier_training, "cache_folder", interrupt)
+    monkeypatch.setattr(cache, "cache_folder", interrupt)
     with pytest.raises(SystemExit) as stop:
         main(["info"])
     assert stop.value.code == commands.INTERRUPTED == 130

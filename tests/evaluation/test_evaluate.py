@@ -1,4 +1,4 @@
-"""evaluate: every figure computed again from the same seed, notes, kinds of data, what is refused."""
+"""evaluate: every value computed again from the same seed, notes, kinds of data, what is refused."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_samples_that_are_not_finite_are_refused(tiny_flow: Flow, digits: tuple[
     [
         ({"samples": 1}, OptionError, "samples=1"),
         ({"nfe": []}, OptionError, "give one or more"),
-        ({"nfe": [-1]}, OptionError, "from 0 on"),
+        ({"nfe": [-1]}, OptionError, "nfe=-1 is not possible; expected a whole number, from 0"),
         ({"guidance": float("nan")}, OptionError, "finite"),
         ({"conditions": "uniform"}, OptionError, "conditions='uniform'"),
         ({"classifier": "cnn"}, OptionError, "classifier='cnn'"),

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from flowprior.evaluation import MetricInfo
 from flowprior.evaluation.store import Entry, Store
+from flowprior.metrics import MetricInfo
 from flowprior.storage import signed
 
 SETTINGS = {"flow": "abc", "nfe": 4, "guidance": 1.0}

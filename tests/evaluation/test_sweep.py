@@ -225,6 +225,8 @@ def test_the_prior_alone_is_there_by_default_and_may_be_left_out(run: Run) -> No
     for count in (0, 2):
         rows = run(**options, nfe=[count]).rows
         assert {row["nfe"] for row in rows} == {count, None}
+    both = run(**options, nfe=[0], samplers=["euler", "bosh3"])
+    assert {row["sampler"] for row in both.select(nfe=0)} == {"euler", "bosh3"}
     with pytest.raises(OptionError, match="a step takes 4"):
         run(samplers=["rk4"], nfe=[0, 2])
 
@@ -245,7 +247,7 @@ def test_samples_come_from_where_they_are_asked_for(run: Run, tiny_flow: Flow) -
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seeds="), ({"batch_size": 0}, "batch_size=0")],
+    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seed=-1"), ({"batch_size": 0}, "batch_size=0")],
 )
 def test_impossible_calls_are_refused(run: Run, options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):

@@ -11,7 +11,8 @@ import torch
 from benchmarks.studies import digits
 from benchmarks.studies.protocol import CLASSIFIERS
 from flowprior.data import TensorData, load_data
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.evaluation.request import classifier_for
 from flowprior.features import train_classifier
 from flowprior.features.classifier_file import load_classifier, save_classifier
 from flowprior.storage import load_tensors, save_tensors
@@ -68,3 +69,14 @@ def test_a_saved_classifier_comes_back(tmp_path: Path) -> None:
     assert path.stem.startswith("two-points-")
     assert path.stem.endswith(trained.identity().split("sha256 ")[1][:8])
     assert load_classifier(path, points()).identity() == trained.identity()
+
+
+def test_an_evaluation_takes_the_classifier_of_a_file() -> None:
+    found = classifier_for(str(DIGITS), load_data("digits"), [])
+    assert found is not None
+    assert found.identity() == digits.classifier().identity()
+
+
+def test_a_classifier_that_is_neither_a_word_nor_a_file_is_refused() -> None:
+    with pytest.raises(OptionError, match="'auto', None, a Classifier, or the file of one"):
+        classifier_for("no-such.safetensors", load_data("digits"), [])

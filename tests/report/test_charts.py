@@ -20,8 +20,7 @@ from PIL import Image
 from flowprior.evaluation.result import table_row
 from flowprior.report.charts import line_chart
 from flowprior.report.gallery import Samples, draw
-from flowprior.report.styles import letter, styles
-from flowprior.report.svg import COLOURS
+from flowprior.report.styles import COLOURS, letter, styles
 
 
 def variants(priors: tuple[str, ...], couplings: tuple[str, ...]) -> list[dict[str, object]]:

@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import MetricInfo, Result
+from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
+from flowprior.metrics import MetricInfo
 from flowprior.report.evaluation_plot import evaluation_figure, save_plot
-from flowprior.report.evaluation_table import evaluation_table, lines_of
+from flowprior.report.evaluation_table import lines_of, result_table
 from flowprior.report.quality_figure import quality_figure, spread_out
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
 
@@ -38,7 +39,7 @@ def swept(extra: int = 0, prior: tuple[float, float] | None = None, **settings: 
 
 def shown(found: Result, width: int = 160) -> str:
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(evaluation_table(found))
+    console.print(result_table(found))
     return console.export_text()
 
 

@@ -24,7 +24,7 @@ from flowprior.report import write_report
 from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study import StudyFolder, check_report, run_grid
-from flowprior.study.collect import collect, samples_file
+from flowprior.study.cell_file import collect, samples_file
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]

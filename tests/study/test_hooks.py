@@ -16,7 +16,7 @@ from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
-from flowprior.study import Splits, check_report, grid_from_dict, load_grid, run_grid, variants
+from flowprior.study import Splits, check_report, grid_from_dict, run_grid, variants
 from flowprior.study.grid_file import dump_grid
 from flowprior.training import train
 from tests.study import hooked
@@ -79,9 +79,15 @@ def test_further_values_are_rows_of_the_cell_and_of_the_report(tmp_path):
     assert check_report(tmp_path).differences == []
 
 
+def named_grid(variants: dict[str, Any], **changes: Any) -> Any:
+    """The small grid with variants in place of its combinations."""
+    shared = {key: value for key, value in TINY.items() if key not in ("priors", "couplings")}
+    return grid_from_dict({**shared, **changes, "variants": variants})
+
+
 def test_named_variants_stand_in_place_of_the_combinations():
     own = {"prior": "gaussian", "coupling": "ot", "sampler": "heun", "trainer": f"{HERE}:trainer"}
-    grid = tiny_grid(variants={"a peer": own, "ours": {}, "velocity": {"prediction": "velocity"}})
+    grid = named_grid({"a peer": own, "ours": {}, "velocity": {"prediction": "velocity"}})
     peer, ours, velocity = variants(grid)
     assert (peer.label, peer.prior, peer.coupling, peer.path) == ("a peer", "gaussian", "ot", "condot")
     assert (peer.trainer, dict(peer.samplers)) == (f"{HERE}:trainer", {"heun": "heun"})
@@ -94,7 +100,8 @@ def test_named_variants_stand_in_place_of_the_combinations():
 
 def test_named_variants_are_run_with_their_samplers(tmp_path):
     named = {"a": {"prior": "gaussian", "coupling": "condot"}, "b": {"prior": "gaussian", "sampler": "heun"}}
-    grid = tiny_grid(**{**SMALL, "nfe": [0, 2], "seeds": 1}, variants=named, baseline="a")
+    changes = {"nfe": [0, 2], "seeds": 1, "baseline": "a", "curve": {"points": 0}}
+    grid = named_grid(named, **changes)
     assert run_grid(grid, tmp_path).finished == 2
     report = write_report(tmp_path)
     found = {(row["variant"], row["sampler"]) for row in report["quality"]}
@@ -110,6 +117,7 @@ def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_
     report = write_report(tmp_path)
     assert {row["metric"] for row in report["validation"]} <= set(report["metrics"])
     assert len(report["validation"]) > 0
+    assert "<h3>fid-cnn128, validation " in (tmp_path / "report.html").read_text()
     parts = Splits.load("digits", 200)
     assert parts.validation is not None
     assert len(parts.train) + len(parts.validation) == len(load_data("digits", "train"))
@@ -144,13 +152,14 @@ def test_a_cell_file_is_a_long_table_with_what_decided_the_training(finished):
         ({"validation": -1}, ["validation=-1", "0 or more"]),
         ({"variants": {"a": {"priors": "gmm"}}}, ["variants.a.priors", "prior, coupling"]),
         ({"variants": {"a": 3}}, ["[variants.LABEL]"]),
+        ({"variants": {"a": {}}, "priors": ["gmm"]}, ["in place of", "leave out priors"]),
         ({"variants": {"a": {"prior": "gmn"}}}, ["unknown prior 'gmn'"]),
         ({"variants": {"a": {"prediction": "x"}}}, ["variants.a.prediction='x'"]),
     ],
 )
 def test_mistakes(change, words):
     with pytest.raises(FlowpriorError) as caught:
-        tiny_grid(**change)
+        named_grid(change.pop("variants", {}), **change)
     assert all(word in str(caught.value) for word in words)
     assert "\n" not in str(caught.value)
 
@@ -165,15 +174,3 @@ def test_a_function_that_is_not_there_is_refused_before_anything_is_trained(tmp_
 def test_more_than_there_are_cannot_be_held_out():
     with pytest.raises(OptionError, match="'digits' has 1438 events"):
         Splits.load("digits", 1438)
-
-
-def test_a_study_is_one_file(tmp_path):
-    path = tmp_path / "study.toml"
-    path.write_text(
-        'data = "digits"\nmodel = "mlp:width=16"\nseeds = 1\nnfe = [0, 1]\nsamples = 40\nbaseline = "a"\n'
-        '[variants.a]\nprior = "gaussian"\ncoupling = "condot"\n[variants.b]\nprior = "gmm:components=2"\n'
-        '[training]\nsteps = 3\nwarmup = 1\nbatch_size = 16\ndevice = "cpu"\n[curve]\npoints = 0\n'
-    )
-    assert run_grid(load_grid(path), tmp_path / "out").finished == 2
-    report = write_report(tmp_path / "out")
-    assert {row["variant"] for row in report["quality"]} == {"a", "b"}

@@ -23,9 +23,9 @@ def table(*cells: list[dict]) -> pd.DataFrame:
 
 
 def said(**scores: float) -> pd.DataFrame:
-    rehearsals = {name: SimulatedFlow({1: 1.0, 4: score}, 1 + score, 0.0, 1) for name, score in scores.items()}
+    flows = {name: SimulatedFlow({1: 1.0, 4: score}, 1 + score, 0.0, 1) for name, score in scores.items()}
     return pd.DataFrame(
-        as_said(Pairing(name, "ot", 100 * scores[name], {}, found, 0.0)) for name, found in rehearsals.items()
+        as_said(Pairing(name, "ot", 100 * scores[name], {}, found, 0.0)) for name, found in flows.items()
     )
 
 
@@ -64,7 +64,7 @@ def test_two_features_have_a_mean_rank() -> None:
 
 def test_fewer_than_three_pairings_have_no_correlation() -> None:
     found = compare(trained_cells(table(cell("a", 1.0), cell("b", 2.0))), said(a=0.01, b=0.02))
-    assert correlations(found).isna().all(axis=None)
+    assert correlations(found).isna().to_numpy().all()
 
 
 def test_the_comparison_is_kept_as_rows_of_the_long_table() -> None:

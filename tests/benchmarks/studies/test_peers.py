@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.studies import peers
-from benchmarks.studies.peers import FlowMatching, PeerStream, TorchCFM, TorchOTCFM, seed_peer
+from benchmarks.studies.peers import PeerStream, seed_peer
 from flowprior import Flow, train
 from flowprior.data import TensorData
 from flowprior.samplers import CountedVelocity
@@ -23,7 +23,7 @@ from flowprior.training.randomness import Randomness
 pytest.importorskip("torchcfm")
 pytest.importorskip("flow_matching")
 
-PEERS = {"torchcfm": TorchCFM, "torchcfm-ot": TorchOTCFM, "flow_matching": FlowMatching}
+PEERS = ["torchcfm", "torchcfm_ot", "flow_matching"]
 BUDGET: dict[str, Any] = {
     "steps": 10,
     "batch_size": 32,
@@ -58,7 +58,7 @@ def ours(points: TensorData, seed: int) -> Flow:
 def stream(points: TensorData, peer: str) -> PeerStream:
     parts = resolve_components(config(), data=points)
     parts.prior.fit(points.batches())
-    return PeerStream(PEERS[peer](), parts, Randomness(0))
+    return PeerStream(getattr(peers, f"{peer}_targets")(), parts, Randomness(0))
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -87,7 +87,7 @@ def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> Non
 
 def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData) -> None:
     """Drawn with replacement, so some of the batch is left out; those that are drawn are optimal."""
-    pairs = stream(points, "torchcfm-ot")
+    pairs = stream(points, "torchcfm_ot")
     x0, x1, _ = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(0)
     rows, columns = linear_sum_assignment(torch.cdist(x0, x1).square().numpy())
     optimal = set(zip(rows.tolist(), columns.tolist(), strict=True))
