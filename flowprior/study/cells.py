@@ -84,7 +84,7 @@ def make_cell(
     training = _hash({"flowprior": package_version(), "identity": identity, "curve": every, **trained, **own})
     asked = ("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values")
     asked += ("evaluation_seed",)
-    judged = {name: grid.as_dict()[name] for name in asked}
+    evaluated = {name: grid.as_dict()[name] for name in asked}
     specs = tuple(samplers.values())
     names = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
@@ -95,7 +95,7 @@ def make_cell(
         samplers=specs,
         curve=tuple(grid.curve.steps(grid.training.steps)) if has_curve else (),
         name=f"{'+'.join(names)}-seed{seed}-{training[:10]}",
-        key=_hash({"format": FORMAT, "training": training, "samplers": specs, **judged})[:10],
+        key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated})[:10],
     )
 
 

@@ -134,19 +134,10 @@ class Grid:
         for axis in AXES:
             object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
         object.__setattr__(self, "variants", checked_variants(self.variants))
+        self._check_numbers()
         for key in HOOKS:
             check_hook(key, getattr(self, key))
         choose("compare", "conditions", self.conditions, CONDITIONS)
-        check_count("validation", self.validation, 0)
-        check_count("evaluation_seed", self.evaluation_seed, 0)
-        check_counts("seeds", self.seeds, 0)
-        check_counts("nfe", self.nfe, 0)
-        check_count("samples", self.samples, 2)
-        if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
-            raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
-        # Checked here, before anything is trained: every cell shares this training and this guidance.
-        dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
-        check_guidance(self.guidance, metadata=dropout)
         for name in ("data", "model", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
@@ -154,6 +145,17 @@ class Grid:
         model = MODELS.parse(self.model).name
         if model != "auto":
             MODELS.record(model)
+
+    def _check_numbers(self) -> None:
+        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
+            check_count(name, getattr(self, name), least)
+        for name in ("seeds", "nfe"):
+            check_counts(name, getattr(self, name), 0)
+        if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
+            raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
+        # Checked here, before anything is trained: every cell shares this training and this guidance.
+        dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
+        check_guidance(self.guidance, metadata=dropout)
 
     def as_dict(self) -> dict[str, Any]:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""

@@ -1,7 +1,7 @@
 """Mean, deviation and paired tests over seeds.
 
 Two designs that were trained with the same seed share initial weights, data order, times and the
-conditions they are judged on, so their values are compared seed by seed. Both tests are two-sided: no
+conditions they are evaluated on, so their values are compared seed by seed. Both tests are two-sided: no
 design is expected to win beforehand.
 
 The sign-flip test is exact: if the two designs were the same, each difference would have either sign with
