@@ -50,7 +50,7 @@ def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is int:
-        return isinstance(value, Integral)
+        return is_whole(value)
     if kind is float:
         return isinstance(value, Real) and math.isfinite(value)
     return isinstance(value, kind)

@@ -1,7 +1,7 @@
 """One generic registry; Prior, Coupling, Path, Sampler (and models and data sets) are instances of it.
 
-Third-party packages join through entry points, which are imported
-only when a name is looked up that is not known yet, or when everything is listed.
+Third-party packages join through entry points, which are imported only when a name is looked up that is not
+known yet, or when everything is listed.
 """
 
 from __future__ import annotations
