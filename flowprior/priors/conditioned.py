@@ -9,11 +9,10 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Kind
 from flowprior.data.stream import CheckedBatches
-from flowprior.errors import InputError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component
 from flowprior.priors.base import Prior
-from flowprior.priors.seen_conditions import SeenConditions
+from flowprior.priors.seen_conditions import SeenConditions, refuse_unseen
 
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
 EMBEDDINGS_OF_THE_MARGINAL = 256
@@ -67,12 +66,7 @@ class ConditionedPrior(Prior, abc.ABC):
             return None
         cond = cond.to(self.event_dims.device)
         if self.condition.kind == "labels":
-            unseen = ~torch.isin(cond, self.seen)
-            if bool(unseen.any()):
-                raise InputError(
-                    f"{self.name}.{method}: cond has label {int(cond[unseen][0])}, which had no example when "
-                    "the prior was fitted; give it data, or use the prior gmm:unseen=pooled"
-                )
+            refuse_unseen(f"{self.name}.{method}", cond, self.seen)
         return cond
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
