@@ -1,4 +1,4 @@
-"""The main job in a few minutes: train on digits from three designs of the start and compare them.
+"""The main job in a few minutes: train on digits from three designed sources and compare them.
 
     python benchmarks/demo.py --out runs/demo
 
@@ -117,16 +117,15 @@ def comparison(results: dict[str, Evaluation]) -> Table:
 
 def draw(flows: dict[str, Flow], path: Path) -> None:
     """One row a digit: real ones, and those of each design from the same generator seed."""
-    digits = torch.arange(10).repeat_interleave(COLUMNS)
     x1, labels = load_data("digits", split="test").batch(torch.arange(200))
     assert labels is not None
-    panels = {"real data": (x1, labels)}
+    rows = first_of_each(labels, len(x1), COLUMNS)
+    panels = {"real data": (x1[rows], labels[rows])}
+    digits = torch.arange(10).repeat_interleave(COLUMNS)
     for design, flow in flows.items():
         x = flow.sample(digits, nfe=PICTURE_NFE, generator=torch.Generator().manual_seed(0))
         panels[design] = (x, digits)
-    rows = {name: first_of_each(cond, len(x), COLUMNS) for name, (x, cond) in panels.items()}
-    shown = {name: (x[rows[name]], cond[rows[name]]) for name, (x, cond) in panels.items()}
-    save_figure(beside(shown, title=f"digits, {PICTURE_NFE} evaluations"), path)
+    save_figure(beside(panels, title=f"digits, {PICTURE_NFE} evaluations"), path)
 
 
 def _beside(figure: float, baseline: float | None, design: str) -> str:
