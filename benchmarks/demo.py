@@ -1,4 +1,4 @@
-"""The main job in a few minutes: train on digits from three designed sources and compare them.
+"""The main job in a few minutes: train on digits from three designs of the prior and compare them.
 
     python benchmarks/demo.py --out runs/demo
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SIDE, LEFT, BOTTOM, BETWEEN, NAME, LEGEND = 5.0, 0.7, 0.4, 0.4, 0.3, 1.5
 """Inches of a panel, of what is around it, and of the legend at the right."""
-LONGEST_NAME = 18
+LONGEST_NAME, LONGEST_TITLE = 18, 60
 TIGHT: dict[str, Any] = {"frameon": False, "borderpad": 0, "borderaxespad": 0, "handletextpad": 0.2}
 DPI = 100
 MOST_COLOURS = 10
@@ -95,11 +95,13 @@ def _new_figure(names: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
     width = LEFT + (SIDE + BETWEEN) * len(names) + LEGEND
     height = BOTTOM + SIDE + NAME * (1 + any(names) + bool(title))
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    title = shorten(title, LONGEST_TITLE * len(names), placeholder="…")
     figure.text(LEFT / width, 1 - 0.1 / height, title, fontsize=11, va="top", color="black", parse_math=False)
     places = []
     for place, name in enumerate(names):
         left = LEFT + (SIDE + BETWEEN) * place
         axes = figure.add_axes((left / width, BOTTOM / height, SIDE / width, SIDE / height))
+        name = shorten(name, LONGEST_TITLE, placeholder="…")
         axes.set_title(name, loc="left", fontsize=10, color="black", parse_math=False)
         axes.ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
         axes.tick_params(labelleft=place == 0)

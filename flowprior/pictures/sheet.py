@@ -21,7 +21,7 @@ DPI = 100
 NAME_POINTS, TITLE_POINTS = 9, 11
 LETTER = 7
 """Pixels of a letter, about; what is wrapped is measured afterwards."""
-LONGEST_NAME = 16
+LONGEST_NAME, MOST_LINES = 16, 3
 GAP, BLOCK_GAP, EDGE = 4, 20, 8
 MOST_PIXELS = 2**16 - 1
 """Of a side of a figure."""
@@ -54,13 +54,13 @@ class Sheet:
 
     def __init__(self, blocks: Sequence[Block], row_names: Sequence[str], captions: Sequence[str]) -> None:
         self.blocks = blocks
-        self.row_names = [textwrap.fill(name, LONGEST_NAME) for name in row_names]
-        self.captions = [textwrap.fill(caption, LONGEST_NAME) for caption in captions]
+        self.row_names = [wrapped(name) for name in row_names]
+        self.captions = [wrapped(caption) for caption in captions]
         self.height, self.width = blocks[0].rows[0].shape[1:3]
         sizes = [text_size(caption) for caption in self.captions]
         self.over = max((down + GAP for _, down in sizes), default=0)
         self.across = max([self.width, *(across for across, _ in sizes)]) + GAP
-        self.names = [_wrapped(block.name, block.columns * self.across) for block in blocks]
+        self.names = [wrapped(block.name, max(block.columns * self.across // LETTER, 8)) for block in blocks]
         self.tops = self._tops()
         self.lefts = self._lefts()
 
@@ -169,5 +169,6 @@ def _measured(text: str, points: float) -> tuple[int, int]:
     return int(box.width) + 2, int(box.height) + 2
 
 
-def _wrapped(name: str, pixels: int) -> str:
-    return textwrap.fill(name, max(pixels // LETTER, 8), break_long_words=False)
+def wrapped(name: str, letters: int = LONGEST_NAME) -> str:
+    """A name in at most three lines."""
+    return textwrap.fill(name, letters, max_lines=MOST_LINES, placeholder="…")

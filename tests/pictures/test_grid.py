@@ -100,7 +100,7 @@ def test_panels_share_their_rows(show) -> None:
 def test_no_words_overlap(show) -> None:
     labels = torch.arange(4).repeat_interleave(4)
     mean = (squares(4), torch.arange(4))
-    names = ["T-shirt/top", "Ankle boot that is long", "Dress", "Bag"]
+    names = ["T-shirt/top", "Ankle boot that is long" + 9 * " and longer", 90 * "x", "Bag"]
     panels = {"mean of data": mean, "mean of a long prior": mean, "prior": (squares(16), labels)}
     for figure in (image_panels(panels, names=names, title="on some data"), sample_grid(*mean, names=names)):
         figure_bytes(figure)
