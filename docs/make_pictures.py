@@ -43,7 +43,7 @@ def main() -> None:
         distance = sum(distances.values()) / len(distances)
         found[f"{setting}:  W2² = {distance:.3f} with {NFE} evaluations"] = paths
     panels = {name: (paths[-1, :LINES], cond[:LINES]) for name, paths in found.items()}
-    figure = beside(panels, real=real, title="Eight modes: from source samples to samples")
+    figure = beside(panels, real=real, title="Eight modes: source samples (rings), their way, samples (dots)")
     for axes, paths in zip(figure.axes, found.values(), strict=True):
         draw_paths(axes, paths[:, :LINES], cond)
     save_figure(figure, PICTURE)
