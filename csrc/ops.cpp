@@ -1,5 +1,5 @@
-// Every operator's schema, once. Kernels register themselves: cpu/<op>.cpp and cuda/<op>.cu; fakes and
-// autograd are in flowprior/ops/native.py.
+// Every operator's schema, once. Kernels register themselves: cpu/<op>.cpp and cuda/<op>.cu; fake and gradient
+// of each operator are in flowprior/ops/<op>.py.
 //
 // Rows are flat: x [B, D]. A mixture is logits [C, K], mean [C, K, D], scale [C, K, D] or [C, K, 1] (standard
 // deviations); cond [B] is int64, seed [1] is int64 and on the tensors' device.

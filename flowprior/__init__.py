@@ -6,7 +6,6 @@ The names below are imported on first use, so that ``import flowprior`` and ``fl
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        from flowprior.registry.installed import package_version
+
+        return package_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'flowprior' has no attribute '{name}'")
     value = getattr(import_module(_HOMES[name]), name)
@@ -45,11 +46,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    """Installed version, or ``"unknown"`` where flowprior runs from a folder."""
-    try:
-        return version("flowprior")
-    except PackageNotFoundError:
-        return "unknown"

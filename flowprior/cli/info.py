@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from flowprior.cli.options import Json
 from flowprior.cli.output import print_json, print_rich
+from flowprior.registry import package_version
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,7 +49,10 @@ def _collect() -> dict[str, Any]:
 
     running = backend()
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: package_version(name, "not installed") for name in PACKAGES},
+        },
         "platform": platform.platform(),
         "devices": _devices(),
         "threads": torch.get_num_threads(),
@@ -64,13 +68,6 @@ def _native(running: Backend) -> dict[str, Any] | None:
     if running.name != "native":
         return None
     return {"instruction_set": running.instruction_set, "devices": sorted(running.devices), **running.build}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _devices() -> list[str]:

@@ -1,4 +1,4 @@
-"""Where output goes: figures and JSON on stdout, progress on stderr."""
+"""Where output goes: tables and JSON on stdout, progress on stderr."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def train(
         str | None, typer.Option(help="Where the flow starts; see flowprior list priors.")
     ] = None,
     coupling: Annotated[
-        str | None, typer.Option(help="Which start belongs to which datum; see flowprior list couplings.")
+        str | None,
+        typer.Option(help="Which source sample goes with which datum; see flowprior list couplings."),
     ] = None,
     path: Annotated[str | None, typer.Option(help="How they are joined; see flowprior list paths.")] = None,
     model: Annotated[str | None, typer.Option(help="Velocity network; see flowprior list models.")] = None,
@@ -48,7 +49,7 @@ def train(
     from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
     from flowprior.training.components import resolve_config
-    from flowprior.training.run_names import new_run_folder
+    from flowprior.training.run import new_run_folder
 
     if resume:
         config = _config_of_the_run(out, config)

@@ -1,8 +1,12 @@
-"""Couplings: which start belongs to which datum."""
+"""Couplings: which source sample belongs to which datum."""
 
-from flowprior.couplings.base import Coupling, PairingCoupling, transport_cost
+import warnings
+from typing import Any
+
+from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.condot import CondOTCoupling
-from flowprior.couplings.gap import StartsGap, starts_gap
+from flowprior.couplings.cost import transport_cost
+from flowprior.couplings.gap import SourceGap, source_gap
 from flowprior.couplings.independent import IndependentCoupling
 from flowprior.couplings.ot import OTCoupling
 from flowprior.couplings.posterior import PosteriorCoupling
@@ -14,7 +18,18 @@ __all__ = [
     "OTCoupling",
     "PairingCoupling",
     "PosteriorCoupling",
-    "StartsGap",
-    "starts_gap",
+    "SourceGap",
+    "source_gap",
     "transport_cost",
 ]
+
+FORMER_NAMES = {"StartsGap": "SourceGap", "starts_gap": "source_gap"}
+"""Kept for one release."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in FORMER_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    now = FORMER_NAMES[name]
+    warnings.warn(f"flowprior.couplings.{name} is called {now} now", DeprecationWarning, stacklevel=2)
+    return globals()[now]

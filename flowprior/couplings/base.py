@@ -1,4 +1,4 @@
-"""Coupling: the joint law of start, datum and condition (x0, x1, c) of a training batch."""
+"""Coupling: the joint law of source sample, datum and condition (x0, x1, c) of a training batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.errors import CouplingError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -18,7 +17,7 @@ class Coupling(Registered, abc.ABC):
 
     Training calls :meth:`draw`, sampling starts at :meth:`source`. The two must agree in law, for each
     condition and averaged over the data; where they agree only in part the gap is measured
-    (:func:`flowprior.couplings.starts_gap`) and logged with every run.
+    (:func:`flowprior.couplings.source_gap`) and logged with every run.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
@@ -29,7 +28,7 @@ class Coupling(Registered, abc.ABC):
     def draw(
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """One start x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
+        """One source sample x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
 
     def source(
         self,
@@ -39,7 +38,7 @@ class Coupling(Registered, abc.ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Starts x0 ``[B, *event]`` for sampling, one for each row of ``cond`` (``n`` where it is None)."""
+        """Source samples x0 ``[B, *event]`` to sample from, one for each row of ``cond`` (or ``n``)."""
         return prior.sample(cond, n, generator=generator)
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Tensor | None) -> Tensor:
@@ -50,7 +49,7 @@ class Coupling(Registered, abc.ABC):
         """Raise CouplingError where ``prior`` cannot serve this coupling."""
 
     def latent_slope(self, spread: Tensor) -> Tensor | None:
-        """How a start follows its datum in a prior's leading subspace: a ``[C, r]`` of h0 = a h1 + noise.
+        """How x0 follows its datum in a prior's leading subspace: a ``[C, r]`` of h0 = a h1 + noise.
 
         Args:
             spread: λ ``[C, r]`` of :class:`flowprior.priors.subspace.Subspace`.
@@ -66,7 +65,7 @@ class Coupling(Registered, abc.ABC):
 
 
 class PairingCoupling(Coupling):
-    """A coupling that re-pairs starts and data inside a batch."""
+    """A coupling that re-pairs source samples and data inside a batch."""
 
     @abc.abstractmethod
     def pair(
@@ -82,18 +81,3 @@ class PairingCoupling(Coupling):
     ) -> Tensor:
         x0 = prior.sample(cond, len(x1), generator=generator)
         return x0[self.pair(x0, x1, cond, generator=generator)]
-
-
-def transport_cost(x0: Tensor, x1: Tensor) -> Tensor:
-    """Mean of ‖x1 − x0‖² over the coupled pairs, a float64 scalar.
-
-    It falls trivially with the prior's scale: never a measure of quality alone.
-
-    Raises:
-        CouplingError: shapes differ.
-    """
-    if x0.shape != x1.shape:
-        raise CouplingError(
-            f"transport_cost: expected equal shapes, got {list(x0.shape)} and {list(x1.shape)}"
-        )
-    return (x1.double() - x0.double()).flatten(1).square().sum(1).mean()

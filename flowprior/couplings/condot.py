@@ -1,4 +1,4 @@
-"""Starts drawn under the datum's own condition, at random within it."""
+"""Source samples drawn under the datum's own condition, at random within it."""
 
 from __future__ import annotations
 

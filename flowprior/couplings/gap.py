@@ -1,4 +1,4 @@
-"""The gap between the starts a coupling draws in training and those that sampling will use."""
+"""The gap between the source samples that a coupling draws in training and those that sampling will use."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from flowprior.priors import Prior
 
 
 @dataclass(frozen=True)
-class StartsGap:
-    """Two-sample comparison of training starts X and sampling starts Y, within conditions.
+class SourceGap:
+    """Two-sample comparison of source samples of training X and of sampling Y, within conditions.
 
     Attributes:
         energy: 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, the energy distance (Székely & Rizzo 2013), ≥ 0; in
             units of the events.
         coefficient: energy / (2E‖X − Y‖), in [0, 1]; 0 where the laws agree, about 1/n by chance alone.
         p_value: share of random relabellings with at least this energy; below 0.01 the laws differ.
-        mean_gap: distance of the two means, in standard deviations of the sampling starts.
+        mean_gap: distance of the two means, in standard deviations of Y.
         variance_gap: relative distance ‖var X − var Y‖ / ‖var Y‖ of the variances of each dimension.
-        starts: number n of starts on each side.
+        samples: number n of source samples on each side.
         conditions: number of conditions they were compared within; 1 where they were pooled.
         permutations: number of relabellings behind ``p_value``.
     """
@@ -35,16 +35,16 @@ class StartsGap:
     p_value: float
     mean_gap: float
     variance_gap: float
-    starts: int
+    samples: int
     conditions: int
     permutations: int
 
     def as_dict(self) -> dict[str, float | int]:
-        """The figures by name, for a log."""
+        """The numbers by name, for a log."""
         return asdict(self)
 
 
-def starts_gap(
+def source_gap(
     coupling: Coupling,
     prior: Prior,
     x1: Tensor,
@@ -52,11 +52,11 @@ def starts_gap(
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
-) -> StartsGap:
+) -> SourceGap:
     """Compare ``coupling.draw`` with ``coupling.source`` on the same data and conditions.
 
     Args:
-        coupling: what pairs starts with data.
+        coupling: what pairs source samples with data.
         prior: fitted.
         x1: data ``[B, *event]``; 500 to 2,000 of them are a good choice, memory grows with B².
         cond: labels are compared label by label, anything else pooled: a gap that depends on an embedding
@@ -70,22 +70,22 @@ def starts_gap(
     """
     if len(x1) == 0 or permutations < 1:
         raise InputError(
-            f"starts_gap: expected data and permutations, got {len(x1)} rows and permutations={permutations}"
+            f"source_gap: expected data and permutations, got {len(x1)} rows and permutations={permutations}"
         )
     drawn = coupling.draw(prior, x1, cond, generator=generator)
     sampled = coupling.source(prior, cond, len(x1), generator=generator)
-    return compare_starts(drawn, sampled, cond, generator=generator, permutations=permutations)
+    return compare_samples(drawn, sampled, cond, generator=generator, permutations=permutations)
 
 
-def compare_starts(
+def compare_samples(
     drawn: Tensor,
     sampled: Tensor,
     cond: Tensor | None,
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
-) -> StartsGap:
-    """The same for starts already drawn, both ``[n, *event]`` and under the same ``cond``."""
+) -> SourceGap:
+    """The same for samples that are drawn already, both ``[n, *event]`` and under the same ``cond``."""
     x, y = drawn.detach().flatten(1).double(), sampled.detach().flatten(1).double()
     n = len(x)
     energies = torch.zeros(permutations + 1, dtype=torch.float64)
@@ -101,13 +101,13 @@ def compare_starts(
     energy = max(float(energies[0]), 0.0)
     exceed = int((energies[1:] >= energies[0] * (1.0 - 1e-9)).sum())
     mean, spread, variance, scale = moments.tolist()
-    return StartsGap(
+    return SourceGap(
         energy=energy,
         coefficient=energy / cross if cross > 0 else 0.0,
         p_value=(exceed + 1) / (permutations + 1),
         mean_gap=(mean / spread) ** 0.5 if spread > 0 else 0.0,
         variance_gap=(variance / scale) ** 0.5 if scale > 0 else 0.0,
-        starts=n,
+        samples=n,
         conditions=groups,
         permutations=permutations,
     )

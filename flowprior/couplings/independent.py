@@ -1,4 +1,4 @@
-"""Starts that know nothing of the datum, not even its condition."""
+"""Source samples that know nothing of the datum, not even its condition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts re-paired with data by optimal transport inside the batch, within the condition."""
+"""Source samples re-paired with data by optimal transport inside the batch, within the condition."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from flowprior.couplings.assignment import assign
+from flowprior.couplings.assignment import assign, round_plan
 from flowprior.couplings.base import Coupling, PairingCoupling
-from flowprior.couplings.condition_cost import weighted_cost
-from flowprior.couplings.cost import inner_costs, squared_distances
+from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
 from flowprior.couplings.plans import PlanSolver
-from flowprior.couplings.rounding import round_plan
 from flowprior.errors import CouplingError, OptionError
 from flowprior.registry import choose
 

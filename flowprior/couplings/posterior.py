@@ -1,4 +1,4 @@
-"""Starts drawn from the prior's latent variables, inferred from the datum."""
+"""Source samples drawn from the prior's latent variables, inferred from the datum."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowprior.couplings.base import Coupling
 from flowprior.errors import CouplingError
-from flowprior.priors import Prior
+from flowprior.priors import LatentPrior, Prior, latents_of
 
 
 @Coupling.register("posterior")
@@ -16,14 +16,13 @@ class PosteriorCoupling(Coupling):
 
     Sampling starts at p0(·|c). At the maximum-likelihood fit the two agree in their first two
     moments; beyond those only as far as the prior fits, so the gap
-    (:func:`flowprior.couplings.starts_gap`) belongs in every run's log.
+    (:func:`flowprior.couplings.source_gap`) belongs in every run's log.
     """
 
     def draw(
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        self.check(prior)
-        return prior.infer(x1, cond, generator=generator)
+        return self._latents(prior).infer(x1, cond, generator=generator)
 
     def latent_slope(self, spread: Tensor) -> Tensor:
         return 1 - 1 / spread
@@ -34,8 +33,13 @@ class PosteriorCoupling(Coupling):
         Raises:
             CouplingError: the prior has nothing to infer from a datum.
         """
-        if not prior.has_latents:
+        self._latents(prior)
+
+    def _latents(self, prior: Prior) -> LatentPrior:
+        latents = latents_of(prior)
+        if latents is None:
             raise CouplingError(
                 f"coupling 'posterior': prior '{prior.name}' has no latent variables to infer; use "
                 "gmm:covariance=lowrank, gmm:components=8 or learned-mean with a latent, or couple with 'ot'"
             )
+        return latents

@@ -3,13 +3,12 @@
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
 from flowprior.data.cells import CellData, cells
-from flowprior.data.conversion import as_data
+from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.digits import digits
 from flowprior.data.fashion_mnist import fashion_mnist
 from flowprior.data.folder import FolderData, folder
 from flowprior.data.splits import split_indices
 from flowprior.data.tensors import tensor_data
-from flowprior.data.torch_dataset import DatasetData
 from flowprior.data.toys import (
     checkerboard,
     circle_of_centres,

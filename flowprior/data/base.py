@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from flowprior.conditions import Condition
 from flowprior.data.locations import data_set_of_path
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
+from flowprior.storage.digests import tensor_bytes
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data")
 Split = Literal["train", "test"]
@@ -24,7 +26,7 @@ class Data(abc.ABC):
     """A finite data set of events x1 and conditions, addressed by index.
 
     Attributes:
-        name: registered name or file, for messages and figures.
+        name: registered name or file, for messages and tables.
         condition: kind and size of the condition.
         event_shape: shape of one x1.
         is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
@@ -78,7 +80,7 @@ class TensorData(Data):
     Args:
         x: events ``[N, *event]``, float32.
         cond: labels ``[N]``, embeddings ``[N, E]`` or None.
-        name: for messages and figures.
+        name: for messages and tables.
         classes: number of classes where the labels may not show them all.
     """
 
@@ -136,3 +138,13 @@ def _parse(spec: str) -> Spec:
     if "/" in spec.partition(":")[0]:
         raise DataNotFoundError(f"data: no folder {spec}; expected a folder of pictures, .npz, .pt or .h5ad")
     return DATA.parse(spec)
+
+
+def data_digest(data: Data) -> str:
+    """Which data a value belongs to: sha256 over every event and condition, in one pass over the data."""
+    digest = hashlib.sha256(f"{data.condition} {list(data.event_shape)} {len(data)}".encode())
+    for x, cond in data.batches():
+        digest.update(tensor_bytes(x.float()))
+        if cond is not None:
+            digest.update(tensor_bytes(cond))
+    return digest.hexdigest()

@@ -28,7 +28,7 @@ def tensor_data(
             or last, are pictures if they have 1 or 3 channels and lie in [-1, 1]. Pictures come out with
             channels first, and everything as float32.
         cond: labels ``[N]`` or ``[N, 1]`` (any integer type), embeddings ``[N, E]`` or ``[N]``, or None.
-        name: for messages and figures.
+        name: for messages and tables.
         classes: number of classes where the labels may not show them all.
         class_names: one for each class, which then counts them.
 

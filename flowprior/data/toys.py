@@ -98,7 +98,7 @@ def checkerboard(split: Split = "train", n: int = 10_000, seed: int = 0) -> Tens
 
 @DATA.register("8gaussians-to-moons")
 def eight_gaussians_to_moons(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
-    """Targets of 8gaussians→moons with two labels (C²OT); draw its starts by ``sample_eight_gaussians``.
+    """Targets of 8gaussians→moons with two labels (C²OT); :func:`sample_eight_gaussians` draws its source.
 
     Args:
         split: the test split has another seed.
@@ -129,7 +129,7 @@ def circle_of_centres(radius: float, count: int = 8) -> Tensor:
 
 
 def sample_eight_gaussians(n: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """n independent starts ``[n, 2]`` of 8gaussians→moons: 8 centres at radius 5, variance 0.1."""
+    """n independent source samples ``[n, 2]`` of 8gaussians→moons: 8 centres at radius 5, variance 0.1."""
     return _sample_modes(n, generator)[0]
 
 

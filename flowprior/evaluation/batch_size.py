@@ -9,7 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.flow.flow import Flow, _evaluating
+from flowprior.flow import Flow
+from flowprior.flow.evaluation_mode import evaluating
 
 LARGEST = 500
 SHARE = 0.25
@@ -32,7 +33,7 @@ def fitting_batch_size(flow: Flow, cond: Tensor | None = None, guidance: float =
     if not isinstance(flow.model, nn.Module):
         return LARGEST
     device = flow.prior.event_dims.device
-    x = torch.zeros(PROBE, *flow.event_shape, dtype=flow._dtype() or torch.float32, device=device)
+    x = torch.zeros(PROBE, *flow.event_shape, dtype=flow.dtype or torch.float32, device=device)
     few = None if cond is None else cond[:1].expand(PROBE, *cond.shape[1:]).to(device)
     times = torch.full((PROBE,), 0.5, dtype=x.dtype, device=device)
     count = 0
@@ -44,7 +45,7 @@ def fitting_batch_size(flow: Flow, cond: Tensor | None = None, guidance: float =
     layers = [module for module in flow.model.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(add) for module in layers]
     try:
-        with torch.no_grad(), _evaluating(flow.model):
+        with torch.no_grad(), evaluating(flow.model):
             flow.velocity(x, times, few, guidance)
     finally:
         for hook in hooks:

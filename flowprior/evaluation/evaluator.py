@@ -15,13 +15,13 @@ from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.batch_size import halving
 from flowprior.evaluation.identity import flow_digest
 from flowprior.evaluation.store import Entry, FigureStore
-from flowprior.flow.files import spec_of
 from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure
 from flowprior.metrics.description import Metric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import step_times
+from flowprior.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, Solution
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 from torch import nn
 
@@ -16,6 +15,7 @@ from flowprior.features.classifier import Classifier
 from flowprior.features.classifier_training import data_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
+from flowprior.registry import is_whole
 from flowprior.samplers.base import check_nfe
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
@@ -34,7 +34,7 @@ def check_counts(
     if not guidances or not all(math.isfinite(guidance) for guidance in guidances):
         wrong = next((g for g in guidances if not math.isfinite(g)), list(guidances))
         raise OptionError(f"evaluate: guidance={wrong} is not possible; choose a finite one (--guidance)")
-    if not _whole(samples) or not 2 <= samples <= MOST_SAMPLES:
+    if not is_whole(samples) or not 2 <= samples <= MOST_SAMPLES:
         raise OptionError(
             f"evaluate: samples={samples!r} is not possible; choose 2 or more (--samples), "
             f"{MOST_SAMPLES:,} at most"
@@ -43,16 +43,12 @@ def check_counts(
         check_nfe("evaluate", count)
     if not nfe or any(count < 0 for count in nfe):
         raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 0 on")
-    if not seeds or not all(_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds):
+    if not seeds or not all(is_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds):
         raise OptionError(
             f"evaluate: seeds={list(seeds)} is not possible; give one or more numbers from 0 on"
         )
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_guidances(flow: Flow, guidances: Sequence[float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -12,10 +11,9 @@ from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.flow import Flow
-from flowprior.flow.files import spec_of
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registry
+from flowprior.registry import Registry, package_version, spec_of
 from flowprior.samplers import Sampler
 
 
@@ -38,7 +36,7 @@ def describe_settings(
         "classifier_accuracy": None if classifier is None else accuracy_on(classifier, reference),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
-        "flowprior": _version(),
+        "flowprior": package_version(),
     }
 
 
@@ -58,10 +56,3 @@ def _spec(registry: Registry[Any], component: object) -> str:
         return spec_of(registry, component)
     except CheckpointError:
         return type(component).__name__
-
-
-def _version() -> str:
-    try:
-        return version("flowprior")
-    except PackageNotFoundError:
-        return "unknown"

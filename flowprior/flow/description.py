@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
+from flowprior.flow.parts import FlowParts
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registry, Spec
+from flowprior.registry import Registry, package_version, spec_of
 from flowprior.storage import Binding, read_json, signed, unsigned, write_json
 from flowprior.storage.binding import DIGEST
-
-if TYPE_CHECKING:
-    from flowprior.flow import Flow
 
 FORMAT = 3
 """Binds the files of a flow by their digests. Format 2 says what the model predicts; 1 is of velocities."""
@@ -29,7 +26,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _KINDS = ("none", "labels", "embeddings")
 
 
-def describe(flow: Flow) -> dict[str, Any]:
+def describe(flow: FlowParts) -> dict[str, Any]:
     """What ``flow.json`` says of a flow, apart from its files.
 
     Raises:
@@ -40,11 +37,14 @@ def describe(flow: Flow) -> dict[str, Any]:
         "coupling": (Coupling.registry, flow.coupling),
         "path": (Path.registry, flow.path),
     }
-    specs = {name: flow.specs[name] or spec_of(*family) for name, family in families.items()}
-    dtype = flow._dtype()
+    try:
+        specs = {name: flow.specs[name] or spec_of(*family) for name, family in families.items()}
+    except CheckpointError as error:
+        raise CheckpointError(f"flow.save: {error}") from None
+    dtype = flow.dtype
     description = {
         "format": FORMAT,
-        "flowprior": _package_version(),
+        "flowprior": package_version(),
         "model": flow.specs["model"],
         **specs,
         "prediction": flow.prediction,
@@ -57,33 +57,6 @@ def describe(flow: Flow) -> dict[str, Any]:
         return json.loads(json.dumps(description))
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"flow.save: metadata must be plain JSON values: {error}") from error
-
-
-def spec_of(registry: Registry[Any], component: object) -> str:
-    """Name and options of a registered component, read off the attributes its constructor stored.
-
-    Raises:
-        CheckpointError: its class is not registered, or it does not store its options under their names.
-    """
-    record = next((r for r in registry.records() if r.factory is type(component)), None)
-    kind = type(component).__name__
-    if record is None:
-        raise CheckpointError(
-            f"flow.save: {registry.family} {kind} is not registered, so it could not be rebuilt; "
-            f"register it with {registry.family.capitalize()}.register"
-        )
-    missing = [option for option in record.options if not hasattr(component, option)]
-    if missing:
-        raise CheckpointError(
-            f"flow.save: {registry.family} {kind} does not store its option '{missing[0]}'; "
-            f"pass {registry.family}_spec= to Flow"
-        )
-    values = {option: getattr(component, option) for option in record.options}
-    changed = {option: value for option, value in values.items() if value != record.options[option]}
-    spec = Spec(record.name, changed)
-    if dict(registry.parse(str(spec)).options) != changed:
-        raise CheckpointError(f"flow.save: {registry.family} '{spec}' cannot be written as a spec string")
-    return str(spec)
 
 
 def write_description(folder: FilePath, values: Mapping[str, Any], files: Mapping[str, Binding]) -> None:
@@ -169,10 +142,3 @@ def _word(value: Any) -> str:
 def dtype_of(description: Mapping[str, Any]) -> torch.dtype | None:
     """Floating-point type of the model's weights; None where it has none."""
     return getattr(torch, description["dtype"]) if description["dtype"] else None
-
-
-def _package_version() -> str:
-    try:
-        return version("flowprior")
-    except PackageNotFoundError:
-        return "unknown"

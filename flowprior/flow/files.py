@@ -8,64 +8,42 @@ afterwards, and nothing else ever is.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flowprior.conditions import Condition
-from flowprior.couplings import Coupling
-from flowprior.errors import CheckpointError, FlowpriorError
+from flowprior.errors import CheckpointError
 from flowprior.flow.description import (
     DESCRIPTION,
     FILES,
     FORMAT,
     bindings_of,
     describe,
-    dtype_of,
     read_description,
-    spec_of,
     write_description,
 )
-from flowprior.flow.location import Location, find_flow
-from flowprior.flow.tensors import assign_tensors, check_prior, kinds_of, refuse_non_finite, tensors_of
-from flowprior.paths import Path
-from flowprior.priors import Prior
+from flowprior.flow.parts import FlowParts
+from flowprior.flow.reading import OLD_WEIGHTS, read_flow
+from flowprior.flow.tensors import refuse_non_finite, tensors_of
 from flowprior.storage import (
     Binding,
     FolderLock,
     bind,
     is_leftover,
-    load_tensors,
-    parse_tensors,
-    read_bytes,
     remove_files,
     save_tensors,
 )
 from flowprior.storage.lock import NAME as LOCK
-from flowprior.storage.reading import unreadable
 from flowprior.storage.writing import beside, explaining, sync
 
-if TYPE_CHECKING:
-    from flowprior.flow import Flow
-
-__all__ = ["copy_flow", "describe", "load_flow", "read_flow", "save_flow", "spec_of", "write_flow"]
-
-OLD_WEIGHTS = "weights.safetensors"
-"""Name of the tensors in formats 1 and 2."""
 PATIENCE = 60.0
 """Seconds that a save waits for another one into the same folder."""
-TRIES = 3
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 
 
-# -- writing ----------------------------------------------------------------------------------
-
-
-def save_flow(flow: Flow, directory: FilePath) -> None:
+def save_flow(flow: FlowParts, directory: FilePath) -> None:
     """Write ``flow`` to ``directory``; a flow already there is replaced at once and survives a failure.
 
     Raises:
@@ -192,98 +170,3 @@ def is_flow_file(path: FilePath) -> bool:
 
 def _named_by_digest(binding: Binding) -> Binding:
     return Binding(f"weights-{binding.sha256[:16]}.safetensors", binding.sha256, binding.size)
-
-
-# -- reading ----------------------------------------------------------------------------------
-
-
-def load_flow(cls: type[Flow], path: FilePath, model: nn.Module | None) -> Flow:
-    """Rebuild the flow in ``path``, a saved flow or a run, on the CPU.
-
-    Raises:
-        CheckpointError: missing, truncated, corrupted, of a newer version, or tensors that do not fit.
-    """
-    location, description, tensors = _read_settled(path)
-    if location.note:
-        warnings.warn(location.note, RuntimeWarning, stacklevel=3)
-    refuse_non_finite(tensors, str(location.folder))
-    try:
-        flow = _rebuild(cls, description, model)
-    except FlowpriorError as error:
-        raise CheckpointError(f"{location.folder}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
-        raise unreadable(location.folder / DESCRIPTION, error) from error
-    kinds = kinds_of(flow.prior)
-    parts: dict[str, Any] = {"model": flow.model, "prior": flow.prior}
-    for name, part in parts.items():
-        if isinstance(part, nn.Module):
-            assign_tensors(part, tensors, name, f"{name} '{flow.specs[name]}'", location.folder)
-    check_prior(flow.prior, kinds, description["event_shape"], flow.condition, location.folder)
-    return flow
-
-
-def read_flow(folder: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(description, tensors) of a folder that :func:`write_flow` wrote, or an older version of it.
-
-    Raises:
-        CheckpointError: a file is missing, damaged, or belongs to another flow.
-    """
-    description = read_description(folder)
-    if description["format"] < FORMAT:
-        warnings.warn(
-            f"{folder} is a flow of format {description['format']}, in which nothing says that its files "
-            "belong together; save it again with this version",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return description, load_tensors(folder / OLD_WEIGHTS)[0]
-    data = bindings_of(description)["weights"].read(folder / DESCRIPTION)
-    return description, parse_tensors(data, folder / bindings_of(description)["weights"].name)[0]
-
-
-def _read_settled(path: FilePath) -> tuple[Location, dict[str, Any], dict[str, Tensor]]:
-    """Read the flow in ``path``, once more where another process replaced it meanwhile."""
-    for _ in range(TRIES - 1):
-        location = find_flow(path)
-        before = _stamp(location.folder)
-        try:
-            return location, *read_flow(location.folder)
-        except CheckpointError:
-            if find_flow(path) == location and _stamp(location.folder) == before:
-                raise
-    location = find_flow(path)
-    return location, *read_flow(location.folder)
-
-
-def _stamp(folder: FilePath) -> bytes | None:
-    """``flow.json`` as it is now; None where it cannot be read."""
-    try:
-        return read_bytes(folder / DESCRIPTION)
-    except CheckpointError:
-        return None
-
-
-def _rebuild(cls: type[Flow], description: dict[str, Any], model: nn.Module | None) -> Flow:
-    condition = Condition(**description["condition"])
-    if model is None:
-        model = _build_model(description, condition)
-    return cls(
-        model,
-        Prior.registry.resolve(description["prior"]),
-        Coupling.registry.resolve(description["coupling"]),
-        Path.registry.resolve(description["path"]),
-        condition,
-        prediction=description["prediction"],
-        **{f"{part}_spec": description[part] for part in ("model", "prior", "coupling", "path")},
-        metadata=description["metadata"],
-    )
-
-
-def _build_model(description: dict[str, Any], condition: Condition) -> nn.Module:
-    from flowprior.models import build_model
-
-    if not description["model"]:
-        raise CheckpointError("its model is not one of flowprior's; pass it as Flow.load(…, model=network)")
-    model = build_model(description["model"], torch.Size(description["event_shape"]), condition)
-    dtype = dtype_of(description)
-    return model.to(dtype) if dtype else model

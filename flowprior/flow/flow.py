@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -10,20 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition
-from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.evaluation_mode import evaluating as _evaluating
-from flowprior.flow.files import load_flow, save_flow
+from flowprior.flow.batches import batches, in_batches, joined, unmoved
+from flowprior.flow.evaluation_mode import evaluating
+from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.likelihood import check_options, estimator, trace_back
-from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.paths import Path, check_prediction, velocity_of_start
-from flowprior.priors import Prior
+from flowprior.flow.parts import FlowParts
+from flowprior.flow.reading import load_flow
+from flowprior.paths import velocity_of_source
 from flowprior.samplers import Sampler, Solution, Velocity
 
 
-class Flow(nn.Module):
+class Flow(FlowParts):
     """A velocity model between a prior and the data.
 
     A module: ``flow.to(device)`` and ``flow.double()`` move and cast model and prior together.
@@ -35,8 +33,8 @@ class Flow(nn.Module):
         path: the path it was trained on.
         condition: kind and size of the condition.
         prediction: what the model gives: ``"velocity"``; ``"residual"``, what is left of it beyond
-            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; or ``"epsilon"``, the start x0 that is
-            noise under N(0, I), from which :meth:`velocity` follows.
+            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; or ``"epsilon"``, the source
+            sample x0 that is noise under N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components are read off the instances where they are left out.
         metadata: plain values saved along. What ``train`` writes there says whether the flow can be guided:
@@ -46,39 +44,6 @@ class Flow(nn.Module):
         CouplingError: the prior cannot serve the coupling.
         OptionError: the path is not valid for the prior, or not for the prediction.
     """
-
-    def __init__(
-        self,
-        model: Velocity | nn.Module,
-        prior: Prior,
-        coupling: Coupling,
-        path: Path,
-        condition: Condition,
-        *,
-        prediction: str = "velocity",
-        model_spec: str = "",
-        prior_spec: str = "",
-        coupling_spec: str = "",
-        path_spec: str = "",
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        coupling.check(prior)
-        path.check(prior)
-        self.prediction = check_prediction(path, prediction)
-        self.linear = LinearVelocity(prior, coupling, path) if prediction == "residual" else None
-        self.model = model
-        self.prior = prior
-        self.coupling = coupling
-        self.path = path
-        self.condition = condition
-        self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
-        self.metadata = dict(metadata or {})
-
-    @property
-    def event_shape(self) -> torch.Size:
-        """Shape of one sample."""
-        return self.prior.event_shape
 
     def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None, guidance: float = 1.0) -> Tensor:
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
@@ -90,7 +55,7 @@ class Flow(nn.Module):
         """
         predicted = self._predict(x, t, cond, guidance)
         if self.prediction == "epsilon":
-            return velocity_of_start(self.path, predicted, x, t)
+            return velocity_of_source(self.path, predicted, x, t)
         return predicted if self.linear is None else predicted + self.linear(x, t, cond)
 
     def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
@@ -134,9 +99,10 @@ class Flow(nn.Module):
             sampler: a name, ``name:key=value,…`` or an instance.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
-            generator: source of the starts and of a stochastic sampler's noise, on the prior's device.
-            batch_size: solve in batches of this size. All starts are drawn first and all noise on the way at
-                once, so the samples are the same as in one go (with adaptive samplers within the tolerance).
+            generator: draws the source samples and a stochastic sampler's noise, on the prior's device.
+            batch_size: solve in batches of this size. All source samples are drawn first and all noise on the
+                way at once, so the samples are the same as in one go (with adaptive samplers within the
+                tolerance).
             trajectory: also return the states on the way.
 
         Raises:
@@ -149,17 +115,17 @@ class Flow(nn.Module):
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
-        with torch.no_grad(), _evaluating(self.model):
+        with torch.no_grad(), evaluating(self.model):
             x0 = self.coupling.source(self.prior, cond, n, generator=generator)
-            x0 = x0.to(self._dtype() or x0.dtype)
+            x0 = x0.to(self.dtype or x0.dtype)
             velocity: Velocity = partial(self.velocity, guidance=guidance)
             if solver.stochastic:
-                velocity, batch_size = _in_batches(velocity, batch_size), None
-            batches = _batches(x0, cond, batch_size)
+                velocity, batch_size = in_batches(velocity, batch_size), None
+            rows = batches(x0, cond, batch_size)
             if nfe == 0:
-                return _joined([_unmoved(x, trajectory) for x, _ in batches])
-            parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in batches]
-        return _joined(parts)
+                return joined([unmoved(x, trajectory) for x, _ in rows])
+            parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in rows]
+        return joined(parts)
 
     def log_prob(
         self,
@@ -201,8 +167,8 @@ class Flow(nn.Module):
         solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
         velocity = partial(self.velocity, guidance=guidance)
         results = []
-        with torch.no_grad(), _evaluating(self.model):
-            for part, c in _batches(x, cond, batch_size):
+        with torch.no_grad(), evaluating(self.model):
+            for part, c in batches(x, cond, batch_size):
                 estimate = estimator(divergence, part, probes, generator)
                 x0, change = solve(velocity, part, c, estimate)
                 results.append(self.coupling.source_log_prob(self.prior, x0, c).to(x.dtype) + change)
@@ -251,53 +217,10 @@ class Flow(nn.Module):
         return cond.to(self.prior.event_dims.device)
 
     def _check_events(self, x: Tensor) -> None:
-        dtype = self._dtype() or x.dtype
+        dtype = self.dtype or x.dtype
         shape = ", ".join(map(str, self.event_shape))
         if x.shape[1:] != self.event_shape or x.dtype != dtype or not x.is_floating_point():
             raise InputError(
                 f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
                 f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
             )
-
-    def _dtype(self) -> torch.dtype | None:
-        """Floating-point type of the model's weights; None where it has none."""
-        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
-        return next((p.dtype for p in parameters if p.is_floating_point()), None)
-
-
-def _batches(
-    x: Tensor, cond: Tensor | None, batch_size: int | None
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """x and its condition in batches; one, even of no rows, where ``batch_size`` is None."""
-    if batch_size is not None and batch_size < 1:
-        raise OptionError(f"batch_size={batch_size} is not possible; choose 1 or more")
-    size = batch_size or max(len(x), 1)
-    for start in range(0, max(len(x), 1), size):
-        rows = slice(start, start + size)
-        yield x[rows], None if cond is None else cond[rows]
-
-
-def _unmoved(x0: Tensor, trajectory: bool) -> Solution:
-    """The solution that spends no evaluation: the source samples ``[B, *event]`` at time 0."""
-    return Solution(x0, 0, x0.new_zeros(1), x0[None] if trajectory else None)
-
-
-def _in_batches(velocity: Velocity, batch_size: int | None) -> Velocity:
-    """``velocity`` evaluated in batches of rows, for samplers whose noise is drawn for all rows at once."""
-
-    def evaluate(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        rows = zip(_batches(x, cond, batch_size), _batches(t, None, batch_size), strict=True)
-        return torch.cat([velocity(part, times, c) for (part, c), (times, _) in rows])
-
-    return evaluate
-
-
-def _joined(parts: list[Solution]) -> Solution:
-    """One solution from those of the batches; the evaluations are those of the dearest."""
-    trajectories = [part.trajectory for part in parts if part.trajectory is not None]
-    return Solution(
-        x=torch.cat([part.x for part in parts]),
-        nfe=max(part.nfe for part in parts),
-        times=parts[0].times,
-        trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
-    )

@@ -1,8 +1,8 @@
 """Log-likelihood of a flow, by the instantaneous change of variables.
 
 Along the flow d/dt log p_t(x_t) = −div v(x_t, t) (Chen et al. 2018), so
-log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from the datum back to its start; the estimated divergence
-is that of Grathwohl et al. 2019.
+log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from the datum back to its source sample; the estimated
+divergence is that of Grathwohl et al. 2019.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def trace_back(
     atol: float,
     max_nfe: int,
 ) -> tuple[Tensor, Tensor]:
-    """Start x0 ``[B, *event]`` of x at t = 1, and −∫₀¹ div v dt ``[B]``.
+    """Source sample x0 ``[B, *event]`` of x at t = 1, and −∫₀¹ div v dt ``[B]``.
 
     Solved in s = 1 − t with state and log-density side by side, each with its own error norm, in the
     dtype of x.

@@ -10,9 +10,9 @@ of u given x_t is then linear,
 With v0 = v1 and k = 0 on the straight path, g = (2t − 1)/((1 − t)² + t²).
 
 The directions are those of the prior's leading subspace (:mod:`flowprior.priors.subspace`). Along its r
-coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a start follows its datum,
+coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a source sample follows its datum,
 h0 = k h1 + noise. Outside, every coordinate is on its own, k = 0, and v1/v0 follows from ψ, which holds the
-prior's floor f (``reg_covar``): the network need not learn to take the floor's noise away again.
+prior's variance floor f (``reg_covar``): the network need not learn to take that noise away again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
-from flowprior.priors import Prior
+from flowprior.priors import Prior, latents_of
 from flowprior.priors.subspace import Subspace, times_table
 
 LEAST_VARIANCE = 0.05
-"""Of the data relative to the start's. Coordinates that hardly vary still do so now and then, in no Gaussian
-way, and a network cannot talk a velocity out of it that expects nothing there: with 1e-6 the held-out
-log-density of digits falls by thousands of nats, with 0.05 it stays; samples are as good."""
+"""Of the data relative to the source samples'. Coordinates that hardly vary still do so now and then, in no
+Gaussian way, and a network cannot talk a velocity out of it that expects nothing there: with 1e-6 the
+held-out log-density of digits falls by thousands of nats, with 0.05 it stays; samples are as good."""
 
 
 class LinearVelocity:
@@ -75,7 +75,8 @@ class LinearVelocity:
         return velocity.view_as(x).to(x.dtype)
 
     def _subspace(self) -> Subspace:
-        subspace = self.prior.leading_subspace
+        latents = latents_of(self.prior)
+        subspace = None if latents is None else latents.leading_subspace
         assert subspace is not None
         return subspace
 
@@ -91,7 +92,7 @@ class LinearVelocity:
 
 @torch.no_grad()
 def variance_outside(subspace: Subspace, floor: float) -> Tensor:
-    """The data's variance over the start's in every coordinate outside the subspace, ``[C, D]``.
+    """The data's variance over the source samples' in every coordinate outside the subspace, ``[C, D]``.
 
     ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that is
     the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length of its
@@ -104,7 +105,9 @@ def variance_outside(subspace: Subspace, floor: float) -> Tensor:
 
 def is_known(prior: Prior, coupling: Coupling) -> bool:
     """Whether prior and coupling, fitted or not, tell the moments of their pairs."""
-    return prior.fits_latents and coupling.latent_slope(torch.ones(1, 1)) is not None
+    latents = latents_of(prior)
+    fits = latents is not None and latents.fits_latents
+    return fits and coupling.latent_slope(torch.ones(1, 1)) is not None
 
 
 def slope_of_velocity(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +14,12 @@ from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.priors import Prior
 from flowprior.storage.writing import one_line
 
-if TYPE_CHECKING:
-    from flowprior.flow import Flow
-
 COMPILED = "_orig_mod."
 """What ``torch.compile`` puts into the names of the tensors of a module that it wraps."""
 TRIED_LABELS = 64
 
 
-def tensors_of(flow: Flow) -> dict[str, Tensor]:
+def tensors_of(flow: nn.Module) -> dict[str, Tensor]:
     """The state of model and prior, under the names that they have without ``torch.compile``."""
     return plain_names(
         {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from flowprior.couplings import Coupling, starts_gap
+from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples, take
@@ -33,8 +33,8 @@ class Pairing:
         prior: specification.
         coupling: specification.
         transport_cost: E‖x1 − x0‖² of the coupled pairs.
-        starts_gap: how source samples of training and of sampling differ, as
-            :func:`flowprior.couplings.starts_gap` measures it.
+        source_gap: how source samples of training and of sampling differ, as
+            :func:`flowprior.couplings.source_gap` measures it.
         simulated_flow: what a flow without a network gave.
         seconds: that all of this took.
     """
@@ -42,7 +42,7 @@ class Pairing:
     prior: str
     coupling: str
     transport_cost: float
-    starts_gap: dict[str, Any]
+    source_gap: dict[str, Any]
     simulated_flow: SimulatedFlow
     seconds: float
 
@@ -190,7 +190,7 @@ def _pairing(
     start = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
-    gap = starts_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+    gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
     cost = mean_transport_cost(prior, coupling, examples, generator)
     flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
     return Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)

@@ -24,7 +24,7 @@ TOLERANCE_OF_BITS = 1e-4
 
 def solution(setup: Setup) -> str:
     """How the trajectories behind a figure are solved."""
-    tolerance = TOLERANCE.get(setup.flow._dtype() or torch.float32, LOOSE)
+    tolerance = TOLERANCE.get(setup.flow.dtype or torch.float32, LOOSE)
     return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
 
@@ -121,7 +121,7 @@ class Likelihood(FlowMeasure):
     def figures(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
         x, cond = setup.reference.subset(self._count(setup))
         levels = levels_of(x)
-        x = x.to(setup.device, setup.flow._dtype() or x.dtype)
+        x = x.to(setup.device, setup.flow.dtype or x.dtype)
         bits = bits_per_dimension(
             setup.flow,
             x,

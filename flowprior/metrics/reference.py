@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.base import Data
-from flowprior.data.digest import data_digest
+from flowprior.data.base import Data, data_digest
 from flowprior.data.proportions import draw_indices
 from flowprior.errors import CheckpointError
 from flowprior.features.base import FeatureExtractor

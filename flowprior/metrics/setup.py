@@ -135,7 +135,7 @@ class Setup:
         cond = None if self.cond is None else self.cond.to(self.device)
         with torch.no_grad():
             x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=self.generator())
-        return x0[:count].to(self.flow._dtype() or x0.dtype)
+        return x0[:count].to(self.flow.dtype or x0.dtype)
 
     def conditions(self, count: int) -> Tensor | None:
         """The first conditions ``[count, …]``, on the flow's device."""

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.flow.flow import Flow, _batches, _evaluating
+from flowprior.flow import Flow
+from flowprior.flow.batches import batches
+from flowprior.flow.evaluation_mode import evaluating
 from flowprior.metrics.wasserstein import wasserstein2_per_condition
 from flowprior.samplers import CountedVelocity, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
@@ -117,8 +119,8 @@ def solve_trajectories(
     tolerance = TOLERANCE.get(x0.dtype, LOOSE)
     grid = torch.tensor(sorted({0.0, 1.0, *times})).to(x0).unique()
     velocity = partial(flow.velocity, guidance=guidance)
-    with torch.no_grad(), _evaluating(flow.model):
-        parts = [_solve(velocity, x, c, grid, tolerance) for x, c in _batches(x0, cond, batch_size)]
+    with torch.no_grad(), evaluating(flow.model):
+        parts = [_solve(velocity, x, c, grid, tolerance) for x, c in batches(x0, cond, batch_size)]
     states = torch.cat([part[0] for part in parts], dim=1)
     curvature = torch.cat([part[1] for part in parts])
     distance = (states[-1].double() - states[0].double()).flatten(1).square().sum(1).cpu()

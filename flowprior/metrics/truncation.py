@@ -14,7 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from flowprior.flow.flow import Flow, _batches, _evaluating
+from flowprior.flow import Flow
+from flowprior.flow.batches import batches
+from flowprior.flow.evaluation_mode import evaluating
 from flowprior.metrics.trajectories import Trajectories
 from flowprior.samplers import CountedVelocity, FixedStepSampler, time_grid
 
@@ -76,9 +78,9 @@ def _step_error(
 ) -> Tensor:
     start, end = pair
     velocity = partial(flow.velocity, guidance=guidance)
-    with torch.no_grad(), _evaluating(flow.model):
+    with torch.no_grad(), evaluating(flow.model):
         steps = [
             sampler.step(CountedVelocity(velocity, c), x, start, end - start)
-            for x, c in _batches(trajectories.at(start), cond, batch_size)
+            for x, c in batches(trajectories.at(start), cond, batch_size)
         ]
     return torch.cat(steps) - trajectories.at(end)

@@ -2,7 +2,7 @@
 
 A mixture has, for each condition c, K components with weights π_ck, means μ_ck and covariances Σ_ck.
 A family says how Σ is parametrised. Its parameters are tensors with leading dimensions ``[C, K]``
-(tied: ``[C, 1]``), kept by the prior as buffers.
+(tied: ``[C, 1]``), which whoever draws from the mixture keeps.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches
-from flowprior.mixtures import Covariance, FitSettings, Fitter, Parameters
+from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
 from flowprior.mixtures.kmeans import Reservoirs, kmeans_centres, nearest_centre
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments

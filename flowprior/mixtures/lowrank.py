@@ -75,12 +75,12 @@ class LowRankFitter(Fitter):
         conditions, dim = moments.mean.shape
         self.rank = min(family.rank, dim)
         self.width = min(dim, self.rank + OVERSAMPLING)
-        start = torch.randn(dim, self.width, generator=settings.generator, dtype=torch.float64)
+        random = torch.randn(dim, self.width, generator=settings.generator, dtype=torch.float64)
         self.shrinkage = _shrinkage(moments.count, settings)
         spread = moments.count[:, None] > (1 if settings.single else 0)
         variance = torch.where(spread, moments.variance(), self.pooled.variance)
         self.psi = self._noise(variance)[:, None].repeat(1, components, 1)
-        whitened = torch.linalg.qr(start).Q.expand(conditions, components, -1, -1)
+        whitened = torch.linalg.qr(random).Q.expand(conditions, components, -1, -1)
         self.basis = whitened / self.psi.sqrt()[..., None]
         self.projected = torch.zeros_like(self.basis)
 

@@ -65,6 +65,20 @@ def segments(
                     yield x.index_select(0, piece), label
 
 
+def groups(rows: Tensor, component: Tensor) -> Iterator[tuple[Tensor, int, int]]:
+    """Members ``[m]`` of a batch that share a row and a component, with both; every such pair that occurs.
+
+    Args:
+        rows: of the parameter tables, int64 ``[B]``.
+        component: int64 ``[B]``.
+    """
+    width = int(component.max()) + 1 if len(component) else 1
+    keys, order = (rows * width + component).sort(stable=True)
+    values, counts = keys.unique_consecutive(return_counts=True)
+    for members, key in zip(order.split(counts.tolist()), values.tolist(), strict=True):
+        yield members, key // width, key % width
+
+
 def _join(held: list[Batch]) -> Batch:
     if len(held) == 1:
         return held[0]

@@ -64,17 +64,6 @@ def parse_widths(value: object, owner: str, option: str = "widths") -> tuple[int
     return widths
 
 
-def check_counts(owner: str, **counts: object) -> None:
-    """Check that every count is a positive integer.
-
-    Raises:
-        OptionError: one is not.
-    """
-    for option, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise OptionError(f"{owner}: {option}={count!r} is not possible; give a positive integer")
-
-
 def check_picture(owner: str, event_shape: torch.Size) -> None:
     """Check that events have the shape [C, H, W].
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
-from flowprior.models.base import MODELS, check_counts, check_picture, parse_widths
-from flowprior.models.time_embedding import TIME_SCALE
+from flowprior.models.base import MODELS, check_picture, parse_widths
+from flowprior.models.embeddings import TIME_SCALE
+from flowprior.registry import check_counts
 
 
 class DiffusersModel(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.models.condition_embedding import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding
 
 
 class Mapper(nn.Module):

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.conditions import Condition
-from flowprior.models.base import MODELS, check_counts
-from flowprior.models.condition_embedding import TimeConditionEmbedding
+from flowprior.models.base import MODELS
+from flowprior.models.embeddings import TimeConditionEmbedding
+from flowprior.registry import check_counts
 
 
 class _Block(nn.Module):

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
-from flowprior.models.base import MODELS, check_counts, check_picture, parse_widths
-from flowprior.models.condition_embedding import TimeConditionEmbedding
+from flowprior.models.base import MODELS, check_picture, parse_widths
+from flowprior.models.embeddings import TimeConditionEmbedding
+from flowprior.registry import check_counts
 
 
 class ResidualBlock(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.conditions import Condition
-from flowprior.models.condition_embedding import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding
 
 SMALLEST_PICTURE = 8
 HIDDEN_PER_WIDTH = 8

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.ops.direct import attempt, is_plain
-from flowprior.ops.operators import is_native, is_transformed, native_operators
-from flowprior.ops.shapes import compute_dtype, flat
+from flowprior.ops.operators import (
+    Context,
+    Grad,
+    fake,
+    gradient,
+    is_native,
+    is_transformed,
+    native_operators,
+)
+from flowprior.ops.shapes import compute_dtype, contiguous_like, flat
 
 
 def affine_path(
@@ -19,7 +29,7 @@ def affine_path(
     Differentiable any number of times in all arguments, in forward mode too.
 
     Args:
-        x0: starts ``[B, *event]``.
+        x0: source samples ``[B, *event]``.
         x1: data ``[B, *event]``.
         coefficients: α, σ, α', σ', each ``[B]``.
 
@@ -47,10 +57,10 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float = 0.0) -> tu
     (Lipman et al. 2023, eq. 22.) Differentiable as :func:`affine_path`.
 
     Args:
-        x0: starts ``[B, *event]``.
+        x0: source samples ``[B, *event]``.
         x1: data ``[B, *event]``.
         t: times ``[B]`` in [0, 1].
-        sigma_min: share of the start that is left at t = 1.
+        sigma_min: share of the source sample that is left at t = 1.
 
     Returns:
         x_t and u_t ``[B, *event]``, in the wider dtype of x0 and x1.
@@ -132,3 +142,62 @@ def _differentiated(*tensors: Tensor) -> bool:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return True
     return is_transformed(*tensors)
+
+
+# -- what torch.compile is told, and gradients --------------------------------------------------
+
+
+@fake("affine_path")
+@fake("interpolate")
+def _outputs(x0: Tensor, x1: Tensor, *times: Tensor | float) -> tuple[Tensor, Tensor]:
+    return contiguous_like(x1), contiguous_like(x1)
+
+
+def _save_inputs(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+@gradient("affine_path", setup=_save_inputs)
+def _affine_path_gradient(library: Any, ctx: Context, grad_x_t: Tensor, grad_u_t: Tensor) -> tuple[Grad, ...]:
+    x0, x1, alpha, sigma, alpha_dot, sigma_dot = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    return (
+        _weighted(grad_x_t, sigma, grad_u_t, sigma_dot) if needs[0] else None,
+        _weighted(grad_x_t, alpha, grad_u_t, alpha_dot) if needs[1] else None,
+        _dot(grad_x_t, x1, alpha) if needs[2] else None,
+        _dot(grad_x_t, x0, sigma) if needs[3] else None,
+        _dot(grad_u_t, x1, alpha_dot) if needs[4] else None,
+        _dot(grad_u_t, x0, sigma_dot) if needs[5] else None,
+    )
+
+
+def _save_interpolate(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
+    *tensors, sigma_min = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.slope = 1.0 - sigma_min
+
+
+@gradient("interpolate", setup=_save_interpolate)
+def _interpolate_gradient(library: Any, ctx: Context, grad_x_t: Tensor, grad_u_t: Tensor) -> tuple[Grad, ...]:
+    x0, x1, t = ctx.saved_tensors
+    needs, slope = ctx.needs_input_grad, ctx.slope
+    grad_t = None
+    if needs[2]:
+        grad_t = _dot(grad_x_t, x1, t) - slope * _dot(grad_x_t, x0, t)
+    return (
+        _weighted(grad_x_t, 1.0 - slope * t, grad_u_t, torch.full_like(t, -slope)) if needs[0] else None,
+        _weighted(grad_x_t, t, grad_u_t, torch.ones_like(t)) if needs[1] else None,
+        grad_t,
+        None,
+    )
+
+
+def _weighted(first: Tensor, a: Tensor, second: Tensor, b: Tensor) -> Tensor:
+    """a · first + b · second in the dtype of ``first`` ``[B, D]``; a and b ``[B]``."""
+    return (a[:, None] * first + b[:, None] * second).to(first.dtype)
+
+
+def _dot(grad: Tensor, x: Tensor, like: Tensor) -> Tensor:
+    """Σ_d grad · x ``[B]``, in the dtype of ``like``."""
+    compute = torch.promote_types(like.dtype, torch.float32)
+    return (grad.to(compute) * x.to(compute)).sum(1).to(like.dtype)

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-import flowprior
 from flowprior.errors import BackendError, OptionError
+from flowprior.registry import package_version
 
 CHOICES = ("auto", "native", "torch")
 EXTENSION = "flowprior._C"
@@ -119,7 +119,7 @@ def _native(record: dict[str, Any]) -> Backend:
 
 def _record() -> dict[str, Any]:
     """What the build wrote (``csrc/build.py``); empty where flowprior runs from a folder without a build."""
-    path = Path(flowprior.__file__).with_name("_build.json")
+    path = Path(__file__).parent.with_name("_build.json")
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -144,7 +144,7 @@ def _check_torch(record: dict[str, Any]) -> None:
 
 
 def _check_version(built: str | None) -> None:
-    running = flowprior.__version__
+    running = package_version()
     if built is not None and running not in (built, "unknown"):
         raise _UnfitError(f"the native extension was built for flowprior {built}, found {running}; {AGAIN}")
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
 
-from flowprior.errors import InputError
+from flowprior.errors import DerivativeError, InputError
 from flowprior.ops.direct import is_differentiated, is_simple, run
-from flowprior.ops.gradients import MeanLoss
-from flowprior.ops.operators import is_native, is_transformed, native_operators
-from flowprior.ops.shapes import compute_dtype, flat
+from flowprior.ops.operators import (
+    Context,
+    Grad,
+    fake,
+    gradient,
+    is_native,
+    is_transformed,
+    native_operators,
+)
+from flowprior.ops.shapes import compute_dtype, computed_like, contiguous_like, flat
 
 Reduction = Literal["mean", "none"]
+# Where a torch does not tell, the graph is taken as kept.
+_keep_graph: Callable[[], bool] = getattr(
+    torch._C._autograd,  # pyright: ignore[reportAttributeAccessIssue]
+    "_get_current_graph_task_keep_graph",
+    lambda: True,
+)
 
 
 def flow_matching_loss(
@@ -33,7 +47,7 @@ def flow_matching_loss(
         v: predicted velocity ``[B, *event]``.
         u: velocity of the path ``[B, *event]``; None where ``x0`` and ``x1`` are given.
         weight: optional weights ``[B]``.
-        x0, x1: starts and data ``[B, *event]``, instead of u = x1 − x0 of the straight path.
+        x0, x1: source samples and data ``[B, *event]``, instead of u = x1 − x0 of the straight path.
         reduction: ``"mean"``, or ``"none"`` for the losses of each example, ``[B]``.
 
     Returns:
@@ -158,3 +172,116 @@ def _in_memory_order(v: Tensor, targets: list[Tensor]) -> list[Tensor]:
     if v.dim() == 4 and not v.is_contiguous() and v.is_contiguous(memory_format=torch.channels_last):
         return [tensor.permute(0, 2, 3, 1) for tensor in (v, *targets)]
     return [v, *targets]
+
+
+# -- what torch.compile is told, and the gradient: once, computed in the forward pass --------------
+
+
+@fake("flow_matching_loss")
+def _outputs(
+    v: Tensor,
+    u: Tensor | None,
+    x0: Tensor | None,
+    x1: Tensor | None,
+    weight: Tensor | None,
+    mean: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    loss = computed_like(v) if mean else computed_like(v, v.shape[0])
+    return loss, computed_like(v, v.shape[0]), contiguous_like(v) if with_gradient else v.new_empty(0)
+
+
+def _save_loss(ctx: Context, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    v, u, _, x1, weight, mean, ctx.with_gradient = inputs
+    _, squared_error, gradient = output
+    ctx.mark_non_differentiable(squared_error, gradient)
+    # Otherwise every backward pass would be handed a tensor of zeros as large as v for ``gradient``.
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(squared_error if weight is not None else None, gradient)
+    ctx.target = (x1 if u is None else u).dtype
+    ctx.count = v.shape[0] if mean else None
+
+
+class MeanLoss(torch.autograd.Function):
+    """The mean loss of events of one dtype; what the registered gradient does, without its way there."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, v: Tensor, u: Tensor | None, x0: Tensor | None, x1: Tensor | None, weight: Tensor | None
+    ) -> Tensor:
+        rows = [None if tensor is None else flat(tensor) for tensor in (v, u, x0, x1)]
+        loss, squared_error, gradient = run("flow_matching_loss", *rows, weight, True, True)
+        ctx.save_for_backward(squared_error if weight is not None else None, gradient.view(v.shape))
+        ctx.with_gradient, ctx.target, ctx.count = True, v.dtype, v.shape[0]
+        return loss
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Grad) -> tuple[Grad, ...]:
+        return _loss_gradient(None, ctx, grads[0])[:5]
+
+
+@gradient("flow_matching_loss", setup=_save_loss)
+def _loss_gradient(library: Any, ctx: Context, grad: Grad, *_: Grad) -> tuple[Grad, ...]:
+    if grad is None:
+        return None, None, None, None, None, None, None
+    if not ctx.with_gradient:
+        raise DerivativeError(
+            "flow_matching_loss: it was computed without its gradient; pass with_gradient=True"
+        )
+    squared_error, gradient = ctx.saved_tensors
+    needs_v, needs_u, needs_x0, needs_x1, needs_weight = ctx.needs_input_grad[:5]
+    grad_v = minus = grad_weight = None
+    if needs_v or needs_u or needs_x0 or needs_x1:
+        grad_v = _once(_scaled(gradient, grad))
+        minus = -grad_v.to(ctx.target) if needs_u or needs_x1 else None
+    if needs_weight:
+        grad_weight = _once(grad * squared_error / (1 if ctx.count is None else ctx.count))
+    return (
+        grad_v if needs_v else None,
+        minus if needs_u else None,
+        grad_v.to(ctx.target) if needs_x0 and grad_v is not None else None,
+        minus if needs_x1 else None,
+        grad_weight,
+        None,
+        None,
+    )
+
+
+def _once(gradient: Tensor) -> Tensor:
+    """``gradient``, whose own derivative raises where a graph of it is being built."""
+    if not torch.is_grad_enabled():
+        return gradient
+    return _Once.apply(gradient.detach().requires_grad_())  # pyright: ignore[reportReturnType]
+
+
+class _Once(torch.autograd.Function):
+    """The identity, without a derivative."""
+
+    @staticmethod
+    def forward(ctx: Context, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Tensor) -> NoReturn:
+        raise DerivativeError(
+            "flow_matching_loss: the loss is differentiable once, and its second derivative was asked for; "
+            "write ((v - u) ** 2).mean() in torch where you need it"
+        )
+
+
+def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
+    """``gradient`` ``[B, D]`` times ``factor`` ``[]`` or ``[B]``; itself if that is 1 and nobody keeps it."""
+    if _is_one(factor) and not _is_kept():
+        return gradient
+    return (gradient * (factor if factor.dim() == 0 else factor[:, None])).to(gradient.dtype)
+
+
+def _is_one(factor: Tensor) -> bool:
+    """Whether the factor is known to be 1 without synchronising, tracing or losing a graph."""
+    plain = type(factor) is Tensor and factor.is_cpu and not torch.compiler.is_compiling()
+    return plain and factor.dim() == 0 and not torch.is_grad_enabled() and factor.item() == 1.0
+
+
+def _is_kept() -> bool:
+    """Whether the graph outlives this backward pass (``retain_graph``): then its tensors stay its own."""
+    return _keep_graph()

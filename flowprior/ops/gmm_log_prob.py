@@ -9,6 +9,7 @@ in the centred form, which neither cancels nor overflows. No ``[B, K, D]`` array
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,12 +17,14 @@ from torch import Tensor
 from flowprior.errors import InputError
 from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.operators import operators, reference
+from flowprior.ops.operators import Context, Grad, fake, gradient, operators, reference, refuse_gradient
 from flowprior.ops.shapes import (
     check_alike,
     check_labels,
     chunks,
     compute_dtype,
+    computed_like,
+    contiguous_like,
     flat,
     flat_mixture,
     known_labels,
@@ -210,3 +213,81 @@ def _add_rows(total: Tensor, share: Tensor, cond: Tensor | None, rows: slice) ->
         total += share.sum(0, dtype=torch.float64)
     else:
         total.index_add_(0, cond[rows], share.double())
+
+
+# -- what torch.compile is told ----------------------------------------------------------------
+
+
+@fake("gmm_log_prob")
+def _outputs(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    return computed_like(x, x.shape[0]), computed_like(x, x.shape[0], logits.shape[1])
+
+
+@fake("gmm_log_prob_all")
+def _outputs_all(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    return computed_like(x, x.shape[0], logits.shape[0]), computed_like(x, x.shape[0], *logits.shape)
+
+
+@fake("gmm_log_prob_backward")
+@fake("gmm_log_prob_all_backward")
+def _outputs_backward(
+    grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    return contiguous_like(x), contiguous_like(mean), contiguous_like(scale)
+
+
+# -- gradients: once, by operators of their own ------------------------------------------------
+
+TWICE = "the log-density is differentiable once, and its second derivative was asked for"
+refuse_gradient("gmm_log_prob_backward", TWICE, owner="gmm_log_prob")
+refuse_gradient("gmm_log_prob_all_backward", TWICE, owner="gmm_log_prob_all")
+
+
+def _save(ctx: Context, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs, output[1])
+    ctx.set_materialize_grads(False)
+
+
+@gradient("gmm_log_prob", setup=_save)
+def _gradient(library: Any, ctx: Context, grad: Grad, grad_responsibilities: Grad) -> tuple[Grad, ...]:
+    x, logits, mean, scale, cond, responsibilities = ctx.saved_tensors
+    joint = _joint_gradient(responsibilities, grad, grad_responsibilities)
+    needs_x, needs_logits, needs_mean, needs_scale = ctx.needs_input_grad[:4]
+    grad_x = grad_logits = grad_mean = grad_scale = None
+    if needs_x or needs_mean or needs_scale:
+        grad_x, grad_mean, grad_scale = library.gmm_log_prob_backward(joint, x, mean, scale, cond)
+    if needs_logits:
+        share = joint - logits.to(joint.dtype).softmax(1)[cond] * joint.sum(1, keepdim=True)
+        # index_put sums in a fixed order on CUDA, too, as index_add does not.
+        grad_logits = torch.zeros_like(logits, dtype=joint.dtype).index_put((cond,), share, accumulate=True)
+        grad_logits = grad_logits.to(logits.dtype)
+    return grad_x, grad_logits, grad_mean, grad_scale, None
+
+
+@gradient("gmm_log_prob_all", setup=_save)
+def _gradient_all(library: Any, ctx: Context, grad: Grad, grad_responsibilities: Grad) -> tuple[Grad, ...]:
+    x, logits, mean, scale, responsibilities = ctx.saved_tensors
+    joint = _joint_gradient(responsibilities, grad, grad_responsibilities)
+    needs_x, needs_logits, needs_mean, needs_scale = ctx.needs_input_grad[:4]
+    grad_x = grad_logits = grad_mean = grad_scale = None
+    if needs_x or needs_mean or needs_scale:
+        grad_x, grad_mean, grad_scale = library.gmm_log_prob_all_backward(joint, x, mean, scale)
+    if needs_logits:
+        total = joint.sum(0)
+        share = total - logits.to(joint.dtype).softmax(1) * total.sum(1, keepdim=True)
+        grad_logits = share.to(logits.dtype)
+    return grad_x, grad_logits, grad_mean, grad_scale
+
+
+def _joint_gradient(responsibilities: Tensor, grad: Grad, grad_responsibilities: Grad) -> Tensor:
+    """Gradient in log π_k + log N_k ``[B, (C,) K]`` from those of log-density and responsibilities r.
+
+    d log p / d joint_k = r_k, and d r_l / d joint_k = r_l (δ_lk − r_k).
+    """
+    slope = (
+        torch.zeros_like(responsibilities) if grad is None else grad.unsqueeze(-1).expand_as(responsibilities)
+    )
+    if grad_responsibilities is not None:
+        along = (responsibilities * grad_responsibilities).sum(-1, keepdim=True)
+        slope = slope + grad_responsibilities - along
+    return responsibilities * slope

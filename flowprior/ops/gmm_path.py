@@ -7,13 +7,14 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.ops.direct import attempt, is_plain
-from flowprior.ops.gmm_sample import draw_component, starts
-from flowprior.ops.operators import operators, reference
+from flowprior.ops.gmm_sample import NOT_DIFFERENTIABLE, draw_component, source_samples
+from flowprior.ops.operators import fake, operators, reference, refuse_gradient
 from flowprior.ops.seeds import Randomness, as_seed
 from flowprior.ops.shapes import (
     check_alike,
     check_labels,
     compute_dtype,
+    contiguous_like,
     flat,
     flat_mixture,
     known_labels,
@@ -38,7 +39,7 @@ def gmm_path(
         logits, mean, scale, cond, seed: as in :func:`flowprior.ops.gmm_sample`.
         x1: data ``[B, *event]``, in the tables' dtype.
         t: times ``[B]`` in [0, 1].
-        sigma_min: share of the start that is left at t = 1.
+        sigma_min: share of the source sample that is left at t = 1.
 
     Returns:
         x_t and u_t ``[B, *event]``, and the components, int64 ``[B]``.
@@ -82,7 +83,7 @@ def reference_gmm_path(
     component = draw_component(logits, cond, seed)
     x_t, u_t = torch.empty_like(x1), torch.empty_like(x1)
     slope = 1.0 - sigma_min
-    for rows, x0 in starts(mean, scale, cond, component, seed):
+    for rows, x0 in source_samples(mean, scale, cond, component, seed):
         datum, time = x1[rows].to(x0.dtype), t[rows].to(x0.dtype)[:, None]
         u_t[rows] = torch.sub(datum, x0, alpha=slope)
         x_t[rows] = torch.addcmul((1.0 - slope * time) * x0, time, datum)
@@ -91,3 +92,20 @@ def reference_gmm_path(
         u_t.masked_fill_(~known[:, None], torch.nan)
         component.masked_fill_(~known, -1)
     return x_t, u_t, component
+
+
+@fake("gmm_path")
+def _outputs(
+    logits: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    cond: Tensor,
+    x1: Tensor,
+    t: Tensor,
+    seed: Tensor,
+    sigma_min: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return contiguous_like(x1), contiguous_like(x1), cond.new_empty(cond.shape[0])
+
+
+refuse_gradient("gmm_path", f"{NOT_DIFFERENTIABLE}, and interpolate")

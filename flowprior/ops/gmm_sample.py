@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import select_component
 from flowprior.ops.normal import noise_chunks, normal_rows
-from flowprior.ops.operators import operators, reference
+from flowprior.ops.operators import fake, operators, reference, refuse_gradient
 from flowprior.ops.philox import Stream, uniform
 from flowprior.ops.seeds import Randomness, as_seed
 from flowprior.ops.shapes import check_labels, compute_dtype, flat_mixture, known_labels
+
+NOT_DIFFERENTIABLE = "a draw is not differentiable; use mean + scale * noise, with noise from standard_normal"
 
 
 def gmm_sample(
@@ -71,16 +75,18 @@ def reference_gmm_sample(
     cond, known = known_labels("gmm_sample", cond, logits.shape[0])
     component = draw_component(logits, cond, seed)
     x0 = mean.new_empty(cond.shape[0], mean.shape[2])
-    for rows, start in starts(mean, scale, cond, component, seed):
-        x0[rows] = start
+    for rows, drawn in source_samples(mean, scale, cond, component, seed):
+        x0[rows] = drawn
     if known is not None:
         x0.masked_fill_(~known[:, None], torch.nan)
         component.masked_fill_(~known, -1)
     return x0, component
 
 
-def starts(mean: Tensor, scale: Tensor, cond: Tensor, component: Tensor, seed: Tensor):
-    """Yield slices of rows, and their draws in the compute dtype."""
+def source_samples(
+    mean: Tensor, scale: Tensor, cond: Tensor, component: Tensor, seed: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of rows, and their x0 ``[rows, D]`` in the compute dtype; gmm_path takes them, too."""
     place = cond * mean.shape[1] + component
     means, scales = mean.flatten(0, 1), scale.flatten(0, 1)
     compute = compute_dtype(mean.dtype)
@@ -88,3 +94,13 @@ def starts(mean: Tensor, scale: Tensor, cond: Tensor, component: Tensor, seed: T
         noise = normal_rows(seed, Stream.NOISE, rows, mean.shape[2], compute)
         chosen = place[rows]
         yield rows, torch.addcmul(means[chosen].to(compute), scales[chosen].to(compute), noise)
+
+
+@fake("gmm_sample")
+def _outputs(
+    logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, seed: Tensor
+) -> tuple[Tensor, Tensor]:
+    return mean.new_empty(cond.shape[0], mean.shape[2]), cond.new_empty(cond.shape[0])
+
+
+refuse_gradient("gmm_sample", NOT_DIFFERENTIABLE)

@@ -1,22 +1,23 @@
 """Where an operator runs: the native library on the devices it was built for, the reference elsewhere.
 
-Both libraries hold operators of the same names and arguments, so that fakes and gradients are written
-once (:mod:`flowprior.ops.fakes`, :mod:`flowprior.ops.gradients`). To torch.compile and autograd the
-reference is as opaque as the native one; inside it may work in place and chunk by chunk.
+Both libraries hold operators of the same names and arguments, so each operator's file writes its fake and its
+gradient once (:func:`fake`, :func:`gradient`), and :func:`complete_library` registers them with a library. To
+torch.compile and autograd the reference is as opaque as the native one; inside it may work in place and
+chunk by chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_map_only
 
+from flowprior.errors import DerivativeError
 from flowprior.ops.backend import announce_fallback, native_devices
-from flowprior.ops.fakes import register_fakes
-from flowprior.ops.gradients import register_gradients
 
 NATIVE = "flowprior"
 REFERENCE = "flowprior_reference"
@@ -24,6 +25,12 @@ WITHOUT_FLOAT64 = frozenset({"mps"})
 LIBRARY = torch.library.Library(REFERENCE, "DEF")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Grad = torch.Tensor | None
+Context = Any
+"""torch's FunctionCtx: saved_tensors, needs_input_grad, and what a gradient's setup left on it."""
+
+FAKES: dict[str, Callable[..., Any]] = {}
+GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[..., None] | None]] = {}
 
 # Known at import, and so a constant to torch.compile.
 _native_devices = native_devices()
@@ -38,6 +45,38 @@ def reference(name: str) -> Callable[[Function], Function]:
         return function
 
     return register
+
+
+def fake(name: str) -> Callable[[Function], Function]:
+    """Mark a function as what torch.compile is told of operator ``name``: its outputs, without numbers."""
+
+    def mark(function: Function) -> Function:
+        FAKES[name] = function
+        return function
+
+    return mark
+
+
+def gradient(name: str, setup: Callable[..., None] | None = None) -> Callable[[Function], Function]:
+    """Mark ``backward(library, ctx, *grads)`` as the gradient of operator ``name``.
+
+    ``library`` holds the operators of the same back end, for a backward pass that is an operator itself.
+    ``setup(ctx, inputs, output)`` keeps what the backward pass needs.
+    """
+
+    def mark(backward: Function) -> Function:
+        GRADIENTS[name] = (backward, setup)
+        return backward
+
+    return mark
+
+
+def refuse_gradient(name: str, reason: str, owner: str | None = None) -> None:
+    """Have the backward pass of operator ``name`` raise DerivativeError, in the name of ``owner``."""
+
+    @gradient(name)
+    def refuse(library: Any, ctx: Context, *grads: Grad) -> NoReturn:
+        raise DerivativeError(f"{owner or name}: {reason}")
 
 
 def _with_float64(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +124,19 @@ def is_transformed(*tensors: torch.Tensor) -> bool:
 
 
 def complete_libraries() -> None:
-    """Register fakes and gradients, once all operators are there."""
+    """Register fakes and gradients with the libraries, once all operators are there."""
     for namespace in (REFERENCE, *([NATIVE] if _native_devices else [])):
-        register_fakes(namespace)
-        register_gradients(namespace)
+        complete_library(namespace)
+
+
+def complete_library(namespace: str) -> None:
+    """Register fake and gradient of every operator that the library ``namespace`` has."""
+    library = getattr(torch.ops, namespace)
+    for name, function in FAKES.items():
+        if hasattr(library, name):
+            torch.library.register_fake(f"{namespace}::{name}", function)
+    for name, (backward, setup) in GRADIENTS.items():
+        if hasattr(library, name):
+            torch.library.register_autograd(
+                f"{namespace}::{name}", partial(backward, library), setup_context=setup
+            )

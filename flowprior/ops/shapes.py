@@ -23,6 +23,16 @@ def flat(x: Tensor) -> Tensor:
     return x if x.dim() == 2 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
+def contiguous_like(x: Tensor) -> Tensor:
+    """An output of the shape, dtype and device of ``x``, its rows in order; for fakes."""
+    return x.new_empty(x.shape)
+
+
+def computed_like(x: Tensor, *shape: int) -> Tensor:
+    """An output of ``shape`` in the dtype that operators on ``x`` compute in; for fakes."""
+    return x.new_empty(shape, dtype=compute_dtype(x.dtype))
+
+
 def chunks(rows: int, width: int, capacity: int, device: torch.device) -> list[slice]:
     """Slices of ``rows`` rows of ``width`` numbers that hold about ``capacity`` numbers each."""
     if device.type != "cpu":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.normal import fill_with_normals
-from flowprior.ops.operators import operators, reference
+from flowprior.ops.operators import Context, Grad, fake, gradient, operators, reference
 from flowprior.ops.philox import Stream
 from flowprior.ops.seeds import Randomness, as_seed
 
@@ -51,3 +53,18 @@ def standard_normal(
 def reference_standard_normal(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
     """The pure-torch operator behind :func:`standard_normal`."""
     return fill_with_normals(torch.empty(n, dim, dtype=like.dtype, device=like.device), seed, stream)
+
+
+@fake("standard_normal")
+def _outputs(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
+    return like.new_empty(n, dim)
+
+
+def _mark_noise(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.mark_non_differentiable(output)
+
+
+@gradient("standard_normal", setup=_mark_noise)
+def _no_gradient(library: Any, ctx: Context, grad: Grad) -> tuple[None, ...]:
+    """Noise does not depend on the tensor that gave its dtype and device."""
+    return None, None, None, None, None

@@ -1,9 +1,9 @@
-"""Paths from start to datum: x_t = α(t) x1 + σ(t) x0."""
+"""Paths from source sample to datum: x_t = α(t) x1 + σ(t) x0."""
 
 from flowprior.paths.base import Coefficients, Path, PathSample
 from flowprior.paths.condot import CondOTPath
 from flowprior.paths.cosine import CosinePath
-from flowprior.paths.prediction import Ends, check_prediction, ends_of_velocity, velocity_of_start
+from flowprior.paths.prediction import Ends, check_prediction, ends_of_velocity, velocity_of_source
 from flowprior.paths.vp import VPPath
 
 __all__ = [
@@ -16,5 +16,5 @@ __all__ = [
     "VPPath",
     "check_prediction",
     "ends_of_velocity",
-    "velocity_of_start",
+    "velocity_of_source",
 ]

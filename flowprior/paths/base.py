@@ -46,7 +46,7 @@ class Path(Registered, abc.ABC):
         """The path's point and velocity at time t.
 
         Args:
-            x0: starts ``[B, *event]``.
+            x0: source samples ``[B, *event]``.
             x1: data ``[B, *event]``.
             t: times ``[B]`` in [0, 1].
 

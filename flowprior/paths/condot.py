@@ -15,7 +15,7 @@ class CondOTPath(Path):
     """Straight path x_t = t x1 + (1 − (1 − σ_min) t) x0 (Lipman et al. 2023, eq. 22).
 
     Args:
-        sigma_min: share of the start that is left at t = 1; in [0, 1).
+        sigma_min: share of the source sample that is left at t = 1; in [0, 1).
     """
 
     def __init__(self, sigma_min: float = 0.0) -> None:

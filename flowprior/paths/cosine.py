@@ -15,7 +15,7 @@ from flowprior.paths.base import Coefficients, Path
 class CosinePath(Path):
     """Trigonometric path α = sin(πt/2), σ = cos(πt/2) (Albergo & Vanden-Eijnden 2023).
 
-    α² + σ² = 1: start and datum of equal covariance keep it along the whole way.
+    α² + σ² = 1: source and data of equal covariance keep it along the whole way.
     """
 
     variance_preserving: ClassVar[bool] = True

@@ -27,7 +27,7 @@ PREDICTIONS = ("velocity", "epsilon", "residual")
 
 
 class Ends(NamedTuple):
-    """Start x0 and datum x1 of a path, both ``[B, *event]``."""
+    """Source sample x0 and datum x1 of a path, both ``[B, *event]``."""
 
     x0: Tensor
     x1: Tensor
@@ -37,7 +37,7 @@ def check_prediction(path: Path, prediction: str) -> str:
     """Check that a network on ``path`` can be trained on ``prediction`` and return it.
 
     Raises:
-        OptionError: an unknown prediction, or ``"epsilon"`` on a path with α(0) = 0: the start then says
+        OptionError: an unknown prediction, or ``"epsilon"`` on a path with α(0) = 0: x0 then says
             nothing of where the path leads, so no velocity follows from it.
     """
     choose("training", "prediction", prediction, PREDICTIONS)
@@ -50,8 +50,8 @@ def check_prediction(path: Path, prediction: str) -> str:
     return prediction
 
 
-def velocity_of_start(path: Path, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """u ``[B, *event]`` at x ``[B, *event]`` and t ``[B]`` where the start x0 (ε) is given or predicted.
+def velocity_of_source(path: Path, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """u ``[B, *event]`` at x ``[B, *event]`` and t ``[B]`` where x0 (ε) is given or predicted.
 
     Only for paths with α(0) > 0, see :func:`check_prediction`.
     """
@@ -60,7 +60,7 @@ def velocity_of_start(path: Path, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
 
 
 def ends_of_velocity(path: Path, u: Tensor, x: Tensor, t: Tensor) -> Ends:
-    """Start and datum of the path that passes x ``[B, *event]`` at t ``[B]`` with velocity u."""
+    """Source sample and datum of the path that passes x ``[B, *event]`` at t ``[B]`` with velocity u."""
     alpha, sigma, alpha_dot, sigma_dot = _columns(path, x, t)
     delta = alpha * sigma_dot - sigma * alpha_dot
     return Ends((alpha * u - alpha_dot * x) / delta, (sigma_dot * x - sigma * u) / delta)

@@ -20,11 +20,11 @@ class VPPath(Path):
 
     With diffusion time s = 1 − t, T(s) = β_min s + ½ (β_max − β_min) s²: α = exp(−½ T), σ = √(1 − α²).
     At t = 0 a trace α(0) = exp(−½ T(1)) of the datum is left (0.0066 by default), so a standard
-    normal start is right only up to it.
+    normal source is right only up to it.
 
     Args:
         beta_min: noise rate at the data.
-        beta_max: noise rate at the start.
+        beta_max: noise rate at the source.
     """
 
     requires_standard_normal: ClassVar[bool] = True

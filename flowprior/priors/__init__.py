@@ -3,6 +3,7 @@
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.latent import LatentPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
@@ -12,8 +13,10 @@ __all__ = [
     "GaussianPrior",
     "GmmPrior",
     "LatentGmmPrior",
+    "LatentPrior",
     "LearnedMeanPrior",
     "NormalisingFlowPrior",
     "Prior",
     "VaePrior",
+    "latents_of",
 ]

@@ -7,7 +7,7 @@ K components, rank r. Inside, events are flat rows ``[B, D]``.
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,6 @@ from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.one_thread import one_thread
 from flowprior.registry import Registered, Registry
-
-if TYPE_CHECKING:
-    from flowprior.priors.subspace import Subspace
 
 
 class Prior(nn.Module, Registered, abc.ABC):
@@ -109,40 +106,8 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     @property
     def has_latents(self) -> bool:
-        """Whether the prior has latent variables that can be inferred from a datum."""
+        """Whether the prior has latent variables that can be inferred from a datum (``LatentPrior``)."""
         return False
-
-    @property
-    def fits_latents(self) -> bool:
-        """Whether the law of the inferred latents is itself fitted, beyond their first two moments.
-
-        Where it is, starts inferred from data (coupling ``posterior``) follow the law of drawn ones closely.
-        """
-        return False
-
-    @property
-    def leading_subspace(self) -> Subspace | None:
-        """Coordinates along which the data of a condition vary most; None where the prior has none."""
-        return None
-
-    def infer(
-        self, x1: Tensor, cond: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw x0 ``[B, *event]`` from the latents inferred from x1: h ~ p(h | x1, c), x0 ~ p0(x0 | h, c).
-
-        Raises:
-            InputError: the prior has no latent variables (see :attr:`has_latents`), or x1 is not finite.
-        """
-        self._require_fitted("infer")
-        if not self.has_latents:
-            raise InputError(
-                f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
-                "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
-            )
-        self._check_event(x1, "infer", cond)
-        check_finite(x1, f"{self.name}.infer")
-        cond = self._check_cond(cond, "infer")
-        return self._infer(event_rows(x1), cond, generator).reshape(x1.shape)
 
     # -- what a subclass implements, on flat rows [B, D] --------------------------------------
 
@@ -157,9 +122,6 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     @abc.abstractmethod
     def _mean(self, cond: Tensor | None, n: int) -> Tensor: ...
-
-    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        raise InputError(f"{self.name}.infer: this prior has no latent variables")
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         """Conditions drawn as often as fit saw them; None for an unconditional prior."""

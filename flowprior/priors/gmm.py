@@ -15,8 +15,8 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
 from flowprior.mixtures.em import Mixture, fit_mixture
-from flowprior.mixtures.groups import groups
 from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.segments import groups
 from flowprior.ops import (
     Stream,
     draw_component,
@@ -30,17 +30,17 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.few_examples import warn_of_copies, warn_of_few
-from flowprior.priors.labels import check_fit_labels, table_rows
+from flowprior.priors.labels import check_fit_labels, table_rows, warn_of_copies, warn_of_few
+from flowprior.priors.latent import LatentPrior
 from flowprior.priors.scales import Scales
-from flowprior.registry import choose
+from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'gmm'"
 FULL_BYTES_LIMIT = 8 << 30
 
 
 @Prior.register("gmm", aliases=("mixture",))
-class GmmPrior(Prior):
+class GmmPrior(LatentPrior):
     """A Gaussian mixture for each condition (the paper's prior; one component: mean and variance).
 
     Conditions are labels, or None for one mixture of all the data. A prior fitted without a
@@ -51,13 +51,12 @@ class GmmPrior(Prior):
         covariance: ``"diag"``, ``"spherical"``, ``"full"``, ``"tied"`` (one full matrix a condition) or
             ``"lowrank"`` (diagonal plus rank r).
         rank: r of ``"lowrank"``, cut to the number of dimensions.
-        reg_covar: added to every variance, as in scikit-learn; also the square of the floor that
-            it puts under the prior's spread.
+        reg_covar: variance floor: added to every variance, as in scikit-learn.
         shrinkage: how many examples' worth of the pooled moments are added to each component, so that
             a condition with 0, 1 or 2 examples still has a usable prior; without it, one example alone gives
             near-copies of itself, and a warning. ``"full"`` and ``"tied"`` take the
             pooled covariance, the others its diagonal.
-        unseen: ``"raise"``, or ``"pooled"`` to start unseen labels from one Gaussian with the pooled moments.
+        unseen: ``"raise"``, or ``"pooled"`` to give unseen labels one Gaussian with the pooled moments.
         conditions: number of conditions, where the highest labels may have no example.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes at the most.
@@ -80,14 +79,8 @@ class GmmPrior(Prior):
         max_iter: int = 100,
     ) -> None:
         super().__init__()
-        for option, value, least in (
-            ("components", components, 1),
-            ("rank", rank, 1),
-            ("max_iter", max_iter, 1),
-            ("conditions", 1 if conditions is None else conditions, 1),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OptionError(f"{OWNER}: expected {option} to be an integer >= {least}, got {value!r}")
+        check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
+        check_counts(OWNER, conditions=1 if conditions is None else conditions)
         for option, number in (("reg_covar", reg_covar), ("shrinkage", shrinkage), ("tol", tol)):
             if not isinstance(number, int | float) or not 0 <= number < float("inf"):
                 raise OptionError(f"{OWNER}: expected {option} to be a finite number >= 0, got {number!r}")

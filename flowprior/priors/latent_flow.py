@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import FlowpriorError
-from flowprior.models.condition_embedding import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.subspace import times_table
 

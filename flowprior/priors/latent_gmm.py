@@ -2,7 +2,7 @@
 
 The low-rank Gaussian x0 = μ_c + W_c z + ψ_c^½ ε has a fault that shows under the coupling ``posterior``: the
 latents inferred from data have the mean and covariance of z ~ N(0, I), but not its law, so training and
-sampling start apart. Here a second density, a mixture of full Gaussians, is fitted to the inferred
+sampling begin apart. Here a second density, a mixture of full Gaussians, is fitted to the inferred
 latents afterwards (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, section 4). As a density
 the prior is a mixture of factor analysers with common loadings (Baek, McLachlan & Flack 2010). In the
 coordinates h of the leading subspace (:mod:`flowprior.priors.subspace`)
@@ -14,8 +14,6 @@ with e the whitened residual.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -24,9 +22,11 @@ from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import check_counts, check_numbers
+from flowprior.priors.conditioned import check_numbers
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.latent import InferredLatents
 from flowprior.priors.subspace_prior import SubspacePrior
+from flowprior.registry import check_counts
 
 OWNER = "prior 'latent-gmm'"
 LATENT_FLOOR = 1e-3
@@ -43,7 +43,7 @@ class LatentGmmPrior(SubspacePrior):
         components: K, Gaussians in the mixture over the latents, for each condition; a condition with fewer
             examples gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions.
-        reg_covar: added to the noise variances; the square of the floor it puts under the prior's spread.
+        reg_covar: variance floor: added to the noise variances.
         shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
             to each component, so that small conditions do not overfit.
         tol: EM stops for a condition when its mean log-likelihood gains less.
@@ -60,7 +60,7 @@ class LatentGmmPrior(SubspacePrior):
         max_iter: int = 30,
     ) -> None:
         super().__init__()
-        check_counts(OWNER, components=(components, 1), rank=(rank, 1), max_iter=(max_iter, 1))
+        check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
         check_numbers(
             OWNER, reg_covar=(reg_covar, 0, 1e12), shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12)
         )
@@ -86,32 +86,23 @@ class LatentGmmPrior(SubspacePrior):
             )
         self._fit_subspace(data, self.rank, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents.fit(_InferredLatents(data, self, seed), generator=generator)
+        self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
+
+    def _latents_of(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        return self._source_coordinates(x, cond, generator), cond
 
     # -- use ----------------------------------------------------------------------------------
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         seed = draw_seed(generator, self.subspace.loc.device)
-        h = self.latents._sample(cond, n, generator)
+        h = self.latents.sample(cond, n, generator=generator)
         epsilon = standard_normal(n, self.subspace.loc.shape[1], self.subspace.loc, seed)
         return self.subspace.place(h, self._rows(cond, h), epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         h, density = self.subspace.log_density_around(x, self._rows(cond, x))
-        return density + self.latents._log_prob(h, cond)
+        return density + self.latents.log_prob(h, cond)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        h = self.latents._mean(cond, n)
+        h = self.latents.mean(cond, n)
         return self.subspace.place(h, self._rows(cond, h), h.new_zeros(n, self.subspace.loc.shape[1]))
-
-
-class _InferredLatents:
-    """The data as coordinates of starts inferred from them, one for each datum, the same in every pass."""
-
-    def __init__(self, data: CheckedBatches, prior: SubspacePrior, seed: int) -> None:
-        self.data, self.prior, self.seed = data, prior, seed
-
-    def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for x, cond in self.data:
-            yield self.prior._start_coordinates(x, cond, generator), cond

@@ -27,15 +27,17 @@ from flowprior.ops import (
 )
 from flowprior.priors.base import Prior
 from flowprior.priors.holdout import Holdout
+from flowprior.priors.latent import LatentPrior
 from flowprior.priors.mapper_training import MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
-from flowprior.priors.seen_conditions import SeenConditions
+from flowprior.priors.seen_conditions import SeenConditions, refuse_unseen
+from flowprior.registry import check_counts
 
 OWNER = "prior 'learned-mean'"
 
 
 @Prior.register("learned-mean", aliases=("mapper",))
-class LearnedMeanPrior(Prior):
+class LearnedMeanPrior(LatentPrior):
     """A mapper from labels or embeddings to a mean, plus Gaussian noise (the paper's text prior).
 
     Args:
@@ -72,15 +74,8 @@ class LearnedMeanPrior(Prior):
         holdout: float = 0.1,
     ) -> None:
         super().__init__()
-        for option, value, least in (
-            ("latent", latent, 0),
-            ("hidden", hidden, 1),
-            ("depth", depth, 0),
-            ("epochs", epochs, 1),
-            ("batch_size", batch_size, 1),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OptionError(f"{OWNER}: expected {option} to be an integer >= {least}, got {value!r}")
+        check_counts(OWNER, 0, latent=latent, depth=depth)
+        check_counts(OWNER, hidden=hidden, epochs=epochs, batch_size=batch_size)
         if sigma not in ("scalar", "diagonal") and not (isinstance(sigma, int | float) and 0 < sigma < 1e6):
             raise OptionError(f"{OWNER}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
         if not isinstance(holdout, int | float) or not 0 <= holdout <= 0.5:
@@ -142,12 +137,7 @@ class LearnedMeanPrior(Prior):
             cond = cond.long()
         cond = self.condition.check(cond, f"learned-mean.{method}")
         if cond is not None and not cond.is_floating_point():
-            unseen = ~torch.isin(cond, self.seen.to(cond.device))
-            if bool(unseen.any()):
-                raise InputError(
-                    f"learned-mean.{method}: cond has label {int(cond[unseen][0])}, which had no example "
-                    "when the prior was fitted; give it data, or use the prior gmm:unseen=pooled"
-                )
+            refuse_unseen(f"learned-mean.{method}", cond, self.seen)
         return cond
 
     def _means(self, cond: Tensor) -> Tensor:

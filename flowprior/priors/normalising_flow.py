@@ -2,7 +2,7 @@
 
 The low-rank Gaussian x0 = μ_c + W_c z + ψ_c^½ ε has a fault that shows under the coupling ``posterior``: the
 latents inferred from data have the mean and covariance of z ~ N(0, I), but not its law, so training and
-sampling start apart. Here the law of the coordinates is learned: h ~ flow(· | c) in the subspace of W, and
+sampling begin apart. Here the law of the coordinates is learned: h ~ flow(· | c) in the subspace of W, and
 Gaussian noise outside of it (:mod:`flowprior.priors.subspace`). The two are orthogonal, so
 
     log p0(x | c) = log p_flow(h | c) + log N(e; 0, I_(D−r)) − ½ Σ log λ_c − ½ Σ log ψ_c    exactly,
@@ -21,14 +21,14 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.ops import standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import check_counts, check_numbers
+from flowprior.priors.conditioned import check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent_flow import LatentFlow
 from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
-from flowprior.registry import choose
+from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'flow'"
 KINDS = ("affine", "spline")
@@ -53,7 +53,7 @@ class NormalisingFlowPrior(SubspacePrior):
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the step whose weights stay. Which ones
             depends on what they hold, not on their place, so a loader may shuffle.
-        reg_covar: added to every variance, as in ``gmm``.
+        reg_covar: variance floor: added to every variance, as in ``gmm``.
         shrinkage: how many examples' worth of the pooled moments are added to each label's subspace.
     """
 
@@ -73,11 +73,11 @@ class NormalisingFlowPrior(SubspacePrior):
         super().__init__()
         check_counts(
             OWNER,
-            rank=(rank, 1),
-            transforms=(transforms, 1),
-            hidden=(hidden, 1),
-            steps=(steps, 1),
-            batch_size=(batch_size, 1),
+            rank=rank,
+            transforms=transforms,
+            hidden=hidden,
+            steps=steps,
+            batch_size=batch_size,
         )
         check_numbers(
             OWNER,
@@ -118,9 +118,9 @@ class NormalisingFlowPrior(SubspacePrior):
         return network.requires_grad_(False)
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Nats per latent dimension of starts inferred from x."""
+        """Nats per latent dimension of source samples inferred from x."""
         assert self.latents is not None
-        h = self._start_coordinates(x, cond, generator)
+        h = self._source_coordinates(x, cond, generator)
         return -self.latents.log_prob(h, cond, self._rows(cond, x)).mean() / h.shape[1]
 
     def _conditions_of_rows(self) -> list[tuple[int, Tensor | None]]:

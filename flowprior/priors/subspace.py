@@ -87,8 +87,8 @@ class Subspace(nn.Module):
         white = (x - self.loc[rows]) * self.noise[rows].rsqrt()
         return times_table(white, rows, self.basis) * self.spread[rows].rsqrt()
 
-    def start_of(self, x: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
-        """h0 ``[n, r]`` of a start with latents inferred from x, from normal ``noise`` ``[n, r]``."""
+    def infer(self, x: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
+        """h0 ``[n, r]`` of a source sample with latents inferred from x, by normal ``noise`` ``[n, r]``."""
         spread = self.spread[rows]
         h = self.coordinates(x, rows)
         return (1 - 1 / spread) * h + ((2 - 1 / spread) / spread).sqrt() * noise

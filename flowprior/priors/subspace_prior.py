@@ -1,7 +1,7 @@
 """SubspacePrior: a low-rank Gaussian of each condition whose latents follow a law of their own.
 
-What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the starts that
-are inferred from data; the law of the coordinates h is theirs.
+What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the source samples
+that are inferred from data; the law of the coordinates h is theirs.
 """
 
 from __future__ import annotations
@@ -17,23 +17,20 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.priors.few_examples import warn_of_singles
+from flowprior.priors.labels import warn_of_singles
+from flowprior.priors.latent import LatentPrior
 from flowprior.priors.subspace import Subspace
 
 SINGLE = 1.0
 """How many examples' worth of the moments of all data a label with one example is given."""
 
 
-class SubspacePrior(ConditionedPrior, abc.ABC):
+class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     """Holds the ``subspace`` of every label, or the only one where the condition is no label."""
 
     def __init__(self) -> None:
         super().__init__()
         self.subspace = Subspace()
-
-    @property
-    def has_latents(self) -> bool:
-        return True
 
     @property
     def fits_latents(self) -> bool:
@@ -56,11 +53,13 @@ class SubspacePrior(ConditionedPrior, abc.ABC):
         settings = replace(settings, single=SINGLE)
         self.subspace = Subspace.fit(data, rank, settings, labelled=labelled)
 
-    def _start_coordinates(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """h0 ``[n, r]`` of starts inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
+    def _source_coordinates(
+        self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """h0 ``[n, r]`` of samples inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
         size = (len(x), self.subspace.spread.shape[1])
         noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
-        return self.subspace.start_of(x, self._rows(cond, x), noise)
+        return self.subspace.infer(x, self._rows(cond, x), noise)
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -69,7 +68,7 @@ class SubspacePrior(ConditionedPrior, abc.ABC):
         x1, rows = x1.to(subspace.loc), self._rows(cond, x1)
         epsilon = standard_normal(len(x1), x1.shape[1], subspace.loc, seed)
         noise = standard_normal(len(x1), subspace.spread.shape[1], subspace.loc, seed, stream=Stream.LATENT)
-        return subspace.place(subspace.start_of(x1, rows, noise), rows, epsilon)
+        return subspace.place(subspace.infer(x1, rows, noise), rows, epsilon)
 
     def _rows(self, cond: Tensor | None, like: Tensor) -> Tensor:
         """Rows ``[B]`` of the subspace's tables: labels, or the only row there is."""

@@ -5,8 +5,9 @@
 is what fit maximises, with r = N(0, I); ψ is diagonal and learned with the networks (σ-VAE, Rybkin et al.
 2021), then set to the mean square of held-out residuals. The latents inferred from data never quite follow
 N(0, I), least where the data have modes, so that draws from it miss the data's spread and the shares of the
-modes, and starts inferred from data lie apart from drawn ones. Hence r is fitted afterwards, to inferred
-latents, as a mixture of Gaussians (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, sec. 4).
+modes, and source samples inferred from data lie apart from drawn ones. Hence r is fitted afterwards, to
+inferred latents, as a mixture of Gaussians (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020,
+sec. 4).
 
 The density has no closed form: ``log_prob`` is the bound by importance weights of S draws of q (Burda et al.
 2016), which rises to the density as S grows. The draws are the same for every row and every call, so the
@@ -16,7 +17,6 @@ so the more draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -28,11 +28,13 @@ from flowprior.models.vae import VaeNetwork
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior, check_counts, check_numbers
+from flowprior.priors.conditioned import ConditionedPrior, check_numbers
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
+from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.quasi_normal import quasi_normal
+from flowprior.registry import check_counts
 
 OWNER = "prior 'vae'"
 LEAST_NOISE = 0.1
@@ -47,7 +49,7 @@ CHUNK = 4096
 
 
 @Prior.register("vae")
-class VaePrior(ConditionedPrior):
+class VaePrior(ConditionedPrior, LatentPrior):
     """A small conditional variational autoencoder; its log_prob is a lower bound.
 
     Conditions are labels, embeddings or None.
@@ -62,7 +64,7 @@ class VaePrior(ConditionedPrior):
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the step whose weights stay and to
             estimate ψ. Which ones depends on what they hold, not on their place, so a loader may shuffle.
-        reg_covar: added to ψ; also the square of the floor that it puts under the prior's spread.
+        reg_covar: variance floor: added to ψ.
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
 
@@ -85,12 +87,12 @@ class VaePrior(ConditionedPrior):
         super().__init__()
         check_counts(
             OWNER,
-            latent=(latent, 1),
-            components=(components, 1),
-            width=(width, 1),
-            steps=(steps, 1),
-            batch_size=(batch_size, 1),
-            importance=(importance, 1),
+            latent=latent,
+            components=components,
+            width=width,
+            steps=steps,
+            batch_size=batch_size,
+            importance=importance,
         )
         check_numbers(
             OWNER,
@@ -123,10 +125,6 @@ class VaePrior(ConditionedPrior):
         self.register_buffer("loc", torch.empty(0))
         self.register_buffer("average", torch.empty(0))
 
-    @property
-    def has_latents(self) -> bool:
-        return True
-
     # -- fit ----------------------------------------------------------------------------------
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
@@ -143,7 +141,7 @@ class VaePrior(ConditionedPrior):
         train_density(self.network, self._loss, split, options, generator)
         self._set_noise(self._residual_noise(split, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents.fit(_InferredLatents(self, data, seed), generator=generator)
+        self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
         self.average = self._averages(self.loc)
 
     def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
@@ -187,6 +185,10 @@ class VaePrior(ConditionedPrior):
             count += len(x)
         return (total / count).to(network.log_noise) + self.reg_covar
 
+    def _latents_of(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
+        return self._encoded(x, cond, noise), self._latents_cond(cond)
+
     @torch.no_grad()
     def _averages(self, centres: Tensor) -> Tensor:
         """E[x0 | c] of every label ``[C, D]``, or of no condition; not known ahead for embeddings."""
@@ -216,7 +218,9 @@ class VaePrior(ConditionedPrior):
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         epsilon = standard_normal(n, self.loc.shape[1], self.loc, generator)
-        return self._place(self.latents._sample(self._latents_cond(cond), n, generator), cond, epsilon)
+        return self._place(
+            self.latents.sample(self._latents_cond(cond), n, generator=generator), cond, epsilon
+        )
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -252,7 +256,7 @@ class VaePrior(ConditionedPrior):
         flat = z.flatten(0, 1)
         repeated = None if cond is None else cond.repeat_interleave(s, 0)
         rest = centred.repeat_interleave(s, 0) - network.decode(flat, repeated)
-        latent = self.latents._log_prob(flat, self._latents_cond(repeated))
+        latent = self.latents.log_prob(flat, self._latents_cond(repeated))
         joint = (_diagonal_log_density(rest, self._noise()) + latent).view(-1, s)
         proposal = -0.5 * (nodes.square().sum(1) + log_variance.sum(1, keepdim=True) + self.latent * LOG_2PI)
         return (joint - proposal).logsumexp(1) - torch.tensor(float(s)).log().item()
@@ -291,20 +295,6 @@ class VaePrior(ConditionedPrior):
             network = self._build(torch.Size(dims.tolist()), seed=0)
             self.network = network.to(self.event_dims.device, loc.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-class _InferredLatents:
-    """The data as latents inferred from them, one for each datum, the same in every pass."""
-
-    def __init__(self, prior: VaePrior, data: CheckedBatches, seed: int) -> None:
-        self.prior, self.data, self.seed = prior, data, seed
-
-    @torch.no_grad()
-    def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for x, cond in self.data:
-            noise = torch.randn(len(x), self.prior.latent, generator=generator, dtype=x.dtype).to(x.device)
-            yield self.prior._encoded(x, cond, noise), self.prior._latents_cond(cond)
 
 
 def _diagonal_log_density(rest: Tensor, noise: Tensor) -> Tensor:

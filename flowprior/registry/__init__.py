@@ -1,3 +1,31 @@
-"""One generic registry, and the types of the options that a component's signature names."""
+"""Registries of named components, their specs, and the checks of what users give as options."""
 
-from flowprior.registry.registry import *  # noqa: F403
+from flowprior.registry.checks import (
+    check_count,
+    check_counts,
+    check_option_types,
+    choose,
+    did_you_mean,
+    is_whole,
+)
+from flowprior.registry.installed import package_version
+from flowprior.registry.registered import Registered
+from flowprior.registry.registry import Registry, spec_of
+from flowprior.registry.spec import Record, Spec, parse_spec, parse_value
+
+__all__ = [
+    "Record",
+    "Registered",
+    "Registry",
+    "Spec",
+    "check_count",
+    "check_counts",
+    "check_option_types",
+    "choose",
+    "did_you_mean",
+    "is_whole",
+    "package_version",
+    "parse_spec",
+    "parse_value",
+    "spec_of",
+]

@@ -1,50 +1,24 @@
 """One generic registry; Prior, Coupling, Path, Sampler (and models and data sets) are instances of it.
 
-A record holds a component's name, class, one-line description and options with their defaults, read
-from the constructor's signature. Third-party packages join through entry points, which are imported
-only when a name is looked up that is not known yet, or when everything is listed.
+Third-party packages join through entry points, which are imported only when a name is looked up that is not
+known yet, or when everything is listed.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
 import fnmatch
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from flowprior.errors import FlowpriorError, OptionError, UnknownComponentError
-from flowprior.registry.option_types import check_option_types
+from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
+from flowprior.registry.checks import check_option_types, did_you_mean
+from flowprior.registry.spec import Record, Spec, parse_spec, record_of
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Record(Generic[T]):
-    """What a registry knows of one component."""
-
-    name: str
-    factory: Callable[..., T]
-    description: str
-    options: Mapping[str, Any]
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A component's name and options, as in ``gmm:components=8,covariance=lowrank``."""
-
-    name: str
-    options: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        options = ",".join(f"{key}={_format_value(value)}" for key, value in self.options.items())
-        return f"{self.name}:{options}" if options else self.name
 
 
 class Registry(Generic[T]):
@@ -77,14 +51,7 @@ class Registry(Generic[T]):
             for taken in (name, *aliases):
                 if taken in self._records or taken in self._aliases:
                     raise OptionError(f"{self.family} '{taken}' is registered already; choose another name")
-            record = Record(
-                name=name,
-                factory=cast("Callable[..., T]", factory),
-                description=_first_line(factory),
-                options=_options_of(factory),
-                aliases=tuple(aliases),
-            )
-            self._records[name] = record
+            self._records[name] = record_of(name, cast("Callable[..., T]", factory), tuple(aliases))
             self._aliases.update(dict.fromkeys(aliases, name))
             return factory
 
@@ -124,7 +91,7 @@ class Registry(Generic[T]):
             if option not in record.options:
                 known = list(record.options)
                 raise OptionError(
-                    f"{self.family} '{record.name}' has no option '{option}'{_did_you_mean(option, known)} "
+                    f"{self.family} '{record.name}' has no option '{option}'{did_you_mean(option, known)} "
                     f"options: {', '.join(known) or 'none'}"
                 )
         check_option_types(f"{self.family} '{record.name}'", record.factory, options)
@@ -154,17 +121,7 @@ class Registry(Generic[T]):
         Raises:
             OptionError: a part that is not ``key=value``.
         """
-        name, _, rest = text.strip().partition(":")
-        options: dict[str, Any] = {}
-        for part in filter(None, (piece.strip() for piece in rest.split(","))):
-            key, equals, value = part.partition("=")
-            if not equals:
-                raise OptionError(
-                    f"{self.family} '{text}': expected key=value, got '{part}'; "
-                    f"write {name}:key=value,key=value"
-                )
-            options[key.strip().replace("-", "_")] = parse_value(value.strip())
-        return Spec(name.strip(), options)
+        return parse_spec(text, self.family)
 
     def _check_factory(self, name: str, factory: Any) -> None:
         """Refuse what could never build a component of this family."""
@@ -191,7 +148,7 @@ class Registry(Generic[T]):
         return name in self._records or name in self._aliases
 
     def _unknown(self, name: str) -> str:
-        near = _did_you_mean(name, [*self._records, *self._aliases])
+        near = did_you_mean(name, [*self._records, *self._aliases])
         return f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
 
     def _load_plugins(self) -> None:
@@ -217,84 +174,28 @@ class Registry(Generic[T]):
             self.register(name)(loaded)
 
 
-class Registered:
-    """Gives a family's base class the registry calls: ``Prior.register``, ``Prior.create``, …"""
-
-    registry: ClassVar[Registry[Any]]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """The class that brings a registry is what all of its components are."""
-        super().__init_subclass__(**options)
-        if "registry" in cls.__dict__:
-            cls.registry.kind = cls
-
-    @classmethod
-    def register(cls, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:
-        """Class decorator that adds a component; see :meth:`Registry.register`."""
-        return cls.registry.register(name, aliases=aliases)
-
-    @classmethod
-    def create(cls, name: str, **options: Any) -> Any:
-        """Build a component by name; see :meth:`Registry.create`."""
-        return cls.registry.create(name, **options)
-
-    @classmethod
-    def available(cls, pattern: str = "*") -> list[str]:
-        """Names of the registered components; see :meth:`Registry.available`."""
-        return cls.registry.available(pattern)
-
-    @classmethod
-    def record(cls, name: str) -> Record[Any]:
-        """Description and options of a component; see :meth:`Registry.record`."""
-        return cls.registry.record(name)
-
-    @property
-    def name(self) -> str:
-        """Registered name, for messages."""
-        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
-
-
-def parse_value(text: str) -> Any:
-    """A Python literal (``8``, ``0.5``, ``None``), ``true`` or ``false``, else the text itself."""
-    if text.lower() in {"true", "false"}:
-        return text.lower() == "true"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as "invalid decimal literal": then it is a text
-            return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-
-
-def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[str]) -> str:
-    """Check that ``value`` is one of ``choices``.
+def spec_of(registry: Registry[Any], component: object) -> str:
+    """Name and options of a registered component, read off the attributes its constructor stored.
 
     Raises:
-        OptionError: it is not; the message names the choices and the nearest.
+        CheckpointError: its class is not registered, or it does not store its options under their names.
     """
-    if value not in choices:
-        raise OptionError(
-            f"{owner}: {option}={value!r} is not possible{_did_you_mean(str(value), list(choices))} "
-            f"choose one of {', '.join(choices)}"
+    record = next((r for r in registry.records() if r.factory is type(component)), None)
+    kind = type(component).__name__
+    if record is None:
+        raise CheckpointError(
+            f"{registry.family} {kind} is not registered, so it could not be rebuilt; "
+            f"register it with {registry.family.capitalize()}.register"
         )
-    return value
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ";"
-
-
-def _first_line(factory: Callable[..., Any]) -> str:
-    return (inspect.getdoc(factory) or "").split("\n", 1)[0].strip()
-
-
-def _options_of(factory: Callable[..., Any]) -> dict[str, Any]:
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(factory).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
-
-
-def _format_value(value: Any) -> str:
-    """Text that :func:`parse_value` reads back; quoted where it would be read as a number."""
-    return value if isinstance(value, str) and parse_value(value) == value else repr(value)
+    missing = [option for option in record.options if not hasattr(component, option)]
+    if missing:
+        raise CheckpointError(
+            f"{registry.family} {kind} does not store its option '{missing[0]}'; "
+            f"pass {registry.family}_spec= to Flow"
+        )
+    values = {option: getattr(component, option) for option in record.options}
+    changed = {option: value for option, value in values.items() if value != record.options[option]}
+    spec = Spec(record.name, changed)
+    if dict(registry.parse(str(spec)).options) != changed:
+        raise CheckpointError(f"{registry.family} '{spec}' cannot be written as a spec string")
+    return str(spec)

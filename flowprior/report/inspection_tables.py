@@ -52,7 +52,7 @@ def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
 
 
 def _pairing_row(pairing: Pairing) -> dict[str, str | float]:
-    flow, gap = pairing.simulated_flow, pairing.starts_gap
+    flow, gap = pairing.simulated_flow, pairing.source_gap
     return {
         "prior + coupling": f"{pairing.prior.partition(':')[0]} + {pairing.coupling}",
         "score": pairing.score,

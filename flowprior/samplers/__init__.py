@@ -1,4 +1,4 @@
-"""Samplers: from a start at t = 0 to a sample at t = 1, with every evaluation counted."""
+"""Samplers: from a source sample at t = 0 to a sample at t = 1, with every evaluation counted."""
 
 from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
 from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2

@@ -1,11 +1,10 @@
-"""Sampler: integrates dx/dt = v(x, t, c) from a start at t = 0 to a sample at t = 1."""
+"""Sampler: integrates dx/dt = v(x, t, c) from a source sample at t = 0 to a sample at t = 1."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +14,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registered, Registry
+from flowprior.registry import Registered, Registry, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -42,13 +41,13 @@ MOST_EVALUATIONS = 1_000_000
 """The most evaluations that can be asked for; a grid of times is held for them."""
 
 
-def check_nfe(owner: str, nfe: object) -> None:
+def check_nfe(owner: str, nfe: Any) -> None:
     """Check that ``nfe`` is a whole number, 1,000,000 at most; the least depends on the sampler.
 
     Raises:
         OptionError: it is not.
     """
-    if not isinstance(nfe, Integral) or isinstance(nfe, bool) or int(nfe) > MOST_EVALUATIONS:
+    if not is_whole(nfe) or nfe > MOST_EVALUATIONS:
         raise OptionError(
             f"{owner}: nfe={nfe!r} is not possible; choose a whole number, {MOST_EVALUATIONS:,} at most"
         )
@@ -76,7 +75,7 @@ class Sampler(Registered, abc.ABC):
 
         Args:
             velocity: v(x, t, cond).
-            x0: starts ``[B, *event]``.
+            x0: source samples ``[B, *event]``.
             cond: passed on to ``velocity``.
             nfe: evaluations of the velocity to spend, exactly. Adaptive samplers choose their own.
             trajectory: also return the states at the sampler's times.
@@ -97,9 +96,9 @@ class Sampler(Registered, abc.ABC):
 
         Args:
             path: that the velocity was trained on.
-            prior: where it starts; None is not checked.
-            coupling: which start belonged to which datum in training; None is not checked.
-            generator: source of the noise of a stochastic sampler, on the device of the starts.
+            prior: that it starts from; None is not checked.
+            coupling: which source sample belonged to which datum in training; None is not checked.
+            generator: source of the noise of a stochastic sampler, on the device of the source samples.
 
         Raises:
             OptionError: the sampler is not valid for this path, prior or coupling.

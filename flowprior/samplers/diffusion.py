@@ -1,12 +1,12 @@
 """What the diffusion samplers share: predict both ends of the path, then go back onto it at the next time.
 
-From x at t with velocity v the path (α, σ) gives a start x̂0, which is the predicted noise, and a datum x̂1.
+From x at t with velocity v the path (α, σ) gives a source sample x̂0, the predicted noise, and a datum x̂1.
 The state at the later time t' is
 
     x' = α' x̂1 + √(σ'² − r²) x̂0 + s z,    z ~ N(0, I),
 
 where r says how much of the old noise is taken out and s how much new is put in. r = s keeps the law of the
-path where the start is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
+path where the source is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class DiffusionSampler(Sampler):
             raise OptionError(f"sampler '{self.name}': clip={clip} is not possible; choose it above 0, or 0")
         self.grid = choose(self.name, "grid", grid, GRIDS)
         self.clip = clip
-        self._path: Path | None = None
-        self._generator: torch.Generator | None = None
+        self.path: Path | None = None
+        self.generator: torch.Generator | None = None
 
     @abc.abstractmethod
     def noise(self, now: Place, then: Place) -> Noise:
@@ -78,7 +78,7 @@ class DiffusionSampler(Sampler):
         if self.stochastic:
             self._check(path, prior, coupling)
         prepared = copy.copy(self)
-        prepared._path, prepared._generator = path, generator
+        prepared.path, prepared.generator = path, generator
         return prepared
 
     def solve(
@@ -121,16 +121,16 @@ class DiffusionSampler(Sampler):
         x = then.alpha * ends.x1 + kept * ends.x0
         if not added:
             return x
-        fresh = torch.randn(x.shape, generator=self._generator, dtype=x.dtype, device=x.device)
+        fresh = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
         return x + added * fresh
 
     def _require_path(self) -> Path:
-        if self._path is None:
+        if self.path is None:
             raise OptionError(
                 f"sampler '{self.name}' steps along the path of the flow and was not told which; call "
                 f"flow.sample(sampler='{self.name}'), or sampler.prepare(path) before sampler.solve"
             )
-        return self._path
+        return self.path
 
     def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
         """Refuse what new Gaussian noise is not valid for."""
@@ -147,8 +147,8 @@ class DiffusionSampler(Sampler):
             )
         if coupling is not None and not coupling.pairs_at_random:
             raise OptionError(
-                f"sampler '{self.name}' is only valid where starts were paired with data at random, got a "
-                f"{type(coupling).__name__}; {instead}, or train with the coupling 'condot'"
+                f"sampler '{self.name}' is only valid where source samples were paired with data at random, "
+                f"got a {type(coupling).__name__}; {instead}, or train with the coupling 'condot'"
             )
 
 

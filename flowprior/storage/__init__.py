@@ -9,8 +9,14 @@ a digest of each file, and whatever comes back from the disk is either right or 
 from flowprior.storage.binding import Binding, bind, signed, unsigned
 from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_bytes, read_json, read_text
-from flowprior.storage.state_files import load_state, parse_state, save_state
-from flowprior.storage.tensor_files import load_tensors, parse_tensors, save_tensors
+from flowprior.storage.tensor_files import (
+    load_state,
+    load_tensors,
+    parse_state,
+    parse_tensors,
+    save_state,
+    save_tensors,
+)
 from flowprior.storage.writing import (
     is_leftover,
     leftover_of,

@@ -7,6 +7,7 @@ with eight hexadecimal digits, and the suffix of NAME again where the writer goe
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import uuid
@@ -34,13 +35,29 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path | str, value: Any, indent: int | None = 2) -> None:
+def write_json(path: Path | str, value: Any, indent: int | None = 2, finite: bool = False) -> None:
     """Write ``value`` as JSON; the previous file survives a failure.
+
+    Args:
+        path: the file; its folder is made.
+        value: plain dictionaries, lists, texts and numbers.
+        indent: spaces a level; None writes one line.
+        finite: write numbers that are not finite as null, which every reader of JSON knows, in place of NaN.
 
     Raises:
         CheckpointError: the file cannot be written (disk full, no permission).
     """
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    plain = only_finite(value) if finite else value
+    write_text(path, json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=not finite) + "\n")
+
+
+def only_finite(value: Any) -> Any:
+    """``value``, where every number in its dictionaries and lists that is not finite is None."""
+    if isinstance(value, dict):
+        return {key: only_finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [only_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

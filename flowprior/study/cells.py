@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from flowprior.data.base import Data
+from flowprior.registry import package_version
 from flowprior.study.folder import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.variants import Variant
 from flowprior.training.config import RunConfig
 from flowprior.training.run import MAY_CHANGE
-from flowprior.training.run_info import package_version
 
 PROBED = 4096
 KEEP_ALL = 1_000_000

@@ -8,12 +8,10 @@ from flowprior.training.config import (
     DEFAULT_PRIOR,
     RunConfig,
     TrainingConfig,
-    config_from_dict,
-    load_config,
-    save_config,
 )
+from flowprior.training.config_file import config_from_dict, load_config, save_config
 from flowprior.training.interrupt import TrainingInterrupted
-from flowprior.training.metrics_file import read_metrics
+from flowprior.training.monitor import read_metrics
 from flowprior.training.run import RunDirectory
 from flowprior.training.trainer import train
 

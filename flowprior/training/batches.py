@@ -62,7 +62,7 @@ class PairStream:
     Args:
         data: the training set.
         prior: fitted, on the device of ``randomness``.
-        coupling: draws the starts, for ``coupling.draw_size(batch_size)`` data at once.
+        coupling: draws the source samples, for ``coupling.draw_size(batch_size)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
 
@@ -109,6 +109,6 @@ def fetch(data: Data, indices: Tensor, device: torch.device) -> tuple[Tensor, Te
 
 
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:
-    """Up to ``count`` distinct indices, the same ones for one seed, for measures and pictures."""
+    """Up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
     generator = Randomness(seed).generator("probe")
     return torch.randperm(examples, generator=generator)[:count]

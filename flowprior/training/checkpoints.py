@@ -20,8 +20,8 @@ from torch import Tensor
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION, FORMAT, bindings_of, describe, read_description
-from flowprior.flow.files import OLD_WEIGHTS, is_flow_file, read_flow, write_flow
-from flowprior.flow.location import step_folders
+from flowprior.flow.files import is_flow_file, write_flow
+from flowprior.flow.reading import OLD_WEIGHTS, read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
     leftover_of,

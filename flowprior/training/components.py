@@ -14,19 +14,19 @@ from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
-from flowprior.flow.files import spec_of
 from flowprior.flow.linear_velocity import is_known
 from flowprior.models import build_model
 from flowprior.paths import Path
-from flowprior.priors import Prior
+from flowprior.priors import Prior, latents_of
+from flowprior.registry import spec_of
 from flowprior.training.config import (
     DEFAULT_COUPLING,
     DEFAULT_PREDICTION,
     RunConfig,
     TrainingConfig,
-    load_config,
     training_options,
 )
+from flowprior.training.config_file import load_config
 from flowprior.training.randomness import mix
 
 PARTS = ("data", "prior", "coupling", "path", "model")
@@ -78,7 +78,8 @@ def choose_defaults(
         return config
     start: Prior = Prior.registry.resolve(prior or config.prior)
     if undecided:
-        coupling = "posterior" if start.fits_latents else "ot"
+        latents = latents_of(start)
+        coupling = "posterior" if latents is not None and latents.fits_latents else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
         known = is_known(start, resolve_coupling(coupling or config.coupling))

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
-
-import tomli_w
 
 from flowprior.errors import OptionError
 from flowprior.paths.prediction import PREDICTIONS
-from flowprior.registry import choose, parse_value
-from flowprior.storage import read_bytes, write_text
+from flowprior.registry import choose, did_you_mean
 
 DEFAULT_PRIOR = "latent-gmm"
 DEFAULT_COUPLING = "auto"
@@ -25,8 +19,6 @@ DEFAULT_PREDICTION = "auto"
 """``residual`` where prior and coupling tell the moments of their pairs, else ``velocity``."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
-CONFIG_LIMIT = 1 << 20
-"""Longest configuration file that is read, in bytes."""
 PRECISIONS = ("float32", "bfloat16")
 
 MAY_CHANGE = frozenset(
@@ -42,24 +34,18 @@ MAY_CHANGE = frozenset(
 )
 """Keys that a resumed run may change without training something else; ``steps`` may only grow."""
 
-_LEAST: dict[str, float] = {
-    "steps": 1,
-    "batch_size": 1,
-    "warmup": 0,
-    "weight_decay": 0,
-    "clip": 0,
-    "seed": 0,
-    "log_every": 1,
-    "sample_every": 0,
-    "sample_nfe": 1,
-    "checkpoint_every": 0,
-    "keep_checkpoints": 1,
-}
-_MOST: dict[str, float] = {
-    "steps": 10**9,
-    "batch_size": 10**6,
-    "seed": 2**63 - 1,
-    "sample_nfe": 10**6,
+_RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, 10**9),
+    "batch_size": (1, 10**6),
+    "warmup": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "clip": (0, math.inf),
+    "seed": (0, 2**63 - 1),
+    "log_every": (1, math.inf),
+    "sample_every": (0, math.inf),
+    "sample_nfe": (1, 10**6),
+    "checkpoint_every": (0, math.inf),
+    "keep_checkpoints": (1, math.inf),
 }
 _BELOW_ONE = ("beta1", "beta2", "ema")
 _SHARES = ("final_lr", "condition_dropout")
@@ -82,7 +68,7 @@ class TrainingConfig:
         ema: decay of the moving average of the weights, reached by a start-up ramp.
         precision: of the model's forward pass; ``"bfloat16"`` through autocast, path and loss stay float32.
         channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
-        seed: of everything random: prior fit, model, data order, starts, times, dropout.
+        seed: of everything random: prior fit, model, data order, source samples, times, dropout.
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"epsilon"``, DDPM's noise, on path
             ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments and no
@@ -125,25 +111,26 @@ class TrainingConfig:
         _check_types(self, "training")
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
+        self._check_ranges()
+        if self.prediction == "residual" and self.condition_dropout:
+            raise OptionError(
+                f"training: prediction='residual' has no linear velocity without a condition, got "
+                f"condition_dropout={self.condition_dropout:g}; choose prediction='velocity' with it"
+            )
+
+    def _check_ranges(self) -> None:
         if self.lr <= 0:
             raise _bad("lr", self.lr, "a positive number")
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise _bad(name, getattr(self, name), f"{least:g} or more")
-        for name, most in _MOST.items():
-            if getattr(self, name) > most:
-                raise _bad(name, getattr(self, name), f"{most} or less")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise _bad(name, value, f"{least:g} or more" if value < least else f"{most} or less")
         for name in _BELOW_ONE:
             if not 0 <= getattr(self, name) < 1:
                 raise _bad(name, getattr(self, name), "a number in [0, 1)")
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise _bad(name, getattr(self, name), "a number in [0, 1]")
-        if self.prediction == "residual" and self.condition_dropout:
-            raise OptionError(
-                f"training: prediction='residual' has no linear velocity without a condition, got "
-                f"condition_dropout={self.condition_dropout:g}; choose prediction='velocity' with it"
-            )
 
 
 @dataclass(frozen=True)
@@ -153,8 +140,8 @@ class RunConfig:
     Attributes:
         data: data set, as a name or spec string.
         prior: where the flow starts, as a spec string such as ``"gmm:components=8"``.
-        coupling: which start belongs to which datum; ``"auto"`` chooses by the prior and is recorded as what
-            it chose.
+        coupling: which source sample belongs to which datum; ``"auto"`` chooses by the prior and is recorded
+            as what it chose.
         path: how they are joined.
         model: the velocity network; ``"auto"`` chooses by the shape of the data.
         training: see :class:`TrainingConfig`.
@@ -179,108 +166,32 @@ class RunConfig:
         return flatten(self.as_dict())
 
 
-def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a TOML file and apply ``section.key=value`` overrides; both are optional.
-
-    Args:
-        path: TOML file with the keys of :class:`RunConfig`; None for the defaults.
-        overrides: such as ``["training.steps=4000", "prior=gmm:components=8"]``; the last one wins.
-
-    Raises:
-        OptionError: no such file, no TOML, an unknown key, or an impossible value.
-    """
-    tree = {} if path is None else _read_toml(Path(path))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise OptionError(f"config: expected section.key=value, got '{override}'")
-        _put(tree, key.strip(), parse_value(value.strip()))
-    return config_from_dict(tree)
-
-
-def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
-    """Build the tree from plain dictionaries; keys that are left out keep their defaults.
-
-    Raises:
-        OptionError: an unknown key or an impossible value.
-    """
-    values = dict(tree)
-    training = values.pop("training", {})
-    if not isinstance(training, Mapping):
-        raise OptionError(
-            f"config: training is a section of keys, got {training!r}; write training.key=value"
-        )
-    _check_keys(values, [f.name for f in fields(RunConfig)], "")
-    _check_keys(training, [f.name for f in fields(TrainingConfig)], "training.")
-    return RunConfig(**values, training=TrainingConfig(**training))
-
-
 def training_options(base: TrainingConfig, options: Mapping[str, Any]) -> TrainingConfig:
     """``base`` with some values replaced by keyword.
 
     Raises:
         OptionError: an unknown name or an impossible value.
     """
-    _check_keys(options, [f.name for f in fields(TrainingConfig)], "training.")
+    check_keys(options, [f.name for f in fields(TrainingConfig)], "training.")
     return TrainingConfig(**{**asdict(base), **options})
 
 
-def save_config(config: RunConfig, path: str | Path) -> None:
-    """Write the whole tree, defaults included, as TOML; the previous file survives a failure.
+def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "") -> None:
+    """Refuse a key that is none of ``known``; ``prefix`` is its section, such as ``"training."``.
 
     Raises:
-        CheckpointError: the file cannot be written.
+        OptionError: the message names the nearest key and all that are known.
     """
-    write_text(path, tomli_w.dumps(config.as_dict()))
-
-
-def parse_config(text: str, source: str | Path) -> RunConfig:
-    """The tree that a TOML text says; ``source`` is named in messages.
-
-    Raises:
-        OptionError: no TOML, an unknown key, or an impossible value.
-    """
-    return config_from_dict(_parse_toml(text, source))
+    for key in values:
+        if key not in known:
+            near = did_you_mean(key, known, prefix)
+            raise OptionError(f"config: unknown key '{prefix}{key}'{near} known: {', '.join(known)}")
 
 
 def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
     """Dotted keys whose values differ."""
     before, after = old.flat(), new.flat()
     return [key for key in after if before[key] != after[key]]
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        data = read_bytes(path, CONFIG_LIMIT) if path.is_file() else path.read_bytes()
-        return _parse_toml(data.decode("utf-8"), path)
-    except OSError as error:
-        raise OptionError(f"config: cannot read {path}: {error.strerror}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise OptionError(f"config: {path} is not TOML: {error}") from error
-
-
-def _parse_toml(text: str, source: str | Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise OptionError(f"config: {source} is not TOML: {error}") from error
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise OptionError(f"config: '{key}' has no sections; write {section}=value")
-    tree[last] = value
-
-
-def _check_keys(values: Mapping[str, Any], known: list[str], prefix: str) -> None:
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"; did you mean '{prefix}{near[0]}'?" if near else ";"
-            raise OptionError(f"config: unknown key '{prefix}{key}'{hint} known: {', '.join(known)}")
 
 
 def _check_types(config: Any, owner: str) -> None:

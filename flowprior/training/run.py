@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from itertools import count
 from pathlib import Path
 
 import tomli_w
@@ -10,7 +12,7 @@ import tomli_w
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow.description import FORMAT, read_description
 from flowprior.flow.files import check_target, sweep_flow
-from flowprior.flow.location import CHECKPOINTS, FLOW, INFO
+from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
     is_leftover,
@@ -21,7 +23,8 @@ from flowprior.storage import (
     write_text,
 )
 from flowprior.training.checkpoints import list_checkpoints, recover_folders
-from flowprior.training.config import CONFIG_LIMIT, MAY_CHANGE, RunConfig, differing_keys, parse_config
+from flowprior.training.config import MAY_CHANGE, RunConfig, differing_keys
+from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 from flowprior.training.writing import writing
 
 __all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
@@ -29,6 +32,10 @@ __all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
 SIGNED = "config_is_signed"
 """Key of info.json: the run's config.toml begins with a digest of the rest."""
 _SIGNATURE = "# The configuration of a run; change it by options of train, not here. sha256: "
+
+RUNS = Path("runs")
+LONGEST = 40
+"""Characters of each component in the name of a new run."""
 
 
 class RunDirectory:
@@ -156,3 +163,35 @@ class RunDirectory:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def new_run_folder(config: RunConfig, parent: Path = RUNS) -> Path:
+    """Make ``parent/DATA-PRIOR-COUPLING-N`` with the first N from 1 that is free, and return it.
+
+    Two processes that ask at once get two folders, for each of them makes its own or goes on counting.
+
+    Args:
+        config: resolved; only the names of its components count.
+        parent: made where it is missing.
+
+    Raises:
+        CheckpointError: the folder cannot be made.
+    """
+    name = "-".join(_word(text) for text in (config.data, config.prior, config.coupling))
+    with writing(parent / name):
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = parent / f"{name}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    raise AssertionError("unreachable")
+
+
+def _word(spec: str) -> str:
+    """The name in a spec string, or the stem of a path, as part of a file's name."""
+    name = spec.partition(":")[0]
+    stem = Path(name).stem if "/" in name or "\\" in name or "." in name else name
+    return re.sub(r"[^\w-]+", "-", stem).strip("-")[:LONGEST] or "data"

@@ -6,13 +6,13 @@ import functools
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from flowprior.errors import CheckpointError
+from flowprior.registry import package_version
 from flowprior.storage import read_json, write_json
 from flowprior.training.run import SIGNED
 
@@ -30,14 +30,6 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": sys.argv,
     }
-
-
-def package_version() -> str:
-    """Installed version of flowprior, or ``"unknown"`` where it runs from a folder."""
-    try:
-        return version("flowprior")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @functools.cache

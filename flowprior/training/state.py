@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.tensors import load_plain
+from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,
     load_latest,
@@ -20,9 +22,8 @@ from flowprior.training.checkpoints import (
 )
 from flowprior.training.components import Components
 from flowprior.training.config import MAY_CHANGE, flatten
-from flowprior.training.means import RunningMean
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.run_info import package_commit, package_version
+from flowprior.training.run_info import package_commit
 
 
 class TrainingState:
@@ -138,3 +139,39 @@ class TrainingState:
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+class RunningMean:
+    """Means of the loss and the gradient norm since the last log line, held on the device they came from."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.sums = torch.zeros(2, dtype=torch.float32, device=device)
+        self.count = 0
+
+    def add(self, loss: Tensor, norm: Tensor) -> None:
+        """Add one step's values, without waiting for the device."""
+        self.sums += torch.stack([loss.detach().float(), norm.detach().float()])
+        self.count += 1
+
+    def is_finite(self) -> bool:
+        """Whether every value since the last reset was finite; waits for the device."""
+        return bool(torch.isfinite(self.sums).all())
+
+    def means(self) -> tuple[float, float]:
+        """(loss, gradient norm), NaN before the first value; waits for the device."""
+        loss, norm = (self.sums / self.count).tolist() if self.count else (float("nan"),) * 2
+        return loss, norm
+
+    def reset(self) -> None:
+        """Start over."""
+        self.sums.zero_()
+        self.count = 0
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint between two log lines."""
+        return {"sums": self.sums.cpu(), "count": self.count}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.sums.copy_(state["sums"])
+        self.count = int(state["count"])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
-from flowprior.flow.files import describe
+from flowprior.flow.description import describe
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
@@ -53,7 +53,7 @@ def train(
         data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
             pair (events, condition), or a torch data set of tensors.
         prior: where the flow starts; an instance that is fitted already is left as it is.
-        coupling: which start belongs to which datum.
+        coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
         out: directory of the run; without it nothing is written.

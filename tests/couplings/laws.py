@@ -28,8 +28,8 @@ def fitted(spec: str) -> Prior:
     return Prior.registry.resolve(spec).fit(two_classes(3000, 1), generator=torch.Generator().manual_seed(0))
 
 
-def starts(coupling: Coupling, prior: Prior, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(training starts, sampling starts, labels) of 20 independent batches of 60 fresh data."""
+def source_samples(coupling: Coupling, prior: Prior, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(source samples of training, those of sampling, labels) of 20 independent batches of 60 fresh data."""
     generator = torch.Generator().manual_seed(seed)
     x1, labels = two_classes(ROUNDS * BATCH, seed + 1)
     drawn = [

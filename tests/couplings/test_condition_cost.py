@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowprior.couplings.assignment import assign
-from flowprior.couplings.condition_cost import condition_distance, condition_weight, weighted_cost
-from flowprior.couplings.cost import squared_distances
+from flowprior.couplings.cost import (
+    condition_distance,
+    condition_weight,
+    squared_distances,
+    weighted_cost,
+)
 from flowprior.couplings.ot import OTCoupling
 
 

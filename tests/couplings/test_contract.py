@@ -76,10 +76,10 @@ def test_contract(
     torch.testing.assert_close(x0, again, rtol=0, atol=0)
     torch.testing.assert_close(x1, before, rtol=0, atol=0)
     source = coupling.source(prior, cond, n, generator=torch.Generator().manual_seed(seed))
-    for starts in (x0, source):
-        assert starts.shape == (n, *event)
-        assert starts.dtype == dtype
-        assert torch.isfinite(starts).all()
+    for samples in (x0, source):
+        assert samples.shape == (n, *event)
+        assert samples.dtype == dtype
+        assert torch.isfinite(samples).all()
     assert coupling.source_log_prob(prior, source, cond).shape == (n,)
     assert coupling.draw_size(n) % n == 0
     if isinstance(coupling, PairingCoupling):

@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 
-from flowprior.couplings import Coupling, StartsGap, starts_gap
-from flowprior.couplings.gap import compare_starts
+from flowprior import couplings
+from flowprior.couplings import Coupling, SourceGap, source_gap
+from flowprior.couplings.gap import compare_samples
 from flowprior.errors import CouplingError, InputError
 
 from .laws import fitted, two_classes
@@ -24,11 +25,11 @@ def energy(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_statistic_against_its_definition(dtype: torch.dtype) -> None:
     x, y = torch.randn(2, 40, 2, 3, dtype=dtype) + torch.tensor([0.0, 0.5]).view(2, 1, 1, 1)
-    gap = compare_starts(x, y.to(dtype), None, permutations=1)
+    gap = compare_samples(x, y.to(dtype), None, permutations=1)
     expected, cross = energy(x, y)
     assert gap.energy == pytest.approx(expected, rel=1e-5)
     assert gap.coefficient == pytest.approx(expected / cross, rel=1e-5)
-    assert gap.starts == 40
+    assert gap.samples == 40
     assert gap.conditions == 1
 
 
@@ -36,7 +37,7 @@ def test_within_labels_it_is_the_mean_over_the_classes() -> None:
     labels = torch.tensor([0] * 10 + [1] * 30)[torch.randperm(40)]
     x, y = torch.randn(2, 40, 3, dtype=torch.float64)
     parts = {k: energy(x[labels == k], y[labels == k]) for k in (0, 1)}
-    gap = compare_starts(x, y, labels, permutations=1)
+    gap = compare_samples(x, y, labels, permutations=1)
     assert gap.energy == pytest.approx(0.25 * parts[0][0] + 0.75 * parts[1][0])
     assert gap.coefficient == pytest.approx(gap.energy / (0.25 * parts[0][1] + 0.75 * parts[1][1]))
     assert gap.conditions == 2
@@ -44,7 +45,7 @@ def test_within_labels_it_is_the_mean_over_the_classes() -> None:
 
 def test_equal_starts_have_no_gap() -> None:
     x = torch.randn(50, 2)
-    gap = compare_starts(x, x.clone(), None, permutations=99)
+    gap = compare_samples(x, x.clone(), None, permutations=99)
     assert gap.energy == pytest.approx(0.0, abs=1e-9)
     assert gap.p_value == 1.0
     assert gap.mean_gap == gap.variance_gap == 0.0
@@ -52,7 +53,7 @@ def test_equal_starts_have_no_gap() -> None:
 
 def test_disjoint_starts_have_a_coefficient_near_one() -> None:
     x = torch.randn(30, 2)
-    gap = compare_starts(x, x + 1e4, None, permutations=99)
+    gap = compare_samples(x, x + 1e4, None, permutations=99)
     assert 0.99 < gap.coefficient <= 1.0
     assert gap.p_value == 0.01
 
@@ -60,10 +61,10 @@ def test_disjoint_starts_have_a_coefficient_near_one() -> None:
 def test_moments() -> None:
     """A shift by 3 standard deviations along one of four axes, and a doubled scale."""
     y = torch.randn(1500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    shifted = compare_starts(y + torch.tensor([3.0, 0, 0, 0]), y, None, permutations=1)
+    shifted = compare_samples(y + torch.tensor([3.0, 0, 0, 0]), y, None, permutations=1)
     assert shifted.mean_gap == pytest.approx(3 / 4**0.5, rel=0.05)
     assert shifted.variance_gap == pytest.approx(0.0, abs=1e-9)
-    assert compare_starts(2 * y, y, None, permutations=1).variance_gap == pytest.approx(3.0)
+    assert compare_samples(2 * y, y, None, permutations=1).variance_gap == pytest.approx(3.0)
 
 
 def test_a_difference_within_labels_is_seen_where_the_pooled_laws_agree() -> None:
@@ -72,8 +73,8 @@ def test_a_difference_within_labels_is_seen_where_the_pooled_laws_agree() -> Non
     sign = 2.0 * labels[:, None] - 1
     noise = torch.randn(2, 200, 1, generator=generator)
     x, y = noise[0] + sign, noise[1] - sign
-    assert compare_starts(x, y, labels, generator=generator, permutations=99).p_value == 0.01
-    assert compare_starts(x, y, None, generator=generator, permutations=99).p_value > 0.05
+    assert compare_samples(x, y, labels, generator=generator, permutations=99).p_value == 0.01
+    assert compare_samples(x, y, None, generator=generator, permutations=99).p_value > 0.05
 
 
 def test_p_values_are_uniform_where_the_laws_agree() -> None:
@@ -82,7 +83,7 @@ def test_p_values_are_uniform_where_the_laws_agree() -> None:
     labels = torch.arange(30) % 3
     values = torch.tensor(
         [
-            compare_starts(
+            compare_samples(
                 *torch.randn(2, 30, 2, generator=generator), labels, generator=generator, permutations=99
             ).p_value
             for _ in range(200)
@@ -96,13 +97,13 @@ def test_of_a_coupling() -> None:
     x1, labels = two_classes(400, 0)
     prior = fitted("gaussian")
     same = [
-        starts_gap(Coupling.create("condot"), prior, x1, labels, generator=torch.Generator().manual_seed(3))
+        source_gap(Coupling.create("condot"), prior, x1, labels, generator=torch.Generator().manual_seed(3))
         for _ in range(2)
     ]
     assert same[0] == same[1]
     assert same[0].permutations == 200
     assert same[0].p_value > 0.005
-    bent = starts_gap(
+    bent = source_gap(
         Coupling.create("ot", condition="ignore"),
         prior,
         x1,
@@ -111,14 +112,14 @@ def test_of_a_coupling() -> None:
     )
     assert bent.p_value < 0.01
     assert bent.coefficient > 2 * same[0].coefficient
-    assert isinstance(bent, StartsGap)
+    assert isinstance(bent, SourceGap)
     assert json.loads(json.dumps(bent.as_dict()))["coefficient"] == bent.coefficient
 
 
 def test_one_example_of_a_class_is_no_trouble() -> None:
     x1, labels = two_classes(20, 0)
     labels = torch.where(torch.arange(20) == 3, 1, 0)
-    gap = starts_gap(Coupling.create("ot"), fitted("gmm"), x1, labels)
+    gap = source_gap(Coupling.create("ot"), fitted("gmm"), x1, labels)
     assert 0.0 <= gap.coefficient <= 1.0
     assert gap.conditions == 2
 
@@ -126,8 +127,17 @@ def test_one_example_of_a_class_is_no_trouble() -> None:
 def test_nothing_to_compare() -> None:
     x1, labels = two_classes(10, 0)
     with pytest.raises(InputError, match="got 0 rows"):
-        starts_gap(Coupling.create("condot"), fitted("gmm"), x1[:0], labels[:0])
+        source_gap(Coupling.create("condot"), fitted("gmm"), x1[:0], labels[:0])
     with pytest.raises(InputError, match="permutations=0"):
-        starts_gap(Coupling.create("condot"), fitted("gmm"), x1, labels, permutations=0)
+        source_gap(Coupling.create("condot"), fitted("gmm"), x1, labels, permutations=0)
     with pytest.raises(CouplingError, match="no latent variables"):
-        starts_gap(Coupling.create("posterior"), fitted("gaussian"), x1, labels)
+        source_gap(Coupling.create("posterior"), fitted("gaussian"), x1, labels)
+
+
+def test_the_former_names_work_for_one_release() -> None:
+    with pytest.warns(DeprecationWarning, match="starts_gap is called source_gap now"):
+        assert couplings.starts_gap is source_gap
+    with pytest.warns(DeprecationWarning, match="StartsGap is called SourceGap now"):
+        assert couplings.StartsGap is SourceGap
+    with pytest.raises(AttributeError, match="no attribute 'gap_of_starts'"):
+        _ = couplings.gap_of_starts

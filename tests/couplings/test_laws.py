@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from flowprior.couplings import Coupling, PosteriorCoupling
-from flowprior.couplings.gap import compare_starts
+from flowprior.couplings.gap import compare_samples
 from flowprior.errors import CouplingError
 from flowprior.priors import Prior
 
-from .laws import fitted, projected_p_value, starts, two_classes
+from .laws import fitted, projected_p_value, source_samples, two_classes
 
 FALSE_ALARM = 0.001
 EXACT = [
@@ -33,8 +33,10 @@ PRIORS = ["gaussian", "gaussian:moments=diagonal", "gmm", "gmm:components=3,cova
 @pytest.mark.parametrize("coupling", EXACT)
 def test_training_and_sampling_agree_in_law(coupling: str, prior: str) -> None:
     built = Coupling.registry.resolve(coupling)
-    drawn, sampled, labels = starts(built, fitted(prior), seed=11)
-    gap = compare_starts(drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999)
+    drawn, sampled, labels = source_samples(built, fitted(prior), seed=11)
+    gap = compare_samples(
+        drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
+    )
     assert gap.p_value > FALSE_ALARM
     assert projected_p_value(drawn, sampled, labels) > FALSE_ALARM
 
@@ -46,21 +48,23 @@ def test_the_tests_see_what_pairing_across_conditions_bends(prior: str) -> None:
     Not under the last prior: where it fits this well, hardly any pair is worth crossing for.
     """
     built = Coupling.create("ot", condition="ignore")
-    drawn, sampled, labels = starts(built, fitted(prior), seed=11)
-    gap = compare_starts(drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999)
+    drawn, sampled, labels = source_samples(built, fitted(prior), seed=11)
+    gap = compare_samples(
+        drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
+    )
     assert gap.p_value <= FALSE_ALARM
     assert projected_p_value(drawn, sampled, labels) <= FALSE_ALARM
 
 
 def test_pairing_across_conditions_keeps_the_pooled_law() -> None:
-    """It bends each condition's starts, not all of them together: only a test within labels sees it."""
-    drawn, sampled, _ = starts(Coupling.create("ot", condition="ignore"), fitted("gaussian"), seed=11)
-    gap = compare_starts(drawn, sampled, None, generator=torch.Generator().manual_seed(0), permutations=999)
+    """It bends the source samples of a condition, not all together: only a test within labels sees it."""
+    drawn, sampled, _ = source_samples(Coupling.create("ot", condition="ignore"), fitted("gaussian"), seed=11)
+    gap = compare_samples(drawn, sampled, None, generator=torch.Generator().manual_seed(0), permutations=999)
     assert gap.p_value > FALSE_ALARM
 
 
 def test_independent_starts_know_nothing_of_the_condition() -> None:
-    drawn, sampled, labels = starts(Coupling.create("independent"), fitted("gmm"), seed=11)
+    drawn, sampled, labels = source_samples(Coupling.create("independent"), fitted("gmm"), seed=11)
     own = fitted("gmm").sample(labels, generator=torch.Generator().manual_seed(2))
     assert projected_p_value(drawn, own, labels) < FALSE_ALARM
     shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))]
@@ -93,10 +97,12 @@ def test_posterior_starts_agree_in_their_first_two_moments(prior: str) -> None:
 def test_posterior_starts_are_near_their_data_but_not_in_law() -> None:
     """One low-rank Gaussian over two blobs: shorter pairs, equal moments, and a gap that the test reports."""
     prior = fitted("gmm:covariance=lowrank,rank=1")
-    drawn, sampled, labels = starts(Coupling.create("posterior"), prior, seed=11)
+    drawn, sampled, labels = source_samples(Coupling.create("posterior"), prior, seed=11)
     x1, _ = two_classes(len(labels), 12)
     assert (drawn - x1).square().sum(1).mean() < 0.5 * (sampled - x1).square().sum(1).mean()
-    gap = compare_starts(drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999)
+    gap = compare_samples(
+        drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
+    )
     assert gap.p_value <= FALSE_ALARM
     assert gap.mean_gap < 0.1
 

@@ -129,8 +129,8 @@ def test_draw_keeps_the_order_of_the_data() -> None:
     x0 = OTCoupling().draw(prior, x, labels, generator=torch.Generator().manual_seed(1))
     nearest = (x0.mean(1, keepdim=True) / 10 - torch.arange(3)).abs().argmin(1)
     torch.testing.assert_close(nearest, labels)
-    starts = prior.sample(labels, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(x0.flatten().sort().values, starts.flatten().sort().values)
+    drawn = prior.sample(labels, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(x0.flatten().sort().values, drawn.flatten().sort().values)
 
 
 @pytest.mark.parametrize(

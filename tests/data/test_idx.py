@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.data.idx import read_idx
+from flowprior.data.fashion_mnist import read_idx
 from flowprior.errors import InputError
 
 

@@ -276,6 +276,7 @@ def test_samples_come_in_the_type_of_the_model() -> None:
 def test_casting_moves_model_and_prior_together() -> None:
     flow = class_flow().double()
     assert flow.sample(torch.arange(3), nfe=1).dtype == torch.float64
+    assert flow.dtype == torch.float64
     assert {v.dtype for v in flow.state_dict().values() if v.is_floating_point()} == {torch.float64}
 
 

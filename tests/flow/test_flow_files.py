@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import flowprior.flow.files as flow_files
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling, OTCoupling
 from flowprior.errors import CheckpointError
@@ -20,6 +19,7 @@ from flowprior.flow import Flow
 from flowprior.models import build_model
 from flowprior.paths import CondOTPath, Path
 from flowprior.priors import Prior
+from flowprior.registry import spec_of
 from flowprior.samplers import Sampler
 from tests.flow_folder import redescribe, weights_of
 from tests.gaussian_flow import ClassVelocity
@@ -256,14 +256,14 @@ def test_metadata_must_be_plain(tmp_path: FilePath) -> None:
 
 def test_spec_of_reads_changed_options_only() -> None:
     registry = Coupling.registry
-    assert flow_files.spec_of(registry, OTCoupling()) == "ot"
-    assert flow_files.spec_of(registry, OTCoupling(mass=0.5, ot_batch=8)) == "ot:mass=0.5,ot_batch=8"
+    assert spec_of(registry, OTCoupling()) == "ot"
+    assert spec_of(registry, OTCoupling(mass=0.5, ot_batch=8)) == "ot:mass=0.5,ot_batch=8"
     forgetful = OTCoupling()
     del forgetful.mass
     with pytest.raises(
         CheckpointError, match="does not store its option 'mass'; pass coupling_spec= to Flow"
     ):
-        flow_files.spec_of(registry, forgetful)
+        spec_of(registry, forgetful)
 
 
 def components() -> list[object]:
@@ -279,4 +279,4 @@ def components() -> list[object]:
 def test_every_registered_component_can_be_rebuilt_from_what_it_stores(
     family: type[Prior], name: str
 ) -> None:
-    assert flow_files.spec_of(family.registry, family.create(name)) == name
+    assert spec_of(family.registry, family.create(name)) == name

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowprior.mixtures import segments as module
-from flowprior.mixtures.segments import joined, segments
+from flowprior.mixtures.segments import groups, joined, segments
 
 
 @given(
@@ -54,3 +54,10 @@ def test_a_condition_with_most_of_the_rows_comes_in_pieces() -> None:
     rows = module.LONGEST * 2 + 5
     pieces = [len(x) for x, _ in segments([(torch.zeros(rows, 1), torch.zeros(rows).long())], 1)]
     assert pieces == [module.LONGEST, module.LONGEST, 5]
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=12))
+def test_groups_are_the_rows_that_share_a_table_row_and_a_component(rows: list[tuple[int, int]]) -> None:
+    table, component = torch.tensor(rows, dtype=torch.long).view(-1, 2).unbind(1)
+    found = {(row, k): members.tolist() for members, row, k in groups(table, component)}
+    assert found == {pair: [i for i, other in enumerate(rows) if other == pair] for pair in set(rows)}

@@ -11,7 +11,7 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.errors import OptionError, UnknownComponentError
 from flowprior.models import MLP, MODELS, UNet, build_model, model_options
-from flowprior.models.base import check_counts, parse_widths
+from flowprior.models.base import parse_widths
 
 CONDITIONS = [Condition(), Condition("labels", 3), Condition("embeddings", 5)]
 SMALL = {"mlp": "mlp:width=16,depth=2", "unet": "unet:widths=16-32", "diffusers": "diffusers:widths=8-16"}
@@ -193,10 +193,3 @@ def test_widths_are_read_from_text_numbers_and_sequences():
     for wrong in ("", "a-b", (), None, -1, "64--128"):
         with pytest.raises(OptionError, match="widths"):
             parse_widths(wrong, "unet")
-
-
-def test_counts_refuse_booleans_and_text():
-    check_counts("mlp", depth=1)
-    for wrong in (True, "3", 0, -2, None):
-        with pytest.raises(OptionError, match="positive integer"):
-            check_counts("mlp", depth=wrong)

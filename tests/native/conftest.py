@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.ops.fakes import register_fakes
-from flowprior.ops.gradients import register_gradients
+from flowprior.ops.operators import complete_library
 from tests.native.emulated import Emulation, build_kernels, build_operators
 
 
@@ -37,6 +36,5 @@ def emulation(compiler: str, compiled: Path) -> Emulation:
 def operators(compiler: str, compiled: Path) -> Any:
     """The CUDA operators over emulated kernels, on CPU tensors, with fakes and gradients."""
     torch.ops.load_library(str(build_operators(compiler, compiled)))
-    register_fakes("flowprior_emulated")
-    register_gradients("flowprior_emulated")
+    complete_library("flowprior_emulated")
     return torch.ops.flowprior_emulated

@@ -59,7 +59,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(module, "_record", lambda: made.record)
     monkeypatch.setattr(module, "find_spec", lambda name: object() if made.there else None)
     monkeypatch.setattr(module, "import_module", made.load)
-    monkeypatch.setattr(module.flowprior, "__version__", "0.1.0", raising=False)
+    monkeypatch.setattr(module, "package_version", lambda: "0.1.0")
     monkeypatch.setattr(module.torch, "__version__", "2.13.0+cpu")
     monkeypatch.delenv("FLOWPRIOR_OPS", raising=False)
     for cached in (backend, announce_fallback):

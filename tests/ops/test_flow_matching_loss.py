@@ -71,7 +71,7 @@ def test_shapes_that_would_broadcast_are_refused(v, u, weight):
         flow_matching_loss(torch.ones(v), torch.ones(u), weights)
 
 
-# -- starts and data instead of a velocity, losses of each example --------------------------------
+# -- source samples and data instead of a velocity, losses of each example ------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

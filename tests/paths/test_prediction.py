@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.errors import OptionError
-from flowprior.paths import Path, check_prediction, ends_of_velocity, velocity_of_start
+from flowprior.paths import Path, check_prediction, ends_of_velocity, velocity_of_source
 
 TIMES = torch.tensor([0.0, 0.1, 0.37, 0.5, 0.82, 0.99], dtype=torch.float64)
 
@@ -32,7 +32,7 @@ def test_the_velocity_follows_from_the_start_on_vp(dtype: torch.dtype) -> None:
     path, (x0, x1) = Path.create("vp"), ends()
     times = torch.cat([TIMES[:-1], torch.ones(1, dtype=torch.float64)]).to(dtype)
     x_t, u_t, t = path.interpolate(x0.to(dtype), x1.to(dtype), times)
-    found = velocity_of_start(path, x0.to(dtype), x_t, t)
+    found = velocity_of_source(path, x0.to(dtype), x_t, t)
     assert found.dtype == dtype
     torch.testing.assert_close(found, u_t, rtol=1e-3 if dtype == torch.float32 else 1e-9, atol=1e-4)
 

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from flowprior.errors import InputError, OptionError
+from flowprior.couplings import Coupling
+from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.ops import standard_normal
-from flowprior.priors import Prior
+from flowprior.priors import Prior, latents_of
 
 MOMENTS = ("standard", "scalar", "diagonal")
 
@@ -95,8 +96,10 @@ def test_a_floor_keeps_constant_dimensions_proper():
 def test_it_has_no_latents(three_classes):
     prior = Prior.create("gaussian").fit(three_classes)
     assert not prior.has_latents
-    with pytest.raises(InputError, match=r"gaussian\.infer: this prior has no latent variables .*'condot'"):
-        prior.infer(*three_classes)
+    assert latents_of(prior) is None
+    assert not hasattr(prior, "infer")
+    with pytest.raises(CouplingError, match="prior 'gaussian' has no latent variables to infer"):
+        Coupling.create("posterior").draw(prior, *three_classes)
 
 
 @pytest.mark.parametrize(

@@ -401,12 +401,12 @@ def test_only_labels_can_be_fitted(cond, message, three_classes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"components": 0}, "expected components to be an integer >= 1, got 0"),
+        ({"components": 0}, "components=0 is not possible; expected a whole number, 1 or more"),
         ({"components": 2.0}, "components=2.0 is not possible; expected a whole number"),
         ({"components": True}, "components=True is not possible; expected a whole number"),
-        ({"rank": 0}, "expected rank to be an integer >= 1, got 0"),
-        ({"max_iter": 0}, "expected max_iter to be an integer >= 1"),
-        ({"conditions": 0}, "expected conditions to be an integer >= 1"),
+        ({"rank": 0}, "rank=0 is not possible; expected a whole number, 1 or more"),
+        ({"max_iter": 0}, "max_iter=0 is not possible; expected a whole number, 1 or more"),
+        ({"conditions": 0}, "conditions=0 is not possible; expected a whole number, 1 or more"),
         ({"reg_covar": -1e-6}, "expected reg_covar to be a finite number >= 0"),
         ({"reg_covar": "small"}, "reg_covar='small' is not possible; expected a finite number"),
         ({"shrinkage": float("inf")}, "shrinkage=inf is not possible; expected a finite number"),

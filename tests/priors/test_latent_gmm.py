@@ -1,4 +1,4 @@
-"""The mixture over low-rank latents: density, law of its draws and of inferred starts, state, refusals."""
+"""The mixture over low-rank latents: density, law of its draws and of inferred samples, state, refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.couplings import starts_gap
+from flowprior.couplings import source_gap
 from flowprior.errors import InputError, OptionError
 
 DIM, RANK = 6, 2
@@ -81,7 +81,7 @@ def test_inferred_and_drawn_starts_agree_where_one_gaussian_does_not(two_cluster
     x, labels = two_clusters
     coupling = Coupling.create("posterior")
     gaps = [
-        starts_gap(coupling, fitted(two_clusters, components=k), x[:1000], labels[:1000], generator=generator)
+        source_gap(coupling, fitted(two_clusters, components=k), x[:1000], labels[:1000], generator=generator)
         for k in (1, 2)
     ]
     assert gaps[0].p_value < 0.01
@@ -115,7 +115,7 @@ def test_refusals(two_clusters):
     x, _ = two_clusters
     with pytest.raises(InputError, match="embeddings need the prior 'learned-mean'"):
         fitted((x, torch.randn(len(x), 3)))
-    with pytest.raises(OptionError, match="expected components to be an integer >= 1, got 0"):
+    with pytest.raises(OptionError, match="components=0 is not possible; expected a whole number, 1 or more"):
         Prior.create("latent-gmm", components=0)
     with pytest.raises(InputError, match=r"label 7, expected labels 0\.\.1"):
         fitted(two_clusters).sample(torch.tensor([7]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, starts_gap
+from flowprior.couplings import Coupling, source_gap
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.priors import Prior
 from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
@@ -54,7 +54,7 @@ def test_inferred_and_drawn_starts_agree_better_than_those_of_the_gaussian(fitte
     gaps = []
     for prior in (fitted, gaussian):
         generator = torch.Generator().manual_seed(0)
-        gaps.append(starts_gap(Coupling.create("posterior"), prior, x, labels, generator=generator).energy)
+        gaps.append(source_gap(Coupling.create("posterior"), prior, x, labels, generator=generator).energy)
     assert gaps[0] < 0.6 * gaps[1]
 
 
@@ -109,7 +109,7 @@ class TestTwoModes:
 
     def test_inferred_and_drawn_starts_agree(self, modes, generator):
         x, labels = two_modes(2000, seed=2)
-        gap = starts_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
+        gap = source_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
         assert gap.coefficient < 0.006
 
     def test_a_single_coordinate_is_bent_too(self, generator):

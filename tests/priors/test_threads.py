@@ -28,7 +28,7 @@ CASES |= {label: ("gmm", options) for label, options in MIXTURES.items()}
 
 @dataclass
 class Fitted:
-    """What a fit gives: draws, log-densities of data, and starts inferred from data where there are any."""
+    """What a fit gives: draws, log-densities of data, and samples inferred from data where there are any."""
 
     draws: Tensor
     log_prob: Tensor

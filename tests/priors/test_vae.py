@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, starts_gap, transport_cost
+from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.errors import InputError, OptionError
 from flowprior.models.vae import VaeNetwork
 from flowprior.priors import Prior
@@ -68,7 +68,7 @@ def modes():
 
 
 class TestTwoModes:
-    """Samples, density and inferred starts against a law of two modes a label, of unequal shares."""
+    """Samples, density and inferred source samples against a law of two modes a label, of unequal shares."""
 
     @pytest.mark.parametrize("label", [0, 1])
     def test_samples_have_the_datas_moments(self, modes, label):
@@ -93,14 +93,14 @@ class TestTwoModes:
 
     def test_inferred_and_drawn_starts_agree(self, modes, generator):
         x, labels = two_modes(2000, seed=2)
-        gap = starts_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
+        gap = source_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
         assert gap.coefficient < 0.006
         inferred, drawn = (
             modes.infer(x, labels, generator=generator),
             modes.sample(labels, generator=generator),
         )
         for label in (0, 1):
-            left, right = (along(starts[labels == label], label) for starts in (inferred, drawn))
+            left, right = (along(samples[labels == label], label) for samples in (inferred, drawn))
             assert abs(left.mean() - right.mean()) < 0.12, "three standard errors of 1,000 rows each"
 
     def test_one_normal_law_of_the_latents_would_not_do(self, modes, generator):

@@ -16,6 +16,6 @@ def solution(x0: Tensor, t: float = 1.0) -> Tensor:
     return 1.0 / (1.0 / x0 + (t + 0.5) ** 2 - 0.25)
 
 
-def starts(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Seven starts ``[7, 1]``."""
+def source_samples(dtype: torch.dtype = torch.float64) -> Tensor:
+    """Seven source samples ``[7, 1]``."""
     return torch.linspace(0.5, 2.0, 7, dtype=dtype)[:, None]

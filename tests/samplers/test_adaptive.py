@@ -11,7 +11,7 @@ from torch import Tensor
 from flowprior.errors import OptionError
 from flowprior.samplers import AdaptiveSampler, Sampler
 
-from .ode import solution, starts, velocity
+from .ode import solution, source_samples, velocity
 
 ADAPTIVE = [n for n in Sampler.available() if issubclass(Sampler.record(n).factory, AdaptiveSampler)]  # type: ignore[arg-type]
 
@@ -27,7 +27,7 @@ def test_torchdiffeq_offers_nothing_else() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_tighter_tolerance_is_closer(name: str, dtype: torch.dtype) -> None:
-    x0 = starts(dtype)
+    x0 = source_samples(dtype)
     loose = Sampler.create(name, rtol=1e-2, atol=1e-2).solve(velocity, x0)
     tight = Sampler.create(name, rtol=3e-6, atol=3e-6).solve(velocity, x0)
     errors = [float((r.x - solution(x0)).abs().max()) for r in (loose, tight)]
@@ -46,14 +46,14 @@ def test_evaluations_are_counted_and_stay_in_the_interval(name: str) -> None:
         assert t.dtype == x.dtype
         return 1e-3 * torch.ones_like(x)  # so slow that the first step would go far beyond t = 1
 
-    result = Sampler.create(name).solve(watched, starts(torch.float32))
+    result = Sampler.create(name).solve(watched, source_samples(torch.float32))
     assert result.nfe == len(times)
     assert all(0.0 <= float(t.min()) <= float(t.max()) <= 1.0 for t in times)
-    torch.testing.assert_close(result.x, starts(torch.float32) + 1e-3)
+    torch.testing.assert_close(result.x, source_samples(torch.float32) + 1e-3)
 
 
 def test_trajectory_at_equal_times() -> None:
-    x0 = starts()
+    x0 = source_samples()
     result = Sampler.create("dopri5", rtol=1e-8, atol=1e-8, points=5).solve(velocity, x0, trajectory=True)
     assert result.trajectory is not None
     assert result.times.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -65,7 +65,7 @@ def test_trajectory_at_equal_times() -> None:
 @pytest.mark.parametrize("name", [*ADAPTIVE, "implicit_adams"])
 def test_nfe_is_refused(name: str) -> None:
     with pytest.raises(OptionError, match=f"'{name}' chooses its own number of evaluations, got nfe=15"):
-        Sampler.create(name).solve(velocity, starts(), nfe=15)
+        Sampler.create(name).solve(velocity, source_samples(), nfe=15)
 
 
 def test_the_limit_of_evaluations_holds() -> None:
@@ -79,7 +79,7 @@ def test_the_limit_of_evaluations_holds() -> None:
     with pytest.raises(
         OptionError, match=r"spent max_nfe=40 evaluations and came to t=0\.\d+ of 1; raise max_nfe"
     ):
-        sampler.solve(watched, starts())
+        sampler.solve(watched, source_samples())
     assert len(calls) == 40
 
 
@@ -91,10 +91,10 @@ def test_a_singular_or_undefined_velocity_ends_in_one_clear_line(name: str) -> N
     with pytest.raises(
         OptionError, match=r"gave up at t=0\.4\d* \(underflow in dt .*solve in float64$"
     ) as caught:
-        Sampler.create(name).solve(singular, starts(torch.float32))
+        Sampler.create(name).solve(singular, source_samples(torch.float32))
     assert "\n" not in str(caught.value)
     with pytest.raises(OptionError, match="the velocity is not finite"):
-        Sampler.create(name).solve(lambda x, t, c: x * float("nan"), starts())
+        Sampler.create(name).solve(lambda x, t, c: x * float("nan"), source_samples())
 
 
 @pytest.mark.parametrize("options", [{"rtol": 0, "atol": 0}, {"rtol": -1}, {"max_nfe": 0}, {"points": 1}])
@@ -111,18 +111,18 @@ def test_explicit_adams_spends_exactly(nfe: int) -> None:
         calls.append(t)
         return velocity(x, t)
 
-    result = Sampler.create("explicit_adams").solve(watched, starts(), nfe=nfe)
+    result = Sampler.create("explicit_adams").solve(watched, source_samples(), nfe=nfe)
     assert result.nfe == len(calls) == nfe
 
 
 @pytest.mark.parametrize(("nfe", "nearest"), [(0, "4"), (3, "4"), (5, "4 or 8"), (7, "4 or 8")])
 def test_explicit_adams_names_the_nearest(nfe: int, nearest: str) -> None:
     with pytest.raises(OptionError, match=f"choose {nearest}$"):
-        Sampler.create("explicit_adams").solve(velocity, starts(), nfe=nfe)
+        Sampler.create("explicit_adams").solve(velocity, source_samples(), nfe=nfe)
 
 
 def test_adams_converge_at_their_order() -> None:
-    x0, errors = starts(), {"explicit_adams": [], "implicit_adams": []}
+    x0, errors = source_samples(), {"explicit_adams": [], "implicit_adams": []}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # at few steps the corrector does not settle to 1e-12
         for steps in (20, 40):

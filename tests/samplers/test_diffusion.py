@@ -42,7 +42,7 @@ def exact_velocity(mean: float, spread: float, path: Path = VP) -> Callable[...,
     return velocity
 
 
-def starts(count: int = 40_000, dtype: torch.dtype = torch.float64) -> Tensor:
+def source_samples(count: int = 40_000, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(count, 1, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
@@ -65,7 +65,7 @@ def test_both_are_registered() -> None:
 
 @pytest.mark.parametrize("grid", ["uniform", "cosine"])
 def test_ddim_has_order_one_towards_the_probability_flow(grid: str) -> None:
-    x0 = starts(7)
+    x0 = source_samples(7)
     alpha, sigma, *_ = VP.coefficients(torch.zeros(1, dtype=torch.float64))
     exact = MEAN + SPREAD * (x0 - alpha * MEAN) / (alpha**2 * SPREAD**2 + sigma**2).sqrt()
     sampler = DDIM(grid=grid).prepare(VP)
@@ -79,7 +79,7 @@ def test_ddim_has_order_one_towards_the_probability_flow(grid: str) -> None:
 
 
 def test_ddim_on_the_straight_path_is_euler() -> None:
-    x0, straight = starts(9), Path.create("condot")
+    x0, straight = source_samples(9), Path.create("condot")
 
     def velocity(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         return torch.sin(3 * x) - t[:, None]
@@ -100,7 +100,7 @@ def test_data_of_one_point_have_the_law_of_the_path_at_every_step(spec: str, nam
 
     Within 5 standard errors of mean and variance (false alarm 6e-7 each).
     """
-    path, x0 = Path.create(name), starts()
+    path, x0 = Path.create(name), source_samples()
     sampler = Sampler.registry.resolve(spec).prepare(path, generator=seeded())
     alpha0, sigma0, *_ = (float(c) for c in path.coefficients(torch.zeros((), dtype=torch.float64)))
     x0 = alpha0 * MEAN + sigma0 * x0
@@ -114,7 +114,7 @@ def test_data_of_one_point_have_the_law_of_the_path_at_every_step(spec: str, nam
 def test_forward_variance_keeps_standard_normal_data_standard_normal() -> None:
     """Down to the last step, which puts no new noise in (Ho et al. 2020, sec. 3.2)."""
     sampler = Ancestral(variance="forward").prepare(VP, generator=seeded())
-    solution = sampler.solve(exact_velocity(0.0, 1.0), starts(), nfe=4, trajectory=True)
+    solution = sampler.solve(exact_velocity(0.0, 1.0), source_samples(), nfe=4, trajectory=True)
     for state in solution.trajectory[:-1]:  # type: ignore[index]
         assert float(state.var()) == pytest.approx(1.0, abs=5 * (2 / 40_000) ** 0.5)
     alpha, *_ = VP.coefficients(torch.tensor(0.75, dtype=torch.float64))
@@ -124,14 +124,14 @@ def test_forward_variance_keeps_standard_normal_data_standard_normal() -> None:
 @pytest.mark.parametrize("spec", ["ancestral", "ancestral:variance=forward", "ddim:eta=1.0"])
 def test_many_steps_reach_the_data(spec: str) -> None:
     sampler = Sampler.registry.resolve(spec).prepare(VP, generator=seeded())
-    x = sampler.integrate(exact_velocity(MEAN, SPREAD), starts(), nfe=400)
+    x = sampler.integrate(exact_velocity(MEAN, SPREAD), source_samples(), nfe=400)
     assert float(x.mean()) == pytest.approx(MEAN, abs=0.02)
     assert float(x.std()) == pytest.approx(SPREAD, rel=0.03)
 
 
 def test_ancestral_is_ho_et_al_algorithm_2() -> None:
     """x' = (x − β/σ ε) / √(1 − β) + √β̃ z with 1 − β = ᾱ/ᾱ', written there for ᾱ = α²."""
-    velocity, x, nfe = exact_velocity(MEAN, SPREAD), starts(5), 6
+    velocity, x, nfe = exact_velocity(MEAN, SPREAD), source_samples(5), 6
     found = Ancestral().prepare(VP, generator=seeded(3)).integrate(velocity, x, nfe=nfe)
     noise = seeded(3)
     times = torch.linspace(0, 1, nfe + 1, dtype=torch.float64)
@@ -166,16 +166,16 @@ def test_evaluations_times_and_dtype(name: str, dtype: torch.dtype) -> None:
         return exact_velocity(MEAN, SPREAD)(x, t)
 
     sampler = Sampler.create(name).prepare(VP, generator=seeded())
-    solution = sampler.solve(velocity, starts(6, dtype), labels, nfe=7, trajectory=True)
+    solution = sampler.solve(velocity, source_samples(6, dtype), labels, nfe=7, trajectory=True)
     assert solution.nfe == len(seen) == 7
     assert all(cond is labels for _, cond in seen)
     assert solution.x.dtype == dtype
     assert solution.trajectory is not None
     assert solution.trajectory.shape == (8, 6, 1)
     assert solution.times.tolist() == pytest.approx([i / 7 for i in range(8)])
-    assert sampler.solve(velocity, starts(6, dtype)).nfe == 15
+    assert sampler.solve(velocity, source_samples(6, dtype)).nfe == 15
     with pytest.raises(OptionError, match="nfe=0 is not possible; choose 1 or more"):
-        sampler.solve(velocity, starts(6, dtype), nfe=0)
+        sampler.solve(velocity, source_samples(6, dtype), nfe=0)
 
 
 @pytest.mark.parametrize("spec", ["ancestral", "ddim:eta=0.7", "ddim"])
@@ -214,7 +214,7 @@ def test_clip_bounds_the_predicted_datum() -> None:
 @pytest.mark.parametrize("name", DIFFUSION)
 def test_a_sampler_that_was_not_told_the_path_says_so(name: str) -> None:
     with pytest.raises(OptionError, match=rf"'{name}' steps along the path.*sampler.prepare\(path\)"):
-        Sampler.create(name).solve(exact_velocity(MEAN, SPREAD), starts(3))
+        Sampler.create(name).solve(exact_velocity(MEAN, SPREAD), source_samples(3))
 
 
 @pytest.mark.parametrize("spec", ["ancestral", "ddim:eta=0.5"])

@@ -12,7 +12,7 @@ from flowprior.errors import OptionError
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 from flowprior.samplers.grid import GRIDS
 
-from .ode import solution, starts, velocity
+from .ode import solution, source_samples, velocity
 
 ORDERS = {"euler": 1, "midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
 STAGES = {"euler": 1, "midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
@@ -29,7 +29,7 @@ def test_order_of_convergence(name: str, grid: str) -> None:
     """Halving the steps divides the error by 2^order: the least-squares slope of log-error over log-steps."""
     sampler = Sampler.create(name, grid=grid)
     steps = torch.tensor([8, 16, 32, 64])
-    x0 = starts()
+    x0 = source_samples()
     errors = [
         float((sampler.integrate(velocity, x0, nfe=int(n) * STAGES[name]) - solution(x0)).abs().max())
         for n in steps
@@ -51,14 +51,14 @@ def test_evaluations_are_spent_exactly(name: str, steps: int) -> None:
         return velocity(x, t)
 
     labels = torch.arange(7)
-    result = Sampler.create(name).solve(watched, starts(), labels, nfe=steps * STAGES[name])
+    result = Sampler.create(name).solve(watched, source_samples(), labels, nfe=steps * STAGES[name])
     assert result.nfe == len(calls) == steps * STAGES[name]
     assert min(float(t.min()) for t in calls) >= 0.0
     assert max(float(t.max()) for t in calls) <= 1.0
 
 
 def test_euler_is_euler() -> None:
-    x0, v = starts(), velocity
+    x0, v = source_samples(), velocity
     expected = x0 + 0.5 * v(x0, torch.zeros(7))
     expected = expected + 0.5 * v(expected, torch.full((7,), 0.5))
     torch.testing.assert_close(Sampler.create("euler").integrate(v, x0, nfe=2), expected)
@@ -66,7 +66,7 @@ def test_euler_is_euler() -> None:
 
 @pytest.mark.parametrize("name", FIXED)
 def test_without_nfe_at_most_fifteen_are_spent(name: str) -> None:
-    nfe = Sampler.create(name).solve(velocity, starts()).nfe
+    nfe = Sampler.create(name).solve(velocity, source_samples()).nfe
     assert 15 - STAGES[name] < nfe <= 15
 
 
@@ -82,12 +82,12 @@ def test_without_nfe_at_most_fifteen_are_spent(name: str) -> None:
 )
 def test_an_impossible_nfe_names_the_nearest(name: str, nfe: int, nearest: str) -> None:
     with pytest.raises(OptionError, match=f"'{name}': nfe={nfe} cannot be spent exactly.*choose {nearest}$"):
-        Sampler.create(name).solve(velocity, starts(), nfe=nfe)
+        Sampler.create(name).solve(velocity, source_samples(), nfe=nfe)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_trajectory_has_every_state_and_its_time(grid: str) -> None:
-    x0 = starts()
+    x0 = source_samples()
     sampler = Sampler.create("rk4", grid=grid)
     result = sampler.solve(velocity, x0, nfe=40, trajectory=True)
     assert result.trajectory is not None
@@ -124,7 +124,7 @@ def test_unknown_grid() -> None:
 
 def test_counted_velocity_counts_and_broadcasts_time() -> None:
     counted = CountedVelocity(velocity, None)
-    x = starts(torch.float32)
+    x = source_samples(torch.float32)
     torch.testing.assert_close(counted(x, 0.25), velocity(x, torch.full((7,), 0.25)))
     assert counted.nfe == 1
     assert math.isfinite(float(counted(x, torch.tensor(0.5, dtype=torch.float64)).sum()))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flowprior.data import TensorData
-from flowprior.data.digest import data_digest
+from flowprior.data.base import data_digest
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.evaluation.identity import flow_digest
 from flowprior.flow import Flow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from flowprior.storage import (
     replacing,
     save_state,
     save_tensors,
+    write_json,
     write_text,
     writing,
 )
@@ -206,3 +209,14 @@ def test_no_file_is_made_under_a_name_that_is_not_ours(
     monkeypatch.setattr("safetensors.torch.serialize_file", refuse)
     save_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)}, {"b": "c"})
     assert load_tensors(tmp_path / "t.safetensors")[1] == {"b": "c"}
+
+
+def test_json_writes_numbers_that_are_not_finite_as_null_where_it_is_asked_to(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "values.json"
+    write_json(path, {"a": [math.nan, 1.5], "b": {"c": (-math.inf, 2)}, "ä": None}, indent=1, finite=True)
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == {"a": [None, 1.5], "b": {"c": [None, 2]}, "ä": None}
+    assert "NaN" not in text
+    assert "ä" in text
+    write_json(path, {"a": math.nan})
+    assert math.isnan(json.loads(path.read_text(encoding="utf-8"))["a"])

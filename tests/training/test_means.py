@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from flowprior.training.means import RunningMean
+from flowprior.training.state import RunningMean
 
 
 def test_means_and_reset() -> None:

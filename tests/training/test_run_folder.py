@@ -19,7 +19,7 @@ from flowprior.storage import lock
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import read_checkpoint
 from flowprior.training.monitor import Monitor
-from flowprior.training.run_names import new_run_folder
+from flowprior.training.run import new_run_folder
 from flowprior.training.state import TrainingState
 from tests.flow_folder import as_older_format, weights_of
 from tests.training.kills import leftovers

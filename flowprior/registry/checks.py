@@ -1,7 +1,8 @@
-"""Whether the value of an option is of the type that a component's signature names."""
+"""Checks of the options that users give: types, whole numbers, choices; and the nearest known word."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import types
 import typing
@@ -49,7 +50,54 @@ def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is int:
-        return isinstance(value, Integral)
+        return is_whole(value)
     if kind is float:
         return isinstance(value, Real) and math.isfinite(value)
     return isinstance(value, kind)
+
+
+def is_whole(value: object) -> bool:
+    """Whether ``value`` is a whole number, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_count(owner: str, option: str, value: Any, least: int = 1, most: int | None = None) -> None:
+    """Check that ``value`` is a whole number from ``least`` to ``most``, or without an upper end.
+
+    Raises:
+        OptionError: it is not; ``owner`` and ``option`` are named in the message.
+    """
+    if is_whole(value) and least <= value and (most is None or value <= most):
+        return
+    limit = f"{least} or more" if most is None else f"from {least} to {most:,}"
+    raise OptionError(f"{owner}: {option}={value!r} is not possible; expected a whole number, {limit}")
+
+
+def check_counts(owner: str, least: int = 1, **counts: Any) -> None:
+    """Check each of several counts, by the name of its option; see :func:`check_count`.
+
+    Raises:
+        OptionError: which one is no whole number, or less than ``least``.
+    """
+    for option, value in counts.items():
+        check_count(owner, option, value, least)
+
+
+def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[str]) -> str:
+    """Check that ``value`` is one of ``choices``.
+
+    Raises:
+        OptionError: it is not; the message names the choices and the nearest.
+    """
+    if value not in choices:
+        raise OptionError(
+            f"{owner}: {option}={value!r} is not possible{did_you_mean(str(value), list(choices))} "
+            f"choose one of {', '.join(choices)}"
+        )
+    return value
+
+
+def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
+    """``; did you mean '…'?`` for a word that one of ``known`` resembles, else ``;``."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{prefix}{near[0]}'?" if near else ";"

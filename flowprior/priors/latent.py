@@ -1,0 +1,124 @@
+"""LatentPrior: a prior with latent variables h that can be inferred from a datum, or from all data."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.errors import InputError
+from flowprior.priors.base import Prior, check_finite, event_rows
+from flowprior.priors.subspace import Subspace
+
+
+class LatentPrior(Prior, abc.ABC):
+    """Base class of priors p0(x0 | c) = ∫ p0(x0 | h, c) p(h | c) dh that know p(h | x, c), too.
+
+    The coupling ``posterior`` pairs by it. Subclasses implement :meth:`_infer` besides what every prior does.
+    """
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is a latent variable with these options; a mixture of one component has none."""
+        return True
+
+    @property
+    def fits_latents(self) -> bool:
+        """Whether the law of the inferred latents is itself fitted, beyond their first two moments.
+
+        Where it is, source samples inferred from data (coupling ``posterior``) follow the law of drawn ones
+        closely.
+        """
+        return False
+
+    @property
+    def leading_subspace(self) -> Subspace | None:
+        """Coordinates along which the data of a condition vary most; None where the prior has none."""
+        return None
+
+    def infer(
+        self, x1: Tensor, cond: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw x0 ``[B, *event]`` from the latents inferred from x1: h ~ p(h | x1, c), x0 ~ p0(x0 | h, c).
+
+        Args:
+            x1: data ``[B, *event]``.
+            cond: labels ``[B]``, embeddings ``[B, E]``, or None.
+            generator: source of the randomness.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+            InputError: the prior has no latent variables (see :attr:`has_latents`), or x1 is not finite.
+        """
+        self._require_fitted("infer")
+        if not self.has_latents:
+            raise InputError(
+                f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
+                "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
+            )
+        self._check_event(x1, "infer", cond)
+        check_finite(x1, f"{self.name}.infer")
+        cond = self._check_cond(cond, "infer")
+        return self._infer(event_rows(x1), cond, generator).reshape(x1.shape)
+
+    @abc.abstractmethod
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """x0 ``[B, D]`` for rows x1 ``[B, D]``."""
+
+
+def latents_of(prior: Prior) -> LatentPrior | None:
+    """``prior`` as one whose latents can be inferred from a datum, or None where it has none.
+
+    A plug-in that derives from :class:`Prior` alone and gives ``has_latents`` and ``_infer``, as plug-ins did
+    before there was a class for them, is taken for one release, with a warning.
+    """
+    if not prior.has_latents:
+        return None
+    if not isinstance(prior, LatentPrior):
+        _adopt(type(prior))
+    return cast("LatentPrior", prior)
+
+
+def _adopt(plugin: type[Prior]) -> None:
+    """Give a class what :class:`LatentPrior` would, and say once what its author is to change."""
+    missing = [name for name in ("infer", "fits_latents", "leading_subspace") if not hasattr(plugin, name)]
+    for name in missing:
+        setattr(plugin, name, vars(LatentPrior)[name])
+    if missing:
+        warnings.warn(
+            f"{plugin.__name__} has latent variables and derives from Prior; derive it from "
+            "flowprior.priors.LatentPrior, for the next release takes no other",
+            FutureWarning,
+            stacklevel=4,
+        )
+
+
+class InferredLatents:
+    """The data of a fit as latents inferred from them, one for each datum, to fit the latents' own law to.
+
+    Every pass yields the same ones.
+
+    Args:
+        data: batches (x ``[B, D]``, condition).
+        infer: from x, its condition and a generator to latents ``[B, r]`` and the condition of their law.
+        seed: of the generator, at the beginning of each pass.
+    """
+
+    def __init__(
+        self,
+        data: CheckedBatches,
+        infer: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
+        seed: int,
+    ) -> None:
+        self.data, self.infer, self.seed = data, infer, seed
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for x, cond in self.data:
+            yield self.infer(x, cond, generator)

@@ -1,0 +1,99 @@
+"""The configuration of a run as TOML, with overrides from the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from flowprior.errors import OptionError
+from flowprior.registry import parse_value
+from flowprior.storage import read_bytes, write_text
+from flowprior.training.config import RunConfig, TrainingConfig, check_keys
+
+CONFIG_LIMIT = 1 << 20
+"""Longest configuration file that is read, in bytes."""
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a TOML file and apply ``section.key=value`` overrides; both are optional.
+
+    Args:
+        path: TOML file with the keys of :class:`RunConfig`; None for the defaults.
+        overrides: such as ``["training.steps=4000", "prior=gmm:components=8"]``; the last one wins.
+
+    Raises:
+        OptionError: no such file, no TOML, an unknown key, or an impossible value.
+    """
+    tree = {} if path is None else _read_toml(Path(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise OptionError(f"config: expected section.key=value, got '{override}'")
+        _put(tree, key.strip(), parse_value(value.strip()))
+    return config_from_dict(tree)
+
+
+def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """Build the tree from plain dictionaries; keys that are left out keep their defaults.
+
+    Raises:
+        OptionError: an unknown key or an impossible value.
+    """
+    values = dict(tree)
+    training = values.pop("training", {})
+    if not isinstance(training, Mapping):
+        raise OptionError(
+            f"config: training is a section of keys, got {training!r}; write training.key=value"
+        )
+    check_keys(values, [f.name for f in fields(RunConfig)], "")
+    check_keys(training, [f.name for f in fields(TrainingConfig)], "training.")
+    return RunConfig(**values, training=TrainingConfig(**training))
+
+
+def save_config(config: RunConfig, path: str | Path) -> None:
+    """Write the whole tree, defaults included, as TOML; the previous file survives a failure.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    write_text(path, tomli_w.dumps(config.as_dict()))
+
+
+def parse_config(text: str, source: str | Path) -> RunConfig:
+    """The tree that a TOML text says; ``source`` is named in messages.
+
+    Raises:
+        OptionError: no TOML, an unknown key, or an impossible value.
+    """
+    return config_from_dict(_parse_toml(text, source))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        data = read_bytes(path, CONFIG_LIMIT) if path.is_file() else path.read_bytes()
+        return _parse_toml(data.decode("utf-8"), path)
+    except OSError as error:
+        raise OptionError(f"config: cannot read {path}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"config: {path} is not TOML: {error}") from error
+
+
+def _parse_toml(text: str, source: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise OptionError(f"config: {source} is not TOML: {error}") from error
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise OptionError(f"config: '{key}' has no sections; write {section}=value")
+    tree[last] = value

@@ -1,0 +1,78 @@
+"""The recipes in csrc/README.md name the files that there are, and no others are needed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from flowprior.ops import operators
+from tests.markdown_blocks import REPOSITORY
+
+README = (REPOSITORY / "csrc" / "README.md").read_text()
+PARTS_OF = {"interpolate": "affine_path", "gmm_log_prob_all": "gmm_log_prob"}
+"""Operators in the file of another one, besides backward passes."""
+KERNELS = ("csrc/cpu/kernels", "csrc/cuda", "flowprior/ops")
+"""Where an operator's numbers are made, on every back end."""
+
+
+def names() -> list[str]:
+    """Every operator with a schema."""
+    schemas = (REPOSITORY / "csrc" / "ops.cpp").read_text()
+    return re.findall(r'"(\w+)\(', schemas)
+
+
+def stem(name: str) -> str:
+    name = name.removesuffix("_backward")
+    return PARTS_OF.get(name, name)
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def cited(text: str) -> set[str]:
+    """Paths from the repository's root in ``text``."""
+    return set(re.findall(r"`((?:csrc|flowprior|tests|benchmarks|docs)/[^`\s]+\.\w+)`", text))
+
+
+def test_every_operator_has_files_of_one_stem_with_its_fake_and_its_gradient():
+    assert names()
+    for name in names():
+        for folder, ending in (("csrc/cpu", "cpp"), ("csrc/cuda", "cu"), ("flowprior/ops", "py")):
+            assert (REPOSITORY / folder / f"{stem(name)}.{ending}").is_file(), (name, folder)
+        registered = operators.FAKES[name], operators.GRADIENTS[name][0]
+        modules = {function.__module__ for function in registered} - {operators.__name__}
+        assert modules == {f"flowprior.ops.{stem(name)}"}, name
+
+
+def test_the_recipes_cite_files_that_exist():
+    instances = {"<op>": "affine_path", "<group>": "paths"}
+    for path in cited(README):
+        for placeholder, instance in instances.items():
+            path = path.replace(placeholder, instance)
+        assert (REPOSITORY / path).is_file(), path
+
+
+def test_an_operator_takes_as_many_files_as_the_recipe_says():
+    assert f"It takes {len(cited(section('Add an operator').split('1. **')[0]))} files" in README
+
+
+def test_another_kernel_behind_gmm_sample_takes_five_files_at_most():
+    """Whatever makes its numbers lies in them; all else hands it tensors, or a table to enter."""
+    files = cited(section("Put another kernel behind an operator"))
+    assert len(files) <= 5
+    definition = re.compile(
+        r"static void gmm_sample\(|gmm_sample_kernel\(|void launch_gmm_sample\(|def reference_gmm_sample"
+    )
+    sources = (path for folder in KERNELS for path in (REPOSITORY / folder).iterdir() if path.is_file())
+    found = {name_of(path) for path in sources if definition.search(path.read_text())}
+    assert found == {
+        "csrc/cpu/kernels/gmm_sample.cpp",
+        "csrc/cuda/gmm_sample.cuh",
+        "flowprior/ops/gmm_sample.py",
+    }
+    assert found < files
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()

@@ -1,0 +1,39 @@
+"""What users give as options is checked in one place, and the message says what to write."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flowprior.errors import OptionError
+from flowprior.registry import check_count, check_counts, did_you_mean, is_whole, package_version
+
+
+@pytest.mark.parametrize("wrong", [True, "3", 0, -2, None, 1.0, float("nan")])
+def test_counts_refuse_booleans_texts_and_what_is_too_small(wrong: object) -> None:
+    check_counts("mlp", depth=1)
+    with pytest.raises(OptionError, match="is not possible; expected a whole number, 1 or more"):
+        check_counts("mlp", depth=wrong)
+
+
+def test_counts_are_checked_against_a_least_and_a_most() -> None:
+    check_counts("prior", 0, latent=0, depth=3)
+    check_count("evaluate", "samples", 1_000_000, least=2, most=1_000_000)
+    with pytest.raises(OptionError, match="expected a whole number, from 2 to 1,000,000"):
+        check_count("evaluate", "samples", 1_000_001, least=2, most=1_000_000)
+
+
+def test_whole_numbers_are_those_of_python_and_of_numpy() -> None:
+    assert all(map(is_whole, [3, np.int64(3), -1]))
+    assert not any(map(is_whole, [True, 3.0, "3", None]))
+
+
+def test_the_nearest_known_word_is_offered_where_one_is_near() -> None:
+    assert did_you_mean("gmn", ["gmm", "gaussian"]) == "; did you mean 'gmm'?"
+    assert did_you_mean("xyz", ["gmm", "gaussian"]) == ";"
+
+
+def test_the_version_of_a_package_that_is_not_installed_is_said_in_words() -> None:
+    assert package_version("no-such-package-of-ours") == "unknown"
+    assert package_version("no-such-package-of-ours", "not installed") == "not installed"
+    assert package_version("torch")[0].isdigit()

@@ -1,0 +1,167 @@
+"""The house holds its order: floors, no import upwards, no circles, nothing loose, nothing private borrowed.
+
+The list of floors is the one in docs/architecture.md, which a reader sees; the imports are read from the
+source, those inside functions and under ``TYPE_CHECKING`` too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "flowprior"
+PAGE = REPOSITORY / "docs" / "architecture.md"
+FACE = "flowprior"
+"""The package itself: it names the public doors, and only the command line asks it for them."""
+
+UPWARDS = {
+    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_plot"),
+    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_table"),
+    ("flowprior.inspection.report", "flowprior.report.inspection_tables"),
+}
+"""Imports that still point upwards. An entry that is no longer needed fails the test: remove it."""
+CIRCLES = {
+    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_table"),
+    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_plot"),
+    ("flowprior.evaluation.result", "flowprior.evaluation.sweep_result"),
+    ("flowprior.inspection.report", "flowprior.report.inspection_tables"),
+    ("flowprior.study.cells", "flowprior.study.folder"),
+}
+"""Imports that still close a circle of modules; held like :data:`UPWARDS`."""
+
+
+class Import(NamedTuple):
+    """``module`` imports ``name`` from ``target``; no name where it imports the module itself."""
+
+    module: str
+    target: str
+    name: str | None
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+@cache
+def modules() -> Mapping[str, Path]:
+    """Every module of the package, by its dotted name; a package is its ``__init__``."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    """Every import of one module of the package by another, wherever it stands in the file."""
+    return tuple(found for module, path in modules().items() for found in imports_of(module, path))
+
+
+def imports_of(module: str, path: Path) -> Iterator[Import]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (Import(module, alias.name, None) for alias in node.names if is_ours(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports with the whole name of the module"
+            if is_ours(node.module or ""):
+                yield from (imported(module, node.module or "", alias.name) for alias in node.names)
+
+
+def is_ours(name: str) -> bool:
+    return name.split(".")[0] == FACE
+
+
+def is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def imported(module: str, source: str, name: str) -> Import:
+    inner = f"{source}.{name}"
+    return Import(module, inner, None) if inner in modules() else Import(module, source, name)
+
+
+def floors() -> dict[str, int]:
+    """Room -> its floor, counted from the ground; read from the page."""
+    block = re.search(r"^```text\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert block, "docs/architecture.md has no list of floors"
+    lines = [line.split("#")[0] for line in block[1].splitlines() if line.strip()]
+    rooms = [[room.strip() for room in line.split(",")] for line in lines]
+    return {room: number for number, line in enumerate(reversed(rooms)) for room in line}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+# -- holding ------------------------------------------------------------------------------------
+
+
+def test_every_room_has_a_floor_and_nothing_lies_loose_at_the_root() -> None:
+    """Files and folders of the package are the rooms of the page, and ``__init__`` and ``__main__``."""
+    rooms = {room_of(module) for module in modules() if module != FACE}
+    assert rooms - {"__main__"} == set(floors())
+    loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert loose <= {"registry", "conditions", "errors", "storage"}
+
+
+def test_the_page_says_what_each_room_is() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    missing = [room for room in floors() if f"| `{room}` |" not in text]
+    assert not missing
+
+
+def test_imports_point_down() -> None:
+    """A room imports from floors below it, and from itself."""
+    floor = floors()
+    wrong = {
+        (module, target)
+        for module, target, _ in imports()
+        if FACE not in (module, target)
+        and room_of(module) not in ("__main__", room_of(target))
+        and floor[room_of(module)] <= floor[room_of(target)]
+    }
+    assert wrong == UPWARDS
+
+
+def test_the_public_face_is_asked_by_the_command_line_alone() -> None:
+    askers = {module for module, target, _ in imports() if target == FACE}
+    assert {room_of(module) for module in askers} <= {"cli", "__main__"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in modules()}
+    for module, target, _ in imports():
+        if module != target and (module, target) not in CIRCLES:
+            graph[module].add(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {' <- '.join(error.args[1])}")
+    known = {(module, target) for module, target, _ in imports()}
+    assert known >= CIRCLES, f"no longer needed: {CIRCLES - known}"
+
+
+def test_nothing_private_is_imported_from_another_file() -> None:
+    borrowed = [found for found in imports() if is_private(f"{found.target}.{found.name or ''}")]
+    assert not borrowed
+
+
+@pytest.mark.parametrize("package", ["pandas", "jinja2", "matplotlib", "torchvision", "diffusers"])
+def test_packages_that_not_everybody_needs_are_imported_where_they_are_used(package: str) -> None:
+    """At the top of no file that ``import flowprior``, ``train``, ``sample`` or ``evaluate`` reads."""
+    everyday = {"registry", "storage", "ops", "data", "models", "mixtures", "priors", "couplings", "paths"}
+    everyday |= {"samplers", "flow", "training", "metrics", "evaluation", "cli"}
+    for module, path in modules().items():
+        if module == FACE or room_of(module) in everyday:
+            top = ast.parse(path.read_text(encoding="utf-8")).body
+            names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+            names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+            assert package not in {name.split(".")[0] for name in names}, path
