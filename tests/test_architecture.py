@@ -23,15 +23,10 @@ FACE = "flowprior"
 """The package itself: it names the public doors, and only the command line asks it for them."""
 
 UPWARDS = {
-    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_plot"),
-    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_table"),
     ("flowprior.inspection.report", "flowprior.report.inspection_tables"),
 }
 """Imports that still point upwards. An entry that is no longer needed fails the test: remove it."""
 CIRCLES = {
-    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_table"),
-    ("flowprior.evaluation.sweep_result", "flowprior.report.evaluation_plot"),
-    ("flowprior.evaluation.result", "flowprior.evaluation.sweep_result"),
     ("flowprior.inspection.report", "flowprior.report.inspection_tables"),
     ("flowprior.study.cells", "flowprior.study.folder"),
 }

@@ -15,7 +15,7 @@ from flowprior.cli.values import parse_integers
 from flowprior.errors import OptionError
 
 FOLDER = "evaluation"
-"""Where finished figures lie in a run, to be read again by the next evaluation."""
+"""Where finished values lie in a run, to be read again by the next evaluation."""
 
 
 def evaluate(
@@ -47,10 +47,11 @@ def evaluate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare samples of RUN with the test split of its data; finished figures are kept in RUN/evaluation."""
+    """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import sweep
-    from flowprior.report.evaluation_plot import check_suffix
+    from flowprior.report.evaluation_plot import check_suffix, save_plot
+    from flowprior.report.evaluation_table import result_table
 
     if plot is not None:
         check_suffix(plot)
@@ -75,11 +76,11 @@ def evaluate(
     if out is not None:
         result.save(out)
     if plot is not None:
-        result.plot(plot)
+        save_plot(result, plot)
     if json:
         print_json(result.as_dict())
     else:
-        print_rich(result.table())
+        print_rich(result_table(result))
 
 
 def specs(text: str) -> list[str]:

@@ -44,7 +44,7 @@ def _collect() -> dict[str, Any]:
 
     import torch
 
-    from flowprior.features.classifier_training import cache_folder
+    from flowprior.features.cache import cache_folder
     from flowprior.ops import backend
 
     running = backend()

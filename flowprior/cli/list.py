@@ -14,7 +14,7 @@ from flowprior.registry import Record, Registry, choose
 if TYPE_CHECKING:
     from rich.table import Table
 
-FAMILIES = ("priors", "couplings", "paths", "samplers", "models", "data")
+FAMILIES = ("priors", "couplings", "paths", "samplers", "models", "data", "metrics", "features")
 NOT_FOR_USERS = {"models": ("event_shape", "condition"), "data": ("split",)}
 
 
@@ -41,9 +41,12 @@ def _records(family: str) -> list[Record[Any]]:
 def _registry(family: str) -> Registry[Any]:
     from flowprior import Coupling, Path, Prior, Sampler
     from flowprior.data import DATA
+    from flowprior.features import FEATURES
+    from flowprior.metrics import Metric
     from flowprior.models import MODELS
 
-    families = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, MODELS, DATA)
+    components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry)
+    families = (*components, MODELS, DATA, Metric.registry, FEATURES)
     return families[FAMILIES.index(family)]
 
 

@@ -1,252 +1,215 @@
-"""Evaluator: fills the cells of an evaluation, each once, from the store where it has them already."""
+"""Evaluator: the values of one seed, each computed once and read from the store where it has them already."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, cached_property, partial
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.batch_size import halving
-from flowprior.evaluation.identity import flow_digest
-from flowprior.evaluation.store import Entry, FigureStore
-from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure
-from flowprior.metrics.description import Metric
+from flowprior.evaluation.cell import Cell, as_compared, generate
+from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, SECONDS, table_row
+from flowprior.evaluation.settings import flow_digest
+from flowprior.evaluation.store import Entry, Store
+from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
-from flowprior.metrics.truncation import step_times
-from flowprior.registry import spec_of
-from flowprior.samplers import FixedStepSampler, Sampler, Solution
+from flowprior.samplers import Sampler
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One row of figures.
-
-    Attributes:
-        sampler: an instance.
-        nfe: evaluations to spend; None for a sampler that chooses them, 0 for the prior alone.
-        guidance: strength of classifier-free guidance.
-    """
-
-    sampler: Sampler
-    nfe: int | None
-    guidance: float
+Row = dict[str, Any]
+Columns = dict[Any, dict[str, MetricInfo]]
+"""Metric -> what each of its values is."""
+PRIOR_ALONE = Cell("euler", Sampler.create("euler"), 0, 1.0)
+"""Whatever the sampler and the guidance."""
 
 
 class Evaluator:
-    """The figures of one seed.
+    """The values of one seed, as rows of the long table.
 
     Args:
-        setup: what they share.
-        measures: what to compute.
-        store: where finished figures are kept.
+        label: of the flow, for the column ``flow``.
+        setups: split -> what its metrics may look at. Conditions and everything that is no distance to real
+            data come from the first one.
+        metrics: what to compute.
+        store: where finished values are kept.
         times: times of all fixed-step samplers that will be asked for, so that one solution serves them all.
     """
 
     def __init__(
-        self, setup: Setup, measures: list[Measure], store: FigureStore, times: Iterable[float] = ()
+        self,
+        label: str,
+        setups: Mapping[str, Setup],
+        metrics: list[Metric],
+        store: Store,
+        times: Iterable[float] = (),
     ) -> None:
-        self.setup = setup
-        self.measures = measures
+        self.setups = dict(setups)
+        self.split, self.setup = next(iter(self.setups.items()))
+        self.metrics = metrics
         self.store = store
         self.times = list(times)
+        self.terms = {"flow": label, "seed": self.setup.seed}
+        self._entries: dict[Cell, dict[str, Entry]] = {}
         self._solved: dict[float, Trajectories] = {}
 
-    @cached_property
-    def columns(self) -> dict[Measure, dict[str, Metric]]:
-        """What each measure will give."""
-        return {measure: measure.columns(self.setup) for measure in self.measures}
+    @property
+    def described(self) -> dict[str, MetricInfo]:
+        """What each value is, by the first split."""
+        found = {name: info for infos in self._columns(self.split).values() for name, info in infos.items()}
+        seconds = MetricInfo("seconds that generating the samples took", self.setup.samples)
+        return found | {name: info for name, (_, info) in self._transport.items()} | {SECONDS: seconds}
 
-    def metrics(self, *kinds: type[Measure]) -> dict[str, Metric]:
-        """What the figures of these kinds of measures are, in their order."""
-        chosen = [columns for measure, columns in self.columns.items() if isinstance(measure, kinds)]
-        return {name: metric for columns in chosen for name, metric in columns.items()}
+    @property
+    def lacking(self) -> list[Metric]:
+        """The metrics that the data do not allow."""
+        return [metric for metric in self.metrics if metric not in self._columns(self.split)]
 
-    def row(self, cell: Cell) -> dict[str, float]:
-        """``nfe``, figures and ``seconds`` of one cell; the prior alone is the same for every sampler.
+    def quality(self, cell: Cell) -> Iterator[Row]:
+        """Values of the samples of one cell and the seconds they took.
 
         Raises:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        return dict(self._prior_row) if cell.nfe == 0 else self._row(cell, SampleMeasure, StepMeasure)
+        entries = self._filled(PRIOR_ALONE if cell.nfe == 0 else cell)
+        facts = entries[self.split].facts
+        grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else getattr(cell.sampler, "grid", None)
+        terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}
+        terms["nfe"] = facts["nfe"]
+        for split, entry in entries.items():
+            for infos in self._columns(split, *cell.kinds).values():
+                yield from entry.rows(infos, split=split, **terms)
+        yield table_row(SECONDS, facts["seconds"], samples=self.setup.samples, **terms)
+
+    def real_data(self) -> Iterator[Row]:
+        """The real-data scores; none where there is no split but the training data."""
+        for split, setup in self.setups.items():
+            columns = {m: c for m, c in self._columns(split, SampleMetric).items() if m.real_data != "none"}
+            if setup.has_test and columns:
+                entry = self._read("real", setup)
+                self._complete(entry, columns, partial(_real_values, setup))
+                for infos in columns.values():
+                    yield from entry.rows(infos, flow=REAL_DATA, seed=setup.seed, split=split)
+
+    def flow_values(self, guidance: float) -> Iterator[Row]:
+        """The values that no sampler changes."""
+        columns = self._columns(self.split, FlowMetric)
+        entry = self._read(f"flow-g{guidance:g}", self.setup, flow=True, guidance=guidance)
+
+        def compute(metric: FlowMetric) -> dict[str, float]:
+            solved = self._trajectories(guidance) if metric.needs_trajectories else None
+            return metric.values(self.setup, guidance, solved)
+
+        self._complete(entry, columns, compute)
+        for infos in columns.values():
+            yield from entry.rows(infos, **self.terms, guidance=guidance, split=self.split)
+
+    def transport(self) -> Iterator[Row]:
+        """Transport cost of training pairs; see :func:`measure_transport`."""
+        for name, (value, info) in self._transport.items():
+            yield table_row(name, value, info, **self.terms, split="training")
 
     @cached_property
-    def _prior_row(self) -> dict[str, float]:
-        """The figures of the prior alone: of its samples, for there are no steps."""
-        return self._row(Cell(Sampler.create("euler"), 0, 1.0), SampleMeasure)
-
-    def _row(self, cell: Cell, *kinds: type[Measure]) -> dict[str, float]:
-        name, entry = self._read(_cell_name(cell), self._cell_key(cell))
-        missing = self._missing(entry, *kinds)
-        if missing or "nfe" not in entry.facts:
-            solution, seconds = self._solve(cell)
-            drawn = Drawn(self._checked(solution.x), self.setup.cond)
-            for measure in missing:
-                figures = self._figures_of(measure, cell, solution, drawn)
-                entry.add(figures, self.columns[measure])
-            entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
-            self.store.write(name, entry)
-        figures = entry.select(self.metrics(*kinds))
-        return {"nfe": entry.facts["nfe"], **figures, "seconds": entry.facts["seconds"]}
-
-    def floors(self) -> dict[str, float]:
-        """The figures of real data, by metric; none where there is no test split."""
-        if not self.setup.has_test:
-            return {}
-        name, entry = self._read("real", self._key())
-        missing = [m for m in self._missing(entry, SampleMeasure) if _floor(m) != "none"]
-        for measure in missing:
-            assert isinstance(measure, SampleMeasure)
-            held_out = measure.floor == "held-out"
-            drawn = self.setup.held_out if held_out else self.setup.training_samples
-            entry.add(measure.figures(self.setup, drawn), self.columns[measure])
-        if missing:
-            self.store.write(name, entry)
-        wanted = [m for m in self.measures if isinstance(m, SampleMeasure) and _floor(m) != "none"]
-        return entry.select(key for measure in wanted for key in self.columns[measure])
-
-    def flow_figures(self, guidance: float) -> dict[str, float]:
-        """The figures that no sampler changes."""
-        name, entry = self._read(f"flow-g{guidance:g}", self._key(flow=True, guidance=guidance))
-        missing = self._missing(entry, FlowMeasure)
-        for measure in missing:
-            assert isinstance(measure, FlowMeasure)
-            solved = self._trajectories(guidance) if measure.needs_trajectories else None
-            entry.add(measure.figures(self.setup, guidance, solved), self.columns[measure])
-            self.store.write(name, entry)
-        return entry.select(self.metrics(FlowMeasure))
-
-    def transport(self) -> dict[str, float]:
-        """Transport cost of training pairs; see :func:`measure_transport`."""
-        name, entry = self._read("transport", self._key(flow=True))
+    def _transport(self) -> dict[str, tuple[float, MetricInfo]]:
+        entry, setup = self._read("transport", self.setup, flow=True), self.setup
         if not entry.facts:
-            setup = self.setup
-            costs = measure_transport(setup.flow, setup.data, setup.samples, generator=setup.generator())
-            entry.facts |= costs
-            self.store.write(name, entry)
-        return dict(entry.facts)
-
-    def described(self, names: Mapping[str, Metric]) -> dict[str, Metric]:
-        """The metrics with their floors."""
-        floors = self.floors()
-        return {name: replace(metric, floor=floors.get(name)) for name, metric in names.items()}
-
-    def _figures_of(self, measure: Measure, cell: Cell, solution: Solution, drawn: Drawn) -> dict[str, float]:
-        if isinstance(measure, StepMeasure):
-            return measure.figures(
-                self.setup,
-                cell.sampler,
-                cell.nfe,
-                cell.guidance,
-                solution.x,
-                self._trajectories(cell.guidance),
+            entry.facts |= measure_transport(
+                setup.flow, setup.data, setup.samples, generator=setup.generator()
             )
-        assert isinstance(measure, SampleMeasure)
-        return measure.figures(self.setup, drawn)
+            self.store.write(entry)
+        costs = entry.facts
+        what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
+        by_coupling = MetricInfo(f"{what} by the coupling", costs["pairs"])
+        by_prior = MetricInfo(f"{what} from the prior, each by itself", costs["pairs"])
+        return {
+            "transport_cost": (costs["paired"], by_coupling),
+            "transport_cost_unpaired": (costs["unpaired"], by_prior),
+        }
 
-    def _solve(self, cell: Cell) -> tuple[Solution, float]:
-        """The solution and the seconds it took; batches are halved where memory runs out."""
-        setup = self.setup
-        solve = partial(
-            setup.generate or setup.flow.solve,
-            setup.cond,
-            setup.samples,
-            nfe=cell.nfe,
-            sampler=cell.sampler,
-            guidance=cell.guidance,
-        )
+    # -- computing ----------------------------------------------------------------------------
 
-        def timed(size: int) -> tuple[Solution, float]:
-            start = time.perf_counter()
-            solution = solve(generator=setup.generator(), batch_size=size)
-            if solution.x.is_cuda:
-                torch.cuda.synchronize(solution.x.device)
-            return solution, time.perf_counter() - start
+    def _filled(self, cell: Cell) -> dict[str, Entry]:
+        """The entry of a cell for each split, with every value that is asked for."""
+        if cell in self._entries:
+            return self._entries[cell]
+        samples = cache(partial(generate, cell, self.setup))
+        drawn = cache(lambda: Drawn(as_compared(samples()[0].x, self.setup), self.setup.cond))
+        entries = {split: self._read_cell(cell, setup) for split, setup in self.setups.items()}
+        for split, entry in entries.items():
 
-        found, setup.batch_size = halving(timed, setup.batch_size)
-        return found
+            def compute(metric: Metric, setup: Setup = self.setups[split]) -> dict[str, float]:
+                if isinstance(metric, SampleMetric):
+                    return metric.values(setup, drawn())
+                assert isinstance(metric, StepMetric)
+                solved = self._trajectories(cell.guidance)
+                x = samples()[0].x
+                return metric.values(setup, cell.sampler, cell.nfe, cell.guidance, x, solved)
 
-    def _checked(self, x: Tensor) -> Tensor:
-        """Samples as they are judged: pictures clamped to [-1, 1], the range of the data."""
-        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-        if bad:
-            raise InputError(
-                f"evaluate: {bad} of {len(x)} generated samples have NaN or infinite numbers; "
-                "the flow has diverged, train it with a smaller learning rate"
-            )
-        return x.clamp(-1, 1) if self.setup.data.is_image else x
+            if self._complete(entry, self._columns(split, *cell.kinds), compute) or "nfe" not in entry.facts:
+                solution, seconds = samples()
+                entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
+                self.store.write(entry)
+        self._entries[cell] = entries
+        return entries
+
+    def _complete(self, entry: Entry, columns: Columns, compute: Callable[..., dict[str, float]]) -> bool:
+        """Compute and keep what an entry lacks of ``columns``; whether there was anything."""
+        missing = [metric for metric, infos in columns.items() if not entry.has(infos)]
+        for metric in missing:
+            entry.add(compute(metric), columns[metric])
+            self.store.write(entry)
+        return bool(missing)
 
     def _trajectories(self, guidance: float) -> Trajectories:
         """The reference solution at one guidance, solved once."""
         if guidance not in self._solved:
             setup, count = self.setup, self.setup.paths
-            solve = partial(
-                solve_trajectories, setup.flow, setup.starts(count), setup.conditions(count), times=self.times
-            )
-            self._solved[guidance], _ = halving(
-                lambda size: solve(guidance=guidance, batch_size=size), setup.batch_size
-            )
+            start, cond = setup.source_samples(count), setup.conditions(count)
+            solve = partial(solve_trajectories, setup.flow, start, cond, times=self.times, guidance=guidance)
+            self._solved[guidance], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
         return self._solved[guidance]
 
-    def _missing(self, entry: Entry, *kinds: type[Measure]) -> list[Measure]:
-        chosen = [measure for measure in self.measures if isinstance(measure, kinds)]
-        return [m for m in chosen if self.columns[m] and not entry.has(self.columns[m])]
+    # -- what is asked for, and where it is kept ----------------------------------------------
 
-    def _read(self, name: str, key: dict[str, Any] | None) -> tuple[str, Entry]:
-        name = f"{name}-seed{self.setup.seed}"
-        return name, self.store.read(name, key)
+    def _columns(self, split: str, *kinds: type[Metric]) -> Columns:
+        """What the metrics of these kinds give against a split."""
+        kinds = kinds or (Metric,)
+        return {m: c for m, c in self._all_columns[split].items() if isinstance(m, kinds) and c}
 
-    def _cell_key(self, cell: Cell) -> dict[str, Any] | None:
-        try:
-            spec = spec_of(Sampler.registry, cell.sampler)
-        except CheckpointError:  # an instance that no name leads back to
-            return None
-        return self._key(flow=True, sampler=spec, nfe=cell.nfe, guidance=cell.guidance)
+    @cached_property
+    def _all_columns(self) -> dict[str, Columns]:
+        """Samples alone are compared with all splits."""
+        return {
+            split: {
+                metric: metric.columns(setup)
+                for metric in self.metrics
+                if setup is self.setup or isinstance(metric, SampleMetric)
+            }
+            for split, setup in self.setups.items()
+        }
+
+    def _read_cell(self, cell: Cell, setup: Setup) -> Entry:
+        if cell.terms is None:
+            return Entry(None)
+        other = {} if setup is self.setup else {"conditions_of": self.setup.reference.digest}
+        return self._read(cell.file_name, setup, flow=True, **cell.terms, **other)
 
     @cached_property
     def _flow_digest(self) -> str | None:
         return flow_digest(self.setup.flow)
 
-    def _key(self, *, flow: bool = False, **settings: Any) -> dict[str, Any] | None:
-        """Everything that decides a figure, but what the figure is; None where it cannot be named."""
-        setup = self.setup
-        if self.store.folder is None:
-            return None
+    def _read(self, name: str, setup: Setup, *, flow: bool = False, **terms: Any) -> Entry:
+        """The entry of everything that decides a value; not kept where a part of it has no name."""
+        if self.store.folder is None or (flow and self._flow_digest is None):
+            return Entry(None)
         if flow:
-            if self._flow_digest is None:
-                return None
-            settings["flow"] = self._flow_digest
-        data = {"data": setup.training.digest, "reference": setup.reference.digest}
-        return {**data, "samples": setup.samples, "seed": setup.seed, **settings}
+            terms |= {"flow": self._flow_digest} | ({"conditions": "balanced"} if setup.balanced else {})
+        terms |= {"data": setup.training.digest, "reference": setup.reference.digest}
+        terms |= {"samples": setup.samples, "seed": setup.seed}
+        return self.store.read(f"{name}-seed{setup.seed}", terms)
 
 
-def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> list[float]:
-    """The times between which fixed-step samplers step at any of ``nfe`` that they can spend."""
-    times: set[float] = set()
-    counts = list(nfe)
-    for sampler in samplers:
-        for count in counts if isinstance(sampler, FixedStepSampler) else []:
-            try:
-                times.update(step_times(sampler, count))  # type: ignore[arg-type]
-            except OptionError:
-                continue
-    return sorted(times)
-
-
-def _cell_name(cell: Cell) -> str:
-    if cell.nfe == 0:
-        return "prior"
-    count = "" if cell.nfe is None else f"-nfe{cell.nfe}"
-    return f"{cell.sampler.name}{count}-g{cell.guidance:g}"
-
-
-def _floor(measure: Measure) -> str:
-    return measure.floor if isinstance(measure, SampleMeasure) else "none"
+def _real_values(setup: Setup, metric: SampleMetric) -> dict[str, float]:
+    """The values of real samples."""
+    return metric.values(setup, setup.held_out if metric.real_data == "held-out" else setup.training_samples)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from torch import nn
 
+from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import InputError, OptionError
@@ -15,10 +16,13 @@ from flowprior.features.classifier import Classifier
 from flowprior.features.classifier_training import data_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
-from flowprior.registry import is_whole
-from flowprior.samplers.base import check_nfe
+from flowprior.metrics.base import Metric
+from flowprior.metrics.reference import Reference
+from flowprior.registry import check_count, choose
+from flowprior.samplers.base import MOST_EVALUATIONS
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
+Conditions = Literal["reference", "balanced"]
 MOST_SAMPLES = 1_000_000
 """Samples of one setting, which are held in memory together."""
 
@@ -31,57 +35,72 @@ def check_counts(
     Raises:
         OptionError: the message says which, and what to choose.
     """
-    if not guidances or not all(math.isfinite(guidance) for guidance in guidances):
-        wrong = next((g for g in guidances if not math.isfinite(g)), list(guidances))
-        raise OptionError(f"evaluate: guidance={wrong} is not possible; choose a finite one (--guidance)")
-    if not is_whole(samples) or not 2 <= samples <= MOST_SAMPLES:
-        raise OptionError(
-            f"evaluate: samples={samples!r} is not possible; choose 2 or more (--samples), "
-            f"{MOST_SAMPLES:,} at most"
-        )
+    for name, values in (("nfe", nfe), ("guidances", guidances), ("seeds", seeds)):
+        if not values:
+            raise OptionError(f"evaluate: {name}=[] is not possible; give one or more")
+    check_count("evaluate", "samples", samples, 2, MOST_SAMPLES)
     for count in nfe:
-        check_nfe("evaluate", count)
-    if not nfe or any(count < 0 for count in nfe):
-        raise OptionError(f"evaluate: nfe={list(nfe)} is not possible; give one or more numbers from 0 on")
-    if not seeds or not all(is_whole(seed) and 0 <= seed < HIGHEST_SEED for seed in seeds):
-        raise OptionError(
-            f"evaluate: seeds={list(seeds)} is not possible; give one or more numbers from 0 on"
-        )
+        check_count("evaluate", "nfe", count, 0, MOST_EVALUATIONS)
+    for seed in seeds:
+        check_count("evaluate", "seed", seed, 0, HIGHEST_SEED - 1)
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
 
 
-def check_guidances(flow: Flow, guidances: Sequence[float]) -> None:
-    """Refuse guidance that the flow was not trained for.
+def references_for(
+    data: Data, reference: Any, references: Mapping[str, Any] | None
+) -> tuple[Reference, dict[str, Reference]]:
+    """The training split, and the splits that samples are compared with by name.
 
     Raises:
-        OptionError: see :func:`flowprior.flow.guidance.check_guidance`.
+        OptionError: both ``reference`` and ``references``, or no split in the latter.
+        InputError: no data.
+    """
+    training = Reference(data, "training")
+    if references is None:
+        references = {"training" if reference is None else "test": data if reference is None else reference}
+    elif reference is not None or not references:
+        raise OptionError("evaluate: give either reference=…, or references={name: data, …} with one or more")
+    splits = [
+        training if part is data else Reference(as_data(part), name) for name, part in references.items()
+    ]
+    return training, {split.split: split for split in splits}
+
+
+def check_flow(
+    flow: Flow, guidances: Sequence[float], conditions: str, references: Iterable[Reference]
+) -> None:
+    """Refuse guidance that the flow was not trained for, and data and conditions that it was not made for.
+
+    Raises:
+        OptionError: see :func:`flowprior.flow.guidance.check_guidance`; balanced conditions without labels.
+        InputError: other events or another kind of condition.
     """
     for guidance in guidances:
         check_guidance(guidance, flow.condition, flow.metadata)
+    choose("evaluate", "conditions", conditions, get_args(Conditions))
+    if conditions == "balanced" and flow.condition.kind != "labels":
+        raise OptionError("evaluate: conditions='balanced' needs labels; choose 'reference' (as by default)")
+    for reference in references:
+        data = reference.data
+        if tuple(data.event_shape) != tuple(flow.event_shape) or data.condition.kind != flow.condition.kind:
+            raise InputError(
+                f"evaluate: the flow makes events {list(flow.event_shape)} from {flow.condition.describe()}, "
+                f"but '{data.name}' has events {list(data.event_shape)} and {data.condition.describe()}"
+            )
 
 
-def check_fit(flow: Flow, data: Data) -> None:
-    """Refuse data that the flow was not made for.
-
-    Raises:
-        InputError: other events or another kind of condition.
-    """
-    if tuple(data.event_shape) != tuple(flow.event_shape) or data.condition.kind != flow.condition.kind:
-        raise InputError(
-            f"evaluate: the flow makes events {list(flow.event_shape)} from {flow.condition.describe()}, but "
-            f"'{data.name}' has events {list(data.event_shape)} and {data.condition.describe()}"
-        )
-
-
-def judge_of(classifier: str | Classifier | None, data: Data) -> Classifier | None:
+def classifier_for(
+    classifier: str | Classifier | None, data: Data, metrics: Sequence[Metric]
+) -> Classifier | None:
     """The classifier to use; none for data without labels or with a single one.
 
     Raises:
         InputError: one of other events or labels.
         OptionError: neither ``"auto"`` nor a classifier.
     """
-    if classifier is None or data.condition.kind != "labels" or data.condition.size < 2:
+    unused = classifier == "auto" and not any(metric.needs_classifier for metric in metrics)
+    if classifier is None or unused or data.condition.kind != "labels" or data.condition.size < 2:
         return None
     if not isinstance(classifier, str):
         if not classifier.fits(data.event_shape, data.condition):
@@ -94,14 +113,14 @@ def judge_of(classifier: str | Classifier | None, data: Data) -> Classifier | No
     return data_classifier(data)
 
 
-def extractors_of(judge: Classifier | None, features: Features, flow: Flow) -> list[FeatureExtractor]:
+def extractors_for(classifier: Classifier | None, features: Features, flow: Flow) -> list[FeatureExtractor]:
     """The classifier's features first, then ``features``; those built here go to the flow's device.
 
     Raises:
         UnknownComponentError: no extractor of that name.
         OptionError: two of one name, or options that do not fit.
     """
-    found: list[FeatureExtractor] = [] if judge is None else [judge]
+    found: list[FeatureExtractor] = [] if classifier is None else [classifier]
     for item in features:
         extractor = as_extractor(item)
         if isinstance(item, str) and isinstance(extractor, nn.Module):

@@ -1,86 +1,181 @@
-"""What an evaluation found, as data, JSON and a table."""
+"""What an evaluation found, as one long table: one row a value."""
 
 from __future__ import annotations
 
-import json
+import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import InputError
-from flowprior.metrics.description import Metric
-from flowprior.storage import write_text
+from flowprior.metrics.base import MetricInfo
+from flowprior.storage import write_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    import pandas
+
+COLUMNS = (
+    *("flow", "seed", "step", "sampler", "grid", "nfe", "guidance", "condition"),
+    *("samples", "split", "reference", "features", "metric", "value"),
+)
+"""The columns of every row; one that does not apply is None."""
+REAL_DATA = "real data"
+"""In the column ``flow``: the value is that of as many real samples, the metric's real-data score."""
+ADAPTIVE = "adaptive"
+"""In the column ``grid``: the sampler chose its own steps, and ``nfe`` is what it spent."""
+SECONDS = "seconds"
+"""The metric that says how long generating the samples took."""
+
+
+def table_row(metric: str, value: float, info: MetricInfo | None = None, **columns: Any) -> dict[str, Any]:
+    """One row of the long table.
+
+    Args:
+        metric: name of the metric.
+        value: its value.
+        info: gives ``samples``, ``reference`` and ``features`` where ``columns`` do not.
+        columns: any other of :data:`COLUMNS`.
+    """
+    known = (
+        {} if info is None else {name: getattr(info, name) for name in ("samples", "reference", "features")}
+    )
+    known = {name: known_value or None for name, known_value in known.items()}
+    return dict.fromkeys(COLUMNS) | known | columns | {"metric": metric, "value": value}
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Figures of one flow.
+class Result:
+    """Values of one flow or several, and in what terms they were measured.
 
     Attributes:
-        rows: one for each number of evaluations: ``nfe``, the metrics by name, ``seconds``.
-        metrics: what each metric of the rows is.
-        transport: E‖x1 − x0‖² of training pairs: ``paired`` by the coupling, ``unpaired`` with starts drawn
-            from the prior, and from how many ``pairs``.
-        settings: data, sampler, guidance, seed, parts of the flow, device, versions.
+        rows: one for each value, with the columns :data:`COLUMNS`. The prior alone has ``nfe`` 0 and is
+            repeated for every sampler and guidance. Values of the flow itself (curvature and others that no
+            sampler changes) have neither ``sampler`` nor ``nfe``; real-data scores have the flow
+            ``"real data"``.
+        metrics: what each metric is: description, better side, sample count, reference and features.
+        settings: data, parts of the flow, samplers, guidances, seeds, classifier, device, versions.
         notes: what was left out, and why.
-        flow_figures: figures of the flow itself, which no sampler changes, such as ``curvature``.
-        flow_metrics: what each of them is.
     """
 
-    rows: list[dict[str, float]]
-    metrics: dict[str, Metric]
-    transport: dict[str, float]
-    settings: dict[str, Any]
+    rows: list[dict[str, Any]]
+    metrics: dict[str, MetricInfo] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    flow_figures: dict[str, float] = field(default_factory=dict)
-    flow_metrics: dict[str, Metric] = field(default_factory=dict)
 
     @property
     def fid_name(self) -> str | None:
         """Name of the Fréchet distance among the metrics, such as ``fid-cnn128``; None without one."""
         return next((name for name in self.metrics if name.startswith("fid-")), None)
 
-    def value(self, metric: str, nfe: int) -> float:
-        """The figure of one metric at one number of evaluations; ``"fid"`` finds the Fréchet distance.
+    @property
+    def quality_metrics(self) -> dict[str, MetricInfo]:
+        """The metrics that are there for each number of evaluations, without the seconds of generating."""
+        found = {row["metric"] for row in self.rows if row["nfe"] is not None} - {SECONDS}
+        return {name: info for name, info in self.metrics.items() if name in found}
+
+    def select(self, **where: Any) -> list[dict[str, Any]]:
+        """The rows whose columns have these values; a list, tuple or set allows each of its values.
 
         Raises:
-            InputError: no such row or metric.
+            InputError: there is no column of that name.
+        """
+        for name in where:
+            if name not in COLUMNS:
+                raise InputError(f"evaluation: no column '{name}'; the columns are {', '.join(COLUMNS)}")
+        several = (list, tuple, set, frozenset)
+        wanted = {name: value if isinstance(value, several) else [value] for name, value in where.items()}
+        return [row for row in self.rows if all(row[name] in values for name, values in wanted.items())]
+
+    def value(self, metric: str, nfe: int | None = None, **where: Any) -> float:
+        """The value of one metric; ``"fid"`` finds the Fréchet distance.
+
+        Args:
+            metric: its name.
+            nfe: number of evaluations; None for values of the flow itself.
+            where: further columns, where there are several samplers, guidances, seeds or splits.
+
+        Raises:
+            InputError: no such value, or several different ones.
         """
         name = self.fid_name if metric == "fid" else metric
-        for row in self.rows:
-            if row["nfe"] == nfe and name in row:
-                return row[name]
+        rows = self.select(metric=name, nfe=nfe, **where)
+        rows = [row for row in rows if "flow" in where or row["flow"] != REAL_DATA]
+        values = {row["value"] for row in rows}
+        if len(values) == 1:
+            return values.pop()
+        if values:
+            raise InputError(f"evaluation: several values of {metric} at nfe={nfe}; {_differing(rows)}")
+        counts = dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None)
         raise InputError(
             f"evaluation: no {metric} at nfe={nfe}; it has {', '.join(self.metrics)} "
-            f"at nfe {', '.join(str(row['nfe']) for row in self.rows)}"
+            f"at nfe {', '.join(counts)}"
         )
+
+    def real_data_score(self, metric: str, split: str | None = None) -> float | None:
+        """The metric of as many real training samples, mean over seeds; None where there is none.
+
+        Args:
+            metric: its name.
+            split: what they are compared with; None for the first there is.
+        """
+        rows = self.select(metric=metric, flow=REAL_DATA)
+        split = split or next((row["split"] for row in rows), None)
+        values = [row["value"] for row in rows if row["split"] == split]
+        return statistics.fmean(values) if values else None
+
+    def tagged(self, **columns: Any) -> Result:
+        """The same with these columns set in every row, such as ``flow`` and ``step``.
+
+        Real data keep their name and have no step.
+        """
+        kept = {"flow": REAL_DATA, "step": None}
+        rows = [row | columns | (kept if row["flow"] == REAL_DATA else {}) for row in self.rows]
+        return Result(rows, self.metrics, self.settings, self.notes)
+
+    def frame(self) -> pandas.DataFrame:
+        """The rows as a pandas data frame (extra ``plot``)."""
+        import pandas
+
+        return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Result:
+        """What :meth:`as_dict` gave, back again."""
+        metrics = {name: MetricInfo.from_dict(info) for name, info in values["metrics"].items()}
+        return cls(list(values["rows"]), metrics, dict(values["settings"]), list(values["notes"]))
+
     def save(self, path: Path | str) -> None:
-        """Write :meth:`as_dict` as JSON.
+        """Write :meth:`as_dict` as JSON, making folders where they are missing.
 
         Raises:
             CheckpointError: the file cannot be written.
         """
         write_json(path, self.as_dict())
 
-    def table(self) -> Table:
-        """The rows as a rich table: an arrow points to each metric's better side, the floor comes last."""
-        from flowprior.evaluation.sweep_result import Sweep
 
-        return Sweep([self], self.notes).table()
+def worse_than_prior(by_nfe: Mapping[float, float], better: str) -> list[float]:
+    """The numbers of evaluations at which a flow is worse than the prior alone (NFE 0), ascending.
 
+    Args:
+        by_nfe: number of evaluations -> value of a metric.
+        better: ``"lower"`` or ``"higher"``; any other metric has no worse.
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write ``value`` as JSON in one move, making folders where they are missing.
-
-    Raises:
-        CheckpointError: the file cannot be written.
+    Returns:
+        None of them where there is no value at NFE 0.
     """
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    sign = {"lower": 1, "higher": -1}.get(better)
+    if sign is None or 0 not in by_nfe:
+        return []
+    return sorted(count for count, value in by_nfe.items() if count and sign * value > sign * by_nfe[0])
+
+
+def _differing(rows: list[dict[str, Any]]) -> str:
+    """Which columns tell rows apart, in a sentence that says what to do."""
+    found = {name: list(dict.fromkeys(row[name] for row in rows)) for name in COLUMNS if name != "value"}
+    choices = [f"{name}={' or '.join(map(repr, seen))}" for name, seen in found.items() if len(seen) > 1]
+    return f"say which of {', '.join(choices)}"

@@ -1,54 +1,64 @@
-"""Everything that has to be written down for a figure to be reproduced."""
+"""Everything that has to be written down for a value to be reproduced."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from flowprior.couplings import Coupling
-from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.flow import Flow
+from flowprior.metrics.reference import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry, package_version, spec_of
 from flowprior.samplers import Sampler
+from flowprior.storage.digests import settings_digest, tensors_digest
 
 
 def describe_settings(
-    flow: Flow, data: Data, reference: Data, sampler: str | Sampler, classifier: Classifier | None
+    flow: Flow, data: str, references: Iterable[Reference], classifier: Classifier | None
 ) -> dict[str, Any]:
-    """Parts of the flow, data, sampler, classifier by its weights and accuracy, device and versions."""
+    """Parts of the flow, data, classifier by its weights and accuracy, device and versions."""
+    references = list(references)
     families: dict[str, tuple[Registry[Any], object]] = {
         "prior": (Prior.registry, flow.prior),
         "coupling": (Coupling.registry, flow.coupling),
         "path": (Path.registry, flow.path),
     }
     return {
-        "data": data.name,
-        "reference": describe_reference(data, reference),
+        "data": data,
+        "reference": " and ".join(reference.describe() for reference in references),
         **{name: flow.specs[name] or _spec(*family) for name, family in families.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
-        "sampler": describe_sampler(sampler),
-        "judge": None if classifier is None else classifier.describe(),
-        "classifier_accuracy": None if classifier is None else accuracy_on(classifier, reference),
+        "classifier": None if classifier is None else classifier.describe(),
+        "classifier_accuracy": None if classifier is None else accuracy_on(classifier, references[0].data),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
         "flowprior": package_version(),
     }
 
 
-def describe_sampler(sampler: str | Sampler) -> str:
+def flow_digest(flow: Flow) -> str | None:
+    """sha256 over weights, prior and the names of the parts; None where the model is a plain function."""
+    if not isinstance(flow.model, nn.Module):
+        return None
+    tensors = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
+    parts = {
+        **flow.specs,
+        "prediction": flow.prediction,
+        "classes": [type(part).__qualname__ for part in (flow.model, flow.prior, flow.coupling, flow.path)],
+    }
+    return settings_digest({"tensors": tensors_digest(tensors), **parts})
+
+
+def sampler_name(sampler: str | Sampler) -> str:
     """A sampler as it was asked for, or the spec of an instance."""
     return sampler if isinstance(sampler, str) else _spec(Sampler.registry, sampler)
-
-
-def describe_reference(data: Data, reference: Data) -> str:
-    """Size, split and name of what samples are compared with."""
-    split = "training" if reference is data else "test"
-    return f"{len(reference)} {split} examples of {reference.name}"
 
 
 def _spec(registry: Registry[Any], component: object) -> str:

@@ -1,7 +1,7 @@
-"""Finished figures on disk, so that an evaluation goes on where it stopped.
+"""Finished values on disk, so that an evaluation goes on where it stopped.
 
 One JSON file for each setting (flow, data, seed, sampler, guidance, NFE), named by it and by a digest of it.
-It holds figures with what each of them is: one is read again only where that is still what is asked for.
+It holds values with what each of them is: one is read again only where that is still what is asked for.
 Files are written whole, beside the old one, and renamed into place.
 """
 
@@ -9,105 +9,109 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
-from flowprior.metrics.description import Metric
+from flowprior.evaluation.result import table_row
+from flowprior.metrics.base import MetricInfo
 from flowprior.storage import read_json, signed, unsigned, write_json
-from flowprior.storage.binding import DIGEST
 from flowprior.storage.digests import settings_digest
 
-FORMAT = 2
-"""Holds a digest of itself. Format 1 is the same without one."""
+FORMAT = 3
+"""Format 2 called the values figures; format 1 had no digest of itself."""
 LIMIT = 64 << 20
 """Longest file that is read, in bytes."""
 
 
 @dataclass
 class Entry:
-    """Figures of one setting.
+    """Values of one setting.
 
     Attributes:
-        settings: what decides them; None where it cannot be named, so that they are not kept.
+        settings: what decides them.
+        path: the file that keeps them; None where they are not kept.
         facts: what else came of it, such as the evaluations spent.
-        figures: by name.
-        metrics: what each figure is, also of those that came out empty.
+        values: by name.
+        metrics: what each value is, also of those that came out empty.
     """
 
     settings: Mapping[str, Any] | None
+    path: Path | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, Metric] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, MetricInfo] = field(default_factory=dict)
 
-    def has(self, columns: Mapping[str, Metric]) -> bool:
-        """Whether it holds just these figures."""
-        return all(self.metrics.get(name) == _bare(metric) for name, metric in columns.items())
+    def has(self, columns: Mapping[str, MetricInfo]) -> bool:
+        """Whether it holds just these values."""
+        return all(self.metrics.get(name) == info for name, info in columns.items())
 
-    def add(self, figures: Mapping[str, float], columns: Mapping[str, Metric]) -> None:
-        """Put in figures and what they are, in the place of others of that name."""
+    def add(self, values: Mapping[str, float], columns: Mapping[str, MetricInfo]) -> None:
+        """Put in values and what they are, in the place of others of that name."""
         for name in columns:
-            self.figures.pop(name, None)
-        self.figures |= figures
-        self.metrics |= {name: _bare(metric) for name, metric in columns.items()}
+            self.values.pop(name, None)
+        self.values |= values
+        self.metrics |= columns
 
-    def select(self, names: Iterable[str]) -> dict[str, float]:
-        """The figures of these names, each followed by its spread (``…-std``) where there is one."""
-        wanted = [key for name in names for key in (name, f"{name}-std")]
-        return {key: self.figures[key] for key in wanted if key in self.figures}
+    def rows(self, columns: Mapping[str, MetricInfo], **terms: Any) -> Iterator[dict[str, Any]]:
+        """A row of the long table for each of these values, and for its deviation (``…-std``)."""
+        for name, info in columns.items():
+            for key in (name, f"{name}-std"):
+                if key in self.values:
+                    yield table_row(key, self.values[key], info, **terms)
 
 
-class FigureStore:
+class Store:
     """Reads and writes entries.
 
     Args:
         folder: where the files lie; None keeps nothing.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str | None) -> None:
+        self.folder = None if folder is None else Path(folder)
         self._warned = False
 
     def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:
-        """The entry of ``settings``, empty where there is none; ``name`` begins the file's name."""
-        path = self._path(name, settings)
-        if path is None or not path.is_file():
-            return Entry(settings)
-        try:
-            found = read_json(path, LIMIT)
-            if found["format"] == FORMAT:
-                found = unsigned(found, path)
-            elif found["format"] != 1 or DIGEST in found:
-                return Entry(settings)
-            metrics = {key: Metric(**metric) for key, metric in found["metrics"].items()}
-            if found["settings"] != settings:
-                return Entry(settings)
-            return Entry(settings, dict(found["facts"]), dict(found["figures"]), metrics)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            warnings.warn(f"figures in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
-            return Entry(settings)
+        """The entry of ``settings``, empty where there is none.
 
-    def write(self, name: str, entry: Entry) -> None:
+        Args:
+            name: begins the file's name.
+            settings: what decides the values; None where it cannot be named, so that they are not kept.
+        """
+        if self.folder is None or settings is None:
+            return Entry(settings)
+        path = self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
+        try:
+            found = _read(path) if path.is_file() else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            warnings.warn(f"values in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
+            found = None
+        return Entry(settings, path, *found[1:]) if found and found[0] == settings else Entry(settings, path)
+
+    def write(self, entry: Entry) -> None:
         """Keep an entry; where the folder cannot be written, warn once and go on."""
-        path = self._path(name, entry.settings)
-        if path is None:
+        if entry.path is None:
             return
         try:
             # Once through JSON, so that the digest is of what will be read.
-            values = json.loads(json.dumps({"format": FORMAT, **asdict(entry)}))
-            write_json(path, signed(values), indent=1)
+            values = json.loads(json.dumps({"format": FORMAT, **asdict(replace(entry, path=None))}))
+            del values["path"]
+            write_json(entry.path, signed(values), indent=1)
         except CheckpointError as error:
             if not self._warned:
-                warnings.warn(f"figures are not kept in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
+                warnings.warn(f"values are not kept in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
             self._warned = True
 
-    def _path(self, name: str, settings: Mapping[str, Any] | None) -> Path | None:
-        if self.folder is None or settings is None:
-            return None
-        return self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
 
-
-def _bare(metric: Metric) -> Metric:
-    return replace(metric, floor=None)
+def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, MetricInfo]]:
+    """Settings, facts, values and what they are, from a file of this format or the one before."""
+    found = read_json(path, LIMIT)
+    if found["format"] not in (2, FORMAT):
+        raise ValueError(f"its format is {found['format']}, not {FORMAT}")
+    found = unsigned(found, path)
+    values = found["figures" if found["format"] == 2 else "values"]
+    metrics = {name: MetricInfo.from_dict(info) for name, info in found["metrics"].items()}
+    return found["settings"], dict(found["facts"]), dict(values), metrics

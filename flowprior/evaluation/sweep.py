@@ -1,34 +1,38 @@
-"""Evaluate a flow over samplers, guidances, numbers of evaluations and seeds; finished figures are kept."""
+"""Evaluate a flow over samplers, guidances, numbers of evaluations and seeds; finished values are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowprior.data import as_data
 from flowprior.errors import OptionError
 from flowprior.evaluation.batch_size import fitting_batch_size
-from flowprior.evaluation.evaluator import Cell, Evaluator, sampler_times
+from flowprior.evaluation.cell import Cell, sampler_times
+from flowprior.evaluation.evaluator import Evaluator, Row
 from flowprior.evaluation.request import (
+    Conditions,
     Features,
     check_counts,
-    check_fit,
-    check_guidances,
-    extractors_of,
-    judge_of,
+    check_flow,
+    classifier_for,
+    extractors_for,
+    references_for,
 )
-from flowprior.evaluation.result import Evaluation
-from flowprior.evaluation.settings import describe_sampler, describe_settings
-from flowprior.evaluation.store import FigureStore
-from flowprior.evaluation.sweep_result import Sweep
+from flowprior.evaluation.result import Result
+from flowprior.evaluation.settings import describe_settings, sampler_name
+from flowprior.evaluation.store import Store
 from flowprior.features.base import short_identity
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics.base import FlowMeasure, Measure, SampleMeasure, StepMeasure, select
+from flowprior.metrics.base import Metric, select
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Generate, Setup
 from flowprior.samplers import Sampler
@@ -42,176 +46,136 @@ def sweep(
     data: Any,
     *,
     reference: Any = None,
+    references: Mapping[str, Any] | None = None,
     nfe: Sequence[int] = NFE,
     samplers: Sequence[str | Sampler] = ("euler",),
     guidances: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     samples: int = 2000,
-    metrics: str | Measure | Sequence[str | Measure] = "quick",
+    conditions: Conditions = "reference",
+    metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
     classifier: Literal["auto"] | Classifier | None = "auto",
     folder: Path | str | None = None,
     generate: Generate | None = None,
     progress: bool = False,
-) -> Sweep:
+) -> Result:
     """Generate samples at every setting and compare them with real ones.
 
-    Starts and conditions depend on the seed alone, so settings are compared on the same ones. The deviation
-    over seeds is that of the measurement; it says nothing of trainings with other seeds.
+    Source samples and conditions depend on the seed alone, so settings are compared on the same ones. The
+    deviation over seeds is that of the measurement; it says nothing of trainings with other seeds.
+
+    What is not named here is as in :func:`flowprior.evaluate`.
 
     Args:
         flow: what training left.
-        data: the training split: classifier, transport cost and floor come from it.
+        data: the training split: classifier, transport cost and real-data scores come from it.
         reference: the test split that samples are compared with; None takes ``data``.
-        nfe: numbers of evaluations; those that a sampler cannot spend exactly are left out with a note. 0 is
-            the prior alone, the same for every sampler and guidance.
-        samplers: names, ``name:key=value,…`` or instances. An adaptive one gives one row with what it spent,
-            beside that of the prior.
+        references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
+            samples are generated once, for the conditions of the first, and compared with each.
+        nfe: numbers of evaluations; the prior alone (0) is the same for every sampler and guidance.
+        samplers: names, ``name:key=value,…`` or instances.
         guidances: strengths of classifier-free guidance; 1 is none.
-        seeds: of conditions, starts and the subsets of real data.
-        samples: how many to generate at each setting.
-        metrics: ``"quick"``, ``"all"``, names or specs of :class:`Measure`, or instances.
-        features: extractors besides the classifier: names or specs, or modules of your own.
-        batch_size: samples at once; ``"auto"`` takes what memory allows, at most 500.
-        classifier: judge of labelled data; ``"auto"`` trains one on ``data`` (kept in a cache).
-        folder: where finished figures are kept, and read again by the next call; None keeps none.
-        generate: gives the samples in place of ``flow.solve``, see :func:`flowprior.evaluate`.
-        progress: show a progress bar on stderr.
+        seeds: of conditions, source samples and the subsets of real data.
+        folder: where finished values are kept, and read again by the next call; None keeps none.
 
     Raises:
         InputError: data that do not fit the flow.
         OptionError: unknown or impossible options, or no ``nfe`` that any sampler can spend.
     """
     check_counts(samples, nfe, guidances, seeds, batch_size)
-    check_guidances(flow, guidances)
     data = as_data(data)
-    reference = data if reference is None else as_data(reference)
-    check_fit(flow, data)
-    check_fit(flow, reference)
-    chosen = {describe_sampler(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
-    measures = select(metrics)
-    if classifier == "auto" and not any(measure.needs_judge for measure in measures):
-        classifier = None
-    judge = judge_of(classifier, data)
-    extractors = extractors_of(judge, features, flow)
-    training = Reference(data, "training")
-    tested = training if reference is data else Reference(reference, "test")
-    size = _batch_size(flow, tested, guidances) if batch_size == "auto" else batch_size
-    store = FigureStore(None if folder is None else Path(folder))
-    times = sampler_times(chosen.values(), nfe)
-    evaluators = [
-        Evaluator(
-            Setup(flow, training, tested, samples, seed, judge, extractors, size, generate),
-            measures,
-            store,
-            times,
-        )
-        for seed in seeds
-    ]
-    settings = describe_settings(flow, data, reference, "", judge) | {
+    training, splits = references_for(data, reference, references)
+    check_flow(flow, guidances, conditions, [training, *splits.values()])
+    chosen = {sampler_name(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
+    wanted = select(metrics)
+    known = classifier_for(classifier, data, wanted)
+    extractors = extractors_for(known, features, flow)
+    settings = describe_settings(flow, data.name, splits.values(), known) | {
+        "samplers": list(chosen),
+        "guidances": list(guidances),
+        "seeds": list(seeds),
         "samples": samples,
-        "metrics": [measure.name for measure in measures],
+        "conditions": conditions,
+        "metrics": [metric.name for metric in wanted],
         "features": [short_identity(extractor) for extractor in extractors],
     }
-    found = _run(evaluators, chosen, list(nfe), guidances, settings, progress)
-    notes = [*_missing_notes(evaluators[0], metrics), *(note for e in found for note in e.notes)]
-    filled = [evaluation for evaluation in found if evaluation.rows]
-    if not filled:
-        raise OptionError(found[0].notes[-1].split(": ", 1)[1])
-    return Sweep(filled, list(dict.fromkeys(notes)))
-
-
-def _run(
-    evaluators: list[Evaluator],
-    samplers: dict[str, Sampler],
-    nfe: list[int],
-    guidances: Sequence[float],
-    settings: dict[str, Any],
-    progress: bool,
-) -> list[Evaluation]:
-    """One evaluation for each sampler, guidance and seed."""
-    counts = {name: _counts(sampler, nfe) for name, sampler in samplers.items()}
-    rows = sum(map(len, counts.values()))
-    found = []
-    with _progress(progress, len(evaluators) * len(guidances) * rows) as advance:
-        for name, sampler in samplers.items():
-            for guidance in guidances:
-                for evaluator in evaluators:
-                    cells = [Cell(sampler, count, guidance) for count in counts[name]]
-                    own = settings | {"sampler": name, "guidance": guidance, "adaptive": sampler.adaptive}
-                    found.append(_evaluate(evaluator, cells, own, advance))
-    return found
-
-
-def _counts(sampler: Sampler, nfe: list[int]) -> list[int | None]:
-    """What a sampler is asked to spend: an adaptive one nothing, and whatever it chooses."""
-    return list(nfe) if not sampler.adaptive else [*([0] if 0 in nfe else []), None]
-
-
-def _evaluate(
-    evaluator: Evaluator, cells: list[Cell], settings: dict[str, Any], advance: Callable[[str], None]
-) -> Evaluation:
-    """Every row of one sampler, guidance and seed."""
-    seed, guidance = evaluator.setup.seed, settings["guidance"]
-    rows, notes = [], []
-    for cell in cells:
-        count = "" if cell.nfe is None else f", nfe {cell.nfe}"
-        advance(f"{settings['sampler']}{count}, guidance {guidance:g}, seed {seed}")
-        try:
-            rows.append(evaluator.row(cell))
-        except OptionError as error:
-            notes.append(f"nfe={cell.nfe} left out: {error}")
-    settings = settings | {"seed": seed, "batch_size": evaluator.setup.batch_size}
-    if not any(row["nfe"] for row in rows) and any(cell.nfe != 0 for cell in cells):
-        return Evaluation([], {}, {}, settings, notes)
-    if not evaluator.setup.has_test:
-        notes.insert(0, "no test split: samples are compared with the training data themselves")
-    return Evaluation(
-        rows=rows,
-        metrics=evaluator.described(evaluator.metrics(SampleMeasure, StepMeasure)),
-        transport=evaluator.transport(),
-        settings=settings,
-        notes=notes,
-        flow_figures=evaluator.flow_figures(guidance),
-        flow_metrics=evaluator.metrics(FlowMeasure),
+    first = next(iter(splits.values()))
+    size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
+    base = Setup(
+        flow, training, first, samples, 0, known, extractors, size, generate, conditions == "balanced"
     )
+    label, store = f"{settings['prior']} + {settings['coupling']}", Store(folder)
+    times = sampler_times(chosen.values(), nfe)
+    evaluators = [Evaluator(label, _setups(base, splits, seed), wanted, store, times) for seed in seeds]
+    rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), progress)
+    for evaluator in evaluators:
+        rows += [row for guidance in guidances for row in evaluator.flow_values(guidance)]
+        rows += [*evaluator.transport(), *evaluator.real_data()]
+    settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
+    notes = [*_missing_notes(evaluators[0], metrics), *notes]
+    return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
 
 
-def _missing_notes(evaluator: Evaluator, metrics: str | Measure | Sequence[str | Measure]) -> list[str]:
-    """What was asked for but cannot be had of these data; the default set takes what there is."""
-    by_default = "quick" in ([metrics] if isinstance(metrics, str | Measure) else metrics)
+def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str, Setup]:
+    """What the metrics of one seed may look at, for each split; the conditions are those of the first."""
+    setups = {name: replace(base, reference=split, seed=seed) for name, split in splits.items()}
+    first, *others = setups.values()
+    for setup in others:
+        setup.cond = first.cond
+    return setups
+
+
+def _cells(samplers: Mapping[str, Sampler], guidances: Sequence[float], nfe: Sequence[int]) -> list[Cell]:
+    """Every way of generating samples: an adaptive sampler chooses its NFE, but for the prior alone."""
+    chosen = [0, None] if 0 in nfe else [None]
     return [
-        f"{measure.name} left out: it needs {measure.lacks(evaluator.setup)}"
-        for measure, columns in evaluator.columns.items()
-        if not columns and not (by_default and measure.quick)
+        Cell(name, sampler, count, guidance)
+        for name, sampler in samplers.items()
+        for guidance in guidances
+        for count in (chosen if sampler.adaptive else nfe)
     ]
+
+
+def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
+    """The rows of every cell and seed, and what was left out; a bar on stderr shows how far it is.
+
+    Raises:
+        OptionError: no sampler can spend any of the numbers of evaluations.
+    """
+    rows, notes = [], []
+    spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not progress
+    ) as bar:
+        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
+        for cell, evaluator in product(cells, evaluators):
+            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
+            try:
+                rows += evaluator.quality(cell)
+                spent |= {cell.name} if cell.nfe != 0 else set()
+            except OptionError as error:
+                notes.append(f"nfe={cell.nfe} left out: {error}")
+            bar.advance(task)
+    if not spent:
+        raise OptionError(notes[-1].split(": ", 1)[1])
+    return [row for row in rows if row["sampler"] in spent], notes
+
+
+def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
+    """What was asked for but cannot be had of these data; the default set takes what there is."""
+    by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
+    lacking = [metric for metric in evaluator.lacking if not (by_default and metric.quick)]
+    notes = [f"{metric.name} left out: it needs {metric.lacks(evaluator.setup)}" for metric in lacking]
+    if not evaluator.setup.has_test:
+        notes.append("no test split: samples are compared with the training data themselves")
+    return notes
 
 
 def _batch_size(flow: Flow, reference: Reference, guidances: Sequence[float]) -> int:
     _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
     guided = cond is not None and any(guidance != 1.0 for guidance in guidances)
     return fitting_batch_size(flow, cond, 2.0 if guided else 1.0)
-
-
-@contextmanager
-def _progress(shown: bool, total: int) -> Iterator[Callable[[str], None]]:
-    """A function to call before each of ``total`` rows; it moves a bar on stderr."""
-    if not shown:
-        yield lambda description: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluate", total=total)
-        begun = 0
-
-        def advance(description: str) -> None:
-            nonlocal begun
-            bar.update(task, description=description, completed=begun)
-            begun += 1
-
-        yield advance

@@ -1,13 +1,13 @@
 """Feature extractors: what turns events into the numbers that Fréchet distance, KID and others compare.
 
-A figure is comparable only under one extractor with one set of weights, so every extractor has a name,
-which goes into the figure's (``fid-lite0``), and an identity with the sha256 of its weights.
+A value is comparable only under one extractor with one set of weights, so every extractor has a name,
+which goes into the metric's (``fid-lite0``), and an identity with the sha256 of its weights.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class FeatureExtractor(Protocol):
     """What the metrics ask of an extractor; the data set's :class:`Classifier` is one.
 
     Attributes:
-        features_name: short, for the names of figures, as in ``fid-lite0``.
+        features_name: short, for the names of metrics, as in ``fid-lite0``.
         dim: numbers F of a feature vector; 0 where it is not known before the first call.
     """
 
@@ -104,10 +104,6 @@ class NetworkFeatures(nn.Module):
         digest = self.digest or tensors_digest(self.network.state_dict())
         return " ".join(filter(None, [self.features_name, self.recipe, f"sha256 {digest}"]))
 
-    def describe(self) -> str:
-        """The identity with the first digits of the digest."""
-        return short_identity(self)
-
 
 def as_extractor(value: Any) -> FeatureExtractor:
     """An extractor as it is, one of the registry by name or spec, or any module that gives ``[B, F]``.
@@ -148,3 +144,14 @@ def as_rgb(x: Tensor, owner: str) -> Tensor:
             f"features '{owner}': expected pictures [B, 1 or 3, H, W] in [-1, 1], got {list(x.shape)}"
         )
     return x.expand(-1, 3, -1, -1)
+
+
+def initialise(
+    network: nn.Module, generator: torch.Generator, nonlinearity: Literal["relu", "linear"]
+) -> None:
+    """Give every weight He's uniform initialisation (He et al. 2015), every bias zero."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity=nonlinearity, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

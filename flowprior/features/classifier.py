@@ -1,13 +1,16 @@
 """The data set's own classifier: accuracy of generated samples, and the features of the Fréchet distance.
 
-It is trained on the training split with a fixed seed. Figures are comparable only under one set of
+It is trained on the training split with a fixed seed. Values are comparable only under one set of
 weights, so it is kept in a cache, keyed by the data and the recipe, and an evaluation names its weights.
+The network is a small CNN for pictures, an MLP for everything else. Both end in a linear layer to
+``FEATURES`` numbers, a ReLU, and a linear layer to the logits; what comes out of the ReLU are the features.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +19,9 @@ from flowprior.conditions import Condition
 from flowprior.data.base import Data
 from flowprior.errors import InputError
 from flowprior.features.base import short_identity
-from flowprior.features.networks import FEATURES, build_network, standardise
 
+FEATURES = 128
+SMALLEST_SIDE = 7
 BATCH = 500
 
 
@@ -41,13 +45,27 @@ class Classifier(nn.Module):
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor], event_shape: torch.Size, classes: int) -> Classifier:
+        """The classifier whose ``state_dict`` is ``tensors``, in evaluation mode, its weights fixed.
+
+        Raises:
+            KeyError: a tensor is missing.
+            RuntimeError: tensors of another network.
+        """
+        found = cls(event_shape, classes)
+        for name in ("shift", "scale"):
+            found.register_buffer(name, tensors[name].clone())
+        found.load_state_dict(dict(tensors))
+        return found.eval().requires_grad_(False)
+
     @property
     def features_name(self) -> str:
         """Name of the features, as in ``fid-cnn128``."""
         return "cnn128" if len(self.event_shape) == 3 else "mlp128"
 
     def describe(self) -> str:
-        """Which weights judge, as in ``cnn128 sha256 1a2b3c4d``: figures of others are not comparable."""
+        """Which weights it has, as in ``cnn128 sha256 1a2b3c4d``: values under others are not comparable."""
         return short_identity(self)
 
     def identity(self) -> str:
@@ -60,7 +78,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, classes]`` of x ``[B, *event]``."""
-        return self.network(standardise(x, self.shift, self.scale))
+        return self.network(self._standardised(x))
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -87,7 +105,7 @@ class Classifier(nn.Module):
         return (self.predict(x).cpu() == labels.cpu()).double().mean().item()
 
     def fits(self, event_shape: torch.Size, condition: Condition) -> bool:
-        """Whether it can judge events of this shape and labels of this range."""
+        """Whether it takes events of this shape and knows all their labels."""
         return (
             torch.Size(event_shape) == self.event_shape
             and condition.kind == "labels"
@@ -96,7 +114,10 @@ class Classifier(nn.Module):
 
     def _parts(self, x: Tensor) -> Iterator[Tensor]:
         for part in x.split(BATCH):
-            yield standardise(part.to(self.shift.device), self.shift, self.scale)
+            yield self._standardised(part.to(self.shift.device))
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return (x.float() - self.shift) / self.scale
 
     def _check(self, x: Tensor) -> None:
         if x.shape[1:] != self.event_shape or len(x) == 0:
@@ -117,3 +138,29 @@ def accuracy_on(classifier: Classifier, data: Data) -> float:
             raise InputError(f"accuracy_on: '{data.name}' has no labels; pass labelled data")
         right += classifier.accuracy(x, labels) * len(x)
     return right / max(len(data), 1)
+
+
+def build_network(event_shape: torch.Size, classes: int) -> nn.Sequential:
+    """``Sequential(body, head)`` without weights (on the meta device), body to features, head to logits."""
+    with torch.device("meta"):
+        body = _cnn(event_shape) if len(event_shape) == 3 else _mlp(math.prod(event_shape))
+        return nn.Sequential(body, nn.Linear(FEATURES, classes))
+
+
+def _cnn(event_shape: torch.Size) -> nn.Sequential:
+    """3 × 3 convolutions, each followed by a pooling that halves the picture while it is larger than 7."""
+    channels, height, width = event_shape
+    layers: list[nn.Module] = []
+    out = 32
+    while len(layers) < 2 or min(height, width) > SMALLEST_SIDE:
+        layers.append(nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.ReLU()))
+        if min(height, width) > SMALLEST_SIDE:
+            layers.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
+        channels, out = out, 64
+    head = nn.Linear(channels * height * width, FEATURES)
+    return nn.Sequential(*layers, nn.Flatten(), head, nn.ReLU())
+
+
+def _mlp(size: int) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, FEATURES), nn.ReLU())

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.data.base import Data
-from flowprior.errors import CheckpointError, InputError
+from flowprior.errors import InputError
+from flowprior.features.base import initialise
+from flowprior.features.cache import cached_tensors
 from flowprior.features.classifier import Classifier
-from flowprior.features.networks import initialise
-from flowprior.storage import load_tensors, save_tensors
 
 RECIPE = 1
 """Raise it with every change of network or training that the constants below do not show."""
@@ -33,7 +31,7 @@ def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classif
 
     Args:
         data: the training split.
-        seed: of weights and order; figures of different seeds are not comparable.
+        seed: of weights and order; values under classifiers of different seeds are not comparable.
         cache: whether to look for it on the disk and leave it there.
 
     Raises:
@@ -41,18 +39,14 @@ def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classif
     """
     if not cache:
         return train_classifier(data, seed=seed)
-    path = cache_folder() / f"classifier-{fingerprint(data, seed)}.safetensors"
-    if path.is_file():
-        try:
-            return _read(path, data)
-        except (CheckpointError, RuntimeError) as error:
-            warnings.warn(f"classifier cache {path} is trained anew: {error}", RuntimeWarning, stacklevel=2)
-    classifier = train_classifier(data, seed=seed)
+    metadata = {"data": data.name, "recipe": str(RECIPE)}
+    name = f"classifier-{fingerprint(data, seed)}"
+    tensors = cached_tensors(name, metadata, lambda: dict(train_classifier(data, seed=seed).state_dict()))
     try:
-        save_tensors(path, dict(classifier.state_dict()), {"data": data.name, "recipe": str(RECIPE)})
-    except CheckpointError as error:
-        warnings.warn(f"the classifier is not cached: {error}", RuntimeWarning, stacklevel=2)
-    return classifier
+        return Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
+    except (KeyError, RuntimeError) as error:
+        warnings.warn(f"{name} in the cache is of another network: {error}", RuntimeWarning, stacklevel=2)
+        return train_classifier(data, seed=seed)
 
 
 def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
@@ -69,7 +63,7 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
         )
     classifier = Classifier(data.event_shape, data.condition.size)
     generator = torch.Generator().manual_seed(seed)
-    initialise(classifier, generator)
+    initialise(classifier, generator, "relu")
     _set_scale(classifier, data)
     size = min(BATCH, len(data))
     steps = min(STEPS, MOST_EPOCHS * (len(data) // size))
@@ -87,12 +81,6 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     return classifier.eval().requires_grad_(False)
 
 
-def cache_folder() -> Path:
-    """``$FLOWPRIOR_CACHE``, or ``~/.cache/flowprior``."""
-    named = os.environ.get("FLOWPRIOR_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "flowprior"
-
-
 def fingerprint(data: Data, seed: int) -> str:
     """Hash of everything that decides the weights: recipe, seed, number of labels, every event and label."""
     recipe = f"{RECIPE} {BATCH} {STEPS} {MOST_EPOCHS} {LEARNING_RATE}"
@@ -102,15 +90,6 @@ def fingerprint(data: Data, seed: int) -> str:
         if labels is not None:
             digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()[:24]
-
-
-def _read(path: Path, data: Data) -> Classifier:
-    tensors, _ = load_tensors(path)
-    classifier = Classifier(data.event_shape, data.condition.size)
-    for name in ("shift", "scale"):
-        classifier.register_buffer(name, tensors[name].clone())
-    classifier.load_state_dict(tensors)
-    return classifier.eval().requires_grad_(False)
 
 
 def _set_scale(classifier: Classifier, data: Data) -> None:

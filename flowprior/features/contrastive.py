@@ -1,7 +1,7 @@
 """An image-condition score for data whose condition is an embedding: two small contrastive heads.
 
 A linear head on image features and a small network on the condition's embedding are trained on real pairs to
-tell each picture's condition from the others of a batch (InfoNCE; Radford et al. 2021). Figures are
+tell each picture's condition from the others of a batch (InfoNCE; Radford et al. 2021). Values are
 comparable only on one data set and one set of features. It is not CLIP, and is named so: ``pair-…``.
 """
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError
+from flowprior.features.base import initialise
 
 WIDTH = 128
 HIDDEN = 256
@@ -70,9 +71,9 @@ class PairHeads(nn.Module):
         images, texts = self.images(features.float()), self.conditions(cond.float())
         places = _same(cond)
         candidates = torch.stack([(places == k).nonzero()[0, 0] for k in range(min(among, _count(places)))])
-        judged = places < len(candidates)
-        nearest = (images[judged] @ texts[candidates].T).argmax(1)
-        top1 = (nearest == places[judged]).double().mean().item()
+        known = places < len(candidates)
+        nearest = (images[known] @ texts[candidates].T).argmax(1)
+        top1 = (nearest == places[known]).double().mean().item()
         return PairScore((images * texts).sum(1).double().mean().item(), top1)
 
 
@@ -98,7 +99,7 @@ def train_heads(features: Tensor, cond: Tensor, *, seed: int = 0) -> PairHeads:
     features, cond = features.float(), cond.float()
     generator = torch.Generator().manual_seed(seed)
     heads = PairHeads(features.shape[1], cond.shape[1])
-    _initialise(heads, generator)
+    initialise(heads, generator, "linear")
     heads.shift, heads.scale = features.mean(0), features.std(0).clamp_min(1e-3)
     optimiser = torch.optim.AdamW(heads.parameters(), LEARNING_RATE, weight_decay=0.1)
     with torch.enable_grad():
@@ -117,13 +118,6 @@ def _loss(heads: PairHeads, features: Tensor, cond: Tensor, places: Tensor) -> T
     target = right / right.sum(1, keepdim=True)
     cross_entropy = nn.functional.cross_entropy
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
-
-
-def _initialise(heads: PairHeads, generator: torch.Generator) -> None:
-    for layer in heads.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
-            nn.init.zeros_(layer.bias)
 
 
 def _same(cond: Tensor) -> Tensor:

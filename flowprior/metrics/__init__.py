@@ -1,66 +1,65 @@
-"""Metrics: one a file."""
+"""Metrics: one a file, a pure function and the class that evaluations call, together."""
 
+from typing import Any
+
+from flowprior.metrics.accuracy import Accuracy
 from flowprior.metrics.base import (
-    FlowMeasure,
-    Measure,
-    SampleMeasure,
-    StepMeasure,
+    FeatureMetric,
+    FlowMetric,
+    Metric,
+    MetricInfo,
+    SampleMetric,
+    StepMetric,
+    TwoSampleMetric,
 )
-from flowprior.metrics.bits import bits_per_dimension
-from flowprior.metrics.flow_measures import (
-    Curvature,
-    Likelihood,
-    PathEnergy,
-    Truncation,
-)
-from flowprior.metrics.frechet import FeatureMoments, frechet_distance
-from flowprior.metrics.image_text import ImageText
+from flowprior.metrics.bits import Likelihood, bits_per_dimension
+from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
+from flowprior.metrics.image_text import ImageText, clip_score
 from flowprior.metrics.kernel import (
     Kernel,
     KernelDistance,
+    KernelMetric,
     kernel_distance,
     polynomial_mmd2,
 )
-from flowprior.metrics.manifold import PrecisionRecall, precision_recall
-from flowprior.metrics.memorisation import memorisation_ratio, nearest_distances
-from flowprior.metrics.sample_measures import (
-    Accuracy,
-    Frechet,
-    KernelMeasure,
-    Manifold,
-    Memorisation,
-    Sliced,
-    Wasserstein,
-)
-from flowprior.metrics.sliced import sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
-from flowprior.metrics.trajectories import Trajectories, solve_trajectories
+from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
+from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
+from flowprior.metrics.setup import Drawn, Setup, Trajectories
+from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
+from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
 from flowprior.metrics.transport import measure_transport
-from flowprior.metrics.truncation import global_error, local_error, step_times
-from flowprior.metrics.wasserstein import wasserstein2_per_condition, wasserstein2_squared
+from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
+from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
 
 __all__ = [
     "Accuracy",
     "Curvature",
+    "Drawn",
+    "FeatureMetric",
     "FeatureMoments",
-    "FlowMeasure",
+    "FlowMetric",
     "Frechet",
     "ImageText",
     "Kernel",
     "KernelDistance",
-    "KernelMeasure",
+    "KernelMetric",
     "Likelihood",
     "Manifold",
-    "Measure",
     "Memorisation",
+    "Metric",
+    "MetricInfo",
     "PathEnergy",
     "PrecisionRecall",
-    "SampleMeasure",
+    "SampleMetric",
+    "Setup",
     "Sliced",
-    "StepMeasure",
+    "StepMetric",
     "Trajectories",
     "Truncation",
+    "TwoSampleMetric",
     "Wasserstein",
     "bits_per_dimension",
+    "clip_score",
     "frechet_distance",
     "global_error",
     "kernel_distance",
@@ -68,6 +67,7 @@ __all__ = [
     "measure_transport",
     "memorisation_ratio",
     "nearest_distances",
+    "normalised_energy",
     "polynomial_mmd2",
     "precision_recall",
     "sliced_wasserstein2_per_condition",
@@ -77,3 +77,21 @@ __all__ = [
     "wasserstein2_per_condition",
     "wasserstein2_squared",
 ]
+
+RENAMED = {
+    "Measure": "Metric",
+    "SampleMeasure": "SampleMetric",
+    "StepMeasure": "StepMetric",
+    "FlowMeasure": "FlowMetric",
+    "KernelMeasure": "KernelMetric",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names of the release before, for one more."""
+    import warnings
+
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"flowprior.metrics.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]

@@ -1,33 +1,68 @@
-"""Measure: what a metric must offer, the registry, and the names that ``metrics=`` understands."""
+"""Metric: what one must offer, what its values are, the registry, and the names ``metrics=`` understands.
+
+In an evaluation a metric is given a :class:`~flowprior.metrics.setup.Setup`. In your own loop, metrics that
+compare two sets of samples stream them, as torchmetrics' do: ``update``, ``compute``, ``reset``.
+"""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
-from flowprior.errors import OptionError
-from flowprior.metrics.description import Metric
-from flowprior.metrics.setup import Drawn, Setup
-from flowprior.metrics.trajectories import Trajectories
+from flowprior.errors import InputError, OptionError
+from flowprior.features.base import FeatureExtractor, short_identity
+from flowprior.metrics.setup import Drawn, Setup, Trajectories
 from flowprior.registry import Registered, Registry
 from flowprior.samplers import Sampler
 
 GROUPS = ("quick", "all")
+ORDER = (
+    *("fid", "kid", "accuracy", "w2", "image-text", "precision-recall", "memorisation", "sliced-w2"),
+    *("truncation", "curvature", "path-energy", "nll"),
+)
+"""The order of results: quick ones, then those of samples, of steps, of the flow. Other metrics follow."""
 
 
-class Measure(Registered, abc.ABC):
-    """Base class of metrics. One may give several figures, such as one for each set of features.
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a value is.
 
-    Subclass one of :class:`SampleMeasure`, :class:`StepMeasure` and :class:`FlowMeasure`.
+    Attributes:
+        description: what was computed.
+        samples: how many generated samples it is computed from.
+        reference: name, split and size of what they are compared with.
+        better: ``"lower"``, ``"higher"`` or ``""``.
+        features: name and weights of the features that it compares; empty where it takes the events.
+    """
+
+    description: str
+    samples: int
+    reference: str = ""
+    better: str = ""
+    features: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MetricInfo:
+        """From JSON; what this version does not know, such as the ``floor`` of older files, is left out."""
+        known = [field.name for field in fields(cls)]
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+class Metric(Registered, abc.ABC):
+    """Base class of metrics. One may give several values, such as one for each set of features.
+
+    Subclass one of :class:`SampleMetric`, :class:`StepMetric` and :class:`FlowMetric`.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("metric", "flowprior.metrics")
     quick: ClassVar[bool] = False
-    """Part of the default set: at most about as dear as generating the samples."""
-    needs_judge: ClassVar[bool] = True
+    """Part of the default set: at most about as expensive as generating the samples."""
+    needs_classifier: ClassVar[bool] = True
     """Whether it may look at ``setup.classifier`` or its features; where none does, none is trained."""
 
     @property
@@ -36,10 +71,10 @@ class Measure(Registered, abc.ABC):
         return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
 
     @abc.abstractmethod
-    def columns(self, setup: Setup) -> dict[str, Metric]:
-        """Name and description of each figure that this data allows; none of them is computed.
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        """Name and description of each value that this data allows; none of them is computed.
 
-        A stored figure is used again where its description, sample count, reference and features are equal,
+        A stored value is used again where its description, sample count, reference and features are equal,
         so they must say everything that decides it.
         """
 
@@ -48,24 +83,114 @@ class Measure(Registered, abc.ABC):
         return "something"
 
 
-class SampleMeasure(Measure):
-    """A figure of samples, generated or real."""
+class SampleMetric(Metric):
+    """A metric of samples, generated or real."""
+
+    real_data: ClassVar[Literal["training", "held-out", "none"]] = "training"
+    """The real samples whose value is the real-data score."""
 
     @abc.abstractmethod
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        """The figures of ``drawn``, by name."""
-
-    floor: ClassVar[Literal["training", "held-out", "none"]] = "training"
-    """The real samples whose figure is the floor."""
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        """The values of ``drawn``, by name."""
 
 
-class StepMeasure(Measure):
-    """A figure of a sampler's steps, against trajectories that were solved to a tight tolerance."""
+class TwoSampleMetric(SampleMetric):
+    """A metric that compares generated samples with real ones and needs to know nothing else.
 
-    needs_judge = False
+    In your own loop::
+
+        metric = Metric.create("w2")
+        metric.update(x_real, labels, real=True)      # as many batches as you like
+        metric.update(x_generated, labels, real=False)
+        metric.compute()                              # {"w2_squared": …}
+        metric.reset()
+    """
+
+    _batches: dict[bool, list[tuple[Tensor, Tensor | None]]] | None = None
 
     @abc.abstractmethod
-    def figures(
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        """The values of ``generated``, by name; ``seed`` is that of random subsets."""
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        return self.compare(setup.real, drawn, setup.seed)
+
+    def reset(self) -> None:
+        """Forget every batch."""
+        self._batches = None
+
+    def update(self, x: Tensor, cond: Tensor | None = None, *, real: bool) -> None:
+        """Add a batch.
+
+        Args:
+            x: events ``[B, *event]``; features ``[B, F]`` where the metric compares features.
+            cond: their conditions; labels are compared each on its own where the metric does so.
+            real: whether they are real ones or generated.
+        """
+        self._batches = self._batches or {True: [], False: []}
+        self._batches[real].append((x.detach().cpu(), None if cond is None else cond.detach().cpu()))
+
+    def compute(self) -> dict[str, float]:
+        """The values of all batches since the last :meth:`reset`, by name.
+
+        Raises:
+            InputError: no real or no generated samples yet, or samples that do not fit each other.
+        """
+        batches = self._batches or {True: [], False: []}
+        if not (batches[True] and batches[False]):
+            raise InputError(f"metric '{self.name}': expected real and generated samples; call update first")
+        return self.compare(_joined(batches[True]), _joined(batches[False]))
+
+
+class FeatureMetric(TwoSampleMetric):
+    """A metric that compares features, with its values for each set of them (``fid-lite0``)."""
+
+    names: ClassVar[tuple[str, ...]]
+    """Of the values, without the features'."""
+    better: ClassVar[str] = "lower"
+
+    @abc.abstractmethod
+    def describe(self, setup: Setup, name: str) -> tuple[str, str]:
+        """What the value ``name`` is, and what samples are compared with."""
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return {
+            f"{name}-{extractor.features_name}": self._info(setup, extractor, name)
+            for extractor in setup.extractors
+            for name in self.names
+        }
+
+    def lacks(self, setup: Setup) -> str:
+        return "features: pass some (--features), or labelled data, whose classifier gives them"
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        found = {}
+        for extractor in setup.extractors:
+            for name, value in self.values_of(setup, drawn, extractor).items():
+                stem, dash, deviation = name.partition("-std")
+                found[f"{stem}-{extractor.features_name}{dash}{deviation}"] = value
+        return found
+
+    def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
+        """The values under one set of features: against as many real ones, where nothing else is said."""
+        real = Drawn(setup.reference.features(extractor, setup.samples))
+        return self.compare(real, Drawn(drawn.features(extractor)), setup.seed)
+
+    def _info(self, setup: Setup, extractor: FeatureExtractor, name: str) -> MetricInfo:
+        what, reference = self.describe(setup, name)
+        own = " of the data set's classifier" if extractor is setup.classifier else ""
+        description = f"{what} of {extractor.features_name} features{own}"
+        features = short_identity(extractor)
+        return MetricInfo(description, setup.samples, reference, self.better, features=features)
+
+
+class StepMetric(Metric):
+    """A metric of a sampler's steps, against trajectories that were solved to a tight tolerance."""
+
+    needs_classifier = False
+
+    @abc.abstractmethod
+    def values(
         self,
         setup: Setup,
         sampler: Sampler,
@@ -74,46 +199,46 @@ class StepMeasure(Measure):
         x: Tensor,
         trajectories: Trajectories,
     ) -> dict[str, float]:
-        """The figures of a sampler whose samples are x ``[N, *event]``; empty where it has none."""
+        """The values of a sampler whose samples are x ``[N, *event]``; empty where it has none."""
 
 
-class FlowMeasure(Measure):
-    """A figure of the flow itself, whatever the sampler."""
+class FlowMetric(Metric):
+    """A metric of the flow itself, whatever the sampler."""
 
-    needs_judge = False
+    needs_classifier = False
     needs_trajectories: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def figures(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
-        """The figures at one guidance."""
+    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+        """The values at one guidance."""
 
 
-def select(metrics: str | Measure | Sequence[str | Measure]) -> list[Measure]:
-    """Measures by name: ``"quick"``, ``"all"``, a name or spec, an instance, or a list of these.
+def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
+    """Metrics by name: ``"quick"``, ``"all"``, a name or spec, an instance, or a list of these.
 
     Returns:
-        Each once: the quick ones, then those of samples, of steps, of the flow. What is named with options
-        takes the place of a group's.
+        Each once, in the order of :data:`ORDER`. What is named with options takes the place of a group's.
 
     Raises:
         UnknownComponentError: no metric of that name.
         OptionError: none is given, or options that do not fit.
     """
-    wanted = [metrics] if isinstance(metrics, str | Measure) else list(metrics)
-    known = Measure.available()
+    wanted = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
+    known = Metric.available()
     if not wanted:
         raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *known))}")
-    named = [Measure.registry.resolve(item) for item in wanted if item not in GROUPS]
-    found: dict[str, Measure] = {measure.name: measure for measure in named}
-    for record in Measure.registry.records():
+    named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
+    found: dict[str, Metric] = {metric.name: metric for metric in named}
+    for record in Metric.registry.records():
         factory: Any = record.factory
         if record.name not in found and ("all" in wanted or ("quick" in wanted and factory.quick)):
             found[record.name] = factory()
-    return sorted(found.values(), key=_place)
+    places = [*ORDER, *(name for name in found if name not in ORDER)]
+    return sorted(found.values(), key=lambda metric: places.index(metric.name))
 
 
-def _place(measure: Measure) -> tuple[bool, int, int]:
-    kinds = (SampleMeasure, StepMeasure, FlowMeasure)
-    kind = next((place for place, base in enumerate(kinds) if isinstance(measure, base)), len(kinds))
-    names = [record.name for record in Measure.registry.records()]
-    return not measure.quick, kind, names.index(measure.name) if measure.name in names else len(names)
+def _joined(batches: Sequence[tuple[Tensor, Tensor | None]]) -> Drawn:
+    """All batches as one; the type of the numbers stays."""
+    labels = [cond for _, cond in batches if cond is not None]
+    x = torch.cat([part for part, _ in batches])
+    return Drawn(x, torch.cat(labels) if labels else None, dtype=x.dtype)

@@ -16,6 +16,12 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.features.base import FeatureExtractor
+from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Drawn, Setup
+
+_ZERO = torch.zeros((), dtype=torch.float64)
 
 
 @dataclass
@@ -29,8 +35,8 @@ class FeatureMoments:
     """
 
     count: int = 0
-    mean: Tensor | None = None
-    scatter: Tensor | None = None
+    mean: Tensor = _ZERO
+    scatter: Tensor = _ZERO
 
     @classmethod
     def of(cls, batches: Iterable[Tensor]) -> FeatureMoments:
@@ -53,9 +59,6 @@ class FeatureMoments:
         rows = features.detach().double().cpu()
         mean = rows.mean(0)
         scatter = (rows - mean).T @ (rows - mean)
-        if self.mean is None or self.scatter is None:
-            self.count, self.mean, self.scatter = len(rows), mean, scatter
-            return
         total = self.count + len(rows)
         delta = mean - self.mean
         self.scatter = self.scatter + scatter + torch.outer(delta, delta) * (self.count * len(rows) / total)
@@ -68,16 +71,13 @@ class FeatureMoments:
         Raises:
             InputError: fewer than two rows were seen.
         """
-        if self.scatter is None or self.count < 2:
+        if self.count < 2:
             raise InputError(f"FeatureMoments: a covariance needs at least 2 rows, got {self.count}")
         return self.scatter / (self.count - 1)
 
     def distance(self, other: FeatureMoments) -> float:
         """Fréchet distance to ``other``."""
-        mine, theirs = self.covariance(), other.covariance()
-        assert self.mean is not None
-        assert other.mean is not None
-        return frechet_distance(self.mean, mine, other.mean, theirs)
+        return frechet_distance(self.mean, self.covariance(), other.mean, other.covariance())
 
 
 def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor) -> float:
@@ -105,3 +105,47 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
     cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
     shift = (mean_1.double() - mean_2.double()).square().sum()
     return max(float(shift + first.trace() + second.trace() - 2 * cross), 0.0)
+
+
+def reference_moments(reference: Reference, extractor: FeatureExtractor) -> FeatureMoments:
+    """Mean and covariance of the features of all real data, from the cache where they are there."""
+
+    def compute() -> dict[str, Tensor]:
+        moments = FeatureMoments.of(extractor.features(x) for x, _ in reference.data.batches(1000))
+        return {"mean": moments.mean, "scatter": moments.scatter}
+
+    key = {"count": len(reference), "extractor": extractor.identity()}
+    return FeatureMoments(len(reference), **reference.kept("moments", key, compute))
+
+
+@Metric.register("fid")
+class Frechet(FeatureMetric):
+    """Fréchet distance between features of samples and of all the reference, for each set of features.
+
+    In your own loop it keeps means and covariances, not the batches.
+    """
+
+    quick = True
+    names = ("fid",)
+    _moments: dict[bool, FeatureMoments] | None = None
+
+    def describe(self, setup: Setup, name: str) -> tuple[str, str]:
+        return "Fréchet distance", setup.reference.describe()
+
+    def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
+        moments = FeatureMoments.of([drawn.features(extractor)])
+        return {"fid": moments.distance(reference_moments(setup.reference, extractor))}
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        return {"fid": FeatureMoments.of([generated.x]).distance(FeatureMoments.of([real.x]))}
+
+    def reset(self) -> None:
+        self._moments = None
+
+    def update(self, x: Tensor, cond: Tensor | None = None, *, real: bool) -> None:
+        self._moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
+        self._moments[real].update(x)
+
+    def compute(self) -> dict[str, float]:
+        moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
+        return {"fid": moments[False].distance(moments[True])}

@@ -3,7 +3,7 @@
 MMD² = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j),  k(a, b) = (γ a·b + c)^d
 
 (Gretton et al. 2012, lemma 6). On features of Inception with d = 3, γ = 1/F and c = 1 it is KID (Bińkowski
-et al. 2018). Unlike the Fréchet distance it is unbiased, so figures of different counts may be compared;
+et al. 2018). Unlike the Fréchet distance it is unbiased, so values of different counts may be compared;
 it can be negative.
 """
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
+from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.metrics.setup import Drawn, Setup
 
 BLOCK = 1000
 """Rows of a kernel matrix that are held at once."""
@@ -130,3 +132,36 @@ def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise InputError("kernel distance: expected finite features, got NaN or infinity")
     return x.detach().double().cpu(), y.detach().double().cpu()
+
+
+@Metric.register("kid")
+class KernelMetric(FeatureMetric):
+    """Kernel distance (KID on Inception features): unbiased, mean over subsets, for each set of features.
+
+    Args:
+        subsets: how many pairs of random subsets.
+        subset_size: rows of each; no more than there are samples.
+    """
+
+    quick = True
+    names = ("kid",)
+
+    def __init__(self, subsets: int = 100, subset_size: int = 1000) -> None:
+        if subsets < 1 or subset_size < 2:
+            raise OptionError(f"metric 'kid': subsets={subsets}, subset_size={subset_size} is not possible")
+        self.subsets = subsets
+        self.subset_size = subset_size
+
+    def describe(self, setup: Setup, name: str) -> tuple[str, str]:
+        size = min(self.subset_size, setup.samples, len(setup.reference))
+        what = f"unbiased polynomial MMD² ({self.subsets} subsets of {size})"
+        return what, setup.reference.describe(setup.samples)
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        size = min(self.subset_size, len(generated.x), len(real.x))
+        generator = torch.Generator().manual_seed(seed)
+        distance = kernel_distance(
+            real.x, generated.x, subsets=self.subsets, subset_size=size, generator=generator
+        )
+        all_equal = size == len(generated.x)  # every subset is the whole
+        return {"kid": distance.mean} if all_equal else {"kid": distance.mean, "kid-std": distance.std}

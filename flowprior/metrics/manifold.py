@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
+from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.metrics.setup import Drawn, Setup
 
 BLOCK = 1000
 """Rows of a matrix of distances that are held at once."""
@@ -76,3 +78,26 @@ def _check(real: Tensor, generated: Tensor, neighbours: int) -> None:
         )
     if not (torch.isfinite(real).all() and torch.isfinite(generated).all()):
         raise InputError("precision_recall: expected finite features, got NaN or infinity")
+
+
+@Metric.register("precision-recall", aliases=["prc"])
+class Manifold(FeatureMetric):
+    """Share of samples on the real manifold and of real data on the samples', for each set of features.
+
+    Args:
+        neighbours: each point's ball reaches to this neighbour.
+    """
+
+    names = ("precision", "recall")
+    better = "higher"
+
+    def __init__(self, neighbours: int = 3) -> None:
+        if neighbours < 1:
+            raise OptionError(f"metric 'precision-recall': neighbours={neighbours}; choose 1 or more")
+        self.neighbours = neighbours
+
+    def describe(self, setup: Setup, name: str) -> tuple[str, str]:
+        return f"{name} by {self.neighbours} nearest neighbours", setup.reference.describe(setup.samples)
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        return precision_recall(real.x, generated.x, neighbours=self.neighbours)._asdict()

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
+from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Drawn, Setup
 
 
 def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
@@ -64,3 +67,42 @@ def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Ten
             "trained on"
         )
     return distances[: len(samples)].mean().item() / theirs
+
+
+def reference_distances(reference: Reference, training: Reference, count: int) -> Tensor:
+    """Distances of ``count`` real data to their nearest training data, from the cache if they are there."""
+
+    def compute() -> dict[str, Tensor]:
+        neighbours = (x for x, _ in training.data.batches())
+        return {"distances": nearest_distances(reference.subset(count)[0], neighbours)}
+
+    key = {"count": min(count, len(reference)), "training": training.digest if reference.cache else ""}
+    return reference.kept("distances", key, compute)["distances"]
+
+
+@Metric.register("memorisation")
+class Memorisation(SampleMetric):
+    """Distance of samples to their nearest training example over that of held-out real data; 1 is as new."""
+
+    needs_classifier = False
+    real_data = "none"  # a training example's is 0
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        if not setup.has_test:
+            return {}
+        description = (
+            f"mean distance to the nearest of {setup.training.describe()} over that of held-out data; "
+            "1 is as far as unseen data, 0 a copy"
+        )
+        reference = setup.reference.describe(setup.samples)
+        return {"memorisation": MetricInfo(description, setup.samples, reference)}
+
+    def lacks(self, setup: Setup) -> str:
+        return "a test split"
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        held_out = reference_distances(setup.reference, setup.training, setup.samples).mean().item()
+        if not held_out > 0:
+            return {}  # the test split lies in the training split
+        nearest = nearest_distances(drawn.x, (x for x, _ in setup.data.batches()))
+        return {"memorisation": nearest.mean().item() / held_out}

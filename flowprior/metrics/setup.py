@@ -1,4 +1,4 @@
-"""One seed of an evaluation: its conditions, starts and real samples, the same for every sampler and NFE."""
+"""What a metric may look at: one seed of an evaluation, the same for every sampler and NFE."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 from flowprior.data.base import Data
 from flowprior.data.proportions import draw_indices
+from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.reference import Reference
 from flowprior.samplers import Solution
 
-PER_CONDITION = 500
-"""Points of each label that exact W2² compares at most."""
 POOLED = 2000
-"""The same where all conditions are pooled."""
+"""Real samples that clouds are compared with where conditions are no labels."""
 SMALL_EVENT = 16
+"""Numbers of an event up to which metrics of the flow afford more trajectories and likelihoods."""
 MANY_PATHS = 2000
 FEW_PATHS = 128
 Generate = Callable[..., Solution]
@@ -34,10 +34,11 @@ class Drawn:
     Args:
         x: ``[N, *event]``.
         cond: their conditions, in the same order.
+        dtype: type of x here.
     """
 
-    def __init__(self, x: Tensor, cond: Tensor | None) -> None:
-        self.x = x.detach().float().cpu()
+    def __init__(self, x: Tensor, cond: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
+        self.x = x.detach().to("cpu", dtype)
         self.cond = None if cond is None else cond.cpu()
         self._features: dict[int, Tensor] = {}
 
@@ -49,20 +50,63 @@ class Drawn:
         return self._features[key]
 
 
+@dataclass(frozen=True)
+class Trajectories:
+    """Solutions of n trajectories.
+
+    Attributes:
+        times: increasing ``[T]``, from 0 to 1, in the dtype of the states.
+        states: ``[T, n, *event]``.
+        curvature: ``[n]``, float64.
+        energy: ``[n]``, float64.
+        nfe: evaluations of the velocity, of the most expensive batch.
+        tolerance: relative and absolute, of dopri5.
+    """
+
+    times: Tensor
+    states: Tensor
+    curvature: Tensor
+    energy: Tensor
+    nfe: int
+    tolerance: float
+
+    @property
+    def start(self) -> Tensor:
+        """x_0 ``[n, *event]``."""
+        return self.states[0]
+
+    @property
+    def end(self) -> Tensor:
+        """x_1 ``[n, *event]``."""
+        return self.states[-1]
+
+    def at(self, time: float) -> Tensor:
+        """The states ``[n, *event]`` at one of the times that were asked for.
+
+        Raises:
+            InputError: another time.
+        """
+        places = (self.times == torch.tensor(time).to(self.times)).nonzero()
+        if len(places) == 0:
+            raise InputError(f"trajectories: no state at t={time:g}; solve for this time as well")
+        return self.states[int(places[0])]
+
+
 @dataclass
 class Setup:
-    """What every figure of one seed shares.
+    """What every value of one seed shares.
 
     Attributes:
         flow: what is evaluated.
         training: the training split.
         reference: what samples are compared with; the same object as ``training`` without a test split.
         samples: how many are generated.
-        seed: of conditions, starts and the subsets of real data.
-        classifier: judge of labelled data, or None.
+        seed: of conditions, source samples and the subsets of real data.
+        classifier: that of labelled data, or None.
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
+        balanced: whether samples are generated for every label in turn, not for the reference's conditions.
     """
 
     flow: Flow
@@ -74,6 +118,7 @@ class Setup:
     extractors: list[FeatureExtractor] = field(default_factory=list)
     batch_size: int = 500
     generate: Generate | None = None
+    balanced: bool = False
 
     @property
     def data(self) -> Data:
@@ -91,9 +136,9 @@ class Setup:
         return self.reference.data.condition.kind == "labels"
 
     @property
-    def points(self) -> int:
-        """Points of each cloud that exact W2² compares at most."""
-        return PER_CONDITION if self.is_labelled else POOLED
+    def scope(self) -> str:
+        """Over what distances of clouds are taken, for descriptions."""
+        return "averaged over labels" if self.is_labelled else "pooled over conditions"
 
     @property
     def paths(self) -> int:
@@ -107,13 +152,20 @@ class Setup:
         return self.flow.prior.event_dims.device
 
     def generator(self) -> torch.Generator:
-        """A generator on the flow's device that starts at the seed."""
+        """A generator on the flow's device, seeded by the setup's seed."""
         return torch.Generator(self.device).manual_seed(self.seed)
 
     @cached_property
     def cond(self) -> Tensor | None:
-        """The conditions that samples are generated for: the reference's, in its proportions."""
-        return self.reference.data.batch(self._indices[0])[1]
+        """The conditions that samples are generated for: the reference's in its proportions, or balanced."""
+        if self.balanced:
+            return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
+        return self.held_out.cond
+
+    @cached_property
+    def held_out(self) -> Drawn:
+        """The real data whose conditions samples are generated for."""
+        return Drawn(*self.reference.data.batch(self._indices[0]))
 
     @cached_property
     def real(self) -> Drawn:
@@ -122,16 +174,11 @@ class Setup:
 
     @cached_property
     def training_samples(self) -> Drawn:
-        """As many real training samples, whose figures are the floor."""
+        """As many real training samples, whose values are the real-data scores."""
         return Drawn(*self.data.batch(self._indices[2]))
 
-    @cached_property
-    def held_out(self) -> Drawn:
-        """The real data whose conditions samples are generated for."""
-        return Drawn(*self.reference.data.batch(self._indices[0]))
-
-    def starts(self, count: int) -> Tensor:
-        """The first starts ``[count, *event]`` that samples of this seed are solved from."""
+    def source_samples(self, count: int) -> Tensor:
+        """The first source samples ``[count, *event]`` that samples of this seed are solved from."""
         cond = None if self.cond is None else self.cond.to(self.device)
         with torch.no_grad():
             x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=self.generator())
@@ -145,10 +192,9 @@ class Setup:
     def _indices(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of conditions, real samples and training samples, drawn one after the other from one generator."""
         generator, data = torch.Generator().manual_seed(self.seed), self.reference.data
-        conditions = draw_indices(data, self.samples, generator)
         size = len(data) if self.is_labelled else min(POOLED, len(data))
         return (
-            conditions,
+            draw_indices(data, self.samples, generator),
             draw_indices(data, size, generator),
             draw_indices(self.data, self.samples, generator),
         )

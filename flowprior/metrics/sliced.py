@@ -6,12 +6,15 @@ SW2²(X, Y) = E_θ W2²(θ·X, θ·Y), θ uniform on the unit sphere (Bonneel et
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import OptionError
+from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric
+from flowprior.metrics.setup import Drawn, Setup
+from flowprior.metrics.wasserstein import as_clouds, per_condition
 
 DIRECTIONS = 200
 
@@ -33,16 +36,9 @@ def sliced_wasserstein2_squared(
     """
     import ot
 
-    if len(x) == 0 or len(y) == 0 or x.shape[1:] != y.shape[1:]:
-        raise InputError(
-            f"sliced wasserstein2: expected two non-empty clouds of one event shape, got {list(x.shape)} "
-            f"and {list(y.shape)}"
-        )
-    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise InputError("sliced wasserstein2: expected finite points, got NaN or infinity")
+    clouds = as_clouds("sliced wasserstein2", x, y)
     if directions < 1:
         raise OptionError(f"sliced wasserstein2: directions={directions} is not possible; choose 1 or more")
-    clouds = (cloud.detach().double().cpu().flatten(1).numpy() for cloud in (x, y))
     distance: Any = ot.sliced_wasserstein_distance(*clouds, n_projections=directions, p=2, seed=seed)
     return float(distance) ** 2
 
@@ -62,9 +58,33 @@ def sliced_wasserstein2_per_condition(
     Raises:
         InputError: a label of ``cond`` that ``cond_y`` does not have, or clouds that do not fit.
     """
-    if cond is None or cond_y is None or cond.is_floating_point():
-        return {-1: sliced_wasserstein2_squared(x, y, directions=directions)}
-    return {
-        label: sliced_wasserstein2_squared(x[cond == label], y[cond_y == label], directions=directions)
-        for label in cond.unique().tolist()
-    }
+    return per_condition(partial(sliced_wasserstein2_squared, directions=directions), x, cond, y, cond_y)
+
+
+@Metric.register("sliced-w2")
+class Sliced(TwoSampleMetric):
+    """Sliced squared 2-Wasserstein distance of all samples, averaged over labels, or pooled.
+
+    Args:
+        directions: random projections, the same for every label and seed.
+    """
+
+    needs_classifier = False
+
+    def __init__(self, directions: int = DIRECTIONS) -> None:
+        if directions < 1:
+            raise OptionError(f"metric 'sliced-w2': directions={directions}; choose 1 or more")
+        self.directions = directions
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        description = (
+            f"sliced squared 2-Wasserstein distance over {self.directions} directions, {setup.scope}"
+        )
+        reference = setup.reference.describe(len(setup.real.x))
+        return {"sliced_w2_squared": MetricInfo(description, setup.samples, reference, "lower")}
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        distances = sliced_wasserstein2_per_condition(
+            generated.x, generated.cond, real.x, real.cond, directions=self.directions
+        )
+        return {"sliced_w2_squared": sum(distances.values()) / len(distances)}

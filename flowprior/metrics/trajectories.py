@@ -14,16 +14,16 @@ flows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.flow.batches import batches
 from flowprior.flow.evaluation_mode import evaluating
+from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
+from flowprior.metrics.setup import Setup, Trajectories
 from flowprior.metrics.wasserstein import wasserstein2_per_condition
 from flowprior.samplers import CountedVelocity, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
@@ -35,63 +35,10 @@ LOOSE = 1e-3
 MAX_NFE = 10_000
 
 
-@dataclass(frozen=True)
-class Trajectories:
-    """Solutions of n trajectories.
-
-    Attributes:
-        times: increasing ``[T]``, from 0 to 1, in the dtype of the states.
-        states: ``[T, n, *event]``.
-        curvature: ``[n]``, float64.
-        energy: ``[n]``, float64.
-        nfe: evaluations of the velocity, of the dearest batch.
-        tolerance: relative and absolute, of dopri5.
-    """
-
-    times: Tensor
-    states: Tensor
-    curvature: Tensor
-    energy: Tensor
-    nfe: int
-    tolerance: float
-
-    @property
-    def start(self) -> Tensor:
-        """x_0 ``[n, *event]``."""
-        return self.states[0]
-
-    @property
-    def end(self) -> Tensor:
-        """x_1 ``[n, *event]``."""
-        return self.states[-1]
-
-    def at(self, time: float) -> Tensor:
-        """The states ``[n, *event]`` at one of the times that were asked for.
-
-        Raises:
-            InputError: another time.
-        """
-        places = (self.times == torch.tensor(time).to(self.times)).nonzero()
-        if len(places) == 0:
-            raise InputError(f"trajectories: no state at t={time:g}; solve for this time as well")
-        return self.states[int(places[0])]
-
-    def normalised_energy(self, cond: Tensor | None) -> float:
-        """(E path energy − W2²) / W2² with W2² between the starts and the ends, per condition.
-
-        0 where the flow is optimal transport along straight lines. Tong et al. 2023 (arXiv 2302.00482) take
-        W2² between starts and *data*: the same for a flow that reaches the data. The flow's own ends keep
-        the figure above 0 where clouds are small for their dimension.
-
-        Args:
-            cond: labels ``[n]``, embeddings ``[n, E]`` (pooled) or None.
-        """
-        labels = cond.cpu() if cond is not None and not cond.is_floating_point() else None
-        start, end = self.start.cpu(), self.end.cpu()
-        optimal = wasserstein2_per_condition(start, labels, end, labels, max_per_condition=len(start))
-        energies = [self.energy.mean() if k < 0 else self.energy[labels == k].mean() for k in optimal]
-        least, spent = sum(optimal.values()), float(sum(energies))
-        return spent / least - 1 if least > 0 else (0.0 if spent == 0 else float("inf"))
+def solution(setup: Setup) -> str:
+    """How the trajectories behind a value are solved, for descriptions."""
+    tolerance = TOLERANCE.get(setup.flow.dtype or torch.float32, LOOSE)
+    return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
 
 def solve_trajectories(
@@ -107,7 +54,7 @@ def solve_trajectories(
 
     Args:
         flow: its velocity model is used, in evaluation mode.
-        x0: starts ``[n, *event]``.
+        x0: source samples ``[n, *event]``.
         cond: their conditions.
         times: further times in [0, 1] whose states are wanted.
         guidance: strength of classifier-free guidance.
@@ -145,3 +92,55 @@ def _solve(
     shift = states[-1].double() - states[0].double() - first.double()
     curvature = deviation[-1].double() - shift.flatten(1).square().sum(1)
     return states, curvature.clamp_min(0).cpu(), counted.nfe
+
+
+def normalised_energy(trajectories: Trajectories, cond: Tensor | None) -> float:
+    """(E path energy − W2²) / W2² with W2² between source samples and ends, per condition.
+
+    0 where the flow is optimal transport along straight lines. Tong et al. 2023 (arXiv 2302.00482) take
+    W2² between source samples and *data*: the same for a flow that reaches the data. The flow's own ends keep
+    the value above 0 where clouds are small for their dimension.
+
+    Args:
+        trajectories: n of them.
+        cond: labels ``[n]``, embeddings ``[n, E]`` (pooled) or None.
+    """
+    labels = cond.cpu() if cond is not None and not cond.is_floating_point() else None
+    start, end, energy = trajectories.start.cpu(), trajectories.end.cpu(), trajectories.energy
+    optimal = wasserstein2_per_condition(start, labels, end, labels, max_per_condition=len(start))
+    energies = [energy.mean() if label < 0 else energy[labels == label].mean() for label in optimal]
+    least, spent = sum(optimal.values()), float(sum(energies))
+    return spent / least - 1 if least > 0 else (0.0 if spent == 0 else float("inf"))
+
+
+@Metric.register("curvature")
+class Curvature(FlowMetric):
+    """Curvature E∫‖v − (x1 − x0)‖² dt along the learned trajectories; 0 where one Euler step is exact."""
+
+    needs_trajectories = True
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return {"curvature": MetricInfo(f"curvature {solution(setup)}", setup.paths, "", "lower")}
+
+    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+        assert trajectories is not None
+        return {"curvature": trajectories.curvature.mean().item()}
+
+
+@Metric.register("path-energy")
+class PathEnergy(FlowMetric):
+    """Path energy E∫‖v‖² dt over W2² between source samples and ends, less 1; 0 for straight OT."""
+
+    needs_trajectories = True
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        scope = "per label" if setup.is_labelled else "pooled"
+        description = (
+            f"normalised path energy: E∫‖v‖² dt / W2² − 1 {solution(setup)}, W2² between the flow's own "
+            f"starts and ends, {scope}"
+        )
+        return {"path_energy": MetricInfo(description, setup.paths, "", "lower")}
+
+    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+        assert trajectories is not None
+        return {"path_energy": normalised_energy(trajectories, setup.conditions(setup.paths))}

@@ -22,10 +22,10 @@ def measure_transport(
         flow: prior and coupling are used, the velocity model is not.
         data: the training split.
         pairs: at most this many, and no more than there are data.
-        generator: source of the starts, on the prior's device.
+        generator: of the source samples, on the prior's device.
 
     Returns:
-        ``paired`` by ``coupling.draw``, ``unpaired`` with starts from ``prior.sample`` under each datum's
+        ``paired`` by ``coupling.draw``, ``unpaired`` with source samples of the prior under each datum's
         condition, ``pairs``, and ``draw_size``: how many were drawn at once.
     """
     device = flow.prior.event_dims.device

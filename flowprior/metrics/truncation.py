@@ -1,4 +1,4 @@
-"""Truncation errors of a sampler against a tight-tolerance solution of the same model from the same starts.
+"""Truncation errors of a sampler against a tight solution of the same model from the same source samples.
 
 Local: of a single step that starts on the solution, Φ_h(x(t)) − x(t + h). Global: of the sample at the end,
 x̂_1 − x(1). Both as root mean squares over samples and the numbers of an event, in units of the data (local
@@ -17,12 +17,14 @@ from torch import Tensor
 from flowprior.flow import Flow
 from flowprior.flow.batches import batches
 from flowprior.flow.evaluation_mode import evaluating
-from flowprior.metrics.trajectories import Trajectories
-from flowprior.samplers import CountedVelocity, FixedStepSampler, time_grid
+from flowprior.metrics.base import Metric, MetricInfo, StepMetric
+from flowprior.metrics.setup import Setup, Trajectories
+from flowprior.metrics.trajectories import solution
+from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 
 
 def global_error(x: Tensor, trajectories: Trajectories) -> float:
-    """Root mean square of x ``[n, *event]``, solved from the same starts, against their ends."""
+    """Root mean square of x ``[n, *event]``, solved from the same source samples, against their ends."""
     return (x.cpu().double() - trajectories.end.cpu().double()).square().mean().sqrt().item()
 
 
@@ -51,10 +53,14 @@ def local_error(
         OptionError: an ``nfe`` that the sampler cannot spend exactly.
         InputError: trajectories without the sampler's times.
     """
-    squares = [
-        _step_error(flow, sampler, trajectories, pair, cond, guidance, batch_size).double().square().mean()
-        for pair in pairwise(step_times(sampler, nfe))
-    ]
+    velocity, squares = partial(flow.velocity, guidance=guidance), []
+    with torch.no_grad(), evaluating(flow.model):
+        for start, end in pairwise(step_times(sampler, nfe)):
+            steps = [
+                sampler.step(CountedVelocity(velocity, c), x, start, end - start)
+                for x, c in batches(trajectories.at(start), cond, batch_size)
+            ]
+            squares.append((torch.cat(steps) - trajectories.at(end)).double().square().mean())
     return torch.stack(squares).mean().sqrt().item()
 
 
@@ -67,20 +73,33 @@ def step_times(sampler: FixedStepSampler, nfe: int) -> list[float]:
     return time_grid(sampler.steps(nfe), sampler.grid).tolist()
 
 
-def _step_error(
-    flow: Flow,
-    sampler: FixedStepSampler,
-    trajectories: Trajectories,
-    pair: tuple[float, float],
-    cond: Tensor | None,
-    guidance: float,
-    batch_size: int | None,
-) -> Tensor:
-    start, end = pair
-    velocity = partial(flow.velocity, guidance=guidance)
-    with torch.no_grad(), evaluating(flow.model):
-        steps = [
-            sampler.step(CountedVelocity(velocity, c), x, start, end - start)
-            for x, c in batches(trajectories.at(start), cond, batch_size)
-        ]
-    return torch.cat(steps) - trajectories.at(end)
+@Metric.register("truncation")
+class Truncation(StepMetric):
+    """Global and local truncation errors of a deterministic sampler against dopri5 at a tight tolerance."""
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        what = f"root mean square, {solution(setup)}, in units of the data"
+        whole, step = "global truncation error", "local truncation error of single steps"
+        return {
+            "global_error": MetricInfo(f"{whole}: {what}", setup.paths, "", "lower"),
+            "local_error": MetricInfo(f"{step}: {what}", setup.paths, "", "lower"),
+        }
+
+    def values(
+        self,
+        setup: Setup,
+        sampler: Sampler,
+        nfe: int | None,
+        guidance: float,
+        x: Tensor,
+        trajectories: Trajectories,
+    ) -> dict[str, float]:
+        if sampler.stochastic:
+            return {}
+        found = {"global_error": global_error(x[: setup.paths], trajectories)}
+        if isinstance(sampler, FixedStepSampler) and nfe is not None:
+            cond, size = setup.conditions(setup.paths), setup.batch_size
+            found["local_error"] = local_error(
+                setup.flow, sampler, nfe, trajectories, cond, guidance=guidance, batch_size=size
+            )
+        return found

@@ -8,15 +8,18 @@ upwards, the more the fewer the points and the higher the dimension, so compare 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowprior.errors import CouplingError, InputError
+from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric
+from flowprior.metrics.setup import POOLED, Drawn, Setup
 
-if TYPE_CHECKING:
-    import numpy as np
+PER_CONDITION = 500
+"""Points of each label that exact W2² compares at most; :data:`POOLED` where all conditions are pooled."""
 
 
 def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_000) -> float:
@@ -33,13 +36,21 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
         InputError: empty clouds, other event shapes, or non-finite values.
         CouplingError: POT's solver did not converge.
     """
-    _check(x, y)
-    cost = _squared_distances(x, y)
-    return _transport(cost, max_iterations)
+    import ot
+    from scipy.spatial.distance import cdist
+
+    ours, theirs = as_clouds("wasserstein2", x, y)
+    cost = cdist(ours, theirs, "sqeuclidean")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what POT would warn of is raised below
+        value, log = ot.emd2([], [], cost, numItermax=max_iterations, log=True)
+    if log["warning"] is not None:
+        raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; raise max_iterations")
+    return float(value)
 
 
 def wasserstein2_per_condition(
-    x: Tensor, cond: Tensor | None, y: Tensor, cond_y: Tensor | None, max_per_condition: int = 500
+    x: Tensor, cond: Tensor | None, y: Tensor, cond_y: Tensor | None, max_per_condition: int = PER_CONDITION
 ) -> dict[int, float]:
     """W2² of each label's points, or of everything pooled under the key ``-1``.
 
@@ -59,42 +70,71 @@ def wasserstein2_per_condition(
         InputError: a label of ``cond`` that ``cond_y`` does not have, or clouds that do not fit.
         CouplingError: a transport plan that did not converge.
     """
-    if cond is None or cond_y is None or cond.is_floating_point():
-        return {-1: wasserstein2_squared(x[:max_per_condition], y[:max_per_condition])}
-    distances: dict[int, float] = {}
-    for label in cond.unique().tolist():
-        ours, theirs = x[cond == label], y[cond_y == label]
-        if len(theirs) == 0:
-            raise InputError(
-                f"wasserstein2_per_condition: label {label} was generated but is not in the reference"
-            )
-        distances[label] = wasserstein2_squared(ours[:max_per_condition], theirs[:max_per_condition])
-    return distances
+
+    def distance(ours: Tensor, theirs: Tensor) -> float:
+        return wasserstein2_squared(ours[:max_per_condition], theirs[:max_per_condition])
+
+    return per_condition(distance, x, cond, y, cond_y)
 
 
-def _check(x: Tensor, y: Tensor) -> None:
+def as_clouds(owner: str, x: Tensor, y: Tensor) -> tuple[Any, Any]:
+    """Both clouds as float64 arrays ``[N, D]`` and ``[M, D]``.
+
+    Raises:
+        InputError: empty clouds, other event shapes, or non-finite values.
+    """
     if len(x) == 0 or len(y) == 0 or x.shape[1:] != y.shape[1:]:
         raise InputError(
-            f"wasserstein2: expected two non-empty clouds of one event shape, got {list(x.shape)} "
+            f"{owner}: expected two non-empty clouds of one event shape, got {list(x.shape)} "
             f"and {list(y.shape)}"
         )
     for name, cloud in (("first", x), ("second", y)):
         if not torch.isfinite(cloud).all():
-            raise InputError(f"wasserstein2: expected finite points, got NaN or infinity in the {name} cloud")
+            raise InputError(f"{owner}: expected finite points, got NaN or infinity in the {name} cloud")
+    ours, theirs = (cloud.detach().double().cpu().flatten(1).numpy() for cloud in (x, y))
+    return ours, theirs
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> np.ndarray:
-    from scipy.spatial.distance import cdist
+def per_condition(
+    distance: Callable[[Tensor, Tensor], float],
+    x: Tensor,
+    cond: Tensor | None,
+    y: Tensor,
+    cond_y: Tensor | None,
+) -> dict[int, float]:
+    """``distance`` of each label's points, or of everything pooled under the key ``-1``.
 
-    return cdist(x.double().cpu().flatten(1).numpy(), y.double().cpu().flatten(1).numpy(), "sqeuclidean")
+    Raises:
+        InputError: a label of ``cond`` that ``cond_y`` does not have.
+    """
+    if cond is None or cond_y is None or cond.is_floating_point():
+        return {-1: distance(x, y)}
+    missing = sorted(set(cond.unique().tolist()) - set(cond_y.unique().tolist()))
+    if missing:
+        raise InputError(
+            f"distance per condition: label {missing[0]} was generated but is not in the reference"
+        )
+    return {label: distance(x[cond == label], y[cond_y == label]) for label in cond.unique().tolist()}
 
 
-def _transport(cost: np.ndarray, max_iterations: int) -> float:
-    import ot
+def is_labelled(drawn: Drawn) -> bool:
+    """Whether samples have labels, so that clouds are compared within them."""
+    return drawn.cond is not None and not drawn.cond.is_floating_point()
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what POT would warn of is raised below
-        value, log = ot.emd2([], [], cost, numItermax=max_iterations, log=True)
-    if log["warning"] is not None:
-        raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; raise max_iterations")
-    return float(value)
+
+@Metric.register("w2")
+class Wasserstein(TwoSampleMetric):
+    """Exact squared 2-Wasserstein distance, averaged over labels, or pooled."""
+
+    quick = True
+    needs_classifier = False
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        points = PER_CONDITION if setup.is_labelled else POOLED
+        description = f"exact squared 2-Wasserstein distance, {setup.scope}, of at most {points} points each"
+        return {"w2_squared": MetricInfo(description, setup.samples, setup.reference.describe(), "lower")}
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        points = PER_CONDITION if is_labelled(generated) else POOLED
+        distances = wasserstein2_per_condition(generated.x, generated.cond, real.x, real.cond, points)
+        return {"w2_squared": sum(distances.values()) / len(distances)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowprior.report.evaluation_plot import set_doubling_scale
+from flowprior.report.quality_figure import set_doubling_scale
 from flowprior.report.styles import Style
 from flowprior.report.svg import FAINT, INK, PAPER, RULE, inline_svg, new_figure, series_colour
 

@@ -1,40 +1,36 @@
-"""Quality against the number of evaluations, one panel a metric, one curve a sampler and guidance."""
+"""An evaluation as a picture: one panel a metric, one curve a sampler and guidance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import cycle
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flowprior.errors import OptionError
-from flowprior.report.evaluation_table import ARROWS
+from flowprior.evaluation.result import REAL_DATA, Result
+from flowprior.report.evaluation_table import ARROWS, title_of
+from flowprior.report.quality_figure import draw_quality, plain_text
 from flowprior.storage import replacing
 
 if TYPE_CHECKING:
-    from flowprior.evaluation.sweep_result import Line, Sweep
-    from flowprior.metrics.description import Metric
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
 COLUMNS = 3
 WIDTH, HEIGHT = 4.2, 3.2
-MARKERS = "os^Dvx"
-FLOOR = "real data"
-LOGARITHMIC = 20
-"""Figures that span more than this factor are drawn on a logarithmic axis."""
 
 
-def save_plot(sweep: Sweep, path: Path | str) -> None:
-    """Draw every metric of ``sweep``; bars are deviations over seeds, a dashed line is the floor.
+def save_plot(result: Result, path: Path | str) -> None:
+    """Draw every metric of ``result`` against the number of evaluations into a picture.
 
     Raises:
-        OptionError: matplotlib is not installed, or another suffix than .png, .svg or .pdf.
+        OptionError: matplotlib or pandas is not installed, or another suffix than .png, .svg or .pdf.
         CheckpointError: the file cannot be written.
     """
     path = Path(path)
     check_suffix(path)
-    figure = _draw(sweep)
+    figure = evaluation_figure(result)
     with replacing(path, keep_suffix=True) as temporary:
         figure.savefig(temporary, dpi=150)
 
@@ -43,95 +39,51 @@ def check_suffix(path: Path | str) -> None:
     """Refuse what a plot cannot be written to, before anything is computed.
 
     Raises:
-        OptionError: another suffix, or matplotlib is not installed.
+        OptionError: another suffix, or matplotlib or pandas is not installed.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise OptionError(f"plot: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise OptionError("plot: matplotlib is not installed; pip install 'flowprior[plot]'") from error
+    for package in ("matplotlib", "pandas"):
+        if find_spec(package) is None:
+            raise OptionError(f"plot: {package} is not installed; pip install 'flowprior[plot]'")
 
 
-def _draw(sweep: Sweep) -> Any:
+def evaluation_figure(result: Result) -> Figure:
+    """Every metric of ``result``; bars are deviations over seeds, a dotted line is the real-data score.
+
+    Raises:
+        OptionError: none of the metrics depends on the number of evaluations.
+    """
     from matplotlib.figure import Figure
 
-    metrics, lines = sweep.metrics, sweep.lines()
+    metrics = result.quality_metrics
     if not metrics:
         raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
     columns = 2 if len(metrics) == 4 else min(COLUMNS, len(metrics))
     rows = math.ceil(len(metrics) / columns)
     figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows + 0.9), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
-    for axis, (name, metric) in zip(axes, metrics.items(), strict=False):
-        _panel(axis, name, metric, lines)
-    for axis in axes[len(metrics) :]:
-        axis.set_axis_off()
-    _legend(figure, axes)
-    settings = sweep.evaluations[0].settings
-    terms = f"{settings['samples']} samples against {settings['reference']}"
-    seeds = f", bars: deviation over {len(sweep.seeds)} seeds" if len(sweep.seeds) > 1 else ""
-    title = f"{settings['prior']} + {settings['coupling']} on {settings['data']}"
-    figure.suptitle(f"{title}\n{terms}{seeds}", fontsize=10, parse_math=False)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flatten())
+    frame = result.frame()
+    group = ["sampler"] if frame["guidance"].nunique() < 2 else ["sampler", "guidance"]
+    for axes, (name, info) in zip(panels, metrics.items(), strict=False):
+        draw_quality(axes, frame, name, group=group, real_data_score=result.real_data_score(name))
+        axes.set_title(name + ARROWS.get(info.better, ""), fontsize=10, parse_math=False)
+    for axes in panels[len(metrics) :]:
+        axes.set_axis_off()
+    _legend(figure)
+    settings, seeds = result.settings, frame["seed"].nunique()
+    bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
+    terms = f"{settings['samples']} samples against {settings['reference']}{bars}"
+    figure.suptitle(f"{title_of(result)}\n{terms}", fontsize=10, parse_math=False)
     return figure
 
 
-def _legend(figure: Any, axes: Sequence[Any]) -> None:
-    """One legend below all panels, the floor last."""
-    pairs = [pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
+def _legend(figure: Figure) -> None:
+    """One legend below all panels, the real-data score last."""
+    pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     entries = {label: handle for handle, label in pairs}
-    labels = sorted(entries, key=lambda label: label == FLOOR)
+    labels = sorted(entries, key=lambda label: label == REAL_DATA)
+    columns = min(len(labels), 4)
     handles = [entries[label] for label in labels]
-    options = {"loc": "outside lower center", "ncols": min(len(labels), 4), "frameon": False}
-    for text in figure.legend(handles, labels, **options).get_texts():
-        text.set_parse_math(False)  # A dollar sign in a name is no formula.
-
-
-def _panel(axis: Any, name: str, metric: Metric, lines: Sequence[Line]) -> None:
-    curves: dict[tuple[str, float], list[Line]] = {}
-    for line in lines:
-        if name in line.figures:
-            curves.setdefault((line.sampler, line.guidance), []).append(line)
-    guided = len({line.guidance for line in lines}) > 1
-    for ((sampler, guidance), found), marker in zip(curves.items(), cycle(MARKERS), strict=False):
-        points = sorted(found, key=lambda line: line.nfe)
-        label = f"{sampler}, guidance {guidance:g}" if guided else sampler
-        heights = [line.figures[name].mean for line in points]
-        bars = [line.figures[name].std or 0.0 for line in points]
-        counts = [line.nfe for line in points]
-        axis.errorbar(counts, heights, bars, marker=marker, ms=4, capsize=3, label=label)
-    if metric.floor is not None:
-        axis.axhline(metric.floor, color="0.5", ls="--", lw=1, label=FLOOR)
-    _axes(axis, sorted({line.nfe for line in lines}), _values(curves, name, metric))
-    axis.set_title(name + ARROWS.get(metric.better, ""), fontsize=10, parse_math=False)
-    axis.set_xlabel("NFE (0: the prior alone)" if any(line.nfe == 0 for line in lines) else "NFE")
-    axis.grid(alpha=0.25)
-
-
-def _values(curves: dict[tuple[str, float], list[Line]], name: str, metric: Metric) -> list[float]:
-    floor = [] if metric.floor is None else [metric.floor]
-    return [line.figures[name].mean for points in curves.values() for line in points] + floor
-
-
-def _axes(axis: Any, counts: Sequence[float], values: Sequence[float]) -> None:
-    """Powers of two along the bottom, and 0 a step before; a logarithmic height for figures of decades."""
-    set_doubling_scale(axis, counts)
-    axis.set_xticks(counts, [f"{count:g}" for count in counts], fontsize=8)
-    axis.set_xticks([], minor=True)
-    if values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
-        axis.set_yscale("log")
-
-
-def set_doubling_scale(axis: Any, counts: Sequence[float]) -> None:
-    """Space NFE by powers of two along the bottom of matplotlib's ``axis``.
-
-    0, which has no logarithm, stands as far before the least of the others as its half would.
-    """
-    positive = [count for count in counts if count > 0]
-    if not positive:
-        axis.set_xlim(-1, 1)
-    elif len(positive) == len(counts):
-        axis.set_xscale("log", base=2)
-    else:
-        # Between 0 and the threshold the axis is linear, and linscale=0.5 makes that stretch one doubling.
-        axis.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    plain_text(legend.get_texts())

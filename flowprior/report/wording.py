@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flowprior.evaluation.prior_alone import comma_list
+from flowprior.report.evaluation_table import comma_list
 from flowprior.study.statistics import LEVEL
 
 BEST = {"lower": "lowest", "higher": "highest"}

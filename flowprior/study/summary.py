@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flowprior.errors import OptionError
-from flowprior.evaluation.prior_alone import worse_than_prior
+from flowprior.evaluation.result import worse_than_prior
 from flowprior.study.collect import (
     OWN_NFE,
     Collection,
@@ -88,7 +88,7 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
 
 
 def metrics_of(collection: Collection, kind: str = "metrics") -> dict[str, dict[str, Any]]:
-    """What each metric is: as :class:`~flowprior.evaluation.Metric`, its floor averaged over all cells.
+    """What each metric is: as :class:`~flowprior.evaluation.MetricInfo`, its floor averaged over all cells.
 
     Args:
         collection: the results.
@@ -100,8 +100,9 @@ def metrics_of(collection: Collection, kind: str = "metrics") -> dict[str, dict[
         for judged in result["evaluations"]:
             for name, metric in judged.get(kind, {}).items():
                 metrics.setdefault(name, {**metric, "floor": None})
-                if metric["floor"] is not None:
-                    floors.setdefault(name, []).append(metric["floor"])
+                score = metric.get("real_data_score", metric.get("floor"))
+                if score is not None:
+                    floors.setdefault(name, []).append(score)
     return {
         name: {**metric, "floor": spread(floors[name]).mean if name in floors else None}
         for name, metric in metrics.items()

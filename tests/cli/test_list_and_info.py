@@ -10,6 +10,8 @@ import torch
 
 from flowprior import Coupling, Path, Prior, Sampler, __version__
 from flowprior.data import DATA
+from flowprior.features import FEATURES
+from flowprior.metrics import Metric
 from flowprior.models import MODELS
 from flowprior.ops import backend
 from tests.cli.conftest import Call
@@ -21,6 +23,8 @@ REGISTRIES = {
     "samplers": Sampler.registry,
     "models": MODELS,
     "data": DATA,
+    "metrics": Metric.registry,
+    "features": FEATURES,
 }
 
 

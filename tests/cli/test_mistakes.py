@@ -94,7 +94,7 @@ def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], wor
     ("arguments", "words"),
     [
         (["--nfe", "1,two"], ["--nfe='1,two'", "1,2,4"]),
-        (["--nfe", "-1"], ["nfe=[-1]"]),
+        (["--nfe", "-1"], ["nfe=-1"]),
         (["--samples", "1"], ["samples=1"]),
         (["--data", "moons"], ["makes events [1, 8, 8]", "'moons'"]),
         (["--guidance", "inf"], ["--guidance", "finite number"]),
@@ -179,20 +179,20 @@ def test_json_keeps_mistakes_off_stdout(call: Call, tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowprior.features import classifier_training
+    from flowprior.features import cache
 
-    monkeypatch.setattr(classifier_training, "cache_folder", lambda: 1 / 0)
+    monkeypatch.setattr(cache, "cache_folder", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["info"])
 
 
 def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from flowprior.features import classifier_training
+    from flowprior.features import cache
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(classifier_training, "cache_folder", interrupt)
+    monkeypatch.setattr(cache, "cache_folder", interrupt)
     with pytest.raises(SystemExit) as stop:
         main(["info"])
     assert stop.value.code == commands.INTERRUPTED == 130

@@ -1,4 +1,4 @@
-"""evaluate: every figure computed again from the same seed, notes, kinds of data, what is refused."""
+"""evaluate: every value computed again from the same seed, notes, kinds of data, what is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData, load_data
 from flowprior.data.proportions import draw_indices
 from flowprior.errors import InputError, OptionError, UnknownComponentError
-from flowprior.evaluation import Evaluation, evaluate
+from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.paths import Path
@@ -26,7 +26,7 @@ SAMPLES = 120
 
 
 @pytest.fixture(scope="module")
-def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Evaluation:
+def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Result:
     return evaluate(
         tiny_flow,
         digits[0],
@@ -54,6 +54,11 @@ def whole(data: Data) -> tuple[Tensor, Tensor]:
     return x, cond
 
 
+def counts(found: Result) -> list[int]:
+    """The numbers of evaluations that there are values at."""
+    return list(dict.fromkeys(row["nfe"] for row in found.rows if row["nfe"] is not None))
+
+
 def numpy_fid(x: np.ndarray, y: np.ndarray) -> float:
     first, second = np.cov(x.T), np.cov(y.T)
     root = scipy.linalg.sqrtm(first @ second + 1e-12 * np.eye(len(first))).real
@@ -61,7 +66,7 @@ def numpy_fid(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def test_the_frechet_distance_is_of_all_reference_features(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     ours, theirs = (classifier.features(x).double().numpy() for x in (drawn[0], whole(digits[1])[0]))
     assert result.fid_name == "fid-cnn128"
@@ -69,14 +74,14 @@ def test_the_frechet_distance_is_of_all_reference_features(
 
 
 def test_accuracy_is_on_the_conditions_asked_for(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], classifier: Classifier
+    result: Result, drawn: tuple[Tensor, Tensor], classifier: Classifier
 ) -> None:
     right = classifier(drawn[0]).argmax(1) == drawn[1]
     assert result.value("accuracy", 3) == pytest.approx(right.double().mean().item())
 
 
 def test_w2_is_the_mean_over_labels(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
 ) -> None:
     (x, cond), (y, labels) = drawn, whole(digits[1])
     distances = [
@@ -89,44 +94,44 @@ def test_w2_is_the_mean_over_labels(
 
 
 def test_transport_cost_of_an_unpaired_coupling_is_the_prior_and_data_moments(
-    result: Evaluation, tiny_flow: Flow, digits: tuple[Data, Data]
+    result: Result, tiny_flow: Flow, digits: tuple[Data, Data]
 ) -> None:
     x, cond = whole(digits[0])
     draws = [tiny_flow.prior.sample(cond, generator=torch.Generator().manual_seed(s)) for s in range(20)]
     expected = torch.stack([(d - x).flatten(1).square().sum(1).mean() for d in draws]).mean().item()
-    assert result.transport["pairs"] == SAMPLES
-    assert result.transport["paired"] == pytest.approx(expected, rel=0.1)
-    assert result.transport["unpaired"] == pytest.approx(expected, rel=0.1)
+    assert result.metrics["transport_cost"].samples == SAMPLES
+    assert result.value("transport_cost") == pytest.approx(expected, rel=0.1)
+    assert result.value("transport_cost_unpaired") == pytest.approx(expected, rel=0.1)
 
 
 def test_a_coupling_that_pairs_lowers_the_transport_cost(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
     parts = (tiny_flow.model, tiny_flow.prior, Coupling.create("ot"), tiny_flow.path, tiny_flow.condition)
-    cost = evaluate(Flow(*parts), digits[0], nfe=[1], samples=200, classifier=None).transport
-    assert cost["paired"] < 0.95 * cost["unpaired"]
+    found = evaluate(Flow(*parts), digits[0], nfe=[1], samples=200, classifier=None)
+    assert found.value("transport_cost") < 0.95 * found.value("transport_cost_unpaired")
 
 
-def test_the_same_seed_gives_the_same_figures_in_other_batches(
-    result: Evaluation, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+def test_the_same_seed_gives_the_same_values_in_other_batches(
+    result: Result, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     options: dict[str, Any] = {"reference": digits[1], "samples": SAMPLES, "classifier": classifier}
     again = evaluate(tiny_flow, digits[0], nfe=[3], seed=SEED, **options)
     other = evaluate(tiny_flow, digits[0], nfe=[3], seed=SEED + 1, **options)
-    for metric in result.metrics:
+    for metric in result.quality_metrics:
         assert again.value(metric, 3) == pytest.approx(result.value(metric, 3), rel=1e-4)
     assert other.value("w2_squared", 3) != pytest.approx(result.value("w2_squared", 3), rel=1e-4)
 
 
-def test_the_floor_is_what_real_training_samples_score(result: Evaluation) -> None:
-    floors = {name: metric.floor for name, metric in result.metrics.items()}
-    assert floors["accuracy"] is not None
-    assert floors["accuracy"] > 0.95
+def test_the_real_data_score_is_that_of_real_training_samples(result: Result) -> None:
+    scores = {name: result.real_data_score(name) for name in result.quality_metrics}
+    assert scores["accuracy"] is not None
+    assert scores["accuracy"] > 0.95
     for name in ("fid-cnn128", "w2_squared"):
-        floor = floors[name]
-        assert floor is not None
-        assert 0 < floor < result.value(name, 3)
+        score = scores[name]
+        assert score is not None
+        assert 0 < score < result.value(name, 3)
 
 
-def test_what_is_needed_to_reproduce_it_is_written_down(result: Evaluation) -> None:
+def test_what_is_needed_to_reproduce_it_is_written_down(result: Result) -> None:
     expected = {
         "data": "digits",
         "reference": "359 test examples of digits",
@@ -134,20 +139,31 @@ def test_what_is_needed_to_reproduce_it_is_written_down(result: Evaluation) -> N
         "coupling": "condot",
         "path": "condot",
         "model": "mlp:width=32",
-        "sampler": "euler",
+        "samplers": ["euler"],
         "samples": SAMPLES,
-        "seed": SEED,
-        "guidance": 1.0,
+        "seeds": [SEED],
+        "guidances": [1.0],
+        "conditions": "reference",
     }
     assert expected.items() <= result.settings.items()
     assert result.settings["classifier_accuracy"] > 0.96
-    assert result.settings["judge"].startswith("cnn128 sha256 ")
+    assert result.settings["classifier"].startswith("cnn128 sha256 ")
     assert {metric.samples for metric in result.metrics.values()} == {SAMPLES}
+    (row,) = result.select(metric="fid-cnn128", nfe=3)
+    terms = {name: row[name] for name in ("flow", "seed", "sampler", "grid", "guidance", "split")}
+    assert terms == {
+        "flow": "gmm + condot",
+        "seed": SEED,
+        "sampler": "euler",
+        "grid": "uniform",
+        "guidance": 1.0,
+        "split": "test",
+    }
 
 
 def test_an_nfe_that_the_sampler_cannot_spend_is_noted(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
     found = evaluate(tiny_flow, digits[0], nfe=(1, 2, 8), samples=20, sampler="rk4", classifier=None)
-    assert [row["nfe"] for row in found.rows] == [8]
+    assert counts(found) == [8]
     assert sum("nfe=1 left out" in note or "nfe=2 left out" in note for note in found.notes) == 2
     with pytest.raises(OptionError, match="a step takes 4"):
         evaluate(tiny_flow, digits[0], nfe=(1, 2), samples=20, sampler="rk4", classifier=None)
@@ -157,15 +173,16 @@ def test_an_adaptive_sampler_gives_one_row_with_what_it_spent(
     tiny_flow: Flow, digits: tuple[Data, Data]
 ) -> None:
     found = evaluate(tiny_flow, digits[0], nfe=(1, 2, 8), samples=20, sampler="bosh3", classifier=None)
-    assert len(found.rows) == 1
-    assert found.rows[0]["nfe"] > 3
+    (row,) = found.select(metric="w2_squared")
+    assert row["nfe"] > 3
+    assert row["grid"] == "adaptive"
 
 
 def test_without_a_classifier_only_w2_is_left(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
     found = evaluate(tiny_flow, digits[0], nfe=[1], samples=20, classifier=None)
-    assert list(found.metrics) == ["w2_squared"]
+    assert list(found.quality_metrics) == ["w2_squared"]
     assert found.fid_name is None
-    assert found.metrics["w2_squared"].floor is None
+    assert found.real_data_score("w2_squared") is None
     assert any("no test split" in note for note in found.notes)
 
 
@@ -185,14 +202,16 @@ def test_data_without_labels_are_compared_pooled(generator: torch.Generator, kin
         TensorData(x[200:], None if cond is None else cond[200:]),
     )
     found = evaluate(exact_flow(data), data, reference=reference, nfe=[1], samples=200)
-    floor = found.metrics["w2_squared"].floor
-    assert list(found.metrics) == ["w2_squared"]
-    assert floor is not None
-    assert 0 < found.value("w2_squared", 1) < 3 * floor
+    score = found.real_data_score("w2_squared")
+    assert list(found.quality_metrics) == ["w2_squared"]
+    assert score is not None
+    assert 0 < found.value("w2_squared", 1) < 3 * score
     assert "pooled" in found.metrics["w2_squared"].description
 
 
-def test_labelled_vectors_take_an_mlp_for_a_judge(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labelled_vectors_take_an_mlp_for_a_classifier(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
     data, test = load_data("eight-modes:n=4000", "train"), load_data("eight-modes:n=400", "test")
     found = evaluate(exact_flow(data, "gmm"), data, reference=test, nfe=[1], samples=1000)
@@ -212,8 +231,9 @@ def test_samples_that_are_not_finite_are_refused(tiny_flow: Flow, digits: tuple[
     [
         ({"samples": 1}, OptionError, "samples=1"),
         ({"nfe": []}, OptionError, "give one or more"),
-        ({"nfe": [-1]}, OptionError, "from 0 on"),
+        ({"nfe": [-1]}, OptionError, "nfe=-1 is not possible; expected a whole number, from 0"),
         ({"guidance": float("nan")}, OptionError, "finite"),
+        ({"conditions": "uniform"}, OptionError, "conditions='uniform'"),
         ({"classifier": "cnn"}, OptionError, "classifier='cnn'"),
         ({"sampler": "eler"}, UnknownComponentError, "did you mean 'euler'"),
         ({"reference": torch.zeros(5, 3)}, InputError, r"makes events \[1, 8, 8\]"),

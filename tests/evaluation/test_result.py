@@ -1,54 +1,108 @@
-"""The result: looking figures up, JSON, the table."""
+"""The long table: values are found by their columns, several are not one, JSON comes back as it was."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from rich.console import Console
 
 from flowprior.errors import CheckpointError, InputError
-from flowprior.evaluation import Evaluation, Metric
+from flowprior.evaluation.result import COLUMNS, REAL_DATA, MetricInfo, Result, table_row
 
-RESULT = Evaluation(
-    rows=[
-        {"nfe": 1, "fid-cnn128": 20.5, "accuracy": 0.75, "seconds": 0.1},
-        {"nfe": 4, "fid-cnn128": 10.25, "accuracy": 0.875, "seconds": 0.4},
-    ],
-    metrics={
-        "fid-cnn128": Metric("distance", 100, "200 test examples of x", "lower", floor=1.125),
-        "accuracy": Metric("share", 100, "200 test examples of x", "higher"),
-    },
-    transport={"paired": 3.5, "unpaired": 7.0, "pairs": 100},
-    settings={
-        "prior": "gmm:components=[2]",
-        "coupling": "ot",
-        "data": "x",
-        "sampler": "euler",
-        "samples": 100,
-        "reference": "200 test examples of x",
-        "guidance": 1.0,
-        "seed": 0,
-    },
-    notes=["nfe=3 left out: a step takes 2"],
-)
+FID = MetricInfo("distance", 100, "200 test examples of x", "lower", features="cnn128 sha256 1")
+SHARE = MetricInfo("share", 100, "200 test examples of x", "higher")
+CURVATURE = MetricInfo("curvature", 20)
+METRICS = {"fid-cnn128": FID, "accuracy": SHARE, "curvature": CURVATURE}
+SETTINGS = {
+    "prior": "gmm:components=[2]",
+    "coupling": "ot",
+    "data": "x",
+    "samplers": ["euler"],
+    "guidances": [1.0],
+    "seeds": [0],
+    "samples": 100,
+    "reference": "200 test examples of x",
+}
 
 
-def shown(result: Evaluation) -> str:
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(result.table())
-    return console.export_text()
+def rows_of(sampler: str = "euler", seed: int = 0, shift: float = 0.0) -> list[dict[str, Any]]:
+    """A flow's values at 1 and 4 evaluations, and its curvature."""
+    terms = {"flow": "gmm + ot", "seed": seed, "guidance": 1.0, "split": "test"}
+    found = []
+    for nfe, fid, accuracy in ((1, 20.5, 0.75), (4, 10.25, 0.875)):
+        at = terms | {"sampler": sampler, "grid": "uniform", "nfe": nfe}
+        found += [
+            table_row("fid-cnn128", fid + shift, FID, **at),
+            table_row("accuracy", accuracy, SHARE, **at),
+            table_row("seconds", 0.1 * nfe, None, **at),
+        ]
+    return [*found, table_row("curvature", 3.0, CURVATURE, **terms)]
 
 
-def test_figures_are_found_by_metric_and_nfe() -> None:
+def real_rows(seed: int = 0) -> list[dict[str, Any]]:
+    """The real-data score of the distance."""
+    return [table_row("fid-cnn128", 1.125 + seed, FID, flow=REAL_DATA, seed=seed, split="test")]
+
+
+RESULT = Result([*rows_of(), *real_rows()], METRICS, SETTINGS, ["nfe=3 left out: a step takes 2"])
+
+
+def test_every_row_has_every_column() -> None:
+    assert all(tuple(row) == COLUMNS for row in RESULT.rows)
+    first = RESULT.rows[0]
+    assert (first["samples"], first["reference"], first["features"]) == (100, FID.reference, FID.features)
+    assert RESULT.rows[1]["features"] is None
+
+
+def test_values_are_found_by_metric_and_nfe() -> None:
     assert RESULT.value("fid", 4) == RESULT.value("fid-cnn128", 4) == 10.25
     assert RESULT.value("accuracy", 1) == 0.75
-    with pytest.raises(InputError, match="no fid at nfe=2; it has fid-cnn128, accuracy at nfe 1, 4"):
+    assert RESULT.value("curvature") == 3.0
+    assert list(RESULT.quality_metrics) == ["fid-cnn128", "accuracy"]
+    with pytest.raises(
+        InputError, match="no fid at nfe=2; it has fid-cnn128, accuracy, curvature at nfe 1, 4"
+    ):
         RESULT.value("fid", 2)
     with pytest.raises(InputError, match="no kid"):
         RESULT.value("kid", 1)
+
+
+def test_several_values_are_not_one() -> None:
+    several = Result([*rows_of(), *rows_of("heun", 1, 2.0)], METRICS)
+    with pytest.raises(InputError, match="say which of seed=0 or 1, sampler='euler' or 'heun'"):
+        several.value("fid", 4)
+    assert several.value("fid", 4, sampler="heun") == several.value("fid", 4, seed=1) == 12.25
+    assert several.value("accuracy", 4) == 0.875  # the same of both
+
+
+def test_rows_are_selected_by_any_column() -> None:
+    assert [row["value"] for row in RESULT.select(metric="accuracy", nfe=(1, 4))] == [0.75, 0.875]
+    assert RESULT.select(sampler="heun") == []
+    with pytest.raises(InputError, match="no column 'solver'; the columns are flow, seed"):
+        RESULT.select(solver="heun")
+
+
+def test_the_real_data_score_is_the_mean_over_seeds() -> None:
+    found = Result([*RESULT.rows, *real_rows(1)], METRICS)
+    assert found.real_data_score("fid-cnn128") == 1.625
+    assert found.real_data_score("fid-cnn128", "validation") is None
+    assert found.real_data_score("accuracy") is None
+    assert found.value("fid", flow=REAL_DATA, seed=1) == 2.125
+
+
+def test_a_flow_is_named_and_real_data_keep_their_name() -> None:
+    found = RESULT.tagged(flow="mine", step=300)
+    assert {row["flow"] for row in found.rows} == {"mine", REAL_DATA}
+    assert found.select(flow=REAL_DATA)[0]["step"] is None
+    assert found.value("fid", 4, step=300) == 10.25
+
+
+def test_the_frame_has_a_row_a_value() -> None:
+    frame = RESULT.frame()
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame.query("metric == 'accuracy' and nfe == 4").value.item() == 0.875
 
 
 def test_json_holds_everything(tmp_path: Path) -> None:
@@ -56,26 +110,9 @@ def test_json_holds_everything(tmp_path: Path) -> None:
     RESULT.save(file)
     read = json.loads(file.read_text())
     assert read == RESULT.as_dict()
-    assert Evaluation(**{**read, "metrics": {k: Metric(**m) for k, m in read["metrics"].items()}}) == RESULT
+    assert Result.from_dict(read) == RESULT
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot write"):
         RESULT.save(tmp_path)
-
-
-def test_the_table_shows_rows_floor_and_terms() -> None:
-    text = shown(RESULT)
-    for part in ("fid-cnn128 ↓", "accuracy ↑", "20.5", "10.25", "0.875", "1.125", "real"):
-        assert part in text
-    for part in ("100 samples against 200 test examples of x", "3.5 coupled, 7 unpaired", "nfe=3 left out"):
-        assert part in text
-
-
-def test_names_in_brackets_are_not_taken_for_markup() -> None:
-    assert "gmm:components=[2] + ot on x, euler" in shown(RESULT)
-
-
-def test_without_floors_there_is_no_real_row() -> None:
-    metrics = {name: replace(metric, floor=None) for name, metric in RESULT.metrics.items()}
-    assert "real" not in shown(replace(RESULT, metrics=metrics))

@@ -1,126 +1,126 @@
-"""The store of figures: what it gives back, when it does not, whole files, folders that cannot be written."""
+"""The store of values: what it gives back, when it does not, whole files, folders that cannot be written."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flowprior.evaluation import Metric
-from flowprior.evaluation.store import Entry, FigureStore
+from flowprior.evaluation.store import Entry, Store
+from flowprior.metrics import MetricInfo
+from flowprior.storage import signed
 
 SETTINGS = {"flow": "abc", "nfe": 4, "guidance": 1.0}
-FID = Metric("distance", 100, "50 test examples", "lower", features="cnn128 sha256 12345678")
+FID = MetricInfo("distance", 100, "50 test examples", "lower", features="cnn128 sha256 12345678")
 
 
-def filled() -> Entry:
-    entry = FigureStore(None).read("euler", SETTINGS)
+def filled(store: Store, path: Path | None = None) -> Entry:
+    """An entry with a value, its deviation, a metric that came out empty, and facts."""
+    entry = Entry(SETTINGS, path or store.read("euler", SETTINGS).path)
     entry.add({"fid": 2.5, "fid-std": 0.5}, {"fid": FID, "empty": FID})
     entry.facts |= {"nfe": 4, "seconds": 0.5}
     return entry
 
 
-def test_a_figure_is_read_back(tmp_path: Path) -> None:
-    store = FigureStore(tmp_path / "new")
-    store.write("euler", filled())
-    found = FigureStore(tmp_path / "new").read("euler", SETTINGS)
-    assert found == filled()
-    assert found.select(["fid", "empty", "other"]) == {"fid": 2.5, "fid-std": 0.5}
-    (file,) = (tmp_path / "new").iterdir()
-    assert file.name.startswith("euler-")
-    assert json.loads(file.read_text())["settings"] == SETTINGS
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store with one filled entry in a new folder."""
+    found = Store(tmp_path / "new")
+    found.write(filled(found))
+    return found
+
+
+def the_file(store: Store) -> Path:
+    assert store.folder is not None
+    (file,) = store.folder.iterdir()
+    return file
+
+
+def test_a_value_is_read_back(store: Store) -> None:
+    found = Store(store.folder).read("euler", SETTINGS)
+    assert found == filled(store)
+    rows = list(found.rows({"fid": FID, "empty": FID, "other": FID}, seed=3))
+    assert [(row["metric"], row["value"]) for row in rows] == [("fid", 2.5), ("fid-std", 0.5)]
+    assert (rows[0]["seed"], rows[0]["features"]) == (3, FID.features)
+    assert the_file(store).name.startswith("euler-")
+    assert json.loads(the_file(store).read_text())["settings"] == SETTINGS
 
 
 @pytest.mark.parametrize("key", list(SETTINGS))
-def test_other_settings_have_nothing(tmp_path: Path, key: str) -> None:
-    store = FigureStore(tmp_path)
-    store.write("euler", filled())
-    assert store.read("euler", {**SETTINGS, key: 9}).figures == {}
+def test_other_settings_have_nothing(store: Store, key: str) -> None:
+    assert store.read("euler", {**SETTINGS, key: 9}).values == {}
 
 
-def test_a_figure_counts_only_while_it_is_what_is_asked_for() -> None:
-    entry = filled()
-    assert entry.has({"fid": FID})
-    assert entry.has({"fid": replace(FID, floor=1.0), "empty": FID})  # the floor is no part of it
+def test_a_value_counts_only_while_it_is_what_is_asked_for() -> None:
+    entry = filled(Store(None))
+    assert entry.has({"fid": FID, "empty": FID})
     assert not entry.has({"fid": FID, "kid": FID})
     others = {"description": "squared", "samples": 99, "reference": "x", "features": "cnn128 sha256 0"}
     for field, value in others.items():
         assert not entry.has({"fid": replace(FID, **{field: value})})
 
 
-def test_a_new_figure_takes_the_place_of_the_old() -> None:
-    entry = filled()
+def test_a_new_value_takes_the_place_of_the_old() -> None:
+    entry = filled(Store(None))
     entry.add({}, {"fid": replace(FID, samples=7)})
-    assert "fid" not in entry.figures
+    assert "fid" not in entry.values
     assert entry.metrics["fid"].samples == 7
 
 
-@pytest.mark.parametrize("damage", ["figure", "nested", "downgraded"])
-def test_a_changed_file_is_not_believed(tmp_path: Path, damage: str) -> None:
-    store = FigureStore(tmp_path)
-    store.write("euler", filled())
-    (file,) = tmp_path.iterdir()
-    text = {
-        "figure": file.read_text().replace("2.5", "1.5"),
-        "nested": "[" * 100_000,
-        "downgraded": file.read_text().replace('"format": 2', '"format": 1').replace("2.5", "1.5"),
-    }[damage]
-    file.write_text(text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert store.read("euler", SETTINGS).figures == {}
+def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
 
 
-def test_files_of_the_format_before_are_read(tmp_path: Path) -> None:
-    store = FigureStore(tmp_path)
-    store.write("euler", filled())
-    (file,) = tmp_path.iterdir()
-    content = json.loads(file.read_text())
-    del content["digest"]
-    file.write_text(json.dumps({**content, "format": 1}))
-    assert store.read("euler", SETTINGS) == filled()
+def test_files_of_the_format_before_are_read(store: Store) -> None:
+    content = without(json.loads(the_file(store).read_text()), "digest")
+    metrics = {name: {**asdict(FID), "floor": None} for name in content["metrics"]}
+    old = without(content, "values") | {"format": 2, "figures": content["values"], "metrics": metrics}
+    the_file(store).write_text(json.dumps(signed(old)))
+    assert store.read("euler", SETTINGS) == filled(store)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "format", "foreign"])
-def test_a_damaged_file_is_computed_anew(tmp_path: Path, damage: str) -> None:
-    store = FigureStore(tmp_path)
-    store.write("euler", filled())
-    (file,) = tmp_path.iterdir()
-    content = json.loads(file.read_text())
-    if damage == "truncated":
-        file.write_text(file.read_text()[:50])
-    elif damage == "foreign":
-        del content["metrics"]
-        file.write_text(json.dumps(content))
-    else:
-        file.write_text(json.dumps({**content, "format": 0}))
-    if damage == "format":
-        assert store.read("euler", SETTINGS).figures == {}
-    else:
-        with pytest.warns(RuntimeWarning, match="computed anew"):
-            assert store.read("euler", SETTINGS).figures == {}
-    store.write("euler", filled())
-    assert store.read("euler", SETTINGS) == filled()
-    assert len(list(tmp_path.iterdir())) == 1
+@pytest.mark.parametrize("damage", ["value", "nested", "downgraded", "truncated", "format", "foreign"])
+def test_a_damaged_file_is_computed_anew(store: Store, damage: str) -> None:
+    file, text = the_file(store), the_file(store).read_text()
+    content = json.loads(text)
+    file.write_text(
+        {
+            "value": text.replace("2.5", "1.5"),
+            "nested": "[" * 100_000,
+            "downgraded": json.dumps(without(content, "digest") | {"format": 1}),
+            "truncated": text[:50],
+            "format": json.dumps(content | {"format": 0}),
+            "foreign": json.dumps(signed(without(content, "metrics", "digest"))),
+        }[damage]
+    )
+    with pytest.warns(RuntimeWarning, match="computed anew"):
+        assert store.read("euler", SETTINGS).values == {}
+    store.write(filled(store, file))
+    assert store.read("euler", SETTINGS) == filled(store)
+    assert the_file(store) == file
 
 
 def test_a_folder_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    store = FigureStore(blocked)
-    with pytest.warns(RuntimeWarning, match="figures are not kept"):
-        store.write("euler", filled())
+    store = Store(blocked)
+    with pytest.warns(RuntimeWarning, match="values are not kept"):
+        store.write(filled(store))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        store.write("heun", filled())
+        store.write(filled(store))
 
 
 def test_nothing_is_kept_without_a_folder_or_a_name(tmp_path: Path) -> None:
-    FigureStore(None).write("euler", filled())
-    store = FigureStore(tmp_path)
-    store.write("euler", replace(filled(), settings=None))
-    assert store.read("euler", None).figures == {}
+    nowhere = Store(None)
+    nowhere.write(filled(nowhere))
+    store = Store(tmp_path)
+    unnamed = store.read("euler", None)
+    unnamed.add({"fid": 2.5}, {"fid": FID})
+    store.write(unnamed)
+    assert store.read("euler", None).values == {}
     assert list(tmp_path.iterdir()) == []

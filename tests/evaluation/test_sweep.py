@@ -1,4 +1,4 @@
-"""Sweeps: the figures of single evaluations, spread over seeds; no finished figure is computed again."""
+"""Sweeps: the values of single evaluations, several splits; no finished value is computed again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.data import Data
+from flowprior.couplings import Coupling
+from flowprior.data import Data, TensorData
 from flowprior.data.proportions import draw_indices
 from flowprior.errors import OptionError
-from flowprior.evaluation import Sweep, evaluate, request, sweep
+from flowprior.evaluation import Result, evaluate, request, sweep
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition
+from flowprior.paths import Path as FlowPath
+from flowprior.priors import Prior
 from flowprior.samplers import Solution
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}
+STRAIGHT = (Coupling.create("condot"), FlowPath.create("condot"))
 Run = Any
 
 
@@ -28,7 +32,7 @@ Run = Any
 def run(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Run:
     """Sweep the tiny flow, or another one."""
 
-    def call(flow: Flow = tiny_flow, **options: Any) -> Sweep:
+    def call(flow: Flow = tiny_flow, **options: Any) -> Result:
         chosen = {"reference": digits[1], "classifier": classifier, **OPTIONS, **options}
         return sweep(flow, digits[0], **chosen)
 
@@ -53,40 +57,71 @@ def test_each_evaluation_is_that_of_evaluate(
     run: Run, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     found = run(samplers=["euler", "heun"], seeds=[3, 4])
-    assert len(found.evaluations) == 4
-    for evaluation in found.evaluations:
-        alone = evaluate(
-            tiny_flow,
-            digits[0],
-            reference=digits[1],
-            classifier=classifier,
-            sampler=evaluation.settings["sampler"],
-            seed=evaluation.settings["seed"],
-            **OPTIONS,
-        )
-        for ours, theirs in zip(evaluation.rows, alone.rows, strict=True):
-            assert {**ours, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, rel=1e-5)
+    for sampler in ("euler", "heun"):
+        for seed in (3, 4):
+            options = {"reference": digits[1], "classifier": classifier, "sampler": sampler, "seed": seed}
+            alone = evaluate(tiny_flow, digits[0], **options, **OPTIONS)
+            ours = found.select(sampler=(sampler, None), seed=seed)
+            assert len(ours) == len(alone.rows)
+            for one, other in zip(ours, alone.rows, strict=True):
+                assert {**one, "value": 0} == {**other, "value": 0}
+                if one["metric"] != "seconds":
+                    assert one["value"] == pytest.approx(other["value"], rel=1e-5)
 
 
-def test_lines_are_mean_and_deviation_over_seeds(run: Run) -> None:
-    found = run(seeds=[0, 1, 2], samplers=["euler", "heun"])
-    (line,) = [ln for ln in found.lines() if (ln.sampler, ln.nfe) == ("heun", 2)]
-    values = [e.value("w2_squared", 2) for e in found.evaluations if e.settings["sampler"] == "heun"]
-    assert len(values) == 3
-    assert line.figures["w2_squared"].mean == pytest.approx(statistics.fmean(values))
-    assert line.figures["w2_squared"].std == pytest.approx(statistics.stdev(values))
-    assert run().lines()[0].figures["w2_squared"].std is None
+def test_samples_are_compared_with_every_split_and_generated_once(
+    run: Run, digits: tuple[Data, Data], solves: list[tuple[Any, Any]], tmp_path: Path
+) -> None:
+    parts = {"test": digits[1], "validation": part(digits[1], 200)}
+    options = {"metrics": ["w2", "accuracy", "truncation"], "folder": tmp_path, "nfe": (0, 2)}
+    found = run(reference=None, references=parts, **options)
+    assert [nfe for nfe, _ in solves] == [0, 2]
+    for split, data in parts.items():
+        (row,) = found.select(metric="w2_squared", nfe=2, split=split)
+        assert row["reference"].startswith(f"{len(data)} {split} examples")
+        assert found.real_data_score("w2_squared", split) is not None
+    assert found.value("accuracy", 2) == found.value("accuracy", 2, split="validation")  # of the same samples
+    assert found.value("w2_squared", 2, split="test") != found.value("w2_squared", 2, split="validation")
+    assert {row["split"] for row in found.select(metric="global_error")} == {"test"}
+    alone = run(nfe=(0, 2), metrics=["w2"])
+    for nfe in (0, 2):
+        assert found.value("w2_squared", nfe, split="test") == alone.value("w2_squared", nfe)
+    again = run(reference=None, references=parts, **options)
+    assert len(solves) == 4
+    assert again == found
+    with pytest.raises(OptionError, match="give either reference"):
+        run(references=parts)
 
 
-def test_finished_figures_are_not_computed_again(
+def part(data: Data, count: int) -> TensorData:
+    """The first ``count`` digits."""
+    x, cond = data.batch(torch.arange(count))
+    return TensorData(x, cond, classes=10, is_image=True)
+
+
+def test_balanced_conditions_are_the_labels_in_turn(
+    run: Run, tiny_flow: Flow, classifier: Classifier, tmp_path: Path
+) -> None:
+    found = run(conditions="balanced", metrics=["accuracy"], nfe=[2], folder=tmp_path)
+    labels = torch.arange(40) % 10
+    x = tiny_flow.sample(labels, nfe=2, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    assert found.value("accuracy", 2) == pytest.approx(classifier.accuracy(x, labels))
+    assert found.settings["conditions"] == "balanced"
+    assert run(metrics=["accuracy"], nfe=[2], folder=tmp_path).rows != found.rows
+    points = TensorData(torch.zeros(20, 1, 8, 8))
+    bare = Flow(tiny_flow.model, Prior.create("gaussian").fit(points.batches()), *STRAIGHT, points.condition)
+    with pytest.raises(OptionError, match="conditions='balanced' needs labels"):
+        sweep(bare, points, conditions="balanced")
+
+
+def test_finished_values_are_not_computed_again(
     run: Run, tmp_path: Path, solves: list[tuple[Any, Any]]
 ) -> None:
     first = run(folder=tmp_path)
     assert solves == [(1, "euler"), (2, "euler")]
     again = run(folder=tmp_path)
     assert len(solves) == 2
-    assert again.as_dict()["rows"] == first.as_dict()["rows"]
-    assert again.as_dict()["metrics"] == first.as_dict()["metrics"]
+    assert again == first
     run(folder=tmp_path, nfe=(1, 2, 3), samplers=["euler:grid=uniform"])
     assert solves[2:] == [(3, "euler")]
 
@@ -97,7 +132,7 @@ def test_no_classifier_is_trained_where_no_metric_looks_at_it(
     monkeypatch.setattr(request, "data_classifier", lambda data: pytest.fail("it was trained"))
     without = ["memorisation", "w2", "sliced-w2", "curvature"]
     found = sweep(tiny_flow, digits[0], reference=digits[1], nfe=[1], samples=40, metrics=without)
-    assert {"memorisation", "w2_squared"} <= set(found.evaluations[0].rows[0])
+    assert {"memorisation", "w2_squared"} <= {row["metric"] for row in found.select(nfe=1)}
     with pytest.raises(pytest.fail.Exception, match="it was trained"):
         sweep(tiny_flow, digits[0], reference=digits[1], nfe=[1], samples=40, metrics=["accuracy"])
 
@@ -144,7 +179,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
 
 def test_what_one_sampler_cannot_spend_is_noted_and_none_is_refused(run: Run) -> None:
     found = run(samplers=["euler", "rk4"])
-    assert {e.settings["sampler"] for e in found.evaluations} == {"euler"}
+    assert {row["sampler"] for row in found.rows} == {"euler", None}
     assert sum("left out: sampler 'rk4'" in note for note in found.notes) == 2
     with pytest.raises(OptionError, match="a step takes 4"):
         run(samplers=["rk4"])
@@ -161,19 +196,24 @@ def test_the_prior_alone_begins_every_evaluation_and_is_sampled_once_a_seed(
     monkeypatch.setattr(tiny_flow, "metadata", {})  # no record of its training, so that it may be guided
     options = {"samplers": ["euler", "bosh3"], "guidances": [1.0, 2.0], "seeds": [3], "nfe": (0, 2)}
     found = run(**options, metrics=["w2", "truncation", "curvature"], folder=tmp_path)
-    first = [evaluation.rows[0] for evaluation in found.evaluations]
-    assert [row["nfe"] for row in first] == [0, 0, 0, 0]
-    assert all(row == first[0] for row in first)
-    assert [len(evaluation.rows) for evaluation in found.evaluations] == [2, 2, 2, 2]
-    assert set(first[0]) == {"nfe", "w2_squared", "seconds"}  # no steps, so no error of steps
-    assert "global_error" in found.evaluations[0].rows[1]
+    cells = dict.fromkeys((row["sampler"], row["guidance"]) for row in found.rows if row["nfe"] is not None)
+    assert len(cells) == 4
+    values = {}
+    for sampler, guidance in cells:
+        rows = [row for row in found.select(sampler=sampler, guidance=guidance) if row["nfe"] is not None]
+        first = {row["metric"]: row["value"] for row in rows if row["nfe"] == 0}
+        values = values or first
+        assert first == values
+        assert set(first) == {"w2_squared", "seconds"}  # no steps, so no error of steps
+        assert next(row["nfe"] for row in rows) == 0
+        assert len({row["nfe"] for row in rows}) == 2
+    assert found.value("global_error", 2, sampler="euler", guidance=1.0) > 0
     assert [nfe for nfe, _ in solves].count(0) == 1
     _, cond = digits[1].batch(draw_indices(digits[1], 40, torch.Generator().manual_seed(3)))
     source = tiny_flow.coupling.source(tiny_flow.prior, cond, generator=torch.Generator().manual_seed(3))
     real, labels = digits[1].batch(torch.arange(len(digits[1])))
     distances = wasserstein2_per_condition(source.clamp(-1, 1), cond, real, labels, 500)
-    assert first[0]["w2_squared"] == pytest.approx(statistics.fmean(distances.values()), rel=1e-9)
-    assert len(found.lines()) == 8
+    assert values["w2_squared"] == pytest.approx(statistics.fmean(distances.values()), rel=1e-9)
     run(**options, metrics=["w2"], folder=tmp_path)
     assert [nfe for nfe, _ in solves].count(0) == 1
 
@@ -182,8 +222,11 @@ def test_the_prior_alone_is_there_by_default_and_may_be_left_out(run: Run) -> No
     options = {name: value for name, value in OPTIONS.items() if name != "nfe"}
     assert inspect.signature(sweep).parameters["nfe"].default[0] == 0
     assert inspect.signature(evaluate).parameters["nfe"].default[0] == 0
-    assert [row["nfe"] for row in run(**options, nfe=[0]).evaluations[0].rows] == [0]
-    assert [row["nfe"] for row in run(**options, nfe=[2]).evaluations[0].rows] == [2]
+    for count in (0, 2):
+        rows = run(**options, nfe=[count]).rows
+        assert {row["nfe"] for row in rows} == {count, None}
+    both = run(**options, nfe=[0], samplers=["euler", "bosh3"])
+    assert {row["sampler"] for row in both.select(nfe=0)} == {"euler", "bosh3"}
     with pytest.raises(OptionError, match="a step takes 4"):
         run(samplers=["rk4"], nfe=[0, 2])
 
@@ -195,19 +238,16 @@ def test_samples_come_from_where_they_are_asked_for(run: Run, tiny_flow: Flow) -
         calls.append(options)
         return tiny_flow.solve(*arguments, **options)
 
-    found, expected = run(generate=generate).evaluations[0], run().evaluations[0]
+    found, expected = run(generate=generate), run()
     assert [options["nfe"] for options in calls] == [1, 2]
-    assert all({**row, "seconds": 0} in [{**r, "seconds": 0} for r in expected.rows] for row in found.rows)
-
-
-def test_an_adaptive_sampler_has_one_line_over_seeds(run: Run) -> None:
-    (line,) = run(samplers=["bosh3"], seeds=[0, 1]).lines()
-    assert line.figures["w2_squared"].seeds == 2
+    assert [row for row in found.rows if row["metric"] != "seconds"] == [
+        row for row in expected.rows if row["metric"] != "seconds"
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seeds="), ({"batch_size": 0}, "batch_size=0")],
+    [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seed=-1"), ({"batch_size": 0}, "batch_size=0")],
 )
 def test_impossible_calls_are_refused(run: Run, options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):

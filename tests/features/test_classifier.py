@@ -13,7 +13,8 @@ from flowprior.conditions import Condition
 from flowprior.data import Data, TensorData, load_data
 from flowprior.errors import InputError
 from flowprior.features import Classifier, accuracy_on, classifier_training, data_classifier, train_classifier
-from flowprior.features.classifier_training import cache_folder, fingerprint
+from flowprior.features.cache import cache_folder
+from flowprior.features.classifier_training import fingerprint
 
 
 def blobs(shape: tuple[int, ...], count: int = 240) -> TensorData:
@@ -154,7 +155,7 @@ class TestCache:
         assert fingerprint(blobs((5,)), 0) == prints[0]
 
     @pytest.mark.parametrize("constant", ["RECIPE", "BATCH", "STEPS", "MOST_EPOCHS", "LEARNING_RATE"])
-    def test_a_changed_recipe_never_reads_an_old_judge(
+    def test_a_changed_recipe_never_reads_an_old_classifier(
         self, constant: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = fingerprint(blobs((5,)), 0)
@@ -166,7 +167,7 @@ class TestCache:
         first = data_classifier(data)
         (file,) = folder.iterdir()
         file.write_bytes(file.read_bytes()[:200])
-        with pytest.warns(RuntimeWarning, match="trained anew"):
+        with pytest.warns(RuntimeWarning, match="computed anew"):
             data_classifier(data)
         self.forbid_training(monkeypatch)
         assert torch.equal(data_classifier(data)(data.x), first(data.x))

@@ -27,7 +27,7 @@ def test_it_is_the_pinned_network(extractor: lite0.Lite0Features, generator: tor
     found = extractor.features(grey)
     assert found.shape == (3, extractor.dim) == (3, 1280)
     torch.testing.assert_close(extractor.features(grey.expand(-1, 3, -1, -1)), found)
-    torch.testing.assert_close(extractor.of(grey[1:]), found[1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(extractor.features(grey[1:]), found[1:], rtol=1e-4, atol=1e-5)
     assert torch.linalg.matrix_rank(found) == 3
 
 
@@ -48,7 +48,7 @@ def test_other_events_are_refused(extractor: lite0.Lite0Features) -> None:
 
 def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(OptionError, match=r"pip install 'flowprior\[benchmark\]'"):
+    with pytest.raises(OptionError, match=r"pip install 'flowprior\[lite0\]'"):
         as_extractor("lite0")
 
 

@@ -167,12 +167,17 @@ def check_exit(code: Any, said: str) -> None:
 
 
 def without_timings(text: str) -> str:
-    """JSON of an evaluation, without the values that are seconds."""
+    """JSON of an evaluation, without the rows and the values that are seconds."""
 
     def stripped(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: stripped(part) for key, part in value.items() if "seconds" not in key}
-        return [stripped(part) for part in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [stripped(part) for part in value if not is_timing(part)]
+        return value
+
+    def is_timing(part: Any) -> bool:
+        return isinstance(part, dict) and part.get("metric") == "seconds"
 
     return json.dumps(stripped(json.loads(text)), sort_keys=True)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flowprior.data import TensorData
 from flowprior.features import NetworkFeatures
-from flowprior.metrics.frechet import FeatureMoments
+from flowprior.metrics.frechet import FeatureMoments, reference_moments
 from flowprior.metrics.reference import Reference
 from flowprior.storage import load_tensors
 
@@ -42,7 +42,7 @@ def test_moments_are_those_of_all_features_and_are_kept(generator: torch.Generat
     data, extractor = labelled(generator), Counting()
     expected = FeatureMoments.of([super(Counting, extractor).features(data.x)])
     for _ in range(2):
-        found = Reference(data, "test").moments(extractor)
+        found = reference_moments(Reference(data, "test"), extractor)
         assert found.count == 50
         assert found.distance(expected) == pytest.approx(0, abs=1e-9)
         torch.testing.assert_close(found.covariance(), expected.covariance())
@@ -87,9 +87,9 @@ def test_nothing_is_read_for_other_data_or_weights(generator: torch.Generator, c
 
 def test_another_name_of_equal_data_is_read(generator: torch.Generator) -> None:
     state, extractor = generator.get_state(), Counting()
-    Reference(labelled(generator), "test").moments(extractor)
+    reference_moments(Reference(labelled(generator), "test"), extractor)
     generator.set_state(state)
-    Reference(labelled(generator, "renamed"), "training").moments(extractor)
+    reference_moments(Reference(labelled(generator, "renamed"), "training"), extractor)
     assert extractor.seen == 50
 
 
@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 
 def test_without_the_cache_nothing_is_written(generator: torch.Generator, folder: Path) -> None:
-    Reference(labelled(generator), "test", cache=False).moments(Counting())
+    reference_moments(Reference(labelled(generator), "test", cache=False), Counting())
     assert not folder.exists()
 
 

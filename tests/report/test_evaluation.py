@@ -1,45 +1,65 @@
-"""Table and plot of a sweep: means with deviations, both layouts, a picture with a panel for each metric."""
+"""Table and plot of a result: means with deviations, both layouts, a picture with a panel for each metric."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import Metric, Sweep
-from flowprior.report.evaluation_plot import _draw
-from tests.evaluation.test_result import RESULT
+from flowprior.evaluation import Result
+from flowprior.evaluation.result import table_row
+from flowprior.metrics import MetricInfo
+from flowprior.report.evaluation_plot import evaluation_figure, save_plot
+from flowprior.report.evaluation_table import lines_of, result_table
+from flowprior.report.quality_figure import quality_figure, spread_out
+from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
 
 
-def swept(extra: int = 0) -> Sweep:
-    """Two samplers, two seeds; the second seed's figures are 2 higher."""
-    names = {f"extra{i}": Metric("other", 100, "x") for i in range(extra)}
-    evaluations = []
+def swept(extra: int = 0, prior: tuple[float, float] | None = None, **settings: Any) -> Result:
+    """Two samplers and seeds; the second seed's distances are 2 higher; the prior's distance and share."""
+    infos = {f"extra{i}": MetricInfo("other", 100, "x") for i in range(extra)}
+    rows = []
     for sampler in ("euler", "heun"):
         for seed in (0, 1):
-            rows = [
-                {**row, "fid-cnn128": row["fid-cnn128"] + 2 * seed, **dict.fromkeys(names, 1.5)}
-                for row in RESULT.rows
+            at = {"sampler": sampler, "seed": seed, "guidance": 1.0, "split": "test"}
+            for name, info, value in zip(("fid-cnn128", "accuracy"), (FID, SHARE), prior or (), strict=False):
+                rows.append(table_row(name, value + 2 * seed * (info is FID), info, nfe=0, **at))
+            rows += rows_of(sampler, seed, 2.0 * seed)
+            rows += [
+                table_row(name, 1.5, info, nfe=nfe, **at) for name, info in infos.items() for nfe in (1, 4)
             ]
-            settings = {**RESULT.settings, "sampler": sampler, "seed": seed}
-            evaluations.append(
-                replace(RESULT, rows=rows, settings=settings, metrics={**RESULT.metrics, **names})
-            )
-    return Sweep(evaluations, list(RESULT.notes))
+    settings = {**RESULT.settings, "samplers": ["euler", "heun"], "seeds": [0, 1], **settings}
+    return Result([*rows, *real_rows()], {**RESULT.metrics, **infos}, settings, list(RESULT.notes))
 
 
-def shown(found: Sweep, width: int = 160) -> str:
+def shown(found: Result, width: int = 160) -> str:
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(found.table())
+    console.print(result_table(found))
     return console.export_text()
 
 
+def test_the_table_shows_values_the_real_data_score_and_terms() -> None:
+    text = shown(RESULT)
+    for part in ("fid-cnn128 ↓", "accuracy ↑", "20.5", "10.25", "0.875", "1.125", "real", "curvature 3"):
+        assert part in text
+    for part in ("100 samples against 200 test examples of x", "nfe=3 left out", "seed 0"):
+        assert part in text
+    assert "real" not in shown(replace(RESULT, rows=rows_of()))
+
+
+def test_the_transport_cost_is_in_the_caption() -> None:
+    costs = {"transport_cost": 3.5, "transport_cost_unpaired": 7.0}
+    rows = [table_row(name, value, flow="gmm + ot", seed=0) for name, value in costs.items()]
+    assert "transport cost 3.5 coupled, 7 unpaired" in shown(replace(RESULT, rows=[*RESULT.rows, *rows]))
+
+
 @pytest.mark.parametrize("extra", [0, 6])
-def test_both_layouts_show_mean_deviation_and_floor(extra: int) -> None:
+def test_both_layouts_show_mean_deviation_and_real_data(extra: int) -> None:
     text = shown(swept(extra))
     for part in ("21.5 ± 1.4", "11.25 ± 1.4", "0.75 ± 0", "1.125", "real", "euler", "heun", "seeds 0, 1"):
         assert part in text
@@ -47,85 +67,115 @@ def test_both_layouts_show_mean_deviation_and_floor(extra: int) -> None:
 
 
 @pytest.mark.parametrize("extra", [0, 6])
-def test_no_figure_is_cut_on_a_narrow_page(extra: int) -> None:
+def test_no_value_is_cut_on_a_narrow_page(extra: int) -> None:
     assert "…" not in shown(swept(extra), width=60)
 
 
-def with_prior(fid: float, accuracy: float) -> Sweep:
-    """The two samplers with a row of the prior alone."""
-    found = swept()
-    row = {"nfe": 0, "fid-cnn128": fid, "accuracy": accuracy, "seconds": 0.01}
-    return Sweep([replace(e, rows=[row, *e.rows]) for e in found.evaluations], found.notes)
+def test_lines_are_mean_and_deviation_over_seeds() -> None:
+    line = lines_of(swept())[0]
+    assert (line.sampler, line.guidance, line.nfe) == ("euler", 1.0, 1)
+    assert line.values["fid-cnn128"] == (21.5, pytest.approx(2**0.5))
+    assert lines_of(RESULT)[0].values["fid-cnn128"] == (20.5, None)
+
+
+def test_an_adaptive_sampler_has_one_line_over_seeds() -> None:
+    at = {"sampler": "bosh3", "grid": "adaptive", "guidance": 1.0, "split": "test"}
+    rows = [table_row("fid-cnn128", 1.0 + seed, FID, seed=seed, nfe=60 + seed, **at) for seed in (0, 1)]
+    found = Result(rows, RESULT.metrics, RESULT.settings)
+    (line,) = lines_of(found)
+    assert (line.nfe, line.values["fid-cnn128"].mean) == (60.5, 1.5)
+    (curve,) = evaluation_figure(found).axes[0].containers
+    assert curve.lines[0].get_xydata().tolist() == [[pytest.approx(60.5, rel=0.1), 1.5]]
+
+
+def test_the_first_split_is_shown() -> None:
+    other = [{**row, "split": "validation", "value": 99.0} for row in rows_of()]
+    assert lines_of(replace(RESULT, rows=[*RESULT.rows, *other]))[0].values["fid-cnn128"].mean == 20.5
 
 
 def test_one_sentence_says_where_the_flow_is_worse_than_its_prior_alone() -> None:
-    by_euler = [e for e in with_prior(15.0, 0.8).evaluations if e.settings["sampler"] == "euler"]
+    found = swept(prior=(15.0, 0.8))
+    by_euler = replace(found, rows=found.select(sampler=("euler", None)))
     sentence = "The flow is worse than its prior alone (NFE 0) in fid-cnn128 at NFE 1; in accuracy at NFE 1."
-    assert sentence in " ".join(shown(Sweep(by_euler)).split())
+    assert sentence in " ".join(shown(by_euler).split())
     assert "With heun the flow is worse than its prior alone (NFE 0) in fid-cnn128 at NFE 1 and 4." in (
-        " ".join(shown(with_prior(10.0, 0.5)).split())
+        " ".join(shown(swept(prior=(10.0, 0.5))).split())
     )
-    assert "worse than its prior" not in shown(with_prior(30.0, 0.5))
+    assert "worse than its prior" not in shown(swept(prior=(30.0, 0.5)))
     assert "worse than its prior" not in shown(swept())
-    assert with_prior(15.0, 0.5).as_dict()["worse_than_prior"] == [
-        {"sampler": sampler, "guidance": 1.0, "metric": "fid-cnn128", "nfe": [1.0]}
-        for sampler in ("euler", "heun")
-    ]
 
 
 @pytest.mark.parametrize("extra", [0, 6])
 def test_names_are_no_markup(extra: int) -> None:
-    found = swept(extra)
-    settings = {"data": "x[/b].npz", "sampler": "euler[/red]"}
-    odd = [replace(e, settings={**e.settings, **settings}) for e in found.evaluations[:2]]
-    text = shown(Sweep([*odd, *found.evaluations[2:]], ["a note [/i]"]))
-    assert "x[/b].npz, euler[/red], heun" in text
+    odd = swept(extra, data="x[/b].npz", samplers=["euler[/red]", "heun"])
+    rows = [{**row, "sampler": "euler[/red]"} if row["sampler"] == "euler" else row for row in odd.rows]
+    text = shown(replace(odd, rows=rows, notes=["a note [/i]"]))
+    assert "gmm:components=[2] + ot on x[/b].npz, euler[/red], heun" in text
     assert "a note [/i]" in text
 
 
 def test_zero_stands_one_doubling_before_the_first_number() -> None:
-    axis = _draw(with_prior(15.0, 0.8)).axes[0]
+    axis = evaluation_figure(swept(prior=(15.0, 0.8))).axes[0]
     places = [axis.transData.transform((count, 1.0))[0] for count in (0, 1, 2, 4)]
     gaps = [after - before for before, after in pairwise(places)]
     assert gaps == pytest.approx([gaps[0]] * 3)
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "1", "4"]
     assert axis.get_xlabel() == "NFE (0: the prior alone)"
-    assert _draw(swept()).axes[0].get_xscale() == "log"
+    assert evaluation_figure(swept()).axes[0].get_xscale() == "log"
 
 
 def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
-    odd = [
-        replace(e, settings={**e.settings, "data": r"$\x$", "sampler": r"$\frac$" + e.settings["sampler"]})
-        for e in swept().evaluations
-    ]
-    Sweep(odd).plot(tmp_path / "p.png")
+    odd = swept(data=r"$\x$")
+    rows = [{**row, "sampler": row["sampler"] and r"$\frac$" + row["sampler"]} for row in odd.rows]
+    save_plot(replace(odd, rows=rows), tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 1000
-
-
-def test_json_has_every_row_and_the_summary() -> None:
-    found = swept().as_dict()
-    assert len(found["rows"]) == 8
-    assert found["settings"]["sampler"] == ["euler", "heun"]
-    assert found["settings"]["seed"] == [0, 1]
-    assert found["summary"][0]["figures"]["fid-cnn128"]["mean"] == 21.5
+    frame = replace(odd, rows=rows).frame()
+    for names in ("ends", "legend"):
+        figure = quality_figure(frame, "fid-cnn128", group="sampler", names=names)  # type: ignore[arg-type]
+        figure.savefig(tmp_path / f"{names}.png")
 
 
 def test_the_plot_has_a_panel_a_metric_and_a_curve_a_sampler(tmp_path: Path) -> None:
-    figure = _draw(swept())
+    figure = evaluation_figure(swept())
     fid = figure.axes[0]
     assert [axis.get_title() for axis in figure.axes[:2]] == ["fid-cnn128 ↓", "accuracy ↑"]
     assert fid.get_legend_handles_labels()[1] == ["real data", "euler", "heun"]
     assert fid.containers[0].lines[0].get_ydata().tolist() == [21.5, 11.25]
-    swept().plot(tmp_path / "new" / "p.png")
+    save_plot(swept(), tmp_path / "new" / "p.png")
     assert (tmp_path / "new" / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_impossible_plots_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"ends in \.png, \.svg, \.pdf"):
-        swept().plot(tmp_path / "p.txt")
+        save_plot(swept(), tmp_path / "p.txt")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="cannot write"):
-        swept().plot(tmp_path / "file" / "p.png")
-    bare = Sweep([replace(RESULT, metrics={})])
+        save_plot(swept(), tmp_path / "file" / "p.png")
     with pytest.raises(OptionError, match="none of the metrics depends on NFE"):
-        bare.plot(tmp_path / "p.png")
+        save_plot(replace(RESULT, metrics={}), tmp_path / "p.png")
+
+
+def test_one_figure_takes_any_group_and_training_steps() -> None:
+    frame = swept(prior=(15.0, 0.8)).frame().assign(step=300)
+    frame.loc[frame["nfe"] == 4, "step"] = 600
+    look = {"heun": {"label": "ours", "color": "C3"}}
+    figure = quality_figure(
+        frame, "fid-cnn128", group="sampler", styles=look, real_data_score=1.0, doubling=False, x="step"
+    )
+    (axes,) = figure.axes
+    assert axes.get_legend_handles_labels()[1] == ["real data", "euler", "ours"]
+    assert axes.get_xlabel() == "training steps"
+    assert axes.containers[1].lines[0].get_xdata().tolist() == [300, 600]
+    assert axes.containers[1].lines[0].get_color() == "C3"
+
+
+def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
+    figure = quality_figure(swept().frame(), "accuracy", group=["sampler", "seed"], names="ends")
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {
+        f"{s}, {k}" for s in ("euler", "heun") for k in (0, 1)
+    }
+    figure.draw_without_rendering()
+    heights = sorted(text.get_window_extent().y0 for text in axes.texts)
+    assert all(after - before > 10 for before, after in pairwise(heights))
+    assert spread_out([5.0, 5.0, 30.0], 10, 0, 100) == [5.0, 15.0, 30.0]

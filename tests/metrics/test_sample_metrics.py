@@ -10,7 +10,7 @@ from torchmetrics.image.kid import poly_mmd
 
 from flowprior.data import Data, TensorData
 from flowprior.data.proportions import draw_indices
-from flowprior.evaluation import Evaluation, evaluate
+from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import precision_recall, sliced_wasserstein2_squared
@@ -21,7 +21,7 @@ METRICS = ["kid:subsets=5,subset_size=40", "precision-recall", "memorisation", "
 
 
 @pytest.fixture(scope="module")
-def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Evaluation:
+def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Result:
     return evaluate(
         tiny_flow,
         digits[0],
@@ -49,7 +49,7 @@ def whole(data: Data) -> tuple[Tensor, Tensor]:
 
 
 def test_kid_is_that_of_torchmetrics_on_the_same_subsets(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     real = classifier.features(Reference(digits[1], "test").subset(SAMPLES)[0]).double()
     fake = classifier.features(drawn[0]).double()
@@ -58,7 +58,7 @@ def test_kid_is_that_of_torchmetrics_on_the_same_subsets(
         rows = [torch.randperm(SAMPLES, generator=generator)[:40] for _ in range(2)]
         values.append(poly_mmd(real[rows[0]], fake[rows[1]]).item())
     assert result.value("kid-cnn128", 2) == pytest.approx(np.mean(values), rel=1e-4)
-    assert result.rows[0]["kid-cnn128-std"] == pytest.approx(np.std(values), rel=1e-4)
+    assert result.value("kid-cnn128-std", 2) == pytest.approx(np.std(values), rel=1e-4)
     metric = result.metrics["kid-cnn128"]
     assert "5 subsets of 40" in metric.description
     assert metric.reference == "100 of 359 test examples of digits"
@@ -66,30 +66,30 @@ def test_kid_is_that_of_torchmetrics_on_the_same_subsets(
 
 
 def test_precision_and_recall_are_of_as_many_real_features(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     real = classifier.features(Reference(digits[1], "test").subset(SAMPLES)[0])
     expected = precision_recall(real, classifier.features(drawn[0]))
     assert result.value("precision-cnn128", 2) == pytest.approx(expected.precision)
     assert result.value("recall-cnn128", 2) == pytest.approx(expected.recall)
     for name in ("precision-cnn128", "recall-cnn128"):
-        floor = result.metrics[name].floor
-        assert floor is not None
-        assert floor > 0.7
+        score = result.real_data_score(name)
+        assert score is not None
+        assert score > 0.7
 
 
 def test_memorisation_is_the_ratio_of_nearest_distances(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
 ) -> None:
     training = whole(digits[0])[0].double().flatten(1)
     held_out = Reference(digits[1], "test").subset(SAMPLES)[0].double().flatten(1)
     nearest = [torch.cdist(x, training).amin(1).mean() for x in (drawn[0].double().flatten(1), held_out)]
     assert result.value("memorisation", 2) == pytest.approx((nearest[0] / nearest[1]).item(), rel=1e-6)
-    assert result.metrics["memorisation"].floor is None
+    assert result.real_data_score("memorisation") is None
 
 
 def test_sliced_w2_is_the_mean_over_labels(
-    result: Evaluation, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
 ) -> None:
     (x, cond), (y, labels) = drawn, whole(digits[1])
     values = [sliced_wasserstein2_squared(x[cond == k], y[labels == k], directions=20) for k in range(10)]
@@ -103,7 +103,7 @@ def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow
     found = evaluate(
         exact_flow(data), data, nfe=[1], samples=40, metrics=["fid", "accuracy", "memorisation", "w2"]
     )
-    assert list(found.metrics) == ["w2_squared"]
+    assert list(found.quality_metrics) == ["w2_squared"]
     for note in (
         "fid left out: it needs features",
         "accuracy left out: it needs a classifier",
@@ -112,7 +112,7 @@ def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow
         assert any(note in line for line in found.notes)
 
 
-def test_features_of_the_users_module_have_figures_of_their_own(
+def test_features_of_the_users_module_have_values_of_their_own(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     mine = torch.nn.Flatten()
@@ -126,7 +126,7 @@ def test_features_of_the_users_module_have_figures_of_their_own(
         features=[mine],
         classifier=classifier,
     )
-    assert list(found.metrics) == ["fid-cnn128", "fid-flatten"]
+    assert list(found.quality_metrics) == ["fid-cnn128", "fid-flatten"]
     assert found.metrics["fid-flatten"].features.startswith("flatten sha256 ")
     assert found.value("fid", 1) == found.value("fid-cnn128", 1)
     assert found.value("fid-flatten", 1) > 0
@@ -140,4 +140,4 @@ def test_a_test_split_inside_the_training_split_has_no_memorisation(
     found = evaluate(
         tiny_flow, digits[0], reference=inside, nfe=[1], samples=50, metrics="memorisation", classifier=None
     )
-    assert "memorisation" not in found.rows[0]
+    assert found.select(metric="memorisation") == []

@@ -7,31 +7,31 @@ import torch
 
 from flowprior.data import Data
 from flowprior.errors import OptionError, UnknownComponentError
-from flowprior.evaluation import Metric, evaluate
+from flowprior.evaluation import MetricInfo, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import Measure, SampleMeasure
+from flowprior.metrics import Metric, SampleMetric
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Drawn, Setup
 
 
-class Brightness(SampleMeasure):
+class Brightness(SampleMetric):
     """Mean of all numbers, a user's own metric."""
 
-    def columns(self, setup: Setup) -> dict[str, Metric]:
-        return {"brightness": Metric("mean of all numbers", setup.samples)}
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return {"brightness": MetricInfo("mean of all numbers", setup.samples)}
 
-    def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         return {"brightness": drawn.x.mean().item()}
 
 
-def names(*metrics: str | Measure) -> list[str]:
+def names(*metrics: str | Metric) -> list[str]:
     return [measure.name for measure in select(list(metrics))]
 
 
 def test_the_quick_set_is_short_and_all_is_everything() -> None:
     assert names("quick") == ["fid", "kid", "accuracy", "w2"]
-    assert set(names("all")) == set(Measure.available())
+    assert set(names("all")) == set(Metric.available())
     assert select("quick")[0].name == "fid"
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_chosen_is_refused() -> None:
         select("nll:count=-1")
 
 
-def test_a_metric_of_the_user_has_a_column_and_a_floor(
+def test_a_metric_of_the_user_has_a_column_and_a_real_data_score(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     found = evaluate(
@@ -72,8 +72,8 @@ def test_a_metric_of_the_user_has_a_column_and_a_floor(
         metrics=[Brightness(), "accuracy"],
         classifier=classifier,
     )
-    assert list(found.metrics) == ["accuracy", "brightness"]
-    floor = found.metrics["brightness"].floor
+    assert list(found.quality_metrics) == ["accuracy", "brightness"]
+    score = found.real_data_score("brightness")
     x, _ = digits[0].batch(torch.arange(len(digits[0])))
-    assert floor == pytest.approx(x.mean().item(), abs=0.05)
-    assert found.value("brightness", 1) == pytest.approx(floor, abs=0.2)
+    assert score == pytest.approx(x.mean().item(), abs=0.05)
+    assert found.value("brightness", 1) == pytest.approx(score, abs=0.2)

@@ -1,0 +1,71 @@
+"""What every registered metric keeps: it says what it gives, gives no more, repeats itself, is documented."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from flowprior.data import Data
+from flowprior.evaluation import evaluate
+from flowprior.features import Classifier
+from flowprior.flow import Flow
+from flowprior.metrics import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
+from flowprior.metrics.base import ORDER, select
+from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Setup
+from tests.markdown_blocks import REPOSITORY
+
+OURS = [r.name for r in Metric.registry.records() if r.factory.__module__.startswith("flowprior.")]
+QUICKLY = {"nll": "nll:count=4", "kid": "kid:subsets=3,subset_size=20"}
+
+
+@pytest.fixture(scope="module")
+def setup(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Setup:
+    training, reference = Reference(digits[0], "training"), Reference(digits[1], "test")
+    return Setup(tiny_flow, training, reference, 40, 3, classifier, [classifier])
+
+
+def test_results_have_a_known_order() -> None:
+    assert set(ORDER) == set(OURS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_says_what_its_values_are_or_what_it_lacks(name: str, setup: Setup) -> None:
+    metric = Metric.create(name)
+    assert isinstance(metric, SampleMetric | StepMetric | FlowMetric)
+    assert metric.name == name
+    columns = metric.columns(setup)
+    assert columns or metric.lacks(setup) != "something"
+    for info in columns.values():
+        assert info.description
+        assert info.samples > 0
+        assert info.better in ("", "lower", "higher")
+        assert MetricInfo.from_dict(vars(info) | {"floor": 1.0}) == info  # a file of an older version
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_values_are_those_it_named_and_the_same_again(
+    name: str, setup: Setup, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    (metric,) = select(QUICKLY.get(name, name))
+    named = set(metric.columns(setup))
+    options = {"nfe": [2], "samples": 40, "seed": 3, "classifier": classifier}
+    found, again = (
+        evaluate(tiny_flow, digits[0], reference=digits[1], metrics=QUICKLY.get(name, name), **options)  # type: ignore[arg-type]
+        for _ in range(2)
+    )
+    values = {row["metric"]: row["value"] for row in found.rows if row["flow"] != "real data"}
+    values = {key: value for key, value in values.items() if key != "seconds" and "transport" not in key}
+    assert {key.removesuffix("-std") for key in values} == named
+    assert all(math.isfinite(value) for value in values.values())
+    for key, value in values.items():
+        (row,) = [row for row in again.rows if row["metric"] == key and row["flow"] != "real data"]
+        assert row["value"] == value
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_has_a_row_in_the_documentation(name: str) -> None:
+    text = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| `{name}` \|", text, re.MULTILINE)
