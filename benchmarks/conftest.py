@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.operators.closing_tables import closing_tables
+from benchmarks.operators.comparison import closing_tables
 from benchmarks.operators.peers import OURS
 
 THREADS = 2

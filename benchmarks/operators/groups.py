@@ -6,17 +6,19 @@ machine changes between them; so our row also times all ways in turn, and ratios
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from benchmarks.operators.peers import MissingError, need_native
-from benchmarks.operators.turns import Call, take_turns
+from benchmarks.operators.peers import MissingError, compiled, need_native
 
 NATIVE, FALLBACK = "flowprior native", "flowprior fallback"
 OURS = (NATIVE, FALLBACK)
@@ -26,7 +28,15 @@ COPY = "copy"
 QUICK = pytest.mark.benchmark(max_time=0.25, min_rounds=5, warmup=True, warmup_iterations=3)
 """Options of pytest-benchmark for calls of at most some ten milliseconds."""
 
+ROUNDS = 20
+LONG = 1e-3
+"""Seconds of a call above which one call before the timed ones is enough to fill the caches."""
+TURN = 20e-3
+"""Seconds of the timed calls of a turn, at most eight of them and at least one."""
+
+Call = Callable[[], Any]
 Maker = Callable[[], Call]
+Around = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass
@@ -90,6 +100,17 @@ def around(way: str) -> Iterator[None]:
         yield
 
 
+def ours(call: Call) -> dict[str, Maker]:
+    """flowprior's call with its native operators and with their fallback; :func:`around` tells them apart."""
+    return {NATIVE: lambda: call, FALLBACK: lambda: call}
+
+
+def composed(way: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Maker]:
+    """A composition of torch's operators, eager and under ``torch.compile``."""
+    eager = partial(function, *arguments)
+    return {way: lambda: eager, f"compiled {way}": lambda: compiled(function, *arguments)}
+
+
 def rows_of(sizes: Iterable[tuple[Any, ...]], ways: Iterable[str]) -> Any:
     """Parametrise a benchmark over ``size`` and ``way``, the ways of one size after each other."""
     ways = tuple(ways)
@@ -143,3 +164,32 @@ def compare(group: Group, ours: str) -> dict[str, Any]:
     if group.work:
         found["gigaflops"] = group.work / own / 1e9
     return found
+
+
+def take_turns(calls: Mapping[str, Call], around: Around, rounds: int = ROUNDS) -> dict[str, float]:
+    """Median seconds of each call, the calls taking turns; the first of a turn do not count.
+
+    Args:
+        calls: what is timed, by its name.
+        around: the context that a name's calls run in, entered once a turn.
+        rounds: turns of each.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            with around(name):
+                times[name] += _turn(call)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _turn(call: Call) -> list[float]:
+    first = _seconds(call)
+    if first < LONG:
+        _seconds(call)
+    return [_seconds(call) for _ in range(max(1, min(8, int(TURN / max(first, 1e-9)))))]
+
+
+def _seconds(call: Call) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start

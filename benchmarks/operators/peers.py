@@ -1,4 +1,4 @@
-"""What the benchmarks run beside flowprior, and the line that installs what is missing."""
+"""The packages that run beside flowprior, called as they are, and the line that installs what is missing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from benchmarks.operators import compositions
+from benchmarks.operators.problem import CONDITIONS, Problem
 from flowprior.ops.backend import backend, native_devices
 
 PEERS = "pip install --no-deps --requirement benchmarks/peers.txt"
 OURS = "pip install --editable '.[benchmark]'"
 COMPILER = "apt-get install g++"
 INSTALL = {"torchcfm": PEERS, "flow_matching": PEERS}
+Call = Callable[[], Any]
+Point = Callable[[Tensor, Tensor, Tensor], Any]
+"""(x0, x1, t) -> point and velocity."""
 
 
 class MissingError(Exception):
@@ -69,3 +75,48 @@ def need_native() -> None:
     if backend().asked:
         raise MissingError("unset FLOWPRIOR_OPS FLOWPRIOR_BUILD; " + OURS)
     raise MissingError(OURS if shutil.which("g++") else f"{COMPILER} && {OURS}")
+
+
+def torchcfm_point() -> Point:
+    """torchcfm's matcher: x_t and u_t of the straight path."""
+    matcher = peer("torchcfm.conditional_flow_matching").ConditionalFlowMatcher(sigma=0.0)
+    return matcher.sample_location_and_conditional_flow
+
+
+def flow_matching_point() -> Point:
+    """flow_matching's path: x_t and dx_t of the straight path."""
+    path = peer("flow_matching.path").CondOTProbPath()
+    return lambda x0, x1, t: path.sample(x_0=x0, x_1=x1, t=t)
+
+
+def from_mixture(point: Point, p: Problem) -> Call:
+    """Source samples by the eager composition, then a package's point."""
+    return lambda: point(compositions.sample(*p.tables, p.cond), p.x1, p.t)
+
+
+def scikit_learn_log_prob(p: Problem) -> Call:
+    """``score_samples`` of each row by the mixture of its label."""
+    models = _scikit_learn(p)
+    parts = [p.x1[p.cond == label].numpy() for label in range(CONDITIONS)]
+    pairs = [(model, rows) for model, rows in zip(models, parts, strict=True) if len(rows)]
+    return lambda: [model.score_samples(rows) for model, rows in pairs]
+
+
+def scikit_learn_log_prob_all(p: Problem) -> Call:
+    """``score_samples`` of all rows by each of the ten mixtures."""
+    models, x = _scikit_learn(p), p.x1.numpy()
+    return lambda: [model.score_samples(x) for model in models]
+
+
+def _scikit_learn(p: Problem) -> list[Any]:
+    """A GaussianMixture for each condition, holding the problem's tables as if it had been fitted to them."""
+    kind = peer("sklearn.mixture").GaussianMixture
+    models = []
+    for logits, mean, scale in zip(*p.tables, strict=True):
+        model = kind(p.components, covariance_type="diag")
+        model.weights_, model.means_ = logits.softmax(-1).numpy(), mean.numpy()
+        model.covariances_ = scale.square().numpy()
+        model.precisions_cholesky_ = scale.reciprocal().numpy()
+        model.n_features_in_ = p.dim
+        models.append(model)
+    return models

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.operators.groups import WHOLE
 from benchmarks.operators.peers import peer
-from benchmarks.operators.pictures import pictures
+from benchmarks.operators.problem import pictures
 from flowprior import Prior
 
 COMPONENTS, REG_COVAR, TOL, MAX_ITER = 8, 1e-3, 1e-3, 100

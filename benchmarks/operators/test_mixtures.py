@@ -6,9 +6,8 @@ from functools import lru_cache, partial
 
 from torch import Tensor
 
-from benchmarks.operators import compositions, packages
-from benchmarks.operators.groups import FALLBACK, NATIVE, OURS, QUICK, Group, rows_of, time_row
-from benchmarks.operators.peers import compiled
+from benchmarks.operators import compositions, peers
+from benchmarks.operators.groups import NATIVE, OURS, QUICK, Group, composed, ours, rows_of, time_row
 from benchmarks.operators.problem import CONDITIONS, MIXTURES, Problem
 from flowprior import ops
 
@@ -22,14 +21,12 @@ LOG_PROB_ALL = (*OURS, "two products", "compiled two products", "scikit-learn")
 def sample(*size: int) -> Group:
     p = Problem(*size)
     arguments = (*p.tables, p.cond)
-    ours = partial(ops.gmm_sample, *arguments, p.seed)
+    call = partial(ops.gmm_sample, *arguments, p.seed)
     return Group(
         p.name("gmm_sample"),
         {
-            NATIVE: lambda: ours,
-            FALLBACK: lambda: ours,
-            "eager": lambda: partial(compositions.sample, *arguments),
-            "compiled eager": lambda: compiled(compositions.sample, *arguments),
+            **ours(call),
+            **composed("eager", compositions.sample, *arguments),
             "MixtureSameFamily": lambda: partial(compositions.mixture_sample, *arguments),
         },
         {"eager": 5, "MixtureSameFamily": 15, "compiled eager": 1},
@@ -41,15 +38,13 @@ def sample(*size: int) -> Group:
 def log_prob(*size: int) -> Group:
     p = Problem(*size)
     arguments = (p.x1, *p.tables, p.cond)
-    ours = partial(ops.gmm_log_prob, *arguments)
+    call = partial(ops.gmm_log_prob, *arguments)
     return Group(
         p.name("gmm_log_prob"),
         {
-            NATIVE: lambda: ours,
-            FALLBACK: lambda: ours,
-            "MixtureSameFamily": lambda: partial(compositions.mixture_log_prob, *arguments),
-            "compiled MixtureSameFamily": lambda: compiled(compositions.mixture_log_prob, *arguments),
-            "scikit-learn": lambda: packages.scikit_learn_log_prob(p),
+            **ours(call),
+            **composed("MixtureSameFamily", compositions.mixture_log_prob, *arguments),
+            "scikit-learn": lambda: peers.scikit_learn_log_prob(p),
         },
         {"MixtureSameFamily": 25, "compiled MixtureSameFamily": 1},
         moved=p.event_bytes + p.table_bytes,
@@ -61,15 +56,13 @@ def log_prob(*size: int) -> Group:
 def log_prob_all(*size: int) -> Group:
     p = Problem(*size)
     arguments = (p.x1, *p.tables)
-    ours = partial(ops.gmm_log_prob_all, *arguments)
+    call = partial(ops.gmm_log_prob_all, *arguments)
     return Group(
         p.name("gmm_log_prob_all"),
         {
-            NATIVE: lambda: ours,
-            FALLBACK: lambda: ours,
-            "two products": lambda: partial(compositions.two_products, *arguments),
-            "compiled two products": lambda: compiled(compositions.two_products, *arguments),
-            "scikit-learn": lambda: packages.scikit_learn_log_prob_all(p),
+            **ours(call),
+            **composed("two products", compositions.two_products, *arguments),
+            "scikit-learn": lambda: peers.scikit_learn_log_prob_all(p),
         },
         {"two products": 1.5, "compiled two products": 1},
         moved=p.event_bytes + p.table_bytes,

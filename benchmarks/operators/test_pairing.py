@@ -10,9 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from benchmarks.operators.groups import QUICK, WHOLE, Group, time_row
-from benchmarks.operators.peers import peer
-from benchmarks.operators.pictures import pictures
-from benchmarks.operators.turns import Call
+from benchmarks.operators.peers import Call, peer
+from benchmarks.operators.problem import pictures
 from flowprior import Coupling
 
 pytestmark = QUICK

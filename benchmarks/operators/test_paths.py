@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from benchmarks.operators import compositions, packages
-from benchmarks.operators.groups import FALLBACK, NATIVE, OURS, QUICK, Group, rows_of, time_row
-from benchmarks.operators.peers import compile_once, compiled, warm
+from benchmarks.operators import compositions, peers
+from benchmarks.operators.groups import OURS, QUICK, Group, composed, ours, rows_of, time_row
+from benchmarks.operators.peers import compile_once, warm
 from benchmarks.operators.problem import MIXTURES, PAIRS, Problem
 from flowprior import ops
 
@@ -23,16 +23,14 @@ POINTS = (*EAGER, "torchcfm", "flow_matching")
 def path_from_mixture(*size: int) -> Group:
     p = Problem(*size)
     arguments = (*p.tables, p.cond, p.x1, p.t)
-    ours = partial(ops.gmm_path, *arguments, p.seed)
+    call = partial(ops.gmm_path, *arguments, p.seed)
     return Group(
         p.name("gmm_path"),
         {
-            NATIVE: lambda: ours,
-            FALLBACK: lambda: ours,
-            "eager": lambda: partial(compositions.path, *arguments),
-            "compiled eager": lambda: compiled(compositions.path, *arguments),
-            "torchcfm": lambda: packages.torchcfm_from_mixture(p),
-            "flow_matching": lambda: packages.flow_matching_from_mixture(p),
+            **ours(call),
+            **composed("eager", compositions.path, *arguments),
+            "torchcfm": lambda: peers.from_mixture(peers.torchcfm_point(), p),
+            "flow_matching": lambda: peers.from_mixture(peers.flow_matching_point(), p),
         },
         {"eager": 4, "compiled eager": 1},
         moved=3 * p.event_bytes + p.table_bytes,
@@ -43,16 +41,14 @@ def path_from_mixture(*size: int) -> Group:
 def interpolation(*size: int) -> Group:
     p = Problem(*size)
     arguments = (p.x0, p.x1, p.t)
-    ours = partial(ops.interpolate, *arguments)
+    call = partial(ops.interpolate, *arguments)
     return Group(
         p.name("interpolate", mixture=False),
         {
-            NATIVE: lambda: ours,
-            FALLBACK: lambda: ours,
-            "eager": lambda: partial(compositions.interpolate, *arguments),
-            "compiled eager": lambda: compiled(compositions.interpolate, *arguments),
-            "torchcfm": lambda: packages.torchcfm_point(*arguments),
-            "flow_matching": lambda: packages.flow_matching_point(*arguments),
+            **ours(call),
+            **composed("eager", compositions.interpolate, *arguments),
+            "torchcfm": lambda: partial(peers.torchcfm_point(), *arguments),
+            "flow_matching": lambda: partial(peers.flow_matching_point(), *arguments),
         },
         {"eager": 1, "compiled eager": 1},
         moved=4 * p.event_bytes,
@@ -67,12 +63,11 @@ def loss(*size: int) -> Group:
     def step(function: Callable[..., Tensor]) -> Tensor:
         return torch.autograd.grad(function(v, p.x0, p.x1), v)[0]
 
-    ours = partial(step, lambda v, x0, x1: ops.flow_matching_loss(v, x0=x0, x1=x1))
+    call = partial(step, lambda v, x0, x1: ops.flow_matching_loss(v, x0=x0, x1=x1))
     return Group(
         p.name("flow_matching_loss and its gradient", mixture=False),
         {
-            NATIVE: lambda: ours,
-            FALLBACK: lambda: ours,
+            **ours(call),
             "eager": lambda: partial(step, compositions.loss),
             "compiled eager": lambda: warm(partial(step, compile_once(compositions.loss))),
         },

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.operators import compositions
-from benchmarks.operators.pictures import pictures
-from benchmarks.operators.turns import Call
+from benchmarks.operators.peers import Call
+from benchmarks.operators.problem import pictures
 from flowprior import Coupling, Path, Prior
 from flowprior.conditions import Condition
 from flowprior.models import build_model

@@ -1,44 +1,61 @@
-"""What the experiments on scikit-learn's digits share: data, network, budget and figures.
+"""scikit-learn's digits as the studies change them, and what few examples of each class do to a prior.
 
-Digits (1,797 pictures of 8 × 8, ten classes) and a small MLP: a busy core trains hundreds of them.
+    values = "benchmarks.studies.digits:few_examples"
+
+Data sets that a study can name whose runner or values are of this module, or of one that imports it:
+``few-digits`` (some examples of each class), ``digits-without-labels``,
+``digits-without-labels-for-the-prior`` (only the network sees the labels).
+
+``python -m benchmarks.studies.digits`` fits the priors of few examples with every shrinkage.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.studies.ensemble import Budget
-from benchmarks.studies.judge import Judge
-from benchmarks.studies.sampling import draw_samples
-from benchmarks.studies.validation import everything
-from flowprior.data import Data, TensorData, load_data
-from flowprior.errors import InputError
+from benchmarks.studies.protocol import (
+    CLASSIFIERS,
+    RESULTS,
+    Row,
+    draw,
+    everything,
+    fit_prior,
+    generator,
+    rows_of,
+    write_cell,
+)
+from flowprior.data import DATA, Data, TensorData, load_data
+from flowprior.evaluation.result import table_row
+from flowprior.features.classifier import Classifier
+from flowprior.features.classifier_file import load_classifier
 from flowprior.flow import Flow
-from flowprior.metrics import wasserstein2_per_condition
+from flowprior.metrics import FeatureMoments, wasserstein2_squared
+from flowprior.metrics.memorisation import memorisation_ratio
+from flowprior.priors import Prior
 
 CLASSES = 10
-NFES = (0, 1, 4, 15)
 SAMPLES = 500
-BUDGET = Budget()
+SHRINKAGES = (0.0, 1.0, 5.0, 20.0)
+COVARIANCES = ("diag", "lowrank,rank=8", "full")
+COUNTS = (1, 2, 5, 20, 100, 1000)
 
 
 @cache
-def splits() -> tuple[TensorData, TensorData]:
-    """Training and test split."""
-    train, test = load_data("digits"), load_data("digits", "test")
-    assert isinstance(train, TensorData)
-    assert isinstance(test, TensorData)
-    return train, test
+def split(name: str) -> TensorData:
+    """The ``"train"`` or ``"test"`` split."""
+    data = load_data("digits", name)  # type: ignore[arg-type]
+    assert isinstance(data, TensorData)
+    return data
 
 
 @cache
-def judge() -> Judge:
-    """Features of the digits' own classifier, against the test split."""
-    train, test = splits()
-    return Judge(train, {"test": test}, SAMPLES, with_lite0=False)
+def classifier() -> Classifier:
+    """The committed classifier, whose features the stored distances are of."""
+    return load_classifier(CLASSIFIERS / "digits-f607d1b6.safetensors", split("train"))
 
 
 def balanced_labels(count: int = SAMPLES) -> Tensor:
@@ -46,58 +63,111 @@ def balanced_labels(count: int = SAMPLES) -> Tensor:
     return torch.arange(count) % CLASSES
 
 
-def with_pictures(x: Tensor, labels: Tensor | None, name: str) -> TensorData:
+def pictures(x: Tensor, labels: Tensor | None, name: str) -> TensorData:
     """Pictures x ``[N, 1, 8, 8]`` as a data set of the digits' kind."""
-    classes = None if labels is None else CLASSES
-    return TensorData(x, labels, name=name, classes=classes, is_image=True)
+    return TensorData(x, labels, name=name, classes=None if labels is None else CLASSES, is_image=True)
 
 
-def first_of_each(data: Data, count: int, seed: int) -> TensorData:
-    """``count`` examples of each class, or all where a class has fewer; chosen by ``seed``."""
-    x, labels = everything(data)
-    assert labels is not None
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    rows = torch.cat([order[labels[order] == label][:count] for label in range(CLASSES)])
-    return with_pictures(x[rows], labels[rows], f"digits-{count}-of-each")
+class OtherPriorData(TensorData):
+    """Digits on which networks are trained while their priors are fitted to ``prior_data``."""
+
+    def __init__(self, prior_data: Data, name: str) -> None:
+        super().__init__(*everything(split("train")), name=name, classes=CLASSES, is_image=True)
+        self.prior_data = prior_data
 
 
-def measure(
-    flow: Flow, seed: int, sampler: str = "euler", nfes: tuple[int, ...] = NFES
-) -> list[dict[str, float]]:
-    """One row of figures for each number of evaluations, from the same source samples.
+@DATA.register("few-digits")
+def few_digits(split: Any = "train", count: int = 5, seed: int = 0) -> TensorData:
+    """``count`` training examples of each class, or all where a class has fewer; the whole test split.
 
-    Features-FID and accuracy by the digits' classifier, and W2² in the space of pictures, averaged over
-    classes where the flow has labels.
+    Args:
+        split: ``"train"`` or ``"test"``.
+        count: examples of each class.
+        seed: another seed chooses others.
     """
-    labels = None if flow.condition.kind == "none" else balanced_labels()
-    rows = []
-    for nfe in nfes:
-        generator = torch.Generator().manual_seed(1000 + seed)
-        count = SAMPLES if labels is None else None
-        x = draw_samples(flow, labels, nfe, count=count, generator=generator, sampler=sampler)
-        rows.append({"nfe": nfe, **figures(x, labels)})
+    data = load_data("digits", split)
+    x, labels = everything(data)
+    order = torch.arange(len(labels))
+    if split == "train":
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        order = torch.cat([order[labels[order] == label][:count] for label in range(CLASSES)])
+    return pictures(x[order], labels[order], f"digits-{count}-of-each")
+
+
+@DATA.register("digits-without-labels")
+def unlabelled(split: Any = "train") -> TensorData:
+    """The pictures alone."""
+    return pictures(everything(load_data("digits", split))[0], None, "digits-unlabelled")
+
+
+@DATA.register("digits-without-labels-for-the-prior")
+def unlabelled_for_the_prior(split: Any = "train") -> Data:
+    """Digits whose labels only the network sees."""
+    return OtherPriorData(unlabelled(), "digits") if split == "train" else load_data("digits", split)
+
+
+def few_examples(flow: Flow, cell: Any, data: Any) -> list[Row]:
+    """Values of a flow that was trained on few examples.
+
+    ``log_density`` and ``spread`` of its prior alone; ``memorisation``, the ratio of nearest distances to the
+    training examples at 15 evaluations: about 1 for unseen pictures, 0 for copies.
+    """
+    few = load_data(cell.config.data)
+    x = draw(flow, balanced_labels(), 15, cell.seed)
+    ratio = memorisation_ratio(x, split("test").x, (batch for batch, _ in few.batches()))
+    return [
+        *rows_of(cell, describe_prior(flow.prior), nfe=0),
+        *rows_of(cell, {"memorisation": ratio}, nfe=15),
+    ]
+
+
+def without_labels(flow: Flow, cell: Any, data: Any) -> list[Row]:
+    """Values of a flow without labels: Fréchet distance by the digits' classifier, W2² of 360 pictures."""
+    if flow.condition.kind != "none":
+        return []
+    real, rows = split("test").x, []
+    name, features = f"fid-{classifier().features_name}", classifier().features
+    moments = FeatureMoments.of([features(real)])
+    for nfe in (0, 1, 4, 15, 60):
+        x = flow.sample(None, SAMPLES, nfe=nfe, generator=generator(cell.seed)).float().clamp(-1, 1)
+        found = {name: FeatureMoments.of([features(x)]).distance(moments)}
+        found["w2_squared"] = wasserstein2_squared(x[:360], real)
+        rows += rows_of(cell, found, nfe=nfe, sampler="euler", samples=SAMPLES, split="test")
     return rows
 
 
-def figures(x: Tensor, labels: Tensor | None) -> dict[str, float]:
-    """Figures of samples x ``[N, 1, 8, 8]`` against the test split.
-
-    Raises:
-        InputError: samples that are not finite.
-    """
-    if not x.isfinite().all():
-        raise InputError("digits: expected finite samples")
-    real, real_labels = everything(splits()[1])
-    found = judge().figures(x, labels)["test"]
-    distances = wasserstein2_per_condition(
-        x.clamp(-1, 1), labels, real, None if labels is None else real_labels, 360
-    )
-    return {**found, "w2_squared": sum(distances.values()) / len(distances)}
+def describe_prior(prior: Prior) -> dict[str, float]:
+    """Log-density of the test split in nats a dimension; the source samples' deviation over the data's."""
+    x, labels = everything(split("test"))
+    drawn = prior.sample(balanced_labels(), generator=torch.Generator().manual_seed(0))
+    spread = within_class_deviation(drawn, balanced_labels()) / within_class_deviation(x, labels)
+    density = prior.log_prob(x, labels).double().mean() / x[0].numel()
+    return {"log_density": float(density), "spread": float(spread)}
 
 
-@cache
-def floor(with_labels: bool = True) -> dict[str, float]:
-    """Figures of real training pictures in place of samples."""
-    x, labels = everything(splits()[0])
-    labels = labels if with_labels else None
-    return figures(x[:SAMPLES], None if labels is None else labels[:SAMPLES])
+def within_class_deviation(x: Tensor, labels: Tensor) -> Tensor:
+    """Root mean square distance to the own class's mean, a dimension."""
+    parts = [x[labels == label].flatten(1) for label in labels.unique().tolist()]
+    return torch.cat([(part - part.mean(0)).square().mean(1) for part in parts]).mean().sqrt()
+
+
+def shrunk_priors(count: int, seed: int) -> list[Row]:
+    """Every covariance with every shrinkage on ``count`` examples of each class; nothing is trained."""
+    data = few_digits("train", count, seed)
+    rows = []
+    for spec in (f"gmm:covariance={c},shrinkage={s}" for c in COVARIANCES for s in SHRINKAGES):
+        found = describe_prior(fit_prior(spec, data, seed))
+        rows += [table_row(metric, value, flow=spec, seed=seed, nfe=0) for metric, value in found.items()]
+    return rows
+
+
+def main() -> None:
+    """Write the cells of :func:`shrunk_priors` that are not there yet."""
+    for path, count, seed in ((f"priors-{c}-seed{s}.json", c, s) for s in range(2) for c in COUNTS):
+        if not (RESULTS / "few-examples" / path).is_file():
+            setting = {"label": None, "seed": seed, "part": "priors", "count": count}
+            write_cell(RESULTS / "few-examples" / path, setting, shrunk_priors(count, seed), {})
+
+
+if __name__ == "__main__":
+    main()

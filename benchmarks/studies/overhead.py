@@ -2,27 +2,39 @@
 
     python -m benchmarks.studies.overhead
 
-Rows of noisy waves are streamed: 100,000 of 64 numbers while conditions grow from
-10 to 100,000, and 2,000 while dimensions grow from 784 to 12,288 under ten conditions. Every figure comes
-from a process of its own, one thread; the peak is what the fit holds above what the process held before it.
+Rows of noisy waves are streamed: 100,000 of 64 numbers while conditions grow from 10 to 100,000, and 2,000
+while dimensions grow from 784 to 12,288 under ten conditions. Every measurement is made in a process of its
+own, on one thread; the peak is what the fit holds above what the process held before it.
 """
 
 from __future__ import annotations
 
-import math
+import multiprocessing
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+import torch
 import typer
+from torch import Tensor
 
-from benchmarks.studies.overhead_probe import measure_apart
-from benchmarks.studies.store import Store
+from benchmarks.studies.protocol import RESULTS, write_cell
+from flowprior.evaluation.result import table_row
+from flowprior.priors import Prior
 
-STORE = Store("overhead")
 CONDITIONS = (10, 100, 1_000, 10_000, 100_000)
 DIMENSIONS = (784, 3_072, 12_288)
-BY_CONDITIONS = {"dims": 64, "rows": 100_000}
-BY_DIMENSIONS = {"conditions": 10, "rows": 2_000}
+BY_CONDITIONS = {"dims": 64, "examples": 100_000}
+BY_DIMENSIONS = {"conditions": 10, "examples": 2_000}
 LIMIT = 60  # seconds of processor time
+BATCH = 1000
+STATUS = Path("/proc/self/status")
+MOST_MEMORY = 8 << 30
+"""Bytes that a measurement may hold; one that asks for more fails, and says so."""
 PRIORS = {
     "gaussian": "gaussian:moments=diagonal",
     "gmm": "gmm:shrinkage=1.0",
@@ -36,8 +48,6 @@ PRIORS = {
 }
 """Steps and iterations of the trained ones are few: their growth is asked for, not their quality."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
 
 def plan() -> list[dict[str, Any]]:
     """Every cell: along the conditions, then along the dimensions."""
@@ -46,47 +56,147 @@ def plan() -> list[dict[str, Any]]:
     return [{"prior": name, "spec": spec, **place} for name, spec in PRIORS.items() for place in along]
 
 
-def slope(sizes: list[float], costs: list[float]) -> float | None:
-    """Exponent p of cost ∝ size^p by least squares of the logarithms; None below two positive costs."""
-    points = [(math.log(s), math.log(c)) for s, c in zip(sizes, costs, strict=True) if c > 0]
-    if len(points) < 2:
-        return None
-    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)
+def run_axis(
+    cells: Sequence[dict[str, Any]], folder: Path = RESULTS / "overhead", limit: int = LIMIT
+) -> None:
+    """Measure the cells of one prior along one axis, those that have no file yet.
 
-
-def run_axis(cells: list[dict[str, Any]]) -> None:
-    """Run the cells of one prior along one axis; after one that took too long, larger ones are not tried."""
+    After one that took too long, larger ones are not tried.
+    """
     late = ""
     for cell in cells:
-        arguments = (cell["spec"], cell["conditions"], cell["dims"], cell["rows"])
-        key = f"{cell['prior']}-{cell['conditions']}x{cell['dims']}"
-        reason = {"failed": late}
-        found = STORE.run(
-            key,
-            lambda a=arguments, r=reason: r if r["failed"] else measure_apart(*a, LIMIT),
-            **cell,
-        )
-        if "not done" in found.get("failed", ""):
+        path = folder / f"{cell['prior']}-{cell['conditions']}x{cell['dims']}.json"
+        if path.is_file():
+            continue
+        sizes = (cell["conditions"], cell["dims"], cell["examples"])
+        found: dict[str, Any] = {"failed": late} if late else measure_apart(cell["spec"], *sizes, limit)
+        failed = found.pop("failed", "")
+        if "not done" in failed:
             late = "not tried: the next smaller was not done in time"
-        shown = found.get("failed") or (
-            f"fit {found['fit_seconds']:.2f} s, peak {found['fit_peak_bytes'] / 2**20:.0f} MiB, "
-            f"keeps {found['state_bytes'] / 2**20:.1f} MiB"
-        )
-        typer.echo(f"{cell['prior']}, {cell['conditions']} conditions, {cell['dims']} dimensions: {shown}")
+        rows = [table_row(name, value, flow=cell["prior"]) for name, value in found.items()]
+        write_cell(path, {"label": cell["prior"], **cell}, rows, {"clock": "processor", "failed": failed})
+        typer.echo(f"{path.stem}: {failed or found}")
 
 
-@app.command()
-def main(
-    only: str = typer.Option("", help="one of: " + ", ".join(PRIORS)),
-    axis: str = typer.Option("", help="conditions or dims"),
-) -> None:
+def main() -> None:
     """Run every cell that has no result yet."""
     for name in PRIORS:
-        for growing in ("conditions", "dims"):
-            if only in ("", name) and axis in ("", growing):
-                run_axis([cell for cell in plan() if (cell["prior"], cell["axis"]) == (name, growing)])
+        for axis in ("conditions", "dims"):
+            run_axis([cell for cell in plan() if (cell["prior"], cell["axis"]) == (name, axis)])
+
+
+class Stream:
+    """Rows of noisy waves, one wave for each condition, made when they are asked for.
+
+    ``seconds`` is the time that the making took, which is not the prior's.
+
+    Args:
+        conditions: number of labels, each as often as the others.
+        dims: numbers in a row.
+        rows: how many.
+    """
+
+    def __init__(self, conditions: int, dims: int, rows: int) -> None:
+        self.conditions, self.dims, self.rows = conditions, dims, rows
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return -(-self.rows // BATCH)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number in range(len(self)):
+            start = time.process_time()
+            batch = self.batch(number)
+            self.seconds += time.process_time() - start
+            yield batch
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Batch ``number``, the same whenever it is asked for."""
+        generator = torch.Generator().manual_seed(number)
+        labels = (torch.arange(BATCH) + number * BATCH) % self.conditions
+        phase = torch.linspace(0, 6, self.dims)
+        noise = torch.randn(BATCH, self.dims, generator=generator)
+        return torch.sin(phase + labels[:, None].float()) + 0.5 * noise, labels
+
+
+def measure_apart(spec: str, conditions: int, dims: int, rows: int, limit: int) -> dict[str, Any]:
+    """``measure`` in a child of at most 8 GiB and ``limit`` s of processor time; ``failed`` says why not."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, limit, spec, conditions, dims, rows))
+    child.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        child.join()
+        late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+        return {"failed": f"not done after {limit} s" if late else f"ended with {child.exitcode}"}
+    finally:
+        child.kill()
+        child.join()
+
+
+def _answer(sender: Connection, limit: int, spec: str, conditions: int, dims: int, rows: int) -> None:
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # a child starts at zero
+    try:
+        sender.send(measure(spec, conditions, dims, rows))
+    except (MemoryError, RuntimeError) as error:
+        memory = isinstance(error, MemoryError) or "allocate memory" in str(error)
+        reason = f"needs more than {MOST_MEMORY >> 30} GiB" if memory else str(error).splitlines()[0]
+        sender.send({"failed": reason})
+    except Exception as error:  # whatever it is, the table says it
+        sender.send({"failed": str(error).splitlines()[0]})
+
+
+def measure(spec: str, conditions: int, dims: int, rows: int) -> dict[str, Any]:
+    """Seconds of processor time and bytes of fitting, keeping, sampling and scoring.
+
+    A small fit goes before, so that neither imports nor the pages of the code count.
+    """
+    small = Stream(10, 16, BATCH)
+    warm = Prior.registry.resolve(spec).fit(small, generator=torch.Generator().manual_seed(0))
+    warm.sample(small.batch(0)[1])
+    stream = Stream(conditions, dims, rows)
+    prior = Prior.registry.resolve(spec)
+    before = _reset_peak()
+    start = time.process_time()
+    prior.fit(stream, generator=torch.Generator().manual_seed(0))
+    fit = time.process_time() - start - stream.seconds
+    peak = _status("VmHWM") - before
+    x, labels = stream.batch(0)
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "fit_seconds": fit,
+        "fit_peak_bytes": max(peak, 0),
+        "state_bytes": sum(tensor.nbytes for tensor in prior.state_dict().values()),
+        "sample_seconds": _mean_of_calls(lambda: prior.sample(labels, generator=generator)),
+        "log_prob_seconds": _mean_of_calls(lambda: prior.log_prob(x, labels)),
+    }
+
+
+def _mean_of_calls(function: Callable[[], Tensor], least: float = 0.2) -> float:
+    """Seconds of one call: the mean of as many as fill ``least`` s, for the clock may tick at 4 ms."""
+    calls, start = 0, time.process_time()
+    with torch.no_grad():
+        while time.process_time() < start + least:
+            function()
+            calls += 1
+    return (time.process_time() - start) / calls
+
+
+def _reset_peak() -> int:
+    """Set the process's high-water mark to what it holds now, and return that in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(key: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key + ":"))
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":
-    app()
+    main()

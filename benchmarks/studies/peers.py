@@ -1,5 +1,7 @@
 """The peers as they are installed from PyPI, in our training step: their pairs and targets, all else equal.
 
+    trainer = "benchmarks.studies.peers:torchcfm_ot"
+
 torchcfm and flow_matching (``pip install --no-deps -r benchmarks/peers.txt``) say what a batch of noise and
 data becomes: pairs, points of the path, and the velocities to regress. Network and its first weights,
 optimiser, schedule, average, precision, data order, noise and times are ours, the same numbers as those of
@@ -8,10 +10,11 @@ the setting ``gaussian`` + ``condot`` with the same seed.
 
 from __future__ import annotations
 
-import abc
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +23,9 @@ from torch import Tensor
 from flowprior.data import Data
 from flowprior.flow import Flow
 from flowprior.paths import CondOTPath, PathSample
-from flowprior.samplers import CountedVelocity
 from flowprior.training.batches import PairStream
-from flowprior.training.components import Components, resolve_components, resolve_config
+from flowprior.training.components import Components, resolve_components
+from flowprior.training.config import RunConfig
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor
 from flowprior.training.randomness import Randomness, mix
@@ -42,71 +45,55 @@ class Target(NamedTuple):
     cond: Tensor | None
 
 
-class Peer(abc.ABC):
-    """What a peer makes of a batch of noise x0 and data x1 at times t."""
-
-    @abc.abstractmethod
-    def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        """The peer's own points and velocities; labels stay with their data, whatever their new order."""
+Targets = Callable[[Tensor, Tensor, Tensor | None, Tensor], Target]
+"""What a peer makes of noise x0, data x1, their labels and times t; labels stay with their data."""
 
 
-class TorchCFM(Peer):
+def torchcfm_targets() -> Targets:
     """torchcfm's ConditionalFlowMatcher: x0 and x1 paired as they come."""
+    from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
-    def __init__(self) -> None:
-        from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
-
-        self.matcher = ConditionalFlowMatcher(sigma=0.0)
-
-    def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        result = self.matcher.sample_location_and_conditional_flow(x0, x1, t=t)
-        return Target(result[1], result[2], cond)
+    matcher = ConditionalFlowMatcher(sigma=0.0)
+    match = matcher.sample_location_and_conditional_flow
+    return lambda x0, x1, cond, t: Target(*match(x0, x1, t=t)[1:3], cond)
 
 
-class TorchOTCFM(Peer):
+def torchcfm_ot_targets() -> Targets:
     """torchcfm's ExactOptimalTransportConditionalFlowMatcher: pairs drawn from the exact plan of the batch.
 
-    The plan does not see the labels and is sampled with replacement; the matcher keeps labels beside their
-    data.
+    The plan does not see the labels and is sampled with replacement.
     """
+    from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalFlowMatcher
 
-    def __init__(self) -> None:
-        from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalFlowMatcher
+    matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
 
-        self.matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
+    def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
+        drawn = matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=cond, t=t)
+        return Target(drawn[1], drawn[2], drawn[4])
 
-    def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        result = self.matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=cond, t=t)
-        return Target(result[1], result[2], result[4])
+    return targets
 
 
-class FlowMatching(Peer):
-    """flow_matching's CondOTProbPath; :func:`solve` samples with its ODESolver."""
+def flow_matching_targets() -> Targets:
+    """flow_matching's CondOTProbPath."""
+    from flow_matching.path import CondOTProbPath
 
-    def __init__(self) -> None:
-        from flow_matching.path import CondOTProbPath
+    path = CondOTProbPath()
 
-        self.path = CondOTProbPath()
-
-    def target(self, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        sample = self.path.sample(t=t, x_0=x0, x_1=x1)
+    def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
+        sample = path.sample(t=t, x_0=x0, x_1=x1)
         return Target(sample.x_t, sample.dx_t, cond)
 
-
-PEERS: dict[str, type[Peer]] = {
-    "torchcfm": TorchCFM,
-    "torchcfm-ot": TorchOTCFM,
-    "flow_matching": FlowMatching,
-}
+    return targets
 
 
 class PeerStream(PairStream):
     """A :class:`PairStream` whose batches are a peer's (x_t, u_t, labels); times are those of the loop."""
 
-    def __init__(self, peer: Peer, parts: Components, randomness: Randomness) -> None:
+    def __init__(self, targets: Targets, parts: Components, randomness: Randomness) -> None:
         size = parts.config.training.batch_size
         super().__init__(parts.data, parts.prior, parts.coupling, size, randomness)
-        self.peer = peer
+        self.targets = targets
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """The target of ``step``; the same one whenever it is asked for."""
@@ -114,7 +101,7 @@ class PeerStream(PairStream):
         generator = self.randomness.generator("time", step)
         t = torch.rand(len(x1), generator=generator, device=self.randomness.device)
         seed_peer(self.randomness.seed, step)
-        return self.peer.target(x0.float(), x1.float(), cond, t)
+        return self.targets(x0.float(), x1.float(), cond, t)
 
 
 class GivenPath(CondOTPath):
@@ -130,52 +117,39 @@ def seed_peer(seed: int, step: int) -> None:
     np.random.seed(mix(seed, "peer", step) % 2**32)  # noqa: NPY002
 
 
-def train_peer(peer: Peer, data: Data, *, seed: int, out: Path | None = None, **budget: Any) -> Flow:
-    """Train with the targets of ``peer``, as ``flowprior.train`` does with ours; with ``out`` it resumes."""
-    given = {"data": data, **PARTS}
-    model = budget.pop("model", None)
-    config = resolve_config(None, {**budget, "seed": seed}, **given, model=model)
-    run = RunDirectory(out) if out is not None else None
+def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: Path | None = None) -> Flow:
+    """Train with the targets of a peer, as ``flowprior.train`` does with ours; with ``out`` it resumes.
+
+    Args:
+        peer: gives what says what a batch becomes.
+        config: of the run; prior, coupling and path are those of :data:`PARTS`.
+        data: training split.
+        out: run folder.
+    """
+    config = replace(config, **PARTS, training=replace(config.training, prediction="velocity"))
+    run = None if out is None else RunDirectory(out)
     if run is not None:
         run.check(config, resume=True)
-    parts = replace(resolve_components(config, **given, model=model), path=GivenPath())
+    parts = replace(resolve_components(config, data=data), path=GivenPath())
     state = TrainingState(parts)
     if run is not None:
         state.resume(run.checkpoints)
-    randomness = Randomness(seed, parts.device)
-    seconds = fit_prior(parts, randomness)
-    pairs = PeerStream(peer, parts, randomness)
-    if run is not None:
         run.create(config)
+    randomness = Randomness(config.training.seed, parts.device)
+    seconds = fit_prior(parts, randomness)
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, seconds)
     with Monitor(state, run, progress=False) as monitor:
-        run_steps(state, pairs, randomness, monitor, run)
-    info.end(state.step, "finished")
-    return _straight(state.flow(), run)
-
-
-def _straight(flow: Flow, run: RunDirectory | None) -> Flow:
-    """The flow on the path that a reader of its file rebuilds."""
-    flow.path = CondOTPath()
+        run_steps(state, PeerStream(peer(), parts, randomness), randomness, monitor, run)
+    flow = state.flow()
+    flow.path = CondOTPath()  # the path that a reader of its file rebuilds
     if run is not None:
         flow.save(run.flow)
+    info.end(state.step, "finished")
     return flow
 
 
-def solve(flow: Flow, x0: Tensor, cond: Tensor | None, nfe: int) -> Tensor:
-    """x1 ``[B, *event]`` by flow_matching's ODESolver in ``nfe`` equal Euler steps, counted.
-
-    Raises:
-        RuntimeError: the solver spent another number of evaluations.
-    """
-    from flow_matching.solver import ODESolver
-
-    counted = CountedVelocity(flow.velocity, cond)
-    solver = ODESolver(velocity_model=lambda x, t: counted(x, t))
-    times = torch.linspace(0, 1, nfe + 1, dtype=x0.dtype)
-    x1 = solver.sample(x_init=x0, step_size=None, method="euler", time_grid=times)
-    if counted.nfe != nfe:
-        raise RuntimeError(f"flow_matching's euler spent {counted.nfe} evaluations, expected {nfe}")
-    assert isinstance(x1, Tensor)
-    return x1
+torchcfm = partial(train_peer, torchcfm_targets)
+torchcfm_ot = partial(train_peer, torchcfm_ot_targets)
+flow_matching = partial(train_peer, flow_matching_targets)
+"""The trainers that a study names."""

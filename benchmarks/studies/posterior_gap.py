@@ -1,53 +1,47 @@
-"""How much of `posterior`'s error comes from its starts: sample the trained flows from inferred starts.
+"""How much of `posterior`'s error comes from its source samples: sample a flow from inferred ones, too.
 
-    python -m benchmarks.studies.posterior_gap
+    values = "benchmarks.studies.posterior_gap:values"
 
-Takes the runs of one setting that fashion_mnist.py left. Training starts are inferred from data, sampling
-starts are drawn from the prior; the difference of the two Fréchet distances is what a better law of the
-latents could win.
+The source samples of training are inferred from data, those of sampling are drawn from the prior; the
+difference of the two Fréchet distances is what a better law of the latents could win. An inferred one also
+knows its picture.
 """
 
 from __future__ import annotations
 
-import torch
-import typer
+from typing import Any
 
-from benchmarks.studies.fashion_mnist import CHOSEN, DATA, make_judge, make_parts, runs_folder
-from benchmarks.studies.store import RESULTS, use_threads, write_json
-from flowprior import Flow
+import torch
+
+from benchmarks.studies.protocol import CLASSIFIERS, Row, everything, rows_of
+from flowprior.features.classifier_file import load_classifier
+from flowprior.flow import Flow
+from flowprior.metrics import FeatureMoments
 from flowprior.samplers import Sampler
 
 NFES = (1, 4, 15)
+SAMPLES, BATCH = 2000, 250
+EULER = Sampler.create("euler")
 
 
-def main(
-    setting: str = CHOSEN, steps: int = 1000, seeds: int = 3, samples: int = 2000, threads: int = 0
-) -> None:
-    """Write one JSON of all seeds."""
-    use_threads(threads)
-    judge = make_judge(DATA, samples)
-    x1, labels = make_parts(DATA)[0].batch(torch.arange(samples))
-    assert labels is not None
-    sampler = Sampler.create("euler")
-    rows = []
-    for seed in range(seeds):
-        flow = Flow.load(runs_folder(DATA, steps) / f"{setting}-seed{seed}" / "flow").eval()
-        for nfe in NFES:
-            generator = torch.Generator().manual_seed(seed)
-            inferred = flow.prior.infer(x1, labels, generator=generator)
-            drawn = flow.prior.sample(labels, generator=generator)
-            figures = {}
-            for name, x0 in (("inferred", inferred), ("drawn", drawn)):
-                with torch.no_grad():
-                    parts = zip(x0.split(250), labels.split(250), strict=True)
-                    x = torch.cat([sampler.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts])
-                figures[name] = judge.figures(x, labels)["test"]["fid-cnn128"]
-            rows.append({"seed": seed, "nfe": nfe, **figures})
-            typer.echo(rows[-1])
-    features = {"features": judge.identities}
-    result = features | {"setting": setting, "samples": samples, "steps": steps, "rows": rows}
-    write_json(RESULTS / "posterior-gap" / f"{setting}.json", result)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+@torch.no_grad()
+def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
+    """Fréchet distances from inferred and from drawn source samples; nothing for priors without latents."""
+    if not hasattr(flow.prior, "infer"):
+        return []
+    classifier = load_classifier(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors", data.train)
+    real = FeatureMoments.of([classifier.features(everything(data.test)[0])])
+    x1, labels = data.train.batch(torch.arange(SAMPLES))
+    generator, rows = torch.Generator(), []
+    for nfe in NFES:
+        generator.manual_seed(cell.seed)
+        inferred = flow.prior.infer(x1, labels, generator=generator)
+        drawn = flow.prior.sample(labels, generator=generator)
+        for name, x0 in (("inferred", inferred), ("drawn", drawn)):
+            parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
+            x = torch.cat([EULER.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts]).clamp(-1, 1)
+            distance = FeatureMoments.of([classifier.features(x)]).distance(real)
+            columns = {"flow": f"{cell.variant.label}, {name} source samples", "sampler": "euler", "nfe": nfe}
+            found = {f"fid-{classifier.features_name}": distance}
+            rows += rows_of(cell, found, **columns, samples=SAMPLES)
+    return rows

@@ -44,7 +44,7 @@ def compare(
         typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of every cell.")] = None,
-    samples: Annotated[int | None, typer.Option(help="How many samples to judge at each NFE.")] = None,
+    samples: Annotated[int | None, typer.Option(help="How many samples to generate at each NFE.")] = None,
     baseline: Annotated[
         str | None, typer.Option(help="What to compare with, such as 'gaussian + condot'.")
     ] = None,
@@ -62,12 +62,12 @@ def compare(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Compute the report's figures again from the saved samples, some of these anew."
+            "--check", help="Compute the report's values again from the saved samples, some of these anew."
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train every prior x coupling x path x seed at equal budget, judge them, and write OUT/report.html."""
+    """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
     from flowprior.report import require_report_extra, write_report
     from flowprior.study import run_grid
 
@@ -91,10 +91,10 @@ def compare(
 
 def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[str]) -> Grid:
     """The grid of file and options; where neither is given, the one that OUT was run with."""
-    from flowprior.study import ComparisonFolder, load_grid
+    from flowprior.study import StudyFolder, load_grid
 
     given = {name: value for name, value in values.items() if value is not None}
-    before = ComparisonFolder(out).grid
+    before = StudyFolder(out).grid
     if path is None and not given and not overrides and before.is_file():
         path = before
     return load_grid(path, given, overrides)
@@ -113,7 +113,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _check(out: Path, json: bool) -> None:
-    """Compute the figures again; exit code 1 where one differs."""
+    """Compute the values again; exit code 1 where one differs."""
     from dataclasses import asdict
 
     from flowprior.study import check_report
@@ -123,7 +123,7 @@ def _check(out: Path, json: bool) -> None:
         print_json(asdict(found))
     else:
         print_rich(
-            f"{found.figures} figures of {found.cells} cells, computed again from their samples: "
+            f"{found.values} values of {found.cells} cells, computed again from their samples: "
             f"{len(found.differences)} differ, largest relative difference {found.largest:.2g}",
             f"{found.samples} samples, generated anew from their flows: largest difference "
             f"{found.largest_shift:.2g} of their standard deviation",
@@ -135,11 +135,11 @@ def _check(out: Path, json: bool) -> None:
 
 
 def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
-    """The figures of the summary's metric, what failed or waits, and where the report is."""
+    """The values of the summary's metric, what failed or waits, and where the report is."""
     from flowprior.report.wording import prior_sentence
-    from flowprior.study import ComparisonFolder
+    from flowprior.study import StudyFolder
 
-    report = ComparisonFolder(out).report
+    report = StudyFolder(out).report
     if json:
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
@@ -176,7 +176,7 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
 def _marked(cell: dict[str, Any]) -> Text:
     from rich.text import Text
 
-    return Text(cell["figure"], "bold" if cell["best"] else "")
+    return Text(cell["value"], "bold" if cell["best"] else "")
 
 
 def _notify(line: str) -> None:

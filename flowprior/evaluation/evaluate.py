@@ -29,7 +29,7 @@ def evaluate(
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
-    classifier: Literal["auto"] | Classifier | None = "auto",
+    classifier: str | Classifier | None = "auto",
     generate: Generate | None = None,
     progress: bool = False,
 ) -> Result:
@@ -57,7 +57,8 @@ def evaluate(
         features: feature extractors besides the classifier, such as ``"lite0"`` or a module of your own.
         batch_size: samples solved at once; ``"auto"`` takes what memory allows, at most 500.
         classifier: recognises the samples of labelled data; ``"auto"`` trains one on ``data`` (kept in a
-            cache), None leaves accuracy and its features out.
+            cache), None leaves accuracy and its features out; or the file of one
+            (:func:`flowprior.features.save_classifier`).
         generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
             calls it and keeps what it gave; everything else is asked of ``flow``.
         progress: show a progress bar on stderr.

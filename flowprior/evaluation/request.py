@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -13,6 +14,7 @@ from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor
 from flowprior.features.classifier import Classifier
+from flowprior.features.classifier_file import load_classifier
 from flowprior.features.classifier_training import data_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
@@ -97,7 +99,8 @@ def classifier_for(
 
     Raises:
         InputError: one of other events or labels.
-        OptionError: neither ``"auto"`` nor a classifier.
+        OptionError: neither ``"auto"``, a classifier, nor a file.
+        CheckpointError: a file that holds no classifier of these data, or other weights than it promises.
     """
     unused = classifier == "auto" and not any(metric.needs_classifier for metric in metrics)
     if classifier is None or unused or data.condition.kind != "labels" or data.condition.size < 2:
@@ -106,11 +109,14 @@ def classifier_for(
         if not classifier.fits(data.event_shape, data.condition):
             raise InputError(f"evaluate: the classifier is not one for '{data.name}': other events or labels")
         return classifier
-    if classifier != "auto":
+    if classifier == "auto":
+        return data_classifier(data)
+    if not Path(classifier).is_file():
         raise OptionError(
-            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None or a Classifier"
+            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None, a Classifier, or the "
+            "file of one"
         )
-    return data_classifier(data)
+    return load_classifier(classifier, data)
 
 
 def extractors_for(classifier: Classifier | None, features: Features, flow: Flow) -> list[FeatureExtractor]:

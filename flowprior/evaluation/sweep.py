@@ -56,7 +56,7 @@ def sweep(
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
-    classifier: Literal["auto"] | Classifier | None = "auto",
+    classifier: str | Classifier | None = "auto",
     folder: Path | str | None = None,
     generate: Generate | None = None,
     progress: bool = False,

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from flowprior.errors import FlowpriorError
-from flowprior.report.chart_page import ARROWS, convergence_charts, quality_charts
+from flowprior.report.charts import ARROWS, convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
 from flowprior.report.styles import styles
 from flowprior.report.tables import cost_tables, flow_table, quality_tables
@@ -20,11 +20,11 @@ from flowprior.report.wording import (
     test_note,
     with_spread,
 )
-from flowprior.study.collect import Collection
-from flowprior.study.folder import ComparisonFolder
+from flowprior.study.cell_file import Collection, StudyFolder
+from flowprior.study.summary import VALIDATION, long_table
 
 
-def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Collection, toml: str) -> str:
+def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collection, toml: str) -> str:
     """The page.
 
     Args:
@@ -38,6 +38,8 @@ def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Co
     """
     looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
     pictures = galleries(folder, collection)
+    table = long_table(collection)
+    table = table[table["split"] != VALIDATION]
     content = {
         "title": f"Priors and couplings on {summary['grid']['data'].partition(':')[0]}",
         "lead": in_short(summary),
@@ -50,8 +52,8 @@ def build_page(summary: dict[str, Any], folder: ComparisonFolder, collection: Co
         "test_note": test_note(summary),
         "prior_note": prior_sentence(summary, summary["metric"]),
         "styles": looks,
-        "quality": quality_charts(summary, looks),
-        "convergence": convergence_charts(summary, looks),
+        "quality": quality_charts(summary, table, looks),
+        "convergence": convergence_charts(summary, table, looks),
         "convergence_sentences": [
             convergence_sentence(row, summary["baseline"])
             for row in summary["convergence"]
@@ -92,7 +94,7 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
         "quality": ("quality", "Quality"),
         "convergence": ("convergence", "Training"),
         "samples": ("galleries", "Samples"),
-        "figures": ("tables", "Figures"),
+        "values": ("tables", "Values"),
         "costs": ("costs", "Costs"),
         "left-out": ("left_out", "Left out"),
     }
@@ -106,7 +108,7 @@ def _alerts(summary: dict[str, Any]) -> list[str]:
         count = len(summary[kind])
         if count:
             verb = "" if kind == "failed" else ("has " if count == 1 else "have ")
-            alerts.append(f"{count} cell{'s' * (count != 1)} {verb}{text}: the figures are of the others.")
+            alerts.append(f"{count} cell{'s' * (count != 1)} {verb}{text}: the values are of the others.")
     if len(summary["settings"]["parameters"]) > 1:
         sizes = comma_list([f"{size:,}" for size in summary["settings"]["parameters"]])
         alerts.append(f"The cells do not share one network: {sizes} parameters.")
@@ -122,13 +124,13 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("network", f"{grid['model']}, {sizes[0]:,} parameters" if sizes else grid["model"]),
         ("budget", f"{training['steps']:,} steps of {training['batch_size']}"),
         ("seeds", f"{len(grid['seeds'])}"),
-        ("samples judged", f"{grid['samples']:,} at each NFE"),
-        ("reference", comma_list(settings["judging"]["reference"]) or "–"),
+        ("samples evaluated", f"{grid['samples']:,} at each NFE"),
+        ("reference", comma_list(settings["evaluation"]["reference"]) or "–"),
     ]
 
 
 def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    several = len(summary["grid"]["samplers"]) > 1
+    several = len(summary["samplers"]) > 1
     rows = [row for row in summary["best"] if row["metric"] == summary["metric"]]
     better = ARROWS[summary["metrics"][summary["metric"]]["better"]].split()[0] if rows else ""
     return [
@@ -137,7 +139,7 @@ def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "unit": "evaluation" if row["nfe"] == 1 else "evaluations",
             "sampler": row["sampler"] if several else "",
             "variant": row["variant"],
-            "figure": with_spread(row["mean"], row["std"]),
+            "value": with_spread(row["mean"], row["std"]),
             "test": row["against_baseline"],
             "words": against(row, better) or _untested(row, summary["baseline"]),
         }
@@ -174,10 +176,10 @@ def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("optimiser", f"AdamW, lr {training['lr']:g}, warm-up {training['warmup']}, EMA {training['ema']:g}"),
         ("precision", training["precision"]),
-        ("samplers", ", ".join(grid["samplers"].values())),
+        ("samplers", ", ".join(summary["samplers"].values())),
         ("guidance", f"{grid['guidance']:g}"),
-        ("judge", _joined(settings["judging"]["judge"]) or "none"),
-        ("features", _joined(settings["judging"]["features"])),
+        ("classifier", _joined(settings["evaluation"]["classifier"]) or "none"),
+        ("features", _joined(settings["evaluation"]["features"])),
     ]
     rows += [(name.replace("_", " "), _joined(values)) for name, values in settings["machine"].items()]
     rows += [("note", note) for note in settings["notes"]]
@@ -186,7 +188,7 @@ def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _gallery_note(summary: dict[str, Any]) -> str:
     return (
-        f"The same conditions, from the file that the figures were computed from, drawn by "
+        f"The same conditions, from the file that the values were computed from, drawn by "
         f"{next(iter(summary['grid']['samplers']))}; not chosen, the first ones."
     )
 

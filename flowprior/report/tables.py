@@ -1,11 +1,11 @@
-"""The tables and bars of the report: every figure, and what everything costs."""
+"""The tables and bars of the report: every value, and what everything costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from flowprior.report.chart_page import ARROWS
+from flowprior.report.charts import ARROWS
 from flowprior.report.wording import (
     count,
     data_size,
@@ -15,7 +15,7 @@ from flowprior.report.wording import (
     prior_sentence,
     with_spread,
 )
-from flowprior.study.collect import OWN_NFE
+from flowprior.study.summary import OWN_NFE, sign_of
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "prior_fit_seconds": ("fit the prior", duration),
@@ -29,47 +29,48 @@ BARS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step")
 
 
 def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """One table for each metric: variants down, samplers and their numbers of evaluations across."""
-    samplers = list(summary["grid"]["samplers"])
-    tables = []
-    for metric, about in summary["metrics"].items():
-        if metric.endswith("-std"):  # A deviation inside one evaluation; the table shows that over seeds.
-            continue
-        rows = [row for row in summary["quality"] if row["metric"] == metric]
-        places = sorted({_place(row, samplers) for row in rows})
-        sign = {"lower": 1, "higher": -1}.get(about["better"], 0)
-        best = {
-            place: min(sign * row["mean"] for row in rows if _place(row, samplers) == place)
-            for place in places
-        }
-        found: dict[str, dict[tuple[int, float], dict[str, Any]]] = {}
-        for row in rows:
-            place = _place(row, samplers)
-            cell = _table_cell(row, sign != 0 and sign * row["mean"] == best[place])
-            found.setdefault(row["variant"], {})[place] = cell
-        names = {place: _column(place[1]) for place in places}
-        tables.append(
-            {
-                "metric": metric,
-                "better": ARROWS[about["better"]],
-                "about": f"{about['description']}; {about['samples']:,} samples against {about['reference']}",
-                "groups": [
-                    (name, sum(place[0] == turn for place in places)) for turn, name in enumerate(samplers)
-                ],
-                "columns": list(names.values()),
-                "rows": [
-                    {"label": label, "cells": [cells.get(place) for place in places]}
-                    for label, cells in found.items()
-                ],
-                "floor": None if about["floor"] is None else number(about["floor"]),
-                "note": prior_sentence(summary, metric),
-            }
-        )
-    return tables
+    """One table for each metric: variants down, samplers and their numbers of evaluations across.
+
+    Those of the validation split come last, where a study holds one out.
+    """
+    # A metric …-std is a deviation inside one evaluation; the table shows that over seeds.
+    metrics = [metric for metric in summary["metrics"] if not metric.endswith("-std")]
+    parts = [(metric, part) for part in ("quality", "validation") for metric in metrics]
+    found = {key: [row for row in summary[key[1]] if row["metric"] == key[0]] for key in parts}
+    return [_quality_table(summary, metric, rows, part) for (metric, part), rows in found.items() if rows]
+
+
+def _quality_table(
+    summary: dict[str, Any], metric: str, rows: list[dict[str, Any]], part: str
+) -> dict[str, Any]:
+    samplers, about = list(summary["samplers"]), summary["metrics"][metric]
+    cells = {(row["variant"], _place(row, samplers)): row for row in rows}
+    places = sorted({place for _, place in cells})
+    sign = sign_of(about)
+    best = {at: min(sign * row["mean"] for (_, place), row in cells.items() if place == at) for at in places}
+    shown = {
+        key: _table_cell(row, sign != 0 and sign * row["mean"] == best[key[1]]) for key, row in cells.items()
+    }
+    tested = part == "quality"
+    against = about["reference"] if tested else "the validation split"
+    score = about["real_data_score"] if tested else None
+    return {
+        "metric": metric if tested else f"{metric}, validation",
+        "better": ARROWS[about["better"]],
+        "about": f"{about['description']}; {about['samples']:,} samples against {against}",
+        "groups": [(name, sum(at[0] == turn for at in places)) for turn, name in enumerate(samplers)],
+        "columns": [_column(place[1]) for place in places],
+        "rows": [
+            {"label": label, "cells": [shown.get((label, place)) for place in places]}
+            for label in dict.fromkeys(label for label, _ in cells)
+        ],
+        "real_data": None if score is None else number(score),
+        "note": prior_sentence(summary, metric) if tested else "",
+    }
 
 
 def flow_table(summary: dict[str, Any]) -> dict[str, Any]:
-    """Figures of the flows themselves: variants down, metrics across; no columns where there are none."""
+    """Values of the flows themselves: variants down, metrics across; no columns where there are none."""
     metrics = summary["flow_metrics"]
     arrows = {"lower": " ↓", "higher": " ↑"}
     rows: dict[str, dict[str, str]] = {}
@@ -104,7 +105,7 @@ def _table_cell(row: dict[str, Any], best: bool) -> dict[str, Any]:
         "p": "" if p is None else f"p = {p_value(p)}",
     }
     below = " · ".join(text for text in texts.values() if text)
-    return {"figure": with_spread(row["mean"], row["std"]), "best": best, "below": below, **texts}
+    return {"value": with_spread(row["mean"], row["std"]), "best": best, "below": below, **texts}
 
 
 def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
@@ -117,11 +118,11 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
         found = [
             [place["seconds_per_1000"] for place, key in _keyed(row) if key == (sampler, nfe)] for row in rows
         ]
-        where = f"{sampler}, " * (len(summary["grid"]["samplers"]) > 1) + nfe
+        where = f"{sampler}, " * (len(summary["samplers"]) > 1) + nfe
         values = [seconds[0] if seconds else None for seconds in found]
         columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, values)
     labels = [row["variant"] for row in rows]
-    first = next(iter(summary["grid"]["samplers"]))
+    first = next(iter(summary["samplers"]))
     shown = [*BARS, [name for name in columns if name.startswith(f"{first} ")][-1]]
     return {
         "costs": [_bars(labels, *columns[name]) for name in shown],

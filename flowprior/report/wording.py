@@ -1,4 +1,4 @@
-"""The report's figures in words: numbers, comparisons, tests."""
+"""The report's values in words: numbers, comparisons, tests."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def in_short(summary: dict[str, Any]) -> str:
     metric = summary["metric"]
     rows = [row for row in summary["best"] if row["metric"] == metric]
     if not rows:
-        judged = metric is not None and any(row["metric"] == metric for row in summary["quality"])
-        return "Only the priors alone (0 evaluations) were judged." if judged else "No cell has a result yet."
+        evaluated = metric is not None and any(row["metric"] == metric for row in summary["quality"])
+        return "Only the priors alone were evaluated (NFE 0)." if evaluated else "No cell has a result yet."
     several = len({row["sampler"] for row in rows}) > 1
     where: dict[str, list[str]] = {}
     for row in rows:
@@ -87,7 +87,7 @@ def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
     losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
     if not losses:
         return ""
-    several = len(summary["grid"]["samplers"]) > 1
+    several = len(summary["samplers"]) > 1
     places = []
     for loss in losses:
         counts = comma_list([count(nfe) for nfe in loss["nfe"]])
@@ -148,7 +148,7 @@ def test_note(summary: dict[str, Any]) -> str:
         return "With one seed nothing can be tested: a difference may be chance. Run at least six seeds."
     least = 2 / 2**seeds
     text = (
-        "Figures are compared seed by seed: the same seed gives the same initial weights, data order and "
+        "Values are compared seed by seed: the same seed gives the same initial weights, data order and "
         "conditions. The sign-flip test is exact and two-sided"
     )
     if least > LEVEL:
@@ -162,10 +162,10 @@ def test_note(summary: dict[str, Any]) -> str:
         text += "The paired t-test says more from few seeds, but only if the differences are normal. "
     if compared > 1:
         text += (
-            f"The best of {compared + 1} is picked by the very figures that are tested, and p is not "
+            f"The best of {compared + 1} is picked by the very values that are tested, and p is not "
             "corrected for that nor for the number of comparisons. "
         )
-    return text + "± is the standard deviation over seeds; all seeds are judged on the same test data."
+    return text + "± is the standard deviation over seeds; all seeds are evaluated on the same test data."
 
 
 def convergence_sentence(row: dict[str, Any], baseline: str) -> str:

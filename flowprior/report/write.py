@@ -10,8 +10,8 @@ import tomli_w
 
 from flowprior.errors import FlowpriorError
 from flowprior.report.page import build_page
-from flowprior.study.collect import collect
-from flowprior.study.folder import ComparisonFolder, write_json, write_text
+from flowprior.storage import write_text
+from flowprior.study.cell_file import StudyFolder, collect, write_object
 from flowprior.study.summary import summarise
 
 
@@ -19,9 +19,9 @@ def require_report_extra() -> None:
     """Refuse to begin where the report could not be written in the end.
 
     Raises:
-        FlowpriorError: jinja2 or matplotlib is not installed.
+        FlowpriorError: matplotlib, jinja2 or pandas is not installed.
     """
-    for package in ("matplotlib", "jinja2"):
+    for package in ("matplotlib", "jinja2", "pandas"):
         try:
             importlib.import_module(package)
         except ImportError as error:
@@ -48,15 +48,15 @@ def write_report(
         OptionError: the grid names a baseline or a metric that there is not.
         FlowpriorError: the plot extra is not installed.
     """
-    folder = ComparisonFolder(out)
+    folder = StudyFolder(out)
     require_report_extra()
     collection = collect(folder)
     changes = {"baseline": baseline, "metric": metric}
     collection.grid |= {name: value for name, value in changes.items() if value is not None}
     summary = summarise(collection)
     if any(changes.values()):
-        write_json(folder.plan, {**folder.read_plan(), "grid": collection.grid})
+        write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
         write_text(folder.grid, tomli_w.dumps(collection.grid))
-    write_json(folder.figures, summary)
+    write_object(folder.values, summary)
     write_text(folder.report, build_page(summary, folder, collection, tomli_w.dumps(collection.grid)))
     return summary

@@ -1,4 +1,4 @@
-"""The axes of a grid: lists of specs, or mappings of labels to specs, turned into checked mappings."""
+"""The axes and variants of a grid: lists of specs, or mappings of labels to specs, as checked mappings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
+from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
-from flowprior.registry import Registry
+from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
+from flowprior.study.hooks import check_hook
 from flowprior.training.components import resolve_coupling
-from flowprior.training.config import DEFAULT_COUPLING
+from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PATH, DEFAULT_PREDICTION, DEFAULT_PRIOR
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,
@@ -20,6 +22,41 @@ AXES: dict[str, Registry[Any]] = {
     "paths": Path.registry,
     "samplers": Sampler.registry,
 }
+
+VARIANT = {
+    "prior": DEFAULT_PRIOR,
+    "coupling": DEFAULT_COUPLING,
+    "path": DEFAULT_PATH,
+    "prediction": DEFAULT_PREDICTION,
+    "sampler": "",
+    "trainer": "",
+}
+"""Keys of a variant that a grid names, and their defaults."""
+
+
+def checked_variants(given: Any) -> dict[str, dict[str, str]]:
+    """label -> parts, with every key of :data:`VARIANT` and every spec built once.
+
+    Raises:
+        OptionError: no mapping of mappings, an unknown key, or a part that cannot be.
+        UnknownComponentError: a name that is not registered.
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(parts, Mapping) for parts in given.values()):
+        raise OptionError(f"compare: variants={given!r} is not possible; write a section [variants.LABEL]")
+    return {label: _checked_variant(label, {**VARIANT, **parts}) for label, parts in given.items()}
+
+
+def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
+    for key, value in parts.items():
+        if key not in VARIANT or not isinstance(value, str):
+            raise OptionError(
+                f"compare: variants.{label}.{key}={value!r} is not possible; give texts for "
+                f"{', '.join(VARIANT)}"
+            )
+    axes = {"prior": "priors", "coupling": "couplings", "path": "paths", "sampler": "samplers"}
+    check_hook(f"variants.{label}.trainer", parts["trainer"])
+    choose("compare", f"variants.{label}.prediction", parts["prediction"], ("auto", *PREDICTIONS))
+    return {**parts, **{key: _canonical(axis, parts[key]) for key, axis in axes.items() if parts[key]}}
 
 
 def labelled(axis: str, given: Any) -> dict[str, str]:

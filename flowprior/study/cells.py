@@ -1,24 +1,22 @@
-"""The cells of a grid: one variant and seed each, named by a hash of all that determines it."""
+"""The cells of a grid, one variant and seed each, and the plan of what is to be run of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
-
-from flowprior.data.base import Data
+from flowprior.errors import OptionError
 from flowprior.registry import package_version
-from flowprior.study.folder import FORMAT
+from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
-from flowprior.study.variants import Variant
+from flowprior.study.splits import Splits
+from flowprior.study.variants import Variant, sampler_labels, variants
 from flowprior.training.config import RunConfig
 from flowprior.training.run import MAY_CHANGE
 
-PROBED = 4096
 KEEP_ALL = 1_000_000
 
 
@@ -30,10 +28,10 @@ class Cell:
         variant: prior, coupling and path.
         seed: of training and evaluation.
         config: what is trained, and how.
-        samplers: specs of those that judge it.
-        curve: steps at which the flow on the way is judged.
+        samplers: specs of those that evaluate it.
+        curve: steps at which the flow on the way is evaluated.
         name: of its directory: components, seed, and a hash of all that determines the training.
-        key: hash of all that determines its figures: the training and how it is judged.
+        key: hash of all that determines its values: the training and how it is evaluated.
     """
 
     variant: Variant
@@ -49,9 +47,19 @@ class Cell:
         """As messages call it."""
         return f"{self.variant.label}, seed {self.seed}"
 
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What decides the training, as flat plain values."""
+        free = MAY_CHANGE - {"training.steps"}
+        flat = {key: value for key, value in self.config.flat().items() if key not in free}
+        flat |= {"training.prediction": self.variant.prediction, "training.trainer": self.variant.trainer}
+        return {"label": self.variant.label} | {
+            key.removeprefix("training."): value for key, value in flat.items()
+        }
+
 
 def make_cell(
-    grid: Grid, variant: Variant, seed: int, samplers: Sequence[str], identity: Mapping[str, Any]
+    grid: Grid, variant: Variant, seed: int, samplers: Mapping[str, str], identity: Mapping[str, Any]
 ) -> Cell:
     """One cell of the grid.
 
@@ -59,47 +67,140 @@ def make_cell(
         grid: the grid.
         variant: prior, coupling and path.
         seed: one of the grid's.
-        samplers: specs of those that can serve the variant; without the grid's first one there is no curve.
-        identity: what :func:`data_identity` says of the data.
+        samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
+        identity: what :meth:`Splits.identity` says of the data.
     """
-    every = grid.curve.every(grid.training.steps)
+    own_training = bool(variant.trainer or grid.runner)
+    every = 0 if own_training else grid.curve.every(grid.training.steps)
     budget = replace(grid.training, seed=seed)
     if every:
         budget = replace(budget, checkpoint_every=every, keep_checkpoints=KEEP_ALL)
+    if grid.variants:
+        budget = replace(budget, prediction=variant.prediction)
     config = RunConfig(grid.data, variant.prior, variant.coupling, variant.path, grid.model, budget)
     free = MAY_CHANGE - {"training.steps"}
     trained = {key: value for key, value in config.flat().items() if key not in free}
-    training = _hash({"flowprior": package_version(), "identity": identity, "curve": every, **trained})
-    judged = {name: grid.as_dict()[name] for name in ("nfe", "samples", "guidance", "curve", "evaluation")}
+    own = {"trainer": variant.trainer, "runner": grid.runner} if own_training else {}
+    training = _hash({"flowprior": package_version(), "identity": identity, "curve": every, **trained, **own})
+    asked = ("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values")
+    asked += ("evaluation_seed",)
+    evaluated = {name: grid.as_dict()[name] for name in asked}
+    specs = tuple(samplers.values())
     names = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]
-    has_curve = next(iter(grid.samplers.values())) in samplers
+    has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
     return Cell(
         variant=variant,
         seed=seed,
         config=config,
-        samplers=tuple(samplers),
+        samplers=specs,
         curve=tuple(grid.curve.steps(grid.training.steps)) if has_curve else (),
         name=f"{'+'.join(names)}-seed{seed}-{training[:10]}",
-        key=_hash({"format": FORMAT, "training": training, "samplers": list(samplers), **judged})[:10],
+        key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated})[:10],
     )
 
 
-def data_identity(train: Data, test: Data) -> dict[str, Any]:
-    """Size, shape and a checksum of both splits.
+@dataclass(frozen=True)
+class PlannedVariant:
+    """A variant and what is to be done about it.
 
-    The checksum is over 4,096 examples spread evenly: data that are read from files are not read whole.
+    Attributes:
+        variant: prior, coupling and path.
+        refusal: why the library refuses it, or every sampler does; None where there is something to run.
+        refused_samplers: label of each sampler that cannot serve it, and why.
+        cells: one for each seed; none where the variant is refused.
     """
-    return {"train": _identity(train), "test": _identity(test)}
+
+    variant: Variant
+    refusal: str | None
+    refused_samplers: dict[str, str] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
 
 
-def _identity(data: Data) -> list[Any]:
-    indices = torch.arange(0, len(data), max(1, len(data) // PROBED))
-    digest = hashlib.sha256()
-    for part in indices.split(512):
-        for tensor in data.batch(part):
-            if tensor is not None:
-                digest.update(tensor.contiguous().numpy().data)
-    return [len(data), list(data.event_shape), data.condition.describe(), digest.hexdigest()]
+def plan_grid(grid: Grid, splits: Splits) -> list[PlannedVariant]:
+    """Every variant of the grid with its cells, or with why there are none.
+
+    Raises:
+        OptionError: nothing of the grid can be run, or its curve cannot be drawn.
+    """
+    identity = splits.identity()
+    planned = [_plan_variant(grid, variant, identity) for variant in variants(grid)]
+    if not any(row.cells for row in planned):
+        raise OptionError(f"compare: no combination of the grid is possible: {planned[0].refusal}")
+    return planned
+
+
+def describe_plan(grid: Grid, planned: list[PlannedVariant]) -> dict[str, Any]:
+    """What plan.json holds: the grid, its variants, and the directory and key of each of their cells."""
+    return {
+        "format": FORMAT,
+        "grid": grid.as_dict(),
+        "samplers": sampler_labels(grid),
+        "variants": [
+            {
+                **asdict(row.variant),
+                "skipped": row.refusal,
+                "refused_samplers": {} if row.refusal else row.refused_samplers,
+                "cells": [{"seed": cell.seed, "name": cell.name, "key": cell.key} for cell in row.cells],
+            }
+            for row in planned
+        ],
+    }
+
+
+def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
+    """Label of the variant that the others are compared with.
+
+    Args:
+        variants: of plan.json; those that are skipped do not count.
+        wanted: a label, whatever its spaces; empty for the standard normal with coupling and path
+            ``condot``, or else the first variant.
+
+    Raises:
+        OptionError: there is no variant of this label.
+    """
+    labels = [variant["label"] for variant in variants if not variant["skipped"]]
+    if wanted:
+        found = [label for label in labels if _squeezed(label) == _squeezed(wanted)]
+        if not found:
+            raise OptionError(f"compare: no variant '{wanted}' for a baseline; there is {', '.join(labels)}")
+        return found[0]
+    usual = ("gaussian", "condot", "condot")
+    found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
+    return [*found, *labels, ""][0]
+
+
+def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Variants of plan.json, and samplers of one, that the library refuses; the sampler is None for all."""
+    found = []
+    for variant in variants:
+        whole = {None: variant["skipped"]} if variant["skipped"] else {}
+        refused = {**whole, **variant["refused_samplers"]}.items()
+        found += [
+            {"variant": variant["label"], "sampler": name, "reason": reason} for name, reason in refused
+        ]
+    return found
+
+
+def _squeezed(label: str) -> str:
+    return "".join(label.split()).lower()
+
+
+def _plan_variant(grid: Grid, variant: Variant, identity: dict[str, Any]) -> PlannedVariant:
+    refusal = variant.refusal(grid.training.batch_size)
+    if refusal is not None:
+        return PlannedVariant(variant, refusal)
+    reasons = {label: variant.sampler_refusal(spec, grid.nfe) for label, spec in variant.samplers.items()}
+    refused = {label: reason for label, reason in reasons.items() if reason is not None}
+    allowed = {label: spec for label, spec in variant.samplers.items() if label not in refused}
+    if not allowed:
+        return PlannedVariant(variant, next(iter(refused.values())), refused)
+    first = next(iter(variant.samplers))
+    if grid.curve.points and first in allowed:
+        reason = variant.sampler_refusal(allowed[first], grid.curve.nfe)
+        if reason is not None:
+            raise OptionError(f"compare: curve.nfe={list(grid.curve.nfe)} is not possible: {reason}")
+    row = [make_cell(grid, variant, seed, allowed, identity) for seed in grid.seeds]
+    return PlannedVariant(variant, None, refused, row)
 
 
 def _hash(values: Mapping[str, Any]) -> str:

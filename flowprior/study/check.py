@@ -1,27 +1,22 @@
-"""Compute every figure of a report once more from the saved samples, and some samples from the saved flow."""
+"""Compute every value of a report once more from the saved samples, and some samples from the saved flow."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowprior.errors import CheckpointError
-from flowprior.study.cell_run import load_flow
-from flowprior.study.collect import cell_folder, collect
-from flowprior.study.folder import CellFolder, ComparisonFolder
-from flowprior.study.judging import Splits, judge_again
-from flowprior.study.regenerating import SAMPLE_TOLERANCE, Regenerating
+from flowprior.evaluation.result import COLUMNS, SECONDS, Result
+from flowprior.study.cell_file import CellFolder, StudyFolder, collect, find_cell, finite
+from flowprior.study.evaluating import Asked, Request, evaluate_again, load_flow
+from flowprior.study.samples import SAMPLE_TOLERANCE, Regenerating
+from flowprior.study.splits import Splits
 from flowprior.study.summary import summarise
 
 TOLERANCE = 1e-6
 """Relative; features that are computed with other threads differ by rounding."""
-TIMINGS = ("seconds",)
-"""Columns of an evaluation that no second computation can repeat."""
-FIGURES = ("rows", "metrics")
-"""Parts of an evaluation that are computed again."""
 
 
 @dataclass(frozen=True)
@@ -29,78 +24,25 @@ class Check:
     """What a check found.
 
     Attributes:
-        figures: numbers that were computed again.
+        values: numbers that were computed again.
         cells: whose samples were read.
-        largest: largest relative difference between a cell's figure and the one that its samples give.
-        differences: one line for each figure that differs by more than 1e-6, relative, for each number or
-            text of report.json that does not follow from the cells' figures, and for each file of samples
-            that the flow does not generate again.
+        largest: largest relative difference between a cell's value and the one that its samples give.
+        differences: one line for each value that differs by more than 1e-6, relative, for each number or
+            text of report.json that does not follow from the cell files, and for each file of samples that
+            the flow does not generate again.
         samples: that were generated anew, with the fewest evaluations of each file and with none.
         largest_shift: largest difference of these from the saved ones, in standard deviations of the samples'
             numbers; 0 on the same machine with as many threads, 1e-3 is allowed.
         notes: which samples could not be generated anew, and why.
     """
 
-    figures: int
+    values: int
     cells: int
     largest: float
     differences: list[str]
     samples: int = 0
     largest_shift: float = 0.0
     notes: list[str] = field(default_factory=list)
-
-
-def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: None) -> Check:
-    """Compute a report's figures again: the cells' from their samples, report.json's from the cells'.
-
-    The figures are of the saved samples; whether these are the flow's, some show that are generated anew.
-    Timings and costs are taken as they are.
-
-    Args:
-        out: directory of the comparison.
-        notify: is told in one line which cell is looked at.
-
-    Raises:
-        CheckpointError: there is no report, or a file is missing or damaged.
-    """
-    folder = ComparisonFolder(out)
-    reported = folder.read(folder.figures)
-    collection = collect(folder)
-    splits = Splits.load(collection.grid["data"])
-    leaves: list[_Leaf] = []
-    regenerated: dict[str, Regenerating] = {}
-    for variant in collection.variants:
-        for cell in variant["cells"]:
-            result = collection.results[variant["label"]].get(cell["seed"])
-            if result is not None:
-                title = f"{variant['label']}, seed {cell['seed']}"
-                notify(f"checking {title}")
-                leaves += _cell_leaves(title, result, cell_folder(folder, cell), splits, regenerated)
-    found = _compare(leaves, TOLERANCE)
-    derived = _compare(list(_leaves("report.json", reported, summarise(collection))), 1e-12)
-    return Check(
-        figures=found.figures + derived.figures,
-        cells=len(collection.all_results()),
-        largest=found.largest,
-        differences=[*_shifted(regenerated), *found.differences, *derived.differences],
-        samples=sum(source.samples for source in regenerated.values()),
-        largest_shift=max((source.largest for source in regenerated.values()), default=0.0),
-        notes=[
-            f"{name}: not generated anew: {source.left_out}"
-            for name, source in regenerated.items()
-            if source.left_out
-        ],
-    )
-
-
-def _shifted(regenerated: dict[str, Regenerating]) -> list[str]:
-    """One line for each file whose samples are not those that the flow generates."""
-    return [
-        f"{name}: the flow generates other samples, which differ by {source.largest:.3g} of their standard "
-        f"deviation, more than {SAMPLE_TOLERANCE:g}"
-        for name, source in regenerated.items()
-        if not source.largest <= SAMPLE_TOLERANCE
-    ]
 
 
 class _Leaf(NamedTuple):
@@ -111,69 +53,132 @@ class _Leaf(NamedTuple):
     again: Any
 
 
-def _cell_leaves(
-    title: str,
-    result: dict[str, Any],
-    place: CellFolder,
-    splits: Splits,
-    regenerated: dict[str, Regenerating],
-) -> list[_Leaf]:
-    """Every figure of one cell, computed again from its samples; ``regenerated`` gets an entry a file."""
-    training = result["config"]["training"]
-    last = load_flow(place.run / "flow", training["device"])
-    leaves: list[_Leaf] = []
-    for judged in [*result["evaluations"], *result["curve"]]:
-        step = judged.get("step", training["steps"])
-        flow = last if step == training["steps"] else load_flow(place.flow(step), training["device"])
-        source = Regenerating(flow, judged, place.path / judged["samples"])
-        again = judge_again(flow, judged, splits, source)
-        regenerated[f"{title}: {judged['samples']}"] = source
-        _check_judge(judged, again)
-        for part in FIGURES:
-            name = f"{title}: {judged['samples']}: {part}"
-            found = _leaves(name, judged[part], _only(judged[part], again[part]))
-            leaves += [leaf for leaf in found if not _is_timing(leaf)]
-    return leaves
+def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: None) -> Check:
+    """Compute a report's values again: the cells' from their samples, report.json's from the cell files.
 
+    The values are of the saved samples; whether these are the flow's, some show that are generated anew.
+    Timings and costs are taken as they are, as are those of the grid's ``values`` function.
 
-def _check_judge(written: dict[str, Any], again: dict[str, Any]) -> None:
-    """Refuse to compare figures of different classifiers.
+    Args:
+        out: directory of the comparison.
+        notify: is told in one line which cell is looked at.
 
     Raises:
-        CheckpointError: another classifier judged.
+        CheckpointError: there is no report, or a file is missing or damaged.
     """
-    judges = [judged["settings"].get("judge") for judged in (written, again)]
-    if judges[0] != judges[1]:
+    folder = StudyFolder(out)
+    reported = folder.read(folder.values)
+    collection = collect(folder)
+    splits = Splits.of(collection.grid)
+    device = collection.grid["training"]["device"]
+    leaves: list[_Leaf] = []
+    sources: dict[str, Regenerating] = {}
+    cells = [(label, seed, one) for label, row in collection.results.items() for seed, one in row.items()]
+    for label, seed, result in cells:
+        notify(f"checking {label}, seed {seed}")
+        place = find_cell(folder, collection, label, seed)
+        for name, source, found in _evaluated_again(f"{label}, seed {seed}", result, place, splits, device):
+            sources[name] = source
+            leaves += found
+    derived = list(_leaves("report.json", reported, finite(summarise(collection))))
+    return _summary(len(cells), _compare(leaves, TOLERANCE), _compare(derived, 1e-12), sources)
+
+
+def _summary(cells: int, found: Check, derived: Check, sources: dict[str, Regenerating]) -> Check:
+    """What comparing the cells' values and those of report.json found, and the samples generated anew."""
+    return Check(
+        values=found.values + derived.values,
+        cells=cells,
+        largest=found.largest,
+        differences=[*_shifted(sources), *found.differences, *derived.differences],
+        samples=sum(source.samples for source in sources.values()),
+        largest_shift=max((source.largest for source in sources.values()), default=0.0),
+        notes=[
+            f"{name}: not generated anew: {source.left_out}"
+            for name, source in sources.items()
+            if source.left_out
+        ],
+    )
+
+
+def _evaluated_again(
+    title: str, result: dict[str, Any], place: CellFolder, splits: Splits, device: str
+) -> Iterator[tuple[str, Regenerating, list[_Leaf]]]:
+    """For each evaluation of a cell its file, the samples, and every value with the one computed again."""
+    written = {_key(row): row["value"] for row in result["rows"]}
+    for number, evaluation in enumerate(result["run"]["evaluations"]):
+        step = evaluation["step"]
+        flow = load_flow(place, None if step == result["setting"]["steps"] else step, device)
+        source = Regenerating(flow, evaluation, place.path / evaluation["samples"])
+        found = evaluate_again(flow, evaluation, splits, source)
+        _check_classifier(evaluation["settings"], found.settings)
+        asked = Asked(step, evaluation["samples"], Request(**evaluation["request"]), number == 0)
+        again = asked.rows(found, result["setting"]["label"], result["setting"]["seed"])
+        name = f"{title}: {evaluation['samples']}"
+        yield name, source, [*_row_leaves(name, written, again), *_info_leaves(name, result, found)]
+
+
+def _row_leaves(
+    title: str, written: dict[tuple[Any, ...], Any], again: list[dict[str, Any]]
+) -> Iterator[_Leaf]:
+    """Values of rows, but for timings and for metrics that a newer version adds."""
+    metrics = {key[-1] for key in written}
+    for row in again:
+        if row["metric"] != SECONDS and row["metric"] in metrics:
+            where = ", ".join(f"{name} {row[name]}" for name in ("nfe", "split") if row[name] is not None)
+            value = finite(row["value"])
+            yield _Leaf(f"{title}: {row['metric']} ({where})", written.get(_key(row)), value)
+
+
+def _info_leaves(title: str, result: dict[str, Any], found: Result) -> Iterator[_Leaf]:
+    """What the metrics are, where the evaluation is of as many samples as the cell file says."""
+    for name, info in found.metrics.items():
+        written = result["metrics"].get(name, {})
+        if written.get("samples") == info.samples:
+            yield from _leaves(f"{title}: {name}", written, {key: asdict(info).get(key) for key in written})
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Everything of a row but its value."""
+    return (*(row[name] for name in COLUMNS if name not in ("value", "metric")), row["metric"])
+
+
+def _check_classifier(written: dict[str, Any], again: dict[str, Any]) -> None:
+    """Refuse to compare values of different classifiers.
+
+    Raises:
+        CheckpointError: another classifier evaluated.
+    """
+    if written["classifier"] != again["classifier"]:
         raise CheckpointError(
-            f"the samples were judged by {judges[0]}, here the classifier is {judges[1]}: trained on another "
-            "machine or with other threads, so the figures are not comparable; keep FLOWPRIOR_CACHE"
+            f"the samples were evaluated by {written['classifier']}, here the classifier is "
+            f"{again['classifier']}: trained on another machine or with other threads, so the values are not "
+            "comparable; keep FLOWPRIOR_CACHE"
         )
 
 
-def _only(written: Any, again: Any) -> Any:
-    """``again`` without the metrics that a newer version adds."""
-    if isinstance(written, dict):
-        return {key: again.get(key) for key in written}
-    rows = zip(written, again, strict=False)
-    return [{key: new.get(key) for key in old} for old, new in rows] if len(written) == len(again) else again
-
-
-def _is_timing(leaf: _Leaf) -> bool:
-    return leaf.place.rpartition(".")[2] in TIMINGS
+def _shifted(sources: dict[str, Regenerating]) -> list[str]:
+    """One line for each file whose samples are not those that the flow generates."""
+    return [
+        f"{name}: the flow generates other samples, which differ by {source.largest:.3g} of their standard "
+        f"deviation, more than {SAMPLE_TOLERANCE:g}"
+        for name, source in sources.items()
+        if not source.largest <= SAMPLE_TOLERANCE
+    ]
 
 
 def _compare(leaves: list[_Leaf], tolerance: float) -> Check:
-    figures, largest, differences = 0, 0.0, []
+    values, largest, differences = 0, 0.0, []
     for place, written, again in leaves:
         if isinstance(written, float | int) and isinstance(again, float | int):
-            figures += 1
+            values += 1
             difference = 0.0 if written == again else abs(written - again) / max(abs(written), abs(again))
             largest = max(largest, difference)
             if not difference <= tolerance:
                 differences.append(f"{place} is {written:.10g}, computed again {again:.10g}")
         elif written != again:
             differences.append(f"{place} is {written!r}, computed again {again!r}")
-    return Check(figures, 0, largest, differences)
+    return Check(values, 0, largest, differences)
 
 
 def _leaves(place: str, written: Any, again: Any) -> Iterator[_Leaf]:
@@ -181,13 +186,8 @@ def _leaves(place: str, written: Any, again: Any) -> Iterator[_Leaf]:
     if isinstance(written, dict) and isinstance(again, dict):
         for key in dict.fromkeys([*written, *again]):
             yield from _leaves(f"{place}.{key}", written.get(key), again.get(key))
-    elif isinstance(written, list) and isinstance(again, list | tuple) and len(written) == len(again):
+    elif isinstance(written, list) and isinstance(again, list) and len(written) == len(again):
         for number, pair in enumerate(zip(written, again, strict=True)):
             yield from _leaves(f"{place}[{number}]", *pair)
     else:
-        yield _Leaf(place, written, None if _is_infinite(again) else again)
-
-
-def _is_infinite(value: Any) -> bool:
-    """Whether JSON holds null in its place."""
-    return isinstance(value, float) and not math.isfinite(value)
+        yield _Leaf(place, written, again)

@@ -1,4 +1,4 @@
-"""The grid of a comparison: what is varied, what is held equal, and how it is judged."""
+"""The grid of a study: what is varied, what is held equal, and how the flows are evaluated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from flowprior.evaluation import evaluate
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
-from flowprior.study.axes import AXES, labelled
+from flowprior.registry import choose
+from flowprior.study.axes import AXES, checked_variants, labelled
+from flowprior.study.hooks import HOOKS, check_hook
 from flowprior.training.config import DEFAULT_MODEL, DEFAULT_PATH, DEFAULT_PRIOR, TrainingConfig
 
 COUPLINGS = ("condot", "ot", "posterior")
@@ -26,11 +28,14 @@ DECIDED_BY_GRID = {
 """Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
 
 ASKED_BY_GRID = (
-    *("flow", "data", "reference", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
-    *("progress", "classifier", "generate"),
+    *("flow", "data", "reference", "references", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
+    *("progress", "generate", "conditions", "folder"),
 )
 """Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
 
+COMBINED = ("priors", "couplings", "paths")
+"""The axes whose combinations are trained where a grid names no variants."""
+CONDITIONS = ("reference", "balanced")
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
 
@@ -42,7 +47,7 @@ class Curve:
     Attributes:
         points: checkpoints, spread evenly over the steps, the last one included; 0 for no curve.
         nfe: evaluations of the velocity at each of them.
-        samples: how many samples are judged at each.
+        samples: how many samples are evaluated at each.
     """
 
     points: int = 6
@@ -66,7 +71,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Grid:
-    """Everything of a comparison but where it is written.
+    """Everything of a study but where it is written.
 
     Attributes:
         data: data set, as a name or spec string; its test split is the reference.
@@ -74,10 +79,18 @@ class Grid:
         priors: label -> spec; every combination of prior, coupling and path is trained.
         couplings: label -> spec.
         paths: label -> spec.
-        samplers: label -> spec; every trained flow is judged with each.
+        samplers: label -> spec; every trained flow is evaluated with each.
+        variants: label -> parts, in place of the combinations of priors, couplings and paths: ``prior``,
+            ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
+            optional; see :func:`flowprior.study.axes.checked_variants`.
         seeds: of training and evaluation.
         nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
-        samples: how many are judged at each.
+        samples: how many are evaluated at each.
+        conditions: those that samples are generated for: ``"reference"``, the test split's in its
+            proportions, or ``"balanced"``, every label equally often.
+        validation: events held out of the training split, to choose a setting on; flows are evaluated
+            against them as against the test split. 0 for none.
+        evaluation_seed: added to the training's seed for the conditions and source samples of its evaluation.
         guidance: strength of classifier-free guidance; 1 is none.
         baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
             empty for the standard normal with coupling and path ``condot``, or else the first one.
@@ -85,6 +98,9 @@ class Grid:
         training: the budget, the same in every cell.
         curve: see :class:`Curve`.
         evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
+        trainer: function that trains a cell; empty for ``flowprior.train``. See :mod:`flowprior.study.hooks`.
+        runner: function that trains many cells at once.
+        values: function that gives further values of a trained cell.
 
     Raises:
         OptionError: an impossible value, an axis without a component, or one that is named twice.
@@ -97,27 +113,31 @@ class Grid:
     couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))
     paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
     samplers: Labels = field(default_factory=lambda: labelled("samplers", ["euler"]))
+    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     nfe: tuple[int, ...] = NFE
     samples: int = 2000
+    conditions: str = "reference"
+    validation: int = 0
+    evaluation_seed: int = 0
     guidance: float = 1.0
     baseline: str = ""
     metric: str = ""
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sample_every=0))
     curve: Curve = field(default_factory=Curve)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    trainer: str = ""
+    runner: str = ""
+    values: str = ""
 
     def __post_init__(self) -> None:
         for axis in AXES:
             object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
-        check_counts("seeds", self.seeds, 0)
-        check_counts("nfe", self.nfe, 0)
-        check_count("samples", self.samples, 2)
-        if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
-            raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
-        # Checked here, before anything is trained: every cell shares this training and this guidance.
-        dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
-        check_guidance(self.guidance, metadata=dropout)
+        object.__setattr__(self, "variants", checked_variants(self.variants))
+        self._check_numbers()
+        for key in HOOKS:
+            check_hook(key, getattr(self, key))
+        choose("compare", "conditions", self.conditions, CONDITIONS)
         for name in ("data", "model", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
@@ -126,10 +146,24 @@ class Grid:
         if model != "auto":
             MODELS.record(model)
 
+    def _check_numbers(self) -> None:
+        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
+            check_count(name, getattr(self, name), least)
+        for name in ("seeds", "nfe"):
+            check_counts(name, getattr(self, name), 0)
+        if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
+            raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
+        # Checked here, before anything is trained: every cell shares this training and this guidance.
+        dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
+        check_guidance(self.guidance, metadata=dropout)
+
     def as_dict(self) -> dict[str, Any]:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
         tree |= {axis: dict(getattr(self, axis)) for axis in AXES}
+        if self.variants:
+            tree = {key: value for key, value in tree.items() if key not in COMBINED}
+        tree["variants"] = {label: dict(parts) for label, parts in self.variants.items()}
         tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
         tree["curve"]["nfe"] = list(self.curve.nfe)
         for name in DECIDED_BY_GRID:

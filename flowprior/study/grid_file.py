@@ -13,7 +13,7 @@ import tomli_w
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
 from flowprior.study.axes import AXES, labelled
-from flowprior.study.grid import DECIDED_BY_GRID, Curve, Grid
+from flowprior.study.grid import COMBINED, DECIDED_BY_GRID, Curve, Grid
 from flowprior.training.config import TrainingConfig, training_options
 
 
@@ -51,6 +51,12 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
     """
     values = {key: _plain(value) for key, value in tree.items()}
     _check_keys(values, list(Grid.__dataclass_fields__), "")
+    doubled = [axis for axis in COMBINED if axis in values]
+    if values.get("variants") and doubled:
+        raise OptionError(
+            f"compare: variants stand in place of the combinations of {', '.join(COMBINED)}; leave out "
+            f"{', '.join(doubled)}, or the variants"
+        )
     training, curve, evaluation = (
         _section(name, values.pop(name, {})) for name in ("training", "curve", "evaluation")
     )

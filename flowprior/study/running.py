@@ -1,21 +1,22 @@
-"""Run every cell of a grid that has no result yet."""
+"""Run every cell of a grid that has no result yet: train, evaluate, and leave one JSON file a cell."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowprior.errors import FlowpriorError
-from flowprior.study.cell_run import run_cell
-from flowprior.study.cells import Cell
-from flowprior.study.folder import CellFolder, ComparisonFolder, write_json, write_text
+from flowprior.storage import write_text
+from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder, write_object
+from flowprior.study.cell_training import describe_run, train_cell, train_together
+from flowprior.study.cells import Cell, PlannedVariant, describe_plan, find_baseline, plan_grid, skipped_of
+from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
 from flowprior.study.grid import Grid
 from flowprior.study.grid_file import dump_grid
-from flowprior.study.judging import Splits, check_measures
-from flowprior.study.plan import PlannedVariant, describe_plan, plan_grid
-from flowprior.study.summary import find_baseline
+from flowprior.study.hooks import HOOKS, load_hook
+from flowprior.study.splits import Splits
 from flowprior.training import TrainingInterrupted
 from flowprior.training.components import resolve_device
 
@@ -24,7 +25,7 @@ Notify = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """How a run of a comparison ended.
+    """How a run of a study ended.
 
     Attributes:
         finished: cells that have a result, whenever they were run.
@@ -62,69 +63,126 @@ def run_grid(
     Raises:
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
-    folder = ComparisonFolder(out)
+    folder = StudyFolder(out)
     resolve_device(grid.training.device)
-    check_measures(grid.evaluation)
-    splits = Splits.load(grid.data)
+    check_evaluation_parts(grid.evaluation)
+    splits = Splits.of(grid.as_dict())
     planned = plan_grid(grid, splits)
+    _check_hooks(grid, planned)
     plan = describe_plan(grid, planned)
     find_baseline(plan["variants"], grid.baseline)
-    write_json(folder.plan, plan)
+    write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
-    outcome = Outcome(skipped=skipped_of(planned))
-    for name, reason in outcome.skipped.items():
+    skipped = {
+        f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]: row["reason"]
+        for row in skipped_of(plan["variants"])
+    }
+    run = _Run(folder, grid, splits, progress, notify, Outcome(skipped=skipped))
+    for name, reason in skipped.items():
         notify(f"skipped {name}: {reason}")
-    # Seed by seed, so that what an interrupted comparison has can be compared.
+    run.all(cells_in_turn(planned)[shard[0] :: shard[1]])
+    return run.outcome
+
+
+def cells_in_turn(planned: list[PlannedVariant]) -> list[Cell]:
+    """Every cell once, seed by seed, so that what an interrupted study has can be compared."""
     cells = [cell for seed in zip(*(row.cells for row in planned if row.cells), strict=True) for cell in seed]
-    order = list({(cell.name, cell.key): cell for cell in cells}.values())  # "auto" may name another's twin
-    _run_all(order[shard[0] :: shard[1]], folder, grid, splits, outcome, progress, notify)
-    return outcome
+    return list({(cell.name, cell.key): cell for cell in cells}.values())  # "auto" may name another's twin
 
 
-def skipped_of(planned: list[PlannedVariant]) -> dict[str, str]:
-    """Variants, and samplers of a variant, that the library refuses, and why."""
-    found: dict[str, str] = {}
-    for row in planned:
-        if row.refusal is not None:
-            found[row.variant.label] = row.refusal
-            continue
-        for sampler, reason in row.refused_samplers.items():
-            found[f"{row.variant.label} by {sampler}"] = reason
-    return found
+def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool = False) -> None:
+    """Train and evaluate one cell, and write its file; what was trained already is not trained again.
+
+    Args:
+        cell: what to train.
+        place: where everything goes.
+        grid: how to evaluate.
+        splits: of the data.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        FlowpriorError: the cell cannot be trained or evaluated.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the run goes on from there next time.
+    """
+    train_cell(cell, place, splits, progress)
+    found = evaluate_cell(cell, place, grid, splits)
+    run = describe_run(place) | {"evaluations": found["evaluations"]}
+    parts = {"metrics": found["metrics"], "rows": found["rows"]}
+    header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
+    write_object(place.result, header | parts)
+    place.failure.unlink(missing_ok=True)
 
 
-def _run_all(
-    order: list[Cell],
-    folder: ComparisonFolder,
-    grid: Grid,
-    splits: Splits,
-    outcome: Outcome,
-    progress: bool,
-    notify: Notify,
-) -> None:
-    for number, cell in enumerate(order, 1):
-        place = folder.cell(cell)
-        if place.result.is_file():
-            outcome.finished += 1
-            continue
-        notify(f"cell {number} of {len(order)}: {cell.title}")
+def _check_hooks(grid: Grid, planned: list[PlannedVariant]) -> None:
+    """Load every function that the grid names, before anything is trained."""
+    named = [(key, getattr(grid, key)) for key in HOOKS] + [("trainer", p.variant.trainer) for p in planned]
+    for key, text in named:
+        if text:
+            load_hook(key, text)
+
+
+@dataclass
+class _Run:
+    """One call of :func:`run_grid`."""
+
+    folder: StudyFolder
+    grid: Grid
+    splits: Splits
+    progress: bool
+    notify: Notify
+    outcome: Outcome
+
+    def all(self, order: list[Cell]) -> None:
+        """Run the cells in their order, those of a runner together."""
+        open_cells = {cell.title: number for number, cell in enumerate(order, 1) if self._is_open(cell)}
+        self.outcome.finished += len(order) - len(open_cells)
+        cells = [cell for cell in order if cell.title in open_cells]
+        for cell in self._trained_together(cells) if self.grid.runner else cells:
+            self.notify(f"cell {open_cells[cell.title]} of {len(order)}: {cell.title}")
+            if not self._one(cell):
+                return
+
+    def _is_open(self, cell: Cell) -> bool:
+        return not self._place(cell).result.is_file()
+
+    def _place(self, cell: Cell) -> CellFolder:
+        return self.folder.cell(cell.name, cell.key)
+
+    def _one(self, cell: Cell) -> bool:
+        """Run one cell; False where the user stopped it."""
         try:
-            run_cell(cell, place, grid, splits, progress)
+            run_cell(cell, self._place(cell), self.grid, self.splits, self.progress)
         except (KeyboardInterrupt, TrainingInterrupted):
-            outcome.interrupted = True
-            return
+            self.outcome.interrupted = True
+            return False
         except Exception as error:
-            outcome.failed[cell.title] = _note_failure(place, cell, error)
-            notify(f"failed {cell.title}: {outcome.failed[cell.title]}")
+            self._note_failure(cell, error)
         else:
-            outcome.finished += 1
+            self.outcome.finished += 1
+        return True
 
+    def _trained_together(self, cells: list[Cell]) -> Iterator[Cell]:
+        """The cells in the order in which the grid's runner has trained them."""
+        places = {cell.title: self._place(cell) for cell in cells}
+        done: set[str] = set()
+        try:
+            for cell in train_together(self.grid.runner, cells, places, self.splits):
+                done.add(cell.title)
+                yield cell
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+        except Exception as error:
+            for cell in cells:
+                if cell.title not in done:
+                    self._note_failure(cell, error)
 
-def _note_failure(place: CellFolder, cell: Cell, error: Exception) -> str:
-    """One line; for a bug also the stack trace, beside the cell's files."""
-    line = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, FlowpriorError):
-        line = f"{type(error).__name__}: {line}; the stack trace is in {place.failure}"
-    trace = "".join(traceback.format_exception(error))
-    write_json(place.failure, {"seed": cell.seed, "error": line, "trace": trace})
-    return line
+    def _note_failure(self, cell: Cell, error: Exception) -> None:
+        """One line; for a bug also the stack trace, beside the cell's files."""
+        failure = self._place(cell).failure
+        line = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, FlowpriorError):
+            line = f"{type(error).__name__}: {line}; the stack trace is in {failure}"
+        trace = "".join(traceback.format_exception(error))
+        write_object(failure, {"seed": cell.seed, "error": line, "trace": trace})
+        self.outcome.failed[cell.title] = line
+        self.notify(f"failed {cell.title}: {line}")

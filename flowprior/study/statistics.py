@@ -1,7 +1,7 @@
 """Mean, deviation and paired tests over seeds.
 
 Two designs that were trained with the same seed share initial weights, data order, times and the
-conditions they are judged on, so their figures are compared seed by seed. Both tests are two-sided: no
+conditions they are evaluated on, so their values are compared seed by seed. Both tests are two-sided: no
 design is expected to win beforehand.
 
 The sign-flip test is exact: if the two designs were the same, each difference would have either sign with
@@ -15,22 +15,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 LEVEL = 0.05
-MOST_EXACT = 16
-"""Seeds up to which every sign is tried; beyond, 100,000 of them drawn at random."""
 DRAWN = 100_000
+"""Choices of signs that are tried: all of them up to 16 seeds, so many at random beyond."""
 FEWEST_FOR_T = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and deviation of n figures.
+    """Mean and deviation of n values.
 
     Attributes:
         n: how many.
         mean: their mean.
-        std: their standard deviation, with n − 1; None for a single figure.
+        std: their standard deviation, with n − 1; None for a single value.
     """
 
     n: int
@@ -64,7 +64,7 @@ class PairedTest:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and deviation of at least one figure."""
+    """Mean and deviation of at least one value."""
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
@@ -78,8 +78,8 @@ def paired_test(
     """Compare two designs over the seeds that both have; None where they have none in common.
 
     Args:
-        ours: seed -> figure of the design.
-        theirs: seed -> figure of the one it is compared with.
+        ours: seed -> value of the design.
+        theirs: seed -> value of the one it is compared with.
         better: ``"lower"`` or ``"higher"``.
     """
     seeds = sorted(ours.keys() & theirs.keys())
@@ -99,7 +99,7 @@ def paired_test(
         wins=sum(sign * difference > 0 for difference in differences),
         smallest_p=least,
         p_sign_flip=p,
-        p_t=paired_t_p(differences),
+        p_t=paired_t_p(first, second),
         verdict=_verdict(p, least, sign * mean),
     )
 
@@ -109,32 +109,26 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
     Exact for up to 16 differences, from 100,000 random signs beyond (Fisher 1935; Good 2005, ch. 3).
     """
-    import numpy as np
+    from scipy.stats import permutation_test
 
-    count = len(differences)
-    if count < 2:
+    if len(differences) < 2:
         return None
-    rows = np.asarray(differences, dtype=np.float64)
-    if count <= MOST_EXACT:
-        signs = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, count))
-    # Sums that differ by rounding only are equal.
-    reached = np.abs(signs @ rows) >= abs(rows.sum()) * (1 - 1e-12)
-    extra = 0 if count <= MOST_EXACT else 1  # The signs that were seen count among those drawn.
-    return (int(reached.sum()) + extra) / (len(signs) + extra)
+    kind = {"permutation_type": "samples", "vectorized": True, "n_resamples": DRAWN, "random_state": 0}
+    return float(permutation_test((differences,), _sum, **kind).pvalue)
 
 
-def paired_t_p(differences: Sequence[float]) -> float | None:
-    """p of the two-sided paired t-test; None below three differences or where all are equal."""
-    from scipy.special import stdtr
+def _sum(values: Any, axis: int) -> Any:
+    return values.sum(axis=axis)
 
-    if len(differences) < FEWEST_FOR_T:
+
+def paired_t_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """p of the two-sided paired t-test; None below three pairs or where all differences are equal."""
+    from scipy.stats import ttest_rel
+
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    if len(differences) < FEWEST_FOR_T or not spread(differences).std:
         return None
-    found = spread(differences)
-    if not found.std:
-        return None
-    return 2 * float(stdtr(found.n - 1, -abs(found.mean) * math.sqrt(found.n) / found.std))
+    return float(ttest_rel(ours, theirs).pvalue)
 
 
 def _verdict(p: float | None, least: float | None, gain: float) -> str:

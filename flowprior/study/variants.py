@@ -1,8 +1,10 @@
-"""The variants of a grid: every prior × coupling × path, and what the library refuses of it."""
+"""The variants of a grid: what each trains, and what the library refuses of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,12 +17,12 @@ from flowprior.priors import Prior
 from flowprior.samplers import Sampler
 from flowprior.study.grid import Grid
 from flowprior.training.components import choose_defaults
-from flowprior.training.config import RunConfig
+from flowprior.training.config import DEFAULT_PREDICTION, RunConfig
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One prior × coupling × path, whatever the seed.
+    """One prior, coupling and path, whatever the seed.
 
     Attributes:
         label: as the report calls it, such as ``"gmm + ot"``.
@@ -29,6 +31,8 @@ class Variant:
         path: spec.
         prediction: of the network; what ``auto`` stands for with this prior and coupling.
         labels: labels of the three, as the grid has them.
+        samplers: label -> spec of those that evaluate it.
+        trainer: function that trains it, as ``package.module:function``; empty for ``flowprior.train``.
     """
 
     label: str
@@ -37,6 +41,8 @@ class Variant:
     path: str
     prediction: str
     labels: tuple[str, str, str]
+    samplers: Mapping[str, str]
+    trainer: str = ""
 
     def refusal(self, batch_size: int) -> str | None:
         """Why the library refuses this combination, in one line; None where it does not."""
@@ -75,24 +81,41 @@ class Variant:
 
 
 def variants(grid: Grid) -> list[Variant]:
-    """Every prior × coupling × path of the grid; the path is named where there are several."""
+    """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
+    if grid.variants:
+        return [_named_variant(grid, label, parts) for label, parts in grid.variants.items()]
     found = []
-    for prior, prior_spec in grid.priors.items():
-        for coupling, coupling_spec in grid.couplings.items():
-            for path, path_spec in grid.paths.items():
-                names = (prior, coupling, path) if len(grid.paths) > 1 else (prior, coupling)
-                labels, specs = (prior, coupling, path), (prior_spec, coupling_spec, path_spec)
-                found.append(_variant(" + ".join(names), labels, grid, *specs))
+    for labels in product(grid.priors, grid.couplings, grid.paths):
+        name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
+        specs = (grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]])
+        chosen = _chosen(grid, *specs)
+        found.append(Variant(name, *specs[:1], *chosen, labels, grid.samplers, grid.trainer))
     return found
 
 
-def _variant(
-    name: str, labels: tuple[str, str, str], grid: Grid, prior: str, coupling: str, path: str
-) -> Variant:
-    """One variant, with what ``train`` chooses where the grid says ``auto``."""
+def sampler_labels(grid: Grid) -> dict[str, str]:
+    """label -> spec of every sampler, in the order of the variants that it evaluates."""
+    return {label: spec for variant in variants(grid) for label, spec in variant.samplers.items()}
+
+
+def _named_variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
+    budget = grid.training
+    if parts["prediction"] != DEFAULT_PREDICTION:
+        budget = replace(budget, prediction=parts["prediction"])
+    chosen = _chosen(replace(grid, training=budget), parts["prior"], parts["coupling"], parts["path"])
+    known = {spec: name for name, spec in grid.samplers.items()}
+    sampler = parts["sampler"]
+    samplers = {known.get(sampler, sampler): sampler} if sampler else grid.samplers
+    labels = (label, parts["coupling"].partition(":")[0], parts["path"].partition(":")[0])
+    trainer = parts["trainer"] or grid.trainer
+    return Variant(label, parts["prior"], *chosen, labels, samplers, trainer)
+
+
+def _chosen(grid: Grid, prior: str, coupling: str, path: str) -> tuple[str, str, str]:
+    """Coupling, path and prediction, with what ``train`` chooses where the grid says ``auto``."""
     asked = RunConfig(prior=prior, coupling=coupling, path=path, training=grid.training)
     chosen = choose_defaults(asked, prior, coupling)
-    return Variant(name, prior, chosen.coupling, path, chosen.training.prediction, labels)
+    return chosen.coupling, path, chosen.training.prediction
 
 
 def _cannot_spend(sampler: Sampler, nfe: int) -> str | None:

@@ -76,7 +76,7 @@ def test_report_only_writes_it_anew(call: Call, compared: Path) -> None:
     assert report.read_bytes() == before
 
 
-def test_check_computes_the_figures_again(call: Call, compared: Path) -> None:
+def test_check_computes_the_values_again(call: Call, compared: Path) -> None:
     answer = call("compare", "--out", compared, "--check")
     assert answer.code == 0, answer.err
     assert "0 differ" in answer.out

@@ -87,7 +87,7 @@ def forbidden(*_: object, **__: object) -> None:
     pytest.fail("the work was begun")
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2", "pandas"])
 @pytest.mark.parametrize("options", [[], ["--report-only"]])
 def test_compare_asks_for_its_extra_before_it_works(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str]

@@ -20,9 +20,9 @@ HEADINGS = [
     "Quality against evaluations",
     "Quality against training steps",
     "Samples side by side",
-    "Figures",
+    "Values",
     "What it costs",
-    "Not in these figures",
+    "Not among these values",
     "Settings and versions",
 ]
 

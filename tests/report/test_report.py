@@ -23,8 +23,8 @@ from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors, save_tensors
-from flowprior.study import ComparisonFolder, check_report, run_grid
-from flowprior.study.collect import collect, samples_file
+from flowprior.study import StudyFolder, check_report, run_grid
+from flowprior.study.cell_file import collect, samples_file
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
@@ -48,7 +48,7 @@ def rows(report: dict[str, Any], metric: str, part: str = "quality") -> list[dic
 
 def saved(finished: Path, row: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
     """Samples as they are judged, and their labels."""
-    folder = ComparisonFolder(finished)
+    folder = StudyFolder(finished)
     path = samples_file(folder, collect(folder), row["variant"], seed, 0)
     name = f"nfe={row['nfe']:g}/guidance=1/seed={seed}"
     tensors, _ = load_tensors(path)
@@ -72,7 +72,7 @@ def w2_squared(x: Tensor, cond: Tensor, real: Tensor, labels: Tensor) -> float:
     return statistics.fmean(found)
 
 
-def test_every_figure_follows_from_the_saved_samples(finished, report, judge):
+def test_every_value_follows_from_the_saved_samples(finished, report, judge):
     classifier, test = judge
     real, labels = test.batch(torch.arange(len(test)))
     assert labels is not None
@@ -93,7 +93,7 @@ def test_every_figure_follows_from_the_saved_samples(finished, report, judge):
     assert looked_at == 3 * 4 * 2 * 3  # metrics, variants, NFE, seeds
 
 
-def test_spreads_and_tests_follow_from_the_figures(report):
+def test_spreads_and_tests_follow_from_the_values(report):
     for part in ("quality", "curve"):
         for row in report[part]:
             values = list(row["by_seed"].values())
@@ -199,15 +199,15 @@ def test_settings_say_what_ran(report):
     settings = report["settings"]
     assert settings["parameters"] == [settings["parameters"][0]]
     assert settings["machine"]["torch"] == [torch.__version__]
-    assert settings["judging"]["reference"] == ["359 test examples of digits"]
-    assert settings["judging"]["judge"][0].startswith("cnn128")
+    assert settings["evaluation"]["reference"] == ["359 test examples of digits"]
+    assert settings["evaluation"]["classifier"][0].startswith("cnn128")
 
 
 def test_the_check_finds_no_difference(finished):
     found = check_report(finished)
     assert found.differences == []
     assert (found.cells, found.largest) == (8, 0.0)
-    assert found.figures > 1000
+    assert found.values > 1000
 
 
 def test_the_check_finds_samples_that_were_changed(copied):
@@ -250,8 +250,8 @@ def test_the_check_finds_samples_that_are_not_the_flows(copied):
 def test_samples_of_another_kind_of_device_are_not_generated_anew(copied):
     for path in copied.glob("cells/*/result-*.json"):
         result = json.loads(path.read_text())
-        for judged in (*result["evaluations"], *result["curve"]):
-            judged["settings"]["device"] = "cuda:0"
+        for evaluation in result["run"]["evaluations"]:
+            evaluation["settings"]["device"] = "cuda:0"
         path.write_text(json.dumps(result))
     write_report(copied)
     found = check_report(copied)
@@ -272,10 +272,10 @@ def test_results_of_the_faulty_format_are_refused_in_one_line(copied, name):
     assert f"flowprior compare --out {copied}" in str(caught.value)
 
 
-def test_results_of_the_faulty_format_are_judged_again_and_not_trained_again(copied, monkeypatch):
+def test_results_of_another_format_are_evaluated_again_and_not_trained_again(copied, monkeypatch):
     """The key of a cell holds the format, so a result of another one is not found."""
-    monkeypatch.setattr("flowprior.study.cells.FORMAT", 3)
-    monkeypatch.setattr("flowprior.study.cell_run.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("flowprior.study.cells.FORMAT", 4)
+    monkeypatch.setattr("flowprior.study.cell_training.train", lambda *_, **__: pytest.fail("trained again"))
     before = len(list(copied.glob("cells/*/result-*.json")))
     assert run_grid(tiny_grid(priors=["gaussian"], seeds=1), copied).finished == 2
     assert len(list(copied.glob("cells/*/result-*.json"))) == before + 2
@@ -291,7 +291,7 @@ def test_a_damaged_file_is_refused_in_one_line(copied, text):
 def test_the_check_refuses_another_judge(copied, monkeypatch, tmp_path):
     monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("flowprior.features.classifier_training.LEARNING_RATE", 1e-3)
-    with pytest.raises(CheckpointError, match="judged by cnn128"):
+    with pytest.raises(CheckpointError, match="evaluated by cnn128"):
         check_report(copied)
 
 

@@ -94,7 +94,7 @@ def test_what_the_tests_can_show_is_said_plainly():
     assert "n = 3 seeds are too few for it: it cannot give less than p = 0.25" in three
     assert "too few" not in six
     assert "with n = 6 it can give p = 0.031 at the least" in six
-    assert "The best of 3 is picked by the very figures that are tested" in three
+    assert "The best of 3 is picked by the very values that are tested" in three
 
 
 def test_each_comparison_states_n_and_p():
@@ -106,12 +106,12 @@ def test_each_comparison_states_n_and_p():
 
 def test_a_flow_that_is_worse_than_its_prior_alone_is_named():
     loss = {"metric": "fid-x", "sampler": "euler", "variant": "a + ot", "nfe": [1.0, 2.0, 4.0]}
-    found = {"grid": {"samplers": {"euler": "euler"}}, "worse_than_prior": [loss]}
+    found = {"samplers": {"euler": "euler"}, "worse_than_prior": [loss]}
     start = "By fid-x this flow is worse than its own prior alone (0 evaluations), by evaluations: "
     assert prior_sentence(found, "fid-x") == f"{start}a + ot at 1, 2 and 4."
     assert prior_sentence(found, "accuracy") == ""
     other = {**loss, "sampler": "heun", "variant": "b", "nfe": [2.0]}
-    found = {"grid": {"samplers": {"euler": "euler", "heun": "heun"}}, "worse_than_prior": [loss, other]}
+    found = {"samplers": {"euler": "euler", "heun": "heun"}, "worse_than_prior": [loss, other]}
     assert prior_sentence(found, "fid-x") == (
         "By fid-x these flows are worse than their own prior alone (0 evaluations), by evaluations: "
         "a + ot at 1, 2 and 4 (euler); b at 2 (heun)."
@@ -122,7 +122,7 @@ def test_only_priors_and_nothing_at_all_are_told_apart():
     empty = {**summary(), "quality": []}
     assert in_short(empty) == "No cell has a result yet."
     alone = {**summary(), "quality": [{"metric": "fid-x", "nfe": 0}]}
-    assert in_short(alone) == "Only the priors alone (0 evaluations) were judged."
+    assert in_short(alone) == "Only the priors alone were evaluated (NFE 0)."
 
 
 def test_convergence_names_the_quickest():

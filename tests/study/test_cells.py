@@ -11,15 +11,15 @@ import torch
 from flowprior.couplings.ot import OTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
-from flowprior.study import Grid, data_identity, grid_from_dict, make_cell, variants
-from flowprior.study.plan import describe_plan, plan_grid
+from flowprior.study import Grid, Splits, grid_from_dict, make_cell, variants
+from flowprior.study.cells import describe_plan, plan_grid
 from tests.study.conftest import TINY, tiny_grid
 
 IDENTITY = {"train": [1]}
 
 
 def key(grid: Grid, seed: int = 0, identity: dict[str, Any] | None = None) -> tuple[str, str]:
-    cell = make_cell(grid, variants(grid)[0], seed, list(grid.samplers.values()), identity or IDENTITY)
+    cell = make_cell(grid, variants(grid)[0], seed, grid.samplers, identity or IDENTITY)
     return cell.name, cell.key
 
 
@@ -34,6 +34,8 @@ def key(grid: Grid, seed: int = 0, identity: dict[str, Any] | None = None) -> tu
         {"training": {**TINY["training"], "lr": 0.01}},
         {"training": {**TINY["training"], "batch_size": 16}},
         {"curve": {"points": 4}},
+        {"trainer": "tests.study.hooked:trainer"},
+        {"runner": "tests.study.hooked:runner"},
     ],
 )
 def test_what_changes_the_training_changes_name_and_key(change):
@@ -52,9 +54,11 @@ def test_what_changes_the_training_changes_name_and_key(change):
         {"guidance": 2.0},
         {"curve": {**TINY["curve"], "samples": 51}},
         {"evaluation": {"batch_size": 20}},
+        {"conditions": "balanced"},
+        {"values": "tests.study.hooked:values"},
     ],
 )
-def test_what_changes_only_the_judging_keeps_the_training(change):
+def test_what_changes_only_the_evaluation_keeps_the_training(change):
     training = {**TINY["training"], "condition_dropout": 0.1}
     before, after = key(tiny_grid(training=training)), key(tiny_grid(training=training, **change))
     assert before[0] == after[0]
@@ -72,7 +76,7 @@ def test_what_changes_only_the_judging_keeps_the_training(change):
         {"training": {**TINY["training"], "log_every": 1, "device": "auto"}},
     ],
 )
-def test_what_changes_no_figure_changes_nothing(change):
+def test_what_changes_no_value_changes_nothing(change):
     assert key(tiny_grid()) == key(tiny_grid(**change))
 
 
@@ -84,11 +88,13 @@ def test_seed_and_data_are_part_of_the_key():
 def test_data_are_known_by_their_content():
     x, labels = torch.randn(30, 2), torch.arange(30) % 3
     one = TensorData(x, labels)
-    assert data_identity(one, one) == data_identity(TensorData(x.clone(), labels.clone()), one)
+    same = TensorData(x.clone(), labels.clone())
+    assert Splits(one, one).identity() == Splits(same, one).identity()
     other = x.clone()
     other[17, 1] += 1e-3
-    assert data_identity(TensorData(other, labels), one) != data_identity(one, one)
-    assert data_identity(TensorData(x, labels.flip(0)), one) != data_identity(one, one)
+    assert Splits(TensorData(other, labels), one).identity() != Splits(one, one).identity()
+    assert Splits(TensorData(x, labels.flip(0)), one).identity() != Splits(one, one).identity()
+    assert Splits(one, one, one).identity() != Splits(one, one).identity()
 
 
 def test_paths_are_named_where_there_are_several():
@@ -98,8 +104,6 @@ def test_paths_are_named_where_there_are_several():
 
 
 def planned(**changes: Any) -> dict[str, Any]:
-    from flowprior.study.judging import Splits
-
     grid = tiny_grid(**changes)
     plan = describe_plan(grid, plan_grid(grid, Splits.load("digits")))
     return {variant["label"]: variant for variant in plan["variants"]}
@@ -165,7 +169,7 @@ def test_nothing_to_run_is_a_mistake():
 
 def test_a_cell_is_described_by_the_run_it_makes():
     grid = grid_from_dict(TINY)
-    cell = make_cell(grid, variants(grid)[3], 1, ["euler"], IDENTITY)
+    cell = make_cell(grid, variants(grid)[3], 1, grid.samplers, IDENTITY)
     assert cell.title == "low-rank + ot, seed 1"
     assert cell.name.startswith("gmm+ot+condot-seed1-")
     assert cell.config.prior == grid.priors["low-rank"]

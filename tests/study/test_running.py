@@ -16,7 +16,7 @@ from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
-from flowprior.study import cell_run, run_grid
+from flowprior.study import cell_training, evaluating, run_grid, running
 from flowprior.training import loop, train
 from tests.study.conftest import TINY, tiny_grid
 
@@ -34,8 +34,8 @@ def forbidden(*_: Any, **__: Any) -> None:
 
 def test_a_finished_cell_is_never_run_again(copied, monkeypatch):
     before = result_files(copied)
-    for name in ("train", "judge"):
-        monkeypatch.setattr(cell_run, name, forbidden)
+    for name in ("train_cell", "evaluate_cell"):
+        monkeypatch.setattr(running, name, forbidden)
     outcome = run_grid(tiny_grid(), copied)
     assert outcome.finished == len(before) == 8
     assert result_files(copied) == before
@@ -50,9 +50,9 @@ def test_other_seeds_join_those_that_are_finished(copied):
     assert len(after) == len(before) + 2
 
 
-def test_other_ways_of_judging_keep_what_was_trained(copied, monkeypatch):
+def test_other_ways_of_evaluating_keep_what_was_trained(copied, monkeypatch):
     before = result_files(copied)
-    monkeypatch.setattr(cell_run, "train", forbidden)
+    monkeypatch.setattr(cell_training, "train", forbidden)
     run_grid(tiny_grid(nfe=[1, 3]), copied)
     after = result_files(copied)
     assert before.items() <= after.items()
@@ -79,11 +79,10 @@ def test_cells_train_what_train_trains_and_the_curve_is_on_its_schedule(finished
 
 
 def test_every_cell_starts_from_the_same_network(finished):
-    configs = [json.loads(path.read_text())["config"] for path in finished.glob("cells/*/result-*.json")]
-    shared = [{k: v for k, v in c.items() if k not in ("prior", "coupling", "training")} for c in configs]
-    budgets = [{k: v for k, v in config["training"].items() if k != "seed"} for config in configs]
+    settings = [json.loads(path.read_text())["setting"] for path in finished.glob("cells/*/result-*.json")]
+    own = ("label", "prior", "coupling", "seed")
+    shared = [{key: value for key, value in setting.items() if key not in own} for setting in settings]
     assert all(one == shared[0] for one in shared)
-    assert all(one == budgets[0] for one in budgets)
 
 
 def test_only_the_newest_checkpoint_stays(finished):
@@ -134,18 +133,18 @@ def test_ctrl_c_in_training_leaves_a_report_and_the_next_run_goes_on(tmp_path, m
         assert all(torch.equal(other[name], tensor) for name, tensor in load_tensors(path)[0].items())
 
 
-def test_ctrl_c_in_judging_does_not_train_again(tmp_path, monkeypatch):
+def test_ctrl_c_in_evaluating_does_not_train_again(tmp_path, monkeypatch):
     grid = tiny_grid(**SMALL)
-    judge, calls = cell_run.judge, []
+    sweep, calls = evaluating.sweep, []
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return judge(*arguments)
+        return sweep(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cell_run, "judge", interrupted)
+        patch.setattr(evaluating, "sweep", interrupted)
         outcome = run_grid(grid, tmp_path)
     assert (outcome.finished, outcome.interrupted) == (0, True)
     taken = steps_taken(monkeypatch)
@@ -154,7 +153,7 @@ def test_ctrl_c_in_judging_does_not_train_again(tmp_path, monkeypatch):
 
 
 def test_a_cell_that_fails_is_one_line_and_the_rest_goes_on(tmp_path, monkeypatch):
-    run_cell = cell_run.run_cell
+    run_cell = running.run_cell
     told: list[str] = []
 
     def failing(cell: Any, *arguments: Any) -> Any:
@@ -198,9 +197,9 @@ def test_twins_are_run_once(tmp_path):
         ({"metrics": ["fdi"]}, "unknown metric 'fdi'"),
     ],
 )
-def test_what_judging_needs_is_checked_before_anything_is_trained(tmp_path, monkeypatch, evaluation, words):
+def test_what_the_evaluation_needs_is_checked_before_training(tmp_path, monkeypatch, evaluation, words):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    monkeypatch.setattr(cell_run, "train", forbidden)
+    monkeypatch.setattr(cell_training, "train", forbidden)
     with pytest.raises(FlowpriorError, match=words):
         run_grid(tiny_grid(**SMALL, evaluation=evaluation), tmp_path / "out")
     assert not (tmp_path / "out").exists()

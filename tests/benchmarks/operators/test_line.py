@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.operators.peers import COMPILER, OURS, PEERS
-from benchmarks.studies.report.operators import operators
+from benchmarks.studies.operator_timings import operators
 from flowprior.ops.backend import native_devices
 from tests.markdown_blocks import REPOSITORY, blocks
 
@@ -108,7 +108,7 @@ def test_the_reason_of_a_skip_is_the_line_that_installs_what_is_missing(one_grou
 def test_what_a_run_writes_is_what_the_page_reads(one_group: Finished):
     rows = json.loads(one_group.json.read_text())["benchmarks"]
     assert all("data" not in row["stats"] for row in rows)
-    page = operators(one_group.json)
+    page = operators(one_group.json)["table"]
     assert f"| {GROUP.replace(' x ', ' × ')} | " in page
     assert "eager **" in page or "eager 0" in page
 

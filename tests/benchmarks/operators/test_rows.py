@@ -9,11 +9,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from benchmarks.operators import pictures, test_gmm_fit, test_mixtures, test_paths, test_step
-from benchmarks.operators.groups import FALLBACK, Group, around
+from benchmarks.operators import problem, test_gmm_fit, test_mixtures, test_paths, test_step
+from benchmarks.operators.groups import FALLBACK, Group, around, take_turns
 from benchmarks.operators.peers import OURS, MissingError, need_native, peer
 from benchmarks.operators.problem import MIXTURES, PAIRS
-from benchmarks.operators.turns import take_turns
 from flowprior.errors import DataNotFoundError
 from flowprior.ops.operators import is_native
 
@@ -103,10 +102,10 @@ def test_without_fashion_mnist_pictures_are_drawn(monkeypatch: pytest.MonkeyPatc
     def absent(*_: object) -> None:
         raise DataNotFoundError("none")
 
-    small = pictures.drawn(200, 100)
-    monkeypatch.setattr(pictures, "load_data", absent)
-    monkeypatch.setattr(pictures, "drawn", lambda: small)
-    found = pictures.pictures.__wrapped__()
+    small = problem.drawn(200, 100)
+    monkeypatch.setattr(problem, "load_data", absent)
+    monkeypatch.setattr(problem, "drawn", lambda: small)
+    found = problem.pictures.__wrapped__()
     assert found.name == "drawn pictures"
     assert (found.x.shape, found.x_test.shape) == ((200, 784), (100, 784))
     assert found.y.bincount().tolist() == [20] * 10
@@ -116,7 +115,7 @@ def test_without_fashion_mnist_pictures_are_drawn(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_of_drawn_pictures_end_equally_well(monkeypatch: pytest.MonkeyPatch):
     """What the benchmark asserts of the fits must not hang on which optimum they find, given rows enough."""
-    data = pictures.drawn(6000, 1000)
+    data = problem.drawn(6000, 1000)
     monkeypatch.setattr(test_gmm_fit, "pictures", lambda: data)
     ours = test_gmm_fit.score_ours(test_gmm_fit.fit_ours(data.x, data.y))
     models = test_gmm_fit.fit_sklearn(data.x, data.y, torch.float32)

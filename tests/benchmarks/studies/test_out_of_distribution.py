@@ -5,21 +5,23 @@ from __future__ import annotations
 import torch
 
 from benchmarks.studies import digits
-from benchmarks.studies.ensemble import fit_prior
-from benchmarks.studies.few_examples import within_class_deviation
+from benchmarks.studies.digits import few_digits, within_class_deviation
 from benchmarks.studies.out_of_distribution import (
     CORRUPTIONS,
+    GAP,
     PAIR,
     UNSEEN,
-    _refusal,
-    move_onto,
+    coinciding_digits,
+    moons_with_a_gap,
+    refusal,
     separation,
+    without_nines,
 )
+from benchmarks.studies.protocol import everything, fit_prior
 
 
 def test_moved_classes_share_one_mean_and_keep_their_shape() -> None:
-    train, _ = digits.splits()
-    moved = move_onto(train, train)
+    train, moved = digits.split("train"), coinciding_digits()
     first, second = (moved.x[moved.cond == label] for label in PAIR)
     torch.testing.assert_close(first.mean(0), second.mean(0), rtol=0, atol=1e-5)
     torch.testing.assert_close(second.var(0), train.x[train.cond == PAIR[1]].var(0), rtol=1e-4, atol=1e-5)
@@ -28,7 +30,7 @@ def test_moved_classes_share_one_mean_and_keep_their_shape() -> None:
 
 
 def test_corruptions_keep_the_shape_and_change_the_statistics() -> None:
-    x = digits.splits()[0].x[:300]
+    x = digits.split("train").x[:300]
     for name, corrupt in CORRUPTIONS.items():
         assert corrupt(x).shape == x.shape
         assert torch.equal(corrupt(x), x) == (name == "none")
@@ -39,20 +41,24 @@ def test_corruptions_keep_the_shape_and_change_the_statistics() -> None:
 
 
 def test_a_prior_without_a_fallback_refuses_the_unseen_label() -> None:
-    train, _ = digits.splits()
-    seen = train.cond != UNSEEN
-    data = digits.with_pictures(train.x[seen], train.cond[seen], "digits-without-nines")  # type: ignore[index]
-    assert 'unseen="pooled"' in _refusal(data)
+    assert UNSEEN not in everything(without_nines())[1]
+    assert UNSEEN in everything(without_nines("test"))[1]
+    assert 'unseen="pooled"' in refusal()
+
+
+def test_the_gap_is_in_the_test_split_alone() -> None:
+    for split, inside in (("train", False), ("test", True)):
+        _, cond = everything(moons_with_a_gap(split))
+        assert bool(((cond >= GAP[0]) & (cond <= GAP[1])).any()) == inside
 
 
 def test_the_few_are_chosen_class_by_class() -> None:
-    train, _ = digits.splits()
-    two = digits.first_of_each(train, 2, seed=0)
+    two = few_digits("train", count=2, seed=0)
     assert two.cond is not None
     assert two.cond.bincount().tolist() == [2] * 10
-    assert len(digits.first_of_each(train, 10_000, seed=0)) == len(train)
-    other = digits.first_of_each(train, 2, seed=1)
-    assert not torch.equal(two.x, other.x)
+    assert len(few_digits("train", count=10_000)) == len(digits.split("train"))
+    assert torch.equal(few_digits("test", count=2).x, digits.split("test").x)
+    assert not torch.equal(two.x, few_digits("train", count=2, seed=1).x)
 
 
 def test_deviation_within_classes_leaves_the_means_out() -> None:
@@ -70,7 +76,7 @@ def test_separation_is_the_area_under_the_curve() -> None:
 
 
 def test_noise_is_told_from_clean_digits_by_the_priors_log_density() -> None:
-    train, test = digits.splits()
+    train, test = digits.split("train"), digits.split("test")
     prior = fit_prior("gmm:reg_covar=0.01", train, 0)
     clean, noisy = (prior.log_prob(CORRUPTIONS[kind](test.x), test.cond) for kind in ("none", "noise"))
     assert separation(clean, noisy) > 0.95

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import pytest
 import torch
 
 from benchmarks.studies import overhead
-from benchmarks.studies.overhead import plan, run_axis, slope
-from benchmarks.studies.overhead_probe import Stream, measure_apart
-from benchmarks.studies.store import Store
-
-
-def test_the_growth_law_is_the_exponent() -> None:
-    assert slope([10, 100, 1000], [0.1, 10, 1000]) == pytest.approx(2.0)
-    assert slope([10, 100, 1000], [5.0, 5.0, 5.0]) == pytest.approx(0.0)
-    assert slope([10, 100], [0.0, 1.0]) is None
+from benchmarks.studies.overhead import Stream, measure_apart, plan, run_axis
 
 
 def test_the_stream_is_the_same_every_time_and_shows_every_label() -> None:
@@ -44,26 +36,26 @@ def test_a_measurement_that_cannot_be_made_says_why() -> None:
     assert late == {"failed": "not done after 1 s"}
 
 
-def test_larger_sizes_are_not_tried_after_one_that_was_late(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(overhead, "STORE", Store("overhead", tmp_path))
-    monkeypatch.setattr(overhead, "LIMIT", 1)
-    cells = [
-        {
-            "prior": "gmm",
-            "spec": "gmm:covariance=full",
-            "axis": "dims",
-            "conditions": 900,
-            "dims": dims,
-            "rows": 1_000_000,
-        }
-        for dims in (64, 128)
-    ]
-    run_axis(cells)
-    found = {cell["dims"]: cell["failed"] for cell in overhead.STORE.cells()}
-    assert found[64] == "not done after 1 s"
-    assert found[128].startswith("not tried")
+def test_larger_sizes_are_not_tried_after_one_that_was_late(tmp_path: Path) -> None:
+    sizes = {"axis": "dims", "conditions": 900, "examples": 1_000_000}
+    cells = [{"prior": "gmm", "spec": "gmm:covariance=full", "dims": dims, **sizes} for dims in (64, 128)]
+    run_axis(cells, tmp_path, limit=1)
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    failed = {cell["setting"]["dims"]: cell["run"]["failed"] for cell in found}
+    assert failed[64] == "not done after 1 s"
+    assert failed[128].startswith("not tried")
+
+
+def test_what_is_measured_is_kept_and_not_measured_again(tmp_path: Path) -> None:
+    sizes = {"axis": "dims", "conditions": 10, "dims": 16, "examples": 1000}
+    for _ in range(2):
+        run_axis([{"prior": "gmm, K = 4", "spec": "gmm:components=4", **sizes}], tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    first = path.read_text()
+    rows = {row["metric"]: row["value"] for row in json.loads(first)["rows"]}
+    assert rows["fit_seconds"] > 0
+    run_axis([{"prior": "gmm, K = 4", "spec": "gmm:components=4", **sizes}], tmp_path)
+    assert path.read_text() == first
 
 
 def test_every_prior_is_measured_along_both_axes() -> None:

@@ -9,19 +9,22 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks.studies.peers import PEERS, PeerStream, seed_peer, solve, train_peer
-from benchmarks.studies.settings import CONDOT, Setting
-from flowprior import Flow
+from benchmarks.studies import peers
+from benchmarks.studies.peers import PeerStream, seed_peer
+from flowprior import Flow, train
 from flowprior.data import TensorData
+from flowprior.samplers import CountedVelocity
+from flowprior.training import TrainingConfig
 from flowprior.training.batches import PairStream
-from flowprior.training.components import resolve_components, resolve_config
+from flowprior.training.components import resolve_components
+from flowprior.training.config import RunConfig
 from flowprior.training.randomness import Randomness
 
 pytest.importorskip("torchcfm")
 pytest.importorskip("flow_matching")
 
+PEERS = ["torchcfm", "torchcfm_ot", "flow_matching"]
 BUDGET: dict[str, Any] = {
-    "model": "mlp:width=16",
     "steps": 10,
     "batch_size": 32,
     "warmup": 2,
@@ -42,13 +45,20 @@ def points() -> TensorData:
     return TensorData(x, labels, name="points", classes=3)
 
 
+def config(seed: int = 0, **budget: Any) -> RunConfig:
+    """What a study asks a trainer for."""
+    training = TrainingConfig(**{**BUDGET, **budget}, seed=seed)
+    return RunConfig(prior="gaussian", coupling="condot", model="mlp:width=16", training=training)
+
+
+def ours(points: TensorData, seed: int) -> Flow:
+    return train(points, config=config(seed, prediction="velocity"))
+
+
 def stream(points: TensorData, peer: str) -> PeerStream:
-    given = {"data": points, "prior": "gaussian", "coupling": "condot", "path": "condot"}
-    options = {key: value for key, value in BUDGET.items() if key != "model"}
-    config = resolve_config(None, options, **given, model="mlp:width=16")
-    parts = resolve_components(config, **given)
+    parts = resolve_components(config(), data=points)
     parts.prior.fit(points.batches())
-    return PeerStream(PEERS[peer](), parts, Randomness(0))
+    return PeerStream(getattr(peers, f"{peer}_targets")(), parts, Randomness(0))
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -67,8 +77,7 @@ def test_labels_stay_with_their_data(points: TensorData, peer: str) -> None:
 @pytest.mark.parametrize("peer", ["torchcfm", "flow_matching"])
 def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> None:
     pairs = stream(points, peer)
-    ours = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness)
-    x0, x1, labels = ours.batch(2)
+    x0, x1, labels = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(2)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 2))[:, None]
     x_t, u_t, cond = pairs.batch(2)
     torch.testing.assert_close(x_t, (1 - t) * x0 + t * x1)
@@ -78,7 +87,7 @@ def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> Non
 
 def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData) -> None:
     """Drawn with replacement, so some of the batch is left out; those that are drawn are optimal."""
-    pairs = stream(points, "torchcfm-ot")
+    pairs = stream(points, "torchcfm_ot")
     x0, x1, _ = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(0)
     rows, columns = linear_sum_assignment(torch.cdist(x0, x1).square().numpy())
     optimal = set(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -93,17 +102,15 @@ def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData)
 
 @pytest.mark.parametrize("peer", ["torchcfm", "flow_matching"])
 def test_the_same_pairs_train_the_same_network(points: TensorData, peer: str) -> None:
-    ours = CONDOT.train(points, seed=1, **BUDGET)
-    theirs = Setting(peer=peer).train(points, seed=1, **BUDGET)
-    for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):  # type: ignore[union-attr]
+    theirs = getattr(peers, peer)(config(1), points)
+    for a, b in zip(ours(points, 1).model.parameters(), theirs.model.parameters(), strict=True):  # type: ignore[union-attr]
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_a_peers_run_resumes_and_loads(points: TensorData, tmp_path: Path) -> None:
-    whole = train_peer(PEERS["torchcfm-ot"](), points, seed=0, out=tmp_path / "whole", **BUDGET)
-    short = {**BUDGET, "steps": 4}
-    train_peer(PEERS["torchcfm-ot"](), points, seed=0, out=tmp_path / "parts", **short)
-    flow = train_peer(PEERS["torchcfm-ot"](), points, seed=0, out=tmp_path / "parts", **BUDGET)
+    whole = peers.torchcfm_ot(config(), points, tmp_path / "whole")
+    peers.torchcfm_ot(config(steps=4), points, tmp_path / "parts")
+    flow = peers.torchcfm_ot(config(), points, tmp_path / "parts")
     assert flow.metadata["step"] == 10
     loaded = Flow.load(tmp_path / "whole" / "flow")
     labels = torch.arange(9) % 3
@@ -111,15 +118,27 @@ def test_a_peers_run_resumes_and_loads(points: TensorData, tmp_path: Path) -> No
     assert torch.equal(*samples)
 
 
-def test_their_solver_is_euler_with_exact_evaluations(points: TensorData) -> None:
-    flow = CONDOT.train(points, seed=0, **BUDGET)
+def solve(flow: Flow, x0: torch.Tensor, cond: torch.Tensor, nfe: int) -> torch.Tensor:
+    """x1 by flow_matching's ODESolver in ``nfe`` equal Euler steps, counted."""
+    from flow_matching.solver import ODESolver
+
+    counted = CountedVelocity(flow.velocity, cond)
+    solver = ODESolver(velocity_model=lambda x, t: counted(x, t))
+    x1 = solver.sample(x_init=x0, step_size=None, method="euler", time_grid=torch.linspace(0, 1, nfe + 1))
+    assert counted.nfe == nfe
+    assert isinstance(x1, torch.Tensor)
+    return x1
+
+
+def test_their_solver_is_our_euler_with_exact_evaluations(points: TensorData) -> None:
+    flow = ours(points, 0)
     labels = torch.arange(30) % 3
     x0 = flow.prior.sample(labels, generator=torch.Generator().manual_seed(0))
     for nfe in (1, 3, 15):
         with torch.no_grad():
             theirs = solve(flow, x0, labels, nfe)
-        ours = flow.sample(labels, nfe=nfe, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
+        own = flow.sample(labels, nfe=nfe, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(theirs, own, rtol=1e-4, atol=1e-5)
 
 
 def test_numpys_generator_follows_from_seed_and_step() -> None:

@@ -1,0 +1,147 @@
+"""Write docs/results.md from the stored cell files, and the generated sentences of docs/choosing.md.
+
+    python -m benchmarks.studies.results_page
+
+Prose and what each table shows are in ``results.md.jinja`` and ``choosing.md.jinja``. A study that has not
+run has no section.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from benchmarks.studies import claims, picture_tables, section_tables
+from benchmarks.studies.operator_timings import operators, timings
+from flowprior.evaluation.result import REAL_DATA
+from flowprior.report import markdown
+from flowprior.report.markdown import counted
+from flowprior.study.table import DataFrame, means, read_runs, read_table, select, trained
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results"
+DOCS = HERE.parents[1] / "docs"
+TARGET = DOCS / "results.md"
+WITH_CLAIMS = DOCS / "choosing.md"
+MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+class Study:
+    """The values and the runs of a stored study, or of a part of it.
+
+    Attributes:
+        table: a row for each value.
+        runs: a row for each cell.
+    """
+
+    def __init__(self, table: DataFrame, runs: DataFrame) -> None:
+        self.table = table
+        self.runs = runs
+
+    def only(self, **where: Any) -> Study | None:
+        """The cells whose settings have these values; None where there are none."""
+        runs = select(self.runs, **where)
+        return Study(select(self.table, cell=list(runs["cell"])), runs) if len(runs) else None
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """Setting and run of the first cell."""
+        return self.runs.iloc[0].to_dict()
+
+    @property
+    def flows(self) -> list[str]:
+        """The labels in their order."""
+        return list(self.runs["label"].unique())
+
+    @property
+    def samples(self) -> int:
+        """How many were generated."""
+        return int(self.table["samples"].max())
+
+    @property
+    def ran_on(self) -> str:
+        """Threads, processor, torch."""
+        first = self.first
+        return f"{counted(first['threads'], 'thread')} of {first['processor']}, torch {first['torch']}"
+
+    def score(self, metric: str, flow: str = REAL_DATA, split: str = "test") -> float:
+        """The real-data score of a metric, mean over the cells; ``flow`` may name another yardstick."""
+        return float(select(self.table, metric=metric, flow=flow, split=split)["value"].mean())
+
+
+def read_study(folder: Path) -> Study | None:
+    """A folder of cell files; None where it has none."""
+    return Study(read_table(folder), read_runs(folder)) if any(folder.glob("*.json")) else None
+
+
+def class_conditional(root: Path) -> dict[str, Study]:
+    """The studies whose cells were evaluated on a validation split, too."""
+    folders = sorted(path for path in root.glob("*-*") if path.is_dir())
+    found = {folder.name: read_study(folder) for folder in folders}
+    return {name: s for name, s in found.items() if s and (s.table["split"] == "validation").any()}
+
+
+def dropped(root: Path, name: str, study: Study) -> dict[str, Any]:
+    """The cells that another evaluator had evaluated and that have not been trained again."""
+    path = root / "dropped.json"
+    told = json.loads(path.read_text(encoding="utf-8")).get(name, {}) if path.exists() else {}
+    there = {f"{run['label']}-seed{run['seed']}" for run in study.runs.to_dict("records")}
+    gone = [f"`{cell}`" for cell in told.get("cells", []) if cell not in there]
+    return {"evaluator": told["evaluator"], "cells": ", ".join(gone)} if gone else {}
+
+
+def template(name: str) -> jinja2.Template:
+    """A template beside this file, with everything that makes tables."""
+    options: dict[str, Any] = {
+        "undefined": jinja2.StrictUndefined,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), **options)
+    for module in (markdown, picture_tables, section_tables):
+        environment.globals |= {key: value for key, value in vars(module).items() if not key.startswith("_")}
+    return environment.get_template(name)
+
+
+def page(root: Path = RESULTS) -> str:
+    """The whole page from the results below a folder; studies without results are left out."""
+    own = {"root": root, "dropped": dropped, "select": select, "means": means, "trained": trained}
+    text = template("results.md.jinja").render(
+        own,
+        conditional=class_conditional(root),
+        study=lambda name: read_study(root / name),
+        timings=timings(root / "benchmarks.json"),
+        operators=operators(root / "operators.json"),
+    )
+    return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
+
+
+def filled(text: str, root: Path = RESULTS) -> str:
+    """``text`` with what is between its markers generated anew.
+
+    Raises:
+        KeyError: a marker names no claim.
+    """
+    said = template("choosing.md.jinja")
+    found = claims.Claims(root)
+
+    def claim(match: re.Match[str]) -> str:
+        block = said.blocks[match[2]](said.new_context({"claims": found}))
+        return f"{match[1]}{''.join(block).strip()}\n{match[4]}"
+
+    return MARKED.sub(claim, text)
+
+
+def main() -> None:
+    """Write the page, and the sentences of others that say what it says."""
+    TARGET.write_text(page(), encoding="utf-8")
+    WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The data of a study: training and test split, a validation part to choose on, and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.data import Data, load_data, split_indices
+from flowprior.errors import OptionError
+from flowprior.study.hooks import HOOKS, load_hook
+
+PROBED = 4096
+
+
+class Subset(Data):
+    """Some of a data set's events, in the order of their indices.
+
+    Args:
+        data: the whole.
+        indices: int64 ``[N]``, those that are kept.
+        name: of the part.
+    """
+
+    def __init__(self, data: Data, indices: Tensor, name: str) -> None:
+        self.data, self.indices, self.name = data, indices, name
+        self.condition = data.condition
+        self.event_shape = data.event_shape
+        self.is_image = data.is_image
+        self.class_names = data.class_names
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The events ``[B, *event]`` and conditions of these indices of the part."""
+        return self.data.batch(self.indices[indices])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a study.
+
+    Attributes:
+        train: what flows are trained on.
+        test: what generated samples are compared with.
+        validation: events of the training split that no flow is trained on, to choose a setting on; None
+            where the grid holds none out.
+    """
+
+    train: Data
+    test: Data
+    validation: Data | None = None
+
+    @classmethod
+    def load(cls, spec: str, validation: int = 0) -> Splits:
+        """The splits of a data set, with about ``validation`` events held out of the training split.
+
+        Raises:
+            FlowpriorError: there is none of this name, or its files are missing or corrupt.
+            OptionError: more are to be held out than there are.
+        """
+        train, test = load_data(spec, "train"), load_data(spec, "test")
+        if not validation:
+            return cls(train, test)
+        kept, held = split_validation(train, validation)
+        return cls(kept, test, held)
+
+    @classmethod
+    def of(cls, grid: Mapping[str, Any]) -> Splits:
+        """The splits of a grid; its functions are loaded first, for their modules may register its data set.
+
+        Args:
+            grid: as plain values.
+
+        Raises:
+            FlowpriorError: as :meth:`load`, or a function of the grid cannot be loaded.
+        """
+        for key in HOOKS:
+            if grid[key]:
+                load_hook(key, grid[key])
+        return cls.load(grid["data"], grid["validation"])
+
+    def identity(self) -> dict[str, Any]:
+        """Size, shape and a checksum of each split.
+
+        The checksum is over 4,096 examples spread evenly: data that are read from files are not read whole.
+        """
+        parts = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: _identity(data) for name, data in parts.items() if data is not None}
+
+
+def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
+    """(training part, validation part of about ``count`` events); disjoint, the same for one ``seed``.
+
+    Each class gives its share where the data set holds its labels in memory.
+
+    Raises:
+        OptionError: ``count`` is not below the number of events.
+    """
+    if not 0 < count < len(data):
+        raise OptionError(
+            f"compare: validation={count} is not possible; '{data.name}' has {len(data)} events"
+        )
+    labels = getattr(data, "cond", None)
+    labels = labels if isinstance(labels, Tensor) and not labels.is_floating_point() else None
+    options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": labels}
+    kept = split_indices(len(data), "train", **options)
+    held = split_indices(len(data), "test", **options)
+    return (
+        Subset(data, kept, f"{data.name}-train{len(kept)}"),
+        Subset(data, held, f"{data.name}-validation{len(held)}"),
+    )
+
+
+def _identity(data: Data) -> list[Any]:
+    indices = torch.arange(0, len(data), max(1, len(data) // PROBED))
+    digest = hashlib.sha256()
+    for part in indices.split(512):
+        for tensor in data.batch(part):
+            if tensor is not None:
+                digest.update(tensor.contiguous().numpy().data)
+    return [len(data), list(data.event_shape), data.condition.describe(), digest.hexdigest()]

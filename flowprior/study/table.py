@@ -1,0 +1,155 @@
+"""Cell files as one pandas table (extra ``plot``): a row for each value, beside what decided the training.
+
+Distances of features and accuracies are comparable only under one set of feature extractors, against one
+reference set, from equally many samples. Cells that differ in one of these are refused, in one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from flowprior.errors import CheckpointError, FlowpriorError
+from flowprior.evaluation.result import COLUMNS, REAL_DATA
+from flowprior.study.cell_file import FORMAT, StudyFolder, read_object
+
+DataFrame = Series = Any
+"""Of pandas, whose own types a checker cannot follow."""
+Source = Path | str | Iterable[Path]
+WITH_FEATURES = ("fid-", "kid-", "accuracy")
+"""How the metrics begin that depend on the weights of a feature extractor or classifier."""
+WHOLE = ["seed", "step", "nfe", "samples"]
+"""Columns of whole numbers."""
+
+
+class MixedEvaluations(FlowpriorError):
+    """Values of several evaluators, references or sample counts were to stand in one table."""
+
+
+def read_cells(source: Source) -> dict[str, dict[str, Any]]:
+    """The cell files of a folder, of a study that ``flowprior compare`` has run, or these files, by name.
+
+    Raises:
+        CheckpointError: a file is damaged or of another format.
+    """
+    cells = {path.stem: read_object(path) for path in cell_files(source)}
+    for name, cell in cells.items():
+        if cell.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{name}.json has format {cell.get('format')}, expected a cell file of format {FORMAT}; "
+                "run its study again with: flowprior compare"
+            )
+    return cells
+
+
+def cell_files(source: Source) -> list[Path]:
+    """The files behind a source, sorted where it is a folder; of a study those that its last plan names."""
+    if not isinstance(source, str | Path):
+        return list(source)
+    study = StudyFolder(source)
+    if not study.plan.is_file():
+        return sorted(study.path.glob("*.json"))
+    planned = [cell for variant in study.read_plan()["variants"] for cell in variant["cells"]]
+    files = [study.cell(cell["name"], cell["key"]).result for cell in planned]
+    return [path for path in files if path.is_file()]
+
+
+def read_table(source: Source) -> DataFrame:
+    """Every value of the cells, beside the keys of their ``setting`` and ``cell``, the file's name.
+
+    Args:
+        source: a folder of cell files, the folder ``--out`` of ``flowprior compare``, or the files.
+
+    Raises:
+        CheckpointError: a file is damaged or of another format.
+        MixedEvaluations: two evaluators, references or sample counts among the values of one metric.
+    """
+    import pandas
+
+    empty = dict.fromkeys(COLUMNS)
+    rows = [
+        {**cell["setting"], **empty, **row, "cell": name}
+        for name, cell in read_cells(source).items()
+        for row in cell["rows"]
+    ]
+    table = pandas.DataFrame(rows)
+    table = table.reindex(columns=list(dict.fromkeys([*COLUMNS, "cell", *table.columns])))
+    table = table.astype(dict.fromkeys(WHOLE, "Int64"))
+    refuse_mixed(table, Path(source).name if isinstance(source, str | Path) else "table")
+    return table
+
+
+def read_runs(source: Source) -> DataFrame:
+    """One row a cell: what decided its training, how it ran, and ``cell``, the file's name.
+
+    Raises:
+        CheckpointError: a file is damaged or of another format.
+    """
+    import pandas
+
+    cells = read_cells(source).items()
+    return pandas.DataFrame([{**cell["run"], **cell["setting"], "cell": name} for name, cell in cells])
+
+
+def select(table: DataFrame, **where: Any) -> DataFrame:
+    """The rows whose columns have these values; None is a column that does not apply, a list its values."""
+    for name, value in where.items():
+        column, several = table[name], isinstance(value, list | tuple)
+        table = table[column.isna() if value is None else column.isin(value if several else [value])]
+    return table
+
+
+def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) -> DataFrame:
+    """The values of one metric of the trained flows: neither real data nor flows on the way, of one split."""
+    own = select(table, metric=metric, step=None, **where)
+    return own[(own["flow"] != REAL_DATA) & own["split"].isin([split, None])]
+
+
+def means(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
+    """Means over seeds: a row for each flow in the order of the table, a column for each NFE."""
+    own = trained(table, metric, split)
+    return own.pivot_table(index="flow", columns="nfe", values="value", sort=False).sort_index(axis=1)
+
+
+def refuse_mixed(table: DataFrame, where: str) -> None:
+    """Refuse values that must not stand in one table.
+
+    Args:
+        table: as :func:`read_table` makes it.
+        where: names the table.
+
+    Raises:
+        MixedEvaluations: the values of one metric come from two evaluators, references or sample counts.
+    """
+    evaluator, on_the_way = evaluators(table), table["step"].notna()
+    for (metric, split, _), own in table.groupby(["metric", "split", on_the_way], dropna=False):
+        told = {"evaluator": evaluator[own.index], "reference": own["reference"], "samples": own["samples"]}
+        for what, values in told.items():
+            counts = own.groupby(values)["cell"].nunique()
+            if len(counts) > 1:
+                kinds = " and ".join(f"{short(str(kind))} ({n} cells)" for kind, n in counts.items())
+                of = f"{metric}, {split} split" if isinstance(split, str) else metric
+                raise MixedEvaluations(
+                    f"{where}: expected one {what} for all cells of a table ({of}), got {kinds}; evaluate "
+                    "them again alike, or remove those of one kind"
+                )
+
+
+def evaluators(table: DataFrame) -> Series:
+    """For each row the weights behind its value; None where a metric needs none.
+
+    Older cells do not name them. Their real-data score tells two apart: other weights give another one.
+    """
+    needed = table["metric"].astype(str).str.startswith(WITH_FEATURES)
+    scores = table[needed & (table["flow"] == REAL_DATA) & table["metric"].astype(str).str.startswith("fid-")]
+    told = scores["metric"] + " " + scores["value"].map(repr)
+    by_cell = told.groupby(scores["cell"]).agg(lambda own: " of real-data score " + ", ".join(own))
+    unnamed = "unknown weights" + table["cell"].map(by_cell).fillna("")
+    return table["features"].where(table["features"].notna(), unnamed).where(needed)
+
+
+def short(text: str) -> str:
+    """An evaluator for people: digests with their first 8 digits."""
+    return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", text)

@@ -1,0 +1,65 @@
+"""The last tables of a run, from rows made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.operators.comparison import closing_tables, comparisons, duration, times
+from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
+
+
+def row(group: str, way: str, median: float, **info: object) -> dict:
+    return {"group": group, "median": median, "extra_info": {"way": way, **info}}
+
+
+def test_ratios_are_those_of_the_turns_where_there_are_any():
+    in_turn = {NATIVE: 2.0, "eager": 10.0}
+    rows = [row("op", NATIVE, 0.002, milliseconds=in_turn, bandwidth=0.5), row("op", "eager", 0.5)]
+    (found,) = comparisons(rows)
+    assert found.ratio == {"eager": 5.0}
+
+
+def test_ratios_are_those_of_the_rows_otherwise():
+    rows = [row("fit", WHOLE, 2.0), row("fit", "scikit-learn float64", 7.0)]
+    (found,) = comparisons(rows)
+    assert found.ratio == {"scikit-learn float64": 3.5}
+    assert comparisons([{**rows[0], "stats": {"median": 2.0}}, rows[1]])[0].ratio == found.ratio
+
+
+def test_the_fallback_is_ours_where_nothing_is_native():
+    (found,) = comparisons([row("op", FALLBACK, 1.0), row("op", "eager", 0.5)])
+    assert (found.ours, found.ratio) == (FALLBACK, {"eager": 0.5})
+
+
+def test_what_stands_alone_is_compared_with_nothing():
+    assert comparisons([row("network", "compact U-Net", 0.2), row("fit", WHOLE, 1.0)]) == []
+    assert closing_tables([]) == []
+
+
+def test_both_tables():
+    steps = {NATIVE: 0.1, "eager": 0.4}
+    share = {NATIVE: 0.001, "eager": 0.004}
+    settings = {"prior": "gmm", "coupling": "ot", "network_seconds": 0.1}
+    lines = closing_tables([
+        row("op", NATIVE, 1.0, milliseconds={NATIVE: 0.25, "eager": 100.0}, bandwidth=0.25),
+        row("a step", NATIVE, 1.0, milliseconds=steps, share=share, **settings),
+    ])  # fmt: skip
+    page = "\n".join(lines)
+    assert lines[1].startswith("Ratios")
+    assert "native 250 us" in page
+    assert "25%" in page
+    assert "eager 400" in page
+    assert "network, which takes 100 ms" in page
+    assert "gmm + ot" in page
+    assert "400 us, 0.40%" in page
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "said"), [(0.0421, "42.1 us"), (0.9999, "1 ms"), (214.2, "214 ms"), (3123.0, "3.12 s")]
+)
+def test_durations_have_a_unit(milliseconds: float, said: str):
+    assert duration(milliseconds) == said
+
+
+def test_ratios_have_no_exponent():
+    assert [times(value) for value in (0.935, 14.69, 600.1, 1710.0)] == ["0.935", "14.7", "600", "1,710"]

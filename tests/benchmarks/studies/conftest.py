@@ -1,0 +1,14 @@
+"""Cells that a study has left in a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flowprior.evaluation.result import Result
+
+
+def cells_of(folder: Path) -> dict[str, Result]:
+    """label -> the values of its cell."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("cells/*/result-*.json"))]
+    return {cell["setting"]["label"]: Result(cell["rows"]) for cell in found}

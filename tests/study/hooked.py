@@ -1,0 +1,43 @@
+"""Functions that the grids of test_hooks.py name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flowprior.evaluation.result import table_row
+from flowprior.flow import Flow
+from flowprior.metrics import MetricInfo
+from flowprior.study import Cell, Splits
+from flowprior.training import RunConfig, train
+
+trained: list[str] = []
+"""What was trained since a test cleared it."""
+
+
+def trainer(config: RunConfig, data: Any, out: Path) -> Flow:
+    """Trains as the library does, on the training split that it is given."""
+    trained.append(f"{config.prior} {config.training.seed} {len(data)}")
+    return train(data, config=config, out=out)
+
+
+def runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
+    """Trains the cells in reverse."""
+    for cell in reversed(cells):
+        trained.append(cell.title)
+        yield cell, train(data, config=cell.config)
+
+
+def failing_runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
+    """Trains one cell, then finds a bug."""
+    yield cells[0], train(data, config=cells[0].config)
+    raise ZeroDivisionError("in the second cell")
+
+
+def values(flow: Flow, cell: Cell, data: Splits) -> list[dict[str, Any]]:
+    """The number of test events, once at each NFE."""
+    return [table_row("events", float(len(data.test)), sampler="euler", nfe=nfe) for nfe in (0, 2)]
+
+
+values.metrics = {"events": MetricInfo("test events", 1, better="higher")}  # type: ignore[attr-defined]

@@ -1,0 +1,176 @@
+"""What a grid names beside the library's own way: variants, functions, a validation split, conditions."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.data import load_data
+from flowprior.errors import FlowpriorError, OptionError
+from flowprior.evaluation.result import COLUMNS
+from flowprior.flow import Flow
+from flowprior.report import write_report
+from flowprior.storage import load_tensors
+from flowprior.study import Splits, check_report, grid_from_dict, run_grid, variants
+from flowprior.study.grid_file import dump_grid
+from flowprior.training import train
+from tests.study import hooked
+from tests.study.conftest import TINY, tiny_grid
+
+HERE = "tests.study.hooked"
+SMALL: dict[str, Any] = {"priors": ["gaussian"], "couplings": ["condot"], "seeds": 2, "curve": {"points": 0}}
+
+
+@pytest.fixture(autouse=True)
+def nothing_trained() -> None:
+    hooked.trained.clear()
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(out.glob("cells/*/result-*.json"))]
+
+
+def test_a_trainer_trains_in_the_librarys_place_and_its_flow_is_kept(tmp_path):
+    grid = tiny_grid(**SMALL, trainer=f"{HERE}:trainer")
+    assert run_grid(grid, tmp_path).finished == 2
+    assert hooked.trained == ["gaussian 0 1438", "gaussian 1 1438"]
+    assert run_grid(tiny_grid(**SMALL | {"nfe": [1]}, trainer=f"{HERE}:trainer"), tmp_path).finished == 2
+    assert len(hooked.trained) == 2  # other counts evaluate the same flows
+    assert all(result["setting"]["trainer"] == f"{HERE}:trainer" for result in results(tmp_path))
+    assert all(result["run"]["seconds"] > 0 for result in results(tmp_path))
+    assert write_report(tmp_path)["waiting"] == []
+    assert check_report(tmp_path).differences == []
+
+
+def test_a_runner_trains_many_cells_and_what_it_has_trained_is_not_trained_again(tmp_path):
+    grid = tiny_grid(**SMALL, runner=f"{HERE}:runner")
+    told: list[str] = []
+    assert run_grid(grid, tmp_path, notify=told.append).finished == 2
+    titles = ["gaussian + condot, seed 1", "gaussian + condot, seed 0"]
+    assert hooked.trained == titles
+    assert told == [f"cell 2 of 2: {titles[0]}", f"cell 1 of 2: {titles[1]}"]
+    (path,) = tmp_path.glob("cells/*seed0*/run/flow")
+    budget = {**TINY["training"], "seed": 0}
+    expected = train("digits", prior="gaussian", coupling="condot", model=TINY["model"], **budget)
+    weights = Flow.load(path).state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in expected.state_dict().items())
+    run_grid(tiny_grid(**{**SMALL, "nfe": [1]}, runner=f"{HERE}:runner"), tmp_path)
+    assert hooked.trained == titles
+
+
+def test_a_runner_that_fails_keeps_what_it_has_trained(tmp_path):
+    outcome = run_grid(tiny_grid(**SMALL, runner=f"{HERE}:failing_runner"), tmp_path)
+    assert outcome.finished == 1
+    (reason,) = outcome.failed.values()
+    assert reason.startswith("ZeroDivisionError: in the second cell; the stack trace is in ")
+
+
+def test_further_values_are_rows_of_the_cell_and_of_the_report(tmp_path):
+    run_grid(tiny_grid(**SMALL, values=f"{HERE}:values"), tmp_path)
+    report = write_report(tmp_path)
+    rows = [row for row in report["quality"] if row["metric"] == "events"]
+    assert [(row["nfe"], row["mean"], row["n"]) for row in rows] == [(0, 359.0, 2), (2, 359.0, 2)]
+    assert report["metrics"]["events"]["description"] == "test events"
+    assert check_report(tmp_path).differences == []
+
+
+def named_grid(variants: dict[str, Any], **changes: Any) -> Any:
+    """The small grid with variants in place of its combinations."""
+    shared = {key: value for key, value in TINY.items() if key not in ("priors", "couplings")}
+    return grid_from_dict({**shared, **changes, "variants": variants})
+
+
+def test_named_variants_stand_in_place_of_the_combinations():
+    own = {"prior": "gaussian", "coupling": "ot", "sampler": "heun", "trainer": f"{HERE}:trainer"}
+    grid = named_grid({"a peer": own, "ours": {}, "velocity": {"prediction": "velocity"}})
+    peer, ours, velocity = variants(grid)
+    assert (peer.label, peer.prior, peer.coupling, peer.path) == ("a peer", "gaussian", "ot", "condot")
+    assert (peer.trainer, dict(peer.samplers)) == (f"{HERE}:trainer", {"heun": "heun"})
+    assert (ours.prior, ours.coupling, ours.prediction) == ("latent-gmm", "posterior", "residual")
+    assert dict(ours.samplers) == {"euler": "euler"}
+    assert (velocity.prior, velocity.prediction) == ("latent-gmm", "velocity")
+    again = grid_from_dict(tomllib.loads(dump_grid(grid)))
+    assert again == grid
+
+
+def test_named_variants_are_run_with_their_samplers(tmp_path):
+    named = {"a": {"prior": "gaussian", "coupling": "condot"}, "b": {"prior": "gaussian", "sampler": "heun"}}
+    changes = {"nfe": [0, 2], "seeds": 1, "baseline": "a", "curve": {"points": 0}}
+    grid = named_grid(named, **changes)
+    assert run_grid(grid, tmp_path).finished == 2
+    report = write_report(tmp_path)
+    found = {(row["variant"], row["sampler"]) for row in report["quality"]}
+    assert found == {("a", "euler"), ("b", "heun")}
+    assert check_report(tmp_path).differences == []
+
+
+def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_split(tmp_path):
+    run_grid(tiny_grid(**SMALL, validation=200), tmp_path)
+    (first, *_) = results(tmp_path)
+    splits = {row["split"] for row in first["rows"] if row["nfe"] == 2}
+    assert {"test", "validation"} <= splits
+    report = write_report(tmp_path)
+    assert {row["metric"] for row in report["validation"]} <= set(report["metrics"])
+    assert len(report["validation"]) > 0
+    assert "<h3>fid-cnn128, validation " in (tmp_path / "report.html").read_text()
+    parts = Splits.load("digits", 200)
+    assert parts.validation is not None
+    assert len(parts.train) + len(parts.validation) == len(load_data("digits", "train"))
+    assert check_report(tmp_path).differences == []
+
+
+def test_conditions_may_be_balanced(tmp_path):
+    run_grid(tiny_grid(**{**SMALL, "seeds": 1}, conditions="balanced"), tmp_path)
+    (path,) = tmp_path.glob("cells/*/samples-*.safetensors")
+    tensors, _ = load_tensors(path)
+    (cond, *_) = [tensor for name, tensor in tensors.items() if name.startswith("cond/")]
+    assert torch.equal(cond, torch.arange(100) % 10)
+
+
+def test_a_cell_file_is_a_long_table_with_what_decided_the_training(finished):
+    for result in results(finished):
+        assert result["format"] == 3
+        assert result["setting"]["prior"] in ("gaussian", "gmm:covariance=lowrank,rank=4,reg_covar=0.16")
+        assert result["setting"]["steps"] == 12
+        assert all(not isinstance(value, dict | list) for value in result["setting"].values())
+        assert {tuple(row) for row in result["rows"]} == {COLUMNS}
+        assert {row["metric"] for row in result["rows"]} == set(result["metrics"])
+        assert {row["step"] for row in result["rows"]} == {None, 4, 8, 12}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"trainer": "nothing"}, ["trainer='nothing'", "package.module:function"]),
+        ({"runner": 3}, ["runner=3"]),
+        ({"conditions": "some"}, ["conditions='some'", "balanced"]),
+        ({"validation": -1}, ["validation=-1", "0 or more"]),
+        ({"variants": {"a": {"priors": "gmm"}}}, ["variants.a.priors", "prior, coupling"]),
+        ({"variants": {"a": 3}}, ["[variants.LABEL]"]),
+        ({"variants": {"a": {}}, "priors": ["gmm"]}, ["in place of", "leave out priors"]),
+        ({"variants": {"a": {"prior": "gmn"}}}, ["unknown prior 'gmn'"]),
+        ({"variants": {"a": {"prediction": "x"}}}, ["variants.a.prediction='x'"]),
+    ],
+)
+def test_mistakes(change, words):
+    with pytest.raises(FlowpriorError) as caught:
+        named_grid(change.pop("variants", {}), **change)
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["tests.study.gone:f", "tests.study.hooked:gone"])
+def test_a_function_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, text):
+    with pytest.raises(OptionError, match="cannot be loaded"):
+        run_grid(tiny_grid(**SMALL, values=text), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_than_there_are_cannot_be_held_out():
+    with pytest.raises(OptionError, match="'digits' has 1438 events"):
+        Splits.load("digits", 1438)
