@@ -123,7 +123,7 @@ def _loss_of(model: nn.Module, conditional: bool) -> Any:
 def _rate(config: TrainingConfig, step: int) -> float:
     """Learning rate of ``step``: a linear warm-up times a cosine to zero."""
     cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.steps)
-    return config.lr * min(1.0, (step + 1) / config.warmup) * cosine
+    return config.lr * min(1.0, (step + 1) / max(config.warmup, 1)) * cosine
 
 
 def _pairs(member: Member, data: Data, batch_size: int, randomness: Randomness) -> PairStream:

@@ -16,7 +16,7 @@ from flowprior.report.markdown import (
     spread,
 )
 from flowprior.study.table import read_table, trained
-from tests.benchmarks.studies.stored import cell, keep, rows
+from tests.study.stored import cell, keep, rows
 
 
 def test_values_have_their_spread() -> None:

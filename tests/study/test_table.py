@@ -12,7 +12,7 @@ from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.report.markdown import evaluated_by
 from flowprior.study.table import MixedEvaluations, means, read_runs, read_table, select, trained
-from tests.benchmarks.studies.stored import OTHER, OURS, Row, cell, keep, rows
+from tests.study.stored import OTHER, OURS, Row, cell, keep, rows
 
 
 def evaluated(label: str, real_data: float = 0.7, **columns: Any) -> Row:

@@ -14,7 +14,7 @@ from benchmarks.studies.results_page import RESULTS, page, read_study
 from benchmarks.studies.section_tables import growth
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.study.table import MixedEvaluations, read_cells, read_table
-from tests.benchmarks.studies.stored import OTHER, OURS, Row, cell, keep, rows
+from tests.study.stored import OTHER, OURS, Row, cell, keep, rows
 
 NFES = (0, 1, 2, 4, 8, 15, 30)
 FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())

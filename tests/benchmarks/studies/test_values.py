@@ -1,0 +1,74 @@
+"""Further values of a study's flows: each function gives the rows that the page reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks.studies import eight_modes, moons, posterior_gap
+from benchmarks.studies.ensemble import Member, train_members
+from benchmarks.studies.protocol import STUDIES, fit_prior
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData
+from flowprior.flow import Flow
+from flowprior.study.grid_file import load_grid
+from flowprior.study.running import run_grid
+from flowprior.training import TrainingConfig
+from tests.benchmarks.studies.conftest import cells_of
+from tests.markdown_blocks import REPOSITORY
+
+SHORT = ["training.steps=3", "training.warmup=1", "samples=16", "nfe=[0, 1]", "model=mlp:width=8,depth=1"]
+
+
+def test_the_eight_modes_have_distances_errors_and_curvature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("POINTS", 5), ("TRAJECTORIES", 2), ("NFES", (0, 2))):
+        monkeypatch.setattr(eight_modes, name, value)
+    monkeypatch.chdir(REPOSITORY)
+    every = load_grid(STUDIES / "eight_modes.toml").variants
+    given = {"variants": {label: every[label] for label in ("designed+ot", "ddpm")}}
+    given |= {"data": "eight-modes:n=2200,seed=0,radius=5.0"}
+    outcome = run_grid(load_grid(STUDIES / "eight_modes.toml", given, SHORT), tmp_path)
+    assert (outcome.failed, outcome.finished) == ({}, 2)
+    ours, ddpm = (cells_of(tmp_path)[label] for label in ("designed+ot", "ddpm"))
+    assert ours.value("w2_squared", 0) < ddpm.value("w2_squared", 0), "the priors alone"
+    assert {row["sampler"] for row in ddpm.select(metric="travelled")} == {"ancestral"}
+    assert ours.value("curvature") > 0
+    assert ours.value("local_error", 2) > 0
+    assert ours.value("w2_squared", flow="real data") > 0
+
+
+def test_moons_start_from_eight_gaussians_whatever_the_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moons, "POINTS", 60)
+    data = {"data": "8gaussians-to-moons:n=500,seed=0"}
+    outcome = run_grid(load_grid(STUDIES / "moons.toml", data, SHORT), tmp_path)
+    assert (outcome.failed, outcome.finished) == ({}, 3)
+    rows = cells_of(tmp_path)["FM"].select(metric="w2_squared")
+    assert [(row["sampler"], row["nfe"]) for row in rows] == [("euler", 1), ("dopri5", None)]
+
+
+def trained(prior: str, coupling: str, data: TensorData) -> Flow:
+    member = Member(fit_prior(prior, data, 0), Coupling.registry.resolve(coupling))
+    config = TrainingConfig(steps=1, warmup=0, batch_size=8)
+    return train_members([member], data, "mlp:width=4,depth=1", config)[0]
+
+
+def test_flows_start_from_inferred_source_samples_where_the_prior_has_latents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(posterior_gap, "SAMPLES", 20)
+    x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    data = TensorData(x, torch.arange(40) % 10, name="pictures", classes=10, is_image=True)
+    cell = SimpleNamespace(seed=0, variant=SimpleNamespace(label="ours"))
+    splits = SimpleNamespace(train=data, test=data)
+    rows = posterior_gap.values(trained("latent-gmm:rank=2", "posterior", data), cell, splits)
+    assert [row["nfe"] for row in rows] == [1, 1, 4, 4, 15, 15]
+    assert {row["flow"] for row in rows} == {"ours, inferred source samples", "ours, drawn source samples"}
+    assert {row["metric"] for row in rows} == {"fid-cnn128"}
+    assert posterior_gap.values(trained("gaussian", "condot", data), cell, splits) == []
