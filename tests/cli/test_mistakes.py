@@ -94,7 +94,7 @@ def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], wor
     ("arguments", "words"),
     [
         (["--nfe", "1,two"], ["--nfe='1,two'", "1,2,4"]),
-        (["--nfe", "-1"], ["nfe=[-1]"]),
+        (["--nfe", "-1"], ["nfe=-1"]),
         (["--samples", "1"], ["samples=1"]),
         (["--data", "moons"], ["makes events [1, 8, 8]", "'moons'"]),
         (["--guidance", "inf"], ["--guidance", "finite number"]),
