@@ -46,7 +46,7 @@ def assert_one_line(answer: object, *words: str) -> None:
         (["--prior", "gmm:komponents=2"], ["no option 'komponents'", "did you mean 'components'?"]),
         (["--prior", "gmm:components"], ["expected key=value, got 'components'"]),
         (["--prior", "gmm:covariance=dia"], ["covariance", "did you mean 'diag'?"]),
-        (["--prior", "gmm:components=0"], ["components", ">= 1, got 0"]),
+        (["--prior", "gmm:components=0"], ["components=0", "1 or more"]),
         (["--prior", "gaussian", "--coupling", "posterior"], ["latent"]),
         (["--steps", "0"], ["steps=0", "1 or more"]),
         (["--steps", "many"], ["--steps", "train --help"]),
