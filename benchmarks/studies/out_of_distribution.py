@@ -23,12 +23,10 @@ from torch.nn import functional
 from benchmarks.studies import digits
 from benchmarks.studies.protocol import RESULTS, SEED, Row, draw, everything, fit_prior, rows_of, write_cell
 from flowprior.data import DATA, Data, TensorData, load_data
-from flowprior.errors import InputError
 from flowprior.evaluation import evaluate
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition, wasserstein2_squared
-from flowprior.priors import Prior
 
 NFES = (0, 1, 4, 15)
 UNSEEN = 9
@@ -69,16 +67,6 @@ def unseen(flow: Flow, cell: Any, data: Any) -> list[Row]:
         values["w2_squared_seen_classes"] = wasserstein2_squared(x[:360], seen[:360])
         rows += rows_of(cell, values, nfe=15, sampler="euler", condition=label)
     return rows
-
-
-def refusal() -> str:
-    """What the prior says of the unseen label where no fallback was asked for."""
-    prior = Prior.create("gmm", conditions=10).fit(without_nines().batches())
-    try:
-        prior.sample(torch.tensor([UNSEEN]))
-    except InputError as error:
-        return str(error)
-    return "nothing"
 
 
 # -- an interval of embeddings that nobody has seen ---------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from benchmarks.studies import digits
@@ -13,11 +14,12 @@ from benchmarks.studies.out_of_distribution import (
     UNSEEN,
     coinciding_digits,
     moons_with_a_gap,
-    refusal,
     separation,
     without_nines,
 )
 from benchmarks.studies.protocol import everything, fit_prior
+from flowprior import Prior
+from flowprior.errors import InputError
 
 
 def test_moved_classes_share_one_mean_and_keep_their_shape() -> None:
@@ -43,7 +45,9 @@ def test_corruptions_keep_the_shape_and_change_the_statistics() -> None:
 def test_a_prior_without_a_fallback_refuses_the_unseen_label() -> None:
     assert UNSEEN not in everything(without_nines())[1]
     assert UNSEEN in everything(without_nines("test"))[1]
-    assert 'unseen="pooled"' in refusal()
+    prior = Prior.create("gmm", conditions=10).fit(without_nines().batches())
+    with pytest.raises(InputError, match='unseen="pooled"'):
+        prior.sample(torch.tensor([UNSEEN]))
 
 
 def test_the_gap_is_in_the_test_split_alone() -> None:
