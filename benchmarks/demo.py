@@ -1,4 +1,4 @@
-"""The main job in a few minutes: train on digits from three designs of the start and compare them.
+"""The main job in a few minutes: train on digits from three designs of the prior and compare them.
 
     python benchmarks/demo.py --out runs/demo
 
@@ -25,7 +25,7 @@ from rich.table import Table
 
 from flowprior import Flow, evaluate, train
 from flowprior.data import load_data
-from flowprior.evaluation import Evaluation
+from flowprior.evaluation import Result
 from flowprior.pictures import beside, first_of_each, save_figure
 from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR, RunDirectory, read_metrics
 
@@ -45,7 +45,7 @@ console = Console()
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the runs and the picture.")] = Path("runs/demo"),
     steps: Annotated[int, typer.Option(help="Optimiser steps of each run.")] = 1000,
-    samples: Annotated[int, typer.Option(help="Samples behind each figure.")] = 2000,
+    samples: Annotated[int, typer.Option(help="Samples behind each value.")] = 2000,
 ) -> None:
     """Train, compare, draw."""
     results = run_designs(out, steps, samples)
@@ -57,7 +57,7 @@ def main(
     console.print(note, soft_wrap=True, highlight=False)
 
 
-def run_designs(out: Path, steps: int, samples: int) -> dict[str, Evaluation]:
+def run_designs(out: Path, steps: int, samples: int) -> dict[str, Result]:
     """Train and evaluate every design, beside each other, with a bar for each."""
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(len(DESIGNS), cores()), spawn, torch.set_num_threads, (1,))
@@ -76,7 +76,7 @@ def run_designs(out: Path, steps: int, samples: int) -> dict[str, Evaluation]:
         return {design: future.result() for design, future in futures.items()}
 
 
-def run_design(design: str, out: Path, steps: int, samples: int) -> Evaluation:
+def run_design(design: str, out: Path, steps: int, samples: int) -> Result:
     """Train one design in its run directory, and evaluate what comes of it."""
     prior, coupling = DESIGNS[design]
     flow = train("digits", prior=prior, coupling=coupling, steps=steps, seed=0, out=out / design)
@@ -96,7 +96,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def comparison(results: dict[str, Evaluation]) -> Table:
+def comparison(results: dict[str, Result]) -> Table:
     """NFE against quality, the designs beside each other; × is the ratio to the baseline."""
     first = results[BASELINE]
     table = Table(title="digits: NFE against quality; same network, budget and seed", caption=_caption(first))
@@ -106,37 +106,36 @@ def comparison(results: dict[str, Evaluation]) -> Table:
         table.add_column(design, justify="right")
     for metric, title in ((first.fid_name or "", f"{first.fid_name} ↓"), ("accuracy", "accuracy ↑")):
         for nfe in NFE:
-            figures = {design: result.value(metric, nfe) for design, result in results.items()}
-            baseline = figures[BASELINE] if metric != "accuracy" else None
-            cells = [_beside(figure, baseline, design) for design, figure in figures.items()]
+            values = {design: result.value(metric, nfe) for design, result in results.items()}
+            baseline = values[BASELINE] if metric != "accuracy" else None
+            cells = [_beside(value, baseline, design) for design, value in values.items()]
             table.add_row(title if nfe == NFE[0] else "", str(nfe), *cells)
-        floor = first.metrics[metric].floor
-        table.add_row("", "real", *[f"{floor:.3g}"] * len(results), style="dim", end_section=True)
+        score = f"{first.real_data_score(metric):.3g}"
+        table.add_row("", "real", *[score] * len(results), style="dim", end_section=True)
     return table
 
 
 def draw(flows: dict[str, Flow], path: Path) -> None:
     """One row a digit: real ones, and those of each design from the same generator seed."""
-    digits = torch.arange(10).repeat_interleave(COLUMNS)
     x1, labels = load_data("digits", split="test").batch(torch.arange(200))
     assert labels is not None
-    panels = {"real data": (x1, labels)}
+    rows = first_of_each(labels, len(x1), COLUMNS)
+    panels = {"real data": (x1[rows], labels[rows])}
+    digits = torch.arange(10).repeat_interleave(COLUMNS)
     for design, flow in flows.items():
         x = flow.sample(digits, nfe=PICTURE_NFE, generator=torch.Generator().manual_seed(0))
         panels[design] = (x, digits)
-    rows = {name: first_of_each(cond, len(x), COLUMNS) for name, (x, cond) in panels.items()}
-    shown = {name: (x[rows[name]], cond[rows[name]]) for name, (x, cond) in panels.items()}
-    save_figure(beside(shown, title=f"digits, {PICTURE_NFE} evaluations"), path)
+    save_figure(beside(panels, title=f"digits, {PICTURE_NFE} evaluations"), path)
 
 
-def _beside(figure: float, baseline: float | None, design: str) -> str:
-    """A figure, with its ratio to the baseline where there is another one."""
+def _beside(value: float, baseline: float | None, design: str) -> str:
+    """A value, with its ratio to the baseline where there is another one."""
     if baseline is None or design == BASELINE:
-        return f"{figure:.3g}"
-    return f"{figure:.3g} (× {figure / baseline:.2f})"
+        return f"{value:.3g}"
+    return f"{value:.3g} (× {value / baseline:.2f})"
 
 
-def _caption(result: Evaluation) -> str:
+def _caption(result: Result) -> str:
     fid = result.metrics[result.fid_name or ""]
     return f"{fid.samples} samples against {fid.reference}; × is the ratio to {BASELINE}"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from torch import Tensor
 
 from flowprior import Flow, train
-from flowprior.data import Data, load_data
+from flowprior.data import load_data
 from flowprior.metrics import wasserstein2_per_condition
+from flowprior.pictures import beside, save_figure
 
 PICTURE = Path(__file__).parent / "images" / "trajectories.png"
 NFE = 4
@@ -33,38 +33,37 @@ SETTINGS = {
 
 def main() -> None:
     """Train both flows and draw them beside each other."""
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    test = load_data("eight-modes:n=2000", split="test")
-    for axes, (title, (prior, coupling)) in zip(figure.subplots(1, 2), SETTINGS.items(), strict=True):
+    real, cond = load_data("eight-modes:n=2000", split="test").batch(torch.arange(POINTS))
+    assert cond is not None
+    found = {}
+    for setting, (prior, coupling) in SETTINGS.items():
         flow = train("eight-modes", prior=prior, coupling=coupling, steps=2000, batch_size=256, seed=0)
-        distance = draw(axes, flow, test)
-        axes.set_title(f"{title}:  W2² = {distance:.3f} with {NFE} evaluations")
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=90)
+        paths = trajectories(flow, cond)
+        distances = wasserstein2_per_condition(paths[-1], cond, real, cond)
+        distance = sum(distances.values()) / len(distances)
+        found[f"{setting}:  W2² = {distance:.3f} with {NFE} evaluations"] = paths
+    panels = {name: (paths[-1, :LINES], cond[:LINES]) for name, paths in found.items()}
+    figure = beside(panels, real=real, title="Eight modes: source samples (rings), their way, samples (dots)")
+    for axes, paths in zip(figure.axes, found.values(), strict=True):
+        draw_paths(axes, paths[:, :LINES], cond)
+    save_figure(figure, PICTURE)
 
 
-def draw(axes: Axes, flow: Flow, test: Data) -> float:
-    """Starts, trajectories and ends of one flow over the data in grey; the W2² per class of its ends."""
-    real, cond = test.batch(torch.arange(POINTS))
+def trajectories(flow: Flow, cond: Tensor) -> Tensor:
+    """Where samples are at each of the sampler's times, ``[T, N, 2]``."""
     generator = torch.Generator().manual_seed(0)
     solution = flow.solve(cond, nfe=NFE, sampler="euler", generator=generator, trajectory=True)
     assert solution.trajectory is not None
-    assert cond is not None
-    paths = solution.trajectory
-    axes.scatter(*real.T, s=4, color="0.82", linewidths=0, label="data")
-    colours = [f"C{label}" for label in cond[:LINES].tolist()]
-    for path, colour in zip(paths[:, :LINES].unbind(1), colours, strict=True):
-        axes.plot(*path.T, color=colour, linewidth=0.6, alpha=0.6)
-    starts, ends = paths[0, :LINES], paths[-1, :LINES]
-    axes.scatter(*starts.T, s=9, facecolors="none", edgecolors="0.2", linewidths=0.6, label="starts")
-    axes.scatter(*ends.T, s=7, c=colours, label="samples")
-    axes.set_aspect("equal")
+    return solution.trajectory
+
+
+def draw_paths(axes: Axes, paths: Tensor, cond: Tensor) -> None:
+    """Source samples as rings, and the way from each to its sample in the colour of its class."""
+    for path, label in zip(paths.unbind(1), cond.tolist(), strict=False):
+        axes.plot(*path.T, color=f"C{label}", linewidth=0.6, alpha=0.6)
+    axes.scatter(*paths[0].T, s=9, facecolors="none", edgecolors="0.2", linewidths=0.6)
     axes.set_xlim(-9, 9)
     axes.set_ylim(-9, 9)
-    axes.legend(loc="upper right", fontsize=8)
-    distances = wasserstein2_per_condition(paths[-1], cond, real, cond)
-    return sum(distances.values()) / len(distances)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,9 @@ from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.result import Result
 from flowprior.evaluation.sweep import sweep
 from flowprior.metrics.base import MetricInfo
-from flowprior.metrics.setup import Setup
 
 __all__ = [
     "Result",
-    "Setup",
     "evaluate",
     "sweep",
 ]

@@ -146,6 +146,22 @@ def as_rgb(x: Tensor, owner: str) -> Tensor:
     return x.expand(-1, 3, -1, -1)
 
 
+def as_matrices(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Features x ``[N, F]`` and y ``[M, F]``, float64 on the CPU.
+
+    Raises:
+        InputError: matrices that do not fit, of fewer than ``least`` rows, or not finite.
+    """
+    if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
+        few = "" if least < 2 else f" of at least {least} rows"
+        raise InputError(
+            f"{owner}: expected features [N, F] and [M, F]{few}, got {list(x.shape)} and {list(y.shape)}"
+        )
+    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+        raise InputError(f"{owner}: expected finite features, got NaN or infinity")
+    return x.detach().double().cpu(), y.detach().double().cpu()
+
+
 def initialise(
     network: nn.Module, generator: torch.Generator, nonlinearity: Literal["relu", "linear"]
 ) -> None:

@@ -44,17 +44,16 @@ def _fit_affine(x: Tensor, y: Tensor) -> tuple[Denoiser, float, float]:
     left, singular, right = torch.linalg.svd(x - x_mean, full_matrices=False)
     power, projected = singular.square(), left.T @ (y - y_mean)
     scale = power.mean().clamp_min(1e-12)
-    best: tuple[float, float] | None = None
-    for penalty in (float(ridge * scale) for ridge in RIDGES):
+
+    def left_out(penalty: float) -> float:
         weight = power / (power + penalty)
         residual = y - y_mean - left @ (weight[:, None] * projected)
         leverage = (left.square() @ weight) + 1 / len(x)
-        error = float((residual / (1 - leverage).clamp_min(1e-3)[:, None]).square().mean())
-        if best is None or error < best[0]:
-            best = error, penalty
-    assert best is not None
-    coefficient = right.T @ ((singular / (power + best[1]))[:, None] * projected)
-    return (lambda rows: (rows - x_mean) @ coefficient + y_mean), best[1], best[0]
+        return float((residual / (1 - leverage).clamp_min(1e-3)[:, None]).square().mean())
+
+    penalty = min((float(ridge * scale) for ridge in RIDGES), key=left_out)
+    coefficient = right.T @ ((singular / (power + penalty))[:, None] * projected)
+    return (lambda rows: (rows - x_mean) @ coefficient + y_mean), penalty, left_out(penalty)
 
 
 def _fit_kernel(x: Tensor, y: Tensor, penalty: float) -> tuple[Denoiser, float]:
@@ -62,20 +61,16 @@ def _fit_kernel(x: Tensor, y: Tensor, penalty: float) -> tuple[Denoiser, float]:
     x_mean, y_mean = x.mean(0), y.mean(0)
     distances = squared_distances(x, x)
     width = 2 * distances[distances > 0].median() if bool((distances > 0).any()) else distances.new_ones(())
-    linear = (x - x_mean) @ (x - x_mean).T / penalty + CONSTANT
-    gaussian, identity = torch.exp(-distances / width), torch.eye(len(x)).to(x)
-    best: tuple[float, float, Tensor] | None = None
-    for amplitude in AMPLITUDES:
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(linear + amplitude * gaussian + identity))
+
+    def kernel(rows: Tensor, distances: Tensor, amplitude: float) -> Tensor:
+        linear = (rows - x_mean) @ (x - x_mean).T / penalty + CONSTANT
+        return linear + amplitude * torch.exp(-distances / width)
+
+    def left_out(amplitude: float) -> tuple[float, Tensor, float]:
+        gram = kernel(x, distances, amplitude) + torch.eye(len(x)).to(x)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
         weights = inverse @ (y - y_mean)
-        error = float((weights / inverse.diagonal()[:, None]).square().mean())
-        if best is None or error < best[0]:
-            best = error, amplitude, weights
-    assert best is not None
-    error, amplitude, weights = best
+        return float((weights / inverse.diagonal()[:, None]).square().mean()), weights, amplitude
 
-    def predict(rows: Tensor) -> Tensor:
-        kernel = (rows - x_mean) @ (x - x_mean).T / penalty + CONSTANT
-        return (kernel + amplitude * torch.exp(-squared_distances(rows, x) / width)) @ weights + y_mean
-
-    return predict, error
+    error, weights, amplitude = min(map(left_out, AMPLITUDES), key=lambda found: found[0])
+    return (lambda rows: kernel(rows, squared_distances(rows, x), amplitude) @ weights + y_mean), error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling, OTCoupling, transport_cost
 from flowprior.inspection.examples import Examples, take
-from flowprior.pictures import beside, is_drawable
+from flowprior.pictures import beside, first_of_each, is_drawable
 from flowprior.priors import Prior
 
 if TYPE_CHECKING:
@@ -184,18 +184,18 @@ def prior_picture(
         cond = take(examples.held_out_cond, slice(0, POINTS))
         x0 = prior.sample(cond, min(POINTS, len(examples.held_out)), generator=generator)
         return beside({"prior": (x0, cond)}, names=names, title=title, real=examples.x[:POINTS])
-    found = defaultdict(list)
-    for label, fit, held_out in list(examples.groups())[:MOST_CONDITIONS]:
-        cond = take(examples.held_out_cond, held_out[torch.arange(SAMPLES) % len(held_out)])
-        images = {
-            "mean of data": examples.x[fit].mean(0, keepdim=True),
-            "mean of prior": prior.mean(take(cond, slice(0, 1)), 1).cpu(),
-            "samples of prior": prior.sample(cond, SAMPLES, generator=generator).cpu(),
-            "held-out data": examples.held_out[held_out[:SAMPLES]],
-        }
-        for name, own in images.items():
-            found[name].append((own, torch.full((len(own),), label)))
-    panels = {name: tuple(map(torch.cat, zip(*parts, strict=True))) for name, parts in found.items()}
-    if examples.labels is None:
-        panels = {name: (x, None) for name, (x, _) in panels.items()}
+    labels = examples.held_out_labels
+    rows = first_of_each(labels, len(examples.held_out), SAMPLES, MOST_CONDITIONS)
+    own, cond = take(labels, rows), take(examples.held_out_cond, rows)
+    classes = None if own is None else own.unique()
+    means = [examples.x[fit].mean(0) for _, fit, _ in islice(examples.groups(), MOST_CONDITIONS)]
+    panels = {
+        "mean of data": (torch.stack(means), classes),
+        "mean of prior": (
+            prior.mean(take(cond, slice(0, 1)) if classes is None else classes, len(means)),
+            classes,
+        ),
+        "samples of prior": (prior.sample(cond, len(rows), generator=generator), own),
+        "held-out data": (examples.held_out[rows], own),
+    }
     return beside(panels, names=names, title=title, columns=SAMPLES)

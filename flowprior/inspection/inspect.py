@@ -33,7 +33,7 @@ class Pairing:
         prior: specification.
         coupling: specification.
         transport_cost: E‖x1 − x0‖² of the coupled pairs.
-        starts_gap: how source samples of training and of sampling differ, as
+        source_gap: how source samples of training and of sampling differ, as
             :func:`flowprior.couplings.source_gap` measures it.
         simulated_flow: what a flow without a network gave.
         seconds: that all of this took.
@@ -42,7 +42,7 @@ class Pairing:
     prior: str
     coupling: str
     transport_cost: float
-    starts_gap: dict[str, Any]
+    source_gap: dict[str, Any]
     simulated_flow: SimulatedFlow
     seconds: float
 
@@ -79,10 +79,8 @@ class Inspection:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
-        found = asdict(self)
-        for written, pairing in zip(found["pairings"], self.pairings, strict=True):
-            written["score"] = pairing.score
-        return found
+        pairings = [asdict(pairing) | {"score": pairing.score} for pairing in self.pairings]
+        return asdict(self) | {"pairings": pairings}
 
     def save(self, path: Path | str) -> None:
         """Write :meth:`as_dict` as JSON.
@@ -183,15 +181,16 @@ def _pairings(
         except CouplingError as error:
             warnings.append(f"{spec} + {name} is left out: {error}")
             continue
-        start = time.perf_counter()
-        generator = torch.Generator().manual_seed(seed)
-        x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
-        gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
-        yield Pairing(
-            prior=spec,
-            coupling=name,
-            transport_cost=mean_transport_cost(prior, coupling, examples, generator),
-            starts_gap=gap.as_dict(),
-            simulated_flow=simulate_flow(prior, coupling, examples, generator, steps=steps),
-            seconds=time.perf_counter() - start,
-        )
+        yield _pairing(prior, spec, coupling, name, examples, steps, seed)
+
+
+def _pairing(
+    prior: Prior, spec: str, coupling: Coupling, name: str, examples: Examples, steps: int, seed: int
+) -> Pairing:
+    start = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
+    gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+    cost = mean_transport_cost(prior, coupling, examples, generator)
+    flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
+    return Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)

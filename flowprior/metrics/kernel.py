@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
+from flowprior.features.base import as_matrices
 from flowprior.metrics.base import FeatureMetric, Metric
 from flowprior.metrics.setup import Drawn, Setup
 
@@ -57,7 +58,7 @@ def polynomial_mmd2(x: Tensor, y: Tensor, kernel: Kernel = CUBIC) -> float:
     Raises:
         InputError: matrices that do not fit, are too small or not finite.
     """
-    x, y = _checked(x, y)
+    x, y = as_matrices("kernel distance", x, y, least=2)
     everything = torch.ones(1, len(x), dtype=x.dtype), torch.ones(1, len(y), dtype=x.dtype)
     return float(_mmd2(x, y, *everything, kernel))
 
@@ -87,7 +88,7 @@ def kernel_distance(
         InputError: matrices that do not fit, are too small for the subsets or not finite.
         OptionError: impossible counts.
     """
-    x, y = _checked(x, y)
+    x, y = as_matrices("kernel distance", x, y, least=2)
     if subsets < 1 or subset_size < 2:
         raise OptionError(
             f"kernel_distance: subsets={subsets}, subset_size={subset_size} is not possible; choose at least "
@@ -121,17 +122,6 @@ def _sums(x: Tensor, y: Tensor, chosen_x: Tensor, chosen_y: Tensor, kernel: Kern
     for rows, indicators in zip(x.split(BLOCK), chosen_x.split(BLOCK, dim=1), strict=True):
         total += ((indicators @ kernel(rows, y)) * chosen_y).sum(1)
     return total
-
-
-def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise InputError(
-            f"kernel distance: expected features [N, F] and [M, F] of at least 2 rows, got {list(x.shape)} "
-            f"and {list(y.shape)}"
-        )
-    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise InputError("kernel distance: expected finite features, got NaN or infinity")
-    return x.detach().double().cpu(), y.detach().double().cpu()
 
 
 @Metric.register("kid")

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import OptionError
+from flowprior.features.base import as_matrices
 from flowprior.metrics.base import FeatureMetric, Metric
 from flowprior.metrics.setup import Drawn, Setup
 
@@ -40,9 +41,14 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
         InputError: matrices that do not fit, or not finite.
         OptionError: fewer than ``neighbours + 1`` rows.
     """
-    _check(real, generated, neighbours)
-    shift = real.detach().double().cpu().mean(0)
-    ours, theirs = (rows.detach().double().cpu() - shift for rows in (real, generated))
+    real, generated = as_matrices("precision_recall", real, generated)
+    if neighbours < 1 or min(len(real), len(generated)) <= neighbours:
+        raise OptionError(
+            f"precision_recall: neighbours={neighbours} is not possible with {len(real)} and "
+            f"{len(generated)} rows; choose from 1 to one less than the rows"
+        )
+    shift = real.mean(0)
+    ours, theirs = real - shift, generated - shift
     return PrecisionRecall(
         precision=_share_inside(theirs, ours, _radii(ours, neighbours)),
         recall=_share_inside(ours, theirs, _radii(theirs, neighbours)),
@@ -63,21 +69,6 @@ def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
 def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
     for rows in x.split(BLOCK):
         yield torch.cdist(rows, y)
-
-
-def _check(real: Tensor, generated: Tensor, neighbours: int) -> None:
-    if real.dim() != 2 or generated.dim() != 2 or real.shape[1] != generated.shape[1]:
-        raise InputError(
-            f"precision_recall: expected features [N, F] and [M, F], got {list(real.shape)} and "
-            f"{list(generated.shape)}"
-        )
-    if neighbours < 1 or min(len(real), len(generated)) <= neighbours:
-        raise OptionError(
-            f"precision_recall: neighbours={neighbours} is not possible with {len(real)} and "
-            f"{len(generated)} rows; choose from 1 to one less than the rows"
-        )
-    if not (torch.isfinite(real).all() and torch.isfinite(generated).all()):
-        raise InputError("precision_recall: expected finite features, got NaN or infinity")
 
 
 @Metric.register("precision-recall", aliases=["prc"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.pictures.names import class_name
 from flowprior.pictures.sheet import Block, Sheet, draw_sheet
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def image_panels(
     for x, _ in panels.values():
         _check_images(x)
     classes = _classes(panels)
-    row_names = ["" if label is None else _name(label, names) for label in classes]
+    row_names = ["" if label is None else class_name(label, names) for label in classes]
     rows = {name: _by_class(*panel, classes) for name, panel in panels.items()}
     if len(panels) == 1 and len(classes) > 1 and all(len(row) == 1 for row in next(iter(rows.values()))):
         (name, images), captions, row_names = next(iter(rows.items())), row_names, [""]
@@ -131,10 +132,6 @@ def _pixels(x: Tensor) -> Tensor:
         values = (values[:, :3] * opacity + 255 * (1 - opacity)).round()
     pixels = values.to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
     return pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-
-
-def _name(label: int, names: Sequence[str] | None) -> str:
-    return names[label] if names is not None and 0 <= label < len(names) else str(label)
 
 
 def _columns(longest: int, columns: int | None, labelled: bool) -> int:

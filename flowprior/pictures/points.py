@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.pictures.names import DPI, class_name, clipped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 SIDE, LEFT, BOTTOM, BETWEEN, NAME, LEGEND = 5.0, 0.7, 0.4, 0.4, 0.3, 1.5
 """Inches of a panel, of what is around it, and of the legend at the right."""
-LONGEST_NAME = 18
+LONGEST_NAME, LONGEST_TITLE = 18, 60
 TIGHT: dict[str, Any] = {"frameon": False, "borderpad": 0, "borderaxespad": 0, "handletextpad": 0.2}
-DPI = 100
 MOST_COLOURS = 10
 """Classes that a legend tells apart; more of them are coloured along a scale, as embeddings are."""
 DOT = 9
@@ -93,14 +92,16 @@ def _new_figure(names: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     width = LEFT + (SIDE + BETWEEN) * len(names) + LEGEND
-    height = BOTTOM + SIDE + NAME * (1 + any(names) + bool(title))
+    height = BOTTOM + SIDE + NAME * (1 + bool(title))
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    title = clipped(title, LONGEST_TITLE * len(names))
     figure.text(LEFT / width, 1 - 0.1 / height, title, fontsize=11, va="top", color="black", parse_math=False)
     places = []
     for place, name in enumerate(names):
         left = LEFT + (SIDE + BETWEEN) * place
         axes = figure.add_axes((left / width, BOTTOM / height, SIDE / width, SIDE / height))
-        axes.set_title(name, loc="left", fontsize=10, color="black", parse_math=False)
+        name = clipped(name, LONGEST_TITLE)
+        axes.set_title(name, fontsize=10, color="black", parse_math=False)
         axes.ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
         axes.tick_params(labelleft=place == 0)
         places.append(axes)
@@ -115,9 +116,9 @@ def _scatter(axes: Axes, x: Tensor, cond: Tensor | None, names: Sequence[str] | 
         axes.scatter(*_coordinates(x), color="C0", label="samples", **dot)
     elif 0 < len(labels) <= MOST_COLOURS:
         for label in labels:
-            name = names[label] if names is not None and 0 <= label < len(names) else str(label)
             colour = f"C{label % MOST_COLOURS}"
-            axes.scatter(*_coordinates(x[(cond == label).to(x.device)]), color=colour, label=name, **dot)
+            own, name = x[(cond == label).to(x.device)], class_name(label, names)
+            axes.scatter(*_coordinates(own), color=colour, label=name, **dot)
     else:
         scale = (cond if cond.dim() == 1 else cond[:, 0]).detach().cpu().numpy()
         axes.scatter(*_coordinates(x), c=scale, cmap="viridis", **dot)
@@ -134,7 +135,7 @@ def _add_legend(figure: Figure, places: Sequence[Axes]) -> None:
     right, top = places[-1].get_position().x1, places[-1].get_position().y1
     inch = 1 / figure.get_figwidth()
     if len(shown) > 1 or "real data" in shown:
-        names = [shorten(name, LONGEST_NAME, placeholder="…") for name in shown]
+        names = [clipped(name, LONGEST_NAME) for name in shown]
         place = (right + 0.1 * inch, top)
         legend = figure.legend(
             shown.values(), names, loc="upper left", bbox_to_anchor=place, markerscale=2, **TIGHT

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +11,11 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.pictures.names import DPI, NAME_POINTS, TITLE_POINTS, text_size, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 100
-NAME_POINTS, TITLE_POINTS = 9, 11
 LETTER = 7
 """Pixels of a letter, about; what is wrapped is measured afterwards."""
 LONGEST_NAME = 16
@@ -54,13 +51,13 @@ class Sheet:
 
     def __init__(self, blocks: Sequence[Block], row_names: Sequence[str], captions: Sequence[str]) -> None:
         self.blocks = blocks
-        self.row_names = [textwrap.fill(name, LONGEST_NAME) for name in row_names]
-        self.captions = [textwrap.fill(caption, LONGEST_NAME) for caption in captions]
+        self.row_names = [wrapped(name, LONGEST_NAME) for name in row_names]
+        self.captions = [wrapped(caption, LONGEST_NAME) for caption in captions]
         self.height, self.width = blocks[0].rows[0].shape[1:3]
         sizes = [text_size(caption) for caption in self.captions]
         self.over = max((down + GAP for _, down in sizes), default=0)
         self.across = max([self.width, *(across for across, _ in sizes)]) + GAP
-        self.names = [_wrapped(block.name, block.columns * self.across) for block in blocks]
+        self.names = [wrapped(block.name, max(block.columns * self.across // LETTER, 8)) for block in blocks]
         self.tops = self._tops()
         self.lefts = self._lefts()
 
@@ -149,25 +146,3 @@ def draw_sheet(sheet: Sheet, title: str = "") -> Figure:
         axes.text(x, y, words, ha=across, va=up, fontsize=NAME_POINTS, linespacing=1, **plain)
     figure.text(left / width, 1 - EDGE / height, title, va="top", fontsize=TITLE_POINTS, **plain)
     return figure
-
-
-def text_size(text: str, points: float = NAME_POINTS) -> tuple[int, int]:
-    """Pixels that a text takes across and down."""
-    if not text:
-        return 0, 0
-    return _measured(text, points)
-
-
-@lru_cache(1024)
-def _measured(text: str, points: float) -> tuple[int, int]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(dpi=DPI)
-    shown = figure.text(0, 0, text, fontsize=points, linespacing=1, parse_math=False)
-    box = shown.get_window_extent(FigureCanvasAgg(figure).get_renderer())
-    return int(box.width) + 2, int(box.height) + 2
-
-
-def _wrapped(name: str, pixels: int) -> str:
-    return textwrap.fill(name, max(pixels // LETTER, 8), break_long_words=False)

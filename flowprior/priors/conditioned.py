@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Kind
 from flowprior.data.stream import CheckedBatches
-from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component
 from flowprior.priors.base import Prior
-from flowprior.priors.seen_conditions import SeenConditions
+from flowprior.priors.seen_conditions import SeenConditions, refuse_unseen
 
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
 EMBEDDINGS_OF_THE_MARGINAL = 256
@@ -68,12 +66,7 @@ class ConditionedPrior(Prior, abc.ABC):
             return None
         cond = cond.to(self.event_dims.device)
         if self.condition.kind == "labels":
-            unseen = ~torch.isin(cond, self.seen)
-            if bool(unseen.any()):
-                raise InputError(
-                    f"{self.name}.{method}: cond has label {int(cond[unseen][0])}, which had no example when "
-                    "the prior was fitted; give it data, or use the prior gmm:unseen=pooled"
-                )
+            refuse_unseen(f"{self.name}.{method}", cond, self.seen)
         return cond
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
@@ -94,17 +87,3 @@ class ConditionedPrior(Prior, abc.ABC):
             log_weight[i] + self._log_prob(x, row.expand(len(x), *row.shape)) for i, row in enumerate(rows)
         ]
         return torch.stack(densities, 1).logsumexp(1)
-
-
-def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
-    """Refuse options that are no finite numbers from a least to a most.
-
-    Raises:
-        OptionError: which one, and what it is.
-    """
-    for option, (value, least, most) in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not least <= value <= most or value == float("inf"):
-            raise OptionError(
-                f"{owner}: expected {option} to be a number from {least:g} to {most:g}, got {value!r}"
-            )

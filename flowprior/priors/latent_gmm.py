@@ -22,11 +22,10 @@ from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import check_numbers
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.latent import InferredLatents
 from flowprior.priors.subspace_prior import SubspacePrior
-from flowprior.registry import check_counts
+from flowprior.registry import check_counts, check_numbers
 
 OWNER = "prior 'latent-gmm'"
 LATENT_FLOOR = 1e-3

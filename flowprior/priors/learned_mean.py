@@ -30,7 +30,7 @@ from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.mapper_training import MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
-from flowprior.priors.seen_conditions import SeenConditions
+from flowprior.priors.seen_conditions import SeenConditions, refuse_unseen
 from flowprior.registry import check_counts
 
 OWNER = "prior 'learned-mean'"
@@ -137,12 +137,7 @@ class LearnedMeanPrior(LatentPrior):
             cond = cond.long()
         cond = self.condition.check(cond, f"learned-mean.{method}")
         if cond is not None and not cond.is_floating_point():
-            unseen = ~torch.isin(cond, self.seen.to(cond.device))
-            if bool(unseen.any()):
-                raise InputError(
-                    f"learned-mean.{method}: cond has label {int(cond[unseen][0])}, which had no example "
-                    "when the prior was fitted; give it data, or use the prior gmm:unseen=pooled"
-                )
+            refuse_unseen(f"learned-mean.{method}", cond, self.seen)
         return cond
 
     def _means(self, cond: Tensor) -> Tensor:

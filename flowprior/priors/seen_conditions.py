@@ -16,6 +16,20 @@ from flowprior.mixtures.moments import ConditionMoments
 EMBEDDINGS_KEPT = 4096
 
 
+def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
+    """Refuse ``labels`` ``[B]`` that are not among the ``seen`` ones ``[M]``.
+
+    Raises:
+        InputError: the first of them, and what to do.
+    """
+    unseen = ~torch.isin(labels, seen.to(labels.device))
+    if bool(unseen.any()):
+        raise InputError(
+            f"{method}: cond has label {int(labels[unseen][0])}, which had no example when the prior was "
+            "fitted; give it data, or use the prior gmm:unseen=pooled"
+        )
+
+
 @dataclass(frozen=True)
 class SeenConditions:
     """What one pass over the data tells of its conditions.

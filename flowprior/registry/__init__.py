@@ -3,6 +3,7 @@
 from flowprior.registry.checks import (
     check_count,
     check_counts,
+    check_numbers,
     check_option_types,
     choose,
     did_you_mean,
@@ -20,6 +21,7 @@ __all__ = [
     "Spec",
     "check_count",
     "check_counts",
+    "check_numbers",
     "check_option_types",
     "choose",
     "did_you_mean",

@@ -83,6 +83,19 @@ def check_counts(owner: str, least: int = 1, **counts: Any) -> None:
         check_count(owner, option, value, least)
 
 
+def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
+    """Check options that each come with a least and a most: ``lr=(lr, 1e-12, 1e6)``.
+
+    Raises:
+        OptionError: which one is no finite number within them.
+    """
+    for option, (value, least, most) in values.items():
+        if not _is(value, float) or not least <= value <= most:
+            raise OptionError(
+                f"{owner}: expected {option} to be a number from {least:g} to {most:g}, got {value!r}"
+            )
+
+
 def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[str]) -> str:
     """Check that ``value`` is one of ``choices``.
 

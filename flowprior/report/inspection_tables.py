@@ -2,106 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flowprior.inspection import Inspection, Pairing, Suggestion
+from flowprior.inspection import FittedPrior, Inspection, Pairing, Suggestion
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
 RARE = 0.05
+PRIORS = (
+    "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, averaged "
+    "over conditions; real W2²: the same between training and held-out data; "
+    "{fit:g} examples fitted on, {held_out:g} held out, of {all:g}"
+)
+PAIRINGS = (
+    "steps: energy distance to held-out data, 0 to 1, after Euler steps of the simulated flow, whose "
+    "velocity is estimated without a network; score: geometric mean of the last one and of crossing × "
+    "exp(shift), what there is to learn; it ranks, and does not say what a trained network will reach; "
+    "*: a gap that chance gives in less than one of twenty cases"
+)
 
 
 def inspection_tables(found: Inspection) -> list[Table]:
     """The priors, the ranking, and the suggestion where there is one."""
-    shown = [priors_table(found), pairings_table(found)]
-    return [*shown, suggestion_table(found.suggestion)] if found.suggestion else shown
+    places = {fitted.prior: str(place) for place, fitted in enumerate(found.priors, 1)}
+    priors = [{"": places[fitted.prior]} | _prior_row(fitted) for fitted in found.priors]
+    pairings = [{"": places[pairing.prior]} | _pairing_row(pairing) for pairing in found.pairings]
+    shown = [
+        _table("priors against held-out data", priors, PRIORS.format(**found.examples)),
+        _table(f"prior + coupling on {found.data}, best first", pairings, PAIRINGS),
+    ]
+    return [*shown, _suggestion_table(found.suggestion)] if found.suggestion else shown
 
 
-def priors_table(found: Inspection) -> Table:
-    """Priors against held-out data."""
-    numbers = ("explained", "density", "W2²", "real W2²", "spread", "ot cost", "fit s", "state")
-    table = _table("priors against held-out data", ["", "prior"], numbers)
-    for place, fitted in enumerate(found.priors, 1):
-        close = fitted.closeness
-        distances = [_average(close.gaussian_w2), _average(close.gaussian_w2_real_data)]
-        values = [close.explained_variance, close.log_density, *distances, close.spread]
-        values += [fitted.transport_cost_ot, fitted.seconds]
-        table.add_row(str(place), _plain(fitted.prior), *map(_short, values), _bytes(fitted.state_bytes))
-    count = found.examples
-    table.caption = (
-        "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, "
-        "averaged over conditions; real W2²: the same between training and held-out data; "
-        f"{count['fit']:g} examples fitted on, {count['held_out']:g} held out, of {count['all']:g}"
-    )
-    return table
+def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
+    close = fitted.closeness
+    return {
+        "prior": fitted.prior,
+        "explained": close.explained_variance,
+        "density": close.log_density,
+        "W2²": _average(close.gaussian_w2),
+        "real W2²": _average(close.gaussian_w2_real_data),
+        "spread": close.spread,
+        "ot cost": fitted.transport_cost_ot,
+        "fit s": fitted.seconds,
+        "state": _bytes(fitted.state_bytes),
+    }
 
 
-def pairings_table(found: Inspection) -> Table:
-    """Pairings by their score."""
-    counts = list(found.pairings[0].simulated_flow.distance)
-    numbers = ["score", *(f"{count} step{'s' * (count > 1)}" for count in counts)]
-    numbers += ["crossing", "shift", "gap", "cost"]
-    table = _table(f"prior + coupling on {found.data}, best first", ["", "prior + coupling"], numbers)
-    table.columns[2].style = "bold"
-    places = {fitted.prior: place for place, fitted in enumerate(found.priors, 1)}
-    for pairing in found.pairings:
-        flow = pairing.simulated_flow
-        values = [pairing.score, *(flow.distance[count] for count in counts), flow.crossing, flow.shift]
-        name = f"{pairing.prior.partition(':')[0]} + {pairing.coupling}"
-        shown = [*map(_short, values), _gap(pairing), _short(pairing.transport_cost)]
-        table.add_row(str(places[pairing.prior]), _plain(name), *shown)
-    table.caption = (
-        "steps: energy distance to held-out data, 0 to 1, after Euler steps of the simulated flow, whose "
-        "velocity is estimated without a network; score: geometric mean of the last one and of crossing × "
-        "exp(shift), what there is to learn; it ranks, and does not say what a trained network will reach; "
-        "*: a gap that chance gives in less than one of twenty cases"
-    )
-    return table
+def _pairing_row(pairing: Pairing) -> dict[str, str | float]:
+    flow, gap = pairing.simulated_flow, pairing.source_gap
+    return {
+        "prior + coupling": f"{pairing.prior.partition(':')[0]} + {pairing.coupling}",
+        "score": pairing.score,
+        **{f"{count} step{'s' * (count > 1)}": distance for count, distance in flow.distance.items()},
+        "crossing": flow.crossing,
+        "shift": flow.shift,
+        "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < RARE),
+        "cost": pairing.transport_cost,
+    }
 
 
-def suggestion_table(suggestion: Suggestion) -> Table:
+def _suggestion_table(found: Suggestion) -> Table:
     """Mixtures by held-out log-density."""
-    title = f"mixtures by held-out log-density, {suggestion.rows} examples, {suggestion.seconds:.1f} s"
-    table = _table(title, ["prior"], ["density", "seconds"])
-    for candidate in suggestion.candidates:
-        table.add_row(_plain(candidate.prior), _short(candidate.log_density), _short(candidate.seconds))
-    return table
+    title = f"mixtures by held-out log-density, {found.rows} examples, {found.seconds:.1f} s"
+    rows: list[dict[str, str | float]] = [
+        {"prior": own.prior, "density": own.log_density, "seconds": own.seconds} for own in found.candidates
+    ]
+    return _table(title, rows)
 
 
-def _table(title: str, names: list[str], numbers: list[str] | tuple[str, ...]) -> Table:
-    """A table of named columns and, right of them, columns of numbers."""
+def _table(title: str, rows: Sequence[dict[str, str | float]], caption: str | None = None) -> Table:
+    """A row each of ``rows``; numbers, and what is not named after a prior, stand at the right."""
     from rich.table import Table
     from rich.text import Text
 
-    heading = Text(title, "table.title")
+    heading = Text(title, "table.title")  # In a user's text, a bracket is no markup.
     table = Table(title=heading, title_justify="left", caption_justify="left", padding=(0, 1, 0, 0), box=None)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right")
+    table.caption = caption
+    for name in rows[0]:
+        if name == "" or name.startswith("prior"):
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", style="bold" if name == "score" else None)
+    for row in rows:
+        table.add_row(*(Text(value if isinstance(value, str) else f"{value:.3g}") for value in row.values()))
     return table
-
-
-def _plain(text: str) -> Text:
-    """Text of a user's, in which a bracket is no markup."""
-    from rich.text import Text
-
-    return Text(text)
 
 
 def _average(distances: dict[int, float]) -> float:
     return sum(distances.values()) / max(len(distances), 1)
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _gap(pairing: Pairing) -> str:
-    """The gap between both sources, with a star where chance would hardly give it."""
-    return _short(pairing.starts_gap["coefficient"]) + "*" * (pairing.starts_gap["p_value"] < RARE)
 
 
 def _bytes(count: int) -> str:

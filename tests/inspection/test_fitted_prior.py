@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from matplotlib.text import Text
 
 from flowprior.data import tensor_data
-from flowprior.inspection import Closeness, Examples, gaussian_w2_squared, measure_closeness
+from flowprior.inspection import Closeness, Examples, gaussian_w2_squared, measure_closeness, prior_picture
 from flowprior.metrics.frechet import frechet_distance
 from flowprior.priors import Prior
 
@@ -41,9 +42,26 @@ def test_the_right_prior_explains_what_the_classes_explain():
     assert close.log_density == pytest.approx(-entropy, abs=0.06)
 
 
-def test_a_prior_off_the_data_is_far_in_every_figure():
+def test_a_prior_off_the_data_is_far_in_every_value():
     right, wrong = measured("gmm"), measured("gaussian")
     assert wrong.explained_variance < 0 < right.explained_variance
     assert wrong.log_density < right.log_density
     assert wrong.gaussian_w2[1] == pytest.approx(3 * (9 + 1), rel=0.15), "three times (3 − 0)² + (2 − 1)²"
     assert wrong.spread == pytest.approx((2 / 5) ** 0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_picture_shows_means_samples_and_held_out_images(labelled):
+    x = torch.rand(60, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    examples = Examples.of(tensor_data(x, torch.arange(60) % 3 if labelled else None), limit=60)
+    prior = Prior.create("gmm" if labelled else "gaussian").fit((examples.x, examples.cond))
+    figure = prior_picture(prior, examples, 0, names=["zero", "one", "two"], title="gmm on some data")
+    words = {text.get_text() for text in figure.findobj(Text)}
+    named = {"mean of\ndata", "mean of\nprior", "samples of prior", "held-out data", "gmm on some data"}
+    assert named <= words
+    assert ({"zero", "one", "two"} <= words) == labelled
+
+
+def test_events_that_no_picture_shows_have_none():
+    examples = Examples.of(tensor_data(torch.randn(60, 5)), limit=60)
+    assert prior_picture(Prior.create("gaussian").fit((examples.x, None)), examples, 0) is None

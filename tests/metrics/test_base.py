@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+import flowprior.evaluation
+import flowprior.metrics
 from flowprior.data import Data
 from flowprior.errors import OptionError, UnknownComponentError
 from flowprior.evaluation import MetricInfo, evaluate
@@ -77,3 +79,11 @@ def test_a_metric_of_the_user_has_a_column_and_a_real_data_score(
     x, _ = digits[0].batch(torch.arange(len(digits[0])))
     assert score == pytest.approx(x.mean().item(), abs=0.05)
     assert found.value("brightness", 1) == pytest.approx(score, abs=0.2)
+
+
+@pytest.mark.parametrize("old", flowprior.metrics.RENAMED)
+def test_names_of_the_release_before_still_import_and_warn(old: str) -> None:
+    new = flowprior.metrics.RENAMED[old]
+    for room in (flowprior.metrics, flowprior.evaluation):
+        with pytest.warns(DeprecationWarning, match=old):
+            assert getattr(room, old) is getattr(flowprior.metrics, new)

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 
 from flowprior.errors import InputError
 from flowprior.pictures import beside, figure_bytes, first_of_each, image_panels, sample_grid
+from flowprior.pictures.names import clipped, wrapped
 
 PITCH = 48 + 4
 """Small images are enlarged to 48 pixels or more, and stand 4 pixels apart."""
@@ -100,7 +101,7 @@ def test_panels_share_their_rows(show) -> None:
 def test_no_words_overlap(show) -> None:
     labels = torch.arange(4).repeat_interleave(4)
     mean = (squares(4), torch.arange(4))
-    names = ["T-shirt/top", "Ankle boot that is long", "Dress", "Bag"]
+    names = ["T-shirt/top", "Ankle boot that is long" + 9 * " and longer", 90 * "x", "Bag"]
     panels = {"mean of data": mean, "mean of a long prior": mean, "prior": (squares(16), labels)}
     for figure in (image_panels(panels, names=names, title="on some data"), sample_grid(*mean, names=names)):
         figure_bytes(figure)
@@ -109,6 +110,16 @@ def test_no_words_overlap(show) -> None:
         assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
         assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
         assert all(box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+@pytest.mark.parametrize("name", ["short", "two words and some more of them " * 4, 99 * "x"])
+def test_long_names_are_wrapped_and_cut(name: str) -> None:
+    lines = wrapped(name, 16).split("\n")
+    assert len(lines) <= 3
+    assert max(map(len, lines)) <= 16
+    assert lines[-1].endswith("…") == (len(name) > 48)
+    assert name.startswith(lines[0])
+    assert clipped(name, 50) == (name if len(name) <= 50 else name[:49] + "…")
 
 
 def test_the_first_of_each_class() -> None:

@@ -17,8 +17,6 @@ FOR_LATENTS = ("infer", "fits_latents", "leading_subspace")
 class Shifted(GaussianPrior):
     """A plug-in as it was written when ``Prior`` itself had ``infer``: x0 is x1, moved by 1."""
 
-    name = "shifted"
-
     @property
     def has_latents(self) -> bool:
         return True

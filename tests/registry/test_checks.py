@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from flowprior.errors import OptionError
-from flowprior.registry import check_count, check_counts, did_you_mean, is_whole, package_version
+from flowprior.registry import (
+    check_count,
+    check_counts,
+    check_numbers,
+    did_you_mean,
+    is_whole,
+    package_version,
+)
 
 
 @pytest.mark.parametrize("wrong", [True, "3", 0, -2, None, 1.0, float("nan")])
@@ -21,6 +28,13 @@ def test_counts_are_checked_against_a_least_and_a_most() -> None:
     check_count("evaluate", "samples", 1_000_000, least=2, most=1_000_000)
     with pytest.raises(OptionError, match="expected a whole number, from 2 to 1,000,000"):
         check_count("evaluate", "samples", 1_000_001, least=2, most=1_000_000)
+
+
+@pytest.mark.parametrize("wrong", [True, "1", None, -0.1, 1.1, float("nan"), float("inf")])
+def test_numbers_are_finite_and_within_their_bounds(wrong: object) -> None:
+    check_numbers("prior", holdout=(0, 0, 1), share=(1.0, 0, 1))
+    with pytest.raises(OptionError, match="prior: expected holdout to be a number from 0 to 1, got "):
+        check_numbers("prior", holdout=(wrong, 0, 1))
 
 
 def test_whole_numbers_are_those_of_python_and_of_numpy() -> None:
