@@ -30,8 +30,8 @@ from benchmarks.studies.protocol import (
 )
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.evaluation.result import table_row
+from flowprior.features import load_classifier
 from flowprior.features.classifier import Classifier
-from flowprior.features.classifier_file import load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments, wasserstein2_squared
 from flowprior.metrics.memorisation import memorisation_ratio
