@@ -15,8 +15,7 @@ from flowprior.features.classifier_training import (
 )
 from flowprior.features.clip import ClipFeatures
 from flowprior.features.contrastive import PairHeads, PairScore, train_heads
-from flowprior.features.inception import InceptionFeatures
-from flowprior.features.lite0 import Lite0Features
+from flowprior.features.imagenet import InceptionFeatures, Lite0Features
 
 __all__ = [
     "FEATURES",

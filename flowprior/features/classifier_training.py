@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, InputError
 from flowprior.features.base import initialise
-from flowprior.features.cache import cached_tensors
 from flowprior.features.classifier import Classifier
 from flowprior.storage import load_tensors, save_tensors
+from flowprior.storage.cache import cached_tensors
 
 RECIPE = 1
 """Raise it with every change of network or training that the constants below do not show."""
