@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -78,14 +80,9 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     steps = min(STEPS, MOST_EPOCHS * (len(data) // size))
     optimiser = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    order = torch.empty(0, dtype=torch.long)
     with torch.enable_grad():
-        for _ in range(steps):
-            if len(order) < size:
-                order = torch.randperm(len(data), generator=generator)
-            x, labels = data.batch(order[:size])
-            order = order[size:]
-            _step(classifier, optimiser, x, labels)
+        for indices in islice(_shuffled(len(data), size, generator), steps):
+            _step(classifier, optimiser, *data.batch(indices))
             schedule.step()
     return classifier.eval().requires_grad_(False)
 
@@ -165,6 +162,13 @@ def _set_scale(classifier: Classifier, data: Data) -> None:
     deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
     classifier.register_buffer("shift", mean.float())
     classifier.register_buffer("scale", deviation.float().clamp_min(1e-3))
+
+
+def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of indices below ``count`` without end; each order leaves out what fills no batch."""
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from order[: count // size * size].split(size)
 
 
 def _step(classifier: Classifier, optimiser: torch.optim.Optimizer, x: Tensor, labels: Tensor | None) -> None:
