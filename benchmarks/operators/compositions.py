@@ -50,7 +50,7 @@ def two_products(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> Tens
 def path(
     logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, x1: Tensor, t: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A start drawn, then the straight path's point and velocity."""
+    """A source sample drawn, then the straight path's point and velocity."""
     x0 = sample(logits, mean, scale, cond)
     return interpolate(x0, x1, t)
 
