@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.operators import compositions
+from benchmarks.operators import peers
 from benchmarks.operators.groups import FALLBACK, OURS, QUICK, Group, own_way, rows_of, time_row
 from benchmarks.operators.peers import Call
 from benchmarks.operators.problem import pictures
@@ -76,7 +76,7 @@ def eager_step(prior_spec: str) -> Call:
         if moments is not None:
             mean, std = moments
             x0 = torch.addcmul(mean[cond], std[cond], x0)
-        x_t, u_t = compositions.interpolate(x0, x1, torch.rand(BATCH)[:, None, None])
+        x_t, u_t = peers.eager_interpolate(x0, x1, torch.rand(BATCH)[:, None, None])
         v = x_t.detach().requires_grad_()
         (v - u_t).square().mean().backward()
 
