@@ -18,9 +18,8 @@ import torch
 from PIL import Image
 
 from flowprior.evaluation.result import table_row
-from flowprior.report.charts import line_chart
+from flowprior.report.charts import COLOURS, letter, line_chart, styles
 from flowprior.report.gallery import Samples, draw
-from flowprior.report.styles import COLOURS, letter, styles
 
 
 def variants(priors: tuple[str, ...], couplings: tuple[str, ...]) -> list[dict[str, object]]:
