@@ -29,7 +29,7 @@ VARIABLES = {INK: "ink", FAINT: "muted", RULE: "rule", PAPER: "card"} | {
     colour: f"series-{number}" for number, colour in enumerate(SERIES)
 }
 """Colours that stand for variables of the page's style sheet."""
-PAGE_STYLE: dict[str, Any] = {
+PAGE_STYLE: Any = {
     "font.size": 10,
     "axes.labelcolor": FAINT,
     "axes.edgecolor": FAINT,
