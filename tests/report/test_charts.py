@@ -95,6 +95,18 @@ def test_any_numbers_of_evaluations_can_be_drawn(x):
         assert draw_chart(table, looks, doubling=doubling)["svg"].startswith("<svg")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "values", [(0.0, 0.0), (1.0, 1.0), (1.0, 1e12), (1e-17, -1e-17), (float("nan"), 1.0), (float("inf"), 1.0)]
+)
+def test_any_values_are_drawn_without_a_warning(values):
+    """No axis has zero height, be all values the same, tiny, huge or not finite."""
+    looks = styles(variants(("gaussian",), ("condot",)))
+    table = frame(("gaussian + condot", [0, 1], values)).drop_duplicates("nfe").assign(value=values)
+    for level in (None, values[-1]):
+        assert draw_chart(table, looks, level=level, doubling=True)["svg"].startswith("<svg")
+
+
 def test_zero_evaluations_stand_one_doubling_before_the_first_number():
     looks = styles(variants(("gaussian",), ("condot",)))
     svg = draw_chart(frame(("gaussian + condot", [0, 4, 8, 16], [90.0, 80, 70, 60])), looks, doubling=True)[
