@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flowprior.inspection import FittedPrior, Inspection, Pairing, Suggestion
+from flowprior.inspection import FittedPrior, Inspection, Pairing
+from flowprior.study.statistics import LEVEL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-RARE = 0.05
 PRIORS = (
     "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, averaged "
     "over conditions; real W2²: the same between training and held-out data; "
@@ -33,11 +33,15 @@ def inspection_tables(found: Inspection) -> list[Table]:
         _table("priors against held-out data", priors, PRIORS.format(**found.examples)),
         _table(f"prior + coupling on {found.data}, best first", pairings, PAIRINGS),
     ]
-    return [*shown, _suggestion_table(found.suggestion)] if found.suggestion else shown
+    if own := found.suggestion:
+        title = f"mixtures by held-out log-density, {own.rows} examples, {own.seconds:.1f} s"
+        rows = [{"prior": c.prior, "density": c.log_density, "seconds": c.seconds} for c in own.candidates]
+        shown.append(_table(title, rows))
+    return shown
 
 
 def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
-    close = fitted.closeness
+    close, size = fitted.closeness, fitted.state_bytes
     return {
         "prior": fitted.prior,
         "explained": close.explained_variance,
@@ -47,7 +51,7 @@ def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
         "spread": close.spread,
         "ot cost": fitted.transport_cost_ot,
         "fit s": fitted.seconds,
-        "state": _bytes(fitted.state_bytes),
+        "state": f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB",
     }
 
 
@@ -59,18 +63,9 @@ def _pairing_row(pairing: Pairing) -> dict[str, str | float]:
         **{f"{count} step{'s' * (count > 1)}": distance for count, distance in flow.distance.items()},
         "crossing": flow.crossing,
         "shift": flow.shift,
-        "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < RARE),
+        "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < LEVEL),
         "cost": pairing.transport_cost,
     }
-
-
-def _suggestion_table(found: Suggestion) -> Table:
-    """Mixtures by held-out log-density."""
-    title = f"mixtures by held-out log-density, {found.rows} examples, {found.seconds:.1f} s"
-    rows: list[dict[str, str | float]] = [
-        {"prior": own.prior, "density": own.log_density, "seconds": own.seconds} for own in found.candidates
-    ]
-    return _table(title, rows)
 
 
 def _table(title: str, rows: Sequence[dict[str, str | float]], caption: str | None = None) -> Table:
@@ -93,7 +88,3 @@ def _table(title: str, rows: Sequence[dict[str, str | float]], caption: str | No
 
 def _average(distances: dict[int, float]) -> float:
     return sum(distances.values()) / max(len(distances), 1)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:.3g} MiB" if count >= 2**20 else f"{count / 2**10:.3g} KiB"

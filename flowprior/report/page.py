@@ -1,16 +1,20 @@
-"""The report as one HTML page that loads nothing from elsewhere."""
+"""The report of a study, from what is on the disk: report.json, and one HTML page that loads nothing else."""
 
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from flowprior.errors import FlowpriorError
-from flowprior.report.charts import ARROWS, convergence_charts, quality_charts
+from flowprior.report.charts import convergence_charts, quality_charts, styles
 from flowprior.report.gallery import galleries
-from flowprior.report.styles import styles
 from flowprior.report.tables import cost_tables, flow_table, quality_tables
 from flowprior.report.wording import (
+    DASH,
     against,
     comma_list,
     convergence_sentence,
@@ -20,8 +24,52 @@ from flowprior.report.wording import (
     test_note,
     with_spread,
 )
-from flowprior.study.cell_file import Collection, StudyFolder
-from flowprior.study.summary import VALIDATION, long_table
+from flowprior.storage import write_text
+from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
+from flowprior.study.summary import VALIDATION, long_table, summarise
+
+
+def require_report_extra() -> None:
+    """Refuse to begin where the report could not be written in the end.
+
+    Raises:
+        FlowpriorError: jinja2 or pandas is not installed.
+    """
+    for package in ("jinja2", "pandas"):
+        if find_spec(package) is None:
+            raise FlowpriorError(f"compare: the report needs {package}; pip install 'flowprior[plot]'")
+
+
+def write_report(
+    out: str | Path, *, baseline: str | None = None, metric: str | None = None
+) -> dict[str, Any]:
+    """Write OUT/report.json and OUT/report.html; cells without a result are listed as such.
+
+    Args:
+        out: directory of the comparison.
+        baseline: what to compare with from now on; None leaves it as it is.
+        metric: what the summary is about from now on; None leaves it as it is.
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        CheckpointError: there is no comparison, or a file is damaged or cannot be written.
+        OptionError: the grid names a baseline or a metric that there is not.
+        FlowpriorError: the plot extra is not installed.
+    """
+    folder = StudyFolder(out)
+    require_report_extra()
+    collection = collect(folder)
+    changes = {"baseline": baseline, "metric": metric}
+    collection.grid |= {name: value for name, value in changes.items() if value is not None}
+    summary = summarise(collection)
+    if any(changes.values()):
+        write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
+        write_text(folder.grid, tomli_w.dumps(collection.grid))
+    write_object(folder.values, summary)
+    write_text(folder.report, build_page(summary, folder, collection, tomli_w.dumps(collection.grid)))
+    return summary
 
 
 def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collection, toml: str) -> str:
@@ -32,9 +80,6 @@ def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collect
         folder: where the samples are.
         collection: what the summary was made of.
         toml: the grid.
-
-    Raises:
-        FlowpriorError: jinja2 or matplotlib is not installed.
     """
     looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
     pictures = galleries(folder, collection)
@@ -76,11 +121,9 @@ def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collect
 
 
 def _template() -> Any:
-    try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise FlowpriorError("compare: the report needs jinja2; pip install 'flowprior[plot]'") from error
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
     room = files("flowprior.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals["css"] = Markup(room.joinpath("page.css").read_text(encoding="utf-8"))
@@ -125,14 +168,14 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("budget", f"{training['steps']:,} steps of {training['batch_size']}"),
         ("seeds", f"{len(grid['seeds'])}"),
         ("samples evaluated", f"{grid['samples']:,} at each NFE"),
-        ("reference", comma_list(settings["evaluation"]["reference"]) or "–"),
+        ("reference", comma_list(settings["evaluation"]["reference"]) or DASH),
     ]
 
 
 def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
     several = len(summary["samplers"]) > 1
     rows = [row for row in summary["best"] if row["metric"] == summary["metric"]]
-    better = ARROWS[summary["metrics"][summary["metric"]]["better"]].split()[0] if rows else ""
+    better = summary["metrics"][summary["metric"]]["better"] if rows else ""
     return [
         {
             "nfe": count(row["nfe"]),

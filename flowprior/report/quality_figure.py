@@ -1,19 +1,33 @@
-"""Quality against the number of evaluations or training steps: one curve a group, bars of one deviation."""
+"""Quality against the number of evaluations or training steps: one curve a group, bars of one deviation.
+
+One metric of any long table is a figure; an evaluation is one with a panel for each of its metrics.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from flowprior.evaluation.result import ADAPTIVE, REAL_DATA
+from flowprior.errors import OptionError
+from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
+from flowprior.report.evaluation_table import title_of
+from flowprior.report.wording import ARROWS
+from flowprior.storage import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SIZE = (4.8, 3.4)
+SUFFIXES = (".png", ".svg", ".pdf")
+PANELS = 3
+"""Of an evaluation's figure, beside each other."""
+PANEL_SIZE = (4.2, 3.2)
+"""Width and height in inches."""
 MARKERS = "os^Dvx"
 WIDE_RANGE = 4
 """Values that span more than this factor have a logarithmic axis."""
@@ -26,43 +40,72 @@ Styles = Mapping[Any, Mapping[str, Any]]
 """Group -> what matplotlib's ``errorbar`` takes, such as ``{"label": "ours", "color": "C0"}``."""
 
 
-def quality_figure(
-    frame: DataFrame,
-    metric: str,
-    *,
-    group: str | Sequence[str],
-    styles: Styles | None = None,
-    real_data_score: float | None = None,
-    doubling: bool = True,
-    x: str = "nfe",
-    names: Literal["legend", "ends"] = "legend",
-    size: tuple[float, float] = SIZE,
-) -> Figure:
-    """One metric of a long table as curves.
+def save_plot(result: Result, path: Path | str) -> None:
+    """Draw every metric of ``result`` against the number of evaluations into a picture.
 
-    Args:
-        frame: rows of the long table, see :meth:`flowprior.evaluation.Result.frame`; those of real data and
-            of other metrics are passed over.
-        metric: its name.
-        group: the column, or the columns, that tell curves apart; everything else is averaged over.
-        styles: group -> look of its curve; its ``label`` is its name. A group of several columns is a tuple.
-        real_data_score: drawn as a dotted line.
-        doubling: space x by powers of two; 0 stands one doubling before the first of the others.
-        x: the column along the bottom, ``"nfe"`` or ``"step"``.
-        names: of the curves, in a legend or at their right ends.
-        size: width and height in inches.
+    Raises:
+        OptionError: pandas is not installed, or another suffix than .png, .svg or .pdf.
+        CheckpointError: the file cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    figure = evaluation_figure(result)
+    with replacing(path, keep_suffix=True) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def check_suffix(path: Path | str) -> None:
+    """Refuse what a plot cannot be written to, before anything is computed.
+
+    Raises:
+        OptionError: another suffix, or pandas is not installed.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise OptionError(f"plot: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
+    if find_spec("pandas") is None:
+        raise OptionError("plot: pandas is not installed; pip install 'flowprior[plot]'")
+
+
+def evaluation_figure(result: Result) -> Figure:
+    """Every metric of ``result``; bars are deviations over seeds, a dotted line is the real-data score.
+
+    Raises:
+        OptionError: none of the metrics depends on the number of evaluations.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    options: dict[str, Any] = {"real_data_score": real_data_score, "doubling": doubling, "x": x}
-    draw_quality(axes, frame, metric, group=group, styles=styles, **options)
-    if names == "ends":
-        name_ends(axes)
-    else:
-        plain_text(axes.legend(frameon=False, fontsize=8).get_texts())
+    metrics = result.quality_metrics
+    if not metrics:
+        raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
+    columns = 2 if len(metrics) == 4 else min(PANELS, len(metrics))
+    rows = math.ceil(len(metrics) / columns)
+    width, height = PANEL_SIZE
+    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flatten())
+    frame = result.frame()
+    group = ["sampler"] if frame["guidance"].nunique() < 2 else ["sampler", "guidance"]
+    for axes, (name, info) in zip(panels, metrics.items(), strict=False):
+        draw_quality(axes, frame, name, group=group, real_data_score=result.real_data_score(name))
+        axes.set_title(name + ARROWS.get(info.better, ""), fontsize=10, parse_math=False)
+    for axes in panels[len(metrics) :]:
+        axes.set_axis_off()
+    _legend(figure)
+    settings, seeds = result.settings, frame["seed"].nunique()
+    bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
+    terms = f"{settings['samples']} samples against {settings['reference']}{bars}"
+    figure.suptitle(f"{title_of(result)}\n{terms}", fontsize=10, parse_math=False)
     return figure
+
+
+def _legend(figure: Figure) -> None:
+    """One legend below all panels, the real-data score last."""
+    pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    entries = {label: handle for handle, label in pairs}
+    labels = sorted(entries, key=lambda label: label == REAL_DATA)
+    columns = min(len(labels), 4)
+    handles = [entries[label] for label in labels]
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    plain_text(legend.get_texts())
 
 
 def draw_quality(
@@ -73,10 +116,24 @@ def draw_quality(
     group: str | Sequence[str],
     styles: Styles | None = None,
     real_data_score: float | None = None,
+    level_name: str = REAL_DATA,
     doubling: bool = True,
     x: str = "nfe",
 ) -> None:
-    """Draw :func:`quality_figure` into ``axes``, without names."""
+    """Draw one metric of a long table as curves, without their names.
+
+    Args:
+        axes: what to draw into.
+        frame: rows of the long table, see :meth:`flowprior.evaluation.Result.frame`; those of real data and
+            of other metrics are passed over.
+        metric: its name.
+        group: the column, or the columns, that tell curves apart; everything else is averaged over.
+        styles: group -> look of its curve; its ``label`` is its name. A group of several columns is a tuple.
+        real_data_score: drawn as a dotted line.
+        level_name: what the dotted line is called.
+        doubling: space x by powers of two; 0 stands one doubling before the first of the others.
+        x: the column along the bottom, ``"nfe"`` or ``"step"``.
+    """
     keys = [group] if isinstance(group, str) else list(group)
     means = means_of(frame, metric, keys, x)
     places = sorted(means["place"].unique())
@@ -88,7 +145,7 @@ def draw_quality(
             at = _beside(at, number / len(curves) - 0.5, min(filter(None, places), default=1))
         axes.errorbar(at, curve["mean"], curve["std"].fillna(0), **{"ms": 4, "capsize": 3, "lw": 1.6, **look})
     if real_data_score is not None:
-        axes.axhline(real_data_score, color=GREY, ls=":", lw=1, label=REAL_DATA, zorder=1)
+        axes.axhline(real_data_score, color=GREY, ls=":", lw=1, label=level_name, zorder=1)
     _set_height(axes, [*means["mean"], *([] if real_data_score is None else [real_data_score])])
     _set_width(axes, places, doubling)
     prior = " (0: the prior alone)" if x == "nfe" and 0 in places else ""
@@ -108,21 +165,6 @@ def means_of(frame: DataFrame, metric: str, keys: Sequence[str], x: str = "nfe")
     groups = rows.groupby([*keys, "asked"], sort=False, dropna=False)
     means = groups.agg(place=("place", "mean"), mean=("value", "mean"), std=("value", "std")).reset_index()
     return means.sort_values("place", kind="stable")
-
-
-def set_doubling_scale(axes: Axes, counts: Sequence[float]) -> None:
-    """Space numbers by powers of two along the bottom.
-
-    0, which has no logarithm, stands as far before the least of the others as its half would.
-    """
-    positive = [count for count in counts if count > 0]
-    if not positive:
-        axes.set_xlim(-1, 1)
-    elif len(positive) == len(counts):
-        axes.set_xscale("log", base=2)
-    else:
-        # Between 0 and the threshold the axis is linear, and linscale=0.5 makes that stretch one doubling.
-        axes.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
 
 
 def name_ends(axes: Axes) -> None:
@@ -194,11 +236,19 @@ def _set_height(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _set_width(axes: Axes, places: Sequence[float], doubling: bool) -> None:
+    """Powers of two are a step apart; 0 stands as far before the least of the others as its half would."""
     from matplotlib.ticker import MaxNLocator
 
     if not doubling:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         return
-    set_doubling_scale(axes, places)
+    positive = [place for place in places if place > 0]
+    if not positive:
+        axes.set_xlim(-1, 1)
+    elif len(positive) == len(places):
+        axes.set_xscale("log", base=2)
+    else:
+        # Between 0 and the threshold the axis is linear, and linscale=0.5 makes that stretch one doubling.
+        axes.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
     axes.set_xticks(places, [f"{place:.3g}" for place in places])
     axes.set_xticks([], minor=True)

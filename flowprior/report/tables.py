@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flowprior.report.charts import ARROWS
 from flowprior.report.wording import (
+    ARROWS,
+    BETTER,
+    DASH,
     count,
     data_size,
     duration,
@@ -56,7 +58,7 @@ def _quality_table(
     score = about["real_data_score"] if tested else None
     return {
         "metric": metric if tested else f"{metric}, validation",
-        "better": ARROWS[about["better"]],
+        "better": BETTER[about["better"]],
         "about": f"{about['description']}; {about['samples']:,} samples against {against}",
         "groups": [(name, sum(at[0] == turn for at in places)) for turn, name in enumerate(samplers)],
         "columns": [_column(place[1]) for place in places],
@@ -72,15 +74,15 @@ def _quality_table(
 def flow_table(summary: dict[str, Any]) -> dict[str, Any]:
     """Values of the flows themselves: variants down, metrics across; no columns where there are none."""
     metrics = summary["flow_metrics"]
-    arrows = {"lower": " ↓", "higher": " ↑"}
     rows: dict[str, dict[str, str]] = {}
     for row in summary["flow"]:
         rows.setdefault(row["variant"], {})[row["metric"]] = with_spread(row["mean"], row["std"])
     return {
-        "columns": [name + arrows.get(about["better"], "") for name, about in metrics.items()],
+        "columns": [name + ARROWS.get(about["better"], "") for name, about in metrics.items()],
         "abouts": [f"{name}: {about['description']}" for name, about in metrics.items()],
         "rows": [
-            {"label": label, "cells": [own.get(name, "–") for name in metrics]} for label, own in rows.items()
+            {"label": label, "cells": [own.get(name, DASH) for name in metrics]}
+            for label, own in rows.items()
         ],
     }
 
@@ -114,15 +116,12 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
     if not rows:
         return {"costs": [], "cost_columns": [], "cost_rows": []}
     columns = {name: (title, write, [row[name] for row in rows]) for name, (title, write) in COSTS.items()}
-    for sampler, nfe in dict.fromkeys(_sampling_places(rows)):
-        found = [
-            [place["seconds_per_1000"] for place, key in _keyed(row) if key == (sampler, nfe)] for row in rows
-        ]
+    spent = [_seconds(row) for row in rows]
+    for sampler, nfe in dict.fromkeys(place for own in spent for place in own):
         where = f"{sampler}, " * (len(summary["samplers"]) > 1) + nfe
-        values = [seconds[0] if seconds else None for seconds in found]
-        columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, values)
-    labels = [row["variant"] for row in rows]
-    first = next(iter(summary["samplers"]))
+        seconds = [own.get((sampler, nfe)) for own in spent]
+        columns[f"{sampler} {nfe}"] = (f"1,000 samples, {where}", duration, seconds)
+    labels, first = [row["variant"] for row in rows], next(iter(summary["samplers"]))
     shown = [*BARS, [name for name in columns if name.startswith(f"{first} ")][-1]]
     return {
         "costs": [_bars(labels, *columns[name]) for name in shown],
@@ -134,16 +133,14 @@ def cost_tables(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keyed(row: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[str, str]]]:
-    """The sampling costs of a row, each with (sampler, NFE as text)."""
-    return [
-        (place, (place["sampler"], "own NFE" if place["adaptive"] else f"{count(place['nfe'])} NFE"))
+def _seconds(row: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """(sampler, NFE as text) -> seconds for 1,000 samples of a variant."""
+    return {
+        (place["sampler"], "own NFE" if place["adaptive"] else f"{count(place['nfe'])} NFE"): place[
+            "seconds_per_1000"
+        ]
         for place in row["sampling"]
-    ]
-
-
-def _sampling_places(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [key for row in rows for _, key in _keyed(row)]
+    }
 
 
 def _bars(labels: list[str], title: str, write: Any, values: list[float | None]) -> dict[str, Any]:

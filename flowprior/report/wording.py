@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from flowprior.report.evaluation_table import comma_list
 from flowprior.study.statistics import LEVEL
 
+ARROWS = {"lower": " ↓", "higher": " ↑"}
+BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 BEST = {"lower": "lowest", "higher": "highest"}
+DASH = "–"
+"""Where there is no value."""
 
 
 def number(value: float | None) -> str:
     """Three significant digits."""
     if value is None:
-        return "–"
-    if value != 0 and not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.2e}"
-    return f"{value:,.{_decimals(value)}f}"
+        return DASH
+    return f"{value:.2e}" if _decimals(value) is None else f"{value:,.{_decimals(value)}f}"
 
 
 def with_spread(mean: float, std: float | None) -> str:
     """``12.3 ± 0.4``, with the same decimals; the mean alone where there is no deviation."""
     if std is None:
         return number(mean)
-    if mean != 0 and not 1e-4 <= abs(mean) < 1e6:
-        return f"{number(mean)} ± {number(std)}"
-    return f"{number(mean)} ± {std:,.{_decimals(mean)}f}"
+    decimals = _decimals(mean)
+    return f"{number(mean)} ± {number(std) if decimals is None else f'{std:,.{decimals}f}'}"
 
 
 def count(value: float) -> str:
@@ -41,10 +42,15 @@ def evaluations(nfe: float, adaptive: bool) -> str:
     return "1 evaluation" if nfe == 1 else f"{nfe:.0f} evaluations"
 
 
+def comma_list(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def data_size(count: float | None) -> str:
     """Bytes in the unit that keeps the number short."""
     if count is None:
-        return "–"
+        return DASH
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -55,7 +61,7 @@ def data_size(count: float | None) -> str:
 def duration(seconds: float | None) -> str:
     """Seconds in the unit that keeps the number short."""
     if seconds is None:
-        return "–"
+        return DASH
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     return f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 60:.3g} min"
@@ -71,8 +77,7 @@ def in_short(summary: dict[str, Any]) -> str:
     several = len({row["sampler"] for row in rows}) > 1
     where: dict[str, list[str]] = {}
     for row in rows:
-        place = f"{count(row['nfe'])}{' (' + row['sampler'] + ')' if several else ''}"
-        where.setdefault(row["variant"], []).append(place)
+        where.setdefault(row["variant"], []).append(count(row["nfe"]) + _by(row, several))
     best = BEST[summary["metrics"][metric]["better"]]
     if len(where) == 1 and len(rows) > 1:
         first = f"{next(iter(where))} has the {best} {metric} at every number of evaluations"
@@ -88,16 +93,18 @@ def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
     if not losses:
         return ""
     several = len(summary["samplers"]) > 1
-    places = []
-    for loss in losses:
-        counts = comma_list([count(nfe) for nfe in loss["nfe"]])
-        places.append(f"{loss['variant']} at {counts}{' (' + loss['sampler'] + ')' if several else ''}")
-    subject = (
-        "this flow is worse than its"
-        if len({loss["variant"] for loss in losses}) == 1
-        else ("these flows are worse than their")
-    )
+    places = [
+        f"{loss['variant']} at {comma_list([count(nfe) for nfe in loss['nfe']])}{_by(loss, several)}"
+        for loss in losses
+    ]
+    one = len({loss["variant"] for loss in losses}) == 1
+    subject = "this flow is worse than its" if one else "these flows are worse than their"
     return f"By {metric} {subject} own prior alone (0 evaluations), by evaluations: {'; '.join(places)}."
+
+
+def _by(row: dict[str, Any], several: bool) -> str:
+    """The sampler of a row in brackets, where there are several."""
+    return f" ({row['sampler']})" if several else ""
 
 
 def _shown(rows: list[dict[str, Any]], baseline: str) -> str:
@@ -181,6 +188,8 @@ def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
     return f"{first} reached {goal} {where} by step {least}, {share} of the budget."
 
 
-def _decimals(value: float) -> int:
-    """Decimals that show three significant digits."""
+def _decimals(value: float) -> int | None:
+    """Decimals that show three significant digits; None where powers of ten say it shorter."""
+    if value and not 1e-4 <= abs(value) < 1e6:
+        return None
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0

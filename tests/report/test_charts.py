@@ -18,9 +18,8 @@ import torch
 from PIL import Image
 
 from flowprior.evaluation.result import table_row
-from flowprior.report.charts import line_chart
+from flowprior.report.charts import COLOURS, letter, line_chart, styles
 from flowprior.report.gallery import Samples, draw
-from flowprior.report.styles import COLOURS, letter, styles
 
 
 def variants(priors: tuple[str, ...], couplings: tuple[str, ...]) -> list[dict[str, object]]:
@@ -94,6 +93,18 @@ def test_any_numbers_of_evaluations_can_be_drawn(x):
     for doubling in (True, False):
         table = frame(("gaussian + condot", x, [9.0 - place / 99 for place in x]))
         assert draw_chart(table, looks, doubling=doubling)["svg"].startswith("<svg")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "values", [(0.0, 0.0), (1.0, 1.0), (1.0, 1e12), (1e-17, -1e-17), (float("nan"), 1.0), (float("inf"), 1.0)]
+)
+def test_any_values_are_drawn_without_a_warning(values):
+    """No axis has zero height, be all values the same, tiny, huge or not finite."""
+    looks = styles(variants(("gaussian",), ("condot",)))
+    table = frame(("gaussian + condot", [0, 1], values)).drop_duplicates("nfe").assign(value=values)
+    for level in (None, values[-1]):
+        assert draw_chart(table, looks, level=level, doubling=True)["svg"].startswith("<svg")
 
 
 def test_zero_evaluations_stand_one_doubling_before_the_first_number():

@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
-from flowprior.report.evaluation_plot import evaluation_figure, save_plot
 from flowprior.report.evaluation_table import lines_of, result_table
-from flowprior.report.quality_figure import quality_figure, spread_out
+from flowprior.report.quality_figure import (
+    draw_quality,
+    evaluation_figure,
+    name_ends,
+    plain_text,
+    save_plot,
+    spread_out,
+)
+from flowprior.study import Spread
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
 
 
@@ -41,6 +50,12 @@ def shown(found: Result, width: int = 160) -> str:
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(result_table(found))
     return console.export_text()
+
+
+def drawn(frame: Any, metric: str, **options: Any) -> Axes:
+    axes = Figure(layout="constrained").subplots()
+    draw_quality(axes, frame, metric, **options)
+    return axes
 
 
 def test_the_table_shows_values_the_real_data_score_and_terms() -> None:
@@ -74,8 +89,8 @@ def test_no_value_is_cut_on_a_narrow_page(extra: int) -> None:
 def test_lines_are_mean_and_deviation_over_seeds() -> None:
     line = lines_of(swept())[0]
     assert (line.sampler, line.guidance, line.nfe) == ("euler", 1.0, 1)
-    assert line.values["fid-cnn128"] == (21.5, pytest.approx(2**0.5))
-    assert lines_of(RESULT)[0].values["fid-cnn128"] == (20.5, None)
+    assert line.values["fid-cnn128"] == Spread(2, 21.5, 2**0.5)
+    assert lines_of(RESULT)[0].values["fid-cnn128"] == Spread(1, 20.5, None)
 
 
 def test_an_adaptive_sampler_has_one_line_over_seeds() -> None:
@@ -130,9 +145,10 @@ def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
     save_plot(replace(odd, rows=rows), tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 1000
     frame = replace(odd, rows=rows).frame()
-    for names in ("ends", "legend"):
-        figure = quality_figure(frame, "fid-cnn128", group="sampler", names=names)  # type: ignore[arg-type]
-        figure.savefig(tmp_path / f"{names}.png")
+    axes = drawn(frame, "fid-cnn128", group="sampler")
+    name_ends(axes)
+    plain_text(axes.legend().get_texts())
+    axes.figure.savefig(tmp_path / "ends.png")  # type: ignore[union-attr]
 
 
 def test_the_plot_has_a_panel_a_metric_and_a_curve_a_sampler(tmp_path: Path) -> None:
@@ -159,10 +175,8 @@ def test_one_figure_takes_any_group_and_training_steps() -> None:
     frame = swept(prior=(15.0, 0.8)).frame().assign(step=300)
     frame.loc[frame["nfe"] == 4, "step"] = 600
     look = {"heun": {"label": "ours", "color": "C3"}}
-    figure = quality_figure(
-        frame, "fid-cnn128", group="sampler", styles=look, real_data_score=1.0, doubling=False, x="step"
-    )
-    (axes,) = figure.axes
+    options: dict[str, Any] = {"real_data_score": 1.0, "doubling": False, "x": "step"}
+    axes = drawn(frame, "fid-cnn128", group="sampler", styles=look, **options)
     assert axes.get_legend_handles_labels()[1] == ["real data", "euler", "ours"]
     assert axes.get_xlabel() == "training steps"
     assert axes.containers[1].lines[0].get_xdata().tolist() == [300, 600]
@@ -170,12 +184,12 @@ def test_one_figure_takes_any_group_and_training_steps() -> None:
 
 
 def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
-    figure = quality_figure(swept().frame(), "accuracy", group=["sampler", "seed"], names="ends")
-    (axes,) = figure.axes
+    axes = drawn(swept().frame(), "accuracy", group=["sampler", "seed"])
+    name_ends(axes)
     assert {text.get_text() for text in axes.texts} == {
         f"{s}, {k}" for s in ("euler", "heun") for k in (0, 1)
     }
-    figure.draw_without_rendering()
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
     heights = sorted(text.get_window_extent().y0 for text in axes.texts)
     assert all(after - before > 10 for before, after in pairwise(heights))
     assert spread_out([5.0, 5.0, 30.0], 10, 0, 100) == [5.0, 15.0, 30.0]
