@@ -14,6 +14,7 @@ from torch import Tensor
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
+from flowprior.mixtures.diagonal import Scales
 from flowprior.mixtures.em import Mixture, fit_mixture
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.mixtures.segments import groups
@@ -32,7 +33,6 @@ from flowprior.ops import (
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.labels import check_fit_labels, table_rows, warn_of_copies, warn_of_few
 from flowprior.priors.latent import LatentPrior
-from flowprior.priors.scales import Scales
 from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'gmm'"
