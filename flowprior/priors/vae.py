@@ -85,15 +85,8 @@ class VaePrior(ConditionedPrior, LatentPrior):
         importance: int = 64,
     ) -> None:
         super().__init__()
-        check_counts(
-            OWNER,
-            latent=latent,
-            components=components,
-            width=width,
-            steps=steps,
-            batch_size=batch_size,
-            importance=importance,
-        )
+        check_counts(OWNER, latent=latent, components=components, width=width)
+        check_counts(OWNER, steps=steps, batch_size=batch_size, importance=importance)
         check_numbers(
             OWNER,
             shrinkage=(shrinkage, 0, 1e12),
