@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowprior.cli.commands import INTERRUPTED
-from flowprior.cli.options import Json
-from flowprior.cli.output import print_json, print_rich
-from flowprior.cli.values import parse_integers
+from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
+from flowprior.cli.options import Json, parse_integers
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:

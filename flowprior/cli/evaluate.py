@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flowprior.cli.options import Device, Json, Run
-from flowprior.cli.output import print_json, print_rich
-from flowprior.cli.runs import data_spec, load_run
-from flowprior.cli.values import parse_integers
+from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.options import Device, Json, Run, data_spec, load_run, parse_integers
 from flowprior.errors import OptionError
 
 FOLDER = "evaluation"

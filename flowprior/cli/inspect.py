@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json, Seed
-from flowprior.cli.output import print_json, print_rich
 
 
 def inspect(

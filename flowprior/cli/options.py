@@ -1,12 +1,20 @@
-"""Options that several commands take."""
+"""Options that several commands take, and what is read from them: flow, data, numbers, conditions."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flowprior.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flowprior.conditions import Condition
+    from flowprior.flow import Flow
 
 
 def _finite(value: float) -> float:
@@ -25,3 +33,100 @@ Guidance = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), or a torch device.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+
+
+SINGLE = 64
+EACH = 8
+
+
+def parse_integers(text: str, option: str) -> list[int]:
+    """Whole numbers separated by commas.
+
+    Raises:
+        OptionError: something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(
+            f"{option}={text!r} is not possible; write whole numbers with commas between them, such as 1,2,4"
+        ) from None
+
+
+def parse_conditions(text: str | None, condition: Condition, count: int | None) -> Tensor | None:
+    """The condition of each sample, ``count`` samples for each one in ``text``.
+
+    Args:
+        text: ``"3"``, ``"0,1,2"`` or ``"all"`` (None is the same) for labels; one embedding, its numbers
+            separated by commas, for embeddings.
+        condition: what the flow expects.
+        count: samples for each; by default 64 of a single condition, 8 of several.
+
+    Raises:
+        OptionError: something else.
+    """
+    import torch
+
+    if condition.kind == "none":
+        if text is not None:
+            raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
+        return None
+    if condition.kind == "labels":
+        rows = torch.tensor(_labels(text, condition))
+    else:
+        rows = torch.tensor([_embedding(text, condition.size)])
+    return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
+
+
+def _labels(text: str | None, condition: Condition) -> list[int]:
+    if text is None or text == "all":
+        return list(range(condition.size))
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(
+            f"--cond={text!r} is not possible; write labels of 0..{condition.size - 1} with commas "
+            "between them, or all"
+        ) from None
+
+
+def _embedding(text: str | None, size: int) -> list[float]:
+    try:
+        values = [float(part) for part in (text or "").split(",")]
+    except ValueError:
+        values = []
+    if len(values) != size or not all(math.isfinite(value) for value in values):
+        raise OptionError(
+            f"--cond={text!r} is not possible: this flow's condition is an embedding; write its "
+            f"{size} numbers with commas between them, or call flow.sample from Python"
+        )
+    return values
+
+
+def load_run(path: Path, device: str) -> Flow:
+    """The flow of a run directory (the finished one, else its newest checkpoint) or of a saved flow.
+
+    Where the run is unfinished, a warning of one line says so.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+        OptionError: no such device.
+    """
+    from flowprior.flow import Flow
+    from flowprior.training.components import resolve_device
+
+    return Flow.load(path, device=resolve_device(device))
+
+
+def data_spec(flow: Flow, data: str | None) -> str:
+    """``data`` if it is given, else the data set that the flow was trained on.
+
+    Raises:
+        OptionError: neither is known.
+    """
+    config = flow.metadata.get("config")
+    trained_on = config.get("data") if isinstance(config, dict) else None
+    spec = data if data is not None else trained_on
+    if not isinstance(spec, str):
+        raise OptionError("this flow does not say which data it was trained on; pass --data")
+    return spec

@@ -8,10 +8,18 @@ from typing import Annotated
 
 import typer
 
-from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed
-from flowprior.cli.output import print_json, print_rich
-from flowprior.cli.runs import load_run
-from flowprior.cli.values import SINGLE, parse_conditions
+from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.options import (
+    SINGLE,
+    Device,
+    Guidance,
+    Json,
+    Run,
+    Sampler,
+    Seed,
+    load_run,
+    parse_conditions,
+)
 
 BATCH = 500
 

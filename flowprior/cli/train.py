@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json
-from flowprior.cli.output import print_json, print_rich
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:

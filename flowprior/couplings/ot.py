@@ -8,10 +8,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from flowprior.couplings.assignment import assign, round_plan
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
-from flowprior.couplings.plans import PlanSolver
+from flowprior.couplings.plans import PlanSolver, assign, round_plan
 from flowprior.errors import CouplingError, OptionError
 from flowprior.registry import choose
 

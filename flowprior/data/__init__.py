@@ -8,7 +8,6 @@ from flowprior.data.digits import digits
 from flowprior.data.fashion_mnist import fashion_mnist
 from flowprior.data.folder import FolderData, folder
 from flowprior.data.splits import split_indices
-from flowprior.data.tensors import tensor_data
 from flowprior.data.toys import (
     checkerboard,
     circle_of_centres,
@@ -20,6 +19,7 @@ from flowprior.data.toys import (
     sample_eight_gaussians,
     sample_moons,
 )
+from flowprior.data.user_tensors import tensor_data
 
 __all__ = [
     "DATA",

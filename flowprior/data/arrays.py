@@ -15,8 +15,7 @@ from torch import Tensor
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
-from flowprior.data.tensors import tensor_data
-from flowprior.data.user_tensors import is_array, plain_tensor
+from flowprior.data.user_tensors import is_array, plain_tensor, tensor_data
 from flowprior.errors import InputError
 
 CONDITION_KEYS = ("cond", "y", "labels")

@@ -12,8 +12,14 @@ from torch.utils.data import Dataset, TensorDataset
 from flowprior.conditions import Condition
 from flowprior.data.base import Data, load_data
 from flowprior.data.picture_arrays import PICTURE_CHANNELS, check_picture_range, is_channels_last
-from flowprior.data.tensors import check_condition, tensor_data
-from flowprior.data.user_tensors import check_finite, check_labels, is_array, plain_tensor
+from flowprior.data.user_tensors import (
+    check_condition,
+    check_finite,
+    check_labels,
+    is_array,
+    plain_tensor,
+    tensor_data,
+)
 from flowprior.errors import InputError
 
 ENOUGH_ITEMS = 16

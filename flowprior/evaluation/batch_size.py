@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.flow import Flow
-from flowprior.flow.evaluation_mode import evaluating
+from flowprior.flow.sampling import evaluating
 
 LARGEST = 500
 SHARE = 0.25

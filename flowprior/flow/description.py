@@ -16,7 +16,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry, package_version, spec_of
 from flowprior.storage import Binding, read_json, signed, unsigned, write_json
-from flowprior.storage.binding import DIGEST
+from flowprior.storage.digests import DIGEST
 
 FORMAT = 3
 """Binds the files of a flow by their digests. Format 2 says what the model predicts; 1 is of velocities."""

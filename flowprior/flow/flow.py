@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.batches import batches, in_batches, joined, unmoved
-from flowprior.flow.evaluation_mode import evaluating
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
+from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
 from flowprior.paths import velocity_of_source
 from flowprior.samplers import Sampler, Solution, Velocity
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import Data, data_digest
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 from flowprior.features.base import FeatureExtractor
 from flowprior.storage.cache import cached_tensors
 from flowprior.storage.digests import settings_digest

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import Data
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from flowprior.flow import Flow
-from flowprior.flow.batches import batches
-from flowprior.flow.evaluation_mode import evaluating
+from flowprior.flow.sampling import batches, evaluating
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import Setup, Trajectories
 from flowprior.metrics.wasserstein import wasserstein2_per_condition

@@ -6,7 +6,7 @@ import torch
 
 from flowprior.couplings import transport_cost
 from flowprior.data.base import Data
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 from flowprior.flow import Flow
 
 TRAINING_BATCH = 256

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from flowprior.flow import Flow
-from flowprior.flow.batches import batches
-from flowprior.flow.evaluation_mode import evaluating
+from flowprior.flow.sampling import batches, evaluating
 from flowprior.metrics.base import Metric, MetricInfo, StepMetric
 from flowprior.metrics.setup import Setup, Trajectories
 from flowprior.metrics.trajectories import solution

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
+from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters, Statistics
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.mixtures.statistics import Statistics
 from flowprior.ops import triangular_log_density
 
 

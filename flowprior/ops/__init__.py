@@ -10,14 +10,15 @@ from flowprior.ops.flow_matching_loss import flow_matching_loss
 from flowprior.ops.gmm_log_prob import gmm_log_prob, gmm_log_prob_all
 from flowprior.ops.gmm_path import gmm_path
 from flowprior.ops.gmm_sample import draw_component, gmm_sample
-from flowprior.ops.lowrank import (
+from flowprior.ops.mixture import (
+    diagonal_log_density,
     lowrank_log_density,
     lowrank_posterior_sample,
+    select_component,
+    triangular_log_density,
 )
-from flowprior.ops.mixture import diagonal_log_density, select_component, triangular_log_density
 from flowprior.ops.operators import complete_libraries
-from flowprior.ops.philox import Stream, uniform
-from flowprior.ops.seeds import draw_seed
+from flowprior.ops.random import Stream, draw_seed, uniform
 from flowprior.ops.standard_normal import standard_normal
 
 complete_libraries()

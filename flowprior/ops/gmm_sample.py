@@ -9,10 +9,8 @@ from torch import Tensor
 
 from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import select_component
-from flowprior.ops.normal import noise_chunks, normal_rows
 from flowprior.ops.operators import fake, operators, reference, refuse_gradient
-from flowprior.ops.philox import Stream, uniform
-from flowprior.ops.seeds import Randomness, as_seed
+from flowprior.ops.random import Randomness, Stream, as_seed, noise_chunks, normal_rows, uniform
 from flowprior.ops.shapes import check_labels, compute_dtype, flat_mixture, known_labels
 
 NOT_DIFFERENTIABLE = "a draw is not differentiable; use mean + scale * noise, with noise from standard_normal"

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.ops.direct import attempt, is_plain
-from flowprior.ops.normal import fill_with_normals
 from flowprior.ops.operators import Context, Grad, fake, gradient, operators, reference
-from flowprior.ops.philox import Stream
-from flowprior.ops.seeds import Randomness, as_seed
+from flowprior.ops.random import Randomness, Stream, as_seed, fill_with_normals
 
 
 def standard_normal(

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.pictures.names import class_name
-from flowprior.pictures.sheet import Block, Sheet, draw_sheet
+from flowprior.pictures.sheet import Block, Sheet, class_name, draw_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.pictures.names import DPI, class_name, clipped
+from flowprior.pictures.sheet import DPI, class_name, clipped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

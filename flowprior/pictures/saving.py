@@ -39,5 +39,5 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
 
 
 def _write(figure: Figure, target: Any, kind: str) -> None:
-    options = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}  # a tenth smaller
+    options: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}  # a tenth smaller
     figure.savefig(target, format=kind, facecolor="white", metadata=_UNDATED.get(kind), **options)

@@ -14,6 +14,7 @@ from torch import Tensor
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
+from flowprior.mixtures.diagonal import Scales
 from flowprior.mixtures.em import Mixture, fit_mixture
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.mixtures.segments import groups
@@ -30,9 +31,8 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.labels import check_fit_labels, table_rows, warn_of_copies, warn_of_few
+from flowprior.priors.labels import check_examples, check_fit_labels, table_rows
 from flowprior.priors.latent import LatentPrior
-from flowprior.priors.scales import Scales
 from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'gmm'"
@@ -116,19 +116,16 @@ class GmmPrior(LatentPrior):
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
         check_fit_labels(cond)
-        dim = first[0].numel()
-        self._check_memory(dim)
-        full = self.family.full_moments
-        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full)
+        self._check_memory(first[0].numel())
+        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=self.family.full_moments)
         if self.conditions is not None and len(moments.count) > self.conditions:
             raise InputError(
                 f"gmm.fit: labels reach {len(moments.count) - 1}, expected 0..{self.conditions - 1}; "
                 f"raise conditions= or drop those rows"
             )
-        self._check_counts(moments.count, labelled=cond is not None)
+        check_examples(self.speaker, moments.count, self.components, self.shrinkage, named=cond is not None)
         mixture = self._fit_mixture(data, moments, generator)
-        pooled = self._pooled_component(moments.pooled())
-        self._store(mixture.logits, mixture.mean, mixture.covariance, pooled, first)
+        self._store(mixture, moments.pooled(), first)
         self.count = (moments.count if cond is not None else torch.empty(0).double()).to(self.loc.device)
 
     def _fit_mixture(
@@ -156,44 +153,15 @@ class GmmPrior(LatentPrior):
                 f"for each condition; use covariance='lowrank'"
             )
 
-    def _check_counts(self, count: Tensor, *, labelled: bool) -> None:
-        """K larger than a class has no maximum-likelihood fit; empty classes are met at sampling.
-
-        With shrinkage it has one, of as many components as the class has distinct examples at the most.
-        """
-        small = (count > 0) & (count < self.components)
-        if self.shrinkage == 0 and bool(small.any()):
-            which = int(small.nonzero()[0])
-            where = f"condition {which} has" if labelled else "the data set has"
-            raise InputError(
-                f"gmm.fit: {where} {int(count[which])} example(s), fewer than components={self.components}; "
-                f"lower components, or set shrinkage > 0"
-            )
-        labels = torch.arange(len(count))
-        if self.shrinkage > 0:
-            warn_of_few(self.speaker, labels, count, self.components)
-        elif labelled:
-            warn_of_copies(self.speaker, labels, count)
-
-    def _pooled_component(self, pooled: Moments) -> tuple[Tensor, Parameters]:
-        return pooled.mean, self.family.of_moments(pooled, self.reg_covar)
-
-    def _store(
-        self,
-        logits: Tensor,
-        mean: Tensor,
-        covariance: Parameters,
-        pooled: tuple[Tensor, Parameters],
-        like: Tensor,
-    ) -> None:
+    def _store(self, mixture: Mixture, pooled: Moments, like: Tensor) -> None:
         """Keep the mixtures ``[C + 1, K, …]``; the last row is the pooled Gaussian, in component 0."""
-        pooled_logits = torch.full((1, self.components), -torch.inf, dtype=logits.dtype)
-        pooled_logits[0, 0] = 0
-        self.logits = torch.cat([logits, pooled_logits]).to(like)
-        self.loc = torch.cat([mean, pooled[0].expand_as(mean[:1])]).to(like)
+        pooled_logits = torch.eye(1, self.components, dtype=mixture.logits.dtype).log()
+        self.logits = torch.cat([mixture.logits, pooled_logits]).to(like)
+        self.loc = torch.cat([mixture.mean, pooled.mean.expand_as(mixture.mean[:1])]).to(like)
+        last = self.family.of_moments(pooled, self.reg_covar)
         for name in self.family.parameters:
-            rows = covariance[name]
-            setattr(self, name, torch.cat([rows, pooled[1][name].expand_as(rows[:1])]).to(like))
+            rows = mixture.covariance[name]
+            setattr(self, name, torch.cat([rows, last[name].expand_as(rows[:1])]).to(like))
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -209,9 +177,7 @@ class GmmPrior(LatentPrior):
         seed = draw_seed(generator, self.loc.device)
         if self._has_axes:
             return gmm_sample(*self._mixture(self.loc.dtype), rows, seed)[0]
-        component = draw_component(self.logits, rows, seed)
-        epsilon, z = self._noise(n, seed)
-        return self._place(rows, component, epsilon, z)
+        return self._place(rows, draw_component(self.logits, rows, seed), *self._noise(n, seed))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         rows = self._rows(cond, len(x))
@@ -258,8 +224,7 @@ class GmmPrior(LatentPrior):
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         if not self.is_conditional:
             return None
-        seed = draw_seed(generator, self.count.device)
-        return select_component(self.count.log(), uniform(seed, n))
+        return select_component(self.count.log(), uniform(draw_seed(generator, self.count.device), n))
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         if not self.is_conditional:
@@ -278,13 +243,9 @@ class GmmPrior(LatentPrior):
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
 
-    def _table(self, name: str) -> Tensor:
-        """A buffer of the covariance family, by name."""
-        return self.get_buffer(name)
-
     def _component(self, row: int, k: int) -> Parameters:
         """Covariance parameters of one component; tied ones are shared by all k."""
-        tables = {name: self._table(name) for name in self.family.parameters}
+        tables = {name: self.get_buffer(name) for name in self.family.parameters}
         return {name: table[row, min(k, table.shape[1] - 1)] for name, table in tables.items()}
 
     @property
@@ -294,7 +255,7 @@ class GmmPrior(LatentPrior):
 
     def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``[C + 1, K]``, means and standard deviations of components along the axes."""
-        scale = self._scales.of(self._table("var"))
+        scale = self._scales.of(self.get_buffer("var"))
         return self.logits.to(dtype), self.loc.to(dtype), scale.to(dtype)
 
     def _sample_components(self, rows: Tensor, component: Tensor, seed: Tensor) -> Tensor:
@@ -305,7 +266,7 @@ class GmmPrior(LatentPrior):
 
     def _noise(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
         """ε ``[n, D]`` and z ``[n, rank]``; row b of both depends on seed and b alone."""
-        rank = self._table("factor").shape[-1] if self.family.rank else 0
+        rank = self.get_buffer("factor").shape[-1] if self.family.rank else 0
         epsilon = standard_normal(n, self.loc.shape[-1], self.loc, seed)
         return epsilon, standard_normal(n, rank, self.loc, seed, stream=Stream.LATENT)
 
@@ -320,7 +281,7 @@ class GmmPrior(LatentPrior):
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
         joint = x.new_empty(len(x), self.components)
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
-            covariance = {name: self._table(name)[row].to(x.dtype) for name in self.family.parameters}
+            covariance = {name: self.get_buffer(name)[row].to(x.dtype) for name in self.family.parameters}
             density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
             joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
         return joint

@@ -26,6 +26,37 @@ def check_fit_labels(cond: Tensor | None) -> None:
         )
 
 
+def check_examples(owner: str, count: Tensor, components: int, shrinkage: float, *, named: bool) -> None:
+    """Look at how many examples each condition has, ``count`` ``[C]``; those without are met at sampling.
+
+    More components than examples have no maximum-likelihood fit. With shrinkage they have one, of as many
+    components as there are distinct examples at the most, and a warning says so.
+
+    Args:
+        owner: for warnings.
+        count: examples of each condition.
+        components: K, of each condition's mixture.
+        shrinkage: examples' worth of the pooled moments in each component.
+        named: whether the conditions are labels; False for the one of data without a condition.
+
+    Raises:
+        InputError: fewer examples than components, and no shrinkage.
+    """
+    labels = torch.arange(len(count))
+    small = (count > 0) & (count < components)
+    if shrinkage > 0:
+        warn_of_few(owner, labels, count, components)
+    elif bool(small.any()):
+        which = int(small.nonzero()[0])
+        where = f"condition {which} has" if named else "the data set has"
+        raise InputError(
+            f"gmm.fit: {where} {int(count[which])} example(s), fewer than components={components}; "
+            f"lower components, or set shrinkage > 0"
+        )
+    elif named:
+        warn_of_copies(owner, labels, count)
+
+
 def table_rows(cond: Tensor | None, usable: Tensor, *, pooled: bool, method: str) -> Tensor:
     """Rows of the parameter tables, int64 ``[B]``, for labels ``[B]``.
 

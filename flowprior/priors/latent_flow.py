@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.errors import FlowpriorError
 from flowprior.models.embeddings import ConditionEmbedding
-from flowprior.priors.quasi_normal import quasi_normal
+from flowprior.ops.random import quasi_normal
 from flowprior.priors.subspace import times_table
 
 CONTEXT = 16

@@ -15,7 +15,6 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
-from flowprior.models.mapper import Mapper
 from flowprior.ops import (
     Stream,
     draw_seed,
@@ -26,11 +25,11 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.base import Prior
+from flowprior.priors.conditioned import SeenConditions, refuse_unseen
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent import LatentPrior
-from flowprior.priors.mapper_training import MapperTraining, train_mapper
+from flowprior.priors.mapper_training import Mapper, MapperTraining, train_mapper
 from flowprior.priors.residuals import fit_residuals
-from flowprior.priors.seen_conditions import SeenConditions, refuse_unseen
 from flowprior.registry import check_counts
 
 OWNER = "prior 'learned-mean'"

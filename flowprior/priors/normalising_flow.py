@@ -20,11 +20,11 @@ from torch import Tensor
 from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.ops import standard_normal
+from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent_flow import LatentFlow
-from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose

@@ -27,13 +27,13 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.models.vae import VaeNetwork
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent import InferredLatents, LatentPrior
-from flowprior.priors.quasi_normal import quasi_normal
 from flowprior.registry import check_counts, check_numbers
 
 OWNER = "prior 'vae'"
@@ -85,15 +85,8 @@ class VaePrior(ConditionedPrior, LatentPrior):
         importance: int = 64,
     ) -> None:
         super().__init__()
-        check_counts(
-            OWNER,
-            latent=latent,
-            components=components,
-            width=width,
-            steps=steps,
-            batch_size=batch_size,
-            importance=importance,
-        )
+        check_counts(OWNER, latent=latent, components=components, width=width)
+        check_counts(OWNER, steps=steps, batch_size=batch_size, importance=importance)
         check_numbers(
             OWNER,
             shrinkage=(shrinkage, 0, 1e12),

@@ -9,9 +9,7 @@ from flowprior.registry.checks import (
     did_you_mean,
     is_whole,
 )
-from flowprior.registry.installed import package_version
-from flowprior.registry.registered import Registered
-from flowprior.registry.registry import Registry, spec_of
+from flowprior.registry.registry import Registered, Registry, package_version, spec_of
 from flowprior.registry.spec import Record, Spec, parse_spec, parse_value
 
 __all__ = [

@@ -1,7 +1,8 @@
 """One generic registry; Prior, Coupling, Path, Sampler (and models and data sets) are instances of it.
 
 Third-party packages join through entry points, which are imported only when a name is looked up that is not
-known yet, or when everything is listed.
+known yet, or when everything is listed. A family's base class gets the registry's calls from
+:class:`Registered`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import fnmatch
 import inspect
 import warnings
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, cast
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
 from flowprior.registry.checks import check_option_types, did_you_mean
@@ -199,3 +200,48 @@ def spec_of(registry: Registry[Any], component: object) -> str:
     if dict(registry.parse(str(spec)).options) != changed:
         raise CheckpointError(f"{registry.family} '{spec}' cannot be written as a spec string")
     return str(spec)
+
+
+class Registered:
+    """Gives a family's base class the registry calls: ``Prior.register``, ``Prior.create``, …"""
+
+    registry: ClassVar[Registry[Any]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """The class that brings a registry is what all of its components are."""
+        super().__init_subclass__(**options)
+        if "registry" in cls.__dict__:
+            cls.registry.kind = cls
+
+    @classmethod
+    def register(cls, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:
+        """Class decorator that adds a component; see :meth:`Registry.register`."""
+        return cls.registry.register(name, aliases=aliases)
+
+    @classmethod
+    def create(cls, name: str, **options: Any) -> Any:
+        """Build a component by name; see :meth:`Registry.create`."""
+        return cls.registry.create(name, **options)
+
+    @classmethod
+    def available(cls, pattern: str = "*") -> list[str]:
+        """Names of the registered components; see :meth:`Registry.available`."""
+        return cls.registry.available(pattern)
+
+    @classmethod
+    def record(cls, name: str) -> Record[Any]:
+        """Description and options of a component; see :meth:`Registry.record`."""
+        return cls.registry.record(name)
+
+    @property
+    def name(self) -> str:
+        """Registered name, for messages."""
+        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+
+
+def package_version(package: str = "flowprior", missing: str = "unknown") -> str:
+    """The installed version of ``package``; ``missing`` where it is not installed, or runs from a folder."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return missing

@@ -6,7 +6,7 @@ a digest of each file, and whatever comes back from the disk is either right or 
 :class:`flowprior.errors.CheckpointError` of one line.
 """
 
-from flowprior.storage.binding import Binding, bind, signed, unsigned
+from flowprior.storage.digests import Binding, bind, signed, unsigned
 from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_bytes, read_json, read_text
 from flowprior.storage.tensor_files import (

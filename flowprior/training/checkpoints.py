@@ -33,8 +33,7 @@ from flowprior.storage import (
     save_state,
     save_tensors,
 )
-from flowprior.storage.writing import beside, explaining, sync
-from flowprior.training.writing import writing
+from flowprior.storage.writing import beside, explaining, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowprior.storage import read_bytes, write_text
+from flowprior.storage.writing import writing
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.pictures import SamplePictures
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
-from flowprior.training.writing import writing
 
 METRICS_LIMIT = 128 << 20
 """Longest file that is read, in bytes."""

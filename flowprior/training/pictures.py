@@ -12,10 +12,10 @@ from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.pictures import beside, save_figure
+from flowprior.storage.writing import writing
 from flowprior.training.batches import probe_indices
 from flowprior.training.config import TrainingConfig
 from flowprior.training.randomness import Randomness
-from flowprior.training.writing import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,10 +22,10 @@ from flowprior.storage import (
     remove_files,
     write_text,
 )
+from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, recover_folders
 from flowprior.training.config import MAY_CHANGE, RunConfig, differing_keys
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
-from flowprior.training.writing import writing
 
 __all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
 

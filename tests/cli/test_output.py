@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.cli.output import print_rich
+from flowprior.cli.commands import print_rich
 from flowprior.data import load_data
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call

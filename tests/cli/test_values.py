@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.cli.values import parse_conditions, parse_integers
+from flowprior.cli.options import parse_conditions, parse_integers
 from flowprior.conditions import Condition
 from flowprior.errors import OptionError
 

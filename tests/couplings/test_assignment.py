@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.couplings.assignment import assign
+from flowprior.couplings.plans import assign
 
 
 @given(n=st.integers(1, 7), seed=st.integers(0, 10_000), ties=st.booleans())

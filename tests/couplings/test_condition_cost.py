@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.couplings.assignment import assign
 from flowprior.couplings.cost import (
     condition_distance,
     condition_weight,
@@ -15,6 +14,7 @@ from flowprior.couplings.cost import (
     weighted_cost,
 )
 from flowprior.couplings.ot import OTCoupling
+from flowprior.couplings.plans import assign
 
 
 def batch(n: int, seed: int, classes: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

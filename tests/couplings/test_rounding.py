@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.couplings.assignment import round_plan
+from flowprior.couplings.plans import round_plan
 
 
 def test_a_permutation_plan_is_returned_as_it_is() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.data import Data, TensorData
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 
 
 def labelled(counts: list[int], generator: torch.Generator) -> TensorData:

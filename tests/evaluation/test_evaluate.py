@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData, load_data
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier

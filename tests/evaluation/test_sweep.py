@@ -13,7 +13,7 @@ import torch
 
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
 from flowprior.evaluation import Result, evaluate, request, sweep
 from flowprior.features import Classifier

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from flowprior.data import Data, TensorData
-from flowprior.data.proportions import draw_indices
+from flowprior.data.splits import draw_indices
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.mixtures.statistics import Statistics
+from flowprior.mixtures.covariance import Statistics
 
 
 def gather(full: bool) -> tuple[Statistics, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from flowprior.ops.backend import backend, native_devices
-from flowprior.ops.normal import normal_rows
+from flowprior.ops.random import normal_rows
 from tests.native.emulated import DTYPES, Layout
 from tests.native.parity import CHECKS, OPERATORS, Case, calls, check_loss
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from flowprior.ops.normal import normal_pair
+from flowprior.ops.random import normal_pair
 
 # Corners of the quarters, and their neighbours.
 ANGLES = sorted({(corner + step) % 2**32 for corner in range(0, 2**32, 2**29) for step in (-1, 0, 1)})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flowprior.ops import Stream, uniform
-from flowprior.ops.philox import philox, random_words, round_keys, tensor_keys
+from flowprior.ops.random import philox, random_words, round_keys, tensor_keys
 
 # kat_vectors of Random123 for philox4x32-10: counter, key, output.
 KNOWN = [

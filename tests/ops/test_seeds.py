@@ -7,7 +7,7 @@ import torch
 
 from flowprior.errors import InputError
 from flowprior.ops import draw_seed, standard_normal
-from flowprior.ops.seeds import as_seed
+from flowprior.ops.random import as_seed
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from flowprior.errors import InputError
 from flowprior.pictures import beside, figure_bytes, first_of_each, image_panels, sample_grid
-from flowprior.pictures.names import clipped, wrapped
+from flowprior.pictures.sheet import clipped, wrapped
 
 PITCH = 48 + 4
 """Small images are enlarged to 48 pixels or more, and stand 4 pixels apart."""

@@ -12,11 +12,10 @@ from torch.distributions import MultivariateNormal, Normal
 from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, NotFittedError, OptionError
-from flowprior.models.mapper import Mapper
 from flowprior.priors import Prior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
-from flowprior.priors.mapper_training import MapperTraining, held_out_error, train_mapper
+from flowprior.priors.mapper_training import Mapper, MapperTraining, held_out_error, train_mapper
 
 SPREAD = torch.tensor([0.3, 0.6, 1.2])
 

@@ -8,8 +8,8 @@ import pickle
 import pytest
 import torch
 
+from flowprior.mixtures.diagonal import Scales
 from flowprior.priors import Prior
-from flowprior.priors.scales import Scales
 
 
 def test_they_are_computed_once_as_long_as_nothing_changes():
