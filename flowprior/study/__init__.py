@@ -3,8 +3,7 @@
 from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder
 from flowprior.study.cells import Cell, make_cell
 from flowprior.study.check import Check, check_report
-from flowprior.study.grid import Curve, Grid
-from flowprior.study.grid_file import grid_from_dict, load_grid
+from flowprior.study.grid import Curve, Grid, grid_from_dict, load_grid
 from flowprior.study.running import Outcome, run_grid
 from flowprior.study.samples import Recorder, Replay
 from flowprior.study.splits import Splits, Subset, split_validation

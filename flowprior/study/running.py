@@ -13,8 +13,7 @@ from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder, write_obj
 from flowprior.study.cell_training import describe_run, train_cell, train_together
 from flowprior.study.cells import Cell, PlannedVariant, describe_plan, find_baseline, plan_grid, skipped_of
 from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
-from flowprior.study.grid import Grid
-from flowprior.study.grid_file import dump_grid
+from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.hooks import HOOKS, load_hook
 from flowprior.study.splits import Splits
 from flowprior.training import TrainingInterrupted
