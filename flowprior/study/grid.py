@@ -17,8 +17,8 @@ from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
 from flowprior.registry import check_count, choose
-from flowprior.study.axes import AXES, checked_variants, labelled
 from flowprior.study.hooks import HOOKS, check_hook
+from flowprior.study.variants import AXES, checked_variants, labelled
 from flowprior.training.config import (
     DEFAULT_MODEL,
     DEFAULT_PATH,
@@ -93,7 +93,7 @@ class Grid:
         samplers: label -> spec; every trained flow is evaluated with each.
         variants: label -> parts, in place of the combinations of priors, couplings and paths: ``prior``,
             ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
-            optional; see :func:`flowprior.study.axes.checked_variants`.
+            optional; see :func:`flowprior.study.variants.checked_variants`.
         seeds: of training and evaluation.
         nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
         samples: how many are evaluated at each.
