@@ -21,8 +21,8 @@ from flowprior.training.run import MAY_CHANGE
 
 KEEP_ALL = 1_000_000
 EVALUATED = (
-    *("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"),
-    "evaluation_seed",
+    *("nfe", "samples", "guidance", "curve", "evaluation", "conditions"),
+    *("validation", "values", "evaluation_seed"),
 )
 """Keys of a grid that decide how a trained cell is evaluated."""
 

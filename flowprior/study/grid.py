@@ -16,7 +16,7 @@ from flowprior.evaluation import evaluate
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
-from flowprior.registry import check_count, choose
+from flowprior.registry import choose
 from flowprior.study.hooks import HOOKS, check_hook
 from flowprior.study.variants import AXES, checked_variants, labelled
 from flowprior.training.config import (
@@ -66,9 +66,9 @@ class Curve:
     samples: int = 500
 
     def __post_init__(self) -> None:
-        check_count("compare", "curve.points", self.points, 0)
-        check_count("compare", "curve.samples", self.samples, 2)
-        check_counts("curve.nfe", self.nfe, 1)
+        _check_count("curve.points", self.points, 0)
+        _check_count("curve.samples", self.samples, 2)
+        _check_counts("curve.nfe", self.nfe, 1)
 
     def every(self, budget: int) -> int:
         """Steps between two points, for a budget of so many; 0 for no curve."""
@@ -159,9 +159,9 @@ class Grid:
 
     def _check_numbers(self) -> None:
         for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
-            check_count("compare", name, getattr(self, name), least)
+            _check_count(name, getattr(self, name), least)
         for name in ("seeds", "nfe"):
-            check_counts(name, getattr(self, name), 0)
+            _check_counts(name, getattr(self, name), 0)
         if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
             raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
         # Checked here, before anything is trained: every cell shares this training and this guidance.
@@ -197,18 +197,22 @@ def check_evaluation(options: Mapping[str, Any]) -> None:
             )
 
 
-def check_counts(name: str, values: tuple[int, ...], least: int) -> None:
-    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``.
-
-    Raises:
-        OptionError: they are not.
-    """
+def _check_counts(name: str, values: tuple[int, ...], least: int) -> None:
+    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``."""
     if not isinstance(values, tuple) or not values:
         raise OptionError(f"compare: {name}={values!r} is not possible; give a list of whole numbers")
     for value in values:
-        check_count("compare", name, value, least)
+        _check_count(name, value, least)
     if len(set(values)) < len(values):
         raise OptionError(f"compare: {name}={list(values)} names a number twice; leave one out")
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    """Check that ``value`` is a plain whole number, for TOML and JSON hold no other, ``least`` or more."""
+    if type(value) is not int or value < least:
+        raise OptionError(
+            f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
+        )
 
 
 def load_grid(
