@@ -24,7 +24,8 @@ from flowprior.pictures import beside, save_figure
 PICTURE = Path(__file__).parent / "images" / "trajectories.png"
 NFE = 4
 POINTS = 2000
-LINES = 160
+SHOWN = 800
+LINES = 128
 SETTINGS = {
     "gaussian + condot": ("gaussian", "condot"),
     "gmm + ot": ("gmm:covariance=spherical", "ot"),
@@ -43,7 +44,9 @@ def main() -> None:
         distance = sum(distances.values()) / len(distances)
         found[f"{setting}:  W2² = {distance:.3f} with {NFE} evaluations"] = paths
     panels = {name: (paths[-1, :LINES], cond[:LINES]) for name, paths in found.items()}
-    figure = beside(panels, real=real, title="Eight modes: source samples (rings), their way, samples (dots)")
+    figure = beside(
+        panels, real=real[:SHOWN], title="Eight modes: source samples (rings), their way, samples (dots)"
+    )
     for axes, paths in zip(figure.axes, found.values(), strict=True):
         draw_paths(axes, paths[:, :LINES], cond)
     save_figure(figure, PICTURE)

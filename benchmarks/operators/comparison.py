@@ -1,21 +1,24 @@
-"""What a run of the benchmarks says once its rows stand beside each other, and the last tables it prints.
+"""What a run of the benchmarks says once its rows stand beside each other.
 
-Ratios and share of the copy's bandwidth, then shares of the training step.
-
-Works on the rows of pytest-benchmark, as it hands them to its hooks or writes them as JSON.
+In the terminal, the last tables of the run: ratios and share of the copy's bandwidth, then shares of the
+training step. On the page of results, what pytest-benchmark has written as JSON.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
+from flowprior.report.markdown import markdown_table
 
 OWN = (NATIVE, WHOLE, FALLBACK)
 RATIOS = "Ratios: the time of each way over ours, the calls taking turns; above 1 flowprior is faster"
 SHARES = "Share of the training step: what prior, coupling, path and loss take beside the network"
+HEADER = ["operator and size", "ms", "ratio to (goal)", "share of copy bandwidth", "Gflop/s"]
 
 
 @dataclass
@@ -55,6 +58,9 @@ def _comparison(group: str, ways: dict[str, Mapping[str, Any]]) -> Comparison | 
     milliseconds = info.get("milliseconds") or {way: median(row) * 1e3 for way, row in ways.items()}
     ratio = {way: value / milliseconds[ours] for way, value in milliseconds.items() if way != ours}
     return Comparison(group, ours, milliseconds, ratio, info) if ratio or "bandwidth" in info else None
+
+
+# -- in the terminal ------------------------------------------------------------------------------------
 
 
 def closing_tables(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -113,3 +119,104 @@ def _aligned(lines: list[list[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+# -- on the page of results --------------------------------------------------------------------------------
+
+
+def timings(path: Path) -> dict[str, str]:
+    """Fits and pairings: what was timed, who did it, how long it took; empty where it was not run."""
+    if not path.exists():
+        return {}
+    said, rows = _read(path)
+    ratios = {one.group: one.ratio for one in comparisons(rows)}
+    header = ["what", "who", "median", "ratio", "beside it"]
+    return said | {
+        "table": markdown_table(header, (_timing(row, ratios.get(row["group"], {})) for row in rows))
+    }
+
+
+def _read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """What a file says of itself and of its processor; its rows, their groups with a sign of times."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    processor = report["machine_info"]["cpu"].get("brand_raw", "CPU")
+    rows = [row | {"group": row["group"].replace(" x ", " × ")} for row in report["benchmarks"]]
+    return {"machine": processor, "note": report.get("note", "")}, rows
+
+
+def _timing(row: dict[str, Any], ratios: dict[str, float]) -> list[str]:
+    info = row["extra_info"]
+    way = info["way"]
+    notes = (
+        f"{name} {f'{value:.4g}' if isinstance(value, float) else f'{value:,}'}"
+        for name, value in info.get("notes", {}).items()
+    )
+    taken = f"{median(row) * 1e3:,.1f} ms" if row["stats"] else "–"
+    ratio = f"{ratios[way]:.1f}" if way in ratios else ""
+    return [row["group"], way, taken, ratio, ", ".join(notes)]
+
+
+def operators(path: Path) -> dict[str, Any]:
+    """Ratios, goals and shares of the step; empty where the benchmark was not run."""
+    if not path.exists():
+        return {}
+    said, rows = _read(path)
+    found = comparisons(rows)
+    entries = [one for one in found if "bandwidth" in one.info]
+    return said | {
+        "ours": entries[0].ours,
+        "copy_rate": max(one.info["copy_rate"] for one in entries) / 1e9,
+        "table": markdown_table(HEADER, map(_operator, entries)),
+        "missed": "; ".join(text for one in entries for text in _missed(one)),
+        "errors": _errors(entries),
+        "step": _step([one for one in found if "share" in one.info]),
+    }
+
+
+def _operator(one: Comparison) -> list[str]:
+    goals = one.info["goal"]
+    ratios = ", ".join(_ratio(way, ratio, goals.get(way)) for way, ratio in one.ratio.items())
+    flops = f"{one.info['gigaflops']:.0f}" if one.info.get("gigaflops") else ""
+    taken = f"{one.milliseconds[one.ours]:.3f}"
+    return [one.group, taken, ratios, f"{one.info['bandwidth']:.2f}", flops]
+
+
+def _ratio(way: str, ratio: float, goal: float | None) -> str:
+    """The bold one of a ratio and its goal is the one that says whether the goal is met."""
+    if goal is None:
+        return f"{way} {ratio:.1f}"
+    return f"{way} **{ratio:.1f}** ({goal:g})" if ratio >= goal else f"{way} {ratio:.1f} (**{goal:g}**)"
+
+
+def _missed(one: Comparison) -> list[str]:
+    goals = {way: goal for way, goal in one.info["goal"].items() if one.ratio.get(way, goal) < goal}
+    return [f"{one.group} against {way}, {one.ratio[way]:.2f} of {goal:g}" for way, goal in goals.items()]
+
+
+def _errors(entries: Iterable[Comparison]) -> str:
+    """The largest relative error of each way."""
+    found = [one.info["relative_error"] for one in entries if "relative_error" in one.info]
+    worst = {name: max(errors[name] for errors in found) for name in (found[0] if found else {})}
+    return ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+
+
+def _step(found: list[Comparison]) -> dict[str, Any]:
+    """What prior, coupling, path and loss take of a training step, by who does them."""
+    if not found:
+        return {}
+    ways = list(dict.fromkeys(way for one in found for way in one.milliseconds))
+    rows = [
+        [f"`{one.info['prior']}`", f"`{one.info['coupling']}`", *(_share(one, way) for way in ways)]
+        for one in found
+    ]
+    info = found[0].info
+    return {
+        "network": info["network_seconds"] * 1e3,
+        "how": info.get("how", "medians of calls in turn"),
+        "table": markdown_table(["prior", "coupling", *ways], rows),
+    }
+
+
+def _share(one: Comparison, way: str) -> str:
+    share = one.info["share"]
+    return f"{one.milliseconds[way]:.2f} ms, {share[way]:.2%}" if way in share else "–"

@@ -1,7 +1,9 @@
-"""Fit of a mixture for each class: all classes at once against a scikit-learn fit of each."""
+"""Fit of a mixture for each class: all at once against a scikit-learn fit of each; its memory on a stream."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +17,21 @@ from flowprior import Prior
 
 COMPONENTS, REG_COVAR, TOL, MAX_ITER = 8, 1e-3, 1e-3, 100
 DTYPES = {"scikit-learn float64": torch.float64, "scikit-learn float32": torch.float32}
+
+STREAM = """
+import sys, torch
+from flowprior import Prior
+
+class Pictures:
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(int(sys.argv[1])):
+            yield torch.randn(1000, 784, generator=generator), torch.arange(1000) % 10
+
+Prior.create("gmm", components=2, max_iter=2).fit(Pictures())
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) // 1024)  # unlike ru_maxrss, not inherited from the parent
+"""
 
 
 def fit_ours(x: Tensor, y: Tensor) -> Prior:
@@ -63,3 +80,24 @@ def test_fit_all_classes(benchmark, scores, way):
     benchmark.extra_info.update(way=way, notes={"held-out log-density": score})
     first = scores.setdefault("first", score)
     assert abs(score - first) <= 0.005 * abs(first)
+
+
+def peak_mib(thousands: int) -> int:
+    """Highest resident memory of a process that fits to that many thousand streamed pictures."""
+    command = [sys.executable, "-c", STREAM, str(thousands)]
+    return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+@pytest.fixture(scope="module")
+def peaks() -> dict[int, int]:
+    """Peaks of the sizes that ran before."""
+    return {}
+
+
+@pytest.mark.parametrize("thousands", [15, 60])
+def test_memory_does_not_grow_with_the_data(benchmark, peaks, thousands):
+    """60,000 pictures of 784 numbers are 179 MiB."""
+    benchmark.group = "gmm.fit in a process of its own, a stream of pictures of 784 numbers"
+    peaks[thousands] = benchmark.pedantic(peak_mib, args=(thousands,))
+    benchmark.extra_info.update(way=f"flowprior, {thousands},000", notes={"peak, MiB": peaks[thousands]})
+    assert peaks[thousands] <= min(peaks.values()) + 32

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 from torch import Tensor
 
-from benchmarks.operators import compositions, peers
+from benchmarks.operators import peers
 from benchmarks.operators.groups import NATIVE, OURS, QUICK, Group, composed, ours, rows_of, time_row
 from benchmarks.operators.problem import CONDITIONS, MIXTURES, Problem
 from flowprior import ops
@@ -26,8 +26,8 @@ def sample(*size: int) -> Group:
         p.name("gmm_sample"),
         {
             **ours(call),
-            **composed("eager", compositions.sample, *arguments),
-            "MixtureSameFamily": lambda: partial(compositions.mixture_sample, *arguments),
+            **composed("eager", peers.eager_sample, *arguments),
+            "MixtureSameFamily": lambda: partial(peers.mixture_sample, *arguments),
         },
         {"eager": 5, "MixtureSameFamily": 15, "compiled eager": 1},
         moved=p.event_bytes + p.table_bytes,
@@ -43,7 +43,7 @@ def log_prob(*size: int) -> Group:
         p.name("gmm_log_prob"),
         {
             **ours(call),
-            **composed("MixtureSameFamily", compositions.mixture_log_prob, *arguments),
+            **composed("MixtureSameFamily", peers.mixture_log_prob, *arguments),
             "scikit-learn": lambda: peers.scikit_learn_log_prob(p),
         },
         {"MixtureSameFamily": 25, "compiled MixtureSameFamily": 1},
@@ -61,7 +61,7 @@ def log_prob_all(*size: int) -> Group:
         p.name("gmm_log_prob_all"),
         {
             **ours(call),
-            **composed("two products", compositions.two_products, *arguments),
+            **composed("two products", peers.two_products, *arguments),
             "scikit-learn": lambda: peers.scikit_learn_log_prob_all(p),
         },
         {"two products": 1.5, "compiled two products": 1},
@@ -98,4 +98,4 @@ def errors(size: tuple[int, ...]) -> tuple[float, float]:
     def error(value: Tensor) -> float:
         return float(((value.double() - exact) / exact).abs().max())
 
-    return error(ops.gmm_log_prob_all(*arguments)[0]), error(compositions.two_products(*arguments))
+    return error(ops.gmm_log_prob_all(*arguments)[0]), error(peers.two_products(*arguments))

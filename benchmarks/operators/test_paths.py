@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from benchmarks.operators import compositions, peers
+from benchmarks.operators import peers
 from benchmarks.operators.groups import OURS, QUICK, Group, composed, ours, rows_of, time_row
 from benchmarks.operators.peers import compile_once, warm
 from benchmarks.operators.problem import MIXTURES, PAIRS, Problem
@@ -28,7 +28,7 @@ def path_from_mixture(*size: int) -> Group:
         p.name("gmm_path"),
         {
             **ours(call),
-            **composed("eager", compositions.path, *arguments),
+            **composed("eager", peers.eager_path, *arguments),
             "torchcfm": lambda: peers.from_mixture(peers.torchcfm_point(), p),
             "flow_matching": lambda: peers.from_mixture(peers.flow_matching_point(), p),
         },
@@ -46,7 +46,7 @@ def interpolation(*size: int) -> Group:
         p.name("interpolate", mixture=False),
         {
             **ours(call),
-            **composed("eager", compositions.interpolate, *arguments),
+            **composed("eager", peers.eager_interpolate, *arguments),
             "torchcfm": lambda: partial(peers.torchcfm_point(), *arguments),
             "flow_matching": lambda: partial(peers.flow_matching_point(), *arguments),
         },
@@ -68,8 +68,8 @@ def loss(*size: int) -> Group:
         p.name("flow_matching_loss and its gradient", mixture=False),
         {
             **ours(call),
-            "eager": lambda: partial(step, compositions.loss),
-            "compiled eager": lambda: warm(partial(step, compile_once(compositions.loss))),
+            "eager": lambda: partial(step, peers.eager_loss),
+            "compiled eager": lambda: warm(partial(step, compile_once(peers.eager_loss))),
         },
         {"eager": 2, "compiled eager": 1},
         moved=4 * p.event_bytes,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.studies.picture_tables import BASE, FEATURES, RIVALS, curves, first_step, ratio_to_rivals
+from benchmarks.studies.section_tables import FID, fitted_over_plain
 from flowprior.report.markdown import counted, markdown_table
-from flowprior.study.table import DataFrame, Series, means, read_table, trained
+from flowprior.study.table import DataFrame, means, read_table, select, trained
 
 DEFAULT, LOW_FLOOR, VELOCITY = "latent64-0.04+residual", "latent64-0.01+residual", "latent64-0.01+posterior"
-PAPER, FID = "gmm+condot", "fid-cnn128"
+PAPER = "gmm+condot"
 NFES = [1, 2, 4, 8, 15, 30]
 
 
@@ -49,22 +49,25 @@ class Claims:
         header = ["design", "steps", "seeds, ours / fewest of a rival", "features", *NFES]
         return {"table": markdown_table(header, rows), "lost": ", ".join(lost)}
 
-    def ratios(self, ours: str, theirs: str, ratio: Callable[[DataFrame, str, str, str], Series]) -> str:
-        """A table of one flow over another, by steps and features."""
+    def ratios(self, ours: str, theirs: str, common_seeds: bool = False) -> str:
+        """A table of one flow over another, by steps and features; of all seeds, or those that both have."""
         rows = []
         for steps, table in self.having(ours, theirs).items():
             for metric in FEATURES:
-                values = ratio(table, metric, ours, theirs)[NFES]
+                own = trained(table, metric, flow=[ours, theirs])
+                own = own.pivot_table(index=["nfe", "seed"], columns="flow", values="value")
+                found = (own.dropna() if common_seeds else own).groupby("nfe").mean()
+                values = (found[ours] / found[theirs])[NFES]
                 rows.append([f"{steps:,}", metric, *(f"{value:.2f}" for value in values)])
         return markdown_table(["steps", "features", *NFES], rows)
 
     def residual(self) -> str:
         """Prediction `residual` over `velocity`, all else equal, of the seeds that both have."""
-        return self.ratios(LOW_FLOOR, VELOCITY, _of_common_seeds)
+        return self.ratios(LOW_FLOOR, VELOCITY, common_seeds=True)
 
     def paper_design(self) -> str:
         """`gmm` + `condot` over `gaussian` + `condot`."""
-        return self.ratios(PAPER, BASE, _of_means)
+        return self.ratios(PAPER, BASE)
 
     def convergence(self) -> str:
         """Steps after which the design with the variance floor 0.01 has what CondOT ends with."""
@@ -79,10 +82,8 @@ class Claims:
         """Where the ImageNet features are best, for the default and the baseline."""
         said = []
         for steps, table in self.tables.items():
-            best = (
-                means(table, "fid-lite0")[NFES].filter([DEFAULT, BASE], axis="index").idxmin(axis="columns")
-            )
-            told = " and ".join(f"`{name}` at {nfe}" for name, nfe in best.items())
+            found = means(table, FEATURES[1])[NFES].filter([DEFAULT, BASE], axis="index")
+            told = " and ".join(f"`{name}` at {nfe}" for name, nfe in found.idxmin(axis="columns").items())
             said.append(f"after {steps:,} steps {told}")
         return "; ".join(said)
 
@@ -97,18 +98,17 @@ class Claims:
         """The head start on cells: debiased W2² at 4 evaluations over the baseline's, by budget."""
         table, said = read_table(self.results / "cells"), []
         for steps, part in ((50, "shorter-50"), (100, "shorter-100"), (200, "shorter-200"), (400, "result")):
-            at_4 = means(table[table["part"] == part], "debiased")[4]
+            at_4 = means(select(table, part=part), "debiased")[4]
             said.append(f"{at_4['gmm+ot'] / at_4[BASE]:.2f} after {steps} steps")
         return ", ".join(said)
 
     def without_condition(self) -> str:
         """How many fitted sources without a condition beat N(0, I), at the most evaluations."""
         table, said = read_table(self.results / "unconditional-source"), []
-        for kind, words in (("unlabelled", "not told the labels"), ("labelled", "told the labels")):
-            at_most = means(table[table["part"] == kind], FID).iloc[:, -1]
-            fitted = at_most[at_most.index.str.startswith("gmm") & ~at_most.index.str.endswith("+ot")]
-            better = (fitted < at_most["gaussian"]).sum()
-            said.append(f"{better} of {len(fitted)} with a network that is {words}")
+        for part, words in (("unlabelled", "not told the labels"), ("labelled", "told the labels")):
+            found = fitted_over_plain(select(table, part=part))
+            better = found["all"] - found["worse"]
+            said.append(f"{better} of {found['all']} with a network that is {words}")
         return " and ".join(said)
 
     def own_prior(self) -> str:
@@ -116,14 +116,3 @@ class Claims:
         found = means(read_table(self.results / "ablations"), FID)
         worse = (found[4] > found[0]).groupby(found.index.str.rsplit("+", n=1).str[-1]).agg(["sum", "size"])
         return " and ".join(f"{lost} of {whole} with `{name}`" for name, (lost, whole) in worse.iterrows())
-
-
-def _of_means(table: DataFrame, metric: str, ours: str, theirs: str) -> Series:
-    found = means(table, metric)
-    return found.loc[ours] / found.loc[theirs]
-
-
-def _of_common_seeds(table: DataFrame, metric: str, ours: str, theirs: str) -> Series:
-    own = trained(table, metric).pivot_table(index=["nfe", "seed"], columns="flow", values="value")
-    both = own[[ours, theirs]].dropna().groupby("nfe").mean()
-    return both[ours] / both[theirs]

@@ -26,12 +26,12 @@ from benchmarks.studies.protocol import (
     fit_prior,
     generator,
     rows_of,
+    table_rows,
     write_cell,
 )
 from flowprior.data import DATA, Data, TensorData, load_data
-from flowprior.evaluation.result import table_row
+from flowprior.features import load_classifier
 from flowprior.features.classifier import Classifier
-from flowprior.features.classifier_file import load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments, wasserstein2_squared
 from flowprior.metrics.memorisation import memorisation_ratio
@@ -156,8 +156,7 @@ def shrunk_priors(count: int, seed: int) -> list[Row]:
     data = few_digits("train", count, seed)
     rows = []
     for spec in (f"gmm:covariance={c},shrinkage={s}" for c in COVARIANCES for s in SHRINKAGES):
-        found = describe_prior(fit_prior(spec, data, seed))
-        rows += [table_row(metric, value, flow=spec, seed=seed, nfe=0) for metric, value in found.items()]
+        rows += table_rows(describe_prior(fit_prior(spec, data, seed)), flow=spec, seed=seed, nfe=0)
     return rows
 
 
@@ -166,7 +165,7 @@ def main() -> None:
     for path, count, seed in ((f"priors-{c}-seed{s}.json", c, s) for s in range(2) for c in COUNTS):
         if not (RESULTS / "few-examples" / path).is_file():
             setting = {"label": None, "seed": seed, "part": "priors", "count": count}
-            write_cell(RESULTS / "few-examples" / path, setting, shrunk_priors(count, seed), {})
+            write_cell(RESULTS / "few-examples" / path, setting, shrunk_priors(count, seed))
 
 
 if __name__ == "__main__":

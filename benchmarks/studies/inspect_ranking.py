@@ -70,9 +70,13 @@ def compare(cells: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
         cells: what :func:`trained_cells` gives.
         said: what :func:`inspected` gives.
     """
-    found = said.merge(cells, on=["prior", "coupling"]).sort_values("score", kind="stable")
-    features = distances(found)[: sum(name.startswith("fid-") for name in found)]
-    return found.assign(**{"mean rank": found[features].rank().mean(axis=1)} if len(features) > 1 else {})
+    return with_mean_rank(said.merge(cells, on=["prior", "coupling"]).sort_values("score", kind="stable"))
+
+
+def with_mean_rank(found: pd.DataFrame) -> pd.DataFrame:
+    """The comparison with the mean of the ranks by several features, where there are several."""
+    ranks = found.filter(like="fid-").rank()
+    return found.assign(**{"mean rank": ranks.mean(axis=1)}) if len(ranks.columns) > 1 else found
 
 
 def correlations(found: pd.DataFrame) -> pd.DataFrame:

@@ -21,10 +21,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.studies import digits
-from benchmarks.studies.protocol import RESULTS, SEED, Row, draw, everything, fit_prior, rows_of, write_cell
+from benchmarks.studies.protocol import (
+    RESULTS,
+    SEED,
+    Row,
+    draw,
+    everything,
+    fit_prior,
+    rows_of,
+    table_rows,
+    write_cell,
+)
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.evaluation import evaluate
-from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition, wasserstein2_squared
 
@@ -169,7 +178,7 @@ def densities(seed: int) -> list[Row]:
         for kind, score in scores.items():
             density = float(score.double().mean()) / test[0].numel()
             values = {"auroc": separation(scores["none"], score), "log_density": density}
-            rows += [table_row(m, v, flow=name, seed=seed, nfe=0, condition=kind) for m, v in values.items()]
+            rows += table_rows(values, flow=name, seed=seed, nfe=0, condition=kind)
     return rows
 
 
@@ -209,7 +218,7 @@ def main() -> None:
     for seed in range(2):
         path = RESULTS / "out-of-distribution" / f"density-seed{seed}.json"
         if not path.is_file():
-            write_cell(path, {"label": None, "seed": seed, "part": "density"}, densities(seed), {})
+            write_cell(path, {"label": None, "seed": seed, "part": "density"}, densities(seed))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.studies.protocol import RESULTS, write_cell
-from flowprior.evaluation.result import table_row
+from benchmarks.studies.protocol import RESULTS, table_rows, write_cell
 from flowprior.priors import Prior
 
 CONDITIONS = (10, 100, 1_000, 10_000, 100_000)
@@ -73,8 +72,8 @@ def run_axis(
         failed = found.pop("failed", "")
         if "not done" in failed:
             late = "not tried: the next smaller was not done in time"
-        rows = [table_row(name, value, flow=cell["prior"]) for name, value in found.items()]
-        write_cell(path, {"label": cell["prior"], **cell}, rows, {"clock": "processor", "failed": failed})
+        rows, run = table_rows(found, flow=cell["prior"]), {"clock": "processor", "failed": failed}
+        write_cell(path, {"label": cell["prior"], **cell}, rows, run)
         typer.echo(f"{path.stem}: {failed or found}")
 
 

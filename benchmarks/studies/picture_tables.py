@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.studies.inspect_ranking import correlations, distances
+from benchmarks.studies.inspect_ranking import correlations, distances, with_mean_rank
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.markdown import counted, cross, markdown_table, seed_ratios, spread
 from flowprior.study.table import DataFrame, Series, means, trained
@@ -158,11 +158,8 @@ def source_samples(table: DataFrame) -> str:
 
 def ranking(table: DataFrame) -> dict[str, Any]:
     """What `inspect` said of pairings beside what was trained, and Spearman's correlations of ranks."""
-    found = table.pivot_table(index="flow", columns="metric", values="value", sort=False)
-    features = [name for name in found if name.startswith("fid-")]
-    if len(features) > 1:
-        found["mean rank"] = found[features].rank().mean(axis=1)
-    metrics, told = distances(found), []
+    found = with_mean_rank(table.pivot_table(index="flow", columns="metric", values="value", sort=False))
+    features, metrics, told = found.filter(like="fid-"), distances(found), []
     for metric, own in correlations(found).iterrows():
         said = {"simulated flow": "simulated", "crossing": "crossing", "transport cost": "transport_cost"}
         others = ", ".join(f"{words} alone {own[name]:.2f}" for words, name in said.items())
@@ -172,7 +169,7 @@ def ranking(table: DataFrame) -> dict[str, Any]:
     rows = ([pair, int(n), f"{score:.4f}", *(f"{v:.4g}" for v in values)] for pair, n, score, values in shown)
     return {
         "spearman": "; ".join(told),
-        "agreement": found[features].corr("spearman").iloc[0, 1] if len(features) == 2 else None,
+        "agreement": features.corr("spearman").iloc[0, 1] if len(features.columns) == 2 else None,
         "table": markdown_table(["prior + coupling", "seeds", "score", *metrics], rows),
         "settings": len(found),
         "cells": int(found["seeds"].sum()),

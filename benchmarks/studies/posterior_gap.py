@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.studies.protocol import CLASSIFIERS, Row, everything, rows_of
-from flowprior.features.classifier_file import load_classifier
+from flowprior.features import load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments
 from flowprior.samplers import Sampler

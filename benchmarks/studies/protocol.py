@@ -62,13 +62,17 @@ def rows_of(cell: Any, values: dict[str, float], **columns: Any) -> list[Row]:
         values: metric -> value.
         columns: further columns that they share, such as ``nfe``.
     """
-    own = {"flow": cell.variant.label, "seed": cell.seed} | columns
-    return [table_row(metric, value, **own) for metric, value in values.items()]
+    return table_rows(values, **{"flow": cell.variant.label, "seed": cell.seed} | columns)
 
 
-def write_cell(path: Path, setting: dict[str, Any], rows: list[Row], run: dict[str, Any]) -> None:
+def table_rows(values: dict[str, float], **columns: Any) -> list[Row]:
+    """A row of the long table for each metric and its value; ``columns`` are shared."""
+    return [table_row(metric, value, **columns) for metric, value in values.items()]
+
+
+def write_cell(
+    path: Path, setting: dict[str, Any], rows: list[Row], run: dict[str, Any] | None = None
+) -> None:
     """Write a cell that no grid runs, such as a prior's that nothing is trained from, in one move."""
-    machine = describe_machine(torch.device("cpu"))
-    write_object(
-        path, {"format": FORMAT, "setting": setting, "run": machine | run, "metrics": {}, "rows": rows}
-    )
+    told = describe_machine(torch.device("cpu")) | (run or {})
+    write_object(path, {"format": FORMAT, "setting": setting, "run": told, "metrics": {}, "rows": rows})

@@ -15,8 +15,8 @@ from typing import Any
 
 import jinja2
 
+from benchmarks.operators.comparison import operators, timings
 from benchmarks.studies import claims, picture_tables, section_tables
-from benchmarks.studies.operator_timings import operators, timings
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.report.markdown import counted

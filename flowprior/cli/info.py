@@ -44,8 +44,8 @@ def _collect() -> dict[str, Any]:
 
     import torch
 
-    from flowprior.features.cache import cache_folder
     from flowprior.ops import backend
+    from flowprior.storage.cache import cache_folder
 
     running = backend()
     return {

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from flowprior.evaluation.evaluate import evaluate
 from flowprior.evaluation.result import Result
-from flowprior.evaluation.sweep import sweep
+from flowprior.evaluation.sweep import evaluate, sweep
 from flowprior.metrics.base import MetricInfo
 
 __all__ = [

@@ -14,8 +14,7 @@ from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor
 from flowprior.features.classifier import Classifier
-from flowprior.features.classifier_file import load_classifier
-from flowprior.features.classifier_training import data_classifier
+from flowprior.features.classifier_training import data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric

@@ -7,12 +7,15 @@ from flowprior.features.base import (
     as_extractor,
 )
 from flowprior.features.classifier import Classifier, accuracy_on
-from flowprior.features.classifier_file import load_classifier, save_classifier
-from flowprior.features.classifier_training import data_classifier, train_classifier
+from flowprior.features.classifier_training import (
+    data_classifier,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
 from flowprior.features.clip import ClipFeatures
 from flowprior.features.contrastive import PairHeads, PairScore, train_heads
-from flowprior.features.inception import InceptionFeatures
-from flowprior.features.lite0 import Lite0Features
+from flowprior.features.imagenet import InceptionFeatures, Lite0Features
 
 __all__ = [
     "FEATURES",

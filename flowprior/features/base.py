@@ -133,6 +133,11 @@ def short_identity(extractor: FeatureExtractor) -> str:
     return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", extractor.identity())
 
 
+def missing_extra(features: str, package: str) -> OptionError:
+    """The error of features whose package, of the extra of their name, is not installed."""
+    return OptionError(f"features '{features}' need {package}; run `pip install 'flowprior[{features}]'`")
+
+
 def as_rgb(x: Tensor, owner: str) -> Tensor:
     """Pictures x ``[B, 1 or 3, H, W]`` with three channels.
 

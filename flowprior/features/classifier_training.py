@@ -1,18 +1,27 @@
-"""Train the data set's classifier, or take it from the cache."""
+"""Where the data set's classifier comes from: its training, the cache, or a file of its own.
+
+A Fréchet distance is comparable only under one extractor with one set of weights, and a classifier that is
+trained anew on another processor, or with another number of threads, has other weights. So values that are to
+be compared with stored ones take the classifier from a file, which is bound to its weights by their digest.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.data.base import Data
-from flowprior.errors import InputError
+from flowprior.errors import CheckpointError, InputError
 from flowprior.features.base import initialise
-from flowprior.features.cache import cached_tensors
 from flowprior.features.classifier import Classifier
+from flowprior.storage import load_tensors, save_tensors
+from flowprior.storage.cache import cached_tensors
 
 RECIPE = 1
 """Raise it with every change of network or training that the constants below do not show."""
@@ -21,6 +30,8 @@ BATCH = 128
 STEPS = 1400
 MOST_EPOCHS = 20
 LEARNING_RATE = 2e-3
+DIGITS = 8
+"""Digits of the digest in a file's name."""
 
 
 def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classifier:
@@ -69,16 +80,62 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     steps = min(STEPS, MOST_EPOCHS * (len(data) // size))
     optimiser = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    order = torch.empty(0, dtype=torch.long)
     with torch.enable_grad():
-        for _ in range(steps):
-            if len(order) < size:
-                order = torch.randperm(len(data), generator=generator)
-            x, labels = data.batch(order[:size])
-            order = order[size:]
-            _step(classifier, optimiser, x, labels)
+        for indices in islice(_shuffled(len(data), size, generator), steps):
+            _step(classifier, optimiser, *data.batch(indices))
             schedule.step()
     return classifier.eval().requires_grad_(False)
+
+
+def save_classifier(classifier: Classifier, train: Data, folder: str | Path, made_with: str = "") -> Path:
+    """Write a classifier to ``folder``; the file's name ends with the first digits of its weights' sha256.
+
+    Args:
+        classifier: trained on ``train`` with the seed 0.
+        train: the training data.
+        folder: where the file goes.
+        made_with: what somebody who trains it again needs, such as the instruction set.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    identity = classifier.identity()
+    plain = "".join(c if c.isalnum() else "-" for c in train.name).strip("-")
+    path = Path(folder) / f"{plain}-{_digest(identity)}.safetensors"
+    kept = {"data": train.name, "data_fingerprint": fingerprint(train, seed=0), "identity": identity}
+    save_tensors(path, dict(classifier.state_dict()), kept | ({"made_with": made_with} if made_with else {}))
+    return path
+
+
+def load_classifier(path: str | Path, data: Data) -> Classifier:
+    """The classifier of a file that :func:`save_classifier` wrote, its weights verified.
+
+    Args:
+        path: the file.
+        data: gives event shape and number of labels.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, is for other events or labels, or its weights are not
+            those that its name and its metadata promise.
+    """
+    path = Path(path)
+    tensors, kept = load_tensors(path)
+    try:
+        classifier = Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} holds no classifier of '{data.name}': other events or labels"
+        ) from error
+    promised, found = kept.get("identity", "none"), classifier.identity()
+    if found != promised or not path.stem.endswith(f"-{_digest(promised)}"):
+        raise CheckpointError(
+            f"{path} is not the classifier that it is named after: expected {promised}, got {found}; restore "
+            "the file"
+        )
+    return classifier
 
 
 def fingerprint(data: Data, seed: int) -> str:
@@ -107,6 +164,13 @@ def _set_scale(classifier: Classifier, data: Data) -> None:
     classifier.register_buffer("scale", deviation.float().clamp_min(1e-3))
 
 
+def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of indices below ``count`` without end; each order leaves out what fills no batch."""
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from order[: count // size * size].split(size)
+
+
 def _step(classifier: Classifier, optimiser: torch.optim.Optimizer, x: Tensor, labels: Tensor | None) -> None:
     assert labels is not None
     if x.dim() == 4:
@@ -114,3 +178,7 @@ def _step(classifier: Classifier, optimiser: torch.optim.Optimizer, x: Tensor, l
     optimiser.zero_grad(set_to_none=True)
     nn.functional.cross_entropy(classifier(x), labels).backward()
     optimiser.step()
+
+
+def _digest(identity: str) -> str:
+    return identity.rsplit(" ", 1)[1][:DIGITS]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb
+from flowprior.errors import DataNotFoundError, InputError
+from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
 from flowprior.storage.digests import checked_file, file_sha256
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -72,7 +72,7 @@ def _image_tower(folder: Path, weights: Path) -> Any:
     try:
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     except ImportError as error:
-        raise OptionError("features 'clip' need transformers; run `pip install 'flowprior[clip]'`") from error
+        raise missing_extra("clip", "transformers") from error
     from safetensors.torch import load_file
 
     if not (folder / "config.json").is_file():

@@ -1,8 +1,7 @@
-"""Metrics: one a file, a pure function and the class that evaluations call, together."""
+"""Metrics: pure functions, and in the same files the classes that evaluations call."""
 
 from typing import Any
 
-from flowprior.metrics.accuracy import Accuracy
 from flowprior.metrics.base import (
     FeatureMetric,
     FlowMetric,
@@ -13,8 +12,8 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
+from flowprior.metrics.condition_fit import Accuracy, ImageText, clip_score
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
-from flowprior.metrics.image_text import ImageText, clip_score
 from flowprior.metrics.kernel import (
     Kernel,
     KernelDistance,
@@ -25,11 +24,17 @@ from flowprior.metrics.kernel import (
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
 from flowprior.metrics.setup import Drawn, Setup, Trajectories
-from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
 from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
-from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
+from flowprior.metrics.wasserstein import (
+    Sliced,
+    Wasserstein,
+    sliced_wasserstein2_per_condition,
+    sliced_wasserstein2_squared,
+    wasserstein2_per_condition,
+    wasserstein2_squared,
+)
 
 __all__ = [
     "Accuracy",

@@ -7,6 +7,7 @@ compare two sets of samples stream them, as torchmetrics' do: ``update``, ``comp
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -26,6 +27,8 @@ ORDER = (
     *("truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results: quick ones, then those of samples, of steps, of the flow. Other metrics follow."""
+RENAMED = {"figures": "values", "floor": "real_data", "needs_judge": "needs_classifier"}
+"""What a metric's class defined in the release before, and what it defines now."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,14 @@ class Metric(Registered, abc.ABC):
     needs_classifier: ClassVar[bool] = True
     """Whether it may look at ``setup.classifier`` or its features; where none does, none is trained."""
 
-    @property
-    def name(self) -> str:
-        """Registered name, or that of the class."""
-        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that still defines names of the release before works for one more."""
+        super().__init_subclass__(**options)
+        for old, new in RENAMED.items():
+            if old in vars(cls) and new not in vars(cls):
+                message = f"metric {cls.__name__}: '{old}' is called '{new}' now"
+                warnings.warn(message, DeprecationWarning, stacklevel=3)
+                setattr(cls, new, vars(cls)[old])
 
     @abc.abstractmethod
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:

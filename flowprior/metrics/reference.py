@@ -16,7 +16,7 @@ from torch import Tensor
 from flowprior.data.base import Data, data_digest
 from flowprior.data.proportions import draw_indices
 from flowprior.features.base import FeatureExtractor
-from flowprior.features.cache import cached_tensors
+from flowprior.storage.cache import cached_tensors
 from flowprior.storage.digests import settings_digest
 
 RECIPE = 1

@@ -42,6 +42,11 @@ class Drawn:
         self.cond = None if cond is None else cond.cpu()
         self._features: dict[int, Tensor] = {}
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the conditions are labels, so that clouds are compared within them."""
+        return self.cond is not None and not self.cond.is_floating_point()
+
     def features(self, extractor: FeatureExtractor) -> Tensor:
         """Features ``[N, F]``."""
         key = id(extractor)
@@ -179,9 +184,9 @@ class Setup:
 
     def source_samples(self, count: int) -> Tensor:
         """The first source samples ``[count, *event]`` that samples of this seed are solved from."""
-        cond = None if self.cond is None else self.cond.to(self.device)
+        cond, generator = self.conditions(self.samples), self.generator()
         with torch.no_grad():
-            x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=self.generator())
+            x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=generator)
         return x0[:count].to(self.flow.dtype or x0.dtype)
 
     def conditions(self, count: int) -> Tensor | None:

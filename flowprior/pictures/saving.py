@@ -39,4 +39,5 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
 
 
 def _write(figure: Figure, target: Any, kind: str) -> None:
-    figure.savefig(target, format=kind, facecolor="white", metadata=_UNDATED.get(kind))
+    options = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}  # a tenth smaller
+    figure.savefig(target, format=kind, facecolor="white", metadata=_UNDATED.get(kind), **options)

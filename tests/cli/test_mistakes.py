@@ -179,7 +179,7 @@ def test_json_keeps_mistakes_off_stdout(call: Call, tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowprior.features import cache
+    from flowprior.storage import cache
 
     monkeypatch.setattr(cache, "cache_folder", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -187,7 +187,7 @@ def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from flowprior.features import cache
+    from flowprior.storage import cache
 
     def interrupt() -> None:
         raise KeyboardInterrupt

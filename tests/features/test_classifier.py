@@ -13,8 +13,8 @@ from flowprior.conditions import Condition
 from flowprior.data import Data, TensorData, load_data
 from flowprior.errors import InputError
 from flowprior.features import Classifier, accuracy_on, classifier_training, data_classifier, train_classifier
-from flowprior.features.cache import cache_folder
 from flowprior.features.classifier_training import fingerprint
+from flowprior.storage.cache import cache_folder
 
 
 def blobs(shape: tuple[int, ...], count: int = 240) -> TensorData:

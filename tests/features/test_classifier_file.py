@@ -13,8 +13,7 @@ from benchmarks.studies.protocol import CLASSIFIERS
 from flowprior.data import TensorData, load_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.request import classifier_for
-from flowprior.features import train_classifier
-from flowprior.features.classifier_file import load_classifier, save_classifier
+from flowprior.features import load_classifier, save_classifier, train_classifier
 from flowprior.storage import load_tensors, save_tensors
 
 DIGITS = CLASSIFIERS / "digits-f607d1b6.safetensors"

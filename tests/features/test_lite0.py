@@ -9,18 +9,18 @@ import torch
 
 from flowprior.data import Data
 from flowprior.errors import InputError, OptionError
-from flowprior.features import as_extractor, lite0
+from flowprior.features import as_extractor, imagenet
 from flowprior.metrics import FeatureMoments
 from tests.metrics.test_frechet import spoiled
 
 
 @pytest.fixture(scope="module")
-def extractor() -> lite0.Lite0Features:
+def extractor() -> imagenet.Lite0Features:
     pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
-    return lite0.Lite0Features()
+    return imagenet.Lite0Features()
 
 
-def test_it_is_the_pinned_network(extractor: lite0.Lite0Features, generator: torch.Generator) -> None:
+def test_it_is_the_pinned_network(extractor: imagenet.Lite0Features, generator: torch.Generator) -> None:
     assert extractor.features_name == "lite0"
     assert extractor.identity().startswith("lite0 64px sha256 57934424")
     grey = torch.rand(3, 1, 28, 28, generator=generator) * 2 - 1
@@ -32,7 +32,7 @@ def test_it_is_the_pinned_network(extractor: lite0.Lite0Features, generator: tor
 
 
 def test_noise_is_further_from_real_pictures_than_real_ones(
-    extractor: lite0.Lite0Features, digits: tuple[Data, Data], generator: torch.Generator
+    extractor: imagenet.Lite0Features, digits: tuple[Data, Data], generator: torch.Generator
 ) -> None:
     x, y = (split.batch(torch.arange(60))[0] for split in digits)
     reference = FeatureMoments.of([extractor.features(y)])
@@ -41,7 +41,7 @@ def test_noise_is_further_from_real_pictures_than_real_ones(
     assert real < 0.7 * grainy < 0.7 * noise
 
 
-def test_other_events_are_refused(extractor: lite0.Lite0Features) -> None:
+def test_other_events_are_refused(extractor: imagenet.Lite0Features) -> None:
     with pytest.raises(InputError, match="features 'lite0': expected pictures"):
         extractor.features(torch.zeros(3, 2))
 
@@ -54,6 +54,6 @@ def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
-    monkeypatch.setattr(lite0, "SHA256_PREFIX", "00000000")
+    monkeypatch.setattr(imagenet, "LITE0_SHA256", "00000000")
     with pytest.raises(InputError, match=r"has sha256 57934424.*expected 00000000"):
-        lite0.Lite0Features()
+        imagenet.Lite0Features()

@@ -11,7 +11,7 @@ from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier, contrastive
 from flowprior.flow import Flow
-from flowprior.metrics import image_text
+from flowprior.metrics import condition_fit
 from flowprior.paths import Path
 from flowprior.priors import Prior
 
@@ -75,7 +75,7 @@ def test_clips_own_score_is_taken_where_the_embeddings_are_its(monkeypatch: pyte
         def identity(self) -> str:
             return "clip sha256 " + "0" * 64
 
-    monkeypatch.setattr(image_text, "ClipFeatures", Fake)
+    monkeypatch.setattr(condition_fit, "ClipFeatures", Fake)
     data = paired(60, 1)
     found = evaluate(
         painting(data, right=True), data, reference=paired(50, 2), nfe=[1], samples=40, metrics="image-text",
@@ -87,7 +87,7 @@ def test_clips_own_score_is_taken_where_the_embeddings_are_its(monkeypatch: pyte
 def test_the_score_is_a_hundred_times_the_positive_cosine() -> None:
     images = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     texts = torch.tensor([[5.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
-    assert image_text.clip_score(images, texts) == pytest.approx(100 * (1 + 0.5**0.5 + 0) / 3)
+    assert condition_fit.clip_score(images, texts) == pytest.approx(100 * (1 + 0.5**0.5 + 0) / 3)
 
 
 def test_labels_have_no_score(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.operators.comparison import operators
 from benchmarks.operators.peers import COMPILER, OURS, PEERS
-from benchmarks.studies.operator_timings import operators
 from flowprior.ops.backend import native_devices
 from tests.markdown_blocks import REPOSITORY, blocks
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.studies import eight_modes, moons, posterior_gap
+from benchmarks.studies import posterior_gap, toys
 from benchmarks.studies.ensemble import Member, train_members
 from benchmarks.studies.protocol import STUDIES, fit_prior
 from flowprior.couplings import Coupling
@@ -26,8 +26,8 @@ SHORT = ["training.steps=3", "training.warmup=1", "samples=16", "nfe=[0, 1]", "m
 def test_the_eight_modes_have_distances_errors_and_curvature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("POINTS", 5), ("TRAJECTORIES", 2), ("NFES", (0, 2))):
-        monkeypatch.setattr(eight_modes, name, value)
+    for name, value in (("OF_EACH_MODE", 5), ("TRAJECTORIES", 2), ("NFES", (0, 2))):
+        monkeypatch.setattr(toys, name, value)
     monkeypatch.chdir(REPOSITORY)
     every = load_grid(STUDIES / "eight_modes.toml").variants
     given = {"variants": {label: every[label] for label in ("designed+ot", "ddpm")}}
@@ -45,7 +45,7 @@ def test_the_eight_modes_have_distances_errors_and_curvature(
 def test_moons_start_from_eight_gaussians_whatever_the_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moons, "POINTS", 60)
+    monkeypatch.setattr(toys, "MOONS", 60)
     data = {"data": "8gaussians-to-moons:n=500,seed=0"}
     outcome = run_grid(load_grid(STUDIES / "moons.toml", data, SHORT), tmp_path)
     assert (outcome.failed, outcome.finished) == ({}, 3)

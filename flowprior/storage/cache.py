@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from flowprior.errors import CheckpointError
-from flowprior.storage import load_tensors, save_tensors
+from flowprior.storage.tensor_files import load_tensors, save_tensors
 
 
 def cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""How well samples fit the embeddings they were made for: CLIP score, or two small heads that say so."""
+"""Do samples show what they were made for? Accuracy of labels; CLIP score or small heads for embeddings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,28 @@ def clip_score(features: Tensor, cond: Tensor) -> float:
     """100 E max(cos, 0) of image embeddings ``[N, E]`` and text embeddings ``[N, E]``."""
     cosine = torch.nn.functional.cosine_similarity(features.double(), cond.double(), dim=1)
     return 100 * cosine.clamp_min(0).mean().item()
+
+
+@Metric.register("accuracy")
+class Accuracy(SampleMetric):
+    """Share of samples that the data set's classifier recognises as their condition."""
+
+    quick = True
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        if setup.classifier is None:
+            return {}
+        description = "share of samples that the classifier recognises as their condition"
+        reference, features = setup.reference.describe(), setup.classifier.describe()
+        return {"accuracy": MetricInfo(description, setup.samples, reference, "higher", features=features)}
+
+    def lacks(self, setup: Setup) -> str:
+        return "a classifier: the data have no labels, or none was wanted"
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        assert setup.classifier is not None
+        assert drawn.cond is not None
+        return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.cond)}
 
 
 @Metric.register("image-text")
