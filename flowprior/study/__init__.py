@@ -1,15 +1,14 @@
 """Study: a grid of priors, couplings, paths, samplers and seeds, run cell by cell."""
 
 from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder
-from flowprior.study.cells import Cell, make_cell
+from flowprior.study.cells import Cell, make_cell, variants
 from flowprior.study.check import Check, check_report
-from flowprior.study.grid import Curve, Grid
-from flowprior.study.grid_file import grid_from_dict, load_grid
+from flowprior.study.grid import Curve, Grid, grid_from_dict, load_grid
 from flowprior.study.running import Outcome, run_grid
 from flowprior.study.samples import Recorder, Replay
 from flowprior.study.splits import Splits, Subset, split_validation
 from flowprior.study.statistics import PairedTest, Spread, paired_test, sign_flip_p, spread
-from flowprior.study.variants import Variant, variants
+from flowprior.study.variants import Variant
 
 __all__ = [
     "FORMAT",

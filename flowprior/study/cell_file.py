@@ -13,7 +13,6 @@ In ``rows``, ``step`` is None for the trained flow and counts steps for the flow
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,13 +209,4 @@ def write_object(path: Path, value: dict[str, Any]) -> None:
     Raises:
         CheckpointError: the file cannot be written.
     """
-    write_json(path, finite(value), indent=1)
-
-
-def finite(value: Any) -> Any:
-    """``value`` as JSON holds it: tuples as lists, None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_json(path, value, indent=1, finite=True)

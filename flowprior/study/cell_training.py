@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
@@ -109,6 +108,6 @@ def _save(cell: Cell, place: CellFolder, flow: Flow, begun: float) -> None:
     """Keep a flow that a hook has trained, with the seconds since ``begun``."""
     seconds = time.perf_counter() - begun
     place.run.mkdir(parents=True, exist_ok=True)
-    flow.save(Path(place.flow))
+    flow.save(place.flow)
     machine = describe_machine(resolve_device(cell.config.training.device))
     write_object(place.facts, machine | {"seconds": seconds})

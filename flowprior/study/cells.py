@@ -1,4 +1,4 @@
-"""The cells of a grid, one variant and seed each, and the plan of what is to be run of them."""
+"""The variants of a grid, their cells of one seed each, and the plan of what is to be run of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from flowprior.errors import OptionError
@@ -13,11 +14,55 @@ from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
-from flowprior.study.variants import Variant, sampler_labels, variants
-from flowprior.training.config import RunConfig
+from flowprior.study.variants import Variant
+from flowprior.training.components import choose_defaults
+from flowprior.training.config import DEFAULT_PREDICTION, RunConfig
 from flowprior.training.run import MAY_CHANGE
 
 KEEP_ALL = 1_000_000
+EVALUATED = (
+    *("nfe", "samples", "guidance", "curve", "evaluation", "conditions"),
+    *("validation", "values", "evaluation_seed"),
+)
+"""Keys of a grid that decide how a trained cell is evaluated."""
+
+
+def variants(grid: Grid) -> list[Variant]:
+    """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
+    if grid.variants:
+        return [_named_variant(grid, label, parts) for label, parts in grid.variants.items()]
+    found = []
+    for labels in product(grid.priors, grid.couplings, grid.paths):
+        name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
+        specs = (grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]])
+        chosen = _chosen(grid, *specs)
+        found.append(Variant(name, *specs[:1], *chosen, labels, grid.samplers, grid.trainer))
+    return found
+
+
+def sampler_labels(grid: Grid) -> dict[str, str]:
+    """label -> spec of every sampler, in the order of the variants that it evaluates."""
+    return {label: spec for variant in variants(grid) for label, spec in variant.samplers.items()}
+
+
+def _named_variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
+    budget = grid.training
+    if parts["prediction"] != DEFAULT_PREDICTION:
+        budget = replace(budget, prediction=parts["prediction"])
+    chosen = _chosen(replace(grid, training=budget), parts["prior"], parts["coupling"], parts["path"])
+    known = {spec: name for name, spec in grid.samplers.items()}
+    sampler = parts["sampler"]
+    samplers = {known.get(sampler, sampler): sampler} if sampler else grid.samplers
+    labels = (label, parts["coupling"].partition(":")[0], parts["path"].partition(":")[0])
+    trainer = parts["trainer"] or grid.trainer
+    return Variant(label, parts["prior"], *chosen, labels, samplers, trainer)
+
+
+def _chosen(grid: Grid, prior: str, coupling: str, path: str) -> tuple[str, str, str]:
+    """Coupling, path and prediction, with what ``train`` chooses where the grid says ``auto``."""
+    asked = RunConfig(prior=prior, coupling=coupling, path=path, training=grid.training)
+    chosen = choose_defaults(asked, prior, coupling)
+    return chosen.coupling, path, chosen.training.prediction
 
 
 @dataclass(frozen=True)
@@ -50,12 +95,9 @@ class Cell:
     @property
     def setting(self) -> dict[str, Any]:
         """What decides the training, as flat plain values."""
-        free = MAY_CHANGE - {"training.steps"}
-        flat = {key: value for key, value in self.config.flat().items() if key not in free}
-        flat |= {"training.prediction": self.variant.prediction, "training.trainer": self.variant.trainer}
-        return {"label": self.variant.label} | {
-            key.removeprefix("training."): value for key, value in flat.items()
-        }
+        own = {"prediction": self.variant.prediction, "trainer": self.variant.trainer}
+        flat = {key.removeprefix("training."): value for key, value in _deciding(self.config).items()}
+        return {"label": self.variant.label} | flat | own
 
 
 def make_cell(
@@ -72,20 +114,12 @@ def make_cell(
     """
     own_training = bool(variant.trainer or grid.runner)
     every = 0 if own_training else grid.curve.every(grid.training.steps)
-    budget = replace(grid.training, seed=seed)
-    if every:
-        budget = replace(budget, checkpoint_every=every, keep_checkpoints=KEEP_ALL)
-    if grid.variants:
-        budget = replace(budget, prediction=variant.prediction)
-    config = RunConfig(grid.data, variant.prior, variant.coupling, variant.path, grid.model, budget)
-    free = MAY_CHANGE - {"training.steps"}
-    trained = {key: value for key, value in config.flat().items() if key not in free}
+    config = _config_of(grid, variant, seed, every)
     own = {"trainer": variant.trainer, "runner": grid.runner} if own_training else {}
-    training = _hash({"flowprior": package_version(), "identity": identity, "curve": every, **trained, **own})
-    asked = ("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values")
-    asked += ("evaluation_seed",)
-    evaluated = {name: grid.as_dict()[name] for name in asked}
-    specs = tuple(samplers.values())
+    decides = {"flowprior": package_version(), "identity": identity, "curve": every}
+    training = _hash({**decides, **_deciding(config), **own})
+    tree, specs = grid.as_dict(), tuple(samplers.values())
+    evaluated = {name: tree[name] for name in EVALUATED}
     names = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
     return Cell(
@@ -97,6 +131,22 @@ def make_cell(
         name=f"{'+'.join(names)}-seed{seed}-{training[:10]}",
         key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated})[:10],
     )
+
+
+def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig:
+    """What is trained; with a checkpoint every so many steps where the cell has a curve."""
+    budget = replace(grid.training, seed=seed)
+    if every:
+        budget = replace(budget, checkpoint_every=every, keep_checkpoints=KEEP_ALL)
+    if grid.variants:
+        budget = replace(budget, prediction=variant.prediction)
+    return RunConfig(grid.data, variant.prior, variant.coupling, variant.path, grid.model, budget)
+
+
+def _deciding(config: RunConfig) -> dict[str, Any]:
+    """The dotted keys that decide the training; the others may change where a run is resumed."""
+    free = MAY_CHANGE - {"training.steps"}
+    return {key: value for key, value in config.flat().items() if key not in free}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, SECONDS, Result
-from flowprior.study.cell_file import CellFolder, StudyFolder, collect, find_cell, finite
+from flowprior.storage.writing import only_finite
+from flowprior.study.cell_file import CellFolder, StudyFolder, collect, find_cell
 from flowprior.study.evaluating import Asked, Request, evaluate_again, load_flow
 from flowprior.study.samples import SAMPLE_TOLERANCE, Regenerating
 from flowprior.study.splits import Splits
@@ -80,7 +81,7 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
         for name, source, found in _evaluated_again(f"{label}, seed {seed}", result, place, splits, device):
             sources[name] = source
             leaves += found
-    derived = list(_leaves("report.json", reported, finite(summarise(collection))))
+    derived = list(_leaves("report.json", reported, only_finite(summarise(collection))))
     return _summary(len(cells), _compare(leaves, TOLERANCE), _compare(derived, 1e-12), sources)
 
 
@@ -126,7 +127,7 @@ def _row_leaves(
     for row in again:
         if row["metric"] != SECONDS and row["metric"] in metrics:
             where = ", ".join(f"{name} {row[name]}" for name in ("nfe", "split") if row[name] is not None)
-            value = finite(row["value"])
+            value = only_finite(row["value"])
             yield _Leaf(f"{title}: {row['metric']} ({where})", written.get(_key(row)), value)
 
 

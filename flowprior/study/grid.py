@@ -1,12 +1,15 @@
-"""The grid of a study: what is varied, what is held equal, and how the flows are evaluated."""
+"""The grid of a study: what is varied, what is held equal, how the flows are evaluated; and its TOML file."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from flowprior.errors import OptionError
 from flowprior.evaluation import evaluate
@@ -14,9 +17,17 @@ from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
 from flowprior.registry import choose
-from flowprior.study.axes import AXES, checked_variants, labelled
 from flowprior.study.hooks import HOOKS, check_hook
-from flowprior.training.config import DEFAULT_MODEL, DEFAULT_PATH, DEFAULT_PRIOR, TrainingConfig
+from flowprior.study.variants import AXES, checked_variants, labelled
+from flowprior.training.config import (
+    DEFAULT_MODEL,
+    DEFAULT_PATH,
+    DEFAULT_PRIOR,
+    TrainingConfig,
+    check_keys,
+    training_options,
+)
+from flowprior.training.config_file import read_tree
 
 COUPLINGS = ("condot", "ot", "posterior")
 """The couplings of a grid that names none; where a prior has no latents, ``posterior`` is left out."""
@@ -55,9 +66,9 @@ class Curve:
     samples: int = 500
 
     def __post_init__(self) -> None:
-        check_count("curve.points", self.points, 0)
-        check_count("curve.samples", self.samples, 2)
-        check_counts("curve.nfe", self.nfe, 1)
+        _check_count("curve.points", self.points, 0)
+        _check_count("curve.samples", self.samples, 2)
+        _check_counts("curve.nfe", self.nfe, 1)
 
     def every(self, budget: int) -> int:
         """Steps between two points, for a budget of so many; 0 for no curve."""
@@ -82,7 +93,7 @@ class Grid:
         samplers: label -> spec; every trained flow is evaluated with each.
         variants: label -> parts, in place of the combinations of priors, couplings and paths: ``prior``,
             ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
-            optional; see :func:`flowprior.study.axes.checked_variants`.
+            optional; see :func:`flowprior.study.variants.checked_variants`.
         seeds: of training and evaluation.
         nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
         samples: how many are evaluated at each.
@@ -148,9 +159,9 @@ class Grid:
 
     def _check_numbers(self) -> None:
         for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
-            check_count(name, getattr(self, name), least)
+            _check_count(name, getattr(self, name), least)
         for name in ("seeds", "nfe"):
-            check_counts(name, getattr(self, name), 0)
+            _check_counts(name, getattr(self, name), 0)
         if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
             raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
         # Checked here, before anything is trained: every cell shares this training and this guidance.
@@ -186,27 +197,83 @@ def check_evaluation(options: Mapping[str, Any]) -> None:
             )
 
 
-def check_counts(name: str, values: tuple[int, ...], least: int) -> None:
-    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``.
-
-    Raises:
-        OptionError: they are not.
-    """
+def _check_counts(name: str, values: tuple[int, ...], least: int) -> None:
+    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``."""
     if not isinstance(values, tuple) or not values:
         raise OptionError(f"compare: {name}={values!r} is not possible; give a list of whole numbers")
     for value in values:
-        check_count(name, value, least)
+        _check_count(name, value, least)
     if len(set(values)) < len(values):
         raise OptionError(f"compare: {name}={list(values)} names a number twice; leave one out")
 
 
-def check_count(name: str, value: int, least: int) -> None:
-    """Check that ``value`` is a whole number, ``least`` or more.
-
-    Raises:
-        OptionError: it is not.
-    """
+def _check_count(name: str, value: int, least: int) -> None:
+    """Check that ``value`` is a plain whole number, for TOML and JSON hold no other, ``least`` or more."""
     if type(value) is not int or value < least:
         raise OptionError(
             f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
         )
+
+
+def load_grid(
+    path: str | Path | None = None, values: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()
+) -> Grid:
+    """Read a TOML file, then apply ``values`` and ``section.key=value`` overrides; all are optional.
+
+    Args:
+        path: TOML file with the keys of :class:`Grid`; None for the defaults.
+        values: keys that replace those of the file; an axis as a whole.
+        overrides: such as ``["training.lr=5e-4", "curve.points=0"]``; the last one wins.
+
+    Raises:
+        OptionError: no such file, no TOML, an unknown key, or an impossible value.
+    """
+    form = "key=value or section.key=value"
+    return grid_from_dict(read_tree(path, values, overrides, owner="compare", form=form))
+
+
+def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
+    """Build a grid from plain dictionaries; keys that are left out keep their defaults.
+
+    Axes may be lists of ``spec`` or ``label=spec``; ``seeds = n`` stands for 0 … n − 1.
+
+    Raises:
+        OptionError: an unknown key or an impossible value.
+        UnknownComponentError: a name that is not registered.
+    """
+    values = {key: _plain(value) for key, value in tree.items()}
+    check_keys(values, list(Grid.__dataclass_fields__), owner="compare")
+    doubled = [axis for axis in COMBINED if axis in values]
+    if values.get("variants") and doubled:
+        raise OptionError(
+            f"compare: variants stand in place of the combinations of {', '.join(COMBINED)}; leave out "
+            f"{', '.join(doubled)}, or the variants"
+        )
+    training, curve, evaluation = (
+        _section(name, values.pop(name, {})) for name in ("training", "curve", "evaluation")
+    )
+    for name, advice in DECIDED_BY_GRID.items():
+        if name in training:
+            raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
+    check_keys(curve, list(Curve.__dataclass_fields__), "curve.", owner="compare")
+    values |= {axis: labelled(axis, values[axis]) for axis in AXES if axis in values}
+    if type(values.get("seeds")) is int and values["seeds"] > 0:
+        values["seeds"] = tuple(range(values["seeds"]))
+    budget = training_options(TrainingConfig(sample_every=0), training)
+    curve = {key: _plain(value) for key, value in curve.items()}
+    return Grid(**values, training=budget, curve=Curve(**curve), evaluation=evaluation)
+
+
+def dump_grid(grid: Grid) -> str:
+    """The whole grid, defaults included, as TOML."""
+    return tomli_w.dumps(grid.as_dict())
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _section(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OptionError(f"compare: {name} is a section of keys, got {value!r}; write [{name}]")
+    return value

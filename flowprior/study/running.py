@@ -13,9 +13,8 @@ from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder, write_obj
 from flowprior.study.cell_training import describe_run, train_cell, train_together
 from flowprior.study.cells import Cell, PlannedVariant, describe_plan, find_baseline, plan_grid, skipped_of
 from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
-from flowprior.study.grid import Grid
-from flowprior.study.grid_file import dump_grid
-from flowprior.study.hooks import HOOKS, load_hook
+from flowprior.study.grid import Grid, dump_grid
+from flowprior.study.hooks import load_hook
 from flowprior.study.splits import Splits
 from flowprior.training import TrainingInterrupted
 from flowprior.training.components import resolve_device
@@ -68,7 +67,8 @@ def run_grid(
     check_evaluation_parts(grid.evaluation)
     splits = Splits.of(grid.as_dict())
     planned = plan_grid(grid, splits)
-    _check_hooks(grid, planned)
+    for trainer in sorted({row.variant.trainer for row in planned} - {""}):
+        load_hook("trainer", trainer)
     plan = describe_plan(grid, planned)
     find_baseline(plan["variants"], grid.baseline)
     write_object(folder.plan, plan)
@@ -111,14 +111,6 @@ def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress
     header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
     write_object(place.result, header | parts)
     place.failure.unlink(missing_ok=True)
-
-
-def _check_hooks(grid: Grid, planned: list[PlannedVariant]) -> None:
-    """Load every function that the grid names, before anything is trained."""
-    named = [(key, getattr(grid, key)) for key in HOOKS] + [("trainer", p.variant.trainer) for p in planned]
-    for key, text in named:
-        if text:
-            load_hook(key, text)
 
 
 @dataclass

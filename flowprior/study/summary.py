@@ -9,7 +9,8 @@ from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
-from flowprior.study.cell_file import FORMAT, Collection, finite
+from flowprior.storage.writing import only_finite
+from flowprior.study.cell_file import FORMAT, Collection
 from flowprior.study.cell_training import MACHINE
 from flowprior.study.cells import find_baseline, skipped_of
 from flowprior.study.statistics import paired_test, spread
@@ -36,7 +37,7 @@ def summarise(collection: Collection) -> dict[str, Any]:
         "format": FORMAT,
         "grid": collection.grid,
         "samplers": collection.samplers,
-        "rows": finite(list(collection.rows())),
+        "rows": only_finite(list(collection.rows())),
         **tables_of(collection),
         "skipped": skipped_of(collection.variants),
         "failed": [

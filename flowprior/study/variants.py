@@ -1,23 +1,41 @@
-"""The variants of a grid: what each trains, and what the library refuses of it."""
+"""What a grid names: axes of specs and variants, as checked mappings; and what the library refuses of one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from flowprior.couplings import Coupling
-from flowprior.errors import FlowpriorError
+from flowprior.errors import FlowpriorError, OptionError
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.paths import Path, check_prediction
+from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
+from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
-from flowprior.study.grid import Grid
-from flowprior.training.components import choose_defaults
-from flowprior.training.config import DEFAULT_PREDICTION, RunConfig
+from flowprior.study.hooks import check_hook
+from flowprior.training.components import resolve_coupling
+from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PATH, DEFAULT_PREDICTION, DEFAULT_PRIOR
+
+AXES: dict[str, Registry[Any]] = {
+    "priors": Prior.registry,
+    "couplings": Coupling.registry,
+    "paths": Path.registry,
+    "samplers": Sampler.registry,
+}
+
+VARIANT = {
+    "prior": DEFAULT_PRIOR,
+    "coupling": DEFAULT_COUPLING,
+    "path": DEFAULT_PATH,
+    "prediction": DEFAULT_PREDICTION,
+    "sampler": "",
+    "trainer": "",
+}
+"""Keys of a variant that a grid names, and their defaults."""
 
 
 @dataclass(frozen=True)
@@ -80,42 +98,85 @@ class Variant:
         )
 
 
-def variants(grid: Grid) -> list[Variant]:
-    """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
-    if grid.variants:
-        return [_named_variant(grid, label, parts) for label, parts in grid.variants.items()]
-    found = []
-    for labels in product(grid.priors, grid.couplings, grid.paths):
-        name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
-        specs = (grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]])
-        chosen = _chosen(grid, *specs)
-        found.append(Variant(name, *specs[:1], *chosen, labels, grid.samplers, grid.trainer))
-    return found
+def checked_variants(given: Any) -> dict[str, dict[str, str]]:
+    """label -> parts, with every key of :data:`VARIANT` and every spec built once.
+
+    Raises:
+        OptionError: no mapping of mappings, an unknown key, or a part that cannot be.
+        UnknownComponentError: a name that is not registered.
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(parts, Mapping) for parts in given.values()):
+        raise OptionError(f"compare: variants={given!r} is not possible; write a section [variants.LABEL]")
+    return {label: _checked_variant(label, {**VARIANT, **parts}) for label, parts in given.items()}
 
 
-def sampler_labels(grid: Grid) -> dict[str, str]:
-    """label -> spec of every sampler, in the order of the variants that it evaluates."""
-    return {label: spec for variant in variants(grid) for label, spec in variant.samplers.items()}
+def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
+    for key, value in parts.items():
+        if key not in VARIANT or not isinstance(value, str):
+            raise OptionError(
+                f"compare: variants.{label}.{key}={value!r} is not possible; give texts for "
+                f"{', '.join(VARIANT)}"
+            )
+    axes = {"prior": "priors", "coupling": "couplings", "path": "paths", "sampler": "samplers"}
+    check_hook(f"variants.{label}.trainer", parts["trainer"])
+    choose("compare", f"variants.{label}.prediction", parts["prediction"], ("auto", *PREDICTIONS))
+    return {**parts, **{key: _canonical(axis, parts[key]) for key, axis in axes.items() if parts[key]}}
 
 
-def _named_variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
-    budget = grid.training
-    if parts["prediction"] != DEFAULT_PREDICTION:
-        budget = replace(budget, prediction=parts["prediction"])
-    chosen = _chosen(replace(grid, training=budget), parts["prior"], parts["coupling"], parts["path"])
-    known = {spec: name for name, spec in grid.samplers.items()}
-    sampler = parts["sampler"]
-    samplers = {known.get(sampler, sampler): sampler} if sampler else grid.samplers
-    labels = (label, parts["coupling"].partition(":")[0], parts["path"].partition(":")[0])
-    trainer = parts["trainer"] or grid.trainer
-    return Variant(label, parts["prior"], *chosen, labels, samplers, trainer)
+def labelled(axis: str, given: Any) -> dict[str, str]:
+    """label -> spec, with every spec built once to see that it can be.
+
+    Args:
+        axis: a key of :data:`AXES`.
+        given: a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
+            is called by its component's name where that is unambiguous, else by itself. A coupling may be
+            ``auto``, which each prior decides as in ``train``.
+
+    Raises:
+        OptionError: nothing is given, something twice, or an option that a component cannot take.
+        UnknownComponentError: a name that is not registered.
+    """
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence) or not given:
+        raise OptionError(f"compare: {axis}={given!r} is not possible; give a list with at least one spec")
+    pairs = (
+        list(given.items()) if isinstance(given, Mapping) else [_split_label(axis, text) for text in given]
+    )
+    specs = [_canonical(axis, text) for _, text in pairs]
+    names = [spec.partition(":")[0] for spec in specs]
+    labels = [
+        label or (name if names.count(name) == 1 else spec)
+        for (label, _), name, spec in zip(pairs, names, specs, strict=True)
+    ]
+    for values in (specs, labels):
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise OptionError(f"compare: {axis} names '{twice}' twice; leave one out")
+    return dict(zip(labels, specs, strict=True))
 
 
-def _chosen(grid: Grid, prior: str, coupling: str, path: str) -> tuple[str, str, str]:
-    """Coupling, path and prediction, with what ``train`` chooses where the grid says ``auto``."""
-    asked = RunConfig(prior=prior, coupling=coupling, path=path, training=grid.training)
-    chosen = choose_defaults(asked, prior, coupling)
-    return chosen.coupling, path, chosen.training.prediction
+def _split_label(axis: str, text: Any) -> tuple[str, str]:
+    """``label=spec`` or ``spec``: an equals sign after the first colon belongs to an option."""
+    head, equals, tail = _text(axis, text).partition("=")
+    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text.strip())
+
+
+def _canonical(axis: str, text: Any) -> str:
+    """The spec with the component's own name in place of an alias."""
+    registry = AXES[axis]
+    text = _text(axis, text).strip()
+    if axis == "couplings":
+        if text == DEFAULT_COUPLING:
+            return text
+        resolve_coupling(text)
+    registry.resolve(text)
+    name, colon, options = text.partition(":")
+    return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
+
+
+def _text(axis: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise OptionError(f"compare: {axis} has {value!r}; expected a spec such as 'name:key=value'")
+    return value
 
 
 def _cannot_spend(sampler: Sampler, nfe: int) -> str | None:

@@ -176,7 +176,7 @@ def training_options(base: TrainingConfig, options: Mapping[str, Any]) -> Traini
     return TrainingConfig(**{**asdict(base), **options})
 
 
-def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "") -> None:
+def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "", owner: str = "config") -> None:
     """Refuse a key that is none of ``known``; ``prefix`` is its section, such as ``"training."``.
 
     Raises:
@@ -185,7 +185,7 @@ def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "") ->
     for key in values:
         if key not in known:
             near = did_you_mean(key, known, prefix)
-            raise OptionError(f"config: unknown key '{prefix}{key}'{near} known: {', '.join(known)}")
+            raise OptionError(f"{owner}: unknown key '{prefix}{key}'{near} known: {', '.join(known)}")
 
 
 def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:

@@ -29,13 +29,31 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     Raises:
         OptionError: no such file, no TOML, an unknown key, or an impossible value.
     """
-    tree = {} if path is None else _read_toml(Path(path))
+    return config_from_dict(read_tree(path, overrides=overrides))
+
+
+def read_tree(
+    path: str | Path | None,
+    values: Mapping[str, Any] | None = None,
+    overrides: Iterable[str] = (),
+    owner: str = "config",
+    form: str = "section.key=value",
+) -> dict[str, Any]:
+    """The keys of a TOML file, then ``values``, then ``section.key=value`` overrides; the last one wins.
+
+    Messages name ``owner``, and ``form`` as how an override is written.
+
+    Raises:
+        OptionError: no such file, no TOML, or an override without an equals sign.
+    """
+    tree = {} if path is None else _read_toml(Path(path), owner)
+    tree |= values or {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
-            raise OptionError(f"config: expected section.key=value, got '{override}'")
-        _put(tree, key.strip(), parse_value(value.strip()))
-    return config_from_dict(tree)
+            raise OptionError(f"{owner}: expected {form}, got '{override}'")
+        _put(tree, key.strip(), parse_value(value.strip()), owner)
+    return tree
 
 
 def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
@@ -73,27 +91,27 @@ def parse_config(text: str, source: str | Path) -> RunConfig:
     return config_from_dict(_parse_toml(text, source))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, owner: str) -> dict[str, Any]:
     try:
         data = read_bytes(path, CONFIG_LIMIT) if path.is_file() else path.read_bytes()
-        return _parse_toml(data.decode("utf-8"), path)
+        return _parse_toml(data.decode("utf-8"), path, owner)
     except OSError as error:
-        raise OptionError(f"config: cannot read {path}: {error.strerror}; check the path") from error
+        raise OptionError(f"{owner}: cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
-        raise OptionError(f"config: {path} is not TOML: {error}") from error
+        raise OptionError(f"{owner}: {path} is not TOML: {error}") from error
 
 
-def _parse_toml(text: str, source: str | Path) -> dict[str, Any]:
+def _parse_toml(text: str, source: str | Path, owner: str = "config") -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise OptionError(f"config: {source} is not TOML: {error}") from error
+        raise OptionError(f"{owner}: {source} is not TOML: {error}") from error
 
 
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise OptionError(f"config: '{key}' has no sections; write {section}=value")
-    tree[last] = value
+def _put(tree: dict[str, Any], key: str, value: Any, owner: str) -> None:
+    """Set ``key`` or ``section.key``; the section is copied, for it may be the caller's."""
+    section, dot, name = key.partition(".")
+    inner = tree.get(section, {})
+    if dot and not isinstance(inner, Mapping):
+        raise OptionError(f"{owner}: '{key}' has no sections; write {section}=value")
+    tree[section] = {**inner, name: value} if dot else value

@@ -24,7 +24,7 @@ from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, check_report, grid_from_dict, run_grid
 from flowprior.study.cell_file import collect, find_cell
-from flowprior.study.variants import variants
+from flowprior.study.cells import variants
 from flowprior.training import train
 from tests.cli.conftest import call_app
 

@@ -9,7 +9,7 @@ import pytest
 
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.study import Curve, Grid, grid_from_dict, load_grid, variants
-from flowprior.study.grid_file import dump_grid
+from flowprior.study.grid import dump_grid
 from flowprior.training import DEFAULT_PRIOR
 from tests.study.conftest import TINY, tiny_grid
 

@@ -17,7 +17,7 @@ from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
 from flowprior.study import Splits, check_report, grid_from_dict, run_grid, variants
-from flowprior.study.grid_file import dump_grid
+from flowprior.study.grid import dump_grid
 from flowprior.training import train
 from tests.study import hooked
 from tests.study.conftest import TINY, tiny_grid

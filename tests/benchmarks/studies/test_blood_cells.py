@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.studies import blood_cells
 from benchmarks.studies.blood_cells import compare_type, compare_types, energy_distance, real_data_score
 from benchmarks.studies.protocol import STUDIES, everything
-from flowprior.study.grid_file import load_grid
+from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
 from flowprior.study.splits import Splits
 from tests.benchmarks.studies.conftest import cells_of

@@ -14,7 +14,7 @@ from benchmarks.studies.protocol import STUDIES, fit_prior
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.flow import Flow
-from flowprior.study.grid_file import load_grid
+from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
 from flowprior.training import TrainingConfig
 from tests.benchmarks.studies.conftest import cells_of
