@@ -26,8 +26,7 @@ from flowprior.paths import Ends, Path, ends_of_velocity
 from flowprior.priors import Prior
 from flowprior.registry import choose
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.fixed import DEFAULT_NFE
-from flowprior.samplers.grid import GRIDS, time_grid
+from flowprior.samplers.fixed import DEFAULT_NFE, GRIDS, time_grid
 
 
 class Place(NamedTuple):

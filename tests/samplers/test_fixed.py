@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
-from flowprior.samplers.grid import GRIDS
+from flowprior.samplers.fixed import GRIDS
 
 from .ode import solution, source_samples, velocity
 

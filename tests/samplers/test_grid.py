@@ -5,7 +5,7 @@ import torch
 
 from flowprior.errors import OptionError
 from flowprior.samplers import time_grid
-from flowprior.samplers.grid import GRIDS
+from flowprior.samplers.fixed import GRIDS
 
 
 @pytest.mark.parametrize("grid", GRIDS)
