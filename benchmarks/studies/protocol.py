@@ -22,7 +22,7 @@ from flowprior.training.run_info import describe_machine
 SEED = 1000
 STUDIES = Path(__file__).parent
 RESULTS = STUDIES.parent / "results"
-CLASSIFIERS = STUDIES.parent / "judges"
+CLASSIFIERS = STUDIES.parent / "classifiers"
 Row = dict[str, Any]
 
 

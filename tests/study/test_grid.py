@@ -81,7 +81,7 @@ def test_the_grids_of_the_repository_are_grids(path):
     assert load_grid(path).samples >= 2
 
 
-def test_must_show_six_is_the_grid_that_is_asked_for():
+def test_the_small_grid_of_ci_is_as_it_was_asked_for():
     grid = load_grid(GRIDS / "digits_grid.toml")
     assert (grid.data, len(grid.priors), len(grid.couplings), len(grid.seeds)) == ("digits", 2, 2, 2)
 
