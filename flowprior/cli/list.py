@@ -75,5 +75,5 @@ def _table(family: str, components: list[dict[str, Any]]) -> Table:
     for component in components:
         names = "\n".join([component["name"], *component["aliases"]])
         options = "\n".join(f"{name}={value}" for name, value in component["options"].items())
-        table.add_row(names, component["description"], options)
+        table.add_row(names, component["description"].replace("``", ""), options)
     return table
