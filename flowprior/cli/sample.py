@@ -26,7 +26,9 @@ BATCH = 500
 
 def sample(
     run: Run,
-    out: Annotated[Path, typer.Option(help="File to write: a picture (.png), or arrays (.npz, .pt).")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: a picture (.png, .svg, .pdf …), or arrays (.npz, .pt).")
+    ],
     cond: Annotated[
         str | None, typer.Option(help="Condition: 3, or 0,1,2, or all; the numbers of an embedding.")
     ] = None,

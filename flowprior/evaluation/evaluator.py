@@ -190,7 +190,7 @@ class Evaluator:
         }
 
     def _read_cell(self, cell: Cell, setup: Setup) -> Entry:
-        if cell.terms is None:
+        if cell.terms is None or setup.generate is not None:  # a function that has no name
             return Entry(None)
         other = {} if setup is self.setup else {"conditions_of": self.setup.reference.digest}
         return self._read(cell.file_name, setup, flow=True, **cell.terms, **other)

@@ -98,8 +98,7 @@ class Result:
         Raises:
             InputError: no such value, or several different ones.
         """
-        name = self.fid_name if metric == "fid" else metric
-        rows = self.select(metric=name, nfe=nfe, **where)
+        rows = self.select(metric=self._full_name(metric), nfe=nfe, **where)
         rows = [row for row in rows if "flow" in where or row["flow"] != REAL_DATA]
         values = {row["value"] for row in rows}
         if len(values) == 1:
@@ -108,7 +107,7 @@ class Result:
             raise InputError(f"evaluation: several values of {metric} at nfe={nfe}; {_differing(rows)}")
         counts = dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None)
         raise InputError(
-            f"evaluation: no {metric} at nfe={nfe}; it has {', '.join(self.metrics)} "
+            f"evaluation: no {metric} at nfe={nfe}{_asked(where)}; it has {', '.join(self.metrics)} "
             f"at nfe {', '.join(counts)}"
         )
 
@@ -116,13 +115,16 @@ class Result:
         """The metric of as many real training samples, mean over seeds; None where there is none.
 
         Args:
-            metric: its name.
+            metric: its name; ``"fid"`` finds the Fréchet distance.
             split: what they are compared with; None for the first there is.
         """
-        rows = self.select(metric=metric, flow=REAL_DATA)
+        rows = self.select(metric=self._full_name(metric), flow=REAL_DATA)
         split = split or next((row["split"] for row in rows), None)
         values = [row["value"] for row in rows if row["split"] == split]
         return statistics.fmean(values) if values else None
+
+    def _full_name(self, metric: str) -> str | None:
+        return self.fid_name if metric == "fid" else metric
 
     def tagged(self, **columns: Any) -> Result:
         """The same with these columns set in every row, such as ``flow`` and ``step``.
@@ -172,6 +174,10 @@ def worse_than_prior(by_nfe: Mapping[float, float], better: str) -> list[float]:
     if sign is None or 0 not in by_nfe:
         return []
     return sorted(count for count, value in by_nfe.items() if count and sign * value > sign * by_nfe[0])
+
+
+def _asked(where: Mapping[str, Any]) -> str:
+    return "".join(f", {name}={value!r}" for name, value in where.items())
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:

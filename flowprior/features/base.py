@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import Registry
-from flowprior.storage.digests import tensors_digest
+from flowprior.storage.digests import module_description, settings_digest, tensors_digest
 
 
 class FeatureExtractor(Protocol):
@@ -101,7 +101,9 @@ class NetworkFeatures(nn.Module):
 
     def identity(self) -> str:
         """See :meth:`FeatureExtractor.identity`."""
-        digest = self.digest or tensors_digest(self.network.state_dict())
+        digest = self.digest or settings_digest(
+            {"tensors": tensors_digest(self.network.state_dict()), "parts": module_description(self.network)}
+        )
         return " ".join(filter(None, [self.features_name, self.recipe, f"sha256 {digest}"]))
 
 

@@ -135,7 +135,8 @@ class TwoSampleMetric(SampleMetric):
             real: whether they are real ones or generated.
         """
         self._batches = self._batches or {True: [], False: []}
-        self._batches[real].append((x.detach().cpu(), None if cond is None else cond.detach().cpu()))
+        copied = None if cond is None else cond.detach().cpu().clone()  # a caller may fill its buffer anew
+        self._batches[real].append((x.detach().cpu().clone(), copied))
 
     def compute(self) -> dict[str, float]:
         """The values of all batches since the last :meth:`reset`, by name.

@@ -58,6 +58,11 @@ class FeatureMoments:
             return
         rows = features.detach().double().cpu()
         mean = rows.mean(0)
+        if self.count and mean.shape != self.mean.shape:
+            raise InputError(
+                f"FeatureMoments: expected {len(self.mean)} features as before, got {len(mean)}; "
+                "use one extractor"
+            )
         scatter = (rows - mean).T @ (rows - mean)
         total = self.count + len(rows)
         delta = mean - self.mean

@@ -33,7 +33,7 @@ class ImageText(SampleMetric):
     real_data = "held-out"
 
     def __init__(self) -> None:
-        self._heads: dict[str, PairHeads] = {}
+        self._heads: dict[tuple[str, str], PairHeads] = {}
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if setup.data.condition.kind != "embeddings":
@@ -63,7 +63,7 @@ class ImageText(SampleMetric):
         return found
 
     def _trained(self, extractor: FeatureExtractor, setup: Setup) -> PairHeads:
-        key = extractor.identity()
+        key = (extractor.identity(), setup.training.digest)
         if key not in self._heads:
             _, cond = setup.training.subset(PAIRS)
             assert cond is not None

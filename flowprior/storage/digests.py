@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, DataNotFoundError, InputError
 from flowprior.storage.reading import read_bytes
@@ -24,6 +24,21 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
+
+
+def module_description(module: nn.Module) -> list[list[Any]]:
+    """What tells modules of equal tensors apart: each part's name, class and plain attributes.
+
+    Buffers, parameters and whether it trains do not count; attributes that are no plain values do not either.
+    """
+    return [
+        [name, type(part).__qualname__, {k: v for k, v in sorted(vars(part).items()) if _is_plain(k, v)}]
+        for name, part in module.named_modules()
+    ]
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return name != "training" and not name.startswith("_") and isinstance(value, bool | int | float | str)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

@@ -72,7 +72,8 @@ class StudyFolder:
         written = found.get("format")
         if written == FORMAT:
             return found
-        reason = "judged residual and epsilon flows wrongly" if written == 1 else "is another one"
+        reasons = {1: "judged residual and epsilon flows wrongly", 2: "an older flowprior wrote"}
+        reason = reasons.get(written, "is another one") if isinstance(written, int) else "is another one"
         raise CheckpointError(
             f"{path} has format {written}, which {reason}; this flowprior has format {FORMAT}: evaluate the "
             f"trained flows again with: flowprior compare --out {self.path}"

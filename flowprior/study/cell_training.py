@@ -34,7 +34,7 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = F
         FlowpriorError: the cell cannot be trained.
         TrainingInterrupted: Ctrl-C or SIGTERM; the run goes on from there next time.
     """
-    if place.facts.is_file() and place.flow.is_dir():
+    if _is_trained(place):
         return
     run = RunDirectory(place.run)
     if cell.variant.trainer:
@@ -51,13 +51,18 @@ def train_together(
     runner: str, cells: Sequence[Cell], places: Mapping[str, CellFolder], splits: Splits
 ) -> Iterator[Cell]:
     """Train the cells that have no flow yet by the function ``runner``; every cell once it is trained."""
-    waiting = [cell for cell in cells if not places[cell.title].facts.is_file()]
+    waiting = [cell for cell in cells if not _is_trained(places[cell.title])]
     yield from [cell for cell in cells if cell not in waiting]
     begun = time.perf_counter()
     for cell, flow in load_hook("runner", runner)(waiting, splits.train) if waiting else ():
         _save(cell, places[cell.title], flow, begun)
         yield cell
         begun = time.perf_counter()
+
+
+def _is_trained(place: CellFolder) -> bool:
+    """Whether a trainer or runner left a flow here."""
+    return place.facts.is_file() and place.flow.is_dir()
 
 
 def is_finished(run: RunDirectory, steps: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
 from flowprior.features import as_extractor
@@ -16,7 +16,7 @@ from flowprior.metrics.setup import Generate
 from flowprior.samplers import Sampler
 from flowprior.study.cell_file import CellFolder
 from flowprior.study.cells import Cell
-from flowprior.study.grid import Grid
+from flowprior.study.grid import Grid, check_evaluation
 from flowprior.study.hooks import load_hook
 from flowprior.study.samples import Recorder
 from flowprior.study.splits import Splits
@@ -96,6 +96,11 @@ def check_evaluation_parts(options: Mapping[str, Any]) -> None:
     Raises:
         FlowpriorError: an unknown name, an impossible option, or an extra that is not installed.
     """
+    for name in ("metrics", "features"):
+        if not isinstance(options.get(name, ""), str | list | tuple):
+            raise OptionError(
+                f"compare: evaluation.{name}={options[name]!r} is not possible; give a list of names"
+            )
     select(options.get("metrics", "quick"))
     for feature in options.get("features", ()):
         as_extractor(feature)
@@ -136,6 +141,7 @@ def evaluate_again(flow: Flow, evaluation: Mapping[str, Any], splits: Splits, re
         CheckpointError: the file is of other samples.
     """
     request = Request(**{**evaluation["request"], "nfe": tuple(evaluation["spent"])})
+    check_evaluation(request.options)
     return request.of(flow, splits, replay)
 
 
@@ -147,7 +153,8 @@ def further_values(
         return [], {}
     function = load_hook("values", grid.values)
     empty = dict.fromkeys(COLUMNS) | {"flow": cell.variant.label, "seed": cell.seed}
-    rows = [empty | row for row in function(flow, cell, splits)]
+    found = function(flow, cell, splits)
+    rows = [empty | {name: value for name, value in row.items() if value is not None} for row in found]
     infos = {name: asdict(info) for name, info in getattr(function, "metrics", {}).items()}
     return rows, infos
 

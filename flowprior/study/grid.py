@@ -46,6 +46,8 @@ ASKED_BY_GRID = (
 
 COMBINED = ("priors", "couplings", "paths")
 """The axes whose combinations are trained where a grid names no variants."""
+MOST_SEEDS = 100_000
+"""For which ``seeds = n`` may stand."""
 CONDITIONS = ("reference", "balanced")
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
@@ -257,7 +259,7 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
             raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
     check_keys(curve, list(Curve.__dataclass_fields__), "curve.", owner="compare")
     values |= {axis: labelled(axis, values[axis]) for axis in AXES if axis in values}
-    if type(values.get("seeds")) is int and values["seeds"] > 0:
+    if type(values.get("seeds")) is int and 0 < values["seeds"] <= MOST_SEEDS:
         values["seeds"] = tuple(range(values["seeds"]))
     budget = training_options(TrainingConfig(sample_every=0), training)
     curve = {key: _plain(value) for key, value in curve.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowprior.errors import FlowpriorError
+from flowprior.errors import FlowpriorError, OptionError
 from flowprior.storage import write_text
 from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder, write_object
 from flowprior.study.cell_training import describe_run, train_cell, train_together
@@ -161,6 +161,11 @@ class _Run:
             for cell in train_together(self.grid.runner, cells, places, self.splits):
                 done.add(cell.title)
                 yield cell
+            for cell in cells:
+                if cell.title not in done:
+                    self._note_failure(
+                        cell, OptionError(f"the runner '{self.grid.runner}' gave no flow of it")
+                    )
         except KeyboardInterrupt:
             self.outcome.interrupted = True
         except Exception as error:

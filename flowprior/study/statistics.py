@@ -69,7 +69,7 @@ def spread(values: Sequence[float]) -> Spread:
     mean = math.fsum(values) / count
     if count == 1:
         return Spread(1, mean, None)
-    return Spread(count, mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1)))
+    return Spread(count, mean, math.sqrt(math.fsum((v - mean) * (v - mean) for v in values) / (count - 1)))
 
 
 def paired_test(

@@ -32,9 +32,13 @@ def read_cells(source: Source) -> dict[str, dict[str, Any]]:
     """The cell files of a folder, of a study that ``flowprior compare`` has run, or these files, by name.
 
     Raises:
-        CheckpointError: a file is damaged or of another format.
+        CheckpointError: there is none, or a file is damaged or of another format.
     """
     cells = {path.stem: read_object(path) for path in cell_files(source)}
+    if not cells:
+        raise CheckpointError(
+            f"{source} holds no cell files; give the OUT folder of flowprior compare, or its result files"
+        )
     for name, cell in cells.items():
         if cell.get("format") != FORMAT:
             raise CheckpointError(

@@ -10,6 +10,7 @@ import torch
 
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
+from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.paths import Path, check_prediction
 from flowprior.paths.prediction import PREDICTIONS
@@ -107,6 +108,10 @@ def checked_variants(given: Any) -> dict[str, dict[str, str]]:
     """
     if not isinstance(given, Mapping) or not all(isinstance(parts, Mapping) for parts in given.values()):
         raise OptionError(f"compare: variants={given!r} is not possible; write a section [variants.LABEL]")
+    if REAL_DATA in given:
+        raise OptionError(
+            f"compare: variants.'{REAL_DATA}' is not possible: real data have this name; choose another"
+        )
     return {label: _checked_variant(label, {**VARIANT, **parts}) for label, parts in given.items()}
 
 

@@ -67,6 +67,8 @@ def test_values_are_found_by_metric_and_nfe() -> None:
         RESULT.value("fid", 2)
     with pytest.raises(InputError, match="no kid"):
         RESULT.value("kid", 1)
+    with pytest.raises(InputError, match="no fid at nfe=4, seed=5; it has"):
+        RESULT.value("fid", 4, seed=5)
 
 
 def test_several_values_are_not_one() -> None:
@@ -86,7 +88,7 @@ def test_rows_are_selected_by_any_column() -> None:
 
 def test_the_real_data_score_is_the_mean_over_seeds() -> None:
     found = Result([*RESULT.rows, *real_rows(1)], METRICS)
-    assert found.real_data_score("fid-cnn128") == 1.625
+    assert found.real_data_score("fid-cnn128") == found.real_data_score("fid") == 1.625
     assert found.real_data_score("fid-cnn128", "validation") is None
     assert found.real_data_score("accuracy") is None
     assert found.value("fid", flow=REAL_DATA, seed=1) == 2.125

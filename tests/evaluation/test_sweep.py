@@ -245,6 +245,21 @@ def test_samples_come_from_where_they_are_asked_for(run: Run, tiny_flow: Flow) -
     ]
 
 
+def test_samples_of_a_function_are_neither_kept_nor_mistaken_for_the_flows(
+    run: Run, tiny_flow: Flow, tmp_path: Path
+) -> None:
+    def generate(*arguments: Any, **options: Any) -> Solution:
+        solution = tiny_flow.solve(*arguments, **options)
+        return Solution(-solution.x, solution.nfe, solution.times)
+
+    own = run(folder=tmp_path)
+    other = run(folder=tmp_path, generate=generate)
+    assert other.rows != own.rows
+    again = run(generate=generate)
+    assert other.value("accuracy", 2) == again.value("accuracy", 2) != own.value("accuracy", 2)
+    assert run(folder=tmp_path) == own
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"seeds": []}, "seeds="), ({"seeds": [-1]}, "seed=-1"), ({"batch_size": 0}, "batch_size=0")],

@@ -39,6 +39,9 @@ def test_the_identity_is_that_of_the_weights() -> None:
     assert len(first.split()[-1]) == 64
     recipe = NetworkFeatures(TinyNet(), "tiny-net", recipe="32px")
     assert recipe.identity() != first
+    layers = torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    bare, rectified = (torch.nn.Sequential(*layers, *more) for more in ((), (torch.nn.ReLU(),)))
+    assert as_extractor(bare).identity() != as_extractor(rectified).identity()
     assert len(short_identity(recipe)) == len("tiny-net 32px sha256 12345678")
 
 

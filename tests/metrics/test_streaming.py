@@ -144,3 +144,24 @@ def test_the_frechet_distance_keeps_no_batches(clouds: dict[str, Tensor]) -> Non
     assert metric._batches is None
     with pytest.raises(InputError, match="finite features"):
         metric.update(torch.full((2, 12), float("nan")), real=True)
+
+
+def test_a_batch_may_be_filled_anew_after_it_was_given(clouds: dict[str, Tensor]) -> None:
+    metric, kept = Metric.registry.resolve("w2"), Metric.registry.resolve("w2")
+    buffer = torch.zeros(4, 2)
+    for number in range(2):
+        buffer.fill_(number)
+        for real in (True, False):
+            metric.update(buffer, real=real)
+            kept.update(torch.full((4, 2), float(number)), real=real)
+    buffer.fill_(7)
+    metric.update(torch.ones(1, 2), real=False)
+    kept.update(torch.ones(1, 2), real=False)
+    assert metric.compute() == kept.compute()
+
+
+def test_features_of_another_length_are_refused() -> None:
+    metric = Metric.registry.resolve("fid")
+    metric.update(torch.randn(8, 3), real=True)
+    with pytest.raises(InputError, match="expected 3 features as before, got 1"):
+        metric.update(torch.randn(8, 1), real=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.data.base import data_digest
 from flowprior.errors import DataNotFoundError, InputError
@@ -62,6 +63,26 @@ def test_a_flow_counts_by_weights_and_parts(tiny_flow: Flow) -> None:
     paired.specs = {**paired.specs, "coupling": "ot"}
     assert len({digest, flow_digest(moved), flow_digest(refitted), flow_digest(paired)}) == 4
     assert flow_digest(flow_of(LinearVelocity(3))) is not None
+    unnamed = [copy.deepcopy(tiny_flow) for _ in range(2)]
+    for flow, coupling in zip(unnamed, ("ot", "ot:method=sinkhorn"), strict=True):
+        flow.coupling, flow.specs = Coupling.registry.resolve(coupling), {**flow.specs, "coupling": ""}
+    assert len({flow_digest(flow) for flow in unnamed}) == 2
+
+
+def test_a_model_without_a_name_counts_by_its_plain_attributes_too() -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
+            return self.factor * x
+
+    one, same, other = (flow_digest(flow_of(Scaled(factor))) for factor in (1.0, 1.0, 3.0))
+    assert one == same != other
+
+
+def test_a_flow_of_plain_functions_has_no_digest() -> None:
     assert flow_digest(flow_of(lambda x, t, cond: x)) is None
 
 

@@ -29,6 +29,11 @@ def runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
         yield cell, train(data, config=cell.config)
 
 
+def forgetful_runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
+    """Trains the first cell alone."""
+    yield cells[0], train(data, config=cells[0].config)
+
+
 def failing_runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
     """Trains one cell, then finds a bug."""
     yield cells[0], train(data, config=cells[0].config)

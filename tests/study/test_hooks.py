@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,20 @@ def test_a_runner_trains_many_cells_and_what_it_has_trained_is_not_trained_again
     assert hooked.trained == titles
 
 
+def test_a_cell_that_a_runner_left_out_has_failed_and_one_without_its_flow_is_trained_by_it_again(tmp_path):
+    outcome = run_grid(tiny_grid(**SMALL, runner=f"{HERE}:forgetful_runner"), tmp_path)
+    assert outcome.finished == 1
+    (reason,) = outcome.failed.values()
+    assert reason == f"the runner '{HERE}:forgetful_runner' gave no flow of it"
+    out = tmp_path / "other"
+    run_grid(tiny_grid(**SMALL, runner=f"{HERE}:runner"), out)
+    hooked.trained.clear()
+    (flow,) = out.glob("cells/*seed0*/run/flow")
+    shutil.rmtree(flow)
+    run_grid(tiny_grid(**{**SMALL, "nfe": [1]}, runner=f"{HERE}:runner"), out)
+    assert hooked.trained == ["gaussian + condot, seed 0"]
+
+
 def test_a_runner_that_fails_keeps_what_it_has_trained(tmp_path):
     outcome = run_grid(tiny_grid(**SMALL, runner=f"{HERE}:failing_runner"), tmp_path)
     assert outcome.finished == 1
@@ -75,6 +90,12 @@ def test_further_values_are_rows_of_the_cell_and_of_the_report(tmp_path):
     report = write_report(tmp_path)
     rows = [row for row in report["quality"] if row["metric"] == "events"]
     assert [(row["nfe"], row["mean"], row["n"]) for row in rows] == [(0, 359.0, 2), (2, 359.0, 2)]
+    assert all(row["by_seed"].keys() == {"0", "1"} for row in rows)
+    kept = [row for result in results(tmp_path) for row in result["rows"] if row["metric"] == "events"]
+    assert {(row["flow"], row["seed"]) for row in kept} == {
+        ("gaussian + condot", 0),
+        ("gaussian + condot", 1),
+    }
     assert report["metrics"]["events"]["description"] == "test events"
     assert check_report(tmp_path).differences == []
 
@@ -152,6 +173,8 @@ def test_a_cell_file_is_a_long_table_with_what_decided_the_training(finished):
         ({"validation": -1}, ["validation=-1", "0 or more"]),
         ({"variants": {"a": {"priors": "gmm"}}}, ["variants.a.priors", "prior, coupling"]),
         ({"variants": {"a": 3}}, ["[variants.LABEL]"]),
+        ({"variants": {"real data": {}}}, ["real data have this name"]),
+        ({"seeds": 10**30}, ["seeds=1000"]),
         ({"variants": {"a": {}}, "priors": ["gmm"]}, ["in place of", "leave out priors"]),
         ({"variants": {"a": {"prior": "gmn"}}}, ["unknown prior 'gmn'"]),
         ({"variants": {"a": {"prediction": "x"}}}, ["variants.a.prediction='x'"]),

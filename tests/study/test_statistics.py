@@ -97,3 +97,7 @@ def test_equal_designs_show_no_difference():
     found = paired_test(values, values)
     assert found is not None
     assert (found.verdict, found.p_sign_flip, found.p_t, found.wins) == ("no difference shown", 1.0, None, 0)
+
+
+def test_a_seed_that_diverged_has_a_deviation_too():
+    assert spread([1e160, 0.0]).std == float("inf")

@@ -102,6 +102,11 @@ def test_a_cell_of_another_format_says_what_to_do(tmp_path: Path) -> None:
         read_table(tmp_path)
 
 
+def test_a_folder_without_cells_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no cell files; give the OUT folder"):
+        read_table(tmp_path / "nothere")
+
+
 def test_the_folder_of_a_finished_study_is_read_whole(finished: Path) -> None:
     table = read_table(finished)
     report = json.loads((finished / "report.json").read_text())
