@@ -105,8 +105,18 @@ def _summary(cells: int, found: Check, derived: Check, sources: dict[str, Regene
 def _evaluated_again(
     title: str, result: dict[str, Any], place: CellFolder, splits: Splits, device: str
 ) -> Iterator[tuple[str, Regenerating, list[_Leaf]]]:
-    """For each evaluation of a cell its file, the samples, and every value with the one computed again."""
+    """For each evaluation of a cell its file, the samples, and every value with the one computed again.
+
+    The last one also has the rows of its metrics that no evaluation gave.
+
+    Raises:
+        CheckpointError: the cell file names no evaluation, or a file is missing or damaged.
+    """
     written = {_key(row): row["value"] for row in result["rows"]}
+    computed: set[tuple[Any, ...]] = set()
+    metrics: set[str] = set()
+    if not result["run"]["evaluations"]:
+        raise CheckpointError(f"{place.result} names no evaluation; remove it and run the comparison again")
     for number, evaluation in enumerate(result["run"]["evaluations"]):
         step = evaluation["step"]
         flow = load_flow(place, None if step == result["setting"]["steps"] else step, device)
@@ -116,7 +126,14 @@ def _evaluated_again(
         asked = Asked(step, evaluation["samples"], Request(**evaluation["request"]), number == 0)
         again = asked.rows(found, result["setting"]["label"], result["setting"]["seed"])
         name = f"{title}: {evaluation['samples']}"
-        yield name, source, [*_row_leaves(name, written, again), *_info_leaves(name, result, found)]
+        computed |= {_key(row) for row in again}
+        metrics |= found.metrics.keys()
+        leaves = [*_row_leaves(name, written, again), *_info_leaves(name, result, found)]
+        if number == len(result["run"]["evaluations"]) - 1:
+            added = [key for key in written if key[-1] in metrics - {SECONDS} and key not in computed]
+            no_evaluation = f"{title}: a row of no evaluation, of"
+            leaves += [_Leaf(f"{no_evaluation} {key[-1]}", written[key], None) for key in added]
+        yield name, source, leaves
 
 
 def _row_leaves(

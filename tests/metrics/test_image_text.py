@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier, contrastive
 from flowprior.flow import Flow
-from flowprior.metrics import image_text
+from flowprior.metrics import ImageText, image_text
 from flowprior.paths import Path
 from flowprior.priors import Prior
 
@@ -63,6 +65,18 @@ def test_samples_of_the_right_colour_score_like_real_pairs_and_others_do_not() -
         assert right.value(name, 2) > 0.8 * score
         assert wrong.value(name, 2) < 0.5 * score
     assert all("not CLIP" in metric.description for metric in right.quality_metrics.values())
+
+
+def test_one_instance_learns_anew_from_other_data() -> None:
+    first, second = paired(200, 1), paired(200, 3)
+    second.x = -second.x
+    metric = ImageText()
+    options: dict[str, Any] = {"reference": paired(100, 2), "nfe": [1], "samples": 60}
+    options["features"] = [nn.Flatten()]
+    evaluate(painting(first, right=True), first, metrics=metric, **options)
+    again = evaluate(painting(second, right=True), second, metrics=metric, **options)
+    fresh = evaluate(painting(second, right=True), second, metrics="image-text", **options)
+    assert again.value("pair-cosine-flatten", 1) == fresh.value("pair-cosine-flatten", 1)
 
 
 def test_clips_own_score_is_taken_where_the_embeddings_are_its(monkeypatch: pytest.MonkeyPatch) -> None:
