@@ -19,7 +19,7 @@ from flowprior.flow.sampling import batches, evaluating
 from flowprior.metrics.base import Metric, MetricInfo, StepMetric
 from flowprior.metrics.setup import Setup, Trajectories
 from flowprior.metrics.trajectories import solution
-from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
+from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler
 
 
 def global_error(x: Tensor, trajectories: Trajectories) -> float:
@@ -69,7 +69,7 @@ def step_times(sampler: FixedStepSampler, nfe: int) -> list[float]:
     Raises:
         OptionError: an ``nfe`` that it cannot spend exactly.
     """
-    return time_grid(sampler.steps(nfe), sampler.grid).tolist()
+    return sampler.times(nfe).tolist()
 
 
 @Metric.register("truncation")

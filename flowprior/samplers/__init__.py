@@ -7,7 +7,8 @@ from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.ddim import DDIM
 from flowprior.samplers.diffusion import DiffusionSampler
 from flowprior.samplers.euler import Euler
-from flowprior.samplers.fixed import FixedStepSampler, time_grid
+from flowprior.samplers.fixed import FixedStepSampler
+from flowprior.samplers.grids import TimeGrid, time_grid
 from flowprior.samplers.heun import Heun
 from flowprior.samplers.heun3 import Heun3
 from flowprior.samplers.midpoint import Midpoint
@@ -34,6 +35,7 @@ __all__ = [
     "Midpoint",
     "Sampler",
     "Solution",
+    "TimeGrid",
     "Velocity",
     "time_grid",
 ]

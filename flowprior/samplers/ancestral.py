@@ -11,6 +11,7 @@ from flowprior.samplers.diffusion import (
     forward_deviation,
     posterior_deviation,
 )
+from flowprior.samplers.grids import TimeGrid
 
 VARIANCES = ("posterior", "forward")
 
@@ -26,14 +27,23 @@ class Ancestral(DiffusionSampler):
     Args:
         variance: of the new noise: ``"posterior"``, β̃, right for data of a single point, or ``"forward"``, β,
             right for data that are N(0, I) (Ho et al. 2020, sec. 3.2).
-        grid: ``"uniform"`` or ``"cosine"``, see :func:`flowprior.samplers.time_grid`.
+        grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
         clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        exponent: of the grid ``"power"``.
+        at: of the grid ``"last"``.
     """
 
     stochastic: bool = True
 
-    def __init__(self, variance: str = "posterior", grid: str = "uniform", clip: float = 0.0) -> None:
-        super().__init__(grid, clip)
+    def __init__(
+        self,
+        variance: str = "posterior",
+        grid: str | TimeGrid = "uniform",
+        clip: float = 0.0,
+        exponent: float | None = None,
+        at: float | None = None,
+    ) -> None:
+        super().__init__(grid, clip, exponent, at)
         self.variance = choose("sampler 'ancestral'", "variance", variance, VARIANCES)
 
     def noise(self, now: Place, then: Place) -> Noise:

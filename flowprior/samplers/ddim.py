@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowprior.errors import OptionError
 from flowprior.samplers.base import Sampler
 from flowprior.samplers.diffusion import DiffusionSampler, Noise, Place, posterior_deviation
+from flowprior.samplers.grids import TimeGrid
 
 
 @Sampler.register("ddim")
@@ -17,12 +18,21 @@ class DDIM(DiffusionSampler):
 
     Args:
         eta: new noise as a share of DDPM's, in [0, 1].
-        grid: ``"uniform"`` or ``"cosine"``, see :func:`flowprior.samplers.time_grid`.
+        grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
         clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        exponent: of the grid ``"power"``.
+        at: of the grid ``"last"``.
     """
 
-    def __init__(self, eta: float = 0.0, grid: str = "uniform", clip: float = 0.0) -> None:
-        super().__init__(grid, clip)
+    def __init__(
+        self,
+        eta: float = 0.0,
+        grid: str | TimeGrid = "uniform",
+        clip: float = 0.0,
+        exponent: float | None = None,
+        at: float | None = None,
+    ) -> None:
+        super().__init__(grid, clip, exponent, at)
         if not 0.0 <= eta <= 1.0:
             raise OptionError(f"sampler 'ddim': eta={eta} is not possible; choose it in [0, 1]")
         self.eta = eta

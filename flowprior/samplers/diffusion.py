@@ -24,9 +24,9 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Ends, Path, ends_of_velocity
 from flowprior.priors import Prior
-from flowprior.registry import choose
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.fixed import DEFAULT_NFE, GRIDS, time_grid
+from flowprior.samplers.fixed import DEFAULT_NFE
+from flowprior.samplers.grids import TimeGrid, make_grid
 
 
 class Place(NamedTuple):
@@ -49,14 +49,23 @@ class DiffusionSampler(Sampler):
     They need to be told the path: ``flow.sample`` does, elsewhere call :meth:`prepare`.
 
     Args:
-        grid: ``"uniform"`` or ``"cosine"``, see :func:`flowprior.samplers.time_grid`.
+        grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
         clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        exponent: of the grid ``"power"``.
+        at: of the grid ``"last"``.
     """
 
-    def __init__(self, grid: str = "uniform", clip: float = 0.0) -> None:
+    def __init__(
+        self,
+        grid: str | TimeGrid = "uniform",
+        clip: float = 0.0,
+        exponent: float | None = None,
+        at: float | None = None,
+    ) -> None:
         if not clip >= 0:
             raise OptionError(f"sampler '{self.name}': clip={clip} is not possible; choose it above 0, or 0")
-        self.grid = choose(self.name, "grid", grid, GRIDS)
+        self._grid = make_grid(grid, exponent=exponent, at=at)
+        self.grid, self.exponent, self.at = grid, exponent, at
         self.clip = clip
         self.path: Path | None = None
         self.generator: torch.Generator | None = None
@@ -95,7 +104,7 @@ class DiffusionSampler(Sampler):
             check_nfe(f"sampler '{self.name}'", nfe)
         if nfe is not None and nfe < 1:
             raise OptionError(f"sampler '{self.name}': nfe={nfe} is not possible; choose 1 or more")
-        grid = time_grid(nfe or DEFAULT_NFE, self.grid)
+        grid = self._grid.times(nfe or DEFAULT_NFE)
         alpha, sigma, *_ = path.coefficients(grid)
         places = [Place(*place) for place in zip(alpha.tolist(), sigma.tolist(), strict=True)]
         counted = CountedVelocity(velocity, cond)

@@ -10,41 +10,31 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.registry import choose
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
+from flowprior.samplers.grids import TimeGrid, make_grid
 
 DEFAULT_NFE = 15
 """Evaluations spent where nobody says how many (the number the CPD paper reports at)."""
-GRIDS = ("uniform", "cosine")
-"""The time grids, by name."""
-
-
-def time_grid(steps: int, grid: str = "uniform") -> Tensor:
-    """Times 0 = t_0 < … < t_steps = 1, float64 ``[steps + 1]``.
-
-    ``uniform`` has equal steps; ``cosine``, t = ½ (1 − cos πs) at equal s, has short steps at both
-    ends, where the velocity of a flow between a wide and a narrow law changes fastest.
-
-    Raises:
-        OptionError: an unknown grid.
-    """
-    choose("time_grid", "grid", grid, GRIDS)
-    s = torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64)
-    return s if grid == "uniform" else 0.5 * (1.0 - torch.cos(torch.pi * s))
 
 
 class FixedStepSampler(Sampler):
     """Base class of one-step methods: ``nfe / stages`` steps over a time grid.
 
     Args:
-        grid: ``"uniform"`` or ``"cosine"``, see :func:`flowprior.samplers.time_grid`.
+        grid: name of a :class:`~flowprior.samplers.TimeGrid`: ``"uniform"``, ``"cosine"``, ``"power"`` or
+            ``"last"``; or an instance.
+        exponent: of the grid ``"power"``.
+        at: of the grid ``"last"``.
     """
 
     stages: ClassVar[int]
     order: ClassVar[int]
 
-    def __init__(self, grid: str = "uniform") -> None:
-        self.grid = choose(type(self).__name__.lower(), "grid", grid, GRIDS)
+    def __init__(
+        self, grid: str | TimeGrid = "uniform", exponent: float | None = None, at: float | None = None
+    ) -> None:
+        self._grid = make_grid(grid, exponent=exponent, at=at)
+        self.grid, self.exponent, self.at = grid, exponent, at
 
     @abc.abstractmethod
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
@@ -60,7 +50,7 @@ class FixedStepSampler(Sampler):
         trajectory: bool = False,
     ) -> Solution:
         """See :meth:`Sampler.solve`; ``nfe=None`` spends the most that fits into 15 evaluations."""
-        grid = time_grid(self.steps(nfe), self.grid)
+        grid = self.times(nfe)
         counted = CountedVelocity(velocity, cond)
         times = grid.tolist()
         states = [x0]
@@ -70,6 +60,10 @@ class FixedStepSampler(Sampler):
         kept = grid if trajectory else grid[[0, -1]]
         path = torch.stack(states) if trajectory else None
         return Solution(states[-1], counted.nfe, kept.to(x0), path)
+
+    def times(self, nfe: int | None) -> Tensor:
+        """The times between which it steps, float64 ``[steps + 1]``; see :meth:`steps`."""
+        return self._grid.times(self.steps(nfe))
 
     def steps(self, nfe: int | None) -> int:
         """Number of steps that spend exactly ``nfe`` evaluations.

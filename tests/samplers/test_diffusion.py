@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, UnknownComponentError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -245,9 +245,13 @@ def test_flow_refuses_before_it_draws() -> None:
         ("ddim", {"clip": -1.0}),
         ("ddim", {"clip": math.nan}),
         ("ancestral", {"variance": "beta"}),
-        ("ancestral", {"grid": "linear"}),
     ],
 )
 def test_impossible_options(name: str, options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match="is not possible"):
         Sampler.create(name, **options)
+
+
+def test_an_unknown_grid_names_the_known_ones() -> None:
+    with pytest.raises(UnknownComponentError, match=r"unknown grid 'linear'.*cosine, last, power, uniform"):
+        Sampler.create("ancestral", grid="linear")
