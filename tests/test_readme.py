@@ -10,6 +10,7 @@ import pytest
 from flowprior import Coupling, Path, Prior, Sampler
 from flowprior.data import DATA
 from flowprior.models import MODELS
+from flowprior.samplers import TimeGrid
 from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 README = REPOSITORY / "README.md"
@@ -18,6 +19,7 @@ FAMILIES = {
     "couplings": Coupling.registry,
     "paths": Path.registry,
     "samplers": Sampler.registry,
+    "grids": TimeGrid.registry,
     "models": MODELS,
     "data sets": DATA,
 }

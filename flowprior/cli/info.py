@@ -26,7 +26,8 @@ PACKAGES = (
     "safetensors",
 )
 GROUPS = tuple(
-    f"flowprior.{family}" for family in ("priors", "couplings", "paths", "samplers", "models", "data")
+    f"flowprior.{family}"
+    for family in ("priors", "couplings", "paths", "samplers", "grids", "models", "data")
 )
 
 

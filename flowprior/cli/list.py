@@ -14,7 +14,7 @@ from flowprior.registry import Record, Registry, choose
 if TYPE_CHECKING:
     from rich.table import Table
 
-FAMILIES = ("priors", "couplings", "paths", "samplers", "models", "data", "metrics", "features")
+FAMILIES = ("priors", "couplings", "paths", "samplers", "grids", "models", "data", "metrics", "features")
 NOT_FOR_USERS = {"models": ("event_shape", "condition"), "data": ("split",)}
 
 
@@ -44,8 +44,9 @@ def _registry(family: str) -> Registry[Any]:
     from flowprior.features import FEATURES
     from flowprior.metrics import Metric
     from flowprior.models import MODELS
+    from flowprior.samplers import TimeGrid
 
-    components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry)
+    components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
     families = (*components, MODELS, DATA, Metric.registry, FEATURES)
     return families[FAMILIES.index(family)]
 
