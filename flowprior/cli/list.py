@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FAMILIES = ("priors", "couplings", "paths", "samplers", "grids", "models", "data", "metrics", "features")
-NOT_FOR_USERS = {"models": ("event_shape", "condition"), "data": ("split",)}
+NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("split",)}
 
 
 def list_components(

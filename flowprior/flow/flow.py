@@ -16,7 +16,6 @@ from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
-from flowprior.paths import velocity_of_source
 from flowprior.samplers import Sampler, Solution, Velocity
 
 
@@ -52,24 +51,22 @@ class Flow(FlowParts):
         Raises:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
         """
-        predicted = self._predict(x, t, cond, guidance)
-        if self.prediction == "epsilon":
-            return velocity_of_source(self.path, predicted, x, t)
-        return predicted if self.linear is None else predicted + self.linear(x, t, cond)
-
-    def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
-        """What the model predicts, guided; in one call."""
         if guidance == 1.0:
-            return self.model(x, t, cond)
+            return self._unguided(x, t, cond)
         check_guidance(guidance, None, self.metadata)
         null = self.condition.null(cond)
         if cond is None or null is None:
             raise OptionError(
                 f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
             )
-        both = self.model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
+        both = self._unguided(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
         guided, unguided = both.chunk(2)
         return unguided + guidance * (guided - unguided)
+
+    def _unguided(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        """v(x, t, c) ``[B, *event]`` in one call of the model."""
+        view = self.predicted.view(x, t, cond)
+        return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
 
     def sample(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Tensor:
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``."""

@@ -10,8 +10,8 @@ from torch import nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.paths import Path, check_prediction
+from flowprior.flow.predictions import make_prediction
+from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.samplers import Velocity
 
@@ -45,8 +45,8 @@ class FlowParts(nn.Module):
         super().__init__()
         coupling.check(prior)
         path.check(prior)
-        self.prediction = check_prediction(path, prediction)
-        self.linear = LinearVelocity(prior, coupling, path) if prediction == "residual" else None
+        self.prediction = prediction
+        self.predicted = make_prediction(prediction, prior, coupling, path)
         self.model = model
         self.prior = prior
         self.coupling = coupling

@@ -4,6 +4,9 @@ Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with c
 ``[B]``, embeddings ``[B, E]`` or None. Label tables have one row more than there are classes: the last
 is the null label of classifier-free guidance; the null embedding is all zeros. Any other
 ``nn.Module`` with this call works just as well.
+
+Under prediction ``preconditioned`` (:mod:`flowprior.flow.preconditioning`) a model sees several tensors of
+the event's shape side by side along their first dimension, as many as its argument ``inputs`` says.
 """
 
 from __future__ import annotations
@@ -18,28 +21,48 @@ from flowprior.errors import OptionError
 from flowprior.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
-GIVEN = ("event_shape", "condition")
+GIVEN = ("event_shape", "condition", "inputs")
 
 
-def build_model(spec: str, event_shape: torch.Size, condition: Condition) -> nn.Module:
+def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1) -> nn.Module:
     """Build the model ``spec`` for events of ``event_shape`` and their ``condition``.
 
     Args:
         spec: a name or ``name:key=value,…``; ``"auto"`` picks ``unet`` for events [C, H, W], else ``mlp``.
+        event_shape: of what it gives.
+        condition: kind and size of the condition.
+        inputs: tensors of the event's shape that it sees side by side along their first dimension.
 
     Raises:
         UnknownComponentError: no such model.
         OptionError: an option the model does not have or cannot take, or events it cannot serve.
     """
     parsed = MODELS.parse(spec)
-    name = parsed.name
-    if name == "auto":
-        name = "unet" if len(event_shape) == 3 else "mlp"
+    name = _name(parsed.name, event_shape)
     for option in GIVEN:
         if option in parsed.options:
             raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
-    event_shape = torch.Size(event_shape)
-    return MODELS.create(name, event_shape=event_shape, condition=condition, **parsed.options)
+    given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": condition}
+    if inputs > 1:
+        if not takes_inputs(spec, event_shape):
+            raise OptionError(
+                f"model '{name}' sees the event alone (it has no argument inputs); choose another model, or "
+                "prediction 'residual' (--set training.prediction=residual)"
+            )
+        given["inputs"] = inputs
+    return MODELS.create(name, **given, **parsed.options)
+
+
+def takes_inputs(spec: str, event_shape: torch.Size) -> bool:
+    """Whether the model ``spec`` can see several tensors of the event's shape side by side."""
+    return "inputs" in MODELS.record(_name(MODELS.parse(spec).name, event_shape)).options
+
+
+def _name(name: str, event_shape: torch.Size) -> str:
+    """The model's name, chosen by the shape of the events where it is ``"auto"``."""
+    if name != "auto":
+        return name
+    return "unet" if len(event_shape) == 3 else "mlp"
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def diffusers(
     widths: str | int | tuple[int, ...] = "64-128",
     blocks: int = 1,
     config: str | None = None,
+    inputs: int = 1,
 ) -> DiffusersModel:
     """U-Net of the diffusers library: UNet2DModel, or UNet2DConditionModel for embeddings (extra).
 
@@ -77,6 +78,7 @@ def diffusers(
         blocks: layers of each resolution.
         config: a local diffusers ``config.json`` instead of widths and blocks; channels, classes and the
             width of the cross-attention are set to those of the data.
+        inputs: tensors of the event's shape that it sees side by side, along their channels.
 
     Raises:
         OptionError: diffusers is not installed, the file is not there, or the options do not fit.
@@ -84,7 +86,7 @@ def diffusers(
     check_picture("diffusers", event_shape)
     embeddings = condition.kind == "embeddings"
     options = _stored(config) if config is not None else _compact(widths, blocks, embeddings)
-    options |= {"in_channels": event_shape[0], "out_channels": event_shape[0]}
+    options |= {"in_channels": inputs * event_shape[0], "out_channels": event_shape[0]}
     if embeddings:
         options["cross_attention_dim"] = condition.size
     elif condition.kind == "labels":

@@ -41,16 +41,23 @@ class MLP(nn.Module):
         condition: kind and size of the condition.
         width: hidden width.
         depth: number of residual blocks.
+        inputs: tensors of the event's shape that it sees side by side.
     """
 
     def __init__(
-        self, event_shape: torch.Size, condition: Condition, width: int = 256, depth: int = 3
+        self,
+        event_shape: torch.Size,
+        condition: Condition,
+        width: int = 256,
+        depth: int = 3,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
-        check_counts("mlp", width=width, depth=depth)
+        check_counts("mlp", width=width, depth=depth, inputs=inputs)
         size = math.prod(event_shape)
+        self.event_shape = torch.Size(event_shape)
         self.embedding = TimeConditionEmbedding(condition, width)
-        self.input = nn.Linear(size, width)
+        self.input = nn.Linear(inputs * size, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, size)
@@ -63,4 +70,5 @@ class MLP(nn.Module):
         hidden = self.input(x.flatten(1))
         for block in self.blocks:
             hidden = block(hidden, embedding)
-        return self.output(functional.silu(self.norm(hidden))).view_as(x).to(x.dtype)
+        velocity = self.output(functional.silu(self.norm(hidden)))
+        return velocity.view(len(x), *self.event_shape).to(x.dtype)

@@ -121,6 +121,7 @@ class UNet(nn.Module):
         patch: side of the pixel squares folded into channels; 1 for none.
         heads: heads of the self-attention at the lowest resolution.
         channels_last: compute in channels-last memory format, faster on CPUs and tensor cores.
+        inputs: tensors of the event's shape that it sees side by side, along their channels.
     """
 
     def __init__(
@@ -132,17 +133,19 @@ class UNet(nn.Module):
         patch: int = 2,
         heads: int = 2,
         channels_last: bool = True,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         levels = parse_widths(widths, "unet")
-        _check(event_shape, levels, blocks, patch, heads)
+        check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs)
+        _check(event_shape, levels, heads)
         hidden = 2 * levels[0]
         self.patch = patch
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.multiple = patch * 2 ** (len(levels) - 1)
         self.embedding = TimeConditionEmbedding(condition, hidden)
         folded = event_shape[0] * patch**2
-        self.input = nn.Conv2d(folded, levels[0], 3, padding=1)
+        self.input = nn.Conv2d(inputs * folded, levels[0], 3, padding=1)
         pairs = list(itertools.pairwise(levels))
         self.encoders = nn.ModuleList(_Encoder(here, below, blocks, hidden) for here, below in pairs)
         self.bottleneck = _Bottleneck(levels[-1], blocks, heads, hidden)
@@ -176,8 +179,7 @@ class UNet(nn.Module):
         return x.contiguous(memory_format=self.memory_format)
 
 
-def _check(event_shape: torch.Size, levels: tuple[int, ...], blocks: int, patch: int, heads: int) -> None:
-    check_counts("unet", blocks=blocks, patch=patch, heads=heads)
+def _check(event_shape: torch.Size, levels: tuple[int, ...], heads: int) -> None:
     check_picture("unet", event_shape)
     if levels[-1] % heads:
         raise OptionError(f"unet: heads={heads} does not divide the last width {levels[-1]}")

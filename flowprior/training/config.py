@@ -11,6 +11,8 @@ from typing import Any, Literal
 from flowprior.errors import OptionError
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, did_you_mean
+from flowprior.training.loss_weights import LossWeight
+from flowprior.training.times import TimeDistribution
 
 DEFAULT_PRIOR = "latent-gmm"
 DEFAULT_COUPLING = "auto"
@@ -73,6 +75,10 @@ class TrainingConfig:
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"epsilon"``, DDPM's noise, on path
             ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments and no
             condition is dropped, else ``"velocity"``, and is recorded as its choice.
+        time: law that the times of a step are drawn from, a name of
+            :class:`~flowprior.training.times.TimeDistribution` with its options.
+        loss_weight: of the squared errors, a name of
+            :class:`~flowprior.training.loss_weights.LossWeight` with its options.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
         condition_dropout: share of conditions replaced by the null condition, for classifier-free guidance.
         log_every: steps between two lines of metrics.jsonl.
@@ -98,7 +104,9 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     seed: int = 0
-    prediction: Literal["auto", "velocity", "residual", "epsilon"] = DEFAULT_PREDICTION
+    prediction: Literal["auto", "velocity", "residual", "preconditioned", "epsilon"] = DEFAULT_PREDICTION
+    time: str = "uniform"
+    loss_weight: str = "none"
     device: str = "auto"
     condition_dropout: float = 0.0
     log_every: int = 50
@@ -112,6 +120,8 @@ class TrainingConfig:
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
         self._check_ranges()
+        TimeDistribution.registry.resolve(self.time)
+        LossWeight.registry.resolve(self.loss_weight)
         if self.prediction == "residual" and self.condition_dropout:
             raise OptionError(
                 f"training: prediction='residual' has no linear velocity without a condition, got "

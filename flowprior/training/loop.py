@@ -74,17 +74,10 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     config, device, step = state.config, randomness.device, state.step
     randomness.seed_model(step)
     x0, x1, cond = pairs.batch(step)
-    t = torch.rand(len(x1), generator=randomness.generator("time", step), device=device)
+    t = state.times.draw(len(x1), step / config.steps, randomness.generator("time", step), device)
     x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
     cond = drop_conditions(cond, state.parts.data.condition, config.condition_dropout, step, randomness)
-    if config.channels_last and x_t.dim() == 4:
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        predicted = state.model(x_t, t, cond)
-    target = x0.float() if config.prediction == "epsilon" else u_t
-    if state.linear is not None:
-        target = target - state.linear(x_t, t, cond)
-    loss = flow_matching_loss(predicted, target)
+    loss = batch_loss(state, x0.float(), x_t, u_t, t, cond)
 
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -97,6 +90,25 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     state.ema.update_parameters(state.model)
     state.step += 1
     return StepResult(loss.detach(), x_t)
+
+
+def batch_loss(
+    state: TrainingState, x0: Tensor, x_t: Tensor, u_t: Tensor, t: Tensor, cond: Tensor | None
+) -> Tensor:
+    """The weighted mean squared error of the network's velocity at x_t ``[B, *event]``, a scalar."""
+    config = state.config
+    view = state.prediction.view(x_t, t, cond)
+    inputs = view.inputs
+    if config.channels_last and inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(x_t.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        output = state.model(inputs, t, cond)
+    predicted, target = state.prediction.regression(output, view, x0, u_t)
+    weight = state.loss_weight.weight(t, view.scale)
+    if weight is None:
+        return flow_matching_loss(predicted, target)
+    root = weight.sqrt()
+    return flow_matching_loss(root * predicted, root * target)
 
 
 def drop_conditions(

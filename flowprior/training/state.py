@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.predictions import make_prediction
 from flowprior.flow.tensors import load_plain
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
@@ -22,8 +22,10 @@ from flowprior.training.checkpoints import (
 )
 from flowprior.training.components import Components
 from flowprior.training.config import MAY_CHANGE, flatten
+from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
+from flowprior.training.times import TimeDistribution
 
 
 class TrainingState:
@@ -44,8 +46,10 @@ class TrainingState:
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
-        residual = self.config.prediction == "residual"
-        self.linear = LinearVelocity(parts.prior, parts.coupling, parts.path) if residual else None
+        self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
+        self.times = TimeDistribution.registry.resolve(self.config.time)
+        self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
+        self.loss_weight.check(self.config.prediction)
 
     def flow(self) -> Flow:
         """The flow with averaged weights, in evaluation mode; it shares them with this state."""

@@ -31,11 +31,11 @@ def example(condition: Condition, event: tuple[int, ...], batch: int = 4):
     return x, t, cond
 
 
-def build(name: str, condition: Condition, event: tuple[int, ...]) -> torch.nn.Module:
+def build(name: str, condition: Condition, event: tuple[int, ...], inputs: int = 1) -> torch.nn.Module:
     """A small model of which every zero-initialised layer has been moved off zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        model = build_model(SMALL.get(name, name), torch.Size(event), condition)
+        model = build_model(SMALL.get(name, name), torch.Size(event), condition, inputs)
         for parameter in model.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.1)
@@ -193,3 +193,26 @@ def test_widths_are_read_from_text_numbers_and_sequences():
     for wrong in ("", "a-b", (), None, -1, "64--128"):
         with pytest.raises(OptionError, match="widths"):
             parse_widths(wrong, "unet")
+
+
+@every_model
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: condition.kind)
+def test_several_inputs_side_by_side_give_one_velocity(name, condition):
+    x, t, cond = example(condition, (1, 8, 8))
+    model = build(name, condition, (1, 8, 8), inputs=3)
+    beside = torch.cat([x, x.flip(0), -x], dim=1)
+    with torch.no_grad():
+        velocity = model(beside, t, cond)
+        assert velocity.shape == x.shape
+        for which in range(3):
+            changed = beside.clone()
+            changed[:, which] += 1
+            assert not torch.allclose(model(changed, t, cond), velocity, atol=1e-4)
+
+
+def test_a_model_that_sees_the_event_alone_says_so(monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    MODELS.register("alone")(lambda event_shape, condition: torch.nn.Identity())
+    assert isinstance(build_model("alone", torch.Size([2]), Condition()), torch.nn.Identity)
+    with pytest.raises(OptionError, match="'alone' sees the event alone.*prediction 'residual'"):
+        build_model("alone", torch.Size([2]), Condition(), inputs=3)

@@ -1,0 +1,94 @@
+"""Prediction: what a network is shown of x_t, and how its output F becomes a velocity: u = offset + scale F.
+
+The names stand in :data:`flowprior.paths.prediction.PREDICTIONS`. Training and :class:`flowprior.Flow` both
+ask here, so that what is learned is what is used.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.paths import Path, check_prediction, velocity_of_source
+from flowprior.priors import Prior
+
+
+class View(NamedTuple):
+    """What the network is shown, and what its output means; None stands for an offset of 0 and a scale of 1.
+
+    Attributes:
+        inputs: ``[B, *event]``, or several of them side by side along their first dimension.
+        offset: ``[B, *event]``.
+        scale: c_out ``[B, *event]``.
+    """
+
+    inputs: Tensor
+    offset: Tensor | None = None
+    scale: Tensor | None = None
+
+    def scaled(self, output: Tensor) -> Tensor:
+        """The network's output in units of the velocity."""
+        return output if self.scale is None else self.scale * output
+
+
+class Prediction:
+    """The network gives the velocity itself; other predictions derive from this one.
+
+    Args:
+        prior, coupling, path: whose pairs are joined.
+    """
+
+    inputs: int = 1
+    """Tensors of the event's shape that the network is shown side by side."""
+
+    def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
+        self.path = path
+
+    def view(self, x: Tensor, t: Tensor, cond: Tensor | None) -> View:
+        """What the network is shown of x ``[B, *event]`` at times ``[B]`` under the condition."""
+        return View(x)
+
+    def velocity(self, output: Tensor, view: View, x: Tensor, t: Tensor) -> Tensor:
+        """u ``[B, *event]`` from the network's ``output``."""
+        scaled = view.scaled(output)
+        return scaled if view.offset is None else scaled + view.offset
+
+    def regression(self, output: Tensor, view: View, x0: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What the loss compares: what the network says and what it should, both ``[B, *event]``."""
+        return view.scaled(output), u if view.offset is None else u - view.offset
+
+
+class Residual(Prediction):
+    """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
+
+    def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
+        super().__init__(prior, coupling, path)
+        self.linear = LinearVelocity(prior, coupling, path)
+
+    def view(self, x: Tensor, t: Tensor, cond: Tensor | None) -> View:
+        return View(x, offset=self.linear(x, t, cond))
+
+
+class Epsilon(Prediction):
+    """The source sample x0, DDPM's noise where the source is N(0, I) (Ho et al. 2020, eq. 14)."""
+
+    def velocity(self, output: Tensor, view: View, x: Tensor, t: Tensor) -> Tensor:
+        return velocity_of_source(self.path, output, x, t)
+
+    def regression(self, output: Tensor, view: View, x0: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        return output, x0
+
+
+KINDS: dict[str, type[Prediction]] = {"velocity": Prediction, "residual": Residual, "epsilon": Epsilon}
+
+
+def make_prediction(name: str, prior: Prior, coupling: Coupling, path: Path) -> Prediction:
+    """The prediction of this name.
+
+    Raises:
+        OptionError: an unknown one, or one that this prior, coupling or path cannot serve.
+    """
+    return KINDS[check_prediction(path, name)](prior, coupling, path)

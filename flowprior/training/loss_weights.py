@@ -1,0 +1,65 @@
+"""LossWeight: how much the squared error of a velocity counts, by time and by pixel."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from flowprior.errors import OptionError
+from flowprior.registry import Registered, Registry, check_numbers
+
+
+class LossWeight(Registered, abc.ABC):
+    """Base class of the weights of the loss; named by ``training.loss_weight``."""
+
+    registry: ClassVar[Registry[Any]] = Registry("loss weight", "flowprior.loss_weights")
+
+    @abc.abstractmethod
+    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
+        """Weights that multiply the squared errors ``[B, *event]``; None for 1.
+
+        Args:
+            t: times ``[B]``.
+            scale: c_out ``[B, *event]``, the standard deviation of what the network learns; None where the
+                prediction has none.
+        """
+
+    def check(self, prediction: str) -> None:
+        """Raise OptionError where a network of this ``prediction`` cannot be trained with these weights."""
+
+
+@LossWeight.register("none")
+class Unweighted(LossWeight):
+    """Every squared error alike."""
+
+    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
+        return None
+
+
+@LossWeight.register("output-scale")
+class OutputScaleWeight(LossWeight):
+    """c_out^(−2 power), c_out the output scale of prediction ``preconditioned``.
+
+    With power 1 the network's own output is regressed with equal weights everywhere (Karras et al. 2022,
+    section 5); with power 0 the velocity is.
+
+    Args:
+        power: in [0, 1].
+    """
+
+    def __init__(self, power: float = 1.0) -> None:
+        check_numbers("loss weight 'output-scale'", power=(power, 0, 1))
+        self.power = power
+
+    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
+        assert scale is not None
+        return scale.pow(-2 * self.power)
+
+    def check(self, prediction: str) -> None:
+        if prediction != "preconditioned":
+            raise OptionError(
+                f"loss weight 'output-scale' needs prediction 'preconditioned', which has an output scale, "
+                f"got '{prediction}'; use loss_weight 'none'"
+            )

@@ -1,0 +1,79 @@
+"""TimeDistribution: the law that the times of a training step are drawn from."""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.registry import Registered, Registry, check_numbers
+
+
+class TimeDistribution(Registered, abc.ABC):
+    """Base class of the laws of t ∈ [0, 1]; named by ``training.time``."""
+
+    registry: ClassVar[Registry[Any]] = Registry("time distribution", "flowprior.times")
+
+    @abc.abstractmethod
+    def at(self, uniform: Tensor) -> Tensor:
+        """Times ``[B]`` at the quantiles ``uniform`` ``[B]``, in [0, 1)."""
+
+    def draw(self, count: int, progress: float, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Times ``[count]`` for a step after the share ``progress``, in [0, 1), of all steps."""
+        return self.at(torch.rand(count, generator=generator, device=device))
+
+
+@TimeDistribution.register("uniform")
+class UniformTimes(TimeDistribution):
+    """All times alike (Lipman et al. 2023, eq. 9)."""
+
+    def at(self, uniform: Tensor) -> Tensor:
+        return uniform
+
+
+@TimeDistribution.register("logit-normal")
+class LogitNormalTimes(TimeDistribution):
+    """t = 1 / (1 + exp(−z)), z ~ N(mean, deviation²): more of the middle (Esser et al. 2024, section 3.1).
+
+    Args:
+        mean: of z; above 0 favours times near the data.
+        deviation: of z, its standard deviation.
+        until: share of the training after which all times are drawn alike, as in arXiv 2603.12517.
+    """
+
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0, until: float = 1.0) -> None:
+        check_numbers(
+            "time distribution 'logit-normal'",
+            mean=(mean, -100, 100),
+            deviation=(deviation, 1e-3, 100),
+            until=(until, 0, 1),
+        )
+        self.mean, self.deviation, self.until = mean, deviation, until
+
+    def at(self, uniform: Tensor) -> Tensor:
+        return torch.sigmoid(self.mean + self.deviation * torch.special.ndtri(uniform))
+
+    def draw(self, count: int, progress: float, generator: torch.Generator, device: torch.device) -> Tensor:
+        if progress >= self.until:
+            return torch.rand(count, generator=generator, device=device)
+        return super().draw(count, progress, generator, device)
+
+
+@TimeDistribution.register("u-shaped")
+class UShapedTimes(TimeDistribution):
+    """Density ∝ exp(steepness t) + exp(steepness (1 − t)): more of both ends (Lee et al. 2024, section 4.1).
+
+    Args:
+        steepness: above 0.
+    """
+
+    def __init__(self, steepness: float = 4.0) -> None:
+        check_numbers("time distribution 'u-shaped'", steepness=(steepness, 1e-3, 50))
+        self.steepness = steepness
+
+    def at(self, uniform: Tensor) -> Tensor:
+        half = self.steepness / 2
+        return 0.5 + torch.asinh((2 * uniform - 1) * math.sinh(half)) / self.steepness
