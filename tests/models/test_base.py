@@ -214,5 +214,5 @@ def test_a_model_that_sees_the_event_alone_says_so(monkeypatch):
     monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
     MODELS.register("alone")(lambda event_shape, condition: torch.nn.Identity())
     assert isinstance(build_model("alone", torch.Size([2]), Condition()), torch.nn.Identity)
-    with pytest.raises(OptionError, match="'alone' sees the event alone.*prediction 'residual'"):
+    with pytest.raises(OptionError, match=r"'alone' sees the event alone.*prediction 'residual'"):
         build_model("alone", torch.Size([2]), Condition(), inputs=3)

@@ -19,11 +19,11 @@ def test_output_scale_goes_from_equal_weights_of_the_velocity_to_equal_weights_o
 
 
 def test_a_prediction_without_output_scale_is_refused() -> None:
-    with pytest.raises(OptionError, match="needs prediction 'preconditioned'.*got 'velocity'"):
+    with pytest.raises(OptionError, match=r"needs prediction 'preconditioned'.*got 'velocity'"):
         train("moons", prior="gaussian", coupling="condot", steps=1, loss_weight="output-scale")
 
 
 @pytest.mark.parametrize("option", ["time", "loss_weight"])
 def test_an_unknown_name_is_refused_before_anything_is_done(option: str) -> None:
-    with pytest.raises(ValueError, match="unknown .*; did you mean|unknown .* known: "):
+    with pytest.raises(ValueError, match=r"unknown .*; did you mean|unknown .* known: "):
         train("moons", steps=1, **{option: "unifrom"})
