@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from flowprior.couplings import Coupling
 from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.pair_moments import PairMoments, check_moments
 from flowprior.paths import Path, check_prediction, velocity_of_source
 from flowprior.priors import Prior
 
@@ -72,6 +74,29 @@ class Residual(Prediction):
         return View(x, offset=self.linear(x, t, cond))
 
 
+class Preconditioned(Prediction):
+    """What the linear velocity leaves, in units of its own standard deviation c_out.
+
+    Beside x_t the network is shown (x_t − E[x_t])/s_in, s_in² the variance of x_t, and the mean μ_c of the
+    data: the preconditioning of Karras et al. (2022, eq. 7) for a designed source, per condition and pixel.
+    """
+
+    inputs: int = 3
+
+    def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
+        super().__init__(prior, coupling, path)
+        check_moments(prior, coupling)
+        self.prior, self.coupling = prior, coupling
+
+    def view(self, x: Tensor, t: Tensor, cond: Tensor | None) -> View:
+        moments = PairMoments.at(self.prior, self.coupling, self.path, t, cond)
+        flat = x.flatten(1).to(moments.mean.dtype)
+        standard = (flat - moments.mean) * moments.variance().rsqrt()
+        tensors = (standard, moments.frame.loc, moments.velocity(flat), moments.variance_left().sqrt())
+        standard, mean, velocity, scale = (tensor.view_as(x).to(x.dtype) for tensor in tensors)
+        return View(torch.cat([x, standard, mean], dim=1), velocity, scale)
+
+
 class Epsilon(Prediction):
     """The source sample x0, DDPM's noise where the source is N(0, I) (Ho et al. 2020, eq. 14)."""
 
@@ -82,7 +107,12 @@ class Epsilon(Prediction):
         return output, x0
 
 
-KINDS: dict[str, type[Prediction]] = {"velocity": Prediction, "residual": Residual, "epsilon": Epsilon}
+KINDS: dict[str, type[Prediction]] = {
+    "velocity": Prediction,
+    "residual": Residual,
+    "preconditioned": Preconditioned,
+    "epsilon": Epsilon,
+}
 
 
 def make_prediction(name: str, prior: Prior, coupling: Coupling, path: Path) -> Prediction:

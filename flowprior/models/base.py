@@ -44,7 +44,7 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
             raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": condition}
     if inputs > 1:
-        if not takes_inputs(spec, event_shape):
+        if not takes_inputs(name):
             raise OptionError(
                 f"model '{name}' sees the event alone (it has no argument inputs); choose another model, or "
                 "prediction 'residual' (--set training.prediction=residual)"
@@ -53,9 +53,10 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
     return MODELS.create(name, **given, **parsed.options)
 
 
-def takes_inputs(spec: str, event_shape: torch.Size) -> bool:
+def takes_inputs(spec: str) -> bool:
     """Whether the model ``spec`` can see several tensors of the event's shape side by side."""
-    return "inputs" in MODELS.record(_name(MODELS.parse(spec).name, event_shape)).options
+    name = MODELS.parse(spec).name
+    return name == "auto" or "inputs" in MODELS.record(name).options
 
 
 def _name(name: str, event_shape: torch.Size) -> str:

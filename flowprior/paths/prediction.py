@@ -9,7 +9,8 @@ All three are linear, so the same holds of their means given x, which is what a 
 N(0, I) and the data x0 is the noise ε, and its prediction is the objective of DDPM (Ho et al. 2020, eq. 14).
 
 A network that predicts the ``residual`` gives what is left of u beyond the linear velocity of the pairs'
-first two moments (:mod:`flowprior.flow.linear_velocity`).
+first two moments (:mod:`flowprior.flow.linear_velocity`); one that is ``preconditioned`` gives that in units
+of its own standard deviation (:mod:`flowprior.flow.predictions`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from flowprior.errors import OptionError
 from flowprior.paths.base import Coefficients, Path
 from flowprior.registry import choose
 
-PREDICTIONS = ("velocity", "epsilon", "residual")
+PREDICTIONS = ("velocity", "epsilon", "residual", "preconditioned")
 
 
 class Ends(NamedTuple):

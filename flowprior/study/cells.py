@@ -60,7 +60,7 @@ def _named_variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
 
 def _chosen(grid: Grid, prior: str, coupling: str, path: str) -> tuple[str, str, str]:
     """Coupling, path and prediction, with what ``train`` chooses where the grid says ``auto``."""
-    asked = RunConfig(prior=prior, coupling=coupling, path=path, training=grid.training)
+    asked = RunConfig(prior=prior, coupling=coupling, path=path, model=grid.model, training=grid.training)
     chosen = choose_defaults(asked, prior, coupling)
     return chosen.coupling, path, chosen.training.prediction
 

@@ -11,8 +11,8 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
-from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.paths import Path, check_prediction
+from flowprior.flow.predictions import make_prediction
+from flowprior.paths import Path
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
@@ -69,9 +69,7 @@ class Variant:
         try:
             path.check(prior)
             coupling.check(prior)
-            check_prediction(path, self.prediction)
-            if self.prediction == "residual":
-                LinearVelocity(prior, coupling, path)
+            make_prediction(self.prediction, prior, coupling, path)
         except FlowpriorError as error:
             return _line(error)
         drawn = coupling.draw_size(batch_size)

@@ -14,8 +14,10 @@ from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
-from flowprior.flow.linear_velocity import is_known
+from flowprior.flow.pair_moments import are_known
+from flowprior.flow.predictions import KINDS
 from flowprior.models import build_model
+from flowprior.models.base import takes_inputs
 from flowprior.paths import Path
 from flowprior.priors import Prior, latents_of
 from flowprior.registry import spec_of
@@ -66,13 +68,16 @@ def resolve_config(
     base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
     given = {name: _record(part) for name, part in parts.items() if part is not None}
     config = replace(base, **given, training=training_options(base.training, options))
-    return choose_defaults(config, parts.get("prior"), parts.get("coupling"))
+    return choose_defaults(config, parts.get("prior"), parts.get("coupling"), parts.get("model"))
 
 
 def choose_defaults(
-    config: RunConfig, prior: str | Prior | None, coupling: str | Coupling | None
+    config: RunConfig,
+    prior: str | Prior | None,
+    coupling: str | Coupling | None,
+    model: str | nn.Module | None = None,
 ) -> RunConfig:
-    """``config`` with what its ``"auto"`` stand for, given prior and coupling as they came."""
+    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
     training, undecided = config.training, config.coupling == DEFAULT_COUPLING
     if not undecided and training.prediction != DEFAULT_PREDICTION:
         return config
@@ -82,8 +87,12 @@ def choose_defaults(
         coupling = "posterior" if latents is not None and latents.fits_latents else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
-        known = is_known(start, resolve_coupling(coupling or config.coupling))
-        prediction = "residual" if known and not training.condition_dropout else "velocity"
+        known = are_known(start, resolve_coupling(coupling or config.coupling))
+        model = config.model if model is None else model
+        named = isinstance(model, str) and takes_inputs(model)
+        prediction = "preconditioned" if named else "residual"
+        if not known or training.condition_dropout:
+            prediction = "velocity"
         config = replace(config, training=replace(training, prediction=prediction))
     return config
 
@@ -105,7 +114,7 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        model = seeded_model(model, data, config.training.seed)
+        model = seeded_model(model, data, config.training.seed, KINDS[config.training.prediction].inputs)
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -124,11 +133,14 @@ def resolve_coupling(coupling: str | Coupling) -> Coupling:
         raise UnknownComponentError(f"{error}, and '{DEFAULT_COUPLING}' for what suits the prior") from None
 
 
-def seeded_model(spec: str, data: Data, seed: int) -> nn.Module:
-    """The network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are."""
+def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1) -> nn.Module:
+    """The network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
+
+    It is shown ``inputs`` tensors of the event's shape side by side.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(mix(seed, "initial weights"))
-        return build_model(spec, data.event_shape, data.condition)
+        return build_model(spec, data.event_shape, data.condition, inputs)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ DEFAULT_PRIOR = "latent-gmm"
 DEFAULT_COUPLING = "auto"
 """``posterior`` with a prior that fits the law of its latents, else ``ot``; see :func:`coupling_for`."""
 DEFAULT_PREDICTION = "auto"
-"""``residual`` where prior and coupling tell the moments of their pairs, else ``velocity``."""
+"""``preconditioned`` where prior and coupling tell the moments of their pairs, else ``velocity``."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -72,9 +72,11 @@ class TrainingConfig:
         channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
         seed: of everything random: prior fit, model, data order, source samples, times, dropout.
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
-            moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"epsilon"``, DDPM's noise, on path
-            ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments and no
-            condition is dropped, else ``"velocity"``, and is recorded as its choice.
+            moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"preconditioned"``, the same in
+            units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"epsilon"``, DDPM's
+            noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where prior and coupling tell those
+            moments and no condition is dropped (``"residual"`` for a network of your own, which is shown
+            x_t alone), else ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
             :class:`~flowprior.training.times.TimeDistribution` with its options.
         loss_weight: of the squared errors, a name of
@@ -122,9 +124,9 @@ class TrainingConfig:
         self._check_ranges()
         TimeDistribution.registry.resolve(self.time)
         LossWeight.registry.resolve(self.loss_weight)
-        if self.prediction == "residual" and self.condition_dropout:
+        if self.prediction in ("residual", "preconditioned") and self.condition_dropout:
             raise OptionError(
-                f"training: prediction='residual' has no linear velocity without a condition, got "
+                f"training: prediction='{self.prediction}' has no linear velocity without a condition, got "
                 f"condition_dropout={self.condition_dropout:g}; choose prediction='velocity' with it"
             )
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from flowprior import Coupling, Flow, Path, Prior, train
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
-from flowprior.flow.linear_velocity import LinearVelocity, slope_of_velocity
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.pair_moments import PairMoments, slope_of_velocity
+from flowprior.models import MLP
 
 DIMS, RANK, FLOOR = 6, 2, 0.25
 
@@ -59,6 +61,24 @@ def test_it_is_the_regression_of_the_velocity_on_the_point(data, prior, coupling
         assert left < 1.005 * best
 
 
+@pytest.mark.parametrize("coupling", ["condot", "posterior"])
+@pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine"])
+@pytest.mark.parametrize("time", [0.0, 0.3, 0.8, 0.97])
+def test_variances_of_the_point_and_of_what_is_left_are_those_of_the_pairs(data, prior, coupling, path, time):
+    paired, route = Coupling.create(coupling), Path.registry.resolve(path)
+    x0 = paired.draw(prior, data.x, data.cond, generator=torch.Generator().manual_seed(1))
+    t = torch.full((len(x0),), time)
+    x_t, u_t, _ = route.interpolate(x0, data.x, t)
+    moments = PairMoments.at(prior, paired, route, t, data.cond)
+    left = u_t - moments.velocity(x_t)
+    for label in (0, 1):
+        of = data.cond == label
+        torch.testing.assert_close(moments.variance()[of][0], x_t[of].var(0), rtol=0.06, atol=0)
+        found = moments.variance_left()[of][0]
+        torch.testing.assert_close(found.mean(), left[of].var(0).mean(), rtol=0.03, atol=0)
+        torch.testing.assert_close(found, left[of].var(0), rtol=0.25, atol=0)
+
+
 def test_equal_moments_and_random_pairs_give_the_known_formula():
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     known = (2 * t - 1) / ((1 - t) ** 2 + t**2)
@@ -89,12 +109,15 @@ class Nothing(nn.Module):
         return torch.zeros_like(x)
 
 
-def test_a_flow_on_it_trains_saves_and_loads(data, tmp_path):
+@pytest.mark.parametrize(
+    ("asked", "prediction"), [({}, "preconditioned"), ({"prediction": "residual"}, "residual")]
+)
+def test_a_flow_on_it_trains_saves_and_loads(data, tmp_path, asked, prediction):
     small = TensorData(data.x[:2000], data.cond[:2000], name="few")
-    options = {"steps": 30, "batch_size": 64, "sample_every": 0, "model": "mlp:width=16"}
+    options = {"steps": 30, "batch_size": 64, "sample_every": 0, "model": "mlp:width=16", **asked}
     flow = train(small, prior="latent-gmm:components=2,rank=2", seed=0, out=tmp_path / "run", **options)
-    assert flow.prediction == "residual"
-    assert flow.metadata["config"]["training"]["prediction"] == "residual"
+    assert flow.prediction == prediction
+    assert flow.metadata["config"]["training"]["prediction"] == prediction
     labels = torch.tensor([0, 1, 1])
     drawn = flow.sample(labels, nfe=3, generator=torch.Generator().manual_seed(0))
     again = Flow.load(tmp_path / "run" / "flow").sample(
@@ -114,7 +137,9 @@ def test_dropped_conditions_and_unknown_moments_fall_back_to_the_velocity(data):
     assert train(small, prior=latent, condition_dropout=0.2, **options).prediction == "velocity"
     assert train(small, prior=latent, coupling="ot", **options).prediction == "velocity"
     assert train(small, prior="gmm", coupling="condot", **options).prediction == "velocity"
-    assert train(small, prior=latent, coupling="condot", **options).prediction == "residual"
+    assert train(small, prior=latent, coupling="condot", **options).prediction == "preconditioned"
+    own = {**options, "model": MLP(torch.Size([DIMS]), data.condition, width=8)}
+    assert train(small, prior=latent, coupling="condot", **own).prediction == "residual"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_coupling_may_be_what_suits_the_prior():
     assert found == {
         "gaussian + auto": ("ot", "velocity"),
         "gaussian + ot": ("ot", "velocity"),
-        "latent-gmm + auto": ("posterior", "residual"),
+        "latent-gmm + auto": ("posterior", "preconditioned"),
         "latent-gmm + ot": ("ot", "velocity"),
     }
     with pytest.raises(FlowpriorError, match=r"unknown coupling 'otto'.*'auto' for what suits the prior"):
