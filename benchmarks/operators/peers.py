@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -25,7 +24,6 @@ from flowprior.ops.backend import backend, native_devices
 PEERS = "pip install --no-deps --requirement benchmarks/peers.txt"
 OURS = "pip install --editable '.[benchmark]'"
 COMPILER = "apt-get install g++"
-INSTALL = {"torchcfm": PEERS, "flow_matching": PEERS}
 Call = Callable[[], Any]
 Point = Callable[[Tensor, Tensor, Tensor], Any]
 """(x0, x1, t) -> point and velocity."""
@@ -44,16 +42,11 @@ def peer(module: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError:
-        raise MissingError(INSTALL.get(module.split(".")[0], OURS)) from None
+        raise MissingError(PEERS if module.startswith(("torchcfm", "flow_matching")) else OURS) from None
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """A composition under ``torch.compile``, with these arguments and warmed up."""
-    return warm(partial(compile_once(function), *arguments))
-
-
-def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``torch.compile`` for one size.
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A composition under ``torch.compile``, for one size.
 
     Raises:
         MissingError: there is no C++ compiler for it.
@@ -63,7 +56,7 @@ def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, fullgraph=False, dynamic=False)
 
 
-def warm(call: Callable[[], Any]) -> Callable[[], Any]:
+def warm(call: Call) -> Call:
     """The call, after three of them."""
     for _ in range(3):
         call()
@@ -99,11 +92,6 @@ def mixture(logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> Mixtur
     return MixtureSameFamily(Categorical(logits=logits[cond]), parts, validate_args=False)
 
 
-def mixture_sample(logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> Tensor:
-    """MixtureSameFamily.sample."""
-    return mixture(logits, mean, scale, cond).sample()
-
-
 def mixture_log_prob(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> Tensor:
     """MixtureSameFamily.log_prob."""
     return mixture(logits, mean, scale, cond).log_prob(x)
@@ -124,8 +112,7 @@ def eager_path(
     logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, x1: Tensor, t: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A source sample drawn, then the straight path's point and velocity."""
-    x0 = eager_sample(logits, mean, scale, cond)
-    return eager_interpolate(x0, x1, t)
+    return eager_interpolate(eager_sample(logits, mean, scale, cond), x1, t)
 
 
 def eager_interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
