@@ -1,4 +1,4 @@
-"""How ``pytest benchmarks --benchmark-only`` runs: one process, rows named by their ways, ratios at the end."""
+"""How ``pytest benchmarks --benchmark-only`` runs: one process, rows named by their ways, ratios last."""
 
 from __future__ import annotations
 

@@ -144,13 +144,20 @@ def operators(path: Path) -> dict[str, Any]:
     said, rows = _read(path)
     found = comparisons(rows)
     entries = [one for one in found if "bandwidth" in one.info]
+    errors = [one.info["relative_error"] for one in entries if "relative_error" in one.info] or [{}]
+    missed = (
+        f"{one.group} against {way}, {one.ratio[way]:.2f} of {goal:g}"
+        for one in entries
+        for way, goal in one.info["goal"].items()
+        if one.ratio.get(way, goal) < goal
+    )
     header = ["operator and size", "ms", "ratio to (goal)", "share of copy bandwidth", "Gflop/s"]
     return said | {
         "ours": entries[0].ours,
         "copy_rate": max(one.info["copy_rate"] for one in entries) / 1e9,
         "table": markdown_table(header, map(_operator, entries)),
-        "missed": "; ".join(text for one in entries for text in _missed(one)),
-        "errors": _errors([one.info["relative_error"] for one in entries if "relative_error" in one.info]),
+        "missed": "; ".join(missed),
+        "errors": ", ".join(f"{name} {max(own[name] for own in errors):.1e}" for name in errors[0]),
         "step": _step([one for one in found if "share" in one.info]),
     }
 
@@ -168,16 +175,6 @@ def _ratio(way: str, ratio: float, goal: float | None) -> str:
     if goal is None:
         return f"{way} {ratio:.1f}"
     return f"{way} **{ratio:.1f}** ({goal:g})" if ratio >= goal else f"{way} {ratio:.1f} (**{goal:g}**)"
-
-
-def _missed(one: Comparison) -> list[str]:
-    goals = {way: goal for way, goal in one.info["goal"].items() if one.ratio.get(way, goal) < goal}
-    return [f"{one.group} against {way}, {one.ratio[way]:.2f} of {goal:g}" for way, goal in goals.items()]
-
-
-def _errors(found: list[dict[str, float]]) -> str:
-    """The largest relative error of each way."""
-    return ", ".join(f"{name} {max(errors[name] for errors in found):.1e}" for name in (found or [{}])[0])
 
 
 def _step(steps: list[Comparison]) -> dict[str, Any]:

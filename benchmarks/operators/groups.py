@@ -1,7 +1,6 @@
 """A group of rows: the ways of doing one thing at one size, each timed by pytest-benchmark, and all in turn.
 
-A row is what pytest-benchmark measures. Rows of a group are measured one after the other, and a shared
-machine changes between them; so our row also times all ways in turn, and ratios come from there.
+A shared machine changes between rows, so our row also times all ways in turn, and ratios come from there.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 from unittest.mock import patch
 
@@ -74,7 +73,7 @@ class Group:
 
     def calls(self) -> dict[str, Call]:
         """The calls of all ways that are installed."""
-        found = {}
+        found: dict[str, Call] = {}
         for way in self.makers:
             with suppress(MissingError):
                 found[way] = self.call(way)
@@ -109,13 +108,7 @@ def composed(
 def rows_of(
     build: Callable[..., Group], sizes: Iterable[tuple[Any, ...]], then: Callable[..., None] | None = None
 ) -> Any:
-    """A benchmark over ``size`` and ``way``, the ways of one size after each other.
-
-    Args:
-        build: a size's group.
-        sizes: arguments of ``build``.
-        then: called with ``benchmark``, ``size`` and ``way`` once the row is timed.
-    """
+    """A benchmark of each size and way of the groups that ``build`` makes; ``then`` follows a timed row."""
     pairs = [(size, way) for size in sizes for way in build(*size).makers]
     names = [f"{'x'.join(map(str, size))}-{way}" for size, way in pairs]
 
@@ -181,13 +174,7 @@ def take_turns(calls: Mapping[str, Call], rounds: int = ROUNDS) -> dict[str, flo
 
 
 def _turn(call: Call) -> list[float]:
-    first = _seconds(call)
+    (first,) = repeat(call, number=1, repeat=1)
     if first < LONG:
-        _seconds(call)
-    return [_seconds(call) for _ in range(max(1, min(8, int(TURN / max(first, 1e-9)))))]
-
-
-def _seconds(call: Call) -> float:
-    start = perf_counter()
-    call()
-    return perf_counter() - start
+        call()
+    return repeat(call, number=1, repeat=max(1, min(8, int(TURN / max(first, 1e-9)))))
