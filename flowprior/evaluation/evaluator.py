@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -23,6 +24,7 @@ PRIOR_ALONE = Cell("euler", Sampler.create("euler"), 0, 1.0)
 """Whatever the sampler and the guidance."""
 
 
+@dataclass(eq=False)
 class Evaluator:
     """The values of one seed, as rows of the long table.
 
@@ -35,20 +37,15 @@ class Evaluator:
         times: times of all fixed-step samplers that will be asked for, so that one solution serves them all.
     """
 
-    def __init__(
-        self,
-        label: str,
-        setups: Mapping[str, Setup],
-        metrics: list[Metric],
-        store: Store,
-        times: Iterable[float] = (),
-    ) -> None:
-        self.setups = dict(setups)
+    label: str
+    setups: Mapping[str, Setup]
+    metrics: list[Metric]
+    store: Store
+    times: Iterable[float] = ()
+
+    def __post_init__(self) -> None:
         self.split, self.setup = next(iter(self.setups.items()))
-        self.metrics = metrics
-        self.store = store
-        self.times = list(times)
-        self.terms = {"flow": label, "seed": self.setup.seed}
+        self.terms = {"flow": self.label, "seed": self.setup.seed}
         self._entries: dict[Cell, dict[str, Entry]] = {}
         self._solved: dict[float, Trajectories] = {}
         self._all_columns = {split: self._columns_of(setup) for split, setup in self.setups.items()}
