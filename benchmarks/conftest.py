@@ -33,7 +33,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def threads(pytestconfig: pytest.Config):
     """Two threads, as docs/results.md says, unless ``--threads`` says otherwise."""
     before = torch.get_num_threads()
-    torch.set_num_threads(pytestconfig.getoption("--threads"))
+    torch.set_num_threads(pytestconfig.option.threads)
     yield
     torch.set_num_threads(before)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,10 @@ def closing_tables(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Lines of both tables; none of a table without rows."""
     found = comparisons(rows)
     steps = [one for one in found if "share" in one.info]
-    lines = [_ratio_line(one) for one in found if "share" not in one.info]
-    if lines:
-        lines = ["", RATIOS, *_aligned([["group", "ours", "copy bandwidth", "ratios"], *lines])]
+    ratios = [_ratio_line(one) for one in found if "share" not in one.info]
+    lines = ["", RATIOS] if ratios else []
+    if ratios:
+        lines += _aligned([["group", "ours", "copy bandwidth", "ratios"], *ratios])
     if steps:
         (_, _, *ways), *table = step_table(steps, duration)
         shares = ([f"{prior} + {coupling}", *cells] for prior, coupling, *cells in table)
@@ -93,14 +94,14 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 99.95 else f"{ratio:.3g}"
 
 
-def _ratio_line(one: Comparison) -> list[Any]:
+def _ratio_line(one: Comparison) -> list[str | None]:
     bandwidth = f"{one.info['bandwidth']:.0%}" if "bandwidth" in one.info else "-"
     ratios = ", ".join(f"{way} {times(ratio)}" for way, ratio in one.ratio.items())
     own = f"{one.ours.removeprefix('flowprior ')} {duration(one.milliseconds[one.ours])}"
     return [one.group, own, bandwidth, ratios]
 
 
-def _aligned(lines: Iterable[list[str | None]]) -> list[str]:
+def _aligned(lines: Iterable[Sequence[str | None]]) -> list[str]:
     cells = [[cell or "-" for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from benchmarks.operators.peers import MissingError, compiled, need_native, warm
+from benchmarks.operators.peers import Call, MissingError, compiled, need_native, warm
 from flowprior.ops.backend import native_devices
 
 NATIVE, FALLBACK = "flowprior native", "flowprior fallback"
@@ -33,7 +33,6 @@ LONG = 1e-3
 TURN = 20e-3
 """Seconds of the timed calls of a turn, at most eight of them and at least one."""
 
-Call = Callable[[], Any]
 Maker = Callable[[], Call]
 
 
@@ -70,14 +69,6 @@ class Group:
             with around(way):
                 self._calls[way] = self.makers[way]()
         return self._calls[way]
-
-    def calls(self) -> dict[str, Call]:
-        """The calls of all ways that are installed."""
-        found: dict[str, Call] = {}
-        for way in self.makers:
-            with suppress(MissingError):
-                found[way] = self.call(way)
-        return found
 
 
 @contextmanager
@@ -144,7 +135,10 @@ def time_row(benchmark: Any, group: Group, way: str) -> None:
 
 def compare(group: Group, ours: str) -> dict[str, Any]:
     """Milliseconds of all ways in turn, the ratios to ours, and the share of a copy's bandwidth."""
-    calls = group.calls()
+    calls: dict[str, Call] = {}
+    for way in group.makers:
+        with suppress(MissingError):
+            calls[way] = group.call(way)
     source = torch.randn(max(group.moved // 8, 1 << 20))
     if group.moved:
         calls["copy"] = partial(torch.empty_like(source).copy_, source)

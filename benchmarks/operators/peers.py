@@ -1,8 +1,7 @@
 """What runs beside flowprior, and the line that installs what is missing.
 
-Compositions of torch are what people write today for the operators of ``flowprior.ops``, in float32, eager or
-under ``torch.compile``: each takes the parameters of a mixture as tables (logits ``[C, K]``, mean and scale
-``[C, K, D]``) and labels ``[B]``, as the operators do. Packages are called as they are.
+Compositions of torch take the parameters of a mixture as the operators of ``flowprior.ops`` do: as tables
+(logits ``[C, K]``, mean and scale ``[C, K, D]``) and labels ``[B]``. Packages are called as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from benchmarks.operators.problem import CONDITIONS, Problem
+from benchmarks.operators.problem import Problem
 from flowprior.ops.backend import backend, native_devices
 
 PEERS = "pip install --no-deps --requirement benchmarks/peers.txt"
@@ -149,8 +148,7 @@ def from_mixture(point: Point, p: Problem) -> Call:
 def scikit_learn_log_prob(p: Problem) -> Call:
     """``score_samples`` of each row by the mixture of its label."""
     models = _scikit_learn(p)
-    parts = [p.x1[p.cond == label].numpy() for label in range(CONDITIONS)]
-    pairs = [(model, rows) for model, rows in zip(models, parts, strict=True) if len(rows)]
+    pairs = [(models[label], p.x1[p.cond == label].numpy()) for label in p.cond.unique()]
     return lambda: [model.score_samples(rows) for model, rows in pairs]
 
 
