@@ -83,11 +83,11 @@ class Store:
             return Entry(settings)
         path = self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
         try:
-            found = _read(path) if path.is_file() else None
+            if path.is_file() and (found := _read(path)).settings == settings:
+                return found
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             warnings.warn(f"values in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
-            found = None
-        return Entry(settings, path, *found[1:]) if found and found[0] == settings else Entry(settings, path)
+        return Entry(settings, path)
 
     def write(self, entry: Entry) -> None:
         """Keep an entry; where the folder cannot be written, warn once and go on."""
@@ -104,15 +104,15 @@ class Store:
             self._warned = True
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, MetricInfo]]:
-    """Settings, facts, values and what they are, from a file of this format or the one before."""
+def _read(path: Path) -> Entry:
+    """The entry of a file of this format or the one before."""
     found = read_json(path, LIMIT)
     if found["format"] not in (2, FORMAT):
         raise ValueError(f"its format is {found['format']}, not {FORMAT}")
     found = unsigned(found, path)
     values = found["figures" if found["format"] == 2 else "values"]
     metrics = {name: MetricInfo.from_dict(info) for name, info in found["metrics"].items()}
-    return found["settings"], dict(found["facts"]), dict(values), metrics
+    return Entry(found["settings"], path, dict(found["facts"]), dict(values), metrics)
 
 
 def flow_digest(flow: Flow) -> str | None:
