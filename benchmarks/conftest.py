@@ -1,8 +1,4 @@
-"""How ``pytest benchmarks --benchmark-only`` runs and what it prints.
-
-Two threads of torch, no other process beside; a table for each group in the order of the benchmarks, its rows
-named after the ways of doing the same thing, in us, ms or s; then ratios and shares.
-"""
+"""How ``pytest benchmarks --benchmark-only`` runs: one process, rows named by their ways, ratios last."""
 
 from __future__ import annotations
 
@@ -14,38 +10,30 @@ import torch
 from benchmarks.operators.comparison import closing_tables
 from benchmarks.operators.peers import OURS
 
-THREADS = 2
-COLUMNS = ["min", "median", "iqr", "rounds"]
 UNITS = (("u", 1e6), ("m", 1e3), ("", 1.0))
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """``--threads``; and how to install pytest-benchmark, before pytest calls its options unknown."""
-    parser.addoption("--threads", type=int, default=THREADS, help="threads of torch (default: %(default)s)")
+    parser.addoption("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
     if not pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError(f"the benchmarks need pytest-benchmark: {OURS}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """No worker processes, whatever PYTEST_ADDOPTS asks for: they would take each other's cores."""
+    """Four columns if none are named; no worker processes, which would take each other's cores."""
+    config.option.benchmark_columns = config.option.benchmark_columns or ["min", "median", "iqr", "rounds"]
     if getattr(config.option, "numprocesses", None):
         config.option.numprocesses, config.option.dist = None, "no"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Four columns, unless --benchmark-columns names others."""
-    if not config.option.benchmark_columns:
-        config.option.benchmark_columns = COLUMNS
 
 
 @pytest.fixture(autouse=True)
 def threads(pytestconfig: pytest.Config):
     """Two threads, as docs/results.md says, unless ``--threads`` says otherwise."""
     before = torch.get_num_threads()
-    torch.set_num_threads(int(pytestconfig.getoption("--threads") or THREADS))
+    torch.set_num_threads(pytestconfig.option.threads)
     yield
     torch.set_num_threads(before)
 
@@ -63,13 +51,12 @@ def pytest_benchmark_scale_unit(
 @pytest.hookimpl(optionalhook=True, wrapper=True)
 def pytest_benchmark_group_stats(config: pytest.Config, benchmarks: list[dict[str, Any]]) -> Any:
     """Rows named after their ways; groups in the order of the benchmarks."""
-    rows = list(benchmarks)
+    config.stash[ROWS] = rows = list(benchmarks)
     groups = yield
-    config.stash[ROWS] = rows
     for row in rows:
         row["name"] = row["extra_info"].get("way", row["name"])
-    order = {row["fullname"]: place for place, row in enumerate(rows)}
-    return sorted(groups, key=lambda group: min(order[row["fullname"]] for row in group[1]))
+    order = [row["fullname"] for row in rows]
+    return sorted(groups, key=lambda group: min(order.index(row["fullname"]) for row in group[1]))
 
 
 @pytest.hookimpl(optionalhook=True)

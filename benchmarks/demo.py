@@ -34,12 +34,10 @@ DESIGNS = {
     "gmm+condot": ("gmm", "condot"),
     "default": (DEFAULT_PRIOR, DEFAULT_COUPLING),
 }
-BASELINE = "gaussian+condot"
+BASELINE = next(iter(DESIGNS))
 NFE = (0, 1, 2, 4, 8, 15, 30)
 PICTURE_NFE = 4
 COLUMNS = 6
-
-console = Console()
 
 
 def main(
@@ -48,26 +46,27 @@ def main(
     samples: Annotated[int, typer.Option(help="Samples behind each value.")] = 2000,
 ) -> None:
     """Train, compare, draw."""
-    results = run_designs(out, steps, samples)
-    flows = {design: Flow.load(out / design / "flow") for design in DESIGNS}
-    console.print(comparison(results))
-    draw(flows, out / "samples.png")
-    order = ", ".join(flows)
-    note = f"Samples with {PICTURE_NFE} evaluations of {order}, beside real ones: {out / 'samples.png'}"
+    console = Console()
+    console.print(comparison(run_designs(out, steps, samples)))
+    picture = out / "samples.png"
+    draw({design: Flow.load(out / design / "flow") for design in DESIGNS}, picture)
+    note = f"Samples with {PICTURE_NFE} evaluations of {', '.join(DESIGNS)}, beside real ones: {picture}"
     console.print(note, soft_wrap=True, highlight=False)
 
 
 def run_designs(out: Path, steps: int, samples: int) -> dict[str, Result]:
     """Train and evaluate every design, beside each other, with a bar for each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(len(DESIGNS), cores()), spawn, torch.set_num_threads, (1,))
+    pool = ProcessPoolExecutor(min(len(DESIGNS), cores), spawn, torch.set_num_threads, (1,))
     with pool, Progress(console=Console(stderr=True)) as progress:
         tasks = {design: progress.add_task(design, total=steps) for design in DESIGNS}
         futures = {design: pool.submit(run_design, design, out, steps, samples) for design in DESIGNS}
         try:
             while wait(futures.values(), timeout=1).not_done:
                 for design, task in tasks.items():
-                    progress.update(task, completed=steps_done(out / design))
+                    lines = read_metrics(RunDirectory(out / design).metrics)
+                    progress.update(task, completed=max((line["step"] for line in lines), default=0))
         except BaseException:  # Ctrl-C ends the trainings, too; the one that waits must not start
             pool.shutdown(cancel_futures=True)
             raise
@@ -86,30 +85,21 @@ def run_design(design: str, out: Path, steps: int, samples: int) -> Result:
     return result
 
 
-def steps_done(run: Path) -> int:
-    """The last step that a run's metrics tell of."""
-    return max((line["step"] for line in read_metrics(RunDirectory(run).metrics)), default=0)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def comparison(results: dict[str, Result]) -> Table:
     """NFE against quality, the designs beside each other; × is the ratio to the baseline."""
     first = results[BASELINE]
-    table = Table(title="digits: NFE against quality; same network, budget and seed", caption=_caption(first))
-    table.add_column("", justify="left")
-    table.add_column("NFE", justify="right")
-    for design in results:
-        table.add_column(design, justify="right")
-    for metric, title in ((first.fid_name or "", f"{first.fid_name} ↓"), ("accuracy", "accuracy ↑")):
+    fid = first.fid_name or ""
+    terms = first.metrics[fid]
+    caption = f"{terms.samples} samples against {terms.reference}; × is the ratio to {BASELINE}"
+    table = Table("", title="digits: NFE against quality; same network, budget and seed", caption=caption)
+    for name in ("NFE", *results):
+        table.add_column(name, justify="right")
+    for metric, title in ((fid, f"{fid} ↓"), ("accuracy", "accuracy ↑")):
         for nfe in NFE:
-            values = {design: result.value(metric, nfe) for design, result in results.items()}
-            baseline = values[BASELINE] if metric != "accuracy" else None
-            cells = [_beside(value, baseline, design) for design, value in values.items()]
-            table.add_row(title if nfe == NFE[0] else "", str(nfe), *cells)
+            baseline, *others = (result.value(metric, nfe) for result in results.values())
+            ratios = [f" (× {value / baseline:.2f})" if metric == fid else "" for value in others]
+            cells = (f"{value:.3g}{ratio}" for value, ratio in zip(others, ratios, strict=True))
+            table.add_row(title if nfe == NFE[0] else "", str(nfe), f"{baseline:.3g}", *cells)
         score = f"{first.real_data_score(metric):.3g}"
         table.add_row("", "real", *[score] * len(results), style="dim", end_section=True)
     return table
@@ -126,18 +116,6 @@ def draw(flows: dict[str, Flow], path: Path) -> None:
         x = flow.sample(digits, nfe=PICTURE_NFE, generator=torch.Generator().manual_seed(0))
         panels[design] = (x, digits)
     save_figure(beside(panels, title=f"digits, {PICTURE_NFE} evaluations"), path)
-
-
-def _beside(value: float, baseline: float | None, design: str) -> str:
-    """A value, with its ratio to the baseline where there is another one."""
-    if baseline is None or design == BASELINE:
-        return f"{value:.3g}"
-    return f"{value:.3g} (× {value / baseline:.2f})"
-
-
-def _caption(result: Result) -> str:
-    fid = result.metrics[result.fid_name or ""]
-    return f"{fid.samples} samples against {fid.reference}; × is the ratio to {BASELINE}"
 
 
 if __name__ == "__main__":

@@ -1,30 +1,29 @@
 """A group of rows: the ways of doing one thing at one size, each timed by pytest-benchmark, and all in turn.
 
-A row is what pytest-benchmark measures. Rows of a group are measured one after the other, and a shared
-machine changes between them; so our row also times all ways in turn, and ratios come from there.
+A shared machine changes between rows, so our row also times all ways in turn, and ratios come from there.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from benchmarks.operators.peers import MissingError, compiled, need_native
+from benchmarks.operators.peers import Call, MissingError, compiled, need_native, warm
+from flowprior.ops.backend import native_devices
 
 NATIVE, FALLBACK = "flowprior native", "flowprior fallback"
 OURS = (NATIVE, FALLBACK)
 WHOLE = "flowprior"
 """Our way where the back end hardly matters, such as a fit, whose time is torch's matrix products."""
-COPY = "copy"
 QUICK = pytest.mark.benchmark(max_time=0.25, min_rounds=5, warmup=True, warmup_iterations=3)
 """Options of pytest-benchmark for calls of at most some ten milliseconds."""
 
@@ -34,9 +33,7 @@ LONG = 1e-3
 TURN = 20e-3
 """Seconds of the timed calls of a turn, at most eight of them and at least one."""
 
-Call = Callable[[], Any]
 Maker = Callable[[], Call]
-Around = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass
@@ -73,30 +70,14 @@ class Group:
                 self._calls[way] = self.makers[way]()
         return self._calls[way]
 
-    def calls(self) -> dict[str, Call]:
-        """The calls of all ways that are installed."""
-        found = {}
-        for way in self.makers:
-            try:
-                found[way] = self.call(way)
-            except MissingError:
-                continue
-        return found
-
 
 @contextmanager
 def around(way: str) -> Iterator[None]:
-    """Pure torch under flowprior's operators while the fallback is timed; everything else as it is.
-
-    The choice is made once for a process, when it is imported; both places that keep it are set.
-    """
-    if way != FALLBACK:
-        yield
-        return
-    with (
-        patch("flowprior.ops.direct._is_served", False),
-        patch("flowprior.ops.operators._native_devices", frozenset()),
-    ):
+    """Pure torch under flowprior's operators while the fallback is timed; everything else as it is."""
+    with ExitStack() as stack:
+        if way == FALLBACK:  # both places that keep the choice, which is made once for a process
+            stack.enter_context(patch("flowprior.ops.direct._is_served", False))
+            stack.enter_context(patch("flowprior.ops.operators._native_devices", frozenset()))
         yield
 
 
@@ -105,27 +86,36 @@ def ours(call: Call) -> dict[str, Maker]:
     return {NATIVE: lambda: call, FALLBACK: lambda: call}
 
 
-def composed(way: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Maker]:
-    """A composition of torch's operators, eager and under ``torch.compile``."""
-    eager = partial(function, *arguments)
-    return {way: lambda: eager, f"compiled {way}": lambda: compiled(function, *arguments)}
+def composed(
+    way: str, function: Callable[..., Any], *arguments: Any, bind: Callable[..., Call] = partial
+) -> dict[str, Maker]:
+    """A composition of torch's operators, eager and under ``torch.compile``; ``bind`` makes a call of it."""
+    return {
+        way: lambda: bind(function, *arguments),
+        f"compiled {way}": lambda: warm(bind(compiled(function), *arguments)),
+    }
 
 
-def rows_of(sizes: Iterable[tuple[Any, ...]], ways: Iterable[str]) -> Any:
-    """Parametrise a benchmark over ``size`` and ``way``, the ways of one size after each other."""
-    ways = tuple(ways)
-    pairs = [(size, way) for size in sizes for way in ways]
+def rows_of(
+    build: Callable[..., Group], sizes: Iterable[tuple[Any, ...]], then: Callable[..., None] | None = None
+) -> Any:
+    """A benchmark of each size and way of the groups that ``build`` makes; ``then`` follows a timed row."""
+    pairs = [(size, way) for size in sizes for way in build(*size).makers]
     names = [f"{'x'.join(map(str, size))}-{way}" for size, way in pairs]
-    return pytest.mark.parametrize(("size", "way"), pairs, ids=names)
+
+    @QUICK
+    @pytest.mark.parametrize(("size", "way"), pairs, ids=names)
+    def test(benchmark: Any, size: tuple[Any, ...], way: str) -> None:
+        time_row(benchmark, build(*size), way)
+        if then is not None:
+            then(benchmark, size, way)
+
+    return test
 
 
 def own_way() -> str:
     """The way that ratios are taken to: flowprior as it runs here."""
-    try:
-        need_native()
-    except MissingError:
-        return FALLBACK
-    return NATIVE
+    return NATIVE if "cpu" in native_devices() else FALLBACK
 
 
 def time_row(benchmark: Any, group: Group, way: str) -> None:
@@ -145,35 +135,30 @@ def time_row(benchmark: Any, group: Group, way: str) -> None:
 
 def compare(group: Group, ours: str) -> dict[str, Any]:
     """Milliseconds of all ways in turn, the ratios to ours, and the share of a copy's bandwidth."""
-    calls = group.calls()
+    calls: dict[str, Call] = {}
+    for way in group.makers:
+        with suppress(MissingError):
+            calls[way] = group.call(way)
+    source = torch.randn(max(group.moved // 8, 1 << 20))
     if group.moved:
-        source = torch.randn(max(group.moved // 8, 1 << 20))
-        target = torch.empty_like(source)
-        calls = {**calls, COPY: lambda: target.copy_(source)}
-    seconds = {name: value / group.batches for name, value in take_turns(calls, around).items()}
-    own = seconds[ours]
-    copy = seconds.pop(COPY, None)
+        calls["copy"] = partial(torch.empty_like(source).copy_, source)
+    seconds = {name: value / group.batches for name, value in take_turns(calls).items()}
+    own, copy = seconds[ours], seconds.pop("copy", None)
     found: dict[str, Any] = {
         "milliseconds": {name: value * 1e3 for name, value in seconds.items()},
         "ratio": {name: value / own for name, value in seconds.items() if name != ours},
         "goal": dict(group.goals),
     }
     if copy is not None:
-        rate = 2 * max(group.moved // 8, 1 << 20) * 4 / copy
+        rate = 2 * source.nbytes / copy
         found |= {"copy_rate": rate, "bandwidth": group.moved / own / rate}
     if group.work:
         found["gigaflops"] = group.work / own / 1e9
     return found
 
 
-def take_turns(calls: Mapping[str, Call], around: Around, rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of each call, the calls taking turns; the first of a turn do not count.
-
-    Args:
-        calls: what is timed, by its name.
-        around: the context that a name's calls run in, entered once a turn.
-        rounds: turns of each.
-    """
+def take_turns(calls: Mapping[str, Call], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median seconds of each call in so many turns of each; the first calls of a turn do not count."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -183,13 +168,7 @@ def take_turns(calls: Mapping[str, Call], around: Around, rounds: int = ROUNDS) 
 
 
 def _turn(call: Call) -> list[float]:
-    first = _seconds(call)
+    (first,) = repeat(call, number=1, repeat=1)
     if first < LONG:
-        _seconds(call)
-    return [_seconds(call) for _ in range(max(1, min(8, int(TURN / max(first, 1e-9)))))]
-
-
-def _seconds(call: Call) -> float:
-    start = perf_counter()
-    call()
-    return perf_counter() - start
+        call()
+    return repeat(call, number=1, repeat=max(1, min(8, int(TURN / max(first, 1e-9)))))

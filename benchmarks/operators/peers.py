@@ -1,8 +1,7 @@
 """What runs beside flowprior, and the line that installs what is missing.
 
-Compositions of torch are what people write today for the operators of ``flowprior.ops``, in float32, eager or
-under ``torch.compile``: each takes the parameters of a mixture as tables (logits ``[C, K]``, mean and scale
-``[C, K, D]``) and labels ``[B]``, as the operators do. Packages are called as they are.
+Compositions of torch take the parameters of a mixture as the operators of ``flowprior.ops`` do: as tables
+(logits ``[C, K]``, mean and scale ``[C, K, D]``) and labels ``[B]``. Packages are called as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -19,13 +17,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from benchmarks.operators.problem import CONDITIONS, Problem
+from benchmarks.operators.problem import Problem
 from flowprior.ops.backend import backend, native_devices
 
 PEERS = "pip install --no-deps --requirement benchmarks/peers.txt"
 OURS = "pip install --editable '.[benchmark]'"
 COMPILER = "apt-get install g++"
-INSTALL = {"torchcfm": PEERS, "flow_matching": PEERS}
 Call = Callable[[], Any]
 Point = Callable[[Tensor, Tensor, Tensor], Any]
 """(x0, x1, t) -> point and velocity."""
@@ -44,16 +41,11 @@ def peer(module: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError:
-        raise MissingError(INSTALL.get(module.split(".")[0], OURS)) from None
+        raise MissingError(PEERS if module.startswith(("torchcfm", "flow_matching")) else OURS) from None
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """A composition under ``torch.compile``, with these arguments and warmed up."""
-    return warm(partial(compile_once(function), *arguments))
-
-
-def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``torch.compile`` for one size.
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A composition under ``torch.compile``, for one size.
 
     Raises:
         MissingError: there is no C++ compiler for it.
@@ -63,7 +55,7 @@ def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, fullgraph=False, dynamic=False)
 
 
-def warm(call: Callable[[], Any]) -> Callable[[], Any]:
+def warm(call: Call) -> Call:
     """The call, after three of them."""
     for _ in range(3):
         call()
@@ -99,11 +91,6 @@ def mixture(logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> Mixtur
     return MixtureSameFamily(Categorical(logits=logits[cond]), parts, validate_args=False)
 
 
-def mixture_sample(logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> Tensor:
-    """MixtureSameFamily.sample."""
-    return mixture(logits, mean, scale, cond).sample()
-
-
 def mixture_log_prob(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> Tensor:
     """MixtureSameFamily.log_prob."""
     return mixture(logits, mean, scale, cond).log_prob(x)
@@ -124,8 +111,7 @@ def eager_path(
     logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, x1: Tensor, t: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A source sample drawn, then the straight path's point and velocity."""
-    x0 = eager_sample(logits, mean, scale, cond)
-    return eager_interpolate(x0, x1, t)
+    return eager_interpolate(eager_sample(logits, mean, scale, cond), x1, t)
 
 
 def eager_interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,8 +148,7 @@ def from_mixture(point: Point, p: Problem) -> Call:
 def scikit_learn_log_prob(p: Problem) -> Call:
     """``score_samples`` of each row by the mixture of its label."""
     models = _scikit_learn(p)
-    parts = [p.x1[p.cond == label].numpy() for label in range(CONDITIONS)]
-    pairs = [(model, rows) for model, rows in zip(models, parts, strict=True) if len(rows)]
+    pairs = [(models[label], p.x1[p.cond == label].numpy()) for label in p.cond.unique()]
     return lambda: [model.score_samples(rows) for model, rows in pairs]
 
 

@@ -1,8 +1,4 @@
-"""What is timed: a made mixture for each of ten conditions and a batch, in float32; and pictures.
-
-Fits, pairings and training steps are timed on Fashion-MNIST where it is on this machine, otherwise on
-pictures drawn from a mixture of low rank.
-"""
+"""What is timed: a made mixture for each of ten conditions and a batch, in float32; and pictures."""
 
 from __future__ import annotations
 
@@ -42,16 +38,8 @@ class Problem:
         self.t = torch.rand(self.batch, generator=generator)
         self.seed = torch.tensor([20250211])
         self.tables = (self.logits, self.mean, self.scale)
-
-    @property
-    def event_bytes(self) -> int:
-        """Bytes of one batch."""
-        return self.batch * self.dim * 4
-
-    @property
-    def table_bytes(self) -> int:
-        """Bytes of means and scales."""
-        return 2 * self.mean.numel() * 4
+        self.event_bytes = self.x1.nbytes
+        self.table_bytes = self.mean.nbytes + self.scale.nbytes
 
     def name(self, operator: str, *, mixture: bool = True) -> str:
         """The operator at this size."""

@@ -1,23 +1,18 @@
-"""Share of prior, coupling, path and loss in a training step of the compact U-Net.
+"""Share of prior, coupling, path and loss in a training step of the compact U-Net on 128 pictures.
 
-Around the network, on batches of 128 pictures: source samples drawn and coupled, the path's point and
-velocity, the loss and its gradient. Three ways in turn: torch alone (``eager``, what one writes without
-flowprior where that is a line or two), flowprior's fallback, and its native operators.
+Three ways in turn: torch alone (``eager``, what one writes where that is a line or two), and flowprior's two.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
 from functools import cache, lru_cache, partial
-from time import perf_counter
+from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
 from benchmarks.operators import peers
-from benchmarks.operators.groups import FALLBACK, OURS, QUICK, Group, own_way, rows_of, time_row
+from benchmarks.operators.groups import FALLBACK, NATIVE, Group, own_way, rows_of, take_turns
 from benchmarks.operators.peers import Call
 from benchmarks.operators.problem import pictures
 from flowprior import Coupling, Path, Prior
@@ -30,7 +25,6 @@ LOWRANK = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
 SPECS = (("gaussian", "condot"), ("gmm", "condot"), (LOWRANK, "posterior"), (LOWRANK, "ot:ot_batch=1024"))
 ROUNDS = 4
 WRITTEN_OUT = SPECS[:2]  # priors that are a line or two of torch
-NATIVE = OURS[0]
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -69,11 +63,15 @@ def flowprior_steps(prior_spec: str, coupling_spec: str) -> Call:
 def eager_step(prior_spec: str) -> Call:
     """torch alone: randn, or mean and deviation of the class and randn; then the path and the loss."""
     x1, cond = (rows[:BATCH] for rows in data())
-    moments = None if prior_spec == "gaussian" else _class_moments(fitted(prior_spec), x1)
+    moments = []
+    if prior_spec != "gaussian":  # a mixture of one component
+        prior = fitted(prior_spec)
+        parts = (prior.get_buffer("loc"), prior.get_buffer("var").sqrt())
+        moments = [part[:, 0].view(-1, *x1.shape[1:]) for part in parts]
 
     def step() -> None:
         x0 = torch.randn_like(x1)
-        if moments is not None:
+        if moments:
             mean, std = moments
             x0 = torch.addcmul(mean[cond], std[cond], x0)
         x_t, u_t = peers.eager_interpolate(x0, x1, torch.rand(BATCH)[:, None, None])
@@ -83,13 +81,7 @@ def eager_step(prior_spec: str) -> Call:
     return step
 
 
-def _class_moments(prior: Prior, x1: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation ``[C, *event]`` of a fitted mixture of one component."""
-    mean, var = prior.get_buffer("loc")[:, 0], prior.get_buffer("var")[:, 0]
-    return mean.view(-1, *x1.shape[1:]), var.sqrt().view(-1, *x1.shape[1:])
-
-
-def network_step() -> Callable[[], None]:
+def network_step() -> Call:
     """Forward, backward and AdamW of the compact U-Net on 128 pictures, in float32."""
     model = build_model("unet", torch.Size([1, 28, 28]), Condition("labels", 10))
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -105,22 +97,10 @@ def network_step() -> Callable[[], None]:
     return step
 
 
-@pytest.fixture(scope="module")
-def network_seconds() -> list[float]:
-    """Seconds of the network's steps, measured where nothing has been yet."""
-    return []
-
-
-def measure_network(seconds: list[float]) -> float:
-    """Median seconds; ``seconds`` keeps them."""
-    if not seconds:
-        step = network_step()
-        for _ in range(ROUNDS + 1):
-            start = perf_counter()
-            step()
-            seconds.append(perf_counter() - start)
-        del seconds[0]
-    return statistics.median(seconds)
+@cache
+def network_seconds() -> float:
+    """Median seconds of the network's step."""
+    return take_turns({"network": network_step()}, ROUNDS)["network"]
 
 
 @lru_cache(maxsize=1)
@@ -134,34 +114,18 @@ def around_the_network(prior: str, coupling: str) -> Group:
     return Group(f"{steps} of {BATCH} pictures, {prior} + {coupling}", makers, batches=number)
 
 
-def test_network(benchmark, network_seconds):
+def add_share(benchmark: Any, spec: tuple[str, str], way: str) -> None:
+    """What each way takes of a step, on our own row."""
+    if benchmark.enabled and way == own_way():
+        network, milliseconds = network_seconds(), benchmark.extra_info["milliseconds"]
+        share = {name: value / (value + network * 1e3) for name, value in milliseconds.items()}
+        benchmark.extra_info.update(prior=spec[0], coupling=spec[1], share=share, network_seconds=network)
+
+
+def test_network(benchmark):
     benchmark.group = f"a step of {BATCH} pictures, the network alone"
     benchmark.extra_info["way"] = "compact U-Net: forward, backward, AdamW"
     benchmark.pedantic(network_step(), rounds=ROUNDS, warmup_rounds=1)
-    if benchmark.enabled:
-        network_seconds[:] = benchmark.stats.stats.data
 
 
-@QUICK
-@rows_of(WRITTEN_OUT, (*OURS, "eager"))
-def test_step_of_a_plain_prior(benchmark, network_seconds, size, way):
-    time_step(benchmark, network_seconds, size, way)
-
-
-@QUICK
-@rows_of(SPECS[len(WRITTEN_OUT) :], OURS)
-def test_step(benchmark, network_seconds, size, way):
-    time_step(benchmark, network_seconds, size, way)
-
-
-def time_step(benchmark, network_seconds, spec, way):
-    time_row(benchmark, around_the_network(*spec), way)
-    if benchmark.enabled and way == own_way():
-        network = measure_network(network_seconds)
-        milliseconds = benchmark.extra_info["milliseconds"]
-        benchmark.extra_info.update(
-            prior=spec[0],
-            coupling=spec[1],
-            share={name: value / (value + network * 1e3) for name, value in milliseconds.items()},
-            network_seconds=network,
-        )
+test_step = rows_of(around_the_network, SPECS, then=add_share)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -98,14 +100,11 @@ def as_compared(x: Tensor, setup: Setup) -> Tensor:
     return x.clamp(-1, 1) if setup.data.is_image else x
 
 
-def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> list[float]:
+def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> set[float]:
     """The times between which fixed-step samplers step at any of ``nfe`` that they can spend."""
     times: set[float] = set()
-    counts = list(nfe)
-    for sampler in samplers:
-        for count in counts if isinstance(sampler, FixedStepSampler) else []:
-            try:
-                times.update(step_times(sampler, count))  # type: ignore[arg-type]
-            except OptionError:
-                continue
-    return sorted(times)
+    for sampler, count in product(samplers, nfe):
+        if isinstance(sampler, FixedStepSampler):
+            with suppress(OptionError):
+                times.update(step_times(sampler, count))
+    return times

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
 from flowprior.evaluation.batch_size import halving
 from flowprior.evaluation.cell import Cell, as_compared, generate
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, SECONDS, table_row
-from flowprior.evaluation.settings import flow_digest
-from flowprior.evaluation.store import Entry, Store
+from flowprior.evaluation.store import Entry, Store, flow_digest
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
@@ -24,6 +24,7 @@ PRIOR_ALONE = Cell("euler", Sampler.create("euler"), 0, 1.0)
 """Whatever the sampler and the guidance."""
 
 
+@dataclass(eq=False)
 class Evaluator:
     """The values of one seed, as rows of the long table.
 
@@ -36,29 +37,25 @@ class Evaluator:
         times: times of all fixed-step samplers that will be asked for, so that one solution serves them all.
     """
 
-    def __init__(
-        self,
-        label: str,
-        setups: Mapping[str, Setup],
-        metrics: list[Metric],
-        store: Store,
-        times: Iterable[float] = (),
-    ) -> None:
-        self.setups = dict(setups)
+    label: str
+    setups: Mapping[str, Setup]
+    metrics: list[Metric]
+    store: Store
+    times: Iterable[float] = ()
+
+    def __post_init__(self) -> None:
         self.split, self.setup = next(iter(self.setups.items()))
-        self.metrics = metrics
-        self.store = store
-        self.times = list(times)
-        self.terms = {"flow": label, "seed": self.setup.seed}
+        self.terms = {"flow": self.label, "seed": self.setup.seed}
         self._entries: dict[Cell, dict[str, Entry]] = {}
         self._solved: dict[float, Trajectories] = {}
+        self._all_columns = {split: self._columns_of(setup) for split, setup in self.setups.items()}
 
     @property
     def described(self) -> dict[str, MetricInfo]:
         """What each value is, by the first split."""
         found = {name: info for infos in self._columns(self.split).values() for name, info in infos.items()}
-        seconds = MetricInfo("seconds that generating the samples took", self.setup.samples)
-        return found | {name: info for name, (_, info) in self._transport.items()} | {SECONDS: seconds}
+        found |= {name: info for name, (_, info) in self._transport.items()}
+        return found | {SECONDS: MetricInfo("seconds that generating the samples took", self.setup.samples)}
 
     @property
     def lacking(self) -> list[Metric]:
@@ -88,7 +85,12 @@ class Evaluator:
             columns = {m: c for m, c in self._columns(split, SampleMetric).items() if m.real_data != "none"}
             if setup.has_test and columns:
                 entry = self._read("real", setup)
-                self._complete(entry, columns, partial(_real_values, setup))
+
+                def compute(metric: SampleMetric, setup: Setup = setup) -> dict[str, float]:
+                    held_out = metric.real_data == "held-out"
+                    return metric.values(setup, setup.held_out if held_out else setup.training_samples)
+
+                self._complete(entry, columns, compute)
                 for infos in columns.values():
                     yield from entry.rows(infos, flow=REAL_DATA, seed=setup.seed, split=split)
 
@@ -114,17 +116,15 @@ class Evaluator:
     def _transport(self) -> dict[str, tuple[float, MetricInfo]]:
         entry, setup = self._read("transport", self.setup, flow=True), self.setup
         if not entry.facts:
-            entry.facts |= measure_transport(
-                setup.flow, setup.data, setup.samples, generator=setup.generator()
-            )
+            terms = (setup.flow, setup.data, setup.samples)
+            entry.facts |= measure_transport(*terms, generator=setup.generator())
             self.store.write(entry)
         costs = entry.facts
         what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
-        by_coupling = MetricInfo(f"{what} by the coupling", costs["pairs"])
-        by_prior = MetricInfo(f"{what} from the prior, each by itself", costs["pairs"])
+        coupled, alone = f"{what} by the coupling", f"{what} from the prior, each by itself"
         return {
-            "transport_cost": (costs["paired"], by_coupling),
-            "transport_cost_unpaired": (costs["unpaired"], by_prior),
+            "transport_cost": (costs["paired"], MetricInfo(coupled, costs["pairs"])),
+            "transport_cost_unpaired": (costs["unpaired"], MetricInfo(alone, costs["pairs"])),
         }
 
     # -- computing ----------------------------------------------------------------------------
@@ -174,20 +174,12 @@ class Evaluator:
 
     def _columns(self, split: str, *kinds: type[Metric]) -> Columns:
         """What the metrics of these kinds give against a split."""
-        kinds = kinds or (Metric,)
-        return {m: c for m, c in self._all_columns[split].items() if isinstance(m, kinds) and c}
+        return {m: c for m, c in self._all_columns[split].items() if isinstance(m, kinds or Metric)}
 
-    @cached_property
-    def _all_columns(self) -> dict[str, Columns]:
+    def _columns_of(self, setup: Setup) -> Columns:
         """Samples alone are compared with all splits."""
-        return {
-            split: {
-                metric: metric.columns(setup)
-                for metric in self.metrics
-                if setup is self.setup or isinstance(metric, SampleMetric)
-            }
-            for split, setup in self.setups.items()
-        }
+        metrics = [m for m in self.metrics if setup is self.setup or isinstance(m, SampleMetric)]
+        return {metric: columns for metric in metrics if (columns := metric.columns(setup))}
 
     def _read_cell(self, cell: Cell, setup: Setup) -> Entry:
         if cell.terms is None or setup.generate is not None:  # a function that has no name
@@ -208,8 +200,3 @@ class Evaluator:
         terms |= {"data": setup.training.digest, "reference": setup.reference.digest}
         terms |= {"samples": setup.samples, "seed": setup.seed}
         return self.store.read(f"{name}-seed{setup.seed}", terms)
-
-
-def _real_values(setup: Setup, metric: SampleMetric) -> dict[str, float]:
-    """The values of real samples."""
-    return metric.values(setup, setup.held_out if metric.real_data == "held-out" else setup.training_samples)

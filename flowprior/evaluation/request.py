@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, checked before anything is computed."""
+"""What an evaluation is asked for: checked before anything is computed, and written down."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from torch import nn
 
 from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor
-from flowprior.features.classifier import Classifier
+from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.features.classifier_training import data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
 from flowprior.metrics.reference import Reference
-from flowprior.registry import check_count, choose
+from flowprior.registry import Registered, check_count, choose, package_version, spec_of
 from flowprior.samplers.base import MOST_EVALUATIONS
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
@@ -137,3 +138,31 @@ def extractors_for(classifier: Classifier | None, features: Features, flow: Flow
             )
         found.append(extractor)
     return found
+
+
+def describe_settings(
+    flow: Flow, data: str, references: Sequence[Reference], classifier: Classifier | None
+) -> dict[str, Any]:
+    """Parts of the flow, data, classifier by its weights and accuracy, device and versions."""
+    parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
+    return {
+        "data": data,
+        "reference": " and ".join(reference.describe() for reference in references),
+        **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
+        "model": flow.specs["model"] or type(flow.model).__name__,
+        "classifier": None if classifier is None else classifier.describe(),
+        "classifier_accuracy": None if classifier is None else accuracy_on(classifier, references[0].data),
+        "device": str(flow.prior.event_dims.device),
+        "torch": torch.__version__,
+        "flowprior": package_version(),
+    }
+
+
+def name_of(component: str | Registered) -> str:
+    """A text as it is; of a component its spec, or its class where no name leads back to it."""
+    if isinstance(component, str):
+        return component
+    try:
+        return spec_of(component.registry, component)
+    except CheckpointError:
+        return type(component).__name__

@@ -37,10 +37,8 @@ def table_row(metric: str, value: float, info: MetricInfo | None = None, **colum
         info: gives ``samples``, ``reference`` and ``features`` where ``columns`` do not.
         columns: any other of :data:`COLUMNS`.
     """
-    known = (
-        {} if info is None else {name: getattr(info, name) for name in ("samples", "reference", "features")}
-    )
-    known = {name: known_value or None for name, known_value in known.items()}
+    shared = () if info is None else ("samples", "reference", "features")
+    known = {name: getattr(info, name) or None for name in shared}
     return dict.fromkeys(COLUMNS) | known | columns | {"metric": metric, "value": value}
 
 
@@ -106,9 +104,9 @@ class Result:
         if values:
             raise InputError(f"evaluation: several values of {metric} at nfe={nfe}; {_differing(rows)}")
         counts = dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None)
+        asked = ", ".join([f"nfe={nfe}", *(f"{name}={value!r}" for name, value in where.items())])
         raise InputError(
-            f"evaluation: no {metric} at nfe={nfe}{_asked(where)}; it has {', '.join(self.metrics)} "
-            f"at nfe {', '.join(counts)}"
+            f"evaluation: no {metric} at {asked}; it has {', '.join(self.metrics)} at nfe {', '.join(counts)}"
         )
 
     def real_data_score(self, metric: str, split: str | None = None) -> float | None:
@@ -174,10 +172,6 @@ def worse_than_prior(by_nfe: Mapping[float, float], better: str) -> list[float]:
     if sign is None or 0 not in by_nfe:
         return []
     return sorted(count for count, value in by_nfe.items() if count and sign * value > sign * by_nfe[0])
-
-
-def _asked(where: Mapping[str, Any]) -> str:
-    return "".join(f", {name}={value!r}" for name, value in where.items())
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:

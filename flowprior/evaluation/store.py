@@ -2,7 +2,6 @@
 
 One JSON file for each setting (flow, data, seed, sampler, guidance, NFE), named by it and by a digest of it.
 It holds values with what each of them is: one is read again only where that is still what is asked for.
-Files are written whole, beside the old one, and renamed into place.
 """
 
 from __future__ import annotations
@@ -10,15 +9,19 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import table_row
+from flowprior.flow import Flow
 from flowprior.metrics.base import MetricInfo
+from flowprior.registry import spec_of
 from flowprior.storage import read_json, signed, unsigned, write_json
-from flowprior.storage.digests import settings_digest
+from flowprior.storage.digests import module_description, settings_digest, tensors_digest
 
 FORMAT = 3
 """Format 2 called the values figures; format 1 had no digest of itself."""
@@ -31,7 +34,7 @@ class Entry:
     """Values of one setting.
 
     Attributes:
-        settings: what decides them.
+        settings: what decides the values; None where it cannot be named, so that they are not kept.
         path: the file that keeps them; None where they are not kept.
         facts: what else came of it, such as the evaluations spent.
         values: by name.
@@ -75,43 +78,63 @@ class Store:
         self._warned = False
 
     def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:
-        """The entry of ``settings``, empty where there is none.
-
-        Args:
-            name: begins the file's name.
-            settings: what decides the values; None where it cannot be named, so that they are not kept.
-        """
+        """The entry of ``settings``, empty where there is none; ``name`` begins the file's name."""
         if self.folder is None or settings is None:
             return Entry(settings)
         path = self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
         try:
-            found = _read(path) if path.is_file() else None
+            if path.is_file() and (found := _read(path)).settings == settings:
+                return found
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             warnings.warn(f"values in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
-            found = None
-        return Entry(settings, path, *found[1:]) if found and found[0] == settings else Entry(settings, path)
+        return Entry(settings, path)
 
     def write(self, entry: Entry) -> None:
         """Keep an entry; where the folder cannot be written, warn once and go on."""
         if entry.path is None:
             return
         try:
-            # Once through JSON, so that the digest is of what will be read.
-            values = json.loads(json.dumps({"format": FORMAT, **asdict(replace(entry, path=None))}))
+            values = {"format": FORMAT, **asdict(entry)}
             del values["path"]
-            write_json(entry.path, signed(values), indent=1)
+            # Once through JSON, so that the digest is of what will be read.
+            write_json(entry.path, signed(json.loads(json.dumps(values))), indent=1)
         except CheckpointError as error:
             if not self._warned:
                 warnings.warn(f"values are not kept in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
             self._warned = True
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, MetricInfo]]:
-    """Settings, facts, values and what they are, from a file of this format or the one before."""
+def _read(path: Path) -> Entry:
+    """The entry of a file of this format or the one before."""
     found = read_json(path, LIMIT)
     if found["format"] not in (2, FORMAT):
         raise ValueError(f"its format is {found['format']}, not {FORMAT}")
     found = unsigned(found, path)
     values = found["figures" if found["format"] == 2 else "values"]
     metrics = {name: MetricInfo.from_dict(info) for name, info in found["metrics"].items()}
-    return found["settings"], dict(found["facts"]), dict(values), metrics
+    return Entry(found["settings"], path, dict(found["facts"]), dict(values), metrics)
+
+
+def flow_digest(flow: Flow) -> str | None:
+    """sha256 over weights, prior and what the parts are; None where one of them cannot be told from others.
+
+    That is a model that is a plain function, or a coupling or path that no name leads back to.
+    """
+    if not isinstance(flow.model, nn.Module):
+        return None
+    parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
+    try:
+        unnamed: dict[str, Any] = {
+            name: spec_of(part.registry, part) for name, part in parts.items() if not flow.specs[name]
+        }
+    except CheckpointError:
+        return None
+    if not flow.specs["model"]:
+        unnamed["model"] = module_description(flow.model)
+    tensors = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
+    described = {
+        **flow.specs,
+        "prediction": flow.prediction,
+        "classes": [type(part).__qualname__ for part in (flow.model, *parts.values())],
+    }
+    return settings_digest({"tensors": tensors_digest(tensors), **described, **unnamed})

@@ -1,7 +1,4 @@
-"""Evaluate a flow: quality of its samples against the number of evaluations of its velocity model.
-
-:func:`evaluate` takes one sampler, guidance and seed, :func:`sweep` several; it keeps finished values.
-"""
+"""Evaluate a flow: quality of its samples against the number of evaluations of its velocity model."""
 
 from __future__ import annotations
 
@@ -17,20 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flowprior.data import as_data
 from flowprior.errors import OptionError
+from flowprior.evaluation import request
 from flowprior.evaluation.batch_size import fitting_batch_size
 from flowprior.evaluation.cell import Cell, sampler_times
 from flowprior.evaluation.evaluator import Evaluator, Row
-from flowprior.evaluation.request import (
-    Conditions,
-    Features,
-    check_counts,
-    check_flow,
-    classifier_for,
-    extractors_for,
-    references_for,
-)
+from flowprior.evaluation.request import Conditions, Features
 from flowprior.evaluation.result import Result
-from flowprior.evaluation.settings import describe_settings, sampler_name
 from flowprior.evaluation.store import Store
 from flowprior.features.base import short_identity
 from flowprior.features.classifier import Classifier
@@ -144,9 +133,6 @@ def sweep(
     What is not named here is as in :func:`flowprior.evaluate`.
 
     Args:
-        flow: what training left.
-        data: the training split: classifier, transport cost and real-data scores come from it.
-        reference: the test split that samples are compared with; None takes ``data``.
         references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
             samples are generated once, for the conditions of the first, and compared with each.
         nfe: numbers of evaluations; the prior alone (0) is the same for every sampler and guidance.
@@ -159,15 +145,15 @@ def sweep(
         InputError: data that do not fit the flow.
         OptionError: unknown or impossible options, or no ``nfe`` that any sampler can spend.
     """
-    check_counts(samples, nfe, guidances, seeds, batch_size)
+    request.check_counts(samples, nfe, guidances, seeds, batch_size)
     data = as_data(data)
-    training, splits = references_for(data, reference, references)
-    check_flow(flow, guidances, conditions, [training, *splits.values()])
-    chosen = {sampler_name(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
+    training, splits = request.references_for(data, reference, references)
+    request.check_flow(flow, guidances, conditions, [training, *splits.values()])
+    chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     wanted = select(metrics)
-    known = classifier_for(classifier, data, wanted)
-    extractors = extractors_for(known, features, flow)
-    settings = describe_settings(flow, data.name, splits.values(), known) | {
+    known = request.classifier_for(classifier, data, wanted)
+    extractors = request.extractors_for(known, features, flow)
+    settings = request.describe_settings(flow, data.name, list(splits.values()), known) | {
         "samplers": list(chosen),
         "guidances": list(guidances),
         "seeds": list(seeds),
@@ -186,7 +172,8 @@ def sweep(
     evaluators = [Evaluator(label, _setups(base, splits, seed), wanted, store, times) for seed in seeds]
     rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), progress)
     for evaluator in evaluators:
-        rows += [row for guidance in guidances for row in evaluator.flow_values(guidance)]
+        for guidance in guidances:
+            rows += evaluator.flow_values(guidance)
         rows += [*evaluator.transport(), *evaluator.real_data()]
     settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
     notes = [*_missing_notes(evaluators[0], metrics), *notes]
@@ -214,18 +201,12 @@ def _cells(samplers: Mapping[str, Sampler], guidances: Sequence[float], nfe: Seq
 
 
 def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
-    """The rows of every cell and seed, and what was left out; a bar on stderr shows how far it is.
-
-    Raises:
-        OptionError: no sampler can spend any of the numbers of evaluations.
-    """
+    """The rows of every cell and seed, and what was left out; an OptionError where no sampler spends any."""
     rows, notes = [], []
     spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not progress
-    ) as bar:
+    shown = {"console": Console(stderr=True), "transient": True, "disable": not progress}
+    with Progress(*columns, TimeRemainingColumn(), **shown) as bar:
         task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
         for cell, evaluator in product(cells, evaluators):
             bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")

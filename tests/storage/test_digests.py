@@ -13,7 +13,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.data.base import data_digest
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.evaluation.settings import flow_digest
+from flowprior.evaluation.store import flow_digest
 from flowprior.flow import Flow
 from flowprior.storage.digests import checked_file, file_sha256, settings_digest, tensors_digest
 from tests.gaussian_flow import LinearVelocity, flow_of
