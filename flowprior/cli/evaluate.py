@@ -23,8 +23,9 @@ def evaluate(
     ] = "0,1,2,4,8,15,30",
     samples: Annotated[int, typer.Option(help="How many samples to generate at each.")] = 2000,
     sampler: Annotated[
-        str, typer.Option(help="One or more samplers, with commas between; see flowprior list samplers.")
-    ] = "euler",
+        str | None,
+        typer.Option(help="One or more samplers, with commas between; by default what suits the flow."),
+    ] = None,
     guidance: Annotated[
         str, typer.Option(help="Strengths of classifier-free guidance, with commas between; 1 is none.")
     ] = "1",
@@ -62,7 +63,7 @@ def evaluate(
         load_data(spec, "train"),
         reference=load_data(spec, "test"),
         nfe=counts,
-        samplers=specs(sampler),
+        samplers=None if sampler is None else specs(sampler),
         guidances=guidances,
         seeds=numbers,
         samples=samples,

@@ -25,7 +25,10 @@ def _finite(value: float) -> float:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run or of a saved flow.")]
 Sampler = Annotated[
-    str, typer.Option(help="Sampler, as name or name:key=value,…; see flowprior list samplers.")
+    str | None,
+    typer.Option(
+        help="Sampler, as name or name:key=value,… (flowprior list samplers); by default what suits the flow."
+    ),
 ]
 Guidance = Annotated[
     float, typer.Option(help="Strength of classifier-free guidance; 1 is none.", callback=_finite)

@@ -38,7 +38,7 @@ def sample(
             help="Evaluations of the velocity, exactly; 15 by default, 0 is the prior.", show_default=False
         ),
     ] = None,
-    sampler: Sampler = "euler",
+    sampler: Sampler = None,
     guidance: Guidance = 1.0,
     count: Annotated[int | None, typer.Option(min=1, help="Samples of each condition.")] = None,
     seed: Seed = 0,
@@ -55,6 +55,7 @@ def sample(
     check_events(out, flow.event_shape)
     conditions = parse_conditions(cond, flow.condition, count)
     generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
+    sampler = sampler or flow.default_sampler
     start = time.perf_counter()
     solution = flow.solve(
         conditions,

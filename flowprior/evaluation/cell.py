@@ -18,7 +18,7 @@ from flowprior.metrics.base import Metric, SampleMetric, StepMetric
 from flowprior.metrics.setup import Setup
 from flowprior.metrics.truncation import step_times
 from flowprior.registry import spec_of
-from flowprior.samplers import FixedStepSampler, Sampler, Solution
+from flowprior.samplers import FixedStepSampler, Sampler, Solution, TimeGrid
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Cell:
     def __str__(self) -> str:
         count = "" if self.nfe is None else f", nfe {self.nfe}"
         return f"{self.name}{count}, guidance {self.guidance:g}"
+
+    @property
+    def grid(self) -> str | None:
+        """Name of the grid of times that the sampler steps along; None where it has none."""
+        grid = getattr(self.sampler, "grid", None)
+        return grid.name if isinstance(grid, TimeGrid) else grid
 
     @property
     def kinds(self) -> tuple[type[Metric], ...]:

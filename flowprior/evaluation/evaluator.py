@@ -71,7 +71,7 @@ class Evaluator:
         """
         entries = self._filled(PRIOR_ALONE if cell.nfe == 0 else cell)
         facts = entries[self.split].facts
-        grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else getattr(cell.sampler, "grid", None)
+        grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else cell.grid
         terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}
         terms["nfe"] = facts["nfe"]
         for split, entry in entries.items():

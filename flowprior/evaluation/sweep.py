@@ -39,7 +39,7 @@ def evaluate(
     *,
     reference: Any = None,
     nfe: Sequence[int] = NFE,
-    sampler: str | Sampler = "euler",
+    sampler: str | Sampler | None = None,
     samples: int = 2000,
     guidance: float = 1.0,
     seed: int = 0,
@@ -64,7 +64,7 @@ def evaluate(
         nfe: numbers of evaluations; 0 is the prior alone, which shows what the flow adds. Those that the
             sampler cannot spend exactly are left out with a note; an adaptive sampler is asked once, and its
             rows say what it spent.
-        sampler: a name, ``name:key=value,…`` or an instance.
+        sampler: a name, ``name:key=value,…`` or an instance; None takes ``flow.default_sampler``.
         samples: how many to generate.
         guidance: strength of classifier-free guidance; 1 is none.
         seed: of conditions, source samples and the subsets of real data.
@@ -91,7 +91,7 @@ def evaluate(
         data,
         reference=reference,
         nfe=nfe,
-        samplers=[sampler],
+        samplers=None if sampler is None else [sampler],
         guidances=[guidance],
         seeds=[seed],
         samples=samples,
@@ -112,7 +112,7 @@ def sweep(
     reference: Any = None,
     references: Mapping[str, Any] | None = None,
     nfe: Sequence[int] = NFE,
-    samplers: Sequence[str | Sampler] = ("euler",),
+    samplers: Sequence[str | Sampler] | None = None,
     guidances: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     samples: int = 2000,
@@ -136,7 +136,7 @@ def sweep(
         references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
             samples are generated once, for the conditions of the first, and compared with each.
         nfe: numbers of evaluations; the prior alone (0) is the same for every sampler and guidance.
-        samplers: names, ``name:key=value,…`` or instances.
+        samplers: names, ``name:key=value,…`` or instances; None takes ``flow.default_sampler``.
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, source samples and the subsets of real data.
         folder: where finished values are kept, and read again by the next call; None keeps none.
@@ -149,6 +149,7 @@ def sweep(
     data = as_data(data)
     training, splits = request.references_for(data, reference, references)
     request.check_flow(flow, guidances, conditions, [training, *splits.values()])
+    samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     wanted = select(metrics)
     known = request.classifier_for(classifier, data, wanted)

@@ -78,7 +78,7 @@ class Flow(FlowParts):
         n: int | None = None,
         *,
         nfe: int | None = None,
-        sampler: str | Sampler = "euler",
+        sampler: str | Sampler | None = None,
         guidance: float = 1.0,
         generator: torch.Generator | None = None,
         batch_size: int | None = None,
@@ -92,7 +92,7 @@ class Flow(FlowParts):
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
                 source samples that the same generator starts every other number of evaluations from.
-            sampler: a name, ``name:key=value,…`` or an instance.
+            sampler: a name, ``name:key=value,…`` or an instance; None takes :attr:`default_sampler`.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
             generator: draws the source samples and a stochastic sampler's noise, on the prior's device.
@@ -109,7 +109,7 @@ class Flow(FlowParts):
         """
         check_guidance(guidance, self.condition, self.metadata)
         cond = self._conditions(cond, n, "flow.sample")
-        solver: Sampler = Sampler.registry.resolve(sampler)
+        solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             x0 = self.coupling.source(self.prior, cond, n, generator=generator)

@@ -61,6 +61,11 @@ class FlowParts(nn.Module):
         return self.prior.event_shape
 
     @property
+    def default_sampler(self) -> str:
+        """Spec of the sampler that suits what the network predicts, where none is chosen."""
+        return self.predicted.sampler
+
+    @property
     def dtype(self) -> torch.dtype | None:
         """Floating-point type of the model's weights; None where it has none."""
         parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()

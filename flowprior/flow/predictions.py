@@ -17,6 +17,9 @@ from flowprior.flow.pair_moments import PairMoments, check_moments
 from flowprior.paths import Path, check_prediction, velocity_of_source
 from flowprior.priors import Prior
 
+LAST_STEP_LONG = "euler:grid=last,at=0.6"
+"""From a source of little noise: a network hardly sees what is left of it near the end."""
+
 
 class View(NamedTuple):
     """What the network is shown, and what its output means; None stands for an offset of 0 and a scale of 1.
@@ -45,6 +48,8 @@ class Prediction:
 
     inputs: int = 1
     """Tensors of the event's shape that the network is shown side by side."""
+    sampler: str = "euler"
+    """Samples best, of those that step along a fixed grid; see docs/results.md."""
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         self.path = path
@@ -66,6 +71,8 @@ class Prediction:
 class Residual(Prediction):
     """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
 
+    sampler: str = LAST_STEP_LONG
+
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
         self.linear = LinearVelocity(prior, coupling, path)
@@ -82,6 +89,7 @@ class Preconditioned(Prediction):
     """
 
     inputs: int = 3
+    sampler: str = LAST_STEP_LONG
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)

@@ -11,6 +11,7 @@ from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.flow.predictions import KINDS, make_prediction
 from flowprior.paths.prediction import PREDICTIONS
+from flowprior.samplers import time_grid
 
 from .test_linear_velocity import DIMS, FLOOR, RANK, gaussian_classes
 
@@ -101,3 +102,16 @@ def test_a_flow_adds_offset_and_scale_to_what_its_network_says(prediction, data,
 def test_pairs_without_known_moments_are_refused(prediction, prior) -> None:
     with pytest.raises(OptionError, match="needs the moments of the pairs"):
         make_prediction(prediction, prior, Coupling.create("ot"), Path.create("condot"))
+
+
+@pytest.mark.parametrize(("prediction", "grid"), [("velocity", "uniform"), ("preconditioned", "last")])
+def test_a_flow_samples_by_what_suits_its_prediction(prediction, grid, data, prior) -> None:
+    flow = Flow(Told(), prior, Coupling.create("posterior"), Path.create("condot"), data.condition,
+                prediction=prediction)  # fmt: skip
+    labels = torch.tensor([0, 1])
+    found = flow.solve(labels, nfe=5, trajectory=True, generator=torch.Generator().manual_seed(0))
+    assert found.times.tolist() == pytest.approx(time_grid(5, grid).tolist())
+    asked = flow.solve(
+        labels, nfe=5, sampler=flow.default_sampler, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(found.x, asked.x)
