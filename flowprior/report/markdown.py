@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flowprior.evaluation.result import worse_than_prior
+from flowprior.report.wording import DASH, counted
 from flowprior.study import statistics
 from flowprior.study.table import DataFrame, evaluators, means, short, trained
 
-DASH = "–"
 SPOKEN = {
     "w2_squared": "W2²",
     "raw": "raw W2²",
@@ -32,11 +32,6 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
     found = statistics.spread([float(value) for value in values])
     deviation = "" if found.std is None else f" ± {found.std:.{digits}f}"
     return f"{found.mean:.{digits}f}{deviation}"
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 seed`` or ``3 seeds``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def spreads(

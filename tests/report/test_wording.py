@@ -9,9 +9,9 @@ import pytest
 from flowprior.report.wording import (
     comma_list,
     convergence_sentence,
+    counted,
     data_size,
     duration,
-    evaluations,
     in_short,
     number,
     p_value,
@@ -52,8 +52,7 @@ def test_a_deviation_has_the_decimals_of_its_mean():
 def test_units():
     assert [data_size(n) for n in (536, 50836, 3_210_000, 4.2e9)] == ["536 B", "50.8 kB", "3.21 MB", "4.2 GB"]
     assert [duration(s) for s in (0.00158, 12.3, 7200)] == ["1.58 ms", "12.3 s", "120 min"]
-    assert [evaluations(n, False) for n in (1, 4)] == ["1 evaluation", "4 evaluations"]
-    assert evaluations(131.5, True) == "131.5 evaluations on average"
+    assert [counted(n, "evaluation") for n in (1, 4.0)] == ["1 evaluation", "4 evaluations"]
     assert [comma_list(list(w)) for w in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
     assert [p_value(p) for p in (0.25, 0.03125, 1e-6)] == ["0.25", "0.031", "< 0.0001"]
 
