@@ -1,8 +1,7 @@
 """The charts of the report: each metric against NFE, and against training steps.
 
-A variant's colour says its prior, dashes and marker its coupling, fill its path. Colours are names of the
-page's style sheet, which gives each a light and a dark value; they are the hues of Okabe & Ito (2008), told
-apart under every common colour blindness. The baseline's prior is the neutral one.
+Colour says a variant's prior, neutral for the baseline's; dashes and marker its coupling, fill its path. The
+style sheet gives each colour a light and a dark value: hues of Okabe & Ito (2008), for the colour-blind, too.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from html import escape
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flowprior.evaluation.result import ADAPTIVE
 from flowprior.report.quality_figure import PLAIN_TEXT, draw_quality, means_of, name_ends
 from flowprior.report.wording import BETTER, counted, number
+from flowprior.study.summary import DataFrame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 INK, FAINT, RULE, PAPER = "#010101", "#808080", "#b0b0b0", "#040404"
 COLOURS = 6
@@ -45,7 +45,7 @@ MARKERS = "os^DvP"
 LONGEST_LABEL = 22
 WIDTH, HEIGHT, LINE_HEIGHT = 344, 250, 13.5
 """Of a chart, in points; one of more than eight lines is as much higher for each of them."""
-Groups = list[dict[str, Any]]
+Charts = list[dict[str, Any]]
 
 
 class Style(NamedTuple):
@@ -97,48 +97,31 @@ def letter(number: int) -> str:
     return ascii_uppercase[place] + (str(turn + 1) if turn else "")
 
 
-def quality_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Groups:
+def quality_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Charts:
     """One group of charts for each sampler, one chart for each metric: values against NFE."""
     groups = []
     for place, sampler in enumerate(summary["samplers"]):
-        frame: Any = table[(table["sampler"] == sampler) & table["step"].isna()]
-        there, doubling = set(frame["metric"]), not (frame["grid"] == "adaptive").any()
-        charts = [
-            line_chart(
-                frame,
-                metric,
-                looks,
-                name=f"quality-{place}-{number}",
-                better=about["better"],
-                about=about["description"],
-                level=about["real_data_score"],
-                doubling=doubling,
-            )
-            for number, (metric, about) in enumerate(summary["metrics"].items())
-            if about["better"] and metric in there
-        ]
+        frame = table[(table["sampler"] == sampler) & table["step"].isna()]
+        doubling, charts = not (frame["grid"] == ADAPTIVE).any(), []
+        for turn, (metric, about) in enumerate(summary["metrics"].items()):
+            if about["better"] and (frame["metric"] == metric).any():
+                texts = {"name": f"quality-{place}-{turn}", "about": about["description"]}
+                options = {"better": about["better"], "level": about["real_data_score"], "doubling": doubling}
+                charts.append(line_chart(frame, metric, looks, **texts, **options))
         groups += [{"sampler": sampler, "charts": charts}] if charts else []
     return groups
 
 
-def convergence_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Groups:
+def convergence_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Charts:
     """One chart for each metric and NFE of the curve: values against training steps."""
-    steps: Any = table[table["step"].notna()]
-    return [
-        line_chart(
-            steps[steps["nfe"] == goal["nfe"]],
-            goal["metric"],
-            looks,
-            name=f"convergence-{place}",
-            better=summary["metrics"][goal["metric"]]["better"],
-            about=f"with {counted(goal['nfe'], 'evaluation')}",
-            level=goal["target"],
-            level_name="baseline's end",
-            x="step",
-            doubling=False,
-        )
-        for place, goal in enumerate(summary["convergence"])
-    ]
+    steps, charts = table[table["step"].notna()], []
+    for place, goal in enumerate(summary["convergence"]):
+        frame, better = steps[steps["nfe"] == goal["nfe"]], summary["metrics"][goal["metric"]]["better"]
+        about = f"with {counted(goal['nfe'], 'evaluation')}"
+        texts = {"name": f"convergence-{place}", "better": better, "about": about}
+        options = {"level": goal["target"], "level_name": "baseline's end", "x": "step", "doubling": False}
+        charts.append(line_chart(frame, goal["metric"], looks, **texts, **options))
+    return charts
 
 
 def line_chart(

@@ -17,7 +17,7 @@ from flowprior.report.gallery import galleries
 from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
-from flowprior.study.summary import OWN_NFE, VALIDATION, long_table, sign_of, summarise
+from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, long_table, sign_of, summarise
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "prior_fit_seconds": ("fit the prior", duration),
@@ -109,22 +109,21 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """
     # A metric …-std is a deviation inside one evaluation; the table shows that over seeds.
     metrics = [metric for metric in summary["metrics"] if not metric.endswith("-std")]
-    parts = [(metric, part) for part in ("quality", "validation") for metric in metrics]
-    found = {key: [row for row in summary[key[1]] if row["metric"] == key[0]] for key in parts}
-    return [_quality_table(summary, metric, rows, part) for (metric, part), rows in found.items() if rows]
+    return [
+        _quality_table(summary, metric, part, rows)
+        for part in ("quality", "validation")
+        for metric in metrics
+        if (rows := [row for row in summary[part] if row["metric"] == metric])
+    ]
 
 
-def _quality_table(
-    summary: dict[str, Any], metric: str, rows: list[dict[str, Any]], part: str
-) -> dict[str, Any]:
+def _quality_table(summary: dict[str, Any], metric: str, part: str, rows: Rows) -> dict[str, Any]:
     samplers, about, tested = list(summary["samplers"]), summary["metrics"][metric], part == "quality"
-    cells = {(row["variant"], (samplers.index(row["sampler"]), _asked(row))): row for row in rows}
-    places = sorted({place for _, place in cells})
-    sign = sign_of(about)
-    best = {at: min(sign * row["mean"] for (_, place), row in cells.items() if place == at) for at in places}
-    shown = {
-        key: _table_cell(row, sign != 0 and sign * row["mean"] == best[key[1]]) for key, row in cells.items()
-    }
+    columns: dict[tuple[int, float], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        columns.setdefault((samplers.index(row["sampler"]), _asked(row)), {})[row["variant"]] = row
+    places = sorted(columns)
+    shown = [_column(columns[place], sign_of(about)) for place in places]
     against = about["reference"] if tested else "the validation split"
     score = about["real_data_score"] if tested else None
     return {
@@ -134,8 +133,8 @@ def _quality_table(
         "groups": [(name, sum(at == turn for at, _ in places)) for turn, name in enumerate(samplers)],
         "columns": ["own NFE" if nfe == OWN_NFE else count(nfe) if nfe else "0 (prior)" for _, nfe in places],
         "rows": [
-            {"label": label, "cells": [shown.get((label, place)) for place in places]}
-            for label in dict.fromkeys(label for label, _ in cells)
+            {"label": label, "cells": [column.get(label) for column in shown]}
+            for label in dict.fromkeys(row["variant"] for row in rows)
         ],
         "real_data": None if score is None else number(score),
         "note": wording.prior_sentence(summary, metric) if tested else "",
@@ -146,40 +145,36 @@ def _asked(row: dict[str, Any]) -> float:
     return OWN_NFE if row["adaptive"] else row["nfe"]
 
 
-def _table_cell(row: dict[str, Any], best: bool) -> dict[str, Any]:
-    """Value, and below it as text the NFE where a sampler chose it, the ratio to the baseline, and p."""
-    test = row["against_baseline"] or {"ratio": None, "p_sign_flip": None}
-    ratio, p = test["ratio"], test["p_sign_flip"]
-    below = [f"{count(row['nfe'])} NFE"] if row["adaptive"] else []
-    below += [] if ratio is None else [f"× {number(ratio)}"]
-    below += [] if p is None else [f"p = {p_value(p)}"]
-    return {"value": with_spread(row["mean"], row["std"]), "best": best, "below": " · ".join(below)}
+def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, Any]]:
+    """Values, whether they are the best, and below them the NFE that a sampler chose, the ratio, and p."""
+    best, cells = min(sign * row["mean"] for row in rows.values()), {}
+    for label, row in rows.items():
+        test = row["against_baseline"] or {"ratio": None, "p_sign_flip": None}
+        ratio, p = test["ratio"], test["p_sign_flip"]
+        below = [f"{count(row['nfe'])} NFE"] if row["adaptive"] else []
+        below += [] if ratio is None else [f"× {number(ratio)}"]
+        below += [] if p is None else [f"p = {p_value(p)}"]
+        is_best = sign != 0 and sign * row["mean"] == best
+        value = with_spread(row["mean"], row["std"])
+        cells[label] = {"value": value, "best": is_best, "below": " · ".join(below)}
+    return cells
 
 
 def _cost_columns(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each variant costs: a title, whether it is drawn as bars, and a cell for each variant."""
+    """What each variant costs: title, how a cost is written, whether it is drawn as bars, cost by variant."""
     rows = [row for row in summary["costs"] if row["sampling"]]
-    own = [(*COSTS[name], name in BARS, {row["variant"]: row[name] for row in rows}) for name in COSTS]
-    timed: dict[tuple[str, float], dict[str, float | None]] = {}
+    if not rows:
+        return []
+    columns = [(*COSTS[name], name in BARS, {row["variant"]: row[name] for row in rows}) for name in COSTS]
+    seconds: dict[tuple[str, float], dict[str, float]] = {}
     for row in rows:
         for at in row["sampling"]:
-            seconds = timed.setdefault((at["sampler"], _asked(at)), {row["variant"]: None for row in rows})
-            seconds[row["variant"]] = at["seconds_per_1000"]
-    last = [place for place in timed if place[0] == next(iter(summary["samplers"]))][-1:]
-    for (sampler, nfe), seconds in timed.items():
-        where = f"{sampler}, " * (len(summary["samplers"]) > 1) + ("own NFE" if nfe == OWN_NFE else f"{count(nfe)} NFE")
-        own.append((f"1,000 samples, {where}", duration, (sampler, nfe) in last, seconds))
-    return [
-        {"title": title, "bars": bars, "cells": _cost_cells(values, write)}
-        for title, write, bars, values in own
-        if rows
-    ]
-
-
-def _cost_cells(values: dict[str, float | None], write: Callable[[float | None], str]) -> dict[str, Any]:
-    """For each variant its cost as text, and in percent of the largest."""
-    largest = max(value or 0 for value in values.values()) or 1
-    return {
-        label: {"value": write(value), "share": round(100 * (value or 0) / largest, 1)}
-        for label, value in values.items()
-    }
+            seconds.setdefault((at["sampler"], _asked(at)), {})[row["variant"]] = at["seconds_per_1000"]
+    first = next(iter(summary["samplers"]))
+    last = [place for place in seconds if place[0] == first][-1]
+    for place, own in seconds.items():
+        where = f"{place[0]}, " * (len(summary["samplers"]) > 1)
+        where += "own NFE" if place[1] == OWN_NFE else f"{count(place[1])} NFE"
+        columns.append((f"1,000 samples, {where}", duration, place == last, own))
+    names = ("title", "write", "bars", "costs")
+    return [dict(zip(names, column, strict=True)) for column in columns]

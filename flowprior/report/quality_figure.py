@@ -136,7 +136,8 @@ def draw_quality(
     curves = list(means.groupby(list(group), sort=False))
     for number, ((key, curve), marker) in enumerate(zip(curves, cycle(MARKERS), strict=False)):
         name = ", ".join(map(str, key))
-        look = {"label": name, "marker": marker, "ms": 4, "capsize": 3, "lw": 1.6} | (styles or {}).get(name, {})
+        look = {"label": name, "marker": marker, "ms": 4, "capsize": 3, "lw": 1.6}
+        look |= (styles or {}).get(name, {})
         at = curve["place"]
         if doubling:
             at = _beside(at, number / len(curves) - 0.5, min(filter(None, places), default=1))
@@ -171,20 +172,12 @@ def name_ends(axes: Axes) -> None:
     figure.draw_without_rendering()
     handles, labels = axes.get_legend_handles_labels()
     lines: list[Any] = [getattr(handle, "lines", [handle])[0] for handle in handles]
+    look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
     in_axes = axes.transData - axes.transAxes
     ends = [in_axes.transform((1, line.get_ydata()[-1]))[1] for line in lines]
     gap = GAP / 72 * figure.dpi / axes.get_window_extent().height
     for line, name, place in zip(lines, labels, spread_out(ends, gap, 0, 1), strict=True):
-        axes.annotate(
-            name,
-            (1, place),
-            xycoords="axes fraction",
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center_baseline",
-            color=line.get_color(),
-            annotation_clip=False,
-        )
+        axes.annotate(name, (1, place), (7, 0), color=line.get_color(), **look)
 
 
 def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -5,7 +5,7 @@ Made of plain rows, so that ``flowprior evaluate`` and ``flowprior inspect`` nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
@@ -45,8 +45,8 @@ def _table(title: str, columns: Iterable[str], sections: Iterable[Rows], caption
     table = Table(title=Text(title, "table.title"), caption_justify="left", **look)
     table.caption = Text(caption, "table.caption")
     for name in columns:
-        justify, one_line = "left" if name in LEFT else "right", name in ONE_LINE
-        table.add_column(Text(name), justify=justify, no_wrap=one_line, overflow="fold", style=STYLES.get(name))
+        side, style = "left" if name in LEFT else "right", STYLES.get(name)
+        table.add_column(Text(name), justify=side, no_wrap=name in ONE_LINE, overflow="fold", style=style)
     for rows in sections:
         table.add_section()
         for row in rows:
@@ -150,7 +150,7 @@ def _caption(result: Result, groups: dict[Any, list[Line]]) -> str:
 
 
 def _terms(result: Result) -> list[str]:
-    """Sample count, reference, guidance and seeds of most values; the metrics of other counts or references."""
+    """Sample count, reference, guidance and seeds of most values; metrics of other counts or references."""
     settings, infos = result.settings, result.quality_metrics
     guidance = ", ".join(f"{value:g}" for value in settings["guidances"])
     seeds = ", ".join(map(str, settings["seeds"]))
@@ -226,15 +226,23 @@ def inspection_tables(found: Inspection) -> list[Table]:
     places = {fitted.prior: str(place) for place, fitted in enumerate(found.priors, 1)}
     priors = [{"": places[fitted.prior]} | _prior_row(fitted) for fitted in found.priors]
     pairings = [{"": places[pairing.prior]} | _pairing_row(pairing) for pairing in found.pairings]
-    shown = [
-        _plain_table("priors against held-out data", priors, PRIORS.format(**found.examples)),
-        _plain_table(f"prior + coupling on {found.data}, best first", pairings, PAIRINGS),
+    tables: list[tuple[str, list[dict[str, Any]], str]] = [
+        ("priors against held-out data", priors, PRIORS.format(**found.examples)),
+        (f"prior + coupling on {found.data}, best first", pairings, PAIRINGS),
     ]
     if own := found.suggestion:
         title = f"mixtures by held-out log-density, {own.rows} examples, {own.seconds:.1f} s"
         rows = [{"prior": c.prior, "density": c.log_density, "seconds": c.seconds} for c in own.candidates]
-        shown.append(_plain_table(title, rows, ""))
-    return shown
+        tables.append((title, rows, ""))
+    look = {"title_justify": "left", "padding": (0, 1, 0, 0), "box": None}
+    return [
+        _table(title, rows[0], [[[_cell(value) for value in row.values()] for row in rows]], caption, **look)
+        for title, rows, caption in tables
+    ]
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
@@ -267,10 +275,3 @@ def _pairing_row(pairing: Pairing) -> dict[str, str | float]:
         "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < LEVEL),
         "cost": pairing.transport_cost,
     }
-
-
-def _plain_table(title: str, rows: Sequence[dict[str, str | float]], caption: str) -> Table:
-    """A table without lines, of a row each of ``rows``; numbers have three digits."""
-    texts = [[cell if isinstance(cell, str) else f"{cell:.3g}" for cell in row.values()] for row in rows]
-    look = {"title_justify": "left", "padding": (0, 1, 0, 0), "box": None}
-    return _table(title, rows[0], [texts], caption, **look)

@@ -91,14 +91,15 @@ def in_short(summary: dict[str, Any]) -> str:
 def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
     """Which flows are worse than their own prior alone by a metric, in one sentence; empty for none."""
     losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
+    if not losses:
+        return ""
     several = len(summary["samplers"]) > 1
-    places = "; ".join(
+    places = [
         f"{loss['variant']} at {comma_list(map(count, loss['nfe']))}{_by(loss, several)}" for loss in losses
-    )
+    ]
     one = len({loss["variant"] for loss in losses}) == 1
     subject = "this flow is worse than its" if one else "these flows are worse than their"
-    said = f"By {metric} {subject} own prior alone (0 evaluations), by evaluations: {places}."
-    return said if losses else ""
+    return f"By {metric} {subject} own prior alone (0 evaluations), by evaluations: {'; '.join(places)}."
 
 
 def _by(row: dict[str, Any], several: bool) -> str:
@@ -129,15 +130,11 @@ def against(row: dict[str, Any], better: str) -> str:
     if test is None:
         return ""
     ratio = "" if test["ratio"] is None else f"{number(test['ratio'])} × the baseline, "
-    return f"{ratio}{better} in {test['wins']} of {counted(test['n'], 'seed')}; {tests(test)}"
-
-
-def tests(test: dict[str, Any]) -> str:
-    """Both tests of one comparison, with n."""
+    won = f"{ratio}{better} in {test['wins']} of {counted(test['n'], 'seed')}"
     if test["p_sign_flip"] is None:
-        return "one seed allows no test"
+        return f"{won}; one seed allows no test"
     t = "" if test["p_t"] is None else f", paired t-test p = {p_value(test['p_t'])}"
-    return f"sign-flip test p = {p_value(test['p_sign_flip'])}{t}, n = {test['n']}"
+    return f"{won}; sign-flip test p = {p_value(test['p_sign_flip'])}{t}, n = {test['n']}"
 
 
 def p_value(p: float) -> str:

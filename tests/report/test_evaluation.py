@@ -16,7 +16,6 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
-from flowprior.report.terminal import lines_of, result_table
 from flowprior.report.quality_figure import (
     draw_quality,
     evaluation_figure,
@@ -24,6 +23,7 @@ from flowprior.report.quality_figure import (
     save_plot,
     spread_out,
 )
+from flowprior.report.terminal import lines_of, result_table
 from flowprior.study import Spread
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
 

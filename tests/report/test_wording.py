@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flowprior.report.wording import (
+    against,
     comma_list,
     convergence_sentence,
     counted,
@@ -20,9 +21,6 @@ from flowprior.report.wording import (
 )
 from flowprior.report.wording import (
     test_note as note_on_tests,
-)
-from flowprior.report.wording import (
-    tests as both_tests,
 )
 
 
@@ -97,10 +95,13 @@ def test_what_the_tests_can_show_is_said_plainly():
 
 
 def test_each_comparison_states_n_and_p():
-    assert both_tests({"p_sign_flip": None, "p_t": None, "n": 1}) == "one seed allows no test"
-    assert both_tests({"p_sign_flip": 0.25, "p_t": 0.012, "n": 3}) == (
-        "sign-flip test p = 0.25, paired t-test p = 0.012, n = 3"
+    one = {"ratio": None, "wins": 1, "n": 1, "p_sign_flip": None, "p_t": None}
+    assert against({"against_baseline": one}, "lower") == "lower in 1 of 1 seed; one seed allows no test"
+    three = {"ratio": 0.5, "wins": 2, "n": 3, "p_sign_flip": 0.25, "p_t": 0.012}
+    assert against({"against_baseline": three}, "lower") == (
+        "0.500 × the baseline, lower in 2 of 3 seeds; sign-flip test p = 0.25, paired t-test p = 0.012, n = 3"
     )
+    assert against({"against_baseline": None}, "lower") == ""
 
 
 def test_a_flow_that_is_worse_than_its_prior_alone_is_named():
