@@ -151,11 +151,12 @@ def line_chart(
     height = HEIGHT + LINE_HEIGHT * max(0, frame["flow"].nunique() - 8)
     drawn, x = {label: look.drawn() for label, look in looks.items()}, options.get("x", "nfe")
     with rc_context(PAGE_STYLE):
-        axes = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained").subplots()
+        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        axes = figure.subplots()
         draw_quality(axes, frame, metric, group=["flow"], styles=drawn, **options)
         name_ends(axes)
     axis = {"nfe": "evaluations", "step": "training steps"}[x]
-    svg = inline_svg(axes.figure, name, f"{metric} against {axis}: {_ends(frame, metric, x)}")
+    svg = inline_svg(figure, name, f"{metric} against {axis}: {_ends(frame, metric, x)}")
     return {"metric": metric, "better": BETTER[better], "about": about, "svg": svg}
 
 

@@ -19,15 +19,14 @@ from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
 from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, long_table, sign_of, summarise
 
-COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "prior_fit_seconds": ("fit the prior", duration),
-    "prior_bytes": ("keep the prior", data_size),
-    "seconds_per_step": ("one training step", duration),
-    "transport_cost": ("transport cost, coupled", number),
-    "transport_cost_unpaired": ("transport cost, not coupled", number),
+COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
+    "prior_fit_seconds": ("fit the prior", duration, True),
+    "prior_bytes": ("keep the prior", data_size, True),
+    "seconds_per_step": ("one training step", duration, True),
+    "transport_cost": ("transport cost, coupled", number, False),
+    "transport_cost_unpaired": ("transport cost, not coupled", number, False),
 }
-"""What costs are called, and how they are written."""
-BARS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step")
+"""What costs are called, how they are written, and whether they are drawn as bars."""
 
 
 def require_report_extra() -> None:
@@ -74,7 +73,7 @@ def write_report(
 
 
 def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) -> str:
-    """The page: the template shows the parts of the summary in the words of :mod:`.wording`."""
+    """The page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -165,13 +164,12 @@ def _cost_columns(summary: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [row for row in summary["costs"] if row["sampling"]]
     if not rows:
         return []
-    columns = [(*COSTS[name], name in BARS, {row["variant"]: row[name] for row in rows}) for name in COSTS]
+    columns = [(*COSTS[name], {row["variant"]: row[name] for row in rows}) for name in COSTS]
     seconds: dict[tuple[str, float], dict[str, float]] = {}
     for row in rows:
         for at in row["sampling"]:
             seconds.setdefault((at["sampler"], _asked(at)), {})[row["variant"]] = at["seconds_per_1000"]
-    first = next(iter(summary["samplers"]))
-    last = [place for place in seconds if place[0] == first][-1]
+    last = [place for place in seconds if place[0] == next(iter(summary["samplers"]))][-1]
     for place, own in seconds.items():
         where = f"{place[0]}, " * (len(summary["samplers"]) > 1)
         where += "own NFE" if place[1] == OWN_NFE else f"{count(place[1])} NFE"

@@ -133,7 +133,7 @@ def draw_quality(
     """
     means = means_of(frame, metric, group, x)
     places = sorted(means["place"].unique())
-    curves = list(means.groupby(list(group), sort=False))
+    curves: list[Any] = list(means.groupby(list(group), sort=False))
     for number, ((key, curve), marker) in enumerate(zip(curves, cycle(MARKERS), strict=False)):
         name = ", ".join(map(str, key))
         look = {"label": name, "marker": marker, "ms": 4, "capsize": 3, "lw": 1.6}

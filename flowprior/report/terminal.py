@@ -6,7 +6,7 @@ Made of plain rows, so that ``flowprior evaluate`` and ``flowprior inspect`` nee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
 from flowprior.inspection import FittedPrior, Inspection, Pairing
@@ -33,7 +33,6 @@ PAIRINGS = (
     "exp(shift), what there is to learn; it ranks, and does not say what a trained network will reach; "
     "*: a gap that chance gives in less than one of twenty cases"
 )
-Item = TypeVar("Item")
 Rows = list[list[str]]
 
 
@@ -203,9 +202,9 @@ def _prior_sentences(result: Result, groups: dict[Any, list[Line]]) -> list[str]
     return found
 
 
-def _grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+def _grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
     """The items of each key, in the order of the first one."""
-    found: dict[Any, list[Item]] = {}
+    found: dict[Any, list[Any]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
     return found
