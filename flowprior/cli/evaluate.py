@@ -49,8 +49,8 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import sweep
-    from flowprior.report.evaluation_table import result_table
     from flowprior.report.quality_figure import check_suffix, save_plot
+    from flowprior.report.terminal import result_table
 
     if plot is not None:
         check_suffix(plot)

@@ -31,7 +31,7 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
-    from flowprior.report.inspection_tables import inspection_tables
+    from flowprior.report.terminal import inspection_tables
     from flowprior.training.config import DEFAULT_PRIOR
 
     found = inspect_priors(

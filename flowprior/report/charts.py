@@ -1,26 +1,25 @@
 """The charts of the report: each metric against NFE, and against training steps.
 
-A variant's colour says its prior, dashes and marker its coupling, fill its path. Colours are names of the
-page's style sheet, which gives each a light and a dark value; they are the hues of Okabe & Ito (2008), told
-apart under every common colour blindness. The baseline's prior is the neutral one.
+Colour says a variant's prior, neutral for the baseline's; dashes and marker its coupling, fill its path. The
+style sheet gives each colour a light and a dark value: hues of Okabe & Ito (2008), for the colour-blind, too.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from html import escape
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowprior.evaluation.result import REAL_DATA
-from flowprior.report.quality_figure import draw_quality, means_of, name_ends
-from flowprior.report.wording import BETTER, evaluations, number
+from flowprior.evaluation.result import ADAPTIVE
+from flowprior.report.quality_figure import PLAIN_TEXT, draw_quality, means_of, name_ends
+from flowprior.report.wording import BETTER, counted, number
+from flowprior.study.summary import DataFrame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 INK, FAINT, RULE, PAPER = "#010101", "#808080", "#b0b0b0", "#040404"
 COLOURS = 6
@@ -30,6 +29,7 @@ VARIABLES = {INK: "ink", FAINT: "muted", RULE: "rule", PAPER: "card"} | {
 }
 """Colours that stand for variables of the page's style sheet."""
 PAGE_STYLE: Any = {
+    **PLAIN_TEXT,
     "font.size": 10,
     "axes.labelcolor": FAINT,
     "axes.edgecolor": FAINT,
@@ -39,22 +39,19 @@ PAGE_STYLE: Any = {
     **dict.fromkeys(("text.color", "xtick.color", "ytick.color"), INK),
 }
 """Figures have the page's colours and no frame."""
-SVG = "{http://www.w3.org/2000/svg}"
-DROPPED = (f"{SVG}metadata", f"{SVG}style")
 DASHES: tuple[tuple[float, ...], ...] = ((4, 2), (), (1.2, 1.6), (6, 2, 1.5, 2), (9, 3))
 """By coupling: the baseline's is dashed where there are others, which are solid, dotted, …"""
 MARKERS = "os^DvP"
 LONGEST_LABEL = 22
 WIDTH, HEIGHT, LINE_HEIGHT = 344, 250, 13.5
 """Of a chart, in points; one of more than eight lines is as much higher for each of them."""
+Charts = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """Look of one variant.
 
     Attributes:
-        label: of the variant.
         short: what stands at the end of its line: the label, or a letter where the labels are long.
         colour: number of the colour, 0 for the neutral one.
         dash: lengths of dashes and gaps in points; empty for a solid line.
@@ -62,7 +59,6 @@ class Style:
         hollow: whether the marker is drawn as an outline.
     """
 
-    label: str
     short: str
     colour: int
     dash: tuple[float, ...]
@@ -79,17 +75,13 @@ class Style:
 
 def styles(variants: Sequence[dict[str, Any]]) -> dict[str, Style]:
     """The style of each variant of report.json, by its label."""
-    baseline = next((variant for variant in variants if variant["baseline"]), variants[0])
-    axes = [
-        list(dict.fromkeys(variant["labels"][place] for variant in (baseline, *variants)))
-        for place in range(3)
-    ]
+    ordered = sorted(variants, key=lambda variant: not variant["baseline"])
+    axes = [list(dict.fromkeys(names)) for names in zip(*(v["labels"] for v in ordered), strict=True)]
     long = max(len(variant["label"]) for variant in variants) > LONGEST_LABEL
     found = {}
     for turn, variant in enumerate(variants):
         prior, coupling, path = (axis.index(name) for axis, name in zip(axes, variant["labels"], strict=True))
         found[variant["label"]] = Style(
-            label=variant["label"],
             short=letter(turn) if long else variant["label"],
             colour=(prior if len(axes[0]) > 1 else coupling) % COLOURS,
             dash=DASHES[coupling % len(DASHES)] if len(axes[1]) > 1 else (),
@@ -105,51 +97,31 @@ def letter(number: int) -> str:
     return ascii_uppercase[place] + (str(turn + 1) if turn else "")
 
 
-def quality_charts(
-    summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]
-) -> list[dict[str, Any]]:
+def quality_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Charts:
     """One group of charts for each sampler, one chart for each metric: values against NFE."""
     groups = []
     for place, sampler in enumerate(summary["samplers"]):
-        frame: Any = table[(table["sampler"] == sampler) & table["step"].isna()]
-        doubling = not (frame["grid"] == "adaptive").any()
-        charts = [
-            line_chart(
-                frame,
-                metric,
-                looks,
-                name=f"quality-{place}-{number}",
-                about=about,
-                text=about["description"],
-                level=about["real_data_score"],
-                doubling=doubling,
-            )
-            for number, (metric, about) in enumerate(summary["metrics"].items())
-            if about["better"] and (frame["metric"] == metric).any()
-        ]
+        frame = table[(table["sampler"] == sampler) & table["step"].isna()]
+        doubling, charts = not (frame["grid"] == ADAPTIVE).any(), []
+        for turn, (metric, about) in enumerate(summary["metrics"].items()):
+            if about["better"] and (frame["metric"] == metric).any():
+                texts = {"name": f"quality-{place}-{turn}", "about": about["description"]}
+                options = {"better": about["better"], "level": about["real_data_score"], "doubling": doubling}
+                charts.append(line_chart(frame, metric, looks, **texts, **options))
         groups += [{"sampler": sampler, "charts": charts}] if charts else []
     return groups
 
 
-def convergence_charts(
-    summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]
-) -> list[dict[str, Any]]:
+def convergence_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Charts:
     """One chart for each metric and NFE of the curve: values against training steps."""
-    steps: Any = table[table["step"].notna()]
-    return [
-        line_chart(
-            steps[steps["nfe"] == goal["nfe"]],
-            goal["metric"],
-            looks,
-            name=f"convergence-{place}",
-            about=summary["metrics"][goal["metric"]],
-            text=f"with {evaluations(goal['nfe'], False)}",
-            level=goal["target"],
-            level_name="baseline's end",
-            x="step",
-        )
-        for place, goal in enumerate(summary["convergence"])
-    ]
+    steps, charts = table[table["step"].notna()], []
+    for place, goal in enumerate(summary["convergence"]):
+        frame, better = steps[steps["nfe"] == goal["nfe"]], summary["metrics"][goal["metric"]]["better"]
+        about = f"with {counted(goal['nfe'], 'evaluation')}"
+        texts = {"name": f"convergence-{place}", "better": better, "about": about}
+        options = {"level": goal["target"], "level_name": "baseline's end", "x": "step", "doubling": False}
+        charts.append(line_chart(frame, goal["metric"], looks, **texts, **options))
+    return charts
 
 
 def line_chart(
@@ -158,12 +130,9 @@ def line_chart(
     looks: Mapping[str, Style],
     *,
     name: str,
-    about: Mapping[str, Any],
-    text: str,
-    level: float | None = None,
-    level_name: str = REAL_DATA,
-    x: str = "nfe",
-    doubling: bool = False,
+    better: str,
+    about: str,
+    **options: Any,
 ) -> dict[str, Any]:
     """A metric's name, better side and text, with lines of one variant each as an ``<svg>`` element.
 
@@ -172,32 +141,23 @@ def line_chart(
         metric: its name.
         looks: variant -> how it is drawn.
         name: unique in the page.
-        about: what the metric is.
-        text: what stands below its name.
-        level: drawn as a dotted line.
-        level_name: what stands at its end.
-        x: column along the bottom.
-        doubling: whether it is spaced by powers of two.
+        better: ``"lower"``, ``"higher"`` or ``""``.
+        about: what stands below its name.
+        options: further ones of :func:`flowprior.report.quality_figure.draw_quality`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     height = HEIGHT + LINE_HEIGHT * max(0, frame["flow"].nunique() - 8)
-    options: dict[str, Any] = {
-        "real_data_score": level,
-        "level_name": level_name,
-        "x": x,
-        "doubling": doubling,
-    }
-    options["styles"] = {label: look.drawn() for label, look in looks.items()}
+    drawn, x = {label: look.drawn() for label, look in looks.items()}, options.get("x", "nfe")
     with rc_context(PAGE_STYLE):
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         axes = figure.subplots()
-        draw_quality(axes, frame, metric, group="flow", **options)
+        draw_quality(axes, frame, metric, group=["flow"], styles=drawn, **options)
         name_ends(axes)
     axis = {"nfe": "evaluations", "step": "training steps"}[x]
     svg = inline_svg(figure, name, f"{metric} against {axis}: {_ends(frame, metric, x)}")
-    return {"metric": metric, "better": BETTER[about["better"]], "about": text, "svg": svg}
+    return {"metric": metric, "better": BETTER[better], "about": about, "svg": svg}
 
 
 def _ends(frame: DataFrame, metric: str, x: str) -> str:
@@ -219,38 +179,23 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     """
     from matplotlib import rc_context
 
-    buffer = io.BytesIO()
+    buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    for element in root.iter():
-        for child in [child for child in element if child.tag in DROPPED]:
-            element.remove(child)
-        element.tag = element.tag.removeprefix(SVG)
-        element.attrib = {
-            key.rpartition("}")[2]: _in_page(key, value, name) for key, value in element.items()
-        }
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description}
-    return ElementTree.tostring(root, encoding="unicode").strip()
+    _, start, drawing = buffer.getvalue().partition("<svg")
+    drawing = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", start + drawing, flags=re.DOTALL)
+    drawing = re.sub(r"<[^>]+>", lambda tag: _in_page(tag[0], name), drawing)
+    box = re.search(r'viewBox="[^"]+"', drawing)
+    opening = f'<svg {box and box[0]} role="img" aria-label="{escape(description)}">'
+    return re.sub(r"<svg[^>]*>", lambda _: opening, drawing, count=1).strip()
 
 
-def _in_page(key: str, value: str, name: str) -> str:
-    """The value of an attribute with the page's ids, font and colours."""
-    if key == "id":
-        return f"{name}-{value}"
-    if key.endswith("href"):
-        return value.replace("#", f"#{name}-", 1)
-    value = value.replace("url(#", f"url(#{name}-")
-    if key == "style":
-        value = "; ".join(_with_font(part.strip()) for part in value.split(";"))
+def _in_page(tag: str, name: str) -> str:
+    """A tag of the drawing with the page's ids, font and colours."""
+    tag = re.sub(r'\bid="|href="#|url\(#', lambda found: f"{found[0]}{name}-", tag).replace("xlink:", "")
+    tag = tag.replace("&apos;", "'")
+    tag = re.sub(r"font-family:[^;\"]*", "font-family: var(--font)", tag)
+    tag = re.sub(r"(font:[^;\"]*?px)[^;\"]*", r"\1 var(--font)", tag)
     for colour, variable in VARIABLES.items():
-        value = value.replace(colour, f"var(--{variable})")
-    return value
-
-
-def _with_font(declaration: str) -> str:
-    """A CSS declaration with the page's font in place of matplotlib's, which writes it in either way."""
-    if declaration.startswith("font-family:"):
-        return "font-family: var(--font)"
-    short = declaration.startswith("font:")
-    return declaration[: declaration.index("px") + 2] + " var(--font)" if short else declaration
+        tag = tag.replace(colour, f"var(--{variable})")
+    return tag

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowprior.data.base import Data
 from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
-from flowprior.report.wording import evaluations
+from flowprior.report.wording import counted
 from flowprior.storage import load_tensors
 from flowprior.study.cell_file import Collection, StudyFolder, samples_file
 from flowprior.study.splits import Splits
@@ -24,15 +25,8 @@ FAVOURITE = 4
 COLUMNS = 6
 POINTS = 400
 MOST_REAL = 2000
-PNG_SIZE = slice(16, 24)
-"""Where a PNG file holds its width and height, four bytes each."""
-
-
-class Samples(NamedTuple):
-    """Samples ``[N, *event]`` with their labels ``[N]``, embeddings ``[N, E]`` or None."""
-
-    x: Tensor
-    cond: Tensor | None
+Samples = tuple[Tensor, Tensor | None]
+"""Samples ``[N, *event]`` with their labels ``[N]``, embeddings ``[N, E]`` or None."""
 
 
 def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any]]:
@@ -45,40 +39,32 @@ def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any
     except FlowpriorError:
         return []  # The data are gone; every value is still there.
     seed = collection.grid["seeds"][0]
-    labels = [label for label in collection.labels if seed in collection.results[label]]
-    if not labels or not is_drawable(test.event_shape):
-        return []
-    files = {label: read_samples(samples_file(folder, collection, label, seed, 0)) for label in labels}
-    adaptive = {
-        label: collection.results[label][seed]["run"]["evaluations"][0]["adaptive"] for label in labels
+    results = {label: collection.results[label] for label in collection.labels}
+    files = {
+        label: read_samples(samples_file(folder, collection, label, seed, 0))
+        for label, own in results.items()
+        if seed in own and is_drawable(test.event_shape)
     }
-    counts = sorted(files[labels[0]])
+    if not files:
+        return []
+    adaptive = {label for label in files if results[label][seed]["run"]["evaluations"][0]["adaptive"]}
+    real = test.batch(torch.arange(min(len(test), MOST_REAL)))
+    real_data = draw(real, real[0], "Real examples", test.class_names)
+    counts = sorted(next(iter(files.values())))
     shown = min(counts, key=lambda count: (count == 0, abs(count - FAVOURITE)))
     found = []
     for count in counts:
-        # An adaptive sampler's samples are shown whatever it spent.
-        spent = {label: max(kept) if adaptive[label] and count else count for label, kept in files.items()}
-        chosen = {label: (files[label][nfe], nfe) for label, nfe in spent.items() if nfe in files[label]}
-        title = evaluations(count, False) if count else "the prior alone, 0 evaluations"
-        found.append(
-            {
-                "title": f"{title}, seed {seed}".capitalize(),
-                "open": count == shown,
-                "pictures": _pictures(chosen, test),
-            }
-        )
+        pictures = {}
+        for label, kept in files.items():
+            # An adaptive sampler's samples are shown whatever it spent.
+            nfe = max(kept) if label in adaptive and count else count
+            if nfe in kept:
+                text = f"Samples of {label} with {counted(nfe, 'evaluation')}"
+                pictures[label] = draw(kept[nfe], real[0], text, test.class_names)
+        title = counted(count, "evaluation") if count else "The prior alone, 0 evaluations"
+        pictures["real data"] = real_data
+        found.append({"title": f"{title}, seed {seed}", "open": count == shown, "pictures": pictures})
     return found
-
-
-def _pictures(chosen: dict[str, tuple[Samples, int]], test: Data) -> list[dict[str, str]]:
-    """The samples of each variant, then real data."""
-    real = Samples(*test.batch(torch.arange(min(len(test), MOST_REAL))))
-    texts = {
-        label: f"Samples of {label} with {evaluations(nfe, False)}" for label, (_, nfe) in chosen.items()
-    }
-    images = {label: draw(samples, real, texts[label], test) for label, (samples, _) in chosen.items()}
-    images["real data"] = draw(real, real, "Real examples", test)
-    return [{"label": label, "image": image} for label, image in images.items()]
 
 
 def read_samples(path: Path) -> dict[int, Samples]:
@@ -89,31 +75,26 @@ def read_samples(path: Path) -> dict[int, Samples]:
     """
     tensors, metadata = load_tensors(path)
     spent: dict[str, int] = json.loads(metadata["nfe"])
-    return {
-        count: Samples(tensors[f"x/{name}"], tensors.get(f"cond/{name}"))
-        for name, count in reversed(spent.items())
-    }
+    return {n: (tensors[f"x/{name}"], tensors.get(f"cond/{name}")) for name, n in reversed(spent.items())}
 
 
-def draw(samples: Samples, real: Samples, description: str, data: Data | None = None) -> str:
+def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] | None = None) -> str:
     """An ``<img>`` of images, one row a label, or of points of the plane.
 
     Args:
         samples: what to draw; the first of each label are shown.
-        real: real data, which decide what part of the plane is seen.
+        real: real data ``[N, *event]``, which decide what part of the plane is seen.
         description: for those who cannot see it.
-        data: gives the names of the classes.
+        names: of the classes.
     """
-    names = None if data is None else data.class_names
     x, cond = samples
     if x.dim() == 2:
-        figure = points(x[:POINTS], None if cond is None else cond[:POINTS], names=names, frame=real.x)
+        figure = points(x[:POINTS], None if cond is None else cond[:POINTS], names=names, frame=real)
     else:
         rows = first_of_each(cond, len(x), COLUMNS)
         labels = None if cond is None or cond.is_floating_point() else cond[rows]
         figure = sample_grid(x[rows], labels, columns=COLUMNS, names=names)
     picture = figure_bytes(figure)
-    size = picture[PNG_SIZE]
-    width, height = int.from_bytes(size[:4]), int.from_bytes(size[4:])
+    width, height = struct.unpack_from(">II", picture, 16)  # Where a PNG file holds its size.
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description, quote=True)}">'
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description)}">'

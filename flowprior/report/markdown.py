@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flowprior.evaluation.result import worse_than_prior
+from flowprior.report.wording import DASH
+from flowprior.report.wording import counted as counted
 from flowprior.study import statistics
 from flowprior.study.table import DataFrame, evaluators, means, short, trained
 
-DASH = "–"
 SPOKEN = {
     "w2_squared": "W2²",
     "raw": "raw W2²",
@@ -32,11 +33,6 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
     found = statistics.spread([float(value) for value in values])
     deviation = "" if found.std is None else f" ± {found.std:.{digits}f}"
     return f"{found.mean:.{digits}f}{deviation}"
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 seed`` or ``3 seeds``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def spreads(
@@ -119,14 +115,12 @@ def lost_to_prior(table: DataFrame, metric: str, nfes: Iterable[int], better: st
         return ""
     lost = {name: worse_than_prior(row[[0, *shown]].to_dict(), better) for name, row in known.iterrows()}
     if any(lost.values()):
-        told = (f"`{n}` at {_places(worse, len(shown))}" for n, worse in lost.items() if worse)
+        said = {name: "NFE " + ", ".join(map(str, worse)) for name, worse in lost.items() if worse}
+        every = [name for name, worse in lost.items() if len(worse) == len(shown)]
+        told = (f"`{name}` at {'every NFE' if name in every else nfes}" for name, nfes in said.items())
         return f"**By {by} worse than their own prior alone (NFE 0): {'; '.join(told)}.**"
     flows = "every flow" if len(known) == len(found) else "every flow with a row at NFE 0"
     return f"By {by} {flows} is better than its own prior alone, at every NFE shown."
-
-
-def _places(nfes: list[float], shown: int) -> str:
-    return "every NFE" if len(nfes) == shown else "NFE " + ", ".join(map(str, nfes))
 
 
 def evaluated_by(table: DataFrame) -> str:
@@ -137,9 +131,7 @@ def evaluated_by(table: DataFrame) -> str:
     named = table.loc[needed.index, "features"].dropna().unique()
     if len(named):
         return f"Evaluated by {' and '.join(f'`{short(name)}`' for name in named)}."
-    pairs = [
-        pair.split(" ") for pair in needed.iloc[0].partition(" of real-data score ")[2].split(", ") if pair
-    ]
-    listed = ", ".join(f"{name} {float(value):.6g}" for name, value in pairs)
+    scores = filter(None, needed.iloc[0].partition(" of real-data score ")[2].split(", "))
+    listed = ", ".join(f"{name} {float(value):.6g}" for name, value in map(str.split, scores))
     same = f"; every cell has the same real-data score ({listed}), so it was one evaluator" if listed else ""
     return f"The weights of the evaluator were not written down{same}."

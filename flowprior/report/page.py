@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,23 +11,22 @@ from typing import Any
 import tomli_w
 
 from flowprior.errors import FlowpriorError
+from flowprior.report import wording
 from flowprior.report.charts import convergence_charts, quality_charts, styles
 from flowprior.report.gallery import galleries
-from flowprior.report.tables import cost_tables, flow_table, quality_tables
-from flowprior.report.wording import (
-    DASH,
-    against,
-    comma_list,
-    convergence_sentence,
-    count,
-    in_short,
-    prior_sentence,
-    test_note,
-    with_spread,
-)
+from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
-from flowprior.study.summary import VALIDATION, long_table, summarise
+from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, long_table, sign_of, summarise
+
+COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
+    "prior_fit_seconds": ("fit the prior", duration, True),
+    "prior_bytes": ("keep the prior", data_size, True),
+    "seconds_per_step": ("one training step", duration, True),
+    "transport_cost": ("transport cost, coupled", number, False),
+    "transport_cost_unpaired": ("transport cost, not coupled", number, False),
+}
+"""What costs are called, how they are written, and whether they are drawn as bars."""
 
 
 def require_report_extra() -> None:
@@ -68,173 +68,111 @@ def write_report(
         write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
         write_text(folder.grid, tomli_w.dumps(collection.grid))
     write_object(folder.values, summary)
-    write_text(folder.report, build_page(summary, folder, collection, tomli_w.dumps(collection.grid)))
+    write_text(folder.report, _page(summary, folder, collection))
     return summary
 
 
-def build_page(summary: dict[str, Any], folder: StudyFolder, collection: Collection, toml: str) -> str:
-    """The page.
-
-    Args:
-        summary: what report.json holds.
-        folder: where the samples are.
-        collection: what the summary was made of.
-        toml: the grid.
-    """
-    looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
-    pictures = galleries(folder, collection)
-    table = long_table(collection)
-    table = table[table["split"] != VALIDATION]
-    content = {
-        "title": f"Priors and couplings on {summary['grid']['data'].partition(':')[0]}",
-        "lead": in_short(summary),
-        "alerts": _alerts(summary),
-        "facts": _facts(summary),
-        "baseline": summary["baseline"],
-        "metric": summary["metric"],
-        "better": summary["metrics"][summary["metric"]]["better"] if summary["metric"] else "",
-        "winners": _winners(summary),
-        "test_note": test_note(summary),
-        "prior_note": prior_sentence(summary, summary["metric"]),
-        "styles": looks,
-        "quality": quality_charts(summary, table, looks),
-        "convergence": convergence_charts(summary, table, looks),
-        "convergence_sentences": [
-            convergence_sentence(row, summary["baseline"])
-            for row in summary["convergence"]
-            if row["metric"] == summary["metric"]
-        ],
-        "curve_samples": summary["grid"]["curve"]["samples"],
-        "galleries": pictures,
-        "gallery_note": _gallery_note(summary),
-        "tables": quality_tables(summary),
-        "flow_table": flow_table(summary),
-        **cost_tables(summary),
-        "left_out": _left_out(summary),
-        "variants": _variants(summary),
-        "settings": _settings(summary),
-        "toml": toml,
-        "out": folder.path,
-    }
-    content["sections"] = _sections(content)
-    return _template().render(**content)
-
-
-def _template() -> Any:
+def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) -> str:
+    """The page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    room = files("flowprior.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals["css"] = Markup(room.joinpath("page.css").read_text(encoding="utf-8"))
-    return environment.from_string(room.joinpath("page.html.jinja").read_text(encoding="utf-8"))
-
-
-def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
-    """(id, name) of the sections that have something in them."""
-    every = {
-        "best": ("winners", "Best"),
-        "quality": ("quality", "Quality"),
-        "convergence": ("convergence", "Training"),
-        "samples": ("galleries", "Samples"),
-        "values": ("tables", "Values"),
-        "costs": ("costs", "Costs"),
-        "left-out": ("left_out", "Left out"),
-    }
-    found = [(place, name) for place, (key, name) in every.items() if content[key]]
-    return [*found, ("settings", "Settings")]
-
-
-def _alerts(summary: dict[str, Any]) -> list[str]:
-    alerts = []
-    for kind, text in {"failed": "failed", "waiting": "not been run yet"}.items():
-        count = len(summary[kind])
-        if count:
-            verb = "" if kind == "failed" else ("has " if count == 1 else "have ")
-            alerts.append(f"{count} cell{'s' * (count != 1)} {verb}{text}: the values are of the others.")
-    if len(summary["settings"]["parameters"]) > 1:
-        sizes = comma_list([f"{size:,}" for size in summary["settings"]["parameters"]])
-        alerts.append(f"The cells do not share one network: {sizes} parameters.")
-    return alerts
-
-
-def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    grid, settings = summary["grid"], summary["settings"]
-    sizes = settings["parameters"]
-    training = grid["training"]
-    return [
-        ("data", grid["data"]),
-        ("network", f"{grid['model']}, {sizes[0]:,} parameters" if sizes else grid["model"]),
-        ("budget", f"{training['steps']:,} steps of {training['batch_size']}"),
-        ("seeds", f"{len(grid['seeds'])}"),
-        ("samples evaluated", f"{grid['samples']:,} at each NFE"),
-        ("reference", comma_list(settings["evaluation"]["reference"]) or DASH),
-    ]
-
-
-def _winners(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    several = len(summary["samplers"]) > 1
-    rows = [row for row in summary["best"] if row["metric"] == summary["metric"]]
-    better = summary["metrics"][summary["metric"]]["better"] if rows else ""
-    return [
-        {
-            "nfe": count(row["nfe"]),
-            "unit": "evaluation" if row["nfe"] == 1 else "evaluations",
-            "sampler": row["sampler"] if several else "",
-            "variant": row["variant"],
-            "value": with_spread(row["mean"], row["std"]),
-            "test": row["against_baseline"],
-            "words": against(row, better) or _untested(row, summary["baseline"]),
-        }
-        for row in rows
-    ]
-
-
-def _untested(row: dict[str, Any], baseline: str) -> str:
-    return "the baseline itself" if row["variant"] == baseline else "no baseline to compare with"
-
-
-def _left_out(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [
-        *[
-            ("skipped", f"{row['variant']}{' by ' + row['sampler'] if row['sampler'] else ''}", row["reason"])
-            for row in summary["skipped"]
-        ],
-        *[("failed", f"{row['variant']}, seed {row['seed']}", row["error"]) for row in summary["failed"]],
-        *[("not run yet", f"{row['variant']}, seed {row['seed']}", "") for row in summary["waiting"]],
-    ]
-
-
-def _variants(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {**variant, "seeds": ", ".join(str(c["seed"]) for c in variant["cells"] if c["done"]) or "none"}
-        for variant in summary["variants"]
-        if not variant["skipped"]
-    ]
-
-
-def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    grid, settings = summary["grid"], summary["settings"]
-    training = grid["training"]
-    rows = [
-        ("optimiser", f"AdamW, lr {training['lr']:g}, warm-up {training['warmup']}, EMA {training['ema']:g}"),
-        ("precision", training["precision"]),
-        ("samplers", ", ".join(summary["samplers"].values())),
-        ("guidance", f"{grid['guidance']:g}"),
-        ("classifier", _joined(settings["evaluation"]["classifier"]) or "none"),
-        ("features", _joined(settings["evaluation"]["features"])),
-    ]
-    rows += [(name.replace("_", " "), _joined(values)) for name, values in settings["machine"].items()]
-    rows += [("note", note) for note in settings["notes"]]
-    return [(name, value) for name, value in rows if value]
-
-
-def _gallery_note(summary: dict[str, Any]) -> str:
+    table = long_table(collection)
+    table = table[table["split"] != VALIDATION]
+    looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
+    css, template = (
+        files("flowprior.report").joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.css", "page.html.jinja")
+    )
+    content = vars(wording) | summary
+    content |= {"summary": summary, "styles": looks, "css": Markup(css), "out": folder.path}
     return (
-        f"The same conditions, from the file that the values were computed from, drawn by "
-        f"{next(iter(summary['grid']['samplers']))}; not chosen, the first ones."
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        .from_string(template)
+        .render(
+            content,
+            quality_charts=quality_charts(summary, table, looks),
+            convergence_charts=convergence_charts(summary, table, looks),
+            galleries=galleries(folder, collection),
+            tables=quality_tables(summary),
+            cost_columns=_cost_columns(summary),
+            toml=tomli_w.dumps(collection.grid),
+        )
     )
 
 
-def _joined(values: list[Any]) -> str:
-    return ", ".join(map(str, values))
+def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """One table for each metric: variants down, samplers and their numbers of evaluations across.
+
+    Those of the validation split come last, where a study holds one out.
+    """
+    # A metric …-std is a deviation inside one evaluation; the table shows that over seeds.
+    metrics = [metric for metric in summary["metrics"] if not metric.endswith("-std")]
+    return [
+        _quality_table(summary, metric, part, rows)
+        for part in ("quality", "validation")
+        for metric in metrics
+        if (rows := [row for row in summary[part] if row["metric"] == metric])
+    ]
+
+
+def _quality_table(summary: dict[str, Any], metric: str, part: str, rows: Rows) -> dict[str, Any]:
+    samplers, about, tested = list(summary["samplers"]), summary["metrics"][metric], part == "quality"
+    columns: dict[tuple[int, float], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        columns.setdefault((samplers.index(row["sampler"]), _asked(row)), {})[row["variant"]] = row
+    places = sorted(columns)
+    shown = [_column(columns[place], sign_of(about)) for place in places]
+    against = about["reference"] if tested else "the validation split"
+    score = about["real_data_score"] if tested else None
+    return {
+        "metric": metric if tested else f"{metric}, validation",
+        "better": BETTER[about["better"]],
+        "about": f"{about['description']}; {about['samples']:,} samples against {against}",
+        "groups": [(name, sum(at == turn for at, _ in places)) for turn, name in enumerate(samplers)],
+        "columns": ["own NFE" if nfe == OWN_NFE else count(nfe) if nfe else "0 (prior)" for _, nfe in places],
+        "rows": [
+            {"label": label, "cells": [column.get(label) for column in shown]}
+            for label in dict.fromkeys(row["variant"] for row in rows)
+        ],
+        "real_data": None if score is None else number(score),
+        "note": wording.prior_sentence(summary, metric) if tested else "",
+    }
+
+
+def _asked(row: dict[str, Any]) -> float:
+    return OWN_NFE if row["adaptive"] else row["nfe"]
+
+
+def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, Any]]:
+    """Values, whether they are the best, and below them the NFE that a sampler chose, the ratio, and p."""
+    best, cells = min(sign * row["mean"] for row in rows.values()), {}
+    for label, row in rows.items():
+        test = row["against_baseline"] or {"ratio": None, "p_sign_flip": None}
+        ratio, p = test["ratio"], test["p_sign_flip"]
+        below = [f"{count(row['nfe'])} NFE"] if row["adaptive"] else []
+        below += [] if ratio is None else [f"× {number(ratio)}"]
+        below += [] if p is None else [f"p = {p_value(p)}"]
+        is_best = sign != 0 and sign * row["mean"] == best
+        value = with_spread(row["mean"], row["std"])
+        cells[label] = {"value": value, "best": is_best, "below": " · ".join(below)}
+    return cells
+
+
+def _cost_columns(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each variant costs: title, how a cost is written, whether it is drawn as bars, cost by variant."""
+    rows = [row for row in summary["costs"] if row["sampling"]]
+    if not rows:
+        return []
+    columns = [(*COSTS[name], {row["variant"]: row[name] for row in rows}) for name in COSTS]
+    seconds: dict[tuple[str, float], dict[str, float]] = {}
+    for row in rows:
+        for at in row["sampling"]:
+            seconds.setdefault((at["sampler"], _asked(at)), {})[row["variant"]] = at["seconds_per_1000"]
+    last = [place for place in seconds if place[0] == next(iter(summary["samplers"]))][-1]
+    for place, own in seconds.items():
+        where = f"{place[0]}, " * (len(summary["samplers"]) > 1)
+        where += "own NFE" if place[1] == OWN_NFE else f"{count(place[1])} NFE"
+        columns.append((f"1,000 samples, {where}", duration, place == last, own))
+    names = ("title", "write", "bars", "costs")
+    return [dict(zip(names, column, strict=True)) for column in columns]

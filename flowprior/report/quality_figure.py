@@ -12,9 +12,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
-from flowprior.report.evaluation_table import title_of
+from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS
 from flowprior.storage import replacing
 
@@ -28,6 +30,8 @@ PANELS = 3
 """Of an evaluation's figure, beside each other."""
 PANEL_SIZE = (4.2, 3.2)
 """Width and height in inches."""
+PLAIN_TEXT: Any = {"text.parse_math": False}
+"""A dollar sign in a name is no formula."""
 MARKERS = "os^Dvx"
 WIDE_RANGE = 4
 """Values that span more than this factor have a logarithmic axis."""
@@ -35,9 +39,6 @@ MANY_TICKS = 500
 """Those that span more than this factor have a tick a decade."""
 GAP = 13.5
 """Points between the names at the ends of curves."""
-GREY = "0.5"
-Styles = Mapping[Any, Mapping[str, Any]]
-"""Group -> what matplotlib's ``errorbar`` takes, such as ``{"label": "ours", "color": "C0"}``."""
 
 
 def save_plot(result: Result, path: Path | str) -> None:
@@ -47,10 +48,9 @@ def save_plot(result: Result, path: Path | str) -> None:
         OptionError: pandas is not installed, or another suffix than .png, .svg or .pdf.
         CheckpointError: the file cannot be written.
     """
-    path = Path(path)
     check_suffix(path)
     figure = evaluation_figure(result)
-    with replacing(path, keep_suffix=True) as temporary:
+    with replacing(Path(path), keep_suffix=True) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
@@ -72,28 +72,26 @@ def evaluation_figure(result: Result) -> Figure:
     Raises:
         OptionError: none of the metrics depends on the number of evaluations.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    metrics = result.quality_metrics
+    metrics, settings, frame = result.quality_metrics, result.settings, result.frame()
     if not metrics:
         raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
     columns = 2 if len(metrics) == 4 else min(PANELS, len(metrics))
     rows = math.ceil(len(metrics) / columns)
-    width, height = PANEL_SIZE
-    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flatten())
-    frame = result.frame()
+    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.9)
     group = ["sampler"] if frame["guidance"].nunique() < 2 else ["sampler", "guidance"]
-    for axes, (name, info) in zip(panels, metrics.items(), strict=False):
-        draw_quality(axes, frame, name, group=group, real_data_score=result.real_data_score(name))
-        axes.set_title(name + ARROWS.get(info.better, ""), fontsize=10, parse_math=False)
-    for axes in panels[len(metrics) :]:
-        axes.set_axis_off()
-    _legend(figure)
-    settings, seeds = result.settings, frame["seed"].nunique()
-    bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
+    bars = f", bars: deviation over {n} seeds" if (n := frame["seed"].nunique()) > 1 else ""
     terms = f"{settings['samples']} samples against {settings['reference']}{bars}"
-    figure.suptitle(f"{title_of(result)}\n{terms}", fontsize=10, parse_math=False)
+    with rc_context(PLAIN_TEXT):
+        figure = Figure(figsize=size, layout="constrained")
+        for number, (name, info) in enumerate(metrics.items(), 1):
+            axes = figure.add_subplot(rows, columns, number)
+            draw_quality(axes, frame, name, group=group, level=result.real_data_score(name))
+            axes.set_title(name + ARROWS[info.better], fontsize=10)
+        _legend(figure)
+        figure.suptitle(f"{title_of(result)}\n{terms}", fontsize=10)
     return figure
 
 
@@ -102,10 +100,8 @@ def _legend(figure: Figure) -> None:
     pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     entries = {label: handle for handle, label in pairs}
     labels = sorted(entries, key=lambda label: label == REAL_DATA)
-    columns = min(len(labels), 4)
     handles = [entries[label] for label in labels]
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    plain_text(legend.get_texts())
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
 
 
 def draw_quality(
@@ -113,9 +109,9 @@ def draw_quality(
     frame: DataFrame,
     metric: str,
     *,
-    group: str | Sequence[str],
-    styles: Styles | None = None,
-    real_data_score: float | None = None,
+    group: Sequence[str],
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+    level: float | None = None,
     level_name: str = REAL_DATA,
     doubling: bool = True,
     x: str = "nfe",
@@ -127,29 +123,32 @@ def draw_quality(
         frame: rows of the long table, see :meth:`flowprior.evaluation.Result.frame`; those of real data and
             of other metrics are passed over.
         metric: its name.
-        group: the column, or the columns, that tell curves apart; everything else is averaged over.
-        styles: group -> look of its curve; its ``label`` is its name. A group of several columns is a tuple.
-        real_data_score: drawn as a dotted line.
+        group: the columns that tell curves apart; everything else is averaged over.
+        styles: group -> what ``errorbar`` takes for its curve, such as ``{"label": "ours", "color": "C0"}``;
+            a group of several columns is their values with commas between.
+        level: drawn as a dotted line, such as the real-data score.
         level_name: what the dotted line is called.
         doubling: space x by powers of two; 0 stands one doubling before the first of the others.
         x: the column along the bottom, ``"nfe"`` or ``"step"``.
     """
-    keys = [group] if isinstance(group, str) else list(group)
-    means = means_of(frame, metric, keys, x)
+    means = means_of(frame, metric, group, x)
     places = sorted(means["place"].unique())
-    curves = list(means.groupby(keys if len(keys) > 1 else keys[0], sort=False))
+    curves: list[Any] = list(means.groupby(list(group), sort=False))
     for number, ((key, curve), marker) in enumerate(zip(curves, cycle(MARKERS), strict=False)):
-        look = {"label": _name(key), "marker": marker} | dict((styles or {}).get(key, {}))
+        name = ", ".join(map(str, key))
+        look = {"label": name, "marker": marker, "ms": 4, "capsize": 3, "lw": 1.6}
+        look |= (styles or {}).get(name, {})
         at = curve["place"]
         if doubling:
             at = _beside(at, number / len(curves) - 0.5, min(filter(None, places), default=1))
-        axes.errorbar(at, curve["mean"], curve["std"].fillna(0), **{"ms": 4, "capsize": 3, "lw": 1.6, **look})
-    if real_data_score is not None:
-        axes.axhline(real_data_score, color=GREY, ls=":", lw=1, label=level_name, zorder=1)
-    _set_height(axes, [*means["mean"], *([] if real_data_score is None else [real_data_score])])
+        axes.errorbar(at, curve["mean"], curve["std"].fillna(0), **look)
+    levels = [] if level is None else [level]
+    for height in levels:
+        axes.axhline(height, color="0.5", ls=":", lw=1, label=level_name, zorder=1)
+    _set_height(axes, [*means["mean"], *levels])
     _set_width(axes, places, doubling)
     prior = " (0: the prior alone)" if x == "nfe" and 0 in places else ""
-    axes.set_xlabel({"nfe": "NFE", "step": "training steps"}.get(x, x) + prior)
+    axes.set_xlabel({"nfe": "NFE", "step": "training steps"}[x] + prior)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -171,24 +170,14 @@ def name_ends(axes: Axes) -> None:
     """Write each line's name at its right end, moved apart where names would overlap."""
     figure: Any = axes.figure
     figure.draw_without_rendering()
-    scale = 72 / figure.dpi
-    box = axes.get_window_extent()
-    low, high = box.y0 * scale, box.y1 * scale
     handles, labels = axes.get_legend_handles_labels()
     lines: list[Any] = [getattr(handle, "lines", [handle])[0] for handle in handles]
-    ends = [float(axes.transData.transform((1, line.get_ydata()[-1]))[1]) * scale for line in lines]
-    for line, name, place in zip(lines, labels, spread_out(ends, GAP, low, high), strict=True):
-        axes.annotate(
-            name,
-            (1, (place - low) / (high - low)),
-            xycoords="axes fraction",
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center_baseline",
-            color=line.get_color(),
-            annotation_clip=False,
-            parse_math=False,
-        )
+    look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
+    in_axes = axes.transData - axes.transAxes
+    ends = [in_axes.transform((1, line.get_ydata()[-1]))[1] for line in lines]
+    gap = GAP / 72 * figure.dpi / axes.get_window_extent().height
+    for line, name, place in zip(lines, labels, spread_out(ends, gap, 0, 1), strict=True):
+        axes.annotate(name, (1, place), (7, 0), color=line.get_color(), **look)
 
 
 def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -196,23 +185,10 @@ def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> 
 
     Where the range is too small for all of them they run out at its lower end.
     """
-    order = sorted(range(len(places)), key=lambda number: places[number])
-    moved = list(places)
-    for before, number in zip([None, *order], order, strict=False):
-        moved[number] = max(moved[number], low if before is None else moved[before] + gap)
-    for after, number in zip([None, *reversed(order)], reversed(order), strict=False):
-        moved[number] = min(moved[number], high if after is None else moved[after] - gap)
-    return moved
-
-
-def plain_text(texts: Sequence[Any]) -> None:
-    """A dollar sign in a name is no formula."""
-    for text in texts:
-        text.set_parse_math(False)
-
-
-def _name(key: Any) -> str:
-    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
+    up = np.maximum.accumulate(np.fmax(np.asarray(places)[order], low) - steps)
+    down = np.minimum.accumulate((np.minimum(up + steps, high) - steps)[::-1])[::-1]
+    return (down + steps)[np.argsort(order)].tolist()
 
 
 def _beside(places: Any, shift: float, least: float) -> Any:

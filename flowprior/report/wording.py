@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from flowprior.study.statistics import LEVEL
 
-ARROWS = {"lower": " ↓", "higher": " ↑"}
+ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 BEST = {"lower": "lowest", "higher": "highest"}
 DASH = "–"
@@ -19,7 +20,8 @@ def number(value: float | None) -> str:
     """Three significant digits."""
     if value is None:
         return DASH
-    return f"{value:.2e}" if _decimals(value) is None else f"{value:,.{_decimals(value)}f}"
+    decimals = _decimals(value)
+    return f"{value:.2e}" if decimals is None else f"{value:,.{decimals}f}"
 
 
 def with_spread(mean: float, std: float | None) -> str:
@@ -35,27 +37,26 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def evaluations(nfe: float, adaptive: bool) -> str:
-    """``1 evaluation``, ``4 evaluations``, ``131 evaluations on average``."""
-    if adaptive:
-        return f"{count(nfe)} evaluations on average"
-    return "1 evaluation" if nfe == 1 else f"{nfe:.0f} evaluations"
+def counted(number: float, thing: str) -> str:
+    """``1 seed`` or ``3 seeds``."""
+    return f"{number:.0f} {thing}{'s' * (number != 1)}"
 
 
-def comma_list(words: Sequence[str]) -> str:
+def comma_list(words: Iterable[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def data_size(count: float | None) -> str:
+def data_size(size: float | None) -> str:
     """Bytes in the unit that keeps the number short."""
-    if count is None:
+    if size is None:
         return DASH
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 def duration(seconds: float | None) -> str:
@@ -72,15 +73,15 @@ def in_short(summary: dict[str, Any]) -> str:
     metric = summary["metric"]
     rows = [row for row in summary["best"] if row["metric"] == metric]
     if not rows:
-        evaluated = metric is not None and any(row["metric"] == metric for row in summary["quality"])
+        evaluated = any(row["metric"] == metric for row in summary["quality"])
         return "Only the priors alone were evaluated (NFE 0)." if evaluated else "No cell has a result yet."
     several = len({row["sampler"] for row in rows}) > 1
-    where: dict[str, list[str]] = {}
+    where: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        where.setdefault(row["variant"], []).append(count(row["nfe"]) + _by(row, several))
+        where[row["variant"]].append(count(row["nfe"]) + _by(row, several))
     best = BEST[summary["metrics"][metric]["better"]]
     if len(where) == 1 and len(rows) > 1:
-        first = f"{next(iter(where))} has the {best} {metric} at every number of evaluations"
+        first = f"{rows[0]['variant']} has the {best} {metric} at every number of evaluations"
     else:
         parts = [f"{variant} at {comma_list(places)}" for variant, places in where.items()]
         first = f"The {best} {metric}, by evaluations of the network: {'; '.join(parts)}"
@@ -94,8 +95,7 @@ def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
         return ""
     several = len(summary["samplers"]) > 1
     places = [
-        f"{loss['variant']} at {comma_list([count(nfe) for nfe in loss['nfe']])}{_by(loss, several)}"
-        for loss in losses
+        f"{loss['variant']} at {comma_list(map(count, loss['nfe']))}{_by(loss, several)}" for loss in losses
     ]
     one = len({loss["variant"] for loss in losses}) == 1
     subject = "this flow is worse than its" if one else "these flows are worse than their"
@@ -113,33 +113,28 @@ def _shown(rows: list[dict[str, Any]], baseline: str) -> str:
     ratios = [test["ratio"] for test in tested if test["ratio"] is not None]
     if not ratios:
         return ""
-    low, high = number(min(ratios)), number(max(ratios))
-    times = low if low == high else f"{low} to {high}"
-    shown = sum(test["verdict"] == "better" for test in tested)
+    times = " to ".join(dict.fromkeys((number(min(ratios)), number(max(ratios)))))
+    verdicts = [test["verdict"] for test in tested]
     seeds = max(test["n"] for test in tested)
-    if all(test["verdict"] == "too few seeds" for test in tested):
+    if set(verdicts) == {"too few seeds"}:
         verdict = f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few for an exact test to show it"
     else:
-        verdict = f"an exact test over {seeds} seeds shows it in {shown} of {len(tested)} cases"
+        shown = f"{verdicts.count('better')} of {len(tested)} cases"
+        verdict = f"an exact test over {seeds} seeds shows it in {shown}"
     return f"That is {times} × the baseline, {baseline}; {verdict}."
 
 
 def against(row: dict[str, Any], better: str) -> str:
-    """The comparison of one row with the baseline: ratio, seeds won, tests."""
+    """The comparison of one row with the baseline: ratio, seeds won, tests; empty for none."""
     test = row["against_baseline"]
     if test is None:
         return ""
     ratio = "" if test["ratio"] is None else f"{number(test['ratio'])} × the baseline, "
-    won = f"{better} in {test['wins']} of {test['n']} seed{'s' * (test['n'] != 1)}"
-    return f"{ratio}{won}; {tests(test)}"
-
-
-def tests(test: dict[str, Any]) -> str:
-    """Both tests of one comparison, with n."""
+    won = f"{ratio}{better} in {test['wins']} of {counted(test['n'], 'seed')}"
     if test["p_sign_flip"] is None:
-        return "one seed allows no test"
+        return f"{won}; one seed allows no test"
     t = "" if test["p_t"] is None else f", paired t-test p = {p_value(test['p_t'])}"
-    return f"sign-flip test p = {p_value(test['p_sign_flip'])}{t}, n = {test['n']}"
+    return f"{won}; sign-flip test p = {p_value(test['p_sign_flip'])}{t}, n = {test['n']}"
 
 
 def p_value(p: float) -> str:
@@ -150,42 +145,38 @@ def p_value(p: float) -> str:
 def test_note(summary: dict[str, Any]) -> str:
     """What the tests of this report can show, in plain words."""
     seeds = len(summary["grid"]["seeds"])
-    compared = max(len([v for v in summary["variants"] if not v["skipped"]]) - 1, 0)
+    variants = sum(not variant["skipped"] for variant in summary["variants"])
     if seeds < 2:
         return "With one seed nothing can be tested: a difference may be chance. Run at least six seeds."
     least = 2 / 2**seeds
-    text = (
+    can_show = f"; with n = {seeds} it can give p = {p_value(least)} at the least. "
+    too_few = (
+        f"; n = {seeds} seeds are too few for it: it cannot give less than p = {p_value(least)}, so by "
+        "this test no difference here is shown to be more than chance (that takes six seeds). "
+    )
+    t_test = "The paired t-test says more from few seeds, but only if the differences are normal. "
+    picked = (
+        f"The best of {variants} is picked by the very values that are tested, and p is not "
+        "corrected for that nor for the number of comparisons. "
+    )
+    return (
         "Values are compared seed by seed: the same seed gives the same initial weights, data order and "
         "conditions. The sign-flip test is exact and two-sided"
+        f"{too_few if least > LEVEL else can_show}{t_test * (seeds > 2)}{picked * (variants > 2)}"
+        "± is the standard deviation over seeds; all seeds are evaluated on the same test data."
     )
-    if least > LEVEL:
-        text += (
-            f"; n = {seeds} seeds are too few for it: it cannot give less than p = {p_value(least)}, so by "
-            "this test no difference here is shown to be more than chance (that takes six seeds). "
-        )
-    else:
-        text += f"; with n = {seeds} it can give p = {p_value(least)} at the least. "
-    if seeds > 2:
-        text += "The paired t-test says more from few seeds, but only if the differences are normal. "
-    if compared > 1:
-        text += (
-            f"The best of {compared + 1} is picked by the very values that are tested, and p is not "
-            "corrected for that nor for the number of comparisons. "
-        )
-    return text + "± is the standard deviation over seeds; all seeds are evaluated on the same test data."
 
 
 def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
     """How soon the quickest variant reaches the baseline's final quality."""
     reached = {label: steps for label, steps in row["steps"].items() if label != baseline and steps}
     goal = f"{baseline}'s final {row['metric']} of {number(row['target'])} after {row['budget']} steps"
-    where = f"with {evaluations(row['nfe'], False)}"
+    goal += f" with {counted(row['nfe'], 'evaluation')}"
     if not reached:
-        return f"No other variant reaches {goal} {where}."
+        return f"No other variant reaches {goal}."
     least = min(reached.values())
-    first = comma_list([label for label, steps in reached.items() if steps == least])
-    share = f"{100 * least / row['budget']:.0f} %"
-    return f"{first} reached {goal} {where} by step {least}, {share} of the budget."
+    first = comma_list(label for label, steps in reached.items() if steps == least)
+    return f"{first} reached {goal} by step {least}, {100 * least / row['budget']:.0f} % of the budget."
 
 
 def _decimals(value: float) -> int | None:

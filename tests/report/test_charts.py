@@ -19,7 +19,7 @@ from PIL import Image
 
 from flowprior.evaluation.result import table_row
 from flowprior.report.charts import COLOURS, letter, line_chart, styles
-from flowprior.report.gallery import Samples, draw
+from flowprior.report.gallery import draw
 
 
 def variants(priors: tuple[str, ...], couplings: tuple[str, ...]) -> list[dict[str, object]]:
@@ -56,8 +56,7 @@ def frame(*lines: tuple[str, Sequence[float], Sequence[float]]) -> pandas.DataFr
 
 
 def draw_chart(table: pandas.DataFrame, looks: dict[str, Any], **options: Any) -> dict[str, Any]:
-    about = {"better": "lower", "description": "Fréchet distance"}
-    return line_chart(table, "fid", looks, name="quality-fid", about=about, text="falls", **options)
+    return line_chart(table, "fid", looks, name="quality-fid", better="lower", about="falls", **options)
 
 
 @pytest.fixture
@@ -173,9 +172,9 @@ def picture(html: str) -> Image.Image:
 
 def test_a_drawn_picture_holds_the_samples_and_its_own_size():
     x = torch.full((4, 1, 8, 8), -1.0)
-    dark = picture(draw(Samples(x, torch.tensor([0, 0, 1, 1])), Samples(x, None), "d"))
+    dark = picture(draw((x, torch.tensor([0, 0, 1, 1])), x, "d"))
     x[1] = 1.0
-    html = draw(Samples(x, torch.tensor([0, 0, 1, 1])), Samples(x, None), 'digits "so"')
+    html = draw((x, torch.tensor([0, 0, 1, 1])), x, 'digits "so"')
     assert 'alt="digits &quot;so&quot;"' in html
     found = picture(html)
     assert html.count(f'width="{found.width}" height="{found.height}"') == 1
@@ -186,5 +185,5 @@ def test_a_drawn_picture_holds_the_samples_and_its_own_size():
 
 def test_points_of_the_plane_are_drawn_as_points():
     x = torch.randn(30, 2)
-    found = picture(draw(Samples(x, torch.arange(30) % 3), Samples(x, None), "points"))
+    found = picture(draw((x, torch.arange(30) % 3), x, "points"))
     assert len(np.unique(np.asarray(found.convert("RGB")).reshape(-1, 3), axis=0)) > 3

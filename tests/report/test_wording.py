@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from flowprior.report.wording import (
+    against,
     comma_list,
     convergence_sentence,
+    counted,
     data_size,
     duration,
-    evaluations,
     in_short,
     number,
     p_value,
@@ -20,9 +21,6 @@ from flowprior.report.wording import (
 )
 from flowprior.report.wording import (
     test_note as note_on_tests,
-)
-from flowprior.report.wording import (
-    tests as both_tests,
 )
 
 
@@ -52,8 +50,7 @@ def test_a_deviation_has_the_decimals_of_its_mean():
 def test_units():
     assert [data_size(n) for n in (536, 50836, 3_210_000, 4.2e9)] == ["536 B", "50.8 kB", "3.21 MB", "4.2 GB"]
     assert [duration(s) for s in (0.00158, 12.3, 7200)] == ["1.58 ms", "12.3 s", "120 min"]
-    assert [evaluations(n, False) for n in (1, 4)] == ["1 evaluation", "4 evaluations"]
-    assert evaluations(131.5, True) == "131.5 evaluations on average"
+    assert [counted(n, "evaluation") for n in (1, 4.0)] == ["1 evaluation", "4 evaluations"]
     assert [comma_list(list(w)) for w in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
     assert [p_value(p) for p in (0.25, 0.03125, 1e-6)] == ["0.25", "0.031", "< 0.0001"]
 
@@ -98,10 +95,13 @@ def test_what_the_tests_can_show_is_said_plainly():
 
 
 def test_each_comparison_states_n_and_p():
-    assert both_tests({"p_sign_flip": None, "p_t": None, "n": 1}) == "one seed allows no test"
-    assert both_tests({"p_sign_flip": 0.25, "p_t": 0.012, "n": 3}) == (
-        "sign-flip test p = 0.25, paired t-test p = 0.012, n = 3"
+    one = {"ratio": None, "wins": 1, "n": 1, "p_sign_flip": None, "p_t": None}
+    assert against({"against_baseline": one}, "lower") == "lower in 1 of 1 seed; one seed allows no test"
+    three = {"ratio": 0.5, "wins": 2, "n": 3, "p_sign_flip": 0.25, "p_t": 0.012}
+    assert against({"against_baseline": three}, "lower") == (
+        "0.500 × the baseline, lower in 2 of 3 seeds; sign-flip test p = 0.25, paired t-test p = 0.012, n = 3"
     )
+    assert against({"against_baseline": None}, "lower") == ""
 
 
 def test_a_flow_that_is_worse_than_its_prior_alone_is_named():
