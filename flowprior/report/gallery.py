@@ -16,7 +16,7 @@ from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import evaluations
 from flowprior.storage import load_tensors
-from flowprior.study.cell_file import Collection, StudyFolder, samples_file
+from flowprior.study.cell_file import Collection
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4
@@ -35,7 +35,7 @@ class Samples(NamedTuple):
     cond: Tensor | None
 
 
-def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any]]:
+def galleries(collection: Collection) -> list[dict[str, Any]]:
     """One gallery for each NFE of the first sampler; none without results or of events without a picture.
 
     The pictures are the first samples of the file that the values were computed from, of the first seed.
@@ -48,7 +48,7 @@ def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any
     labels = [label for label in collection.labels if seed in collection.results[label]]
     if not labels or not is_drawable(test.event_shape):
         return []
-    files = {label: read_samples(samples_file(folder, collection, label, seed, 0)) for label in labels}
+    files = {label: read_samples(collection.samples_file(label, seed)) for label in labels}
     adaptive = {
         label: collection.results[label][seed]["run"]["evaluations"][0]["adaptive"] for label in labels
     }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
@@ -19,7 +17,7 @@ from flowprior.study.splits import Splits
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
-from flowprior.training.run_info import describe_machine
+from flowprior.training.run_info import RunInfo, describe_machine
 
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
 COSTS = ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired", "starts_gap")
@@ -34,61 +32,40 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = F
         FlowpriorError: the cell cannot be trained.
         TrainingInterrupted: Ctrl-C or SIGTERM; the run goes on from there next time.
     """
-    if _is_trained(place):
+    if has_own_flow(place):
         return
-    run = RunDirectory(place.run)
+    run, begun = RunDirectory(place.run), time.perf_counter()
+    info = RunInfo(run.info).read()
+    finished = (info.get("status"), info.get("step")) == ("finished", cell.config.training.steps)
     if cell.variant.trainer:
-        begun = time.perf_counter()
         trainer = load_hook("trainer", cell.variant.trainer)
-        _save(cell, place, trainer(cell.config, splits.train, place.path / "training"), begun)
-    elif not is_finished(run, cell.config.training.steps):
+        save_own_flow(cell, place, trainer(cell.config, splits.train, place.path / "training"), begun)
+    elif not (finished and run.flow.is_dir()):
         part = None if splits.validation is None else splits.train  # None: what the configuration names
         train(part, config=cell.config, out=run.path, resume=True, progress=progress)
-    keep_flows(run, place, cell.curve)
+    _keep_flows(run, place, cell)
 
 
-def train_together(
-    runner: str, cells: Sequence[Cell], places: Mapping[str, CellFolder], splits: Splits
-) -> Iterator[Cell]:
-    """Train the cells that have no flow yet by the function ``runner``; every cell once it is trained."""
-    waiting = [cell for cell in cells if not _is_trained(places[cell.title])]
-    yield from [cell for cell in cells if cell not in waiting]
-    begun = time.perf_counter()
-    for cell, flow in load_hook("runner", runner)(waiting, splits.train) if waiting else ():
-        _save(cell, places[cell.title], flow, begun)
-        yield cell
-        begun = time.perf_counter()
-
-
-def _is_trained(place: CellFolder) -> bool:
+def has_own_flow(place: CellFolder) -> bool:
     """Whether a trainer or runner left a flow here."""
     return place.facts.is_file() and place.flow.is_dir()
 
 
-def is_finished(run: RunDirectory, steps: int) -> bool:
-    """Whether the run was trained to its last step, and its flow is there."""
-    info = read_info(run)
-    return info.get("status") == "finished" and info.get("step") == steps and run.flow.is_dir()
+def save_own_flow(cell: Cell, place: CellFolder, flow: Flow, begun: float) -> None:
+    """Keep a flow that a trainer or runner has trained, with the seconds since ``begun``."""
+    seconds = time.perf_counter() - begun
+    place.run.mkdir(parents=True, exist_ok=True)
+    flow.save(place.flow)
+    machine = describe_machine(resolve_device(cell.config.training.device))
+    write_object(place.facts, machine | {"seconds": seconds})
 
 
-def read_info(run: RunDirectory) -> dict[str, Any]:
-    """info.json of a run; empty where it is missing or torn."""
-    try:
-        return read_json(run.info)
-    except CheckpointError:
-        return {}
-
-
-def keep_flows(run: RunDirectory, place: CellFolder, steps: Sequence[int]) -> None:
-    """Keep the averaged weights of the curve's steps, and of the checkpoints only the newest.
-
-    Raises:
-        CheckpointError: one of them cannot be written.
-    """
+def _keep_flows(run: RunDirectory, place: CellFolder, cell: Cell) -> None:
+    """Keep the averaged weights of the curve's steps, and of the checkpoints only the newest."""
     checkpoints = list_checkpoints(run.checkpoints)
     for step, checkpoint in checkpoints:
         kept = place.flow_at(step)
-        if step in steps[:-1] and not (kept / DESCRIPTION).is_file():
+        if step in cell.curve[:-1] and not (kept / DESCRIPTION).is_file():
             copy_flow(checkpoint, kept)
     for _, checkpoint in checkpoints[:-1]:
         remove_checkpoint(checkpoint)
@@ -97,7 +74,7 @@ def keep_flows(run: RunDirectory, place: CellFolder, steps: Sequence[int]) -> No
 def describe_run(place: CellFolder) -> dict[str, Any]:
     """What the run says of itself: the machine, sizes, and costs; of a hook's training what is known."""
     run = RunDirectory(place.run)
-    info = read_json(place.facts) if place.facts.is_file() else read_info(run)
+    info = read_json(place.facts) if place.facts.is_file() else RunInfo(run.info).read()
     lines = read_metrics(run.metrics) if run.metrics.is_file() else []
     speeds = [line["steps_per_second"] for line in lines if line["kind"] == "train"]
     flow = Flow.load(place.flow)
@@ -107,12 +84,3 @@ def describe_run(place: CellFolder) -> dict[str, Any]:
         "prior_bytes": sum(t.numel() * t.element_size() for t in flow.prior.state_dict().values()),
         "seconds_per_step": 1 / statistics.median(speeds) if speeds else None,
     }
-
-
-def _save(cell: Cell, place: CellFolder, flow: Flow, begun: float) -> None:
-    """Keep a flow that a hook has trained, with the seconds since ``begun``."""
-    seconds = time.perf_counter() - begun
-    place.run.mkdir(parents=True, exist_ok=True)
-    flow.save(place.flow)
-    machine = describe_machine(resolve_device(cell.config.training.device))
-    write_object(place.facts, machine | {"seconds": seconds})

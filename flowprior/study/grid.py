@@ -48,7 +48,6 @@ COMBINED = ("priors", "couplings", "paths")
 """The axes whose combinations are trained where a grid names no variants."""
 MOST_SEEDS = 100_000
 """For which ``seeds = n`` may stand."""
-CONDITIONS = ("reference", "balanced")
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
 
@@ -68,8 +67,8 @@ class Curve:
     samples: int = 500
 
     def __post_init__(self) -> None:
-        _check_count("curve.points", self.points, 0)
-        _check_count("curve.samples", self.samples, 2)
+        _check_counts("curve.points", (self.points,), 0)
+        _check_counts("curve.samples", (self.samples,), 2)
         _check_counts("curve.nfe", self.nfe, 1)
 
     def every(self, budget: int) -> int:
@@ -147,36 +146,34 @@ class Grid:
         for axis in AXES:
             object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
         object.__setattr__(self, "variants", checked_variants(self.variants))
-        self._check_numbers()
+        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
+            _check_counts(name, (getattr(self, name),), least)
+        for name in ("seeds", "nfe"):
+            _check_counts(name, getattr(self, name), 0)
         for key in HOOKS:
             check_hook(key, getattr(self, key))
-        choose("compare", "conditions", self.conditions, CONDITIONS)
+        choose("compare", "conditions", self.conditions, ("reference", "balanced"))
         for name in ("data", "model", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
         check_evaluation(self.evaluation)
+        self._check_guidance()
         model = MODELS.parse(self.model).name
         if model != "auto":
             MODELS.record(model)
 
-    def _check_numbers(self) -> None:
-        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
-            _check_count(name, getattr(self, name), least)
-        for name in ("seeds", "nfe"):
-            _check_counts(name, getattr(self, name), 0)
+    def _check_guidance(self) -> None:
+        """Before anything is trained: every cell shares this training and this guidance."""
         if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
             raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
-        # Checked here, before anything is trained: every cell shares this training and this guidance.
         dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
         check_guidance(self.guidance, metadata=dropout)
 
     def as_dict(self) -> dict[str, Any]:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
-        tree |= {axis: dict(getattr(self, axis)) for axis in AXES}
-        if self.variants:
-            tree = {key: value for key, value in tree.items() if key not in COMBINED}
-        tree["variants"] = {label: dict(parts) for label, parts in self.variants.items()}
+        for name in COMBINED if self.variants else ():
+            del tree[name]
         tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
         tree["curve"]["nfe"] = list(self.curve.nfe)
         for name in DECIDED_BY_GRID:
@@ -200,21 +197,16 @@ def check_evaluation(options: Mapping[str, Any]) -> None:
 
 
 def _check_counts(name: str, values: tuple[int, ...], least: int) -> None:
-    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``."""
+    """Check for distinct plain whole numbers, as TOML and JSON hold no others, none below ``least``."""
     if not isinstance(values, tuple) or not values:
         raise OptionError(f"compare: {name}={values!r} is not possible; give a list of whole numbers")
     for value in values:
-        _check_count(name, value, least)
+        if type(value) is not int or value < least:
+            raise OptionError(
+                f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
+            )
     if len(set(values)) < len(values):
         raise OptionError(f"compare: {name}={list(values)} names a number twice; leave one out")
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    """Check that ``value`` is a plain whole number, for TOML and JSON hold no other, ``least`` or more."""
-    if type(value) is not int or value < least:
-        raise OptionError(
-            f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
-        )
 
 
 def load_grid(
@@ -258,7 +250,6 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
         if name in training:
             raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
     check_keys(curve, list(Curve.__dataclass_fields__), "curve.", owner="compare")
-    values |= {axis: labelled(axis, values[axis]) for axis in AXES if axis in values}
     if type(values.get("seeds")) is int and 0 < values["seeds"] <= MOST_SEEDS:
         values["seeds"] = tuple(range(values["seeds"]))
     budget = training_options(TrainingConfig(sample_every=0), training)

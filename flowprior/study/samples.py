@@ -30,27 +30,6 @@ another one moves them by about 1.
 """
 
 
-class Calls:
-    """Names for calls of :meth:`flowprior.flow.Flow.solve`, the same whenever the same calls are made."""
-
-    def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
-
-    def name(
-        self,
-        *,
-        nfe: int | None = None,
-        guidance: float = 1.0,
-        generator: torch.Generator | None = None,
-        **options: Any,
-    ) -> str:
-        """Name of this call: its settings, and a number where the same ones come again."""
-        seed = "" if generator is None else f"/seed={generator.initial_seed()}"
-        name = f"nfe={'own' if nfe is None else nfe}/guidance={guidance:g}{seed}"
-        self._seen[name] += 1
-        return name if self._seen[name] == 1 else f"{name}/call={self._seen[name]}"
-
-
 class Recorder:
     """Lets the flow solve and keeps the samples.
 
@@ -60,12 +39,12 @@ class Recorder:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self._calls = Calls()
+        self._calls: Counter[str] = Counter()
         self._kept: dict[str, tuple[Solution, Tensor | None]] = {}
 
     def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
         solution = self.flow.solve(cond, n, **options)
-        self._kept[self._calls.name(**options)] = (solution, cond)
+        self._kept[_call_name(self._calls, **options)] = (solution, cond)
         return solution
 
     def save_samples(self, path: Path | str) -> None:
@@ -94,12 +73,12 @@ class Replay:
 
     def __init__(self, path: Path | str) -> None:
         self._path = path
-        self._calls = Calls()
+        self._calls: Counter[str] = Counter()
         self._tensors, metadata = load_tensors(path)
         self.spent: dict[str, int] = json.loads(metadata["nfe"])
 
     def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
-        name = self._calls.name(**options)
+        name = _call_name(self._calls, **options)
         saved = self._tensors.get(f"cond/{name}")
         same = saved is None if cond is None else saved is not None and torch.equal(saved, cond.cpu())
         if f"x/{name}" not in self._tensors or not same:
@@ -109,7 +88,7 @@ class Replay:
         return Solution(self._tensors[f"x/{name}"], self.spent[name], torch.tensor([0.0, 1.0]))
 
 
-class Regenerating:
+class Regenerating(Replay):
     """A :class:`Replay` that also generates anew what took the fewest evaluations, and what took none.
 
     Args:
@@ -127,40 +106,46 @@ class Regenerating:
     """
 
     def __init__(self, flow: Flow, asked: dict[str, Any], path: Path | str) -> None:
-        self._flow, self._replay = flow, Replay(path)
-        self._batch_size = asked["settings"]["batch_size"]
-        counts = [nfe for nfe in self._replay.spent.values() if nfe > 0]
+        super().__init__(path)
+        self._flow, self._batch_size = flow, asked["settings"]["batch_size"]
+        counts = [nfe for nfe in self.spent.values() if nfe > 0]
         self._chosen = {0, None if asked["adaptive"] else min(counts, default=0)}
         self.samples, self.largest = 0, 0.0
-        self.left_out = _other_device(asked["settings"]["device"], flow)
+        then, here = asked["settings"]["device"].partition(":")[0], flow.prior.event_dims.device.type
+        same = then == here
+        self.left_out = "" if same else f"they were drawn on {then}, and {here} draws other random numbers"
 
     def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
-        kept = self._replay(cond, n, **options)
+        kept = super().__call__(cond, n, **options)
         if options.get("nfe") in self._chosen and not self.left_out:
             # In batches as then: their size decides in which order sums are rounded.
             anew = self._flow.solve(cond, n, **{**options, "batch_size": self._batch_size})
             self.samples += len(kept.x)
-            self.largest = max(self.largest, sample_difference(kept.x, anew.x))
+            self.largest = max(self.largest, _difference(kept.x, anew.x))
         return kept
 
 
-def sample_difference(kept: Tensor, anew: Tensor) -> float:
-    """Largest difference of two sets of samples ``[N, *event]`` in standard deviations of the first.
+def _call_name(
+    seen: Counter[str],
+    *,
+    nfe: int | None = None,
+    guidance: float = 1.0,
+    generator: torch.Generator | None = None,
+    **_: Any,
+) -> str:
+    """Name of a call of ``Flow.solve``: its settings, and a number where ``seen`` has the same ones."""
+    seed = "" if generator is None else f"/seed={generator.initial_seed()}"
+    name = f"nfe={'own' if nfe is None else nfe}/guidance={guidance:g}{seed}"
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}/call={seen[name]}"
 
-    Infinite where the shapes differ or a number is not finite.
-    """
+
+def _difference(kept: Tensor, anew: Tensor) -> float:
+    """Largest difference, in standard deviations of ``kept``; infinite where it is none, or shapes differ."""
     kept, anew = kept.detach().cpu().double(), anew.detach().cpu().double()
     if kept.shape != anew.shape:
         return float("inf")
     if torch.equal(kept, anew):
         return 0.0
     spread = kept.std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
-    largest = float((kept - anew).abs().max() / spread)
-    return largest if largest == largest else float("inf")
-
-
-def _other_device(written: str, flow: Flow) -> str:
-    """Why samples cannot be drawn anew: another kind of device draws other random numbers."""
-    here = flow.prior.event_dims.device.type
-    kind = written.partition(":")[0]
-    return "" if kind == here else f"they were drawn on {kind}, and {here} draws other random numbers"
+    return float(((kept - anew).abs().max() / spread).nan_to_num(nan=float("inf"), posinf=float("inf")))

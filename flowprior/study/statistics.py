@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 LEVEL = 0.05
 DRAWN = 100_000
@@ -114,11 +115,7 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     if len(differences) < 2:
         return None
     kind = {"permutation_type": "samples", "vectorized": True, "n_resamples": DRAWN, "random_state": 0}
-    return float(permutation_test((differences,), _sum, **kind).pvalue)
-
-
-def _sum(values: Any, axis: int) -> Any:
-    return values.sum(axis=axis)
+    return float(permutation_test((differences,), np.sum, **kind).pvalue)
 
 
 def paired_t_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
-from flowprior.study.cell_file import FORMAT, StudyFolder, read_object
+from flowprior.study.cell_file import StudyFolder, collect, read_object
 
 DataFrame = Series = Any
 """Of pandas, whose own types a checker cannot follow."""
@@ -34,30 +34,17 @@ def read_cells(source: Source) -> dict[str, dict[str, Any]]:
     Raises:
         CheckpointError: there is none, or a file is damaged or of another format.
     """
-    cells = {path.stem: read_object(path) for path in cell_files(source)}
+    if isinstance(source, str | Path) and (study := StudyFolder(source)).plan.is_file():
+        found = collect(study)
+        cells = {found.places[label, seed].result.stem: cell for label, seed, cell in found.cells()}
+    else:
+        paths = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else source
+        cells = {path.stem: read_object(path) for path in paths}
     if not cells:
         raise CheckpointError(
             f"{source} holds no cell files; give the OUT folder of flowprior compare, or its result files"
         )
-    for name, cell in cells.items():
-        if cell.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{name}.json has format {cell.get('format')}, expected a cell file of format {FORMAT}; "
-                "run its study again with: flowprior compare"
-            )
     return cells
-
-
-def cell_files(source: Source) -> list[Path]:
-    """The files behind a source, sorted where it is a folder; of a study those that its last plan names."""
-    if not isinstance(source, str | Path):
-        return list(source)
-    study = StudyFolder(source)
-    if not study.plan.is_file():
-        return sorted(study.path.glob("*.json"))
-    planned = [cell for variant in study.read_plan()["variants"] for cell in variant["cells"]]
-    files = [study.cell(cell["name"], cell["key"]).result for cell in planned]
-    return [path for path in files if path.is_file()]
 
 
 def read_table(source: Source) -> DataFrame:

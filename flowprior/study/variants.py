@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,37 +59,40 @@ class Variant:
     coupling: str
     path: str
     prediction: str
-    labels: tuple[str, str, str]
+    labels: tuple[str, ...]
     samplers: Mapping[str, str]
     trainer: str = ""
 
     def refusal(self, batch_size: int) -> str | None:
         """Why the library refuses this combination, in one line; None where it does not."""
-        prior, coupling, path = self._parts()
-        try:
-            path.check(prior)
-            coupling.check(prior)
-            check_prediction(path, self.prediction)
-            if self.prediction == "residual":
-                LinearVelocity(prior, coupling, path)
-        except FlowpriorError as error:
-            return _line(error)
-        drawn = coupling.draw_size(batch_size)
-        if drawn < batch_size or drawn % batch_size:
-            return f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}"
-        return None
+        return _refusal(self._check, batch_size)
 
     def sampler_refusal(self, spec: str, counts: tuple[int, ...]) -> str | None:
         """Why a sampler cannot serve this variant with any of ``counts`` evaluations; None where it can."""
+        return _refusal(self._check_sampler, spec, counts)
+
+    def _check(self, batch_size: int) -> None:
+        prior, coupling, path = self._parts()
+        path.check(prior)
+        coupling.check(prior)
+        check_prediction(path, self.prediction)
+        if self.prediction == "residual":
+            LinearVelocity(prior, coupling, path)
+        drawn = coupling.draw_size(batch_size)
+        if drawn < batch_size or drawn % batch_size:
+            raise OptionError(
+                f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}"
+            )
+
+    def _check_sampler(self, spec: str, counts: tuple[int, ...]) -> None:
         prior, coupling, path = self._parts()
         generator = torch.Generator().manual_seed(0)
-        try:
-            sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
-        except FlowpriorError as error:
-            return _line(error)
-        spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
-        reasons = [] if sampler.adaptive else [_cannot_spend(sampler, count) for count in spent]
-        return reasons[0] if reasons and all(reasons) else None
+        sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
+        if not sampler.adaptive:
+            spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
+            reasons = [_refusal(sampler.solve, _still, torch.zeros(1, 1), nfe=count) for count in spent]
+            if reasons and all(reasons):
+                raise OptionError(reasons[0])
 
     def _parts(self) -> tuple[Prior, Coupling, Path]:
         return (
@@ -122,10 +125,10 @@ def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
                 f"compare: variants.{label}.{key}={value!r} is not possible; give texts for "
                 f"{', '.join(VARIANT)}"
             )
-    axes = {"prior": "priors", "coupling": "couplings", "path": "paths", "sampler": "samplers"}
     check_hook(f"variants.{label}.trainer", parts["trainer"])
     choose("compare", f"variants.{label}.prediction", parts["prediction"], ("auto", *PREDICTIONS))
-    return {**parts, **{key: _canonical(axis, parts[key]) for key, axis in axes.items() if parts[key]}}
+    specs = {key: _canonical(f"{key}s", spec) for key, spec in parts.items() if spec and f"{key}s" in AXES}
+    return {**parts, **specs}
 
 
 def labelled(axis: str, given: Any) -> dict[str, str]:
@@ -143,15 +146,17 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
     """
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence) or not given:
         raise OptionError(f"compare: {axis}={given!r} is not possible; give a list with at least one spec")
-    pairs = (
-        list(given.items()) if isinstance(given, Mapping) else [_split_label(axis, text) for text in given]
-    )
-    specs = [_canonical(axis, text) for _, text in pairs]
-    names = [spec.partition(":")[0] for spec in specs]
+    for text in given.values() if isinstance(given, Mapping) else given:
+        if not isinstance(text, str):
+            raise OptionError(f"compare: {axis} has {text!r}; expected a spec such as 'name:key=value'")
+    pairs = given.items() if isinstance(given, Mapping) else map(_split_label, given)
+    found = [(label, _canonical(axis, text)) for label, text in pairs]
+    names = [spec.partition(":")[0] for _, spec in found]
     labels = [
         label or (name if names.count(name) == 1 else spec)
-        for (label, _), name, spec in zip(pairs, names, specs, strict=True)
+        for (label, spec), name in zip(found, names, strict=True)
     ]
+    specs = [spec for _, spec in found]
     for values in (specs, labels):
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
@@ -159,43 +164,33 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
     return dict(zip(labels, specs, strict=True))
 
 
-def _split_label(axis: str, text: Any) -> tuple[str, str]:
+def _split_label(text: str) -> tuple[str, str]:
     """``label=spec`` or ``spec``: an equals sign after the first colon belongs to an option."""
-    head, equals, tail = _text(axis, text).partition("=")
-    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text.strip())
+    head, equals, tail = text.partition("=")
+    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text)
 
 
-def _canonical(axis: str, text: Any) -> str:
+def _canonical(axis: str, text: str) -> str:
     """The spec with the component's own name in place of an alias."""
-    registry = AXES[axis]
-    text = _text(axis, text).strip()
-    if axis == "couplings":
-        if text == DEFAULT_COUPLING:
-            return text
+    text, registry = text.strip(), AXES[axis]
+    if axis != "couplings":
+        registry.resolve(text)
+    elif text == DEFAULT_COUPLING:
+        return text
+    else:
         resolve_coupling(text)
-    registry.resolve(text)
     name, colon, options = text.partition(":")
     return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
 
 
-def _text(axis: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise OptionError(f"compare: {axis} has {value!r}; expected a spec such as 'name:key=value'")
-    return value
-
-
-def _cannot_spend(sampler: Sampler, nfe: int) -> str | None:
-    """Why not, tried on a velocity of zero."""
-
-    def still(x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
-        return torch.zeros_like(x)
-
+def _refusal(check: Callable[..., Any], *arguments: Any, **options: Any) -> str | None:
+    """Why this call is refused, in one line; None where it is not."""
     try:
-        sampler.solve(still, torch.zeros(1, 1), nfe=nfe)
+        check(*arguments, **options)
     except FlowpriorError as error:
-        return _line(error)
+        return " ".join(str(error).split())
     return None
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _still(x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
+    return torch.zeros_like(x)

@@ -24,7 +24,7 @@ from flowprior.report import write_report
 from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study import StudyFolder, check_report, run_grid
-from flowprior.study.cell_file import collect, samples_file
+from flowprior.study.cell_file import collect
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
@@ -49,7 +49,7 @@ def rows(report: dict[str, Any], metric: str, part: str = "quality") -> list[dic
 def saved(finished: Path, row: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
     """Samples as they are judged, and their labels."""
     folder = StudyFolder(finished)
-    path = samples_file(folder, collect(folder), row["variant"], seed, 0)
+    path = collect(folder).samples_file(row["variant"], seed)
     name = f"nfe={row['nfe']:g}/guidance=1/seed={seed}"
     tensors, _ = load_tensors(path)
     return tensors[f"x/{name}"].clamp(-1, 1), tensors[f"cond/{name}"]
