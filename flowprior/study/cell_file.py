@@ -25,6 +25,8 @@ from flowprior.storage import read_json, write_json
 FORMAT = 3
 """Of plan, cell files and report; format 2 held one row for each number of evaluations."""
 OLDER = {"1": "judged residual and epsilon flows wrongly", "2": "an older flowprior wrote"}
+MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
+"""Keys of a cell file's ``run`` that tell of the machine."""
 LIMIT = 256 << 20
 """Longest file that is read, in bytes."""
 

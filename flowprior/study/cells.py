@@ -18,12 +18,8 @@ from flowprior.study.variants import VARIANT, Variant
 from flowprior.training.components import choose_defaults
 from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 
-KEEP_ALL = 1_000_000
-EVALUATED = (
-    *("nfe", "samples", "guidance", "curve", "evaluation", "conditions"),
-    *("validation", "values", "evaluation_seed"),
-)
-"""Keys of a grid that decide how a trained cell is evaluated."""
+EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
+"""Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""
 
 
 def variants(grid: Grid) -> list[Variant]:
@@ -33,13 +29,12 @@ def variants(grid: Grid) -> list[Variant]:
             _variant(grid, label, (label, *_names(parts["coupling"], parts["path"])), parts)
             for label, parts in grid.variants.items()
         ]
-    axes = (grid.priors, grid.couplings, grid.paths)
     found = []
-    for labels in product(*axes):
+    for labels in product(grid.priors, grid.couplings, grid.paths):
+        prior, coupling, path = grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]]
         name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
-        specs = [axis[label] for axis, label in zip(axes, labels, strict=True)]
-        parts = dict(zip(("prior", "coupling", "path"), specs, strict=True))
-        found.append(_variant(grid, name, labels, VARIANT | parts))
+        parts = VARIANT | {"prior": prior, "coupling": coupling, "path": path}
+        found.append(_variant(grid, name, labels, parts))
     return found
 
 
@@ -101,23 +96,19 @@ class Cell:
 def make_cell(
     grid: Grid, variant: Variant, seed: int, samplers: Mapping[str, str], identity: Mapping[str, Any]
 ) -> Cell:
-    """One cell of the grid.
+    """The cell of one variant and seed of a grid.
 
     Args:
-        grid: the grid.
-        variant: prior, coupling and path.
-        seed: one of the grid's.
         samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
         identity: what :meth:`Splits.identity` says of the data.
     """
-    own_training = bool(variant.trainer or grid.runner)
-    every = 0 if own_training else grid.curve.every(grid.training.steps)
+    own = {"trainer": variant.trainer, "runner": grid.runner} if variant.trainer or grid.runner else {}
+    every = 0 if own else grid.curve.every(grid.training.steps)
     config = _config_of(grid, variant, seed, every)
-    own = {"trainer": variant.trainer, "runner": grid.runner} if own_training else {}
     decides = {"flowprior": package_version(), "identity": identity, "curve": every}
     training = _hash({**decides, **_deciding(config), **own})
     tree, specs = grid.as_dict(), tuple(samplers.values())
-    evaluated = {name: tree[name] for name in EVALUATED}
+    evaluated = {name: tree[name] for name in [*EVALUATED, "evaluation_seed"]}
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
     return Cell(
         variant=variant,
@@ -132,11 +123,9 @@ def make_cell(
 
 def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig:
     """What is trained; with a checkpoint every so many steps where the cell has a curve."""
-    budget = replace(grid.training, seed=seed)
-    if every:
-        budget = replace(budget, checkpoint_every=every, keep_checkpoints=KEEP_ALL)
-    if grid.variants:
-        budget = replace(budget, prediction=variant.prediction)
+    points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
+    named = {"prediction": variant.prediction} if grid.variants else {}
+    budget = replace(grid.training, seed=seed, **points, **named)
     return RunConfig(grid.data, variant.prior, variant.coupling, variant.path, grid.model, budget)
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import sweep
@@ -13,13 +19,13 @@ from flowprior.features import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Generate
-from flowprior.samplers import Sampler
+from flowprior.samplers import Sampler, Solution
+from flowprior.storage import load_tensors, save_tensors
 from flowprior.study.cell_file import CellFolder
 from flowprior.study.cells import Cell
 from flowprior.study.grid import Grid, check_evaluation
-from flowprior.study.hooks import load_hook
-from flowprior.study.samples import Recorder
 from flowprior.study.splits import Splits
+from flowprior.study.variants import load_hook
 from flowprior.training.components import resolve_device
 
 Request = Mapping[str, Any]
@@ -27,11 +33,7 @@ Request = Mapping[str, Any]
 
 
 def check_evaluation_parts(options: Mapping[str, Any]) -> None:
-    """Check that metrics and features of ``[evaluation]`` can be had, before anything is trained.
-
-    Raises:
-        FlowpriorError: an unknown name, an impossible option, or an extra that is not installed.
-    """
+    """Check that metrics and features of ``[evaluation]`` are known and installed, before any training."""
     for name in ("metrics", "features"):
         if not isinstance(options.get(name, ""), str | list | tuple):
             raise OptionError(
@@ -43,11 +45,7 @@ def check_evaluation_parts(options: Mapping[str, Any]) -> None:
 
 
 def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> dict[str, Any]:
-    """Evaluate the trained flow of a cell and those on the way to it, and write the samples.
-
-    Returns:
-        ``metrics`` and ``rows`` of the cell file, and ``evaluations``: what each was asked.
-    """
+    """``metrics``, ``rows`` and ``evaluations`` of the cell file; the samples are written beside it."""
     device = cell.config.training.device
     flow = load_flow(place, None, device)
     rows, metrics, evaluations = [], {}, []
@@ -82,11 +80,7 @@ def _requests(cell: Cell, grid: Grid) -> Iterator[tuple[int | None, str, Request
 
 
 def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Generate) -> Result:
-    """Evaluate ``flow`` as it is asked, on the samples that ``generate`` gives in place of ``flow.solve``.
-
-    Raises:
-        OptionError: an option that a grid cannot have.
-    """
+    """Evaluate ``flow`` as it is asked, on the samples that ``generate`` gives in place of ``flow.solve``."""
     check_evaluation(request["options"])
     references = {"test": splits.test, "validation": splits.validation}
     return sweep(
@@ -116,11 +110,7 @@ def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]
 
 
 def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
-    """The flow of a cell after ``step`` steps (None: the trained one), on ``device``.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
+    """The flow of a cell after ``step`` steps (None: the trained one), on ``device``."""
     path = place.flow_at(step)
     if not path.is_dir():
         raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
@@ -151,3 +141,61 @@ def _described(request: Request, found: Result) -> dict[str, Any]:
         "settings": found.settings,
         "notes": found.notes,
     }
+
+
+class Recorder:
+    """Called like :meth:`flowprior.flow.Flow.solve`: lets ``flow`` solve and keeps the samples."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self._calls: Counter[str] = Counter()
+        self._tensors: dict[str, Tensor] = {}
+        self._spent: dict[str, int] = {}
+
+    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+        solution, name = self.flow.solve(cond, n, **options), _call_name(self._calls, **options)
+        self._tensors |= {f"x/{name}": solution.x} | ({} if cond is None else {f"cond/{name}": cond})
+        self._spent[name] = solution.nfe
+        return solution
+
+    def save_samples(self, path: Path | str) -> None:
+        """Write tensors ``x/…`` ``[N, *event]`` and ``cond/…``, and in the metadata's ``nfe`` what was spent.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        save_tensors(path, self._tensors, {"nfe": json.dumps(self._spent)})
+
+
+class Replay:
+    """Called like ``flow.solve``: gives the samples of a file of :class:`Recorder`, and generates none.
+
+    Raises:
+        CheckpointError: the file is missing or corrupted, or has no samples of such a call.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._calls: Counter[str] = Counter()
+        self._tensors, metadata = load_tensors(path)
+        self.spent: dict[str, int] = json.loads(metadata["nfe"])
+
+    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+        name = _call_name(self._calls, **options)
+        saved = self._tensors.get(f"cond/{name}")
+        same = saved is None if cond is None else saved is not None and torch.equal(saved, cond.cpu())
+        if f"x/{name}" not in self._tensors or not same:
+            raise CheckpointError(
+                f"{self._path} has no samples '{name}' of these conditions; run the comparison again"
+            )
+        return Solution(self._tensors[f"x/{name}"], self.spent[name], torch.tensor([0.0, 1.0]))
+
+
+def _call_name(
+    seen: Counter[str], nfe: int | None = None, guidance: float = 1.0, generator: Any = None, **_: Any
+) -> str:
+    """Name of a call of ``Flow.solve``: its settings, and a number where ``seen`` has the same ones."""
+    seed = "" if generator is None else f"/seed={generator.initial_seed()}"
+    name = f"nfe={'own' if nfe is None else nfe}/guidance={guidance:g}{seed}"
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}/call={seen[name]}"

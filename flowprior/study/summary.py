@@ -10,8 +10,7 @@ from typing import Any
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.storage.writing import only_finite
-from flowprior.study.cell_file import FORMAT, Collection
-from flowprior.study.cell_training import MACHINE
+from flowprior.study.cell_file import FORMAT, MACHINE, Collection
 from flowprior.study.cells import find_baseline, skipped_of
 from flowprior.study.statistics import paired_test, spread
 
@@ -28,11 +27,7 @@ Metrics = dict[str, dict[str, Any]]
 
 
 def summarise(collection: Collection) -> dict[str, Any]:
-    """The long table and every table of the report as plain dictionaries and lists; what report.json holds.
-
-    Raises:
-        OptionError: the grid names a baseline or a metric that there is not.
-    """
+    """What report.json holds: the long table and every table of the report, as plain values."""
     return {
         "format": FORMAT,
         "grid": collection.grid,
@@ -106,11 +101,7 @@ def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Met
 
 
 def headline_of(collection: Collection, metrics: Metrics) -> str | None:
-    """The metric that the summary is about; None where there is no result yet.
-
-    Raises:
-        OptionError: the grid names one that was not measured.
-    """
+    """The metric that the summary is about; None where there is no result yet."""
     wanted = collection.grid["metric"]
     ranked = [name for name in metrics if metrics[name]["better"]]
     frechet = [name for name in ranked if name.startswith("fid-")]
@@ -126,14 +117,12 @@ def headline_of(collection: Collection, metrics: Metrics) -> str | None:
 def variants_of(collection: Collection, baseline: str) -> Rows:
     """What each variant is, with the seeds that have a result."""
     names = ("label", "labels", "prior", "coupling", "path", "prediction", "skipped")
+    done = collection.results
     return [
         {
             **{name: variant[name] for name in names},
             "baseline": variant["label"] == baseline,
-            "cells": [
-                {**cell, "done": cell["seed"] in collection.results[variant["label"]]}
-                for cell in variant["cells"]
-            ],
+            "cells": [{**cell, "done": cell["seed"] in done[variant["label"]]} for cell in variant["cells"]],
         }
         for variant in collection.variants
     ]
@@ -197,10 +186,9 @@ def losses_of(rows: Rows, metrics: Metrics) -> Rows:
 
 
 def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
-    """Steps that each variant needs for the baseline's final quality, at each NFE of the curve.
+    """Steps of the curve at which each variant's mean first reaches the baseline's last one, at each NFE.
 
-    The mean over seeds of a variant has to reach the baseline's mean after its last step; only the curve's
-    own steps are looked at. None where it never does.
+    None where it never does.
     """
     found = []
     for (metric, nfe), own in _grouped(curve, "metric", "nfe"):

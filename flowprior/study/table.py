@@ -6,13 +6,13 @@ reference set, from equally many samples. Cells that differ in one of these are 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
+from flowprior.features.base import short
 from flowprior.study.cell_file import StudyFolder, collect, read_object
 
 DataFrame = Series = Any
@@ -105,11 +105,7 @@ def means(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
 
 
 def refuse_mixed(table: DataFrame, where: str) -> None:
-    """Refuse values that must not stand in one table.
-
-    Args:
-        table: as :func:`read_table` makes it.
-        where: names the table.
+    """Refuse a table of :func:`read_table`, which ``where`` names, whose values must not stand together.
 
     Raises:
         MixedEvaluations: the values of one metric come from two evaluators, references or sample counts.
@@ -139,8 +135,3 @@ def evaluators(table: DataFrame) -> Series:
     by_cell = told.groupby(scores["cell"]).agg(lambda own: " of real-data score " + ", ".join(own))
     unnamed = "unknown weights" + table["cell"].map(by_cell).fillna("")
     return table["features"].where(table["features"].notna(), unnamed).where(needed)
-
-
-def short(text: str) -> str:
-    """An evaluator for people: digests with their first 8 digits."""
-    return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", text)

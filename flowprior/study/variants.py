@@ -1,7 +1,10 @@
-"""What a grid names: axes of specs and variants, as checked mappings; and what the library refuses of one."""
+"""What a grid names: specs, variants and functions, checked; and what the library refuses of a variant."""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +20,6 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
-from flowprior.study.hooks import check_hook
 from flowprior.training.components import resolve_coupling
 from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PATH, DEFAULT_PREDICTION, DEFAULT_PRIOR
 
@@ -37,6 +39,9 @@ VARIANT = {
     "trainer": "",
 }
 """Keys of a variant that a grid names, and their defaults."""
+
+HOOKS = ("trainer", "runner", "values")
+"""Keys of a grid that name a function as ``package.module:function``."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,7 @@ class Variant:
 
 
 def checked_variants(given: Any) -> dict[str, dict[str, str]]:
-    """label -> parts, with every key of :data:`VARIANT` and every spec built once.
-
-    Raises:
-        OptionError: no mapping of mappings, an unknown key, or a part that cannot be.
-        UnknownComponentError: a name that is not registered.
-    """
+    """label -> parts, with every key of :data:`VARIANT` and every spec built once to see that it can be."""
     if not isinstance(given, Mapping) or not all(isinstance(parts, Mapping) for parts in given.values()):
         raise OptionError(f"compare: variants={given!r} is not possible; write a section [variants.LABEL]")
     if REAL_DATA in given:
@@ -132,17 +132,10 @@ def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def labelled(axis: str, given: Any) -> dict[str, str]:
-    """label -> spec, with every spec built once to see that it can be.
+    """label -> spec, with every spec of an axis built once to see that it can be.
 
-    Args:
-        axis: a key of :data:`AXES`.
-        given: a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
-            is called by its component's name where that is unambiguous, else by itself. A coupling may be
-            ``auto``, which each prior decides as in ``train``.
-
-    Raises:
-        OptionError: nothing is given, something twice, or an option that a component cannot take.
-        UnknownComponentError: a name that is not registered.
+    ``given`` is a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
+    is called by its component's name where that is unambiguous, else by itself.
     """
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence) or not given:
         raise OptionError(f"compare: {axis}={given!r} is not possible; give a list with at least one spec")
@@ -165,7 +158,7 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
 
 
 def _split_label(text: str) -> tuple[str, str]:
-    """``label=spec`` or ``spec``: an equals sign after the first colon belongs to an option."""
+    """``label=spec`` or ``spec``; an equals sign after the first colon belongs to an option."""
     head, equals, tail = text.partition("=")
     return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text)
 
@@ -181,6 +174,27 @@ def _canonical(axis: str, text: str) -> str:
         resolve_coupling(text)
     name, colon, options = text.partition(":")
     return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
+
+
+def check_hook(key: str, text: Any) -> None:
+    """Check that ``text`` is empty or looks like ``package.module:function``."""
+    parts = text.split(":") if isinstance(text, str) else []
+    if text and not (len(parts) == 2 and all(parts)):
+        raise OptionError(f"compare: {key}={text!r} is not possible; write 'package.module:function'")
+
+
+def load_hook(key: str, text: str) -> Callable[..., Any]:
+    """The function that ``text`` names; modules are looked for in the current folder, too."""
+    module, _, name = text.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(
+            f"compare: {key}='{text}' cannot be loaded ({error}); run from the folder that holds "
+            f"'{module.partition('.')[0]}', or install it"
+        ) from error
 
 
 def _refusal(check: Callable[..., Any], *arguments: Any, **options: Any) -> str | None:

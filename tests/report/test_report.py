@@ -275,7 +275,7 @@ def test_results_of_the_faulty_format_are_refused_in_one_line(copied, name):
 def test_results_of_another_format_are_evaluated_again_and_not_trained_again(copied, monkeypatch):
     """The key of a cell holds the format, so a result of another one is not found."""
     monkeypatch.setattr("flowprior.study.cells.FORMAT", 4)
-    monkeypatch.setattr("flowprior.study.cell_training.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("flowprior.study.running.train", lambda *_, **__: pytest.fail("trained again"))
     before = len(list(copied.glob("cells/*/result-*.json")))
     assert run_grid(tiny_grid(priors=["gaussian"], seeds=1), copied).finished == 2
     assert len(list(copied.glob("cells/*/result-*.json"))) == before + 2
