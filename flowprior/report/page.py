@@ -65,7 +65,7 @@ def write_report(
     collection.grid |= {name: value for name, value in changes.items() if value is not None}
     summary = summarise(collection)
     if any(changes.values()):
-        write_object(folder.plan, {**folder.read(folder.plan), "grid": collection.grid})
+        write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
         write_text(folder.grid, tomli_w.dumps(collection.grid))
     write_object(folder.values, summary)
     write_text(folder.report, build_page(summary, folder, collection, tomli_w.dumps(collection.grid)))

@@ -45,6 +45,10 @@ class StudyFolder:
         """The folder of one cell."""
         return CellFolder(self.path / "cells" / name, key)
 
+    def read_plan(self) -> dict[str, Any]:
+        """What the last run set out to do; raises as :meth:`read`."""
+        return self.read(self.plan)
+
     def read(self, path: Path) -> dict[str, Any]:
         """The object in a file of this study: its plan, a cell file or the report.
 
@@ -71,6 +75,7 @@ class CellFolder:
         self.run = path / "run"
         self.flow = self.run / "flow"
         self.facts = path / "trained.json"
+        self.flows = path / "flows"
         self.result = path / f"result-{key}.json"
         self.failure = path / f"failure-{key}.json"
 
@@ -80,7 +85,7 @@ class CellFolder:
 
     def flow_at(self, step: int | None) -> Path:
         """The flow with averaged weights after ``step`` steps; None is the trained one."""
-        return self.flow if step is None else self.path / "flows" / f"step-{step:06d}"
+        return self.flow if step is None else self.flows / f"step-{step:06d}"
 
 
 @dataclass
@@ -135,7 +140,7 @@ def collect(folder: StudyFolder) -> Collection:
     Raises:
         CheckpointError: there is no study, or a file is damaged or of another format.
     """
-    plan = folder.read(folder.plan)
+    plan = folder.read_plan()
     found = Collection(plan["grid"], plan["samplers"], plan["variants"])
     for variant in plan["variants"]:
         label = variant["label"]

@@ -94,10 +94,9 @@ def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress
     """Train and evaluate one cell, and write its file; what was trained already is not trained again."""
     train_cell(cell, place, splits, progress)
     found = evaluate_cell(cell, place, grid, splits)
-    run = _describe_run(place) | {"evaluations": found["evaluations"]}
-    parts = {"metrics": found["metrics"], "rows": found["rows"]}
+    run = _describe_run(place) | {"evaluations": found.pop("evaluations")}
     header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
-    write_object(place.result, header | parts)
+    write_object(place.result, header | found)
     place.failure.unlink(missing_ok=True)
 
 
