@@ -188,7 +188,7 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
         found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
         return [*found, *labels, ""][0]
     for label in labels:
-        if _squeezed(label) == _squeezed(wanted):
+        if "".join(label.split()).lower() == "".join(wanted.split()).lower():
             return label
     raise OptionError(f"compare: no variant '{wanted}' for a baseline; there is {', '.join(labels)}")
 
@@ -201,10 +201,6 @@ def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for sampler, reason in {None: variant["skipped"], **variant["refused_samplers"]}.items()
         if reason
     ]
-
-
-def _squeezed(label: str) -> str:
-    return "".join(label.split()).lower()
 
 
 def _names(*specs: str) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowprior.data import Data, load_data, split_indices
 from flowprior.errors import OptionError
+from flowprior.storage.digests import tensor_bytes
 from flowprior.study.variants import HOOKS, load_hook
 
 
@@ -112,5 +113,5 @@ def _identity(data: Data) -> list[Any]:
     for part in indices.split(512):
         for tensor in data.batch(part):
             if tensor is not None:
-                digest.update(tensor.contiguous().numpy().data)
+                digest.update(tensor_bytes(tensor))
     return [len(data), list(data.event_shape), data.condition.describe(), digest.hexdigest()]
