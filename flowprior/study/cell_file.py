@@ -46,19 +46,24 @@ class StudyFolder:
         return CellFolder(self.path / "cells" / name, key)
 
     def read_plan(self) -> dict[str, Any]:
-        """What the last run set out to do; raises as :meth:`read`."""
+        """What the last run set out to do.
+
+        Raises:
+            CheckpointError: nothing was run here; or as :meth:`read`.
+        """
+        if not self.plan.is_file():
+            raise CheckpointError(
+                f"{self.path} holds no comparison; run one with: flowprior compare --out {self.path}"
+            )
         return self.read(self.plan)
 
     def read(self, path: Path) -> dict[str, Any]:
         """The object in a file of this study: its plan, a cell file or the report.
 
         Raises:
-            CheckpointError: nothing was run here; or the file is missing, damaged or of another format.
+            CheckpointError: it is missing, damaged or of another format.
         """
-        command = f"flowprior compare --out {self.path}"
-        if not self.plan.is_file():
-            raise CheckpointError(f"{self.path} holds no comparison; run one with: {command}")
-        return read_object(path, command)
+        return read_object(path, f"flowprior compare --out {self.path}")
 
 
 class CellFolder:
