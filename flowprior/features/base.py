@@ -132,7 +132,12 @@ def as_extractor(value: Any) -> FeatureExtractor:
 
 def short_identity(extractor: FeatureExtractor) -> str:
     """An extractor's identity with 8 digits of its digest, for people."""
-    return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", extractor.identity())
+    return short(extractor.identity())
+
+
+def short(identity: str) -> str:
+    """An identity with 8 digits of each digest."""
+    return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", identity)
 
 
 def missing_extra(features: str, package: str) -> OptionError:

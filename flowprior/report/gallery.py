@@ -17,7 +17,7 @@ from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import counted
 from flowprior.storage import load_tensors
-from flowprior.study.cell_file import Collection, StudyFolder, samples_file
+from flowprior.study.cell_file import Collection
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4
@@ -29,7 +29,7 @@ Samples = tuple[Tensor, Tensor | None]
 """Samples ``[N, *event]`` with their labels ``[N]``, embeddings ``[N, E]`` or None."""
 
 
-def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any]]:
+def galleries(collection: Collection) -> list[dict[str, Any]]:
     """One gallery for each NFE of the first sampler; none without results or of events without a picture.
 
     The pictures are the first samples of the file that the values were computed from, of the first seed.
@@ -41,7 +41,7 @@ def galleries(folder: StudyFolder, collection: Collection) -> list[dict[str, Any
     seed = collection.grid["seeds"][0]
     results = {label: collection.results[label] for label in collection.labels}
     files = {
-        label: read_samples(samples_file(folder, collection, label, seed, 0))
+        label: read_samples(collection.samples_file(label, seed))
         for label, own in results.items()
         if seed in own and is_drawable(test.event_shape)
     }

@@ -93,7 +93,7 @@ def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) 
             content,
             quality_charts=quality_charts(summary, table, looks),
             convergence_charts=convergence_charts(summary, table, looks),
-            galleries=galleries(folder, collection),
+            galleries=galleries(collection),
             tables=quality_tables(summary),
             cost_columns=_cost_columns(summary),
             toml=tomli_w.dumps(collection.grid),

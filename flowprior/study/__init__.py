@@ -3,9 +3,9 @@
 from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder
 from flowprior.study.cells import Cell, make_cell, variants
 from flowprior.study.check import Check, check_report
+from flowprior.study.evaluating import Recorder, Replay
 from flowprior.study.grid import Curve, Grid, grid_from_dict, load_grid
 from flowprior.study.running import Outcome, run_grid
-from flowprior.study.samples import Recorder, Replay
 from flowprior.study.splits import Splits, Subset, split_validation
 from flowprior.study.statistics import PairedTest, Spread, paired_test, sign_flip_p, spread
 from flowprior.study.variants import Variant

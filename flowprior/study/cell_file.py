@@ -14,7 +14,7 @@ In ``rows``, ``step`` is None for the trained flow and counts steps for the flow
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,16 @@ from flowprior.evaluation.result import REAL_DATA
 from flowprior.storage import read_json, write_json
 
 FORMAT = 3
-"""Of plan, cell files and report.
-
-Format 1 evaluated residual and epsilon flows as if their networks gave the velocity, and knew no NFE 0;
-format 2 held one row for each number of evaluations.
-"""
+"""Of plan, cell files and report; format 2 held one row for each number of evaluations."""
+OLDER = {"1": "judged residual and epsilon flows wrongly", "2": "an older flowprior wrote"}
+MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
+"""Keys of a cell file's ``run`` that tell of the machine."""
 LIMIT = 256 << 20
 """Longest file that is read, in bytes."""
 
 
 class StudyFolder:
-    """Names of the files of one study.
-
-    Args:
-        path: the directory OUT.
-    """
+    """Names of the files of one study, in the directory ``path``."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -54,7 +49,7 @@ class StudyFolder:
         """What the last run set out to do.
 
         Raises:
-            CheckpointError: nothing was run here, the file is damaged, or of another format.
+            CheckpointError: nothing was run here; or as :meth:`read`.
         """
         if not self.plan.is_file():
             raise CheckpointError(
@@ -66,18 +61,9 @@ class StudyFolder:
         """The object in a file of this study: its plan, a cell file or the report.
 
         Raises:
-            CheckpointError: it is missing or damaged, or of another format.
+            CheckpointError: it is missing, damaged or of another format.
         """
-        found = read_object(path)
-        written = found.get("format")
-        if written == FORMAT:
-            return found
-        reasons = {1: "judged residual and epsilon flows wrongly", 2: "an older flowprior wrote"}
-        reason = reasons.get(written, "is another one") if isinstance(written, int) else "is another one"
-        raise CheckpointError(
-            f"{path} has format {written}, which {reason}; this flowprior has format {FORMAT}: evaluate the "
-            f"trained flows again with: flowprior compare --out {self.path}"
-        )
+        return read_object(path, f"flowprior compare --out {self.path}")
 
 
 class CellFolder:
@@ -102,52 +88,55 @@ class CellFolder:
         """The file of the samples behind one evaluation."""
         return self.path / f"samples-{self.key}-{what}.safetensors"
 
-    def flow_at(self, step: int) -> Path:
-        """The flow with averaged weights after ``step`` steps."""
-        return self.flows / f"step-{step:06d}"
+    def flow_at(self, step: int | None) -> Path:
+        """The flow with averaged weights after ``step`` steps; None is the trained one."""
+        return self.flow if step is None else self.flows / f"step-{step:06d}"
 
 
 @dataclass
 class Collection:
-    """A study as it stands.
+    """A study as it stands; a cell is known by its variant's label and its seed.
 
     Attributes:
         grid: as plan.json has it.
         samplers: label -> spec of every sampler.
         variants: as plan.json has them.
-        results: variant's label -> seed -> content of the cell file.
-        failures: (variant's label, seed) -> message.
+        results: label -> seed -> content of the cell file.
+        failures: (label, seed) -> message.
+        waiting: (label, seed) of the cells with neither result nor failure.
+        places: (label, seed) -> folder of every cell.
     """
 
     grid: dict[str, Any]
     samplers: dict[str, str]
     variants: list[dict[str, Any]]
-    results: dict[str, dict[int, dict[str, Any]]]
-    failures: dict[tuple[str, int], str]
+    results: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    failures: dict[tuple[str, int], str] = field(default_factory=dict)
+    waiting: list[tuple[str, int]] = field(default_factory=list)
+    places: dict[tuple[str, int], CellFolder] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
         """Labels of the variants that the library does not refuse, in the grid's order."""
         return [variant["label"] for variant in self.variants if variant["skipped"] is None]
 
-    @property
-    def waiting(self) -> list[tuple[str, int]]:
-        """(label, seed) of the cells with neither result nor failure."""
-        every = [(variant["label"], cell["seed"]) for variant in self.variants for cell in variant["cells"]]
-        return [one for one in every if one[1] not in self.results[one[0]] and one not in self.failures]
-
-    def all_results(self) -> list[dict[str, Any]]:
-        """Every cell file, variant by variant."""
-        return [result for row in self.results.values() for result in row.values()]
+    def cells(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Label, seed and content of every cell file, variant by variant."""
+        for label, row in self.results.items():
+            yield from ((label, seed, result) for seed, result in row.items())
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The long table of all cells; ``flow`` is the variant's label, ``sampler`` the grid's label."""
         names = {spec: name for name, spec in self.samplers.items()}
-        for label, results in self.results.items():
-            for result in results.values():
-                for row in result["rows"]:
-                    own = {} if row["flow"] == REAL_DATA else {"flow": label}
-                    yield row | own | {"sampler": names.get(row["sampler"], row["sampler"])}
+        for label, _, result in self.cells():
+            for row in result["rows"]:
+                own = {} if row["flow"] == REAL_DATA else {"flow": label}
+                yield row | own | {"sampler": names.get(row["sampler"], row["sampler"])}
+
+    def samples_file(self, label: str, seed: int, number: int = 0) -> Path:
+        """File of the samples of the ``number``-th evaluation of a cell that has a result."""
+        evaluation = self.results[label][seed]["run"]["evaluations"][number]
+        return self.places[label, seed].path / evaluation["samples"]
 
 
 def collect(folder: StudyFolder) -> Collection:
@@ -157,47 +146,39 @@ def collect(folder: StudyFolder) -> Collection:
         CheckpointError: there is no study, or a file is damaged or of another format.
     """
     plan = folder.read_plan()
-    collection = Collection(plan["grid"], plan["samplers"], plan["variants"], {}, {})
+    found = Collection(plan["grid"], plan["samplers"], plan["variants"])
     for variant in plan["variants"]:
-        row = collection.results.setdefault(variant["label"], {})
+        label = variant["label"]
+        row = found.results.setdefault(label, {})
         for cell in variant["cells"]:
-            place = folder.cell(cell["name"], cell["key"])
+            seed, place = cell["seed"], folder.cell(cell["name"], cell["key"])
+            found.places[label, seed] = place
             if place.result.is_file():
-                row[cell["seed"]] = folder.read(place.result)
+                row[seed] = folder.read(place.result)
             elif place.failure.is_file():
-                collection.failures[variant["label"], cell["seed"]] = read_object(place.failure)["error"]
-    return collection
+                found.failures[label, seed] = _read(place.failure)["error"]
+            else:
+                found.waiting.append((label, seed))
+    return found
 
 
-def find_cell(folder: StudyFolder, collection: Collection, label: str, seed: int) -> CellFolder:
-    """The folder of a cell that has a result.
-
-    Raises:
-        CheckpointError: the cell has no result.
-    """
-    cells = [c for variant in collection.variants if variant["label"] == label for c in variant["cells"]]
-    cell = next((cell for cell in cells if cell["seed"] == seed), None)
-    if cell is None or seed not in collection.results[label]:
-        raise CheckpointError(f"{folder.path} has no result of {label}, seed {seed}")
-    return folder.cell(cell["name"], cell["key"])
-
-
-def samples_file(folder: StudyFolder, collection: Collection, label: str, seed: int, number: int) -> Path:
-    """File of the samples of the ``number``-th sampler.
+def read_object(path: Path, command: str = "flowprior compare") -> dict[str, Any]:
+    """The object in a plan, a cell file or a report; ``command`` is what writes it anew.
 
     Raises:
-        CheckpointError: the cell has no result.
+        CheckpointError: it is missing or damaged, or of another format.
     """
-    place = find_cell(folder, collection, label, seed)
-    return place.path / collection.results[label][seed]["run"]["evaluations"][number]["samples"]
+    found = _read(path)
+    written = found.get("format")
+    if written == FORMAT:
+        return found
+    raise CheckpointError(
+        f"{path} has format {written}, which {OLDER.get(str(written), 'is another one')}; this flowprior has "
+        f"format {FORMAT}: to evaluate the trained flows again, run its study again with: {command}"
+    )
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
+def _read(path: Path) -> dict[str, Any]:
     try:
         return read_json(path, LIMIT)
     except CheckpointError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -14,55 +14,54 @@ from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
-from flowprior.study.variants import Variant
+from flowprior.study.variants import VARIANT, Variant
 from flowprior.training.components import choose_defaults
-from flowprior.training.config import DEFAULT_PREDICTION, RunConfig
-from flowprior.training.run import MAY_CHANGE
+from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 
-KEEP_ALL = 1_000_000
-EVALUATED = (
-    *("nfe", "samples", "guidance", "curve", "evaluation", "conditions"),
-    *("validation", "values", "evaluation_seed"),
-)
-"""Keys of a grid that decide how a trained cell is evaluated."""
+EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
+"""Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""
 
 
 def variants(grid: Grid) -> list[Variant]:
     """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
     if grid.variants:
-        return [_named_variant(grid, label, parts) for label, parts in grid.variants.items()]
+        return [
+            _variant(grid, label, (label, *_names(parts["coupling"], parts["path"])), parts)
+            for label, parts in grid.variants.items()
+        ]
     found = []
     for labels in product(grid.priors, grid.couplings, grid.paths):
+        prior, coupling, path = grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]]
         name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
-        specs = (grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]])
-        chosen = _chosen(grid, *specs)
-        found.append(Variant(name, *specs[:1], *chosen, labels, grid.samplers, grid.trainer))
+        parts = VARIANT | {"prior": prior, "coupling": coupling, "path": path}
+        found.append(_variant(grid, name, labels, parts))
     return found
 
 
-def sampler_labels(grid: Grid) -> dict[str, str]:
-    """label -> spec of every sampler, in the order of the variants that it evaluates."""
-    return {label: spec for variant in variants(grid) for label, spec in variant.samplers.items()}
-
-
-def _named_variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
-    budget = grid.training
+def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str, str]) -> Variant:
+    """A variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
+    training, sampler = grid.training, parts["sampler"]
     if parts["prediction"] != DEFAULT_PREDICTION:
-        budget = replace(budget, prediction=parts["prediction"])
-    chosen = _chosen(replace(grid, training=budget), parts["prior"], parts["coupling"], parts["path"])
-    known = {spec: name for name, spec in grid.samplers.items()}
-    sampler = parts["sampler"]
-    samplers = {known.get(sampler, sampler): sampler} if sampler else grid.samplers
-    labels = (label, parts["coupling"].partition(":")[0], parts["path"].partition(":")[0])
-    trainer = parts["trainer"] or grid.trainer
-    return Variant(label, parts["prior"], *chosen, labels, samplers, trainer)
-
-
-def _chosen(grid: Grid, prior: str, coupling: str, path: str) -> tuple[str, str, str]:
-    """Coupling, path and prediction, with what ``train`` chooses where the grid says ``auto``."""
-    asked = RunConfig(prior=prior, coupling=coupling, path=path, model=grid.model, training=grid.training)
-    chosen = choose_defaults(asked, prior, coupling)
-    return chosen.coupling, path, chosen.training.prediction
+        training = replace(training, prediction=parts["prediction"])
+    asked = RunConfig(
+        prior=parts["prior"],
+        coupling=parts["coupling"],
+        path=parts["path"],
+        model=grid.model,
+        training=training,
+    )
+    chosen = choose_defaults(asked, asked.prior, asked.coupling)
+    names = {spec: name for name, spec in grid.samplers.items()}
+    return Variant(
+        label=label,
+        prior=chosen.prior,
+        coupling=chosen.coupling,
+        path=chosen.path,
+        prediction=chosen.training.prediction,
+        labels=labels,
+        samplers={names.get(sampler, sampler): sampler} if sampler else grid.samplers,
+        trainer=parts["trainer"] or grid.trainer,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,24 +102,19 @@ class Cell:
 def make_cell(
     grid: Grid, variant: Variant, seed: int, samplers: Mapping[str, str], identity: Mapping[str, Any]
 ) -> Cell:
-    """One cell of the grid.
+    """The cell of one variant and seed of a grid.
 
     Args:
-        grid: the grid.
-        variant: prior, coupling and path.
-        seed: one of the grid's.
         samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
         identity: what :meth:`Splits.identity` says of the data.
     """
-    own_training = bool(variant.trainer or grid.runner)
-    every = 0 if own_training else grid.curve.every(grid.training.steps)
+    own = {"trainer": variant.trainer, "runner": grid.runner} if variant.trainer or grid.runner else {}
+    every = 0 if own else grid.curve.every(grid.training.steps)
     config = _config_of(grid, variant, seed, every)
-    own = {"trainer": variant.trainer, "runner": grid.runner} if own_training else {}
     decides = {"flowprior": package_version(), "identity": identity, "curve": every}
     training = _hash({**decides, **_deciding(config), **own})
     tree, specs = grid.as_dict(), tuple(samplers.values())
-    evaluated = {name: tree[name] for name in EVALUATED}
-    names = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]
+    evaluated = {name: tree[name] for name in [*EVALUATED, "evaluation_seed"]}
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
     return Cell(
         variant=variant,
@@ -128,18 +122,16 @@ def make_cell(
         config=config,
         samplers=specs,
         curve=tuple(grid.curve.steps(grid.training.steps)) if has_curve else (),
-        name=f"{'+'.join(names)}-seed{seed}-{training[:10]}",
+        name=f"{'+'.join(_names(variant.prior, variant.coupling, variant.path))}-seed{seed}-{training[:10]}",
         key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated})[:10],
     )
 
 
 def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig:
     """What is trained; with a checkpoint every so many steps where the cell has a curve."""
-    budget = replace(grid.training, seed=seed)
-    if every:
-        budget = replace(budget, checkpoint_every=every, keep_checkpoints=KEEP_ALL)
-    if grid.variants:
-        budget = replace(budget, prediction=variant.prediction)
+    points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
+    named = {"prediction": variant.prediction} if grid.variants else {}
+    budget = replace(grid.training, seed=seed, **points, **named)
     return RunConfig(grid.data, variant.prior, variant.coupling, variant.path, grid.model, budget)
 
 
@@ -149,52 +141,40 @@ def _deciding(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.flat().items() if key not in free}
 
 
-@dataclass(frozen=True)
-class PlannedVariant:
-    """A variant and what is to be done about it.
+def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
+    """What plan.json holds, and its cells, seed by seed, so that what an interrupted study has compares.
 
-    Attributes:
-        variant: prior, coupling and path.
-        refusal: why the library refuses it, or every sampler does; None where there is something to run.
-        refused_samplers: label of each sampler that cannot serve it, and why.
-        cells: one for each seed; none where the variant is refused.
-    """
-
-    variant: Variant
-    refusal: str | None
-    refused_samplers: dict[str, str] = field(default_factory=dict)
-    cells: list[Cell] = field(default_factory=list)
-
-
-def plan_grid(grid: Grid, splits: Splits) -> list[PlannedVariant]:
-    """Every variant of the grid with its cells, or with why there are none.
+    A cell comes once: the coupling ``auto`` may stand for one that the grid names, too.
 
     Raises:
         OptionError: nothing of the grid can be run, or its curve cannot be drawn.
     """
     identity = splits.identity()
-    planned = [_plan_variant(grid, variant, identity) for variant in variants(grid)]
-    if not any(row.cells for row in planned):
-        raise OptionError(f"compare: no combination of the grid is possible: {planned[0].refusal}")
-    return planned
+    entries, rows = zip(*(_plan_variant(grid, variant, identity) for variant in variants(grid)), strict=True)
+    cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
+    if not cells:
+        raise OptionError(f"compare: no combination of the grid is possible: {entries[0]['skipped']}")
+    samplers = {label: spec for entry in entries for label, spec in entry["samplers"].items()}
+    plan = {"format": FORMAT, "grid": grid.as_dict(), "samplers": samplers, "variants": list(entries)}
+    return plan, list({(cell.name, cell.key): cell for cell in cells}.values())
 
 
-def describe_plan(grid: Grid, planned: list[PlannedVariant]) -> dict[str, Any]:
-    """What plan.json holds: the grid, its variants, and the directory and key of each of their cells."""
-    return {
-        "format": FORMAT,
-        "grid": grid.as_dict(),
-        "samplers": sampler_labels(grid),
-        "variants": [
-            {
-                **asdict(row.variant),
-                "skipped": row.refusal,
-                "refused_samplers": {} if row.refusal else row.refused_samplers,
-                "cells": [{"seed": cell.seed, "name": cell.name, "key": cell.key} for cell in row.cells],
-            }
-            for row in planned
-        ],
-    }
+def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[Cell]]:
+    """A variant as plan.json has it, with why it is skipped, and its cells; none where it is."""
+    skipped, refused = variant.refusal(grid.training.batch_size), {}
+    if not skipped:
+        reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
+        refused = {name: reason for name, reason in reasons.items() if reason}
+    allowed = {name: spec for name, spec in variant.samplers.items() if name not in refused}
+    if not allowed:
+        skipped, refused = next(iter(refused.values())), {}
+    if not skipped and grid.curve.points and next(iter(variant.samplers)) in allowed:
+        reason = variant.sampler_refusal(next(iter(allowed.values())), grid.curve.nfe)
+        if reason:
+            raise OptionError(f"compare: curve.nfe={list(grid.curve.nfe)} is not possible: {reason}")
+    cells = [] if skipped else [make_cell(grid, variant, seed, allowed, identity) for seed in grid.seeds]
+    named = [{"seed": cell.seed, "name": cell.name, "key": cell.key} for cell in cells]
+    return asdict(variant) | {"skipped": skipped, "refused_samplers": refused, "cells": named}, cells
 
 
 def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
@@ -209,48 +189,28 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
         OptionError: there is no variant of this label.
     """
     labels = [variant["label"] for variant in variants if not variant["skipped"]]
-    if wanted:
-        found = [label for label in labels if _squeezed(label) == _squeezed(wanted)]
-        if not found:
-            raise OptionError(f"compare: no variant '{wanted}' for a baseline; there is {', '.join(labels)}")
-        return found[0]
-    usual = ("gaussian", "condot", "condot")
-    found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
-    return [*found, *labels, ""][0]
+    if not wanted:
+        usual = ("gaussian", "condot", "condot")
+        found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
+        return [*found, *labels, ""][0]
+    for label in labels:
+        if "".join(label.split()).lower() == "".join(wanted.split()).lower():
+            return label
+    raise OptionError(f"compare: no variant '{wanted}' for a baseline; there is {', '.join(labels)}")
 
 
 def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Variants of plan.json, and samplers of one, that the library refuses; the sampler is None for all."""
-    found = []
-    for variant in variants:
-        whole = {None: variant["skipped"]} if variant["skipped"] else {}
-        refused = {**whole, **variant["refused_samplers"]}.items()
-        found += [
-            {"variant": variant["label"], "sampler": name, "reason": reason} for name, reason in refused
-        ]
-    return found
+    return [
+        {"variant": variant["label"], "sampler": sampler, "reason": reason}
+        for variant in variants
+        for sampler, reason in {None: variant["skipped"], **variant["refused_samplers"]}.items()
+        if reason
+    ]
 
 
-def _squeezed(label: str) -> str:
-    return "".join(label.split()).lower()
-
-
-def _plan_variant(grid: Grid, variant: Variant, identity: dict[str, Any]) -> PlannedVariant:
-    refusal = variant.refusal(grid.training.batch_size)
-    if refusal is not None:
-        return PlannedVariant(variant, refusal)
-    reasons = {label: variant.sampler_refusal(spec, grid.nfe) for label, spec in variant.samplers.items()}
-    refused = {label: reason for label, reason in reasons.items() if reason is not None}
-    allowed = {label: spec for label, spec in variant.samplers.items() if label not in refused}
-    if not allowed:
-        return PlannedVariant(variant, next(iter(refused.values())), refused)
-    first = next(iter(variant.samplers))
-    if grid.curve.points and first in allowed:
-        reason = variant.sampler_refusal(allowed[first], grid.curve.nfe)
-        if reason is not None:
-            raise OptionError(f"compare: curve.nfe={list(grid.curve.nfe)} is not possible: {reason}")
-    row = [make_cell(grid, variant, seed, allowed, identity) for seed in grid.seeds]
-    return PlannedVariant(variant, None, refused, row)
+def _names(*specs: str) -> list[str]:
+    return [spec.partition(":")[0] for spec in specs]
 
 
 def _hash(values: Mapping[str, Any]) -> str:

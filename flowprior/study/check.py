@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, SECONDS, Result
+from flowprior.flow import Flow
+from flowprior.samplers import Solution
 from flowprior.storage.writing import only_finite
-from flowprior.study.cell_file import CellFolder, StudyFolder, collect, find_cell
-from flowprior.study.evaluating import Asked, Request, evaluate_again, load_flow
-from flowprior.study.samples import SAMPLE_TOLERANCE, Regenerating
+from flowprior.study.cell_file import CellFolder, StudyFolder, collect
+from flowprior.study.evaluating import Replay, evaluate_request, kept_rows, load_flow
 from flowprior.study.splits import Splits
 from flowprior.study.summary import summarise
 
 TOLERANCE = 1e-6
 """Relative; features that are computed with other threads differ by rounding."""
+SAMPLE_TOLERANCE = 1e-3
+"""Largest difference of samples, in standard deviations of the kept samples' numbers.
+
+They are equal on the same machine with as many threads. Sums that are rounded in another order move them by
+about 1e-6, with adaptive samplers by about 1e-4; a flow that is read as another one moves them by about 1.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,6 @@ class Check:
     notes: list[str] = field(default_factory=list)
 
 
-class _Leaf(NamedTuple):
-    """A number or text at one place, as it was written and as it comes out again."""
-
-    place: str
-    written: Any
-    again: Any
-
-
 def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: None) -> Check:
     """Compute a report's values again: the cells' from their samples, report.json's from the cell files.
 
@@ -68,144 +70,157 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
         CheckpointError: there is no report, or a file is missing or damaged.
     """
     folder = StudyFolder(out)
-    reported = folder.read(folder.values)
-    collection = collect(folder)
-    splits = Splits.of(collection.grid)
-    device = collection.grid["training"]["device"]
-    leaves: list[_Leaf] = []
-    sources: dict[str, Regenerating] = {}
-    cells = [(label, seed, one) for label, row in collection.results.items() for seed, one in row.items()]
-    for label, seed, result in cells:
+    reported, collection = folder.read(folder.values), collect(folder)
+    splits, device = Splits.of(collection.grid), collection.grid["training"]["device"]
+    found, derived = _Comparison(TOLERANCE), _Comparison(1e-12)
+    sources: dict[str, _Regenerating] = {}
+    for label, seed, result in collection.cells():
         notify(f"checking {label}, seed {seed}")
-        place = find_cell(folder, collection, label, seed)
-        for name, source, found in _evaluated_again(f"{label}, seed {seed}", result, place, splits, device):
-            sources[name] = source
-            leaves += found
-    derived = list(_leaves("report.json", reported, only_finite(summarise(collection))))
-    return _summary(len(cells), _compare(leaves, TOLERANCE), _compare(derived, 1e-12), sources)
-
-
-def _summary(cells: int, found: Check, derived: Check, sources: dict[str, Regenerating]) -> Check:
-    """What comparing the cells' values and those of report.json found, and the samples generated anew."""
-    return Check(
-        values=found.values + derived.values,
-        cells=cells,
-        largest=found.largest,
-        differences=[*_shifted(sources), *found.differences, *derived.differences],
-        samples=sum(source.samples for source in sources.values()),
-        largest_shift=max((source.largest for source in sources.values()), default=0.0),
-        notes=[
-            f"{name}: not generated anew: {source.left_out}"
-            for name, source in sources.items()
-            if source.left_out
-        ],
-    )
-
-
-def _evaluated_again(
-    title: str, result: dict[str, Any], place: CellFolder, splits: Splits, device: str
-) -> Iterator[tuple[str, Regenerating, list[_Leaf]]]:
-    """For each evaluation of a cell its file, the samples, and every value with the one computed again.
-
-    The last one also has the rows of its metrics that no evaluation gave.
-
-    Raises:
-        CheckpointError: the cell file names no evaluation, or a file is missing or damaged.
-    """
-    written = {_key(row): row["value"] for row in result["rows"]}
-    computed: set[tuple[Any, ...]] = set()
-    metrics: set[str] = set()
-    if not result["run"]["evaluations"]:
-        raise CheckpointError(f"{place.result} names no evaluation; remove it and run the comparison again")
-    for number, evaluation in enumerate(result["run"]["evaluations"]):
-        step = evaluation["step"]
-        flow = load_flow(place, None if step == result["setting"]["steps"] else step, device)
-        source = Regenerating(flow, evaluation, place.path / evaluation["samples"])
-        found = evaluate_again(flow, evaluation, splits, source)
-        _check_classifier(evaluation["settings"], found.settings)
-        asked = Asked(step, evaluation["samples"], Request(**evaluation["request"]), number == 0)
-        again = asked.rows(found, result["setting"]["label"], result["setting"]["seed"])
-        name = f"{title}: {evaluation['samples']}"
-        computed |= {_key(row) for row in again}
-        metrics |= found.metrics.keys()
-        leaves = [*_row_leaves(name, written, again), *_info_leaves(name, result, found)]
-        if number == len(result["run"]["evaluations"]) - 1:
-            added = [key for key in written if key[-1] in metrics - {SECONDS} and key not in computed]
-            no_evaluation = f"{title}: a row of no evaluation, of"
-            leaves += [_Leaf(f"{no_evaluation} {key[-1]}", written[key], None) for key in added]
-        yield name, source, leaves
-
-
-def _row_leaves(
-    title: str, written: dict[tuple[Any, ...], Any], again: list[dict[str, Any]]
-) -> Iterator[_Leaf]:
-    """Values of rows, but for timings and for metrics that a newer version adds."""
-    metrics = {key[-1] for key in written}
-    for row in again:
-        if row["metric"] != SECONDS and row["metric"] in metrics:
-            where = ", ".join(f"{name} {row[name]}" for name in ("nfe", "split") if row[name] is not None)
-            value = only_finite(row["value"])
-            yield _Leaf(f"{title}: {row['metric']} ({where})", written.get(_key(row)), value)
-
-
-def _info_leaves(title: str, result: dict[str, Any], found: Result) -> Iterator[_Leaf]:
-    """What the metrics are, where the evaluation is of as many samples as the cell file says."""
-    for name, info in found.metrics.items():
-        written = result["metrics"].get(name, {})
-        if written.get("samples") == info.samples:
-            yield from _leaves(f"{title}: {name}", written, {key: asdict(info).get(key) for key in written})
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Everything of a row but its value."""
-    return (*(row[name] for name in COLUMNS if name not in ("value", "metric")), row["metric"])
-
-
-def _check_classifier(written: dict[str, Any], again: dict[str, Any]) -> None:
-    """Refuse to compare values of different classifiers.
-
-    Raises:
-        CheckpointError: another classifier evaluated.
-    """
-    if written["classifier"] != again["classifier"]:
-        raise CheckpointError(
-            f"the samples were evaluated by {written['classifier']}, here the classifier is "
-            f"{again['classifier']}: trained on another machine or with other threads, so the values are not "
-            "comparable; keep FLOWPRIOR_CACHE"
-        )
-
-
-def _shifted(sources: dict[str, Regenerating]) -> list[str]:
-    """One line for each file whose samples are not those that the flow generates."""
-    return [
+        place = collection.places[label, seed]
+        sources |= _check_cell(found, f"{label}, seed {seed}", result, place, splits, device)
+    derived.add("report.json", reported, only_finite(summarise(collection)))
+    left_out = {name: source.left_out for name, source in sources.items() if source.left_out}
+    shifted = [
         f"{name}: the flow generates other samples, which differ by {source.largest:.3g} of their standard "
         f"deviation, more than {SAMPLE_TOLERANCE:g}"
         for name, source in sources.items()
         if not source.largest <= SAMPLE_TOLERANCE
     ]
+    return Check(
+        values=found.values + derived.values,
+        cells=len(list(collection.cells())),
+        largest=found.largest,
+        differences=[*shifted, *found.differences, *derived.differences],
+        samples=sum(source.samples for source in sources.values()),
+        largest_shift=max((source.largest for source in sources.values()), default=0.0),
+        notes=[f"{name}: not generated anew: {reason}" for name, reason in left_out.items()],
+    )
 
 
-def _compare(leaves: list[_Leaf], tolerance: float) -> Check:
-    values, largest, differences = 0, 0.0, []
-    for place, written, again in leaves:
-        if isinstance(written, float | int) and isinstance(again, float | int):
-            values += 1
-            difference = 0.0 if written == again else abs(written - again) / max(abs(written), abs(again))
-            largest = max(largest, difference)
-            if not difference <= tolerance:
-                differences.append(f"{place} is {written:.10g}, computed again {again:.10g}")
+@dataclass
+class _Comparison:
+    """What was written, set against what comes out again; numbers may differ by ``tolerance``, relative."""
+
+    tolerance: float
+    values: int = 0
+    largest: float = 0.0
+    differences: list[str] = field(default_factory=list)
+
+    def add(self, place: str, written: Any, again: Any) -> None:
+        """Every number and text of two trees; what is in one only is set against None."""
+        if isinstance(written, dict) and isinstance(again, dict):
+            for key in dict.fromkeys([*written, *again]):
+                self.add(f"{place}.{key}", written.get(key), again.get(key))
+        elif isinstance(written, list) and isinstance(again, list) and len(written) == len(again):
+            for number, pair in enumerate(zip(written, again, strict=True)):
+                self.add(f"{place}[{number}]", *pair)
+        elif isinstance(written, float | int) and isinstance(again, float | int):
+            self._add_number(place, written, again)
         elif written != again:
-            differences.append(f"{place} is {written!r}, computed again {again!r}")
-    return Check(values, 0, largest, differences)
+            self.differences.append(f"{place} is {written!r}, computed again {again!r}")
+
+    def _add_number(self, place: str, written: float, again: float) -> None:
+        self.values += 1
+        difference = 0.0 if written == again else abs(written - again) / max(abs(written), abs(again))
+        self.largest = max(self.largest, difference)
+        if not difference <= self.tolerance:
+            self.differences.append(f"{place} is {written:.10g}, computed again {again:.10g}")
 
 
-def _leaves(place: str, written: Any, again: Any) -> Iterator[_Leaf]:
-    """Every leaf of two trees with its place; what is in one only is paired with None."""
-    if isinstance(written, dict) and isinstance(again, dict):
-        for key in dict.fromkeys([*written, *again]):
-            yield from _leaves(f"{place}.{key}", written.get(key), again.get(key))
-    elif isinstance(written, list) and isinstance(again, list) and len(written) == len(again):
-        for number, pair in enumerate(zip(written, again, strict=True)):
-            yield from _leaves(f"{place}[{number}]", *pair)
-    else:
-        yield _Leaf(place, written, again)
+def _check_cell(
+    found: _Comparison, title: str, result: dict[str, Any], place: CellFolder, splits: Splits, device: str
+) -> dict[str, _Regenerating]:
+    """Set every value of a cell against the one computed again; the samples of each file, by its name."""
+    sources, evaluations, setting = {}, result["run"]["evaluations"], result["setting"]
+    if not evaluations:
+        raise CheckpointError(f"{place.result} names no evaluation; remove it and run the comparison again")
+    written, metrics = {_key(row): row["value"] for row in result["rows"]}, set()
+    unseen = dict(written)
+    for number, asked in enumerate(evaluations):
+        step, name = asked["step"], f"{title}: {asked['samples']}"
+        flow = load_flow(place, None if step == setting["steps"] else step, device)
+        sources[name] = _Regenerating(flow, asked, place.path / asked["samples"])
+        request = {**asked["request"], "nfe": tuple(asked["spent"])}
+        again = evaluate_request(request, flow, splits, sources[name])
+        _refuse_other_classifier(asked["settings"]["classifier"], again.settings["classifier"])
+        rows = kept_rows(again, number, flow=setting["label"], step=step, seed=setting["seed"])
+        _add_rows(found, name, written, rows)
+        _add_infos(found, name, result["metrics"], again)
+        metrics |= again.metrics.keys()
+        for row in rows:
+            unseen.pop(_key(row), None)
+    for key, value in unseen.items():
+        if key[-1] in metrics - {SECONDS}:
+            found.add(f"{title}: a row of no evaluation, of {key[-1]}", value, None)
+    return sources
+
+
+def _add_rows(
+    found: _Comparison, name: str, written: dict[tuple[Any, ...], Any], again: list[dict[str, Any]]
+) -> None:
+    """Values of rows, but for timings and for metrics that a newer version adds."""
+    known = {key[-1] for key in written} - {SECONDS}
+    for row in again:
+        if row["metric"] in known:
+            where = ", ".join(f"{key} {row[key]}" for key in ("nfe", "split") if row[key] is not None)
+            value = only_finite(row["value"])
+            found.add(f"{name}: {row['metric']} ({where})", written.get(_key(row)), value)
+
+
+def _add_infos(found: _Comparison, name: str, metrics: dict[str, Any], again: Result) -> None:
+    """What the metrics are, where the evaluation is of as many samples as the cell file says."""
+    for metric, info in again.metrics.items():
+        written = metrics.get(metric, {})
+        if written.get("samples") == info.samples:
+            found.add(f"{name}: {metric}", written, {key: asdict(info).get(key) for key in written})
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Everything of a row but its value; the metric comes last."""
+    return tuple(row[name] for name in COLUMNS if name != "value")
+
+
+def _refuse_other_classifier(written: str | None, again: str | None) -> None:
+    if written != again:
+        raise CheckpointError(
+            f"the samples were evaluated by {written}, here the classifier is {again}: trained on another "
+            "machine or with other threads, so the values are not comparable; keep FLOWPRIOR_CACHE"
+        )
+
+
+class _Regenerating(Replay):
+    """A replay that has the flow generate anew what took the fewest evaluations, and what took none.
+
+    ``samples`` counts these, ``largest`` is their largest difference in standard deviations of the kept ones;
+    ``left_out`` says why there are none.
+    """
+
+    def __init__(self, flow: Flow, asked: dict[str, Any], path: Path | str) -> None:
+        super().__init__(path)
+        self._flow, self._batch_size = flow, asked["settings"]["batch_size"]
+        counts = [nfe for nfe in self.spent.values() if nfe > 0]
+        self._chosen = {0, None if asked["adaptive"] else min(counts, default=0)}
+        self.samples, self.largest = 0, 0.0
+        then, here = asked["settings"]["device"].partition(":")[0], flow.prior.event_dims.device.type
+        same = then == here
+        self.left_out = "" if same else f"they were drawn on {then}, and {here} draws other random numbers"
+
+    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+        kept = super().__call__(cond, n, **options)
+        if options.get("nfe") in self._chosen and not self.left_out:
+            # In batches as then: their size decides in which order sums are rounded.
+            anew = self._flow.solve(cond, n, **{**options, "batch_size": self._batch_size})
+            self.samples += len(kept.x)
+            self.largest = max(self.largest, _difference(kept.x, anew.x))
+        return kept
+
+
+def _difference(kept: Tensor, anew: Tensor) -> float:
+    """Largest difference, in standard deviations of ``kept``; infinite where it is none, or shapes differ."""
+    kept, anew = kept.detach().cpu().double(), anew.detach().cpu().double()
+    if kept.shape != anew.shape:
+        return float("inf")
+    if torch.equal(kept, anew):
+        return 0.0
+    spread = kept.std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
+    return float(((kept - anew).abs().max() / spread).nan_to_num(nan=float("inf"), posinf=float("inf")))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import sweep
@@ -13,89 +19,21 @@ from flowprior.features import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Generate
-from flowprior.samplers import Sampler
+from flowprior.samplers import Sampler, Solution
+from flowprior.storage import load_tensors, save_tensors
 from flowprior.study.cell_file import CellFolder
 from flowprior.study.cells import Cell
 from flowprior.study.grid import Grid, check_evaluation
-from flowprior.study.hooks import load_hook
-from flowprior.study.samples import Recorder
 from flowprior.study.splits import Splits
+from flowprior.study.variants import load_hook
 from flowprior.training.components import resolve_device
 
-
-@dataclass(frozen=True)
-class Request:
-    """What an evaluation is asked.
-
-    Attributes:
-        sampler: spec.
-        nfe: evaluations of the velocity.
-        samples: how many to generate at each.
-        guidance: strength of classifier-free guidance.
-        seed: of conditions and source samples.
-        conditions: ``"reference"`` or ``"balanced"``.
-        options: further options of :func:`flowprior.evaluation.sweep`.
-    """
-
-    sampler: str
-    nfe: tuple[int, ...]
-    samples: int
-    guidance: float
-    seed: int
-    conditions: str
-    options: Mapping[str, Any]
-
-    def of(self, flow: Flow, splits: Splits, generate: Generate | None = None) -> Result:
-        """Evaluate ``flow``, on samples that ``generate`` gives in place of ``flow.solve``."""
-        references = {"test": splits.test, "validation": splits.validation}
-        return sweep(
-            flow,
-            splits.train,
-            references={name: data for name, data in references.items() if data is not None},
-            nfe=self.nfe,
-            samplers=[self.sampler],
-            samples=self.samples,
-            guidances=[self.guidance],
-            seeds=[self.seed],
-            conditions=self.conditions,  # type: ignore[arg-type]
-            generate=generate,
-            **self.options,
-        )
-
-
-class Asked(NamedTuple):
-    """One evaluation of a cell: of the flow after ``step`` steps (None: the trained one)."""
-
-    step: int | None
-    file: str
-    request: Request
-    first: bool
-
-    def rows(self, found: Result, label: str, seed: int) -> list[dict[str, Any]]:
-        """What the cell file keeps of it; what no sampler changes comes from the first evaluation alone."""
-        rows = found.tagged(flow=label, step=self.step, seed=seed).rows
-        if self.step is not None:
-            return [row for row in rows if row["flow"] != REAL_DATA]
-        return rows if self.first else [row for row in rows if row["sampler"] is not None]
-
-
-def asked_of(cell: Cell, grid: Grid) -> Iterator[Asked]:
-    """The evaluations of a cell: by every sampler, then of the flows on the way by the first one."""
-    more = (cell.seed + grid.evaluation_seed, grid.conditions, grid.evaluation)
-    for number, spec in enumerate(cell.samplers):
-        request = Request(spec, grid.nfe, grid.samples, grid.guidance, *more)
-        yield Asked(None, f"sampler{number}", request, number == 0)
-    for step in cell.curve:
-        request = Request(cell.samplers[0], grid.curve.nfe, grid.curve.samples, grid.guidance, *more)
-        yield Asked(step, f"step-{step:06d}", request, True)
+Request = Mapping[str, Any]
+"""What an evaluation is asked: sampler, nfe, samples, guidance, seed, conditions, and options of the grid."""
 
 
 def check_evaluation_parts(options: Mapping[str, Any]) -> None:
-    """Check that metrics and features of ``[evaluation]`` can be had, before anything is trained.
-
-    Raises:
-        FlowpriorError: an unknown name, an impossible option, or an extra that is not installed.
-    """
+    """Check that metrics and features of ``[evaluation]`` are known and installed, before any training."""
     for name in ("metrics", "features"):
         if not isinstance(options.get(name, ""), str | list | tuple):
             raise OptionError(
@@ -107,45 +45,79 @@ def check_evaluation_parts(options: Mapping[str, Any]) -> None:
 
 
 def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> dict[str, Any]:
-    """Evaluate the trained flow of a cell and those on the way to it, and write the samples.
-
-    Returns:
-        ``metrics`` and ``rows`` of the cell file, and ``evaluations``: what each was asked.
-    """
+    """``metrics``, ``rows`` and ``evaluations`` of the cell file; the samples are written beside it."""
     device = cell.config.training.device
     flow = load_flow(place, None, device)
     rows, metrics, evaluations = [], {}, []
-    for asked in asked_of(cell, grid):
-        reached = flow if asked.step in (None, cell.config.training.steps) else None
-        recorder = Recorder(reached or load_flow(place, asked.step, device))
-        found = asked.request.of(recorder.flow, splits, recorder)
-        path = place.samples(asked.file)
+    for number, (step, name, request) in enumerate(_requests(cell, grid)):
+        reached = flow if step in (None, cell.config.training.steps) else load_flow(place, step, device)
+        recorder, path = Recorder(reached), place.samples(name)
+        found = evaluate_request(request, reached, splits, recorder)
         recorder.save_samples(path)
-        rows += asked.rows(found, cell.variant.label, cell.seed)
+        rows += kept_rows(found, number, flow=cell.variant.label, step=step, seed=cell.seed)
         metrics = {name: asdict(info) for name, info in found.metrics.items()} | metrics
-        evaluations.append(_describe(asked, found, path.name))
-    own_rows, own_metrics = further_values(flow, cell, grid, splits)
+        evaluations.append({"step": step, "samples": path.name} | _described(request, found))
+    own_rows, own_metrics = _further_values(flow, cell, grid, splits)
     return {"metrics": metrics | own_metrics, "rows": rows + own_rows, "evaluations": evaluations}
 
 
-def evaluate_again(flow: Flow, evaluation: Mapping[str, Any], splits: Splits, replay: Generate) -> Result:
-    """Compute the values of one evaluation once more, from the samples that were kept.
+def _requests(cell: Cell, grid: Grid) -> Iterator[tuple[int | None, str, Request]]:
+    """Step, name and request of each: by every sampler, then of the flows on the way by the first one."""
+    curve = grid.curve
+    asked = [(None, f"sampler{number}", spec, grid) for number, spec in enumerate(cell.samplers)]
+    on_the_way = [(step, f"step-{step:06d}", cell.samplers[0], curve) for step in cell.curve]
+    for step, name, sampler, counts in [*asked, *on_the_way]:
+        request = {
+            "sampler": sampler,
+            "nfe": counts.nfe,
+            "samples": counts.samples,
+            "guidance": grid.guidance,
+            "seed": cell.seed + grid.evaluation_seed,
+            "conditions": grid.conditions,
+            "options": dict(grid.evaluation),
+        }
+        yield step, name, request
 
-    Args:
-        flow: gives what is not of its samples.
-        evaluation: one of ``evaluations`` of a cell file's ``run``.
-        splits: of the data.
-        replay: gives the samples, such as :class:`~flowprior.study.samples.Replay`.
 
-    Raises:
-        CheckpointError: the file is of other samples.
+def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Generate) -> Result:
+    """Evaluate ``flow`` as it is asked, on the samples that ``generate`` gives in place of ``flow.solve``."""
+    check_evaluation(request["options"])
+    references = {"test": splits.test, "validation": splits.validation}
+    return sweep(
+        flow,
+        splits.train,
+        references={name: data for name, data in references.items() if data is not None},
+        nfe=request["nfe"],
+        samplers=[request["sampler"]],
+        samples=request["samples"],
+        guidances=[request["guidance"]],
+        seeds=[request["seed"]],
+        conditions=request["conditions"],
+        generate=generate,
+        **request["options"],
+    )
+
+
+def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]]:
+    """What the cell file keeps of its ``number``-th evaluation, with ``flow``, ``step`` and ``seed`` set.
+
+    What no sampler changes is kept of the first one alone, real data's values not of flows on the way.
     """
-    request = Request(**{**evaluation["request"], "nfe": tuple(evaluation["spent"])})
-    check_evaluation(request.options)
-    return request.of(flow, splits, replay)
+    rows = found.tagged(**columns).rows
+    if columns["step"] is not None:
+        return [row for row in rows if row["flow"] != REAL_DATA]
+    return [row for row in rows if number == 0 or row["sampler"] is not None]
 
 
-def further_values(
+def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
+    """The flow of a cell after ``step`` steps (None: the trained one), on ``device``."""
+    path = place.flow_at(step)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
+    return Flow.load(path, device=resolve_device(device))
+
+
+def _further_values(
     flow: Flow, cell: Cell, grid: Grid, splits: Splits
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Rows of the grid's ``values`` function, and what its metrics are, by its attribute ``metrics``."""
@@ -155,32 +127,75 @@ def further_values(
     empty = dict.fromkeys(COLUMNS) | {"flow": cell.variant.label, "seed": cell.seed}
     found = function(flow, cell, splits)
     rows = [empty | {name: value for name, value in row.items() if value is not None} for row in found]
-    infos = {name: asdict(info) for name, info in getattr(function, "metrics", {}).items()}
-    return rows, infos
+    return rows, {name: asdict(info) for name, info in getattr(function, "metrics", {}).items()}
 
 
-def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
-    """The flow of a cell after ``step`` steps (None: the trained one), on ``device``.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
-    path = place.flow if step is None else place.flow_at(step)
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
-    return Flow.load(path, device=resolve_device(device))
-
-
-def _describe(asked: Asked, found: Result, file: str) -> dict[str, Any]:
+def _described(request: Request, found: Result) -> dict[str, Any]:
     """What is needed to compute the values again: request, counts that the sampler could spend, settings."""
-    adaptive = Sampler.registry.resolve(asked.request.sampler).adaptive
-    spent = asked.request.nfe if adaptive else [row["nfe"] for row in found.rows if row["nfe"] is not None]
+    adaptive = Sampler.registry.resolve(request["sampler"]).adaptive
+    spent = request["nfe"] if adaptive else [row["nfe"] for row in found.rows if row["nfe"] is not None]
     return {
-        "step": asked.step,
-        "samples": file,
         "adaptive": adaptive,
-        "request": asdict(asked.request),
+        "request": request,
         "spent": list(dict.fromkeys(spent)),
         "settings": found.settings,
         "notes": found.notes,
     }
+
+
+class Recorder:
+    """Called like :meth:`flowprior.flow.Flow.solve`: lets ``flow`` solve and keeps the samples."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self._calls: Counter[str] = Counter()
+        self._tensors: dict[str, Tensor] = {}
+        self._spent: dict[str, int] = {}
+
+    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+        solution, name = self.flow.solve(cond, n, **options), _call_name(self._calls, **options)
+        self._tensors |= {f"x/{name}": solution.x} | ({} if cond is None else {f"cond/{name}": cond})
+        self._spent[name] = solution.nfe
+        return solution
+
+    def save_samples(self, path: Path | str) -> None:
+        """Write tensors ``x/…`` ``[N, *event]`` and ``cond/…``, and in the metadata's ``nfe`` what was spent.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        save_tensors(path, self._tensors, {"nfe": json.dumps(self._spent)})
+
+
+class Replay:
+    """Called like ``flow.solve``: gives the samples of a file of :class:`Recorder`, and generates none.
+
+    Raises:
+        CheckpointError: the file is missing or corrupted, or has no samples of such a call.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._calls: Counter[str] = Counter()
+        self._tensors, metadata = load_tensors(path)
+        self.spent: dict[str, int] = json.loads(metadata["nfe"])
+
+    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+        name = _call_name(self._calls, **options)
+        saved = self._tensors.get(f"cond/{name}")
+        same = saved is None if cond is None else saved is not None and torch.equal(saved, cond.cpu())
+        if f"x/{name}" not in self._tensors or not same:
+            raise CheckpointError(
+                f"{self._path} has no samples '{name}' of these conditions; run the comparison again"
+            )
+        return Solution(self._tensors[f"x/{name}"], self.spent[name], torch.tensor([0.0, 1.0]))
+
+
+def _call_name(
+    seen: Counter[str], nfe: int | None = None, guidance: float = 1.0, generator: Any = None, **_: Any
+) -> str:
+    """Name of a call of ``Flow.solve``: its settings, and a number where ``seen`` has the same ones."""
+    seed = "" if generator is None else f"/seed={generator.initial_seed()}"
+    name = f"nfe={'own' if nfe is None else nfe}/guidance={guidance:g}{seed}"
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}/call={seen[name]}"

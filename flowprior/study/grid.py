@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,13 +11,11 @@ from typing import Any
 import tomli_w
 
 from flowprior.errors import OptionError
-from flowprior.evaluation import evaluate
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
 from flowprior.registry import choose
-from flowprior.study.hooks import HOOKS, check_hook
-from flowprior.study.variants import AXES, checked_variants, labelled
+from flowprior.study.variants import AXES, HOOKS, check_hook, checked_variants, labelled
 from flowprior.training.config import (
     DEFAULT_MODEL,
     DEFAULT_PATH,
@@ -38,17 +35,13 @@ DECIDED_BY_GRID = {
 }
 """Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
 
-ASKED_BY_GRID = (
-    *("flow", "data", "reference", "references", "nfe", "sampler", "samples", "guidance", "seed", "seeds"),
-    *("progress", "generate", "conditions", "folder"),
-)
-"""Options of :func:`flowprior.evaluate` that follow from the grid, or cannot be written in TOML."""
+EVALUATION = ("metrics", "features", "batch_size", "classifier")
+"""Options of :func:`flowprior.evaluate` that a grid has; the others follow from its keys."""
 
 COMBINED = ("priors", "couplings", "paths")
 """The axes whose combinations are trained where a grid names no variants."""
 MOST_SEEDS = 100_000
 """For which ``seeds = n`` may stand."""
-CONDITIONS = ("reference", "balanced")
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
 
@@ -68,8 +61,8 @@ class Curve:
     samples: int = 500
 
     def __post_init__(self) -> None:
-        _check_count("curve.points", self.points, 0)
-        _check_count("curve.samples", self.samples, 2)
+        _check_counts("curve.points", (self.points,), 0)
+        _check_counts("curve.samples", (self.samples,), 2)
         _check_counts("curve.nfe", self.nfe, 1)
 
     def every(self, budget: int) -> int:
@@ -111,9 +104,11 @@ class Grid:
         training: the budget, the same in every cell.
         curve: see :class:`Curve`.
         evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
-        trainer: function that trains a cell; empty for ``flowprior.train``. See :mod:`flowprior.study.hooks`.
-        runner: function that trains many cells at once.
-        values: function that gives further values of a trained cell.
+        trainer: ``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a cell on the
+            training split, in a folder of its own; empty for ``flowprior.train``.
+        runner: of ``f(cells, data) -> Iterator[(cell, Flow)]``, which trains many cells at once.
+        values: of ``f(flow, cell, data) -> list``, which gives further rows of a trained cell
+            (:func:`flowprior.evaluation.result.table_row`); ``data`` is a :class:`~flowprior.study.Splits`.
 
     Raises:
         OptionError: an impossible value, an axis without a component, or one that is named twice.
@@ -147,36 +142,34 @@ class Grid:
         for axis in AXES:
             object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
         object.__setattr__(self, "variants", checked_variants(self.variants))
-        self._check_numbers()
+        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
+            _check_counts(name, (getattr(self, name),), least)
+        for name in ("seeds", "nfe"):
+            _check_counts(name, getattr(self, name), 0)
         for key in HOOKS:
             check_hook(key, getattr(self, key))
-        choose("compare", "conditions", self.conditions, CONDITIONS)
+        choose("compare", "conditions", self.conditions, ("reference", "balanced"))
         for name in ("data", "model", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
         check_evaluation(self.evaluation)
+        self._check_guidance()
         model = MODELS.parse(self.model).name
         if model != "auto":
             MODELS.record(model)
 
-    def _check_numbers(self) -> None:
-        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
-            _check_count(name, getattr(self, name), least)
-        for name in ("seeds", "nfe"):
-            _check_counts(name, getattr(self, name), 0)
+    def _check_guidance(self) -> None:
+        """Before anything is trained: every cell shares this training and this guidance."""
         if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
             raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
-        # Checked here, before anything is trained: every cell shares this training and this guidance.
         dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
         check_guidance(self.guidance, metadata=dropout)
 
     def as_dict(self) -> dict[str, Any]:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
-        tree |= {axis: dict(getattr(self, axis)) for axis in AXES}
-        if self.variants:
-            tree = {key: value for key, value in tree.items() if key not in COMBINED}
-        tree["variants"] = {label: dict(parts) for label, parts in self.variants.items()}
+        for name in COMBINED if self.variants else ():
+            del tree[name]
         tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
         tree["curve"]["nfe"] = list(self.curve.nfe)
         for name in DECIDED_BY_GRID:
@@ -185,36 +178,26 @@ class Grid:
 
 
 def check_evaluation(options: Mapping[str, Any]) -> None:
-    """Check that :func:`flowprior.evaluate` has these options, and that the grid does not decide them.
-
-    Raises:
-        OptionError: it does not.
-    """
-    known = [name for name in inspect.signature(evaluate).parameters if name not in ASKED_BY_GRID]
+    """Check that a grid has these options of :func:`flowprior.evaluate`."""
     for name in options:
-        if name not in known:
+        if name not in EVALUATION:
             raise OptionError(
-                f"compare: evaluation.{name} is not possible; known: {', '.join(known)}; sampler, nfe, "
+                f"compare: evaluation.{name} is not possible; known: {', '.join(EVALUATION)}; sampler, nfe, "
                 "samples and guidance are keys of the grid itself"
             )
 
 
 def _check_counts(name: str, values: tuple[int, ...], least: int) -> None:
-    """Check that ``values`` are distinct whole numbers, at least one of them, none below ``least``."""
+    """Check for distinct plain whole numbers, as TOML and JSON hold no others, none below ``least``."""
     if not isinstance(values, tuple) or not values:
         raise OptionError(f"compare: {name}={values!r} is not possible; give a list of whole numbers")
     for value in values:
-        _check_count(name, value, least)
+        if type(value) is not int or value < least:
+            raise OptionError(
+                f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
+            )
     if len(set(values)) < len(values):
         raise OptionError(f"compare: {name}={list(values)} names a number twice; leave one out")
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    """Check that ``value`` is a plain whole number, for TOML and JSON hold no other, ``least`` or more."""
-    if type(value) is not int or value < least:
-        raise OptionError(
-            f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
-        )
 
 
 def load_grid(
@@ -243,7 +226,7 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
         OptionError: an unknown key or an impossible value.
         UnknownComponentError: a name that is not registered.
     """
-    values = {key: _plain(value) for key, value in tree.items()}
+    values = _with_tuples(tree)
     check_keys(values, list(Grid.__dataclass_fields__), owner="compare")
     doubled = [axis for axis in COMBINED if axis in values]
     if values.get("variants") and doubled:
@@ -251,19 +234,19 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
             f"compare: variants stand in place of the combinations of {', '.join(COMBINED)}; leave out "
             f"{', '.join(doubled)}, or the variants"
         )
-    training, curve, evaluation = (
-        _section(name, values.pop(name, {})) for name in ("training", "curve", "evaluation")
-    )
+    sections = {name: values.pop(name, {}) for name in ("training", "curve", "evaluation")}
+    for name, section in sections.items():
+        if not isinstance(section, Mapping):
+            raise OptionError(f"compare: {name} is a section of keys, got {section!r}; write [{name}]")
+    training, curve, evaluation = sections.values()
     for name, advice in DECIDED_BY_GRID.items():
         if name in training:
             raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
     check_keys(curve, list(Curve.__dataclass_fields__), "curve.", owner="compare")
-    values |= {axis: labelled(axis, values[axis]) for axis in AXES if axis in values}
     if type(values.get("seeds")) is int and 0 < values["seeds"] <= MOST_SEEDS:
         values["seeds"] = tuple(range(values["seeds"]))
     budget = training_options(TrainingConfig(sample_every=0), training)
-    curve = {key: _plain(value) for key, value in curve.items()}
-    return Grid(**values, training=budget, curve=Curve(**curve), evaluation=evaluation)
+    return Grid(**values, training=budget, curve=Curve(**_with_tuples(curve)), evaluation=evaluation)
 
 
 def dump_grid(grid: Grid) -> str:
@@ -271,11 +254,5 @@ def dump_grid(grid: Grid) -> str:
     return tomli_w.dumps(grid.as_dict())
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _section(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise OptionError(f"compare: {name} is a section of keys, got {value!r}; write [{name}]")
-    return value
+def _with_tuples(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.storage import write_text
-from flowprior.study.cell_file import FORMAT, CellFolder, StudyFolder, write_object
-from flowprior.study.cell_training import describe_run, train_cell, train_together
-from flowprior.study.cells import Cell, PlannedVariant, describe_plan, find_baseline, plan_grid, skipped_of
+from flowprior.flow import Flow
+from flowprior.flow.description import DESCRIPTION
+from flowprior.flow.files import copy_flow
+from flowprior.storage import read_json, write_text
+from flowprior.study.cell_file import FORMAT, MACHINE, CellFolder, StudyFolder, write_object
+from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
 from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
-from flowprior.study.hooks import load_hook
 from flowprior.study.splits import Splits
-from flowprior.training import TrainingInterrupted
+from flowprior.study.variants import load_hook
+from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoints, read_metrics, train
+from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
+from flowprior.training.run_info import RunInfo, describe_machine
 
 Notify = Callable[[str], None]
+COSTS = ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired", "starts_gap")
 
 
 @dataclass
@@ -66,51 +74,89 @@ def run_grid(
     resolve_device(grid.training.device)
     check_evaluation_parts(grid.evaluation)
     splits = Splits.of(grid.as_dict())
-    planned = plan_grid(grid, splits)
-    for trainer in sorted({row.variant.trainer for row in planned} - {""}):
-        load_hook("trainer", trainer)
-    plan = describe_plan(grid, planned)
+    plan, cells = plan_grid(grid, splits)
+    for variant in plan["variants"]:
+        if variant["trainer"]:
+            load_hook("trainer", variant["trainer"])
     find_baseline(plan["variants"], grid.baseline)
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
-    skipped = {
-        f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]: row["reason"]
-        for row in skipped_of(plan["variants"])
-    }
-    run = _Run(folder, grid, splits, progress, notify, Outcome(skipped=skipped))
-    for name, reason in skipped.items():
-        notify(f"skipped {name}: {reason}")
-    run.all(cells_in_turn(planned)[shard[0] :: shard[1]])
+    run = _Run(folder, grid, splits, progress, notify)
+    for row in skipped_of(plan["variants"]):
+        name = f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
+        run.outcome.skipped[name] = row["reason"]
+        notify(f"skipped {name}: {row['reason']}")
+    run.all(cells[shard[0] :: shard[1]])
     return run.outcome
 
 
-def cells_in_turn(planned: list[PlannedVariant]) -> list[Cell]:
-    """Every cell once, seed by seed, so that what an interrupted study has can be compared."""
-    cells = [cell for seed in zip(*(row.cells for row in planned if row.cells), strict=True) for cell in seed]
-    return list({(cell.name, cell.key): cell for cell in cells}.values())  # "auto" may name another's twin
-
-
 def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool = False) -> None:
-    """Train and evaluate one cell, and write its file; what was trained already is not trained again.
-
-    Args:
-        cell: what to train.
-        place: where everything goes.
-        grid: how to evaluate.
-        splits: of the data.
-        progress: show a progress bar on stderr.
-
-    Raises:
-        FlowpriorError: the cell cannot be trained or evaluated.
-        TrainingInterrupted: Ctrl-C or SIGTERM; the run goes on from there next time.
-    """
+    """Train and evaluate one cell, and write its file; what was trained already is not trained again."""
     train_cell(cell, place, splits, progress)
     found = evaluate_cell(cell, place, grid, splits)
-    run = describe_run(place) | {"evaluations": found["evaluations"]}
-    parts = {"metrics": found["metrics"], "rows": found["rows"]}
+    run = _describe_run(place) | {"evaluations": found.pop("evaluations")}
     header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
-    write_object(place.result, header | parts)
+    write_object(place.result, header | found)
     place.failure.unlink(missing_ok=True)
+
+
+def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = False) -> None:
+    """Train the flow of a cell: a finished run is left as it is, an interrupted one resumed.
+
+    The flows on the way are the run's own checkpoints, so they stand on the schedule of the whole budget.
+    """
+    if _has_own_flow(place):
+        return
+    run, begun = RunDirectory(place.run), time.perf_counter()
+    info = RunInfo(run.info).read()
+    finished = (info.get("status"), info.get("step")) == ("finished", cell.config.training.steps)
+    if cell.variant.trainer:
+        trainer = load_hook("trainer", cell.variant.trainer)
+        _save_own_flow(cell, place, trainer(cell.config, splits.train, place.path / "training"), begun)
+    elif not (finished and run.flow.is_dir()):
+        part = None if splits.validation is None else splits.train  # None: what the configuration names
+        train(part, config=cell.config, out=run.path, resume=True, progress=progress)
+    _keep_flows(run, place, cell)
+
+
+def _has_own_flow(place: CellFolder) -> bool:
+    """Whether a trainer or runner left a flow here."""
+    return place.facts.is_file() and place.flow.is_dir()
+
+
+def _save_own_flow(cell: Cell, place: CellFolder, flow: Flow, begun: float) -> None:
+    """Keep a flow that a trainer or runner has trained, with the seconds since ``begun``."""
+    seconds = time.perf_counter() - begun
+    place.run.mkdir(parents=True, exist_ok=True)
+    flow.save(place.flow)
+    machine = describe_machine(resolve_device(cell.config.training.device))
+    write_object(place.facts, machine | {"seconds": seconds})
+
+
+def _keep_flows(run: RunDirectory, place: CellFolder, cell: Cell) -> None:
+    """Keep the averaged weights of the curve's steps, and of the checkpoints only the newest."""
+    checkpoints = list_checkpoints(run.checkpoints)
+    for step, checkpoint in checkpoints:
+        kept = place.flow_at(step)
+        if step in cell.curve[:-1] and not (kept / DESCRIPTION).is_file():
+            copy_flow(checkpoint, kept)
+    for _, checkpoint in checkpoints[:-1]:
+        remove_checkpoint(checkpoint)
+
+
+def _describe_run(place: CellFolder) -> dict[str, Any]:
+    """What the run says of itself: the machine, sizes, and costs; of a hook's training what is known."""
+    run = RunDirectory(place.run)
+    info = read_json(place.facts) if place.facts.is_file() else RunInfo(run.info).read()
+    lines = read_metrics(run.metrics) if run.metrics.is_file() else []
+    speeds = [line["steps_per_second"] for line in lines if line["kind"] == "train"]
+    flow = Flow.load(place.flow)
+    return {
+        **{name: info.get(name) for name in (*MACHINE, "started", "ended", *COSTS, "seconds")},
+        "parameters": sum(w.numel() for name, w in flow.named_parameters() if name.startswith("model.")),
+        "prior_bytes": sum(t.numel() * t.element_size() for t in flow.prior.state_dict().values()),
+        "seconds_per_step": 1 / statistics.median(speeds) if speeds else None,
+    }
 
 
 @dataclass
@@ -122,20 +168,17 @@ class _Run:
     splits: Splits
     progress: bool
     notify: Notify
-    outcome: Outcome
+    outcome: Outcome = field(default_factory=Outcome)
 
     def all(self, order: list[Cell]) -> None:
         """Run the cells in their order, those of a runner together."""
-        open_cells = {cell.title: number for number, cell in enumerate(order, 1) if self._is_open(cell)}
-        self.outcome.finished += len(order) - len(open_cells)
-        cells = [cell for cell in order if cell.title in open_cells]
+        numbers = {cell.title: number for number, cell in enumerate(order, 1)}
+        cells = [cell for cell in order if not self._place(cell).result.is_file()]
+        self.outcome.finished += len(order) - len(cells)
         for cell in self._trained_together(cells) if self.grid.runner else cells:
-            self.notify(f"cell {open_cells[cell.title]} of {len(order)}: {cell.title}")
+            self.notify(f"cell {numbers[cell.title]} of {len(order)}: {cell.title}")
             if not self._one(cell):
                 return
-
-    def _is_open(self, cell: Cell) -> bool:
-        return not self._place(cell).result.is_file()
 
     def _place(self, cell: Cell) -> CellFolder:
         return self.folder.cell(cell.name, cell.key)
@@ -154,24 +197,29 @@ class _Run:
         return True
 
     def _trained_together(self, cells: list[Cell]) -> Iterator[Cell]:
-        """The cells in the order in which the grid's runner has trained them."""
-        places = {cell.title: self._place(cell) for cell in cells}
-        done: set[str] = set()
+        """The cells that have a flow, then the others as the grid's runner has trained them."""
+        missing = [cell for cell in cells if not _has_own_flow(self._place(cell))]
+        yield from (cell for cell in cells if cell not in missing)
+        error: Exception = OptionError(f"the runner '{self.grid.runner}' gave no flow of it")
         try:
-            for cell in train_together(self.grid.runner, cells, places, self.splits):
-                done.add(cell.title)
+            for cell in self._train(missing):
+                missing = [other for other in missing if other.title != cell.title]
                 yield cell
-            for cell in cells:
-                if cell.title not in done:
-                    self._note_failure(
-                        cell, OptionError(f"the runner '{self.grid.runner}' gave no flow of it")
-                    )
         except KeyboardInterrupt:
             self.outcome.interrupted = True
-        except Exception as error:
-            for cell in cells:
-                if cell.title not in done:
-                    self._note_failure(cell, error)
+            return
+        except Exception as found:
+            error = found
+        for cell in missing:
+            self._note_failure(cell, error)
+
+    def _train(self, cells: list[Cell]) -> Iterator[Cell]:
+        """Each cell as soon as the grid's runner has trained it and its flow is kept."""
+        begun = time.perf_counter()
+        for cell, flow in load_hook("runner", self.grid.runner)(cells, self.splits.train) if cells else ():
+            _save_own_flow(cell, self._place(cell), flow, begun)
+            yield cell
+            begun = time.perf_counter()
 
     def _note_failure(self, cell: Cell, error: Exception) -> None:
         """One line; for a bug also the stack trace, beside the cell's files."""

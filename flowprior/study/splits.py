@@ -12,9 +12,8 @@ from torch import Tensor
 
 from flowprior.data import Data, load_data, split_indices
 from flowprior.errors import OptionError
-from flowprior.study.hooks import HOOKS, load_hook
-
-PROBED = 4096
+from flowprior.storage.digests import tensor_bytes
+from flowprior.study.variants import HOOKS, load_hook
 
 
 class Subset(Data):
@@ -65,17 +64,14 @@ class Splits:
             OptionError: more are to be held out than there are.
         """
         train, test = load_data(spec, "train"), load_data(spec, "test")
-        if not validation:
-            return cls(train, test)
-        kept, held = split_validation(train, validation)
+        kept, held = split_validation(train, validation) if validation else (train, None)
         return cls(kept, test, held)
 
     @classmethod
     def of(cls, grid: Mapping[str, Any]) -> Splits:
-        """The splits of a grid; its functions are loaded first, for their modules may register its data set.
+        """The splits of a grid, given as plain values; its functions are loaded first.
 
-        Args:
-            grid: as plain values.
+        Their modules may register its data set.
 
         Raises:
             FlowpriorError: as :meth:`load`, or a function of the grid cannot be loaded.
@@ -86,10 +82,7 @@ class Splits:
         return cls.load(grid["data"], grid["validation"])
 
     def identity(self) -> dict[str, Any]:
-        """Size, shape and a checksum of each split.
-
-        The checksum is over 4,096 examples spread evenly: data that are read from files are not read whole.
-        """
+        """Size, shape and a checksum of each split, over 4,096 examples spread evenly."""
         parts = {"train": self.train, "test": self.test, "validation": self.validation}
         return {name: _identity(data) for name, data in parts.items() if data is not None}
 
@@ -109,19 +102,16 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
     labels = getattr(data, "cond", None)
     labels = labels if isinstance(labels, Tensor) and not labels.is_floating_point() else None
     options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": labels}
-    kept = split_indices(len(data), "train", **options)
-    held = split_indices(len(data), "test", **options)
-    return (
-        Subset(data, kept, f"{data.name}-train{len(kept)}"),
-        Subset(data, held, f"{data.name}-validation{len(held)}"),
-    )
+    kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
+    train = Subset(data, kept, f"{data.name}-train{len(kept)}")
+    return train, Subset(data, held, f"{data.name}-validation{len(held)}")
 
 
 def _identity(data: Data) -> list[Any]:
-    indices = torch.arange(0, len(data), max(1, len(data) // PROBED))
+    indices = torch.arange(0, len(data), max(1, len(data) // 4096))
     digest = hashlib.sha256()
     for part in indices.split(512):
         for tensor in data.batch(part):
             if tensor is not None:
-                digest.update(tensor.contiguous().numpy().data)
+                digest.update(tensor_bytes(tensor))
     return [len(data), list(data.event_shape), data.condition.describe(), digest.hexdigest()]

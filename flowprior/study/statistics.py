@@ -1,13 +1,7 @@
-"""Mean, deviation and paired tests over seeds.
+"""Mean, deviation and paired tests over seeds; the tests are two-sided.
 
-Two designs that were trained with the same seed share initial weights, data order, times and the
-conditions they are evaluated on, so their values are compared seed by seed. Both tests are two-sided: no
-design is expected to win beforehand.
-
-The sign-flip test is exact: if the two designs were the same, each difference would have either sign with
-equal chance, so the mean difference is set against all 2ⁿ of them. n seeds cannot give less than p = 2/2ⁿ;
-below six seeds that is more than 0.05. The paired t-test can say more from fewer seeds, but only because it
-takes the differences to be normal.
+Two designs that were trained with the same seed share initial weights, data order, times and conditions, so
+their values are compared seed by seed. n seeds cannot give less than p = 2/2ⁿ by the exact sign-flip test.
 """
 
 from __future__ import annotations
@@ -15,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 LEVEL = 0.05
-DRAWN = 100_000
-"""Choices of signs that are tried: all of them up to 16 seeds, so many at random beyond."""
-FEWEST_FOR_T = 3
 
 
 @dataclass(frozen=True)
@@ -67,9 +59,8 @@ def spread(values: Sequence[float]) -> Spread:
     """Mean and deviation of at least one value."""
     count = len(values)
     mean = math.fsum(values) / count
-    if count == 1:
-        return Spread(1, mean, None)
-    return Spread(count, mean, math.sqrt(math.fsum((v - mean) * (v - mean) for v in values) / (count - 1)))
+    squares = math.fsum((value - mean) * (value - mean) for value in values)
+    return Spread(count, mean, math.sqrt(squares / (count - 1)) if count > 1 else None)
 
 
 def paired_test(
@@ -87,9 +78,7 @@ def paired_test(
         return None
     first, second = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    sign = -1 if better == "lower" else 1
-    mean = math.fsum(differences) / len(seeds)
-    base = math.fsum(second)
+    sign, mean, base = -1 if better == "lower" else 1, math.fsum(differences) / len(seeds), math.fsum(second)
     p = sign_flip_p(differences)
     least = 2 / 2 ** len(seeds) if len(seeds) > 1 else None
     return PairedTest(
@@ -113,12 +102,8 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
     if len(differences) < 2:
         return None
-    kind = {"permutation_type": "samples", "vectorized": True, "n_resamples": DRAWN, "random_state": 0}
-    return float(permutation_test((differences,), _sum, **kind).pvalue)
-
-
-def _sum(values: Any, axis: int) -> Any:
-    return values.sum(axis=axis)
+    kind = {"permutation_type": "samples", "vectorized": True, "n_resamples": 100_000, "random_state": 0}
+    return float(permutation_test((differences,), np.sum, **kind).pvalue)
 
 
 def paired_t_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
@@ -126,7 +111,7 @@ def paired_t_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     from scipy.stats import ttest_rel
 
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    if len(differences) < FEWEST_FOR_T or not spread(differences).std:
+    if len(differences) < 3 or not spread(differences).std:
         return None
     return float(ttest_rel(ours, theirs).pvalue)
 

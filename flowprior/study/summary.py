@@ -10,8 +10,7 @@ from typing import Any
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.storage.writing import only_finite
-from flowprior.study.cell_file import FORMAT, Collection
-from flowprior.study.cell_training import MACHINE
+from flowprior.study.cell_file import FORMAT, MACHINE, Collection
 from flowprior.study.cells import find_baseline, skipped_of
 from flowprior.study.statistics import paired_test, spread
 
@@ -19,7 +18,7 @@ OWN_NFE = math.inf
 """Stands for the number of evaluations that an adaptive sampler chooses itself; comes after every number."""
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
 """Keys of a cell file's ``run`` that are averaged over seeds."""
-SETTINGS = (*("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device"),)
+SETTINGS = ("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device")
 VALIDATION = "validation"
 Rows = list[dict[str, Any]]
 DataFrame = Any
@@ -28,11 +27,7 @@ Metrics = dict[str, dict[str, Any]]
 
 
 def summarise(collection: Collection) -> dict[str, Any]:
-    """The long table and every table of the report as plain dictionaries and lists; what report.json holds.
-
-    Raises:
-        OptionError: the grid names a baseline or a metric that there is not.
-    """
+    """What report.json holds: the long table and every table of the report, as plain values."""
     return {
         "format": FORMAT,
         "grid": collection.grid,
@@ -54,33 +49,30 @@ def tables_of(collection: Collection) -> dict[str, Any]:
     table = long_table(collection)
     baseline = find_baseline(collection.variants, collection.grid["baseline"])
     of_flows = table[(table["flow"] != REAL_DATA) & table["condition"].isna()]
-    trained, on_the_way = of_flows[of_flows["step"].isna()], of_flows[of_flows["step"].notna()]
+    trained, curve = of_flows[of_flows["step"].isna()], of_flows[of_flows["step"].notna()]
     samples, flows = trained[trained["nfe"].notna()], trained[trained["nfe"].isna()]
     flows = flows[~flows["metric"].isin(COSTS)]
-    metrics = metrics_of(collection, table, samples)
-    flow_metrics = metrics_of(collection, table, flows)
-    quality, held_out, curve = (
-        rows_of(part, metrics, metrics, baseline, collection)
-        for part in (
-            samples[samples["split"] != VALIDATION],
-            samples[samples["split"] == VALIDATION],
-            on_the_way[on_the_way["split"] != VALIDATION],
-        )
-    )
+    metrics, flow_metrics = (metrics_of(collection, table, part) for part in (samples, flows))
+
+    def rows(part: DataFrame, about: Metrics) -> Rows:
+        return rows_of(part, about, baseline, collection)
+
+    quality = rows(samples[samples["split"] != VALIDATION], metrics)
+    on_the_way = rows(curve[curve["split"] != VALIDATION], metrics)
     return {
         "baseline": baseline,
         "metric": headline_of(collection, metrics),
         "metrics": metrics,
         "variants": variants_of(collection, baseline),
         "quality": quality,
-        "validation": held_out,
+        "validation": rows(samples[samples["split"] == VALIDATION], metrics),
         "best": best_of(quality, metrics),
         "worse_than_prior": losses_of(quality, metrics),
         "flow_metrics": flow_metrics,
-        "flow": rows_of(flows, flow_metrics, flow_metrics, baseline, collection),
-        "curve": curve,
-        "convergence": convergence_of(curve, metrics, baseline),
-        "costs": costs_of(collection, rows_of(samples, [SECONDS], {}, baseline, collection)),
+        "flow": rows(flows, flow_metrics),
+        "curve": on_the_way,
+        "convergence": convergence_of(on_the_way, metrics, baseline),
+        "costs": costs_of(collection, rows(samples, {SECONDS: {"better": ""}})),
     }
 
 
@@ -100,23 +92,16 @@ def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Met
     real = table[(table["flow"] == REAL_DATA) & (table["split"] != VALIDATION)]
     scores = {metric: spread(values.tolist()).mean for metric, values in real.groupby("metric")["value"]}
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
-    infos: Metrics = dict.fromkeys(there, empty)
-    found = [result["metrics"] for result in collection.all_results()]
-    infos = {name: info for infos in reversed(found) for name, info in infos.items()}
-    order = [*(found[0] if found else {}), *infos, *sorted(there)]
-    return {
-        name: {**infos.get(name, empty), "real_data_score": scores.get(name)}
-        for name in dict.fromkeys(order)
-        if name in there
-    }
+    infos: Metrics = {}
+    for _, _, result in collection.cells():
+        infos = infos | result["metrics"] | infos  # As the first cell that has it describes it.
+    infos |= {name: empty for name in sorted(there) if name not in infos}
+    infos = {name: info for name, info in infos.items() if name in there}
+    return {name: {**info, "real_data_score": scores.get(name)} for name, info in infos.items()}
 
 
 def headline_of(collection: Collection, metrics: Metrics) -> str | None:
-    """The metric that the summary is about; None where there is no result yet.
-
-    Raises:
-        OptionError: the grid names one that was not measured.
-    """
+    """The metric that the summary is about; None where there is no result yet."""
     wanted = collection.grid["metric"]
     ranked = [name for name in metrics if metrics[name]["better"]]
     frechet = [name for name in ranked if name.startswith("fid-")]
@@ -132,72 +117,57 @@ def headline_of(collection: Collection, metrics: Metrics) -> str | None:
 def variants_of(collection: Collection, baseline: str) -> Rows:
     """What each variant is, with the seeds that have a result."""
     names = ("label", "labels", "prior", "coupling", "path", "prediction", "skipped")
+    done = collection.results
     return [
         {
             **{name: variant[name] for name in names},
             "baseline": variant["label"] == baseline,
-            "cells": [{**cell, "done": cell["seed"] in row} for cell in variant["cells"]],
+            "cells": [{**cell, "done": cell["seed"] in done[variant["label"]]} for cell in variant["cells"]],
         }
         for variant in collection.variants
-        for row in [collection.results[variant["label"]]]
     ]
 
 
-def rows_of(
-    part: DataFrame, metrics: Iterable[str], about: Metrics, baseline: str, collection: Collection
-) -> Rows:
+def rows_of(part: DataFrame, metrics: Metrics, baseline: str, collection: Collection) -> Rows:
     """One row for each metric, place and variant: values by seed, spread, test against the baseline."""
     import pandas
 
     orders = {"metric": list(metrics), "sampler": list(collection.samplers), "flow": collection.labels}
-    part = part[part["metric"].isin(orders["metric"])].fillna({"step": -1, "place": 0})
-    part = part.assign(sampler=part["sampler"].where(part["sampler"].notna(), orders["sampler"][0]))
-    columns = {name: pandas.Categorical(part[name], order) for name, order in orders.items()}
-    places = part.assign(**columns).groupby(["metric", "sampler", "place", "step"], observed=True)
-    budget, found = collection.grid["training"]["steps"], []
-    for (metric, sampler, place, step), group in places:
-        by_flow = {label: own.sort_values("seed") for label, own in group.groupby("flow", observed=True)}
-        theirs = _by_seed(by_flow[baseline]) if baseline in by_flow else {}
-        better = about.get(metric, {}).get("better") or "lower"
-        for label, own in by_flow.items():
-            adaptive = bool(place == OWN_NFE)
-            where = {
-                "metric": metric,
-                "sampler": sampler,
-                "nfe": spread(own["nfe"].tolist()).mean if adaptive else int(place),
-                "adaptive": adaptive,
-                "step": budget if step < 0 else int(step),
-                "variant": label,
-            }
-            found.append(where | _compared(_by_seed(own), {} if label == baseline else theirs, better))
+    part = part[part["metric"].isin(orders["metric"])].sort_values("seed", kind="stable")
+    part = part.fillna({"step": -1, "place": 0, "sampler": orders["sampler"][0]})
+    part = part.assign(**{name: pandas.Categorical(part[name], order) for name, order in orders.items()})
+    groups = list(part.groupby(["metric", "sampler", "place", "step", "flow"], observed=True))
+    by_seed = {at: dict(zip(own["seed"].tolist(), own["value"].tolist(), strict=True)) for at, own in groups}
+    found = []
+    for (metric, sampler, place, step, label), own in groups:
+        ours = by_seed[metric, sampler, place, step, label]
+        theirs = {} if label == baseline else by_seed.get((metric, sampler, place, step, baseline), {})
+        test = paired_test(ours, theirs, metrics[metric]["better"] or "lower")
+        adaptive = bool(place == OWN_NFE)
+        row = {
+            "metric": metric,
+            "sampler": sampler,
+            "nfe": spread(own["nfe"].tolist()).mean if adaptive else int(place),
+            "adaptive": adaptive,
+            "step": collection.grid["training"]["steps"] if step < 0 else int(step),
+            "variant": label,
+            "by_seed": {str(seed): value for seed, value in ours.items()},
+            **asdict(spread(list(ours.values()))),
+            "against_baseline": None if test is None else asdict(test),
+        }
+        found.append(row)
     return found
-
-
-def _by_seed(own: DataFrame) -> dict[int, float]:
-    return dict(zip(own["seed"].tolist(), own["value"].tolist(), strict=True))
-
-
-def _compared(ours: dict[int, float], theirs: dict[int, float], better: str) -> dict[str, Any]:
-    """Values by seed, their spread, and the test against those of the baseline."""
-    test = paired_test(ours, theirs, better)
-    return {
-        "by_seed": {str(seed): value for seed, value in ours.items()},
-        **asdict(spread(list(ours.values()))),
-        "against_baseline": None if test is None else asdict(test),
-    }
 
 
 def best_of(rows: Rows, metrics: Metrics) -> Rows:
     """The variant with the best mean for each metric, sampler and NFE; NFE 0 is of priors, not of flows."""
-    groups: dict[tuple[Any, ...], Rows] = {}
-    for row in (row for row in rows if row["nfe"] and metrics[row["metric"]]["better"]):
-        nfe = OWN_NFE if row["adaptive"] else row["nfe"]
-        groups.setdefault((row["metric"], row["sampler"], nfe), []).append(row)
     names = ("metric", "sampler", "nfe", "adaptive", "variant", "mean", "std", "n", "against_baseline")
+    rows = [row | {"place": OWN_NFE if row["adaptive"] else row["nfe"]} for row in rows if row["nfe"]]
     best = []
-    for (metric, *_), group in groups.items():
-        row = min(group, key=lambda row: row["mean"] * sign_of(metrics[metric]))
-        best.append({name: row[name] for name in names} | {"candidates": len(group)})
+    for (metric, *_), group in _grouped(rows, "metric", "sampler", "place"):
+        if sign := sign_of(metrics[metric]):
+            row = min(group, key=lambda row: sign * row["mean"])
+            best.append({name: row[name] for name in names} | {"candidates": len(group)})
     return best
 
 
@@ -208,38 +178,37 @@ def sign_of(about: dict[str, Any]) -> int:
 
 def losses_of(rows: Rows, metrics: Metrics) -> Rows:
     """Where a flow is worse than its own prior alone: metric, sampler, variant, and the NFE where it is."""
-    groups: dict[tuple[str, str, str], dict[float, float]] = {}
-    for row in rows:
-        groups.setdefault((row["metric"], row["sampler"], row["variant"]), {})[row["nfe"]] = row["mean"]
     return [
         {"metric": metric, "sampler": sampler, "variant": variant, "nfe": worse}
-        for (metric, sampler, variant), by_nfe in groups.items()
-        if (worse := worse_than_prior(by_nfe, metrics[metric]["better"]))
+        for (metric, sampler, variant), own in _grouped(rows, "metric", "sampler", "variant")
+        if (worse := worse_than_prior({row["nfe"]: row["mean"] for row in own}, metrics[metric]["better"]))
     ]
 
 
 def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
-    """Steps that each variant needs for the baseline's final quality, at each NFE of the curve.
+    """Steps of the curve at which each variant's mean first reaches the baseline's last one, at each NFE.
 
-    The mean over seeds of a variant has to reach the baseline's mean after its last step; only the curve's
-    own steps are looked at. None where it never does.
+    None where it never does.
     """
-    groups: dict[tuple[str, float], Rows] = {}
-    for row in curve:
-        if sign_of(metrics[row["metric"]]):
-            groups.setdefault((row["metric"], row["nfe"]), []).append(row)
     found = []
-    for (metric, nfe), rows in groups.items():
-        last = max(row["step"] for row in rows)
-        target = next((r["mean"] for r in rows if r["variant"] == baseline and r["step"] == last), None)
-        if target is not None:
-            sign = sign_of(metrics[metric])
-            reached: dict[str, int | None] = {row["variant"]: None for row in rows}
-            for row in sorted(rows, key=lambda row: -row["step"]):
+    for (metric, nfe), own in _grouped(curve, "metric", "nfe"):
+        sign, last = sign_of(metrics[metric]), max(row["step"] for row in own)
+        target = next((r["mean"] for r in own if r["variant"] == baseline and r["step"] == last), None)
+        if sign and target is not None:
+            steps: dict[str, int | None] = {row["variant"]: None for row in own}
+            for row in sorted(own, key=lambda row: -row["step"]):
                 if sign * row["mean"] <= sign * target:
-                    reached[row["variant"]] = row["step"]
-            found.append({"metric": metric, "nfe": nfe, "target": target, "budget": last, "steps": reached})
+                    steps[row["variant"]] = row["step"]
+            found.append({"metric": metric, "nfe": nfe, "target": target, "budget": last, "steps": steps})
     return found
+
+
+def _grouped(rows: Rows, *names: str) -> Iterable[tuple[tuple[Any, ...], Rows]]:
+    """The values of these columns, and the rows that have them, in the order in which they come first."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups.items()
 
 
 def costs_of(collection: Collection, seconds: Rows) -> Rows:
@@ -262,7 +231,7 @@ def costs_of(collection: Collection, seconds: Rows) -> Rows:
 
 def settings_of(collection: Collection) -> dict[str, Any]:
     """What all cells share, and what they differ in where they should not: a list of each value seen."""
-    runs = [result["run"] for result in collection.all_results()]
+    runs = [result["run"] for _, _, result in collection.cells()]
     asked = [one for run in runs for one in run["evaluations"] if one["step"] is None]
     settings = [one["settings"] for one in asked]
     return {

@@ -6,14 +6,14 @@ reference set, from equally many samples. Cells that differ in one of these are 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
-from flowprior.study.cell_file import FORMAT, StudyFolder, read_object
+from flowprior.features.base import short
+from flowprior.study.cell_file import StudyFolder, collect, read_object
 
 DataFrame = Series = Any
 """Of pandas, whose own types a checker cannot follow."""
@@ -34,30 +34,17 @@ def read_cells(source: Source) -> dict[str, dict[str, Any]]:
     Raises:
         CheckpointError: there is none, or a file is damaged or of another format.
     """
-    cells = {path.stem: read_object(path) for path in cell_files(source)}
+    if isinstance(source, str | Path) and (study := StudyFolder(source)).plan.is_file():
+        found = collect(study)
+        cells = {found.places[label, seed].result.stem: cell for label, seed, cell in found.cells()}
+    else:
+        paths = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else source
+        cells = {path.stem: read_object(path) for path in paths}
     if not cells:
         raise CheckpointError(
             f"{source} holds no cell files; give the OUT folder of flowprior compare, or its result files"
         )
-    for name, cell in cells.items():
-        if cell.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{name}.json has format {cell.get('format')}, expected a cell file of format {FORMAT}; "
-                "run its study again with: flowprior compare"
-            )
     return cells
-
-
-def cell_files(source: Source) -> list[Path]:
-    """The files behind a source, sorted where it is a folder; of a study those that its last plan names."""
-    if not isinstance(source, str | Path):
-        return list(source)
-    study = StudyFolder(source)
-    if not study.plan.is_file():
-        return sorted(study.path.glob("*.json"))
-    planned = [cell for variant in study.read_plan()["variants"] for cell in variant["cells"]]
-    files = [study.cell(cell["name"], cell["key"]).result for cell in planned]
-    return [path for path in files if path.is_file()]
 
 
 def read_table(source: Source) -> DataFrame:
@@ -118,11 +105,7 @@ def means(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
 
 
 def refuse_mixed(table: DataFrame, where: str) -> None:
-    """Refuse values that must not stand in one table.
-
-    Args:
-        table: as :func:`read_table` makes it.
-        where: names the table.
+    """Refuse a table of :func:`read_table`, which ``where`` names, whose values must not stand together.
 
     Raises:
         MixedEvaluations: the values of one metric come from two evaluators, references or sample counts.
@@ -152,8 +135,3 @@ def evaluators(table: DataFrame) -> Series:
     by_cell = told.groupby(scores["cell"]).agg(lambda own: " of real-data score " + ", ".join(own))
     unnamed = "unknown weights" + table["cell"].map(by_cell).fillna("")
     return table["features"].where(table["features"].notna(), unnamed).where(needed)
-
-
-def short(text: str) -> str:
-    """An evaluator for people: digests with their first 8 digits."""
-    return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", text)

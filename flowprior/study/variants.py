@@ -1,8 +1,11 @@
-"""What a grid names: axes of specs and variants, as checked mappings; and what the library refuses of one."""
+"""What a grid names: specs, variants and functions, checked; and what the library refuses of a variant."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +20,6 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
-from flowprior.study.hooks import check_hook
 from flowprior.training.components import resolve_coupling
 from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PATH, DEFAULT_PREDICTION, DEFAULT_PRIOR
 
@@ -37,6 +39,9 @@ VARIANT = {
     "trainer": "",
 }
 """Keys of a variant that a grid names, and their defaults."""
+
+HOOKS = ("trainer", "runner", "values")
+"""Keys of a grid that name a function as ``package.module:function``."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +64,38 @@ class Variant:
     coupling: str
     path: str
     prediction: str
-    labels: tuple[str, str, str]
+    labels: tuple[str, ...]
     samplers: Mapping[str, str]
     trainer: str = ""
 
     def refusal(self, batch_size: int) -> str | None:
         """Why the library refuses this combination, in one line; None where it does not."""
-        prior, coupling, path = self._parts()
-        try:
-            path.check(prior)
-            coupling.check(prior)
-            make_prediction(self.prediction, prior, coupling, path)
-        except FlowpriorError as error:
-            return _line(error)
-        drawn = coupling.draw_size(batch_size)
-        if drawn < batch_size or drawn % batch_size:
-            return f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}"
-        return None
+        return _refusal(self._check, batch_size)
 
     def sampler_refusal(self, spec: str, counts: tuple[int, ...]) -> str | None:
         """Why a sampler cannot serve this variant with any of ``counts`` evaluations; None where it can."""
+        return _refusal(self._check_sampler, spec, counts)
+
+    def _check(self, batch_size: int) -> None:
+        prior, coupling, path = self._parts()
+        path.check(prior)
+        coupling.check(prior)
+        make_prediction(self.prediction, prior, coupling, path)
+        drawn = coupling.draw_size(batch_size)
+        if drawn < batch_size or drawn % batch_size:
+            raise OptionError(
+                f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}"
+            )
+
+    def _check_sampler(self, spec: str, counts: tuple[int, ...]) -> None:
         prior, coupling, path = self._parts()
         generator = torch.Generator().manual_seed(0)
-        try:
-            sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
-        except FlowpriorError as error:
-            return _line(error)
-        spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
-        reasons = [] if sampler.adaptive else [_cannot_spend(sampler, count) for count in spent]
-        return reasons[0] if reasons and all(reasons) else None
+        sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
+        if not sampler.adaptive:
+            spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
+            reasons = [_refusal(sampler.solve, _still, torch.zeros(1, 1), nfe=count) for count in spent]
+            if reasons and all(reasons):
+                raise OptionError(reasons[0])
 
     def _parts(self) -> tuple[Prior, Coupling, Path]:
         return (
@@ -98,12 +106,7 @@ class Variant:
 
 
 def checked_variants(given: Any) -> dict[str, dict[str, str]]:
-    """label -> parts, with every key of :data:`VARIANT` and every spec built once.
-
-    Raises:
-        OptionError: no mapping of mappings, an unknown key, or a part that cannot be.
-        UnknownComponentError: a name that is not registered.
-    """
+    """label -> parts, with every key of :data:`VARIANT` and every spec built once to see that it can be."""
     if not isinstance(given, Mapping) or not all(isinstance(parts, Mapping) for parts in given.values()):
         raise OptionError(f"compare: variants={given!r} is not possible; write a section [variants.LABEL]")
     if REAL_DATA in given:
@@ -120,36 +123,31 @@ def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
                 f"compare: variants.{label}.{key}={value!r} is not possible; give texts for "
                 f"{', '.join(VARIANT)}"
             )
-    axes = {"prior": "priors", "coupling": "couplings", "path": "paths", "sampler": "samplers"}
     check_hook(f"variants.{label}.trainer", parts["trainer"])
     choose("compare", f"variants.{label}.prediction", parts["prediction"], ("auto", *PREDICTIONS))
-    return {**parts, **{key: _canonical(axis, parts[key]) for key, axis in axes.items() if parts[key]}}
+    specs = {key: _canonical(f"{key}s", spec) for key, spec in parts.items() if spec and f"{key}s" in AXES}
+    return {**parts, **specs}
 
 
 def labelled(axis: str, given: Any) -> dict[str, str]:
-    """label -> spec, with every spec built once to see that it can be.
+    """label -> spec, with every spec of an axis built once to see that it can be.
 
-    Args:
-        axis: a key of :data:`AXES`.
-        given: a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
-            is called by its component's name where that is unambiguous, else by itself. A coupling may be
-            ``auto``, which each prior decides as in ``train``.
-
-    Raises:
-        OptionError: nothing is given, something twice, or an option that a component cannot take.
-        UnknownComponentError: a name that is not registered.
+    ``given`` is a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
+    is called by its component's name where that is unambiguous, else by itself.
     """
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence) or not given:
         raise OptionError(f"compare: {axis}={given!r} is not possible; give a list with at least one spec")
-    pairs = (
-        list(given.items()) if isinstance(given, Mapping) else [_split_label(axis, text) for text in given]
-    )
-    specs = [_canonical(axis, text) for _, text in pairs]
-    names = [spec.partition(":")[0] for spec in specs]
+    for text in given.values() if isinstance(given, Mapping) else given:
+        if not isinstance(text, str):
+            raise OptionError(f"compare: {axis} has {text!r}; expected a spec such as 'name:key=value'")
+    pairs = given.items() if isinstance(given, Mapping) else map(_split_label, given)
+    found = [(label, _canonical(axis, text)) for label, text in pairs]
+    names = [spec.partition(":")[0] for _, spec in found]
     labels = [
         label or (name if names.count(name) == 1 else spec)
-        for (label, _), name, spec in zip(pairs, names, specs, strict=True)
+        for (label, spec), name in zip(found, names, strict=True)
     ]
+    specs = [spec for _, spec in found]
     for values in (specs, labels):
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
@@ -157,43 +155,54 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
     return dict(zip(labels, specs, strict=True))
 
 
-def _split_label(axis: str, text: Any) -> tuple[str, str]:
-    """``label=spec`` or ``spec``: an equals sign after the first colon belongs to an option."""
-    head, equals, tail = _text(axis, text).partition("=")
-    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text.strip())
+def _split_label(text: str) -> tuple[str, str]:
+    """``label=spec`` or ``spec``; an equals sign after the first colon belongs to an option."""
+    head, equals, tail = text.partition("=")
+    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text)
 
 
-def _canonical(axis: str, text: Any) -> str:
+def _canonical(axis: str, text: str) -> str:
     """The spec with the component's own name in place of an alias."""
-    registry = AXES[axis]
-    text = _text(axis, text).strip()
-    if axis == "couplings":
-        if text == DEFAULT_COUPLING:
-            return text
+    text, registry = text.strip(), AXES[axis]
+    if axis != "couplings":
+        registry.resolve(text)
+    elif text == DEFAULT_COUPLING:
+        return text
+    else:
         resolve_coupling(text)
-    registry.resolve(text)
     name, colon, options = text.partition(":")
     return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
 
 
-def _text(axis: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise OptionError(f"compare: {axis} has {value!r}; expected a spec such as 'name:key=value'")
-    return value
+def check_hook(key: str, text: Any) -> None:
+    """Check that ``text`` is empty or looks like ``package.module:function``."""
+    parts = text.split(":") if isinstance(text, str) else []
+    if text and not (len(parts) == 2 and all(parts)):
+        raise OptionError(f"compare: {key}={text!r} is not possible; write 'package.module:function'")
 
 
-def _cannot_spend(sampler: Sampler, nfe: int) -> str | None:
-    """Why not, tried on a velocity of zero."""
-
-    def still(x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
-        return torch.zeros_like(x)
-
+def load_hook(key: str, text: str) -> Callable[..., Any]:
+    """The function that ``text`` names; modules are looked for in the current folder, too."""
+    module, _, name = text.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
-        sampler.solve(still, torch.zeros(1, 1), nfe=nfe)
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(
+            f"compare: {key}='{text}' cannot be loaded ({error}); run from the folder that holds "
+            f"'{module.partition('.')[0]}', or install it"
+        ) from error
+
+
+def _refusal(check: Callable[..., Any], *arguments: Any, **options: Any) -> str | None:
+    """Why this call is refused, in one line; None where it is not."""
+    try:
+        check(*arguments, **options)
     except FlowpriorError as error:
-        return _line(error)
+        return " ".join(str(error).split())
     return None
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _still(x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
+    return torch.zeros_like(x)

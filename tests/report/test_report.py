@@ -24,7 +24,7 @@ from flowprior.report import write_report
 from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study import StudyFolder, check_report, run_grid
-from flowprior.study.cell_file import collect, samples_file
+from flowprior.study.cell_file import collect
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
@@ -49,7 +49,7 @@ def rows(report: dict[str, Any], metric: str, part: str = "quality") -> list[dic
 def saved(finished: Path, row: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
     """Samples as they are judged, and their labels."""
     folder = StudyFolder(finished)
-    path = samples_file(folder, collect(folder), row["variant"], seed, 0)
+    path = collect(folder).samples_file(row["variant"], seed)
     name = f"nfe={row['nfe']:g}/guidance=1/seed={seed}"
     tensors, _ = load_tensors(path)
     return tensors[f"x/{name}"].clamp(-1, 1), tensors[f"cond/{name}"]
@@ -275,7 +275,7 @@ def test_results_of_the_faulty_format_are_refused_in_one_line(copied, name):
 def test_results_of_another_format_are_evaluated_again_and_not_trained_again(copied, monkeypatch):
     """The key of a cell holds the format, so a result of another one is not found."""
     monkeypatch.setattr("flowprior.study.cells.FORMAT", 4)
-    monkeypatch.setattr("flowprior.study.cell_training.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("flowprior.study.running.train", lambda *_, **__: pytest.fail("trained again"))
     before = len(list(copied.glob("cells/*/result-*.json")))
     assert run_grid(tiny_grid(priors=["gaussian"], seeds=1), copied).finished == 2
     assert len(list(copied.glob("cells/*/result-*.json"))) == before + 2

@@ -12,7 +12,7 @@ from flowprior.couplings.ot import OTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.study import Grid, Splits, grid_from_dict, make_cell, variants
-from flowprior.study.cells import describe_plan, plan_grid
+from flowprior.study.cells import plan_grid
 from tests.study.conftest import TINY, tiny_grid
 
 IDENTITY = {"train": [1]}
@@ -105,7 +105,7 @@ def test_paths_are_named_where_there_are_several():
 
 def planned(**changes: Any) -> dict[str, Any]:
     grid = tiny_grid(**changes)
-    plan = describe_plan(grid, plan_grid(grid, Splits.load("digits")))
+    plan, _ = plan_grid(grid, Splits.load("digits"))
     return {variant["label"]: variant for variant in plan["variants"]}
 
 

@@ -23,7 +23,7 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, check_report, grid_from_dict, run_grid
-from flowprior.study.cell_file import collect, find_cell
+from flowprior.study.cell_file import collect
 from flowprior.study.cells import variants
 from flowprior.training import train
 from tests.cli.conftest import call_app
@@ -90,7 +90,7 @@ def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
     folder = StudyFolder(out)
     collection = collect(folder)
     return [
-        (find_cell(folder, collection, label, seed).run, result)
+        (collection.places[label, seed].run, result)
         for label, row in collection.results.items()
         for seed, result in row.items()
     ]

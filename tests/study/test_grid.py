@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from flowprior.errors import FlowpriorError, OptionError
+from flowprior.evaluation import evaluate
 from flowprior.study import Curve, Grid, grid_from_dict, load_grid, variants
-from flowprior.study.grid import dump_grid
+from flowprior.study.grid import EVALUATION, dump_grid
 from flowprior.training import DEFAULT_PRIOR
 from tests.study.conftest import TINY, tiny_grid
 
@@ -130,6 +132,12 @@ def test_mistakes(change, words):
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_grid_has_every_option_of_evaluate_that_does_not_follow_from_its_keys():
+    keys = {"nfe", "sampler", "samples", "guidance", "seed", "conditions"}
+    given = {"flow", "data", "reference", "generate", "progress"}
+    assert set(inspect.signature(evaluate).parameters) - keys - given == set(EVALUATION)
 
 
 def test_unreadable_files(tmp_path):

@@ -16,7 +16,7 @@ from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
-from flowprior.study import cell_training, evaluating, run_grid, running
+from flowprior.study import evaluating, run_grid, running
 from flowprior.training import loop, train
 from tests.study.conftest import TINY, tiny_grid
 
@@ -52,7 +52,7 @@ def test_other_seeds_join_those_that_are_finished(copied):
 
 def test_other_ways_of_evaluating_keep_what_was_trained(copied, monkeypatch):
     before = result_files(copied)
-    monkeypatch.setattr(cell_training, "train", forbidden)
+    monkeypatch.setattr(running, "train", forbidden)
     run_grid(tiny_grid(nfe=[1, 3]), copied)
     after = result_files(copied)
     assert before.items() <= after.items()
@@ -199,7 +199,7 @@ def test_twins_are_run_once(tmp_path):
 )
 def test_what_the_evaluation_needs_is_checked_before_training(tmp_path, monkeypatch, evaluation, words):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    monkeypatch.setattr(cell_training, "train", forbidden)
+    monkeypatch.setattr(running, "train", forbidden)
     with pytest.raises(FlowpriorError, match=words):
         run_grid(tiny_grid(**SMALL, evaluation=evaluation), tmp_path / "out")
     assert not (tmp_path / "out").exists()

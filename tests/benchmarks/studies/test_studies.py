@@ -12,8 +12,8 @@ from benchmarks.studies.protocol import RESULTS, STUDIES
 from flowprior.evaluation.result import COLUMNS, Result
 from flowprior.study.cells import variants
 from flowprior.study.grid import load_grid
-from flowprior.study.hooks import HOOKS, load_hook
 from flowprior.study.running import run_grid
+from flowprior.study.variants import HOOKS, load_hook
 from tests.benchmarks.studies.conftest import cells_of
 from tests.markdown_blocks import REPOSITORY
 
