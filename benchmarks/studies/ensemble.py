@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from benchmarks.studies.protocol import fit_prior
+from benchmarks.studies import fit_prior
 from flowprior.couplings import Coupling
 from flowprior.data import Data
 from flowprior.flow import Flow

@@ -17,14 +17,12 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import operators, timings
-from benchmarks.studies import tables
+from benchmarks.studies import RESULTS, STUDIES, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results"
-DOCS = HERE.parents[1] / "docs"
+DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
 BUDGETS = (1000, 4000, 16000)
@@ -88,7 +86,7 @@ def dropped(root: Path, name: str, study: Study) -> dict[str, Any]:
 
 def template(name: str) -> jinja2.Template:
     """A template beside this file, with everything that makes tables."""
-    loader = jinja2.FileSystemLoader(HERE)
+    loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
     environment.globals |= vars(markdown) | vars(tables)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies.protocol import Row, everything, generator, rows_of
+from benchmarks.studies import Row, everything, generator, rows_of
 from flowprior.data import Data, circle_of_centres, load_data
 from flowprior.data.toys import sample_eight_gaussians
 from flowprior.evaluation.result import REAL_DATA
@@ -54,8 +54,8 @@ def eight_modes(flow: Flow, cell: Any, data: Any) -> list[Row]:
     points = (own[0][: len(labels)], own[1][: len(labels)])
     velocity, exact = solve_exactly(flow, cell.seed)
     shared = {"samples": OF_EACH_MODE, "split": "test"}
-    rows = rows_of(cell, {"curvature": curvature(exact)})
-    rows += rows_of(cell, distances(points, real), flow=REAL_DATA, **shared)
+    rows = rows_of({"curvature": curvature(exact)})
+    rows += rows_of(distances(points, real), flow=REAL_DATA, **shared)
     sampler, start = cell.samplers[0], None
     for nfe in NFES:
         x = flow.solve(labels, nfe=nfe, sampler=sampler, generator=generator(cell.seed)).x
@@ -64,7 +64,7 @@ def eight_modes(flow: Flow, cell: Any, data: Any) -> list[Row]:
         if nfe:
             found["travelled"] = mean_squared_distance(x, start)
             found |= truncation_errors(velocity, exact, nfe)
-        rows += rows_of(cell, found, nfe=nfe, sampler=sampler, **shared)
+        rows += rows_of(found, nfe=nfe, sampler=sampler, **shared)
     return rows
 
 
@@ -142,5 +142,5 @@ def moons(flow: Flow, cell: Any, data: Any) -> list[Row]:
         generator = torch.Generator().manual_seed(cell.seed)
         x = flow.sample(labels, nfe=nfe, sampler=sampler, generator=generator)
         found = {"w2_squared": wasserstein2_squared(x, real)}
-        rows += rows_of(cell, found, sampler=sampler, nfe=nfe, samples=MOONS, split="test")
+        rows += rows_of(found, sampler=sampler, nfe=nfe, samples=MOONS, split="test")
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies.protocol import CLASSIFIERS
+from benchmarks.studies import CLASSIFIERS
 from benchmarks.studies.results_page import RESULTS, page, read_study
 from benchmarks.studies.tables import chosen_setting, growth, over_rivals, paper_orders
 from flowprior.evaluation.result import REAL_DATA
