@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing.connection import Connection
@@ -69,8 +70,8 @@ def run_axis(
         path = folder / f"{cell['prior']}-{cell['conditions']}x{cell['dims']}.json"
         if path.is_file():
             continue
-        sizes = (cell["conditions"], cell["dims"], cell["examples"])
-        found: dict[str, Any] = {"failed": late} if late else measure_apart(cell["spec"], *sizes, limit)
+        size = itemgetter("spec", "conditions", "dims", "examples")(cell)
+        found: dict[str, Any] = {"failed": late} if late else measure_apart(*size, limit)
         failed = found.pop("failed", "")
         if "not done" in failed:
             late = "not tried: the next smaller was not done in time"
@@ -105,45 +106,38 @@ class Stream:
         return -(-self.rows // BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for number in range(len(self)):
-            start = time.process_time()
-            batch = self.batch(number)
-            self.seconds += time.process_time() - start
-            yield batch
+        return map(self.batch, range(len(self)))
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Batch ``number``, the same whenever it is asked for."""
-        generator = torch.Generator().manual_seed(number)
+        start, generator = time.process_time(), torch.Generator().manual_seed(number)
         labels = (torch.arange(BATCH) + number * BATCH) % self.conditions
-        phase = torch.linspace(0, 6, self.dims)
-        noise = torch.randn(BATCH, self.dims, generator=generator)
-        return torch.sin(phase + labels[:, None].float()) + 0.5 * noise, labels
+        wave = torch.sin(torch.linspace(0, 6, self.dims) + labels[:, None].float())
+        x = wave + 0.5 * torch.randn(BATCH, self.dims, generator=generator)
+        self.seconds += time.process_time() - start
+        return x, labels
 
 
 def measure_apart(spec: str, conditions: int, dims: int, rows: int, limit: int) -> dict[str, Any]:
     """``measure`` in a child of at most 8 GiB and ``limit`` s of processor time; ``failed`` says why not."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(sender, limit, spec, conditions, dims, rows))
+    child = context.Process(target=_answer, args=(sender, limit, spec, conditions, dims, rows), daemon=True)
     child.start()
     sender.close()
-    try:
+    with suppress(EOFError):
         return receiver.recv()
-    except EOFError:
-        child.join()
-        late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
-        return {"failed": f"not done after {limit} s" if late else f"ended with {child.exitcode}"}
-    finally:
-        child.kill()
-        child.join()
+    child.join()
+    late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+    return {"failed": f"not done after {limit} s" if late else f"ended with {child.exitcode}"}
 
 
-def _answer(sender: Connection, limit: int, spec: str, conditions: int, dims: int, rows: int) -> None:
+def _answer(sender: Connection, limit: int, *size: Any) -> None:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # a child starts at zero
     try:
-        sender.send(measure(spec, conditions, dims, rows))
+        sender.send(measure(*size))
     except Exception as error:  # whatever it is, the table says it
         memory = isinstance(error, MemoryError) or "allocate memory" in str(error)
         reason = f"needs more than {MOST_MEMORY >> 30} GiB" if memory else str(error).splitlines()[0]

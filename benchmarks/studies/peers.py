@@ -33,9 +33,6 @@ from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.trainer import fit_prior
 
-PARTS = {"prior": "gaussian", "coupling": "condot", "path": "condot"}
-
-
 Target = tuple[Tensor, Tensor, Tensor | None]
 """Points ``[B, *event]``, the velocities to regress there, and the labels of the rows."""
 Targets = Callable[[Tensor, Tensor, Tensor | None, Tensor], Target]
@@ -113,11 +110,12 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
 
     Args:
         peer: gives what says what a batch becomes.
-        config: of the run; prior, coupling and path are those of :data:`PARTS`.
+        config: of the run, but for prior, coupling, path and prediction.
         data: training split.
         out: run folder.
     """
-    config = replace(config, **PARTS, training=replace(config.training, prediction="velocity"))
+    training = replace(config.training, prediction="velocity")
+    config = replace(config, prior="gaussian", coupling="condot", path="condot", training=training)
     parts = replace(resolve_components(config, data=data), path=GivenPath())
     state, randomness = TrainingState(parts), Randomness(config.training.seed, parts.device)
     run = None if out is None else RunDirectory(out)

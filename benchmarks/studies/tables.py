@@ -88,12 +88,8 @@ def called(table: DataFrame, priors: Mapping[str, str]) -> DataFrame:
 
 def worse_than(found: DataFrame, flow: str) -> list[str]:
     """The places where another flow's mean is above this one's; none where it did not run."""
-    return [
-        f"{name} at NFE {nfe}"
-        for name in found.index
-        for nfe in NFES
-        if flow in found.index and found.loc[name, nfe] > found.loc[flow, nfe]
-    ]
+    above = found[list(NFES)].gt(found.reindex([flow]).iloc[0]).stack()
+    return [f"{name} at NFE {nfe}" for name, nfe in above[above].index]
 
 
 def density(values: Iterable[float], digits: int) -> str:
