@@ -2,10 +2,9 @@
 
     runner = "benchmarks.studies.ensemble:train_cells"
 
-On a slow core the Python of a training step costs more than the arithmetic of a small network. Here one step
-serves every member at once (``torch.func.vmap`` over stacked weights). Members share the network, its initial
-weights, times, optimiser and budget, and the order of the data; what they differ in is prior and coupling. It
-is the training loop's arithmetic but for the clipping of gradients, and its cosine ends at zero.
+Members share the network, its initial weights, times, optimiser and budget, and the order of the data; what
+they differ in is prior and coupling. It is the training loop's arithmetic but for the clipping of gradients,
+and its cosine ends at zero.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
     python -m benchmarks.studies.inspect_ranking --cells fashion-mnist-1000 --cells fashion-mnist-500
     python -m benchmarks.studies.inspect_ranking --cells digits --data digits
 
-Reads every trained cell of the folders below benchmarks/results that a prior and a coupling of ours decide
-(no peer, straight path, network of the velocity), inspects each pairing, and compares the order of the score
-with that of the trained flows' distances at 4 evaluations, averaged over seeds, folder by folder. How the
-score is made was chosen on digits; the other data only check it.
+Folder by folder below benchmarks/results the order of the score is compared with that of the distances at 4
+evaluations. How the score is made was chosen on digits; the other data only check it.
 """
 
 from __future__ import annotations

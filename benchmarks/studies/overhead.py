@@ -70,7 +70,7 @@ def run_axis(
         path = folder / f"{cell['prior']}-{cell['conditions']}x{cell['dims']}.json"
         if path.is_file():
             continue
-        size = itemgetter("spec", "conditions", "dims", "examples")(cell)
+        size = [cell[name] for name in ("spec", "conditions", "dims", "examples")]
         found: dict[str, Any] = {"failed": late} if late else measure_apart(*size, limit)
         failed = found.pop("failed", "")
         if "not done" in failed:

@@ -58,8 +58,8 @@ def torchcfm_ot_targets() -> Targets:
     match = matcher.guided_sample_location_and_conditional_flow
 
     def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        _, x_t, u_t, _, labels = match(x0, x1, y1=cond, t=t)
-        return x_t, u_t, labels
+        drawn = match(x0, x1, y1=cond, t=t)
+        return drawn[1], drawn[2], drawn[4]
 
     return targets
 

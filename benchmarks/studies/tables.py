@@ -42,7 +42,7 @@ def chosen_setting(table: DataFrame) -> str | None:
     places = {"index": seeds.index[seeds == seeds.max()], "columns": list(GOALS)}
     found = (over_rivals(table, metric, "validation").reindex(**places) for metric in FEATURES)
     worst = pandas.concat([ratio / list(GOALS.values()) for ratio in found], axis=1).max(axis=1).dropna()
-    return None if worst.empty else worst.idxmin()
+    return None if worst.empty else str(worst.idxmin())
 
 
 def curves(table: DataFrame, metric: str) -> DataFrame:
@@ -106,24 +106,14 @@ def best_shrinkage(table: DataFrame) -> Series:
     return best.str.rsplit("=").str[-1].astype(float)
 
 
-def corrupted(table: DataFrame) -> dict[str, Any]:
-    """Priors fitted to corrupted digits: flows trained with them, and flows only started from them.
+def corrupted(table: DataFrame) -> DataFrame:
+    """Fréchet distances with a column for the ``kind`` of corruption that the prior was fitted to.
 
-    ``values`` names the corruption ``kind`` and whether the flow is only ``started`` from its prior;
-    ``ratios`` are to the prior of clean digits, at 15 evaluations.
+    ``started`` says of a flow that it was trained with the clean prior and only started from this one.
     """
     own = trained(table, FID)
     base = own["flow"].str.split(", started from ", expand=True)
-    own = own.assign(flow=base[0], started=base[1].notna(), kind=base[1].fillna(own["variant"]))
-    at_15 = own[own["nfe"] == 15].groupby(["flow", "kind", "started"], sort=False)["value"].mean().unstack()
-    clean = at_15[False].xs("none", level="kind")
-    ratios = at_15.div(clean, axis="index", level="flow").drop("none", level="kind")
-    with_it = own[~own["started"]]
-    return {
-        "values": own,
-        "ratios": ratios,
-        "with_it": with_it.assign(flow=with_it["flow"] + ", " + with_it["kind"]),
-    }
+    return own.assign(flow=base[0], started=base[1].notna(), kind=base[1].fillna(own["variant"]))
 
 
 def fitted_over_plain(table: DataFrame) -> DataFrame:
