@@ -55,10 +55,11 @@ def train_cells(cells: Sequence[Any], data: Data) -> Iterator[tuple[Any, Flow]]:
         specs = dict.fromkeys(cell.config.prior for cell in own)
         priors = {spec: fit_prior(spec, getattr(data, "prior_data", data), seed) for spec in specs}
         for first in range(0, len(own), MOST):
-            some, config = own[first : first + MOST], own[0].config
-            couplings = (Coupling.registry.resolve(cell.config.coupling) for cell in some)
-            members = [Member(priors[cell.config.prior], c) for cell, c in zip(some, couplings, strict=True)]
-            yield from zip(some, train_members(members, data, config.model, config.training), strict=True)
+            some = own[first : first + MOST]
+            configs = [cell.config for cell in some]
+            members = [Member(priors[c.prior], Coupling.registry.resolve(c.coupling)) for c in configs]
+            flows = train_members(members, data, configs[0].model, configs[0].training)
+            yield from zip(some, flows, strict=True)
 
 
 def train_members(members: Sequence[Member], data: Data, model: str, config: TrainingConfig) -> list[Flow]:

@@ -71,7 +71,7 @@ def run_axis(
         if path.is_file():
             continue
         size = [cell[name] for name in ("spec", "conditions", "dims", "examples")]
-        found: dict[str, Any] = {"failed": late} if late else measure_apart(*size, limit)
+        found: dict[str, Any] = {"failed": late} if late else measure_apart(*size, limit=limit)
         failed = found.pop("failed", "")
         if "not done" in failed:
             late = "not tried: the next smaller was not done in time"
