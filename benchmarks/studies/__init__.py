@@ -1,0 +1,72 @@
+"""How the stored values were made, and the rows that further values of a trained flow are kept as.
+
+Labels are balanced (example i has label i mod the number of classes), and the source samples come from a
+generator that is seeded by 1000 + the seed of the training, anew at every number of evaluations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.data import Data
+from flowprior.evaluation.result import table_row
+from flowprior.flow import Flow
+from flowprior.priors import Prior
+from flowprior.study.cell_file import FORMAT, write_object
+from flowprior.training.run_info import describe_machine
+
+SEED = 1000
+STUDIES = Path(__file__).parent
+RESULTS, CLASSIFIERS = STUDIES.parent / "results", STUDIES.parent / "classifiers"
+Row = dict[str, Any]
+
+
+def generator(seed: int) -> torch.Generator:
+    """The generator of the source samples of a flow that was trained with ``seed``."""
+    return torch.Generator().manual_seed(SEED + seed)
+
+
+def everything(data: Data) -> tuple[Tensor, Tensor]:
+    """All events of ``data`` and their conditions.
+
+    Raises:
+        TypeError: the data have no condition.
+    """
+    x, cond = data.batch(torch.arange(len(data)))
+    if cond is None:
+        raise TypeError(f"expected data with a condition, {data.name} has none")
+    return x, cond
+
+
+def draw(flow: Flow, cond: Tensor | None, nfe: int, seed: int, count: int | None = None) -> Tensor:
+    """Samples ``[N, *event]`` by Euler, from the same source samples at every ``nfe``; 0 leaves these.
+
+    N is ``count`` where there is no condition.
+    """
+    return flow.sample(cond, count, nfe=nfe, sampler="euler", generator=generator(seed)).float()
+
+
+def fit_prior(spec: str, data: Data, seed: int) -> Prior:
+    """The prior that ``spec`` names, fitted."""
+    prior: Prior = Prior.registry.resolve(spec)
+    return prior.fit(data.batches(), generator=torch.Generator().manual_seed(seed))
+
+
+def rows_of(values: dict[str, float], **columns: Any) -> list[Row]:
+    """A row of the long table for each metric and its value, with these further columns.
+
+    ``flow`` and ``seed`` of a trained cell's own values are filled in where the study keeps them.
+    """
+    return [table_row(metric, value, **columns) for metric, value in values.items()]
+
+
+def write_cell(
+    path: Path, setting: dict[str, Any], rows: list[Row], run: dict[str, Any] | None = None
+) -> None:
+    """Write a cell that no grid runs, such as a prior's that nothing is trained from, in one move."""
+    told = describe_machine(torch.device("cpu")) | (run or {})
+    write_object(path, {"format": FORMAT, "setting": setting, "run": told, "metrics": {}, "rows": rows})

@@ -1,34 +1,19 @@
 """scikit-learn's digits as the studies change them, and what few examples of each class do to a prior.
 
-    values = "benchmarks.studies.digits:few_examples"
-
-Data sets that a study can name whose runner or values are of this module, or of one that imports it:
-``few-digits`` (some examples of each class), ``digits-without-labels``,
-``digits-without-labels-for-the-prior`` (only the network sees the labels).
-
-``python -m benchmarks.studies.digits`` fits the priors of few examples with every shrinkage.
+values = "benchmarks.studies.digits:few_examples"
+python -m benchmarks.studies.digits    # fits the priors of few examples with every shrinkage
 """
 
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.studies.protocol import (
-    CLASSIFIERS,
-    RESULTS,
-    Row,
-    draw,
-    everything,
-    fit_prior,
-    generator,
-    rows_of,
-    table_rows,
-    write_cell,
-)
+from benchmarks.studies import CLASSIFIERS, RESULTS, Row, draw, everything, fit_prior, rows_of, write_cell
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.features import load_classifier
 from flowprior.features.classifier import Classifier
@@ -42,6 +27,8 @@ SAMPLES = 500
 SHRINKAGES = (0.0, 1.0, 5.0, 20.0)
 COVARIANCES = ("diag", "lowrank,rank=8", "full")
 COUNTS = (1, 2, 5, 20, 100, 1000)
+BALANCED = torch.arange(SAMPLES) % CLASSES
+"""Labels, each class equally often."""
 
 
 @cache
@@ -56,11 +43,6 @@ def split(name: str) -> TensorData:
 def classifier() -> Classifier:
     """The committed classifier, whose features the stored distances are of."""
     return load_classifier(CLASSIFIERS / "digits-f607d1b6.safetensors", split("train"))
-
-
-def balanced_labels(count: int = SAMPLES) -> Tensor:
-    """``count`` labels, each class equally often."""
-    return torch.arange(count) % CLASSES
 
 
 def pictures(x: Tensor, labels: Tensor | None, name: str) -> TensorData:
@@ -85,13 +67,12 @@ def few_digits(split: Any = "train", count: int = 5, seed: int = 0) -> TensorDat
         count: examples of each class.
         seed: another seed chooses others.
     """
-    data = load_data("digits", split)
-    x, labels = everything(data)
-    order = torch.arange(len(labels))
+    x, labels = everything(load_data("digits", split))
     if split == "train":
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         order = torch.cat([order[labels[order] == label][:count] for label in range(CLASSES)])
-    return pictures(x[order], labels[order], f"digits-{count}-of-each")
+        x, labels = x[order], labels[order]
+    return pictures(x, labels, f"digits-{count}-of-each")
 
 
 @DATA.register("digits-without-labels")
@@ -113,12 +94,9 @@ def few_examples(flow: Flow, cell: Any, data: Any) -> list[Row]:
     training examples at 15 evaluations: about 1 for unseen pictures, 0 for copies.
     """
     few = load_data(cell.config.data)
-    x = draw(flow, balanced_labels(), 15, cell.seed)
+    x = draw(flow, BALANCED, 15, cell.seed)
     ratio = memorisation_ratio(x, split("test").x, (batch for batch, _ in few.batches()))
-    return [
-        *rows_of(cell, describe_prior(flow.prior), nfe=0),
-        *rows_of(cell, {"memorisation": ratio}, nfe=15),
-    ]
+    return rows_of(describe_prior(flow.prior), nfe=0) + rows_of({"memorisation": ratio}, nfe=15)
 
 
 def without_labels(flow: Flow, cell: Any, data: Any) -> list[Row]:
@@ -129,18 +107,18 @@ def without_labels(flow: Flow, cell: Any, data: Any) -> list[Row]:
     name, features = f"fid-{classifier().features_name}", classifier().features
     moments = FeatureMoments.of([features(real)])
     for nfe in (0, 1, 4, 15, 60):
-        x = flow.sample(None, SAMPLES, nfe=nfe, generator=generator(cell.seed)).float().clamp(-1, 1)
+        x = draw(flow, None, nfe, cell.seed, SAMPLES).clamp(-1, 1)
         found = {name: FeatureMoments.of([features(x)]).distance(moments)}
         found["w2_squared"] = wasserstein2_squared(x[:360], real)
-        rows += rows_of(cell, found, nfe=nfe, sampler="euler", samples=SAMPLES, split="test")
+        rows += rows_of(found, nfe=nfe, sampler="euler", samples=SAMPLES, split="test")
     return rows
 
 
 def describe_prior(prior: Prior) -> dict[str, float]:
     """Log-density of the test split in nats a dimension; the source samples' deviation over the data's."""
     x, labels = everything(split("test"))
-    drawn = prior.sample(balanced_labels(), generator=torch.Generator().manual_seed(0))
-    spread = within_class_deviation(drawn, balanced_labels()) / within_class_deviation(x, labels)
+    drawn = prior.sample(BALANCED, generator=torch.Generator().manual_seed(0))
+    spread = within_class_deviation(drawn, BALANCED) / within_class_deviation(x, labels)
     density = prior.log_prob(x, labels).double().mean() / x[0].numel()
     return {"log_density": float(density), "spread": float(spread)}
 
@@ -153,19 +131,19 @@ def within_class_deviation(x: Tensor, labels: Tensor) -> Tensor:
 
 def shrunk_priors(count: int, seed: int) -> list[Row]:
     """Every covariance with every shrinkage on ``count`` examples of each class; nothing is trained."""
-    data = few_digits("train", count, seed)
-    rows = []
-    for spec in (f"gmm:covariance={c},shrinkage={s}" for c in COVARIANCES for s in SHRINKAGES):
-        rows += table_rows(describe_prior(fit_prior(spec, data, seed)), flow=spec, seed=seed, nfe=0)
+    data, rows = few_digits("train", count, seed), []
+    for spec in (f"gmm:covariance={c},shrinkage={s}" for c, s in product(COVARIANCES, SHRINKAGES)):
+        rows += rows_of(describe_prior(fit_prior(spec, data, seed)), flow=spec, seed=seed, nfe=0)
     return rows
 
 
 def main() -> None:
     """Write the cells of :func:`shrunk_priors` that are not there yet."""
-    for path, count, seed in ((f"priors-{c}-seed{s}.json", c, s) for s in range(2) for c in COUNTS):
-        if not (RESULTS / "few-examples" / path).is_file():
+    for seed, count in product(range(2), COUNTS):
+        path = RESULTS / "few-examples" / f"priors-{count}-seed{seed}.json"
+        if not path.is_file():
             setting = {"label": None, "seed": seed, "part": "priors", "count": count}
-            write_cell(RESULTS / "few-examples" / path, setting, shrunk_priors(count, seed))
+            write_cell(path, setting, shrunk_priors(count, seed))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
     runner = "benchmarks.studies.ensemble:train_cells"
 
-On a slow core the Python of a training step costs more than the arithmetic of a small network. Here one step
-serves every member at once (``torch.func.vmap`` over stacked weights). Members share the network, its initial
-weights, times, optimiser and budget, and the order of the data; what they differ in is prior and coupling. It
-is the training loop's arithmetic but for the clipping of gradients, and its cosine ends at zero.
+Members share the network, its initial weights, times, optimiser and budget, and the order of the data; what
+they differ in is prior and coupling. It is the training loop's arithmetic but for the clipping of gradients,
+and its cosine ends at zero.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from benchmarks.studies.protocol import fit_prior
+from benchmarks.studies import fit_prior
 from flowprior.couplings import Coupling
 from flowprior.data import Data
 from flowprior.flow import Flow
@@ -28,6 +27,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training import TrainingConfig
 from flowprior.training.batches import PairStream
+from flowprior.training.optimiser import ema_decay
 from flowprior.training.randomness import Randomness
 
 DRAW = 512
@@ -56,12 +56,10 @@ def train_cells(cells: Sequence[Any], data: Data) -> Iterator[tuple[Any, Flow]]:
         priors = {spec: fit_prior(spec, getattr(data, "prior_data", data), seed) for spec in specs}
         for first in range(0, len(own), MOST):
             some = own[first : first + MOST]
-            members = [
-                Member(priors[cell.config.prior], Coupling.registry.resolve(cell.config.coupling))
-                for cell in some
-            ]
-            config = some[0].config
-            yield from zip(some, train_members(members, data, config.model, config.training), strict=True)
+            configs = [cell.config for cell in some]
+            members = [Member(priors[c.prior], Coupling.registry.resolve(c.coupling)) for c in configs]
+            flows = train_members(members, data, configs[0].model, configs[0].training)
+            yield from zip(some, flows, strict=True)
 
 
 def train_members(members: Sequence[Member], data: Data, model: str, config: TrainingConfig) -> list[Flow]:
@@ -69,13 +67,11 @@ def train_members(members: Sequence[Member], data: Data, model: str, config: Tra
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_model(model, data.event_shape, data.condition)
-    weights = _optimise(network, members, data, config)
-    flows = []
+    weights, flows = _optimise(network, members, data, config), []
     for row, member in enumerate(members):
-        own = copy.deepcopy(network)
+        own = copy.deepcopy(network).eval()
         own.load_state_dict({name: weight[row] for name, weight in weights.items()}, strict=False)
-        parts = (own.eval(), member.prior, member.coupling, Path.create("condot"))
-        flows.append(Flow(*parts, data.condition, model_spec=model))
+        flows.append(Flow(own, *member, Path.create("condot"), data.condition, model_spec=model))
     return flows
 
 
@@ -98,21 +94,20 @@ def _optimise(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        ema = min(config.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(average.values()), [w.detach() for w in weights.values()], 1 - ema)
+        newest = [weight.detach() for weight in weights.values()]
+        torch._foreach_lerp_(list(average.values()), newest, 1 - ema_decay(config.ema, step))
     return average
 
 
 def _loss_of(model: nn.Module, conditional: bool) -> Any:
     """(weights, buffers, x0, x1, conditions, t) -> the sum of the members' losses."""
     path = Path.create("condot")
+    velocities = vmap(
+        lambda own, fixed, *inputs: functional_call(model, (own, fixed), inputs),
+        in_dims=(0, 0, 0, None, 0 if conditional else None),
+    )
 
-    def velocity(own: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        return functional_call(model, (own, fixed), (x, t, c if conditional else None))
-
-    velocities = vmap(velocity, in_dims=(0, 0, 0, None, 0))
-
-    def loss(weights: Any, buffers: Any, x0: Tensor, x1: Tensor, cond: Tensor, t: Tensor) -> Tensor:
+    def loss(weights: Any, buffers: Any, x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Tensor:
         parts = path.interpolate(x0.flatten(0, 1), x1.flatten(0, 1), t.repeat(len(x1)))
         found = velocities(weights, buffers, parts.x_t.view_as(x1), t, cond)
         return (found - parts.u_t.view_as(x1)).square().flatten(1).mean(1).sum()
@@ -132,8 +127,7 @@ def _pairs(member: Member, data: Data, batch_size: int, randomness: Randomness) 
     return stream
 
 
-def _stack(batches: list[tuple[Tensor, Tensor, Tensor | None]]) -> tuple[Tensor, Tensor, Tensor]:
-    """x0, x1 ``[members, B, *event]`` and conditions ``[members, B, …]``, zeros where there are none."""
+def _stack(batches: list[tuple[Tensor, Tensor, Tensor | None]]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """x0, x1 ``[members, B, *event]`` and conditions ``[members, B, …]`` or None."""
     x0, x1, labels = zip(*batches, strict=True)
-    none = torch.zeros(len(x0[0]), dtype=torch.long)
-    return torch.stack(x0), torch.stack(x1), torch.stack([none if c is None else c for c in labels])
+    return torch.stack(x0), torch.stack(x1), None if labels[0] is None else torch.stack(labels)

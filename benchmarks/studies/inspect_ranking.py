@@ -3,10 +3,8 @@
     python -m benchmarks.studies.inspect_ranking --cells fashion-mnist-1000 --cells fashion-mnist-500
     python -m benchmarks.studies.inspect_ranking --cells digits --data digits
 
-Reads every trained cell of the folders below benchmarks/results that a prior and a coupling of ours decide
-(no peer, straight path, network of the velocity), inspects each pairing, and compares the order of the score
-with that of the trained flows' distances at 4 evaluations, averaged over seeds, folder by folder. How the
-score is made was chosen on digits; the other data only check it.
+Folder by folder below benchmarks/results the order of the score is compared with that of the distances at 4
+evaluations. How the score is made was chosen on digits; the other data only check it.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from benchmarks.studies.protocol import RESULTS, write_cell
+from benchmarks.studies import RESULTS, write_cell
 from flowprior.data import load_data
 from flowprior.evaluation.result import table_row
 from flowprior.inspection import Pairing, inspect_priors
@@ -30,46 +28,34 @@ OURS = {"path": "condot", "prediction": "velocity", "peer": "", "trainer": "", "
 
 def trained_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Distances of every pairing (prior, coupling): means over its seeds, and how many there are."""
-    is_distance = table["metric"].str.startswith("fid-") | (table["metric"] == "w2_squared")
-    kept = is_distance & (table["nfe"] == NFE) & table["step"].isna()
+    kept = table["metric"].str.startswith("fid-") | (table["metric"] == "w2_squared")
+    kept &= (table["nfe"] == NFE) & table["step"].isna()
     for name, value in OURS.items():
         kept &= table[name].fillna(value) == value if name in table else True
-    pairs = table[kept].groupby(["prior", "coupling"])
     means = table[kept].pivot_table(index=["prior", "coupling"], columns="metric", values="value")
-    return means.assign(seeds=pairs["seed"].nunique()).reset_index()
+    seeds = table[kept].groupby(["prior", "coupling"])["seed"].nunique()
+    return means.assign(seeds=seeds).reset_index()
 
 
 def inspected(data: str, cells: pd.DataFrame, examples: int, seed: int) -> pd.DataFrame:
     """What is said of every pairing, from one inspection for each prior."""
     whole, rows = load_data(data), []
     options: dict[str, Any] = {"examples": examples, "seed": seed, "steps": NFE, "suggestion": False}
-    for prior, own in cells.groupby("prior", sort=False):
-        couplings = list(own["coupling"].unique())
-        rows += map(as_said, inspect_priors(whole, [str(prior)], couplings, **options).pairings)
+    for prior, own in cells.groupby("prior", sort=False)["coupling"]:
+        rows += map(as_said, inspect_priors(whole, [str(prior)], list(own.unique()), **options).pairings)
     return pd.DataFrame(rows)
 
 
 def as_said(pairing: Pairing) -> dict[str, Any]:
     """What the inspection says of a pairing."""
     simulated = pairing.simulated_flow
-    return {
-        "prior": pairing.prior,
-        "coupling": pairing.coupling,
-        "score": pairing.score,
-        "simulated": simulated.distance[max(simulated.distance)],
-        "crossing": simulated.crossing,
-        "shift": simulated.shift,
-        "transport_cost": pairing.transport_cost,
-    }
+    own = {name: getattr(pairing, name) for name in ("prior", "coupling", "score", "transport_cost")}
+    told = {"crossing": simulated.crossing, "shift": simulated.shift}
+    return own | told | {"simulated": simulated.distance[max(simulated.distance)]}
 
 
 def compare(cells: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """Scores beside trained distances, best score first; of several features a mean rank, too.
-
-    Args:
-        cells: what :func:`trained_cells` gives.
-        said: what :func:`inspected` gives.
-    """
+    """What :func:`inspected` says beside what :func:`trained_cells` has, best score first."""
     return with_mean_rank(said.merge(cells, on=["prior", "coupling"]).sort_values("score", kind="stable"))
 
 
@@ -93,17 +79,12 @@ def distances(found: pd.DataFrame) -> list[str]:
 
 def rows_of(found: pd.DataFrame) -> list[dict[str, Any]]:
     """The comparison as rows of the long table; trained distances have a number of evaluations."""
-    metrics = ["seeds", *SCORES[:3], "shift", "transport_cost", *distances(found)]
+    trained = [name for name in distances(found) if name != "mean rank"]
+    metrics = dict.fromkeys(["seeds", *SCORES[:3], "shift", "transport_cost"]) | dict.fromkeys(trained, NFE)
     return [
-        table_row(
-            name,
-            row[name],
-            flow=f"{row['prior']}+{row['coupling']}",
-            nfe=NFE if name in distances(found) else None,
-        )
+        table_row(name, row[name], flow=f"{row['prior']}+{row['coupling']}", nfe=nfe)
         for row in found.to_dict("records")
-        for name in metrics
-        if name != "mean rank"
+        for name, nfe in metrics.items()
     ]
 
 

@@ -1,14 +1,7 @@
-"""Conditions and inputs that the prior was not made for.
+"""Conditions and inputs that the prior was not made for: a function of values for each, named as its study.
 
-    values = "benchmarks.studies.out_of_distribution:unseen"
-
-- ``unseen``: digits without one class; then its label is asked for.
-- ``gap``: moons whose condition is the target's own x coordinate; an interval of it is left out of training.
-- ``corrupted``: the prior is fitted to digits with noise, blur or shifted statistics, the network is trained
-  on clean ones; or a clean flow is started from the corrupted prior.
-- ``coinciding``: two classes of digits are moved so that they share one mean, and are told apart by the rest.
-- ``python -m benchmarks.studies.out_of_distribution``: priors fitted to clean digits score corrupted ones;
-  does the log-density tell?
+values = "benchmarks.studies.out_of_distribution:unseen"
+python -m benchmarks.studies.out_of_distribution    # does the log-density tell corrupted from clean digits?
 """
 
 from __future__ import annotations
@@ -20,18 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.studies import digits
-from benchmarks.studies.protocol import (
-    RESULTS,
-    SEED,
-    Row,
-    draw,
-    everything,
-    fit_prior,
-    rows_of,
-    table_rows,
-    write_cell,
-)
+from benchmarks.studies import RESULTS, SEED, Row, digits, draw, everything, fit_prior, rows_of, write_cell
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.evaluation import evaluate
 from flowprior.flow import Flow
@@ -48,9 +30,6 @@ SCORERS = {
     "full": "gmm:covariance=full,reg_covar=0.01",
     "latent-gmm": "latent-gmm:rank=8",
 }
-
-
-# -- a label that nobody has seen ---------------------------------------------------------------------------
 
 
 @DATA.register("digits-without-nines")
@@ -74,20 +53,18 @@ def unseen(flow: Flow, cell: Any, data: Any) -> list[Row]:
         values = {f"share_seen_as_{digit}": share for digit, share in enumerate(found.tolist())}
         values["w2_squared_unseen_class"] = wasserstein2_squared(x[:360], test[labels == UNSEEN])
         values["w2_squared_seen_classes"] = wasserstein2_squared(x[:360], seen[:360])
-        rows += rows_of(cell, values, nfe=15, sampler="euler", condition=label)
+        rows += rows_of(values, nfe=15, sampler="euler", condition=label)
     return rows
-
-
-# -- an interval of embeddings that nobody has seen ---------------------------------------------------------
 
 
 @DATA.register("moons-with-a-gap")
 def moons_with_a_gap(split: Any = "train", seed: int = 0) -> TensorData:
-    """Moons whose training split lacks an interval of their continuous condition."""
+    """Moons whose condition is their own x coordinate; the training split lacks an interval of it."""
     size = 20_000 if split == "train" else 10_000
     x, cond = everything(load_data(f"8gaussians-to-moons-continuous:n={size},seed={seed}", split))
-    kept = ~_in_gap(cond) if split == "train" else torch.ones(len(x), dtype=torch.bool)
-    return TensorData(x[kept], cond[kept], name="moons-with-a-gap")
+    if split == "train":
+        x, cond = x[~_in_gap(cond)], cond[~_in_gap(cond)]
+    return TensorData(x, cond, name="moons-with-a-gap")
 
 
 def gap(flow: Flow, cell: Any, data: Any) -> list[Row]:
@@ -98,19 +75,14 @@ def gap(flow: Flow, cell: Any, data: Any) -> list[Row]:
         points, asked = real[chosen][:500], cond[chosen][:500]
         for nfe in NFES:
             x = draw(flow, asked, nfe, cell.seed)
-            values = {
-                "w2_squared": wasserstein2_squared(x, points),
-                "error": float((x[:, :1] - asked).abs().mean()),
-            }
-            rows += rows_of(cell, values, nfe=nfe, sampler="euler", condition=place)
+            error = float((x[:, :1] - asked).abs().mean())
+            values = {"w2_squared": wasserstein2_squared(x, points), "error": error}
+            rows += rows_of(values, nfe=nfe, sampler="euler", condition=place)
     return rows
 
 
 def _in_gap(cond: Tensor) -> Tensor:
     return (cond[:, 0] >= GAP[0]) & (cond[:, 0] <= GAP[1])
-
-
-# -- corrupted inputs ---------------------------------------------------------------------------------------
 
 
 def add_noise(x: Tensor) -> Tensor:
@@ -140,23 +112,14 @@ def corrupted_prior(split: Any = "train", kind: str = "none") -> Data:
 
 def corrupted(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Of a flow whose prior saw clean digits: its values from priors that saw corrupted ones."""
-    if "kind=none" not in cell.config.data:
-        return []
-    rows: list[Row] = []
-    own = flow.prior
-    for kind in CORRUPTIONS:
+    rows, own = [], flow.prior
+    options: dict[str, Any] = {"nfe": NFES, "samples": digits.SAMPLES, "seed": SEED + cell.seed}
+    options |= {"conditions": "balanced", "metrics": ["fid", "accuracy", "w2"]}
+    options |= {"reference": digits.split("test"), "classifier": digits.classifier()}
+    for kind in CORRUPTIONS if "kind=none" in cell.config.data else ():
         flow.prior = fit_prior(cell.config.prior, _corrupted(kind), cell.seed)
-        found = evaluate(
-            flow,
-            digits.split("train"),
-            reference=digits.split("test"),
-            nfe=NFES,
-            samples=digits.SAMPLES,
-            seed=SEED + cell.seed,
-            conditions="balanced",
-            classifier=digits.classifier(),
-            metrics=["fid", "accuracy", "w2"],
-        ).tagged(flow=f"{cell.variant.label}, started from {kind}", seed=cell.seed)
+        found = evaluate(flow, digits.split("train"), **options)
+        found = found.tagged(flow=f"{cell.variant.label}, started from {kind}", seed=cell.seed)
         rows += [row for row in found.rows if row["nfe"] is not None]
     flow.prior = own
     return rows
@@ -178,17 +141,13 @@ def densities(seed: int) -> list[Row]:
         for kind, score in scores.items():
             density = float(score.double().mean()) / test[0].numel()
             values = {"auroc": separation(scores["none"], score), "log_density": density}
-            rows += table_rows(values, flow=name, seed=seed, nfe=0, condition=kind)
+            rows += rows_of(values, flow=name, seed=seed, nfe=0, condition=kind)
     return rows
 
 
 def separation(clean: Tensor, other: Tensor) -> float:
     """Probability that a clean example scores above a corrupted one; ties count half."""
-    above = (clean[:, None] > other).double() + 0.5 * (clean[:, None] == other).double()
-    return float(above.mean())
-
-
-# -- a class whose mean lies on another's -------------------------------------------------------------------
+    return float((0.5 + 0.5 * (clean[:, None] - other).sign().double()).mean())
 
 
 @DATA.register("digits-coinciding")
@@ -202,14 +161,11 @@ def coinciding_digits(split: Any = "train") -> TensorData:
 
 def coinciding(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """W2² of the two classes whose means may coincide."""
-    real, real_labels = everything(load_data(cell.config.data, "test"))
-    labels = torch.tensor(PAIR).repeat_interleave(200)
-    rows = []
+    real, labels, rows = load_data(cell.config.data, "test"), torch.tensor(PAIR).repeat_interleave(200), []
     for nfe in NFES:
-        x = draw(flow, labels, nfe, cell.seed)
-        each = wasserstein2_per_condition(x, labels, real, real_labels)
+        each = wasserstein2_per_condition(draw(flow, labels, nfe, cell.seed), labels, *everything(real))
         pair = {"w2_squared": sum(each.values()) / len(each)}
-        rows += rows_of(cell, pair, nfe=nfe, sampler="euler", split="test")
+        rows += rows_of(pair, nfe=nfe, sampler="euler", split="test")
     return rows
 
 

@@ -2,9 +2,8 @@
 
     python -m benchmarks.studies.overhead
 
-Rows of noisy waves are streamed: 100,000 of 64 numbers while conditions grow from 10 to 100,000, and 2,000
-while dimensions grow from 784 to 12,288 under ten conditions. Every measurement is made in a process of its
-own, on one thread; the peak is what the fit holds above what the process held before it.
+Every measurement is made in a process of its own, on one thread; the peak is what the fit holds above what
+the process held before it.
 """
 
 from __future__ import annotations
@@ -13,16 +12,21 @@ import multiprocessing
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from pathlib import Path
+from timeit import Timer
 from typing import Any
 
 import torch
 import typer
 from torch import Tensor
 
-from benchmarks.studies.protocol import RESULTS, table_rows, write_cell
+from benchmarks.studies import RESULTS, rows_of, write_cell
 from flowprior.priors import Prior
 
 CONDITIONS = (10, 100, 1_000, 10_000, 100_000)
@@ -31,7 +35,6 @@ BY_CONDITIONS = {"dims": 64, "examples": 100_000}
 BY_DIMENSIONS = {"conditions": 10, "examples": 2_000}
 LIMIT = 60  # seconds of processor time
 BATCH = 1000
-STATUS = Path("/proc/self/status")
 MOST_MEMORY = 8 << 30
 """Bytes that a measurement may hold; one that asks for more fails, and says so."""
 PRIORS = {
@@ -56,7 +59,7 @@ def plan() -> list[dict[str, Any]]:
 
 
 def run_axis(
-    cells: Sequence[dict[str, Any]], folder: Path = RESULTS / "overhead", limit: int = LIMIT
+    cells: Iterable[dict[str, Any]], folder: Path = RESULTS / "overhead", limit: int = LIMIT
 ) -> None:
     """Measure the cells of one prior along one axis, those that have no file yet.
 
@@ -67,87 +70,78 @@ def run_axis(
         path = folder / f"{cell['prior']}-{cell['conditions']}x{cell['dims']}.json"
         if path.is_file():
             continue
-        sizes = (cell["conditions"], cell["dims"], cell["examples"])
-        found: dict[str, Any] = {"failed": late} if late else measure_apart(cell["spec"], *sizes, limit)
+        size = [cell[name] for name in ("spec", "conditions", "dims", "examples")]
+        found: dict[str, Any] = {"failed": late} if late else measure_apart(*size, limit=limit)
         failed = found.pop("failed", "")
         if "not done" in failed:
             late = "not tried: the next smaller was not done in time"
-        rows, run = table_rows(found, flow=cell["prior"]), {"clock": "processor", "failed": failed}
-        write_cell(path, {"label": cell["prior"], **cell}, rows, run)
+        run = {"clock": "processor", "failed": failed}
+        write_cell(path, {"label": cell["prior"], **cell}, rows_of(found, flow=cell["prior"]), run)
         typer.echo(f"{path.stem}: {failed or found}")
 
 
 def main() -> None:
     """Run every cell that has no result yet."""
-    for name in PRIORS:
-        for axis in ("conditions", "dims"):
-            run_axis([cell for cell in plan() if (cell["prior"], cell["axis"]) == (name, axis)])
+    for _, cells in groupby(plan(), key=itemgetter("prior", "axis")):
+        run_axis(cells)
 
 
+@dataclass
 class Stream:
     """Rows of noisy waves, one wave for each condition, made when they are asked for.
-
-    ``seconds`` is the time that the making took, which is not the prior's.
 
     Args:
         conditions: number of labels, each as often as the others.
         dims: numbers in a row.
         rows: how many.
+        seconds: that the making took so far, which are not the prior's.
     """
 
-    def __init__(self, conditions: int, dims: int, rows: int) -> None:
-        self.conditions, self.dims, self.rows = conditions, dims, rows
-        self.seconds = 0.0
+    conditions: int
+    dims: int
+    rows: int
+    seconds: float = 0.0
 
     def __len__(self) -> int:
         return -(-self.rows // BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for number in range(len(self)):
-            start = time.process_time()
-            batch = self.batch(number)
-            self.seconds += time.process_time() - start
-            yield batch
+        return map(self.batch, range(len(self)))
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Batch ``number``, the same whenever it is asked for."""
-        generator = torch.Generator().manual_seed(number)
+        start, generator = time.process_time(), torch.Generator().manual_seed(number)
         labels = (torch.arange(BATCH) + number * BATCH) % self.conditions
-        phase = torch.linspace(0, 6, self.dims)
-        noise = torch.randn(BATCH, self.dims, generator=generator)
-        return torch.sin(phase + labels[:, None].float()) + 0.5 * noise, labels
+        wave = torch.sin(torch.linspace(0, 6, self.dims) + labels[:, None].float())
+        x = wave + 0.5 * torch.randn(BATCH, self.dims, generator=generator)
+        self.seconds += time.process_time() - start
+        return x, labels
 
 
 def measure_apart(spec: str, conditions: int, dims: int, rows: int, limit: int) -> dict[str, Any]:
     """``measure`` in a child of at most 8 GiB and ``limit`` s of processor time; ``failed`` says why not."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(sender, limit, spec, conditions, dims, rows))
+    child = context.Process(target=_answer, args=(sender, limit, spec, conditions, dims, rows), daemon=True)
     child.start()
     sender.close()
-    try:
+    with suppress(EOFError):
         return receiver.recv()
-    except EOFError:
-        child.join()
-        late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
-        return {"failed": f"not done after {limit} s" if late else f"ended with {child.exitcode}"}
-    finally:
-        child.kill()
-        child.join()
+    child.join()
+    late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+    return {"failed": f"not done after {limit} s" if late else f"ended with {child.exitcode}"}
 
 
-def _answer(sender: Connection, limit: int, spec: str, conditions: int, dims: int, rows: int) -> None:
+def _answer(sender: Connection, limit: int, *size: Any) -> None:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # a child starts at zero
     try:
-        sender.send(measure(spec, conditions, dims, rows))
-    except (MemoryError, RuntimeError) as error:
+        sender.send(measure(*size))
+    except Exception as error:  # whatever it is, the table says it
         memory = isinstance(error, MemoryError) or "allocate memory" in str(error)
         reason = f"needs more than {MOST_MEMORY >> 30} GiB" if memory else str(error).splitlines()[0]
         sender.send({"failed": reason})
-    except Exception as error:  # whatever it is, the table says it
-        sender.send({"failed": str(error).splitlines()[0]})
 
 
 def measure(spec: str, conditions: int, dims: int, rows: int) -> dict[str, Any]:
@@ -158,43 +152,34 @@ def measure(spec: str, conditions: int, dims: int, rows: int) -> dict[str, Any]:
     small = Stream(10, 16, BATCH)
     warm = Prior.registry.resolve(spec).fit(small, generator=torch.Generator().manual_seed(0))
     warm.sample(small.batch(0)[1])
-    stream = Stream(conditions, dims, rows)
-    prior = Prior.registry.resolve(spec)
-    before = _reset_peak()
+    stream, prior = Stream(conditions, dims, rows), Prior.registry.resolve(spec)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held now
+    before = _status("VmRSS")
     start = time.process_time()
     prior.fit(stream, generator=torch.Generator().manual_seed(0))
     fit = time.process_time() - start - stream.seconds
     peak = _status("VmHWM") - before
-    x, labels = stream.batch(0)
-    generator = torch.Generator().manual_seed(0)
+    (x, labels), generator = stream.batch(0), torch.Generator().manual_seed(0)
     return {
         "fit_seconds": fit,
         "fit_peak_bytes": max(peak, 0),
         "state_bytes": sum(tensor.nbytes for tensor in prior.state_dict().values()),
-        "sample_seconds": _mean_of_calls(lambda: prior.sample(labels, generator=generator)),
-        "log_prob_seconds": _mean_of_calls(lambda: prior.log_prob(x, labels)),
+        "sample_seconds": _seconds(lambda: prior.sample(labels, generator=generator)),
+        "log_prob_seconds": _seconds(lambda: prior.log_prob(x, labels)),
     }
 
 
-def _mean_of_calls(function: Callable[[], Tensor], least: float = 0.2) -> float:
-    """Seconds of one call: the mean of as many as fill ``least`` s, for the clock may tick at 4 ms."""
-    calls, start = 0, time.process_time()
+def _seconds(function: Callable[[], Tensor]) -> float:
+    """Seconds of one call: the mean of as many as fill 0.2 s, for the clock may tick at 4 ms."""
     with torch.no_grad():
-        while time.process_time() < start + least:
-            function()
-            calls += 1
-    return (time.process_time() - start) / calls
-
-
-def _reset_peak() -> int:
-    """Set the process's high-water mark to what it holds now, and return that in bytes."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+        calls, seconds = Timer(function, timer=time.process_time).autorange()
+    return seconds / calls
 
 
 def _status(key: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key + ":"))
-    return int(line.split()[1]) * 1024
+    """Bytes that the process holds (``VmRSS``), or held at most (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,17 +33,8 @@ from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.trainer import fit_prior
 
-PARTS = {"prior": "gaussian", "coupling": "condot", "path": "condot"}
-
-
-class Target(NamedTuple):
-    """Points ``[B, *event]``, the velocities to regress there, and the labels of the rows."""
-
-    x_t: Tensor
-    u_t: Tensor
-    cond: Tensor | None
-
-
+Target = tuple[Tensor, Tensor, Tensor | None]
+"""Points ``[B, *event]``, the velocities to regress there, and the labels of the rows."""
 Targets = Callable[[Tensor, Tensor, Tensor | None, Tensor], Target]
 """What a peer makes of noise x0, data x1, their labels and times t; labels stay with their data."""
 
@@ -53,9 +43,8 @@ def torchcfm_targets() -> Targets:
     """torchcfm's ConditionalFlowMatcher: x0 and x1 paired as they come."""
     from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
-    matcher = ConditionalFlowMatcher(sigma=0.0)
-    match = matcher.sample_location_and_conditional_flow
-    return lambda x0, x1, cond, t: Target(*match(x0, x1, t=t)[1:3], cond)
+    match = ConditionalFlowMatcher(sigma=0.0).sample_location_and_conditional_flow
+    return lambda x0, x1, cond, t: (*match(x0, x1, t=t)[1:3], cond)
 
 
 def torchcfm_ot_targets() -> Targets:
@@ -66,10 +55,11 @@ def torchcfm_ot_targets() -> Targets:
     from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalFlowMatcher
 
     matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
+    match = matcher.guided_sample_location_and_conditional_flow
 
     def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        drawn = matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=cond, t=t)
-        return Target(drawn[1], drawn[2], drawn[4])
+        drawn = match(x0, x1, y1=cond, t=t)
+        return drawn[1], drawn[2], drawn[4]
 
     return targets
 
@@ -78,11 +68,9 @@ def flow_matching_targets() -> Targets:
     """flow_matching's CondOTProbPath."""
     from flow_matching.path import CondOTProbPath
 
-    path = CondOTProbPath()
-
     def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
-        sample = path.sample(t=t, x_0=x0, x_1=x1)
-        return Target(sample.x_t, sample.dx_t, cond)
+        sample = CondOTProbPath().sample(t=t, x_0=x0, x_1=x1)
+        return sample.x_t, sample.dx_t, cond
 
     return targets
 
@@ -95,7 +83,7 @@ class PeerStream(PairStream):
         super().__init__(parts.data, parts.prior, parts.coupling, size, randomness)
         self.targets = targets
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def batch(self, step: int) -> Target:
         """The target of ``step``; the same one whenever it is asked for."""
         x0, x1, cond = super().batch(step)
         generator = self.randomness.generator("time", step)
@@ -122,20 +110,19 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
 
     Args:
         peer: gives what says what a batch becomes.
-        config: of the run; prior, coupling and path are those of :data:`PARTS`.
+        config: of the run, but for prior, coupling, path and prediction.
         data: training split.
         out: run folder.
     """
-    config = replace(config, **PARTS, training=replace(config.training, prediction="velocity"))
+    training = replace(config.training, prediction="velocity")
+    config = replace(config, prior="gaussian", coupling="condot", path="condot", training=training)
+    parts = replace(resolve_components(config, data=data), path=GivenPath())
+    state, randomness = TrainingState(parts), Randomness(config.training.seed, parts.device)
     run = None if out is None else RunDirectory(out)
     if run is not None:
         run.check(config, resume=True)
-    parts = replace(resolve_components(config, data=data), path=GivenPath())
-    state = TrainingState(parts)
-    if run is not None:
         state.resume(run.checkpoints)
         run.create(config)
-    randomness = Randomness(config.training.seed, parts.device)
     seconds = fit_prior(parts, randomness)
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, seconds)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.studies.protocol import CLASSIFIERS, Row, everything, rows_of
+from benchmarks.studies import CLASSIFIERS, Row, everything, rows_of
 from flowprior.features import load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments
@@ -43,5 +43,5 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
             distance = FeatureMoments.of([classifier.features(x)]).distance(real)
             columns = {"flow": f"{cell.variant.label}, {name} source samples", "sampler": "euler", "nfe": nfe}
             found = {f"fid-{classifier.features_name}": distance}
-            rows += rows_of(cell, found, **columns, samples=SAMPLES)
+            rows += rows_of(found, **columns, samples=SAMPLES)
     return rows

@@ -10,37 +10,38 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from benchmarks.operators.comparison import operators, timings
-from benchmarks.studies import claims, picture_tables, section_tables
+from benchmarks.studies import RESULTS, STUDIES, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
-from flowprior.report.markdown import counted
-from flowprior.study.table import DataFrame, means, read_runs, read_table, select, trained
+from flowprior.study.table import DataFrame, read_runs, read_table, select
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results"
-DOCS = HERE.parents[1] / "docs"
+DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
+BUDGETS = (1000, 4000, 16000)
+"""Steps of the studies of pictures that docs/choosing.md speaks of."""
+NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
+@dataclass(frozen=True)
 class Study:
-    """The values and the runs of a stored study, or of a part of it.
+    """A stored study, or a part of it.
 
     Attributes:
         table: a row for each value.
         runs: a row for each cell.
     """
 
-    def __init__(self, table: DataFrame, runs: DataFrame) -> None:
-        self.table = table
-        self.runs = runs
+    table: DataFrame
+    runs: DataFrame
 
     def only(self, **where: Any) -> Study | None:
         """The cells whose settings have these values; None where there are none."""
@@ -57,20 +58,9 @@ class Study:
         """The labels in their order."""
         return list(self.runs["label"].unique())
 
-    @property
-    def samples(self) -> int:
-        """How many were generated."""
-        return int(self.table["samples"].max())
-
-    @property
-    def ran_on(self) -> str:
-        """Threads, processor, torch."""
-        first = self.first
-        return f"{counted(first['threads'], 'thread')} of {first['processor']}, torch {first['torch']}"
-
-    def score(self, metric: str, flow: str = REAL_DATA, split: str = "test") -> float:
+    def score(self, metric: str, flow: str = REAL_DATA) -> float:
         """The real-data score of a metric, mean over the cells; ``flow`` may name another yardstick."""
-        return float(select(self.table, metric=metric, flow=flow, split=split)["value"].mean())
+        return float(select(self.table, metric=metric, flow=flow, split="test")["value"].mean())
 
 
 def read_study(folder: Path) -> Study | None:
@@ -89,29 +79,24 @@ def dropped(root: Path, name: str, study: Study) -> dict[str, Any]:
     """The cells that another evaluator had evaluated and that have not been trained again."""
     path = root / "dropped.json"
     told = json.loads(path.read_text(encoding="utf-8")).get(name, {}) if path.exists() else {}
-    there = {f"{run['label']}-seed{run['seed']}" for run in study.runs.to_dict("records")}
+    there = {*study.runs["label"] + "-seed" + study.runs["seed"].astype(str)}
     gone = [f"`{cell}`" for cell in told.get("cells", []) if cell not in there]
     return {"evaluator": told["evaluator"], "cells": ", ".join(gone)} if gone else {}
 
 
 def template(name: str) -> jinja2.Template:
     """A template beside this file, with everything that makes tables."""
-    options: dict[str, Any] = {
-        "undefined": jinja2.StrictUndefined,
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-    }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), **options)
-    for module in (markdown, picture_tables, section_tables):
-        environment.globals |= {key: value for key, value in vars(module).items() if not key.startswith("_")}
+    loader = jinja2.FileSystemLoader(STUDIES)
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=loader, **options)
+    environment.globals |= vars(markdown) | vars(tables)
     return environment.get_template(name)
 
 
 def page(root: Path = RESULTS) -> str:
     """The whole page from the results below a folder; studies without results are left out."""
-    own = {"root": root, "dropped": dropped, "select": select, "means": means, "trained": trained}
     text = template("results.md.jinja").render(
-        own,
+        dropped=lambda name, study: dropped(root, name, study),
         conditional=class_conditional(root),
         study=lambda name: read_study(root / name),
         timings=timings(root / "benchmarks.json"),
@@ -127,10 +112,11 @@ def filled(text: str, root: Path = RESULTS) -> str:
         KeyError: a marker names no claim.
     """
     said = template("choosing.md.jinja")
-    found = claims.Claims(root)
+    pictures = {steps: read_table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
+    stored = {"table": lambda name: read_table(root / name), "pictures": pictures, "nfes": NFES}
 
     def claim(match: re.Match[str]) -> str:
-        block = said.blocks[match[2]](said.new_context({"claims": found}))
+        block = said.blocks[match[2]](said.new_context(stored))
         return f"{match[1]}{''.join(block).strip()}\n{match[4]}"
 
     return MARKED.sub(claim, text)

@@ -1,18 +1,8 @@
 """Further values of the two toys in the plane, whose laws are known.
 
-    values = "benchmarks.studies.toys:eight_modes"
-    trainer = "benchmarks.studies.toys:train_from_eight"
-    values = "benchmarks.studies.toys:moons"
-
-Eight modes: the paper's toy, labelled Gaussians on a circle. Against the number of evaluations: W2² of each
-mode, exact between points and in closed form between the Gaussians fitted to them and the true ones; the
-squared distance travelled; Euler's global and local truncation error against the flow's own exact solution,
-which is dopri5's in float64 at a tolerance of 1e-6.
-
-8gaussians → moons with two classes, as C²OT measured it (arXiv 2503.10636): the source is a mixture fitted to
-8gaussians without a condition, the target moons with its two labels. W2² is between 5,000 generated and as
-many real points, both classes pooled as in the paper (which takes 10,000), with Euler in one step and with
-dopri5.
+values = "benchmarks.studies.toys:eight_modes"    # the paper's toy, labelled Gaussians on a circle
+values = "benchmarks.studies.toys:moons"          # 8gaussians → moons, as C²OT measured it (arXiv 2503.10636)
+trainer = "benchmarks.studies.toys:train_from_eight"
 """
 
 from __future__ import annotations
@@ -25,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies.protocol import Row, everything, generator, rows_of
+from benchmarks.studies import Row, everything, generator, rows_of
 from flowprior.data import Data, circle_of_centres, load_data
 from flowprior.data.toys import sample_eight_gaussians
 from flowprior.evaluation.result import REAL_DATA
@@ -41,21 +31,24 @@ NFES = (0, 1, 2, 4, 8, 15, 30)
 OF_EACH_MODE = 250
 TRAJECTORIES = 50  # of each mode, solved exactly
 STEPS, TOLERANCE = 120, 1e-6  # of the exact solution
-MOONS = 5_000  # exact transport of 10,000 takes 10 times longer
+MOONS = 5_000
 EULER = Sampler.create("euler")
 Batch = tuple[Tensor, Tensor]
 
 
 def eight_modes(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """Every value of a flow trained on eight modes, and the distances of as many training points."""
+    """Distances at every number of evaluations, those of as many training points, errors and curvature.
+
+    ``travelled`` is the squared distance from the source samples. Euler's truncation errors are against the
+    flow's own exact solution, dopri5's in float64 at a tolerance of 1e-6.
+    """
     labels = torch.arange(MODES * OF_EACH_MODE) % MODES
     test = f"eight-modes:n={len(labels)},seed={cell.seed},radius={RADIUS}"
-    real, own = everything(load_data(test, "test")), everything(load_data(cell.config.data))
-    points = (own[0][: len(labels)], own[1][: len(labels)])
+    real, (x, own) = everything(load_data(test, "test")), everything(load_data(cell.config.data))
     velocity, exact = solve_exactly(flow, cell.seed)
     shared = {"samples": OF_EACH_MODE, "split": "test"}
-    rows = rows_of(cell, {"curvature": curvature(exact)})
-    rows += rows_of(cell, distances(points, real), flow=REAL_DATA, **shared)
+    rows = rows_of({"curvature": curvature(exact)})
+    rows += rows_of(distances((x[: len(labels)], own[: len(labels)]), real), flow=REAL_DATA, **shared)
     sampler, start = cell.samplers[0], None
     for nfe in NFES:
         x = flow.solve(labels, nfe=nfe, sampler=sampler, generator=generator(cell.seed)).x
@@ -64,7 +57,7 @@ def eight_modes(flow: Flow, cell: Any, data: Any) -> list[Row]:
         if nfe:
             found["travelled"] = mean_squared_distance(x, start)
             found |= truncation_errors(velocity, exact, nfe)
-        rows += rows_of(cell, found, nfe=nfe, sampler=sampler, **shared)
+        rows += rows_of(found, nfe=nfe, sampler=sampler, **shared)
     return rows
 
 
@@ -135,12 +128,15 @@ def train_from_eight(config: RunConfig, data: Data, out: Path | None = None) -> 
 
 
 def moons(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """W2² with Euler in one step and with dopri5."""
+    """W2² of 5,000 points, both classes pooled, with Euler in one step and with dopri5.
+
+    The paper takes 10,000 points, of which exact transport takes 10 times longer.
+    """
     real, labels = everything(load_data(f"8gaussians-to-moons:n={MOONS},seed={cell.seed}", "test"))
     rows: list[Row] = []
     for sampler, nfe in (("euler", 1), ("dopri5", None)):
         generator = torch.Generator().manual_seed(cell.seed)
         x = flow.sample(labels, nfe=nfe, sampler=sampler, generator=generator)
         found = {"w2_squared": wasserstein2_squared(x, real)}
-        rows += rows_of(cell, found, sampler=sampler, nfe=nfe, samples=MOONS, split="test")
+        rows += rows_of(found, sampler=sampler, nfe=nfe, samples=MOONS, split="test")
     return rows

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.studies import digits
-from benchmarks.studies.protocol import CLASSIFIERS
+from benchmarks.studies import CLASSIFIERS, digits
 from flowprior.data import TensorData, load_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.request import classifier_for

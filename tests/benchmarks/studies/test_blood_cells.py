@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.studies import blood_cells
+from benchmarks.studies import STUDIES, blood_cells, everything
 from benchmarks.studies.blood_cells import compare_type, compare_types, energy_distance, real_data_score
-from benchmarks.studies.protocol import STUDIES, everything
 from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
 from flowprior.study.splits import Splits

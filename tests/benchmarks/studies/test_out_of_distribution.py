@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.studies import digits
+from benchmarks.studies import digits, everything, fit_prior
 from benchmarks.studies.digits import few_digits, within_class_deviation
 from benchmarks.studies.out_of_distribution import (
     CORRUPTIONS,
@@ -17,7 +17,6 @@ from benchmarks.studies.out_of_distribution import (
     separation,
     without_nines,
 )
-from benchmarks.studies.protocol import everything, fit_prior
 from flowprior import Prior
 from flowprior.errors import InputError
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies.picture_tables import chosen_setting, paper_orders, ratio_to_rivals, steps_needed
-from benchmarks.studies.protocol import CLASSIFIERS
+from benchmarks.studies import CLASSIFIERS
 from benchmarks.studies.results_page import RESULTS, page, read_study
-from benchmarks.studies.section_tables import growth
+from benchmarks.studies.tables import chosen_setting, growth, over_rivals, paper_orders
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.study.table import MixedEvaluations, read_cells, read_table
 from tests.study.stored import OTHER, OURS, Row, cell, keep, rows
@@ -93,9 +92,7 @@ def test_the_choice_ignores_the_test_split(tmp_path: Path) -> None:
     lucky = read_table(keep(tmp_path, *cells, picture("ours-c", 0, 1.0, 1.0)))
     assert chosen_setting(lucky) == "ours-a", "one run has no say beside two"
     for split, ratio in (("validation", 0.5), ("test", 0.9)):
-        found = ratio_to_rivals(table, "ours-a", "fid-cnn128", split)
-        assert found is not None
-        assert found[4] == ratio
+        assert over_rivals(table, "fid-cnn128", split).loc["ours-a", 4] == ratio
     assert chosen_setting(table[table["flow"].isin(["gaussian+condot", "ddpm"])]) is None
 
 
@@ -107,27 +104,32 @@ def followed(label: str, values: dict[int, float], at_15: float) -> Row:
         for nfe in (4, 15)
         for metric in ("fid-cnn128", "fid-lite0")
     ]
-    return cell(label, [*constant(label, at_15), *on_the_way])
+    found = picture(label, test=at_15)
+    found["rows"] += on_the_way
+    return found
 
 
-def orders(folder: Path, *cells: Row) -> list[str]:
-    return paper_orders(read_table(keep(folder, *cells)))
+def orders(folder: Path, *cells: Row) -> list[bool]:
+    """Whether the paper's order holds, for each of the features."""
+    return [holds for _, holds in paper_orders(read_table(keep(folder, *cells))).values()]
 
 
 def test_steps_that_a_design_needs_and_the_papers_order(tmp_path: Path) -> None:
     base = followed("gaussian+condot", {100: 9.0, 200: 7.0, 300: 5.0}, 5.0)
     fast = followed("gmm+condot", {100: 6.0, 200: 5.0, 300: 4.0}, 4.0)
     slow = followed("latent", {100: 9.0, 200: 8.0, 300: 6.0}, 6.0)
-    needed = steps_needed(read_table(keep(tmp_path, base, fast, slow)))
+    keep(tmp_path / "pictures-10", base, fast, slow)
+    needed = page(tmp_path)
     assert "| `gmm+condot` | fid-cnn128 | 200 | 200 |" in needed
     assert "| `latent` | fid-lite0 | never | never |" in needed
-    assert orders(tmp_path, base, fast, slow) == []
+    assert orders(tmp_path / "few", base, fast, slow) == []
     others = [followed("torchcfm-ot", {}, 5.0), followed("ddpm", {}, 20.0)]
-    assert len(orders(tmp_path / "without", base, fast, others[0])) == 2
-    found = orders(tmp_path / "with", base, fast, *others)
-    assert all("the paper's order **holds**" in line for line in found)
-    worse = orders(tmp_path / "worse", base, followed("gmm+condot", {}, 5.5), *others)
-    assert all("does not hold" in line for line in worse)
+    assert orders(tmp_path / "without", base, fast, others[0]) == [True, True]
+    assert orders(tmp_path / "with", base, fast, *others) == [True, True]
+    worse = followed("gmm+condot", {}, 5.5)
+    assert orders(tmp_path / "worse", base, worse, *others) == [False, False]
+    keep(tmp_path / "pictures-20", base, worse, *others)
+    assert page(tmp_path).count("the paper's order **does not hold**") == 2
 
 
 @pytest.mark.parametrize(

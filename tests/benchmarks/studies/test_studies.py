@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies.protocol import RESULTS, STUDIES
+from benchmarks.studies import RESULTS, STUDIES
 from flowprior.evaluation.result import COLUMNS, Result
 from flowprior.study.cells import variants
 from flowprior.study.grid import load_grid

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.studies import posterior_gap, toys
+from benchmarks.studies import STUDIES, fit_prior, posterior_gap, toys
 from benchmarks.studies.ensemble import Member, train_members
-from benchmarks.studies.protocol import STUDIES, fit_prior
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.flow import Flow
