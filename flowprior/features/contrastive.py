@@ -1,8 +1,7 @@
 """An image-condition score for data whose condition is an embedding: two small contrastive heads.
 
-A linear head on image features and a small network on the condition's embedding are trained on real pairs to
-tell each picture's condition from the others of a batch (InfoNCE; Radford et al. 2021). Values are
-comparable only on one data set and one set of features. It is not CLIP, and is named so: ``pair-…``.
+They learn from real pairs to tell each picture's condition from the others of a batch (InfoNCE; Radford et
+al. 2021). Values are comparable only on one data set and one set of features. It is not CLIP: ``pair-…``.
 """
 
 from __future__ import annotations
@@ -89,10 +88,8 @@ def train_heads(features: Tensor, cond: Tensor, *, seed: int = 0) -> PairHeads:
         InputError: pairs that do not fit, or a single condition.
     """
     if len(features) != len(cond) or cond.dim() != 2 or features.dim() != 2:
-        raise InputError(
-            f"train_heads: expected features [N, F] and embeddings [N, E], got {list(features.shape)} and "
-            f"{list(cond.shape)}"
-        )
+        shapes = f"{list(features.shape)} and {list(cond.shape)}"
+        raise InputError(f"train_heads: expected features [N, F] and embeddings [N, E], got {shapes}")
     places = _same(cond)
     if _count(places) < 2:
         raise InputError("train_heads: expected at least two distinct conditions, got one")
