@@ -68,8 +68,8 @@ class PairHeads(nn.Module):
                 others count for the cosine alone.
         """
         images, texts = self.images(features.float()), self.conditions(cond.float())
-        places = _same(cond)
-        candidates = torch.stack([(places == k).nonzero()[0, 0] for k in range(min(among, _count(places)))])
+        places, count = _places(cond)
+        candidates = torch.stack([(places == k).nonzero()[0, 0] for k in range(min(among, count))])
         known = places < len(candidates)
         nearest = (images[known] @ texts[candidates].T).argmax(1)
         top1 = (nearest == places[known]).double().mean().item()
@@ -90,8 +90,8 @@ def train_heads(features: Tensor, cond: Tensor, *, seed: int = 0) -> PairHeads:
     if len(features) != len(cond) or cond.dim() != 2 or features.dim() != 2:
         shapes = f"{list(features.shape)} and {list(cond.shape)}"
         raise InputError(f"train_heads: expected features [N, F] and embeddings [N, E], got {shapes}")
-    places = _same(cond)
-    if _count(places) < 2:
+    places, count = _places(cond)
+    if count < 2:
         raise InputError("train_heads: expected at least two distinct conditions, got one")
     features, cond = features.float(), cond.float()
     generator = torch.Generator().manual_seed(seed)
@@ -117,12 +117,8 @@ def _loss(heads: PairHeads, features: Tensor, cond: Tensor, places: Tensor) -> T
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
-def _same(cond: Tensor) -> Tensor:
-    """One number for each distinct row, in the order of first appearance, int64 ``[N]``."""
+def _places(cond: Tensor) -> tuple[Tensor, int]:
+    """One number for each distinct row, by first appearance, int64 ``[N]``; and how many there are."""
     _, places = cond.unique(dim=0, return_inverse=True)
     order: dict[int, int] = {}
-    return torch.tensor([order.setdefault(place, len(order)) for place in places.tolist()])
-
-
-def _count(places: Tensor) -> int:
-    return int(places.max()) + 1
+    return torch.tensor([order.setdefault(place, len(order)) for place in places.tolist()]), len(order)

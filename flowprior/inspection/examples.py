@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.couplings import Coupling
-from flowprior.data.base import Data
+from flowprior.data.base import Data, Split
 from flowprior.data.splits import labels_of, split_indices
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
@@ -66,12 +66,13 @@ class Examples:
                 "out; pass more data, or a larger examples="
             )
         counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
-        parts: list[Tensor | None] = []
-        for split in ("train", "test"):
-            part = split_indices(len(chosen), split, test_fraction=HELD_OUT_SHARE, seed=seed, labels=own)
-            order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))
-            parts += data.batch(chosen[part[order]])
-        return cls(*parts, counts)
+
+        def part(split: Split) -> tuple[Tensor, Tensor | None]:
+            rows = split_indices(len(chosen), split, test_fraction=HELD_OUT_SHARE, seed=seed, labels=own)
+            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+            return data.batch(chosen[rows[order]])
+
+        return cls(*part("train"), *part("test"), counts)
 
     @property
     def labels(self) -> Tensor | None:

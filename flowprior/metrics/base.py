@@ -229,9 +229,10 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
         raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *known))}")
     named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
     found: dict[str, Metric] = {metric.name: metric for metric in named}
-    for name, factory in [(record.name, record.factory) for record in Metric.registry.records()]:
-        if name not in found and ("all" in wanted or ("quick" in wanted and factory.quick)):
-            found[name] = factory()
+    kinds: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
+    for name, kind in kinds.items():
+        if name not in found and ("all" in wanted or ("quick" in wanted and kind.quick)):
+            found[name] = kind()
     return sorted(found.values(), key=lambda m: ORDER.index(m.name) if m.name in ORDER else len(ORDER))
 
 
