@@ -22,6 +22,8 @@ PER_CONDITION = 500
 def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_000) -> float:
     """W2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
 
+    POT's network simplex; scipy's assignment takes up to 40 times longer on clouds that lie apart.
+
     Args:
         x: one cloud.
         y: the other, of the same event shape.
