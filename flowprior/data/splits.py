@@ -80,7 +80,7 @@ def draw_indices(data: Data, count: int, generator: torch.Generator) -> Tensor:
     """
     total = len(data)
     shuffled = torch.randperm(total, generator=generator)
-    labels = _labels(data)
+    labels = labels_of(data)
     order = shuffled if labels is None else shuffled[labels[shuffled].argsort(stable=True)]
     start = torch.rand((), generator=generator, dtype=torch.float64)
     places = (
@@ -89,7 +89,8 @@ def draw_indices(data: Data, count: int, generator: torch.Generator) -> Tensor:
     return order[places][torch.randperm(count, generator=generator)]
 
 
-def _labels(data: Data) -> Tensor | None:
+def labels_of(data: Data) -> Tensor | None:
+    """Labels int64 ``[N]`` of all of ``data``, in order; None where its condition is another."""
     if data.condition.kind != "labels":
         return None
     return torch.cat([labels for _, labels in data.batches() if labels is not None])

@@ -1,11 +1,6 @@
 """What turns events into features: the data set's classifier and its training, Inception, Lite0, CLIP."""
 
-from flowprior.features.base import (
-    FEATURES,
-    FeatureExtractor,
-    NetworkFeatures,
-    as_extractor,
-)
+from flowprior.features.base import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.features.classifier_training import (
     data_classifier,
@@ -17,21 +12,7 @@ from flowprior.features.clip import ClipFeatures
 from flowprior.features.contrastive import PairHeads, PairScore, train_heads
 from flowprior.features.imagenet import InceptionFeatures, Lite0Features
 
-__all__ = [
-    "FEATURES",
-    "Classifier",
-    "ClipFeatures",
-    "FeatureExtractor",
-    "InceptionFeatures",
-    "Lite0Features",
-    "NetworkFeatures",
-    "PairHeads",
-    "PairScore",
-    "accuracy_on",
-    "as_extractor",
-    "data_classifier",
-    "load_classifier",
-    "save_classifier",
-    "train_classifier",
-    "train_heads",
-]
+__all__ = ["FEATURES", "FeatureExtractor", "NetworkFeatures", "as_extractor"]
+__all__ += ["Classifier", "accuracy_on", "data_classifier", "load_classifier", "save_classifier"]
+__all__ += ["ClipFeatures", "InceptionFeatures", "Lite0Features", "train_classifier"]
+__all__ += ["PairHeads", "PairScore", "train_heads"]

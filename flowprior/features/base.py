@@ -1,7 +1,7 @@
 """Feature extractors: what turns events into the numbers that Fréchet distance, KID and others compare.
 
-A value is comparable only under one extractor with one set of weights, so every extractor has a name,
-which goes into the metric's (``fid-lite0``), and an identity with the sha256 of its weights.
+Values are comparable only under one set of weights, so each has a name, which goes into the metric's
+(``fid-lite0``), and an identity with the sha256 of its weights.
 """
 
 from __future__ import annotations
@@ -152,26 +152,9 @@ def as_rgb(x: Tensor, owner: str) -> Tensor:
         InputError: other events.
     """
     if x.dim() != 4 or x.shape[1] not in (1, 3):
-        raise InputError(
-            f"features '{owner}': expected pictures [B, 1 or 3, H, W] in [-1, 1], got {list(x.shape)}"
-        )
+        expected = "pictures [B, 1 or 3, H, W] in [-1, 1]"
+        raise InputError(f"features '{owner}': expected {expected}, got {list(x.shape)}")
     return x.expand(-1, 3, -1, -1)
-
-
-def as_matrices(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
-    """Features x ``[N, F]`` and y ``[M, F]``, float64 on the CPU.
-
-    Raises:
-        InputError: matrices that do not fit, of fewer than ``least`` rows, or not finite.
-    """
-    if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
-        few = "" if least < 2 else f" of at least {least} rows"
-        raise InputError(
-            f"{owner}: expected features [N, F] and [M, F]{few}, got {list(x.shape)} and {list(y.shape)}"
-        )
-    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise InputError(f"{owner}: expected finite features, got NaN or infinity")
-    return x.detach().double().cpu(), y.detach().double().cpu()
 
 
 def initialise(

@@ -1,16 +1,14 @@
 """The data set's own classifier: accuracy of generated samples, and the features of the Fréchet distance.
 
-It is trained on the training split with a fixed seed. Values are comparable only under one set of
-weights, so it is kept in a cache, keyed by the data and the recipe, and an evaluation names its weights.
-The network is a small CNN for pictures, an MLP for everything else. Both end in a linear layer to
-``FEATURES`` numbers, a ReLU, and a linear layer to the logits; what comes out of the ReLU are the features.
+A small CNN for pictures, an MLP for everything else. Both end in a linear layer to ``FEATURES`` numbers, a
+ReLU, and a linear layer to the logits; what comes out of the ReLU are the features.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -87,8 +85,7 @@ class Classifier(nn.Module):
         Raises:
             InputError: x of another event shape.
         """
-        self._check(x)
-        return torch.cat([self.network[0](part) for part in self._parts(x)]).cpu()
+        return self._apply_to(x, self.network[0]).cpu()
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
@@ -97,8 +94,7 @@ class Classifier(nn.Module):
         Raises:
             InputError: x of another event shape.
         """
-        self._check(x)
-        return torch.cat([self.network(part).argmax(1) for part in self._parts(x)])
+        return self._apply_to(x, self.network).argmax(1)
 
     def accuracy(self, x: Tensor, labels: Tensor) -> float:
         """Share of x ``[B, *event]`` that is recognised as ``labels`` ``[B]``."""
@@ -106,24 +102,18 @@ class Classifier(nn.Module):
 
     def fits(self, event_shape: torch.Size, condition: Condition) -> bool:
         """Whether it takes events of this shape and knows all their labels."""
-        return (
-            torch.Size(event_shape) == self.event_shape
-            and condition.kind == "labels"
-            and condition.size <= self.classes
-        )
+        known = condition.kind == "labels" and condition.size <= self.classes
+        return known and torch.Size(event_shape) == self.event_shape
 
-    def _parts(self, x: Tensor) -> Iterator[Tensor]:
-        for part in x.split(BATCH):
-            yield self._standardised(part.to(self.shift.device))
+    def _apply_to(self, x: Tensor, layers: nn.Module) -> Tensor:
+        if x.shape[1:] != self.event_shape or len(x) == 0:
+            expected = f"x [B, {list(self.event_shape)}] with B >= 1"
+            raise InputError(f"classifier: expected {expected}, got {list(x.shape)}")
+        parts = (self._standardised(part.to(self.shift.device)) for part in x.split(BATCH))
+        return torch.cat([layers(part) for part in parts])
 
     def _standardised(self, x: Tensor) -> Tensor:
         return (x.float() - self.shift) / self.scale
-
-    def _check(self, x: Tensor) -> None:
-        if x.shape[1:] != self.event_shape or len(x) == 0:
-            raise InputError(
-                f"classifier: expected x [B, {list(self.event_shape)}] with B >= 1, got {list(x.shape)}"
-            )
 
 
 def accuracy_on(classifier: Classifier, data: Data) -> float:

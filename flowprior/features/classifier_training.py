@@ -1,8 +1,7 @@
 """Where the data set's classifier comes from: its training, the cache, or a file of its own.
 
-A Fréchet distance is comparable only under one extractor with one set of weights, and a classifier that is
-trained anew on another processor, or with another number of threads, has other weights. So values that are to
-be compared with stored ones take the classifier from a file, which is bound to its weights by their digest.
+Trained anew on another processor, or with another number of threads, it has other weights. So values that are
+compared with stored ones take it from a file, which is bound to its weights by their digest.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, InputError
 from flowprior.features.base import initialise
 from flowprior.features.classifier import Classifier
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.storage.cache import cached_tensors
 
@@ -69,9 +69,8 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
         InputError: the data set has no labels.
     """
     if data.condition.kind != "labels" or len(data) == 0:
-        raise InputError(
-            f"classifier: expected data with labels, '{data.name}' has {data.condition.describe()}"
-        )
+        found = data.condition.describe()
+        raise InputError(f"classifier: expected data with labels, '{data.name}' has {found}")
     classifier = Classifier(data.event_shape, data.condition.size)
     generator = torch.Generator().manual_seed(seed)
     initialise(classifier, generator, "relu")
@@ -126,9 +125,8 @@ def load_classifier(path: str | Path, data: Data) -> Classifier:
     try:
         classifier = Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} holds no classifier of '{data.name}': other events or labels"
-        ) from error
+        problem = f"{path} holds no classifier of '{data.name}': other events or labels"
+        raise CheckpointError(problem) from error
     promised, found = kept.get("identity", "none"), classifier.identity()
     if found != promised or not path.stem.endswith(f"-{_digest(promised)}"):
         raise CheckpointError(
@@ -151,17 +149,12 @@ def fingerprint(data: Data, seed: int) -> str:
 
 def _set_scale(classifier: Classifier, data: Data) -> None:
     """Standardise by mean and deviation: one number each for pictures, one a coordinate for the rest."""
-    axes = (0, 1, 2, 3) if len(data.event_shape) == 3 else (0,)
-    count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for x, _ in data.batches():
-        rows = x.double()
-        count += rows.numel() // max(rows.mean(axes).numel(), 1)
-        total = total + rows.sum(axes)
-        squares = squares + rows.square().sum(axes)
-    mean = total / count
-    deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+    moments = ConditionMoments.over((x.flatten(1), None) for x, _ in data.batches()).pooled()
+    mean, variance = (part.view(data.event_shape) for part in (moments.mean, moments.variance))
+    if len(data.event_shape) == 3:
+        mean, variance = mean.mean(), variance.mean() + mean.var(correction=0)
     classifier.register_buffer("shift", mean.float())
-    classifier.register_buffer("scale", deviation.float().clamp_min(1e-3))
+    classifier.register_buffer("scale", variance.sqrt().float().clamp_min(1e-3))
 
 
 def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -42,15 +42,11 @@ class ClipFeatures(NetworkFeatures):
         folder = Path(path).expanduser()
         weights = checked_file(folder / WEIGHTS, sha256, "features 'clip'")
         network = _image_tower(folder, weights)
-        projection = network.config.projection_dim
-        size = network.config.image_size
-        super().__init__(
-            network, "clip", dim=projection, recipe=f"{size}px", digest=file_sha256(weights), batch=16
-        )
+        dim, size, digest = network.config.projection_dim, network.config.image_size, file_sha256(weights)
+        super().__init__(network, "clip", dim=dim, recipe=f"{size}px", digest=digest, batch=16)
         self.size = size
-        mean, std = _normalisation(folder)
-        self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor(std).view(1, 3, 1, 1))
+        for name, values in zip(("shift", "scale"), _normalisation(folder), strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
 
     def prepare(self, x: Tensor) -> Tensor:
         """Pictures ``[B, 1 or 3, H, W]`` in [-1, 1], at the tower's size and normalised."""
@@ -77,11 +73,8 @@ def _image_tower(folder: Path, weights: Path) -> Any:
 
     if not (folder / "config.json").is_file():
         raise DataNotFoundError(f"features 'clip': no {folder / 'config.json'}; pass the model's folder")
-    tensors = {
-        name: tensor
-        for name, tensor in load_file(weights).items()
-        if name.startswith(("vision_model.", "visual_projection."))
-    }
+    kept = ("vision_model.", "visual_projection.")
+    tensors = {name: tensor for name, tensor in load_file(weights).items() if name.startswith(kept)}
     if "visual_projection.weight" not in tensors:
         raise InputError(f"features 'clip': {weights} holds no CLIP model with an image tower")
     config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
@@ -89,9 +82,8 @@ def _image_tower(folder: Path, weights: Path) -> Any:
     network = CLIPVisionModelWithProjection(config)
     found = network.load_state_dict(tensors, strict=False)
     if found.missing_keys:
-        raise InputError(
-            f"features 'clip': {weights} lacks {found.missing_keys[0]}; it does not fit its config.json"
-        )
+        problem = f"lacks {found.missing_keys[0]}; it does not fit its config.json"
+        raise InputError(f"features 'clip': {weights} {problem}")
     return network
 
 

@@ -1,8 +1,7 @@
 """An image-condition score for data whose condition is an embedding: two small contrastive heads.
 
-A linear head on image features and a small network on the condition's embedding are trained on real pairs to
-tell each picture's condition from the others of a batch (InfoNCE; Radford et al. 2021). Values are
-comparable only on one data set and one set of features. It is not CLIP, and is named so: ``pair-…``.
+They learn from real pairs to tell each picture's condition from the others of a batch (InfoNCE; Radford et
+al. 2021). Values are comparable only on one data set and one set of features. It is not CLIP: ``pair-…``.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ class PairHeads(nn.Module):
                 others count for the cosine alone.
         """
         images, texts = self.images(features.float()), self.conditions(cond.float())
-        places = _same(cond)
-        candidates = torch.stack([(places == k).nonzero()[0, 0] for k in range(min(among, _count(places)))])
+        places, count = _places(cond)
+        candidates = torch.stack([(places == k).nonzero()[0, 0] for k in range(min(among, count))])
         known = places < len(candidates)
         nearest = (images[known] @ texts[candidates].T).argmax(1)
         top1 = (nearest == places[known]).double().mean().item()
@@ -89,12 +88,10 @@ def train_heads(features: Tensor, cond: Tensor, *, seed: int = 0) -> PairHeads:
         InputError: pairs that do not fit, or a single condition.
     """
     if len(features) != len(cond) or cond.dim() != 2 or features.dim() != 2:
-        raise InputError(
-            f"train_heads: expected features [N, F] and embeddings [N, E], got {list(features.shape)} and "
-            f"{list(cond.shape)}"
-        )
-    places = _same(cond)
-    if _count(places) < 2:
+        shapes = f"{list(features.shape)} and {list(cond.shape)}"
+        raise InputError(f"train_heads: expected features [N, F] and embeddings [N, E], got {shapes}")
+    places, count = _places(cond)
+    if count < 2:
         raise InputError("train_heads: expected at least two distinct conditions, got one")
     features, cond = features.float(), cond.float()
     generator = torch.Generator().manual_seed(seed)
@@ -120,12 +117,8 @@ def _loss(heads: PairHeads, features: Tensor, cond: Tensor, places: Tensor) -> T
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
-def _same(cond: Tensor) -> Tensor:
-    """One number for each distinct row, in the order of first appearance, int64 ``[N]``."""
+def _places(cond: Tensor) -> tuple[Tensor, int]:
+    """One number for each distinct row, by first appearance, int64 ``[N]``; and how many there are."""
     _, places = cond.unique(dim=0, return_inverse=True)
     order: dict[int, int] = {}
-    return torch.tensor([order.setdefault(place, len(order)) for place in places.tolist()])
-
-
-def _count(places: Tensor) -> int:
-    return int(places.max()) + 1
+    return torch.tensor([order.setdefault(place, len(order)) for place in places.tolist()]), len(order)

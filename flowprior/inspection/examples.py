@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.data.base import Data
-from flowprior.data.splits import split_indices
+from flowprior.couplings import Coupling
+from flowprior.data.base import Data, Split
+from flowprior.data.splits import labels_of, split_indices
 from flowprior.errors import InputError, OptionError
+from flowprior.priors import Prior
 
 HELD_OUT_SHARE = 0.2
 FEWEST_EXAMPLES = 10
@@ -51,22 +53,26 @@ class Examples:
         if limit < FEWEST_EXAMPLES:
             raise OptionError(f"inspect: examples={limit} is not possible; choose {FEWEST_EXAMPLES} or more")
         if len(data) < FEWEST_EXAMPLES:
-            raise InputError(
-                f"inspect: '{data.name}' has {len(data)} examples; expected {FEWEST_EXAMPLES} or more"
-            )
-        labels = _labels(data)
-        chosen = _thinned(len(data), labels, limit, seed)
-        parts = {"test_fraction": HELD_OUT_SHARE, "seed": seed}
-        own = None if labels is None else labels[chosen]
+            few = f"{len(data)} examples; expected {FEWEST_EXAMPLES} or more"
+            raise InputError(f"inspect: '{data.name}' has {few}")
+        labels, chosen = labels_of(data), torch.arange(len(data))
+        if len(data) > limit:  # of each label its share
+            share = limit / len(data)
+            chosen = split_indices(len(data), "test", test_fraction=share, seed=seed, labels=labels)
+        own = take(labels, chosen)
         if own is not None and int(torch.bincount(own).max()) < FEWEST_OF_A_LABEL:
             raise InputError(
                 f"inspect: no label of '{data.name}' has {FEWEST_OF_A_LABEL} examples, so none can be held "
                 "out; pass more data, or a larger examples="
             )
-        fit = chosen[split_indices(len(chosen), "train", labels=own, **parts)]
-        held_out = chosen[split_indices(len(chosen), "test", labels=own, **parts)]
         counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
-        return cls(*data.batch(_shuffled(fit, seed)), *data.batch(_shuffled(held_out, seed)), counts)
+
+        def part(split: Split) -> tuple[Tensor, Tensor | None]:
+            rows = split_indices(len(chosen), split, test_fraction=HELD_OUT_SHARE, seed=seed, labels=own)
+            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+            return data.batch(chosen[rows[order]])
+
+        return cls(*part("train"), *part("test"), counts)
 
     @property
     def labels(self) -> Tensor | None:
@@ -98,16 +104,14 @@ class Examples:
 
     def warnings(self) -> list[str]:
         """A warning where there are labels with fewer than 20 examples."""
-        counts = self.counts
-        if counts is None or not bool((counts < FEW_OF_A_LABEL).any()):
+        counts = [] if self.counts is None else self.counts.tolist()
+        few, least = sum(count < FEW_OF_A_LABEL for count in counts), min(counts, default=0)
+        if not few:
             return []
-        empty, few = int((counts == 0).sum()), int((counts < FEW_OF_A_LABEL).sum())
-        least = int(counts.argmin())
-        return [
-            f"{few} of {len(counts)} labels have fewer than {FEW_OF_A_LABEL} examples"
-            + (f", {empty} of them none" if empty else "")
-            + f" (label {least}: {int(counts[least])}); give gmm shrinkage=1 or more, or gather more data"
-        ]
+        none = f", {counts.count(0)} of them none" if least == 0 else ""
+        said = f"{few} of {len(counts)} labels have fewer than {FEW_OF_A_LABEL} examples{none}"
+        remedy = "give gmm shrinkage=1 or more, or gather more data"
+        return [f"{said} (label {counts.index(least)}: {least}); {remedy}"]
 
 
 def take(cond: Tensor | None, rows: Tensor | slice) -> Tensor | None:
@@ -115,22 +119,13 @@ def take(cond: Tensor | None, rows: Tensor | slice) -> Tensor | None:
     return None if cond is None else cond[rows]
 
 
+def draw_pairs(
+    prior: Prior, coupling: Coupling, x1: Tensor, cond: Tensor | None, batch: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
+    for rows in torch.arange(len(x1)).split(coupling.draw_size(batch)):
+        yield coupling.draw(prior, x1[rows], take(cond, rows), generator=generator), x1[rows]
+
+
 def _as_labels(cond: Tensor | None) -> Tensor | None:
     return None if cond is None or cond.is_floating_point() else cond
-
-
-def _labels(data: Data) -> Tensor | None:
-    if data.condition.kind != "labels":
-        return None
-    return torch.cat([labels for _, labels in data.batches() if labels is not None])
-
-
-def _thinned(count: int, labels: Tensor | None, limit: int, seed: int) -> Tensor:
-    """Indices ``[≤ limit]``: of each label its share."""
-    if count <= limit:
-        return torch.arange(count)
-    return split_indices(count, "test", test_fraction=limit / count, seed=seed, labels=labels)
-
-
-def _shuffled(indices: Tensor, seed: int) -> Tensor:
-    return indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.couplings import Coupling, OTCoupling, transport_cost
-from flowprior.inspection.examples import Examples, take
+from flowprior.inspection.examples import Examples, draw_pairs, take
 from flowprior.pictures import beside, first_of_each, is_drawable
 from flowprior.priors import Prior
 
@@ -103,7 +103,7 @@ def measure_closeness(prior: Prior, examples: Examples, generator: torch.Generat
     explained, overall = _explained(prior, examples)
     rows = slice(0, DENSITY_ROWS)
     density = prior.log_prob(x1[rows], take(cond, rows)).double().mean()
-    distances, between_real, spreads = {}, {}, []
+    distances, between_real, ours, theirs = {}, {}, 0.0, 0.0
     for label, fit, held_out in examples.groups():
         own, data = x0[held_out], x1[held_out].flatten(1).double()
         if len(data) < 2:
@@ -111,8 +111,8 @@ def measure_closeness(prior: Prior, examples: Examples, generator: torch.Generat
         real = examples.x[fit].flatten(1).double()[:MOST_ROWS]
         between_real[label] = gaussian_w2_squared(real, data[:MOST_ROWS])
         distances[label] = gaussian_w2_squared(own[:MOST_ROWS], data[:MOST_ROWS])
-        spreads.append((float(own.var(0).sum()), float(data.var(0).sum()), len(data)))
-    ours, theirs = (sum(spread[side] * spread[2] for spread in spreads) for side in (0, 1))
+        ours += float(own.var(0).sum()) * len(data)
+        theirs += float(data.var(0).sum()) * len(data)
     return Closeness(
         explained_variance=overall,
         explained_per_condition=explained,
@@ -154,11 +154,9 @@ def mean_transport_cost(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
 ) -> float:
     """E‖x1 − x0‖² over at most 2,048 pairs, drawn in batches of 256 or of what the coupling asks for."""
-    count, total = min(PAIRS, len(examples.x)), 0.0
-    for part in torch.arange(count).split(coupling.draw_size(OT_BATCH)):
-        x0 = coupling.draw(prior, examples.x[part], take(examples.cond, part), generator=generator)
-        total += float(transport_cost(x0, examples.x[part])) * len(part)
-    return total / count
+    x, cond = examples.x[:PAIRS], take(examples.cond, slice(0, PAIRS))
+    pairs = draw_pairs(prior, coupling, x, cond, OT_BATCH, generator)
+    return sum(float(transport_cost(x0, x1)) * len(x1) for x0, x1 in pairs) / len(x)
 
 
 @torch.no_grad()
@@ -189,12 +187,10 @@ def prior_picture(
     own, cond = take(labels, rows), take(examples.held_out_cond, rows)
     classes = None if own is None else own.unique()
     means = [examples.x[fit].mean(0) for _, fit, _ in islice(examples.groups(), MOST_CONDITIONS)]
+    prior_means = prior.mean(take(cond, slice(0, 1)) if classes is None else classes, len(means))
     panels = {
         "mean of data": (torch.stack(means), classes),
-        "mean of prior": (
-            prior.mean(take(cond, slice(0, 1)) if classes is None else classes, len(means)),
-            classes,
-        ),
+        "mean of prior": (prior_means, classes),
         "samples of prior": (prior.sample(cond, len(rows), generator=generator), own),
         "held-out data": (examples.held_out[rows], own),
     }

@@ -121,10 +121,8 @@ def inspect_priors(
     """
     start = time.perf_counter()
     if not priors or not couplings or steps < 1:
-        raise OptionError(
-            f"inspect: expected a prior, a coupling and steps >= 1, got {list(priors)}, {list(couplings)} "
-            f"and {steps}"
-        )
+        given = f"{list(priors)}, {list(couplings)} and {steps}"
+        raise OptionError(f"inspect: expected a prior, a coupling and steps >= 1, got {given}")
     data = as_data(data)
     chosen = Examples.of(data, examples, seed)
     pairers = {spec: Coupling.registry.resolve(spec) for spec in couplings}
@@ -175,22 +173,15 @@ def _pairings(
     warnings: list[str],
 ) -> Iterator[Pairing]:
     """One prior with every coupling that it can serve; of the others there is a warning."""
+    x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
     for name, coupling in couplings.items():
         try:
             coupling.check(prior)
         except CouplingError as error:
             warnings.append(f"{spec} + {name} is left out: {error}")
             continue
-        yield _pairing(prior, spec, coupling, name, examples, steps, seed)
-
-
-def _pairing(
-    prior: Prior, spec: str, coupling: Coupling, name: str, examples: Examples, steps: int, seed: int
-) -> Pairing:
-    start = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
-    x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
-    gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
-    cost = mean_transport_cost(prior, coupling, examples, generator)
-    flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
-    return Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)
+        start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
+        gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+        cost = mean_transport_cost(prior, coupling, examples, generator)
+        flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
+        yield Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)

@@ -1,24 +1,9 @@
 """A flow simulated without a network: the optimal velocity of prior and coupling, estimated in closed form.
 
-Few-step quality hangs on three things at once: how far training pairs cross (curvature), how well the source
-samples of sampling agree with those of training (the gap), and how far a step of finite length leads off a
-bent path. None of them alone ranks priors: the transport cost falls with the prior's scale whatever the
-quality, and neither curvature nor gap knows of the other. So sampling is simulated. At each of the k times t
-of Euler's method the optimal velocity of the straight path,
-
-    v(x, t, c) = (E[x1 | x_t = x, c] − x) / (1 − t),
-
-is estimated from training pairs of the coupling by a regression in closed form
-(:mod:`flowprior.inspection.denoiser`); source samples of sampling take the k steps, and what comes out is
-compared with held-out data. A good network does this better.
-
-What a network of finite training adds is an error of its regression. It grows with the noise in the target,
-v's unexplained part (``crossing``), and falls with the examples seen where sampling goes; if the source
-samples of training are off from those of sampling by δ deviations, n examples are worth n exp(−‖δ‖²), the
-effective size of an importance sample of Gaussians (Kong 1992). That is how pairing across classes, whose
-source samples tell the class, harms. So there are two errors, distance and crossing · exp(‖δ‖²), and how they
-weigh is a matter of the budget, which is not known here: the score is their geometric mean. Only the order of
-the pairings is meant to carry over.
+At each time t of Euler's method v(x, t, c) = (E[x1 | x_t = x, c] − x) / (1 − t) is estimated from training
+pairs; source samples of sampling take the steps, and are compared with held-out data. Where those of training
+are δ deviations off, n examples are worth n exp(−‖δ‖²), the effective size of an importance sample (Kong
+1992). docs/inspect.md derives the score, of which only the order is meant to carry over.
 """
 
 from __future__ import annotations
@@ -33,7 +18,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.couplings.cost import squared_distances
 from flowprior.inspection.denoiser import Denoiser, fit_denoiser
-from flowprior.inspection.examples import POOLED, Examples, take
+from flowprior.inspection.examples import POOLED, Examples, draw_pairs, take
 from flowprior.priors import Prior
 
 TRAINING_BATCH = 128
@@ -161,7 +146,7 @@ def _groups(
 ) -> Iterator[_Group]:
     """Pairs, source samples and data of each condition that is simulated, in coordinates of its own."""
     x1, cond = examples.x[:MOST_PAIRS], take(examples.cond, slice(0, MOST_PAIRS))
-    x0 = _pairs(prior, coupling, x1, cond, generator)
+    x0 = torch.cat([x0 for x0, _ in draw_pairs(prior, coupling, x1, cond, TRAINING_BATCH, generator)])
     source = coupling.source(prior, examples.held_out_cond, len(examples.held_out), generator=generator)
     centre, held_out_centre = _centres(examples)
     parts = [(x0, centre[: len(x1)]), (x1, centre[: len(x1)])]
@@ -172,15 +157,7 @@ def _groups(
         yield _Group(*(pairs[i][rows] @ basis for i in (0, 1)), *(pairs[i][held_out] @ basis for i in (2, 3)))
 
 
-def _pairs(
-    prior: Prior, coupling: Coupling, x1: Tensor, cond: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    size = coupling.draw_size(TRAINING_BATCH)
-    batches = torch.arange(len(x1)).split(size)
-    return torch.cat([coupling.draw(prior, x1[i], take(cond, i), generator=generator) for i in batches])
-
-
-def _rows(examples: Examples, pairs: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _rows(examples: Examples, pairs: int) -> list[tuple[Tensor, Tensor]]:
     """Rows of pairs and of held-out data of each group."""
     large = [
         (rows[rows < pairs][:MOST_ROWS], held_out[:MOST_ROWS])
@@ -188,13 +165,9 @@ def _rows(examples: Examples, pairs: int) -> Iterator[tuple[Tensor, Tensor]]:
         if label != POOLED and int((rows < pairs).sum()) >= FEWEST_ROWS and len(held_out) > 1
     ]
     if not large:
-        yield (
-            torch.arange(min(pairs, MOST_POOLED_ROWS)),
-            torch.arange(min(len(examples.held_out), MOST_POOLED_ROWS)),
-        )
-        return
-    stride = -(-len(large) // MOST_GROUPS)
-    yield from large[::stride]
+        most = torch.arange(MOST_POOLED_ROWS)
+        return [(most[:pairs], most[: len(examples.held_out)])]
+    return large[:: -(-len(large) // MOST_GROUPS)]
 
 
 def _centres(examples: Examples) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Metrics: pure functions, and in the same files the classes that evaluations call."""
 
+import warnings
 from typing import Any
 
 from flowprior.metrics.accuracy import Accuracy
@@ -15,13 +16,7 @@ from flowprior.metrics.base import (
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.image_text import ImageText, clip_score
-from flowprior.metrics.kernel import (
-    Kernel,
-    KernelDistance,
-    KernelMetric,
-    kernel_distance,
-    polynomial_mmd2,
-)
+from flowprior.metrics.kernel import Kernel, KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
 from flowprior.metrics.setup import Drawn, Setup, Trajectories
@@ -31,66 +26,22 @@ from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
 from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
 
-__all__ = [
-    "Accuracy",
-    "Curvature",
-    "Drawn",
-    "FeatureMetric",
-    "FeatureMoments",
-    "FlowMetric",
-    "Frechet",
-    "ImageText",
-    "Kernel",
-    "KernelDistance",
-    "KernelMetric",
-    "Likelihood",
-    "Manifold",
-    "Memorisation",
-    "Metric",
-    "MetricInfo",
-    "PathEnergy",
-    "PrecisionRecall",
-    "SampleMetric",
-    "Setup",
-    "Sliced",
-    "StepMetric",
-    "Trajectories",
-    "Truncation",
-    "TwoSampleMetric",
-    "Wasserstein",
-    "bits_per_dimension",
-    "clip_score",
-    "frechet_distance",
-    "global_error",
-    "kernel_distance",
-    "local_error",
-    "measure_transport",
-    "memorisation_ratio",
-    "nearest_distances",
-    "normalised_energy",
-    "polynomial_mmd2",
-    "precision_recall",
-    "sliced_wasserstein2_per_condition",
-    "sliced_wasserstein2_squared",
-    "solve_trajectories",
-    "step_times",
-    "wasserstein2_per_condition",
-    "wasserstein2_squared",
-]
+__all__ = ["FeatureMetric", "FlowMetric", "Metric", "SampleMetric", "StepMetric", "TwoSampleMetric"]
+__all__ += ["Drawn", "MetricInfo", "Setup", "Trajectories"]
+__all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
+__all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
+__all__ += ["FeatureMoments", "Kernel", "KernelDistance", "PrecisionRecall"]
+__all__ += ["bits_per_dimension", "clip_score", "frechet_distance", "global_error", "kernel_distance"]
+__all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_distances"]
+__all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]
+__all__ += ["sliced_wasserstein2_per_condition", "sliced_wasserstein2_squared"]
+__all__ += ["solve_trajectories", "step_times", "wasserstein2_per_condition", "wasserstein2_squared"]
 
-RENAMED = {
-    "Measure": "Metric",
-    "SampleMeasure": "SampleMetric",
-    "StepMeasure": "StepMetric",
-    "FlowMeasure": "FlowMetric",
-    "KernelMeasure": "KernelMetric",
-}
+RENAMED = {f"{kind}Measure": f"{kind}Metric" for kind in ("", "Sample", "Step", "Flow", "Kernel")}
 
 
 def __getattr__(name: str) -> Any:
     """Names of the release before, for one more."""
-    import warnings
-
     if name not in RENAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(f"flowprior.metrics.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2)

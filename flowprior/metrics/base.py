@@ -1,8 +1,4 @@
-"""Metric: what one must offer, what its values are, the registry, and the names ``metrics=`` understands.
-
-In an evaluation a metric is given a :class:`~flowprior.metrics.setup.Setup`. In your own loop, metrics that
-compare two sets of samples stream them, as torchmetrics' do: ``update``, ``compute``, ``reset``.
-"""
+"""Metric: what one must offer, what its values are, the registry, and the names ``metrics=`` understands."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import abc
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -144,10 +141,9 @@ class TwoSampleMetric(SampleMetric):
         Raises:
             InputError: no real or no generated samples yet, or samples that do not fit each other.
         """
-        batches = self._batches or {True: [], False: []}
-        if not (batches[True] and batches[False]):
+        if self._batches is None or not all(self._batches.values()):
             raise InputError(f"metric '{self.name}': expected real and generated samples; call update first")
-        return self.compare(_joined(batches[True]), _joined(batches[False]))
+        return self.compare(_joined(self._batches[True]), _joined(self._batches[False]))
 
 
 class FeatureMetric(TwoSampleMetric):
@@ -162,11 +158,14 @@ class FeatureMetric(TwoSampleMetric):
         """What the value ``name`` is, and what samples are compared with."""
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        return {
-            f"{name}-{extractor.features_name}": self._info(setup, extractor, name)
-            for extractor in setup.extractors
-            for name in self.names
-        }
+        found = {}
+        for extractor, name in product(setup.extractors, self.names):
+            what, reference = self.describe(setup, name)
+            own = " of the data set's classifier" if extractor is setup.classifier else ""
+            what, features = f"{what} of {extractor.features_name} features{own}", short_identity(extractor)
+            info = MetricInfo(what, setup.samples, reference, self.better, features)
+            found[f"{name}-{extractor.features_name}"] = info
+        return found
 
     def lacks(self, setup: Setup) -> str:
         return "features: pass some (--features), or labelled data, whose classifier gives them"
@@ -183,13 +182,6 @@ class FeatureMetric(TwoSampleMetric):
         """The values under one set of features: against as many real ones, where nothing else is said."""
         real = Drawn(setup.reference.features(extractor, setup.samples))
         return self.compare(real, Drawn(drawn.features(extractor)), setup.seed)
-
-    def _info(self, setup: Setup, extractor: FeatureExtractor, name: str) -> MetricInfo:
-        what, reference = self.describe(setup, name)
-        own = " of the data set's classifier" if extractor is setup.classifier else ""
-        description = f"{what} of {extractor.features_name} features{own}"
-        features = short_identity(extractor)
-        return MetricInfo(description, setup.samples, reference, self.better, features=features)
 
 
 class StepMetric(Metric):
@@ -237,12 +229,27 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
         raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *known))}")
     named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
     found: dict[str, Metric] = {metric.name: metric for metric in named}
-    for record in Metric.registry.records():
-        factory: Any = record.factory
-        if record.name not in found and ("all" in wanted or ("quick" in wanted and factory.quick)):
-            found[record.name] = factory()
-    places = [*ORDER, *(name for name in found if name not in ORDER)]
-    return sorted(found.values(), key=lambda metric: places.index(metric.name))
+    kinds: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
+    for name, kind in kinds.items():
+        if name not in found and ("all" in wanted or ("quick" in wanted and kind.quick)):
+            found[name] = kind()
+    return sorted(found.values(), key=lambda m: ORDER.index(m.name) if m.name in ORDER else len(ORDER))
+
+
+def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Events or features x ``[N, *event]`` and y ``[M, *event]`` as rows ``[·, D]``, float64 on the CPU.
+
+    Raises:
+        InputError: other shapes of an event, fewer than ``least`` rows, or numbers that are not finite.
+    """
+    if x.dim() < 2 or x.shape[1:] != y.shape[1:] or min(len(x), len(y)) < least:
+        size = "non-empty" if least == 1 else f"of at least {least} rows"
+        shapes = f"{list(x.shape)} and {list(y.shape)}"
+        raise InputError(f"{owner}: expected two sets of one event shape, {size}, got {shapes}")
+    for name, cloud in (("first", x), ("second", y)):
+        if not torch.isfinite(cloud).all():
+            raise InputError(f"{owner}: expected finite numbers, got NaN or infinity in the {name} set")
+    return x.detach().double().cpu().flatten(1), y.detach().double().cpu().flatten(1)
 
 
 def _joined(batches: Sequence[tuple[Tensor, Tensor | None]]) -> Drawn:

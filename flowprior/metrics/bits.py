@@ -1,12 +1,7 @@
 """Negative log-likelihood of real data under a flow, in bits per dimension.
 
-For data of L levels (pictures of 8 bits: L = 256) the density is evaluated at uniformly dequantised points,
-x = 2 (level + u) / L − 1 with u ~ U[0, 1), and turned into a bound on the discrete likelihood
-
-    bits = −log2 p(x | c) / D + log2(L / 2)
-
-(Theis et al. 2016, arXiv 1511.01844, sec. 3.1). Data without levels give the density's −log2 p(x | c) / D, in
-the units of the data, which may be negative.
+bits = −log2 p(x | c) / D of the density, in the units of the data. Of data with L levels, + log2(L / 2): a
+bound on the discrete likelihood, at dequantised points (Theis et al. 2016, arXiv 1511.01844, sec. 3.1).
 """
 
 from __future__ import annotations
@@ -17,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
+from flowprior.registry import check_count
 
 KNOWN_LEVELS = (2, 17, 256)
 """Two values, scikit-learn's digits, 8 bits."""
@@ -92,19 +87,15 @@ class Likelihood(FlowMetric):
     """
 
     def __init__(self, count: int = 0) -> None:
-        if count < 0:
-            raise OptionError(f"metric 'nll': count={count} is not possible; choose 1 or more, or 0")
+        check_count("metric 'nll'", "count", count, 0)
         self.count = count
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         x, _ = self._scored(setup)
         levels = levels_of(x)
         scale = "of the density, no dequantisation" if levels is None else f"dequantised from {levels} levels"
-        divergence = choose_divergence(setup.flow.event_shape.numel())
-        description = (
-            f"negative log-likelihood in bits per dimension, {scale}, {divergence} divergence, dopri5 to "
-            f"{TOLERANCE:g}"
-        )
+        solved = f"{choose_divergence(setup.flow.event_shape.numel())} divergence, dopri5 to {TOLERANCE:g}"
+        description = f"negative log-likelihood in bits per dimension, {scale}, {solved}"
         return {"nll_bits": MetricInfo(description, len(x), setup.reference.describe(len(x)), "lower")}
 
     def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:

@@ -1,10 +1,6 @@
 """Fréchet distance between Gaussians fitted to two sets of features, in float64.
 
 d² = ‖m₁ − m₂‖² + tr(C₁) + tr(C₂) − 2 tr((C₁ C₂)^½)      (Dowson & Landau 1982; Heusel et al. 2017)
-
-The trace of the square root is the sum of the square roots of the eigenvalues of the symmetric
-C₁^½ C₂ C₁^½: real and non-negative, also for singular covariances, where a general matrix square root
-turns complex.
 """
 
 from __future__ import annotations
@@ -56,16 +52,13 @@ class FeatureMoments:
             raise InputError(f"FeatureMoments: expected finite features [B, F], got {list(features.shape)}")
         if len(features) == 0:
             return
-        rows = features.detach().double().cpu()
-        mean = rows.mean(0)
-        if self.count and mean.shape != self.mean.shape:
+        rows, known = features.detach().double().cpu(), self.mean.numel()
+        if self.count and rows.shape[1] != known:
             raise InputError(
-                f"FeatureMoments: expected {len(self.mean)} features as before, got {len(mean)}; "
-                "use one extractor"
+                f"FeatureMoments: expected {known} features as before, got {rows.shape[1]}; use one extractor"
             )
-        scatter = (rows - mean).T @ (rows - mean)
-        total = self.count + len(rows)
-        delta = mean - self.mean
+        mean, total = rows.mean(0), self.count + len(rows)
+        delta, scatter = mean - self.mean, (rows - mean).T @ (rows - mean)
         self.scatter = self.scatter + scatter + torch.outer(delta, delta) * (self.count * len(rows) / total)
         self.mean = self.mean + delta * (len(rows) / total)
         self.count = total
@@ -106,7 +99,7 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
     first, second = cov_1.double(), cov_2.double()
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    product = root @ second @ root
+    product = root @ second @ root  # symmetric: its roots are real for singular covariances too
     cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
     shift = (mean_1.double() - mean_2.double()).square().sum()
     return max(float(shift + first.trace() + second.trace() - 2 * cross), 0.0)
@@ -119,8 +112,8 @@ def reference_moments(reference: Reference, extractor: FeatureExtractor) -> Feat
         moments = FeatureMoments.of(extractor.features(x) for x, _ in reference.data.batches(1000))
         return {"mean": moments.mean, "scatter": moments.scatter}
 
-    key = {"count": len(reference), "extractor": extractor.identity()}
-    return FeatureMoments(len(reference), **reference.kept("moments", key, compute))
+    count, identity = len(reference), extractor.identity()
+    return FeatureMoments(count, **reference.kept("moments", compute, count=count, extractor=identity))
 
 
 @Metric.register("fid")

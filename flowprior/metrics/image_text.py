@@ -46,9 +46,8 @@ class ImageText(SampleMetric):
         }
 
     def lacks(self, setup: Setup) -> str:
-        if setup.data.condition.kind != "embeddings":
-            return "embeddings as conditions"
-        return "features of pictures: pass some (--features)"
+        paired = setup.data.condition.kind == "embeddings"
+        return "features of pictures: pass some (--features)" if paired else "embeddings as conditions"
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         assert drawn.cond is not None

@@ -2,9 +2,7 @@
 
 MMD² = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j),  k(a, b) = (γ a·b + c)^d
 
-(Gretton et al. 2012, lemma 6). On features of Inception with d = 3, γ = 1/F and c = 1 it is KID (Bińkowski
-et al. 2018). Unlike the Fréchet distance it is unbiased, so values of different counts may be compared;
-it can be negative.
+(Gretton et al. 2012, lemma 6); with d = 3, γ = 1/F, c = 1 it is KID (Bińkowski et al. 2018).
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowprior.errors import InputError, OptionError
-from flowprior.features.base import as_matrices
-from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.errors import InputError
+from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
+from flowprior.registry import check_count
 
 BLOCK = 1000
 """Rows of a kernel matrix that are held at once."""
@@ -58,9 +56,8 @@ def polynomial_mmd2(x: Tensor, y: Tensor, kernel: Kernel = CUBIC) -> float:
     Raises:
         InputError: matrices that do not fit, are too small or not finite.
     """
-    x, y = as_matrices("kernel distance", x, y, least=2)
-    everything = torch.ones(1, len(x), dtype=x.dtype), torch.ones(1, len(y), dtype=x.dtype)
-    return float(_mmd2(x, y, *everything, kernel))
+    x, y = as_clouds("kernel distance", x, y, least=2)
+    return float(_mmd2(x, y, x.new_ones(1, len(x)), y.new_ones(1, len(y)), kernel))
 
 
 def kernel_distance(
@@ -88,12 +85,9 @@ def kernel_distance(
         InputError: matrices that do not fit, are too small for the subsets or not finite.
         OptionError: impossible counts.
     """
-    x, y = as_matrices("kernel distance", x, y, least=2)
-    if subsets < 1 or subset_size < 2:
-        raise OptionError(
-            f"kernel_distance: subsets={subsets}, subset_size={subset_size} is not possible; choose at least "
-            "1 subset of 2 rows"
-        )
+    x, y = as_clouds("kernel distance", x, y, least=2)
+    check_count("kernel_distance", "subsets", subsets)
+    check_count("kernel_distance", "subset_size", subset_size, 2)
     if subset_size > min(len(x), len(y)):
         raise InputError(
             f"kernel_distance: subsets of {subset_size} rows need as many, got {len(x)} and {len(y)}; "
@@ -137,8 +131,8 @@ class KernelMetric(FeatureMetric):
     names = ("kid",)
 
     def __init__(self, subsets: int = 100, subset_size: int = 1000) -> None:
-        if subsets < 1 or subset_size < 2:
-            raise OptionError(f"metric 'kid': subsets={subsets}, subset_size={subset_size} is not possible")
+        check_count("metric 'kid'", "subsets", subsets)
+        check_count("metric 'kid'", "subset_size", subset_size, 2)
         self.subsets = subsets
         self.subset_size = subset_size
 

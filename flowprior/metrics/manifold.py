@@ -1,8 +1,7 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1-2), in float64.
 
 The manifold of a set is the union of the balls around its points that reach to their k-th nearest neighbour
-in the set. Precision is the share of generated points on the manifold of the real ones, recall the share of
-real points on the manifold of the generated ones.
+in the set; precision and recall are the shares of generated points on the real manifold, and conversely.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.features.base import as_matrices
-from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
+from flowprior.registry import check_count
 
 BLOCK = 1000
 """Rows of a matrix of distances that are held at once."""
@@ -41,7 +40,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
         InputError: matrices that do not fit, or not finite.
         OptionError: fewer than ``neighbours + 1`` rows.
     """
-    real, generated = as_matrices("precision_recall", real, generated)
+    real, generated = as_clouds("precision_recall", real, generated)
     if neighbours < 1 or min(len(real), len(generated)) <= neighbours:
         raise OptionError(
             f"precision_recall: neighbours={neighbours} is not possible with {len(real)} and "
@@ -83,8 +82,7 @@ class Manifold(FeatureMetric):
     better = "higher"
 
     def __init__(self, neighbours: int = 3) -> None:
-        if neighbours < 1:
-            raise OptionError(f"metric 'precision-recall': neighbours={neighbours}; choose 1 or more")
+        check_count("metric 'precision-recall'", "neighbours", neighbours)
         self.neighbours = neighbours
 
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:

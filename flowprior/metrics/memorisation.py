@@ -1,8 +1,7 @@
 """Memorisation: are samples nearer to the training data than unseen real data are?
 
-ratio = mean_s min_i ‖s − x_i‖ / mean_h min_i ‖h − x_i‖ over samples s, held-out h and training data x.
-About 1 where samples are as far from the training data as unseen ones; near 0 where they are copies.
-Above 1 they are further away than real data, which is poor quality and no proof of novelty.
+ratio = mean_s min_i ‖s − x_i‖ / mean_h min_i ‖h − x_i‖ over samples s, held-out h and training data x:
+1 where samples are as far as unseen data, 0 for copies; above 1 is poor quality and no proof of novelty.
 """
 
 from __future__ import annotations
@@ -35,10 +34,8 @@ def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
     for batch in batches:
         others = batch.detach().double().cpu().flatten(1)
         if others.shape[1] != rows.shape[1]:
-            raise InputError(
-                f"nearest_distances: expected neighbours like {list(x.shape[1:])}, "
-                f"got {list(batch.shape[1:])}"
-            )
+            shapes = f"expected neighbours like {list(x.shape[1:])}, got {list(batch.shape[1:])}"
+            raise InputError(f"nearest_distances: {shapes}")
         others = others - shift
         order = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2)
         winners = others[order.argmin(1)]  # their distance is taken anew, so that a copy's is 0 exactly
@@ -62,10 +59,8 @@ def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Ten
     distances = nearest_distances(torch.cat([samples, held_out]), training)
     theirs = distances[len(samples) :].mean().item()
     if not theirs > 0:
-        raise InputError(
-            "memorisation_ratio: the held-out data lie in the training data; pass data that were not "
-            "trained on"
-        )
+        problem = "the held-out data lie in the training data; pass data that were not trained on"
+        raise InputError(f"memorisation_ratio: {problem}")
     return distances[: len(samples)].mean().item() / theirs
 
 
@@ -77,7 +72,7 @@ def reference_distances(reference: Reference, training: Reference, count: int) -
         return {"distances": nearest_distances(reference.subset(count)[0], neighbours)}
 
     key = {"count": min(count, len(reference)), "training": training.digest if reference.cache else ""}
-    return reference.kept("distances", key, compute)["distances"]
+    return reference.kept("distances", compute, **key)["distances"]
 
 
 @Metric.register("memorisation")
@@ -90,12 +85,9 @@ class Memorisation(SampleMetric):
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if not setup.has_test:
             return {}
-        description = (
-            f"mean distance to the nearest of {setup.training.describe()} over that of held-out data; "
-            "1 is as far as unseen data, 0 a copy"
-        )
-        reference = setup.reference.describe(setup.samples)
-        return {"memorisation": MetricInfo(description, setup.samples, reference)}
+        what = f"mean distance to the nearest of {setup.training.describe()} over that of held-out data"
+        what += "; 1 is as far as unseen data, 0 a copy"
+        return {"memorisation": MetricInfo(what, setup.samples, setup.reference.describe(setup.samples))}
 
     def lacks(self, setup: Setup) -> str:
         return "a test split"

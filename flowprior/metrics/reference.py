@@ -58,27 +58,23 @@ class Reference:
 
     def features(self, extractor: FeatureExtractor, count: int) -> Tensor:
         """Features ``[count, F]`` of the :meth:`subset`."""
-        count = min(count, len(self))
-        key = {"count": count, "extractor": extractor.identity()}
 
         def compute() -> dict[str, Tensor]:
             return {"features": extractor.features(self.subset(count)[0])}
 
-        return self.kept("features", key, compute)["features"]
+        key = {"count": min(count, len(self)), "extractor": extractor.identity()}
+        return self.kept("features", compute, **key)["features"]
 
-    def kept(
-        self, kind: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def kept(self, kind: str, compute: Callable[[], dict[str, Tensor]], **key: Any) -> dict[str, Tensor]:
         """What ``compute`` gives, from the cache where it is there.
 
         Args:
             kind: name of the statistic, which begins the file's name.
-            key: what decides it besides the data.
             compute: gives it.
+            key: what decides it besides the data.
         """
         if not self.cache:
             return compute()
         key = {"recipe": RECIPE, "kind": kind, "data": self.digest, **key}
-        described = {"name": self.data.name, "split": self.split}
-        described |= {name: str(value) for name, value in key.items()}
+        described = {"name": self.data.name, "split": self.split, **{k: str(v) for k, v in key.items()}}
         return cached_tensors(f"reference-{kind}-{settings_digest(key)[:24]}", described, compute)

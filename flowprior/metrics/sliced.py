@@ -1,7 +1,6 @@
-"""Sliced W2²: the mean over random directions of the one-dimensional W2² of the projected clouds, by POT.
+"""Sliced W2² by POT: E_θ W2²(θ·X, θ·Y), θ uniform on the unit sphere (Bonneel et al. 2015).
 
-SW2²(X, Y) = E_θ W2²(θ·X, θ·Y), θ uniform on the unit sphere (Bonneel et al. 2015). In D dimensions it is
-1/D of W2² where the clouds differ by a shift alone. It costs a sort a direction, so it takes all samples.
+In D dimensions it is 1/D of W2² where the clouds differ by a shift alone.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from flowprior.errors import OptionError
-from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric
+from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
-from flowprior.metrics.wasserstein import as_clouds, per_condition
+from flowprior.metrics.wasserstein import per_condition
+from flowprior.registry import check_count
 
 DIRECTIONS = 200
 
@@ -36,9 +35,8 @@ def sliced_wasserstein2_squared(
     """
     import ot
 
-    clouds = as_clouds("sliced wasserstein2", x, y)
-    if directions < 1:
-        raise OptionError(f"sliced wasserstein2: directions={directions} is not possible; choose 1 or more")
+    check_count("sliced wasserstein2", "directions", directions)
+    clouds = [cloud.numpy() for cloud in as_clouds("sliced wasserstein2", x, y)]
     distance: Any = ot.sliced_wasserstein_distance(*clouds, n_projections=directions, p=2, seed=seed)
     return float(distance) ** 2
 
@@ -72,16 +70,13 @@ class Sliced(TwoSampleMetric):
     needs_classifier = False
 
     def __init__(self, directions: int = DIRECTIONS) -> None:
-        if directions < 1:
-            raise OptionError(f"metric 'sliced-w2': directions={directions}; choose 1 or more")
+        check_count("metric 'sliced-w2'", "directions", directions)
         self.directions = directions
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        description = (
-            f"sliced squared 2-Wasserstein distance over {self.directions} directions, {setup.scope}"
-        )
+        what = f"sliced squared 2-Wasserstein distance over {self.directions} directions, {setup.scope}"
         reference = setup.reference.describe(len(setup.real.x))
-        return {"sliced_w2_squared": MetricInfo(description, setup.samples, reference, "lower")}
+        return {"sliced_w2_squared": MetricInfo(what, setup.samples, reference, "lower")}
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
         distances = sliced_wasserstein2_per_condition(

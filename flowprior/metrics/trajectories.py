@@ -1,14 +1,7 @@
 """A flow's own trajectories to a tight tolerance: where they end, how curved they are, what they cost.
 
-Along a trajectory x_t of the model, from x_0 to x_1,
-
-    path energy   ∫ ‖v_t(x_t)‖² dt
-    curvature     ∫ ‖v_t(x_t) − (x_1 − x_0)‖² dt  =  path energy − ‖x_1 − x_0‖²
-
-The curvature is 0 where every trajectory is a straight line at constant speed, which one Euler step solves
-exactly. Both come out of the same solve: the deviation from the first velocity v_0 is integrated beside the
-state, e' = ‖v − v_0‖², and curvature = e(1) − ‖x_1 − x_0 − v_0‖², which keeps its digits for nearly straight
-flows.
+Path energy ∫ ‖v_t(x_t)‖² dt; curvature ∫ ‖v_t(x_t) − (x_1 − x_0)‖² dt = path energy − ‖x_1 − x_0‖². Beside
+the state e' = ‖v − v_0‖² is integrated: e(1) − ‖x_1 − x_0 − v_0‖² keeps its digits for straight flows.
 """
 
 from __future__ import annotations
@@ -67,11 +60,10 @@ def solve_trajectories(
     velocity = partial(flow.velocity, guidance=guidance)
     with torch.no_grad(), evaluating(flow.model):
         parts = [_solve(velocity, x, c, grid, tolerance) for x, c in batches(x0, cond, batch_size)]
-    states = torch.cat([part[0] for part in parts], dim=1)
-    curvature = torch.cat([part[1] for part in parts])
+    states, curvature, nfe = zip(*parts, strict=True)
+    states, curvature = torch.cat(states, dim=1), torch.cat(curvature)
     distance = (states[-1].double() - states[0].double()).flatten(1).square().sum(1).cpu()
-    nfe = max(part[2] for part in parts)
-    return Trajectories(grid, states, curvature, curvature + distance, nfe, tolerance)
+    return Trajectories(grid, states, curvature, curvature + distance, max(nfe), tolerance)
 
 
 def _solve(
@@ -133,12 +125,9 @@ class PathEnergy(FlowMetric):
     needs_trajectories = True
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        scope = "per label" if setup.is_labelled else "pooled"
-        description = (
-            f"normalised path energy: E∫‖v‖² dt / W2² − 1 {solution(setup)}, W2² between the flow's own "
-            f"starts and ends, {scope}"
-        )
-        return {"path_energy": MetricInfo(description, setup.paths, "", "lower")}
+        what = f"normalised path energy: E∫‖v‖² dt / W2² − 1 {solution(setup)}, W2² between the flow's own "
+        what += f"starts and ends, {'per label' if setup.is_labelled else 'pooled'}"
+        return {"path_energy": MetricInfo(what, setup.paths, "", "lower")}
 
     def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
         assert trajectories is not None

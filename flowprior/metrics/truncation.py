@@ -1,9 +1,7 @@
 """Truncation errors of a sampler against a tight solution of the same model from the same source samples.
 
 Local: of a single step that starts on the solution, Φ_h(x(t)) − x(t + h). Global: of the sample at the end,
-x̂_1 − x(1). Both as root mean squares over samples and the numbers of an event, in units of the data (local
-errors over the steps too): what the sampler adds to the model's own error, and falls with NFE to the power of
-its order.
+x̂_1 − x(1). Both are root mean squares over samples, numbers of an event and steps, in units of the data.
 """
 
 from __future__ import annotations
@@ -55,10 +53,8 @@ def local_error(
     velocity, squares = partial(flow.velocity, guidance=guidance), []
     with torch.no_grad(), evaluating(flow.model):
         for start, end in pairwise(step_times(sampler, nfe)):
-            steps = [
-                sampler.step(CountedVelocity(velocity, c), x, start, end - start)
-                for x, c in batches(trajectories.at(start), cond, batch_size)
-            ]
+            parts = batches(trajectories.at(start), cond, batch_size)
+            steps = [sampler.step(CountedVelocity(velocity, c), x, start, end - start) for x, c in parts]
             squares.append((torch.cat(steps) - trajectories.at(end)).double().square().mean())
     return torch.stack(squares).mean().sqrt().item()
 
@@ -77,12 +73,10 @@ class Truncation(StepMetric):
     """Global and local truncation errors of a deterministic sampler against dopri5 at a tight tolerance."""
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        what = f"root mean square, {solution(setup)}, in units of the data"
-        whole, step = "global truncation error", "local truncation error of single steps"
-        return {
-            "global_error": MetricInfo(f"{whole}: {what}", setup.paths, "", "lower"),
-            "local_error": MetricInfo(f"{step}: {what}", setup.paths, "", "lower"),
-        }
+        how = f"root mean square, {solution(setup)}, in units of the data"
+        errors = {"global_error": "global truncation error"}
+        errors |= {"local_error": "local truncation error of single steps"}
+        return {name: MetricInfo(f"{e}: {how}", setup.paths, "", "lower") for name, e in errors.items()}
 
     def values(
         self,

@@ -1,21 +1,18 @@
 """Exact squared 2-Wasserstein distance between two clouds of points, pooled or per condition.
 
-W2²(X, Y) = min over plans P of Σ_ij P_ij ‖x_i − y_j‖², with uniform weights on both clouds. It is
-exact for the clouds, in float64; as an estimate of the distance between their laws it is biased
-upwards, the more the fewer the points and the higher the dimension, so compare equal counts only.
+W2²(X, Y) = min over plans P of Σ_ij P_ij ‖x_i − y_j‖², with uniform weights on both clouds. As an estimate
+for their laws it is biased upwards, the more the fewer the points: compare equal counts only.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from flowprior.errors import CouplingError, InputError
-from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric
+from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
 
 PER_CONDITION = 500
@@ -40,9 +37,8 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
     from scipy.spatial.distance import cdist
 
     ours, theirs = as_clouds("wasserstein2", x, y)
-    cost = cdist(ours, theirs, "sqeuclidean")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what POT would warn of is raised below
+    cost = cdist(ours.numpy(), theirs.numpy(), "sqeuclidean")
+    with warnings.catch_warnings(action="ignore"):  # what POT would warn of is raised below
         value, log = ot.emd2([], [], cost, numItermax=max_iterations, log=True)
     if log["warning"] is not None:
         raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; raise max_iterations")
@@ -70,29 +66,8 @@ def wasserstein2_per_condition(
         InputError: a label of ``cond`` that ``cond_y`` does not have, or clouds that do not fit.
         CouplingError: a transport plan that did not converge.
     """
-
-    def distance(ours: Tensor, theirs: Tensor) -> float:
-        return wasserstein2_squared(ours[:max_per_condition], theirs[:max_per_condition])
-
-    return per_condition(distance, x, cond, y, cond_y)
-
-
-def as_clouds(owner: str, x: Tensor, y: Tensor) -> tuple[Any, Any]:
-    """Both clouds as float64 arrays ``[N, D]`` and ``[M, D]``.
-
-    Raises:
-        InputError: empty clouds, other event shapes, or non-finite values.
-    """
-    if len(x) == 0 or len(y) == 0 or x.shape[1:] != y.shape[1:]:
-        raise InputError(
-            f"{owner}: expected two non-empty clouds of one event shape, got {list(x.shape)} "
-            f"and {list(y.shape)}"
-        )
-    for name, cloud in (("first", x), ("second", y)):
-        if not torch.isfinite(cloud).all():
-            raise InputError(f"{owner}: expected finite points, got NaN or infinity in the {name} cloud")
-    ours, theirs = (cloud.detach().double().cpu().flatten(1).numpy() for cloud in (x, y))
-    return ours, theirs
+    few = slice(0, max_per_condition)
+    return per_condition(lambda a, b: wasserstein2_squared(a[few], b[few]), x, cond, y, cond_y)
 
 
 def per_condition(
@@ -111,9 +86,8 @@ def per_condition(
         return {-1: distance(x, y)}
     missing = sorted(set(cond.unique().tolist()) - set(cond_y.unique().tolist()))
     if missing:
-        raise InputError(
-            f"distance per condition: label {missing[0]} was generated but is not in the reference"
-        )
+        problem = f"label {missing[0]} was generated but is not in the reference"
+        raise InputError(f"distance per condition: {problem}")
     return {label: distance(x[cond == label], y[cond_y == label]) for label in cond.unique().tolist()}
 
 
