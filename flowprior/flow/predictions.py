@@ -123,6 +123,11 @@ KINDS: dict[str, type[Prediction]] = {
 }
 
 
+def inputs_of(name: str) -> int:
+    """Tensors of the event's shape that the network of a prediction is shown; 1 where none is chosen yet."""
+    return KINDS.get(name, Prediction).inputs
+
+
 def make_prediction(name: str, prior: Prior, coupling: Coupling, path: Path) -> Prediction:
     """The prediction of this name.
 

@@ -19,7 +19,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.description import DESCRIPTION, FORMAT, bindings_of, dtype_of, read_description
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.predictions import KINDS
+from flowprior.flow.predictions import inputs_of
 from flowprior.flow.tensors import assign_tensors, check_prior, kinds_of, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
@@ -185,7 +185,7 @@ def _rebuild(cls: type[F], description: dict[str, Any], model: nn.Module | None)
 def _build_model(description: dict[str, Any], condition: Condition) -> nn.Module:
     if not description["model"]:
         raise CheckpointError("its model is not one of flowprior's; pass it as Flow.load(…, model=network)")
-    shape, inputs = torch.Size(description["event_shape"]), KINDS[description["prediction"]].inputs
+    shape, inputs = torch.Size(description["event_shape"]), inputs_of(description["prediction"])
     model = build_model(description["model"], shape, condition, inputs)
     dtype = dtype_of(description)
     return model.to(dtype) if dtype else model

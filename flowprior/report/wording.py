@@ -39,7 +39,7 @@ def count(value: float) -> str:
 
 def counted(number: float, thing: str) -> str:
     """``1 seed`` or ``3 seeds``."""
-    return f"{number:.0f} {thing}{'s' * (number != 1)}"
+    return f"{number:.0f} {thing}{'' if number == 1 else 's'}"
 
 
 def comma_list(words: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ class Collection:
 
     Attributes:
         grid: as plan.json has it.
-        samplers: label -> spec of every sampler.
+        samplers: label -> spec of every sampler; ``"auto"`` where variants have different ones.
         variants: as plan.json has them.
         results: label -> seed -> content of the cell file.
         failures: (label, seed) -> message.
@@ -127,8 +127,9 @@ class Collection:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The long table of all cells; ``flow`` is the variant's label, ``sampler`` the grid's label."""
-        names = {spec: name for name, spec in self.samplers.items()}
+        of_variant = {v["label"]: {spec: name for name, spec in v["samplers"].items()} for v in self.variants}
         for label, _, result in self.cells():
+            names = of_variant[label]
             for row in result["rows"]:
                 own = {} if row["flow"] == REAL_DATA else {"flow": label}
                 yield row | own | {"sampler": names.get(row["sampler"], row["sampler"])}

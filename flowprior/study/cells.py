@@ -6,15 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from flowprior.errors import OptionError
+from flowprior.flow.predictions import KINDS
 from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
-from flowprior.study.variants import VARIANT, Variant
+from flowprior.study.variants import AUTO, VARIANT, Variant
 from flowprior.training.components import choose_defaults
 from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 
@@ -52,6 +53,8 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
     )
     chosen = choose_defaults(asked, asked.prior, asked.coupling)
     names = {spec: name for name, spec in grid.samplers.items()}
+    samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
+    suited = KINDS[chosen.training.prediction].sampler
     return Variant(
         label=label,
         prior=chosen.prior,
@@ -59,7 +62,7 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
         path=chosen.path,
         prediction=chosen.training.prediction,
         labels=labels,
-        samplers={names.get(sampler, sampler): sampler} if sampler else grid.samplers,
+        samplers={name: suited if spec == AUTO else spec for name, spec in samplers.items()},
         trainer=parts["trainer"] or grid.trainer,
     )
 
@@ -154,7 +157,9 @@ def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
     cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
     if not cells:
         raise OptionError(f"compare: no combination of the grid is possible: {entries[0]['skipped']}")
-    samplers = {label: spec for entry in entries for label, spec in entry["samplers"].items()}
+    samplers: dict[str, str] = {}
+    for label, spec in chain.from_iterable(entry["samplers"].items() for entry in entries):
+        samplers[label] = spec if samplers.get(label, spec) == spec else AUTO
     plan = {"format": FORMAT, "grid": grid.as_dict(), "samplers": samplers, "variants": list(entries)}
     return plan, list({(cell.name, cell.key): cell for cell in cells}.values())
 

@@ -15,7 +15,7 @@ from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
 from flowprior.registry import choose
-from flowprior.study.variants import AXES, HOOKS, check_hook, checked_variants, labelled
+from flowprior.study.variants import AUTO, AXES, HOOKS, check_hook, checked_variants, labelled
 from flowprior.training.config import (
     DEFAULT_MODEL,
     DEFAULT_PATH,
@@ -85,7 +85,8 @@ class Grid:
         priors: label -> spec; every combination of prior, coupling and path is trained.
         couplings: label -> spec.
         paths: label -> spec.
-        samplers: label -> spec; every trained flow is evaluated with each.
+        samplers: label -> spec; every trained flow is evaluated with each. ``"auto"`` is what suits the
+            flow, see :attr:`flowprior.Flow.default_sampler`.
         variants: label -> parts, in place of the combinations of priors, couplings and paths: ``prior``,
             ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
             optional; see :func:`flowprior.study.variants.checked_variants`.
@@ -120,7 +121,7 @@ class Grid:
     priors: Labels = field(default_factory=lambda: labelled("priors", ["gaussian", DEFAULT_PRIOR]))
     couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))
     paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
-    samplers: Labels = field(default_factory=lambda: labelled("samplers", ["euler"]))
+    samplers: Labels = field(default_factory=lambda: labelled("samplers", [AUTO]))
     variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     nfe: tuple[int, ...] = NFE

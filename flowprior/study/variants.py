@@ -40,6 +40,9 @@ VARIANT = {
 }
 """Keys of a variant that a grid names, and their defaults."""
 
+AUTO = "auto"
+"""In place of a sampler: what suits each flow."""
+
 HOOKS = ("trainer", "runner", "values")
 """Keys of a grid that name a function as ``package.module:function``."""
 
@@ -164,6 +167,8 @@ def _split_label(text: str) -> tuple[str, str]:
 def _canonical(axis: str, text: str) -> str:
     """The spec with the component's own name in place of an alias."""
     text, registry = text.strip(), AXES[axis]
+    if axis == "samplers" and text == AUTO:
+        return text
     if axis != "couplings":
         registry.resolve(text)
     elif text == DEFAULT_COUPLING:

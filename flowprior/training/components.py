@@ -15,7 +15,7 @@ from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
-from flowprior.flow.predictions import KINDS
+from flowprior.flow.predictions import inputs_of
 from flowprior.models import build_model
 from flowprior.models.base import takes_inputs
 from flowprior.paths import Path
@@ -114,7 +114,7 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        model = seeded_model(model, data, config.training.seed, KINDS[config.training.prediction].inputs)
+        model = seeded_model(model, data, config.training.seed, inputs_of(config.training.prediction))
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

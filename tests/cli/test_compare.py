@@ -42,7 +42,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = call_app("compare", *GRID, "--out", out)
     assert answer.code == 0, answer.err
     assert "cell 4 of 4: two + condot, seed 1" in answer.err
-    assert "fid-cnn128 (lower is better) on digits, euler" in answer.out
+    assert "fid-cnn128 (lower is better) on digits, auto" in answer.out
     assert "two + condot" in answer.out
     return out
 

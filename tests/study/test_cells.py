@@ -19,7 +19,8 @@ IDENTITY = {"train": [1]}
 
 
 def key(grid: Grid, seed: int = 0, identity: dict[str, Any] | None = None) -> tuple[str, str]:
-    cell = make_cell(grid, variants(grid)[0], seed, grid.samplers, identity or IDENTITY)
+    variant = variants(grid)[0]
+    cell = make_cell(grid, variant, seed, variant.samplers, identity or IDENTITY)
     return cell.name, cell.key
 
 
@@ -169,7 +170,8 @@ def test_nothing_to_run_is_a_mistake():
 
 def test_a_cell_is_described_by_the_run_it_makes():
     grid = grid_from_dict(TINY)
-    cell = make_cell(grid, variants(grid)[3], 1, grid.samplers, IDENTITY)
+    variant = variants(grid)[3]
+    cell = make_cell(grid, variant, 1, variant.samplers, IDENTITY)
     assert cell.title == "low-rank + ot, seed 1"
     assert cell.name.startswith("gmm+ot+condot-seed1-")
     assert cell.config.prior == grid.priors["low-rank"]

@@ -161,10 +161,10 @@ def test_the_command_lines_agree(compared, tmp_path):
     answer = call_app("compare", *parts, *sizes, *options, "--out", out)
     assert answer.code == 0, answer.err
     ((run, result),) = results(out)
-    assert result["setting"]["prediction"] == "residual"
+    assert result["setting"]["prediction"] == "preconditioned"
     page = (out / "report.html").read_text()
     assert "<td><code>posterior</code></td>" in page
-    assert "<td><code>residual</code></td>" in page
+    assert "<td><code>preconditioned</code></td>" in page
     answer = call_app("evaluate", run, "--samples", "40", "--nfe", "0,1,3", "--device", "cpu", "--json")
     found = json.loads(answer.out)
     assert timeless(found["rows"]) == timeless(result["rows"])

@@ -112,8 +112,9 @@ def test_named_variants_stand_in_place_of_the_combinations():
     peer, ours, velocity = variants(grid)
     assert (peer.label, peer.prior, peer.coupling, peer.path) == ("a peer", "gaussian", "ot", "condot")
     assert (peer.trainer, dict(peer.samplers)) == (f"{HERE}:trainer", {"heun": "heun"})
-    assert (ours.prior, ours.coupling, ours.prediction) == ("latent-gmm", "posterior", "residual")
-    assert dict(ours.samplers) == {"euler": "euler"}
+    assert (ours.prior, ours.coupling, ours.prediction) == ("latent-gmm", "posterior", "preconditioned")
+    assert dict(ours.samplers) == {"auto": "euler:grid=last,at=0.6"}
+    assert dict(velocity.samplers) == {"auto": "euler"}
     assert (velocity.prior, velocity.prediction) == ("latent-gmm", "velocity")
     again = grid_from_dict(tomllib.loads(dump_grid(grid)))
     assert again == grid
@@ -126,7 +127,7 @@ def test_named_variants_are_run_with_their_samplers(tmp_path):
     assert run_grid(grid, tmp_path).finished == 2
     report = write_report(tmp_path)
     found = {(row["variant"], row["sampler"]) for row in report["quality"]}
-    assert found == {("a", "euler"), ("b", "heun")}
+    assert found == {("a", "auto"), ("b", "heun")}
     assert check_report(tmp_path).differences == []
 
 
