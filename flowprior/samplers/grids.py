@@ -59,9 +59,9 @@ class Power(TimeGrid):
 
 @TimeGrid.register("last")
 class Last(TimeGrid):
-    """Equal steps up to the time ``at``, then one step to the end, however many steps there are.
+    """Equal steps up to the time ``at``, then one step to the end; equal steps where those are as long.
 
-    A network that hardly sees the little noise that is left near the end removes it best in one step. More
+    The last step is the longer one of 1 − at and 1/steps. A network that hardly sees the little noise that is left near the end removes it best in one step. More
     evaluations make the other steps shorter, but not the last one, so that they do not converge to the
     exact solution.
 
@@ -74,9 +74,9 @@ class Last(TimeGrid):
         self.at = at
 
     def times(self, steps: int) -> Tensor:
-        if steps == 1:
-            return Uniform().times(1)
-        return torch.cat([self.at * Uniform().times(steps - 1), torch.ones(1, dtype=torch.float64)])
+        begin = min(self.at, 1 - 1 / steps)
+        before = begin * Uniform().times(max(steps - 1, 1))[:steps]
+        return torch.cat([before, torch.ones(1, dtype=torch.float64)])
 
 
 def time_grid(steps: int, grid: str = "uniform", **options: Any) -> Tensor:

@@ -47,6 +47,11 @@ def test_the_last_step_begins_at_the_same_time_for_any_number_of_steps() -> None
     assert time_grid(30, "last", at=0.75)[-2] == 0.75
 
 
+def test_the_last_step_is_no_shorter_than_equal_ones() -> None:
+    assert time_grid(2, "last", at=0.6).tolist() == [0, 0.5, 1]
+    torch.testing.assert_close(time_grid(4, "last", at=0.9), time_grid(4))
+
+
 def test_unknown_grid() -> None:
     with pytest.raises(UnknownComponentError, match="did you mean 'cosine'"):
         time_grid(3, "cosin")
