@@ -11,6 +11,9 @@ The directions are those of the prior's frame (:mod:`flowprior.priors.frame`), i
 its r principal axes v0 = v1 = λ, and the coupling says how a source sample follows its datum, k = a λ.
 Outside, every coordinate is on its own, v0 = 1 and k = 0, and v1 follows from ψ, which holds the prior's
 variance floor f (``reg_covar``): the network need not learn to take that noise away again.
+
+The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
+differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ class Power(TimeGrid):
 class Last(TimeGrid):
     """Equal steps up to the time ``at``, then one step to the end; equal steps where those are as long.
 
-    The last step is the longer one of 1 − at and 1/steps. A network that hardly sees the little noise that is left near the end removes it best in one step. More
-    evaluations make the other steps shorter, but not the last one, so that they do not converge to the
-    exact solution.
+    The last step is the longer one of 1 − at and 1/steps. A network that hardly sees the little noise that
+    is left near the end removes it best in one step. More evaluations make the other steps shorter, but not
+    the last one, so that they do not converge to the exact solution.
 
     Args:
         at: in (0, 1), where the last step begins.

@@ -90,9 +90,8 @@ def choose_defaults(
         known = are_known(start, resolve_coupling(coupling or config.coupling))
         model = config.model if model is None else model
         named = isinstance(model, str) and takes_inputs(model)
-        prediction = "preconditioned" if named else "residual"
-        if not known or training.condition_dropout:
-            prediction = "velocity"
+        moments = "preconditioned" if named else "residual"
+        prediction = moments if known else "velocity"
         config = replace(config, training=replace(training, prediction=prediction))
     return config
 

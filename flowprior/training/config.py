@@ -75,8 +75,8 @@ class TrainingConfig:
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"preconditioned"``, the same in
             units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"epsilon"``, DDPM's
             noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where prior and coupling tell those
-            moments and no condition is dropped (``"residual"`` for a network of your own, which is shown
-            x_t alone), else ``"velocity"``, and is recorded as its choice.
+            moments (``"residual"`` for a network of your own, which is shown x_t alone), else
+            ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
             :class:`~flowprior.training.times.TimeDistribution` with its options.
         loss_weight: of the squared errors, a name of
@@ -124,11 +124,6 @@ class TrainingConfig:
         self._check_ranges()
         TimeDistribution.registry.resolve(self.time)
         LossWeight.registry.resolve(self.loss_weight)
-        if self.prediction in ("residual", "preconditioned") and self.condition_dropout:
-            raise OptionError(
-                f"training: prediction='{self.prediction}' has no linear velocity without a condition, got "
-                f"condition_dropout={self.condition_dropout:g}; choose prediction='velocity' with it"
-            )
 
     def _check_ranges(self) -> None:
         if self.lr <= 0:
