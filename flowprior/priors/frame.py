@@ -2,7 +2,12 @@
 
 A subspace prior is x = m + ψ^½ (Q U λ^½ h + (I − Q Qᵀ) ε), with ε standard normal and h of mean 0 and
 covariance I, but of any law. Q ``[D, r]`` is orthonormal; U ``[r, r]`` turns it to the principal axes of the
-row's own latent covariance, where it is not there already, and λ are the variances along them in units of ψ:
+row's own latent covariance, where it is not there already, and λ are the variances along them in units of ψ.
+
+A basis that conditions share spans one subspace of events, whatever their noise: what is shared is B = φ^½ Q,
+with a common noise φ. In the row's own whitened coordinates that subspace is spanned by ρ ⊙ Q with
+ρ = (φ/ψ)^½, which is not orthonormal, and U then holds (Qᵀ ρ² Q)^(-1/2), too. Were Q itself taken there, the
+subspace would turn with ψ, and strong latents would leak out of it. So, with ρ ⊙ Q U in place of Q U,
 
     y = ψ^(-1/2) (x − m),   h = λ^(-1/2) Uᵀ Qᵀ y,   y = Q U λ^(1/2) h + (I − Q Qᵀ) ε.
 
@@ -15,6 +20,7 @@ which over the data has mean 0 and variance 1 again (Tipping & Bishop 1999), but
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -33,10 +39,12 @@ class Frame:
         spread: λ ``[B, r]``, at least 1.
         basis: Q ``[G, D, r]``, of G groups of conditions.
         group: row of ``basis`` for each row, ``[B]``.
-        lengths: squared lengths of the rows of ``basis``, ``[G, D]``.
+        lengths: squared lengths of the rows of ``basis``, ``[G, D]``; with ``stretch`` those of ρ ⊙ Q U,
+            ``[M, D]``. Or a function that gives them, for whoever asks.
         rotation: U ``[M, r, r]``, or None where Q is in principal axes.
         turn: row of ``rotation`` for each row, ``[B]``.
         floor: the variance floor f that is part of ψ.
+        stretch: ρ ``[B, D]``, or None for 1.
     """
 
     loc: Tensor
@@ -44,13 +52,16 @@ class Frame:
     spread: Tensor
     basis: Tensor
     group: Tensor
-    lengths: Tensor
+    lengths: Tensor | Callable[[], Tensor]
     rotation: Tensor | None = None
     turn: Tensor | None = None
     floor: float = 0.0
+    stretch: Tensor | None = None
 
     def into(self, white: Tensor) -> Tensor:
         """Uᵀ Qᵀ y ``[B, r]`` of y ``[B, D]``: coordinates along the principal axes, before λ^(-1/2)."""
+        if self.stretch is not None:
+            white = white * self.stretch
         along = times_table(white, self.group, self.basis)
         if self.rotation is None or self.turn is None:
             return along
@@ -60,22 +71,25 @@ class Frame:
         """Q U a ``[B, D]`` of a ``[B, r]``: the transpose of :meth:`into`."""
         if self.rotation is not None and self.turn is not None:
             along = times_table(along, self.turn, self.rotation.mT)
-        return times_table(along, self.group, self.basis.mT)
+        white = times_table(along, self.group, self.basis.mT)
+        return white if self.stretch is None else white * self.stretch
 
     @property
     def leverage(self) -> Tensor:
         """Squared length of each coordinate's row of Q, ``[B, D]``, in [0, 1]."""
-        return self.lengths[self.group]
+        lengths = self.lengths if isinstance(self.lengths, Tensor) else self.lengths()
+        return lengths[self.group if self.stretch is None or self.turn is None else self.turn]
 
     def diagonal(self, weights: Tensor) -> Tensor:
         """The diagonal ``[B, D]`` of Q U diag(w) Uᵀ Qᵀ for w ``[B, r]``.
 
-        Exact where there is no rotation. With one, Uᵀ diag(w) U is taken by its diagonal alone, an
-        approximation: Σ_k Q_dk² Σ_j U_kj² w_j.
+        Exact where there is no rotation. With one, U diag(w) Uᵀ is taken by its diagonal alone, an
+        approximation: ρ_d² Σ_k Q_dk² Σ_j U_kj² w_j.
         """
         if self.rotation is not None and self.turn is not None:
             weights = times_table(weights, self.turn, self.rotation.square().mT)
-        return times_table(weights, self.group, self.basis.square().mT)
+        diagonal = times_table(weights, self.group, self.basis.square().mT)
+        return diagonal if self.stretch is None else diagonal * self.stretch.square()
 
     def coordinates(self, x: Tensor) -> Tensor:
         """h ``[B, r]`` of events x ``[B, D]``."""

@@ -5,11 +5,15 @@ x − m_c within labels, found by subspace iteration on a sample of rows (random
 Martinsson & Tropp 2011). Labels then differ in three things, each of one pass:
 
 - their mean m_c;
-- their noise: with R_c the label's mean squared residual outside the basis, in each coordinate, and R the
-  pooled one, ψ_c = f + min(V_c, (ψ − f) R_c/R), V_c being the label's variance. Without that bound a
-  coordinate that the basis holds almost whole (leverage near 1), where R is next to nothing, gets any noise.
-- the covariance S_c of their coordinates Qᵀ ψ_c^(-1/2) (x − m_c): U_c and λ_c are its eigenvectors and
-  eigenvalues, at least 1, so that h is white in the label's own axes.
+- their noise: with R_c the label's mean squared residual outside the basis, in each coordinate, R the pooled
+  one and f the variance floor, ψ_c = min(ψ (R_c + f)/(R + f), f + V_c (1 − l + l (ψ − f)/V)), with V_c and V
+  the label's and the pooled variance and l the coordinate's leverage. Then the variance outside, ψ_c (1 − l),
+  is R_c + f as ψ's is R + f. Without the bound a coordinate that the basis holds almost whole (l near 1),
+  where R is next to nothing, would get any noise; with it, there, the pooled share of its variance at most.
+- the covariance S_c of their coordinates. What labels share is the subspace of events, spanned by ψ^½ Q;
+  a basis of it that is orthonormal in the label's whitened coordinates is ρ ⊙ Q G_c^(-1/2), with
+  ρ = (ψ/ψ_c)^½ and G_c = Qᵀ ρ² Q. S_c has eigenvectors V and eigenvalues λ_c, at least 1; with
+  U_c = G_c^(-1/2) V, h is white in the label's own axes.
 
 Labels of few examples are drawn to the pooled moments. R_c and V_c get ``PRIOR_ROWS`` examples' worth of
 them. S_c becomes (1 − w) S_c + w S, with S the pooled one and, as for the identity in Ledoit & Wolf (2004),
@@ -148,21 +152,23 @@ def _start(loc: Tensor, tables: list[dict[str, Tensor]], group: Tensor, like: Te
     rank = tables[0]["basis"].shape[2]
     noise = torch.cat([table["noise"] for table in tables])[group]
     basis = torch.cat([table["basis"] for table in tables])
+    common = torch.cat([table["noise"] for table in tables])
     values = {"loc": loc, "noise": noise, "basis": basis, "spread": torch.ones(len(loc), rank)}
-    return Subspace.of(like, **values, group=group, rotation=torch.zeros(0, rank, rank))
+    return Subspace.of(like, **values, group=group, rotation=torch.zeros(0, rank, rank), common=common)
 
 
-def _white(data: Iterable[Batch], subspace: Subspace) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows ψ_c^(-1/2) (x − m_c) ``[n, D]`` with their labels, a few at a time."""
+def _scaled(data: Iterable[Batch], loc: Tensor, scale: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows s_c (x − m_c) ``[n, D]`` with their labels, a few at a time; tables ``[C, D]``."""
     for x, cond in in_pieces(data):
         assert cond is not None
         c = cond.cpu()
-        yield (x.detach().cpu() - subspace.loc[c]).mul_(subspace.noise[c].rsqrt_()), c
+        yield (x.detach().cpu() - loc[c]).mul_(scale[c]), c
 
 
 def _coordinates(data: Iterable[Batch], subspace: Subspace) -> Iterator[Batch]:
-    """Qᵀ y ``[n, r]`` with their labels."""
-    for white, c in _white(data, subspace):
+    """(ρ ⊙ Q)ᵀ y ``[n, r]`` of the rows with their labels, y = ψ_c^(-1/2) (x − m_c)."""
+    scale = subspace.common.sqrt()[subspace.group] / subspace.noise
+    for white, c in _scaled(data, subspace.loc, scale):
         yield times_table(white, subspace.group[c], subspace.basis), c
 
 
@@ -179,7 +185,8 @@ def _group_labels(data: CheckedBatches, subspace: Subspace, groups: int) -> Tens
 def _noise(data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, floor: float) -> Tensor:
     """ψ_c ``[C, D]`` of every label: see the module."""
     found = OutsideResiduals(*subspace.loc.shape)
-    for white, c in _white(first_rows(data, len(found.count), _rows_each(len(found.count))), subspace):
+    few, scale = first_rows(data, len(found.count), _rows_each(len(found.count))), subspace.noise.rsqrt()
+    for white, c in _scaled(few, subspace.loc, scale):
         along = times_table(white, subspace.group[c], subspace.basis)
         white -= times_table(along, subspace.group[c], subspace.basis.mT)
         found.update(white.mul_(subspace.noise[c].sqrt_()), c)
@@ -189,8 +196,12 @@ def _noise(data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, 
         outside = _shrunk(found.total[of], found.count[of])
         pooled = found.total[of].sum(0) / found.count[of].sum().clamp_min(1)
         variance = _shrunk(moments.scatter[of], moments.count[of])
-        ratio = outside / pooled.clamp_min(LEAST_RESIDUAL)
-        own = torch.minimum(variance, (subspace.noise[of].double() - floor).clamp_min(0) * ratio)
+        ratio = (outside + floor) / (pooled + floor).clamp_min(LEAST_RESIDUAL)
+        leverage, common = subspace.basis[g].double().square().sum(1), subspace.common[g].double()
+        whole = moments.scatter[of].sum(0) / moments.count[of].sum().clamp_min(1)
+        share = ((common - floor) / whole.clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
+        bound = variance * (1 - leverage + leverage * share)
+        own = torch.minimum(bound, (common * ratio - floor).clamp_min(0))
         noise[of] = torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor
     return noise
 
@@ -202,18 +213,29 @@ def _shrunk(total: Tensor, count: Tensor) -> Tensor:
 
 
 def _axes(data: CheckedBatches, subspace: Subspace) -> tuple[Tensor, Tensor]:
-    """U ``[C, r, r]`` and λ ``[C, r]``, falling, of each label's covariance in the basis."""
+    """U ``[C, r, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
     conditions, rank = subspace.spread.shape
     found = CoordinateScatter.over(_coordinates(data, subspace), conditions, rank)
     rotation = subspace.loc.new_empty(conditions, rank, rank)
+    for c, g in enumerate(subspace.group.tolist()):
+        ratio = (subspace.common[g] / subspace.noise[c])[:, None]
+        rotation[c] = _inverse_root(subspace.basis[g].T @ (subspace.basis[g] * ratio))
+        root = rotation[c].double()
+        found.scatter[c] = root @ found.scatter[c] @ root
     spread = subspace.loc.new_empty(conditions, rank)
     target = {g: Target(found, subspace.group == g) for g in subspace.group.unique().tolist()}
     for c in range(conditions):
         covariance = target[int(subspace.group[c])].draw(found.scatter[c], float(found.count[c]))
         values, vectors = torch.linalg.eigh(covariance)
         turned, fallen = canonical_basis(vectors.flip(1)[None], values.flip(0).clamp_min(1)[None])
-        rotation[c], spread[c] = turned[0].to(rotation), fallen[0].to(spread)
+        rotation[c], spread[c] = rotation[c] @ turned[0].to(rotation), fallen[0].to(spread)
     return rotation, spread
+
+
+def _inverse_root(gram: Tensor) -> Tensor:
+    """The symmetric inverse square root of a positive definite matrix ``[r, r]``."""
+    values, vectors = torch.linalg.eigh(gram.double())
+    return (vectors * values.rsqrt()) @ vectors.T
 
 
 class Target:
@@ -240,6 +262,7 @@ def _with_null(subspace: Subspace, rotation: Tensor, spread: Tensor, null: dict[
     """The tables with the row of the null condition, whose basis is the last one."""
     tables = {"loc": subspace.loc, "noise": subspace.noise, "basis": subspace.basis, "spread": spread}
     tables = {name: torch.cat([table, null[name].to(table)]) for name, table in tables.items()}
+    tables["common"] = torch.cat([subspace.common, null["noise"].to(subspace.common)])
     tables["group"] = torch.cat([subspace.group, torch.tensor([len(subspace.basis)])])
     tables["rotation"] = torch.cat([rotation, torch.eye(rotation.shape[1]).to(rotation)[None]])
     return Subspace.of(subspace.loc, **tables)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,9 @@ SAMPLE_OF_ALL = 8192
 class Subspace(nn.Module):
     """Of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``; bases Q ``[G, D, r]``.
 
-    With bases of their own G = M. Where conditions share them, ``group`` ``[M]`` says which is whose and
-    ``rotation`` U ``[M, r, r]`` turns it to the principal axes of the condition's own latent covariance.
+    With bases of their own G = M. Where conditions share them, ``group`` ``[M]`` says which is whose,
+    ``rotation`` U ``[M, r, r]`` turns it to the principal axes of the condition's own latent covariance, and
+    ``common`` φ ``[G, D]`` is the noise under which the basis is orthonormal.
     Of labels 0 … C − 1 the last of M = C + 1 rows is that of the null condition, of all data together;
     without labels, or in files from before there was one, M = C.
 
@@ -49,6 +51,7 @@ class Subspace(nn.Module):
     spread: Tensor
     group: Tensor
     rotation: Tensor
+    common: Tensor
 
     def __init__(
         self,
@@ -69,7 +72,8 @@ class Subspace(nn.Module):
         if self.is_shared:
             self.register_buffer("group", torch.zeros(conditions, dtype=torch.long))
             self.register_buffer("rotation", torch.zeros(conditions, rank, rank, dtype=dtype))
-        self._lengths = Derived(squared_lengths)
+            self.register_buffer("common", torch.ones(self.basis.shape[:2], dtype=dtype))
+        self._lengths = Derived(squared_lengths if bases is None else self._turned_lengths)
 
     @classmethod
     def of(cls, like: Tensor, **values: Tensor) -> Subspace:
@@ -108,11 +112,19 @@ class Subspace(nn.Module):
 
     def frame(self, rows: Tensor, floor: float) -> Frame:
         """The linear part of ``rows`` ``[B]`` of the tables; ``floor`` is what of ψ is the variance floor."""
-        lengths = self._lengths.of(self.basis)
-        tables = (self.loc[rows], self.noise[rows], self.spread[rows])
+        tables = (self.loc[rows], self.noise[rows], self.spread[rows], self.basis)
         if not self.is_shared:
-            return Frame(*tables, self.basis, rows, lengths, floor=floor)
-        return Frame(*tables, self.basis, self.group[rows], lengths, self.rotation, rows, floor)
+            return Frame(*tables, rows, partial(self._lengths.of, self.basis), floor=floor)
+        group = self.group[rows]
+        stretch = (self.common[group] / tables[1]).sqrt()
+        lengths = partial(self._lengths.of, self.rotation)
+        return Frame(*tables, group, lengths, self.rotation, rows, floor, stretch)
+
+    def _turned_lengths(self, rotation: Tensor) -> Tensor:
+        """Squared lengths ``[M, D]`` of the rows of ρ ⊙ Q U of each condition."""
+        turned = zip(self.group.tolist(), rotation, strict=True)
+        lengths = torch.stack([(self.basis[g] @ turn).square().sum(1) for g, turn in turned])
+        return lengths * self.common[self.group] / self.noise
 
 
 def squared_lengths(basis: Tensor) -> Tensor:
