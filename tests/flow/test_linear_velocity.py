@@ -136,7 +136,7 @@ def test_unknown_moments_fall_back_to_the_velocity(data):
     small = TensorData(data.x[:200], data.cond[:200], name="few")
     options = {"steps": 2, "batch_size": 16, "sample_every": 0, "model": "mlp:width=8", "warmup": 0}
     latent = "latent-gmm:components=1,rank=2"
-    assert train(small, prior=latent, condition_dropout=0.2, **options).prediction == "residual"
+    assert train(small, prior=latent, condition_dropout=0.2, **options).prediction == "preconditioned"
     assert train(small, prior=latent, coupling="ot", **options).prediction == "velocity"
     assert train(small, prior="gmm", coupling="condot", **options).prediction == "velocity"
     assert train(small, prior=latent, coupling="condot", **options).prediction == "preconditioned"
@@ -194,5 +194,5 @@ def test_a_flow_of_dropped_conditions_is_guided(data):
     small = TensorData(data.x[:400], data.cond[:400], name="few")
     options = {"steps": 10, "batch_size": 32, "sample_every": 0, "model": "mlp:width=8", "warmup": 0}
     flow = train(small, prior="latent-gmm:components=1,rank=2", condition_dropout=0.3, **options)
-    assert flow.prediction == "residual"
+    assert flow.prediction == "preconditioned"
     assert flow.sample(torch.tensor([0, 1]), nfe=3, guidance=2.0).isfinite().all()
