@@ -11,6 +11,7 @@ from flowprior import Coupling, Path, Prior, Sampler
 from flowprior.data import DATA
 from flowprior.models import MODELS
 from flowprior.samplers import TimeGrid
+from flowprior.training import LossWeight, TimeDistribution
 from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 README = REPOSITORY / "README.md"
@@ -20,6 +21,8 @@ FAMILIES = {
     "paths": Path.registry,
     "samplers": Sampler.registry,
     "grids": TimeGrid.registry,
+    "times of training": TimeDistribution.registry,
+    "weights of the loss": LossWeight.registry,
     "models": MODELS,
     "data sets": DATA,
 }

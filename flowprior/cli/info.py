@@ -27,7 +27,17 @@ PACKAGES = (
 )
 GROUPS = tuple(
     f"flowprior.{family}"
-    for family in ("priors", "couplings", "paths", "samplers", "grids", "models", "data")
+    for family in (
+        "priors",
+        "couplings",
+        "paths",
+        "samplers",
+        "grids",
+        "models",
+        "data",
+        "times",
+        "loss_weights",
+    )
 )
 
 

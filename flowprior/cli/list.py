@@ -14,7 +14,19 @@ from flowprior.registry import Record, Registry, choose
 if TYPE_CHECKING:
     from rich.table import Table
 
-FAMILIES = ("priors", "couplings", "paths", "samplers", "grids", "models", "data", "metrics", "features")
+FAMILIES = (
+    "priors",
+    "couplings",
+    "paths",
+    "samplers",
+    "grids",
+    "models",
+    "data",
+    "times",
+    "weights",
+    "metrics",
+    "features",
+)
 NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("split",)}
 
 
@@ -45,9 +57,11 @@ def _registry(family: str) -> Registry[Any]:
     from flowprior.metrics import Metric
     from flowprior.models import MODELS
     from flowprior.samplers import TimeGrid
+    from flowprior.training import LossWeight, TimeDistribution
 
     components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
-    families = (*components, MODELS, DATA, Metric.registry, FEATURES)
+    training = (TimeDistribution.registry, LossWeight.registry)
+    families = (*components, MODELS, DATA, *training, Metric.registry, FEATURES)
     return families[FAMILIES.index(family)]
 
 

@@ -11,8 +11,10 @@ from flowprior.training.config import (
 )
 from flowprior.training.config_file import config_from_dict, load_config, save_config
 from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.loss_weights import LossWeight
 from flowprior.training.monitor import read_metrics
 from flowprior.training.run import RunDirectory
+from flowprior.training.times import TimeDistribution
 from flowprior.training.trainer import train
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_PATH",
     "DEFAULT_PRIOR",
+    "LossWeight",
     "RunConfig",
     "RunDirectory",
+    "TimeDistribution",
     "TrainingConfig",
     "TrainingInterrupted",
     "config_from_dict",

@@ -14,6 +14,8 @@ from flowprior.features import FEATURES
 from flowprior.metrics import Metric
 from flowprior.models import MODELS
 from flowprior.ops import backend
+from flowprior.samplers import TimeGrid
+from flowprior.training import LossWeight, TimeDistribution
 from tests.cli.conftest import Call
 
 REGISTRIES = {
@@ -21,8 +23,11 @@ REGISTRIES = {
     "couplings": Coupling.registry,
     "paths": Path.registry,
     "samplers": Sampler.registry,
+    "grids": TimeGrid.registry,
     "models": MODELS,
     "data": DATA,
+    "times": TimeDistribution.registry,
+    "weights": LossWeight.registry,
     "metrics": Metric.registry,
     "features": FEATURES,
 }
@@ -57,7 +62,10 @@ def test_options_come_with_their_defaults(call: Call) -> None:
 def test_what_follows_from_the_data_is_no_option(call: Call) -> None:
     found = json.loads(call("list", "--json").out)
     assert all("split" not in component["options"] for component in found["data"])
-    assert all(not {"event_shape", "condition"} & set(component["options"]) for component in found["models"])
+    assert all(
+        not {"event_shape", "condition", "inputs"} & set(component["options"])
+        for component in found["models"]
+    )
 
 
 def test_info_tells_what_it_runs_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
