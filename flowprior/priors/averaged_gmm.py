@@ -1,0 +1,254 @@
+"""An average of Gaussian mixtures for each condition, as rich as held-out rows and the lack of copies allow.
+
+p(x | c) = (1/M) Σ_m Σ_k π_cmk N(x; μ_cmk, S_cmk): M mixtures of full Gaussians from different starts
+(:mod:`flowprior.mixtures.averaging`). Made for events of some tens of numbers, such as the latents of a
+subspace prior: a component has D(D + 1)/2 numbers in its covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from flowprior.data.stream import CheckedBatches
+from flowprior.errors import InputError
+from flowprior.mixtures.averaging import (
+    Components,
+    GaussianLaw,
+    Regularisation,
+    component_log_density,
+    fit_average,
+)
+from flowprior.mixtures.halves import nearer_share
+from flowprior.mixtures.kmeans import Reservoirs
+from flowprior.mixtures.segments import groups
+from flowprior.ops import draw_component, draw_seed, standard_normal
+from flowprior.priors.base import Prior
+from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.registry import check_count, check_counts, check_numbers
+
+OWNER = "prior 'averaged-gmm'"
+ROWS = 8192
+"""Most rows of a condition that are looked at; a uniform sample where there are more."""
+BUDGET = 1 << 26
+"""Most numbers held in those rows of all conditions."""
+ROWS_EACH = (1600, 800, 400, 200, 100, 50)
+"""Rows a component, from few components to many, that a fit chooses among."""
+MOST_COPIES = 0.56
+"""Share of draws nearer to the half that was fitted than to the other from which on a choice is refused."""
+FEWEST = 4
+"""Rows of a condition that are halved."""
+GATHERED = 1 << 24
+"""Most numbers in the factors of one block of draws."""
+
+
+@Prior.register("averaged-gmm")
+class AveragedGmmPrior(ConditionedPrior):
+    """An average of Gaussian mixtures of each condition, whose size the fit chooses on held-out rows.
+
+    Conditions are labels, or None for one average of all the data. The rows of each condition are halved;
+    mixtures of one half are compared by the other's log-density, from few components to many, and a number
+    is refused where draws lie nearer to the fitted half than to the other, as copies do. All rows are
+    then fitted with as many rows a component. At most 8,192 rows of a condition are kept during the fit.
+
+    Args:
+        rows_each: rows that a component has on average; None lets the fit choose.
+        members: M, mixtures in the average.
+        shrinkage: how many examples' worth of the covariance within all components are added to each.
+        reg_covar: variance floor: added to every variance.
+    """
+
+    logits: Tensor
+    loc: Tensor
+    cholesky: Tensor
+
+    def __init__(
+        self,
+        rows_each: int | None = None,
+        members: int = 4,
+        shrinkage: float = 8.0,
+        reg_covar: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if rows_each is not None:
+            check_count(OWNER, "rows_each", rows_each)
+        check_counts(OWNER, members=members)
+        check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), reg_covar=(reg_covar, 0, 1e12))
+        self.rows_each = rows_each
+        self.members = members
+        self.shrinkage = shrinkage
+        self.reg_covar = reg_covar
+        for name in ("logits", "loc", "cholesky"):
+            self.register_buffer(name, torch.empty(0))
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, cond = data.peek()
+        if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
+            raise InputError(
+                f"averaged-gmm.fit: expected labels as integers [B] or None, got {cond.dtype} "
+                f"{list(cond.shape)}; embeddings need the prior 'flow'"
+            )
+        self._learn_conditions(data, generator)
+        rows = self._sampled(data, first, generator)
+        around = _gaussians(rows)
+        rows_each = self.rows_each or self._choose(rows, around, generator)
+        self._store([self._average(*pair, rows_each, generator) for pair in zip(rows, around, strict=True)], first)
+
+    def _sampled(self, data: CheckedBatches, first: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+        """Rows ``[n, D]`` of each condition; of no row where a label has none."""
+        conditions = max(self.condition.size, 1)
+        dim = first[0].numel()
+        kept = Reservoirs(conditions, max(min(ROWS, BUDGET // (conditions * dim)), FEWEST), dim, first.dtype)
+        for x, cond in data.labelled():
+            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+            kept.update(x.cpu(), labels, generator)
+        return [rows[filled] for rows, filled in zip(kept.rows, kept.filled, strict=True)]
+
+    def _choose(
+        self, rows: Sequence[Tensor], around: Sequence[GaussianLaw], generator: torch.Generator | None
+    ) -> int:
+        """Rows a component with the best log-density of the half that was not fitted, without copies."""
+        halves = [
+            (x[: len(x) // 2], x[len(x) // 2 :][: len(x) // 2], law)
+            for x, law in zip(rows, around, strict=True)
+            if len(x) >= FEWEST
+        ]
+        most = max((len(own) for own, _, _ in halves), default=0)
+        best, chosen = -torch.inf, ROWS_EACH[0] if most < ROWS else ROWS
+        for rows_each in (2 * ROWS, *(each for each in ROWS_EACH if each < most)):
+            score, copies = self._measure(halves, rows_each, generator)
+            if score <= best or copies > MOST_COPIES:
+                break
+            best, chosen = score, rows_each
+        return chosen
+
+    def _measure(
+        self,
+        halves: Sequence[tuple[Tensor, Tensor, GaussianLaw]],
+        rows_each: int,
+        generator: torch.Generator | None,
+    ) -> tuple[float, float]:
+        """Mean log-density of the other halves, and the share of draws that lie nearer to the fitted ones."""
+        total, copies, count = 0.0, 0.0, 0
+        for own, other, law in halves:
+            fitted = self._average(own, law, rows_each, generator, members=1)
+            total += float(fitted.log_density(other.double()).sum())
+            copies += len(other) * nearer_share(fitted.draw(len(other), generator), own.double(), other.double())
+            count += len(other)
+        return total / max(count, 1), copies / max(count, 1)
+
+    def _average(
+        self,
+        x: Tensor,
+        law: GaussianLaw,
+        rows_each: int,
+        generator: torch.Generator | None,
+        members: int | None = None,
+    ) -> Components:
+        """Of the rows of one condition; the Gaussian alone where it has none."""
+        if not len(x):
+            return Components(torch.zeros(1).double(), law.mean[None], _factor(law, self.reg_covar)[None])
+        to = Regularisation(self.shrinkage, self.reg_covar, GaussianLaw(torch.zeros_like(law.mean), law.covariance))
+        centre = law.mean.to(x)  # sums of float32 are taken about it
+        components = max(round(len(x) / rows_each), 1)
+        try:
+            fitted = fit_average(x - centre, components, members or self.members, to, generator)
+        except torch.linalg.LinAlgError as error:
+            raise InputError(
+                f"averaged-gmm.fit: a component has no spread in some dimension and reg_covar={self.reg_covar}, "
+                "so it has no density; set reg_covar > 0, such as 1e-3"
+            ) from error
+        return replace(fitted, mean=fitted.mean + centre.double())
+
+    def _store(self, averages: Sequence[Components], like: Tensor) -> None:
+        """Keep the tables ``[C, K, …]``; a condition with fewer components has some of weight 0."""
+        most, dim = max(len(a.logits) for a in averages), averages[0].mean.shape[1]
+        shape = (len(averages), most)
+        self.logits = like.new_full(shape, -torch.inf)
+        self.loc = like.new_zeros(*shape, dim)
+        self.cholesky = torch.eye(dim, dtype=like.dtype, device=like.device).repeat(*shape, 1, 1)
+        for row, average in enumerate(averages):
+            own = slice(0, len(average.logits))
+            self.logits[row, own] = average.logits.to(like)
+            self.loc[row, own] = average.mean.to(like)
+            self.cholesky[row, own] = average.cholesky.to(like)
+
+    def blur(self, slope: Tensor, variance: Tensor) -> None:
+        """Become the law of a x + v^½ ε, for x of the present one and ε standard normal, exactly.
+
+        Of a subspace prior this gives the law of the inferred and noised latents from that of the latents
+        themselves. Fitting to noised latents would take the noise of the fit's own draws for structure.
+
+        Args:
+            slope: a ``[C, D]``, one row a label, or one row where there is no condition.
+            variance: v ``[C, D]``, at least 0.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+        """
+        self._require_fitted("blur")
+        slope, variance = slope.double()[:, None], variance.double()[:, None]
+        factor = slope[..., None] * self.cholesky.double()
+        covariance = factor @ factor.mT + torch.diag_embed(variance)
+        self.cholesky = torch.linalg.cholesky(covariance).to(self.cholesky)
+        self.loc = (slope * self.loc.double()).to(self.loc)
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        rows, seed = self._rows(cond, n), draw_seed(generator, self.loc.device)
+        component = draw_component(self.logits, rows, seed)
+        epsilon = standard_normal(n, self.loc.shape[2], self.loc, seed)
+        x = self.loc[rows, component]
+        for part in torch.arange(n, device=rows.device).split(max(GATHERED // self.loc.shape[2] ** 2, 1)):
+            factor = self.cholesky[rows[part], component[part]]
+            x[part] += (factor @ epsilon[part, :, None])[:, :, 0]
+        return x
+
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        rows, density = self._rows(cond, len(x)), x.new_zeros(len(x))
+        for members, row, _ in groups(rows, torch.zeros_like(rows)):
+            own = self.logits[row] > -torch.inf
+            tables = (self.loc[row, own], self.cholesky[row, own])
+            joint = component_log_density(x[members], *(table.to(x.dtype) for table in tables))
+            total = (joint + self.logits[row, own].to(x.dtype)).logsumexp(1)
+            density = density.index_put((members,), total)
+        return density
+
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
+        return (self.logits.softmax(1)[..., None] * self.loc).sum(1)[self._rows(cond, n)]
+
+    def _rows(self, cond: Tensor | None, n: int) -> Tensor:
+        """Rows ``[n]`` of the tables: labels, or the only row there is."""
+        return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
+
+
+def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:
+    """Each condition's Gaussian, of the rows ``[n, D]`` of all conditions.
+
+    Its mean is given one example's worth of the mean of all rows, its covariance D examples' worth of the
+    covariance within conditions, and that one D examples' worth of the covariance of all rows.
+    """
+    everything = torch.cat(list(rows)).double()
+    dim, mean = everything.shape[1], everything.mean(0)
+    scatters, means = [], []
+    for x in rows:
+        own = (x.double().sum(0) + mean) / (len(x) + 1)
+        deviation = x.double() - own
+        means.append(own)
+        scatters.append(deviation.T @ deviation)
+    deviation = everything - mean
+    whole = deviation.T @ deviation / len(everything)
+    within = (torch.stack(scatters).sum(0) + dim * whole) / (len(everything) + dim)
+    covariances = [(s + dim * within) / (len(x) + dim) for s, x in zip(scatters, rows, strict=True)]
+    return [GaussianLaw(m, s) for m, s in zip(means, covariances, strict=True)]
+
+
+def _factor(law: GaussianLaw, floor: float) -> Tensor:
+    """Lower factor ``[D, D]`` of the covariance with the variance floor."""
+    return torch.linalg.cholesky(law.covariance + floor * torch.eye(len(law.mean), dtype=torch.float64))
