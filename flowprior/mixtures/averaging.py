@@ -4,7 +4,7 @@ One mixture of many full Gaussians follows its rows closely and its start by cha
 again a mixture, has a better held-out density than each of them (Ormoneit & Tresp 1998). Each component's
 covariance is drawn toward the one within all components of its mixture,
 
-    S_k = (Σ_i r_ik (x_i − m_k)(x_i − m_k)ᵀ + ν W) / (n_k + ν) + f I,   W = Σ_ik r_ik (x_i − m_k)(x_i − m_k)ᵀ / n,
+    S_k = (R_k + ν W) / (n_k + ν) + f I,   R_k = Σ_i r_ik (x_i − m_k)(x_i − m_k)ᵀ,   W = Σ_k R_k / n,
 
 as in regularised discriminant analysis (Friedman 1989), and not toward the rows' own, which is much wider.
 """
@@ -37,6 +37,28 @@ class GaussianLaw:
 
 
 @dataclass(frozen=True)
+class Blur:
+    """What happens to x after it was drawn: a x + v^½ ε, ε standard normal.
+
+    Attributes:
+        slope: a ``[…, D]``.
+        variance: v ``[…, D]``, at least 0.
+    """
+
+    slope: Tensor
+    variance: Tensor
+
+    def of(self, label: int) -> Blur:
+        """That of one row."""
+        return Blur(self.slope[label].double(), self.variance[label].double())
+
+    def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Rows ``[n, D]`` again."""
+        epsilon = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        return self.slope.to(x) * x + self.variance.to(x).sqrt() * epsilon
+
+
+@dataclass(frozen=True)
 class Components:
     """Gaussians with weights: ``logits`` ``[K]``, ``mean`` ``[K, D]``, lower ``cholesky`` ``[K, D, D]``."""
 
@@ -47,6 +69,12 @@ class Components:
     def log_density(self, x: Tensor) -> Tensor:
         """log p(x) ``[n]`` for x ``[n, D]``."""
         return (component_log_density(x, self.mean, self.cholesky) + self.logits).logsumexp(1)
+
+    def blurred(self, blur: Blur) -> Components:
+        """The law of a x + v^½ ε, exactly."""
+        factor = blur.slope[:, None] * self.cholesky
+        covariance = factor @ factor.mT + blur.variance.diag()
+        return Components(self.logits, blur.slope * self.mean, torch.linalg.cholesky(covariance))
 
     def draw(self, n: int, generator: torch.Generator | None) -> Tensor:
         """``[n, D]``."""

@@ -20,12 +20,14 @@ def nearer_share(x: Tensor, own: Tensor, other: Tensor) -> float:
     """
     if not len(x) or not len(own) or not len(other):
         return 0.5
+    centre = own.mean(0)  # about which the product form of distances is accurate
+    x, own, other = x - centre, own - centre, other - centre
     gaps = [_nearest(part, other) - _nearest(part, own) for part in x.split(CHUNK)]
     sign = torch.cat(gaps).sign()
     return 0.5 + 0.5 * float(sign.double().mean())
 
 
 def _nearest(x: Tensor, rows: Tensor) -> Tensor:
-    """Distance ``[n]`` to the nearest row; exact differences, so that a copy's is 0."""
+    """Squared distance ``[n]`` to the nearest row; of exact differences, so that a copy's is 0."""
     winners = rows[torch.cdist(x, rows).argmin(1)]
     return (x - winners).square().sum(1)

@@ -8,14 +8,15 @@ subspace prior: a component has D(D + 1)/2 numbers in its covariance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
+from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
 from flowprior.mixtures.averaging import (
+    Blur,
     Components,
     GaussianLaw,
     Regularisation,
@@ -35,14 +36,25 @@ ROWS = 8192
 """Most rows of a condition that are looked at; a uniform sample where there are more."""
 BUDGET = 1 << 26
 """Most numbers held in those rows of all conditions."""
-ROWS_EACH = (1600, 800, 400, 200, 100, 50)
+ONE = 2 * ROWS
+"""Rows a component that make one component of each condition."""
+ROWS_EACH = (800, 400, 200, 140, 100, 70, 50)
 """Rows a component, from few components to many, that a fit chooses among."""
-MOST_COPIES = 0.56
+MOST_COPIES = 0.6
 """Share of draws nearer to the half that was fitted than to the other from which on a choice is refused."""
 FEWEST = 4
 """Rows of a condition that are halved."""
 GATHERED = 1 << 24
 """Most numbers in the factors of one block of draws."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is fitted for one condition: its rows ``[n, D]``, its Gaussian, what happens to draws of it."""
+
+    x: Tensor
+    law: GaussianLaw
+    blur: Blur
 
 
 @Prior.register("averaged-gmm")
@@ -81,10 +93,35 @@ class AveragedGmmPrior(ConditionedPrior):
         self.members = members
         self.shrinkage = shrinkage
         self.reg_covar = reg_covar
+        self._blur: Blur | None = None
         for name in ("logits", "loc", "cholesky"):
             self.register_buffer(name, torch.empty(0))
 
     # -- fit ----------------------------------------------------------------------------------
+
+    def fit_blurred(
+        self, data: FitData, slope: Tensor, variance: Tensor, *, generator: torch.Generator | None = None
+    ) -> AveragedGmmPrior:
+        """Learn the law of a x + v^½ ε, ε standard normal, from rows x; as :meth:`fit` otherwise.
+
+        The noise is brought in exactly. A subspace prior's inferred latents are such rows of the data's own
+        latents, and a fit to noised rows takes the noise that it happens to get for structure.
+
+        Args:
+            data: as of :meth:`fit`, of events ``[D]``.
+            slope: a ``[C, D]``, one row a label, or one row where there is no condition.
+            variance: v ``[C, D]``, at least 0.
+            generator: source of the randomness of the fit.
+
+        Raises:
+            InputError: as :meth:`fit`.
+        """
+        self._blur = Blur(slope.cpu(), variance.cpu())
+        try:
+            self.fit(data, generator=generator)
+        finally:
+            self._blur = None
+        return self
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
@@ -94,12 +131,14 @@ class AveragedGmmPrior(ConditionedPrior):
                 f"{list(cond.shape)}; embeddings need the prior 'flow'"
             )
         self._learn_conditions(data, generator)
-        rows = self._sampled(data, first, generator)
-        around = _gaussians(rows)
-        rows_each = self.rows_each or self._choose(rows, around, generator)
-        self._store([self._average(*pair, rows_each, generator) for pair in zip(rows, around, strict=True)], first)
+        tasks = self._tasks(self._sampled(data, first, generator))
+        rows_each = self.rows_each or self._choose(tasks, generator)
+        averages = [self._average(task.x, task, rows_each, self.members, generator) for task in tasks]
+        self._store(averages, first)
 
-    def _sampled(self, data: CheckedBatches, first: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+    def _sampled(
+        self, data: CheckedBatches, first: Tensor, generator: torch.Generator | None
+    ) -> list[Tensor]:
         """Rows ``[n, D]`` of each condition; of no row where a label has none."""
         conditions = max(self.condition.size, 1)
         dim = first[0].numel()
@@ -109,61 +148,63 @@ class AveragedGmmPrior(ConditionedPrior):
             kept.update(x.cpu(), labels, generator)
         return [rows[filled] for rows, filled in zip(kept.rows, kept.filled, strict=True)]
 
-    def _choose(
-        self, rows: Sequence[Tensor], around: Sequence[GaussianLaw], generator: torch.Generator | None
-    ) -> int:
+    def _tasks(self, rows: Sequence[Tensor]) -> list[_Task]:
+        dim = rows[0].shape[1]
+        still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
+        blur = self._blur or still
+        laws = zip(rows, _gaussians(rows), strict=True)
+        return [_Task(x, law, blur.of(label)) for label, (x, law) in enumerate(laws)]
+
+    def _choose(self, tasks: Sequence[_Task], generator: torch.Generator | None) -> int:
         """Rows a component with the best log-density of the half that was not fitted, without copies."""
-        halves = [
-            (x[: len(x) // 2], x[len(x) // 2 :][: len(x) // 2], law)
-            for x, law in zip(rows, around, strict=True)
-            if len(x) >= FEWEST
-        ]
-        most = max((len(own) for own, _, _ in halves), default=0)
-        best, chosen = -torch.inf, ROWS_EACH[0] if most < ROWS else ROWS
-        for rows_each in (2 * ROWS, *(each for each in ROWS_EACH if each < most)):
-            score, copies = self._measure(halves, rows_each, generator)
+        tasks = [task for task in tasks if len(task.x) >= FEWEST]
+        best, chosen, before = -torch.inf, ONE, []
+        for rows_each in (ONE, *ROWS_EACH):
+            sizes = [_components(len(task.x) // 2, rows_each) for task in tasks]
+            if sizes == before:
+                continue
+            score, copies = self._measure(tasks, rows_each, generator)
             if score <= best or copies > MOST_COPIES:
                 break
-            best, chosen = score, rows_each
+            best, chosen, before = score, rows_each, sizes
         return chosen
 
     def _measure(
-        self,
-        halves: Sequence[tuple[Tensor, Tensor, GaussianLaw]],
-        rows_each: int,
-        generator: torch.Generator | None,
+        self, tasks: Sequence[_Task], rows_each: int, generator: torch.Generator | None
     ) -> tuple[float, float]:
         """Mean log-density of the other halves, and the share of draws that lie nearer to the fitted ones."""
         total, copies, count = 0.0, 0.0, 0
-        for own, other, law in halves:
-            fitted = self._average(own, law, rows_each, generator, members=1)
-            total += float(fitted.log_density(other.double()).sum())
-            copies += len(other) * nearer_share(fitted.draw(len(other), generator), own.double(), other.double())
-            count += len(other)
+        for task in tasks:
+            half = len(task.x) // 2
+            own, other = task.x[:half], task.x[half : 2 * half].double()
+            fitted = self._average(own, task, rows_each, 1, generator)
+            total += float(fitted.log_density(task.blur.apply(other, generator)).sum())
+            slope, drawn = task.blur.slope, fitted.draw(half, generator)
+            copies += half * nearer_share(drawn, slope * own.double(), slope * other)
+            count += half
         return total / max(count, 1), copies / max(count, 1)
 
     def _average(
-        self,
-        x: Tensor,
-        law: GaussianLaw,
-        rows_each: int,
-        generator: torch.Generator | None,
-        members: int | None = None,
+        self, x: Tensor, task: _Task, rows_each: int, members: int, generator: torch.Generator | None
     ) -> Components:
-        """Of the rows of one condition; the Gaussian alone where it has none."""
-        if not len(x):
-            return Components(torch.zeros(1).double(), law.mean[None], _factor(law, self.reg_covar)[None])
-        to = Regularisation(self.shrinkage, self.reg_covar, GaussianLaw(torch.zeros_like(law.mean), law.covariance))
-        centre = law.mean.to(x)  # sums of float32 are taken about it
-        components = max(round(len(x) / rows_each), 1)
+        """Of the rows ``[n, D]`` of one condition, blurred; the Gaussian alone where it has none."""
+        dim, centre = x.shape[1], task.law.mean  # float32's sums are taken about the centre
+        around = GaussianLaw(torch.zeros_like(centre), task.law.covariance)
+        to = Regularisation(self.shrinkage, self.reg_covar, around)
+        components = _components(len(x), rows_each)
         try:
-            fitted = fit_average(x - centre, components, members or self.members, to, generator)
+            if len(x):
+                fitted = fit_average(x - centre.to(x), components, members, to, generator)
+            else:
+                floor = self.reg_covar * torch.eye(dim, dtype=torch.float64)
+                factor = torch.linalg.cholesky(task.law.covariance + floor)
+                fitted = Components(torch.zeros(1).double(), torch.zeros(1, dim).double(), factor[None])
         except torch.linalg.LinAlgError as error:
             raise InputError(
-                f"averaged-gmm.fit: a component has no spread in some dimension and reg_covar={self.reg_covar}, "
-                "so it has no density; set reg_covar > 0, such as 1e-3"
+                f"averaged-gmm.fit: a component has no spread in some dimension and reg_covar="
+                f"{self.reg_covar}, so it has no density; set reg_covar > 0, such as 1e-3"
             ) from error
-        return replace(fitted, mean=fitted.mean + centre.double())
+        return replace(fitted, mean=fitted.mean + centre).blurred(task.blur)
 
     def _store(self, averages: Sequence[Components], like: Tensor) -> None:
         """Keep the tables ``[C, K, …]``; a condition with fewer components has some of weight 0."""
@@ -177,26 +218,6 @@ class AveragedGmmPrior(ConditionedPrior):
             self.logits[row, own] = average.logits.to(like)
             self.loc[row, own] = average.mean.to(like)
             self.cholesky[row, own] = average.cholesky.to(like)
-
-    def blur(self, slope: Tensor, variance: Tensor) -> None:
-        """Become the law of a x + v^½ ε, for x of the present one and ε standard normal, exactly.
-
-        Of a subspace prior this gives the law of the inferred and noised latents from that of the latents
-        themselves. Fitting to noised latents would take the noise of the fit's own draws for structure.
-
-        Args:
-            slope: a ``[C, D]``, one row a label, or one row where there is no condition.
-            variance: v ``[C, D]``, at least 0.
-
-        Raises:
-            NotFittedError: the prior was not fitted.
-        """
-        self._require_fitted("blur")
-        slope, variance = slope.double()[:, None], variance.double()[:, None]
-        factor = slope[..., None] * self.cholesky.double()
-        covariance = factor @ factor.mT + torch.diag_embed(variance)
-        self.cholesky = torch.linalg.cholesky(covariance).to(self.cholesky)
-        self.loc = (slope * self.loc.double()).to(self.loc)
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -228,6 +249,10 @@ class AveragedGmmPrior(ConditionedPrior):
         return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
 
 
+def _components(rows: int, rows_each: int) -> int:
+    return max(round(rows / rows_each), 1)
+
+
 def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:
     """Each condition's Gaussian, of the rows ``[n, D]`` of all conditions.
 
@@ -247,8 +272,3 @@ def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:
     within = (torch.stack(scatters).sum(0) + dim * whole) / (len(everything) + dim)
     covariances = [(s + dim * within) / (len(x) + dim) for s, x in zip(scatters, rows, strict=True)]
     return [GaussianLaw(m, s) for m, s in zip(means, covariances, strict=True)]
-
-
-def _factor(law: GaussianLaw, floor: float) -> Tensor:
-    """Lower factor ``[D, D]`` of the covariance with the variance floor."""
-    return torch.linalg.cholesky(law.covariance + floor * torch.eye(len(law.mean), dtype=torch.float64))
