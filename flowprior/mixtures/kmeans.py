@@ -132,3 +132,11 @@ def _distances(rows: Tensor, centres: Tensor) -> Tensor:
     rows, centres = rows - origin, centres - origin
     cross = rows @ centres.mT
     return (rows.square().sum(-1)[..., None] - 2 * cross + centres.square().sum(-1)[:, None]).clamp_min(0)
+
+
+def clusters(rows: Tensor, number: int) -> Tensor:
+    """Which of at most ``number`` clusters each of ``rows`` ``[n, D]`` is in, ``[n]``; always the same."""
+    filled = torch.ones(1, len(rows), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    centres = _lloyd(rows[None], filled, _plus_plus(rows[None], filled, number, generator))
+    return nearest_centre(rows, centres[0])

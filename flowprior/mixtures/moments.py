@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor | None]
+
+CACHED = 1 << 23
+"""Most numbers of a batch that are joined at once; a longer one goes through the cache in pieces."""
+PIECE = 1 << 17
+"""Numbers in such a piece."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class ConditionMoments:
     def update(self, x: Tensor, cond: Tensor | None) -> None:
         """Join a batch of rows x ``[B, D]`` with labels ``[B]``."""
         if len(x) == 0:
+            return
+        if x.numel() > CACHED and x[0].numel() < x.numel():
+            rows = max(1, PIECE // x[0].numel())
+            labels = repeat(None) if cond is None else cond.split(rows)
+            for piece, c in zip(x.split(rows), labels, strict=False):
+                self.update(piece, c)
             return
         x = x.detach().double().cpu()
         labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()

@@ -65,7 +65,11 @@ class SeenConditions:
                 f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
                 f"got {first.dtype} {list(first.shape)}"
             )
-        moments = ConditionMoments.over(data.labelled())
+        return cls.of_labels(ConditionMoments.over(data.labelled()))
+
+    @classmethod
+    def of_labels(cls, moments: ConditionMoments) -> SeenConditions:
+        """What the moments of labels tell."""
         rows = (moments.count > 0).nonzero()[:, 0]
         condition = Condition("labels", len(moments.count))
         return cls(condition, rows, moments.count[rows], moments.pooled().mean)
@@ -126,13 +130,13 @@ class ConditionedPrior(Prior, abc.ABC):
             self.seen = self.seen_weight = torch.empty(0, device=first.device)
             return ConditionMoments.over((x, None) for x, _ in data).mean[0]
         seen = SeenConditions.over(data, generator)
-        self._remember(seen.condition)
-        self.seen, self.seen_weight = seen.rows.to(first.device), seen.weight.to(first)
+        self._remember(seen, first)
         return seen.mean
 
-    def _remember(self, condition: Condition) -> None:
-        size = [KINDS.index(condition.kind), condition.size]
+    def _remember(self, seen: SeenConditions, like: Tensor) -> None:
+        size = [KINDS.index(seen.condition.kind), seen.condition.size]
         self.condition_size = torch.tensor(size, dtype=torch.long, device=self.event_dims.device)
+        self.seen, self.seen_weight = seen.rows.to(like.device), seen.weight.to(like)
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         if cond is not None and not cond.is_floating_point():

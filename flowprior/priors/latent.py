@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.data.stream import Batch
 from flowprior.errors import InputError
 from flowprior.priors.base import Prior, check_finite, event_rows
 from flowprior.priors.frame import Frame
@@ -116,7 +116,7 @@ class InferredLatents:
 
     def __init__(
         self,
-        data: CheckedBatches,
+        data: Iterable[Batch],
         infer: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
         seed: int,
     ) -> None:

@@ -14,22 +14,26 @@ with e the whitened residual.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.latent import InferredLatents
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers
 
 OWNER = "prior 'latent-gmm'"
 LATENT_FLOOR = 1e-3
 """Added to the latents' variances, which are about 1 over a whole condition."""
+FULL_BYTES = 64 << 20
+"""Most bytes that full covariances of the mixture may take; beyond, they are diagonal."""
+MIXTURE = "mixture"
 
 
 @Prior.register("latent-gmm", aliases=("mcfa",))
@@ -47,6 +51,12 @@ class LatentGmmPrior(SubspacePrior):
             to each component, so that small conditions do not overfit.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes over the latents at the most.
+        basis: ``"own"`` for each label; ``"shared"`` by all labels, which then differ in mean, noise and the
+            covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
+            dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
+        groups: of labels that share a basis, with ``basis="groups"``.
+        law: of the latents: ``"mixture"``, of ``components`` Gaussians, full ones where all labels' take at
+            most 64 MiB, else diagonal ones; or the name of another prior, with its own defaults.
     """
 
     def __init__(
@@ -57,21 +67,26 @@ class LatentGmmPrior(SubspacePrior):
         shrinkage: float = 16.0,
         tol: float = 0.02,
         max_iter: int = 30,
+        basis: str = "own",
+        groups: int = 8,
+        law: str = MIXTURE,
     ) -> None:
-        super().__init__(reg_covar)
-        check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
-        check_numbers(
-            OWNER, reg_covar=(reg_covar, 0, 1e12), shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12)
-        )
+        super().__init__(OWNER, rank, reg_covar, basis, groups)
+        check_counts(OWNER, components=components, max_iter=max_iter)
+        check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12))
         self.components = components
-        self.rank = rank
         self.shrinkage = shrinkage
         self.tol = tol
         self.max_iter = max_iter
-        self.latents = GmmPrior(
-            components, "full", reg_covar=LATENT_FLOOR, shrinkage=shrinkage, tol=tol, max_iter=max_iter
-        )
-        self.latents.speaker = self.name
+        self.law = law
+        self.latents: Prior = self._mixture("full") if law == MIXTURE else Prior.registry.resolve(law)
+
+    def _mixture(self, covariance: str) -> GmmPrior:
+        """A mixture of the latents that is not fitted yet."""
+        options = {"shrinkage": self.shrinkage, "tol": self.tol, "max_iter": self.max_iter}
+        mixture = GmmPrior(self.components, covariance, reg_covar=LATENT_FLOOR, **options)
+        mixture.speaker = self.name
+        return mixture
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -82,12 +97,20 @@ class LatentGmmPrior(SubspacePrior):
                 f"latent-gmm.fit: expected labels as integers [B] or None, got {cond.dtype} "
                 f"{list(cond.shape)}; embeddings need the prior 'learned-mean' or 'flow'"
             )
-        self._fit_subspace(data, self.rank, FitSettings(self.reg_covar, 0.0, generator))
+        self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
+        if self.law == MIXTURE:
+            size = self.subspace.spread.numel() * self.subspace.spread.shape[1] * self.components * 4
+            self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
+        self.latents.fit(self._latents_of(data, seed), generator=generator)
 
-    def _latents_of(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
-        return self._source_coordinates(x, cond, generator), cond
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the mixture's covariances from the checkpoint: the fit chose them."""
+        if self.law == MIXTURE:
+            self.latents = self._mixture("diag" if prefix + "latents.var" in state_dict else "full")
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     # -- use ----------------------------------------------------------------------------------
 

@@ -53,7 +53,9 @@ class NormalisingFlowPrior(SubspacePrior):
         holdout: share of the examples kept from training, to choose the step whose weights stay. Which ones
             depends on what they hold, not on their place, so a loader may shuffle.
         reg_covar: variance floor: added to every variance, as in ``gmm``.
-        shrinkage: how many examples' worth of the pooled moments are added to each label's subspace.
+        shrinkage: how many examples' worth of the pooled moments are added to each label's own subspace.
+        basis: as in ``latent-gmm``.
+        groups: of labels that share a basis, with ``basis="groups"``.
     """
 
     def __init__(
@@ -68,11 +70,12 @@ class NormalisingFlowPrior(SubspacePrior):
         holdout: float = 0.1,
         reg_covar: float = 1e-6,
         shrinkage: float = 0.0,
+        basis: str = "own",
+        groups: int = 8,
     ) -> None:
-        super().__init__(reg_covar)
+        super().__init__(OWNER, rank, reg_covar, basis, groups)
         check_counts(
             OWNER,
-            rank=rank,
             transforms=transforms,
             hidden=hidden,
             steps=steps,
@@ -82,10 +85,8 @@ class NormalisingFlowPrior(SubspacePrior):
             OWNER,
             lr=(lr, 1e-12, 1e6),
             holdout=(holdout, 0, 0.5),
-            reg_covar=(reg_covar, 0, 1e12),
             shrinkage=(shrinkage, 0, 1e12),
         )
-        self.rank = rank
         self.transforms = transforms
         self.hidden = hidden
         self.kind = choose(OWNER, "kind", kind, KINDS)
@@ -100,7 +101,7 @@ class NormalisingFlowPrior(SubspacePrior):
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, _ = data.peek()
-        self._fit_subspace(data, self.rank, FitSettings(self.reg_covar, self.shrinkage, generator))
+        self._fit_subspace(data, FitSettings(self.reg_covar, self.shrinkage, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents = self._network(seed).to(first)
         options = DensityTraining(self.steps, self.batch_size, self.lr)

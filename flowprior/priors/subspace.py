@@ -7,26 +7,39 @@ singular values) and λ = 1 + S². What is done with them is :class:`flowprior.p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError
-from flowprior.mixtures import FitSettings, LowRank
+from flowprior.mixtures import FitSettings, LowRank, Parameters
 from flowprior.mixtures.diagonal import Derived
-from flowprior.mixtures.em import fit_mixture
+from flowprior.mixtures.em import SUBSPACE_PASSES, fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.frame import Frame
+from flowprior.priors.row_sample import RowSample, in_pieces
+
+SEED = 20250612
+SAMPLE_OF_ALL = 8192
+"""Rows, at most, that the low-rank Gaussian of all data beside labels is fitted to."""
 
 
 class Subspace(nn.Module):
-    """Of C conditions: ``loc`` μ, ``noise`` ψ ``[C, D]``; ``basis`` Q ``[C, D, r]``, ``spread`` λ ``[C, r]``.
+    """Of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``; bases Q ``[G, D, r]``.
+
+    With bases of their own G = M. Where conditions share them, ``group`` ``[M]`` says which is whose and
+    ``rotation`` U ``[M, r, r]`` turns it to the principal axes of the condition's own latent covariance.
+    Of labels 0 … C − 1 the last of M = C + 1 rows is that of the null condition, of all data together;
+    without labels, or in files from before there was one, M = C.
 
     Args:
-        conditions: C.
+        conditions: M.
         dim: D.
         rank: r.
+        bases: G, or None for bases of their own.
         dtype: of the buffers.
     """
 
@@ -34,20 +47,49 @@ class Subspace(nn.Module):
     noise: Tensor
     basis: Tensor
     spread: Tensor
+    group: Tensor
+    rotation: Tensor
 
     def __init__(
-        self, conditions: int = 0, dim: int = 0, rank: int = 0, dtype: torch.dtype = torch.float32
+        self,
+        conditions: int = 0,
+        dim: int = 0,
+        rank: int = 0,
+        bases: int | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self.is_shared = bases is not None
         self.register_buffer("loc", torch.zeros(conditions, dim, dtype=dtype))
         self.register_buffer("noise", torch.ones(conditions, dim, dtype=dtype))
-        self.register_buffer("basis", torch.zeros(conditions, dim, rank, dtype=dtype))
+        self.register_buffer(
+            "basis", torch.zeros(conditions if bases is None else bases, dim, rank, dtype=dtype)
+        )
         self.register_buffer("spread", torch.ones(conditions, rank, dtype=dtype))
+        if self.is_shared:
+            self.register_buffer("group", torch.zeros(conditions, dtype=torch.long))
+            self.register_buffer("rotation", torch.zeros(conditions, rank, rank, dtype=dtype))
         self._lengths = Derived(squared_lengths)
 
     @classmethod
+    def of(cls, like: Tensor, **values: Tensor) -> Subspace:
+        """Tables of the given values, in the dtype and on the device of ``like``."""
+        subspace = cls(bases=len(values["basis"]) if "group" in values else None)
+        for name, value in values.items():
+            setattr(subspace, name, value.to(like).contiguous() if name != "group" else value.to(like.device))
+        return subspace
+
+    @classmethod
+    def shaped_like(cls, state: dict[str, Tensor]) -> Subspace:
+        """Empty tables of the sizes of a saved state's."""
+        (bases, dim, rank), conditions = state["basis"].shape, len(state["loc"])
+        return cls(conditions, dim, rank, bases if "group" in state else None, state["basis"].dtype)
+
+    @classmethod
     def fit(cls, data: CheckedBatches, rank: int, settings: FitSettings, *, labelled: bool) -> Subspace:
-        """The maximum-likelihood low-rank Gaussian of each label, or of all rows.
+        """The maximum-likelihood low-rank Gaussian of each label and of all rows, or of all rows alone.
+
+        That of all rows beside labels is fitted to a sample of them (:mod:`flowprior.priors.row_sample`).
 
         Raises:
             InputError: no spread in some dimension, and no ``reg_covar``.
@@ -55,35 +97,71 @@ class Subspace(nn.Module):
         stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
         moments = ConditionMoments.over(stream.labelled())
         first = data.peek()[0]
-        degenerate = (
-            f"{data.owner}.fit: a dimension has no spread and reg_covar={settings.reg_covar}, so there "
-            "is no density; set reg_covar > 0, such as 1e-6"
-        )
-        try:
+        with explaining_degenerate(data.owner, settings.reg_covar):
             mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
-        except torch.linalg.LinAlgError as error:
-            raise InputError(degenerate) from error
-        noise, factor = mixture.covariance["noise"][:, 0], mixture.covariance["factor"][:, 0]
-        if not bool((noise.to(first.dtype) > 0).all()):
-            raise InputError(degenerate)
-        basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[..., None], full_matrices=False)
-        basis, spread = canonical_basis(basis, 1 + singular.square())
-        subspace = cls()
-        values = {"loc": mixture.mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
-        for name, value in values.items():
-            setattr(subspace, name, value.to(first).contiguous())
-        return subspace
+            values = lowrank_tables(mixture.mean, mixture.covariance, first)
+        if labelled:
+            sample = RowSample.over(data, SAMPLE_OF_ALL)
+            null = fit_rows(sample.rows, rank, settings, data.owner)
+            values = {name: torch.cat([value, null[name]]) for name, value in values.items()}
+        return cls.of(first, **values)
 
     def frame(self, rows: Tensor, floor: float) -> Frame:
         """The linear part of ``rows`` ``[B]`` of the tables; ``floor`` is what of ψ is the variance floor."""
         lengths = self._lengths.of(self.basis)
         tables = (self.loc[rows], self.noise[rows], self.spread[rows])
-        return Frame(*tables, self.basis, rows, lengths, floor=floor)
+        if not self.is_shared:
+            return Frame(*tables, self.basis, rows, lengths, floor=floor)
+        return Frame(*tables, self.basis, self.group[rows], lengths, self.rotation, rows, floor)
 
 
 def squared_lengths(basis: Tensor) -> Tensor:
     """Squared lengths ``[G, D]`` of the rows of bases ``[G, D, r]``."""
     return basis.square().sum(-1)
+
+
+def lowrank_tables(mean: Tensor, covariance: Parameters, like: Tensor) -> dict[str, Tensor]:
+    """Tables of fitted low-rank Gaussians of one component, float64, bases in their principal axes.
+
+    Raises:
+        LinAlgError: a noise variance that is 0 in the dtype of ``like``.
+    """
+    noise, factor = covariance["noise"][:, 0], covariance["factor"][:, 0]
+    if not bool((noise.to(like.dtype) > 0).all()):
+        raise torch.linalg.LinAlgError("a dimension has no spread")
+    basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[..., None], full_matrices=False)
+    basis, spread = canonical_basis(basis, 1 + singular.square())
+    return {"loc": mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
+
+
+def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:
+    """The tables ``[1, …]`` of the low-rank Gaussian of ``rows`` ``[n, D]``, which are held in memory.
+
+    The subspace iteration starts from directions of its own, not from ``settings``'s generator.
+    """
+    pieces = [piece for piece, _ in in_pieces([(rows, None)])]
+    moments = ConditionMoments.over((piece, None) for piece in pieces)
+    settings = replace(settings, generator=torch.Generator().manual_seed(SEED), single=0.0)
+    everything = torch.ones(1, dtype=torch.bool)
+    with explaining_degenerate(owner, settings.reg_covar):
+        fitter = LowRank(rank).fitter(moments, 1, dtype=rows.dtype, settings=settings)
+        for _ in range(SUBSPACE_PASSES):
+            for piece in pieces:
+                fitter.accumulate(piece, 0, torch.ones(len(piece), 1, dtype=rows.dtype))
+            fitter.maximise(everything)
+        return lowrank_tables(fitter.mean, fitter.covariance, rows)
+
+
+@contextmanager
+def explaining_degenerate(owner: str, reg_covar: float) -> Iterator[None]:
+    """Turn a singular covariance into an InputError that says what to do."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        raise InputError(
+            f"{owner}.fit: a dimension has no spread and reg_covar={reg_covar}, so there "
+            "is no density; set reg_covar > 0, such as 1e-6"
+        ) from error
 
 
 class _Unlabelled:
@@ -97,7 +175,6 @@ class _Unlabelled:
             yield x, None
 
 
-SEED = 20250612
 NEGLIGIBLE = 1e-6
 """Excess of an eigenvalue over 1, and relative distance of two eigenvalues, that count as none."""
 
@@ -123,7 +200,12 @@ def canonical_basis(basis: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     basis, spread = basis.double().clone(), spread.double().clone()
     for columns, values in zip(basis, spread, strict=True):
         known = int((values > 1 + NEGLIGIBLE).sum())
-        for begin, end in _equal_runs(values[:known]):
+        runs = _equal_runs(values[:known])
+        if len(runs) == known:  # single vectors, of which the nearest is a sign
+            runs = []
+            aligned = (columns[:, :known] * target[:, :known]).sum(0)
+            columns[:, :known] *= torch.where(aligned < 0, -1.0, 1.0)
+        for begin, end in runs:
             columns[:, begin:end] = _nearest(columns[:, begin:end], target[:, begin:end])
             values[begin:end] = values[begin:end].mean()
         columns[:, known:] = _outside(columns[:, :known], target[:, known:])

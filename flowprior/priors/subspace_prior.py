@@ -7,21 +7,32 @@ that are inferred from data; the law of the coordinates h is theirs.
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
+from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, draw_seed, standard_normal
-from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
 from flowprior.priors.frame import Frame
 from flowprior.priors.labels import warn_of_singles
-from flowprior.priors.latent import LatentPrior
+from flowprior.priors.latent import InferredLatents, LatentPrior
+from flowprior.priors.row_sample import first_rows, in_pieces
+from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import Subspace
+from flowprior.registry import check_counts, check_numbers, choose
 
+BASES = ("own", "shared", "groups")
+"""A basis of each label's own; one shared by all labels; one shared by each of some groups of labels."""
+KEPT_BYTES = 256 << 20
+"""Most bytes of inferred latents that are kept to fit their law to."""
+LEAST_KEPT = 200
+"""Latents of each label that are kept at least."""
 SINGLE = 1.0
 """How many examples' worth of the moments of all data a label with one example is given."""
 
@@ -30,12 +41,21 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     """Holds the ``subspace`` of every label, or the only one where the condition is no label.
 
     Args:
+        owner: whose options these are, for messages.
+        rank: r.
         reg_covar: the variance floor that is part of the noise.
+        basis: of :data:`BASES`.
+        groups: of labels that share a basis, with ``basis="groups"``.
     """
 
-    def __init__(self, reg_covar: float) -> None:
+    def __init__(self, owner: str, rank: int, reg_covar: float, basis: str, groups: int) -> None:
         super().__init__()
+        check_counts(owner, rank=rank, groups=groups)
+        check_numbers(owner, reg_covar=(reg_covar, 0, 1e12))
+        self.rank = rank
         self.reg_covar = reg_covar
+        self.basis = choose(owner, "basis", basis, BASES)
+        self.groups = groups
         self.subspace = Subspace()
 
     @property
@@ -45,18 +65,45 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def frame(self, cond: Tensor | None, n: int) -> Frame:
         return self.subspace.frame(self._rows(cond, n), self.reg_covar)
 
-    def _fit_subspace(self, data: CheckedBatches, rank: int, settings: FitSettings) -> None:
+    def _fit_subspace(self, data: CheckedBatches, settings: FitSettings) -> None:
         """Learn the conditions and the linear part from the same generator.
 
         A label with one example gets another example's worth of the moments of all data, with a warning: by
         itself it has no spread, and every draw would be nearly a copy of it.
         """
+        first, cond = data.peek()
+        settings = replace(settings, single=SINGLE)
+        if self.basis != "own" and cond is not None and not cond.is_floating_point() and cond.dim() == 1:
+            moments = ConditionMoments.over(data.labelled())
+            self._remember(SeenConditions.of_labels(moments), first)
+            warn_of_singles(data.owner, self.seen, self.seen_weight)
+            groups = self.groups if self.basis == "groups" else 1
+            self.subspace = fit_shared(data, moments, self.rank, groups, settings)
+            return
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"
         if labelled:
             warn_of_singles(data.owner, self.seen, self.seen_weight)
-        settings = replace(settings, single=SINGLE)
-        self.subspace = Subspace.fit(data, rank, settings, labelled=labelled)
+        self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
+
+    def _latents_of(self, data: CheckedBatches, seed: int) -> Iterable[Batch]:
+        """The data as latents to fit a law to, (h0 ``[B, r]``, condition), the same ones at every pass.
+
+        Latents of at most ``KEPT_BYTES`` are kept in memory. Where there are more and bases are shared,
+        the first ones of each label are, as many as fit and at least 200. Else each pass infers them anew.
+        """
+        rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
+        size = rank * self.subspace.spread.element_size()
+        if not rows or (rows * size > KEPT_BYTES and not self.subspace.is_shared):
+            return InferredLatents(data, self._latents_and_condition, seed)
+        if rows * size <= KEPT_BYTES:
+            return list(InferredLatents(data, self._latents_and_condition, seed))
+        most = max(LEAST_KEPT, KEPT_BYTES // (self.condition.size * size))
+        few = in_pieces(first_rows(data, self.condition.size, most))
+        return list(InferredLatents(few, self._latents_and_condition, seed))
+
+    def _latents_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        return self._source_coordinates(x, cond, generator), cond
 
     def _source_coordinates(
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
@@ -83,10 +130,10 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
     def _shape_subspace(self, state_dict: dict[str, Tensor], prefix: str) -> None:
         """Give the subspace the checkpoint's sizes: that of an unfitted prior is empty."""
-        basis = state_dict.get(prefix + "subspace.basis")
-        if basis is not None and basis.shape != self.subspace.basis.shape:
-            conditions, dim, rank = basis.shape
-            self.subspace = Subspace(conditions, dim, rank, basis.dtype).to(self.event_dims.device)
+        start = prefix + "subspace."
+        state = {key.removeprefix(start): value for key, value in state_dict.items() if key.startswith(start)}
+        if "basis" in state and "loc" in state:
+            self.subspace = Subspace.shaped_like(state).to(self.event_dims.device)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
