@@ -38,9 +38,9 @@ BUDGET = 1 << 26
 """Most numbers held in those rows of all conditions."""
 ONE = 2 * ROWS
 """Rows a component that make one component of each condition."""
-ROWS_EACH = (800, 400, 200, 140, 100, 70, 50)
+ROWS_EACH = (800, 400, 200, 140, 100, 70, 50, 35, 25)
 """Rows a component, from few components to many, that a fit chooses among."""
-MOST_COPIES = 0.6
+MOST_COPIES = 0.65
 """Share of draws nearer to the half that was fitted than to the other from which on a choice is refused."""
 FEWEST = 4
 """Rows of a condition that are halved."""
