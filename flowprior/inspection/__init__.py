@@ -9,6 +9,7 @@ from flowprior.inspection.fitted_prior import (
     measure_closeness,
     prior_picture,
 )
+from flowprior.inspection.half_share import half_share
 from flowprior.inspection.inspect import Inspection, Pairing, inspect_priors
 from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 from flowprior.inspection.suggestion import Candidate, Suggestion, suggest
@@ -25,6 +26,7 @@ __all__ = [
     "energy_coefficient",
     "fit_prior",
     "gaussian_w2_squared",
+    "half_share",
     "inspect_priors",
     "measure_closeness",
     "prior_picture",

@@ -38,10 +38,16 @@ BUDGET = 1 << 26
 """Most numbers held in those rows of all conditions."""
 ONE = 2 * ROWS
 """Rows a component that make one component of each condition."""
-ROWS_EACH = (800, 400, 200, 140, 100, 70, 50, 35, 25)
+ROWS_EACH = (400, 200, 100, 70, 50, 35, 25)
 """Rows a component, from few components to many, that a fit chooses among."""
-MOST_COPIES = 0.65
-"""Share of draws nearer to the half that was fitted than to the other from which on a choice is refused."""
+SLACK = 0.004
+"""Nats a dimension below the best held-out density at which more components are still taken: they draw better."""
+MOST_COPIES = 0.66
+"""Share of draws nearer to the half that was fitted than to the other from which on a choice is refused.
+
+On Fashion-MNIST's latents 0.64 is 0.59 in the pixels of a trained flow's samples."""
+LOOKED_AT = 16
+"""Conditions that the choice is made on, spread evenly."""
 FEWEST = 4
 """Rows of a condition that are halved."""
 GATHERED = 1 << 24
@@ -63,8 +69,9 @@ class AveragedGmmPrior(ConditionedPrior):
 
     Conditions are labels, or None for one average of all the data. The rows of each condition are halved;
     mixtures of one half are compared by the other's log-density, from few components to many, and a number
-    is refused where draws lie nearer to the fitted half than to the other, as copies do. All rows are
-    then fitted with as many rows a component. At most 8,192 rows of a condition are kept during the fit.
+    is refused where draws lie nearer to the fitted half than to the other, as copies do. The most components
+    that come within 0.004 nats a dimension of the best are taken, and all rows fitted with as many rows a
+    component. At most 8,192 rows of a condition are kept during the fit.
 
     Args:
         rows_each: rows that a component has on average; None lets the fit choose.
@@ -80,8 +87,8 @@ class AveragedGmmPrior(ConditionedPrior):
     def __init__(
         self,
         rows_each: int | None = None,
-        members: int = 4,
-        shrinkage: float = 8.0,
+        members: int = 2,
+        shrinkage: float = 4.0,
         reg_covar: float = 1e-3,
     ) -> None:
         super().__init__()
@@ -156,17 +163,19 @@ class AveragedGmmPrior(ConditionedPrior):
         return [_Task(x, law, blur.of(label)) for label, (x, law) in enumerate(laws)]
 
     def _choose(self, tasks: Sequence[_Task], generator: torch.Generator | None) -> int:
-        """Rows a component with the best log-density of the half that was not fitted, without copies."""
+        """The fewest rows a component that the half that was not fitted, and the lack of copies, allow."""
         tasks = [task for task in tasks if len(task.x) >= FEWEST]
+        tasks = tasks[:: max(len(tasks) // LOOKED_AT, 1)][:LOOKED_AT]
         best, chosen, before = -torch.inf, ONE, []
+        slack = SLACK * tasks[0].x.shape[1] if tasks else 0.0
         for rows_each in (ONE, *ROWS_EACH):
             sizes = [_components(len(task.x) // 2, rows_each) for task in tasks]
             if sizes == before:
                 continue
             score, copies = self._measure(tasks, rows_each, generator)
-            if score <= best or copies > MOST_COPIES:
+            if score < best - slack or copies > MOST_COPIES:
                 break
-            best, chosen, before = score, rows_each, sizes
+            best, chosen, before = max(best, score), rows_each, sizes
         return chosen
 
     def _measure(
