@@ -20,7 +20,7 @@ from flowprior.mixtures.kmeans import nearest_centre
 from flowprior.ops.mixture import LOG_2PI
 
 LLOYD_PASSES = 8
-EM_PASSES = 5
+EM_PASSES = 4
 """Later ones gain little in held-out density and follow the rows more closely."""
 NEGLIGIBLE = 1e-4
 """Share of a row in a component below which the component does not look at it."""
@@ -119,11 +119,10 @@ def fit_average(
 def _fit_mixture(x: Tensor, owner: Tensor, to: Regularisation) -> Components:
     """EM from the rows' owners ``[n]`` among the components."""
     share = torch.nn.functional.one_hot(owner).to(x.dtype)
-    for left in reversed(range(EM_PASSES)):
-        fitted = _maximise(x, share, to)
-        if left and share.shape[1] > 1:
-            density = component_log_density(x, fitted.mean.to(x), fitted.cholesky.to(x))
-            share = (density + fitted.logits.to(x)).softmax(1)
+    fitted = _maximise(x, share, to)
+    for _ in range(EM_PASSES if share.shape[1] > 1 else 0):
+        density = component_log_density(x, fitted.mean.to(x), fitted.cholesky.to(x))
+        fitted = _maximise(x, (density + fitted.logits.to(x)).softmax(1), to)
     return fitted
 
 

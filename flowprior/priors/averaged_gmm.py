@@ -41,7 +41,7 @@ ONE = 2 * ROWS
 ROWS_EACH = (400, 200, 100, 70, 50, 35, 25)
 """Rows a component, from few components to many, that a fit chooses among."""
 SLACK = 0.004
-"""Nats a dimension below the best held-out density at which more components are still taken: they draw better."""
+"""Nats a dimension below the best held-out density at which more components are taken: they draw better."""
 MOST_COPIES = 0.66
 """Share of draws nearer to the half that was fitted than to the other from which on a choice is refused.
 
