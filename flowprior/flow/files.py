@@ -27,19 +27,11 @@ from flowprior.flow.description import (
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import OLD_WEIGHTS, read_flow
 from flowprior.flow.tensors import refuse_non_finite, tensors_of
-from flowprior.storage import (
-    Binding,
-    FolderLock,
-    bind,
-    is_leftover,
-    remove_files,
-    save_tensors,
-)
+from flowprior.storage import FolderLock, bind, is_leftover, remove_files
+from flowprior.storage.bound import PATIENCE, save_by_digest
 from flowprior.storage.lock import NAME as LOCK
-from flowprior.storage.writing import beside, explaining, sync
+from flowprior.storage.writing import explaining, sync
 
-PATIENCE = 60.0
-"""Seconds that a save waits for another one into the same folder."""
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 
 
@@ -99,14 +91,7 @@ def write_flow(
     Raises:
         CheckpointError: a file cannot be written.
     """
-    temporary = beside(folder / OLD_WEIGHTS)
-    try:
-        save_tensors(temporary, tensors, {"flowprior": description["flowprior"]})
-        files = {"weights": _named_by_digest(bind(temporary))}
-        with explaining(folder):
-            temporary.replace(folder / files["weights"].name)
-    finally:
-        remove_files([temporary])
+    files = {"weights": save_by_digest(folder, "weights", tensors, {"flowprior": description["flowprior"]})}
     for role, (name, write) in (extra or {}).items():
         write(folder / name)
         files[role] = bind(folder / name)
@@ -166,7 +151,3 @@ def is_flow_file(path: FilePath) -> bool:
     """Whether only a save of a flow gives such a name."""
     named = _BOUND.fullmatch(path.name) or is_leftover(path) or path.name == LOCK
     return path.is_file() and bool(named)
-
-
-def _named_by_digest(binding: Binding) -> Binding:
-    return Binding(f"weights-{binding.sha256[:16]}.safetensors", binding.sha256, binding.size)

@@ -55,7 +55,16 @@ class Flow(FlowParts):
         predicted = self._predict(x, t, cond, guidance)
         if self.prediction == "epsilon":
             return velocity_of_source(self.path, predicted, x, t)
-        return predicted if self.linear is None else predicted + self.linear(x, t, cond)
+        return predicted if self.linear is None else predicted + self._linear(x, t, cond, guidance)
+
+    def _linear(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
+        """The linear velocity, guided as the model's is: the null condition has one, too."""
+        assert self.linear is not None
+        guided = self.linear(x, t, cond)
+        if guidance == 1.0:
+            return guided
+        unguided = self.linear(x, t, self.condition.null(cond))
+        return unguided + guidance * (guided - unguided)
 
     def _predict(self, x: Tensor, t: Tensor, cond: Tensor | None, guidance: float) -> Tensor:
         """What the model predicts, guided; in one call."""

@@ -9,6 +9,9 @@ of u given x_t is then linear,
 
 With v0 = v1 and k = 0 on the straight path, g = (2t − 1)/((1 − t)² + t²).
 
+The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
+differ in is shared by x0 and x1 there, so that under ``posterior`` the slope 1 − 1/λ holds for them as well.
+
 The directions are those of the prior's leading subspace (:mod:`flowprior.priors.frame`). Along its r
 coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a source sample follows its datum,
 h0 = k h1 + noise. Outside, every coordinate is on its own, k = 0, and v1/v0 follows from ψ, which holds the

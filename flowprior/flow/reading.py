@@ -19,10 +19,11 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.description import DESCRIPTION, FORMAT, bindings_of, dtype_of, read_description
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.tensors import assign_tensors, check_prior, kinds_of, refuse_non_finite
+from flowprior.flow.tensors import assign_tensors, check_prior, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from flowprior.priors.saved import kinds_of
 from flowprior.storage import load_tensors, parse_tensors, read_bytes, read_json
 from flowprior.storage.reading import unreadable
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.priors import Prior
+from flowprior.priors.saved import check_types, draw_some
 from flowprior.storage.writing import one_line
 
 COMPILED = "_orig_mod."
@@ -76,11 +77,6 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
-def kinds_of(prior: Prior) -> dict[str, bool]:
-    """Which tensors of a prior that nothing was loaded into yet are of floating point."""
-    return {name: tensor.is_floating_point() for name, tensor in prior.state_dict().items()}
-
-
 def check_prior(
     prior: Prior, kinds: Mapping[str, bool], event_shape: list[int], condition: Condition, source: Path
 ) -> None:
@@ -88,7 +84,7 @@ def check_prior(
 
     Args:
         prior: loaded.
-        kinds: of :func:`kinds_of`, before it was.
+        kinds: of :func:`flowprior.priors.saved.kinds_of`, before it was.
         event_shape: of the flow.
         condition: of the flow.
         source: named in the message.
@@ -97,9 +93,7 @@ def check_prior(
         CheckpointError: its tensors are none of a fitted prior of these events.
     """
     try:
-        for name, tensor in prior.state_dict().items():
-            if tensor.is_complex() or (tensor.is_floating_point() and not kinds.get(name, True)):
-                raise ValueError(f"tensor '{name}' is {tensor.dtype}")
+        check_types(prior, kinds)
         if list(prior.event_shape) != event_shape:
             raise ValueError(f"events {list(prior.event_shape)}, expected {event_shape}")
         _draw(prior, condition)
@@ -113,10 +107,10 @@ def check_prior(
 @torch.no_grad()
 def _draw(prior: Prior, condition: Condition) -> None:
     """Draw of the marginal source, and of the first labels; those that fit never saw may be refused."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = prior.sample_marginal(TRIED_LABELS, generator=generator)
+    drawn = draw_some(prior)
     if condition.kind == "labels":
         with suppress(FlowpriorError):
-            drawn = prior.sample(torch.arange(min(condition.size, TRIED_LABELS)), generator=generator)
-    if not drawn.is_floating_point() or not bool(torch.isfinite(drawn).all()):
+            labels = torch.arange(min(condition.size, TRIED_LABELS))
+            drawn = prior.sample(labels, generator=torch.Generator().manual_seed(0))
+    if not bool(torch.isfinite(drawn).all()):
         raise ValueError("a draw from it is not of finite numbers")

@@ -8,6 +8,7 @@ from torch import Tensor
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters, Statistics
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import triangular_log_density
+from flowprior.ops.mixture import LOG_2PI
 
 
 class Full(Covariance):
@@ -20,6 +21,18 @@ class Full(Covariance):
 
     def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
         return triangular_log_density(x, mean, covariance["cholesky"])
+
+    def log_density_of_rows(self, x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
+        """log N(x; μ_k, Σ_k) ``[n, K]`` where each row has a mixture of its own.
+
+        Args:
+            x: ``[n, D]``.
+            mean: ``[n, K, D]``.
+            cholesky: lower factors ``[n, K, D, D]``, or ``[n, 1, D, D]`` for tied ones.
+        """
+        white = torch.linalg.solve_triangular(cholesky, (x[:, None] - mean)[..., None], upper=False)[..., 0]
+        log_det = 2 * self.spread({"cholesky": cholesky}).log().sum(-1)
+        return -0.5 * (white.square().sum(-1) + log_det + x.shape[1] * LOG_2PI)
 
     def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
         return mean + epsilon @ covariance["cholesky"].T

@@ -10,6 +10,7 @@ import abc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError
-from flowprior.registry import Registered, Registry
+from flowprior.priors.saved import load_prior, save_prior
+from flowprior.registry import Registered, Registry, spec_of
 
 _ONE_FIT_AT_A_TIME = threading.RLock()
 
@@ -130,6 +132,29 @@ class Prior(nn.Module, Registered, abc.ABC):
         self._require_fitted("log_prob_marginal")
         self._check_event(x, "log_prob_marginal")
         return self._log_prob_marginal(event_rows(x))
+
+    def save(self, directory: Path | str) -> None:
+        """Write the fitted prior alone to a directory of ``prior.json`` and ``prior-DIGEST.safetensors``.
+
+        The directory may be absent, empty, or a saved prior, which is replaced.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+            CheckpointError: the directory holds something else or cannot be written, the prior is not
+                registered, or a tensor holds NaN or infinite values.
+            OptionError: another process is saving there.
+        """
+        self._require_fitted("save")
+        save_prior(self, spec_of(self.registry, self), Path(directory))
+
+    @classmethod
+    def load(cls, directory: Path | str, device: torch.device | str = "cpu") -> Prior:
+        """Read a prior that :meth:`save` wrote, of the class that was saved.
+
+        Raises:
+            CheckpointError: missing, damaged, of a newer version, or files that do not belong together.
+        """
+        return load_prior(cls.registry.resolve, Path(directory)).to(device)
 
     @property
     def has_latents(self) -> bool:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
+from flowprior.mixtures import COVARIANCES, FitSettings, Full, Parameters, covariance_family
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import Mixture, fit_mixture
+from flowprior.mixtures.grouped import gathers, in_gathered, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.mixtures.segments import groups
 from flowprior.ops import (
@@ -271,6 +272,10 @@ class GmmPrior(LatentPrior):
         return epsilon, standard_normal(n, rank, self.loc, seed, stream=Stream.LATENT)
 
     def _place(self, rows: Tensor, component: Tensor, epsilon: Tensor, z: Tensor) -> Tensor:
+        if isinstance(self.family, Full):
+            factors = self.get_buffer("cholesky")
+            place = rows * factors.shape[1] + component.clamp_max(factors.shape[1] - 1)
+            return self.loc[rows, component] + times_table(epsilon, place, factors.flatten(0, 1).mT)
         x0 = torch.empty_like(epsilon)
         for members, row, k in groups(rows, component):
             covariance = self._component(row, k)
@@ -279,12 +284,21 @@ class GmmPrior(LatentPrior):
 
     def _joint(self, x: Tensor, rows: Tensor) -> Tensor:
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
+        if isinstance(self.family, Full):
+            tables = (self.loc, self.get_buffer("cholesky"), self.logits)
+            if gathers(len(x), len(rows.unique()), tables[1][0].numel()):
+                return in_gathered(self._joint_of_rows, x, rows, *tables)
         joint = x.new_empty(len(x), self.components)
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
             covariance = {name: self.get_buffer(name)[row].to(x.dtype) for name in self.family.parameters}
             density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
             joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
         return joint
+
+    def _joint_of_rows(self, x: Tensor, mean: Tensor, cholesky: Tensor, logits: Tensor) -> Tensor:
+        """As :meth:`_joint`, of full covariances with a table's entry for each row."""
+        assert isinstance(self.family, Full)
+        return self.family.log_density_of_rows(x, mean, cholesky) + logits
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

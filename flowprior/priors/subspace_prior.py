@@ -129,9 +129,9 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         return frame.place(frame.infer(x1.to(like), noise), epsilon)
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
-        """Rows ``[n]`` of the subspace's tables: labels, or the only row there is."""
+        """Rows ``[n]`` of the subspace's tables: labels, the null label's last, or the only row there is."""
         if cond is not None and self.condition.kind == "labels":
-            return cond
+            return cond.clamp_max(len(self.subspace.loc) - 1)
         return torch.zeros(n, dtype=torch.long, device=self.subspace.loc.device)
 
     def _shape_subspace(self, state_dict: dict[str, Tensor], prefix: str) -> None:

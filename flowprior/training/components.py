@@ -83,7 +83,7 @@ def choose_defaults(
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
         known = is_known(start, resolve_coupling(coupling or config.coupling))
-        prediction = "residual" if known and not training.condition_dropout else "velocity"
+        prediction = "residual" if known else "velocity"
         config = replace(config, training=replace(training, prediction=prediction))
     return config
 

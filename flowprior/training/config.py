@@ -71,8 +71,8 @@ class TrainingConfig:
         seed: of everything random: prior fit, model, data order, source samples, times, dropout.
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"epsilon"``, DDPM's noise, on path
-            ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments and no
-            condition is dropped, else ``"velocity"``, and is recorded as its choice.
+            ``vp``. ``"auto"`` takes ``"residual"`` where prior and coupling tell those moments, else
+            ``"velocity"``, and is recorded as its choice.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
         condition_dropout: share of conditions replaced by the null condition, for classifier-free guidance.
         log_every: steps between two lines of metrics.jsonl.
@@ -112,11 +112,6 @@ class TrainingConfig:
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
         self._check_ranges()
-        if self.prediction == "residual" and self.condition_dropout:
-            raise OptionError(
-                f"training: prediction='residual' has no linear velocity without a condition, got "
-                f"condition_dropout={self.condition_dropout:g}; choose prediction='velocity' with it"
-            )
 
     def _check_ranges(self) -> None:
         if self.lr <= 0:

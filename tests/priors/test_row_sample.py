@@ -1,0 +1,62 @@
+"""Samples of a stream are uniform, of bounded size, and merge; first rows are each label's first."""
+
+from __future__ import annotations
+
+import torch
+
+from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
+
+
+def stream(rows: int, batch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Row i is (i, −i), its label i mod 3."""
+    i = torch.arange(rows)
+    x = torch.stack([i, -i], 1).double()
+    return list(zip(x.split(batch), (i % 3).split(batch), strict=True))
+
+
+def test_every_row_is_kept_as_often_and_with_its_label():
+    times = torch.zeros(100)
+    for seed in range(400):
+        sample = RowSample(20, seed)
+        for batch in stream(100, 17):
+            sample.update(*batch)
+        kept = sample.rows[:, 0].long()
+        assert len(kept.unique()) == 20
+        assert torch.equal(sample.labels, kept % 3)
+        times[kept] += 1
+    # A count of 400 draws of probability 0.2 has mean 80 and standard deviation 8.
+    assert (times - 80).abs().max() < 8 * 4.5
+    assert abs(float(times[:50].mean() - 80)) < 4
+
+
+def test_the_sample_of_two_halves_is_that_of_the_whole():
+    batches = stream(200, 25)
+    whole, parts = RowSample(30), [RowSample(30), RowSample(30)]
+    for batch in batches:
+        whole.update(*batch)
+    parts[1].generator = parts[0].generator  # as if one worker had gone on where the other ended
+    for part, half in zip(parts, (batches[:4], batches[4:]), strict=True):
+        for batch in half:
+            part.update(*batch)
+    parts[0].merge(parts[1])
+    assert torch.equal(parts[0].rows[:, 0].sort().values, whole.rows[:, 0].sort().values)
+
+
+def test_few_rows_are_all_kept_and_long_ones_are_bounded(monkeypatch):
+    assert len(RowSample.over(stream(10, 3), 100).rows) == 10
+    monkeypatch.setattr("flowprior.priors.row_sample.SAMPLE_BYTES", 5 * 16)
+    assert len(RowSample.over(stream(10, 3), 100).rows) == 5
+
+
+def test_first_rows_of_each_label_come_in_their_order():
+    found = torch.cat([x[:, 0] for x, _ in first_rows(stream(100, 7), 3, 4)])
+    assert found.tolist() == list(range(12))
+    assert [len(x) for x, _ in first_rows(stream(10, 4), 3, 100)] == [4, 4, 2]
+
+
+def test_pieces_hold_all_rows(monkeypatch):
+    monkeypatch.setattr("flowprior.priors.row_sample.PIECE", 6)
+    pieces = list(in_pieces(stream(10, 4)))
+    assert max(len(x) for x, _ in pieces) == 3
+    assert torch.cat([x for x, _ in pieces])[:, 0].tolist() == list(range(10))
+    assert all(c is None for _, c in in_pieces([(torch.zeros(7, 2), None)]))

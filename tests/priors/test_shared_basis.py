@@ -1,0 +1,192 @@
+"""Bases that labels share: as good as bases of their own where there is one, and the moments are the data's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior import Coupling, Prior
+from flowprior.couplings import source_gap
+from flowprior.data.stream import CheckedBatches
+from flowprior.mixtures.moments import ConditionMoments
+from flowprior.priors.shared_basis import CoordinateScatter, OutsideResiduals
+
+DIM, RANK, LABELS, FLOOR = 12, 3, 4, 0.04
+SCALES = torch.tensor([[1.0, 2.0, 0.5], [2.0, 0.5, 1.0], [0.5, 1.0, 2.0], [1.0, 1.0, 1.5]])
+
+
+def turning(rows: int, bases: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Labels with means, latent covariances and noise of their own in ``bases`` common subspaces."""
+    fixed, generator = torch.Generator().manual_seed(9), torch.Generator().manual_seed(seed)
+    loading = 2 * torch.randn(bases, DIM, RANK, generator=fixed)
+    turns = torch.linalg.qr(torch.randn(LABELS, RANK, RANK, generator=fixed)).Q
+    means, noise = 3 * torch.randn(LABELS, DIM, generator=fixed), torch.tensor([0.3, 0.5, 0.7, 0.5])
+    labels = torch.arange(rows) % LABELS
+    z = torch.randn(rows, RANK, generator=generator) * SCALES[labels]
+    z = torch.einsum("nr,nrs->ns", z, turns[labels])
+    x = torch.einsum("nr,ndr->nd", z, loading[labels % bases])
+    return means[labels] + x + noise[labels, None] * torch.randn(rows, DIM, generator=generator), labels
+
+
+def fitted(data: tuple[Tensor, Tensor], **options: object) -> Prior:
+    settings = {"components": 1, "shrinkage": 0.0, "rank": RANK, "reg_covar": FLOOR, **options}
+    return Prior.create("latent-gmm", **settings).fit(data, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    return turning(16_000)
+
+
+def test_shared_and_own_bases_agree_on_data_that_have_one(data):
+    held_out = turning(4000, seed=1)
+    own, shared = fitted(data), fitted(data, basis="shared")
+    assert shared.log_prob(*held_out).mean() > own.log_prob(*held_out).mean() - 0.1
+    for label in range(LABELS):
+        one = torch.full((20_000,), label)
+        covariances = [prior.sample(one).T.cov() for prior in (own, shared)]
+        assert (covariances[0] - covariances[1]).norm() < 0.06 * covariances[0].norm()
+
+
+def test_groups_find_the_labels_of_each_basis():
+    two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
+    groups = fitted(two, basis="groups", groups=2)
+    assert (groups.subspace.group[:LABELS] == groups.subspace.group[0]).tolist() == [True, False, True, False]
+    own, shared = (fitted(two, basis=basis).log_prob(*held_out).mean() for basis in ("own", "shared"))
+    found = groups.log_prob(*held_out).mean()
+    assert shared < own - 1
+    assert found > own - 0.1
+
+
+@pytest.mark.parametrize("basis", ["own", "shared", "groups"])
+def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis):
+    """Along each axis variance 1 of both and the slope between; outside, variance ψ and no covariance."""
+    x, labels = data
+    prior = fitted(data, basis=basis, groups=2)
+    x0 = Coupling.create("posterior").draw(prior, x, labels, generator=torch.Generator().manual_seed(0))
+    for label in range(LABELS):
+        of = labels == label
+        frame = prior.frame(labels[of], int(of.sum()))
+        h0, h1 = frame.coordinates(x0[of]), frame.coordinates(x[of])
+        slope = (1 - 1 / frame.spread[0]) * h1.square().mean(0)
+        torch.testing.assert_close(h1.T.cov(), torch.eye(RANK), rtol=0, atol=0.06)
+        torch.testing.assert_close(h0.T.cov(), torch.eye(RANK), rtol=0, atol=0.1)
+        torch.testing.assert_close((h0 * h1).mean(0), slope, rtol=0, atol=0.06)
+        white = [(one[of] - frame.loc) * frame.noise.rsqrt() for one in (x0, x)]
+        e0, e1 = (y - frame.out_of(frame.into(y)) for y in white)
+        left = 1 - frame.leverage[0]
+        torch.testing.assert_close(e0.square().mean(0), left, rtol=0.1, atol=0.02)
+        datum = left - FLOOR / frame.noise[0]  # what variance_outside reads off the frame, times left
+        torch.testing.assert_close(e1.square().mean(0), datum, rtol=0.2, atol=0.04)
+        assert (e0 * e1).mean(0).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("basis", ["own", "shared", "groups"])
+def test_the_density_integrates_to_one(basis):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(600) % 3
+    x = torch.randn(600, 2, generator=generator) @ torch.tensor([[2.0, 0.6], [0.0, 0.7]]) + labels[:, None]
+    prior = fitted((x.double(), labels), rank=1, components=2, basis=basis, groups=2)
+    axis = torch.linspace(-14, 16, 601, dtype=torch.float64)
+    nodes = torch.cartesian_prod(axis, axis)
+    for label in range(3):
+        density = prior.log_prob(nodes, torch.full((len(nodes),), label)).exp()
+        assert abs(float(density.sum()) * float(axis[1] - axis[0]) ** 2 - 1) < 1e-6
+
+
+def test_inferred_latents_follow_the_fitted_law(generator):
+    """Latents of two clusters: a mixture of two agrees with them, one Gaussian does not."""
+    x, labels = turning(4000)
+    x = x + 4 * (torch.randint(2, (4000, 1), generator=generator) * 2 - 1) * torch.ones(DIM)
+    coupling = Coupling.create("posterior")
+    one, two = (
+        source_gap(
+            coupling, fitted((x, labels), components=k, basis="shared"), x[:1000], labels[:1000],
+            generator=torch.Generator().manual_seed(1),
+        )
+        for k in (1, 2)
+    )  # fmt: skip
+    assert one.p_value < 0.01
+    assert two.coefficient < 0.5 * one.coefficient
+
+
+def test_sums_of_two_halves_merge_to_those_of_the_whole(generator):
+    coordinates = torch.randn(3000, 5, generator=generator)
+    labels = torch.randint(6, (3000,), generator=generator)
+    halves = [(coordinates[:1300], labels[:1300]), (coordinates[1300:], labels[1300:])]
+    whole = CoordinateScatter.over(halves, 6, 5)
+    first, second = (CoordinateScatter.over([half], 6, 5) for half in halves)
+    first.merge(second)
+    torch.testing.assert_close(first.scatter, whole.scatter, rtol=1e-10, atol=1e-10)
+    assert torch.equal(first.count, whole.count)
+    parts = [OutsideResiduals(6, 5) for _ in range(3)]
+    for part, rows in zip(parts, (halves[:1], halves[1:], halves), strict=True):
+        for x, c in rows:
+            part.update(x, c)
+    parts[0].merge(parts[1])
+    torch.testing.assert_close(parts[0].total, parts[2].total, rtol=1e-10, atol=1e-10)
+    assert torch.equal(parts[0].count, parts[2].count)
+
+
+def test_no_table_holds_a_basis_for_each_label(data):
+    state = fitted(data, basis="shared").state_dict()
+    assert state["subspace.basis"].shape == (2, DIM, RANK)
+    assert state["subspace.rotation"].shape == (LABELS + 1, RANK, RANK)
+
+
+def test_the_state_travels_and_draws_are_the_same(data):
+    for basis in ("shared", "groups"):
+        prior = fitted(data, basis=basis, groups=2)
+        other = Prior.create("latent-gmm", components=1, rank=RANK, reg_covar=FLOOR)
+        other.load_state_dict(prior.state_dict())
+        assert torch.equal(other.log_prob(*data), prior.log_prob(*data))
+
+
+def test_a_label_of_few_examples_has_nearly_the_pooled_covariance(data):
+    x, labels = data
+    few = (labels != 2) | (torch.arange(len(x)) < 4 * 2 + 3)
+    prior = fitted((x[few], labels[few]), basis="shared")
+    drawn = prior.sample(torch.full((4000,), 2)).T.cov()
+    pooled = sum(x[labels == c].T.cov() for c in (0, 1, 3)) / 3
+    assert 0.3 * pooled.trace() < drawn.trace() < 2 * pooled.trace()
+    with pytest.warns(RuntimeWarning, match="label 2 has one example"):
+        single = fitted((x[: 4 * 2 + 3], labels[: 4 * 2 + 3].where(torch.arange(11) < 3, 0)), basis="shared")
+    assert single.sample(torch.tensor([2, 2])).isfinite().all()
+
+
+def test_a_pixel_that_the_basis_holds_almost_whole_gets_no_more_noise_than_it_varies():
+    """Leverage near 1, and a variance floor of next to nothing: the ratio of residuals alone says anything."""
+    x, labels = turning(8000)
+    x = x.clone()
+    x[:, 0] = 30 * x[:, 1] + x[:, 0]
+    prior = fitted((x, labels), basis="shared", reg_covar=1e-6)
+    variance = ConditionMoments.over([(x, labels)]).variance()
+    assert prior.frame(torch.tensor([0]), 1).leverage.max() > 0.5
+    assert (prior.subspace.noise[:LABELS] <= 1.05 * variance + 0.1).all()
+    for label in range(LABELS):
+        drawn = prior.sample(torch.full((8000,), label)).var(0)
+        torch.testing.assert_close(drawn, variance[label].float(), rtol=0.25, atol=0.1)
+
+
+def test_the_mixture_of_many_large_latents_is_diagonal(data, monkeypatch):
+    monkeypatch.setattr("flowprior.priors.latent_gmm.FULL_BYTES", 100)
+    prior = fitted(data, basis="shared", components=2)
+    assert prior.latents.covariance == "diag"
+    other = Prior.create("latent-gmm", components=2, rank=RANK, reg_covar=FLOOR)
+    other.load_state_dict(prior.state_dict())
+    assert torch.equal(other.log_prob(*data), prior.log_prob(*data))
+
+
+def test_latents_that_do_not_fit_into_memory_are_some_of_each_label(data, monkeypatch):
+    monkeypatch.setattr("flowprior.priors.subspace_prior.KEPT_BYTES", 1000)
+    prior = fitted(data, basis="shared")
+    kept = prior._latents_of(CheckedBatches(data, "test"), 0)
+    counts = torch.bincount(torch.cat([c for _, c in kept]))
+    assert counts.tolist() == [200] * LABELS
+
+
+def test_any_registered_prior_is_the_law_of_the_latents(data):
+    prior = fitted(data, law="gaussian", basis="shared")
+    assert prior.sample(data[1][:9]).shape == (9, DIM)
+    assert prior.log_prob(*data).isfinite().all()
