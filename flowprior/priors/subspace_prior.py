@@ -100,7 +100,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         if not rows or (rows * size > KEPT_BYTES and not self.subspace.is_shared):
             return InferredLatents(data, infer, seed)
         if rows * size <= KEPT_BYTES:
-            return list(InferredLatents(data, infer, seed))
+            latents = InferredLatents(data, infer, seed)
+            return list(latents) if noised else latents  # a law without noise looks at them twice
         most = max(LEAST_KEPT, KEPT_BYTES // (self.condition.size * size))
         few = in_pieces(first_rows(data, self.condition.size, most))
         return list(InferredLatents(few, infer, seed))
