@@ -158,14 +158,17 @@ def _lloyd(x: Tensor, centres: Tensor) -> Tensor:
 def component_log_density(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
     """log N(x; m_k, L_k L_kᵀ) ``[n, K]`` for x ``[n, D]``, mean ``[K, D]``, cholesky ``[K, D, D]``.
 
-    All components in one batched product, of the inverse factors with the rows about each mean.
+    All components in one batched call: few rows about each mean are solved for, many multiplied by inverses.
     """
     components, dim = mean.shape
+    constant = cholesky.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * dim * LOG_2PI
+    if len(x) < dim:
+        white = torch.linalg.solve_triangular(cholesky, (x - mean[:, None]).mT, upper=False)
+        return -0.5 * white.square().sum(1).T - constant
     identity = torch.eye(dim, dtype=x.dtype, device=x.device).expand_as(cholesky)
     inverse = torch.linalg.solve_triangular(cholesky, identity, upper=False).mT
-    constant = cholesky.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * dim * LOG_2PI
-    density = x.new_empty(len(x), components)
-    for rows in torch.arange(len(x), device=x.device).split(max(BLOCK // max(components * dim, 1), 1)):
-        white = (x[rows] - mean[:, None]) @ inverse
-        density[rows] = -0.5 * white.square().sum(2).T - constant
-    return density
+    parts = []
+    for rows in x.split(max(BLOCK // (components * dim), 1)):
+        white = (rows - mean[:, None]) @ inverse
+        parts.append(-0.5 * white.square().sum(2).T - constant)
+    return torch.cat(parts)

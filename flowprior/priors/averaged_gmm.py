@@ -20,13 +20,14 @@ from flowprior.mixtures.averaging import (
     Components,
     GaussianLaw,
     Regularisation,
-    component_log_density,
     fit_average,
 )
+from flowprior.mixtures.grouped import gathers, in_gathered
 from flowprior.mixtures.halves import nearer_share
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.mixtures.segments import groups
 from flowprior.ops import draw_component, draw_seed, standard_normal
+from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.registry import check_count, check_counts, check_numbers
@@ -241,14 +242,17 @@ class AveragedGmmPrior(ConditionedPrior):
         return x
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        rows, density = self._rows(cond, len(x)), x.new_zeros(len(x))
+        rows = self._rows(cond, len(x))
+        tables = (self.logits, self.loc, self.cholesky)
+        if not len(x) or gathers(len(x), len(rows.unique()), self.cholesky[0].numel()):
+            return in_gathered(_density_of_each, x, rows, *tables)
+        order, parts = [], []
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
             own = self.logits[row] > -torch.inf
-            tables = (self.loc[row, own], self.cholesky[row, own])
-            joint = component_log_density(x[members], *(table.to(x.dtype) for table in tables))
-            total = (joint + self.logits[row, own].to(x.dtype)).logsumexp(1)
-            density = density.index_put((members,), total)
-        return density
+            average = Components(*(table[row, own].to(x.dtype) for table in tables))
+            order.append(members)
+            parts.append(average.log_density(x[members]))
+        return torch.cat(parts)[torch.cat(order).argsort()]
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         return (self.logits.softmax(1)[..., None] * self.loc).sum(1)[self._rows(cond, n)]
@@ -260,6 +264,14 @@ class AveragedGmmPrior(ConditionedPrior):
 
 def _components(rows: int, rows_each: int) -> int:
     return max(round(rows / rows_each), 1)
+
+
+def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, cholesky: Tensor) -> Tensor:
+    """log p ``[n]`` of rows x ``[n, D]``, each under tables of its own, ``[n, K, …]``."""
+    white = torch.linalg.solve_triangular(cholesky, (x[:, None] - loc)[..., None], upper=False)[..., 0]
+    log_det = cholesky.diagonal(dim1=2, dim2=3).log().sum(2)
+    joint = logits - 0.5 * white.square().sum(2) - log_det - 0.5 * x.shape[1] * LOG_2PI
+    return joint.logsumexp(1)
 
 
 def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:

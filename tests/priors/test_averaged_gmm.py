@@ -46,6 +46,18 @@ def test_density_is_that_of_the_components_one_by_one():
     torch.testing.assert_close(prior.log_prob(x, labels), torch.stack(expected))
 
 
+def test_density_of_many_labels_in_one_batch_is_that_of_each_label(generator):
+    x = torch.randn(600, 3, generator=generator, dtype=torch.float64)
+    labels = torch.arange(600) % 60
+    prior = fitted((x, labels), rows_each=5)
+    together = prior.log_prob(x, labels)
+    for label in (0, 17, 59):
+        own = labels == label
+        torch.testing.assert_close(prior.log_prob(x[own], labels[own]), together[own])
+    few = prior.log_prob(x[:60], labels[:60])
+    torch.testing.assert_close(few, together[:60])
+
+
 def test_density_integrates_to_one():
     prior = fitted(rings(600))
     axis = torch.linspace(-4, 8, 400, dtype=torch.float64)
