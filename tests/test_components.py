@@ -37,6 +37,7 @@ VARIANTS = {
     ],
     "learned-mean": [{"sigma": "diagonal"}, {"latent": 2}],
     "flow": [{"rank": 2}, {"kind": "spline"}],
+    "latent-gmm": [{"law": "averaged-gmm"}],
 }
 PRIORS = [
     (name, {**QUICK.get(name, {}), **options})

@@ -9,10 +9,12 @@ from flowprior.inspection.fitted_prior import (
     measure_closeness,
     prior_picture,
 )
+from flowprior.inspection.half_share import half_share
 from flowprior.inspection.inspect import Inspection, Pairing, inspect_priors
 from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 from flowprior.inspection.suggestion import Candidate, Suggestion, suggest
 
 __all__ = ["Closeness", "FittedPrior", "fit_prior", "gaussian_w2_squared", "measure_closeness"]
 __all__ += ["Examples", "Inspection", "Pairing", "inspect_priors", "prior_picture"]
-__all__ += ["Candidate", "SimulatedFlow", "Suggestion", "energy_coefficient", "simulate_flow", "suggest"]
+__all__ += ["Candidate", "SimulatedFlow", "Suggestion", "energy_coefficient", "half_share"]
+__all__ += ["simulate_flow", "suggest"]

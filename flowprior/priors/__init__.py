@@ -1,5 +1,6 @@
 """Priors p0(x0 | c): where a flow starts."""
 
+from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
@@ -10,6 +11,7 @@ from flowprior.priors.normalising_flow import NormalisingFlowPrior
 from flowprior.priors.vae import VaePrior
 
 __all__ = [
+    "AveragedGmmPrior",
     "GaussianPrior",
     "GmmPrior",
     "LatentGmmPrior",

@@ -97,8 +97,8 @@ class Frame:
 
     def infer(self, x: Tensor, noise: Tensor) -> Tensor:
         """h0 ``[B, r]`` of a source sample with latents inferred from x, by normal ``noise`` ``[B, r]``."""
-        h = self.coordinates(x)
-        return (1 - 1 / self.spread) * h + ((2 - 1 / self.spread) / self.spread).sqrt() * noise
+        slope, variance = latent_noise(self.spread)
+        return slope * self.coordinates(x) + variance.sqrt() * noise
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
@@ -115,3 +115,8 @@ class Frame:
         outside = x.shape[1] - along.shape[1]
         density = -0.5 * (residual.square().sum(1) + outside * LOG_2PI) - log_det
         return along * spread.rsqrt(), density
+
+
+def latent_noise(spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and variance of h0 given h1, 1 − 1/λ and (2 − 1/λ)/λ, for spread λ of any shape."""
+    return 1 - 1 / spread, (2 - 1 / spread) / spread

@@ -86,24 +86,31 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
             warn_of_singles(data.owner, self.seen, self.seen_weight)
         self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
 
-    def _latents_of(self, data: CheckedBatches, seed: int) -> Iterable[Batch]:
+    def _latents_of(self, data: CheckedBatches, seed: int, *, noised: bool = True) -> Iterable[Batch]:
         """The data as latents to fit a law to, (h0 ``[B, r]``, condition), the same ones at every pass.
+
+        Without noise they are the data's own, h1, for a law that brings the noise in by itself.
 
         Latents of at most ``KEPT_BYTES`` are kept in memory. Where there are more and bases are shared,
         the first ones of each label are, as many as fit and at least 200. Else each pass infers them anew.
         """
+        infer = self._latents_and_condition if noised else self._coordinates_and_condition
         rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
         size = rank * self.subspace.spread.element_size()
         if not rows or (rows * size > KEPT_BYTES and not self.subspace.is_shared):
-            return InferredLatents(data, self._latents_and_condition, seed)
+            return InferredLatents(data, infer, seed)
         if rows * size <= KEPT_BYTES:
-            return list(InferredLatents(data, self._latents_and_condition, seed))
+            latents = InferredLatents(data, infer, seed)
+            return list(latents) if noised else latents  # a law without noise looks at them twice
         most = max(LEAST_KEPT, KEPT_BYTES // (self.condition.size * size))
         few = in_pieces(first_rows(data, self.condition.size, most))
-        return list(InferredLatents(few, self._latents_and_condition, seed))
+        return list(InferredLatents(few, infer, seed))
 
     def _latents_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
         return self._source_coordinates(x, cond, generator), cond
+
+    def _coordinates_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        return self.frame(cond, len(x)).coordinates(x), cond
 
     def _source_coordinates(
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None

@@ -1,0 +1,103 @@
+"""Average of mixtures: its components' density, shrinkage to the covariance within, the held-out density."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from flowprior.mixtures.averaging import (
+    Blur,
+    Components,
+    GaussianLaw,
+    Regularisation,
+    component_log_density,
+    fit_average,
+)
+
+
+def around(dim: int) -> GaussianLaw:
+    return GaussianLaw(torch.zeros(dim).double(), torch.eye(dim).double())
+
+
+def ring(count: int, seed: int) -> Tensor:
+    """A noisy circle: no few Gaussians describe it."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = 6.2832 * torch.rand(count, generator=generator)
+    return torch.stack([angle.cos(), angle.sin()], 1) + 0.1 * torch.randn(count, 2, generator=generator)
+
+
+def some_components(generator: torch.Generator, count: int = 3, dim: int = 4) -> Components:
+    factor = torch.randn(count, dim, dim, generator=generator, dtype=torch.float64)
+    cholesky = torch.linalg.cholesky(factor @ factor.mT + torch.eye(dim))
+    mean = torch.randn(count, dim, generator=generator, dtype=torch.float64)
+    return Components(torch.tensor([0.5, 0.3, 0.2]).double().log()[:count], mean, cholesky)
+
+
+def test_component_densities_are_those_of_torch_in_any_number_of_blocks(generator, monkeypatch):
+    parts = some_components(generator)
+    x = 3 * torch.randn(50, 4, generator=generator, dtype=torch.float64)
+    expected = torch.stack(
+        [
+            MultivariateNormal(m, scale_tril=s).log_prob(x)
+            for m, s in zip(parts.mean, parts.cholesky, strict=True)
+        ],
+        1,
+    )
+    torch.testing.assert_close(component_log_density(x, parts.mean, parts.cholesky), expected)
+    torch.testing.assert_close(component_log_density(x[:3], parts.mean, parts.cholesky), expected[:3])
+    monkeypatch.setattr("flowprior.mixtures.averaging.BLOCK", 40)
+    torch.testing.assert_close(component_log_density(x, parts.mean, parts.cholesky), expected)
+
+
+def test_draws_of_components_follow_their_density(generator):
+    parts = some_components(generator)
+    x = parts.draw(40_000, generator)
+    mean = (parts.logits.exp()[:, None] * parts.mean).sum(0)
+    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.08)
+    other = some_components(generator)
+    assert parts.log_density(x).mean() > other.log_density(x).mean()
+
+
+def test_a_blur_is_that_of_the_blurred_draws(generator):
+    parts = some_components(generator)
+    blur = Blur(torch.rand(4, generator=generator).double(), torch.rand(4, generator=generator).double())
+    blurred = parts.blurred(blur)
+    x = blur.apply(parts.draw(40_000, generator), generator)
+    y = blurred.draw(40_000, generator)
+    torch.testing.assert_close(x.mean(0), y.mean(0), rtol=0, atol=0.06)
+    torch.testing.assert_close(x.T.cov(), y.T.cov(), rtol=0.05, atol=0.1)
+
+
+def test_one_component_is_the_gaussian_of_the_rows(generator):
+    x = torch.randn(20_000, 3, generator=generator) @ torch.randn(3, 3, generator=generator) + 0.5
+    fitted = fit_average(x, 1, 4, Regularisation(8.0, 0.0, around(3)), generator)
+    assert len(fitted.logits) == 1, "members of one component would all be the same"
+    torch.testing.assert_close(fitted.mean[0], x.mean(0).double(), rtol=0, atol=1e-3)
+    covariance = fitted.cholesky[0] @ fitted.cholesky[0].T
+    torch.testing.assert_close(covariance, x.T.cov(correction=0).double(), rtol=2e-3, atol=2e-3)
+
+
+def test_an_average_has_a_better_held_out_density_than_its_members(generator):
+    x, held_out = (torch.cat([ring(n, seed + k) for k in range(3)], 1) for n, seed in ((500, 0), (2000, 10)))
+    to = Regularisation(8.0, 1e-3, around(6))
+    one, six = (
+        fit_average(x, 20, members, to, generator).log_density(held_out.double()).mean() for members in (1, 6)
+    )
+    assert six > one + 0.2
+
+
+def test_shrinkage_draws_components_to_the_covariance_within_them(generator):
+    x = ring(300, 0)
+    near = fit_average(x, 10, 1, Regularisation(1e6, 0.0, around(2)), generator)
+    covariance = near.cholesky @ near.cholesky.mT
+    torch.testing.assert_close(covariance, covariance[:1].expand_as(covariance), rtol=1e-2, atol=1e-4)
+    assert covariance[0].diagonal().max() < 0.2, "not the covariance of the whole ring, 0.5"
+
+
+def test_equal_rows_and_more_components_than_rows(generator):
+    to = Regularisation(8.0, 1e-3, around(2))
+    equal = fit_average(torch.ones(30, 2), 6, 2, to, generator)
+    assert equal.log_density(torch.zeros(1, 2).double()).isfinite().all()
+    few = fit_average(torch.randn(3, 2, generator=generator), 3, 2, to, generator)
+    assert few.draw(10, generator).isfinite().all()

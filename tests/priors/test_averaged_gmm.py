@@ -1,0 +1,201 @@
+"""The average of mixtures as a prior: density, draws, the size that a fit chooses, no copies, blur, state."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from flowprior import Prior
+from flowprior.errors import InputError, OptionError
+from flowprior.mixtures.halves import nearer_share
+from flowprior.priors import averaged_gmm
+
+
+def rings(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two labels, each a noisy circle of another centre."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    angle = 6.2832 * torch.rand(count, generator=generator, dtype=torch.float64)
+    x = torch.stack([angle.cos(), angle.sin()], 1)
+    x = x + 0.1 * torch.randn(count, 2, generator=generator, dtype=torch.float64)
+    return x + 3.0 * labels[:, None], labels
+
+
+def fitted(data: tuple[Tensor, Tensor | None], **options: float) -> Prior:
+    return Prior.create("averaged-gmm", **options).fit(data, generator=torch.Generator().manual_seed(0))
+
+
+def test_density_is_that_of_the_components_one_by_one():
+    prior = fitted(rings(600), rows_each=60)
+    x, labels = rings(40, seed=1)
+    weight = prior.logits.exp()
+    torch.testing.assert_close(weight.sum(1), torch.ones(2).double())
+    expected = []
+    for row, label in zip(x, labels.tolist(), strict=True):
+        laws = [
+            MultivariateNormal(m, scale_tril=s)
+            for m, s in zip(prior.loc[label], prior.cholesky[label], strict=True)
+        ]
+        expected.append(
+            sum(w * law.log_prob(row).exp() for w, law in zip(weight[label], laws, strict=True)).log()
+        )
+    torch.testing.assert_close(prior.log_prob(x, labels), torch.stack(expected))
+
+
+def test_density_of_many_labels_in_one_batch_is_that_of_each_label(generator):
+    x = torch.randn(600, 3, generator=generator, dtype=torch.float64)
+    labels = torch.arange(600) % 60
+    prior = fitted((x, labels), rows_each=5)
+    together = prior.log_prob(x, labels)
+    for label in (0, 17, 59):
+        own = labels == label
+        torch.testing.assert_close(prior.log_prob(x[own], labels[own]), together[own])
+    few = prior.log_prob(x[:60], labels[:60])
+    torch.testing.assert_close(few, together[:60])
+
+
+def test_density_integrates_to_one():
+    prior = fitted(rings(600))
+    axis = torch.linspace(-4, 8, 400, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    cell = float(axis[1] - axis[0]) ** 2
+    for label in (0, 1):
+        total = prior.log_prob(grid, torch.full((len(grid),), label)).exp().sum() * cell
+        assert abs(float(total) - 1) < 1e-3
+
+
+def test_draws_match_the_density(generator):
+    """In cells of a grid, as many draws as the density says (χ²)."""
+    prior, n = fitted(rings(2000)), 20_000
+    drawn = prior.sample(torch.zeros(n, dtype=torch.long), generator=generator)
+    axis = torch.linspace(-3, 3, 241, dtype=torch.float64)
+    middle = (axis[1:] + axis[:-1]) / 2
+    grid = torch.cartesian_prod(middle, middle)
+    mass = (
+        prior.log_prob(grid, torch.zeros(len(grid), dtype=torch.long)).exp() * float(axis[1] - axis[0]) ** 2
+    )
+    expected = n * mass.view(8, 30, 8, 30).sum((1, 3)).flatten()
+    place = ((drawn + 3) / 6 * 8).floor().long().clamp(0, 7)
+    seen = torch.bincount(place[:, 0] * 8 + place[:, 1], minlength=64).double()
+    used = expected > 10
+    statistic = float(((seen - expected).square() / expected)[used].sum())
+    degrees = int(used.sum())
+    assert statistic < degrees + 5 * (2 * degrees) ** 0.5
+
+
+def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
+    prior = fitted(rings(400))
+    cond = torch.arange(50) % 2
+    whole = prior.sample(cond, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(averaged_gmm, "GATHERED", 12)
+    assert torch.equal(prior.sample(cond, generator=torch.Generator().manual_seed(1)), whole)
+
+
+def test_the_fit_takes_more_components_for_a_ring_than_for_a_gaussian(generator):
+    gaussian = torch.randn(2000, 2, generator=generator)
+    assert fitted((gaussian, None)).logits.shape == (1, 1)
+    x, _ = rings(2000)
+    ring = fitted((x[::2], None))
+    assert ring.logits.shape[1] >= 4 * 5
+    held_out = rings(2000, seed=1)[0][::2]
+    assert (
+        ring.log_prob(held_out).mean()
+        > fitted((x[::2], None), rows_each=10_000).log_prob(held_out).mean() + 0.3
+    )
+
+
+def test_the_chosen_law_is_no_copy_where_one_component_an_example_is(generator):
+    x, _ = rings(600)
+    own, other = x[::2][:150], x[::2][150:]
+    copying = Prior.create("gmm", components=150, reg_covar=1e-6, max_iter=1)
+    shares = []
+    for prior in (fitted((own, None)), copying.fit(own, generator=generator)):
+        drawn = prior.sample(n=2000, generator=generator)
+        shares.append(nearer_share(drawn, own, other))
+    assert shares[0] < 0.6
+    assert shares[1] > 0.9
+
+
+def test_a_number_of_components_that_copies_is_refused(monkeypatch):
+    x, _ = rings(2000)
+    many = fitted((x[::2], None)).logits.shape[1]
+    monkeypatch.setattr(averaged_gmm, "MOST_COPIES", 0.0)
+    assert fitted((x[::2], None)).logits.shape[1] == 1 < many
+
+
+def test_fitting_blurred_gives_the_law_of_rows_that_get_noise_afterwards(generator):
+    x, labels = rings(4000)
+    slope = torch.tensor([[0.9, 0.6], [0.5, 1.0]])
+    variance = torch.tensor([[0.1, 0.5], [0.3, 0.0]])
+    prior = Prior.create("averaged-gmm", rows_each=100)
+    prior.fit_blurred((x, labels), slope, variance, generator=torch.Generator().manual_seed(0))
+    plain = fitted((x, labels), rows_each=100)
+    n = 20_000
+    for label in (0, 1):
+        cond = torch.full((n,), label)
+        drawn = slope[label] * plain.sample(cond, generator=generator)
+        drawn = drawn + variance[label].sqrt() * torch.randn(n, 2, generator=generator)
+        blurred = prior.sample(cond, generator=generator)
+        torch.testing.assert_close(blurred.mean(0), drawn.mean(0), rtol=0, atol=0.03)
+        torch.testing.assert_close(blurred.T.cov(), drawn.T.cov(), rtol=0.05, atol=0.01)
+        assert prior.log_prob(drawn, cond).mean() > plain.log_prob(drawn, cond).mean()
+    assert torch.equal(plain.loc, fitted((x, labels), rows_each=100).loc), "a fit afterwards is not blurred"
+
+
+def test_labels_with_one_example_and_labels_without(generator):
+    x, labels = rings(100)
+    x, labels = torch.cat([x, x[:1] + 5]), torch.cat([labels, torch.tensor([3])])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        prior = fitted((x, labels))
+    drawn = prior.sample(torch.full((500,), 3), generator=generator)
+    assert drawn.std(0).min() > 0.2, "no copies of the only example"
+    with pytest.raises(InputError, match="label 2, which had no example"):
+        prior.sample(torch.tensor([2]))
+
+
+def test_every_label_with_one_example(generator):
+    x = 10 * torch.randn(5, 3, generator=generator)
+    prior = fitted((x, torch.arange(5)))
+    drawn = prior.sample(torch.zeros(500, dtype=torch.long), generator=generator)
+    assert drawn.std(0).min() > 1
+    assert prior.log_prob(x, torch.arange(5)).isfinite().all()
+
+
+def test_equal_rows_have_the_variance_floor(generator):
+    prior = fitted((torch.ones(50, 2), None), reg_covar=0.04)
+    torch.testing.assert_close(
+        prior.sample(n=5000, generator=generator).std(0), torch.full((2,), 0.2), rtol=0.05, atol=0
+    )
+    with pytest.raises(InputError, match="no spread in some dimension and reg_covar=0"):
+        fitted((torch.ones(50, 2), None), reg_covar=0)
+
+
+def test_labels_of_different_size_have_different_numbers_of_components():
+    x, labels = rings(1200)
+    kept = (labels == 0) | (torch.arange(1200) < 200)
+    prior = fitted((x[kept], labels[kept]), rows_each=50, members=1)
+    assert (prior.logits > -torch.inf).sum(1).tolist() == [12, 2]
+    assert prior.sample(labels).isfinite().all()
+
+
+def test_a_fit_looks_at_a_bounded_number_of_rows(monkeypatch):
+    monkeypatch.setattr(averaged_gmm, "ROWS", 64)
+    prior = fitted(rings(2000), rows_each=16, members=1)
+    assert prior.logits.shape == (2, 4)
+
+
+def test_refusals():
+    x, _ = rings(10)
+    with pytest.raises(InputError, match="expected labels as integers"):
+        fitted((x, torch.randn(10, 3)))
+    with pytest.raises(OptionError, match="members=0"):
+        Prior.create("averaged-gmm", members=0)
+    with pytest.raises(OptionError, match="rows_each=0"):
+        Prior.create("averaged-gmm", rows_each=0)
+    with pytest.raises(OptionError, match="shrinkage"):
+        Prior.create("averaged-gmm", shrinkage=-1.0)

@@ -1,0 +1,79 @@
+"""latent-gmm with an average of mixtures as the law of its latents: moments, inferred latents, state."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior import Coupling, Prior
+from flowprior.couplings import source_gap
+from flowprior.inspection.half_share import half_share
+
+DIM, RANK = 8, 3
+
+
+def rings(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two labels; the three leading coordinates of each hold a ring and its height, no Gaussian."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    angle = 6.2832 * torch.rand(count, generator=generator)
+    z = torch.stack([angle.cos(), angle.sin(), (2 * angle).sin()], 1)
+    loading = torch.linalg.qr(torch.randn(2, DIM, DIM, generator=torch.Generator().manual_seed(9))).Q[
+        :, :, :RANK
+    ]
+    x = torch.einsum("nr,ndr->nd", 3 * z, loading[labels]) + labels[:, None]
+    return x + 0.4 * torch.randn(count, DIM, generator=generator), labels
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    return rings(3000, 0)
+
+
+def fitted(data: tuple[Tensor, Tensor], law: str) -> Prior:
+    prior = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, law=law)
+    return prior.fit(data, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def averaged(data) -> Prior:
+    return fitted(data, "averaged-gmm")
+
+
+def test_drawn_latents_have_mean_zero_and_covariance_one(averaged, generator):
+    """What ``posterior`` and ``residual`` rely on."""
+    for label in (0, 1):
+        h = averaged.latents.sample(torch.full((20_000,), label), generator=generator)
+        torch.testing.assert_close(h.mean(0), torch.zeros(RANK), rtol=0, atol=0.08)
+        torch.testing.assert_close(h.T.cov(), torch.eye(RANK), rtol=0, atol=0.12)
+
+
+def test_inferred_latents_of_new_data_are_likelier_than_under_one_gaussian(averaged, generator):
+    x, labels = rings(2000, 1)
+    x0 = averaged.infer(x, labels, generator=generator)
+    h = averaged.frame(labels, len(x)).coordinates(x0)
+    gaussian = torch.distributions.Normal(0.0, 1.0).log_prob(h).sum(1).mean()
+    assert averaged.latents.log_prob(h, labels).mean() > gaussian + 0.5
+
+
+def test_drawn_and_inferred_source_samples_agree(averaged, data, generator):
+    coupling = Coupling.create("posterior")
+    gap = source_gap(coupling, averaged, data[0][:1000], data[1][:1000], generator=generator)
+    single = fitted(data, "gmm")
+    other = source_gap(coupling, single, data[0][:1000], data[1][:1000], generator=generator)
+    assert gap.coefficient < 0.5 * other.coefficient
+
+
+def test_it_does_not_copy(data, generator):
+    def prior() -> Prior:
+        return Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, law="averaged-gmm")
+
+    assert half_share(prior, data[0][:600], data[1][:600], generator=generator) < 0.6
+
+
+def test_state_travels(averaged, data):
+    other = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, law="averaged-gmm")
+    other.load_state_dict(averaged.state_dict())
+    x, labels = data[0][:50], data[1][:50]
+    assert torch.equal(other.log_prob(x, labels), averaged.log_prob(x, labels))
