@@ -24,7 +24,8 @@ ONE_LINE = ("sampler", "guidance", "metric", "NFE")
 STYLES = {"score": "bold", "real": "dim"}
 PRIORS = (
     "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, averaged "
-    "over conditions; real W2²: the same between training and held-out data; "
+    "over conditions; real W2²: the same between training and held-out data; copies: share of draws nearer "
+    "to the half of the data that was fitted than to the other, 0.5 where nothing is copied; "
     "{fit:g} examples fitted on, {held_out:g} held out, of {all:g}"
 )
 PAIRINGS = (
@@ -254,6 +255,7 @@ def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
         "real W2²": _average(close.gaussian_w2_real_data),
         "spread": close.spread,
         "ot cost": fitted.transport_cost_ot,
+        "copies": fitted.half_share,
         "fit s": fitted.seconds,
         "state": f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB",
     }
