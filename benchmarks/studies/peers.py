@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from flowprior.data import Data
@@ -31,6 +30,7 @@ from flowprior.training.randomness import Randomness, mix
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
+from flowprior.training.times import TimeDistribution
 from flowprior.training.trainer import fit_prior
 
 Target = tuple[Tensor, Tensor, Tensor | None]
@@ -75,19 +75,26 @@ def flow_matching_targets() -> Targets:
     return targets
 
 
+UNIFORM: TimeDistribution = TimeDistribution.create("uniform")
+
+
 class PeerStream(PairStream):
     """A :class:`PairStream` whose batches are a peer's (x_t, u_t, labels); times are those of the loop."""
 
-    def __init__(self, targets: Targets, parts: Components, randomness: Randomness) -> None:
+    def __init__(
+        self, targets: Targets, parts: Components, randomness: Randomness, times: TimeDistribution = UNIFORM
+    ) -> None:
         size = parts.config.training.batch_size
         super().__init__(parts.data, parts.prior, parts.coupling, size, randomness)
         self.targets = targets
+        self.steps = parts.config.training.steps
+        self.times = times
 
     def batch(self, step: int) -> Target:
         """The target of ``step``; the same one whenever it is asked for."""
         x0, x1, cond = super().batch(step)
         generator = self.randomness.generator("time", step)
-        t = torch.rand(len(x1), generator=generator, device=self.randomness.device)
+        t = self.times.draw(len(x1), step / self.steps, generator, self.randomness.device)
         seed_peer(self.randomness.seed, step)
         return self.targets(x0.float(), x1.float(), cond, t)
 
@@ -127,7 +134,7 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, seconds)
     with Monitor(state, run, progress=False) as monitor:
-        run_steps(state, PeerStream(peer(), parts, randomness), randomness, monitor, run)
+        run_steps(state, PeerStream(peer(), parts, randomness, state.times), randomness, monitor, run)
     flow = state.flow()
     flow.path = CondOTPath()  # the path that a reader of its file rebuilds
     if run is not None:

@@ -50,6 +50,8 @@ class Prediction:
     """Tensors of the event's shape that the network is shown side by side."""
     sampler: str = "euler"
     """Samples best, of those that step along a fixed grid; see docs/results.md."""
+    times: str = "uniform"
+    """The law of the times that trains best (:class:`flowprior.training.TimeDistribution`)."""
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         self.path = path
@@ -90,6 +92,7 @@ class Preconditioned(Prediction):
 
     inputs: int = 3
     sampler: str = LAST_STEP_LONG
+    times: str = "logit-normal"
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)

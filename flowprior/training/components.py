@@ -15,7 +15,7 @@ from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
-from flowprior.flow.predictions import inputs_of
+from flowprior.flow.predictions import KINDS, inputs_of
 from flowprior.models import build_model
 from flowprior.models.base import takes_inputs
 from flowprior.paths import Path
@@ -24,6 +24,7 @@ from flowprior.registry import spec_of
 from flowprior.training.config import (
     DEFAULT_COUPLING,
     DEFAULT_PREDICTION,
+    DEFAULT_TIME,
     RunConfig,
     TrainingConfig,
     training_options,
@@ -78,22 +79,20 @@ def choose_defaults(
     model: str | nn.Module | None = None,
 ) -> RunConfig:
     """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
-    training, undecided = config.training, config.coupling == DEFAULT_COUPLING
-    if not undecided and training.prediction != DEFAULT_PREDICTION:
-        return config
-    start: Prior = Prior.registry.resolve(prior or config.prior)
-    if undecided:
-        latents = latents_of(start)
+    training, prior = config.training, prior or config.prior
+    if config.coupling == DEFAULT_COUPLING:
+        latents = latents_of(Prior.registry.resolve(prior))
         coupling = "posterior" if latents is not None and latents.fits_latents else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
-        known = are_known(start, resolve_coupling(coupling or config.coupling))
+        known = are_known(Prior.registry.resolve(prior), resolve_coupling(coupling or config.coupling))
         model = config.model if model is None else model
         named = isinstance(model, str) and takes_inputs(model)
         moments = "preconditioned" if named else "residual"
-        prediction = moments if known else "velocity"
-        config = replace(config, training=replace(training, prediction=prediction))
-    return config
+        training = replace(training, prediction=moments if known else "velocity")
+    if training.time == DEFAULT_TIME:
+        training = replace(training, time=KINDS[training.prediction].times)
+    return replace(config, training=training)
 
 
 def resolve_components(config: RunConfig, **parts: Any) -> Components:

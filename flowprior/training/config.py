@@ -19,6 +19,8 @@ DEFAULT_COUPLING = "auto"
 """``posterior`` with a prior that fits the law of its latents, else ``ot``; see :func:`coupling_for`."""
 DEFAULT_PREDICTION = "auto"
 """``preconditioned`` where prior and coupling tell the moments of their pairs, else ``velocity``."""
+DEFAULT_TIME = "auto"
+"""The law of the times that suits the prediction."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -78,7 +80,8 @@ class TrainingConfig:
             moments (``"residual"`` for a network of your own, which is shown x_t alone), else
             ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
-            :class:`~flowprior.training.times.TimeDistribution` with its options.
+            :class:`~flowprior.training.times.TimeDistribution` with its options; ``"auto"`` takes
+            ``"logit-normal"`` with prediction ``"preconditioned"``, else ``"uniform"``, and is recorded so.
         loss_weight: of the squared errors, a name of
             :class:`~flowprior.training.loss_weights.LossWeight` with its options.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
@@ -107,7 +110,7 @@ class TrainingConfig:
     channels_last: bool = False
     seed: int = 0
     prediction: Literal["auto", "velocity", "residual", "preconditioned", "epsilon"] = DEFAULT_PREDICTION
-    time: str = "uniform"
+    time: str = DEFAULT_TIME
     loss_weight: str = "none"
     device: str = "auto"
     condition_dropout: float = 0.0
@@ -122,7 +125,8 @@ class TrainingConfig:
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
         self._check_ranges()
-        TimeDistribution.registry.resolve(self.time)
+        if self.time != DEFAULT_TIME:
+            TimeDistribution.registry.resolve(self.time)
         LossWeight.registry.resolve(self.loss_weight)
 
     def _check_ranges(self) -> None:

@@ -21,7 +21,7 @@ from flowprior.training.checkpoints import (
     save_checkpoint,
 )
 from flowprior.training.components import Components
-from flowprior.training.config import MAY_CHANGE, flatten
+from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, flatten
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
@@ -47,7 +47,8 @@ class TrainingState:
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
         self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
-        self.times = TimeDistribution.registry.resolve(self.config.time)
+        time = self.config.time if self.config.time != DEFAULT_TIME else type(self.prediction).times
+        self.times = TimeDistribution.registry.resolve(time)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
 
