@@ -1,7 +1,7 @@
 """A prior of many labels in many dimensions: fit, memory and draws; far below full size by default.
 
-``FLOWPRIOR_FULL_SIZE=1 pytest benchmarks/operators/test_shared_basis.py --benchmark-only`` takes ImageNet-64's
-size, 1,000 labels of 12,288 numbers and 1.28 M rows, and a quarter of an hour.
+With ``FLOWPRIOR_FULL_SIZE=1`` it is ImageNet-64's size, 1,000 labels of 12,288 numbers and 1.28 M rows, and
+takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -94,9 +94,7 @@ def folder(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("size", [SIZE, MANY], ids=["wide", "many labels"])
 def test_fit(benchmark, folder, size):
-    benchmark.group = (
-        f"latent-gmm:basis=shared, {size.labels} labels, {size.dim} numbers, {size.rows} rows"
-    )
+    benchmark.group = f"latent-gmm:basis=shared, {size.labels} labels, {size.dim} numbers, {size.rows} rows"
     found = benchmark.pedantic(fit_apart, args=(size, folder))
     benchmark.extra_info.update(way="flowprior", notes=found)
     assert found["seconds"] <= size.seconds

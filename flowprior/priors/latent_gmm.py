@@ -56,7 +56,9 @@ class LatentGmmPrior(SubspacePrior):
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
         law: of the latents: ``"mixture"``, of ``components`` Gaussians, full ones where all labels' take at
-            most 64 MiB, else diagonal ones; or the name of another prior, with its own defaults.
+            most 64 MiB, else diagonal ones; a mixture for each label, but one for all labels where bases are
+            shared and labels have fewer examples than ``components`` on average. Or the name of another
+            prior, with its own defaults.
     """
 
     def __init__(
@@ -99,10 +101,14 @@ class LatentGmmPrior(SubspacePrior):
             )
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
+        latents = self._latents_of(data, seed)
         if self.law == MIXTURE:
-            size = self.subspace.spread.numel() * self.subspace.spread.shape[1] * self.components * 4
+            alone = self.subspace.is_shared and float(self.seen_weight.mean()) < self.components
+            latents = [(h, None) for h, _ in latents] if alone else latents
+            size = self.components * self.subspace.spread.shape[1] ** 2 * 4
+            size *= 1 if alone else max(self.condition.size, 1)
             self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
-        self.latents.fit(self._latents_of(data, seed), generator=generator)
+        self.latents.fit(latents, generator=generator)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

@@ -38,7 +38,7 @@ from flowprior.mixtures.kmeans import clusters
 from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
-from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
+from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.subspace import Subspace, canonical_basis, fit_rows
 
 SAMPLE = 65_536
@@ -217,45 +217,56 @@ def _axes(data: CheckedBatches, subspace: Subspace) -> tuple[Tensor, Tensor]:
     conditions, rank = subspace.spread.shape
     found = CoordinateScatter.over(_coordinates(data, subspace), conditions, rank)
     rotation = subspace.loc.new_empty(conditions, rank, rank)
-    for c, g in enumerate(subspace.group.tolist()):
-        ratio = (subspace.common[g] / subspace.noise[c])[:, None]
-        rotation[c] = _inverse_root(subspace.basis[g].T @ (subspace.basis[g] * ratio))
+    spread = subspace.loc.new_empty(conditions, rank)
+    chunks = torch.arange(conditions).split(max(1, PIECE // subspace.basis[0].numel()))
+    for c in chunks:
+        rotation[c] = _inverse_root(_grams(subspace, c)).to(rotation)
         root = rotation[c].double()
         found.scatter[c] = root @ found.scatter[c] @ root
-    spread = subspace.loc.new_empty(conditions, rank)
-    target = {g: Target(found, subspace.group == g) for g in subspace.group.unique().tolist()}
-    for c in range(conditions):
-        covariance = target[int(subspace.group[c])].draw(found.scatter[c], float(found.count[c]))
-        values, vectors = torch.linalg.eigh(covariance)
-        turned, fallen = canonical_basis(vectors.flip(1)[None], values.flip(0).clamp_min(1)[None])
-        rotation[c], spread[c] = rotation[c] @ turned[0].to(rotation), fallen[0].to(spread)
+    target = Target(found, subspace.group)
+    for c in chunks:
+        values, vectors = torch.linalg.eigh(target.draw(found, c))
+        turned, fallen = canonical_basis(vectors.flip(2), values.flip(1).clamp_min(1))
+        rotation[c], spread[c] = rotation[c] @ turned.to(rotation), fallen.to(spread)
     return rotation, spread
 
 
+def _grams(subspace: Subspace, c: Tensor) -> Tensor:
+    """G_c = Qᵀ ρ² Q ``[n, r, r]`` of the labels c ``[n]``, float64."""
+    group = subspace.group[c]
+    ratio = subspace.common[group] / subspace.noise[c]
+    basis = subspace.basis[group]
+    return (basis.mT @ (basis * ratio[..., None])).double()
+
+
 def _inverse_root(gram: Tensor) -> Tensor:
-    """The symmetric inverse square root of a positive definite matrix ``[r, r]``."""
-    values, vectors = torch.linalg.eigh(gram.double())
-    return (vectors * values.rsqrt()) @ vectors.T
+    """The symmetric inverse square roots of positive definite matrices ``[n, r, r]``."""
+    values, vectors = torch.linalg.eigh(gram)
+    return (vectors * values.rsqrt()[:, None]) @ vectors.mT
 
 
 class Target:
-    """The pooled covariance ``[r, r]`` of some labels (bool ``[C]``), which each of them is drawn to."""
+    """The pooled covariances of groups of labels, ``[G, r, r]``, which their labels are drawn to."""
 
-    def __init__(self, found: CoordinateScatter, of: Tensor) -> None:
-        count = found.count[of].sum()
-        self.covariance = found.scatter[of].sum(0) / count if count > 0 else found.pooled()
+    def __init__(self, found: CoordinateScatter, group: Tensor) -> None:
+        shape = (int(group.max()) + 1, *found.scatter.shape[1:])
+        count = found.count.new_zeros(shape[0]).index_add_(0, group, found.count)
+        total = found.scatter.new_zeros(shape).index_add_(0, group, found.scatter)
+        counted = (count > 0)[:, None, None]
+        self.group = group
+        self.covariance = torch.where(counted, total / count.clamp_min(1)[:, None, None], found.pooled())
         values, vectors = torch.linalg.eigh(self.covariance)
-        self.whitener = vectors * values.clamp_min(values[-1] * LEAST_RESIDUAL).rsqrt()
+        self.whitener = vectors * values.clamp_min(values[:, -1:] * LEAST_RESIDUAL).rsqrt()[:, None]
 
-    def draw(self, scatter: Tensor, count: float) -> Tensor:
-        """(1 − w) S_c + w S ``[r, r]`` of a label's ``scatter``, with the module's weight w."""
-        if not count:
-            return self.covariance
-        own, rank = scatter / count, len(scatter)
-        off = self.whitener.T @ own @ self.whitener
-        off.diagonal().sub_(1)
-        weight = min(1.0, (rank * rank + rank) / (count * max(float(off.square().sum()), LEAST_RESIDUAL)))
-        return torch.lerp(own, self.covariance, weight)
+    def draw(self, found: CoordinateScatter, c: Tensor) -> Tensor:
+        """(1 − w) S_c + w S ``[n, r, r]`` of the labels c ``[n]``, with the module's weights w."""
+        count, group, rank = found.count[c], self.group[c], found.scatter.shape[1]
+        own, pooled = found.scatter[c] / count.clamp_min(1)[:, None, None], self.covariance[group]
+        off = self.whitener[group].mT @ own @ self.whitener[group]
+        off.diagonal(dim1=1, dim2=2).sub_(1)
+        away = count * off.square().sum((1, 2))
+        weight = ((rank * rank + rank) / away.clamp_min(LEAST_RESIDUAL)).clamp_max(1)
+        return torch.lerp(own, pooled, weight[:, None, None])
 
 
 def _with_null(subspace: Subspace, rotation: Tensor, spread: Tensor, null: dict[str, Tensor]) -> Subspace:
