@@ -118,9 +118,8 @@ def fit_shared(
     sample = RowSample.over(data, SAMPLE)
     rows, like = sample.rows, data.peek()[0]
     null = fit_rows(rows, rank, settings, data.owner)
-    loc = _means(moments, settings.single)
-    for x, c in zip(rows.split(1024), sample.labels.split(1024), strict=True):
-        x -= loc[c].to(x)
+    loc = _means(moments, settings.single).to(like)
+    _centre(rows, loc, sample.labels)
     tables = [fit_rows(rows, rank, settings, data.owner)]
     group = torch.zeros(len(loc), dtype=torch.long)
     if groups > 1:
@@ -131,7 +130,7 @@ def fit_shared(
             tables.append(fit_rows(part, rank, settings, data.owner) if len(part) else pooled)
     del sample, rows
     subspace = _start(loc, tables, group, like)
-    subspace.noise = _noise(data, subspace, moments, settings.reg_covar).to(like)
+    subspace.noise = _noise(data, subspace, moments, settings.reg_covar)
     rotation, spread = _axes(data, subspace)
     return _with_null(subspace, rotation, spread, null)
 
@@ -145,6 +144,12 @@ def _means(moments: ConditionMoments, single: float) -> Tensor:
     one = (moments.count == 1)[:, None]
     pooled = moments.pooled().mean
     return torch.where(one, (moments.mean + single * pooled) / (1 + single), moments.mean)
+
+
+def _centre(rows: Tensor, loc: Tensor, labels: Tensor) -> None:
+    """Take their label's mean from rows ``[n, D]``, in place."""
+    for x, c in in_pieces([(rows, labels)]):
+        x -= loc[c]
 
 
 def _start(loc: Tensor, tables: list[dict[str, Tensor]], group: Tensor, like: Tensor) -> Subspace:
@@ -190,26 +195,35 @@ def _noise(data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, 
         along = times_table(white, subspace.group[c], subspace.basis)
         white -= times_table(along, subspace.group[c], subspace.basis.mT)
         found.update(white.mul_(subspace.noise[c].sqrt_()), c)
-    noise = torch.empty_like(found.total)
-    for g in subspace.group.unique().tolist():
-        of = subspace.group == g
-        outside = _shrunk(found.total[of], found.count[of])
-        pooled = found.total[of].sum(0) / found.count[of].sum().clamp_min(1)
-        variance = _shrunk(moments.scatter[of], moments.count[of])
-        ratio = (outside + floor) / (pooled + floor).clamp_min(LEAST_RESIDUAL)
-        leverage, common = subspace.basis[g].double().square().sum(1), subspace.common[g].double()
-        whole = moments.scatter[of].sum(0) / moments.count[of].sum().clamp_min(1)
-        share = ((common - floor) / whole.clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
-        bound = variance * (1 - leverage + leverage * share)
+    outside = Shrunk(found.total, found.count, subspace.group)
+    variance = Shrunk(moments.scatter, moments.count, subspace.group)
+    noise = torch.empty_like(subspace.loc)
+    leverage = subspace.basis.double().square().sum(2)
+    for c in torch.arange(len(noise)).split(max(1, PIECE // noise.shape[1])):
+        g = subspace.group[c]
+        common = subspace.common[g].double()
+        ratio = (outside.of(c) + floor) / (outside.pooled[g] + floor).clamp_min(LEAST_RESIDUAL)
+        share = ((common - floor) / variance.pooled[g].clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
+        bound = variance.of(c) * (1 - leverage[g] + leverage[g] * share)
         own = torch.minimum(bound, (common * ratio - floor).clamp_min(0))
-        noise[of] = torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor
+        noise[c] = (torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor).to(noise)
     return noise
 
 
-def _shrunk(total: Tensor, count: Tensor) -> Tensor:
-    """Mean squares ``[C, D]`` of sums ``[C, D]``, with ``PRIOR_ROWS`` examples of the pooled ones."""
-    pooled = total.sum(0) / count.sum().clamp_min(1)
-    return (total + PRIOR_ROWS * pooled) / (count + PRIOR_ROWS)[:, None]
+class Shrunk:
+    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[G, D]`` of their groups."""
+
+    def __init__(self, total: Tensor, count: Tensor, group: Tensor) -> None:
+        self.total, self.count, self.group = total, count, group
+        groups = int(group.max()) + 1
+        rows = count.new_zeros(groups).index_add_(0, group, count)
+        self.pooled = total.new_zeros(groups, total.shape[1]).index_add_(0, group, total)
+        self.pooled /= rows.clamp_min(1)[:, None]
+
+    def of(self, c: Tensor) -> Tensor:
+        """Those of the labels c ``[n]``, ``[n, D]``, with ``PRIOR_ROWS`` examples of their group's."""
+        added = PRIOR_ROWS * self.pooled[self.group[c]]
+        return (self.total[c] + added) / (self.count[c] + PRIOR_ROWS)[:, None]
 
 
 def _axes(data: CheckedBatches, subspace: Subspace) -> tuple[Tensor, Tensor]:
