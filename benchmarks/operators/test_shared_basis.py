@@ -1,7 +1,7 @@
 """A prior of many labels in many dimensions: fit, memory and draws; far below full size by default.
 
-``FLOWPRIOR_FULL_SIZE=1 pytest benchmarks/operators/test_shared_basis.py --benchmark-only`` takes
-ImageNet-64's size, 1,000 labels of 12,288 numbers and 1.28 M rows, and a quarter of an hour.
+With ``FLOWPRIOR_FULL_SIZE=1`` it is ImageNet-64's size, 1,000 labels of 12,288 numbers and 1.28 M rows, and
+takes a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -58,8 +58,10 @@ class LatentGmmPrior(SubspacePrior):
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
         law: of the latents: ``"mixture"``, of ``components`` Gaussians, full ones where all labels' take at
-            most 64 MiB, else diagonal ones; or the name of another prior, with its own defaults:
-            ``"averaged-gmm"`` follows the data more closely, with ten times the numbers.
+            most 64 MiB, else diagonal ones; a mixture for each label, but one for all labels where bases are
+            shared and labels have fewer examples than ``components`` on average. Or the name of another
+            prior, with its own defaults: ``"averaged-gmm"`` follows the data more closely, with ten times the
+            numbers.
     """
 
     def __init__(
@@ -102,15 +104,19 @@ class LatentGmmPrior(SubspacePrior):
             )
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        if self.law == MIXTURE:
-            size = self.subspace.spread.numel() * self.subspace.spread.shape[1] * self.components * 4
-            self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
         if isinstance(self.latents, AveragedGmmPrior):
             slope, variance = latent_noise(self.subspace.spread)
-            latents = self._latents_of(data, seed, noised=False)
-            self.latents.fit_blurred(latents, slope, variance, generator=generator)
-        else:
-            self.latents.fit(self._latents_of(data, seed), generator=generator)
+            still = self._latents_of(data, seed, noised=False)
+            self.latents.fit_blurred(still, slope, variance, generator=generator)
+            return
+        latents = self._latents_of(data, seed)
+        if self.law == MIXTURE:
+            alone = self.subspace.is_shared and float(self.seen_weight.mean()) < self.components
+            latents = [(h, None) for h, _ in latents] if alone else latents
+            size = self.components * self.subspace.spread.shape[1] ** 2 * 4
+            size *= 1 if alone else max(self.condition.size, 1)
+            self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
+        self.latents.fit(latents, generator=generator)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

@@ -77,16 +77,13 @@ class RowSample:
                 self._rows[worst], self._labels[worst], self._keys[worst] = x[i], labels[i], keys[i]
 
     def _reserve(self, like: Tensor) -> None:
-        """Have room for as many more rows as ``like``, up to the size; memory grows as rows come."""
-        self.size = min(self.size, max(1, SAMPLE_BYTES // (like.shape[1] * like.element_size())))
-        held, wanted = len(self._keys), min(self.size, self._count + len(like))
-        if wanted <= held:
+        """Make room at the first rows; what is never written to takes no memory of the machine."""
+        if len(self._keys):
             return
-        more = min(self.size, max(wanted, held + held // 2)) - held
-        new = like.new_empty(more, like.shape[1])
-        self._rows = torch.cat([self._rows.to(like).view(held, like.shape[1]), new])
-        self._labels = torch.cat([self._labels.long(), torch.zeros(more, dtype=torch.long)])
-        self._keys = torch.cat([self._keys.double(), torch.zeros(more, dtype=torch.float64)])
+        self.size = min(self.size, max(1, SAMPLE_BYTES // (like.shape[1] * like.element_size())))
+        self._rows = like.new_empty(self.size, like.shape[1])
+        self._labels = torch.zeros(self.size, dtype=torch.long)
+        self._keys = torch.zeros(self.size, dtype=torch.float64)
 
 
 def first_rows(batches: Iterable[Batch], conditions: int, most: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -38,7 +38,7 @@ from flowprior.mixtures.kmeans import clusters
 from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
-from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
+from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.subspace import Subspace, canonical_basis, fit_rows
 
 SAMPLE = 65_536
@@ -118,9 +118,8 @@ def fit_shared(
     sample = RowSample.over(data, SAMPLE)
     rows, like = sample.rows, data.peek()[0]
     null = fit_rows(rows, rank, settings, data.owner)
-    loc = _means(moments, settings.single)
-    for x, c in zip(rows.split(1024), sample.labels.split(1024), strict=True):
-        x -= loc[c].to(x)
+    loc = _means(moments, settings.single).to(like)
+    _centre(rows, loc, sample.labels)
     tables = [fit_rows(rows, rank, settings, data.owner)]
     group = torch.zeros(len(loc), dtype=torch.long)
     if groups > 1:
@@ -131,7 +130,7 @@ def fit_shared(
             tables.append(fit_rows(part, rank, settings, data.owner) if len(part) else pooled)
     del sample, rows
     subspace = _start(loc, tables, group, like)
-    subspace.noise = _noise(data, subspace, moments, settings.reg_covar).to(like)
+    subspace.noise = _noise(data, subspace, moments, settings.reg_covar)
     rotation, spread = _axes(data, subspace)
     return _with_null(subspace, rotation, spread, null)
 
@@ -145,6 +144,12 @@ def _means(moments: ConditionMoments, single: float) -> Tensor:
     one = (moments.count == 1)[:, None]
     pooled = moments.pooled().mean
     return torch.where(one, (moments.mean + single * pooled) / (1 + single), moments.mean)
+
+
+def _centre(rows: Tensor, loc: Tensor, labels: Tensor) -> None:
+    """Take their label's mean from rows ``[n, D]``, in place."""
+    for x, c in in_pieces([(rows, labels)]):
+        x -= loc[c]
 
 
 def _start(loc: Tensor, tables: list[dict[str, Tensor]], group: Tensor, like: Tensor) -> Subspace:
@@ -190,26 +195,35 @@ def _noise(data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, 
         along = times_table(white, subspace.group[c], subspace.basis)
         white -= times_table(along, subspace.group[c], subspace.basis.mT)
         found.update(white.mul_(subspace.noise[c].sqrt_()), c)
-    noise = torch.empty_like(found.total)
-    for g in subspace.group.unique().tolist():
-        of = subspace.group == g
-        outside = _shrunk(found.total[of], found.count[of])
-        pooled = found.total[of].sum(0) / found.count[of].sum().clamp_min(1)
-        variance = _shrunk(moments.scatter[of], moments.count[of])
-        ratio = (outside + floor) / (pooled + floor).clamp_min(LEAST_RESIDUAL)
-        leverage, common = subspace.basis[g].double().square().sum(1), subspace.common[g].double()
-        whole = moments.scatter[of].sum(0) / moments.count[of].sum().clamp_min(1)
-        share = ((common - floor) / whole.clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
-        bound = variance * (1 - leverage + leverage * share)
+    outside = Shrunk(found.total, found.count, subspace.group)
+    variance = Shrunk(moments.scatter, moments.count, subspace.group)
+    noise = torch.empty_like(subspace.loc)
+    leverage = subspace.basis.double().square().sum(2)
+    for c in torch.arange(len(noise)).split(max(1, PIECE // noise.shape[1])):
+        g = subspace.group[c]
+        common = subspace.common[g].double()
+        ratio = (outside.of(c) + floor) / (outside.pooled[g] + floor).clamp_min(LEAST_RESIDUAL)
+        share = ((common - floor) / variance.pooled[g].clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
+        bound = variance.of(c) * (1 - leverage[g] + leverage[g] * share)
         own = torch.minimum(bound, (common * ratio - floor).clamp_min(0))
-        noise[of] = torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor
+        noise[c] = (torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor).to(noise)
     return noise
 
 
-def _shrunk(total: Tensor, count: Tensor) -> Tensor:
-    """Mean squares ``[C, D]`` of sums ``[C, D]``, with ``PRIOR_ROWS`` examples of the pooled ones."""
-    pooled = total.sum(0) / count.sum().clamp_min(1)
-    return (total + PRIOR_ROWS * pooled) / (count + PRIOR_ROWS)[:, None]
+class Shrunk:
+    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[G, D]`` of groups."""
+
+    def __init__(self, total: Tensor, count: Tensor, group: Tensor) -> None:
+        self.total, self.count, self.group = total, count, group
+        groups = int(group.max()) + 1
+        rows = count.new_zeros(groups).index_add_(0, group, count)
+        self.pooled = total.new_zeros(groups, total.shape[1]).index_add_(0, group, total)
+        self.pooled /= rows.clamp_min(1)[:, None]
+
+    def of(self, c: Tensor) -> Tensor:
+        """Those of the labels c ``[n]``, ``[n, D]``, with ``PRIOR_ROWS`` examples of their group's."""
+        added = PRIOR_ROWS * self.pooled[self.group[c]]
+        return (self.total[c] + added) / (self.count[c] + PRIOR_ROWS)[:, None]
 
 
 def _axes(data: CheckedBatches, subspace: Subspace) -> tuple[Tensor, Tensor]:
@@ -217,45 +231,56 @@ def _axes(data: CheckedBatches, subspace: Subspace) -> tuple[Tensor, Tensor]:
     conditions, rank = subspace.spread.shape
     found = CoordinateScatter.over(_coordinates(data, subspace), conditions, rank)
     rotation = subspace.loc.new_empty(conditions, rank, rank)
-    for c, g in enumerate(subspace.group.tolist()):
-        ratio = (subspace.common[g] / subspace.noise[c])[:, None]
-        rotation[c] = _inverse_root(subspace.basis[g].T @ (subspace.basis[g] * ratio))
+    spread = subspace.loc.new_empty(conditions, rank)
+    chunks = torch.arange(conditions).split(max(1, PIECE // subspace.basis[0].numel()))
+    for c in chunks:
+        rotation[c] = _inverse_root(_grams(subspace, c)).to(rotation)
         root = rotation[c].double()
         found.scatter[c] = root @ found.scatter[c] @ root
-    spread = subspace.loc.new_empty(conditions, rank)
-    target = {g: Target(found, subspace.group == g) for g in subspace.group.unique().tolist()}
-    for c in range(conditions):
-        covariance = target[int(subspace.group[c])].draw(found.scatter[c], float(found.count[c]))
-        values, vectors = torch.linalg.eigh(covariance)
-        turned, fallen = canonical_basis(vectors.flip(1)[None], values.flip(0).clamp_min(1)[None])
-        rotation[c], spread[c] = rotation[c] @ turned[0].to(rotation), fallen[0].to(spread)
+    target = Target(found, subspace.group)
+    for c in chunks:
+        values, vectors = torch.linalg.eigh(target.draw(found, c))
+        turned, fallen = canonical_basis(vectors.flip(2), values.flip(1).clamp_min(1))
+        rotation[c], spread[c] = rotation[c] @ turned.to(rotation), fallen.to(spread)
     return rotation, spread
 
 
+def _grams(subspace: Subspace, c: Tensor) -> Tensor:
+    """G_c = Qᵀ ρ² Q ``[n, r, r]`` of the labels c ``[n]``, float64."""
+    group = subspace.group[c]
+    ratio = subspace.common[group] / subspace.noise[c]
+    basis = subspace.basis[group]
+    return (basis.mT @ (basis * ratio[..., None])).double()
+
+
 def _inverse_root(gram: Tensor) -> Tensor:
-    """The symmetric inverse square root of a positive definite matrix ``[r, r]``."""
-    values, vectors = torch.linalg.eigh(gram.double())
-    return (vectors * values.rsqrt()) @ vectors.T
+    """The symmetric inverse square roots of positive definite matrices ``[n, r, r]``."""
+    values, vectors = torch.linalg.eigh(gram)
+    return (vectors * values.rsqrt()[:, None]) @ vectors.mT
 
 
 class Target:
-    """The pooled covariance ``[r, r]`` of some labels (bool ``[C]``), which each of them is drawn to."""
+    """The pooled covariances of groups of labels, ``[G, r, r]``, which their labels are drawn to."""
 
-    def __init__(self, found: CoordinateScatter, of: Tensor) -> None:
-        count = found.count[of].sum()
-        self.covariance = found.scatter[of].sum(0) / count if count > 0 else found.pooled()
+    def __init__(self, found: CoordinateScatter, group: Tensor) -> None:
+        shape = (int(group.max()) + 1, *found.scatter.shape[1:])
+        count = found.count.new_zeros(shape[0]).index_add_(0, group, found.count)
+        total = found.scatter.new_zeros(shape).index_add_(0, group, found.scatter)
+        counted = (count > 0)[:, None, None]
+        self.group = group
+        self.covariance = torch.where(counted, total / count.clamp_min(1)[:, None, None], found.pooled())
         values, vectors = torch.linalg.eigh(self.covariance)
-        self.whitener = vectors * values.clamp_min(values[-1] * LEAST_RESIDUAL).rsqrt()
+        self.whitener = vectors * values.clamp_min(values[:, -1:] * LEAST_RESIDUAL).rsqrt()[:, None]
 
-    def draw(self, scatter: Tensor, count: float) -> Tensor:
-        """(1 − w) S_c + w S ``[r, r]`` of a label's ``scatter``, with the module's weight w."""
-        if not count:
-            return self.covariance
-        own, rank = scatter / count, len(scatter)
-        off = self.whitener.T @ own @ self.whitener
-        off.diagonal().sub_(1)
-        weight = min(1.0, (rank * rank + rank) / (count * max(float(off.square().sum()), LEAST_RESIDUAL)))
-        return torch.lerp(own, self.covariance, weight)
+    def draw(self, found: CoordinateScatter, c: Tensor) -> Tensor:
+        """(1 − w) S_c + w S ``[n, r, r]`` of the labels c ``[n]``, with the module's weights w."""
+        count, group, rank = found.count[c], self.group[c], found.scatter.shape[1]
+        own, pooled = found.scatter[c] / count.clamp_min(1)[:, None, None], self.covariance[group]
+        off = self.whitener[group].mT @ own @ self.whitener[group]
+        off.diagonal(dim1=1, dim2=2).sub_(1)
+        away = count * off.square().sum((1, 2))
+        weight = ((rank * rank + rank) / away.clamp_min(LEAST_RESIDUAL)).clamp_max(1)
+        return torch.lerp(own, pooled, weight[:, None, None])
 
 
 def _with_null(subspace: Subspace, rotation: Tensor, spread: Tensor, null: dict[str, Tensor]) -> Subspace:

@@ -210,14 +210,15 @@ def canonical_basis(basis: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(SEED)
     target = torch.randn(dim, rank, generator=generator, dtype=torch.float64)
     basis, spread = basis.double().clone(), spread.double().clone()
-    for columns, values in zip(basis, spread, strict=True):
+    known_all = (spread > 1 + NEGLIGIBLE).all(1)
+    apart = (spread[:, :-1] - spread[:, 1:] > NEGLIGIBLE * spread[:, :-1]).all(1)
+    single = known_all & apart  # vectors, of which the nearest is a sign
+    signs = torch.where((basis * target).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    basis *= torch.where(single[:, None, None], signs, 1.0)
+    for i in (~single).nonzero()[:, 0].tolist():
+        columns, values = basis[i], spread[i]
         known = int((values > 1 + NEGLIGIBLE).sum())
-        runs = _equal_runs(values[:known])
-        if len(runs) == known:  # single vectors, of which the nearest is a sign
-            runs = []
-            aligned = (columns[:, :known] * target[:, :known]).sum(0)
-            columns[:, :known] *= torch.where(aligned < 0, -1.0, 1.0)
-        for begin, end in runs:
+        for begin, end in _equal_runs(values[:known]):
             columns[:, begin:end] = _nearest(columns[:, begin:end], target[:, begin:end])
             values[begin:end] = values[begin:end].mean()
         columns[:, known:] = _outside(columns[:, :known], target[:, known:])

@@ -1,0 +1,76 @@
+"""A frame's algebra: projection, transposes, leverage and diagonal, in principal axes or turned to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.priors.subspace import Subspace
+
+LABELS, DIM, RANK = 3, 7, 2
+
+
+@pytest.fixture(params=["own", "shared"])
+def frame(request, generator):
+    """Of five rows, labels 0 … 2, with noise of their own."""
+    noise = 0.5 + torch.rand(LABELS, DIM, generator=generator, dtype=torch.float64)
+    values = {"loc": torch.randn(LABELS, DIM, generator=generator), "noise": noise}
+    values["spread"] = 1 + torch.rand(LABELS, RANK, generator=generator, dtype=torch.float64) * 5
+    count = LABELS if request.param == "own" else 1
+    random = torch.randn(count, DIM, RANK, generator=generator, dtype=torch.float64)
+    values["basis"] = torch.linalg.qr(random).Q
+    if request.param == "shared":
+        common = 0.5 + torch.rand(1, DIM, generator=generator, dtype=torch.float64)
+        gram = values["basis"].mT @ (values["basis"] * (common / noise)[..., None])
+        turned = torch.linalg.qr(torch.randn(LABELS, RANK, RANK, generator=generator, dtype=torch.float64)).Q
+        eigen, vectors = torch.linalg.eigh(gram)
+        values["rotation"] = (vectors * eigen.rsqrt()[:, None]) @ vectors.mT @ turned
+        values |= {"common": common, "group": torch.zeros(LABELS, dtype=torch.long)}
+    return Subspace.of(noise, **values).frame(torch.tensor([0, 2, 1, 0, 2]), 0.1)
+
+
+def bases(frame) -> torch.Tensor:
+    """The orthonormal basis of each row in its own whitened coordinates, ``[5, D, r]``."""
+    return torch.stack([frame.into(e.expand(5, -1)) for e in torch.eye(DIM).double()], 1)
+
+
+def test_into_is_a_projection_on_orthonormal_axes_and_out_of_its_transpose(frame, generator):
+    q = bases(frame)
+    torch.testing.assert_close(q.mT @ q, torch.eye(RANK).double().expand(5, -1, -1))
+    along = torch.randn(5, RANK, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(frame.out_of(along), torch.einsum("bdr,br->bd", q, along))
+    torch.testing.assert_close(frame.into(frame.out_of(along)), along)
+
+
+def test_leverage_and_diagonal_are_those_of_the_projection(frame):
+    q = bases(frame)
+    torch.testing.assert_close(frame.leverage, q.square().sum(2))
+    weights = torch.rand(5, RANK, dtype=torch.float64)
+    exact = torch.einsum("bdr,br->bd", q.square(), weights)
+    found = frame.diagonal(weights)
+    if frame.rotation is None:
+        torch.testing.assert_close(found, exact)
+    else:  # an approximation, of the right sum where the noise is the common one
+        assert (found.sum(1) - exact.sum(1)).abs().max() < 0.5
+        assert (found > 0).all()
+
+
+def test_what_is_placed_has_its_coordinates_and_noise_outside(frame, generator):
+    h = torch.randn(5, RANK, generator=generator, dtype=torch.float64)
+    epsilon = torch.randn(5, DIM, generator=generator, dtype=torch.float64)
+    x = frame.place(h, epsilon)
+    torch.testing.assert_close(frame.coordinates(x), h)
+    white = (x - frame.loc) * frame.noise.rsqrt()
+    torch.testing.assert_close(
+        white - frame.out_of(frame.into(white)), epsilon - frame.out_of(frame.into(epsilon))
+    )
+
+
+def test_the_density_around_is_that_of_a_gaussian(frame, generator):
+    x = torch.randn(5, DIM, generator=generator, dtype=torch.float64)
+    h, density = frame.log_density_around(x)
+    q, root = bases(frame), frame.noise.sqrt()
+    inner = torch.eye(DIM) + q @ torch.diag_embed(frame.spread - 1) @ q.mT
+    law = torch.distributions.MultivariateNormal(frame.loc, root[:, :, None] * inner * root[:, None])
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(h).sum(1)
+    torch.testing.assert_close(density + normal, law.log_prob(x))
