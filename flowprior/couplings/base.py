@@ -49,10 +49,10 @@ class Coupling(Registered, abc.ABC):
         """Raise CouplingError where ``prior`` cannot serve this coupling."""
 
     def latent_slope(self, spread: Tensor) -> Tensor | None:
-        """How x0 follows its datum in a prior's leading subspace: a ``[C, r]`` of h0 = a h1 + noise.
+        """How x0 follows its datum in a prior's leading subspace: a ``[B, r]`` of h0 = a h1 + noise.
 
         Args:
-            spread: λ ``[C, r]`` of :class:`flowprior.priors.subspace.Subspace`.
+            spread: λ ``[B, r]`` of :class:`flowprior.priors.frame.Frame`.
 
         Returns:
             The slopes, or None where they are not known before the pairs are drawn.

@@ -9,7 +9,7 @@ of u given x_t is then linear,
 
 With v0 = v1 and k = 0 on the straight path, g = (2t − 1)/((1 − t)² + t²).
 
-The directions are those of the prior's leading subspace (:mod:`flowprior.priors.subspace`). Along its r
+The directions are those of the prior's leading subspace (:mod:`flowprior.priors.frame`). Along its r
 coordinates h the low-rank fit makes v0 = v1 = 1, and the coupling says how a source sample follows its datum,
 h0 = k h1 + noise. Outside, every coordinate is on its own, k = 0, and v1/v0 follows from ψ, which holds the
 prior's variance floor f (``reg_covar``): the network need not learn to take that noise away again.
@@ -25,7 +25,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
 from flowprior.priors import Prior, latents_of
-from flowprior.priors.subspace import Subspace, times_table
+from flowprior.priors.frame import Frame
 
 LEAST_VARIANCE = 0.05
 """Of the data relative to the source samples'. Coordinates that hardly vary still do so now and then, in no
@@ -37,7 +37,7 @@ class LinearVelocity:
     """E[u | x_t, c] of the pairs' first two moments; reads the prior at every call and keeps no weights.
 
     Args:
-        prior: with a leading subspace, such as ``latent-gmm``; fitted when it is called, not before.
+        prior: with a frame, such as ``latent-gmm``; fitted when it is called, not before.
         coupling: ``condot`` or ``posterior``, whose slope is known.
         path: any.
 
@@ -53,53 +53,40 @@ class LinearVelocity:
                 "posterior or condot, or prediction 'velocity' (--set training.prediction=velocity)"
             )
         self.prior, self.coupling, self.path = prior, coupling, path
-        self._outside: tuple[Tensor, int, Tensor] | None = None
 
     def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         """The linear velocity ``[B, *event]`` at x ``[B, *event]``, times ``[B]`` and the condition."""
-        subspace = self._subspace()
-        flat = x.flatten(1).to(subspace.loc.dtype)
-        rows = _table_rows(cond, flat)
+        frame = self._frame(cond, len(x))
+        flat = x.flatten(1).to(frame.loc.dtype)
         path = Coefficients(*(c[:, None] for c in self.path.coefficients(t.to(flat.dtype))))
-        loc, noise, spread = (table[rows] for table in (subspace.loc, subspace.noise, subspace.spread))
-        white = (flat - (path.alpha + path.sigma) * loc) * noise.rsqrt()
-        inside = times_table(white, rows, subspace.basis)
-        outside = white - times_table(inside, rows, subspace.basis.mT)
-        slope = self.coupling.latent_slope(spread)
+        white = (flat - (path.alpha + path.sigma) * frame.loc) * frame.noise.rsqrt()
+        inside = frame.into(white)
+        outside = white - frame.out_of(inside)
+        slope = self.coupling.latent_slope(frame.spread)
         assert slope is not None
-        own = self._variance_outside(subspace)[rows]
         along = slope_of_velocity(path, covariance=slope) * inside
-        white_velocity = times_table(along, rows, subspace.basis.mT)
-        white_velocity = white_velocity + slope_of_velocity(path, datum=own) * outside
-        velocity = (path.alpha_dot + path.sigma_dot) * loc + white_velocity * noise.sqrt()
+        white_velocity = frame.out_of(along)
+        white_velocity = white_velocity + slope_of_velocity(path, datum=variance_outside(frame)) * outside
+        velocity = (path.alpha_dot + path.sigma_dot) * frame.loc + white_velocity * frame.noise.sqrt()
         return velocity.view_as(x).to(x.dtype)
 
-    def _subspace(self) -> Subspace:
+    def _frame(self, cond: Tensor | None, n: int) -> Frame:
         latents = latents_of(self.prior)
-        subspace = None if latents is None else latents.leading_subspace
-        assert subspace is not None
-        return subspace
-
-    def _variance_outside(self, subspace: Subspace) -> Tensor:
-        """v1/v0 ``[C, D]``, computed anew when the prior has changed."""
-        noise = subspace.noise
-        known = self._outside
-        if known is None or known[0] is not noise or known[1] != noise._version:
-            floor = float(getattr(self.prior, "reg_covar", 0.0))
-            known = self._outside = noise, noise._version, variance_outside(subspace, floor)
-        return known[2]
+        frame = None if latents is None else latents.frame(cond, n)
+        assert frame is not None
+        return frame
 
 
 @torch.no_grad()
-def variance_outside(subspace: Subspace, floor: float) -> Tensor:
-    """The data's variance over the source samples' in every coordinate outside the subspace, ``[C, D]``.
+def variance_outside(frame: Frame) -> Tensor:
+    """The data's variance over the source samples' in every coordinate outside the subspace, ``[B, D]``.
 
     ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that is
     the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length of its
     row in the basis: (ψ − f)/ψ = l + (1 − l) v1/v0.
     """
-    leverage = subspace.basis.square().sum(-1)
-    left = (subspace.noise - floor) / subspace.noise
+    leverage = frame.leverage
+    left = (frame.noise - frame.floor) / frame.noise
     return ((left - leverage) / (1 - leverage).clamp_min(1e-6)).clamp(LEAST_VARIANCE, 1)
 
 
@@ -117,10 +104,3 @@ def slope_of_velocity(
     a, s, a_dot, s_dot = path
     joint = a * a_dot * datum + s * s_dot + (a * s_dot + s * a_dot) * covariance
     return joint / (a * a * datum + s * s + 2 * a * s * covariance)
-
-
-def _table_rows(cond: Tensor | None, like: Tensor) -> Tensor:
-    """Rows ``[B]`` of the subspace's tables: labels, or the only row there is."""
-    if cond is not None and cond.dim() == 1 and not cond.is_floating_point():
-        return cond
-    return torch.zeros(len(like), dtype=torch.long, device=like.device)

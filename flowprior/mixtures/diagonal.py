@@ -1,8 +1,9 @@
-"""Diagonal and spherical covariances, and standard deviations kept as long as their variances stay."""
+"""Diagonal and spherical covariances, and what is derived of a buffer, kept as long as that stays."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,30 +14,31 @@ from flowprior.ops import diagonal_log_density
 from flowprior.ops.mixture import LOG_2PI
 
 
-class Scales:
-    """√var of one buffer, computed again whenever the buffer was replaced or written to.
+class Derived:
+    """What a function makes of one buffer, computed again whenever the buffer was replaced or written to.
 
     Buffers are replaced by ``fit`` and ``.to()``, and written to by ``load_state_dict`` and in-place
     operations; both show in the tensor's identity and version. Copies start empty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
         self._known: tuple[weakref.ref[Tensor], int, Tensor] | None = None
 
-    def of(self, var: Tensor) -> Tensor:
-        """√var, of the shape of ``var``."""
-        if var.requires_grad or var.is_inference():
-            return var.sqrt()
+    def of(self, buffer: Tensor) -> Tensor:
+        """``function(buffer)``."""
+        if buffer.requires_grad or buffer.is_inference():
+            return self.function(buffer)
         if self._known is not None:
-            source, version, scale = self._known
-            if source() is var and version == var._version:
-                return scale
-        scale = var.sqrt()
-        self._known = (weakref.ref(var), var._version, scale)
-        return scale
+            source, version, value = self._known
+            if source() is buffer and version == buffer._version:
+                return value
+        value = self.function(buffer)
+        self._known = (weakref.ref(buffer), buffer._version, value)
+        return value
 
-    def __reduce__(self) -> tuple[type[Scales], tuple[()]]:
-        return Scales, ()
+    def __reduce__(self) -> tuple[type[Derived], tuple[Callable[[Tensor], Tensor]]]:
+        return Derived, (self.function,)
 
 
 class Diagonal(Covariance):

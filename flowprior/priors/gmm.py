@@ -14,7 +14,7 @@ from torch import Tensor
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Parameters, covariance_family
-from flowprior.mixtures.diagonal import Scales
+from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import Mixture, fit_mixture
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.mixtures.segments import groups
@@ -98,7 +98,7 @@ class GmmPrior(LatentPrior):
             self.register_buffer(name, torch.empty(0))
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
         self.register_buffer("count", torch.empty(0, dtype=torch.float64))
-        self._scales = Scales()
+        self._scales = Derived(torch.sqrt)
         self.speaker = "gmm"  # whose name warnings carry; another one's where this prior is a part of it
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors.base import Prior, check_finite, event_rows
-from flowprior.priors.subspace import Subspace
+from flowprior.priors.frame import Frame
 
 
 class LatentPrior(Prior, abc.ABC):
@@ -36,9 +36,14 @@ class LatentPrior(Prior, abc.ABC):
         """
         return False
 
-    @property
-    def leading_subspace(self) -> Subspace | None:
-        """Coordinates along which the data of a condition vary most; None where the prior has none."""
+    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
+        """Coordinates along which the data of each row's condition vary most; None where there are none.
+
+        Args:
+            cond: labels ``[n]`` or embeddings ``[n, E]``, which may be null conditions, or None. They are
+                not checked.
+            n: number of rows.
+        """
         return None
 
     def infer(
@@ -86,7 +91,7 @@ def latents_of(prior: Prior) -> LatentPrior | None:
 
 def _adopt(plugin: type[Prior]) -> None:
     """Give a class what :class:`LatentPrior` would, and say once what its author is to change."""
-    missing = [name for name in ("infer", "fits_latents", "leading_subspace") if not hasattr(plugin, name)]
+    missing = [name for name in ("infer", "fits_latents", "frame") if not hasattr(plugin, name)]
     for name in missing:
         setattr(plugin, name, vars(LatentPrior)[name])
     if missing:

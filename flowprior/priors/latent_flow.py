@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import FlowpriorError
+from flowprior.mixtures.grouped import times_table
 from flowprior.models.embeddings import ConditionEmbedding
 from flowprior.ops.random import quasi_normal
-from flowprior.priors.subspace import times_table
 
 CONTEXT = 16
 LEAST_SCALE = 0.5

@@ -5,7 +5,7 @@ latents inferred from data have the mean and covariance of z ~ N(0, I), but not 
 sampling begin apart. Here a second density, a mixture of full Gaussians, is fitted to the inferred
 latents afterwards (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, section 4). As a density
 the prior is a mixture of factor analysers with common loadings (Baek, McLachlan & Flack 2010). In the
-coordinates h of the leading subspace (:mod:`flowprior.priors.subspace`)
+coordinates h of the leading subspace (:mod:`flowprior.priors.frame`)
 
     log p0(x | c) = log Σ_k π_ck N(h; m_ck, S_ck) + log N(e; 0, I_(D−r)) − ½ Σ log λ_c − ½ Σ log ψ_c,
 
@@ -58,14 +58,13 @@ class LatentGmmPrior(SubspacePrior):
         tol: float = 0.02,
         max_iter: int = 30,
     ) -> None:
-        super().__init__()
+        super().__init__(reg_covar)
         check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
         check_numbers(
             OWNER, reg_covar=(reg_covar, 0, 1e12), shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12)
         )
         self.components = components
         self.rank = rank
-        self.reg_covar = reg_covar
         self.shrinkage = shrinkage
         self.tol = tol
         self.max_iter = max_iter
@@ -96,12 +95,12 @@ class LatentGmmPrior(SubspacePrior):
         seed = draw_seed(generator, self.subspace.loc.device)
         h = self.latents.sample(cond, n, generator=generator)
         epsilon = standard_normal(n, self.subspace.loc.shape[1], self.subspace.loc, seed)
-        return self.subspace.place(h, self._rows(cond, h), epsilon)
+        return self.frame(cond, n).place(h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        h, density = self.subspace.log_density_around(x, self._rows(cond, x))
+        h, density = self.frame(cond, len(x)).log_density_around(x)
         return density + self.latents.log_prob(h, cond)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         h = self.latents.mean(cond, n)
-        return self.subspace.place(h, self._rows(cond, h), h.new_zeros(n, self.subspace.loc.shape[1]))
+        return self.frame(cond, n).place(h, h.new_zeros(n, self.subspace.loc.shape[1]))

@@ -3,7 +3,7 @@
 The low-rank Gaussian x0 = μ_c + W_c z + ψ_c^½ ε has a fault that shows under the coupling ``posterior``: the
 latents inferred from data have the mean and covariance of z ~ N(0, I), but not its law, so training and
 sampling begin apart. Here the law of the coordinates is learned: h ~ flow(· | c) in the subspace of W, and
-Gaussian noise outside of it (:mod:`flowprior.priors.subspace`). The two are orthogonal, so
+Gaussian noise outside of it (:mod:`flowprior.priors.frame`). The two are orthogonal, so
 
     log p0(x | c) = log p_flow(h | c) + log N(e; 0, I_(D−r)) − ½ Σ log λ_c − ½ Σ log ψ_c    exactly,
 
@@ -69,7 +69,7 @@ class NormalisingFlowPrior(SubspacePrior):
         reg_covar: float = 1e-6,
         shrinkage: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(reg_covar)
         check_counts(
             OWNER,
             rank=rank,
@@ -93,7 +93,6 @@ class NormalisingFlowPrior(SubspacePrior):
         self.batch_size = batch_size
         self.lr = lr
         self.holdout = holdout
-        self.reg_covar = reg_covar
         self.shrinkage = shrinkage
         self.latents: LatentFlow | None = None
 
@@ -120,7 +119,7 @@ class NormalisingFlowPrior(SubspacePrior):
         """Nats per latent dimension of source samples inferred from x."""
         assert self.latents is not None
         h = self._source_coordinates(x, cond, generator)
-        return -self.latents.log_prob(h, cond, self._rows(cond, x)).mean() / h.shape[1]
+        return -self.latents.log_prob(h, cond, self._rows(cond, len(x))).mean() / h.shape[1]
 
     def _conditions_of_rows(self) -> list[tuple[int, Tensor | None]]:
         """What each row of the subspace's tables stands for: a seen label, seen embeddings, or nothing."""
@@ -135,30 +134,27 @@ class NormalisingFlowPrior(SubspacePrior):
         subspace, latents, like = self._parts()
         epsilon = standard_normal(n, subspace.loc.shape[1], like, generator)
         noise = standard_normal(n, subspace.spread.shape[1], like, generator)
-        rows = self._rows(cond, epsilon)
-        return subspace.place(latents.transform(noise, cond, rows), rows, epsilon)
+        h = latents.transform(noise, cond, self._rows(cond, n))
+        return self.frame(cond, n).place(h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        subspace, latents, like = self._parts()
-        rows = self._rows(cond, x)
-        h, density = subspace.log_density_around(x.to(torch.promote_types(x.dtype, like.dtype)), rows)
-        return (density + latents.log_prob(h.to(like), cond, rows)).to(x.dtype)
+        _, latents, like = self._parts()
+        wide = x.to(torch.promote_types(x.dtype, like.dtype))
+        h, density = self.frame(cond, len(x)).log_density_around(wide)
+        return (density + latents.log_prob(h.to(like), cond, self._rows(cond, len(x)))).to(x.dtype)
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         """μ_c, which the calibration makes the mean; under an embedding, an average over the flow's draws."""
         subspace, latents, like = self._parts()
-        rows = (
-            torch.zeros(n, dtype=torch.long, device=like.device) if cond is None else self._rows(cond, cond)
-        )
-        mean = subspace.loc[rows]
+        frame = self.frame(cond, n)
         if self.condition.kind != "embeddings" or not n:
-            return mean
+            return frame.loc
         assert cond is not None
         nodes = quasi_normal(MEAN_NODES, subspace.spread.shape[1], like)
-        zeros = rows.new_zeros(MEAN_NODES)
+        zeros = frame.group.new_zeros(MEAN_NODES)
         average = [latents.transform(nodes, c.expand(MEAN_NODES, -1), zeros).mean(0) for c in cond]
-        return subspace.place(torch.stack(average), rows, torch.zeros_like(mean))
+        return frame.place(torch.stack(average), torch.zeros_like(frame.loc))
 
     def _parts(self) -> tuple[Subspace, LatentFlow, Tensor]:
         """Subspace, flow, and a tensor of their dtype and device."""

@@ -1,16 +1,7 @@
-"""Coordinates of events in each condition's leading subspace, and back: the linear part of ``flow``.
+"""Tables of every condition's leading subspace, and their maximum-likelihood fit.
 
 With the low-rank fit μ, W, ψ of a condition, W̃ = ψ^(-1/2) W = Q S Vᵀ (Q ``[D, r]`` orthonormal, S the
-singular values) and λ = 1 + S²:
-
-    y = ψ^(-1/2) (x − μ),   h = λ^(-1/2) Qᵀ y,   y = Q λ^(1/2) h + (I − Q Qᵀ) ε.
-
-Under the low-rank Gaussian h is standard normal. Its latents z = Wᵀ-coordinates inferred from a datum with
-coordinates h1 and then noised, z ~ p(z | x1) and x0 ~ p(x0 | z), have
-
-    h0 | h1 ~ N((1 − 1/λ) h1, (2 − 1/λ)/λ),
-
-which over the data has mean 0 and variance 1 again (Tipping & Bishop 1999), but not a Gaussian law.
+singular values) and λ = 1 + S². What is done with them is :class:`flowprior.priors.frame.Frame`'s.
 """
 
 from __future__ import annotations
@@ -23,9 +14,10 @@ from torch import Tensor, nn
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings, LowRank
+from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors.frame import Frame
 
 
 class Subspace(nn.Module):
@@ -51,6 +43,7 @@ class Subspace(nn.Module):
         self.register_buffer("noise", torch.ones(conditions, dim, dtype=dtype))
         self.register_buffer("basis", torch.zeros(conditions, dim, rank, dtype=dtype))
         self.register_buffer("spread", torch.ones(conditions, rank, dtype=dtype))
+        self._lengths = Derived(squared_lengths)
 
     @classmethod
     def fit(cls, data: CheckedBatches, rank: int, settings: FitSettings, *, labelled: bool) -> Subspace:
@@ -81,44 +74,16 @@ class Subspace(nn.Module):
             setattr(subspace, name, value.to(first).contiguous())
         return subspace
 
-    def coordinates(self, x: Tensor, rows: Tensor) -> Tensor:
-        """h ``[n, r]`` of events x ``[n, D]``; ``rows`` ``[n]`` are their places in the tables."""
-        white = (x - self.loc[rows]) * self.noise[rows].rsqrt()
-        return times_table(white, rows, self.basis) * self.spread[rows].rsqrt()
-
-    def infer(self, x: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
-        """h0 ``[n, r]`` of a source sample with latents inferred from x, by normal ``noise`` ``[n, r]``."""
-        spread = self.spread[rows]
-        h = self.coordinates(x, rows)
-        return (1 - 1 / spread) * h + ((2 - 1 / spread) / spread).sqrt() * noise
-
-    def place(self, h: Tensor, rows: Tensor, epsilon: Tensor) -> Tensor:
-        """Events ``[n, D]`` with coordinates h and, outside the subspace, noise from ε ``[n, D]``."""
-        along = h * self.spread[rows].sqrt() - times_table(epsilon, rows, self.basis)
-        white = epsilon + times_table(along, rows, self.basis.mT)
-        return self.loc[rows] + self.noise[rows].sqrt() * white
-
-    def log_density_around(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """h ``[n, r]``, and log p(x) − log p(h) ``[n]``: the complement's Gaussian and the Jacobian."""
-        white = (x - self.loc[rows].to(x.dtype)) * self.noise[rows].to(x.dtype).rsqrt()
-        along = times_table(white, rows, self.basis)
-        residual = white - times_table(along, rows, self.basis.mT)
-        spread = self.spread[rows].to(x.dtype)
-        log_det = 0.5 * (spread.log().sum(1) + self.noise[rows].to(x.dtype).log().sum(1))
-        outside = x.shape[1] - along.shape[1]
-        density = -0.5 * (residual.square().sum(1) + outside * LOG_2PI) - log_det
-        return along * spread.rsqrt(), density
+    def frame(self, rows: Tensor, floor: float) -> Frame:
+        """The linear part of ``rows`` ``[B]`` of the tables; ``floor`` is what of ψ is the variance floor."""
+        lengths = self._lengths.of(self.basis)
+        tables = (self.loc[rows], self.noise[rows], self.spread[rows])
+        return Frame(*tables, self.basis, rows, lengths, floor=floor)
 
 
-def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
-    """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``."""
-    if not len(x):
-        return x.new_zeros(0, tables.shape[-1])
-    keys, order = rows.sort(stable=True)
-    values, counts = keys.unique_consecutive(return_counts=True)
-    parts = x[order].split(counts.tolist())
-    products = [part @ tables[row].to(x.dtype) for part, row in zip(parts, values.tolist(), strict=True)]
-    return torch.cat(products)[order.argsort()]
+def squared_lengths(basis: Tensor) -> Tensor:
+    """Squared lengths ``[G, D]`` of the rows of bases ``[G, D, r]``."""
+    return basis.square().sum(-1)
 
 
 class _Unlabelled:

@@ -17,6 +17,7 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.priors.frame import Frame
 from flowprior.priors.labels import warn_of_singles
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.subspace import Subspace
@@ -26,19 +27,23 @@ SINGLE = 1.0
 
 
 class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
-    """Holds the ``subspace`` of every label, or the only one where the condition is no label."""
+    """Holds the ``subspace`` of every label, or the only one where the condition is no label.
 
-    def __init__(self) -> None:
+    Args:
+        reg_covar: the variance floor that is part of the noise.
+    """
+
+    def __init__(self, reg_covar: float) -> None:
         super().__init__()
+        self.reg_covar = reg_covar
         self.subspace = Subspace()
 
     @property
     def fits_latents(self) -> bool:
         return True
 
-    @property
-    def leading_subspace(self) -> Subspace | None:
-        return self.subspace
+    def frame(self, cond: Tensor | None, n: int) -> Frame:
+        return self.subspace.frame(self._rows(cond, n), self.reg_covar)
 
     def _fit_subspace(self, data: CheckedBatches, rank: int, settings: FitSettings) -> None:
         """Learn the conditions and the linear part from the same generator.
@@ -59,22 +64,22 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """h0 ``[n, r]`` of samples inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
         size = (len(x), self.subspace.spread.shape[1])
         noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
-        return self.subspace.infer(x, self._rows(cond, x), noise)
+        return self.frame(cond, len(x)).infer(x, noise)
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
-        subspace, seed = self.subspace, draw_seed(generator, self.subspace.loc.device)
-        x1, rows = x1.to(subspace.loc), self._rows(cond, x1)
-        epsilon = standard_normal(len(x1), x1.shape[1], subspace.loc, seed)
-        noise = standard_normal(len(x1), subspace.spread.shape[1], subspace.loc, seed, stream=Stream.LATENT)
-        return subspace.place(subspace.infer(x1, rows, noise), rows, epsilon)
+        seed, like = draw_seed(generator, self.subspace.loc.device), self.subspace.loc
+        frame = self.frame(cond, len(x1))
+        epsilon = standard_normal(len(x1), x1.shape[1], like, seed)
+        noise = standard_normal(len(x1), frame.spread.shape[1], like, seed, stream=Stream.LATENT)
+        return frame.place(frame.infer(x1.to(like), noise), epsilon)
 
-    def _rows(self, cond: Tensor | None, like: Tensor) -> Tensor:
-        """Rows ``[B]`` of the subspace's tables: labels, or the only row there is."""
+    def _rows(self, cond: Tensor | None, n: int) -> Tensor:
+        """Rows ``[n]`` of the subspace's tables: labels, or the only row there is."""
         if cond is not None and self.condition.kind == "labels":
             return cond
-        return torch.zeros(len(like), dtype=torch.long, device=like.device)
+        return torch.zeros(n, dtype=torch.long, device=self.subspace.loc.device)
 
     def _shape_subspace(self, state_dict: dict[str, Tensor], prefix: str) -> None:
         """Give the subspace the checkpoint's sizes: that of an unfitted prior is empty."""

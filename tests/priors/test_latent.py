@@ -11,7 +11,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors import GaussianPrior, GmmPrior, LatentPrior, Prior, VaePrior, latents_of
 
-FOR_LATENTS = ("infer", "fits_latents", "leading_subspace")
+FOR_LATENTS = ("infer", "fits_latents", "frame")
 
 
 class Shifted(GaussianPrior):
@@ -44,7 +44,7 @@ def test_a_latent_prior_without_latents_is_none():
     mixture, network = GmmPrior(components=2), VaePrior()
     assert latents_of(mixture) is mixture
     assert latents_of(network) is network
-    assert (mixture.fits_latents, mixture.leading_subspace) == (False, None)
+    assert (mixture.fits_latents, mixture.frame(None, 1)) == (False, None)
 
 
 def test_a_plug_in_that_derives_from_prior_is_taken_with_a_warning_once():
@@ -55,7 +55,7 @@ def test_a_plug_in_that_derives_from_prior_is_taken_with_a_warning_once():
     with pytest.warns(FutureWarning, match="Fresh has latent variables and derives from Prior"):
         latents = latents_of(Fresh().fit(x1))
     assert latents is not None
-    assert (latents.fits_latents, latents.leading_subspace) == (False, None)
+    assert (latents.fits_latents, latents.frame(None, 1)) == (False, None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn = Coupling.create("posterior").draw(Fresh().fit(x1), x1, None)

@@ -1,0 +1,103 @@
+"""Frame: the linear part of a subspace prior for the rows of one batch, and the algebra that stands on it.
+
+A subspace prior is x = m + ψ^½ (Q U λ^½ h + (I − Q Qᵀ) ε), with ε standard normal and h of mean 0 and
+covariance I, but of any law. Q ``[D, r]`` is orthonormal; U ``[r, r]`` turns it to the principal axes of the
+row's own latent covariance, where it is not there already, and λ are the variances along them in units of ψ:
+
+    y = ψ^(-1/2) (x − m),   h = λ^(-1/2) Uᵀ Qᵀ y,   y = Q U λ^(1/2) h + (I − Q Qᵀ) ε.
+
+Latents inferred from a datum with coordinates h1 and then noised, as under the low-rank Gaussian, have
+
+    h0 | h1 ~ N((1 − 1/λ) h1, (2 − 1/λ)/λ),
+
+which over the data has mean 0 and variance 1 again (Tipping & Bishop 1999), but not a Gaussian law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowprior.mixtures.grouped import times_table
+from flowprior.ops.mixture import LOG_2PI
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The linear part under the condition of each of B rows; nothing here says what the condition is.
+
+    Attributes:
+        loc: m ``[B, D]``.
+        noise: ψ ``[B, D]``, which holds the variance floor.
+        spread: λ ``[B, r]``, at least 1.
+        basis: Q ``[G, D, r]``, of G groups of conditions.
+        group: row of ``basis`` for each row, ``[B]``.
+        lengths: squared lengths of the rows of ``basis``, ``[G, D]``.
+        rotation: U ``[M, r, r]``, or None where Q is in principal axes.
+        turn: row of ``rotation`` for each row, ``[B]``.
+        floor: the variance floor f that is part of ψ.
+    """
+
+    loc: Tensor
+    noise: Tensor
+    spread: Tensor
+    basis: Tensor
+    group: Tensor
+    lengths: Tensor
+    rotation: Tensor | None = None
+    turn: Tensor | None = None
+    floor: float = 0.0
+
+    def into(self, white: Tensor) -> Tensor:
+        """Uᵀ Qᵀ y ``[B, r]`` of y ``[B, D]``: coordinates along the principal axes, before λ^(-1/2)."""
+        along = times_table(white, self.group, self.basis)
+        if self.rotation is None or self.turn is None:
+            return along
+        return times_table(along, self.turn, self.rotation)
+
+    def out_of(self, along: Tensor) -> Tensor:
+        """Q U a ``[B, D]`` of a ``[B, r]``: the transpose of :meth:`into`."""
+        if self.rotation is not None and self.turn is not None:
+            along = times_table(along, self.turn, self.rotation.mT)
+        return times_table(along, self.group, self.basis.mT)
+
+    @property
+    def leverage(self) -> Tensor:
+        """Squared length of each coordinate's row of Q, ``[B, D]``, in [0, 1]."""
+        return self.lengths[self.group]
+
+    def diagonal(self, weights: Tensor) -> Tensor:
+        """The diagonal ``[B, D]`` of Q U diag(w) Uᵀ Qᵀ for w ``[B, r]``.
+
+        Exact where there is no rotation. With one, Uᵀ diag(w) U is taken by its diagonal alone, an
+        approximation: Σ_k Q_dk² Σ_j U_kj² w_j.
+        """
+        if self.rotation is not None and self.turn is not None:
+            weights = times_table(weights, self.turn, self.rotation.square().mT)
+        return times_table(weights, self.group, self.basis.square().mT)
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """h ``[B, r]`` of events x ``[B, D]``."""
+        return self.into((x - self.loc) * self.noise.rsqrt()) * self.spread.rsqrt()
+
+    def infer(self, x: Tensor, noise: Tensor) -> Tensor:
+        """h0 ``[B, r]`` of a source sample with latents inferred from x, by normal ``noise`` ``[B, r]``."""
+        h = self.coordinates(x)
+        return (1 - 1 / self.spread) * h + ((2 - 1 / self.spread) / self.spread).sqrt() * noise
+
+    def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
+        """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
+        along = h * self.spread.sqrt() - self.into(epsilon)
+        return self.loc + self.noise.sqrt() * (epsilon + self.out_of(along))
+
+    def log_density_around(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """h ``[B, r]``, and log p(x) − log p(h) ``[B]``: the complement's Gaussian and the Jacobian."""
+        noise, spread = self.noise.to(x.dtype), self.spread.to(x.dtype)
+        white = (x - self.loc.to(x.dtype)) * noise.rsqrt()
+        along = self.into(white)
+        residual = white - self.out_of(along)
+        log_det = 0.5 * (spread.log().sum(1) + noise.log().sum(1))
+        outside = x.shape[1] - along.shape[1]
+        density = -0.5 * (residual.square().sum(1) + outside * LOG_2PI) - log_det
+        return along * spread.rsqrt(), density
