@@ -4,13 +4,14 @@
 
 - ``turning-residuals``: 24 numbers under an embedding of 8. The mean is not linear in the embedding; the
   residuals have two modes in each of three planes, which turn with the embedding. Every embedding of the
-  test split is new, and the law of its data is known, so that there are as many data of each as are asked for.
-- ``fashion-mnist-embedded``: pictures whose label is given as an embedding: a place of its own for each label,
-  and around it another embedding for every picture, as captions of one thing differ. So those of the test
-  split are new, too.
+  test split is new, and the law of its data is known, so that each has as many data as are asked for.
+- ``fashion-mnist-embedded``: pictures whose label is given as an embedding: a place for each label, and
+around
+  it another embedding for every picture, as captions of one thing differ. So those of the test split are new,
+  too.
 
-Plain sliced W2² would pool embeddings; here it is taken within each condition (of pictures: within each label)
-and then averaged.
+Plain sliced W2² would pool embeddings; here it is taken within each condition (of pictures: within each
+label) and then averaged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies.protocol import Row, draw, everything, rows_of
-from flowprior.data import DATA, Data, TensorData, load_data
+from flowprior.data import DATA, TensorData, load_data
 from flowprior.data.splits import check_seed
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA
@@ -45,7 +46,7 @@ class GroupedData(TensorData):
         self.group = group
 
 
-# -- residuals that turn with the embedding -------------------------------------------------------------------
+# -- residuals that turn with the embedding -----------------------------------------------------------------
 
 DIM, HIDDEN, PLANES = 24, 16, 3
 LENGTHS = (1.5, 1.0, 0.7)
@@ -83,7 +84,7 @@ def mean_of(cond: Tensor) -> Tensor:
 
 
 def residuals_of(cond: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws ``[B, 24]`` around the mean: in each plane two modes along an axis that turns by up to 90° either way."""
+    """Draws ``[B, 24]`` around the mean: two modes in each plane, along an axis that turns by up to 90°."""
     count = len(cond)
     angle = math.pi / 2 * (cond @ _map("angles", PLANES, WIDTH).T).tanh()
     length = torch.tensor(LENGTHS) * (1 + 0.5 * (cond @ _map("lengths", PLANES, WIDTH).T).tanh())
@@ -91,7 +92,10 @@ def residuals_of(cond: Tensor, generator: torch.Generator) -> Tensor:
     own = MODE_NOISE * torch.randn(count, PLANES, 2, generator=generator)
     own[..., 0] += mode * length
     turned = torch.stack(
-        [angle.cos() * own[..., 0] - angle.sin() * own[..., 1], angle.sin() * own[..., 0] + angle.cos() * own[..., 1]],
+        [
+            angle.cos() * own[..., 0] - angle.sin() * own[..., 1],
+            angle.sin() * own[..., 0] + angle.cos() * own[..., 1],
+        ],
         dim=2,
     )
     planes = torch.linalg.qr(_map("planes", DIM, 2 * PLANES)).Q
@@ -104,7 +108,7 @@ def _map(name: str, rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns, generator=generator) / math.sqrt(columns)
 
 
-# -- labels as embeddings ---------------------------------------------------------------------------------------
+# -- labels as embeddings -----------------------------------------------------------------------------------
 
 
 @DATA.register("fashion-mnist-embedded")
@@ -117,12 +121,14 @@ def fashion_mnist_embedded(
         split: ``"train"`` or ``"test"``, the original ones.
         n: pictures of the training split, from its beginning.
         seed: of the noise; the places are always the same.
-        jitter: standard deviation of the noise; the places are about 4 apart. At 0 each label has one embedding.
+        jitter: standard deviation of the noise; the places are about 4 apart. At 0 there are ten embeddings.
     """
     check_counts("fashion-mnist-embedded", n=n)
     check_seed("fashion-mnist-embedded", seed)
     if not isinstance(jitter, int | float) or not 0 <= jitter < math.inf:
-        raise OptionError(f"fashion-mnist-embedded: expected jitter to be a finite number >= 0, got {jitter!r}")
+        raise OptionError(
+            f"fashion-mnist-embedded: expected jitter to be a finite number >= 0, got {jitter!r}"
+        )
     x, labels = everything(load_data("fashion-mnist", split))
     if split == "train":
         x, labels = x[:n], labels[:n]
@@ -132,7 +138,7 @@ def fashion_mnist_embedded(
     return GroupedData(x, cond, labels, name="fashion-mnist-embedded", is_image=True)
 
 
-# -- values -------------------------------------------------------------------------------------------------------
+# -- values -------------------------------------------------------------------------------------------------
 
 
 def within_conditions(flow: Flow, cell: Any, data: Any) -> list[Row]:

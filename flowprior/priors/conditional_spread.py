@@ -2,17 +2,20 @@
 
     x1 ~ m(c) + ψ_c^½ (Q U_c λ_c^½ h + (I − Q Qᵀ) ε)
 
-One basis Q ``[D, r]`` serves all conditions: that of the maximum-likelihood fit to the pooled residuals. Of each
-condition are the rotation U_c, a product of reflections (:mod:`flowprior.priors.reflections`), the variances λ_c
-along the principal axes, and the noise ψ_c = f + (ψ − f) ρ_c, with the variance floor f, the pooled noise ψ and the
-ratio ρ_c of the condition's own variance outside the subspace to the pooled one. The network is trained by Gaussian
-likelihood, outside for ρ and inside for U and λ (heteroscedastic regression: Nix & Weigend 1994). Last, one factor
-inside and one outside set the variances to those of held-out rows, which no overfitted mean makes small.
+One basis Q ``[D, r]`` serves all conditions: that of the maximum-likelihood fit to the pooled residuals. The
+network gives a triangular matrix A_c, which makes the r coordinates white, A_c Qᵀ ψ_c^(-1/2) (x − m), and the
+noise ψ_c = f + (ψ − f) ρ_c, with the variance floor f, the pooled noise ψ and the ratio ρ_c of the
+condition's own variance outside the subspace to the pooled one. It is trained by Gaussian likelihood, outside
+for ρ and inside for A (heteroscedastic regression: Nix & Weigend 1994; triangular factors: Dorta et al. 2018,
+arXiv 1802.07079). Rotation U_c and variances λ_c are the eigenvectors and inverse eigenvalues of A_cᵀ A_c.
+Learned themselves they would be caught where two λ meet. Last, one factor inside and one outside set the
+variances to those of held-out rows, which no overfitted mean makes small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,20 +23,16 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
-from flowprior.priors.density_training import DensityTraining, train_density
+from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import Mapper
-from flowprior.priors.reflections import MirroredFrame, pairs_of_mirrors, rotate_back
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.subspace import canonical_basis
 
 Means = Callable[[Tensor], Tensor]
-PAIRS = 8
-"""Pairs of reflections in a rotation, at most."""
 MOST_CHANGE = 6.0
 """Of the logarithm of a variance, against the pooled one."""
-LEAST_EXCESS = 1e-3
-"""Of a pooled λ over 1, from which a condition's own may grow."""
 LEAST_OUTSIDE = 1e-4
 """Pooled variance outside the subspace, in units of the noise, below which a coordinate counts as inside."""
 
@@ -53,7 +52,6 @@ class ConditionalSpread(nn.Module):
     basis: Tensor
     spread: Tensor
     outside: Tensor
-    mirrors: Tensor
     factors: Tensor
     floor: Tensor
     null_loc: Tensor
@@ -64,10 +62,8 @@ class ConditionalSpread(nn.Module):
     def __init__(self, condition: Condition, dim: int, rank: int, hidden: int = 256, depth: int = 2) -> None:
         super().__init__()
         self.condition = condition
-        mirrors = pairs_of_mirrors(min(PAIRS, rank), rank)
-        self.sizes = [rank, mirrors.numel(), dim]
+        self.sizes = [rank, rank * (rank - 1) // 2, dim]
         self.network = Mapper(condition, sum(self.sizes), hidden, depth)
-        self.register_buffer("mirrors", mirrors)
         for name in ("noise", "outside", "null_noise"):
             self.register_buffer(name, torch.ones(dim))
         for name in ("spread", "null_spread"):
@@ -80,34 +76,36 @@ class ConditionalSpread(nn.Module):
 
     # -- use ----------------------------------------------------------------------------------
 
-    def frame(self, loc: Tensor, cond: Tensor) -> MirroredFrame:
-        """The linear part around ``loc`` ``[B, D]`` under ``cond``; null conditions have the pooled moments."""
-        spread, mirrors, ratio = self._parts(cond)
-        spread = (self.factors[0] * spread).clamp_min(1)
+    def frame(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
+        """The linear part around ``loc`` ``[B, D]`` under ``cond``; null ones have the pooled moments."""
+        triangle, ratio = self._parts(cond)
+        precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
+        spread = (self.factors[0] / precision).clamp_min(1)
         noise = self._noise(self.factors[1] * ratio)
         null = self._is_null(cond)
         if bool(null.any()):
-            loc = torch.where(null[:, None], self.null_loc, loc)
-            noise = torch.where(null[:, None], self.null_noise, noise)
-            spread = torch.where(null[:, None], self.null_spread, spread)
-        return MirroredFrame(
-            loc,
-            noise,
-            spread,
-            self.basis[None],
-            torch.zeros(len(loc), dtype=torch.long, device=loc.device),
-            self.basis.square().sum(1)[None],
-            floor=float(self.floor),
-            mirrors=mirrors,
-            null=null,
-            null_rotation=self.null_rotation,
-        )
+            loc, noise, spread = (
+                torch.where(null[:, None], pooled, own)
+                for pooled, own in (
+                    (self.null_loc, loc),
+                    (self.null_noise, noise),
+                    (self.null_spread, spread),
+                )
+            )
+            rotation = torch.where(null[:, None, None], self.null_rotation, rotation)
+        group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
+        lengths = self.basis.square().sum(1)[None]
+        floor = float(self.floor)
+        return RotatedFrame(loc, noise, spread, self.basis[None], group, lengths, rotation, floor=floor)
 
-    def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """λ ``[B, r]``, the reflections' vectors ``[B, m, r]`` and ρ ``[B, D]``, before the factors."""
-        spread, mirrors, ratio = self.network(cond).split(self.sizes, dim=1)
-        spread = 1 + (self.spread - 1).clamp_min(LEAST_EXCESS) * _change(spread)
-        return spread, self.mirrors + mirrors.unflatten(1, self.mirrors.shape), _change(ratio)
+    def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """A ``[B, r, r]`` and ρ ``[B, D]``, before the factors."""
+        diagonal, below, ratio = self.network(cond).split(self.sizes, dim=1)
+        rank = len(self.spread)
+        triangle = torch.diag_embed(_change(0.5 * diagonal))
+        rows, columns = torch.tril_indices(rank, rank, -1, device=below.device)
+        triangle[:, rows, columns] = below
+        return triangle * self.spread.rsqrt(), _change(ratio)
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio
@@ -156,9 +154,9 @@ class ConditionalSpread(nn.Module):
         outside = _mean(self._outside(x - center).square() for x, _ in data).to(self.noise)
         self.null_noise = self._noise((outside / self.outside).clamp_min(1))
         scale = self.null_noise.rsqrt()
-        inside = (((x - center) * scale) @ self.basis for x, _ in data)
-        covariance = _mean(y[:, :, None] * y[:, None, :] for y in inside)
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = torch.linalg.eigh(
+            _second_moment(((x - center) * scale) @ self.basis for x, _ in data)
+        )
         self.null_spread, self.null_rotation = values.clamp_min(1).to(self.noise), vectors.to(self.noise)
 
     def _outside(self, residual: Tensor) -> Tensor:
@@ -166,26 +164,28 @@ class ConditionalSpread(nn.Module):
         white = residual * self.noise.rsqrt()
         return white - white @ self.basis @ self.basis.T
 
-    def _loss_of(self, means: Means) -> Callable[[Tensor, Tensor | None, torch.Generator | None], Tensor]:
+    def _loss_of(self, means: Means) -> Objective:
         def loss(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
             assert cond is not None
             with torch.no_grad():
                 residual = x - means(cond)
-            outside, inside, ratio, spread = self._squares(residual, cond)
-            nats = (outside + ratio.log()).sum(1) + (inside + spread.log()).sum(1)
+            outside, inside, log_det = self._squares(residual, cond)
+            nats = outside.sum(1) + inside.sum(1) + log_det
             return 0.5 * nats.mean() / x.shape[1]
 
         return loss
 
-    def _squares(self, residual: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Squared whitened residuals outside ``[B, D]`` and inside ``[B, r]``, with their ρ and λ.
+    def _squares(self, residual: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Squares of white residuals, outside ``[B, D]`` and inside ``[B, r]``, and log det Σ ``[B]``.
 
         ψ is a constant inside, or the likelihood there would bend it.
         """
-        spread, mirrors, ratio = self._parts(cond)
+        triangle, ratio = self._parts(cond)
         outside = self._outside(residual).square() / (self.outside * ratio)
         along = (residual * self._noise(ratio.detach()).rsqrt()) @ self.basis
-        return outside, rotate_back(along, mirrors).square() / spread, ratio, spread
+        inside = (triangle @ along[:, :, None])[:, :, 0].square()
+        log_det = ratio.log().sum(1) - 2 * triangle.diagonal(dim1=1, dim2=2).log().sum(1)
+        return outside, inside, log_det
 
     @torch.no_grad()
     def _calibrate(self, data: Holdout, means: Means) -> None:
@@ -194,7 +194,7 @@ class ConditionalSpread(nn.Module):
         total, count = torch.zeros(2, dtype=torch.float64), 0
         for x, cond in data.rows(held_out=not data.is_empty):
             assert cond is not None
-            outside, inside, _, _ = self._squares(x - means(cond), cond)
+            outside, inside, _ = self._squares(x - means(cond), cond)
             outside = (outside * counted).sum(1) / counted.sum().clamp_min(1)
             total += torch.stack([inside.mean(1).sum(), outside.sum()]).double().cpu()
             count += len(x)
@@ -217,6 +217,45 @@ def _mean(parts: Iterable[Tensor]) -> Tensor:
     return total / count
 
 
+def _second_moment(parts: Iterable[Tensor]) -> Tensor:
+    """Mean of y yᵀ over the rows of all ``parts`` ``[B, r]``, in float64."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for part in parts:
+        total = total + (part.T @ part).double()
+        count += len(part)
+    return total / count
+
+
 def _change(x: Tensor) -> Tensor:
     """A factor of a variance from an unbounded number; 1 at 0."""
     return (MOST_CHANGE * (x / MOST_CHANGE).tanh()).exp()
+
+
+@dataclass(frozen=True)
+class RotatedFrame(Frame):
+    """A frame with one basis for all rows and a rotation for each: ``rotation`` is ``[B, r, r]``."""
+
+    def into(self, white: Tensor) -> Tensor:
+        return self.turn_back(white @ self.basis[0].to(white.dtype))
+
+    def out_of(self, along: Tensor) -> Tensor:
+        return self.turned(along) @ self.basis[0].T.to(along.dtype)
+
+    def turned(self, along: Tensor) -> Tensor:
+        """U a ``[B, r]`` of a ``[B, r]``.
+
+        Of white h these are the coordinates that move smoothly with the condition: eigenvectors jump in sign
+        and order, but U f(λ) Uᵀ does not.
+        """
+        assert self.rotation is not None
+        return (self.rotation.to(along.dtype) @ along[:, :, None])[:, :, 0]
+
+    def turn_back(self, along: Tensor) -> Tensor:
+        """Uᵀ a ``[B, r]`` of a ``[B, r]``."""
+        assert self.rotation is not None
+        return (self.rotation.mT.to(along.dtype) @ along[:, :, None])[:, :, 0]
+
+    def diagonal(self, weights: Tensor) -> Tensor:
+        assert self.rotation is not None
+        turned = (self.rotation.square().to(weights.dtype) @ weights[:, :, None])[:, :, 0]
+        return turned @ self.basis[0].square().T.to(weights.dtype)

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians whose parameters a network gives from the condition (Bishop 1994), in white coordinates.
+"""A mixture of Gaussians whose parameters a network gives from the condition (Bishop 1994).
 
     p(h | c) = Σ_k π_k(c) N(h; μ_k(c), diag σ_k(c)²)
 
@@ -70,7 +70,7 @@ class MixtureDensity(nn.Module):
         return (log_weight + density).logsumexp(1)
 
     def place(self, cond: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
-        """h ``[B, r]`` from ``uniform`` ``[B]``, which chooses the component, and normal ``noise`` ``[B, r]``."""
+        """h ``[B, r]``: ``uniform`` ``[B]`` chooses the component, ``noise`` ``[B, r]`` is normal."""
         log_weight, mean, scale = self(cond)
         passed = log_weight.exp().cumsum(1) <= uniform[:, None].to(log_weight)
         chosen = passed.sum(1).clamp_max(self.components - 1)
