@@ -8,14 +8,15 @@ noise ψ_c = f + (ψ − f) ρ_c, with the variance floor f, the pooled noise ψ
 condition's own variance outside the subspace to the pooled one. It is trained by Gaussian likelihood, outside
 for ρ and inside for A (heteroscedastic regression: Nix & Weigend 1994; triangular factors: Dorta et al. 2018,
 arXiv 1802.07079). Rotation U_c and variances λ_c are the eigenvectors and inverse eigenvalues of A_cᵀ A_c.
-Learned themselves they would be caught where two λ meet. Last, one factor inside and one outside set the
-variances to those of held-out rows, which no overfitted mean makes small.
+Learned
+themselves they would be caught where two λ meet. Last, one factor inside and one outside set the variances to
+those of held-out rows, which no overfitted mean makes small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -77,26 +78,29 @@ class ConditionalSpread(nn.Module):
     # -- use ----------------------------------------------------------------------------------
 
     def frame(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
-        """The linear part around ``loc`` ``[B, D]`` under ``cond``; null ones have the pooled moments."""
+        """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
         triangle, ratio = self._parts(cond)
         precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
         spread = (self.factors[0] / precision).clamp_min(1)
-        noise = self._noise(self.factors[1] * ratio)
-        null = self._is_null(cond)
-        if bool(null.any()):
-            loc, noise, spread = (
-                torch.where(null[:, None], pooled, own)
-                for pooled, own in (
-                    (self.null_loc, loc),
-                    (self.null_noise, noise),
-                    (self.null_spread, spread),
-                )
-            )
-            rotation = torch.where(null[:, None, None], self.null_rotation, rotation)
+        signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
-        lengths = self.basis.square().sum(1)[None]
-        floor = float(self.floor)
-        return RotatedFrame(loc, noise, spread, self.basis[None], group, lengths, rotation, floor=floor)
+        tables = (self.basis[None], group, self.basis.square().sum(1)[None])
+        noise = self._noise(self.factors[1] * ratio)
+        return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
+
+    def frame_with_null(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
+        """The same, where the null label and embeddings of zeros have the moments of all data."""
+        frame, labels = self.frame(loc, cond), self.condition.kind == "labels"
+        null = cond == self.condition.size if labels else (cond == 0).all(1)
+        if not bool(null.any()):
+            return frame
+        return replace(
+            frame,
+            loc=torch.where(null[:, None], self.null_loc, loc),
+            noise=torch.where(null[:, None], self.null_noise, frame.noise),
+            spread=torch.where(null[:, None], self.null_spread, frame.spread),
+            rotation=torch.where(null[:, None, None], self.null_rotation, frame.rotation),
+        )
 
     def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """A ``[B, r, r]`` and ρ ``[B, D]``, before the factors."""
@@ -110,30 +114,32 @@ class ConditionalSpread(nn.Module):
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio
 
-    def _is_null(self, cond: Tensor) -> Tensor:
-        if self.condition.kind == "labels":
-            return cond == self.condition.size
-        return (cond == 0).all(1)
-
     # -- fit ----------------------------------------------------------------------------------
 
     def fit(
-        self, data: Holdout, means: Means, settings: FitSettings, options: DensityTraining, center: Tensor
+        self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
     ) -> None:
-        """Learn everything from the residuals x1 − ``means``(c).
+        """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
+
+        A mean that was fitted by squared error takes the noise of all coordinates as equal and independent.
+        The same likelihood that gives the covariance gives it the weights of generalised least squares.
 
         Args:
             data: rows to train on, and those held out.
-            means: from conditions ``[B]`` or ``[B, E]`` to ``[B, D]``.
+            mapper: fitted by squared error.
+            center: mean of all x1, ``[D]``; that of the null condition.
             settings: variance floor and randomness.
             options: of the training.
-            center: mean of all x1, ``[D]``, for the null condition.
         """
+
+        def means(cond: Tensor) -> Tensor:
+            return mapper(cond) + center
+
         self._fit_pooled(data.data, means, settings)
         self._fit_null(data.data, center)
         self.network.initialise(settings.generator)
-        objective = self._loss_of(means)
-        train_density(self.network, objective, data, options, settings.generator)
+        both = nn.ModuleList([mapper, self.network])
+        train_density(both, self._loss_of(means), data, options, settings.generator)
         self._calibrate(data, means)
 
     @torch.no_grad()
@@ -167,9 +173,7 @@ class ConditionalSpread(nn.Module):
     def _loss_of(self, means: Means) -> Objective:
         def loss(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
             assert cond is not None
-            with torch.no_grad():
-                residual = x - means(cond)
-            outside, inside, log_det = self._squares(residual, cond)
+            outside, inside, log_det = self._squares(x - means(cond), cond)
             nats = outside.sum(1) + inside.sum(1) + log_det
             return 0.5 * nats.mean() / x.shape[1]
 
@@ -242,11 +246,7 @@ class RotatedFrame(Frame):
         return self.turned(along) @ self.basis[0].T.to(along.dtype)
 
     def turned(self, along: Tensor) -> Tensor:
-        """U a ``[B, r]`` of a ``[B, r]``.
-
-        Of white h these are the coordinates that move smoothly with the condition: eigenvectors jump in sign
-        and order, but U f(λ) Uᵀ does not.
-        """
+        """U a ``[B, r]`` of a ``[B, r]``."""
         assert self.rotation is not None
         return (self.rotation.to(along.dtype) @ along[:, :, None])[:, :, 0]
 

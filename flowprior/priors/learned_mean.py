@@ -40,7 +40,7 @@ from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'learned-mean'"
 COVARIANCES = ("fixed", "lowrank")
-DENSITY_RATE = 3e-3
+DENSITY_RATE = 2e-3
 """Peak learning rate of the networks of the low-rank covariance and its law."""
 
 
@@ -148,7 +148,7 @@ class LearnedMeanPrior(LatentPrior):
     def frame(self, cond: Tensor | None, n: int) -> Frame | None:
         if self.residuals is None or cond is None:
             return None
-        return self.residuals.frame(self._means(cond), self._on_own_device(cond))
+        return self.residuals.spread.frame_with_null(self._means(cond), self._on_own_device(cond))
 
     @property
     def condition(self) -> Condition:
@@ -173,7 +173,7 @@ class LearnedMeanPrior(LatentPrior):
             return
         settings = FitSettings(self.reg_covar, 0.0, generator)
         options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
-        self.residuals.fit(split, self._means, settings, options, self.center)
+        self.residuals.fit(split, self.mapper, self.center, settings, options)
         # For the sizes in a file: all that is learned lies in ``residuals``.
         self.factor, self.noise = self.center.new_zeros(len(self.center), 0), torch.ones_like(self.center)
 

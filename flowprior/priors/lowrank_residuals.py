@@ -3,8 +3,9 @@
     x0 = m(c) + ψ_c^½ (Q U_c λ_c^½ h + (I − Q Qᵀ) ε),   h ~ p(h | c)
 
 The linear part is that of :mod:`flowprior.priors.conditional_spread`. The law, that of
-:mod:`flowprior.priors.mixture_density`, is of U h, which moves smoothly with the condition, and is fitted
-afterwards to the latents inferred from the data, as ``latent-gmm`` does for labels.
+:mod:`flowprior.priors.mixture_density`, is fitted afterwards to the latents inferred from the data, as
+``latent-gmm`` does for labels. Along the principal axes of the condition it changes less with it than along
+fixed ones: where the covariance turns, the modes of the residuals turn with it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import Stream, standard_normal, uniform
-from flowprior.priors.conditional_spread import ConditionalSpread, Means, RotatedFrame
+from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.density_training import DensityTraining, Objective, train_density
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
+from flowprior.priors.mapper_training import Mapper
 from flowprior.priors.mixture_density import MixtureDensity
+
+SAMPLE = 4096
+"""Rows that the mixture is begun from."""
 
 
 class LowRankResiduals(nn.Module):
@@ -43,50 +49,65 @@ class LowRankResiduals(nn.Module):
         self.law = MixtureDensity(condition, rank, components, hidden, depth)
 
     def fit(
-        self, data: Holdout, means: Means, settings: FitSettings, options: DensityTraining, center: Tensor
+        self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
     ) -> None:
         """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`."""
-        self.spread.fit(data, means, settings, options, center)
-        self.law.initialise(settings.generator)
+        self.spread.fit(data, mapper, center, settings, options)
         if self.law.components > 1:
-            train_density(self.law, self._loss_of(means), data, options, settings.generator)
+            objective = self._loss_of(mapper, center)
+            self.law.start_at(
+                self._some_latents(data, mapper, center, settings.generator), settings.generator
+            )
+            train_density(self.law, objective, data, options, settings.generator)
         self.requires_grad_(False)
 
-    def _loss_of(self, means: Means) -> Objective:
+    def _loss_of(self, mapper: Mapper, center: Tensor) -> Objective:
         """Nats per latent of source samples inferred from x, with new noise at each call."""
 
         def loss(x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
             assert cond is not None
-            with torch.no_grad():
-                frame = self.spread.frame(means(cond), cond)
-                noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
-                h = frame.turned(frame.infer(x, noise))
+            h = self._inferred(x, mapper(cond) + center, cond, generator)
             return -self.law.log_prob(h, cond).mean() / h.shape[1]
 
         return loss
 
-    def frame(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
-        """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
-        return self.spread.frame(loc, cond)
+    def _some_latents(
+        self, data: Holdout, mapper: Mapper, center: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Inferred latents ``[n, r]`` of a uniform sample of at most ``SAMPLE`` rows."""
+        like = self.spread.basis
+        sample = Reservoirs(1, SAMPLE, like.shape[1], like.dtype)
+        for x, cond in data.rows(held_out=False):
+            assert cond is not None
+            h = self._inferred(x, mapper(cond) + center, cond, generator)
+            sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
+        return sample.rows[0][sample.filled[0]]
+
+    @torch.no_grad()
+    def _inferred(self, x: Tensor, loc: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
+        """h0 ``[B, r]`` of source samples inferred from x ``[B, D]``, from ``generator`` alone."""
+        frame = self.spread.frame(loc, cond)
+        noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
+        return frame.infer(x, noise)
 
     def sample(self, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        frame = self.frame(loc, cond)
+        frame = self.spread.frame(loc, cond)
         epsilon, noise = _noise(frame, seed)
         h = self.law.place(cond, uniform(seed, len(loc)), noise)
-        return frame.place(frame.turn_back(h), epsilon)
+        return frame.place(h, epsilon)
 
     def infer(self, x1: Tensor, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
-        frame = self.frame(loc, cond)
+        frame = self.spread.frame(loc, cond)
         epsilon, noise = _noise(frame, seed)
         return frame.place(frame.infer(x1.to(loc), noise), epsilon)
 
     def log_prob(self, x: Tensor, loc: Tensor, cond: Tensor) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""
-        frame = self.frame(loc, cond)
+        frame = self.spread.frame(loc, cond)
         h, density = frame.log_density_around(x)
-        return density + self.law.log_prob(frame.turned(h).to(loc), cond).to(density)
+        return density + self.law.log_prob(h.to(loc), cond).to(density)
 
 
 def _noise(frame: Frame, seed: Tensor) -> tuple[Tensor, Tensor]:

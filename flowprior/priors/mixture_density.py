@@ -16,10 +16,15 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.mapper_training import Mapper
 
 LEAST_SCALE = 0.05
 """Least standard deviation of a component, before the mixture is scaled."""
+
+
+LEAST_LOGIT = -10.0
+"""Of a component that EM left without examples."""
 
 
 class Components(NamedTuple):
@@ -48,12 +53,22 @@ class MixtureDensity(nn.Module):
         self.features, self.components = features, components
         self.network = Mapper(condition, components * (1 + 2 * features), hidden, depth)
 
-    def initialise(self, generator: torch.Generator | None) -> None:
-        """Draw the weights, and means of components that differ."""
+    @torch.no_grad()
+    def start_at(self, h: Tensor, generator: torch.Generator | None) -> None:
+        """Begin at the mixture that EM fits to rows h ``[n, r]``, whatever the condition.
+
+        From there the network learns what the condition changes; random weights would seldom part modes.
+        """
         self.network.initialise(generator)
-        means = torch.randn(self.components * self.features, generator=generator)
-        with torch.no_grad():
-            self.network.out.bias[self.components :][: len(means)] = means.to(self.network.out.bias)
+        count = min(self.components, len(h))
+        mixture = GmmPrior(count, reg_covar=LEAST_SCALE**2, shrinkage=1.0, tol=1e-2).fit(
+            h, generator=generator
+        )
+        weights = functional.pad(mixture.logits[0], (0, self.components - count), value=LEAST_LOGIT)
+        spare = (0, 0, 0, self.components - count)
+        scale = functional.pad((mixture.var[0].sqrt() - LEAST_SCALE).clamp_min(LEAST_SCALE), spare, value=1.0)
+        parts = (weights.clamp_min(LEAST_LOGIT), functional.pad(mixture.loc[0], spare), scale.expm1().log())
+        self.network.out.bias.copy_(torch.cat([part.flatten() for part in parts]))
 
     def forward(self, cond: Tensor) -> Components:
         """The mixtures of conditions ``[B]`` or ``[B, E]``."""
