@@ -2,7 +2,8 @@
 
     values = "benchmarks.studies.embeddings:within_conditions"
 
-- ``turning-residuals``: 24 numbers under an embedding of 8. The mean is not linear in the embedding; the
+- ``turning-residuals``: 24 numbers under an embedding of 8, which follows from three factors. The mean is not
+linear in the embedding; the
   residuals have two modes in each of three planes, which turn with the embedding. Every embedding of the
   test split is new, and the law of its data is known, so that each has as many data as are asked for.
 - ``fashion-mnist-embedded``: pictures whose label is given as an embedding: a place for each label, and
@@ -49,6 +50,8 @@ class GroupedData(TensorData):
 # -- residuals that turn with the embedding -----------------------------------------------------------------
 
 DIM, HIDDEN, PLANES = 24, 16, 3
+FACTORS = 3
+"""Dimensions of the plane that embeddings lie on, as those of words and pictures have fewer than numbers."""
 LENGTHS = (1.5, 1.0, 0.7)
 MODE_NOISE, NOISE = 0.25, 0.1
 CONDITIONS, OF_EACH = 40, 500
@@ -69,7 +72,7 @@ def turning_residuals(split: Any = "train", n: int = 8_000, seed: int = 0) -> Gr
     generator = torch.Generator().manual_seed(2 * seed + (split == "test"))
     count = n if split == "train" else CONDITIONS
     group = torch.arange(count)
-    cond = torch.randn(count, WIDTH, generator=generator)
+    cond = torch.randn(count, FACTORS, generator=generator) @ _map("embedding", WIDTH, FACTORS).T
     if split != "train":
         group = group.repeat_interleave(OF_EACH)
         cond = cond[group]

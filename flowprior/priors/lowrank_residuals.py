@@ -10,6 +10,8 @@ fixed ones: where the covariance turns, the modes of the residuals turn with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,8 @@ from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import Mapper
 from flowprior.priors.mixture_density import MixtureDensity
 
+MOST_PASSES = 50
+"""Over the data in each training: on few rows more of them would only overfit."""
 SAMPLE = 4096
 """Rows that the mixture is begun from."""
 
@@ -52,6 +56,7 @@ class LowRankResiduals(nn.Module):
         self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
     ) -> None:
         """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`."""
+        options = replace(options, steps=_steps(data, options))
         self.spread.fit(data, mapper, center, settings, options)
         if self.law.components > 1:
             objective = self._loss_of(mapper, center)
@@ -108,6 +113,12 @@ class LowRankResiduals(nn.Module):
         frame = self.spread.frame(loc, cond)
         h, density = frame.log_density_around(x)
         return density + self.law.log_prob(h.to(loc), cond).to(density)
+
+
+def _steps(data: Holdout, options: DensityTraining) -> int:
+    """``options.steps``, or fewer: at most ``MOST_PASSES`` over the rows to train on."""
+    count = sum(len(x) for x, _ in data.rows(held_out=False))
+    return min(options.steps, max(1, MOST_PASSES * count // options.batch_size))
 
 
 def _noise(frame: Frame, seed: Tensor) -> tuple[Tensor, Tensor]:

@@ -146,7 +146,7 @@ def test_its_pairs_have_a_linear_velocity(fitted, generator):
 
 def test_it_integrates_to_one_and_knows_modes_of_labels():
     x, labels = two_modes(2000, 0)
-    settings = {**QUICK, "rank": 1, "components": 2, "steps": 300, "epochs": 40}
+    settings = {**QUICK, "rank": 2, "components": 4, "steps": 300, "epochs": 40}
     prior = Prior.create("learned-mean", **settings)
     prior.fit((x, labels), generator=torch.Generator().manual_seed(0))
     for label in (0, 1):
@@ -162,7 +162,7 @@ def test_means_of_one_hot_embeddings_are_the_means_of_the_classes():
     table = torch.stack([x[labels == label].mean(0) for label in range(4)])
     identity = torch.eye(4)
     for cond, asked in ((labels, torch.arange(4)), (identity[labels], identity)):
-        prior = Prior.create("learned-mean", **QUICK, rank=2, steps=20, epochs=60)
+        prior = Prior.create("learned-mean", **QUICK, rank=2, components=2, steps=300, epochs=40)
         prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(prior.mean(asked), table, rtol=0, atol=0.06)
 
