@@ -68,8 +68,8 @@ class LearnedMeanPrior(LatentPrior):
         rank: of the low-rank covariance, cut to the number of dimensions.
         components: Gaussians in the law of its latents; 1 for standard normal latents.
         reg_covar: variance floor of the low-rank covariance, added to the noise variances.
-        steps: optimiser steps for each of the networks of the low-rank covariance and its law; fewer where they
-            would be more than 50 passes over the data.
+        steps: optimiser steps for the network of the low-rank covariance, and as many for that of its law; at
+            most 50 passes over the data.
     """
 
     mapper: Mapper | None
