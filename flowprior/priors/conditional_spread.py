@@ -92,7 +92,7 @@ class ConditionalSpread(nn.Module):
         """The same, where the null label and embeddings of zeros have the moments of all data."""
         frame, labels = self.frame(loc, cond), self.condition.kind == "labels"
         null = cond == self.condition.size if labels else (cond == 0).all(1)
-        if not bool(null.any()):
+        if frame.rotation is None or not bool(null.any()):
             return frame
         return replace(
             frame,
