@@ -68,8 +68,9 @@ class LearnedMeanPrior(LatentPrior):
         rank: of the low-rank covariance, cut to the number of dimensions.
         components: Gaussians in the law of its latents; 1 for standard normal latents.
         reg_covar: variance floor of the low-rank covariance, added to the noise variances.
-        steps: optimiser steps for the network of the low-rank covariance, and as many for that of its law; at
-            most 50 passes over the data.
+        steps: optimiser steps for the network of the low-rank covariance; at most 50 passes over the data.
+        law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most 50
+            passes; 0 for one law along the principal axes of every condition.
     """
 
     mapper: Mapper | None
@@ -93,9 +94,10 @@ class LearnedMeanPrior(LatentPrior):
         holdout: float = 0.1,
         covariance: str = "fixed",
         rank: int = 64,
-        components: int = 8,
+        components: int = 16,
         reg_covar: float = 1e-6,
         steps: int = 2000,
+        law_steps: int = 0,
     ) -> None:
         super().__init__()
         check_counts(OWNER, 0, latent=latent, depth=depth)
@@ -107,6 +109,7 @@ class LearnedMeanPrior(LatentPrior):
         if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
             raise OptionError(f"{OWNER}: expected lr to be a finite number > 0, got {lr!r}")
         check_counts(OWNER, rank=rank, components=components, steps=steps)
+        check_counts(OWNER, 0, law_steps=law_steps)
         check_numbers(OWNER, reg_covar=(reg_covar, 0, 1e12))
         self.covariance = choose(OWNER, "covariance", covariance, COVARIANCES)
         if covariance == "lowrank" and latent:
@@ -126,6 +129,7 @@ class LearnedMeanPrior(LatentPrior):
         self.components = components
         self.reg_covar = reg_covar
         self.steps = steps
+        self.law_steps = law_steps
         self.mapper = None
         self.residuals = None
         for name in ("center", "factor", "noise", "seen", "seen_weight"):
@@ -174,7 +178,7 @@ class LearnedMeanPrior(LatentPrior):
             return
         settings = FitSettings(self.reg_covar, 0.0, generator)
         options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
-        self.residuals.fit(split, self.mapper, self.center, settings, options)
+        self.residuals.fit(split, self.mapper, self.center, settings, options, self.law_steps)
         # For the sizes in a file: all that is learned lies in ``residuals``.
         self.factor, self.noise = self.center.new_zeros(len(self.center), 0), torch.ones_like(self.center)
 

@@ -4,8 +4,11 @@
 
 The linear part is that of :mod:`flowprior.priors.conditional_spread`. The law, that of
 :mod:`flowprior.priors.mixture_density`, is fitted afterwards to the latents inferred from the data, as
-``latent-gmm`` does for labels. Along the principal axes of the condition it changes less with it than along
-fixed ones: where the covariance turns, the modes of the residuals turn with it.
+``latent-gmm`` does for labels. Along the principal axes of the condition it changes little with it: where the
+covariance turns, the modes of the residuals turn with it. So one mixture serves all conditions, unless steps
+are asked for in which a network learns how it changes. On 8,000 rows with two modes of equal weight those
+gained 0.3 nats of held-out density, but bent the weights of the modes, and sliced W2² within conditions rose
+from 0.016 to 0.042.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from flowprior.priors.mixture_density import MixtureDensity
 
 MOST_PASSES = 50
 """Over the data in each training: on few rows more of them would only overfit."""
-SAMPLE = 4096
-"""Rows that the mixture is begun from."""
+SAMPLE = 16384
+"""Rows that EM fits the mixture to."""
 
 
 class LowRankResiduals(nn.Module):
@@ -53,17 +56,31 @@ class LowRankResiduals(nn.Module):
         self.law = MixtureDensity(condition, rank, components, hidden, depth)
 
     def fit(
-        self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
+        self,
+        data: Holdout,
+        mapper: Mapper,
+        center: Tensor,
+        settings: FitSettings,
+        options: DensityTraining,
+        law_steps: int = 0,
     ) -> None:
-        """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`."""
-        options = replace(options, steps=_steps(data, options))
-        self.spread.fit(data, mapper, center, settings, options)
+        """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`.
+
+        Args:
+            data: rows to train on, and those held out.
+            mapper: fitted by squared error; it is improved.
+            center: mean of all x1, ``[D]``.
+            settings: variance floor and randomness.
+            options: of the training of the covariance.
+            law_steps: optimiser steps in which the law learns what the condition changes; 0 leaves one law.
+        """
+        generator = settings.generator
+        self.spread.fit(data, mapper, center, settings, _bounded(options, data))
         if self.law.components > 1:
-            objective = self._loss_of(mapper, center)
-            self.law.start_at(
-                self._some_latents(data, mapper, center, settings.generator), settings.generator
-            )
-            train_density(self.law, objective, data, options, settings.generator)
+            self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
+        if self.law.components > 1 and law_steps:
+            options = _bounded(replace(options, steps=law_steps), data)
+            train_density(self.law, self._loss_of(mapper, center), data, options, generator)
         self.requires_grad_(False)
 
     def _loss_of(self, mapper: Mapper, center: Tensor) -> Objective:
@@ -115,10 +132,10 @@ class LowRankResiduals(nn.Module):
         return density + self.law.log_prob(h.to(loc), cond).to(density)
 
 
-def _steps(data: Holdout, options: DensityTraining) -> int:
-    """``options.steps``, or fewer: at most ``MOST_PASSES`` over the rows to train on."""
+def _bounded(options: DensityTraining, data: Holdout) -> DensityTraining:
+    """``options`` with as many steps, but at most ``MOST_PASSES`` over the rows to train on."""
     count = sum(len(x) for x, _ in data.rows(held_out=False))
-    return min(options.steps, max(1, MOST_PASSES * count // options.batch_size))
+    return replace(options, steps=min(options.steps, max(1, MOST_PASSES * count // options.batch_size)))
 
 
 def _noise(frame: Frame, seed: Tensor) -> tuple[Tensor, Tensor]:

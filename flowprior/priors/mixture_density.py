@@ -2,8 +2,9 @@
 
     p(h | c) = Σ_k π_k(c) N(h; μ_k(c), diag σ_k(c)²)
 
-Whatever the network says, every coordinate has mean 0 and variance 1: the mixture's own moments are known in
-closed form, and it is moved and scaled by them. What is left to learn is all that is not Gaussian.
+It begins as one mixture for all conditions, by EM. Whatever the network says, every coordinate has mean 0 and
+variance 1: the mixture's own moments are known in closed form, and it is moved and scaled by them. What is
+left to learn is all that is not Gaussian.
 """
 
 from __future__ import annotations

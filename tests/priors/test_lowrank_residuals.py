@@ -146,7 +146,7 @@ def test_its_pairs_have_a_linear_velocity(fitted, generator):
 
 def test_it_integrates_to_one_and_knows_modes_of_labels():
     x, labels = two_modes(2000, 0)
-    settings = {**QUICK, "rank": 2, "components": 4, "steps": 300, "epochs": 40}
+    settings = {**QUICK, "rank": 2, "components": 4, "steps": 300, "law_steps": 300, "epochs": 40}
     prior = Prior.create("learned-mean", **settings)
     prior.fit((x, labels), generator=torch.Generator().manual_seed(0))
     axis = torch.linspace(-15, 18, 551)  # a component that few examples hold may be wide
@@ -188,6 +188,7 @@ def test_state_with_embeddings_travels_into_an_unfitted_prior(fitted):
         ({"rank": 0}, "rank=0 is not possible"),
         ({"components": 0}, "components=0 is not possible"),
         ({"steps": 0}, "steps=0 is not possible"),
+        ({"law_steps": -1}, "law_steps=-1 is not possible"),
         ({"reg_covar": -1.0}, "expected reg_covar to be a number from 0"),
     ],
 )
