@@ -69,8 +69,8 @@ class LearnedMeanPrior(LatentPrior):
         components: Gaussians in the law of its latents; 1 for standard normal latents.
         reg_covar: variance floor of the low-rank covariance, added to the noise variances.
         steps: optimiser steps for the network of the low-rank covariance; at most 50 passes over the data.
-        law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most 50
-            passes; 0 for one law along the principal axes of every condition.
+        law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most
+            50 passes; 0 for one law along the principal axes of every condition.
     """
 
     mapper: Mapper | None
