@@ -35,7 +35,11 @@ VARIANTS = {
         *({"covariance": name, "rank": 2} for name in ("spherical", "full", "tied", "lowrank")),
         {"covariance": "lowrank", "rank": 2, "components": 2},
     ],
-    "learned-mean": [{"sigma": "diagonal"}, {"latent": 2}],
+    "learned-mean": [
+        {"sigma": "diagonal"},
+        {"latent": 2},
+        {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20, "law_steps": 20},
+    ],
     "flow": [{"rank": 2}, {"kind": "spline"}],
     "latent-gmm": [{"law": "averaged-gmm"}],
 }

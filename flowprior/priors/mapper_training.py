@@ -46,6 +46,15 @@ class Mapper(nn.Module):
             h = h + block(h)
         return self.out(h)
 
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draw the weights from ``generator``, those of the last layer apart, which stay zero."""
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in self.modules():
+                if module is not self.out and isinstance(module, nn.Linear | nn.Embedding):
+                    module.reset_parameters()
+
 
 WEIGHT_DECAY = 1e-2
 CLIP_NORM = 1.0
@@ -113,7 +122,7 @@ def train_mapper(
     Without held-out rows nothing tells when to stop: it takes all ``epochs``, the rate falls along a cosine,
     and the last weights stay. Weights are drawn from ``generator``, and ask for no gradient at the end.
     """
-    _initialise(mapper.requires_grad_(True), generator)
+    mapper.requires_grad_(True).initialise(generator)
     optimiser = torch.optim.AdamW(mapper.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
     if data.is_empty:
         progress = _train_all_epochs(mapper, optimiser, data, center, options, generator)
@@ -191,15 +200,6 @@ def held_out_error(mapper: Mapper, data: Holdout, center: Tensor) -> float:
         error += float((mapper(cond) - (x - center)).square().sum(dtype=torch.float64))
         numbers += x.numel()
     return error / numbers
-
-
-def _initialise(mapper: Mapper, generator: torch.Generator | None) -> None:
-    seed = int(torch.randint(1 << 62, (), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in mapper.modules():
-            if module is not mapper.out and isinstance(module, nn.Linear | nn.Embedding):
-                module.reset_parameters()
 
 
 def _copy(mapper: Mapper) -> dict[str, Tensor]:

@@ -50,10 +50,19 @@ def _fit_factor(
     latent: int,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    moments = ConditionMoments.over(_residuals(iter(data), mean)).about_origin()
     fixed = None if isinstance(sigma, str) else float(sigma) ** 2
-    settings = FitSettings(LEAST_VARIANCE, 0.0, generator, isotropic=sigma == "scalar", fixed_noise=fixed)
-    fitter = LowRank(latent).fitter(moments, 1, dtype=data.peek()[0].dtype, settings=settings)
+    isotropic = sigma == "scalar"
+    settings = FitSettings(LEAST_VARIANCE, 0.0, generator, isotropic=isotropic, fixed_noise=fixed)
+    return fit_factor(data, mean, latent, settings)
+
+
+@torch.no_grad()
+def fit_factor(
+    data: CheckedBatches, mean: Callable[[Tensor], Tensor], rank: int, settings: FitSettings
+) -> tuple[Tensor, Tensor]:
+    """The maximum-likelihood W ``[D, rank]`` and ψ ``[D]`` of all residuals about zero, in float64."""
+    moments = ConditionMoments.over(_residuals(iter(data), mean)).about_origin()
+    fitter = LowRank(rank).fitter(moments, 1, dtype=data.peek()[0].dtype, settings=settings)
     for _ in range(PASSES):
         for residual, _ in _residuals(iter(data), mean):
             fitter.accumulate(residual, 0, residual.new_ones(len(residual), 1))

@@ -1,0 +1,261 @@
+"""The low-rank Gaussian around a mapper's mean, whose covariance a network gives from the condition.
+
+    x1 ~ m(c) + ψ_c^½ (Q U_c λ_c^½ h + (I − Q Qᵀ) ε)
+
+One basis Q ``[D, r]`` serves all conditions: that of the maximum-likelihood fit to the pooled residuals. The
+network gives a triangular matrix A_c, which makes the r coordinates white, A_c Qᵀ ψ_c^(-1/2) (x − m), and the
+noise ψ_c = f + (ψ − f) ρ_c, with the variance floor f, the pooled noise ψ and the ratio ρ_c of the
+condition's own variance outside the subspace to the pooled one. It is trained by Gaussian likelihood, outside
+for ρ and inside for A (heteroscedastic regression: Nix & Weigend 1994; triangular factors: Dorta et al. 2018,
+arXiv 1802.07079). Rotation U_c and variances λ_c are the eigenvectors and inverse eigenvalues of A_cᵀ A_c.
+Learned
+themselves they would be caught where two λ meet. Last, one factor inside and one outside set the variances to
+those of held-out rows, which no overfitted mean makes small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition
+from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.mixtures import FitSettings
+from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.priors.frame import Frame
+from flowprior.priors.holdout import Holdout
+from flowprior.priors.mapper_training import Mapper
+from flowprior.priors.residuals import fit_factor
+from flowprior.priors.subspace import canonical_basis
+
+Means = Callable[[Tensor], Tensor]
+MOST_CHANGE = 6.0
+"""Of the logarithm of a variance, against the pooled one."""
+LEAST_OUTSIDE = 1e-4
+"""Pooled variance outside the subspace, in units of the noise, below which a coordinate counts as inside."""
+
+
+class ConditionalSpread(nn.Module):
+    """Noise, variances and rotation under labels or embeddings, and the frames they make with a mean.
+
+    Args:
+        condition: kind and size of the condition, labels or embeddings.
+        dim: D, numbers in an event.
+        rank: r, at most D.
+        hidden: width of the network.
+        depth: residual blocks of the network.
+    """
+
+    noise: Tensor
+    basis: Tensor
+    spread: Tensor
+    outside: Tensor
+    factors: Tensor
+    floor: Tensor
+    null_loc: Tensor
+    null_noise: Tensor
+    null_spread: Tensor
+    null_rotation: Tensor
+
+    def __init__(self, condition: Condition, dim: int, rank: int, hidden: int = 256, depth: int = 2) -> None:
+        super().__init__()
+        self.condition = condition
+        self.sizes = [rank, rank * (rank - 1) // 2, dim]
+        self.network = Mapper(condition, sum(self.sizes), hidden, depth)
+        for name in ("noise", "outside", "null_noise"):
+            self.register_buffer(name, torch.ones(dim))
+        for name in ("spread", "null_spread"):
+            self.register_buffer(name, torch.ones(rank))
+        self.register_buffer("basis", torch.zeros(dim, rank))
+        self.register_buffer("null_loc", torch.zeros(dim))
+        self.register_buffer("null_rotation", torch.eye(rank))
+        self.register_buffer("factors", torch.ones(2))
+        self.register_buffer("floor", torch.zeros(()))
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def frame(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
+        """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
+        triangle, ratio = self._parts(cond)
+        precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
+        spread = (self.factors[0] / precision).clamp_min(1)
+        signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
+        group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
+        tables = (self.basis[None], group, self.basis.square().sum(1)[None])
+        noise = self._noise(self.factors[1] * ratio)
+        return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
+
+    def frame_with_null(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
+        """The same, where the null label and embeddings of zeros have the moments of all data."""
+        frame, labels = self.frame(loc, cond), self.condition.kind == "labels"
+        null = cond == self.condition.size if labels else (cond == 0).all(1)
+        if frame.rotation is None or not bool(null.any()):
+            return frame
+        return replace(
+            frame,
+            loc=torch.where(null[:, None], self.null_loc, loc),
+            noise=torch.where(null[:, None], self.null_noise, frame.noise),
+            spread=torch.where(null[:, None], self.null_spread, frame.spread),
+            rotation=torch.where(null[:, None, None], self.null_rotation, frame.rotation),
+        )
+
+    def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """A ``[B, r, r]`` and ρ ``[B, D]``, before the factors."""
+        diagonal, below, ratio = self.network(cond).split(self.sizes, dim=1)
+        rank = len(self.spread)
+        triangle = torch.diag_embed(_change(0.5 * diagonal))
+        rows, columns = torch.tril_indices(rank, rank, -1, device=below.device)
+        triangle[:, rows, columns] = below
+        return triangle * self.spread.rsqrt(), _change(ratio)
+
+    def _noise(self, ratio: Tensor) -> Tensor:
+        return self.floor + (self.noise - self.floor) * ratio
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def fit(
+        self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
+    ) -> None:
+        """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
+
+        A mean that was fitted by squared error takes the noise of all coordinates as equal and independent.
+        The same likelihood that gives the covariance gives it the weights of generalised least squares.
+
+        Args:
+            data: rows to train on, and those held out.
+            mapper: fitted by squared error.
+            center: mean of all x1, ``[D]``; that of the null condition.
+            settings: variance floor and randomness.
+            options: of the training.
+        """
+
+        def means(cond: Tensor) -> Tensor:
+            return mapper(cond) + center
+
+        self._fit_pooled(data.data, means, settings)
+        self._fit_null(data.data, center)
+        self.network.initialise(settings.generator)
+        both = nn.ModuleList([mapper, self.network])
+        train_density(both, self._loss_of(means), data, options, settings.generator)
+        self._calibrate(data, means)
+
+    @torch.no_grad()
+    def _fit_pooled(self, data: CheckedBatches, means: Means, settings: FitSettings) -> None:
+        """Basis, λ and ψ of the pooled residuals, and what is left outside."""
+        factor, noise = fit_factor(data, means, self.basis.shape[1], settings)
+        basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
+        basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
+        self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
+        self.floor = torch.as_tensor(settings.reg_covar).to(self.noise)
+        outside = _mean(self._outside(x - means(cond)).square() for x, cond in _conditioned(data))
+        self.outside = outside.to(self.noise).clamp_min(LEAST_OUTSIDE)
+
+    @torch.no_grad()
+    def _fit_null(self, data: CheckedBatches, center: Tensor) -> None:
+        """The frame of all data, whatever their condition, in the same basis."""
+        self.null_loc = center.clone()
+        outside = _mean(self._outside(x - center).square() for x, _ in data).to(self.noise)
+        self.null_noise = self._noise((outside / self.outside).clamp_min(1))
+        scale = self.null_noise.rsqrt()
+        values, vectors = torch.linalg.eigh(
+            _second_moment(((x - center) * scale) @ self.basis for x, _ in data)
+        )
+        self.null_spread, self.null_rotation = values.clamp_min(1).to(self.noise), vectors.to(self.noise)
+
+    def _outside(self, residual: Tensor) -> Tensor:
+        """(I − Q Qᵀ) ψ^(-1/2) r ``[B, D]``."""
+        white = residual * self.noise.rsqrt()
+        return white - white @ self.basis @ self.basis.T
+
+    def _loss_of(self, means: Means) -> Objective:
+        def loss(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
+            assert cond is not None
+            outside, inside, log_det = self._squares(x - means(cond), cond)
+            nats = outside.sum(1) + inside.sum(1) + log_det
+            return 0.5 * nats.mean() / x.shape[1]
+
+        return loss
+
+    def _squares(self, residual: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Squares of white residuals, outside ``[B, D]`` and inside ``[B, r]``, and log det Σ ``[B]``.
+
+        ψ is a constant inside, or the likelihood there would bend it.
+        """
+        triangle, ratio = self._parts(cond)
+        outside = self._outside(residual).square() / (self.outside * ratio)
+        along = (residual * self._noise(ratio.detach()).rsqrt()) @ self.basis
+        inside = (triangle @ along[:, :, None])[:, :, 0].square()
+        log_det = ratio.log().sum(1) - 2 * triangle.diagonal(dim1=1, dim2=2).log().sum(1)
+        return outside, inside, log_det
+
+    @torch.no_grad()
+    def _calibrate(self, data: Holdout, means: Means) -> None:
+        """Factors inside and outside: the mean squares of rows held out, or of all where none are."""
+        counted = (self.outside > LEAST_OUTSIDE).to(self.noise)
+        total, count = torch.zeros(2, dtype=torch.float64), 0
+        for x, cond in data.rows(held_out=not data.is_empty):
+            assert cond is not None
+            outside, inside, _ = self._squares(x - means(cond), cond)
+            outside = (outside * counted).sum(1) / counted.sum().clamp_min(1)
+            total += torch.stack([inside.mean(1).sum(), outside.sum()]).double().cpu()
+            count += len(x)
+        factors = torch.where(total > 0, total / count, 1.0)
+        self.factors = factors.to(self.noise)
+
+
+def _conditioned(data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+    for x, cond in data:
+        assert cond is not None
+        yield x, cond
+
+
+def _mean(parts: Iterable[Tensor]) -> Tensor:
+    """Mean over the rows of all ``parts`` ``[B, …]``, in float64."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for part in parts:
+        total = total + part.sum(0, dtype=torch.float64)
+        count += len(part)
+    return total / count
+
+
+def _second_moment(parts: Iterable[Tensor]) -> Tensor:
+    """Mean of y yᵀ over the rows of all ``parts`` ``[B, r]``, in float64."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for part in parts:
+        total = total + (part.T @ part).double()
+        count += len(part)
+    return total / count
+
+
+def _change(x: Tensor) -> Tensor:
+    """A factor of a variance from an unbounded number; 1 at 0."""
+    return (MOST_CHANGE * (x / MOST_CHANGE).tanh()).exp()
+
+
+@dataclass(frozen=True)
+class RotatedFrame(Frame):
+    """A frame with one basis for all rows and a rotation for each: ``rotation`` is ``[B, r, r]``."""
+
+    def into(self, white: Tensor) -> Tensor:
+        return self.turn_back(white @ self.basis[0].to(white.dtype))
+
+    def out_of(self, along: Tensor) -> Tensor:
+        return self.turned(along) @ self.basis[0].T.to(along.dtype)
+
+    def turned(self, along: Tensor) -> Tensor:
+        """U a ``[B, r]`` of a ``[B, r]``."""
+        assert self.rotation is not None
+        return (self.rotation.to(along.dtype) @ along[:, :, None])[:, :, 0]
+
+    def turn_back(self, along: Tensor) -> Tensor:
+        """Uᵀ a ``[B, r]`` of a ``[B, r]``."""
+        assert self.rotation is not None
+        return (self.rotation.mT.to(along.dtype) @ along[:, :, None])[:, :, 0]
+
+    def diagonal(self, weights: Tensor) -> Tensor:
+        assert self.rotation is not None
+        turned = (self.rotation.square().to(weights.dtype) @ weights[:, :, None])[:, :, 0]
+        return turned @ self.basis[0].square().T.to(weights.dtype)

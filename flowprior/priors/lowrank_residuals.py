@@ -1,0 +1,145 @@
+"""Residuals of a mapper as a member of the family of subspace priors: mean × basis × law of the latents.
+
+    x0 = m(c) + ψ_c^½ (Q U_c λ_c^½ h + (I − Q Qᵀ) ε),   h ~ p(h | c)
+
+The linear part is that of :mod:`flowprior.priors.conditional_spread`. The law, that of
+:mod:`flowprior.priors.mixture_density`, is fitted afterwards to the latents inferred from the data, as
+``latent-gmm`` does for labels. Along the principal axes of the condition it changes little with it: where the
+covariance turns, the modes of the residuals turn with it. So one mixture serves all conditions, unless steps
+are asked for in which a network learns how it changes. On 8,000 rows with two modes of equal weight those
+gained 0.3 nats of held-out density, but bent the weights of the modes, and sliced W2² within conditions rose
+from 0.016 to 0.042.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition
+from flowprior.mixtures import FitSettings
+from flowprior.mixtures.kmeans import Reservoirs
+from flowprior.ops import Stream, standard_normal, uniform
+from flowprior.priors.conditional_spread import ConditionalSpread
+from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.priors.frame import Frame
+from flowprior.priors.holdout import Holdout
+from flowprior.priors.mapper_training import Mapper
+from flowprior.priors.mixture_density import MixtureDensity
+
+MOST_PASSES = 50
+"""Over the data in each training: on few rows more of them would only overfit."""
+SAMPLE = 16384
+"""Rows that EM fits the mixture to."""
+
+
+class LowRankResiduals(nn.Module):
+    """Low-rank covariance and law of the latents of residuals, both of them networks of the condition.
+
+    Args:
+        condition: kind and size of the condition, labels or embeddings.
+        dim: D, numbers in an event.
+        rank: r, cut to D.
+        components: Gaussians in the law of the latents; 1 makes it the standard normal.
+        hidden: width of the networks.
+        depth: residual blocks of the networks.
+    """
+
+    def __init__(
+        self, condition: Condition, dim: int, rank: int, components: int, hidden: int, depth: int
+    ) -> None:
+        super().__init__()
+        rank = min(rank, dim)
+        self.spread = ConditionalSpread(condition, dim, rank, hidden, depth)
+        self.law = MixtureDensity(condition, rank, components, hidden, depth)
+
+    def fit(
+        self,
+        data: Holdout,
+        mapper: Mapper,
+        center: Tensor,
+        settings: FitSettings,
+        options: DensityTraining,
+        law_steps: int = 0,
+    ) -> None:
+        """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`.
+
+        Args:
+            data: rows to train on, and those held out.
+            mapper: fitted by squared error; it is improved.
+            center: mean of all x1, ``[D]``.
+            settings: variance floor and randomness.
+            options: of the training of the covariance.
+            law_steps: optimiser steps in which the law learns what the condition changes; 0 leaves one law.
+        """
+        generator = settings.generator
+        self.spread.fit(data, mapper, center, settings, _bounded(options, data))
+        if self.law.components > 1:
+            self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
+        if self.law.components > 1 and law_steps:
+            options = _bounded(replace(options, steps=law_steps), data)
+            train_density(self.law, self._loss_of(mapper, center), data, options, generator)
+        self.requires_grad_(False)
+
+    def _loss_of(self, mapper: Mapper, center: Tensor) -> Objective:
+        """Nats per latent of source samples inferred from x, with new noise at each call."""
+
+        def loss(x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+            assert cond is not None
+            h = self._inferred(x, mapper(cond) + center, cond, generator)
+            return -self.law.log_prob(h, cond).mean() / h.shape[1]
+
+        return loss
+
+    def _some_latents(
+        self, data: Holdout, mapper: Mapper, center: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Inferred latents ``[n, r]`` of a uniform sample of at most ``SAMPLE`` rows."""
+        like = self.spread.basis
+        sample = Reservoirs(1, SAMPLE, like.shape[1], like.dtype)
+        for x, cond in data.rows(held_out=False):
+            assert cond is not None
+            h = self._inferred(x, mapper(cond) + center, cond, generator)
+            sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
+        return sample.rows[0][sample.filled[0]]
+
+    @torch.no_grad()
+    def _inferred(self, x: Tensor, loc: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
+        """h0 ``[B, r]`` of source samples inferred from x ``[B, D]``, from ``generator`` alone."""
+        frame = self.spread.frame(loc, cond)
+        noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
+        return frame.infer(x, noise)
+
+    def sample(self, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
+        """x0 ``[B, D]`` around ``loc``, from ``seed``."""
+        frame = self.spread.frame(loc, cond)
+        epsilon, noise = _noise(frame, seed)
+        h = self.law.place(cond, uniform(seed, len(loc)), noise)
+        return frame.place(h, epsilon)
+
+    def infer(self, x1: Tensor, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
+        """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
+        frame = self.spread.frame(loc, cond)
+        epsilon, noise = _noise(frame, seed)
+        return frame.place(frame.infer(x1.to(loc), noise), epsilon)
+
+    def log_prob(self, x: Tensor, loc: Tensor, cond: Tensor) -> Tensor:
+        """log p0(x | c) ``[B]`` in nats."""
+        frame = self.spread.frame(loc, cond)
+        h, density = frame.log_density_around(x)
+        return density + self.law.log_prob(h.to(loc), cond).to(density)
+
+
+def _bounded(options: DensityTraining, data: Holdout) -> DensityTraining:
+    """``options`` with as many steps, but at most ``MOST_PASSES`` over the rows to train on."""
+    count = sum(len(x) for x, _ in data.rows(held_out=False))
+    return replace(options, steps=min(options.steps, max(1, MOST_PASSES * count // options.batch_size)))
+
+
+def _noise(frame: Frame, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard normal ε ``[B, D]``, and as many as the latents ``[B, r]``."""
+    like = frame.loc
+    epsilon = standard_normal(len(like), like.shape[1], like, seed)
+    return epsilon, standard_normal(len(like), frame.spread.shape[1], like, seed, stream=Stream.LATENT)

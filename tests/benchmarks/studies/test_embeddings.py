@@ -1,0 +1,97 @@
+"""Two problems whose conditions are embeddings, and the distance within conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.studies import embeddings
+from benchmarks.studies.protocol import STUDIES, everything
+from flowprior.data import load_data
+from flowprior.errors import OptionError
+from flowprior.study.grid import load_grid
+from flowprior.study.running import run_grid
+from tests.benchmarks.studies.conftest import cells_of
+from tests.markdown_blocks import REPOSITORY
+
+
+def test_residuals_turn_about_a_mean_of_their_own_and_have_two_modes(generator):
+    cond = torch.tensor(
+        [[1.0, -0.5, 0.3, 0.0, 2.0, -1.0, 0.4, 0.1], [-1.0, 0.5, 1.3, 0.7, -2.0, 1.0, 0.0, 0.2]]
+    )
+    covariances = []
+    for row in cond:
+        residual = embeddings.residuals_of(row.expand(20_000, -1), generator)
+        assert residual.mean(0).abs().max() < 0.06
+        covariance = residual.T.cov()
+        covariances.append(covariance)
+        direction = torch.linalg.eigh(covariance).eigenvectors[:, -1]
+        along = residual @ direction
+        assert ((along / along.std()).abs() < 0.3).double().mean() < 0.1, "hardly anything between the modes"
+    turned = (covariances[0] - covariances[1]).norm() / covariances[0].norm()
+    assert turned > 0.3
+    middle = embeddings.mean_of(cond.mean(0, keepdim=True))[0]
+    assert (middle - embeddings.mean_of(cond).mean(0)).norm() > 0.3, "the mean is not linear"
+
+
+def test_no_embedding_of_the_test_split_was_seen_in_training():
+    train, test = load_data("turning-residuals:n=300"), load_data("turning-residuals", "test")
+    assert len(train) == 300
+    assert train.cond.unique(dim=0).shape == (300, embeddings.WIDTH)
+    assert test.cond.unique(dim=0).shape == (embeddings.CONDITIONS, embeddings.WIDTH)
+    assert test.group.bincount().tolist() == [embeddings.OF_EACH] * embeddings.CONDITIONS
+    assert not torch.isin(test.cond[:, 0], train.cond[:, 0]).any()
+    again = load_data("turning-residuals:n=300")
+    assert torch.equal(again.x, train.x)
+
+
+def test_labels_are_places_that_can_be_told_apart():
+    data = load_data("fashion-mnist-embedded:n=400")
+    x, cond = everything(data)
+    real, labels = everything(load_data("fashion-mnist"))
+    assert torch.equal(x, real[:400])
+    assert torch.equal(data.group, labels[:400])
+    centres = torch.stack([cond[data.group == label].mean(0) for label in range(10)])
+    assert torch.equal(torch.cdist(cond, centres).argmin(1), data.group)
+    assert cond.unique(dim=0).shape[0] == 400
+    assert load_data("fashion-mnist-embedded:n=400,jitter=0").cond.unique(dim=0).shape[0] == 10
+    with pytest.raises(OptionError, match="expected jitter to be a finite number >= 0, got -1"):
+        load_data("fashion-mnist-embedded:jitter=-1")
+
+
+def test_the_first_rows_of_each_group_are_found_wherever_they_lie():
+    group = torch.tensor([2, 0, 2, 1, 0, 0, 2])
+    assert embeddings.first_of_each(group, 2).tolist() == [True, True, True, True, True, False, False]
+
+
+def test_the_distance_does_not_mix_conditions():
+    """Two groups that have changed places have the same pooled points."""
+    x = torch.cat([torch.zeros(30, 2), torch.full((30, 2), 5.0)])
+    group = torch.arange(60) // 30
+    same = embeddings.distance((x, group), (x, group))
+    swapped = embeddings.distance((x.flip(0), group), (x, group))
+    assert same["sliced_w2_squared_within"] == pytest.approx(0, abs=1e-9)
+    assert swapped["sliced_w2_squared_within"] == pytest.approx(25, rel=0.1)
+
+
+def test_a_flow_has_distances_at_every_number_of_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "CONDITIONS", 4)
+    monkeypatch.setattr(embeddings, "OF_EACH", 40)
+    monkeypatch.setattr(embeddings, "ASKED", 20)
+    monkeypatch.chdir(REPOSITORY)
+    every = load_grid(STUDIES / "embeddings.toml").variants
+    quick = "learned-mean:covariance=lowrank,rank=4,components=4,steps=20,epochs=20,hidden=32"
+    given = {
+        "data": "turning-residuals:n=500",
+        "variants": {"lowrank+posterior": {**every["lowrank+posterior"], "prior": quick}},
+    }
+    short = ["training.steps=3", "training.warmup=1", "samples=16", "seeds=[0]", "model=mlp:width=8,depth=1"]
+    outcome = run_grid(load_grid(STUDIES / "embeddings.toml", given, short), tmp_path)
+    assert (outcome.failed, outcome.finished) == ({}, 1)
+    rows = cells_of(tmp_path)["lowrank+posterior"].select(metric="sliced_w2_squared_within")
+    assert [row["nfe"] for row in rows] == [None, 0, 1, 4]
+    assert rows[0]["value"] < min(row["value"] for row in rows[1:]), "real data are nearest"

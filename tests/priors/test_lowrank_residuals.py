@@ -1,0 +1,234 @@
+"""The low-rank covariance of a mapper's residuals turns with the condition; its latents have a law."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
+from flowprior.flow.linear_velocity import LinearVelocity, is_known
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.priors.learned_mean import LearnedMeanPrior
+from flowprior.priors.mixture_density import MixtureDensity
+from tests.priors.known_laws import excess, two_modes
+
+LONG, SHORT, NOISE = 1.5, 0.3, 0.1
+PLANE = torch.linalg.qr(torch.randn(4, 2, generator=torch.Generator().manual_seed(5))).Q
+QUICK = {"covariance": "lowrank", "hidden": 32, "depth": 1, "batch_size": 128, "lr": 3e-3}
+
+
+def turning(count: int, seed: int, angle: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Rows ``[count, 4]`` whose plane of two modes turns with the embedding ``[count, 1]``, an angle."""
+    generator = torch.Generator().manual_seed(seed)
+    cond = 3 * torch.rand(count, 1, generator=generator) - 1.5 if angle is None else angle.expand(count, 1)
+    axis = torch.cat([cond.cos(), cond.sin()], 1)
+    across = torch.cat([-cond.sin(), cond.cos()], 1)
+    side = 2.0 * torch.randint(2, (count, 1), generator=generator) - 1
+    own = side + 0.3 * torch.randn(count, 1, generator=generator)
+    flat = LONG * own * axis + SHORT * torch.randn(count, 1, generator=generator) * across
+    mean = torch.cat([2 * cond, cond.square(), cond * 0, cond * 0 + 1], 1)
+    return mean + flat @ PLANE.T + NOISE * torch.randn(count, 4, generator=generator), cond
+
+
+def covariance_at(angle: float) -> Tensor:
+    """The true covariance ``[4, 4]`` under an embedding."""
+    axis, across = (torch.tensor([math.cos(a), math.sin(a)]) @ PLANE.T for a in (angle, angle + math.pi / 2))
+    along = LONG**2 * 1.09 * axis.outer(axis) + SHORT**2 * across.outer(across)
+    return along + NOISE**2 * torch.eye(4)
+
+
+def fit_turning(**options) -> LearnedMeanPrior:
+    settings = {**QUICK, "rank": 2, "components": 4, "steps": 500, "epochs": 40, **options}
+    prior = Prior.create("learned-mean", **settings)
+    return prior.fit(turning(3000, 1), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> LearnedMeanPrior:
+    return fit_turning()
+
+
+@pytest.mark.parametrize("angle", [-1.0, 0.1, 1.0])
+def test_samples_have_the_covariance_of_a_condition_it_has_not_seen(fitted, angle, generator):
+    cond = torch.full((20_000, 1), angle)
+    drawn = fitted.sample(cond, generator=generator)
+    truth = covariance_at(angle)
+    assert (drawn.T.cov() - truth).abs().max() < 0.2 * truth.diagonal().max()
+    pooled = covariance_at(0.0) * 0.5 + covariance_at(math.pi / 2) * 0.5
+    assert (drawn.T.cov() - truth).norm() < 0.5 * (pooled - truth).norm(), "it turns with the condition"
+
+
+def test_samples_have_the_two_modes(fitted, generator):
+    """In the direction between the modes hardly anything lies in the middle; of a Gaussian a fifth would."""
+    for angle in (-1.0, 0.5):
+        cond = torch.full((4000, 1), angle)
+        drawn = fitted.sample(cond, generator=generator) - fitted.mean(cond)
+        axis = torch.tensor([math.cos(angle), math.sin(angle)]) @ PLANE.T
+        middle = ((drawn @ axis).abs() < 0.25 * LONG).double().mean()
+        assert middle < 0.08, angle
+
+
+def test_a_law_of_two_modes_is_the_better_density(fitted):
+    x, cond = turning(2000, 2)
+    gaussian = fit_turning(components=1)
+    assert float((fitted.log_prob(x, cond) - gaussian.log_prob(x, cond)).mean()) > 0.3
+
+
+def test_inferred_source_samples_follow_the_datum_and_the_drawn_law(fitted, generator):
+    angle = torch.tensor([[0.7]])
+    x1, cond = turning(4000, 3, angle)
+    inferred, drawn = fitted.infer(x1, cond, generator=generator), fitted.sample(cond, generator=generator)
+    axis = torch.tensor([math.cos(0.7), math.sin(0.7)]) @ PLANE.T
+    along = [(x - fitted.mean(cond)) @ axis for x in (x1, inferred, drawn)]
+    assert torch.corrcoef(torch.stack(along[:2]))[0, 1] > 0.9
+    places = [part.sort().values for part in along[1:]]
+    assert (places[0] - places[1]).square().mean() < 0.05 * LONG**2, "W2² of the two along that axis"
+
+
+def test_the_coordinates_of_the_frame_are_white_and_the_pairs_have_the_known_slope(fitted, generator):
+    """What the linear velocity relies on: unit variances, and a covariance of 1 − 1/λ of source and datum."""
+    x1, cond = turning(20_000, 4, torch.tensor([[-0.4]]))
+    frame = fitted.frame(cond, len(cond))
+    h1 = frame.coordinates(x1)
+    h0 = frame.coordinates(fitted.infer(x1, cond, generator=generator))
+    torch.testing.assert_close(h1.square().mean(0), torch.ones(2), rtol=0.2, atol=0)
+    torch.testing.assert_close((h0 * h1).mean(0), 1 - 1 / frame.spread[0], rtol=0.2, atol=0.02)
+    assert (h1[:, 0] * h1[:, 1]).mean().abs() < 0.15
+
+
+def test_a_frame_turns_forth_and_back(fitted, generator):
+    cond = torch.tensor([[-1.0], [0.2], [1.3]])
+    frame = fitted.frame(cond, 3)
+    along = torch.randn(3, 2, generator=generator)
+    torch.testing.assert_close(frame.into(frame.out_of(along)), along, rtol=1e-4, atol=1e-5)
+    white = torch.randn(3, 4, generator=generator)
+    torch.testing.assert_close((frame.into(white) * along).sum(1), (white * frame.out_of(along)).sum(1))
+    torch.testing.assert_close(frame.turn_back(frame.turned(along)), along, rtol=1e-4, atol=1e-5)
+    exact = torch.stack([frame.out_of(along.new_ones(3, 1) * e).square() for e in torch.eye(2)]).sum(0)
+    torch.testing.assert_close(exact, frame.leverage, rtol=1e-4, atol=1e-5)
+
+
+def test_the_null_condition_has_the_moments_of_all_data(fitted):
+    x, cond = turning(3000, 1)
+    frame = fitted.frame(torch.zeros_like(cond), len(cond))
+    torch.testing.assert_close(frame.loc[0], x.mean(0), rtol=1e-3, atol=1e-3)
+    h = frame.coordinates(x)
+    torch.testing.assert_close(h.T @ h / len(h), torch.eye(2), rtol=0.02, atol=0.02)
+    mixed = fitted.frame(torch.tensor([[0.0], [0.9]]), 2)
+    own = fitted.frame(torch.tensor([[0.9]]), 1)
+    assert not torch.allclose(mixed.spread[0], own.spread[0])
+    torch.testing.assert_close(mixed.spread[1], own.spread[0])
+    torch.testing.assert_close(mixed.loc[1], own.loc[0])
+
+
+def test_its_pairs_have_a_linear_velocity(fitted, generator):
+    """The moments' own velocity explains most of the velocity of posterior pairs."""
+    coupling, path = Coupling.create("posterior"), Path.create("condot")
+    assert is_known(fitted, coupling)
+    assert not is_known(Prior.create("learned-mean", latent=2), coupling)
+    x1, cond = turning(2000, 5)
+    sample = path.interpolate(
+        coupling.draw(fitted, x1, cond, generator=generator),
+        x1,
+        t := torch.rand(2000, generator=generator),
+    )
+    linear = LinearVelocity(fitted, coupling, path)
+    found = linear(sample.x_t, t, cond)
+    assert (sample.u_t - found).square().mean() < 0.95 * sample.u_t.square().mean()
+    assert linear(sample.x_t, t, torch.zeros_like(cond)).isfinite().all()
+
+
+def test_it_integrates_to_one_and_knows_modes_of_labels():
+    x, labels = two_modes(2000, 0)
+    settings = {**QUICK, "rank": 2, "components": 4, "steps": 300, "law_steps": 300, "epochs": 40}
+    prior = Prior.create("learned-mean", **settings)
+    prior.fit((x, labels), generator=torch.Generator().manual_seed(0))
+    axis = torch.linspace(-15, 18, 551)  # a component that few examples hold may be wide
+    grid = torch.cartesian_prod(axis, axis)
+    for label in (0, 1):
+        density = prior.log_prob(grid, torch.full((len(grid),), label)).double().exp().sum()
+        assert density * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.01)
+    assert excess(prior, *two_modes(1000, 1)) > -0.4, "nats below the true law"
+
+
+def test_means_of_one_hot_embeddings_are_the_means_of_the_classes():
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.arange(2000) % 4
+    centres = 3 * torch.randn(4, 3, generator=generator)
+    x = centres[labels] + 0.3 * torch.randn(2000, 3, generator=generator)
+    table = torch.stack([x[labels == label].mean(0) for label in range(4)])
+    identity = torch.eye(4)
+    for cond, asked in ((labels, torch.arange(4)), (identity[labels], identity)):
+        prior = Prior.create("learned-mean", **QUICK, rank=2, components=2, steps=300, epochs=40)
+        prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(prior.mean(asked), table, rtol=0, atol=0.06)
+
+
+def test_state_with_embeddings_travels_into_an_unfitted_prior(fitted):
+    x, cond = turning(50, 6)
+    other = Prior.create("learned-mean", **{**QUICK, "rank": 2, "components": 4})
+    other.load_state_dict(fitted.state_dict())
+    assert torch.equal(other.log_prob(x, cond), fitted.log_prob(x, cond))
+    assert torch.equal(other.log_prob_marginal(x), fitted.log_prob_marginal(x))
+    draws = [p.sample(cond, generator=torch.Generator().manual_seed(0)) for p in (other, fitted)]
+    assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"covariance": "full"}, "covariance"),
+        ({"covariance": "lowrank", "latent": 2}, "expected latent=0 with covariance='lowrank', got 2"),
+        ({"rank": 0}, "rank=0 is not possible"),
+        ({"components": 0}, "components=0 is not possible"),
+        ({"steps": 0}, "steps=0 is not possible"),
+        ({"law_steps": -1}, "law_steps=-1 is not possible"),
+        ({"reg_covar": -1.0}, "expected reg_covar to be a number from 0"),
+    ],
+)
+def test_impossible_options_of_the_covariance_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        Prior.create("learned-mean", **options)
+
+
+# -- the law alone ----------------------------------------------------------------------------------
+
+
+def law_of(components: int) -> MixtureDensity:
+    law = MixtureDensity(Condition("embeddings", 2), 3, components, hidden=16, depth=1).double()
+    generator = torch.Generator().manual_seed(2)
+    law.start_at(torch.randn(50, 3, generator=generator, dtype=torch.float64), generator)
+    with torch.no_grad():
+        law.network.out.weight.copy_(torch.randn(law.network.out.weight.shape, generator=generator))
+    return law.requires_grad_(False)
+
+
+def test_every_coordinate_has_mean_0_and_variance_1_whatever_the_condition(generator):
+    cond = torch.randn(7, 2, generator=generator, dtype=torch.float64)
+    log_weight, mean, scale = law_of(5)(cond)
+    weight = log_weight.exp()[..., None]
+    torch.testing.assert_close((weight * mean).sum(1), torch.zeros(7, 3).double(), rtol=0, atol=1e-12)
+    second = (weight * (mean.square() + scale.square())).sum(1)
+    torch.testing.assert_close(second, torch.ones(7, 3).double())
+
+
+def test_one_component_is_the_standard_normal(generator):
+    h = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    expected = -0.5 * (h.square() + math.log(2 * math.pi)).sum(1)
+    torch.testing.assert_close(law_of(1).log_prob(h, torch.randn(9, 2).double()), expected)
+
+
+def test_draws_follow_the_density(generator):
+    """E[p(h + δ)/p(h)] = 1 under h ~ p."""
+    law, n = law_of(4), 40_000
+    cond = torch.tensor([[0.3, -0.8]]).double().expand(n, 2)
+    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+    h = law.place(cond, uniform, torch.randn(n, 3, generator=generator, dtype=torch.float64))
+    ratio = (law.log_prob(h + 0.02, cond) - law.log_prob(h, cond)).exp()
+    assert abs(ratio.mean().item() - 1) < 5 * ratio.std().item() / n**0.5
