@@ -211,7 +211,7 @@ def _noise(data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, 
 
 
 class Shrunk:
-    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[G, D]`` of their groups."""
+    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[G, D]`` of groups."""
 
     def __init__(self, total: Tensor, count: Tensor, group: Tensor) -> None:
         self.total, self.count, self.group = total, count, group
