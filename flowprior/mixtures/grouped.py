@@ -25,6 +25,8 @@ def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
         return x @ tables[0].to(x.dtype)
     keys, order = rows.sort(stable=True)
     values, counts = keys.unique_consecutive(return_counts=True)
+    if len(values) == 1:
+        return x @ tables[int(values[0])].to(x.dtype)
     if gathers(len(x), len(values), tables[0].numel()):
         return in_gathered(lambda part, table: torch.bmm(part[:, None], table)[:, 0], x, rows, tables)
     parts = x[order].split(counts.tolist())

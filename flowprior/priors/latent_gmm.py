@@ -132,7 +132,7 @@ class LatentGmmPrior(SubspacePrior):
         seed = draw_seed(generator, self.subspace.loc.device)
         h = self.latents.sample(cond, n, generator=generator)
         epsilon = standard_normal(n, self.subspace.loc.shape[1], self.subspace.loc, seed)
-        return self.frame(cond, n).place(h, epsilon)
+        return self._placed(cond, h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         h, density = self.frame(cond, len(x)).log_density_around(x)

@@ -136,7 +136,7 @@ class NormalisingFlowPrior(SubspacePrior):
         epsilon = standard_normal(n, subspace.loc.shape[1], like, generator)
         noise = standard_normal(n, subspace.spread.shape[1], like, generator)
         h = latents.transform(noise, cond, self._rows(cond, n))
-        return self.frame(cond, n).place(h, epsilon)
+        return self._placed(cond, h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         _, latents, like = self._parts()

@@ -74,6 +74,7 @@ class Subspace(nn.Module):
             self.register_buffer("rotation", torch.zeros(conditions, rank, rank, dtype=dtype))
             self.register_buffer("common", torch.ones(self.basis.shape[:2], dtype=dtype))
         self._lengths = Derived(squared_lengths if bases is None else self._turned_lengths)
+        self._stretch = Derived(self._stretched)
 
     @classmethod
     def of(cls, like: Tensor, **values: Tensor) -> Subspace:
@@ -115,10 +116,12 @@ class Subspace(nn.Module):
         tables = (self.loc[rows], self.noise[rows], self.spread[rows], self.basis)
         if not self.is_shared:
             return Frame(*tables, rows, partial(self._lengths.of, self.basis), floor=floor)
-        group = self.group[rows]
-        stretch = (self.common[group] / tables[1]).sqrt()
-        lengths = partial(self._lengths.of, self.rotation)
-        return Frame(*tables, group, lengths, self.rotation, rows, floor, stretch)
+        lengths, stretch = partial(self._lengths.of, self.rotation), self._stretch.of(self.noise)[rows]
+        return Frame(*tables, self.group[rows], lengths, self.rotation, rows, floor, stretch)
+
+    def _stretched(self, noise: Tensor) -> Tensor:
+        """ρ ``[M, D]`` of all conditions."""
+        return (self.common[self.group] / noise).sqrt()
 
     def _turned_lengths(self, rotation: Tensor) -> Tensor:
         """Squared lengths ``[M, D]`` of the rows of ρ ⊙ Q U of each condition."""

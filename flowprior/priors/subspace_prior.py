@@ -33,6 +33,8 @@ KEPT_BYTES = 256 << 20
 """Most bytes of inferred latents that are kept to fit their law to."""
 LEAST_KEPT = 200
 """Latents of each label that are kept at least."""
+PLACED = 3 << 18
+"""Numbers of events that are placed at once where bases are shared."""
 SINGLE = 1.0
 """How many examples' worth of the moments of all data a label with one example is given."""
 
@@ -128,6 +130,15 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         epsilon = standard_normal(len(x1), x1.shape[1], like, seed)
         noise = standard_normal(len(x1), frame.spread.shape[1], like, seed, stream=Stream.LATENT)
         return frame.place(frame.infer(x1.to(like), noise), epsilon)
+
+    def _placed(self, cond: Tensor | None, h: Tensor, epsilon: Tensor) -> Tensor:
+        """Events ``[n, D]`` of coordinates h ``[n, r]``; of shared bases some rows at a time."""
+        if cond is None or not self.subspace.is_shared:
+            return self.frame(cond, len(h)).place(h, epsilon)
+        size = max(1, PLACED // epsilon.shape[1])
+        parts = zip(cond.split(size), h.split(size), epsilon.split(size), strict=True)
+        placed = [self.frame(c, len(c)).place(coordinates, noise) for c, coordinates, noise in parts]
+        return torch.cat(placed) if len(placed) > 1 else placed[0] if placed else epsilon
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         """Rows ``[n]`` of the subspace's tables: labels, the null label's last, or the only row there is."""
