@@ -25,6 +25,7 @@ SPECS = {
         ),
     ],
     "latent-gmm": ["latent-gmm:components=2,rank=2,max_iter=3"],
+    "averaged-gmm": ["averaged-gmm:members=1,rows_each=4"],
     "vae": ["vae:latent=2,width=4,steps=4,importance=4"],
     "flow": ["flow:rank=2,steps=4,hidden=8,transforms=2"],
     "learned-mean": [
@@ -36,6 +37,7 @@ PRIORS = [spec for name in Prior.available() for spec in SPECS.get(name, [name])
 KINDS = {
     "gmm": ("none", "labels"),
     "latent-gmm": ("none", "labels"),
+    "averaged-gmm": ("none", "labels"),
     "learned-mean": ("labels", "embeddings"),
 }
 

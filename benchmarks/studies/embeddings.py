@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies.protocol import Row, draw, everything, rows_of
+from benchmarks.studies import Row, draw, everything, rows_of
 from flowprior.data import DATA, TensorData, load_data
 from flowprior.data.splits import check_seed
 from flowprior.errors import OptionError
@@ -155,10 +155,10 @@ def within_conditions(flow: Flow, cell: Any, data: Any) -> list[Row]:
     asked = first_of_each(real.group, ASKED)
     reference, group = (points[~asked], real.group[~asked]), real.group[asked]
     shared = {"split": "test", "samples": int(asked.sum())}
-    rows = rows_of(cell, distance((points[asked], group), reference), flow=REAL_DATA, **shared)
+    rows = rows_of(distance((points[asked], group), reference), flow=REAL_DATA, **shared)
     for nfe in NFES:
         x = torch.cat([draw(flow, part, nfe, cell.seed) for part in cond[asked].split(BATCH)])
-        rows += rows_of(cell, distance((x, group), reference), nfe=nfe, sampler="euler", **shared)
+        rows += rows_of(distance((x, group), reference), nfe=nfe, sampler="euler", **shared)
     return rows
 
 

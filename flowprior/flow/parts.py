@@ -10,7 +10,7 @@ from torch import nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.flow.predictions import make_prediction
+from flowprior.flow.predictions import make_prediction, suited_sampler
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.samplers import Velocity
@@ -63,7 +63,7 @@ class FlowParts(nn.Module):
     @property
     def default_sampler(self) -> str:
         """Spec of the sampler that suits what the network predicts, where none is chosen."""
-        return self.predicted.sampler
+        return suited_sampler(self.prediction, self.coupling)
 
     @property
     def dtype(self) -> torch.dtype | None:

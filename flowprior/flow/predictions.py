@@ -17,8 +17,7 @@ from flowprior.flow.pair_moments import PairMoments, check_moments
 from flowprior.paths import Path, check_prediction, velocity_of_source
 from flowprior.priors import Prior
 
-LAST_STEP_LONG = "euler:grid=last,at=0.6"
-"""From a source of little noise: a network hardly sees what is left of it near the end."""
+LAST_STEP_LONG = "euler:grid=last,at=0.7"
 
 
 class View(NamedTuple):
@@ -48,8 +47,6 @@ class Prediction:
 
     inputs: int = 1
     """Tensors of the event's shape that the network is shown side by side."""
-    sampler: str = "euler"
-    """Samples best, of those that step along a fixed grid; see docs/results.md."""
     times: str = "uniform"
     """The law of the times that trains best (:class:`flowprior.training.TimeDistribution`)."""
 
@@ -73,8 +70,6 @@ class Prediction:
 class Residual(Prediction):
     """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
 
-    sampler: str = LAST_STEP_LONG
-
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
         self.linear = LinearVelocity(prior, coupling, path)
@@ -91,7 +86,6 @@ class Preconditioned(Prediction):
     """
 
     inputs: int = 3
-    sampler: str = LAST_STEP_LONG
     times: str = "logit-normal"
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
@@ -124,6 +118,17 @@ KINDS: dict[str, type[Prediction]] = {
     "preconditioned": Preconditioned,
     "epsilon": Epsilon,
 }
+
+
+def suited_sampler(name: str, coupling: Coupling) -> str:
+    """Spec of the sampler that suits a prediction.
+
+    Where source samples follow their data nearly all the way, as under ``posterior``, little noise is left
+    near the end, which a network hardly sees: the last step is a long one. Else steps are equal.
+    """
+    slope = coupling.latent_slope(torch.full((1, 1), 100.0))
+    follows = slope is not None and float(slope) > 0.5
+    return LAST_STEP_LONG if follows and name in ("residual", "preconditioned") else "euler"
 
 
 def inputs_of(name: str) -> int:

@@ -22,6 +22,8 @@ from flowprior.ops.mixture import LOG_2PI
 LLOYD_PASSES = 8
 EM_PASSES = 4
 """Later ones gain little in held-out density and follow the rows more closely."""
+ROUNDING = 1e-5
+"""Least floor as a share of the mean variance: float32's sums are no more accurate."""
 NEGLIGIBLE = 1e-4
 """Share of a row in a component below which the component does not look at it."""
 BLOCK = 1 << 22
@@ -134,7 +136,8 @@ def _maximise(x: Tensor, share: Tensor, to: Regularisation) -> Components:
     scatter = torch.stack([_scatter(x, share[:, k], mean[k].to(x)) for k in range(share.shape[1])]).double()
     within = (scatter.sum(0) + dim * to.around.covariance) / (len(x) + dim)
     covariance = (scatter + to.shrinkage * within) / (count + to.shrinkage).clamp_min(1e-12)[:, None, None]
-    covariance.diagonal(dim1=1, dim2=2).add_(to.floor)
+    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    diagonal += (ROUNDING * diagonal.mean(1, keepdim=True)).clamp_min(to.floor)
     return Components((count / len(x)).log(), mean, torch.linalg.cholesky(covariance))
 
 

@@ -93,13 +93,13 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
         Without noise they are the data's own, h1, for a law that brings the noise in by itself.
 
-        Latents of at most ``KEPT_BYTES`` are kept in memory. Where there are more and bases are shared,
-        the first ones of each label are, as many as fit and at least 200. Else each pass infers them anew.
+        Each pass infers them anew. Where bases are shared, which costs more, latents of at most ``KEPT_BYTES``
+        are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
         """
         infer = self._latents_and_condition if noised else self._coordinates_and_condition
         rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
         size = rank * self.subspace.spread.element_size()
-        if not rows or (rows * size > KEPT_BYTES and not self.subspace.is_shared):
+        if not rows or not self.subspace.is_shared:
             return InferredLatents(data, infer, seed)
         if rows * size <= KEPT_BYTES:
             latents = InferredLatents(data, infer, seed)

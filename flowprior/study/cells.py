@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, product
 from typing import Any
 
+from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.flow.predictions import KINDS
+from flowprior.flow.predictions import suited_sampler
 from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
@@ -54,7 +55,8 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
     chosen = choose_defaults(asked, asked.prior, asked.coupling)
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
-    suited = KINDS[chosen.training.prediction].sampler
+    coupling = Coupling.registry.resolve(chosen.coupling)
+    suited = suited_sampler(chosen.training.prediction, coupling)
     return Variant(
         label=label,
         prior=chosen.prior,

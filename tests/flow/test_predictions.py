@@ -104,13 +104,15 @@ def test_pairs_without_known_moments_are_refused(prediction, prior) -> None:
         make_prediction(prediction, prior, Coupling.create("ot"), Path.create("condot"))
 
 
-@pytest.mark.parametrize(("prediction", "grid"), [("velocity", "uniform"), ("preconditioned", "last")])
-def test_a_flow_samples_by_what_suits_its_prediction(prediction, grid, data, prior) -> None:
+@pytest.mark.parametrize(
+    ("prediction", "grid", "options"), [("velocity", "uniform", {}), ("preconditioned", "last", {"at": 0.7})]
+)
+def test_a_flow_samples_by_what_suits_its_prediction(prediction, grid, options, data, prior) -> None:
     flow = Flow(Told(), prior, Coupling.create("posterior"), Path.create("condot"), data.condition,
                 prediction=prediction)  # fmt: skip
     labels = torch.tensor([0, 1])
     found = flow.solve(labels, nfe=5, trajectory=True, generator=torch.Generator().manual_seed(0))
-    assert found.times.tolist() == pytest.approx(time_grid(5, grid).tolist())
+    assert found.times.tolist() == pytest.approx(time_grid(5, grid, **options).tolist())
     asked = flow.solve(
         labels, nfe=5, sampler=flow.default_sampler, generator=torch.Generator().manual_seed(0)
     )

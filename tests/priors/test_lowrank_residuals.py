@@ -11,7 +11,8 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.flow.linear_velocity import LinearVelocity, is_known
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.pair_moments import are_known
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.learned_mean import LearnedMeanPrior
@@ -130,8 +131,8 @@ def test_the_null_condition_has_the_moments_of_all_data(fitted):
 def test_its_pairs_have_a_linear_velocity(fitted, generator):
     """The moments' own velocity explains most of the velocity of posterior pairs."""
     coupling, path = Coupling.create("posterior"), Path.create("condot")
-    assert is_known(fitted, coupling)
-    assert not is_known(Prior.create("learned-mean", latent=2), coupling)
+    assert are_known(fitted, coupling)
+    assert not are_known(Prior.create("learned-mean", latent=2), coupling)
     x1, cond = turning(2000, 5)
     sample = path.interpolate(
         coupling.draw(fitted, x1, cond, generator=generator),

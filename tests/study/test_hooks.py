@@ -113,7 +113,7 @@ def test_named_variants_stand_in_place_of_the_combinations():
     assert (peer.label, peer.prior, peer.coupling, peer.path) == ("a peer", "gaussian", "ot", "condot")
     assert (peer.trainer, dict(peer.samplers)) == (f"{HERE}:trainer", {"heun": "heun"})
     assert (ours.prior, ours.coupling, ours.prediction) == ("latent-gmm", "posterior", "preconditioned")
-    assert dict(ours.samplers) == {"auto": "euler:grid=last,at=0.6"}
+    assert dict(ours.samplers) == {"auto": "euler:grid=last,at=0.7"}
     assert dict(velocity.samplers) == {"auto": "euler"}
     assert (velocity.prior, velocity.prediction) == ("latent-gmm", "velocity")
     again = grid_from_dict(tomllib.loads(dump_grid(grid)))

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.studies.protocol import STUDIES, everything
 
-from benchmarks.studies import embeddings
+from benchmarks.studies import STUDIES, embeddings, everything
 from flowprior.data import load_data
 from flowprior.errors import OptionError
 from flowprior.study.grid import load_grid
