@@ -93,8 +93,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
         Without noise they are the data's own, h1, for a law that brings the noise in by itself.
 
-        Each pass infers them anew. Where bases are shared, which costs more, latents of at most ``KEPT_BYTES``
-        are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
+        Each pass infers them anew. Where bases are shared, which costs more, latents of ``KEPT_BYTES`` at
+        the most are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
         """
         infer = self._latents_and_condition if noised else self._coordinates_and_condition
         rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
