@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.list import registries
 from flowprior.cli.options import Json
 from flowprior.registry import package_version
 
@@ -24,20 +25,6 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "safetensors",
-)
-GROUPS = tuple(
-    f"flowprior.{family}"
-    for family in (
-        "priors",
-        "couplings",
-        "paths",
-        "samplers",
-        "grids",
-        "models",
-        "data",
-        "times",
-        "loss_weights",
-    )
 )
 
 
@@ -97,7 +84,7 @@ def _plugins() -> list[dict[str, str]]:
             "value": point.value,
             "package": point.dist.name if point.dist else "",
         }
-        for group in GROUPS
+        for group in (registry.group for registry in registries().values() if registry.group)
         for point in entry_points(group=group)
     ]
 

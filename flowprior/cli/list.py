@@ -46,11 +46,12 @@ def list_components(
 
 
 def _records(family: str) -> list[Record[Any]]:
-    registry = _registry(family)
+    registry = registries()[family]
     return [registry.record(name) for name in registry.available()]
 
 
-def _registry(family: str) -> Registry[Any]:
+def registries() -> dict[str, Registry[Any]]:
+    """The registry of every family that can be listed."""
     from flowprior import Coupling, Path, Prior, Sampler
     from flowprior.data import DATA
     from flowprior.features import FEATURES
@@ -62,7 +63,7 @@ def _registry(family: str) -> Registry[Any]:
     components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
     training = (TimeDistribution.registry, LossWeight.registry)
     families = (*components, MODELS, DATA, *training, Metric.registry, FEATURES)
-    return families[FAMILIES.index(family)]
+    return dict(zip(FAMILIES, families, strict=True))
 
 
 def _describe(record: Record[Any], family: str) -> dict[str, Any]:

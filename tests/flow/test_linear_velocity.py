@@ -34,10 +34,15 @@ def data() -> TensorData:
     return gaussian_classes(40_000)
 
 
-@pytest.fixture(scope="module")
-def prior(data: TensorData) -> Prior:
+def exact_prior(data: TensorData) -> Prior:
+    """The prior that the data follow."""
     prior = Prior.create("latent-gmm", components=1, rank=RANK, reg_covar=FLOOR, shrinkage=0.0)
     return prior.fit((data.x, data.cond), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def prior(data: TensorData) -> Prior:
+    return exact_prior(data)
 
 
 def regressed(x: Tensor, u: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from flowprior.flow.predictions import KINDS, make_prediction
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.samplers import time_grid
 
-from .test_linear_velocity import DIMS, FLOOR, RANK, gaussian_classes
+from .test_linear_velocity import DIMS, exact_prior, gaussian_classes
 
 PATHS = ["condot", "cosine", "vp"]
 
@@ -25,8 +25,7 @@ def data() -> TensorData:
 
 @pytest.fixture(scope="module")
 def prior(data: TensorData) -> Prior:
-    prior = Prior.create("latent-gmm", components=1, rank=RANK, reg_covar=FLOOR, shrinkage=0.0)
-    return prior.fit((data.x, data.cond), generator=torch.Generator().manual_seed(0))
+    return exact_prior(data)
 
 
 def test_every_prediction_has_a_class() -> None:
