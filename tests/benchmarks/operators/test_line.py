@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -109,8 +110,8 @@ def test_what_a_run_writes_is_what_the_page_reads(one_group: Finished):
     rows = json.loads(one_group.json.read_text())["benchmarks"]
     assert all("data" not in row["stats"] for row in rows)
     page = operators(one_group.json)["table"]
-    assert f"| {GROUP.replace(' x ', ' × ')} | " in page
-    assert "eager **" in page or "eager 0" in page
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| {GROUP.replace(' x ', ' × ')} | "))
+    assert re.search(r"\beager (\*\*)?\d+\.\d", row), row  # bold above its goal: which side one short run finds is luck
 
 
 def test_without_pytest_benchmark_the_line_says_what_installs_it():
