@@ -35,7 +35,11 @@ LATENT_FLOOR = 1e-3
 """Added to the latents' variances, which are about 1 over a whole condition."""
 FULL_BYTES = 64 << 20
 """Most bytes that full covariances of the mixture may take; beyond, they are diagonal."""
-MIXTURE = "mixture"
+AUTO, MIXTURE = "auto", "mixture"
+COMPONENTS = 10
+AVERAGED_BYTES = 16 << 20
+"""Most bytes that averages of mixtures may take where ``law="auto"`` chooses them; ten times as many rows of
+64 latents as Fashion-MNIST has take as much, and a minute or two."""
 
 
 @Prior.register("latent-gmm", aliases=("mcfa",))
@@ -45,28 +49,29 @@ class LatentGmmPrior(SubspacePrior):
     Conditions are labels, or None for one model of all the data.
 
     Args:
-        components: K, Gaussians in the mixture over the latents, for each condition; a condition with fewer
-            examples gets at most as many as it has, with a warning.
+        components: K, Gaussians in the ``"mixture"`` over the latents, for each condition, 10 if None; a
+            condition with fewer examples gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions.
         reg_covar: variance floor: added to the noise variances.
         shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
-            to each component, so that small conditions do not overfit.
-        tol: EM stops for a condition when its mean log-likelihood gains less.
+            to each component of the ``"mixture"``, so that small conditions do not overfit.
+        tol: EM of the ``"mixture"`` stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes over the latents at the most.
         basis: ``"own"`` for each label; ``"shared"`` by all labels, which then differ in mean, noise and the
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
-        law: of the latents: ``"mixture"``, of ``components`` Gaussians, full ones where all labels' take at
-            most 64 MiB, else diagonal ones; a mixture for each label, but one for all labels where bases are
-            shared and labels have fewer examples than ``components`` on average. Or the name of another
-            prior, with its own defaults: ``"averaged-gmm"`` follows the data more closely, with ten times the
-            numbers.
+        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where all labels' take at most 16 MiB and
+            ``components`` is None, else ``"mixture"``. ``"mixture"``: of ``components`` Gaussians, full ones
+            where all labels' take at most 64 MiB, else diagonal ones; a mixture for each label, but one for
+            all labels where bases are shared and labels have fewer examples than components on average.
+            Or the name of another prior, with its own defaults: ``"averaged-gmm"`` follows the data more
+            closely, with three to four times the numbers.
     """
 
     def __init__(
         self,
-        components: int = 10,
+        components: int | None = None,
         rank: int = 64,
         reg_covar: float = 0.04,
         shrinkage: float = 16.0,
@@ -74,22 +79,27 @@ class LatentGmmPrior(SubspacePrior):
         max_iter: int = 30,
         basis: str = "own",
         groups: int = 8,
-        law: str = MIXTURE,
+        law: str = AUTO,
     ) -> None:
         super().__init__(OWNER, rank, reg_covar, basis, groups)
-        check_counts(OWNER, components=components, max_iter=max_iter)
+        check_counts(OWNER, max_iter=max_iter, **({} if components is None else {"components": components}))
         check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12))
         self.components = components
         self.shrinkage = shrinkage
         self.tol = tol
         self.max_iter = max_iter
         self.law = law
-        self.latents: Prior = self._mixture("full") if law == MIXTURE else Prior.registry.resolve(law)
+        own = law in (AUTO, MIXTURE)
+        self.latents: Prior = self._mixture("full") if own else Prior.registry.resolve(law)
+
+    @property
+    def _components(self) -> int:
+        return COMPONENTS if self.components is None else self.components
 
     def _mixture(self, covariance: str) -> GmmPrior:
         """A mixture of the latents that is not fitted yet."""
         options = {"shrinkage": self.shrinkage, "tol": self.tol, "max_iter": self.max_iter}
-        mixture = GmmPrior(self.components, covariance, reg_covar=LATENT_FLOOR, **options)
+        mixture = GmmPrior(self._components, covariance, reg_covar=LATENT_FLOOR, **options)
         mixture.speaker = self.name
         return mixture
 
@@ -104,25 +114,33 @@ class LatentGmmPrior(SubspacePrior):
             )
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
+        if self.law == AUTO and self._affords_an_average():
+            self.latents = AveragedGmmPrior()
         if isinstance(self.latents, AveragedGmmPrior):
             slope, variance = latent_noise(self.subspace.spread)
             still = self._latents_of(data, seed, noised=False)
             self.latents.fit_blurred(still, slope, variance, generator=generator)
             return
         latents = self._latents_of(data, seed)
-        if self.law == MIXTURE:
-            alone = self.subspace.is_shared and float(self.seen_weight.mean()) < self.components
+        if self.law in (AUTO, MIXTURE):
+            alone = self.subspace.is_shared and float(self.seen_weight.mean()) < self._components
             latents = [(h, None) for h, _ in latents] if alone else latents
-            size = self.components * self.subspace.spread.shape[1] ** 2 * 4
+            size = self._components * self.subspace.spread.shape[1] ** 2 * 4
             size *= 1 if alone else max(self.condition.size, 1)
             self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
         self.latents.fit(latents, generator=generator)
 
+    def _affords_an_average(self) -> bool:
+        rows, rank = self.seen_weight.tolist(), self.subspace.spread.shape[1]
+        return self.components is None and AveragedGmmPrior.size_of(rows, rank) * 4 <= AVERAGED_BYTES
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Take the mixture's covariances from the checkpoint: the fit chose them."""
-        if self.law == MIXTURE:
+        """Take the law, or the mixture's covariances, from the checkpoint: the fit chose them."""
+        if self.law == AUTO and prefix + "latents.group" in state_dict:
+            self.latents = AveragedGmmPrior()
+        elif self.law in (AUTO, MIXTURE):
             self.latents = self._mixture("diag" if prefix + "latents.var" in state_dict else "full")
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
