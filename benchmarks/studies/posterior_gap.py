@@ -4,7 +4,7 @@
 
 The source samples of training are inferred from data, those of sampling are drawn from the prior; the
 difference of the two Fréchet distances is what a better law of the latents could win. An inferred one also
-knows its picture.
+knows its picture, so it is inferred from pictures that were held out of training, where the study holds any.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.studies import CLASSIFIERS, Row, everything, rows_of
-from flowprior.features import load_classifier
+from flowprior.features import FeatureExtractor, Lite0Features, load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments
 from flowprior.samplers import Sampler
 
 NFES = (1, 4, 15)
 SAMPLES, BATCH = 2000, 250
-EULER = Sampler.create("euler")
 
 
 @torch.no_grad()
@@ -30,8 +30,10 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     if not hasattr(flow.prior, "infer"):
         return []
     classifier = load_classifier(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors", data.train)
-    real = FeatureMoments.of([classifier.features(everything(data.test)[0])])
-    x1, labels = data.train.batch(torch.arange(SAMPLES))
+    extractors: list[FeatureExtractor] = [classifier, Lite0Features()]
+    real = [_moments(extractor, everything(data.test)[0]) for extractor in extractors]
+    x1, labels = _balanced(*everything(data.validation or data.train))
+    sampler = Sampler.registry.resolve(flow.default_sampler)
     generator, rows = torch.Generator(), []
     for nfe in NFES:
         generator.manual_seed(cell.seed)
@@ -39,9 +41,26 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
         drawn = flow.prior.sample(labels, generator=generator)
         for name, x0 in (("inferred", inferred), ("drawn", drawn)):
             parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
-            x = torch.cat([EULER.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts]).clamp(-1, 1)
-            distance = FeatureMoments.of([classifier.features(x)]).distance(real)
-            columns = {"flow": f"{cell.variant.label}, {name} source samples", "sampler": "euler", "nfe": nfe}
-            found = {f"fid-{classifier.features_name}": distance}
-            rows += rows_of(found, **columns, samples=SAMPLES)
+            x = torch.cat([sampler.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts]).clamp(-1, 1)
+            columns = {
+                "flow": f"{cell.variant.label}, {name} source samples",
+                "sampler": flow.default_sampler,
+                "nfe": nfe,
+            }
+            found = {
+                f"fid-{extractor.features_name}": _moments(extractor, x).distance(reference)
+                for extractor, reference in zip(extractors, real, strict=True)
+            }
+            rows += rows_of(found, **columns, samples=len(x))
     return rows
+
+
+def _moments(extractor: FeatureExtractor, x: Tensor) -> FeatureMoments:
+    return FeatureMoments.of([extractor.features(part) for part in x.split(BATCH)])
+
+
+def _balanced(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The first ``SAMPLES`` rows, as many of each label."""
+    each = SAMPLES // len(labels.unique())
+    rows = torch.cat([(labels == label).nonzero()[:each, 0] for label in labels.unique()])
+    return x[rows], labels[rows]

@@ -1,8 +1,8 @@
 """An average of Gaussian mixtures for each condition, as rich as held-out rows and the lack of copies allow.
 
-p(x | c) = (1/M) Σ_m Σ_k π_cmk N(x; μ_cmk, S_cmg(k)): M mixtures from different starts, of many Gaussians
-whose neighbours share a full covariance (:mod:`flowprior.mixtures.averaging`). Made for events of some tens
-of numbers, such as the latents of a subspace prior: a covariance has D² numbers and takes 8 D rows.
+p(x | c) = (1/M) Σ_m Σ_k π_cmk N(x; μ_cmk, S_cmk): M mixtures of full Gaussians from different starts
+(:mod:`flowprior.mixtures.averaging`). Made for events of some tens of numbers, such as the latents of a
+subspace prior: a component has D(D + 1)/2 numbers in its covariance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
 from flowprior.mixtures.averaging import (
-    ROWS_OF_A_COVARIANCE,
     Blur,
     Components,
     GaussianLaw,
@@ -40,14 +39,14 @@ BUDGET = 1 << 26
 """Most numbers held in those rows of all conditions."""
 ONE = 2 * ROWS
 """Rows a component that make one component of each condition."""
-ROWS_EACH = (400, 200, 100, 70, 50, 35, 25, 18)
+ROWS_EACH = (400, 200, 140, 100, 70, 50, 35, 25)
 """Rows a component, from few components to many, that a fit chooses among."""
 SLACK = 0.004
 """Nats a dimension below the best held-out density at which more components are taken: they draw better."""
-MOST_COPIES = 0.65
+MOST_COPIES = 0.61
 """Share of draws nearer to the half that was fitted than to the other from which on a choice is refused.
 
-On Fashion-MNIST's latents 0.64 is 0.59 in the pixels of a trained flow's samples."""
+On Fashion-MNIST's latents, twice as many components (0.64) draw no better, and as well as half the numbers do."""
 LOOKED_AT = 16
 """Conditions that the choice is made on, spread evenly."""
 FEWEST = 4
@@ -85,7 +84,6 @@ class AveragedGmmPrior(ConditionedPrior):
 
     logits: Tensor
     loc: Tensor
-    group: Tensor
     cholesky: Tensor
 
     def __init__(
@@ -107,13 +105,11 @@ class AveragedGmmPrior(ConditionedPrior):
         self._blur: Blur | None = None
         for name in ("logits", "loc", "cholesky"):
             self.register_buffer(name, torch.empty(0))
-        self.register_buffer("group", torch.empty(0, dtype=torch.long))
 
     @staticmethod
     def size_of(rows: Sequence[float], dim: int) -> float:
         """About the most numbers that a fit to so many rows of each condition, ``[dim]`` each, keeps."""
-        looked_at = sum(min(n, ROWS) for n in rows)
-        return MEMBERS * looked_at * dim * (1 / ROWS_OF_A_COVARIANCE + 1 / ROWS_EACH[-1])
+        return MEMBERS * dim**2 * sum(max(min(n, ROWS) / ROWS_EACH[-1], 1) for n in rows)
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -218,8 +214,7 @@ class AveragedGmmPrior(ConditionedPrior):
             else:
                 floor = self.reg_covar * torch.eye(dim, dtype=torch.float64)
                 factor = torch.linalg.cholesky(task.law.covariance + floor)
-                none = torch.zeros(1, dtype=torch.float64)
-                fitted = Components(none, none.new_zeros(1, dim), none.long(), factor[None])
+                fitted = Components(torch.zeros(1).double(), torch.zeros(1, dim).double(), factor[None])
         except torch.linalg.LinAlgError as error:
             raise InputError(
                 f"averaged-gmm.fit: a component has no spread in some dimension and reg_covar="
@@ -229,18 +224,16 @@ class AveragedGmmPrior(ConditionedPrior):
 
     def _store(self, averages: Sequence[Components], like: Tensor) -> None:
         """Keep the tables ``[C, K, …]``; a condition with fewer components has some of weight 0."""
-        count, dim = len(averages), averages[0].mean.shape[1]
-        most, covariances = (max(len(getattr(a, name)) for a in averages) for name in ("mean", "cholesky"))
-        self.logits = like.new_full((count, most), -torch.inf)
-        self.loc = like.new_zeros(count, most, dim)
-        self.group = torch.zeros(count, most, dtype=torch.long, device=like.device)
-        self.cholesky = torch.eye(dim, dtype=like.dtype, device=like.device).repeat(count, covariances, 1, 1)
+        most, dim = max(len(a.logits) for a in averages), averages[0].mean.shape[1]
+        shape = (len(averages), most)
+        self.logits = like.new_full(shape, -torch.inf)
+        self.loc = like.new_zeros(*shape, dim)
+        self.cholesky = torch.eye(dim, dtype=like.dtype, device=like.device).repeat(*shape, 1, 1)
         for row, average in enumerate(averages):
             own = slice(0, len(average.logits))
             self.logits[row, own] = average.logits.to(like)
             self.loc[row, own] = average.mean.to(like)
-            self.group[row, own] = average.group.to(self.group)
-            self.cholesky[row, : len(average.cholesky)] = average.cholesky.to(like)
+            self.cholesky[row, own] = average.cholesky.to(like)
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -250,20 +243,19 @@ class AveragedGmmPrior(ConditionedPrior):
         epsilon = standard_normal(n, self.loc.shape[2], self.loc, seed)
         x = self.loc[rows, component]
         for part in torch.arange(n, device=rows.device).split(max(GATHERED // self.loc.shape[2] ** 2, 1)):
-            factor = self.cholesky[rows[part], self.group[rows[part], component[part]]]
+            factor = self.cholesky[rows[part], component[part]]
             x[part] += (factor @ epsilon[part, :, None])[:, :, 0]
         return x
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         rows = self._rows(cond, len(x))
-        size = self.loc[0].numel() * self.loc.shape[2]
-        if not len(x) or gathers(len(x), len(rows.unique()), size):
-            return in_gathered(_density_of_each, x, rows, self.logits, self.loc, self.group, self.cholesky)
+        tables = (self.logits, self.loc, self.cholesky)
+        if not len(x) or gathers(len(x), len(rows.unique()), self.cholesky[0].numel()):
+            return in_gathered(_density_of_each, x, rows, *tables)
         order, parts = [], []
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
             own = self.logits[row] > -torch.inf
-            tables = (self.logits[row, own].to(x.dtype), self.loc[row, own], self.group[row, own])
-            average = Components(*tables, self.cholesky[row])
+            average = Components(*(table[row, own].to(x.dtype) for table in tables))
             order.append(members)
             parts.append(average.log_density(x[members]))
         return torch.cat(parts)[torch.cat(order).argsort()]
@@ -280,11 +272,10 @@ def _components(rows: int, rows_each: int) -> int:
     return max(round(rows / rows_each), 1)
 
 
-def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, group: Tensor, cholesky: Tensor) -> Tensor:
-    """log p ``[n]`` of rows x ``[n, D]``, each under tables of its own, ``[n, K, …]``, ``[n, G, D, D]``."""
-    factors = cholesky[torch.arange(len(x), device=x.device)[:, None], group.long()]
-    white = torch.linalg.solve_triangular(factors, (x[:, None] - loc)[..., None], upper=False)[..., 0]
-    log_det = factors.diagonal(dim1=2, dim2=3).log().sum(2)
+def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, cholesky: Tensor) -> Tensor:
+    """log p ``[n]`` of rows x ``[n, D]``, each under tables of its own, ``[n, K, …]``."""
+    white = torch.linalg.solve_triangular(cholesky, (x[:, None] - loc)[..., None], upper=False)[..., 0]
+    log_det = cholesky.diagonal(dim1=2, dim2=3).log().sum(2)
     joint = logits - 0.5 * white.square().sum(2) - log_det - 0.5 * x.shape[1] * LOG_2PI
     return joint.logsumexp(1)
 

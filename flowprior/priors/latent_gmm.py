@@ -37,9 +37,9 @@ FULL_BYTES = 64 << 20
 """Most bytes that full covariances of the mixture may take; beyond, they are diagonal."""
 AUTO, MIXTURE = "auto", "mixture"
 COMPONENTS = 10
-AVERAGED_BYTES = 16 << 20
-"""Most bytes that averages of mixtures may take where ``law="auto"`` chooses them; ten times as many rows of
-64 latents as Fashion-MNIST has take as much, and a minute or two."""
+AVERAGED_BYTES = 128 << 20
+"""Most bytes that averages of mixtures may take where ``law="auto"`` chooses them, were they as rich as a fit
+allows. Twice as many rows of 64 latents as Fashion-MNIST has could take as much; a fit takes about a minute."""
 
 
 @Prior.register("latent-gmm", aliases=("mcfa",))
@@ -61,12 +61,12 @@ class LatentGmmPrior(SubspacePrior):
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
-        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where all labels' take at most 16 MiB and
+        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where all labels' take at most 128 MiB and
             ``components`` is None, else ``"mixture"``. ``"mixture"``: of ``components`` Gaussians, full ones
             where all labels' take at most 64 MiB, else diagonal ones; a mixture for each label, but one for
             all labels where bases are shared and labels have fewer examples than components on average.
             Or the name of another prior, with its own defaults: ``"averaged-gmm"`` follows the data more
-            closely, with three to four times the numbers.
+            closely, with about ten times the numbers.
     """
 
     def __init__(
@@ -138,7 +138,8 @@ class LatentGmmPrior(SubspacePrior):
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Take the law, or the mixture's covariances, from the checkpoint: the fit chose them."""
-        if self.law == AUTO and prefix + "latents.group" in state_dict:
+        averaged = prefix + "latents.logits" in state_dict and prefix + "latents.count" not in state_dict
+        if self.law == AUTO and averaged:
             self.latents = AveragedGmmPrior()
         elif self.law in (AUTO, MIXTURE):
             self.latents = self._mixture("diag" if prefix + "latents.var" in state_dict else "full")

@@ -11,6 +11,7 @@ from flowprior.mixtures.averaging import (
     Components,
     GaussianLaw,
     Regularisation,
+    component_log_density,
     fit_average,
 )
 
@@ -26,24 +27,27 @@ def ring(count: int, seed: int) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()], 1) + 0.1 * torch.randn(count, 2, generator=generator)
 
 
-def some_components(generator: torch.Generator, dim: int = 4) -> Components:
-    """Three, of which the first and the last share a covariance."""
-    factor = torch.randn(2, dim, dim, generator=generator, dtype=torch.float64)
+def some_components(generator: torch.Generator, count: int = 3, dim: int = 4) -> Components:
+    factor = torch.randn(count, dim, dim, generator=generator, dtype=torch.float64)
     cholesky = torch.linalg.cholesky(factor @ factor.mT + torch.eye(dim))
-    mean = torch.randn(3, dim, generator=generator, dtype=torch.float64)
-    logits = torch.tensor([0.5, 0.3, 0.2]).double().log()
-    return Components(logits, mean, torch.tensor([1, 0, 1]), cholesky)
+    mean = torch.randn(count, dim, generator=generator, dtype=torch.float64)
+    return Components(torch.tensor([0.5, 0.3, 0.2]).double().log()[:count], mean, cholesky)
 
 
-def test_component_densities_are_those_of_torch(generator):
+def test_component_densities_are_those_of_torch_in_any_number_of_blocks(generator, monkeypatch):
     parts = some_components(generator)
     x = 3 * torch.randn(50, 4, generator=generator, dtype=torch.float64)
-    laws = [
-        MultivariateNormal(m, scale_tril=parts.cholesky[g])
-        for m, g in zip(parts.mean, parts.group, strict=True)
-    ]
-    expected = torch.stack([law.log_prob(x) for law in laws], 1)
-    torch.testing.assert_close(parts.component_log_density(x), expected)
+    expected = torch.stack(
+        [
+            MultivariateNormal(m, scale_tril=s).log_prob(x)
+            for m, s in zip(parts.mean, parts.cholesky, strict=True)
+        ],
+        1,
+    )
+    torch.testing.assert_close(component_log_density(x, parts.mean, parts.cholesky), expected)
+    torch.testing.assert_close(component_log_density(x[:3], parts.mean, parts.cholesky), expected[:3])
+    monkeypatch.setattr("flowprior.mixtures.averaging.BLOCK", 40)
+    torch.testing.assert_close(component_log_density(x, parts.mean, parts.cholesky), expected)
 
 
 def test_draws_of_components_follow_their_density(generator):
@@ -81,17 +85,6 @@ def test_an_average_has_a_better_held_out_density_than_its_members(generator):
         fit_average(x, 20, members, to, generator).log_density(held_out.double()).mean() for members in (1, 6)
     )
     assert six > one + 0.2
-
-
-def test_neighbours_share_a_covariance_of_at_least_eight_rows_a_dimension(generator):
-    x = ring(400, 0)
-    to = Regularisation(8.0, 1e-3, around(2))
-    fitted = fit_average(x, 100, 1, to, generator)
-    assert len(fitted.cholesky) <= 400 / 16 < 70 < len(fitted.mean)
-    centres = torch.stack([fitted.mean[fitted.group == g].mean(0) for g in range(len(fitted.cholesky))])
-    assert (torch.cdist(fitted.mean, centres).argmin(1) == fitted.group).double().mean() > 0.8
-    few = fit_average(x, 10, 1, to, generator)
-    assert len(few.cholesky) == len(few.mean) == 10, "few components each have their own"
 
 
 def test_shrinkage_draws_components_to_the_covariance_within_them(generator):

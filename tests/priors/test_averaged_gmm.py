@@ -37,8 +37,8 @@ def test_density_is_that_of_the_components_one_by_one():
     expected = []
     for row, label in zip(x, labels.tolist(), strict=True):
         laws = [
-            MultivariateNormal(m, scale_tril=prior.cholesky[label, g])
-            for m, g in zip(prior.loc[label], prior.group[label], strict=True)
+            MultivariateNormal(m, scale_tril=s)
+            for m, s in zip(prior.loc[label], prior.cholesky[label], strict=True)
         ]
         expected.append(
             sum(w * law.log_prob(row).exp() for w, law in zip(weight[label], laws, strict=True)).log()
