@@ -73,7 +73,7 @@ found = {"seconds": time.perf_counter() - start, "processor": time.process_time(
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 found["peak"] = (int(status["VmHWM"].split()[0]) - int(status["RssFile"].split()[0])) // 1024
 found["state"] = sum(t.numel() * t.element_size() for t in prior.state_dict().values()) / 1e6
-found["law"] = prior.latents.covariance
+found["law"] = prior.latents.name
 prior.save(folder)
 print(json.dumps(found))
 """

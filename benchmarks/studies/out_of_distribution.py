@@ -28,7 +28,7 @@ SCORERS = {
     "gmm, K = 4": "gmm:components=4,reg_covar=0.01",
     "lowrank8": "gmm:covariance=lowrank,rank=8,reg_covar=0.01",
     "full": "gmm:covariance=full,reg_covar=0.01",
-    "latent-gmm": "latent-gmm:rank=8",
+    "latent-gmm": "latent-gmm:rank=8,law=mixture",
 }
 
 

@@ -46,7 +46,7 @@ SLACK = 0.004
 MOST_COPIES = 0.61
 """Share of draws nearer to the half that was fitted than to the other from which on a choice is refused.
 
-On Fashion-MNIST's latents, twice as many components (0.64) draw no better, and as well as half the numbers do."""
+On Fashion-MNIST's latents, twice as many components (0.64) draw no better than those chosen (0.60)."""
 LOOKED_AT = 16
 """Conditions that the choice is made on, spread evenly."""
 FEWEST = 4

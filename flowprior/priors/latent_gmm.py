@@ -37,9 +37,11 @@ FULL_BYTES = 64 << 20
 """Most bytes that full covariances of the mixture may take; beyond, they are diagonal."""
 AUTO, MIXTURE = "auto", "mixture"
 COMPONENTS = 10
+AVERAGED_LABELS = 1000
+"""Most labels for which ``law="auto"`` chooses averages of mixtures, which are fitted one by one."""
 AVERAGED_BYTES = 128 << 20
 """Most bytes that averages of mixtures may take where ``law="auto"`` chooses them, were they as rich as a fit
-allows. Twice as many rows of 64 latents as Fashion-MNIST has could take as much; a fit takes about a minute."""
+allows: twice as many rows of 64 latents as Fashion-MNIST has could take so much, and a minute to fit."""
 
 
 @Prior.register("latent-gmm", aliases=("mcfa",))
@@ -61,8 +63,8 @@ class LatentGmmPrior(SubspacePrior):
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
-        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where all labels' take at most 128 MiB and
-            ``components`` is None, else ``"mixture"``. ``"mixture"``: of ``components`` Gaussians, full ones
+        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are
+            at most 1,000, and averages, were they as rich as can be, take at most 128 MiB; else ``"mixture"``. ``"mixture"``: of ``components`` Gaussians, full ones
             where all labels' take at most 64 MiB, else diagonal ones; a mixture for each label, but one for
             all labels where bases are shared and labels have fewer examples than components on average.
             Or the name of another prior, with its own defaults: ``"averaged-gmm"`` follows the data more
@@ -132,7 +134,8 @@ class LatentGmmPrior(SubspacePrior):
 
     def _affords_an_average(self) -> bool:
         rows, rank = self.seen_weight.tolist(), self.subspace.spread.shape[1]
-        return self.components is None and AveragedGmmPrior.size_of(rows, rank) * 4 <= AVERAGED_BYTES
+        small = len(rows) <= AVERAGED_LABELS and AveragedGmmPrior.size_of(rows, rank) * 4 <= AVERAGED_BYTES
+        return small and self.components is None
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
