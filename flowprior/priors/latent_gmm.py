@@ -63,12 +63,12 @@ class LatentGmmPrior(SubspacePrior):
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
-        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are
-            at most 1,000, and averages, were they as rich as can be, take at most 128 MiB; else ``"mixture"``. ``"mixture"``: of ``components`` Gaussians, full ones
-            where all labels' take at most 64 MiB, else diagonal ones; a mixture for each label, but one for
-            all labels where bases are shared and labels have fewer examples than components on average.
-            Or the name of another prior, with its own defaults: ``"averaged-gmm"`` follows the data more
-            closely, with about ten times the numbers.
+        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are at most
+            1,000, and averages, were they as rich as can be, take at most 128 MiB; else ``"mixture"``.
+            ``"mixture"``: of ``components`` Gaussians, full ones where all labels' take at most 64 MiB, else
+            diagonal ones; a mixture for each label, but one for all labels where bases are shared and labels
+            have fewer examples than components on average. Or the name of another prior, with its own
+            defaults: ``"averaged-gmm"`` follows the data more closely, with about ten times the numbers.
     """
 
     def __init__(
