@@ -33,7 +33,9 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     extractors: list[FeatureExtractor] = [classifier, Lite0Features()]
     real = [_moments(extractor, everything(data.test)[0]) for extractor in extractors]
     x1, labels = _balanced(*everything(data.validation or data.train))
-    sampler = Sampler.registry.resolve(flow.default_sampler)
+    only = list(cell.variant.samplers.values()) if len(cell.variant.samplers) == 1 else []
+    spec = only[0] if only else flow.default_sampler
+    sampler = Sampler.registry.resolve(spec)
     generator, rows = torch.Generator(), []
     for nfe in NFES:
         generator.manual_seed(cell.seed)
@@ -44,7 +46,7 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
             x = torch.cat([sampler.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts]).clamp(-1, 1)
             columns = {
                 "flow": f"{cell.variant.label}, {name} source samples",
-                "sampler": flow.default_sampler,
+                "sampler": spec,
                 "nfe": nfe,
             }
             found = {

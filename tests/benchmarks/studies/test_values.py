@@ -65,7 +65,7 @@ def test_flows_start_from_inferred_source_samples_where_the_prior_has_latents(
     monkeypatch.setattr(posterior_gap, "SAMPLES", 20)
     x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
     data = TensorData(x, torch.arange(40) % 10, name="pictures", classes=10, is_image=True)
-    cell = SimpleNamespace(seed=0, variant=SimpleNamespace(label="ours"))
+    cell = SimpleNamespace(seed=0, variant=SimpleNamespace(label="ours", samplers={}))
     splits = SimpleNamespace(train=data, test=data, validation=data)
     rows = posterior_gap.values(trained("latent-gmm:rank=2", "posterior", data), cell, splits)
     assert [row["nfe"] for row in rows] == [1] * 4 + [4] * 4 + [15] * 4
