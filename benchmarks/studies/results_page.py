@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import operators, timings
-from benchmarks.studies import RESULTS, STUDIES, tables
+from benchmarks.studies import RESULTS, STUDIES, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -25,6 +25,7 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
+LOSSES = DOCS / "images" / "losses.png"
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
 NFES = [1, 2, 4, 8, 15, 30]
@@ -69,8 +70,8 @@ def read_study(folder: Path) -> Study | None:
 
 
 def class_conditional(root: Path) -> dict[str, Study]:
-    """The studies whose cells were evaluated on a validation split, too."""
-    folders = sorted(path for path in root.glob("*-*") if path.is_dir())
+    """The studies whose cells were evaluated on a validation split, too, but for that of the lead."""
+    folders = sorted(path for path in root.glob("*-*") if path.is_dir() and "lead-" not in path.name)
     found = {folder.name: read_study(folder) for folder in folders}
     return {name: s for name, s in found.items() if s and (s.table["split"] == "validation").any()}
 
@@ -89,7 +90,7 @@ def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
-    environment.globals |= vars(markdown) | vars(tables)
+    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead}
     return environment.get_template(name)
 
 
@@ -123,7 +124,9 @@ def filled(text: str, root: Path = RESULTS) -> str:
 
 
 def main() -> None:
-    """Write the page, and the sentences of others that say what it says."""
+    """Write the page and its chart, and the sentences of others that say what the page says."""
+    if study := read_study(RESULTS / "lead-1000"):
+        lead.draw_losses(study.table, LOSSES)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -98,10 +98,13 @@ def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) ->
     return own[(own["flow"] != REAL_DATA) & own["split"].isin([split, None])]
 
 
-def means(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
-    """Means over seeds: a row for each flow in the order of the table, a column for each NFE."""
+def means(table: DataFrame, metric: str, split: str = "test", index: str | list[str] = "flow") -> DataFrame:
+    """Means over seeds: a row for each flow in the order of the table, a column for each NFE.
+
+    Other columns than ``flow`` become the rows by ``index``, such as flow and sampler.
+    """
     own = trained(table, metric, split)
-    return own.pivot_table(index="flow", columns="nfe", values="value", sort=False).sort_index(axis=1)
+    return own.pivot_table(index=index, columns="nfe", values="value", sort=False).sort_index(axis=1)
 
 
 def refuse_mixed(table: DataFrame, where: str) -> None:
