@@ -99,6 +99,12 @@ EMBEDDINGS_OF_THE_MARGINAL = 256
 """How many of the seen embeddings the marginal density averages over."""
 
 
+def condition_of(stored: Tensor) -> Condition:
+    """The condition that a prior's ``condition_size`` stands for."""
+    kind, size = stored.tolist()
+    return Condition(KINDS[kind], size)
+
+
 class ConditionedPrior(Prior, abc.ABC):
     """A prior over labels, embeddings or no condition, which remembers the conditions that fit saw.
 
@@ -119,8 +125,7 @@ class ConditionedPrior(Prior, abc.ABC):
     @property
     def condition(self) -> Condition:
         """Kind and size of the condition that the prior was fitted with."""
-        kind, size = self.condition_size.tolist()
-        return Condition(KINDS[kind], size)
+        return condition_of(self.condition_size)
 
     def _learn_conditions(self, data: CheckedBatches, generator: torch.Generator | None) -> Tensor:
         """One pass that remembers the conditions; the mean of all x1 ``[D]``, float64."""

@@ -18,24 +18,16 @@ from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
-from flowprior.ops import (
-    Stream,
-    draw_seed,
-    lowrank_log_density,
-    lowrank_posterior_sample,
-    select_component,
-    standard_normal,
-    uniform,
-)
+from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import EMBEDDINGS_OF_THE_MARGINAL, SeenConditions, refuse_unseen
+from flowprior.priors.conditioned import ConditionedPrior, condition_of
 from flowprior.priors.density_training import DensityTraining
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import Mapper, MapperTraining, train_mapper
-from flowprior.priors.residuals import fit_residuals
+from flowprior.priors.residuals import FixedResiduals
 from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'learned-mean'"
@@ -45,7 +37,7 @@ DENSITY_RATE = 2e-3
 
 
 @Prior.register("learned-mean", aliases=("mapper",))
-class LearnedMeanPrior(LatentPrior):
+class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     """A mapper from labels or embeddings to a mean, plus noise (the paper's text prior).
 
     With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a subspace, and inferred latents
@@ -74,13 +66,8 @@ class LearnedMeanPrior(LatentPrior):
     """
 
     mapper: Mapper | None
-    residuals: LowRankResiduals | None
+    residuals: FixedResiduals | LowRankResiduals | None
     center: Tensor
-    factor: Tensor
-    noise: Tensor
-    condition_size: Tensor
-    seen: Tensor
-    seen_weight: Tensor
 
     def __init__(
         self,
@@ -132,10 +119,7 @@ class LearnedMeanPrior(LatentPrior):
         self.law_steps = law_steps
         self.mapper = None
         self.residuals = None
-        for name in ("center", "factor", "noise", "seen", "seen_weight"):
-            self.register_buffer(name, torch.empty(0))
-        # Labels: (1, classes); embeddings: (0, E).
-        self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
+        self.register_buffer("center", torch.empty(0))
 
     @property
     def training_options(self) -> MapperTraining:
@@ -153,52 +137,36 @@ class LearnedMeanPrior(LatentPrior):
     def frame(self, cond: Tensor | None, n: int) -> Frame | None:
         if self.residuals is None or cond is None:
             return None
-        return self.residuals.spread.frame_with_null(self._means(cond), self._on_own_device(cond))
-
-    @property
-    def condition(self) -> Condition:
-        """Kind and size of the condition that the prior was fitted with."""
-        labels, size = self.condition_size.tolist()
-        return Condition("labels" if labels else "embeddings", size)
+        return self.residuals.frame(self._means(cond), self._on_own_device(cond))
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
         if cond is None:
             raise InputError("learned-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
-        seen = SeenConditions.over(data, generator)
-        self._build(seen.condition, first[0].numel(), first.dtype)
+        center = self._learn_conditions(data, generator)
+        self._build(self.condition, first[0].numel(), first.dtype)
         assert self.mapper is not None
-        self.center = seen.mean.to(first)
-        self.seen, self.seen_weight = seen.rows.to(first.device), seen.weight.to(first)
+        self.center = center.to(first)
         split = Holdout(data, self.holdout)
         train_mapper(self.mapper, split, self.center, self.training_options, generator)
-        if self.residuals is None:
-            factor, noise = fit_residuals(split, self._means, self.sigma, self.latent, generator)
-            self.factor, self.noise = factor.to(first), noise.to(first)
-            return
-        settings = FitSettings(self.reg_covar, 0.0, generator)
-        options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
-        self.residuals.fit(split, self.mapper, self.center, settings, options, self.law_steps)
-        # For the sizes in a file: all that is learned lies in ``residuals``.
-        self.factor, self.noise = self.center.new_zeros(len(self.center), 0), torch.ones_like(self.center)
+        if isinstance(self.residuals, LowRankResiduals):
+            settings = FitSettings(self.reg_covar, 0.0, generator)
+            options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
+            self.residuals.fit(split, self.mapper, self.center, settings, options, self.law_steps)
+        else:
+            assert self.residuals is not None
+            self.residuals.fit(split, self._means, generator)
 
     def _build(self, condition: Condition, dim: int, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
-        self.condition_size = torch.tensor([condition.kind == "labels", condition.size], dtype=torch.long)
         with torch.random.fork_rng(devices=[]):
             self.mapper = Mapper(condition, dim, self.hidden, self.depth)
             if self.covariance == "lowrank":
                 sizes = (dim, self.rank, self.components, self.hidden, self.depth)
                 self.residuals = LowRankResiduals(condition, *sizes)
+            else:
+                self.residuals = FixedResiduals(dim, self.sigma, self.latent)
         self.to(self.event_dims.device, dtype).requires_grad_(False)
-
-    def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
-        if cond is not None and not cond.is_floating_point():
-            cond = cond.long()
-        cond = self.condition.check(cond, f"learned-mean.{method}")
-        if cond is not None and not cond.is_floating_point():
-            refuse_unseen(f"learned-mean.{method}", cond, self.seen)
-        return cond
 
     def _means(self, cond: Tensor) -> Tensor:
         assert self.mapper is not None
@@ -215,78 +183,33 @@ class LearnedMeanPrior(LatentPrior):
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        mean = self._mean(cond, n)
-        if self.residuals is not None:
-            assert cond is not None
-            seed = draw_seed(generator, self.center.device)
-            return self.residuals.sample(mean, self._on_own_device(cond), seed)
-        epsilon, z = self._noise_for(n, generator)
-        return mean + z @ self.factor.T + self.noise.sqrt() * epsilon
+        assert cond is not None
+        seed = draw_seed(generator, self.center.device)
+        return self._spread.sample(self._means(cond), self._on_own_device(cond), seed)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         assert cond is not None
         means = self._means(cond)
-        if self.residuals is not None:
-            x = x.to(torch.promote_types(x.dtype, means.dtype))
-            return self.residuals.log_prob(x, means, self._on_own_device(cond))
-        return self._residual_log_prob(x - means.to(x.dtype))
-
-    def _residual_log_prob(self, residual: Tensor) -> Tensor:
-        zero = residual.new_zeros(1, residual.shape[1])
-        factor, noise = self.factor.to(residual.dtype), self.noise.to(residual.dtype)
-        return lowrank_log_density(residual, zero, factor[None], noise[None])[:, 0]
+        x = x.to(torch.promote_types(x.dtype, means.dtype))
+        return self._spread.log_prob(x, means, self._on_own_device(cond))
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε; or by the low-rank covariance of the condition."""
-        mean = self._mean(cond, len(x1))
-        if self.residuals is not None:
-            assert cond is not None
-            seed = draw_seed(generator, self.center.device)
-            return self.residuals.infer(x1, mean, self._on_own_device(cond), seed)
-        epsilon, xi = self._noise_for(len(x1), generator)
-        zero = torch.zeros_like(mean[0])
-        z = lowrank_posterior_sample(x1.to(mean.dtype) - mean, zero, self.factor, self.noise, xi)
-        return mean + z @ self.factor.T + self.noise.sqrt() * epsilon
+        assert cond is not None
+        seed = draw_seed(generator, self.center.device)
+        return self._spread.infer(x1, self._means(cond), self._on_own_device(cond), seed)
 
-    def _noise_for(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        seed = draw_seed(generator, self.noise.device)
-        epsilon = standard_normal(n, len(self.noise), self.noise, seed)
-        return epsilon, standard_normal(n, self.factor.shape[1], self.noise, seed, stream=Stream.LATENT)
-
-    def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor:
-        seed = draw_seed(generator, self.seen.device)
-        return self.seen[select_component(self.seen_weight.log(), uniform(seed, n))]
-
-    def _log_prob_marginal(self, x: Tensor) -> Tensor:
-        """Over the conditions kept from fit: all labels, or a uniform sample of the embeddings."""
-        if self.residuals is not None:
-            return self._marginal_of_networks(x)
-        log_weight = (self.seen_weight / self.seen_weight.sum()).log().to(x.dtype)
-        means = self._means(self.seen).to(x.dtype)
-        densities = [log_weight[i] + self._residual_log_prob(x - means[i]) for i in range(len(means))]
-        return torch.stack(densities, 1).logsumexp(1)
-
-    def _marginal_of_networks(self, x: Tensor) -> Tensor:
-        """Over all labels, or over at most 256 of the embeddings: every condition has its own covariance."""
-        embedded = self.condition.kind == "embeddings"
-        most = EMBEDDINGS_OF_THE_MARGINAL if embedded else len(self.seen)
-        weight = self.seen_weight[:most]
-        log_weight = (weight / weight.sum()).log().to(x.dtype)
-        rows = self.seen[:most]
-        each = [
-            self._log_prob(x, row.expand(len(x), *row.shape)) + w
-            for row, w in zip(rows, log_weight, strict=True)
-        ]
-        return torch.stack(each, 1).logsumexp(1)
+    @property
+    def _spread(self) -> FixedResiduals | LowRankResiduals:
+        assert self.residuals is not None
+        return self.residuals
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Build the mapper first, at the checkpoint's sizes: an unfitted prior has none."""
-        size, noise = state_dict.get(prefix + "condition_size"), state_dict.get(prefix + "noise")
-        if self.mapper is None and size is not None and noise is not None:
-            labels, width = size.tolist()
-            condition = Condition("labels" if labels else "embeddings", width)
-            self._build(condition, len(noise), noise.dtype)
+        size, center = state_dict.get(prefix + "condition_size"), state_dict.get(prefix + "center")
+        if self.mapper is None and size is not None and center is not None:
+            self._build(condition_of(size), len(center), center.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

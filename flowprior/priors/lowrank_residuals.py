@@ -112,6 +112,10 @@ class LowRankResiduals(nn.Module):
         noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
         return frame.infer(x, noise)
 
+    def frame(self, loc: Tensor, cond: Tensor) -> Frame:
+        """The linear part at these conditions, the null condition among them."""
+        return self.spread.frame_with_null(loc, cond)
+
     def sample(self, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
         frame = self.spread.frame(loc, cond)

@@ -69,4 +69,4 @@ def test_a_shuffling_loader_keeps_an_overfitted_mapper_honest(generator):
     loader = DataLoader(TensorDataset(x, labels), batch_size=40, shuffle=True, generator=generator)
     prior = Prior.create("learned-mean", sigma="scalar", holdout=0.5, epochs=60, hidden=64, lr=1e-2)
     prior.fit(loader, generator=torch.Generator().manual_seed(0))
-    assert prior.noise[0] > 0.8
+    assert prior.residuals.noise[0] > 0.8

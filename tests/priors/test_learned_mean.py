@@ -83,18 +83,18 @@ def test_it_generalises_to_embeddings_it_has_not_seen(by_embedding):
 def test_diagonal_spread_is_that_of_the_held_out_residuals(by_embedding):
     """200 rows are held out: a variance is known to 10 %, its root to 5 %."""
     prior, x, e, _ = by_embedding
-    torch.testing.assert_close(prior.noise.sqrt(), SPREAD, rtol=0.2, atol=0.0)
+    torch.testing.assert_close(prior.residuals.noise.sqrt(), SPREAD, rtol=0.2, atol=0.0)
     held_out = list(Holdout(CheckedBatches((x, e), "learned-mean"), 0.1).rows(held_out=True))
     residual = torch.cat([rows - prior.mean(c) for rows, c in held_out])
     assert len(residual) == 200
-    torch.testing.assert_close(prior.noise, residual.square().mean(0) + 1e-6, rtol=1e-4, atol=0.0)
+    torch.testing.assert_close(prior.residuals.noise, residual.square().mean(0) + 1e-6, rtol=1e-4, atol=0.0)
 
 
 def test_scalar_spread_is_one_number_over_all_dimensions(generator):
     x, e, _ = embedded(2000, generator)
     prior = fitted(x, e, sigma="scalar")
-    assert prior.noise.unique().numel() == 1
-    assert prior.noise[0].item() == pytest.approx(SPREAD.square().mean().item(), rel=0.25)
+    assert prior.residuals.noise.unique().numel() == 1
+    assert prior.residuals.noise[0].item() == pytest.approx(SPREAD.square().mean().item(), rel=0.25)
 
 
 def test_held_out_rows_keep_an_overfitted_mapper_honest(generator):
@@ -103,15 +103,15 @@ def test_held_out_rows_keep_an_overfitted_mapper_honest(generator):
     labels = torch.arange(200) // 2
     honest = fitted(x, labels, sigma="scalar", holdout=0.5, epochs=60)
     blind = fitted(x, labels, sigma="scalar", holdout=0.0, epochs=60)
-    assert blind.noise[0] < 0.7 < honest.noise[0]
+    assert blind.residuals.noise[0] < 0.7 < honest.residuals.noise[0]
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2])
 def test_fixed_spread_is_what_was_asked_for(sigma, generator):
     x, labels, _ = labelled(100, generator)
     prior = fitted(x, labels, sigma=sigma, epochs=1)
-    torch.testing.assert_close(prior.noise, torch.full((3,), float(sigma) ** 2))
-    assert prior.factor.shape == (3, 0)
+    torch.testing.assert_close(prior.residuals.noise, torch.full((3,), float(sigma) ** 2))
+    assert prior.residuals.factor.shape == (3, 0)
     assert not prior.has_latents
 
 
@@ -125,12 +125,12 @@ def test_latents_recover_the_covariance_of_the_residuals(generator):
     for sigma in (0.5, "scalar", "diagonal"):
         prior = fitted(x, labels, sigma=sigma, latent=2, epochs=15, batch_size=256, lr=1e-2)
         assert prior.has_latents
-        covariance = prior.factor @ prior.factor.T + prior.noise.diag()
+        covariance = prior.residuals.factor @ prior.residuals.factor.T + prior.residuals.noise.diag()
         truth = factor @ factor.T + 0.25 * torch.eye(8)
         scale = truth.diagonal().sqrt()
         assert ((covariance - truth).abs() / scale.outer(scale)).max() < 0.12, sigma
-        torch.testing.assert_close(prior.noise.sqrt(), torch.full((8,), 0.5), rtol=0.15, atol=0.0)
-        assert (prior.noise.unique().numel() == 1) == (sigma != "diagonal")
+        torch.testing.assert_close(prior.residuals.noise.sqrt(), torch.full((8,), 0.5), rtol=0.15, atol=0.0)
+        assert (prior.residuals.noise.unique().numel() == 1) == (sigma != "diagonal")
 
 
 # -- the law ----------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def small(request) -> tuple[LearnedMeanPrior, Tensor, Tensor]:
 
 
 def covariance_of(prior: LearnedMeanPrior) -> Tensor:
-    return prior.factor @ prior.factor.T + prior.noise.diag()
+    return prior.residuals.factor @ prior.residuals.factor.T + prior.residuals.noise.diag()
 
 
 def test_density_is_the_normal_around_the_mean(small):
