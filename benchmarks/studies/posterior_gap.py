@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.studies import CLASSIFIERS, Row, everything, rows_of
 from flowprior.features import FeatureExtractor, Lite0Features, load_classifier
+from flowprior.features.base import short_identity
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments
 from flowprior.samplers import Sampler
@@ -30,31 +31,32 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     if not hasattr(flow.prior, "infer"):
         return []
     classifier = load_classifier(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors", data.train)
-    extractors: list[FeatureExtractor] = [classifier, Lite0Features()]
-    real = [_moments(extractor, everything(data.test)[0]) for extractor in extractors]
+    real = [(e, _moments(e, everything(data.test)[0])) for e in (classifier, Lite0Features())]
     x1, labels = _balanced(*everything(data.validation or data.train))
     only = list(cell.variant.samplers.values()) if len(cell.variant.samplers) == 1 else []
-    spec = only[0] if only else flow.default_sampler
-    sampler = Sampler.registry.resolve(spec)
-    generator, rows = torch.Generator(), []
+    spec, rows = only[0] if only else flow.default_sampler, []
+    told = {"split": "test", "reference": f"{len(data.test)} test examples of {data.test.name}"}
     for nfe in NFES:
-        generator.manual_seed(cell.seed)
-        inferred = flow.prior.infer(x1, labels, generator=generator)
-        drawn = flow.prior.sample(labels, generator=generator)
-        for name, x0 in (("inferred", inferred), ("drawn", drawn)):
-            parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
-            x = torch.cat([sampler.integrate(flow.velocity, a, c, nfe=nfe) for a, c in parts]).clamp(-1, 1)
-            columns = {
-                "flow": f"{cell.variant.label}, {name} source samples",
-                "sampler": spec,
-                "nfe": nfe,
-            }
-            found = {
-                f"fid-{extractor.features_name}": _moments(extractor, x).distance(reference)
-                for extractor, reference in zip(extractors, real, strict=True)
-            }
-            rows += rows_of(found, **columns, samples=len(x))
+        for name, x0 in _source_samples(flow, x1, labels, cell.seed).items():
+            x = _carried(flow, spec, x0, labels, nfe)
+            told |= {"flow": f"{cell.variant.label}, {name} source samples", "samples": len(x)}
+            for extractor, moments in real:
+                found = {f"fid-{extractor.features_name}": _moments(extractor, x).distance(moments)}
+                rows += rows_of(found, sampler=spec, nfe=nfe, features=short_identity(extractor), **told)
     return rows
+
+
+def _source_samples(flow: Flow, x1: Tensor, labels: Tensor, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inferred = flow.prior.infer(x1, labels, generator=generator)
+    return {"inferred": inferred, "drawn": flow.prior.sample(labels, generator=generator)}
+
+
+def _carried(flow: Flow, spec: str, x0: Tensor, labels: Tensor, nfe: int) -> Tensor:
+    """Samples that the flow makes of source samples x0."""
+    sampler = Sampler.registry.resolve(spec)
+    parts = zip(x0.split(BATCH), labels.split(BATCH), strict=True)
+    return torch.cat([sampler.integrate(flow.velocity, x, c, nfe=nfe) for x, c in parts]).clamp(-1, 1)
 
 
 def _moments(extractor: FeatureExtractor, x: Tensor) -> FeatureMoments:

@@ -14,24 +14,43 @@ GATHERED = 1 << 20
 
 
 def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
-    """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``.
+    """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``."""
+    return by_group(lambda table, own: own @ table, rows, tables, x)
 
-    Rows of one group are one product. Where groups are many for their rows and matrices small, the matrices
-    are gathered instead, a few at a time, and multiplied in one call.
+
+def there_and_back(y: Tensor, x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
+    """(y_i − x_i T) Tᵀ with T the matrix of its row, ``[n, L]``: y ``[n, M]``, x ``[n, L]``, T ``[L, M]``.
+
+    Each matrix is read once, as :func:`times_table` twice in a row would not.
     """
-    if not len(x):
-        return x.new_zeros(0, tables.shape[-1])
-    if len(tables) == 1:
-        return x @ tables[0].to(x.dtype)
+    return by_group(lambda table, to, own: (to - own @ table) @ table.mT, rows, tables, y, x)
+
+
+def by_group(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *values: Tensor) -> Tensor:
+    """``function(table, *values)`` of the rows of each group and the group's matrix, in the values' dtype.
+
+    Rows of one group are one call. Where groups are many for their rows and matrices small, the matrices are
+    gathered instead, a few at a time: the function then sees values ``[n, 1, …]`` and tables ``[n, L, M]``.
+
+    Args:
+        function: of a matrix and some rows of each value; a row of its result depends on that row alone.
+        rows: of the tables, ``[n]``.
+        tables: ``[C, L, M]``.
+        values: ``[n, …]``.
+    """
+    dtype = values[0].dtype
+    if not len(rows):
+        return function(tables.new_zeros(tables.shape[1:], dtype=dtype), *values)
     keys, order = rows.sort(stable=True)
-    values, counts = keys.unique_consecutive(return_counts=True)
-    if len(values) == 1:
-        return x @ tables[int(values[0])].to(x.dtype)
-    if gathers(len(x), len(values), tables[0].numel()):
-        return in_gathered(lambda part, table: torch.bmm(part[:, None], table)[:, 0], x, rows, tables)
-    parts = x[order].split(counts.tolist())
-    products = [part @ tables[row].to(x.dtype) for part, row in zip(parts, values.tolist(), strict=True)]
-    return torch.cat(products)[order.argsort()]
+    groups, counts = keys.unique_consecutive(return_counts=True)
+    if len(groups) == 1:
+        return function(tables[int(groups[0])].to(dtype), *values)
+    if gathers(len(rows), len(groups), tables[0].numel()):
+        size = max(1, GATHERED // tables[0].numel())
+        some = zip(rows.split(size), *(value[:, None].split(size) for value in values), strict=True)
+        return torch.cat([function(tables[r].to(dtype), *own)[:, 0] for r, *own in some])
+    parts = zip(groups.tolist(), *(value[order].split(counts.tolist()) for value in values), strict=True)
+    return torch.cat([function(tables[g].to(dtype), *own) for g, *own in parts])[order.argsort()]
 
 
 def gathers(rows: int, groups: int, size: int) -> bool:

@@ -23,9 +23,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from flowprior.mixtures.grouped import times_table
+from flowprior.mixtures.grouped import there_and_back, times_table
 from flowprior.ops.mixture import LOG_2PI
 
 
@@ -102,8 +103,18 @@ class Frame:
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
-        along = h * self.spread.sqrt() - self.into(epsilon)
-        return self.loc + self.noise.sqrt() * (epsilon + self.out_of(along))
+        along = self._back(h * self.spread.sqrt(), epsilon)
+        white = times_table(along, self.group, self.basis.mT)
+        white = epsilon + white if self.stretch is None else torch.addcmul(epsilon, white, self.stretch)
+        return torch.addcmul(self.loc, self.noise.sqrt(), white)
+
+    def _back(self, along: Tensor, white: Tensor) -> Tensor:
+        """U (a − Uᵀ Qᵀ y) ``[B, r]`` of a ``[B, r]`` and y ``[B, D]``."""
+        stretched = white if self.stretch is None else white * self.stretch
+        inside = times_table(stretched, self.group, self.basis)
+        if self.rotation is None or self.turn is None:
+            return along - inside
+        return there_and_back(along, inside, self.turn, self.rotation)
 
     def log_density_around(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """h ``[B, r]``, and log p(x) − log p(h) ``[B]``: the complement's Gaussian and the Jacobian."""

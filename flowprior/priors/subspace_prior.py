@@ -33,7 +33,7 @@ KEPT_BYTES = 256 << 20
 """Most bytes of inferred latents that are kept to fit their law to."""
 LEAST_KEPT = 200
 """Latents of each label that are kept at least."""
-PLACED = 3 << 18
+PLACED = 1 << 21
 """Numbers of events that are placed at once where bases are shared."""
 SINGLE = 1.0
 """How many examples' worth of the moments of all data a label with one example is given."""

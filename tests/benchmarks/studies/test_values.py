@@ -70,5 +70,9 @@ def test_flows_start_from_inferred_source_samples_where_the_prior_has_latents(
     rows = posterior_gap.values(trained("latent-gmm:rank=2", "posterior", data), cell, splits)
     assert [row["nfe"] for row in rows] == [1] * 4 + [4] * 4 + [15] * 4
     assert {row["flow"] for row in rows} == {"ours, inferred source samples", "ours, drawn source samples"}
-    assert {row["metric"] for row in rows} == {"fid-cnn128", "fid-lite0"}
+    assert {row["metric"]: row["features"].split(" ")[0] for row in rows} == {
+        "fid-cnn128": "cnn128",
+        "fid-lite0": "lite0",
+    }
+    assert {row["reference"] for row in rows} == {"40 test examples of pictures"}
     assert posterior_gap.values(trained("gaussian", "condot", data), cell, splits) == []
