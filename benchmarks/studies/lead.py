@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas
 from matplotlib.figure import Figure
 
 from benchmarks.studies.tables import FEATURES, RIVALS
@@ -24,6 +25,14 @@ MORE = 1.02
 """What 30 evaluations may have of the best distance at fewer."""
 INFERRED, DRAWN = "inferred", "drawn"
 VALIDATION = "validation"
+
+
+def with_rivals(table: DataFrame, earlier: DataFrame) -> DataFrame:
+    """The table with the rivals of an earlier study of the same budget, where it has none of its own."""
+    if table["flow"].isin(RIVALS).any():
+        return table
+    parts = [part.dropna(axis="columns", how="all") for part in (table, select(earlier, flow=list(RIVALS)))]
+    return pandas.concat(parts, ignore_index=True).reindex(columns=table.columns)
 
 
 def settings(table: DataFrame, metric: str) -> DataFrame:

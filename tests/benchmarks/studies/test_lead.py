@@ -64,6 +64,14 @@ def test_the_ratio_is_to_the_best_rival_at_each_number_of_evaluations():
     assert lead.last_over_best(stored(), "fid-lite0") == 0.875
 
 
+def test_rivals_of_an_earlier_study_stand_in_where_none_has_run():
+    both = stored()
+    ours, theirs = both[both["flow"] == "default"], both[both["flow"] != "default"]
+    joined = lead.with_rivals(ours, theirs)
+    assert lead.over_best_rival(joined, "fid-lite0").equals(lead.over_best_rival(both, "fid-lite0"))
+    assert lead.with_rivals(both, theirs.assign(value=0.0)) is both
+
+
 def losses() -> pandas.DataFrame:
     values = {"before": (20, 60), "default": (10, 30)}
     rows = []
