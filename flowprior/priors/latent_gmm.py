@@ -116,8 +116,8 @@ class LatentGmmPrior(SubspacePrior):
             )
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        if self.law == AUTO and self._affords_an_average():
-            self.latents = AveragedGmmPrior()
+        if self.law == AUTO:
+            self.latents = AveragedGmmPrior() if self._affords_an_average() else self._mixture("full")
         if isinstance(self.latents, AveragedGmmPrior):
             slope, variance = latent_noise(self.subspace.spread)
             still = self._latents_of(data, seed, noised=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 from flowprior import Coupling, Prior
 from flowprior.couplings import source_gap
 from flowprior.inspection.half_share import half_share
+from flowprior.priors import latent_gmm
 
 DIM, RANK = 8, 3
 
@@ -77,3 +78,38 @@ def test_state_travels(averaged, data):
     other.load_state_dict(averaged.state_dict())
     x, labels = data[0][:50], data[1][:50]
     assert torch.equal(other.log_prob(x, labels), averaged.log_prob(x, labels))
+
+
+@pytest.mark.parametrize(
+    ("options", "law"),
+    [
+        ({}, "averaged-gmm"),
+        ({"components": 10}, "gmm"),
+        ({"law": "mixture"}, "gmm"),
+        ({"basis": "shared"}, "averaged-gmm"),
+    ],
+)
+def test_the_law_that_the_fit_chooses_travels_with_the_state(data, options, law):
+    def prior() -> Prior:
+        return Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, **options)
+
+    fitted = prior().fit(data, generator=torch.Generator().manual_seed(0))
+    assert fitted.latents.name == law
+    other = prior()
+    other.load_state_dict(fitted.state_dict())
+    x, labels = data[0][:50], data[1][:50]
+    assert torch.equal(other.log_prob(x, labels), fitted.log_prob(x, labels))
+
+
+@pytest.mark.parametrize("bound", ["AVERAGED_LABELS", "AVERAGED_BYTES"])
+def test_averages_are_left_where_labels_are_many_or_numbers_are(bound, data, monkeypatch):
+    monkeypatch.setattr(latent_gmm, bound, 1)
+    prior = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3)
+    assert prior.fit(data, generator=torch.Generator().manual_seed(0)).latents.name == "gmm"
+
+
+def test_a_prior_is_fitted_anew_with_the_law_that_suits_the_new_data(data, monkeypatch):
+    prior = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3)
+    prior.fit(data, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(latent_gmm, "AVERAGED_BYTES", 1)
+    assert prior.fit(data, generator=torch.Generator().manual_seed(0)).latents.name == "gmm"
