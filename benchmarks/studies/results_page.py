@@ -115,6 +115,8 @@ def filled(text: str, root: Path = RESULTS) -> str:
     said = template("choosing.md.jinja")
     pictures = {steps: read_table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
     stored = {"table": lambda name: read_table(root / name), "pictures": pictures, "nfes": NFES}
+    led = {steps: study for steps in BUDGETS if (study := read_study(root / f"lead-{steps}"))}
+    stored["leads"] = {steps: lead.with_rivals(s.table, pictures[steps]) for steps, s in led.items()}
 
     def claim(match: re.Match[str]) -> str:
         block = said.blocks[match[2]](said.new_context(stored))

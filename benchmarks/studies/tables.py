@@ -161,17 +161,6 @@ def having(pictures: Mapping[int, DataFrame], *flows: str) -> dict[int, DataFram
     return {steps: table for steps, table in pictures.items() if {*flows} <= {*table["flow"]}}
 
 
-def leads(pictures: Mapping[int, DataFrame], settings: Iterable[str]) -> DataFrame:
-    """:func:`over_rivals` of these settings, a row for each (setting, steps, features) with a rival."""
-    found = {
-        (setting, steps, metric): over_rivals(table, metric).loc[setting]
-        for setting in settings
-        for steps, table in having(pictures, setting).items()
-        for metric in FEATURES
-    }
-    return pandas.DataFrame(found).T.dropna(how="all")
-
-
 def ratio_table(pictures: Mapping[int, DataFrame], ours: str, theirs: str, nfes: list[int]) -> str:
     """Means of one flow over another's, of the seeds that both have, by steps and features."""
     rows = []
