@@ -7,6 +7,7 @@ subspace prior: a component has D(D + 1)/2 numbers in its covariance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -84,7 +85,7 @@ class AveragedGmmPrior(ConditionedPrior):
 
     logits: Tensor
     loc: Tensor
-    cholesky: Tensor
+    factors: Tensor
 
     def __init__(
         self,
@@ -103,13 +104,13 @@ class AveragedGmmPrior(ConditionedPrior):
         self.shrinkage = shrinkage
         self.reg_covar = reg_covar
         self._blur: Blur | None = None
-        for name in ("logits", "loc", "cholesky"):
+        for name in ("logits", "loc", "factors"):
             self.register_buffer(name, torch.empty(0))
 
     @staticmethod
     def size_of(rows: Sequence[float], dim: int) -> float:
         """About the most numbers that a fit to so many rows of each condition, ``[dim]`` each, keeps."""
-        return MEMBERS * dim**2 * sum(max(min(n, ROWS) / ROWS_EACH[-1], 1) for n in rows)
+        return MEMBERS * dim * (dim + 1) / 2 * sum(max(min(n, ROWS) / ROWS_EACH[-1], 1) for n in rows)
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -228,12 +229,12 @@ class AveragedGmmPrior(ConditionedPrior):
         shape = (len(averages), most)
         self.logits = like.new_full(shape, -torch.inf)
         self.loc = like.new_zeros(*shape, dim)
-        self.cholesky = torch.eye(dim, dtype=like.dtype, device=like.device).repeat(*shape, 1, 1)
+        self.factors = packed(torch.eye(dim, dtype=like.dtype, device=like.device)).repeat(*shape, 1)
         for row, average in enumerate(averages):
             own = slice(0, len(average.logits))
             self.logits[row, own] = average.logits.to(like)
             self.loc[row, own] = average.mean.to(like)
-            self.cholesky[row, own] = average.cholesky.to(like)
+            self.factors[row, own] = packed(average.cholesky).to(like)
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -243,19 +244,20 @@ class AveragedGmmPrior(ConditionedPrior):
         epsilon = standard_normal(n, self.loc.shape[2], self.loc, seed)
         x = self.loc[rows, component]
         for part in torch.arange(n, device=rows.device).split(max(GATHERED // self.loc.shape[2] ** 2, 1)):
-            factor = self.cholesky[rows[part], component[part]]
+            factor = unpacked(self.factors[rows[part], component[part]])
             x[part] += (factor @ epsilon[part, :, None])[:, :, 0]
         return x
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         rows = self._rows(cond, len(x))
-        tables = (self.logits, self.loc, self.cholesky)
-        if not len(x) or gathers(len(x), len(rows.unique()), self.cholesky[0].numel()):
+        tables = (self.logits, self.loc, self.factors)
+        if not len(x) or gathers(len(x), len(rows.unique()), self.factors[0].numel()):
             return in_gathered(_density_of_each, x, rows, *tables)
         order, parts = [], []
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
             own = self.logits[row] > -torch.inf
-            average = Components(*(table[row, own].to(x.dtype) for table in tables))
+            logits, mean, factors = (table[row, own].to(x.dtype) for table in tables)
+            average = Components(logits, mean, unpacked(factors))
             order.append(members)
             parts.append(average.log_density(x[members]))
         return torch.cat(parts)[torch.cat(order).argsort()]
@@ -268,12 +270,28 @@ class AveragedGmmPrior(ConditionedPrior):
         return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
 
 
+def packed(triangle: Tensor) -> Tensor:
+    """The numbers of lower triangles ``[…, D, D]`` on and below the diagonal, ``[…, D (D + 1)/2]``."""
+    row, column = torch.tril_indices(*triangle.shape[-2:], device=triangle.device)
+    return triangle[..., row, column]
+
+
+def unpacked(numbers: Tensor) -> Tensor:
+    """The lower triangles ``[…, D, D]`` that :func:`packed` gives these numbers of."""
+    dim = math.isqrt(2 * numbers.shape[-1])
+    row, column = torch.tril_indices(dim, dim, device=numbers.device)
+    triangle = numbers.new_zeros(*numbers.shape[:-1], dim, dim)
+    triangle[..., row, column] = numbers
+    return triangle
+
+
 def _components(rows: int, rows_each: int) -> int:
     return max(round(rows / rows_each), 1)
 
 
-def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, cholesky: Tensor) -> Tensor:
+def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, factors: Tensor) -> Tensor:
     """log p ``[n]`` of rows x ``[n, D]``, each under tables of its own, ``[n, K, …]``."""
+    cholesky = unpacked(factors)
     white = torch.linalg.solve_triangular(cholesky, (x[:, None] - loc)[..., None], upper=False)[..., 0]
     log_det = cholesky.diagonal(dim1=2, dim2=3).log().sum(2)
     joint = logits - 0.5 * white.square().sum(2) - log_det - 0.5 * x.shape[1] * LOG_2PI

@@ -39,7 +39,7 @@ AUTO, MIXTURE = "auto", "mixture"
 COMPONENTS = 10
 AVERAGED_LABELS = 1000
 """Most labels for which ``law="auto"`` chooses averages of mixtures, which are fitted one by one."""
-AVERAGED_BYTES = 128 << 20
+AVERAGED_BYTES = 64 << 20
 """Most bytes that averages of mixtures may take where ``law="auto"`` chooses them, were they as rich as a fit
 allows: twice as many rows of 64 latents as Fashion-MNIST has could take so much, and a minute to fit."""
 
@@ -64,11 +64,11 @@ class LatentGmmPrior(SubspacePrior):
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
         law: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are at most
-            1,000, and averages, were they as rich as can be, take at most 128 MiB; else ``"mixture"``.
+            1,000, and averages, were they as rich as can be, take at most 64 MiB; else ``"mixture"``.
             ``"mixture"``: of ``components`` Gaussians, full ones where all labels' take at most 64 MiB, else
             diagonal ones; a mixture for each label, but one for all labels where bases are shared and labels
             have fewer examples than components on average. Or the name of another prior, with its own
-            defaults: ``"averaged-gmm"`` follows the data more closely, with about ten times the numbers.
+            defaults: ``"averaged-gmm"`` follows the data more closely, with five to ten times the numbers.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from flowprior import Prior
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.halves import nearer_share
 from flowprior.priors import averaged_gmm
+from flowprior.priors.averaged_gmm import packed, unpacked
 
 
 def rings(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -38,7 +39,7 @@ def test_density_is_that_of_the_components_one_by_one():
     for row, label in zip(x, labels.tolist(), strict=True):
         laws = [
             MultivariateNormal(m, scale_tril=s)
-            for m, s in zip(prior.loc[label], prior.cholesky[label], strict=True)
+            for m, s in zip(prior.loc[label], unpacked(prior.factors[label]), strict=True)
         ]
         expected.append(
             sum(w * law.log_prob(row).exp() for w, law in zip(weight[label], laws, strict=True)).log()
@@ -66,6 +67,13 @@ def test_density_integrates_to_one():
     for label in (0, 1):
         total = prior.log_prob(grid, torch.full((len(grid),), label)).exp().sum() * cell
         assert abs(float(total) - 1) < 1e-3
+
+
+def test_triangles_are_packed_and_unpacked(generator):
+    for dim in (1, 2, 7, 64):
+        triangle = torch.randn(3, dim, dim, generator=generator).tril()
+        assert packed(triangle).shape == (3, dim * (dim + 1) // 2)
+        assert torch.equal(unpacked(packed(triangle)), triangle)
 
 
 def test_draws_match_the_density(generator):
