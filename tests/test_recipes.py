@@ -65,6 +65,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", RECIPES)
 def test_a_component_is_added_as_the_page_says(copied: Path, room: str) -> None:
     name, *tests = RECIPES[room]

@@ -41,6 +41,7 @@ def test_a_mistake_is_one_line_and_code_two(tmp_path: Path) -> None:
     assert answer.stderr.startswith("flowprior: error: unknown prior 'gmn'; did you mean 'gmm'?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_waits_for_a_stopped_training_does_not_go_on(
     number: signal.Signals, code: int, tmp_path: Path

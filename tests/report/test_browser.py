@@ -13,6 +13,8 @@ import pytest
 from flowprior.report import write_report
 from tests.report import browser
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (390, 1280)
 LONG = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
 HEADINGS = [

@@ -28,6 +28,8 @@ from flowprior.study.cells import variants
 from flowprior.training import train
 from tests.cli.conftest import call_app
 
+pytestmark = pytest.mark.slow
+
 DATA = "eight-modes:n=120"
 SMALL = {"gmm": "gmm:components=2", "latent-gmm": "latent-gmm:rank=1,components=2"}
 """Options that make a prior quick to fit; the others have their defaults."""

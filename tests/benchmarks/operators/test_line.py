@@ -73,6 +73,7 @@ def test_the_line_is_the_readmes():
     assert f"$ {OURS}\n$ {PEERS}\n$ {LINE}\n" in console
 
 
+@pytest.mark.slow
 def test_every_row_is_collected():
     pytest.importorskip("pytest_benchmark")
     finished = run("--collect-only", "-q", PYTEST_ADDOPTS="")
@@ -80,11 +81,13 @@ def test_every_row_is_collected():
     assert "benchmarks/operators/test_mixtures.py" in finished.stdout
 
 
+@pytest.mark.slow
 def test_a_group_runs_green_in_one_process(one_group: Finished):
     assert one_group.code == 0, one_group.output
     assert "workers" not in one_group.output
 
 
+@pytest.mark.slow
 def test_a_group_has_a_row_for_each_way_in_a_unit_that_is_read(one_group: Finished):
     table = one_group.output.split(f"benchmark '{GROUP}'")[1].split("Ratios")[0]
     rows = ["flowprior fallback", "eager", *(["flowprior native"] if "cpu" in native_devices() else [])]
@@ -93,6 +96,7 @@ def test_a_group_has_a_row_for_each_way_in_a_unit_that_is_read(one_group: Finish
     assert "Name (time in us)" in table or "Name (time in ms)" in table
 
 
+@pytest.mark.slow
 def test_ratios_come_last(one_group: Finished):
     ratios = one_group.output.split("Ratios")[1]
     (line,) = (line for line in ratios.splitlines() if line.startswith(GROUP))
@@ -100,12 +104,14 @@ def test_ratios_come_last(one_group: Finished):
     assert "%" in line
 
 
+@pytest.mark.slow
 def test_the_reason_of_a_skip_is_the_line_that_installs_what_is_missing(one_group: Finished):
     skips = [line for line in one_group.output.splitlines() if line.startswith("SKIPPED")]
     assert any(line.endswith(f": {PEERS}") for line in skips), one_group.output
     assert any(line.endswith(f": {COMPILER}") for line in skips)
 
 
+@pytest.mark.slow
 def test_what_a_run_writes_is_what_the_page_reads(one_group: Finished):
     rows = json.loads(one_group.json.read_text())["benchmarks"]
     assert all("data" not in row["stats"] for row in rows)
@@ -115,6 +121,7 @@ def test_what_a_run_writes_is_what_the_page_reads(one_group: Finished):
     assert re.search(r"\beager (\*\*)?\d+\.\d", row), f"no ratio, bold above its goal: {row}"
 
 
+@pytest.mark.slow
 def test_without_pytest_benchmark_the_line_says_what_installs_it():
     finished = run("-p", "no:benchmark", PYTEST_ADDOPTS="")
     assert finished.returncode == pytest.ExitCode.USAGE_ERROR
