@@ -80,8 +80,8 @@ def gap_ratio(table: DataFrame, metric: str) -> Series:
     return gap[OURS] / gap[BEFORE]
 
 
-def draw_losses(table: DataFrame, path: Path) -> None:
-    """Where quality is lost, before and after: distances from drawn and from inferred source samples.
+def draw_losses(table: DataFrame, steps: int, path: Path) -> None:
+    """Where quality is lost after so many steps, before and now: distances from drawn and from inferred source samples.
 
     A bar is the distance from source samples drawn from the prior; its dark part is what is left where they
     are inferred from held-out pictures, the flow's own part. The light part is lost in the law of the prior.
@@ -101,5 +101,7 @@ def draw_losses(table: DataFrame, path: Path) -> None:
         axes.set_xlabel("evaluations of the network (NFE)")
         axes.set_ylabel(metric)
     figure.axes[0].legend(fontsize=8, frameon=False)
-    figure.suptitle("Fashion-MNIST: where quality is lost, before and now", fontsize=10)
+    figure.suptitle(
+        f"Fashion-MNIST after {steps:,} steps: where quality is lost, before and now", fontsize=10
+    )
     save_figure(figure, path)

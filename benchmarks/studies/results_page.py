@@ -127,8 +127,8 @@ def filled(text: str, root: Path = RESULTS) -> str:
 
 def main() -> None:
     """Write the page and its chart, and the sentences of others that say what the page says."""
-    if study := read_study(RESULTS / "lead-1000"):
-        lead.draw_losses(study.table, LOSSES)
+    if study := read_study(RESULTS / f"lead-{BUDGETS[0]}"):
+        lead.draw_losses(study.table, BUDGETS[0], LOSSES)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 

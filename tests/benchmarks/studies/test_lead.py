@@ -95,7 +95,7 @@ def test_the_gap_is_what_drawn_source_samples_lose_to_inferred_ones():
 
 def test_the_chart_is_drawn(tmp_path: Path):
     both = pandas.concat([losses(), losses().assign(metric="fid-cnn128")])
-    lead.draw_losses(both, tmp_path / "losses.png")
+    lead.draw_losses(both, 1000, tmp_path / "losses.png")
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
