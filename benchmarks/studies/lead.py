@@ -81,7 +81,7 @@ def gap_ratio(table: DataFrame, metric: str) -> Series:
 
 
 def draw_losses(table: DataFrame, steps: int, path: Path) -> None:
-    """Where quality is lost after so many steps, before and now: distances from drawn and from inferred source samples.
+    """Where quality is lost after so many steps, before and now.
 
     A bar is the distance from source samples drawn from the prior; its dark part is what is left where they
     are inferred from held-out pictures, the flow's own part. The light part is lost in the law of the prior.
