@@ -103,12 +103,12 @@ class Frame:
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
-        along = self._back(h * self.spread.sqrt(), epsilon)
+        along = self.back(h * self.spread.sqrt(), epsilon)
         white = times_table(along, self.group, self.basis.mT)
         white = epsilon + white if self.stretch is None else torch.addcmul(epsilon, white, self.stretch)
         return torch.addcmul(self.loc, self.noise.sqrt(), white)
 
-    def _back(self, along: Tensor, white: Tensor) -> Tensor:
+    def back(self, along: Tensor, white: Tensor) -> Tensor:
         """U (a − Uᵀ Qᵀ y) ``[B, r]`` of a ``[B, r]`` and y ``[B, D]``."""
         stretched = white if self.stretch is None else white * self.stretch
         inside = times_table(stretched, self.group, self.basis)
