@@ -5,6 +5,7 @@ A run may have several workers. Each has one thread; all have one cache, so that
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before torch is imported. Sub-processes inherit it.
@@ -43,6 +44,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Count all tests and the slow ones, before ``-m`` takes some away."""
     slow = sum(item.get_closest_marker("slow") is not None for item in items)
     config.stash[COLLECTED] = len(items), slow
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are many objects: the garbage collector leaves them alone, or takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
