@@ -41,6 +41,8 @@ def by_group(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *val
     dtype = values[0].dtype
     if not len(rows):
         return function(tables.new_zeros(tables.shape[1:], dtype=dtype), *values)
+    if len(tables) == 1:  # without waiting for the device
+        return function(tables[0].to(dtype), *values)
     keys, order = rows.sort(stable=True)
     groups, counts = keys.unique_consecutive(return_counts=True)
     if len(groups) == 1:

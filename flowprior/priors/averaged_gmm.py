@@ -53,6 +53,7 @@ LOOKED_AT = 16
 FEWEST = 4
 """Rows of a condition that are halved."""
 MEMBERS = 2
+"""Mixtures in an average: more of them gain density, and draw no better."""
 GATHERED = 1 << 24
 """Most numbers in the factors of one block of draws."""
 

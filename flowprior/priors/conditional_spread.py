@@ -245,7 +245,7 @@ class RotatedFrame(Frame):
     def out_of(self, along: Tensor) -> Tensor:
         return self.turned(along) @ self.basis[0].T.to(along.dtype)
 
-    def back(self, along: Tensor, white: Tensor) -> Tensor:
+    def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
         return self.turned(along - self.into(white))
 
     def turned(self, along: Tensor) -> Tensor:

@@ -103,13 +103,13 @@ class Frame:
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
-        along = self.back(h * self.spread.sqrt(), epsilon)
+        along = self.exchanged(h * self.spread.sqrt(), epsilon)
         white = times_table(along, self.group, self.basis.mT)
         white = epsilon + white if self.stretch is None else torch.addcmul(epsilon, white, self.stretch)
         return torch.addcmul(self.loc, self.noise.sqrt(), white)
 
-    def back(self, along: Tensor, white: Tensor) -> Tensor:
-        """U (a − Uᵀ Qᵀ y) ``[B, r]`` of a ``[B, r]`` and y ``[B, D]``."""
+    def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
+        """U (a − Uᵀ Qᵀ y) ``[B, r]``, along Q: what puts a ``[B, r]`` in the place of y ``[B, D]`` there."""
         stretched = white if self.stretch is None else white * self.stretch
         inside = times_table(stretched, self.group, self.basis)
         if self.rotation is None or self.turn is None:

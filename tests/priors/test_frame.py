@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from flowprior.priors.conditional_spread import RotatedFrame
 from flowprior.priors.subspace import Subspace
 
 LABELS, DIM, RANK = 3, 7, 2
 
 
-@pytest.fixture(params=["own", "shared"])
+@pytest.fixture(params=["own", "shared", "of each row"])
 def frame(request, generator):
-    """Of five rows, labels 0 … 2, with noise of their own."""
+    """Of five rows, labels 0 … 2, with noise of their own; or with a rotation for each row of one basis."""
+    if request.param == "of each row":
+        return rotated(generator)
     noise = 0.5 + torch.rand(LABELS, DIM, generator=generator, dtype=torch.float64)
     values = {"loc": torch.randn(LABELS, DIM, generator=generator), "noise": noise}
     values["spread"] = 1 + torch.rand(LABELS, RANK, generator=generator, dtype=torch.float64) * 5
@@ -27,6 +30,16 @@ def frame(request, generator):
         values["rotation"] = (vectors * eigen.rsqrt()[:, None]) @ vectors.mT @ turned
         values |= {"common": common, "group": torch.zeros(LABELS, dtype=torch.long)}
     return Subspace.of(noise, **values).frame(torch.tensor([0, 2, 1, 0, 2]), 0.1)
+
+
+def rotated(generator) -> RotatedFrame:
+    """As a network gives it: everything but the basis is the row's own."""
+    q = torch.linalg.qr(torch.randn(1, DIM, RANK, generator=generator, dtype=torch.float64)).Q
+    turned = torch.linalg.qr(torch.randn(5, RANK, RANK, generator=generator, dtype=torch.float64)).Q
+    loc = torch.randn(5, DIM, generator=generator, dtype=torch.float64)
+    noise, spread = (1 + torch.rand(5, n, generator=generator, dtype=torch.float64) for n in (DIM, RANK))
+    group = torch.zeros(5, dtype=torch.long)
+    return RotatedFrame(loc, noise, spread, q, group, q.square().sum(2), turned, floor=0.1)
 
 
 def bases(frame) -> torch.Tensor:
