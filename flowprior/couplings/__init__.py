@@ -10,6 +10,7 @@ from flowprior.couplings.gap import SourceGap, source_gap
 from flowprior.couplings.independent import IndependentCoupling
 from flowprior.couplings.ot import OTCoupling
 from flowprior.couplings.posterior import PosteriorCoupling
+from flowprior.couplings.semidiscrete import SemidiscreteCoupling
 
 __all__ = [
     "CondOTCoupling",
@@ -18,6 +19,7 @@ __all__ = [
     "OTCoupling",
     "PairingCoupling",
     "PosteriorCoupling",
+    "SemidiscreteCoupling",
     "SourceGap",
     "source_gap",
     "transport_cost",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from flowprior.data.stream import FitData
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -15,9 +16,9 @@ from flowprior.registry import Registered, Registry
 class Coupling(Registered, abc.ABC):
     """Base class of couplings.
 
-    Training calls :meth:`draw`, sampling starts at :meth:`source`. The two must agree in law, for each
-    condition and averaged over the data; where they agree only in part the gap is measured
-    (:func:`flowprior.couplings.source_gap`) and logged with every run.
+    Training calls :meth:`pairs`, which calls :meth:`draw`; sampling starts at :meth:`source`. The two must
+    agree in law, for each condition and averaged over the data; where they agree only in part the gap is
+    measured (:func:`flowprior.couplings.source_gap`) and logged with every run.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
@@ -29,6 +30,29 @@ class Coupling(Registered, abc.ABC):
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """One source sample x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
+
+    def pairs(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1), ``[B, *event]`` each, of a training batch under ``cond``; what training calls.
+
+        Most couplings give each datum its source sample (:meth:`draw`) and leave the data alone. One that
+        gives each source sample its datum returns other data of the same conditions.
+        """
+        return self.draw(prior, x1, cond, generator=generator), x1
+
+    def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
+        """Learn from the whole data set what :meth:`pairs` needs; most couplings need nothing.
+
+        ``train`` calls it once with the fitted prior, at every start, so it has to follow from its arguments
+        alone.
+
+        Args:
+            prior: fitted.
+            data: what ``Prior.fit`` takes.
+            generator: source of the randomness, on the prior's device.
+        """
+        return self
 
     def source(
         self,

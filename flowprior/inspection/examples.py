@@ -124,7 +124,7 @@ def draw_pairs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
     for rows in torch.arange(len(x1)).split(coupling.draw_size(batch)):
-        yield coupling.draw(prior, x1[rows], take(cond, rows), generator=generator), x1[rows]
+        yield coupling.pairs(prior, x1[rows], take(cond, rows), generator=generator)
 
 
 def _as_labels(cond: Tensor | None) -> Tensor | None:

@@ -25,7 +25,7 @@ def measure_transport(
         generator: of the source samples, on the prior's device.
 
     Returns:
-        ``paired`` by ``coupling.draw``, ``unpaired`` with source samples of the prior under each datum's
+        ``paired`` by ``coupling.pairs``, ``unpaired`` with source samples of the prior under each datum's
         condition, ``pairs``, and ``draw_size``: how many were drawn at once.
     """
     device = flow.prior.event_dims.device
@@ -38,7 +38,7 @@ def measure_transport(
         x1, cond = x1.to(device), None if cond is None else cond.to(device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
-        x0 = flow.coupling.draw(flow.prior, x1, cond, generator=generator)
-        paired += transport_cost(x0, x1).item() * len(part)
+        coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
+        paired += transport_cost(*coupled).item() * len(part)
     count = len(indices)
     return {"paired": paired / count, "unpaired": unpaired / count, "pairs": count, "draw_size": size}

@@ -98,7 +98,7 @@ class PairStream:
         x1, cond = fetch(self.data, indices, self.randomness.device)
         generator = self.randomness.generator("coupling", number)
         with torch.no_grad():
-            x0 = self.coupling.draw(self.prior, x1, cond, generator=generator)
+            x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator)
         return x0, x1, cond
 
 

@@ -93,6 +93,7 @@ def _train(parts: Components, run: RunDirectory | None, progress: bool, recover:
         state.resume(run.checkpoints, recover)
     randomness = Randomness(config.seed, parts.device)
     fit_seconds = fit_prior(parts, randomness)
+    parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
     pairs = PairStream(parts.data, parts.prior, parts.coupling, config.batch_size, randomness)
     if run is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
@@ -191,16 +192,19 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
     unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
     return {
         "starts_gap": source_gap(pairs.coupling, pairs.prior, x1, cond, generator=generator).as_dict(),
-        "transport_cost": transport_cost(_drawn(pairs, x1, cond, generator), x1).item(),
+        "transport_cost": transport_cost(*_drawn(pairs, x1, cond, generator)).item(),
         "transport_cost_unpaired": transport_cost(unpaired, x1).item(),
     }
 
 
-def _drawn(pairs: PairStream, x1: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
+def _drawn(
+    pairs: PairStream, x1: Tensor, cond: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(x0, x1) of the coupled pairs, drawn as many at once as in training."""
     conditions = [None] * len(x1) if cond is None else cond.split(pairs.draw_size)
     rows = x1.split(pairs.draw_size)
     drawn = [
-        pairs.coupling.draw(pairs.prior, x, c, generator=generator)
+        pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
         for x, c in zip(rows, conditions, strict=False)
     ]
-    return torch.cat(drawn)
+    return torch.cat([x0 for x0, _ in drawn]), torch.cat([x for _, x in drawn])

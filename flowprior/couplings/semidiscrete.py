@@ -1,0 +1,229 @@
+"""Source samples paired with the data that semidiscrete optimal transport sends them to, within the label.
+
+The source law p0(·|c) is continuous, the data of a label are N points x_j of weight 1/N. Optimal transport
+between the two is a map: with potentials g_j that maximise the dual
+
+    E_{x0 ~ p0(·|c)} min_j [½‖f(x0) − f(x_j)‖² − g_j] + mean_j g_j,
+
+x0 goes to the datum where the minimum lies (arXiv 2509.25519; Genevay et al. 2016). The gradient of the
+dual is 1/N minus the share of source samples that go to x_j, so stochastic ascent needs source samples alone,
+and pairs cost one row of products each, without an assignment problem for each batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from flowprior.couplings.base import Coupling
+from flowprior.couplings.ot import OTCoupling
+from flowprior.data.stream import CheckedBatches, FitData
+from flowprior.errors import CouplingError, NotFittedError
+from flowprior.priors import Prior, latents_of
+from flowprior.registry import check_counts, check_numbers, choose
+
+OWNER = "coupling 'semidiscrete'"
+SPACES = ("events", "coordinates")
+MOST_BYTES = 4 << 30
+"""Most bytes of events and of what is compared that a fit may hold."""
+LEAST_STEPS = 500
+"""Steps of the ascent that even a few data get."""
+SHORTEST = 3e-3
+"""Length of the last step of the ascent relative to the first."""
+UNEVEN = 0.5
+"""A χ² of the shares of the data, above which a fit warns."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The data of one label.
+
+    Attributes:
+        events: ``[N, *event]``.
+        points: what is compared, f(x_j) ``[N, F]``.
+        potentials: g ``[N]``.
+    """
+
+    events: Tensor
+    points: Tensor
+    potentials: Tensor
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """The datum ``[B]`` that each source sample f(x0) ``[B, F]`` goes to."""
+        heights = self.potentials - 0.5 * self.points.square().sum(1)
+        return torch.addmm(heights, points, self.points.T).argmax(1)
+
+
+@Coupling.register("semidiscrete")
+class SemidiscreteCoupling(Coupling):
+    """x0 ~ p0(·|c), and the datum of c that semidiscrete optimal transport sends it to.
+
+    The source samples of training follow p0(·|c) exactly, and which data they meet does not depend on the
+    batch. For labels or no condition; :meth:`fit` holds all data in memory and takes ``passes`` times as many
+    source samples as there are data.
+
+    :meth:`pairs` is what training calls. :meth:`draw`, which must keep the data that it is given, can only
+    re-pair them within the batch, as ``ot`` does.
+
+    Args:
+        passes: source samples that the potentials are fitted to, for each datum.
+        batch: source samples of one step of the ascent.
+        rate: length of a step at the beginning, relative to the spread of the costs of one source sample.
+        space: what distances are taken of: ``"events"``, or the ``"coordinates"`` in which data vary most,
+            with a prior that has a subspace (``latent-gmm``, ``flow``).
+    """
+
+    def __init__(self, passes: int = 40, batch: int = 512, rate: float = 0.3, space: str = "events") -> None:
+        check_counts(OWNER, passes=passes, batch=batch)
+        check_numbers(OWNER, rate=(rate, 0, 1e6))
+        self.passes = passes
+        self.batch = batch
+        self.rate = rate
+        self.space = choose(OWNER, "space", space, SPACES)
+        self.targets: dict[int, Target] = {}
+        self.unevenness = float("nan")
+        """χ² of the shares of source samples that the data receive, mean over labels; 0 if all are equal."""
+
+    def check(self, prior: Prior) -> None:
+        """Refuse distances between coordinates that the prior does not have.
+
+        Raises:
+            CouplingError: ``space="coordinates"`` with a prior without a subspace.
+        """
+        latents = latents_of(prior)
+        if self.space == "coordinates" and (latents is None or not latents.fits_latents):
+            raise CouplingError(
+                f"{OWNER}: prior '{prior.name}' has no subspace to measure distances in; use space=events, "
+                "or prior latent-gmm or flow"
+            )
+
+    @torch.no_grad()
+    def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
+        """Hold the data of each label and find their potentials.
+
+        Args:
+            prior: fitted.
+            data: batches (x1, c) with labels or without conditions.
+            generator: of the source samples, on the prior's device.
+
+        Raises:
+            CouplingError: embeddings as conditions, or more data than may be held.
+        """
+        self.check(prior)
+        targets, errors = {}, []
+        for label, events in self._groups(data).items():
+            cond = None if label is None else torch.tensor([label], device=events.device)
+            points = self._points(prior, events, _repeated(cond, len(events)))
+            potentials, error = self._ascend(prior, points, cond, generator)
+            targets[-1 if label is None else label] = Target(events, points, potentials)
+            errors.append(error)
+        self.targets, self.unevenness = targets, sum(errors) / len(errors)
+        if self.unevenness > UNEVEN:
+            warnings.warn(
+                f"{OWNER}: the data receive uneven shares of the source samples (χ² {self.unevenness:.2g}, 0 "
+                "where all are equal); raise passes",
+                stacklevel=2,
+            )
+        return self
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Source samples re-paired with the given data by optimal transport within the batch."""
+        return OTCoupling().draw(prior, x1, cond, generator=generator)
+
+    @torch.no_grad()
+    def pairs(
+        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Source samples ``[B, *event]`` under ``cond``, and the data of the fit that they go to.
+
+        Raises:
+            NotFittedError: :meth:`fit` was not called.
+            CouplingError: a label without data.
+        """
+        if not self.targets:
+            raise NotFittedError(f"{OWNER}: not fitted; call coupling.fit(prior, data) first, as train does")
+        x0 = prior.sample(cond, len(x1), generator=generator)
+        points = self._points(prior, x0, cond)
+        chosen = torch.empty_like(x1)
+        labels = torch.full((len(x1),), -1, device=x1.device) if cond is None else cond
+        for label in labels.unique().tolist():
+            if label not in self.targets:
+                raise CouplingError(f"{OWNER}: label {label} had no data when it was fitted; fit it again")
+            rows, target = (labels == label).nonzero()[:, 0], self.targets[label]
+            chosen[rows] = target.events[target.nearest(points[rows])].to(chosen)
+        return x0, chosen
+
+    def _groups(self, data: FitData) -> dict[int | None, Tensor]:
+        """Events ``[N, *event]`` of each label."""
+        stream = CheckedBatches(data, self.name)
+        shape, parts, held = stream.peek()[0].shape[1:], {}, 0
+        for x, cond in stream:
+            if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
+                raise CouplingError(
+                    f"{OWNER}: expected labels or no condition, got embeddings; "
+                    "use 'ot', whose cost weighs them"
+                )
+            held += x.numel() * x.element_size()
+            if held > MOST_BYTES:
+                raise CouplingError(
+                    f"{OWNER}: the data take more than {MOST_BYTES >> 30} GiB, which it would have to "
+                    "hold; use 'ot'"
+                )
+            for label in [None] if cond is None else cond.unique().tolist():
+                rows = x if label is None else x[cond == label]
+                parts.setdefault(label, []).append(rows)
+        return {label: torch.cat(rows).unflatten(1, shape) for label, rows in parts.items()}
+
+    def _points(self, prior: Prior, x: Tensor, cond: Tensor | None) -> Tensor:
+        """What distances are taken of, ``[B, F]``."""
+        if self.space == "events":
+            return x.flatten(1)
+        latents = latents_of(prior)
+        frame = None if latents is None else latents.frame(cond, len(x))
+        assert frame is not None
+        return frame.coordinates(x.flatten(1))
+
+    def _ascend(
+        self, prior: Prior, points: Tensor, cond: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, float]:
+        """Potentials ``[N]``, averaged over the last quarter of the ascent, and their χ² on fresh samples."""
+        count = len(points)
+        steps = max(LEAST_STEPS, -(-self.passes * count // self.batch))
+        first = self._sources(prior, cond, generator)
+        spread = (first @ points.T - 0.5 * points.square().sum(1)).std(1).mean()
+        length = self.rate * float(spread) * min(1.0, self.batch / count)
+        potentials, mean = points.new_zeros(count), points.new_zeros(count)
+        averaged = steps // 4
+        for step in range(steps):
+            chosen = Target(points, points, potentials).nearest(self._sources(prior, cond, generator))
+            share = torch.bincount(chosen, minlength=count).to(points) * (count / self.batch)
+            potentials = potentials + length * SHORTEST ** (step / steps) * (1 - share)
+            if step >= steps - averaged:
+                mean += potentials / averaged
+        return mean, self._unevenness(prior, Target(points, points, mean), cond, generator)
+
+    def _unevenness(
+        self, prior: Prior, target: Target, cond: Tensor | None, generator: torch.Generator | None
+    ) -> float:
+        """N Σ_j p_j² − 1 of the shares p_j of the data, without bias, from twice as many samples as data."""
+        count = len(target.points)
+        rounds = max(2, -(-2 * count // self.batch))
+        chosen = [target.nearest(self._sources(prior, cond, generator)) for _ in range(rounds)]
+        received = torch.bincount(torch.cat(chosen), minlength=count).double()
+        total = rounds * self.batch
+        return float((received * (received - 1)).sum()) * count / (total * (total - 1)) - 1
+
+    def _sources(self, prior: Prior, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """f(x0) ``[batch, F]`` of fresh source samples."""
+        rows = _repeated(cond, self.batch)
+        return self._points(prior, prior.sample(rows, self.batch, generator=generator), rows)
+
+
+def _repeated(cond: Tensor | None, n: int) -> Tensor | None:
+    return None if cond is None else cond.expand(n)

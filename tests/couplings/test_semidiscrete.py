@@ -1,0 +1,115 @@
+"""Semidiscrete transport: the map that is known in one dimension, its marginals, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior import train
+from flowprior.couplings import Coupling, SemidiscreteCoupling, transport_cost
+from flowprior.errors import CouplingError, NotFittedError
+from flowprior.flow import Flow
+from flowprior.priors import Prior
+
+from .laws import fitted, two_classes
+
+POINTS = 8
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def on_a_line() -> tuple[Prior, torch.Tensor]:
+    """N(0, 1), and eight points on a line in no order."""
+    points = torch.tensor([3.0, -1.0, 0.2, 10.0, -4.0, 0.1, 7.0, -0.5], dtype=torch.float64)[:, None]
+    return Prior.create("gaussian").fit(points, generator=generator()), points
+
+
+def test_on_a_line_the_map_is_that_of_the_quantiles() -> None:
+    """There the optimal map is the monotone one: the k-th eighth of the source goes to the k-th point."""
+    prior, points = on_a_line()
+    coupling = SemidiscreteCoupling().fit(prior, points, generator=generator())
+    x0, x1 = coupling.pairs(prior, points.repeat(500, 1), None, generator=generator(1))
+    rank = (torch.special.ndtr(x0) * POINTS).long().clamp_max(POINTS - 1)
+    expected = points.sort(0).values[rank[:, 0]]
+    assert (x1 == expected).double().mean() > 0.97
+
+
+def test_every_datum_is_met_equally_often() -> None:
+    x1, labels = two_classes(300, 3)
+    prior = fitted("gaussian")
+    coupling = SemidiscreteCoupling().fit(prior, (x1, labels), generator=generator())
+    assert abs(coupling.unevenness) < 0.1
+    nearest = SemidiscreteCoupling(passes=1, rate=1e-9)
+    with pytest.warns(UserWarning, match="uneven shares"):
+        nearest.fit(prior, (x1, labels), generator=generator())
+    assert nearest.unevenness > 1.0
+    ones = torch.ones(60_000, dtype=torch.long)
+    _, met = coupling.pairs(prior, x1[:1].expand(60_000, 2), ones, generator=generator(1))
+    _, counts = met.unique(dim=0, return_counts=True)
+    assert len(counts) > 0.97 * int((labels == 1).sum())
+    assert (counts.double() / counts.double().mean() - 1).square().mean() < 0.1
+
+
+def test_data_keep_their_condition_and_pairs_are_short() -> None:
+    x1, labels = two_classes(300, 3)
+    prior = fitted("gaussian")
+    coupling = SemidiscreteCoupling().fit(prior, (x1, labels), generator=generator())
+    x0, chosen = coupling.pairs(prior, x1, labels, generator=generator(1))
+    for label in (0, 1):
+        own = {tuple(row) for row in x1[labels == label].tolist()}
+        assert {tuple(row) for row in chosen[labels == label].tolist()} <= own
+    within, draw = generator(1), Coupling.create("ot").draw
+    batches = zip(x1.split(10), labels.split(10), strict=True)
+    paired = torch.cat([draw(prior, x, label, generator=within) for x, label in batches])
+    assert transport_cost(x0, chosen) < 0.9 * transport_cost(paired, x1)
+
+
+def test_source_samples_are_those_of_the_prior() -> None:
+    x1, labels = two_classes(60, 3)
+    prior = fitted("gmm")
+    coupling = SemidiscreteCoupling().fit(prior, (x1, labels), generator=generator())
+    x0, _ = coupling.pairs(prior, x1, labels, generator=generator(1))
+    torch.testing.assert_close(x0, prior.sample(labels, generator=generator(1)), rtol=0, atol=0)
+
+
+def test_coordinates_ignore_what_lies_outside_of_the_subspace() -> None:
+    """Two points that differ along the leading axis, and noise of no meaning beside it."""
+    x = torch.randn(200, 6, generator=generator(), dtype=torch.float64) * torch.tensor([5.0, 1, 1, 1, 1, 1])
+    prior = Prior.create("latent-gmm", rank=1, components=1).fit(x, generator=generator())
+    coupling = SemidiscreteCoupling(space="coordinates").fit(prior, x, generator=generator())
+    x0, x1 = coupling.pairs(prior, x, None, generator=generator(1))
+    frame = prior.frame(None, len(x))
+    along = torch.cat([frame.coordinates(x0), frame.coordinates(x1)], 1).T.corrcoef()[0, 1]
+    beside = torch.stack([x0[:, 1], x1[:, 1]]).corrcoef()[0, 1]
+    assert along > 0.98
+    assert abs(beside) < 0.3
+
+
+@pytest.mark.parametrize("space", ["events", "coordinates"])
+def test_a_flow_is_trained_twice_alike_and_saved(tmp_path, space: str) -> None:
+    options = {"prior": "latent-gmm:rank=2,components=2", "coupling": f"semidiscrete:batch=16,space={space}"}
+    x1, labels = two_classes(80, 3)
+    data = (x1.float(), labels)
+    small = {"model": "mlp:width=8,depth=1", "batch_size": 32, "steps": 4}
+    once = train(data, **options, **small)
+    again = train(data, **options, **small, out=tmp_path / "run")
+    loaded = Flow.load(tmp_path / "run" / "flow")
+    samples = [flow.sample(torch.arange(2), nfe=2, generator=generator()) for flow in (once, again, loaded)]
+    torch.testing.assert_close(samples[0], samples[1], rtol=0, atol=0)
+    torch.testing.assert_close(samples[0], samples[2], rtol=0, atol=0)
+
+
+def test_refusals() -> None:
+    x1, labels = two_classes(30, 3)
+    prior = fitted("gaussian")
+    with pytest.raises(NotFittedError, match=r"call coupling\.fit\(prior, data\) first"):
+        SemidiscreteCoupling().pairs(prior, x1, labels)
+    with pytest.raises(CouplingError, match="has no subspace to measure distances in; use space=events"):
+        SemidiscreteCoupling(space="coordinates").fit(prior, (x1, labels))
+    with pytest.raises(CouplingError, match="expected labels or no condition, got embeddings; use 'ot'"):
+        SemidiscreteCoupling().fit(Prior.create("gaussian").fit((x1, x1)), (x1, x1))
+    few = SemidiscreteCoupling().fit(prior, (x1[labels == 0], labels[labels == 0]))
+    with pytest.raises(CouplingError, match="label 1 had no data"):
+        few.pairs(prior, x1, labels)
