@@ -130,6 +130,21 @@ def timings(path: Path) -> dict[str, str]:
     return said | {"table": markdown_table(["what", "who", "median", "ratio", "beside it"], lines)}
 
 
+def full_size(path: Path) -> dict[str, str]:
+    """Fits of a prior with a shared basis: seconds, memory, and a draw; empty where it was not run."""
+    if not path.exists():
+        return {}
+    said, rows = _read(path)
+    lines = []
+    for row in rows:
+        notes, draw = row["extra_info"]["notes"], row["extra_info"].get("sample")
+        ratio = f"{draw['sample'] / draw['randn']:.1f}" if draw else None
+        own = [f"{notes['seconds']:.0f}", f"{notes['peak']:,}", f"{notes['state']:.0f}", f"`{notes['law']}`"]
+        lines.append([row["group"], *own, ratio])
+    header = ["what", "seconds", "peak MiB", "state MB", "law", "draw of 256 over `torch.randn`"]
+    return said | {"table": markdown_table(header, lines)}
+
+
 def _read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """What a file says of itself and of its processor; its rows, their groups with a sign of times."""
     report = json.loads(path.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from benchmarks.operators.comparison import operators, timings
+from benchmarks.operators.comparison import full_size, operators, timings
 from benchmarks.studies import RESULTS, STUDIES, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
@@ -102,6 +102,7 @@ def page(root: Path = RESULTS) -> str:
         study=lambda name: read_study(root / name),
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
+        full_size=full_size(root / "full-size.json"),
     )
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
 
