@@ -114,8 +114,8 @@ class Captions:
         identity, expected = encoder.identity(), self._remembered("identity")
         if expected is not None and identity != expected:
             raise InputError(
-                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; name "
-                "the one that made them (flow.text_encoder, --encoder)"
+                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
+                "name the one that made them (flow.text_encoder, --encoder)"
             )
         return encoder
 
