@@ -137,11 +137,13 @@ def test_nothing_private_is_imported_from_another_file() -> None:
     assert not borrowed
 
 
-@pytest.mark.parametrize("package", ["pandas", "jinja2", "matplotlib", "torchvision", "diffusers"])
+@pytest.mark.parametrize(
+    "package", ["pandas", "jinja2", "matplotlib", "torchvision", "diffusers", "transformers"]
+)
 def test_packages_that_not_everybody_needs_are_imported_where_they_are_used(package: str) -> None:
     """At the top of no file that ``import flowprior``, ``train``, ``sample`` or ``evaluate`` reads."""
     everyday = {"registry", "storage", "ops", "data", "models", "mixtures", "priors", "couplings", "paths"}
-    everyday |= {"samplers", "flow", "training", "metrics", "evaluation", "cli"}
+    everyday |= {"samplers", "encoders", "flow", "training", "metrics", "evaluation", "cli"}
     for module, path in modules().items():
         if module == FACE or room_of(module) in everyday:
             top = ast.parse(path.read_text(encoding="utf-8")).body

@@ -101,7 +101,7 @@ def _embedding(text: str | None, size: int) -> list[float]:
     if len(values) != size or not all(math.isfinite(value) for value in values):
         raise OptionError(
             f"--cond={text!r} is not possible: this flow's condition is an embedding; write its "
-            f"{size} numbers with commas between them, or call flow.sample from Python"
+            f"{size} numbers with commas between them, a caption as --text, or call flow.sample from Python"
         )
     return values
 

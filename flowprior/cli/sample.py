@@ -8,20 +8,9 @@ from typing import Annotated
 
 import typer
 
+from flowprior.cli.captions import draw_samples, notes_of, prior_panels, read_asked, read_captions
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.options import (
-    SINGLE,
-    Device,
-    Guidance,
-    Json,
-    Run,
-    Sampler,
-    Seed,
-    load_run,
-    parse_conditions,
-)
-
-BATCH = 500
+from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
 
 
 def sample(
@@ -32,6 +21,19 @@ def sample(
     cond: Annotated[
         str | None, typer.Option(help="Condition: 3, or 0,1,2, or all; the numbers of an embedding.")
     ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Caption, for a flow of captions; can be repeated.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File of captions, one a line.")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help="Caption to guide away from; needs --guidance.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder (flowprior list encoders); by default the one of the training data."),
+    ] = None,
     nfe: Annotated[
         int | None,
         typer.Option(
@@ -40,35 +42,43 @@ def sample(
     ] = None,
     sampler: Sampler = None,
     guidance: Guidance = 1.0,
-    count: Annotated[int | None, typer.Option(min=1, help="Samples of each condition.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "--n", min=1, help="Samples of each condition.")
+    ] = None,
     seed: Seed = 0,
+    show_prior: Annotated[
+        bool, typer.Option("--show-prior", help="Show the prior's mean and samples beside the result.")
+    ] = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Draw samples of RUN and write them to a file."""
-    import torch
-
     from flowprior.cli.samples_file import check_events, check_suffix, save_samples
 
     check_suffix(out)
+    captions = read_captions(text, prompts, cond)
     flow = load_run(run, device)
-    check_events(out, flow.event_shape)
-    conditions = parse_conditions(cond, flow.condition, count)
-    generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
-    sampler = sampler or flow.default_sampler
+    check_events(out, flow.event_shape, show_prior)
+    if encoder is not None:
+        flow.text_encoder = encoder
+    asked = read_asked(flow, captions, cond, count)
+    settings = {"sampler": sampler or flow.default_sampler, "guidance": guidance, "negative": negative}
     start = time.perf_counter()
-    solution = flow.solve(
-        conditions,
-        (count or SINGLE) if conditions is None else None,
-        nfe=nfe,
-        sampler=sampler,
-        guidance=guidance,
-        generator=generator,
-        batch_size=BATCH,
-    )
+    solution = draw_samples(flow, asked, nfe, seed, **settings)
     seconds = time.perf_counter() - start
-    evaluations = f"{solution.nfe} evaluations, {sampler}" if solution.nfe else "the prior alone"
-    save_samples(out, solution.x, conditions, title=f"{run.name}: {evaluations}")
+    panels = None
+    if show_prior:
+        panels = prior_panels(flow, asked, draw_samples(flow, asked, 0, seed, **settings).x, solution.x)
+    spent = f"{solution.nfe} evaluations, {settings['sampler']}" if solution.nfe else "the prior alone"
+    save_samples(
+        out,
+        solution.x,
+        asked.cond,
+        f"{run.name}: {spent}",
+        panels=panels or {"": (solution.x, asked.rows)},
+        names=asked.names,
+        notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
+    )
     if json:
         print_json({"out": str(out), "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds})
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -11,6 +12,9 @@ from flowprior.errors import OptionError
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import beside, check_drawable, save_figure
 from flowprior.storage import replacing, save_state
+
+if TYPE_CHECKING:
+    from flowprior.pictures.grid import Panel
 
 SUFFIXES = (*PICTURES, ".npz", ".pt")
 
@@ -27,21 +31,41 @@ def check_suffix(path: Path | str) -> str:
     return suffix
 
 
-def check_events(path: Path | str, event_shape: Sequence[int]) -> None:
+def check_events(path: Path | str, event_shape: Sequence[int], show_prior: bool = False) -> None:
     """Refuse events that ``path`` could not hold, before they are generated.
 
     Raises:
-        OptionError: a suffix that samples cannot be written as.
+        OptionError: a suffix that samples cannot be written as, or the prior is to be shown in no picture.
         InputError: a picture of events that cannot be drawn.
     """
     if check_suffix(path) in PICTURES:
         check_drawable(event_shape)
+    elif show_prior:
+        raise OptionError(f"--show-prior draws a picture, got '{path}'; choose a name that ends in .png")
 
 
-def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None, title: str = "") -> None:
+def save_samples(
+    path: Path | str,
+    x: Tensor,
+    cond: Tensor | None = None,
+    title: str = "",
+    *,
+    panels: Mapping[str, Panel] | None = None,
+    names: Sequence[str] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
     ``.npz`` and ``.pt`` hold ``x`` and ``cond``; names of another kind are pictures with ``title`` above.
+
+    Args:
+        path: of the file.
+        x: samples.
+        cond: their condition ``[N, …]``.
+        title: of a picture.
+        panels: what a picture shows in place of the samples and their condition alone, by name.
+        names: of the rows of a picture.
+        notes: keyword -> text, for the text chunks of a ``.png``.
 
     Raises:
         OptionError: another suffix.
@@ -51,7 +75,7 @@ def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None, title:
     path, suffix = Path(path), check_suffix(path)
     tensors = {"x": x.detach().cpu()} | ({} if cond is None else {"cond": cond.detach().cpu()})
     if suffix in PICTURES:
-        save_figure(beside({"": (x, cond)}, title=title), path)
+        save_figure(beside(panels or {"": (x, cond)}, title=title, names=names), path, notes)
     elif suffix == ".pt":
         save_state(path, tensors)
     else:

@@ -31,6 +31,9 @@ class Data(abc.ABC):
         event_shape: shape of one x1.
         is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
         class_names: one name for each label, or None.
+        text_encoder: spec of the encoder that made embeddings of captions, such as ``"minilm"``, or None. A
+            flow that is trained on the data remembers it, and samples from captions.
+        text_encoder_identity: which weights they were, as its ``identity()`` says; None is not checked.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Data(abc.ABC):
     event_shape: torch.Size
     is_image: bool = False
     class_names: list[str] | None = None
+    text_encoder: str | None = None
+    text_encoder_identity: str | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...

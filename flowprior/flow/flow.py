@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowprior.encoders import TextEncoder
 from flowprior.errors import InputError, OptionError
+from flowprior.flow.captions import are_texts, refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
-from flowprior.flow.guidance import check_guidance
+from flowprior.flow.guidance import check_guidance, check_negative
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
 from flowprior.samplers import Sampler, Solution, Velocity
+
+Asked = Tensor | str | Sequence[str]
+"""A condition, or texts that a flow's text encoder makes one of."""
 
 
 class Flow(FlowParts):
@@ -37,24 +43,48 @@ class Flow(FlowParts):
             registered components are read off the instances where they are left out.
         metadata: plain values saved along. What ``train`` writes there says whether the flow can be guided:
             ``metadata["config"]["training"]["condition_dropout"]``; where it is absent, guidance is allowed.
+            ``metadata["text_encoder"]`` says which encoder made the embeddings: see :attr:`text_encoder`.
 
     Raises:
         CouplingError: the prior cannot serve the coupling.
         OptionError: the path is not valid for the prior, or not for the prediction.
     """
 
-    def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+    @property
+    def text_encoder(self) -> TextEncoder | None:
+        """What makes conditions of texts: ``flow.text_encoder = "minilm"``, a spec or a text encoder.
+
+        A flow that was trained on data which say what made their embeddings remembers it. None: not known.
+
+        Raises:
+            FlowpriorError: no text encoder, or one that cannot be had on this machine.
+        """
+        return self.captions.encoder
+
+    @text_encoder.setter
+    def text_encoder(self, encoder: str | TextEncoder | None) -> None:
+        self.captions.choose(encoder)
+
+    def velocity(
+        self,
+        x: Tensor,
+        t: Tensor,
+        cond: Tensor | None = None,
+        guidance: float = 1.0,
+        negative: Tensor | None = None,
+    ) -> Tensor:
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
-        Both halves are evaluated in one call on a doubled batch, and count as one evaluation.
+        Both halves are evaluated in one call on a doubled batch, and count as one evaluation. ``negative``,
+        one condition ``[1, …]``, takes the place of the null condition.
 
         Raises:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
         """
         if guidance == 1.0:
             return self._unguided(x, t, cond)
-        check_guidance(guidance, None, self.metadata)
-        null = self.condition.null(cond)
+        check_guidance(guidance, None, self.metadata if negative is None else None)
+        null = self.condition.null(cond) if negative is None else negative.expand(len(x), *negative.shape[1:])
         if cond is None or null is None:
             raise OptionError(
                 f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
@@ -68,18 +98,26 @@ class Flow(FlowParts):
         view = self.predicted.view(x, t, cond)
         return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
 
-    def sample(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Tensor:
-        """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``."""
+    def sample(self, cond: Asked | None = None, n: int | None = None, **options: Any) -> Tensor:
+        """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``.
+
+        With a text encoder, captions will do: ``flow.sample(["a sleepy cat"], nfe=15, guidance=2)``.
+
+        Raises:
+            OptionError: a word of diffusers, such as ``guidance_scale``; it says what it is called here.
+        """
+        refuse_words_of_diffusers("flow.sample", options)
         return self.solve(cond, n, **options).x
 
     def solve(
         self,
-        cond: Tensor | None = None,
+        cond: Asked | None = None,
         n: int | None = None,
         *,
         nfe: int | None = None,
         sampler: str | Sampler | None = None,
         guidance: float = 1.0,
+        negative: str | Tensor | None = None,
         generator: torch.Generator | None = None,
         batch_size: int | None = None,
         trajectory: bool = False,
@@ -87,14 +125,17 @@ class Flow(FlowParts):
         """Draw samples and report how: evaluations spent, times, trajectory.
 
         Args:
-            cond: one condition for each sample; None for a flow without.
-            n: number of samples, where ``cond`` does not say.
+            cond: one condition for each sample; None for a flow without. A list of texts, one each, or one
+                text, for a flow of embeddings with a :attr:`text_encoder`.
+            n: number of samples, where ``cond`` does not say; of one text, as many.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
                 source samples that the same generator starts every other number of evaluations from.
             sampler: a name, ``name:key=value,…`` or an instance; None takes :attr:`default_sampler`.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
+            negative: a caption, or one condition ``[1, …]``, to guide away from in place of the null
+                condition: v_negative + guidance (v_c − v_negative). It needs no ``condition_dropout``.
             generator: draws the source samples and a stochastic sampler's noise, on the prior's device.
             batch_size: solve in batches of this size. All source samples are drawn first and all noise on the
                 way at once, so the samples are the same as in one go (with adaptive samplers within the
@@ -102,19 +143,21 @@ class Flow(FlowParts):
             trajectory: also return the states on the way.
 
         Raises:
-            InputError: a condition that does not fit the flow.
+            InputError: a condition that does not fit the flow, or texts without the encoder of its
+                embeddings.
             OptionError: an impossible ``nfe``; guidance that is not finite, lacks a condition, or of a flow
-                that was trained without dropping it; an unknown sampler option, or a sampler that is not
-                valid for this flow.
+                that was trained without dropping it; a negative condition without guidance; an unknown
+                sampler option, or a sampler that is not valid for this flow.
         """
-        check_guidance(guidance, self.condition, self.metadata)
+        check_guidance(guidance, self.condition, self.metadata if negative is None else None)
+        away = self._negative(negative, guidance)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             x0 = self.coupling.source(self.prior, cond, n, generator=generator)
             x0 = x0.to(self.dtype or x0.dtype)
-            velocity: Velocity = partial(self.velocity, guidance=guidance)
+            velocity: Velocity = partial(self.velocity, guidance=guidance, negative=away)
             if solver.stochastic:
                 velocity, batch_size = in_batches(velocity, batch_size), None
             rows = batches(x0, cond, batch_size)
@@ -126,7 +169,7 @@ class Flow(FlowParts):
     def log_prob(
         self,
         x: Tensor,
-        cond: Tensor | None = None,
+        cond: Asked | None = None,
         *,
         divergence: str = "exact",
         probes: int = 1,
@@ -142,7 +185,7 @@ class Flow(FlowParts):
 
         Args:
             x: data ``[B, *event]``.
-            cond: their conditions.
+            cond: their conditions, or captions.
             divergence: ``"exact"`` (a backward pass for each number of an event, at every evaluation), or
                 ``"hutchinson"`` (unbiased, ``probes`` passes).
             probes: random sign vectors of Hutchinson's estimate, drawn once for the whole solve.
@@ -201,9 +244,23 @@ class Flow(FlowParts):
         """
         return load_flow(cls, FilePath(directory), model).to(device)
 
-    def _conditions(self, cond: Tensor | None, n: int | None, owner: str) -> Tensor | None:
-        """The condition, checked once, on the prior's device."""
-        cond = self.condition.check(cond, owner)
+    def _negative(self, negative: str | Tensor | None, guidance: float) -> Tensor | None:
+        """The condition ``[1, …]`` to guide away from, on the prior's device; None for the null condition."""
+        check_negative(negative, guidance)
+        if negative is None:
+            return None
+        away = self._conditions([negative] if isinstance(negative, str) else negative, None, "flow.sample")
+        if away is None or len(away) != 1:
+            got = None if away is None else list(away.shape)
+            raise InputError(f"flow.sample: expected one negative condition [1, …], got {got}")
+        return away
+
+    def _conditions(self, cond: Asked | None, n: int | None, owner: str) -> Tensor | None:
+        """The condition, checked once, on the prior's device; texts are encoded."""
+        if are_texts(cond):
+            texts = [cond] * (1 if n is None else n) if isinstance(cond, str) else cond
+            cond = self.captions.embed(texts, owner)
+        cond = self.condition.check(cond, owner)  # pyright: ignore[reportArgumentType]
         if cond is None:
             if n is None or n < 0:
                 raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")

@@ -2,7 +2,8 @@
 
 Guidance needs v(x, t, ∅), which a network learns only where conditions were dropped while it was trained
 (Ho & Salimans 2022, arXiv 2207.12598, alg. 1). Without that its answer to the null condition is whatever the
-initial weights give, and samples drift without an error.
+initial weights give, and samples drift without an error. Away from a negative condition in its place, every
+flow with a condition can be guided.
 """
 
 from __future__ import annotations
@@ -57,3 +58,15 @@ def recorded_dropout(metadata: Mapping[str, Any]) -> float | None:
     for key in ("config", "training", "condition_dropout"):
         found = found.get(key) if isinstance(found, Mapping) else None
     return float(found) if isinstance(found, Real) else None
+
+
+def check_negative(negative: object, guidance: float) -> None:
+    """Refuse a negative condition that would change nothing.
+
+    Raises:
+        OptionError: there is no guidance.
+    """
+    if negative is not None and guidance == UNGUIDED:
+        raise OptionError(
+            "a negative condition (--negative) does nothing at guidance=1; choose guidance=2 (--guidance 2)"
+        )

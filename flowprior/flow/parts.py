@@ -10,6 +10,7 @@ from torch import nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
+from flowprior.flow.captions import Captions
 from flowprior.flow.predictions import make_prediction, suited_sampler
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -21,6 +22,7 @@ class FlowParts(nn.Module):
 
     Attributes:
         specs: part -> name and options to rebuild it by; empty where the instance says them itself.
+        captions: the text encoder of a flow of embeddings, where one is known, and what it makes of texts.
 
     Raises:
         CouplingError: the prior cannot serve the coupling.
@@ -54,6 +56,7 @@ class FlowParts(nn.Module):
         self.condition = condition
         self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
         self.metadata = dict(metadata or {})
+        self.captions = Captions(condition, self.metadata)
 
     @property
     def event_shape(self) -> torch.Size:

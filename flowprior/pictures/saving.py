@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,13 @@ _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """The same figure gives the same file."""
 
 
-def save_figure(figure: Figure, path: Path | str) -> None:
+def save_figure(figure: Figure, path: Path | str, notes: Mapping[str, str] | None = None) -> None:
     """Write ``figure`` to ``path``; its suffix decides the format, and its folder is made.
+
+    Args:
+        figure: of this package.
+        path: of the file.
+        notes: keyword -> text, written into the text chunks of a ``.png``; other formats go without.
 
     Raises:
         CheckpointError: the file cannot be written, or ends in something else than :data:`SUFFIXES`.
@@ -28,7 +34,7 @@ def save_figure(figure: Figure, path: Path | str) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(f"cannot write {path}; choose a name that ends in {', '.join(SUFFIXES)}")
     with replacing(path, keep_suffix=True) as temporary:
-        _write(figure, temporary, path.suffix[1:].lower())
+        _write(figure, temporary, path.suffix[1:].lower(), notes)
 
 
 def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
@@ -38,6 +44,7 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def _write(figure: Figure, target: Any, kind: str) -> None:
+def _write(figure: Figure, target: Any, kind: str, notes: Mapping[str, str] | None = None) -> None:
     options: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}  # a tenth smaller
-    figure.savefig(target, format=kind, facecolor="white", metadata=_UNDATED.get(kind), **options)
+    metadata: dict[str, Any] | None = dict(notes) if notes and kind == "png" else _UNDATED.get(kind)
+    figure.savefig(target, format=kind, facecolor="white", metadata=metadata, **options)

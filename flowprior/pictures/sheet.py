@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.pictures.glyphs import drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,13 +29,14 @@ def class_name(label: int, names: Sequence[str] | None) -> str:
 
 
 def clipped(text: str, letters: int) -> str:
-    """The text, with an ellipsis in place of what is beyond ``letters``."""
+    """The text as the font can show it, with an ellipsis in place of what is beyond ``letters``."""
+    text = drawable(text)
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 def wrapped(name: str, letters: int) -> str:
     """A name in at most three lines of so many letters."""
-    lines = textwrap.wrap(name, letters)
+    lines = textwrap.wrap(drawable(" ".join(name.split())), letters)
     return "\n".join([*lines[: MOST_LINES - 1], clipped(" ".join(lines[MOST_LINES - 1 :]), letters)]).strip()
 
 
@@ -161,7 +163,7 @@ def draw_sheet(sheet: Sheet, title: str = "") -> Figure:
     """
     from matplotlib.figure import Figure
 
-    canvas = sheet.canvas()
+    canvas, title = sheet.canvas(), drawable(title)
     left = EDGE + max((text_size(name)[0] + EDGE for name in sheet.row_names if name), default=0)
     heading = text_size(title, TITLE_POINTS)
     names = max(text_size(name)[1] for name in sheet.names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Grid:
         baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
             empty for the standard normal with coupling and path ``condot``, or else the first one.
         metric: the one that the summary is about; empty for the Fréchet distance where there is one.
-        training: the budget, the same in every cell.
+        training: the budget, the same in every cell; conditions are dropped where it says so in a number.
         curve: see :class:`Curve`.
         evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
         trainer: ``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a cell on the
@@ -154,6 +154,8 @@ class Grid:
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
         check_evaluation(self.evaluation)
+        training = replace(self.training, condition_dropout=self.training.dropped_share)
+        object.__setattr__(self, "training", training)
         self._check_guidance()
         model = MODELS.parse(self.model).name
         if model != "auto":

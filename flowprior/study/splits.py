@@ -31,6 +31,7 @@ class Subset(Data):
         self.event_shape = data.event_shape
         self.is_image = data.is_image
         self.class_names = data.class_names
+        self.text_encoder, self.text_encoder_identity = data.text_encoder, data.text_encoder_identity
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -23,8 +23,10 @@ from flowprior.priors import Prior, latents_of
 from flowprior.registry import spec_of
 from flowprior.training.config import (
     DEFAULT_COUPLING,
+    DEFAULT_DROPOUT,
     DEFAULT_PREDICTION,
     DEFAULT_TIME,
+    TEXT_DROPOUT,
     RunConfig,
     TrainingConfig,
     training_options,
@@ -98,6 +100,8 @@ def choose_defaults(
 def resolve_components(config: RunConfig, **parts: Any) -> Components:
     """Build what is named, take what is given as an instance, and check that the parts fit together.
 
+    The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for.
+
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
     """
@@ -107,6 +111,9 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
         del given["coupling"]
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
     data = as_data(chosen["data"])
+    if config.training.condition_dropout == DEFAULT_DROPOUT:
+        dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
+        config = replace(config, training=replace(config.training, condition_dropout=dropped))
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
     path = Path.registry.resolve(chosen["path"])

@@ -76,7 +76,7 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     x0, x1, cond = pairs.batch(step)
     t = state.times.draw(len(x1), step / config.steps, randomness.generator("time", step), device)
     x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
-    cond = drop_conditions(cond, state.parts.data.condition, config.condition_dropout, step, randomness)
+    cond = drop_conditions(cond, state.parts.data.condition, config.dropped_share, step, randomness)
     loss = batch_loss(state, x0.float(), x_t, u_t, t, cond)
 
     state.optimizer.zero_grad(set_to_none=True)

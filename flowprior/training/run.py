@@ -24,7 +24,7 @@ from flowprior.storage import (
 )
 from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, recover_folders
-from flowprior.training.config import MAY_CHANGE, RunConfig, differing_keys
+from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig, differing_keys
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 
 __all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
@@ -33,6 +33,7 @@ SIGNED = "config_is_signed"
 """Key of info.json: the run's config.toml begins with a digest of the rest."""
 _SIGNATURE = "# The configuration of a run; change it by options of train, not here. sha256: "
 
+DROPOUT = "training.condition_dropout"
 RUNS = Path("runs")
 LONGEST = 40
 """Characters of each component in the name of a new run."""
@@ -150,7 +151,8 @@ class RunDirectory:
 
     def _compare(self, old: RunConfig, new: RunConfig) -> None:
         before, after = old.flat(), new.flat()
-        changed = [key for key in differing_keys(old, new) if key not in MAY_CHANGE]
+        open_yet = {DROPOUT} if after[DROPOUT] == DEFAULT_DROPOUT else set()  # until the data are read
+        changed = [key for key in differing_keys(old, new) if key not in MAY_CHANGE | open_yet]
         if new.training.steps < old.training.steps:
             changed.append("training.steps")
         if changed:

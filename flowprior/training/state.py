@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
+from flowprior.flow.captions import KEY as CAPTIONS
 from flowprior.flow.predictions import make_prediction
 from flowprior.flow.tensors import load_plain
 from flowprior.registry import package_version
@@ -60,13 +61,15 @@ class TrainingState:
             "version": package_version(),
             "commit": package_commit(),
         }
-        parts = self.parts
+        parts, data = self.parts, self.parts.data
+        if data.text_encoder is not None:
+            metadata[CAPTIONS] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
         return Flow(
             self.ema.module.eval(),
             parts.prior,
             parts.coupling,
             parts.path,
-            parts.data.condition,
+            data.condition,
             prediction=self.config.prediction,
             **parts.specs,
             metadata=metadata,

