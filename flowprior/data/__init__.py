@@ -2,11 +2,16 @@
 
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
+from flowprior.data.captioned import CaptionedPictures
 from flowprior.data.cells import CellData, cells
+from flowprior.data.coco import coco
 from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.digits import digits
 from flowprior.data.fashion_mnist import fashion_mnist
 from flowprior.data.folder import FolderData, folder
+from flowprior.data.image_text import image_text
+from flowprior.data.imagenet64 import ImageNet64, imagenet64
+from flowprior.data.several_conditions import EveryCondition, every_condition
 from flowprior.data.splits import split_indices
 from flowprior.data.toys import (
     checkerboard,
@@ -19,15 +24,19 @@ from flowprior.data.toys import (
     sample_eight_gaussians,
     sample_moons,
 )
+from flowprior.data.tuxpaint import tuxpaint
 from flowprior.data.user_tensors import tensor_data
 
 __all__ = [
     "DATA",
+    "CaptionedPictures",
     "CellData",
     "Data",
     "DataBatches",
     "DatasetData",
+    "EveryCondition",
     "FolderData",
+    "ImageNet64",
     "Split",
     "TensorData",
     "arrays",
@@ -35,17 +44,22 @@ __all__ = [
     "cells",
     "checkerboard",
     "circle_of_centres",
+    "coco",
     "digits",
     "eight_gaussians",
     "eight_gaussians_to_moons",
     "eight_gaussians_to_moons_continuous",
     "eight_modes",
+    "every_condition",
     "fashion_mnist",
     "folder",
+    "image_text",
+    "imagenet64",
     "load_data",
     "moons",
     "sample_eight_gaussians",
     "sample_moons",
     "split_indices",
     "tensor_data",
+    "tuxpaint",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -34,6 +34,9 @@ class Data(abc.ABC):
         text_encoder: spec of the encoder that made embeddings of captions, such as ``"minilm"``, or None. A
             flow that is trained on the data remembers it, and samples from captions.
         text_encoder_identity: which weights they were, as its ``identity()`` says; None is not checked.
+        captions: one text for each event, in the order of the events, or None.
+        condition_counts: int64 ``[N]``, how many conditions each event has, where any has more than the one
+            of :meth:`batch`, such as five captions; else None.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Data(abc.ABC):
     class_names: list[str] | None = None
     text_encoder: str | None = None
     text_encoder_identity: str | None = None
+    captions: Sequence[str] | None = None
+    condition_counts: Tensor | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -50,6 +55,31 @@ class Data(abc.ABC):
     @abc.abstractmethod
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """(x1 float32 ``[B, *event]``, condition or None) of ``indices`` int64 ``[B]``, in their order."""
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """The conditions alone; data sets that read files give them without reading the events."""
+        return self.batch(indices)[1]
+
+    def fingerprint(self) -> str:
+        """Which events these are: sha256 over all of them, in one pass.
+
+        Data sets of files that are read when they are asked for take names, sizes and times of change in
+        place of the contents.
+        """
+        digest = hashlib.sha256(f"{list(self.event_shape)} {len(self)}".encode())
+        for x, _ in self.batches():
+            digest.update(tensor_bytes(x.float()))
+        return digest.hexdigest()
+
+    def training_condition(self, indices: Tensor, cond: Tensor | None, chance: Tensor) -> Tensor | None:
+        """The conditions that a training step gets; ``cond``, but where events have several.
+
+        Args:
+            indices: int64 ``[B]``.
+            cond: what :meth:`batch` gave for them.
+            chance: floating point ``[B]`` in [0, 1): k of n equal parts stands for the k-th of n conditions.
+        """
+        return cond
 
     def batches(self, size: int = 4096) -> DataBatches:
         """The whole data set in order, in batches; can be iterated again and again."""

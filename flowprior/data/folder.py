@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.locations import existing_folder
-from flowprior.data.picture_files import MOST_EVENT_PIXELS, picture_size, read_picture
+from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, picture_size, read_each, read_picture
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+TEST_FOLDERS = ("test", "val", "validation")
 CHANNELS = (1, 3)
 MOST_SIDE = 2048
 
@@ -66,9 +67,21 @@ class FolderData(Data):
         return len(self.files)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        pictures = [self._decode(self.files[index]) for index in indices.tolist()]
+        pictures = read_each([self.files[index] for index in indices.tolist()], self._decode, self.name)
         x = torch.stack(pictures) if pictures else torch.empty(0, *self.event_shape)
         return x, None if self.labels is None else self.labels[indices]
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[indices]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{list(self.event_shape)} {self.scale}".encode())
+        for file in self.files:
+            status = file.stat()
+            digest.update(
+                f"{file.name}\0{status.st_size} {status.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
+            )
+        return digest.hexdigest()
 
     def _decode(self, file: Path) -> Tensor:
         if not self.scale and (found := picture_size(file)) != self.size:
@@ -91,8 +104,9 @@ def folder(
     """Pictures in a folder, [channels, size, size] in [-1, 1]; one sub-folder a class, or all in one.
 
     Args:
-        split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``) has
-            its own splits; any other is divided by ``test_fraction``, each class on its own.
+        split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``,
+            ``validation``) has its own splits; any other is divided by ``test_fraction``, each class on its
+            own.
         path: the folder. Pictures directly in it have no condition; otherwise every sub-folder with
             pictures anywhere below it is a class, named after it, in alphabetical order.
         size: side of every event, at most 2048; see :class:`FolderData`.
@@ -105,12 +119,9 @@ def folder(
         InputError: pictures both in the folder and in sub-folders; a file that cannot be decoded.
     """
     check_split(split)
-    if channels not in CHANNELS:
-        raise OptionError(f"folder: channels={channels!r} is not possible; choose 1 or 3")
-    if size is not None and (type(size) is not int or not 1 <= size <= MOST_SIDE):
-        raise OptionError(f"folder: size={size!r} is not possible; give 1 to {MOST_SIDE} pixels")
+    check_shape("folder", size, channels)
     root = existing_folder(path, "folder", "pictures")
-    own = _own_split(root, split)
+    own = own_split(root, split)
     files, labels, class_names = _scan(own or root, root)
     if own is None:
         chosen = split_indices(len(files), split, test_fraction=test_fraction, seed=seed, labels=labels)
@@ -120,9 +131,21 @@ def folder(
     return FolderData(files, labels, name=str(root), class_names=class_names, size=sides, channels=channels)
 
 
-def _own_split(root: Path, split: Split) -> Path | None:
+def check_shape(owner: str, size: int | None, channels: int) -> None:
+    """Check side and channels of the events that a user asks for.
+
+    Raises:
+        OptionError: channels other than 1 or 3, or a side that is not 1 to 2048 pixels.
+    """
+    if channels not in CHANNELS:
+        raise OptionError(f"{owner}: channels={channels!r} is not possible; choose 1 or 3")
+    if size is not None and (type(size) is not int or not 1 <= size <= MOST_SIDE):
+        raise OptionError(f"{owner}: size={size!r} is not possible; give 1 to {MOST_SIDE} pixels")
+
+
+def own_split(root: Path, split: Split) -> Path | None:
     """The sub-folder of one split where the folder brings both, else None."""
-    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    test = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
     if test is None or not (root / "train").is_dir():
         return None
     return root / "train" if split == "train" else test
@@ -130,8 +153,8 @@ def _own_split(root: Path, split: Split) -> Path | None:
 
 def _scan(place: Path, root: Path) -> tuple[list[Path], Tensor | None, list[str] | None]:
     """Files in a fixed order, their labels and class names; classes are those of the training split."""
-    flat = _pictures(place.iterdir())
-    classes = {child.name: _pictures(child.rglob("*")) for child in sorted(_subfolders(place))}
+    flat = pictures_of(place.iterdir())
+    classes = {child.name: pictures_of(child.rglob("*")) for child in sorted(_subfolders(place))}
     classes = {name: files for name, files in classes.items() if files}
     if flat and classes:
         raise InputError(
@@ -148,7 +171,7 @@ def _scan(place: Path, root: Path) -> tuple[list[Path], Tensor | None, list[str]
 
 
 def _training_classes(root: Path, found: dict[str, list[Path]]) -> list[str]:
-    names = sorted(child.name for child in _subfolders(root / "train") if _pictures(child.rglob("*")))
+    names = sorted(child.name for child in _subfolders(root / "train") if pictures_of(child.rglob("*")))
     unknown = [name for name in found if name not in names]
     if unknown:
         raise InputError(f"{root}: class '{unknown[0]}' is not in {root / 'train'}; add or remove it")
@@ -159,5 +182,6 @@ def _subfolders(place: Path) -> list[Path]:
     return [child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
 
 
-def _pictures(paths: Iterable[Path]) -> list[Path]:
+def pictures_of(paths: Iterable[Path]) -> list[Path]:
+    """The picture files among ``paths``, by their endings, in alphabetical order."""
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())

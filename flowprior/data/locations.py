@@ -4,23 +4,48 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flowprior.data.picture_files import SUFFIXES
 from flowprior.errors import DataNotFoundError, OptionError
 
+METADATA = "metadata.jsonl"
+"""Captions of a folder's pictures, as Hugging Face's imagefolder has them."""
 DATA_SET_OF_SUFFIX = {".npz": "arrays", ".pt": "arrays", ".h5ad": "cells"}
+DATA_SET_OF_CONTENT = {
+    "annotations/captions_*.json": "coco",
+    "train_data_batch_*.npz": "imagenet64",
+    "val_data.npz": "imagenet64",
+}
+"""What a folder holds, as a pattern of paths, and the data set that reads it."""
 
 
 def data_set_of_path(text: str) -> str | None:
     """Name of the data set that reads the path ``text``, or None where it is no path of ours.
 
-    ``.npz`` and ``.pt`` files are arrays and ``.h5ad`` files cells, whether they exist or not; an
-    existing folder is a folder of pictures.
+    ``.npz`` and ``.pt`` files are arrays and ``.h5ad`` files cells, whether they exist or not. An existing
+    folder is known by what lies in it: COCO's annotations, the batches of ImageNet at 64 pixels, pictures
+    with texts (also in its sub-folder ``train``), else pictures.
 
     Raises:
         OptionError: ``text`` cannot be a path; see :func:`user_path`.
     """
     path = user_path(text, "data")
     by_suffix = DATA_SET_OF_SUFFIX.get(path.suffix.lower())
-    return by_suffix or ("folder" if _is(path, "is_dir") else None)
+    return by_suffix or (_data_set_of_folder(path) if _is(path, "is_dir") else None)
+
+
+def _data_set_of_folder(folder: Path) -> str:
+    for pattern, name in DATA_SET_OF_CONTENT.items():
+        if next(folder.glob(pattern), None) is not None:
+            return name
+    return "image-text" if _has_texts(folder) or _has_texts(folder / "train") else "folder"
+
+
+def _has_texts(folder: Path) -> bool:
+    """Whether there are captions: a ``metadata.jsonl``, or a picture with a ``.txt`` of its name."""
+    if _is(folder / METADATA, "is_file"):
+        return True
+    texts = folder.glob("*.txt")
+    return any(_is(text.with_suffix(suffix), "is_file") for text in texts for suffix in SUFFIXES)
 
 
 def user_path(text: object, owner: str) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +17,18 @@ from flowprior.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+T = TypeVar("T")
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What Pillow may take a file for, whatever its name says; some of its other readers start programs."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+"""Endings of the files that a folder's pictures are looked for among."""
 MOST_PIXELS = 50_000_000
 """Pixels of a file that is decoded, to be scaled down."""
 MOST_EVENT_PIXELS = 2048 * 2048
 """Pixels of an event; a training batch holds many."""
+_NAMED = 3
+"""Unreadable pictures that a message names; it counts all."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -55,6 +61,40 @@ def read_picture(file: Path, size: tuple[int, int] | None, channels: int) -> Ten
         if size is not None:
             picture = _fit(picture, size)
         return _tensor(picture, channels) / 127.5 - 1
+
+
+def check_headers(files: Sequence[Path], name: str) -> None:
+    """Read the header of every file, so that what is no picture is known before any training.
+
+    A file that is damaged further down is found when it is decoded.
+
+    Raises:
+        InputError: some are no pictures, or too large; their number, and the first of them by name.
+    """
+    read_each(files, picture_size, name)
+
+
+def read_each(files: Sequence[Path], read: Callable[[Path], T], name: str) -> list[T]:
+    """What ``read`` gives of each file, in their order.
+
+    Raises:
+        InputError: of the one file that cannot be read; or how many cannot, and the first of them by name.
+    """
+    found, failed = [], {}
+    for file in files:
+        try:
+            found.append(read(file))
+        except InputError as error:
+            failed[file] = error
+    if len(failed) > 1:
+        named = ", ".join(file.name for file in list(failed)[:_NAMED])
+        raise InputError(
+            f"{name}: {len(failed)} of {len(set(files))} pictures cannot be used, such as {named}; "
+            f"the first: {next(iter(failed.values()))}"
+        )
+    if failed:
+        raise next(iter(failed.values()))
+    return found
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from flowprior.errors import InputError, OptionError
 from flowprior.registry import choose
 
 HIGHEST_SEED = 1 << 62
+_ROWS = 4096
+"""Events whose labels are asked for at once; some data sets read the events with them."""
 
 
 def split_indices(
@@ -93,4 +95,5 @@ def labels_of(data: Data) -> Tensor | None:
     """Labels int64 ``[N]`` of all of ``data``, in order; None where its condition is another."""
     if data.condition.kind != "labels":
         return None
-    return torch.cat([labels for _, labels in data.batches() if labels is not None])
+    parts = (data.conditions(rows) for rows in torch.arange(len(data)).split(_ROWS))
+    return torch.cat([labels for labels in parts if labels is not None])

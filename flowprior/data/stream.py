@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import MOST_LABELS
 from flowprior.data import Data, as_data
+from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.errors import InputError
 
@@ -26,8 +27,9 @@ class CheckedBatches:
 
     Checked are finiteness, event shape, dtype and kind of condition. NumPy arrays become tensors, labels
     ``[B]`` or ``[B, 1]`` of any integer type int64 ``[B]``. A :class:`flowprior.data.Data` or a map-style
-    torch Dataset gives its events as training gets them; tensors and arrays keep scale and layout, for the
-    samples of a prior lie where the events of your own loop do.
+    torch Dataset gives its events as training gets them, those with several conditions once with each;
+    tensors and arrays keep scale and layout, for the samples of a prior lie where the events of your own loop
+    do.
     """
 
     chunk = 8192
@@ -37,7 +39,7 @@ class CheckedBatches:
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
             data = as_data(data)
         if isinstance(data, Data):
-            data = data.batches()
+            data = every_condition(data).batches()
         if is_array(data):
             data = (cast("Tensor", data), None)
         if not isinstance(data, Iterable):

@@ -103,7 +103,7 @@ def classifier_for(
         CheckpointError: a file that holds no classifier of these data, or other weights than it promises.
     """
     unused = classifier == "auto" and not any(metric.needs_classifier for metric in metrics)
-    if classifier is None or unused or data.condition.kind != "labels" or data.condition.size < 2:
+    if classifier in (None, "none") or unused or data.condition.kind != "labels" or data.condition.size < 2:
         return None
     if not isinstance(classifier, str):
         if not classifier.fits(data.event_shape, data.condition):
@@ -113,7 +113,7 @@ def classifier_for(
         return data_classifier(data)
     if not Path(classifier).is_file():
         raise OptionError(
-            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', None, a Classifier, or the "
+            f"evaluate: classifier='{classifier}' is not possible; pass 'auto', 'none', a Classifier, or the "
             "file of one"
         )
     return load_classifier(classifier, data)

@@ -75,7 +75,7 @@ def evaluate(
         features: feature extractors besides the classifier, such as ``"lite0"`` or a module of your own.
         batch_size: samples solved at once; ``"auto"`` takes what memory allows, at most 500.
         classifier: recognises the samples of labelled data; ``"auto"`` trains one on ``data`` (kept in a
-            cache), None leaves accuracy and its features out; or the file of one
+            cache), ``"none"`` or None leaves accuracy and its features out; or the file of one
             (:func:`flowprior.features.save_classifier`).
         generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
             calls it and keeps what it gave; everything else is asked of ``flow``.

@@ -32,6 +32,9 @@ class Subset(Data):
         self.is_image = data.is_image
         self.class_names = data.class_names
         self.text_encoder, self.text_encoder_identity = data.text_encoder, data.text_encoder_identity
+        captions = data.captions
+        self.captions = None if captions is None else [captions[int(index)] for index in indices]
+        self.condition_counts = None if data.condition_counts is None else data.condition_counts[indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -39,6 +42,14 @@ class Subset(Data):
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """The events ``[B, *event]`` and conditions of these indices of the part."""
         return self.data.batch(self.indices[indices])
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """The conditions alone of these indices of the part."""
+        return self.data.conditions(self.indices[indices])
+
+    def training_condition(self, indices: Tensor, cond: Tensor | None, chance: Tensor) -> Tensor | None:
+        """The conditions that a training step gets for these indices of the part."""
+        return self.data.training_condition(self.indices[indices], cond, chance)
 
 
 @dataclass(frozen=True)

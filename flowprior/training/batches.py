@@ -2,12 +2,14 @@
 
 The data order is one endless sequence of indices: a fresh permutation for each epoch. Step s takes the
 indices s·B … (s + 1)·B − 1, whatever the prior and coupling are. A coupling that draws several batches
-at once (``Coupling.draw_size``) is handed consecutive batches of that same sequence.
+at once (``Coupling.draw_size``) is handed consecutive batches of that same sequence. Where events have
+several conditions, such as five captions, each visit draws one, by a number of (seed, epoch, event).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -36,24 +38,43 @@ class IndexStream:
         self.examples = examples
         self._randomness = Randomness(seed)
         self._epochs: OrderedDict[int, Tensor] = OrderedDict()
+        self._chances: OrderedDict[int, Tensor] = OrderedDict()
 
     def take(self, start: int, count: int) -> Tensor:
         """Indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
-        parts, stop = [], start + count
+        return torch.cat([self._epoch(epoch)[rows] for epoch, rows in self._spans(start, count)])
+
+    def chances(self, start: int, count: int) -> Tensor:
+        """Uniform numbers in [0, 1) ``[count]`` at the same positions, for what a visit of an event draws."""
+        return torch.cat([self._chance(epoch)[rows] for epoch, rows in self._spans(start, count)])
+
+    def _spans(self, start: int, count: int) -> Iterator[tuple[int, slice]]:
+        """The epochs that positions lie in, and where in each."""
+        stop = start + count
         while start < stop:
             epoch, offset = divmod(start, self.examples)
-            part = self._epoch(epoch)[offset : offset + stop - start]
-            parts.append(part)
-            start += len(part)
-        return torch.cat(parts)
+            end = min(offset + stop - start, self.examples)
+            yield epoch, slice(offset, end)
+            start += end - offset
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
             generator = self._randomness.generator("epoch", epoch)
-            self._epochs[epoch] = torch.randperm(self.examples, generator=generator)
-            if len(self._epochs) > 2:
-                self._epochs.popitem(last=False)
+            _keep(self._epochs, epoch, torch.randperm(self.examples, generator=generator))
         return self._epochs[epoch]
+
+    def _chance(self, epoch: int) -> Tensor:
+        if epoch not in self._chances:
+            generator = self._randomness.generator("condition of a visit", epoch)
+            _keep(self._chances, epoch, torch.rand(self.examples, generator=generator))
+        return self._chances[epoch]
+
+
+def _keep(epochs: OrderedDict[int, Tensor], epoch: int, values: Tensor) -> None:
+    """Keep the values of an epoch, and those of the one before."""
+    epochs[epoch] = values
+    if len(epochs) > 2:
+        epochs.popitem(last=False)
 
 
 class PairStream:
@@ -94,17 +115,24 @@ class PairStream:
         return x0[rows], x1[rows], None if cond is None else cond[rows]
 
     def _draw(self, number: int) -> Pairs:
-        indices = self._indices.take(number * self.draw_size, self.draw_size)
-        x1, cond = fetch(self.data, indices, self.randomness.device)
+        start, size = number * self.draw_size, self.draw_size
+        indices = self._indices.take(start, size)
+        several = self.data.condition_counts is not None
+        chance = self._indices.chances(start, size) if several else None
+        x1, cond = fetch(self.data, indices, self.randomness.device, chance)
         generator = self.randomness.generator("coupling", number)
         with torch.no_grad():
             x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator)
         return x0, x1, cond
 
 
-def fetch(data: Data, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """(x1, condition or None) of ``indices``, on ``device``."""
+def fetch(
+    data: Data, indices: Tensor, device: torch.device, chance: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """(x1, condition or None) of ``indices`` on ``device``; with ``chance`` ``[B]`` as training gets them."""
     x1, cond = data.batch(indices)
+    if chance is not None:
+        cond = data.training_condition(indices, cond, chance)
     return x1.to(device, non_blocking=True), None if cond is None else cond.to(device, non_blocking=True)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from flowprior.couplings import Coupling, source_gap, transport_cost
+from flowprior.data.several_conditions import every_condition
 from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
@@ -133,10 +134,13 @@ def fit_prior(parts: Components, randomness: Randomness) -> float | None:
 
 
 class DeviceBatches:
-    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them."""
+    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them.
+
+    An event with several conditions, such as captions, comes once with each of them.
+    """
 
     def __init__(self, parts: Components) -> None:
-        self._batches, self._device = parts.data.batches(), parts.device
+        self._batches, self._device = every_condition(parts.data).batches(), parts.device
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -22,6 +22,10 @@ NAMES = [
     "folder",
     "arrays",
     "cells",
+    "image-text",
+    "coco",
+    "imagenet64",
+    "tuxpaint",
 ]
 
 

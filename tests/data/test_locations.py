@@ -16,6 +16,28 @@ def test_files_are_known_by_their_ending(name, expected, tmp_path):
     assert data_set_of_path(str(tmp_path / name)) == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["metadata.jsonl"], "image-text"),
+        (["train/metadata.jsonl", "test/metadata.jsonl"], "image-text"),
+        (["a.png", "a.txt"], "image-text"),
+        (["train/a.JPG", "train/b.jpeg", "train/b.txt"], "image-text"),
+        (["a.png", "notes.txt"], "folder"),
+        (["cats/a.png", "cats/notes.txt", "cats/metadata.jsonl"], "folder"),
+        (["annotations/captions_val2017.json", "a.png", "a.txt"], "coco"),
+        (["annotations/instances_val2017.json"], "folder"),
+        (["train_data_batch_1.npz"], "imagenet64"),
+        (["val_data.npz"], "imagenet64"),
+    ],
+)
+def test_folders_are_known_by_what_lies_in_them(files, expected, tmp_path):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert data_set_of_path(str(tmp_path)) == expected
+
+
 def test_existing_folders_are_pictures(tmp_path):
     assert data_set_of_path(str(tmp_path)) == "folder"
     assert data_set_of_path(str(tmp_path / "absent")) is None

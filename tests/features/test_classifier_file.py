@@ -76,5 +76,5 @@ def test_an_evaluation_takes_the_classifier_of_a_file() -> None:
 
 
 def test_a_classifier_that_is_neither_a_word_nor_a_file_is_refused() -> None:
-    with pytest.raises(OptionError, match="'auto', None, a Classifier, or the file of one"):
+    with pytest.raises(OptionError, match="'auto', 'none', a Classifier, or the file of one"):
         classifier_for("no-such.safetensors", load_data("digits"), [])

@@ -111,3 +111,57 @@ def test_probe_indices_are_distinct_fixed_and_bounded() -> None:
     assert len(indices.unique()) == 20
     assert torch.equal(indices, probe_indices(50, 20, seed=0))
     assert len(probe_indices(5, 20, seed=0)) == 5
+
+
+class Captioned(TensorData):
+    """Each event has four conditions, numbered from 0."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(torch.arange(float(count))[:, None], torch.zeros(count, 1))
+        self.condition_counts = torch.full((count,), 4)
+
+    def training_condition(self, indices: Tensor, cond: Tensor | None, chance: Tensor) -> Tensor | None:
+        return (4 * chance).floor()[:, None]
+
+
+def visits(
+    data: Captioned, batch_size: int, seed: int = 0, size: int | None = None
+) -> dict[float, list[float]]:
+    """event -> the conditions of its visits in the first 200 pairs."""
+    prior = Prior.create("gaussian").fit(data.batches())
+    pairs = PairStream(data, prior, Superbatch(size), batch_size, Randomness(seed))
+    found: dict[float, list[float]] = {}
+    for step in range(200 // batch_size):
+        _, x1, cond = pairs.batch(step)
+        assert cond is not None
+        for event, drawn in zip(x1[:, 0].tolist(), cond[:, 0].tolist(), strict=True):
+            found.setdefault(event, []).append(drawn)
+    return found
+
+
+def test_every_visit_of_an_event_draws_one_of_its_conditions() -> None:
+    drawn = [condition for conditions in visits(Captioned(10), 8).values() for condition in conditions]
+    counts = torch.bincount(torch.tensor(drawn).long(), minlength=4)
+    assert counts.sum() == 200
+    assert counts.min() > 30
+    assert len({tuple(conditions) for conditions in visits(Captioned(10), 8).values()}) > 5
+
+
+def test_what_is_drawn_hangs_on_seed_epoch_and_event_alone() -> None:
+    data = Captioned(10)
+    first = visits(data, 8)
+    assert visits(data, 8) == first
+    assert visits(data, 4, size=20) == first, "whatever is drawn at once"
+    assert visits(data, 8, seed=1) != first
+
+
+def test_a_resumed_run_draws_the_same_conditions() -> None:
+    data = Captioned(10)
+    prior = Prior.create("gaussian").fit(data.batches())
+    streams = [PairStream(data, prior, Superbatch(), 8, Randomness(0)) for _ in range(2)]
+    for step in range(30):
+        streams[0].batch(step)
+    for whole, resumed in zip(streams[0].batch(30), streams[1].batch(30), strict=True):
+        assert whole is not None
+        assert resumed is not None
+        assert torch.equal(whole, resumed)

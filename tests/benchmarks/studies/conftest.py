@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 from flowprior.evaluation.result import Result
+from tests.words import words
+
+__all__ = ["cells_of", "words"]
 
 
 def cells_of(folder: Path) -> dict[str, Result]:

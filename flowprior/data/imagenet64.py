@@ -1,0 +1,166 @@
+"""ImageNet at 64 × 64 pixels (Chrabaszcz et al. 2017, arXiv 1707.08819) from its official ``.npz``
+batches."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.data.base import DATA, Data, Split
+from flowprior.data.caption_files import read_lines
+from flowprior.data.locations import existing_folder
+from flowprior.data.npz_rows import npz_rows, npz_shape
+from flowprior.data.splits import check_split
+from flowprior.errors import DataNotFoundError, InputError
+from flowprior.registry import check_count
+
+SIDE = 64
+NUMBERS = 3 * SIDE * SIDE
+CLASSES = 1000
+CLASS_NAMES = "map_clsloc.txt"
+"""The official list of the classes, lines ``n02119789 1 kit_fox``."""
+
+
+class ImageNet64(Data):
+    """Pictures [3, 64, 64] in [-1, 1] of ``.npz`` batches, of which only the rows of a batch are in memory.
+
+    Pixels stay in the files, which are memory-mapped (:func:`flowprior.data.npz_rows.npz_rows`): the system
+    reads what is asked for and forgets it where memory is short. Labels are held, eight bytes a picture.
+
+    Args:
+        files: one batch each, with ``data`` uint8 ``[N, 12288]`` (red, green, blue, row by row) and
+            ``labels`` of 1 to 1000 ``[N]``; ``mean`` is left alone.
+        class_names: 1,000 of them, or None.
+
+    Raises:
+        InputError: no such arrays, labels outside 1 to 1000, or what cannot be read.
+    """
+
+    is_image = True
+    event_shape = torch.Size([3, SIDE, SIDE])
+    condition = Condition("labels", CLASSES)
+
+    def __init__(self, files: list[Path], *, class_names: list[str] | None = None) -> None:
+        self.name = "imagenet64"
+        self.files = files
+        self.class_names = class_names
+        for file in files:
+            _check_shapes(file)
+        self._labels = torch.cat([_labels(file) for file in files])
+        self._pixels = [npz_rows(file, "data") for file in files]
+        self._first = torch.tensor([len(rows) for rows in self._pixels]).cumsum(0).roll(1)
+        self._first[0] = 0
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures ``[B, 3, 64, 64]`` and labels of 0 to 999 ``[B]``."""
+        pixels = np.empty((len(indices), NUMBERS), np.uint8)
+        owners = torch.searchsorted(self._first, indices, right=True) - 1
+        for owner in owners.unique().tolist():
+            places = owners == owner
+            pixels[places.numpy()] = self._pixels[owner][(indices[places] - self._first[owner]).numpy()]
+        x = torch.from_numpy(pixels).float().div_(127.5).sub_(1)
+        return x.view(-1, *self.event_shape), self._labels[indices]
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        """Labels of 0 to 999 ``[B]``; no picture is read."""
+        return self._labels[indices]
+
+    def fingerprint(self) -> str:
+        """sha256 over names, sizes and times of change of the files."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            status = file.stat()
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+@DATA.register("imagenet64")
+def imagenet64(split: Split = "train", path: str | None = None, batches: int = 10) -> ImageNet64:
+    """ImageNet, 1,281,167 + 50,000 pictures [3, 64, 64] in [-1, 1], labels 0 to 999, from the official
+    batches.
+
+    Args:
+        split: ``"train"``, or ``"test"`` for the validation pictures, ``val_data.npz``.
+        path: folder of ``train_data_batch_1.npz`` to ``train_data_batch_10.npz`` and ``val_data.npz``; with
+            the official ``map_clsloc.txt`` in it, classes have names. None takes
+            ``$FLOWPRIOR_DATA/imagenet64``.
+        batches: how many training batches there are.
+
+    Raises:
+        DataNotFoundError: a file is missing; the message says what to put where.
+        InputError: a file is corrupt, or another one than the official.
+        OptionError: impossible options.
+    """
+    check_split(split)
+    check_count("imagenet64", "batches", batches)
+    root = _root(path)
+    numbered = [f"train_data_batch_{number}.npz" for number in range(1, batches + 1)]
+    files = [root / name for name in (numbered if split == "train" else ["val_data.npz"])]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise DataNotFoundError(f"imagenet64: no {missing}; {_advice(str(root))}")
+    names = root / CLASS_NAMES
+    return ImageNet64(files, class_names=_class_names(names) if names.is_file() else None)
+
+
+def _root(path: str | None) -> Path:
+    if path is not None:
+        return existing_folder(path, "imagenet64", "ImageNet's batches at 64 pixels")
+    named = os.environ.get("FLOWPRIOR_DATA")
+    if not named:
+        advice = (
+            f"{_advice('one folder')}, and pass path= that folder, or set $FLOWPRIOR_DATA to the one above it"
+        )
+        raise DataNotFoundError(f"imagenet64: path is missing; {advice}, where it is named imagenet64")
+    return Path(named).expanduser() / "imagenet64"
+
+
+def _advice(place: str) -> str:
+    archives = "Imagenet64_train_part1_npz.zip, Imagenet64_train_part2_npz.zip and Imagenet64_val_npz.zip"
+    return f"unpack {archives} of image-net.org in {place}"
+
+
+def _check_shapes(file: Path) -> None:
+    """Refuse another file before its pictures are unpacked."""
+    shape, dtype = npz_shape(file, "data")
+    if dtype != np.uint8 or len(shape) != 2 or shape[1] != NUMBERS or not shape[0]:
+        raise InputError(
+            f"{file}: expected 'data' as uint8 [N, {NUMBERS}], pictures of {SIDE} x {SIDE} pixels, got "
+            f"{dtype} {list(shape)}; take the batches of Imagenet64"
+        )
+    labels, kind = npz_shape(file, "labels")
+    if labels != shape[:1] or kind.kind not in "iu":
+        raise InputError(
+            f"{file}: expected 'labels' as whole numbers [{shape[0]}], one for each picture, got {kind} "
+            f"{list(labels)}; download the file again"
+        )
+
+
+def _labels(file: Path) -> Tensor:
+    """Labels int64 ``[N]`` of 0 to 999, by those of 1 to 1000 in the file."""
+    labels = torch.from_numpy(np.array(npz_rows(file, "labels")).astype(np.int64))
+    if not 1 <= int(labels.min()) <= int(labels.max()) <= CLASSES:
+        bad = int(labels[(labels < 1) | (labels > CLASSES)][0])
+        raise InputError(f"{file}: expected labels of 1 to {CLASSES}, got {bad}; download the file again")
+    return labels - 1
+
+
+def _class_names(file: Path) -> list[str]:
+    entries = [line.split() for line in read_lines(file) if line.strip()]
+    numbered = {entry[1]: entry[2].replace("_", " ") for entry in entries if len(entry) == 3}
+    numbers = [str(number) for number in range(1, CLASSES + 1)]
+    if set(numbered) != set(numbers):
+        raise InputError(
+            f"{file}: expected {CLASSES:,} lines such as 'n02119789 1 kit_fox', got {len(numbered)} "
+            "numbers of classes; download it again, or remove it"
+        )
+    return [numbered[number] for number in numbers]

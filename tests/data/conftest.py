@@ -1,0 +1,5 @@
+"""Fixtures of the tests of data."""
+
+from tests.words import words
+
+__all__ = ["words"]

@@ -1,0 +1,211 @@
+"""Folders of pictures and texts: metadata.jsonl, .txt beside each picture, and what is wrong with either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowprior.data import CaptionedPictures, load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError, UnknownComponentError
+from tests.data_folders import write_metadata, write_texts
+from tests.pictures_on_disk import damage, paint, truncate
+from tests.words import WordEncoder
+
+CAPTIONS = ["a red cat", "a blue dog", "", "ein grüner Vogel", "一只黑猫", "a red cat", "سمكة", "x " * 5000]
+
+
+def load(folder: Path, split: str = "train", **options: object) -> CaptionedPictures:
+    given = {"encoder": WordEncoder(), "test_fraction": 0} | options
+    return load_data(f"image-text:path={folder}", split, **given)
+
+
+@pytest.mark.parametrize("write", [write_metadata, write_texts])
+def test_captions_belong_to_their_pictures(write, tmp_path):
+    data = load(write(tmp_path, CAPTIONS))
+    assert data.captions == [" ".join(caption.split()) for caption in CAPTIONS]
+    assert data.condition.describe() == "floating-point embeddings [B, 6]"
+    x, cond = data.batch(torch.tensor([7, 1]))
+    torch.testing.assert_close(x[:, 0, 0, 0], torch.tensor([7.0, 1.0]) / 127.5 - 1)
+    assert torch.equal(cond, WordEncoder().encode([CAPTIONS[7], CAPTIONS[1]]).pooled)
+    assert data.condition_counts is None
+
+
+def test_the_data_say_which_encoder_made_their_conditions(tmp_path, words):
+    data = load(write_metadata(tmp_path, CAPTIONS), encoder="words:size=4")
+    assert (data.text_encoder, data.text_encoder_identity) == ("words:size=4", "words of 4 numbers")
+    bare = load(tmp_path, encoder=None)
+    assert (bare.text_encoder, bare.condition.kind) == (None, "none")
+    assert bare.batch(torch.arange(2))[1] is None
+    with pytest.raises(UnknownComponentError, match="unknown encoder 'word'; did you mean 'words'"):
+        load(tmp_path, encoder="word")
+
+
+def test_every_different_caption_is_encoded_once(tmp_path):
+    encoder = WordEncoder()
+    load(write_metadata(tmp_path, CAPTIONS), encoder=encoder)
+    (texts,) = encoder.calls
+    assert len(texts) == len(CAPTIONS) - 1
+    assert "" in texts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pictures_of_one_caption_are_on_one_side(seed, tmp_path):
+    write_metadata(tmp_path, [f"caption {index % 10}" for index in range(30)])
+    sides = [load(tmp_path, split, test_fraction=0.3, seed=seed) for split in ("train", "test")]
+    assert not set(sides[0].captions) & set(sides[1].captions)
+    assert [len(side) for side in sides] == [21, 9]
+    assert not set(sides[0].files) & set(sides[1].files)
+
+
+def test_another_seed_gives_another_split(tmp_path):
+    write_metadata(tmp_path, [f"caption {index}" for index in range(20)])
+    assert (
+        load(tmp_path, "test", test_fraction=0.3, seed=0).files
+        == load(tmp_path, "test", test_fraction=0.3).files
+    )
+    assert (
+        load(tmp_path, "test", test_fraction=0.3, seed=1).files
+        != load(tmp_path, "test", test_fraction=0.3).files
+    )
+
+
+@pytest.mark.parametrize("held_out", ["test", "val", "validation"])
+def test_own_splits_are_used(held_out, tmp_path):
+    write_metadata(tmp_path / "train", ["a", "b", "c"])
+    write_metadata(tmp_path / held_out, ["d"])
+    assert load(tmp_path).captions == ["a", "b", "c"]
+    assert load(tmp_path, "test").captions == ["d"]
+
+
+def test_a_list_of_texts_is_several_captions_of_a_picture(tmp_path):
+    data = load(write_metadata(tmp_path, [["first", "second"], "alone"]))
+    assert data.captions == ["first", "alone"]
+    assert data.condition_counts.tolist() == [2, 1]
+
+
+def test_pictures_may_lie_in_sub_folders_and_the_caption_in_another_column(tmp_path):
+    paint(tmp_path / "deep" / "a.jpg")
+    (tmp_path / "metadata.jsonl").write_text('\n{"file_name": "deep/a.jpg", "prompt": "deep"}\n\n')
+    assert load(tmp_path, column="prompt").captions == ["deep"]
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / "deep" / "a.txt").write_text("two\r\nlines  of text\n", encoding="utf-8-sig")
+    assert load(tmp_path).captions == ["two lines of text"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            '{"file_name": "gone.png", "text": "a"}',
+            r"line 2: caption without its picture, there is no gone\.png",
+        ),
+        ('{"file_name": "000.png", "text": "a"}', "line 2: 000.png has a caption already"),
+        ('{"file_name": "001.png"}', "line 2: no caption 'text'; known: file_name; pass column="),
+        ('{"file_name": "001.png", "text": null}', "line 2: expected a text as caption, got NoneType"),
+        ('{"file_name": "001.png", "text": ["a", 3]}', "line 2: expected a text as caption, got int"),
+        ('{"file_name": "001.png", "text": []}', "line 2: .* got an empty list"),
+        ('{"text": "a"}', "line 2: expected the name of a picture as file_name, got None"),
+        ('{"file_name": "../001.png", "text": "a"}', "line 2: expected a picture below"),
+        ('{"file_name": "/etc/001.png", "text": "a"}', "line 2: expected a picture below"),
+        ('["001.png", "a"]', "line 2: expected an object as JSON, got list"),
+        ('{"file_name": "001.png", "text": "a"', "line 2: expected an object as JSON, got '{"),
+        ("[" * 100_000, "line 2: expected an object as JSON"),
+    ],
+)
+def test_a_wrong_line_of_metadata_is_named(line, message, tmp_path):
+    write_metadata(tmp_path, ["fine"])
+    paint(tmp_path / "001.png")
+    with (tmp_path / "metadata.jsonl").open("a") as file:
+        file.write(line)
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_without_a_caption_are_counted_and_named(tmp_path):
+    write_metadata(tmp_path, ["fine"])
+    for name in "abcde":
+        paint(tmp_path / f"{name}.png")
+    with pytest.raises(
+        InputError, match=r"5 pictures \(a.png, b.png, c.png, …\) have no caption: metadata.jsonl"
+    ):
+        load(tmp_path)
+    (tmp_path / "metadata.jsonl").unlink()
+    write_texts(tmp_path, ["fine"])
+    for name in "abcd":
+        (tmp_path / f"{name}.txt").write_text("now it has one")
+    with pytest.raises(
+        InputError, match=r"1 picture \(e.png\) has no caption: there is no .txt of the same name"
+    ):
+        load(tmp_path)
+
+
+def test_texts_without_a_picture_are_named(tmp_path):
+    write_texts(tmp_path, ["fine"])
+    (tmp_path / "README.txt").write_text("what this is")
+    with pytest.raises(InputError, match=r"1 text \(README.txt\) has no picture of the same name"):
+        load(tmp_path)
+
+
+def test_two_pictures_do_not_share_a_text(tmp_path):
+    write_texts(tmp_path, ["fine"])
+    paint(tmp_path / "000.jpg")
+    with pytest.raises(InputError, match=r"000\.jpg and 000\.png would share a caption; rename one"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe caption", r"000.txt: expected text in UTF-8, got byte 0 of another kind"),
+        (b"x" * 100_001, r"000.txt: expected a caption of at most 100,000 characters, got 100,001"),
+        (b"x" * 1_000_000, r"000.txt: expected a caption of at most 100,000 characters, got far more"),
+    ],
+)
+def test_texts_that_are_no_captions_are_named(content, message, tmp_path):
+    write_texts(tmp_path, ["fine"])
+    (tmp_path / "000.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path)
+
+
+def test_unreadable_pictures_are_counted_and_named(tmp_path):
+    write_metadata(tmp_path, [f"caption {index}" for index in range(6)])
+    damage(tmp_path / "001.png")
+    with pytest.raises(InputError, match=r"001.png: cannot be decoded as a picture"):
+        load(tmp_path)
+    for index in (2, 3, 4):
+        damage(tmp_path / f"{index:03}.png")
+    with pytest.raises(
+        InputError, match=r"4 of 6 pictures cannot be used, such as 001.png, 002.png, 003.png; "
+    ):
+        load(tmp_path)
+
+
+def test_truncated_pictures_of_a_batch_are_counted_and_named(tmp_path):
+    write_metadata(tmp_path, [f"caption {index}" for index in range(4)])
+    for index in (1, 3):
+        truncate(tmp_path / f"{index:03}.png")
+    data = load(tmp_path, size=8)
+    assert data.batch(torch.tensor([0, 2]))[0].shape == (2, 3, 8, 8)
+    with pytest.raises(InputError, match=r"2 of 4 pictures cannot be used, such as 001.png, 003.png; "):
+        data.batch(torch.arange(4))
+
+
+def test_folders_that_are_not_there_or_empty(tmp_path):
+    with pytest.raises(DataNotFoundError, match="no folder"):
+        load(tmp_path / "absent")
+    with pytest.raises(DataNotFoundError, match="image-text: no pictures in"):
+        load(tmp_path)
+    with pytest.raises(OptionError, match="path is missing"):
+        load_data("image-text")
+    with pytest.raises(OptionError, match="image-text: channels=2 is not possible"):
+        load(tmp_path, channels=2)
+
+
+def test_a_split_of_one_caption_is_refused(tmp_path):
+    write_metadata(tmp_path, ["the same"] * 5)
+    with pytest.raises(InputError, match="the test part of 1 events is empty"):
+        load(tmp_path, "test", test_fraction=0.2)

@@ -1,0 +1,120 @@
+"""The official batches of ImageNet at 64 pixels, small and written by the test, malformed ones included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.data import ImageNet64, load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from tests.data_folders import ROWS, write_imagenet64
+
+
+def load(root: Path, split: str = "train", batches: int = 2) -> ImageNet64:
+    return load_data(f"imagenet64:path={root},batches={batches}", split)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_pixels_and_labels_are_those_of_the_files(save, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+    data = load(write_imagenet64(tmp_path / "data", save=save))
+    stored = [np.load(tmp_path / "data" / f"train_data_batch_{number}.npz") for number in (1, 2)]
+    pixels = np.concatenate([file["data"] for file in stored]).reshape(-1, 3, 64, 64)
+    order = torch.tensor([9, 0, 4, 5, 0])
+    x, labels = data.batch(order)
+    torch.testing.assert_close(x, torch.from_numpy(pixels[order.numpy()] / 127.5 - 1).float())
+    assert (
+        labels.tolist() == (np.concatenate([file["labels"] for file in stored]) - 1)[order.numpy()].tolist()
+    )
+    assert (len(data), data.condition.size, data.event_shape) == (10, 1000, (3, 64, 64))
+    assert data.batch(torch.zeros(0, dtype=torch.long))[0].shape == (0, 3, 64, 64)
+    assert len(load(tmp_path / "data", "test")) == ROWS
+
+
+def test_nothing_but_the_rows_of_a_batch_is_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+    data = load(write_imagenet64(tmp_path / "data"))
+    assert all(isinstance(rows, np.memmap) for rows in data._pixels)
+    assert not (tmp_path / "cache").exists(), "what is not packed is mapped where it lies"
+
+
+def test_packed_batches_are_unpacked_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+    root = write_imagenet64(tmp_path / "data", save=np.savez_compressed)
+    data = load(root)
+    assert all(isinstance(rows, np.memmap) for rows in data._pixels)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    load(root)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == before
+    assert not [file for file in before if file.suffix != ".npy"]
+
+
+def test_classes_have_the_names_of_the_official_list(tmp_path):
+    root = write_imagenet64(tmp_path)
+    assert load(root).class_names is None
+    lines = [f"n{number:08} {number} kind_of_{number}" for number in range(1000, 0, -1)]
+    (root / "map_clsloc.txt").write_text("\n".join(lines) + "\n")
+    assert load(root).class_names[:2] == ["kind of 1", "kind of 2"]
+    (root / "map_clsloc.txt").write_text("\n".join(lines[:-1]))
+    with pytest.raises(InputError, match=r"map_clsloc.txt: expected 1,000 lines .* got 999"):
+        load(root)
+
+
+def test_where_it_is_not_there_one_line_says_what_to_put_where(tmp_path, monkeypatch):
+    monkeypatch.delenv("FLOWPRIOR_DATA", raising=False)
+    with pytest.raises(
+        DataNotFoundError, match=r"imagenet64: path is missing; unpack Imagenet64_train_part1_npz.zip"
+    ):
+        load_data("imagenet64")
+    write_imagenet64(tmp_path / "imagenet64", batches=2)
+    with pytest.raises(
+        DataNotFoundError, match=r"no .*train_data_batch_3.npz; unpack Imagenet64_train_part1"
+    ):
+        load(tmp_path / "imagenet64", batches=10)
+    monkeypatch.setenv("FLOWPRIOR_DATA", str(tmp_path))
+    assert len(load_data("imagenet64:batches=2")) == 10
+    with pytest.raises(OptionError, match="batches=0 is not possible"):
+        load_data("imagenet64:batches=0")
+
+
+GOOD = {"data": np.zeros((3, 12288), np.uint8), "labels": np.array([1, 2, 1000])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.array([1, 0, 3])}, "expected labels of 1 to 1000, got 0"),
+        ({"labels": np.array([1, 1001, 3])}, "expected labels of 1 to 1000, got 1001"),
+        ({"labels": np.array([1, 2])}, r"expected 'labels' as whole numbers \[3\], .* got int64 \[2\]"),
+        ({"labels": np.array([1.0, 2, 3])}, "expected 'labels' as whole numbers .* got float64"),
+        ({"labels": np.array([1, 2, 3], object)}, "got pickled objects, which are never loaded"),
+        ({"data": np.zeros((3, 3072), np.uint8)}, r"pictures of 64 x 64 pixels, got uint8 \[3, 3072\]"),
+        ({"data": np.zeros((3, 64, 64, 3), np.uint8)}, r"got uint8 \[3, 64, 64, 3\]"),
+        ({"data": np.zeros((3, 12288), np.float32)}, "got float32"),
+        ({"data": np.zeros((0, 12288), np.uint8)}, r"got uint8 \[0, 12288\]"),
+        ({"data": None}, "expected an array 'data', got labels"),
+        ({"labels": None}, "expected an array 'labels', got data"),
+    ],
+)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_other_content_is_refused_before_anything_is_unpacked(changes, message, save, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+    kept = {name: array for name, array in (GOOD | changes).items() if array is not None}
+    save(tmp_path / "train_data_batch_1.npz", **kept)
+    with pytest.raises(InputError, match=f"train_data_batch_1.npz: .*{message}") as caught:
+        load(tmp_path, batches=1)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cache").glob("*")) or "labels of 1" in message
+
+
+def test_damaged_files_are_refused(tmp_path):
+    root = write_imagenet64(tmp_path, batches=1)
+    file = root / "train_data_batch_1.npz"
+    whole = file.read_bytes()
+    for damaged in (b"", b"no archive", whole[: len(whole) // 2]):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"train_data_batch_1.npz: cannot be read as .npz"):
+            load(root, batches=1)
