@@ -21,6 +21,7 @@ FAMILIES = (
     "samplers",
     "grids",
     "models",
+    "encoders",
     "data",
     "times",
     "weights",
@@ -54,6 +55,7 @@ def registries() -> dict[str, Registry[Any]]:
     """The registry of every family that can be listed."""
     from flowprior import Coupling, Path, Prior, Sampler
     from flowprior.data import DATA
+    from flowprior.encoders import Encoder
     from flowprior.features import FEATURES
     from flowprior.metrics import Metric
     from flowprior.models import MODELS
@@ -62,7 +64,7 @@ def registries() -> dict[str, Registry[Any]]:
 
     components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
     training = (TimeDistribution.registry, LossWeight.registry)
-    families = (*components, MODELS, DATA, *training, Metric.registry, FEATURES)
+    families = (*components, MODELS, Encoder.registry, DATA, *training, Metric.registry, FEATURES)
     return dict(zip(FAMILIES, families, strict=True))
 
 

@@ -46,6 +46,21 @@ class Data(abc.ABC):
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """(x1 float32 ``[B, *event]``, condition or None) of ``indices`` int64 ``[B]``, in their order."""
 
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """The conditions alone; data sets that read files give them without reading the events."""
+        return self.batch(indices)[1]
+
+    def fingerprint(self) -> str:
+        """Which events these are: sha256 over all of them, in one pass.
+
+        Data sets of files that are read when they are asked for take names, sizes and times of change instead
+        of contents.
+        """
+        digest = hashlib.sha256(f"{list(self.event_shape)} {len(self)}".encode())
+        for x, _ in self.batches():
+            digest.update(tensor_bytes(x.float()))
+        return digest.hexdigest()
+
     def batches(self, size: int = 4096) -> DataBatches:
         """The whole data set in order, in batches; can be iterated again and again."""
         return DataBatches(self, size)

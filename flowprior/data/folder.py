@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,6 +70,18 @@ class FolderData(Data):
         pictures = [self._decode(self.files[index]) for index in indices.tolist()]
         x = torch.stack(pictures) if pictures else torch.empty(0, *self.event_shape)
         return x, None if self.labels is None else self.labels[indices]
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[indices]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{list(self.event_shape)} {self.scale}".encode())
+        for file in self.files:
+            status = file.stat()
+            digest.update(
+                f"{file.name}\0{status.st_size} {status.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
+            )
+        return digest.hexdigest()
 
     def _decode(self, file: Path) -> Tensor:
         if not self.scale and (found := picture_size(file)) != self.size:

@@ -39,6 +39,10 @@ class Subset(Data):
         """The events ``[B, *event]`` and conditions of these indices of the part."""
         return self.data.batch(self.indices[indices])
 
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """The conditions alone of these indices of the part."""
+        return self.data.conditions(self.indices[indices])
+
 
 @dataclass(frozen=True)
 class Splits:

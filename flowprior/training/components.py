@@ -13,6 +13,7 @@ from torch import nn
 from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
+from flowprior.encoders import EncodedData, Encoder, LatentEncoder
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.predictions import KINDS, inputs_of
@@ -23,8 +24,11 @@ from flowprior.priors import Prior, latents_of
 from flowprior.registry import spec_of
 from flowprior.training.config import (
     DEFAULT_COUPLING,
+    DEFAULT_MODEL,
     DEFAULT_PREDICTION,
     DEFAULT_TIME,
+    LATENT_MODEL,
+    NO_LATENT,
     RunConfig,
     TrainingConfig,
     training_options,
@@ -32,7 +36,7 @@ from flowprior.training.config import (
 from flowprior.training.config_file import load_config
 from flowprior.training.randomness import mix
 
-PARTS = ("data", "prior", "coupling", "path", "model")
+PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,13 @@ class Components:
     model: nn.Module
     device: torch.device
     config: RunConfig
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """Encoder and shape of the pictures for ``Flow``; nothing where the flow lives in the data."""
+        if not isinstance(self.data, EncodedData):
+            return {}
+        return {"encoder": self.data.encoder, "picture_shape": self.data.data.event_shape}
 
     @property
     def specs(self) -> dict[str, str]:
@@ -92,11 +103,16 @@ def choose_defaults(
         training = replace(training, prediction=moments if known else "velocity")
     if training.time == DEFAULT_TIME:
         training = replace(training, time=KINDS[training.prediction].times)
+    if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
+        config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
 
 
-def resolve_components(config: RunConfig, **parts: Any) -> Components:
+def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts: Any) -> Components:
     """Build what is named, take what is given as an instance, and check that the parts fit together.
+
+    Data for a flow in latents are encoded when they are first asked for: into the folder ``cache``, or into
+    memory.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
@@ -106,7 +122,7 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     if given.get("coupling") == DEFAULT_COUPLING:
         del given["coupling"]
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
-    data = as_data(chosen["data"])
+    data = in_latents(as_data(chosen["data"]), chosen["latent"], cache, device)
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
     path = Path.registry.resolve(chosen["path"])
@@ -117,6 +133,28 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config)
+
+
+def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device) -> Data:
+    """``data`` as the encoder ``latent`` gives them, on ``device``; as they are where it is ``"none"``.
+
+    Raises:
+        UnknownComponentError: no such encoder.
+        OptionError: an encoder of texts.
+        InputError: data that it does not take.
+    """
+    if latent == NO_LATENT:
+        return data
+    encoder = Encoder.registry.resolve(latent)
+    if not isinstance(encoder, LatentEncoder):
+        known = [name for name in Encoder.available() if _is_latent(name)]
+        raise OptionError(f"train: latent={latent} encodes no pictures; choose one of {', '.join(known)}")
+    return EncodedData(data, encoder.to(device), cache)
+
+
+def _is_latent(name: str) -> bool:
+    factory = Encoder.record(name).factory
+    return isinstance(factory, type) and issubclass(factory, LatentEncoder)
 
 
 def resolve_coupling(coupling: str | Coupling) -> Coupling:
@@ -166,7 +204,7 @@ def _record(part: Any) -> str:
         return part
     if isinstance(part, Data):
         return part.name
-    for family in (Prior, Coupling, Path):
+    for family in (Prior, Coupling, Path, Encoder):
         if isinstance(part, family):
             with suppress(CheckpointError):
                 return spec_of(family.registry, part)

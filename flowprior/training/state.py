@@ -69,6 +69,7 @@ class TrainingState:
             parts.data.condition,
             prediction=self.config.prediction,
             **parts.specs,
+            **parts.encoder,
             metadata=metadata,
         )
 

@@ -10,6 +10,7 @@ import torch
 
 from flowprior import Coupling, Path, Prior, Sampler, __version__
 from flowprior.data import DATA
+from flowprior.encoders import Encoder
 from flowprior.features import FEATURES
 from flowprior.metrics import Metric
 from flowprior.models import MODELS
@@ -25,6 +26,7 @@ REGISTRIES = {
     "samplers": Sampler.registry,
     "grids": TimeGrid.registry,
     "models": MODELS,
+    "encoders": Encoder.registry,
     "data": DATA,
     "times": TimeDistribution.registry,
     "weights": LossWeight.registry,

@@ -1,0 +1,136 @@
+"""A small convolutional variational autoencoder: pictures to a grid of latents, and back.
+
+Kingma & Welling 2014 (arXiv 1312.6114); as an encoder for latent flows, Rombach et al. 2022 (arXiv
+2112.10752, sec. 3.1). No normalisation: residual blocks start as the identity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flowprior.models.base import parse_widths
+from flowprior.registry import check_counts
+
+LOG_VARIANCE_BOUND = 20.0
+
+
+class ResidualConvolutions(nn.Module):
+    """x + conv2(SiLU(conv1(SiLU(x)))); conv2 starts at zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(_bias(self.conv2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(functional.silu(self.conv1(functional.silu(x))))
+
+
+class _Down(nn.Module):
+    """Half the resolution by a strided convolution, then residual blocks."""
+
+    def __init__(self, channels_above: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_above, channels, 4, stride=2, padding=1)
+        self.blocks = nn.Sequential(*(ResidualConvolutions(channels) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.conv(x))
+
+
+class _Up(nn.Module):
+    """Residual blocks, then twice the resolution by a pixel shuffle (Shi et al. 2016)."""
+
+    def __init__(self, channels: int, channels_above: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(ResidualConvolutions(channels) for _ in range(blocks)))
+        self.conv = nn.Conv2d(channels, 4 * channels_above, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.conv(functional.silu(self.blocks(x))), 2)
+
+
+class ConvolutionalVae(nn.Module):
+    """Posterior q(z | x), a Gaussian for each number of a grid ``[c, h, w]``, and a decoder to pictures.
+
+    Attributes:
+        factor: by how much height and width are divided: 2 to the number of widths.
+
+    Args:
+        channels: C of the pictures.
+        latent: channels c of the latents.
+        widths: channels of each resolution, from half the picture's down: ``"48-96"`` or a sequence.
+        blocks: residual blocks of each resolution; the decoder has one more.
+
+    Raises:
+        OptionError: an option that is no positive number.
+    """
+
+    def __init__(
+        self, channels: int, latent: int = 4, widths: str | int | tuple[int, ...] = "48-96", blocks: int = 1
+    ) -> None:
+        super().__init__()
+        levels = parse_widths(widths, "vae")
+        check_counts("vae", channels=channels, latent=latent, blocks=blocks)
+        self.channels, self.latent, self.factor = channels, latent, 2 ** len(levels)
+        above = (channels, *levels[:-1])
+        self.down = nn.ModuleList(_Down(a, w, blocks) for a, w in zip(above, levels, strict=True))
+        self.posterior = nn.Conv2d(levels[-1], 2 * latent, 3, padding=1)
+        self.unfold = nn.Conv2d(latent, levels[-1], 3, padding=1)
+        rising = zip(levels[::-1], above[::-1], strict=True)
+        self.up = nn.ModuleList(_Up(width, a, blocks + 1) for width, a in rising)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ConvolutionalVae:
+        """The network whose ``state_dict`` is ``tensors``, of any floating-point type, in float32.
+
+        Raises:
+            KeyError: a tensor is missing.
+            RuntimeError: they are those of another network.
+        """
+        found = cls(**_options_of(tensors))
+        found.load_state_dict(dict(tensors))
+        return found
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z | x), ``[B, c, h, w]`` each, of pictures whose sides it divides."""
+        hidden = x.contiguous(memory_format=torch.channels_last)
+        for level in self.down:
+            hidden = level(hidden)
+        mean, log_variance = self.posterior(functional.silu(hidden)).chunk(2, dim=1)
+        return mean.contiguous(), log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Pictures ``[B, C, H, W]`` of latents z ``[B, c, h, w]``."""
+        hidden = self.unfold(z.contiguous(memory_format=torch.channels_last))
+        for level in self.up:
+            hidden = level(hidden)
+        return hidden.contiguous()
+
+
+def _options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The options that a network with these tensors was built with."""
+    widths = [
+        len(tensors[name])
+        for name in sorted(filter(re.compile(r"down\.\d\.conv\.weight").fullmatch, tensors))
+    ]
+    return {
+        "channels": tensors["down.0.conv.weight"].shape[1],
+        "latent": tensors["unfold.weight"].shape[1],
+        "widths": tuple(widths),
+        "blocks": sum(bool(re.fullmatch(r"down\.0\.blocks\.\d+\.conv1\.weight", name)) for name in tensors),
+    }
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
