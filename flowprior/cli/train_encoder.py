@@ -29,6 +29,9 @@ def train_encoder(
     kl: Annotated[
         float, typer.Option(help="Weight of the KL divergence, in units of squared errors.")
     ] = 1e-4,
+    precision: Annotated[
+        str, typer.Option(help="Of the network's passes: float32, or bfloat16, which may be faster.")
+    ] = "float32",
     seed: Seed = 0,
     device: Device = "auto",
     json: Json = False,
@@ -39,7 +42,7 @@ def train_encoder(
     from flowprior.training.components import resolve_device
 
     VaeEncoder.check_file(out)
-    training = VaeTraining(latent, widths, blocks, steps, batch_size, lr, kl, seed)
+    training = VaeTraining(latent, widths, blocks, steps, batch_size, lr, kl, seed, precision)
     train, test = load_data(data, "train"), load_data(data, "test")
     where = resolve_device(device)
     encoder = train_vae(train, training, device=where, notify=_teller(steps)).to(where)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,10 @@ from flowprior.encoders.latent import padded
 from flowprior.encoders.vae import VaeEncoder
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.models.convolutional_vae import ConvolutionalVae
-from flowprior.registry import check_count, check_numbers
+from flowprior.registry import check_count, check_numbers, choose
 
 REPORT_EVERY = 100
+PRECISIONS = ("float32", "bfloat16")
 CLIP = 1.0
 STANDARDISED_AT_ONCE = 256
 SMALLEST_SCALE = 1e-4
@@ -42,6 +44,8 @@ class VaeTraining:
         lr: highest learning rate.
         kl: weight of the KL divergence, in units of squared errors.
         seed: of weights, order and noise.
+        precision: of the network's passes, ``"float32"`` or ``"bfloat16"`` through autocast, which is faster
+            where the processor has it; the weights stay float32.
 
     Raises:
         OptionError: an impossible value.
@@ -55,9 +59,11 @@ class VaeTraining:
     lr: float = 2e-3
     kl: float = 1e-4
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         owner = "train-encoder"
+        choose(owner, "precision", self.precision, PRECISIONS)
         check_count(owner, "steps", self.steps)
         check_count(owner, "batch_size", self.batch_size)
         check_count(owner, "seed", self.seed, 0)
@@ -90,22 +96,36 @@ def train_vae(
             f"train-encoder: expected pictures, '{data.name}' has events {list(data.event_shape)}"
         )
     network = _seeded_network(data.event_shape[0], training).to(device)
-    generator = torch.Generator().manual_seed(training.seed)
-    optimiser = torch.optim.Adam(network.parameters(), training.lr, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.lr, total_steps=training.steps)
     errors: list[Tensor] = []
-    for step, indices in enumerate(_batches(len(data), training, generator), 1):
-        x = padded(data.batch(indices)[0].to(device), network.factor)
-        errors.append(_step(network, optimiser, x, training.kl, generator))
-        schedule.step()
+    for step, error in enumerate(_errors(network, data, training), 1):
+        errors.append(error)
         if step % REPORT_EVERY == 0 or step == training.steps:
-            error = torch.stack(errors).mean().item()
-            if not math.isfinite(error):
+            mean = torch.stack(errors).mean().item()
+            if not math.isfinite(mean):
                 raise TrainingDiverged(f"train-encoder: the loss is not finite at step {step}; lower its lr")
             if notify is not None:
-                notify(step, error)
+                notify(step, mean)
             errors.clear()
     return _standardised(network.cpu(), data)
+
+
+def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Iterator[Tensor]:
+    """Make one step after the other; the mean squared error of a number before each."""
+    generator = torch.Generator().manual_seed(training.seed)
+    device = network.unfold.weight.device
+    optimiser = torch.optim.Adam(network.parameters(), training.lr, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.lr, total_steps=training.steps)
+    for indices in _batches(len(data), training, generator):
+        x = padded(data.batch(indices)[0].to(device), network.factor)
+        half = torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+        with torch.enable_grad(), half:
+            loss, error = _loss(network, x, training.kl, generator)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        optimiser.step()
+        schedule.step()
+        yield error
 
 
 def _seeded_network(channels: int, training: VaeTraining) -> ConvolutionalVae:
@@ -124,24 +144,15 @@ def _batches(count: int, training: VaeTraining, generator: torch.Generator) -> I
             yield indices
 
 
-def _step(
-    network: ConvolutionalVae,
-    optimiser: torch.optim.Optimizer,
-    x: Tensor,
-    kl: float,
-    generator: torch.Generator,
-) -> Tensor:
-    """One step on x ``[B, C, H, W]``; the mean squared error of a number."""
-    with torch.enable_grad():
-        mean, log_variance = network.encode(x)
-        noise = torch.randn(mean.shape, generator=generator).to(x)
-        error = functional.mse_loss(network.decode(mean + noise * (log_variance / 2).exp()), x)
-        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / (2 * x.numel())
-        optimiser.zero_grad(set_to_none=True)
-        (error + kl * divergence).backward()
-    nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-    optimiser.step()
-    return error.detach()
+def _loss(
+    network: ConvolutionalVae, x: Tensor, kl: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss on x ``[B, C, H, W]``, and the mean squared error of a number."""
+    mean, log_variance = (part.float() for part in network.encode(x))
+    noise = torch.randn(mean.shape, generator=generator).to(x)
+    error = functional.mse_loss(network.decode(mean + noise * (log_variance / 2).exp()).float(), x)
+    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / (2 * x.numel())
+    return error + kl * divergence, error.detach()
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from flowprior.models.base import parse_widths
 from flowprior.registry import check_counts
 
 LOG_VARIANCE_BOUND = 20.0
+FIRST_LOG_VARIANCE = -6.0
+"""Of the posterior before training."""
 
 
 class ResidualConvolutions(nn.Module):
@@ -27,8 +29,6 @@ class ResidualConvolutions(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(_bias(self.conv2))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(functional.silu(self.conv1(functional.silu(x))))
@@ -87,7 +87,21 @@ class ConvolutionalVae(nn.Module):
         self.unfold = nn.Conv2d(latent, levels[-1], 3, padding=1)
         rising = zip(levels[::-1], above[::-1], strict=True)
         self.up = nn.ModuleList(_Up(width, a, blocks + 1) for width, a in rising)
+        self._initialise()
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def _initialise(self) -> None:
+        """He's normal weights (He et al. 2015), residual blocks as the identity, a posterior of little noise."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, ResidualConvolutions):
+                nn.init.zeros_(module.conv2.weight)
+        with torch.no_grad():
+            self.posterior.weight[self.latent :].zero_()
+            self.posterior.bias[self.latent :] = FIRST_LOG_VARIANCE
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ConvolutionalVae:
@@ -129,8 +143,3 @@ def _options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "widths": tuple(widths),
         "blocks": sum(bool(re.fullmatch(r"down\.0\.blocks\.\d+\.conv1\.weight", name)) for name in tensors),
     }
-
-
-def _bias(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias

@@ -16,9 +16,9 @@ def test_training_brings_pictures_back_that_it_has_not_seen() -> None:
     long = VaeTraining(latent=4, widths="8-16", steps=200, batch_size=16, lr=5e-3)
     before = measure_reconstruction(train_vae(pictures(), SHORT), unseen)
     after = measure_reconstruction(train_vae(pictures(200), long), unseen)
-    assert after.psnr > before.psnr + 6
+    assert after.psnr > before.psnr + 10
     variance = unseen.x.var().item()
-    assert after.mse < 0.2 * variance, "most of the variance comes back from a twelfth of the numbers"
+    assert after.mse < 0.08 * variance, "most of the variance comes back from a twelfth of the numbers"
 
 
 def test_latents_have_mean_0_and_variance_1_in_each_channel() -> None:
@@ -50,6 +50,16 @@ def test_progress_is_told_at_the_last_step_too() -> None:
     assert told == [20]
 
 
+def test_half_precision_learns_as_well() -> None:
+    errors: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    for precision, told in errors.items():
+        training = VaeTraining(latent=2, widths="4-8", steps=40, batch_size=8, precision=precision)  # type: ignore[arg-type]
+        encoder = train_vae(pictures(), training, notify=lambda step, error, told=told: told.append(error))
+        assert encoder.dtype == torch.float32
+    assert errors["bfloat16"] == pytest.approx(errors["float32"], rel=0.1)
+    assert errors["bfloat16"] != errors["float32"]
+
+
 def test_fewer_pictures_than_a_batch_will_do() -> None:
     assert train_vae(pictures(3), SHORT).latent_channels == 2
 
@@ -58,6 +68,7 @@ def test_fewer_pictures_than_a_batch_will_do() -> None:
     ("options", "message"),
     [
         ({"steps": 0}, "steps=0 is not possible"),
+        ({"precision": "float8"}, "precision='float8' is not possible"),
         ({"latent": 0}, "latent=0 is not possible"),
         ({"widths": "8-x"}, "widths='8-x' is not possible"),
         ({"lr": 0.0}, "expected lr to be a number"),
