@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +58,7 @@ class VaeTraining:
     lr: float = 2e-3
     kl: float = 1e-4
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         owner = "train-encoder"

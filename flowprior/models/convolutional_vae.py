@@ -91,7 +91,7 @@ class ConvolutionalVae(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def _initialise(self) -> None:
-        """He's normal weights (He et al. 2015), residual blocks as the identity, a posterior of little noise."""
+        """He et al. 2015: normal weights; residual blocks are the identity, the posterior has little noise."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -99,9 +99,10 @@ class ConvolutionalVae(nn.Module):
         for module in self.modules():
             if isinstance(module, ResidualConvolutions):
                 nn.init.zeros_(module.conv2.weight)
+        noise = torch.cat([torch.zeros(self.latent), torch.full((self.latent,), FIRST_LOG_VARIANCE)])
         with torch.no_grad():
-            self.posterior.weight[self.latent :].zero_()
-            self.posterior.bias[self.latent :] = FIRST_LOG_VARIANCE
+            self.posterior.weight[self.latent :] = 0.0
+            self.posterior.bias = nn.Parameter(noise)
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ConvolutionalVae:

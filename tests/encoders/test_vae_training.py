@@ -53,7 +53,7 @@ def test_progress_is_told_at_the_last_step_too() -> None:
 def test_half_precision_learns_as_well() -> None:
     errors: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     for precision, told in errors.items():
-        training = VaeTraining(latent=2, widths="4-8", steps=40, batch_size=8, precision=precision)  # type: ignore[arg-type]
+        training = VaeTraining(latent=2, widths="4-8", steps=40, batch_size=8, precision=precision)
         encoder = train_vae(pictures(), training, notify=lambda step, error, told=told: told.append(error))
         assert encoder.dtype == torch.float32
     assert errors["bfloat16"] == pytest.approx(errors["float32"], rel=0.1)
