@@ -24,6 +24,7 @@ from flowprior.registry import check_count, check_numbers, choose
 
 REPORT_EVERY = 100
 PRECISIONS = ("float32", "bfloat16")
+PICTURES_TO_START_FROM = 1024
 CLIP = 1.0
 STANDARDISED_AT_ONCE = 256
 SMALLEST_SCALE = 1e-4
@@ -94,7 +95,7 @@ def train_vae(
         raise InputError(
             f"train-encoder: expected pictures, '{data.name}' has events {list(data.event_shape)}"
         )
-    network = _seeded_network(data.event_shape[0], training).to(device)
+    network = _seeded_network(data, training).to(device)
     errors: list[Tensor] = []
     for step, error in enumerate(_errors(network, data, training), 1):
         errors.append(error)
@@ -127,10 +128,15 @@ def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Ite
         yield error
 
 
-def _seeded_network(channels: int, training: VaeTraining) -> ConvolutionalVae:
+def _seeded_network(data: Data, training: VaeTraining) -> ConvolutionalVae:
+    """The network before its first step: principal components of the patches of some pictures."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(training.seed)
-        return ConvolutionalVae(channels, training.latent, training.widths, training.blocks)
+        network = ConvolutionalVae(data.event_shape[0], training.latent, training.widths, training.blocks)
+    generator = torch.Generator().manual_seed(training.seed)
+    some = torch.randperm(len(data), generator=generator)[:PICTURES_TO_START_FROM]
+    network.start_from(padded(data.batch(some)[0], network.factor))
+    return network
 
 
 def _batches(count: int, training: VaeTraining, generator: torch.Generator) -> Iterator[Tensor]:

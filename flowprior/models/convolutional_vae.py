@@ -1,7 +1,8 @@
 """A small convolutional variational autoencoder: pictures to a grid of latents, and back.
 
 Kingma & Welling 2014 (arXiv 1312.6114); as an encoder for latent flows, Rombach et al. 2022 (arXiv
-2112.10752, sec. 3.1). No normalisation: residual blocks start as the identity.
+2112.10752, sec. 3.1). Both halves are a linear map of patches, which may start as their principal components,
+and what convolutions without normalisation add to it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from flowprior.registry import check_counts
 LOG_VARIANCE_BOUND = 20.0
 FIRST_LOG_VARIANCE = -6.0
 """Of the posterior before training."""
+SMALLEST_VARIANCE = 1e-6
 
 
 class ResidualConvolutions(nn.Module):
@@ -87,11 +89,13 @@ class ConvolutionalVae(nn.Module):
         self.unfold = nn.Conv2d(latent, levels[-1], 3, padding=1)
         rising = zip(levels[::-1], above[::-1], strict=True)
         self.up = nn.ModuleList(_Up(width, a, blocks + 1) for width, a in rising)
+        self.linear_down = nn.Conv2d(channels, latent, self.factor, stride=self.factor)
+        self.linear_up = nn.ConvTranspose2d(latent, channels, self.factor, stride=self.factor)
         self._initialise()
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def _initialise(self) -> None:
-        """He et al. 2015: normal weights; residual blocks are the identity, the posterior has little noise."""
+        """He's normal weights (He et al. 2015); residual blocks start as the identity."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -99,10 +103,31 @@ class ConvolutionalVae(nn.Module):
         for module in self.modules():
             if isinstance(module, ResidualConvolutions):
                 nn.init.zeros_(module.conv2.weight)
-        noise = torch.cat([torch.zeros(self.latent), torch.full((self.latent,), FIRST_LOG_VARIANCE)])
-        with torch.no_grad():
-            self.posterior.weight[self.latent :] = 0.0
-            self.posterior.bias = nn.Parameter(noise)
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Start as the principal components of patches of x ``[B, C, H, W]``, whose sides it divides.
+
+        Its linear parts become them, scaled to variance 1; what the convolutions add starts at zero, and the
+        posterior with little noise.
+        """
+        side = self.factor
+        rows = functional.unfold(x, side, stride=side).transpose(1, 2).flatten(0, 1).double()
+        centre = rows.view(len(rows), self.channels, -1).mean((0, 2))
+        rows = rows - centre.repeat_interleave(side**2)
+        variances, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        kept = min(self.latent, len(variances))
+        spread = variances.flip(0)[:kept].clamp_min(SMALLEST_VARIANCE).sqrt()
+        basis = vectors.flip(1)[:, :kept].T.reshape(kept, self.channels, side, side)
+        for layer in (self.linear_down, self.linear_up, self.posterior, self.up[-1].conv):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+        down = basis / spread[:, None, None, None]
+        self.linear_down.weight[:kept] = down.to(x)
+        self.linear_down.bias[:kept] = -(down.sum((2, 3)) @ centre).to(x)
+        self.linear_up.weight[:kept] = (basis * spread[:, None, None, None]).to(x)
+        self.linear_up.bias[:] = centre.to(x)
+        self.posterior.bias[self.latent :] = FIRST_LOG_VARIANCE
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ConvolutionalVae:
@@ -122,6 +147,7 @@ class ConvolutionalVae(nn.Module):
         for level in self.down:
             hidden = level(hidden)
         mean, log_variance = self.posterior(functional.silu(hidden)).chunk(2, dim=1)
+        mean = self.linear_down(x) + mean
         return mean.contiguous(), log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -129,7 +155,7 @@ class ConvolutionalVae(nn.Module):
         hidden = self.unfold(z.contiguous(memory_format=torch.channels_last))
         for level in self.up:
             hidden = level(hidden)
-        return hidden.contiguous()
+        return (self.linear_up(z) + hidden).contiguous()
 
 
 def _options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
