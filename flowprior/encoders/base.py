@@ -1,6 +1,7 @@
 """Encoder: what turns captions or pictures into the numbers that priors and networks work on.
 
-What was encoded fits only what is encoded by the same weights, so each encoder has an identity with their sha256.
+What was encoded fits only what is encoded by the same weights: each encoder has an identity with their
+sha256.
 """
 
 from __future__ import annotations

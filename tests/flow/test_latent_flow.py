@@ -191,6 +191,27 @@ def test_a_run_goes_on_in_its_latents(vae: VaeEncoder, tmp_path: Path) -> None:
         train(pictures(), out=tmp_path / "run", resume=True, **PARTS, **options)
 
 
+def test_a_run_that_was_stopped_while_it_encoded_starts_again(
+    vae: VaeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowprior.encoders.encoded.MOST_AT_ONCE", 10)
+    encode, blocks = VaeEncoder._encode, []
+
+    def stopping(self: VaeEncoder, x: torch.Tensor) -> torch.Tensor:
+        blocks.append(len(x))
+        if len(blocks) == 3:
+            raise KeyboardInterrupt
+        return encode(self, x)
+
+    monkeypatch.setattr(VaeEncoder, "_encode", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(pictures(), latent=vae, out=tmp_path / "run", **PARTS, **SHORT)
+    assert not (tmp_path / "run" / "config.toml").exists()
+    flow = train(pictures(), latent=vae, out=tmp_path / "run", **PARTS, **SHORT)
+    assert flow.state_shape == (2, 2, 2)
+    assert blocks == [10] * 5, "two blocks, one that was stopped, and the two that were missing"
+
+
 @pytest.mark.parametrize(("cache", "expected"), [(False, False), ("elsewhere", True)])
 def test_the_cache_lies_elsewhere_or_nowhere(
     vae: VaeEncoder, tmp_path: Path, cache: str | bool, expected: bool
