@@ -45,7 +45,7 @@ def test_impossible_options_are_refused() -> None:
 
 @pytest.mark.parametrize("latent", [3, 12])
 def test_it_starts_as_the_principal_components_of_patches(latent: int) -> None:
-    """Against singular values: the error of the best linear map of patches, about the mean of each channel."""
+    """Against singular values: the error of the best linear map of patches, about each channel's mean."""
     x = pictures().x
     network = ConvolutionalVae(3, latent, widths="8")
     network.start_from(x)
