@@ -119,15 +119,15 @@ class ConvolutionalVae(nn.Module):
         kept = min(self.latent, len(variances))
         spread = variances.flip(0)[:kept].clamp_min(SMALLEST_VARIANCE).sqrt()
         basis = vectors.flip(1)[:, :kept].T.reshape(kept, self.channels, side, side)
-        for layer in (self.linear_down, self.linear_up, self.posterior, self.up[-1].conv):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
-        down = basis / spread[:, None, None, None]
-        self.linear_down.weight[:kept] = down.to(x)
-        self.linear_down.bias[:kept] = -(down.sum((2, 3)) @ centre).to(x)
-        self.linear_up.weight[:kept] = (basis * spread[:, None, None, None]).to(x)
-        self.linear_up.bias[:] = centre.to(x)
-        self.posterior.bias[self.latent :] = FIRST_LOG_VARIANCE
+        down, up = basis / spread[:, None, None, None], basis * spread[:, None, None, None]
+        changed = ("linear_", "posterior.", f"up.{len(self.up) - 1}.conv.")
+        start = {n: torch.zeros_like(t) for n, t in self.state_dict().items() if n.startswith(changed)}
+        start["linear_down.weight"][:kept] = down.to(x)
+        start["linear_down.bias"][:kept] = -(down.sum((2, 3)) @ centre).to(x)
+        start["linear_up.weight"][:kept] = up.to(x)
+        start["linear_up.bias"][:] = centre.to(x)
+        start["posterior.bias"][self.latent :] = FIRST_LOG_VARIANCE
+        self.load_state_dict(start, strict=False)
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ConvolutionalVae:
