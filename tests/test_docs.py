@@ -51,7 +51,9 @@ def test_every_command_of_a_page_exists_with_its_options(page):
             assert not word.startswith("-") or word.partition("=")[0] in options, f"{page.name}: {word}"
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "compare", "inspect", "list", "info"])
+@pytest.mark.parametrize(
+    "command", ["train", "train-encoder", "sample", "evaluate", "compare", "inspect", "list", "info"]
+)
 def test_the_command_line_page_names_every_option(command):
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     section = text.split(f"## flowprior {command}\n", 1)[1].split("\n## ", 1)[0]

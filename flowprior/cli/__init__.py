@@ -1,4 +1,4 @@
-"""The command line: ``flowprior train``, ``sample``, ``evaluate``, ``compare``, ``list``, ``info``."""
+"""The command line: ``flowprior train``, ``sample``, ``evaluate``, ``compare``, ``list``, ``info`` …"""
 
 from flowprior.cli.app import app, main
 

@@ -35,6 +35,20 @@ def train(
     ] = None,
     path: Annotated[str | None, typer.Option(help="How they are joined; see flowprior list paths.")] = None,
     model: Annotated[str | None, typer.Option(help="Velocity network; see flowprior list models.")] = None,
+    latent: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder to the latents that the flow lives in, such as vae; see flowprior list encoders.",
+            show_default=False,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where encoded data lie; RUN/latents by default.", show_default=False
+        ),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode the data into memory.")] = False,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
@@ -54,18 +68,31 @@ def train(
     if resume:
         config = _config_of_the_run(out, config)
     given: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
+    given["latent"] = latent
+    place = _cache(cache, no_cache)
     options: dict[str, Any] = {"steps": steps, "seed": seed}
     options = {name: value for name, value in options.items() if value is not None}
     base = load_config(config, overrides or [])
     made = new_run_folder(resolve_config(base, options, **given)) if out is None else None
     run = RunDirectory(out or made or "")
     try:
-        train_flow(**given, out=run.path, resume=resume, config=base, progress=True, **options)
+        train_flow(**given, cache=place, out=run.path, resume=resume, config=base, progress=True, **options)
     finally:
         if made is not None:
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
     _report(run, json)
+
+
+def _cache(folder: Path | None, off: bool) -> Path | bool | None:
+    """What ``train`` takes for the two options.
+
+    Raises:
+        OptionError: both are given.
+    """
+    if folder is not None and off:
+        raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
+    return False if off else folder
 
 
 def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
-from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
 from flowprior.data.user_tensors import is_array, plain_tensor, tensor_data
 from flowprior.errors import InputError
+from flowprior.storage.user_paths import existing_file
 
 CONDITION_KEYS = ("cond", "y", "labels")
 MOST_UNPACKED_BYTES = 1 << 30

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
-from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
 from flowprior.data.user_tensors import check_finite, plain_tensor
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.storage.user_paths import existing_file
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
 

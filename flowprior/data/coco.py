@@ -12,9 +12,9 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.caption_files import check_caption, some
 from flowprior.data.captioned import DEFAULT_ENCODER, CaptionedPictures
 from flowprior.data.folder import check_shape
-from flowprior.data.locations import existing_folder
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.storage.user_paths import existing_folder
 
 PARTS = {"train": "train", "test": "val"}
 """COCO's names of the splits; the captions of its test pictures were never published."""

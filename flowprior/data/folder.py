@@ -11,10 +11,10 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
-from flowprior.data.locations import existing_folder
 from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, picture_size, read_each, read_picture
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.storage.user_paths import existing_folder
 
 TEST_FOLDERS = ("test", "val", "validation")
 CHANNELS = (1, 3)

@@ -7,8 +7,8 @@ from flowprior.data.caption_files import read_captioned
 from flowprior.data.caption_groups import split_by_caption
 from flowprior.data.captioned import DEFAULT_ENCODER, CaptionedPictures
 from flowprior.data.folder import check_shape, own_split
-from flowprior.data.locations import existing_folder
 from flowprior.data.splits import check_split
+from flowprior.storage.user_paths import existing_folder
 
 
 @DATA.register("image-text")

@@ -14,11 +14,11 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.caption_files import read_lines
-from flowprior.data.locations import existing_folder
 from flowprior.data.npz_rows import npz_rows, npz_shape
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.registry import check_count
+from flowprior.storage.user_paths import existing_folder
 
 SIDE = 64
 NUMBERS = 3 * SIDE * SIDE

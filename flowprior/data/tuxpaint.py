@@ -8,9 +8,9 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.caption_files import check_caption, read_lines, some
 from flowprior.data.captioned import DEFAULT_ENCODER, CaptionedPictures
 from flowprior.data.folder import check_shape
-from flowprior.data.locations import existing_folder
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.storage.user_paths import existing_folder
 
 DEBIAN_FOLDER = Path("/usr/share/tuxpaint/stamps")
 PACKAGE = "tuxpaint-stamps-default"

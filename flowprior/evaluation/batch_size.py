@@ -33,7 +33,7 @@ def fitting_batch_size(flow: Flow, cond: Tensor | None = None, guidance: float =
     if not isinstance(flow.model, nn.Module):
         return LARGEST
     device = flow.prior.event_dims.device
-    x = torch.zeros(PROBE, *flow.event_shape, dtype=flow.dtype or torch.float32, device=device)
+    x = torch.zeros(PROBE, *flow.state_shape, dtype=flow.dtype or torch.float32, device=device)
     few = None if cond is None else cond[:1].expand(PROBE, *cond.shape[1:]).to(device)
     times = torch.full((PROBE,), 0.5, dtype=x.dtype, device=device)
     count = 0

@@ -13,7 +13,7 @@ from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.features.base import FeatureExtractor, as_extractor
+from flowprior.features.base import FeatureExtractor, as_extractor, short
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.features.classifier_training import data_classifier, load_classifier
 from flowprior.flow import Flow
@@ -150,6 +150,7 @@ def describe_settings(
         "reference": " and ".join(reference.describe() for reference in references),
         **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
+        **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
         "classifier": None if classifier is None else classifier.describe(),
         "classifier_accuracy": None if classifier is None else accuracy_on(classifier, references[0].data),
         "device": str(flow.prior.event_dims.device),

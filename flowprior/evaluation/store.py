@@ -135,6 +135,7 @@ def flow_digest(flow: Flow) -> str | None:
     described = {
         **flow.specs,
         "prediction": flow.prediction,
+        **({} if flow.encoder is None else {"encoder": flow.encoder.identity()}),
         "classes": [type(part).__qualname__ for part in (flow.model, *parts.values())],
     }
     return settings_digest({"tensors": tensors_digest(tensors), **described, **unnamed})

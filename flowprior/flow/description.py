@@ -11,6 +11,7 @@ import torch
 
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
+from flowprior.flow.latents import describe_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -18,8 +19,10 @@ from flowprior.registry import Registry, package_version, spec_of
 from flowprior.storage import Binding, read_json, signed, unsigned, write_json
 from flowprior.storage.digests import DIGEST
 
-FORMAT = 3
-"""Binds the files of a flow by their digests. Format 2 says what the model predicts; 1 is of velocities."""
+FORMAT = 4
+"""Of a flow in the latents of an encoder; any other is written in the format that :data:`BOUND` says."""
+BOUND = 3
+"""From here on, digests bind the files. Format 2 says what the model predicts; 1 is of velocities."""
 DESCRIPTION = "flow.json"
 FILES = "files"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -43,13 +46,14 @@ def describe(flow: FlowParts) -> dict[str, Any]:
         raise CheckpointError(f"flow.save: {error}") from None
     dtype = flow.dtype
     description = {
-        "format": FORMAT,
+        "format": BOUND if flow.encoder is None else FORMAT,
         "flowprior": package_version(),
         "model": flow.specs["model"],
         **specs,
         "prediction": flow.prediction,
         "condition": {"kind": flow.condition.kind, "size": flow.condition.size},
-        "event_shape": list(flow.event_shape),
+        "event_shape": list(flow.state_shape),
+        **describe_encoder(flow),
         "dtype": str(dtype).removeprefix("torch.") if dtype else None,
         "metadata": flow.metadata,
     }
@@ -87,7 +91,7 @@ def read_description(directory: FilePath) -> dict[str, Any]:
             f"{path} has format {written}, written by flowprior {_word(description.get('flowprior'))}; this "
             f"flowprior reads formats up to {FORMAT}: install a newer one"
         )
-    if written == FORMAT:
+    if written >= BOUND:
         description = unsigned(description, path)
     elif DIGEST in description or FILES in description:
         raise CheckpointError(f"{path} is corrupted: format {written} has no digest; use another checkpoint")
@@ -122,12 +126,26 @@ def _check_values(description: Mapping[str, Any]) -> None:
     condition, shape = dict(description["condition"]), description["event_shape"]
     _expect(set(condition) == {"kind", "size"} and condition["kind"] in _KINDS, "condition")
     _expect(type(condition["size"]) is int and 0 <= condition["size"] < 1 << 31, "condition")
-    _expect(isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape), "event_shape")
+    _expect(is_shape(shape), "event_shape")
+    _check_encoder(description)
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
     _expect(isinstance(description.get(FILES, {}), dict), FILES)
-    if description["format"] == FORMAT:
+    if description["format"] >= BOUND:
         bindings_of(description)["weights"]
+
+
+def _check_encoder(description: Mapping[str, Any]) -> None:
+    """Where there is one, it has a spec, an identity and the shape of its pictures."""
+    _expect(("encoder" in description) == (description["format"] == FORMAT), "encoder")
+    entry = dict(description.get("encoder", {}))
+    _expect(all(type(entry[name]) is str for name in ("spec", "identity") if entry), "encoder")
+    _expect(not entry or is_shape(entry["event_shape"]), "encoder")
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value of JSON is the shape of an event."""
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
 def _expect(holds: bool, key: str) -> None:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.description import (
+    BOUND,
     DESCRIPTION,
     FILES,
-    FORMAT,
     bindings_of,
     describe,
     read_description,
@@ -57,7 +57,7 @@ def copy_flow(source: FilePath, target: FilePath) -> None:
     """
     description, tensors = read_flow(source)
     description.pop(FILES, None)
-    _replace(target, {**description, "format": FORMAT}, tensors)
+    _replace(target, {**description, "format": max(description["format"], BOUND)}, tensors)
 
 
 def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:

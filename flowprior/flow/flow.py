@@ -15,6 +15,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.flow.captions import are_texts, refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance, check_negative
+from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
@@ -41,6 +42,8 @@ class Flow(FlowParts):
             sample x0 that is noise under N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components are read off the instances where they are left out.
+        encoder: where the flow lives in latents, what turns them into pictures.
+        picture_shape: [C, H, W] of those pictures.
         metadata: plain values saved along. What ``train`` writes there says whether the flow can be guided:
             ``metadata["config"]["training"]["condition_dropout"]``; where it is absent, guidance is allowed.
             ``metadata["text_encoder"]`` says which encoder made the embeddings: see :attr:`text_encoder`.
@@ -121,6 +124,7 @@ class Flow(FlowParts):
         generator: torch.Generator | None = None,
         batch_size: int | None = None,
         trajectory: bool = False,
+        decode: bool = True,
     ) -> Solution:
         """Draw samples and report how: evaluations spent, times, trajectory.
 
@@ -141,6 +145,7 @@ class Flow(FlowParts):
                 way at once, so the samples are the same as in one go (with adaptive samplers within the
                 tolerance).
             trajectory: also return the states on the way.
+            decode: where the flow lives in latents, give pictures; False gives the latents.
 
         Raises:
             InputError: a condition that does not fit the flow, or texts without the encoder of its
@@ -162,9 +167,10 @@ class Flow(FlowParts):
                 velocity, batch_size = in_batches(velocity, batch_size), None
             rows = batches(x0, cond, batch_size)
             if nfe == 0:
-                return joined([unmoved(x, trajectory) for x, _ in rows])
-            parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in rows]
-        return joined(parts)
+                parts = [unmoved(x, trajectory) for x, _ in rows]
+            else:
+                parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in rows]
+        return decoded(joined(parts), self, batch_size) if decode else joined(parts)
 
     def log_prob(
         self,
@@ -184,7 +190,8 @@ class Flow(FlowParts):
         """Log-density log p1(x | c) in nats, ``[B]``, in the dtype of x.
 
         Args:
-            x: data ``[B, *event]``.
+            x: data ``[B, *event]``; of a flow in latents their latents ``[B, *state]``, see :meth:`encode`,
+                whose density it is.
             cond: their conditions, or captions.
             divergence: ``"exact"`` (a backward pass for each number of an event, at every evaluation), or
                 ``"hutchinson"`` (unbiased, ``probes`` passes).
@@ -271,9 +278,10 @@ class Flow(FlowParts):
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self.dtype or x.dtype
-        shape = ", ".join(map(str, self.event_shape))
-        if x.shape[1:] != self.event_shape or x.dtype != dtype or not x.is_floating_point():
+        shape = ", ".join(map(str, self.state_shape))
+        if x.shape[1:] != self.state_shape or x.dtype != dtype or not x.is_floating_point():
             raise InputError(
                 f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
                 f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
+                + (", and give it flow.encode(x)" if self.encoder is not None else "")
             )

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
+from flowprior.encoders import LatentEncoder
+from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
 from flowprior.flow.predictions import make_prediction, suited_sampler
 from flowprior.paths import Path
@@ -27,6 +29,7 @@ class FlowParts(nn.Module):
     Raises:
         CouplingError: the prior cannot serve the coupling.
         OptionError: the path is not valid for the prior, or not for the prediction.
+        InputError: the encoder does not make the prior's events of such pictures.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class FlowParts(nn.Module):
         coupling_spec: str = "",
         path_spec: str = "",
         metadata: Mapping[str, Any] | None = None,
+        encoder: LatentEncoder | None = None,
+        picture_shape: torch.Size | None = None,
     ) -> None:
         super().__init__()
         coupling.check(prior)
@@ -57,10 +62,19 @@ class FlowParts(nn.Module):
         self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
         self.metadata = dict(metadata or {})
         self.captions = Captions(condition, self.metadata)
+        self.encoder = encoder
+        self.picture_shape = picture_shape
+        if prior.is_fitted:
+            self.check_encoder()
 
     @property
     def event_shape(self) -> torch.Size:
-        """Shape of one sample."""
+        """Shape of one sample: of a picture, where the flow lives in an encoder's latents."""
+        return self.state_shape if self.picture_shape is None else self.picture_shape
+
+    @property
+    def state_shape(self) -> torch.Size:
+        """Shape of what the flow carries from prior to sample: of a sample, or of its latents."""
         return self.prior.event_shape
 
     @property
@@ -73,3 +87,34 @@ class FlowParts(nn.Module):
         """Floating-point type of the model's weights; None where it has none."""
         parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
         return next((p.dtype for p in parameters if p.is_floating_point()), None)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """What the flow carries, ``[B, *state]``, of events ``[B, *event]``: their latents, or themselves."""
+        if self.encoder is None:
+            return x
+        with torch.no_grad():
+            return self.encoder.encode(x.to(self.encoder.dtype)).to(x.dtype)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Events ``[B, *event]`` of what the flow carries, ``[B, *state]``: its pictures, or itself."""
+        if self.encoder is None:
+            return z
+        with torch.no_grad():
+            return self.encoder.decode(z.to(self.encoder.dtype), self.picture_shape).to(z.dtype)
+
+    def check_encoder(self) -> None:
+        """Check that the encoder makes what the flow carries of pictures of its shape.
+
+        Raises:
+            InputError: it does not, or one of the two is missing.
+        """
+        if self.encoder is None and self.picture_shape is None:
+            return
+        if self.encoder is None or self.picture_shape is None:
+            raise InputError("flow: expected an encoder and the shape of its pictures, got one of the two")
+        found = self.encoder.latent_shape(self.picture_shape)
+        if found != self.state_shape:
+            raise InputError(
+                f"flow: expected an encoder to latents {list(self.state_shape)}, got '{self.encoder.kind}', "
+                f"which makes {list(found)} of pictures {list(self.picture_shape)}"
+            )

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.flow.description import DESCRIPTION, FORMAT, bindings_of, dtype_of, read_description
+from flowprior.flow.description import BOUND, DESCRIPTION, bindings_of, dtype_of, read_description
+from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.predictions import inputs_of
 from flowprior.flow.tensors import assign_tensors, check_prior, refuse_non_finite
@@ -112,7 +113,7 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
         warnings.warn(location.note, RuntimeWarning, stacklevel=3)
     refuse_non_finite(tensors, str(location.folder))
     try:
-        flow = _rebuild(cls, description, model)
+        flow = _rebuild(cls, description, model, rebuild_encoder(description, tensors))
     except FlowpriorError as error:
         raise CheckpointError(f"{location.folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
@@ -123,6 +124,10 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
         if isinstance(part, nn.Module):
             assign_tensors(part, tensors, name, f"{name} '{flow.specs[name]}'", location.folder)
     check_prior(flow.prior, kinds, description["event_shape"], flow.condition, location.folder)
+    try:
+        flow.check_encoder()
+    except FlowpriorError as error:
+        raise CheckpointError(f"{location.folder}: {error}") from error
     return flow
 
 
@@ -133,7 +138,7 @@ def read_flow(folder: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:
         CheckpointError: a file is missing, damaged, or belongs to another flow.
     """
     description = read_description(folder)
-    if description["format"] < FORMAT:
+    if description["format"] < BOUND:
         warnings.warn(
             f"{folder} is a flow of format {description['format']}, in which nothing says that its files "
             "belong together; save it again with this version",
@@ -167,7 +172,9 @@ def _stamp(folder: FilePath) -> bytes | None:
         return None
 
 
-def _rebuild(cls: type[F], description: dict[str, Any], model: nn.Module | None) -> F:
+def _rebuild(
+    cls: type[F], description: dict[str, Any], model: nn.Module | None, encoder: dict[str, Any]
+) -> F:
     condition = Condition(**description["condition"])
     if model is None:
         model = _build_model(description, condition)
@@ -180,6 +187,7 @@ def _rebuild(cls: type[F], description: dict[str, Any], model: nn.Module | None)
         prediction=description["prediction"],
         **{f"{part}_spec": description[part] for part in ("model", "prior", "coupling", "path")},
         metadata=description["metadata"],
+        **encoder,
     )
 
 

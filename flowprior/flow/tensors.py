@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError, FlowpriorError
+from flowprior.flow.latents import saved_tensors
+from flowprior.flow.parts import FlowParts
 from flowprior.priors import Prior
 from flowprior.priors.saved import check_types, draw_some
 from flowprior.storage.writing import one_line
@@ -20,11 +22,10 @@ COMPILED = "_orig_mod."
 TRIED_LABELS = 64
 
 
-def tensors_of(flow: nn.Module) -> dict[str, Tensor]:
-    """The state of model and prior, under the names that they have without ``torch.compile``."""
-    return plain_names(
-        {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
-    )
+def tensors_of(flow: FlowParts) -> dict[str, Tensor]:
+    """The state that is saved of a flow, under the names that it has without ``torch.compile``."""
+    state = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
+    return plain_names(saved_tensors(flow, state))
 
 
 def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -90,7 +90,12 @@ class Likelihood(FlowMetric):
         check_count("metric 'nll'", "count", count, 0)
         self.count = count
 
+    def lacks(self, setup: Setup) -> str:
+        return "a flow of the data themselves; this one has a density of their latents"
+
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        if setup.flow.encoder is not None:
+            return {}
         x, _ = self._scored(setup)
         levels = levels_of(x)
         scale = "of the density, no dequantisation" if levels is None else f"dequantised from {levels} levels"

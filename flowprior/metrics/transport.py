@@ -35,7 +35,7 @@ def measure_transport(
     paired = unpaired = 0.0
     for part in indices.split(size):
         x1, cond = data.batch(part)
-        x1, cond = x1.to(device), None if cond is None else cond.to(device)
+        x1, cond = flow.encode(x1.to(device)), None if cond is None else cond.to(device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
         coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)

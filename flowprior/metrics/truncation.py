@@ -6,6 +6,7 @@ x̂_1 − x(1). Both are root mean squares over samples, numbers of an event and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -89,7 +90,8 @@ class Truncation(StepMetric):
     ) -> dict[str, float]:
         if sampler.stochastic:
             return {}
-        found = {"global_error": global_error(x[: setup.paths], trajectories)}
+        end = setup.flow.decode(trajectories.end)
+        found = {"global_error": global_error(x[: setup.paths], replace(trajectories, states=end[None]))}
         if isinstance(sampler, FixedStepSampler) and nfe is not None:
             cond, size = setup.conditions(setup.paths), setup.batch_size
             found["local_error"] = local_error(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import DESCRIPTION, FORMAT, bindings_of, describe, read_description
+from flowprior.flow.description import BOUND, DESCRIPTION, bindings_of, describe, read_description
 from flowprior.flow.files import is_flow_file, write_flow
 from flowprior.flow.reading import OLD_WEIGHTS, read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
@@ -156,7 +156,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, truncated, corrupted, another one's, or holds pickled objects.
     """
     description, flow = read_flow(path)
-    if description["format"] < FORMAT:
+    if description["format"] < BOUND:
         weights, training = load_tensors(path / MODEL)[0], load_state(path / STATE)
     else:
         manifest, bound = path / DESCRIPTION, bindings_of(description)
@@ -176,7 +176,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _is_whole(path: Path) -> bool:
     try:
         description = read_description(path)
-        if description["format"] < FORMAT:
+        if description["format"] < BOUND:
             load_tensors(path / OLD_WEIGHTS)
         for binding in bindings_of(description).values():
             binding.read(path / DESCRIPTION)

@@ -13,6 +13,8 @@ from torch import nn
 from flowprior.couplings import Coupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
+from flowprior.encoders import Encoder, LatentEncoder
+from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.predictions import KINDS, inputs_of
@@ -24,8 +26,11 @@ from flowprior.registry import spec_of
 from flowprior.training.config import (
     DEFAULT_COUPLING,
     DEFAULT_DROPOUT,
+    DEFAULT_MODEL,
     DEFAULT_PREDICTION,
     DEFAULT_TIME,
+    LATENT_MODEL,
+    NO_LATENT,
     TEXT_DROPOUT,
     RunConfig,
     TrainingConfig,
@@ -34,7 +39,7 @@ from flowprior.training.config import (
 from flowprior.training.config_file import load_config
 from flowprior.training.randomness import mix
 
-PARTS = ("data", "prior", "coupling", "path", "model")
+PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,13 @@ class Components:
     model: nn.Module
     device: torch.device
     config: RunConfig
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """Encoder and shape of the pictures for ``Flow``; nothing where the flow lives in the data."""
+        if not isinstance(self.data, EncodedData):
+            return {}
+        return {"encoder": self.data.encoder, "picture_shape": self.data.data.event_shape}
 
     @property
     def specs(self) -> dict[str, str]:
@@ -94,13 +106,16 @@ def choose_defaults(
         training = replace(training, prediction=moments if known else "velocity")
     if training.time == DEFAULT_TIME:
         training = replace(training, time=KINDS[training.prediction].times)
+    if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
+        config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
 
 
-def resolve_components(config: RunConfig, **parts: Any) -> Components:
+def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts: Any) -> Components:
     """Build what is named, take what is given as an instance, and check that the parts fit together.
 
-    The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for.
+    The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for. Data for a flow
+    in latents are encoded when they are first asked for: into the folder ``cache``, or into memory.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
@@ -114,6 +129,7 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     if config.training.condition_dropout == DEFAULT_DROPOUT:
         dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
         config = replace(config, training=replace(config.training, condition_dropout=dropped))
+    data = in_latents(data, chosen["latent"], cache, device)
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
     path = Path.registry.resolve(chosen["path"])
@@ -124,6 +140,28 @@ def resolve_components(config: RunConfig, **parts: Any) -> Components:
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config)
+
+
+def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device) -> Data:
+    """``data`` as the encoder ``latent`` gives them, on ``device``; as they are where it is ``"none"``.
+
+    Raises:
+        UnknownComponentError: no such encoder.
+        OptionError: an encoder of texts.
+        InputError: data that it does not take.
+    """
+    if latent == NO_LATENT:
+        return data
+    encoder = Encoder.registry.resolve(latent)
+    if not isinstance(encoder, LatentEncoder):
+        known = [name for name in Encoder.available() if _is_latent(name)]
+        raise OptionError(f"train: latent={latent} encodes no pictures; choose one of {', '.join(known)}")
+    return EncodedData(data, encoder.to(device), cache)
+
+
+def _is_latent(name: str) -> bool:
+    factory = Encoder.record(name).factory
+    return isinstance(factory, type) and issubclass(factory, LatentEncoder)
 
 
 def resolve_coupling(coupling: str | Coupling) -> Coupling:
@@ -173,7 +211,7 @@ def _record(part: Any) -> str:
         return part
     if isinstance(part, Data):
         return part.name
-    for family in (Prior, Coupling, Path):
+    for family in (Prior, Coupling, Path, Encoder):
         if isinstance(part, family):
             with suppress(CheckpointError):
                 return spec_of(family.registry, part)

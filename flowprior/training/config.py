@@ -26,6 +26,10 @@ DEFAULT_DROPOUT = "auto"
 """``TEXT_DROPOUT`` for data whose embeddings a text encoder made, else none."""
 TEXT_DROPOUT = 0.1
 """Of captions; Ho & Salimans (2022) find 0.1 and 0.2 about equally good."""
+NO_LATENT = "none"
+"""The flow lives in the data themselves."""
+LATENT_MODEL = "unet:patch=1"
+"""What the model ``"auto"`` stands for in latents, whose grid is small already."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -168,6 +172,8 @@ class RunConfig:
         path: how they are joined.
         model: the velocity network; ``"auto"`` chooses by the shape of the data.
         training: see :class:`TrainingConfig`.
+        latent: encoder to the latents that the flow lives in, such as ``"vae"``; ``"none"`` for the data
+            themselves.
     """
 
     data: str = "digits"
@@ -176,13 +182,15 @@ class RunConfig:
     path: str = DEFAULT_PATH
     model: str = DEFAULT_MODEL
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    latent: str = NO_LATENT
 
     def __post_init__(self) -> None:
         _check_types(self, "config")
 
     def as_dict(self) -> dict[str, Any]:
-        """The tree as plain dictionaries."""
-        return asdict(self)
+        """The tree as plain dictionaries; without the key ``latent`` where the flow lives in the data."""
+        tree = asdict(self)
+        return tree if self.latent != NO_LATENT else {k: v for k, v in tree.items() if k != "latent"}
 
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted key, such as ``training.lr``."""
@@ -214,7 +222,7 @@ def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "", ow
 def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
     """Dotted keys whose values differ."""
     before, after = old.flat(), new.flat()
-    return [key for key in after if before[key] != after[key]]
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
 
 
 def _check_types(config: Any, owner: str) -> None:

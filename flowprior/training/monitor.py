@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flowprior.encoding import pictures_of
 from flowprior.storage import read_bytes, write_text
 from flowprior.storage.writing import writing
 from flowprior.training.optimiser import learning_rate_factor
@@ -35,7 +36,8 @@ class Monitor:
     def __init__(self, state: TrainingState, run: RunDirectory | None, progress: bool) -> None:
         self._metrics = MetricsFile(run.metrics if run else None, state.step)
         parts = state.parts
-        self._pictures = SamplePictures(parts.data, run.samples, state.config, parts.device) if run else None
+        shown = pictures_of(parts.data)
+        self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
         self._bar = ProgressBar(state.config.steps, state.step, shown=progress)
         self._watch = Stopwatch(state.step)
 

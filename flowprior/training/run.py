@@ -10,7 +10,7 @@ from pathlib import Path
 import tomli_w
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.flow.description import FORMAT, read_description
+from flowprior.flow.description import BOUND, read_description
 from flowprior.flow.files import check_target, sweep_flow
 from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
@@ -54,6 +54,7 @@ class RunDirectory:
         self.samples = self.path / "samples"
         self.checkpoints = self.path / CHECKPOINTS
         self.flow = self.path / FLOW
+        self.latents = self.path / "latents"
 
     def lock(self) -> FolderLock:
         """Context of the one writer of this run.
@@ -144,7 +145,7 @@ class RunDirectory:
             pass
         for _, path in list_checkpoints(self.checkpoints):
             try:
-                return read_description(path)["format"] >= FORMAT
+                return read_description(path)["format"] >= BOUND
             except CheckpointError:
                 continue
         return False
@@ -156,7 +157,7 @@ class RunDirectory:
         if new.training.steps < old.training.steps:
             changed.append("training.steps")
         if changed:
-            shown = ", ".join(f"{key} {before[key]!r} -> {after[key]!r}" for key in changed)
+            shown = ", ".join(f"{key} {before.get(key)!r} -> {after.get(key)!r}" for key in changed)
             raise OptionError(
                 f"train: {self.path} was trained with another configuration ({shown}); "
                 "resume with the old values, or choose another directory"

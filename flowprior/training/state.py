@@ -72,6 +72,7 @@ class TrainingState:
             data.condition,
             prediction=self.config.prediction,
             **parts.specs,
+            **parts.encoder,
             metadata=metadata,
         )
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.data.several_conditions import every_condition
+from flowprior.encoders import LatentEncoder
+from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
@@ -39,6 +41,8 @@ def train(
     coupling: str | Coupling | None = None,
     path: str | ProbabilityPath | None = None,
     model: str | nn.Module | None = None,
+    latent: str | LatentEncoder | None = None,
+    cache: str | Path | bool | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     config: RunConfig | TrainingConfig | str | Path | None = None,
@@ -57,6 +61,9 @@ def train(
         coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
+        latent: encoder to the latents that the flow lives in; its samples are pictures all the same.
+        cache: folder of the encoded data, which other runs may share; None takes ``latents`` in ``out``, or
+            memory without ``out``; False takes memory.
         out: directory of the run; without it nothing is written.
         resume: go on with the run in ``out``, or start it where there is none.
         config: components and options that are not given here; may be the path of a TOML file.
@@ -72,13 +79,20 @@ def train(
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint; a ``SystemExit`` of code 130 or
             143.
     """
-    given = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
+    given = {
+        "data": data,
+        "prior": prior,
+        "coupling": coupling,
+        "path": path,
+        "model": model,
+        "latent": latent,
+    }
     resolved = resolve_config(config, training_options, **given)
     run = RunDirectory(out) if out is not None else None
     if run is None:
-        return _train(resolve_components(resolved, **given), None, progress, recover=False)
+        return _train(resolve_components(resolved, _folder(cache), **given), None, progress, recover=False)
     run.check(resolved, resume)
-    parts = resolve_components(resolved, **given)
+    parts = resolve_components(resolved, run.latents if cache is None else _folder(cache), **given)
     with run.lock() as lock:
         run.check(parts.config, resume)  # Once more: another process may have trained here since.
         if lock.held:
@@ -86,9 +100,16 @@ def train(
         return _train(parts, run, progress, recover=lock.held)
 
 
+def _folder(cache: str | Path | bool | None) -> Path | None:
+    """The folder that is named; None for memory."""
+    return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
+
+
 def _train(parts: Components, run: RunDirectory | None, progress: bool, recover: bool) -> Flow:
     """Everything that the only writer of ``run`` does, from the newest checkpoint to the saved flow."""
     config = parts.config.training
+    if isinstance(parts.data, EncodedData):
+        parts.data.prepare(_say if progress else None)
     state = TrainingState(parts)
     if run is not None:
         state.resume(run.checkpoints, recover)

@@ -1,0 +1,77 @@
+"""``flowprior train-encoder``: train the small VAE whose latents a flow may live in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.options import Device, Json, Seed
+
+
+def train_encoder(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File of the weights, such as vae.safetensors.")],
+    data: Annotated[str, typer.Option(help="Pictures: a name, name:key=value,… or a path.")] = "emoji",
+    latent: Annotated[int, typer.Option(help="Channels of the latents.")] = 4,
+    widths: Annotated[
+        str,
+        typer.Option(
+            help="Channels of each resolution, from half the picture's down; each halves the sides."
+        ),
+    ] = "48-96",
+    blocks: Annotated[int, typer.Option(help="Residual blocks of each resolution.")] = 1,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 3000,
+    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 32,
+    lr: Annotated[float, typer.Option(help="Highest learning rate of Adam.")] = 2e-3,
+    kl: Annotated[
+        float, typer.Option(help="Weight of the KL divergence, in units of squared errors.")
+    ] = 1e-4,
+    precision: Annotated[
+        str, typer.Option(help="Of the network's passes: float32, or bfloat16, which may be faster.")
+    ] = "float32",
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Train an autoencoder of pictures, write its weights, and measure it on the test split."""
+    from flowprior.data import load_data
+    from flowprior.encoders import VaeEncoder
+    from flowprior.encoding import VaeTraining, measure_reconstruction, train_vae
+    from flowprior.training.components import resolve_device
+
+    VaeEncoder.check_file(out)
+    training = VaeTraining(latent, widths, blocks, steps, batch_size, lr, kl, seed, precision)
+    train, test = load_data(data, "train"), load_data(data, "test")
+    where = resolve_device(device)
+    encoder = train_vae(train, training, device=where, notify=_teller(steps)).to(where)
+    found = measure_reconstruction(encoder, test)
+    shape = list(encoder.latent_shape(train.event_shape))
+    kept = {"data": train.name, "steps": steps, "psnr": f"{found.psnr:.3f}", "pictures": found.pictures}
+    encoder.save(out, {name: str(value) for name, value in kept.items()})
+    if json:
+        print_json(
+            {
+                "out": str(out),
+                "latent_shape": shape,
+                "psnr": found.psnr,
+                "mse": found.mse,
+                "pictures": found.pictures,
+            }
+        )
+        return
+    print_rich(
+        f"latents {shape}, {found.psnr:.2f} dB on {found.pictures} pictures of the test split: {out}",
+        f"next: flowprior train --data {data} --latent vae:weights={out}",
+    )
+
+
+def _teller(steps: int) -> Callable[[int, float], None]:
+    """Writes how far it is to stderr, in one line each time."""
+
+    def tell(step: int, error: float) -> None:
+        typer.echo(f"step {step} of {steps}, squared error {error:.4g}", err=True)
+
+    return tell

@@ -1,0 +1,113 @@
+"""Autoencoders of the diffusers library in a local folder; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from flowprior.encoders.latent import LatentEncoder
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+CONFIGURATION = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+WITHIN_A_PIPELINE = ("vae", "vqvae")
+
+
+class DiffusersEncoder(LatentEncoder):
+    """Base class of encoders that are a model of diffusers: z = (encoded − shift) · scale.
+
+    Scale and shift are the configuration's ``scaling_factor`` and ``shift_factor``. Without a path, which is
+    what listing the components makes, every use is refused.
+
+    Args:
+        path: folder that ``save_pretrained`` wrote, or that of a pipeline which holds it.
+
+    Raises:
+        OptionError: diffusers is not installed.
+        DataNotFoundError: no such folder, or it lacks one of the files.
+        InputError: a model of another class, or files that cannot be read or do not fit together.
+    """
+
+    network_class: ClassVar[str]
+
+    def __init__(self, path: str | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self.scale, self.shift = 1.0, 0.0
+        if path is not None:
+            self.network = load_model(path, self.network_class, f"encoder '{self.kind}'")
+            self._read(self.network.config)
+        self.fix()
+
+    def check_ready(self) -> None:
+        if self.path is None:
+            raise OptionError(
+                f"encoder '{self.kind}': path is missing; write {self.kind}:path=FOLDER of a model that "
+                "diffusers saved"
+            )
+
+    def _read(self, config: Any) -> None:
+        """Take from the configuration what shapes and scales the latents."""
+        self.channels, self.latent_channels = config.in_channels, config.latent_channels
+        self.factor = 2 ** (len(config.block_out_channels) - 1)
+        self.scale = float(config.get("scaling_factor") or 1.0)
+        self.shift = float(config.get("shift_factor") or 0.0)
+
+    def _settings(self) -> Mapping[str, Any]:
+        return {"scale": self.scale, "shift": self.shift}
+
+
+def load_model(path: str, kind: str, owner: str) -> Any:
+    """The model of class ``kind`` that ``save_pretrained`` left in the folder ``path``, in float32.
+
+    Raises:
+        OptionError: diffusers is not installed.
+        DataNotFoundError: no such folder, or it lacks one of the files.
+        InputError: a model of another class, or files that cannot be read or do not fit together.
+    """
+    folder = _folder(path, owner)
+    _check_class(folder / CONFIGURATION, kind, owner)
+    if not (folder / WEIGHTS).is_file():
+        raise DataNotFoundError(f"{owner}: no {folder / WEIGHTS}; save the model with safetensors")
+    try:
+        network = getattr(importlib.import_module("diffusers"), kind)
+    except ImportError as error:
+        raise OptionError(
+            f"{owner} needs the diffusers library; run `pip install 'flowprior[diffusers]'`"
+        ) from error
+    options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
+    try:
+        model, found = network.from_pretrained(str(folder), output_loading_info=True, **options)
+    except Exception as error:  # What the library makes of damaged files is its own affair.
+        raise InputError(f"{owner}: {folder} cannot be read ({_first_line(error)})") from error
+    for names, problem in (("missing_keys", "lacks"), ("unexpected_keys", "has one too many,")):
+        if found[names]:
+            first = sorted(found[names])[0]
+            raise InputError(
+                f"{owner}: {folder / WEIGHTS} {problem} {first}; it does not fit {CONFIGURATION}"
+            )
+    return model.float()
+
+
+def _folder(path: str, owner: str) -> Path:
+    given = Path(str(path)).expanduser()
+    for folder in (given, *(given / name for name in WITHIN_A_PIPELINE)):
+        if (folder / CONFIGURATION).is_file():
+            return folder
+    raise DataNotFoundError(f"{owner}: no {given / CONFIGURATION}; pass path= the folder of a saved model")
+
+
+def _check_class(file: Path, kind: str, owner: str) -> None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{owner}: {file} cannot be read ({_first_line(error)})") from error
+    if found != kind:
+        raise InputError(f"{owner}: expected a model of class {kind} in {file.parent}, got {found}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,104 @@
+"""Data whose events are the latents of pictures: encoded once, into a memory-mapped cache or into memory."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.data.base import Data
+from flowprior.encoders.latent import LatentEncoder
+from flowprior.encoding.cache import Notify, Source, cached_latents
+from flowprior.errors import InputError
+
+MOST_AT_ONCE = 1024
+OWN = {"event_shape", "is_image"}
+"""What encoded data say of themselves; everything else is what the pictures say."""
+NUMBERS_AT_ONCE = 1 << 22
+"""Numbers of the pictures that are encoded at once: 16 MiB of float32."""
+
+
+class EncodedData(Data):
+    """Latents of a data set's pictures, with its conditions.
+
+    They are encoded when they are first asked for, or by :meth:`prepare`, in blocks of a fixed size: what
+    comes from the cache is what would come from memory, bit for bit.
+
+    Args:
+        data: pictures [C, H, W] in [-1, 1].
+        encoder: gives the latents; on the device where it is to run.
+        folder: of the cache: absent, empty, or one of the same data and weights; None keeps them in memory.
+
+    Raises:
+        InputError: data that are no pictures, or none that the encoder takes.
+        OptionError: an encoder without weights.
+    """
+
+    def __init__(self, data: Data, encoder: LatentEncoder, folder: Path | str | None = None) -> None:
+        if not data.is_image or len(data) == 0:
+            raise InputError(
+                f"encoder '{encoder.kind}': expected pictures, '{data.name}' has {len(data)} events "
+                f"{list(data.event_shape)}; leave the encoder out"
+            )
+        self.data, self.encoder = data, encoder
+        self.folder = None if folder is None else Path(folder)
+        for attribute in inspect.get_annotations(Data).keys() - OWN:
+            setattr(self, attribute, getattr(data, attribute))
+        self.event_shape = encoder.latent_shape(data.event_shape)
+        self.block = max(1, min(MOST_AT_ONCE, NUMBERS_AT_ONCE // data.event_shape.numel()))
+        self._latents: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def prepare(self, notify: Notify | None = None) -> EncodedData:
+        """Encode all pictures, or open the cache that holds them; ``notify`` is told what is made and where.
+
+        Raises:
+            CheckpointError: the cache is one of other data or weights, damaged, or cannot be written.
+            OptionError: another process is encoding there.
+            InputError: pictures that cannot be read, or latents that are not finite.
+        """
+        if self._latents is None:
+            source = self.source()
+            if self.folder is not None:
+                self._latents = cached_latents(self.folder, source, self._encode, notify)
+            else:
+                if notify is not None:
+                    notify(f"encoding {source.describe()} in memory")
+                self._latents = np.concatenate([self._encode(*bounds) for bounds in source.bounds()])
+        return self
+
+    def source(self) -> Source:
+        """What the latents are made from; reads all of the data for their digest."""
+        digest = self.data.fingerprint() if self.folder is not None else ""
+        shape = (len(self.data), *self.event_shape)
+        return Source(self.name, digest, self.encoder.identity(), shape, self.block)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        latents = self.prepare()._latents
+        assert latents is not None
+        return torch.from_numpy(np.array(latents[indices.numpy()])), self.data.conditions(indices)
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        return self.data.conditions(indices)
+
+    @torch.no_grad()
+    def _encode(self, start: int, stop: int) -> np.ndarray:
+        """Latents float32 ``[stop - start, c, h, w]`` of the pictures from ``start`` up to ``stop``."""
+        x, _ = self.data.batch(torch.arange(start, stop))
+        z = self.encoder.encode(x.to(self.encoder.device)).float().cpu()
+        if not bool(torch.isfinite(z).all()):
+            raise InputError(
+                f"encoder '{self.encoder.kind}': the latents of pictures {start} to {stop - 1} of "
+                f"'{self.name}' are not finite; use other weights"
+            )
+        return z.numpy()
+
+
+def pictures_of(data: Data) -> Data:
+    """The pictures behind encoded data; any other data as they are."""
+    return data.data if isinstance(data, EncodedData) else data

@@ -1,0 +1,181 @@
+"""Training of the convolutional VAE that a flow's latents come from.
+
+Loss of a batch: mean over events of (‖x − decode(z)‖² + kl · KL(q(z|x) ‖ N(0, I))) / numbers of an event,
+with z drawn from q(z|x). So small a weight of the KL divergence keeps the latents in bounds and no more
+(Rombach et al. 2022, arXiv 2112.10752, sec. 3.1). Each channel gets mean 0 and variance 1 afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flowprior.data.base import Data
+from flowprior.encoders.latent import padded
+from flowprior.encoders.vae import VaeEncoder
+from flowprior.errors import InputError, TrainingDiverged
+from flowprior.models.convolutional_vae import ConvolutionalVae
+from flowprior.registry import check_count, check_numbers, choose
+
+REPORT_EVERY = 100
+PRECISIONS = ("float32", "bfloat16")
+PICTURES_TO_START_FROM = 1024
+CLIP = 1.0
+STANDARDISED_AT_ONCE = 256
+SMALLEST_SCALE = 1e-4
+"""Above the smallest number of half precision."""
+
+
+@dataclass(frozen=True)
+class VaeTraining:
+    """How a VAE is trained.
+
+    Attributes:
+        latent: channels of the latents.
+        widths: channels of each resolution, from half the picture's down; each halves the sides.
+        blocks: residual blocks of each resolution.
+        steps: optimiser steps (Adam, one cycle of the learning rate).
+        batch_size: pictures a step.
+        lr: highest learning rate.
+        kl: weight of the KL divergence, in units of squared errors.
+        seed: of weights, order and noise.
+        precision: of the network's passes, ``"float32"`` or ``"bfloat16"`` through autocast, which is faster
+            where the processor has it; the weights stay float32.
+
+    Raises:
+        OptionError: an impossible value.
+    """
+
+    latent: int = 4
+    widths: str | int | tuple[int, ...] = "48-96"
+    blocks: int = 1
+    steps: int = 3000
+    batch_size: int = 32
+    lr: float = 2e-3
+    kl: float = 1e-4
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        owner = "train-encoder"
+        choose(owner, "precision", self.precision, PRECISIONS)
+        check_count(owner, "steps", self.steps)
+        check_count(owner, "batch_size", self.batch_size)
+        check_count(owner, "seed", self.seed, 0)
+        check_numbers(owner, lr=(self.lr, 1e-12, 1e3), kl=(self.kl, 0.0, 1e6))
+
+
+def train_vae(
+    data: Data,
+    training: VaeTraining | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    notify: Callable[[int, float], None] | None = None,
+) -> VaeEncoder:
+    """Train on all pictures of ``data``; the same seed gives the same weights on the same machine.
+
+    Args:
+        data: pictures [C, H, W] in [-1, 1], of any size; the training split.
+        training: options; None takes the defaults.
+        device: where to train; the encoder is on the CPU afterwards.
+        notify: is told the step and the mean squared error of a number since the last time, every 100 steps.
+
+    Raises:
+        InputError: data that are no pictures.
+        OptionError: impossible options.
+        TrainingDiverged: the loss is not finite.
+    """
+    training = training or VaeTraining()
+    if not data.is_image or len(data) == 0:
+        raise InputError(
+            f"train-encoder: expected pictures, '{data.name}' has events {list(data.event_shape)}"
+        )
+    network = _seeded_network(data, training).to(device)
+    errors: list[Tensor] = []
+    for step, error in enumerate(_errors(network, data, training), 1):
+        errors.append(error)
+        if step % REPORT_EVERY == 0 or step == training.steps:
+            mean = torch.stack(errors).mean().item()
+            if not math.isfinite(mean):
+                raise TrainingDiverged(f"train-encoder: the loss is not finite at step {step}; lower its lr")
+            if notify is not None:
+                notify(step, mean)
+            errors.clear()
+    return _standardised(network.cpu(), data)
+
+
+def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Iterator[Tensor]:
+    """Make one step after the other; the mean squared error of a number before each."""
+    generator = torch.Generator().manual_seed(training.seed)
+    device = network.unfold.weight.device
+    optimiser = torch.optim.Adam(network.parameters(), training.lr, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.lr, total_steps=training.steps)
+    for indices in _batches(len(data), training, generator):
+        x = padded(data.batch(indices)[0].to(device), network.factor)
+        half = torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+        with torch.enable_grad(), half:
+            loss, error = _loss(network, x, training.kl, generator)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        optimiser.step()
+        schedule.step()
+        yield error
+
+
+def _seeded_network(data: Data, training: VaeTraining) -> ConvolutionalVae:
+    """The network before its first step: principal components of the patches of some pictures."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(training.seed)
+        network = ConvolutionalVae(data.event_shape[0], training.latent, training.widths, training.blocks)
+    generator = torch.Generator().manual_seed(training.seed)
+    some = torch.randperm(len(data), generator=generator)[:PICTURES_TO_START_FROM]
+    network.start_from(padded(data.batch(some)[0], network.factor))
+    return network
+
+
+def _batches(count: int, training: VaeTraining, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices of every step: one permutation of the data after the other, each cut into whole batches."""
+    size, step = min(training.batch_size, count), 0
+    while step < training.steps:
+        order = torch.randperm(count, generator=generator)
+        for indices in order[: count // size * size].split(size)[: training.steps - step]:
+            step += 1
+            yield indices
+
+
+def _loss(
+    network: ConvolutionalVae, x: Tensor, kl: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss on x ``[B, C, H, W]``, and the mean squared error of a number."""
+    mean, log_variance = (part.float() for part in network.encode(x))
+    noise = torch.randn(mean.shape, generator=generator).to(x)
+    error = functional.mse_loss(network.decode(mean + noise * (log_variance / 2).exp()).float(), x)
+    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / (2 * x.numel())
+    return error + kl * divergence, error.detach()
+
+
+@torch.no_grad()
+def _standardised(network: ConvolutionalVae, data: Data) -> VaeEncoder:
+    """The encoder whose latents have mean 0 and variance 1 on ``data`` in each channel.
+
+    All numbers are rounded as its file holds them.
+    """
+    network.load_state_dict({name: _rounded(value) for name, value in network.state_dict().items()})
+    count, sums, squares = 0, torch.zeros(()), torch.zeros(())
+    for x, _ in data.batches(STANDARDISED_AT_ONCE):
+        mean = network.encode(padded(x, network.factor))[0].double()
+        count += mean[:, 0].numel()
+        sums, squares = sums + mean.sum((0, 2, 3)), squares + mean.square().sum((0, 2, 3))
+    shift = sums / count
+    scale = (squares / count - shift.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_SCALE)
+    return VaeEncoder(network, _rounded(shift.float()), _rounded(scale.float()))
+
+
+def _rounded(value: Tensor) -> Tensor:
+    return value.half().float()

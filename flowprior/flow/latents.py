@@ -1,0 +1,76 @@
+"""The encoder of a flow that lives in latents: in ``flow.json``, among the tensors, and rebuilt of both.
+
+Small weights of our own lie with every flow. Of a folder of somebody else's, path and digest are noted: a
+flow is never joined with other weights than it was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.encoders import Encoder, LatentEncoder
+from flowprior.errors import CheckpointError
+from flowprior.flow.parts import FlowParts
+from flowprior.samplers import Solution
+
+AT_ONCE = 500
+"""Latents that are decoded at once, where nobody says how many."""
+PREFIX = "encoder."
+"""Of the names of its tensors in the state of a flow."""
+
+
+def describe_encoder(flow: FlowParts) -> dict[str, Any]:
+    """The entry ``encoder`` of ``flow.json``; nothing for a flow without."""
+    if flow.encoder is None or flow.picture_shape is None:
+        return {}
+    entry = {"spec": flow.encoder.spec, "identity": flow.encoder.identity()}
+    return {"encoder": {**entry, "event_shape": list(flow.picture_shape)}}
+
+
+def saved_tensors(flow: FlowParts, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a flow that are saved: those of an encoder only where they travel with it."""
+    travels = flow.encoder is None or flow.encoder.travels
+    return {name: value for name, value in tensors.items() if travels or not name.startswith(PREFIX)}
+
+
+def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of ``Flow`` that bring its encoder back; none for a flow without.
+
+    Raises:
+        FlowpriorError: the folder of its weights is gone, or holds others than the flow was trained with.
+    """
+    entry = description.get("encoder")
+    if entry is None:
+        return {}
+    own = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
+    encoder = _of_tensors(entry["spec"], own) if own else Encoder.registry.resolve(entry["spec"])
+    if not isinstance(encoder, LatentEncoder) or encoder.identity() != entry["identity"]:
+        raise CheckpointError(
+            f"the encoder '{entry['spec']}' has other weights than the flow was trained with; expected "
+            f"{entry['identity']}, bring those back"
+        )
+    return {"encoder": encoder, "picture_shape": torch.Size(entry["event_shape"])}
+
+
+def _of_tensors(spec: str, tensors: Mapping[str, Tensor]) -> LatentEncoder:
+    """The encoder with these tensors, in their type."""
+    factory: Any = Encoder.record(Encoder.registry.parse(spec).name).factory
+    dtype = next((value.dtype for value in tensors.values()), torch.float32)
+    return factory.of_tensors(tensors).to(dtype)
+
+
+def decoded(solution: Solution, flow: FlowParts, batch_size: int | None) -> Solution:
+    """A solution in latents as one in pictures; the trajectory too, where there is one."""
+    if flow.encoder is None:
+        return solution
+
+    def decode(z: Tensor) -> Tensor:
+        return torch.cat([flow.decode(part) for part in z.split(batch_size or AT_ONCE)])
+
+    states = solution.trajectory
+    pictures = None if states is None else torch.stack([decode(state) for state in states])
+    return Solution(decode(solution.x), solution.nfe, solution.times, pictures)

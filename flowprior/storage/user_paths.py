@@ -1,0 +1,59 @@
+"""Paths that a user writes: whether they can be some, and whether a file or folder is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowprior.errors import DataNotFoundError, OptionError
+
+
+def user_path(text: object, owner: str) -> Path:
+    """The path that a user wrote, its ``~`` replaced by the home folder.
+
+    Raises:
+        OptionError: an empty text, a NUL character, or the home of somebody unknown.
+    """
+    written = str(text)
+    if not written.strip():
+        raise OptionError(f"{owner}: expected a name or a path, got an empty text; write . for this folder")
+    if "\0" in written:
+        raise OptionError(f"{owner}: expected a path, got one with a NUL character: {written!r}")
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:
+        raise OptionError(f"{owner}: no home folder for {written!r}; write the whole path") from error
+
+
+def existing_file(path: object, owner: str, kind: str) -> Path:
+    """The file at ``path``.
+
+    Raises:
+        OptionError: no path, or what cannot be one.
+        DataNotFoundError: no file there, or one whose folder cannot be entered.
+    """
+    file = _given(path, owner, "FILE")
+    if not is_there(file, "is_file"):
+        raise DataNotFoundError(f"{owner}: no file {file}; pass path= an existing {kind}")
+    return file
+
+
+def existing_folder(path: object, owner: str, kind: str) -> Path:
+    """The folder at ``path``; raises as :func:`existing_file`."""
+    folder = _given(path, owner, "FOLDER")
+    if not is_there(folder, "is_dir"):
+        raise DataNotFoundError(f"{owner}: no folder {folder}; pass path= an existing folder of {kind}")
+    return folder
+
+
+def _given(path: object, owner: str, example: str) -> Path:
+    if path is None:
+        raise OptionError(f"{owner}: path is missing; write {owner}:path={example} or give the path itself")
+    return user_path(path, owner)
+
+
+def is_there(path: Path, what: str) -> bool:
+    """``path.is_file()`` or ``path.is_dir()``; False where the system cannot look, as at too long a name."""
+    try:
+        return getattr(path, what)()
+    except OSError:
+        return False

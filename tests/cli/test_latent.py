@@ -1,0 +1,100 @@
+"""flowprior train-encoder, and train, sample and evaluate of a flow in its latents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import SHORT, Call
+from tests.encoders.pictures import pictures
+
+PARTS = ["--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=16,depth=1", "--steps", "3", *SHORT]
+SMALL = ["--latent", "2", "--widths", "4-8", "--steps", "20", "--batch-size", "8", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures of 7 pixels, which 4 does not divide."""
+    file = tmp_path_factory.mktemp("data") / "pictures.pt"
+    torch.save({"x": pictures(size=7).x, "y": torch.arange(40) % 3}, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.cli.conftest import call_app
+
+    file = tmp_path_factory.mktemp("weights") / "vae.safetensors"
+    answer = call_app("train-encoder", "--data", data, "--out", file, "--json", *SMALL)
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["latent_shape"] == [2, 2, 2]
+    assert found["pictures"] == 3
+    assert found["psnr"] > 3
+    assert "step 20 of 20, squared error" in answer.err
+    return file
+
+
+def test_from_pictures_to_a_flow_in_latents_and_back(
+    call: Call, data: Path, weights: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    answer = call("train", "--data", data, "--latent", f"vae:weights={weights}", "--out", run, *PARTS)
+    assert answer.code == 0, answer.err
+    said = " ".join(answer.err.split())
+    assert "encoding 37 latents [2, 2, 2] of" in said
+    assert (run / "latents" / "encoded.json").is_file()
+    assert call("sample", run, "--out", tmp_path / "x.npz", "--nfe", "2", "--count", "2").code == 0
+    import numpy as np
+
+    assert np.load(tmp_path / "x.npz")["x"].shape == (6, 3, 7, 7)
+    assert call("sample", run, "--out", tmp_path / "x.png", "--nfe", "2").code == 0
+    answer = call("evaluate", run, "--nfe", "0,2", "--samples", "12", "--metrics", "w2,truncation", "--json")
+    assert answer.code == 0, answer.err
+    assert {row["split"] for row in json.loads(answer.out)["rows"]} >= {"test"}
+    answer = call("train", "--out", run, "--resume")
+    assert answer.code == 0, answer.err
+    assert "encoding" not in answer.err
+
+
+def test_a_cache_of_other_weights_is_one_line(call: Call, data: Path, weights: Path, tmp_path: Path) -> None:
+    options = ["--data", data, "--cache", tmp_path / "cache", *PARTS]
+    first = call("train", "--latent", f"vae:weights={weights}", "--out", tmp_path / "a", *options)
+    assert first.code == 0, first.err
+    assert not (tmp_path / "a" / "latents").exists()
+    second = call("train", "--latent", "identity", "--out", tmp_path / "b", *options)
+    assert second.code == 2
+    assert len(second.err.splitlines()) == 1
+    assert "holds latents of other weights" in second.err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--latent", "vea"], "unknown encoder 'vea'; did you mean 'vae'"),
+        (["--latent", "vae:weights=nowhere.safetensors"], "no file nowhere.safetensors"),
+        (["--latent", "autoencoder-kl"], "path is missing; write"),
+        (["--latent", "identity", "--cache", "c", "--no-cache"], "exclude each other"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    call: Call, data: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    answer = call("train", "--data", data, "--out", tmp_path / "run", *options, *PARTS)
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert message in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_points_have_no_latents(call: Call, tmp_path: Path) -> None:
+    answer = call("train", "--data", "moons:n=50", "--latent", "identity", "--out", tmp_path / "r", *PARTS)
+    assert (answer.code, "expected pictures, 'moons' has" in answer.err) == (2, True)
+    answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.safetensors", *SMALL)
+    assert (answer.code, "expected pictures, 'moons' has events" in answer.err) == (2, True)
+    answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.pt", *SMALL)
+    assert (answer.code, "ends in .safetensors" in answer.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []

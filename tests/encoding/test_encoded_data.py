@@ -1,0 +1,315 @@
+"""Encoding once: the cache equals memory, goes on after a stop, and serves no other data or weights."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.data import FolderData, TensorData
+from flowprior.data.base import Data, data_digest
+from flowprior.encoders import IdentityEncoder, VaeEncoder
+from flowprior.encoding import EncodedData, pictures_of
+from flowprior.encoding import encoded as encoded_module
+from flowprior.errors import CheckpointError, InputError, OptionError
+from tests.encoders.pictures import pictures, small_vae
+
+BLOCK = 7
+
+
+@pytest.fixture(scope="module")
+def vae() -> VaeEncoder:
+    return small_vae()
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 7 pictures: 40 make five whole ones and a rest."""
+    monkeypatch.setattr(encoded_module, "MOST_AT_ONCE", BLOCK)
+
+
+class Stopping(VaeEncoder):
+    """Raises after so many blocks, and counts those that it encoded."""
+
+    calls = 0
+    left = 1_000
+
+    def _encode(self, x: Tensor) -> Tensor:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.calls, self.left = self.calls + 1, self.left - 1
+        return super()._encode(x)
+
+
+def stopping(vae: VaeEncoder, after: int) -> Stopping:
+    found = Stopping(vae.network, vae.shift, vae.scale)
+    found.left = after
+    return found
+
+
+def everything(data: Data) -> Tensor:
+    return torch.cat([x for x, _ in data.batches(9)])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -- what it is -------------------------------------------------------------------------------
+
+
+def test_events_are_latents_and_everything_else_is_the_pictures(vae: VaeEncoder) -> None:
+    data = EncodedData(pictures(), vae)
+    assert (data.name, data.condition, len(data)) == ("pictures", pictures().condition, 40)
+    assert data.event_shape == (2, 2, 2)
+    assert not data.is_image
+    x, labels = data.batch(torch.tensor([5, 3, 5]))
+    torch.testing.assert_close(x, vae.encode(pictures().x[[5, 3, 5]]))
+    assert labels is not None
+    assert labels.tolist() == [2, 0, 2]
+    assert pictures_of(data) is data.data
+    assert pictures_of(data.data) is data.data
+
+
+def test_the_cache_is_what_memory_is_bit_for_bit(vae: VaeEncoder, tmp_path: Path) -> None:
+    memory, cached = EncodedData(pictures(), vae), EncodedData(pictures(), vae, tmp_path / "cache")
+    assert torch.equal(everything(memory), everything(cached))
+    assert data_digest(memory) == data_digest(cached)
+    assert names(tmp_path / "cache") == ["encoded.json", "latents.npy"]
+
+
+def test_it_is_a_memory_map_that_numpy_reads(vae: VaeEncoder, tmp_path: Path) -> None:
+    data = EncodedData(pictures(), vae, tmp_path).prepare()
+    assert isinstance(data._latents, np.memmap)
+    assert np.array_equal(np.load(tmp_path / "latents.npy"), everything(data).numpy())
+
+
+def test_a_batch_is_a_copy_that_may_be_written_to(vae: VaeEncoder, tmp_path: Path) -> None:
+    data = EncodedData(pictures(), vae, tmp_path)
+    first = data.batch(torch.arange(3))[0]
+    first.zero_()
+    assert data.batch(torch.arange(3))[0].abs().sum() > 0
+
+
+def test_it_encodes_once(vae: VaeEncoder, tmp_path: Path) -> None:
+    encoder = stopping(vae, after=1_000)
+    everything(EncodedData(pictures(), encoder, tmp_path))
+    assert encoder.calls == 6
+    again = EncodedData(pictures(), encoder, tmp_path)
+    everything(again)
+    everything(again)
+    assert encoder.calls == 6
+
+
+def test_it_says_how_large_it_will_be_before_it_starts(vae: VaeEncoder, tmp_path: Path) -> None:
+    told: list[str] = []
+    encoder = stopping(vae, after=0)
+    with pytest.raises(KeyboardInterrupt):
+        EncodedData(pictures(), encoder, tmp_path / "c").prepare(told.append)
+    assert told == [f"encoding 40 latents [2, 2, 2] of pictures, 0.0 MB into {tmp_path / 'c'}"]
+    EncodedData(pictures(), vae).prepare(told.append)
+    assert told[1] == "encoding 40 latents [2, 2, 2] of pictures, 0.0 MB in memory"
+
+
+# -- going on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [1, 5])
+def test_it_goes_on_after_a_stop(vae: VaeEncoder, tmp_path: Path, after: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        EncodedData(pictures(), stopping(vae, after), tmp_path).prepare()
+    assert "encoded.json" not in names(tmp_path)
+    assert "latents.npy" not in names(tmp_path)
+    told: list[str] = []
+    rest = stopping(vae, 1_000)
+    data = EncodedData(pictures(), rest, tmp_path).prepare(told.append)
+    assert rest.calls == 6 - after
+    assert f", {after} of 6 blocks are there" in told[0]
+    assert torch.equal(everything(data), everything(EncodedData(pictures(), vae)))
+    assert names(tmp_path) == ["encoded.json", "latents.npy"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"), [("latents.npy", "cut"), ("latents.npy", "flip"), ("blocks", "torn")]
+)
+def test_only_blocks_that_are_whole_are_gone_on_from(
+    vae: VaeEncoder, tmp_path: Path, kind: str, damage: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        EncodedData(pictures(), stopping(vae, 3), tmp_path).prepare()
+    (path,) = tmp_path.glob(f".{kind}.*.tmp")
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-1] ^= 1
+    path.write_bytes(data if damage == "flip" else data[:-9])
+    rest = stopping(vae, 1_000)
+    found = EncodedData(pictures(), rest, tmp_path)
+    assert torch.equal(everything(found), everything(EncodedData(pictures(), vae)))
+    assert rest.calls == 4
+
+
+def test_a_stop_between_the_two_renames_loses_nothing(
+    vae: VaeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flowprior.encoding.cache.write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            EncodedData(pictures(), vae, tmp_path).prepare()
+    assert "latents.npy" in names(tmp_path)
+    rest = stopping(vae, 1_000)
+    everything(EncodedData(pictures(), rest, tmp_path))
+    assert rest.calls == 0
+
+
+def _encode_into(folder: Path, weights: Path) -> None:
+    from flowprior.encoders import Encoder
+
+    torch.set_num_threads(1)
+    EncodedData(pictures(), Encoder.create("vae", weights=str(weights)), folder).prepare()
+
+
+@pytest.mark.slow
+def test_two_processes_encode_once(vae: VaeEncoder, tmp_path: Path) -> None:
+    vae.save(tmp_path / "vae.safetensors")
+    target = (tmp_path / "cache", tmp_path / "vae.safetensors")
+    both = [multiprocessing.get_context("spawn").Process(target=_encode_into, args=target) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert names(tmp_path / "cache") == ["encoded.json", "latents.npy"]
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+
+def test_a_cache_of_other_data_weights_or_shape_is_refused(vae: VaeEncoder, tmp_path: Path) -> None:
+    EncodedData(pictures(), vae, tmp_path).prepare()
+    other = {
+        "data": (pictures(seed=1), vae),
+        "weights": (pictures(), small_vae(seed=1)),
+    }
+    for what, (data, encoder) in other.items():
+        with pytest.raises(
+            CheckpointError, match=f"holds latents of other {what} .*choose another cache"
+        ) as caught:
+            EncodedData(data, encoder, tmp_path).prepare()
+        assert "\n" not in str(caught.value)
+    before = (tmp_path / "latents.npy").read_bytes()
+    with pytest.raises(CheckpointError, match="other data"):
+        EncodedData(pictures(39), vae, tmp_path).prepare()
+    assert (tmp_path / "latents.npy").read_bytes() == before
+
+
+def test_conditions_may_change_for_only_the_events_are_encoded(vae: VaeEncoder, tmp_path: Path) -> None:
+    EncodedData(pictures(), vae, tmp_path).prepare()
+    bare = TensorData(pictures().x, name="pictures", is_image=True)
+    assert EncodedData(bare, vae, tmp_path).batch(torch.arange(2))[1] is None
+
+
+def test_an_unfinished_cache_of_others_is_refused(vae: VaeEncoder, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        EncodedData(pictures(), stopping(vae, 2), tmp_path).prepare()
+    before = names(tmp_path)
+    with pytest.raises(CheckpointError, match="unfinished latents of other data or weights"):
+        EncodedData(pictures(seed=1), vae, tmp_path).prepare()
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "missing", "manifest"])
+def test_a_damaged_cache_is_refused_in_one_line(vae: VaeEncoder, tmp_path: Path, damage: str) -> None:
+    EncodedData(pictures(), vae, tmp_path).prepare()
+    path = tmp_path / ("encoded.json" if damage == "manifest" else "latents.npy")
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-1] ^= 1
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(data if damage == "flip" else data[:-5])
+    with pytest.raises(CheckpointError, match=r"truncated") as caught:
+        EncodedData(pictures(), vae, tmp_path).prepare()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_other_files_is_left_alone(vae: VaeEncoder, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"which holds 'notes\.txt' and no encoded\.json"):
+        EncodedData(pictures(), vae, tmp_path).prepare()
+    assert names(tmp_path) == ["notes.txt"]
+    with pytest.raises(CheckpointError, match="which is a file"):
+        EncodedData(pictures(), vae, tmp_path / "notes.txt").prepare()
+
+
+def test_too_little_room_is_said_before_anything_is_encoded(
+    vae: VaeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = type("Usage", (), {"free": 100})()
+    monkeypatch.setattr("flowprior.encoding.cache.shutil.disk_usage", lambda path: free)
+    encoder = stopping(vae, after=0)
+    with pytest.raises(CheckpointError, match=r"do not fit into .*: 0\.0 MB are free"):
+        EncodedData(pictures(), encoder, tmp_path / "cache").prepare()
+
+
+def test_latents_that_are_not_finite_are_refused_and_nothing_is_put_in_place(
+    vae: VaeEncoder, tmp_path: Path
+) -> None:
+    data = pictures()
+    data.x[9] = float("nan")
+    with pytest.raises(InputError, match="the latents of pictures 7 to 13 of 'pictures' are not finite"):
+        EncodedData(data, vae, tmp_path).prepare()
+    assert "encoded.json" not in names(tmp_path)
+
+
+def test_data_that_are_no_pictures_are_refused() -> None:
+    with pytest.raises(InputError, match="expected pictures, 'points' has 5 events"):
+        EncodedData(TensorData(torch.zeros(5, 2), name="points"), IdentityEncoder())
+
+
+def test_an_encoder_without_weights_is_refused() -> None:
+    from flowprior.encoders import AutoencoderKLEncoder
+
+    with pytest.raises(OptionError, match="path is missing"):
+        EncodedData(pictures(), AutoencoderKLEncoder())
+
+
+# -- pictures in files ------------------------------------------------------------------------
+
+
+def folder_of(path: Path) -> FolderData:
+    from PIL import Image
+
+    files = []
+    for number in range(5):
+        file = path / f"{number}.png"
+        if not file.exists():
+            Image.new("RGB", (8, 8), (50 * number, 0, 0)).save(file)
+        files.append(file)
+    return FolderData(files, torch.arange(5) % 2, class_names=["a", "b"])
+
+
+def test_conditions_of_files_are_known_without_decoding_them(
+    vae: VaeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = EncodedData(folder_of(tmp_path), vae).prepare()
+    monkeypatch.setattr(FolderData, "_decode", lambda *_: pytest.fail("a picture was decoded"))
+    _, labels = data.batch(torch.tensor([1, 2]))
+    assert labels is not None
+    assert labels.tolist() == [1, 0]
+
+
+def test_a_changed_file_is_other_data(tmp_path: Path) -> None:
+    from PIL import Image
+
+    before = folder_of(tmp_path).fingerprint()
+    assert folder_of(tmp_path).fingerprint() == before
+    Image.new("RGB", (8, 8), (0, 9, 0)).save(tmp_path / "3.png")
+    assert folder_of(tmp_path).fingerprint() != before
