@@ -53,8 +53,8 @@ class Data(abc.ABC):
     def fingerprint(self) -> str:
         """Which events these are: sha256 over all of them, in one pass.
 
-        Data sets of files that are read when they are asked for take names, sizes and times of change instead
-        of contents.
+        Data sets of files that are read when they are asked for take names, sizes and times of change in
+        place of the contents.
         """
         digest = hashlib.sha256(f"{list(self.event_shape)} {len(self)}".encode())
         for x, _ in self.batches():
