@@ -15,7 +15,7 @@ from flowprior.cli.options import Device, Json, Seed
 def train_encoder(
     out: Annotated[Path, typer.Option(metavar="FILE", help="File of the weights, such as vae.safetensors.")],
     data: Annotated[str, typer.Option(help="Pictures: a name, name:key=value,… or a path.")] = "emoji",
-    latent: Annotated[int, typer.Option(help="Channels of the latents.")] = 4,
+    latent: Annotated[int, typer.Option(help="Channels of the latents.")] = 8,
     widths: Annotated[
         str,
         typer.Option(

@@ -51,7 +51,7 @@ class VaeTraining:
         OptionError: an impossible value.
     """
 
-    latent: int = 4
+    latent: int = 8
     widths: str | int | tuple[int, ...] = "48-96"
     blocks: int = 1
     steps: int = 3000

@@ -77,7 +77,7 @@ class ConvolutionalVae(nn.Module):
     """
 
     def __init__(
-        self, channels: int, latent: int = 4, widths: str | int | tuple[int, ...] = "48-96", blocks: int = 1
+        self, channels: int, latent: int = 8, widths: str | int | tuple[int, ...] = "48-96", blocks: int = 1
     ) -> None:
         super().__init__()
         levels = parse_widths(widths, "vae")
