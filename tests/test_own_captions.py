@@ -9,6 +9,8 @@ from PIL import Image
 
 from flowprior.data import CaptionedPictures, load_data
 from flowprior.encoders import Encoder
+from flowprior.evaluation import evaluate
+from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, call_app
 from tests.data_folders import write_metadata, write_texts
 from tests.markdown_blocks import REPOSITORY, commands
@@ -36,6 +38,16 @@ def short(words: list[str]) -> list[str]:
     return [*words[1:steps], *words[steps + 2 :], "--steps", "2", "--model", "unet:widths=8-16", *SHORT]
 
 
+def check_captions_from_elsewhere(folder: Path) -> None:
+    """What the page's last block does, with a stand-in for the stamps and few samples."""
+    write_texts(folder, ["A frog.", "A coin.", "A house.", "A boat."])
+    stamps = load_data(f"tuxpaint:path={folder},size=32", "test")
+    mine = load_data("image-text:path=my-pictures,size=32")
+    settings = {"nfe": [0, 1], "samples": 4, "metrics": ["sliced-w2"]}
+    found = evaluate(Flow.load("runs/mine"), mine, reference=stamps, **settings)
+    assert "test examples of tuxpaint" in found.settings["reference"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_texts, write_metadata])
 @pytest.mark.usefixtures("without_weights")
@@ -51,6 +63,7 @@ def test_five_commands_lead_from_a_folder_to_a_picture(write, tmp_path, monkeypa
     for name, caption in {"sheet.png": "a red fox in the snow", "owl.png": "an owl in the snow"}.items():
         with Image.open(name) as picture:
             assert picture.text["caption"] == caption
+    check_captions_from_elsewhere(tmp_path / "stamps")
 
 
 def test_a_folder_with_texts_is_known_by_them(tmp_path: Path, without_weights: None):

@@ -1,5 +1,4 @@
-"""Captions from files: a text beside each picture, or a line of metadata.jsonl for each; the checks of
-both."""
+"""Captions from files: a text beside each picture, or a line of metadata.jsonl for each; and their checks."""
 
 from __future__ import annotations
 

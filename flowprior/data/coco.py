@@ -28,8 +28,7 @@ def coco(
     encoder: str | None = DEFAULT_ENCODER,
     year: int = 2017,
 ) -> CaptionedPictures:
-    """MS-COCO, photographs [3, size, size] in [-1, 1] with five captions each, whose embeddings are
-    conditions.
+    """MS-COCO, photographs [3, size, size] in [-1, 1], conditions embed one of five captions.
 
     Pictures and captions are those of torchvision's ``CocoCaptions``, in its order: by the pictures' numbers,
     and captions as they stand in the file; its JSON is read without pycocotools. Of the captions of a picture

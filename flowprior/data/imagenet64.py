@@ -1,5 +1,4 @@
-"""ImageNet at 64 × 64 pixels (Chrabaszcz et al. 2017, arXiv 1707.08819) from its official ``.npz``
-batches."""
+"""ImageNet at 64 × 64 pixels (Chrabaszcz et al. 2017, arXiv 1707.08819), from its official batches."""
 
 from __future__ import annotations
 
@@ -85,8 +84,7 @@ class ImageNet64(Data):
 
 @DATA.register("imagenet64")
 def imagenet64(split: Split = "train", path: str | None = None, batches: int = 10) -> ImageNet64:
-    """ImageNet, 1,281,167 + 50,000 pictures [3, 64, 64] in [-1, 1], labels 0 to 999, from the official
-    batches.
+    """ImageNet, 1,281,167 + 50,000 pictures [3, 64, 64] in [-1, 1], 1,000 classes (official .npz batches).
 
     Args:
         split: ``"train"``, or ``"test"`` for the validation pictures, ``val_data.npz``.

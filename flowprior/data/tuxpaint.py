@@ -23,8 +23,7 @@ def tuxpaint(
     size: int = 64,
     encoder: str | None = DEFAULT_ENCODER,
 ) -> CaptionedPictures:
-    """Stamps of Debian's tuxpaint-stamps-default, 951 captioned pictures [3, size, size], to evaluate on
-    alone.
+    """Stamps of Tux Paint, 951 captioned pictures [3, size, size] in [-1, 1], to evaluate on alone (Debian).
 
     A stamp is a ``.png`` with a ``.txt`` of the same name, whose first line is the English caption; the lines
     below it are translations. Pictures without a text (mirrored twins) and texts without a picture are left

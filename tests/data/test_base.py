@@ -32,7 +32,8 @@ NAMES = [
 def test_every_data_set_is_registered_with_a_description():
     assert set(NAMES) <= set(DATA.available())
     for name in NAMES:
-        assert len(DATA.record(name).description) > 20
+        assert 20 < len(DATA.record(name).description) <= 110
+        assert DATA.record(name).description.endswith(".")
         assert "split" in DATA.record(name).options
 
 
