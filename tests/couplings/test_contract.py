@@ -44,9 +44,8 @@ def fitted(name: str, event: tuple[int, ...], kind: str, dtype: torch.dtype) -> 
 
 
 def kinds(prior: str) -> list[str]:
-    return {"gmm": ["none", "labels"], "learned-mean": ["labels", "embeddings"]}.get(
-        prior, ["none", "labels"]
-    )
+    embedded = dict.fromkeys(["learned-mean", "kernel-mean"], ["labels", "embeddings"])
+    return embedded.get(prior, ["none", "labels"])
 
 
 @pytest.mark.parametrize("name", Coupling.available())
