@@ -28,7 +28,7 @@ from flowprior.priors.density_training import DensityTraining, Objective, train_
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.mapper_training import Mapper
+from flowprior.priors.mapper_training import Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.subspace import canonical_basis
 
@@ -128,7 +128,12 @@ class ConditionalSpread(nn.Module):
     # -- fit ----------------------------------------------------------------------------------
 
     def fit(
-        self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
+        self,
+        data: Holdout,
+        mapper: MapperNetwork,
+        center: Tensor,
+        settings: FitSettings,
+        options: DensityTraining,
     ) -> None:
         """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
 

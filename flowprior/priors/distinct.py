@@ -40,9 +40,7 @@ class DistinctEmbeddings:
         self.sums = torch.empty(0, dtype=torch.float64)
 
     @classmethod
-    def over(
-        cls, batches: Iterable[Batch], most: int = MOST, *, events: bool = False
-    ) -> DistinctEmbeddings:
+    def over(cls, batches: Iterable[Batch], most: int = MOST, *, events: bool = False) -> DistinctEmbeddings:
         """Those of one pass over (x ``[B, D]``, embeddings ``[B, E]``)."""
         found = cls(most, events=events)
         for x, cond in batches:

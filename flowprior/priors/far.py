@@ -24,12 +24,15 @@ CHOICES = ("widen", "as-near")
 """Values of the option ``far``: shrink and widen, or take every condition as one that is known."""
 LENGTHS = 12
 """Values that are tried for each of the two lengths."""
-SHORTEST, LONGEST = 0.25, 4.0
-"""The lengths lie between this share of the median distance, and this many of the largest one."""
+SHORTEST, LEAST_EFFECT = 0.25, 0.05
+"""The lengths lie between this share of the median distance, and one at which the largest distance takes so
+large a share of the mean away, or adds so large a share to the variance."""
 NEAR_FACTORS = 24
 """Values that are tried for the factor of the known spread."""
 LEAST_NEAR = 0.05
-"""Least of these, as a share of the spread of all data."""
+"""Least of these, as a share of the one at which the rows are calibrated with one spread for all."""
+SHARES = (torch.zeros_like, torch.ones_like)
+"""ρ where nothing is known of a condition, and where all is."""
 Squares = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From ρ ``[n, 1]`` to (x − m̄ − ρ (m − m̄))ᵀ Σ⁻¹ (…) and log det Σ, ``[n]`` each."""
 
@@ -107,14 +110,12 @@ class FarConditions(nn.Module):
         distance = torch.cat([part.distance for part in parts]).double()
         if not bool((distance > 0).any()):
             return 1.0 if near is None else near
-        tried = _lengths(distance)
-        apart = _measured(parts, torch.zeros_like)
-        most = float(apart[0].mean() / dim)
-        factors = [near] if near is not None else _factors(most)
-        best = (-torch.inf, tried[-1], tried[-1], 1.0)
-        for shrinks in tried.flip(0):
+        most, as_near = (float(_measured(parts, share)[0].mean()) / dim for share in SHARES)
+        factors = [near] if near is not None else _factors(min(most, as_near))
+        best = (-torch.inf, torch.ones(()), torch.ones(()), 1.0)
+        for shrinks in _lengths(distance, 1.0):
             squares, log_det = _measured(parts, lambda d, length=shrinks: trust_at(d, length))
-            for widens in tried.flip(0):
+            for widens in _lengths(distance, max(most / factors[-1] - 1, 0.0)):
                 lost = 1 - trust_at(distance, widens)
                 for factor in factors:
                     variance = factor + max(most - factor, 0.0) * lost
@@ -139,15 +140,16 @@ def trust_at(distance: Tensor, length: Tensor) -> Tensor:
     return (-(distance / length).square()).exp()
 
 
-def _lengths(distance: Tensor) -> Tensor:
-    """Lengths to try, rising."""
+def _lengths(distance: Tensor, most: float) -> Tensor:
+    """Lengths to try, falling, for an effect that is ``most`` far away."""
     apart = distance[distance > 0]
-    least, most = SHORTEST * float(apart.median()), LONGEST * float(apart.max())
-    return torch.logspace(0, 1, LENGTHS, base=most / least, dtype=torch.float64) * least
+    least = SHORTEST * float(apart.median())
+    longest = float(apart.max()) * max(most / LEAST_EFFECT, 1.0) ** 0.5
+    return torch.logspace(1, 0, LENGTHS, base=max(longest / least, 1.0), dtype=torch.float64) * least
 
 
 def _factors(most: float) -> list[float]:
-    """Factors of the known spread to try, up to that of all data."""
+    """Factors of the known spread to try, up to ``most``."""
     return (torch.logspace(0, 1, NEAR_FACTORS, base=1 / LEAST_NEAR) * LEAST_NEAR * most).tolist()
 
 

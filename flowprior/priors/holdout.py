@@ -12,6 +12,8 @@ from flowprior.data.stream import CheckedBatches
 SEED = 20250711
 DIGEST_ROWS = 1024
 """Rows whose bits are widened to integers at a time."""
+MOST_DISTINCT = 0.9
+"""Distinct embeddings a row from which on they count as ones that do not repeat, but by chance."""
 LEAST_CONDITIONS = 10
 """Fewest held-out conditions that say anything; of fewer, rows are held out instead."""
 
@@ -24,7 +26,8 @@ class Holdout:
 
     With ``whole_conditions``, embeddings that repeat are held out whole, by the digests of the embeddings:
     five pictures of one caption are all trained on, or none is. Where they repeat twice on average, the same
-    share of the rows of the other embeddings is kept from training, too: rows :meth:`beside` those trained on.
+    share of the rows of the other embeddings is kept from training, too: rows :meth:`beside` those that
+    are trained on.
 
     Args:
         data: read once or twice here, for 8 bytes a row, and again at each call of :meth:`rows`.
@@ -45,7 +48,8 @@ class Holdout:
         if whole_conditions:
             digests = _digests_of_embeddings(self.data)
             distinct = digests.unique()
-            self.by_condition = len(distinct) < len(digests) and len(distinct) // period >= LEAST_CONDITIONS
+            repeat = len(distinct) < MOST_DISTINCT * len(digests)
+            self.by_condition = repeat and len(distinct) // period >= LEAST_CONDITIONS
             if self.by_condition:
                 self._limit = _limit(distinct, period)
                 if 2 * len(distinct) > len(digests):

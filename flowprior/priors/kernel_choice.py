@@ -62,9 +62,7 @@ def choose_kernel(
     return counts[best // len(widths)], widths[best % len(widths)]
 
 
-def _errors(
-    means: Tensor, group: Sequence[LeftOutRows], counts: list[int], widths: list[float]
-) -> Tensor:
+def _errors(means: Tensor, group: Sequence[LeftOutRows], counts: list[int], widths: list[float]) -> Tensor:
     """Mean square error of each pair of a count and a width, ``[counts · widths]``, float64."""
     total, rows = torch.zeros(len(counts) * len(widths), dtype=torch.float64), 0
     for part in group:

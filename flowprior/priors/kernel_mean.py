@@ -33,7 +33,7 @@ OWNER = "prior 'kernel-mean'"
 DISTANCES = ("euclidean", "cosine")
 MOST_NEIGHBOURS = 128
 """Of which the number is chosen."""
-ROWS, NUMBERS = 2048, 1 << 23
+ROWS, NUMBERS = 1024, 1 << 22
 """Most rows, and numbers in them, that are left out to choose by."""
 
 
@@ -129,13 +129,13 @@ class KernelMeanPrior(ConditionedPrior):
         """Choose neighbours and bandwidth, and learn the spread, near and far."""
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
         rows = list(thinned(partial(self._measured, data), most))
-        apart = [self._without_condition(x, cond) for x, cond in rows]
-        beside = [part for x, cond in rows for part in self._without_row(x, cond)]
+        apart = [self._without_condition(x, cond) for x, cond in rows if cond is not None]
+        beside = [part for x, cond in rows if cond is not None for part in self._without_row(x, cond)]
         self._choose(apart, beside)
         left = beside or apart
         self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
         if self.far == "widen" and len(self.table.conditions) >= LEAST_CONDITIONS:
-            near = None if isinstance(self.sigma, str) else 1.0
+            near = None if beside and isinstance(self.sigma, str) else 1.0
             parts = [self._part(part) for part in [*apart, *beside]]
             self.spread.scale(self.widening.fit(parts, len(self.center), near=near))
 
@@ -155,13 +155,13 @@ class KernelMeanPrior(ConditionedPrior):
     def _without_row(self, x: Tensor, cond: Tensor) -> list[LeftOut]:
         """Neighbours of the rows whose own condition has others, without the row."""
         near = self.table.neighbours(cond, self._most_neighbours)
-        rows = ((near.distance[:, 0] == 0) & (near.count[:, 0] > 1)).nonzero()[:, 0]
+        rows = ((near.distance[:, 0] == 0) & (near.events[:, 0] > 1)).nonzero()[:, 0]
         if not len(rows):
             return []
-        distance, place, count = (part[rows] for part in near)
-        count = torch.cat([count[:, :1] - 1, count[:, 1:]], 1)
-        change = (self.table.means[place[:, 0]] - x[rows]) / count[:, :1]
-        return [LeftOut(x[rows], Neighbours(distance, place, count), change)]
+        distance, place, events = (part[rows] for part in near)
+        events = torch.cat([events[:, :1] - 1, events[:, 1:]], 1)
+        change = (self.table.means[place[:, 0]] - x[rows]) / events[:, :1]
+        return [LeftOut(x[rows], Neighbours(distance, place, events), change)]
 
     def _choose(self, apart: list[LeftOut], beside: list[LeftOut]) -> None:
         neighbours = None if self.neighbours == "auto" else int(self.neighbours)

@@ -10,7 +10,6 @@ and W is the maximum-likelihood factor of the residuals.
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
@@ -205,15 +204,17 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         """How the mean shrinks and the spread grows away from the embeddings trained on."""
         if self.condition.kind != "embeddings" or split.is_empty:
             return
-        apart = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
-        if len(apart.rows) < LEAST_CONDITIONS:
+        held_out = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
+        if len(held_out.rows) < LEAST_CONDITIONS:
             return
         self.known = DistinctEmbeddings.over(split.rows(held_out=False)).rows.to(self.center)
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
         held_out = thinned(partial(split.rows, held_out=True), most)
-        parts = [self._part(x, cond) for x, cond in chain(held_out, thinned(split.beside, most))]
-        near = 1.0 if isinstance(self.residuals, FixedResiduals) and not isinstance(self.sigma, str) else None
-        self._spread.scale(self.distance.fit(parts, len(self.center), near=near))
+        apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
+        beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
+        is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
+        near = 1.0 if is_given else None
+        self._spread.scale(self.distance.fit([*apart, *beside], len(self.center), near=near))
 
     def _part(self, x: Tensor, cond: Tensor | None) -> Part:
         """Rows that the mean was not fitted with."""

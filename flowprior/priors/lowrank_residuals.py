@@ -22,13 +22,13 @@ from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import Stream, standard_normal, uniform
-from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.density_training import DensityTraining, Objective, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.mapper_training import Mapper
+from flowprior.priors.mapper_training import MapperNetwork
 from flowprior.priors.mixture_density import MixtureDensity
 
 MOST_PASSES = 50
@@ -60,7 +60,7 @@ class LowRankResiduals(nn.Module):
     def fit(
         self,
         data: Holdout,
-        mapper: Mapper,
+        mapper: MapperNetwork,
         center: Tensor,
         settings: FitSettings,
         options: DensityTraining,
@@ -85,7 +85,7 @@ class LowRankResiduals(nn.Module):
             train_density(self.law, self._loss_of(mapper, center), data, options, generator)
         self.requires_grad_(False)
 
-    def _loss_of(self, mapper: Mapper, center: Tensor) -> Objective:
+    def _loss_of(self, mapper: MapperNetwork, center: Tensor) -> Objective:
         """Nats per latent of source samples inferred from x, with new noise at each call."""
 
         def loss(x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -96,7 +96,7 @@ class LowRankResiduals(nn.Module):
         return loss
 
     def _some_latents(
-        self, data: Holdout, mapper: Mapper, center: Tensor, generator: torch.Generator | None
+        self, data: Holdout, mapper: MapperNetwork, center: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """Inferred latents ``[n, r]`` of a uniform sample of at most ``SAMPLE`` rows."""
         like = self.spread.basis

@@ -2,7 +2,7 @@
 
 The authors' projector is one linear map to a feature map as large as the latents, 64 × 32 × 32, and a
 convolution (arXiv 2502.09611): 34 million weights for embeddings of 512. Here the grid has a quarter of the
-height and width, and is doubled twice on the way.
+height and width, and is doubled twice on the way, with half the channels each time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class Projector(MapperNetwork):
     """From labels or embeddings to one flat event that is a picture [C, H, W].
 
     A linear map to ``hidden`` numbers and another to hidden/4 channels (8 at the least) on a grid of
-    ⌈H/4⌉ × ⌈W/4⌉; ``depth`` residual convolutions of 3 × 3 there; twice, a doubling of the grid and one such
-    convolution; a last convolution to C channels, which starts at zero. The edges beyond H × W are cut off.
-    Embeddings of 384, pictures 3 × 32 × 32, ``hidden`` 256 and ``depth`` 2 make 1.3 million weights.
+    ⌈H/4⌉ × ⌈W/4⌉; ``depth`` residual convolutions of 3 × 3 there; twice, a doubling of the grid, a
+    convolution to half the channels (8 at the least) and a residual one; a last convolution to C channels,
+    which starts at zero. The edges beyond H × W are cut off. Embeddings of 384, pictures 3 × 32 × 32, ``hidden`` 256 and
+    ``depth`` 2 make 1.3 million weights.
 
     Args:
         condition: kind and size of the condition, labels or embeddings.
@@ -56,7 +57,12 @@ class Projector(MapperNetwork):
         self.embed = ConditionEmbedding(condition, hidden)
         self.project = nn.Linear(hidden, self.grid[0] * self.grid[1] * self.grid[2])
         self.blocks = nn.ModuleList(_Convolution(channels) for _ in range(depth))
-        self.grow = nn.ModuleList(_Convolution(channels) for _ in range(DOUBLINGS))
+        self.grow = nn.ModuleList()
+        for _ in range(DOUBLINGS):
+            fewer = max(LEAST_CHANNELS, channels // 2 // GROUPS * GROUPS)
+            change = nn.Conv2d(channels, fewer, 3, padding=1)
+            self.grow.append(nn.Sequential(nn.Upsample(scale_factor=2), change, _Convolution(fewer)))
+            channels = fewer
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.out = nn.Conv2d(channels, colours, 3, padding=1)
         nn.init.zeros_(self.out.weight)
@@ -66,10 +72,8 @@ class Projector(MapperNetwork):
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, C·H·W]`` of conditions ``[B]`` or ``[B, E]``; zero before training."""
         h = self.project(functional.silu(self.embed(cond))).view(-1, *self.grid)
-        for block in self.blocks:
+        for block in [*self.blocks, *self.grow]:
             h = block(h)
-        for block in self.grow:
-            h = block(functional.interpolate(h, scale_factor=2.0, mode="nearest"))
         picture = self.out(functional.silu(self.norm(h)))
         return picture[..., : self.height, : self.width].flatten(1)
 

@@ -26,11 +26,11 @@ CHUNK = 1 << 24
 
 
 class Neighbours(NamedTuple):
-    """Of B rows: distances ``[B, K]``, rising, places in the table ``[B, K]``, and counts ``[B, K]``."""
+    """Of B rows: distances, rising, places in the table, and how many events those had, ``[B, K]`` each."""
 
     distance: Tensor
     place: Tensor
-    count: Tensor
+    events: Tensor
 
 
 class Representatives(nn.Module):
@@ -46,7 +46,7 @@ class Representatives(nn.Module):
             self.register_buffer(name, torch.empty(0))
 
     def fit_embeddings(self, batches: Iterable[Batch], most: int, like: Tensor) -> None:
-        """One pass over (x ``[B, D]``, embeddings ``[B, E]``), of which at most ``most`` distinct ones stay."""
+        """One pass over (x ``[B, D]``, embeddings ``[B, E]``); at most ``most`` distinct ones stay."""
         found = DistinctEmbeddings.over(batches, most, events=True)
         self._keep(found.rows.to(like), found.count, found.means, like)
 
@@ -92,5 +92,5 @@ class Representatives(nn.Module):
 def kernel_weights(near: Neighbours, bandwidth: float) -> Tensor:
     """Shares ``[B, K]`` of the neighbours, which sum to 1 however far away they are."""
     nearest_first = near.distance.square() - near.distance[:, :1].square()
-    weight = near.count * (-0.5 * nearest_first / bandwidth**2).exp()
+    weight = near.events * (-0.5 * nearest_first / bandwidth**2).exp()
     return weight / weight.sum(1, keepdim=True)

@@ -44,8 +44,7 @@ def fitted(name: str, event: tuple[int, ...], kind: str, dtype: torch.dtype) -> 
 
 
 def kinds(prior: str) -> list[str]:
-    embedded = dict.fromkeys(["learned-mean", "kernel-mean"], ["labels", "embeddings"])
-    return embedded.get(prior, ["none", "labels"])
+    return ["labels", "embeddings"] if prior in ("learned-mean", "kernel-mean") else ["none", "labels"]
 
 
 @pytest.mark.parametrize("name", Coupling.available())

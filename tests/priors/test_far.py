@@ -154,7 +154,7 @@ def test_a_prior_that_was_saved_before_there_were_distances_loads_as_it_was():
 
 
 def parts_of(truth: tuple[float, float, float, float], n: int, dim: int) -> list[Part]:
-    """Rows whose mean, of variance 1, is right by the share ρ of a length, and whose noise grows by another."""
+    """Rows whose mean, of variance 1, is right by the share ρ of one length; by the other the noise grows."""
     generator = torch.Generator().manual_seed(3)
     shrinks, widens, near, most = truth
     distance = 3 * torch.rand(n, generator=generator)

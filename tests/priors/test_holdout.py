@@ -77,7 +77,7 @@ def sides_of(x: Tensor, cond: Tensor, share: float = 0.1) -> list[set[tuple[floa
     """The embeddings of rows trained on, held out, and held out beside those trained on."""
     split = Holdout(CheckedBatches([(x, cond)], "learned-mean"), share, whole_conditions=True)
     parts = [split.rows(held_out=False), split.rows(held_out=True), split.beside()]
-    return [{tuple(row.tolist()) for _, c in part for row in c} for part in parts]
+    return [{tuple(row.tolist()) for _, c in part if c is not None for row in c} for part in parts]
 
 
 def test_embeddings_that_repeat_are_held_out_whole_and_rows_beside_the_others():

@@ -1,4 +1,4 @@
-"""The kernel mean: a table of means of labels, an average of neighbours of embeddings, chosen by leaving out."""
+"""The kernel mean: of labels a table, of embeddings an average of neighbours, chosen by leaving out."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_no_more_than_the_stated_number_of_embeddings_is_kept():
     numbers = sum(value.numel() for value in prior.table.state_dict().values())
     assert numbers == 50 * (4 + 6 + 1)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(fitted(x[order], cond[order], representatives=50).table.conditions, prior.table.conditions)
+    assert torch.equal(
+        fitted(x[order], cond[order], representatives=50).table.conditions, prior.table.conditions
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -104,5 +106,5 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_data_without_a_condition_are_refused():
-    with pytest.raises(InputError, match="kernel-mean.fit: expected labels or embeddings, got None"):
+    with pytest.raises(InputError, match=r"kernel-mean\.fit: expected labels or embeddings, got None"):
         Prior.create("kernel-mean").fit(torch.zeros(5, 3))
