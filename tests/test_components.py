@@ -41,6 +41,7 @@ VARIANTS = {
         {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20, "law_steps": 20},
     ],
     "flow": [{"rank": 2}, {"kind": "spline"}],
+    "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}],
     "latent-gmm": [{"law": "averaged-gmm"}],
 }
 PRIORS = [

@@ -39,6 +39,7 @@ KINDS = {
     "latent-gmm": ("none", "labels"),
     "averaged-gmm": ("none", "labels"),
     "learned-mean": ("labels", "embeddings"),
+    "kernel-mean": ("labels", "embeddings"),
 }
 
 

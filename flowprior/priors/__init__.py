@@ -4,6 +4,7 @@ from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.kernel_mean import KernelMeanPrior
 from flowprior.priors.latent import LatentPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
@@ -14,6 +15,7 @@ __all__ = [
     "AveragedGmmPrior",
     "GaussianPrior",
     "GmmPrior",
+    "KernelMeanPrior",
     "LatentGmmPrior",
     "LatentPrior",
     "LearnedMeanPrior",

@@ -25,9 +25,10 @@ from flowprior.conditions import Condition
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.mapper_training import Mapper
+from flowprior.priors.mapper_training import Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.subspace import canonical_basis
 
@@ -79,32 +80,42 @@ class ConditionalSpread(nn.Module):
 
     def frame(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
         """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
-        triangle, ratio = self._parts(cond)
+        ones = loc.new_ones(len(loc), 1)
+        return self.frame_around(Around(loc, cond, ones, ones))
+
+    def frame_around(self, around: Around) -> RotatedFrame:
+        """The linear part, widened.
+
+        Of what the network says of a condition the share ρ is taken, so that far from all others the
+        covariance is that of the pooled residuals, times w².
+        """
+        loc = around.loc
+        triangle, ratio = self._parts(around.cond, around.trust)
         precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
         spread = (self.factors[0] / precision).clamp_min(1)
         signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
         tables = (self.basis[None], group, self.basis.square().sum(1)[None])
-        noise = self._noise(self.factors[1] * ratio)
+        noise = self._noise(self.factors[1] * ratio) * around.width.square()
         return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
 
-    def frame_with_null(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
+    def frame_with_null(self, around: Around) -> RotatedFrame:
         """The same, where the null label and embeddings of zeros have the moments of all data."""
-        frame, labels = self.frame(loc, cond), self.condition.kind == "labels"
-        null = cond == self.condition.size if labels else (cond == 0).all(1)
+        frame, labels = self.frame_around(around), self.condition.kind == "labels"
+        null = around.cond == self.condition.size if labels else (around.cond == 0).all(1)
         if frame.rotation is None or not bool(null.any()):
             return frame
         return replace(
             frame,
-            loc=torch.where(null[:, None], self.null_loc, loc),
+            loc=torch.where(null[:, None], self.null_loc, frame.loc),
             noise=torch.where(null[:, None], self.null_noise, frame.noise),
             spread=torch.where(null[:, None], self.null_spread, frame.spread),
             rotation=torch.where(null[:, None, None], self.null_rotation, frame.rotation),
         )
 
-    def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor]:
-        """A ``[B, r, r]`` and ρ ``[B, D]``, before the factors."""
-        diagonal, below, ratio = self.network(cond).split(self.sizes, dim=1)
+    def _parts(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """A ``[B, r, r]`` and ρ_c ``[B, D]``, before the factors."""
+        diagonal, below, ratio = (trust * self.network(cond)).split(self.sizes, dim=1)
         rank = len(self.spread)
         triangle = torch.diag_embed(_change(0.5 * diagonal))
         rows, columns = torch.tril_indices(rank, rank, -1, device=below.device)
@@ -117,7 +128,12 @@ class ConditionalSpread(nn.Module):
     # -- fit ----------------------------------------------------------------------------------
 
     def fit(
-        self, data: Holdout, mapper: Mapper, center: Tensor, settings: FitSettings, options: DensityTraining
+        self,
+        data: Holdout,
+        mapper: MapperNetwork,
+        center: Tensor,
+        settings: FitSettings,
+        options: DensityTraining,
     ) -> None:
         """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
 
@@ -193,10 +209,10 @@ class ConditionalSpread(nn.Module):
 
     @torch.no_grad()
     def _calibrate(self, data: Holdout, means: Means) -> None:
-        """Factors inside and outside: the mean squares of rows held out, or of all where none are."""
+        """Factors inside and outside: the mean squares of :meth:`Holdout.residual_rows`."""
         counted = (self.outside > LEAST_OUTSIDE).to(self.noise)
         total, count = torch.zeros(2, dtype=torch.float64), 0
-        for x, cond in data.rows(held_out=not data.is_empty):
+        for x, cond in data.residual_rows():
             assert cond is not None
             outside, inside, _ = self._squares(x - means(cond), cond)
             outside = (outside * counted).sum(1) / counted.sum().clamp_min(1)

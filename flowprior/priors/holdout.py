@@ -1,4 +1,4 @@
-"""Rows kept from a training, chosen by what they hold, so that a loader may give them in any order."""
+"""Rows or whole conditions kept from a training, chosen by what they hold, whatever their order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from flowprior.data.stream import CheckedBatches
 SEED = 20250711
 DIGEST_ROWS = 1024
 """Rows whose bits are widened to integers at a time."""
+MOST_DISTINCT = 0.9
+"""Distinct embeddings a row from which on they count as ones that do not repeat, but by chance."""
+LEAST_CONDITIONS = 10
+"""Fewest held-out conditions that say anything; of fewer, rows are held out instead."""
 
 
 class Holdout:
@@ -20,14 +24,41 @@ class Holdout:
     Held out are the rows of the smallest digests of x1, the same ones in every pass and in every order.
     Rows that are equal stay on one side, so that none is held out whose copy is trained on.
 
+    With ``whole_conditions``, embeddings that repeat are held out whole, by the digests of the embeddings:
+    five pictures of one caption are all trained on, or none is. Where they repeat twice on average, the same
+    share of the rows of the other embeddings is kept from training, too: rows :meth:`beside` those that
+    are trained on.
+
     Args:
-        data: read once here, for 8 bytes a row, and again at each call of :meth:`rows`.
+        data: read once or twice here, for 8 bytes a row, and again at each call of :meth:`rows`.
         share: of the rows to hold out, in [0, 0.5].
+        whole_conditions: whether embeddings that repeat are held out whole, where that are at least
+            ``LEAST_CONDITIONS``.
     """
 
-    def __init__(self, data: CheckedBatches, share: float) -> None:
+    def __init__(self, data: CheckedBatches, share: float, *, whole_conditions: bool = False) -> None:
         self.data = data
-        self._limit = _limit(data, round(1 / share)) if share > 0 else None
+        self._limit: int | None = None
+        self._beside: int | None = None
+        self.by_condition = False
+        if share > 0:
+            self._choose(round(1 / share), whole_conditions)
+
+    def _choose(self, period: int, whole_conditions: bool) -> None:
+        if whole_conditions:
+            digests = _digests_of_embeddings(self.data)
+            distinct = digests.unique()
+            repeat = len(distinct) < MOST_DISTINCT * len(digests)
+            self.by_condition = repeat and len(distinct) // period >= LEAST_CONDITIONS
+            if self.by_condition:
+                self._limit = _limit(distinct, period)
+                if 2 * len(distinct) > len(digests):
+                    return
+        limit = _limit(torch.cat([row_digests(x) for x, _ in self.data]), period)
+        if self.by_condition:
+            self._beside = limit
+        else:
+            self._limit = limit
 
     @property
     def is_empty(self) -> bool:
@@ -36,22 +67,58 @@ class Holdout:
 
     def rows(self, *, held_out: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Batches (x ``[B, D]``, condition or None) of one of the two parts; one pass over the data."""
+        return self._part(HELD_OUT if held_out else TRAINED)
+
+    def beside(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Rows that are not trained on, of embeddings that are; none unless those are held out whole."""
+        return self._part(BESIDE)
+
+    def residual_rows(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Rows to measure a spread under conditions like those trained on.
+
+        They are those :meth:`beside` where there are any, else those held out, else all.
+        """
+        if self._beside is not None:
+            return self.beside()
+        return self.rows(held_out=not self.is_empty)
+
+    def _part(self, part: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         for x, cond in self.data:
-            if self._limit is None:
-                kept = torch.full((len(x),), not held_out)
-            else:
-                kept = (row_digests(x) < self._limit) == held_out
-            rows = kept.nonzero()[:, 0]
+            rows = (self._parts(x, cond) == part).nonzero()[:, 0]
             if len(rows):
                 yield x[rows.to(x.device)], None if cond is None else cond[rows.to(cond.device)]
 
+    def _parts(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        """Which part each row belongs to, ``[B]`` on the CPU."""
+        parts = torch.full((len(x),), TRAINED)
+        if self._beside is not None:
+            parts[row_digests(x) < self._beside] = BESIDE
+        if self._limit is not None:
+            digests = condition_digests(cond) if self.by_condition and cond is not None else row_digests(x)
+            parts[digests < self._limit] = HELD_OUT
+        return parts
 
-def _limit(data: CheckedBatches, period: int) -> int | None:
+
+TRAINED, HELD_OUT, BESIDE = range(3)
+
+
+def _limit(digests: Tensor, period: int) -> int | None:
     """The digest below which rows are held out: at most one in ``period``; None where that is none."""
-    digests = torch.cat([row_digests(x) for x, _ in data]).sort().values
+    digests = digests.sort().values
     wanted = len(digests) // period
     limit = int(digests[wanted])
     return limit if wanted and limit > int(digests[0]) else None
+
+
+def _digests_of_embeddings(data: CheckedBatches) -> Tensor:
+    """Of all rows, int64 ``[N]``; none where the condition is no embedding."""
+    digests = [condition_digests(c) for _, c in data if c is not None and c.is_floating_point()]
+    return torch.cat(digests) if digests else torch.empty(0, dtype=torch.long)
+
+
+def condition_digests(cond: Tensor) -> Tensor:
+    """A pseudo-random integer of each embedding's bits, int64 ``[B]`` on the CPU, for ``[B, E]``."""
+    return row_digests(cond if cond.element_size() >= 4 else cond.float())
 
 
 def row_digests(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ and W is the maximum-likelihood factor of the residuals.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,16 +23,23 @@ from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of
 from flowprior.priors.density_training import DensityTraining
+from flowprior.priors.distinct import DistinctEmbeddings, nearest
+from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
-from flowprior.priors.mapper_training import Mapper, MapperTraining, train_mapper
+from flowprior.priors.mapper_training import Mapper, MapperNetwork, MapperTraining, train_mapper
+from flowprior.priors.projector import Projector
 from flowprior.priors.residuals import FixedResiduals
+from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'learned-mean'"
 COVARIANCES = ("fixed", "lowrank")
+MAPPERS = ("mlp", "projector")
+ROWS, NUMBERS = 4096, 1 << 24
+"""Most held-out rows, and numbers in them, that distances are learned from."""
 DENSITY_RATE = 2e-3
 """Peak learning rate of the networks of the low-rank covariance and its law."""
 
@@ -53,21 +61,30 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         depth: residual blocks of the mapper.
         epochs: passes over the data at the most. The training ends when the error on held-out examples has
             stopped falling, and warns where it has not. Without held-out examples it takes all ``epochs``.
+            Embeddings that repeat, as of five pictures of one caption, are held out whole.
         batch_size: examples in a step.
         lr: first learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``. Which
-            ones depends on what they hold, not on their place, so a loader may shuffle.
+            ones depends on what they hold, not on their place, so a loader may shuffle. Where embeddings are
+            held out whole, as large a share of the examples of the others is kept for ``sigma``.
         rank: of the low-rank covariance, cut to the number of dimensions.
         components: Gaussians in the law of its latents; 1 for standard normal latents.
         reg_covar: variance floor of the low-rank covariance, added to the noise variances.
         steps: optimiser steps for the network of the low-rank covariance; at most 50 passes over the data.
         law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most
             50 passes; 0 for one law along the principal axes of every condition.
+        mapper: ``"mlp"``, a residual MLP; or ``"projector"``, which grows a picture [C, H, W] from a small
+            grid by convolutions (:mod:`flowprior.priors.projector`).
+        far: what is said of embeddings far from those trained on: ``"widen"`` draws the mean to that of all
+            data and widens the spread with the distance, as held-out embeddings ask for
+            (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other. Of labels, and of fewer than
+            ten embeddings held out, nothing is learned about it.
     """
 
-    mapper: Mapper | None
+    network: MapperNetwork | None
     residuals: FixedResiduals | LowRankResiduals | None
     center: Tensor
+    known: Tensor
 
     def __init__(
         self,
@@ -85,6 +102,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         reg_covar: float = 1e-6,
         steps: int = 2000,
         law_steps: int = 0,
+        mapper: str = "mlp",
+        far: str = "widen",
     ) -> None:
         super().__init__()
         check_counts(OWNER, 0, latent=latent, depth=depth)
@@ -117,9 +136,14 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.reg_covar = reg_covar
         self.steps = steps
         self.law_steps = law_steps
-        self.mapper = None
+        self.mapper = choose(OWNER, "mapper", mapper, MAPPERS)
+        self.far = choose(OWNER, "far", far, CHOICES)
+        self.network = None
         self.residuals = None
+        self.distance = FarConditions()
         self.register_buffer("center", torch.empty(0))
+        # Embeddings [M, E], at most 4,096, of the mapper's training, to measure distances to.
+        self.register_buffer("known", torch.empty(0))
 
     @property
     def training_options(self) -> MapperTraining:
@@ -137,40 +161,85 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def frame(self, cond: Tensor | None, n: int) -> Frame | None:
         if self.residuals is None or cond is None:
             return None
-        return self.residuals.frame(self._means(cond), self._on_own_device(cond))
+        return self.residuals.frame(self._around(cond))
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
         if cond is None:
             raise InputError("learned-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
         center = self._learn_conditions(data, generator)
-        self._build(self.condition, first[0].numel(), first.dtype)
-        assert self.mapper is not None
+        self._build(self.condition, first.shape[1:], first.dtype)
+        assert self.network is not None
         self.center = center.to(first)
-        split = Holdout(data, self.holdout)
-        train_mapper(self.mapper, split, self.center, self.training_options, generator)
+        split = Holdout(data, self.holdout, whole_conditions=True)
+        train_mapper(self.network, split, self.center, self.training_options, generator)
         if isinstance(self.residuals, LowRankResiduals):
             settings = FitSettings(self.reg_covar, 0.0, generator)
             options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
-            self.residuals.fit(split, self.mapper, self.center, settings, options, self.law_steps)
+            self.residuals.fit(split, self.network, self.center, settings, options, self.law_steps)
         else:
             assert self.residuals is not None
             self.residuals.fit(split, self._means, generator)
+        if self.far == "widen":
+            self._learn_distances(split)
 
-    def _build(self, condition: Condition, dim: int, dtype: torch.dtype) -> None:
+    def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
+        dim = event_shape.numel()
         with torch.random.fork_rng(devices=[]):
-            self.mapper = Mapper(condition, dim, self.hidden, self.depth)
+            if self.mapper == "projector":
+                self.network = Projector(condition, event_shape, self.hidden, self.depth)
+            else:
+                self.network = Mapper(condition, dim, self.hidden, self.depth)
             if self.covariance == "lowrank":
                 sizes = (dim, self.rank, self.components, self.hidden, self.depth)
                 self.residuals = LowRankResiduals(condition, *sizes)
             else:
                 self.residuals = FixedResiduals(dim, self.sigma, self.latent)
+        self.distance, self.known = FarConditions(), torch.empty(0)
         self.to(self.event_dims.device, dtype).requires_grad_(False)
 
+    @torch.no_grad()
+    def _learn_distances(self, split: Holdout) -> None:
+        """How the mean shrinks and the spread grows away from the embeddings trained on."""
+        if self.condition.kind != "embeddings" or split.is_empty:
+            return
+        held_out = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
+        if len(held_out.rows) < LEAST_CONDITIONS:
+            return
+        self.known = DistinctEmbeddings.over(split.rows(held_out=False)).rows.to(self.center)
+        most = max(1, min(ROWS, NUMBERS // len(self.center)))
+        held_out = thinned(partial(split.rows, held_out=True), most)
+        apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
+        beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
+        is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
+        near = 1.0 if is_given else None
+        self._spread.scale(self.distance.fit([*apart, *beside], len(self.center), near=near))
+
+    def _part(self, x: Tensor, cond: Tensor | None) -> Part:
+        """Rows that the mean was not fitted with."""
+        assert cond is not None
+        assert self.network is not None
+        own = self._on_own_device(cond)
+        x, deviation = x.to(self.center), self.network(own)
+        ones = x.new_ones(len(x), 1)
+
+        def squares(trust: Tensor) -> tuple[Tensor, Tensor]:
+            share = trust.to(x)
+            return self._spread.squares(x, Around(self.center + share * deviation, own, share, ones))
+
+        return Part(nearest(own, self.known)[0][:, 0].cpu(), squares)
+
     def _means(self, cond: Tensor) -> Tensor:
-        assert self.mapper is not None
-        return self.mapper(self._on_own_device(cond)) + self.center
+        """Before they are drawn to the mean of all data."""
+        assert self.network is not None
+        return self.network(self._on_own_device(cond)) + self.center
+
+    def _around(self, cond: Tensor) -> Around:
+        assert self.network is not None
+        own = self._on_own_device(cond)
+        distance = nearest(own, self.known)[0][:, 0] if self.distance.is_fitted else None
+        return self.distance.around(self.center, self.network(own), own, distance)
 
     def _on_own_device(self, cond: Tensor) -> Tensor:
         """``cond`` where the networks are, embeddings in their dtype."""
@@ -179,26 +248,23 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         assert cond is not None
-        return self._means(cond)
+        return self._around(cond).loc
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         assert cond is not None
-        seed = draw_seed(generator, self.center.device)
-        return self._spread.sample(self._means(cond), self._on_own_device(cond), seed)
+        return self._spread.sample(self._around(cond), draw_seed(generator, self.center.device))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         assert cond is not None
-        means = self._means(cond)
-        x = x.to(torch.promote_types(x.dtype, means.dtype))
-        return self._spread.log_prob(x, means, self._on_own_device(cond))
+        around = self._around(cond)
+        return self._spread.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε; or by the low-rank covariance of the condition."""
         assert cond is not None
-        seed = draw_seed(generator, self.center.device)
-        return self._spread.infer(x1, self._means(cond), self._on_own_device(cond), seed)
+        return self._spread.infer(x1, self._around(cond), draw_seed(generator, self.center.device))
 
     @property
     def _spread(self) -> FixedResiduals | LowRankResiduals:
@@ -209,7 +275,11 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Build the mapper first, at the checkpoint's sizes: an unfitted prior has none."""
-        size, center = state_dict.get(prefix + "condition_size"), state_dict.get(prefix + "center")
-        if self.mapper is None and size is not None and center is not None:
-            self._build(condition_of(size), len(center), center.dtype)
+        for name in [name for name in state_dict if name.startswith(prefix + "mapper.")]:
+            state_dict[prefix + "network." + name.removeprefix(prefix + "mapper.")] = state_dict.pop(name)
+        state_dict.setdefault(prefix + "known", torch.empty(0))
+        names = ("condition_size", "center", "event_dims")
+        size, center, event = (state_dict.get(prefix + name) for name in names)
+        if self.network is None and size is not None and center is not None and event is not None:
+            self._build(condition_of(size), torch.Size(event.tolist()), center.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -22,11 +22,13 @@ from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import Stream, standard_normal, uniform
+from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.mapper_training import Mapper
+from flowprior.priors.mapper_training import MapperNetwork
 from flowprior.priors.mixture_density import MixtureDensity
 
 MOST_PASSES = 50
@@ -58,7 +60,7 @@ class LowRankResiduals(nn.Module):
     def fit(
         self,
         data: Holdout,
-        mapper: Mapper,
+        mapper: MapperNetwork,
         center: Tensor,
         settings: FitSettings,
         options: DensityTraining,
@@ -83,7 +85,7 @@ class LowRankResiduals(nn.Module):
             train_density(self.law, self._loss_of(mapper, center), data, options, generator)
         self.requires_grad_(False)
 
-    def _loss_of(self, mapper: Mapper, center: Tensor) -> Objective:
+    def _loss_of(self, mapper: MapperNetwork, center: Tensor) -> Objective:
         """Nats per latent of source samples inferred from x, with new noise at each call."""
 
         def loss(x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -94,7 +96,7 @@ class LowRankResiduals(nn.Module):
         return loss
 
     def _some_latents(
-        self, data: Holdout, mapper: Mapper, center: Tensor, generator: torch.Generator | None
+        self, data: Holdout, mapper: MapperNetwork, center: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """Inferred latents ``[n, r]`` of a uniform sample of at most ``SAMPLE`` rows."""
         like = self.spread.basis
@@ -112,28 +114,38 @@ class LowRankResiduals(nn.Module):
         noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
         return frame.infer(x, noise)
 
-    def frame(self, loc: Tensor, cond: Tensor) -> Frame:
+    def frame(self, around: Around) -> Frame:
         """The linear part at these conditions, the null condition among them."""
-        return self.spread.frame_with_null(loc, cond)
+        return self.spread.frame_with_null(around)
 
-    def sample(self, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
+    def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        frame = self.spread.frame(loc, cond)
+        frame = self.spread.frame_around(around)
         epsilon, noise = _noise(frame, seed)
-        h = self.law.place(cond, uniform(seed, len(loc)), noise)
+        h = self.law.place(around.cond, uniform(seed, len(around.loc)), noise)
         return frame.place(h, epsilon)
 
-    def infer(self, x1: Tensor, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
+    def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
-        frame = self.spread.frame(loc, cond)
+        frame = self.spread.frame_around(around)
         epsilon, noise = _noise(frame, seed)
-        return frame.place(frame.infer(x1.to(loc), noise), epsilon)
+        return frame.place(frame.infer(x1.to(around.loc), noise), epsilon)
 
-    def log_prob(self, x: Tensor, loc: Tensor, cond: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""
-        frame = self.spread.frame(loc, cond)
+        h, density = self.spread.frame_around(around).log_density_around(x)
+        return density + self.law.log_prob(h.to(around.loc), around.cond).to(density)
+
+    def squares(self, x: Tensor, around: Around) -> tuple[Tensor, Tensor]:
+        """(x − m)ᵀ Σ⁻¹ (x − m) and log det Σ + D log 2π, ``[B]`` each, before the width."""
+        frame = self.spread.frame_around(around)
         h, density = frame.log_density_around(x)
-        return density + self.law.log_prob(h.to(loc), cond).to(density)
+        _, at_mean = frame.log_density_around(around.loc)
+        return 2 * (at_mean - density) + h.square().sum(1), h.shape[1] * LOG_2PI - 2 * at_mean
+
+    def scale(self, factor: float) -> None:
+        """Multiply the covariance, but for the variance floor, by ``factor``."""
+        self.spread.factors = self.spread.factors * self.spread.factors.new_tensor([1.0, factor])
 
 
 def _bounded(options: DensityTraining, data: Holdout) -> DensityTraining:

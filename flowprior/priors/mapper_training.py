@@ -1,6 +1,7 @@
 """Mapper P_θ, from a condition to the mean of its data (arXiv 2502.09611, section 4.2), and its training.
 
-It is trained by mean squared error, on streamed batches, until held-out rows gain no more.
+It is trained by mean squared error, on streamed batches, until held-out rows gain no more: those of whole
+conditions that were held out, where embeddings repeat (:mod:`flowprior.priors.holdout`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,22 @@ from flowprior.models.embeddings import ConditionEmbedding
 from flowprior.priors.holdout import Holdout
 
 
-class Mapper(nn.Module):
+class MapperNetwork(nn.Module):
+    """From labels ``[B]`` or embeddings ``[B, E]`` to flat events ``[B, D]``; ``out`` is its last layer."""
+
+    out: nn.Linear | nn.Conv2d
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draw the weights from ``generator``, those of the last layer apart, which stay zero."""
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in self.modules():
+                if module is not self.out and isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
+                    module.reset_parameters()
+
+
+class Mapper(MapperNetwork):
     """A residual MLP from labels or embeddings to one flat event.
 
     Args:
@@ -45,15 +61,6 @@ class Mapper(nn.Module):
         for block in self.blocks:
             h = h + block(h)
         return self.out(h)
-
-    def initialise(self, generator: torch.Generator | None) -> None:
-        """Draw the weights from ``generator``, those of the last layer apart, which stay zero."""
-        seed = int(torch.randint(1 << 62, (), generator=generator))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for module in self.modules():
-                if module is not self.out and isinstance(module, nn.Linear | nn.Embedding):
-                    module.reset_parameters()
 
 
 WEIGHT_DECAY = 1e-2
@@ -95,7 +102,7 @@ class Progress:
     decays: int = 0
     converged: bool = False
 
-    def note(self, error: float, mapper: Mapper) -> bool:
+    def note(self, error: float, mapper: MapperNetwork) -> bool:
         """Take in the held-out error after an epoch; whether the rate is to fall now."""
         self.epochs += 1
         self.stale = 0 if error < self.error * (1 - GAIN) else self.stale + 1
@@ -109,7 +116,7 @@ class Progress:
 
 
 def train_mapper(
-    mapper: Mapper,
+    mapper: MapperNetwork,
     data: Holdout,
     center: Tensor,
     options: MapperTraining,
@@ -134,7 +141,7 @@ def train_mapper(
 
 
 def _train_until_stale(
-    mapper: Mapper,
+    mapper: MapperNetwork,
     optimiser: torch.optim.Optimizer,
     data: Holdout,
     center: Tensor,
@@ -159,7 +166,7 @@ def _train_until_stale(
 
 
 def _train_all_epochs(
-    mapper: Mapper,
+    mapper: MapperNetwork,
     optimiser: torch.optim.Optimizer,
     data: Holdout,
     center: Tensor,
@@ -175,7 +182,7 @@ def _train_all_epochs(
 
 @torch.enable_grad()
 def _epoch(
-    mapper: Mapper,
+    mapper: MapperNetwork,
     optimiser: torch.optim.Optimizer,
     data: Holdout,
     center: Tensor,
@@ -192,7 +199,7 @@ def _epoch(
 
 
 @torch.no_grad()
-def held_out_error(mapper: Mapper, data: Holdout, center: Tensor) -> float:
+def held_out_error(mapper: MapperNetwork, data: Holdout, center: Tensor) -> float:
     """Mean squared error on held-out rows, a number of x1's."""
     error, numbers = 0.0, 0
     for x, cond in data.rows(held_out=True):
@@ -202,5 +209,5 @@ def held_out_error(mapper: Mapper, data: Holdout, center: Tensor) -> float:
     return error / numbers
 
 
-def _copy(mapper: Mapper) -> dict[str, Tensor]:
+def _copy(mapper: MapperNetwork) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in mapper.state_dict().items()}

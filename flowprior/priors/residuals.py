@@ -14,6 +14,7 @@ from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample, standard_normal
+from flowprior.priors.far import Around
 from flowprior.priors.holdout import Holdout
 
 PASSES = 10
@@ -43,14 +44,20 @@ class FixedResiduals(nn.Module):
     def fit(self, data: Holdout, mean: Means, generator: torch.Generator | None) -> None:
         """Learn W and ψ from the residuals x1 − P_θ(c), ``mean`` being P_θ.
 
-        Without a latent, ψ is the held-out residuals' mean square (all residuals' where none are held out).
+        Without a latent, ψ is the mean square of the residuals of :meth:`Holdout.residual_rows`: of rows held
+        out, or of all where none are.
         With one, W and ψ are the maximum-likelihood fit to all residuals; a fixed σ stays fixed.
         """
         if self.factor.shape[1]:
             factor, noise = self._fit_factor(data.data, mean, generator)
             self.factor, self.noise = factor.to(self.factor), noise.to(self.noise)
             return
-        held_out = ConditionMoments.over(_residuals(data.rows(held_out=not data.is_empty), mean))
+        self.fit_noise(residual for residual, _ in _residuals(data.residual_rows(), mean))
+
+    @torch.no_grad()
+    def fit_noise(self, residuals: Iterable[Tensor]) -> None:
+        """ψ as the mean square of ``residuals`` ``[B, D]``; a fixed σ stays fixed."""
+        held_out = ConditionMoments.over((residual, None) for residual in residuals)
         square = held_out.variance()[0] + held_out.mean[0].square() + LEAST_VARIANCE
         if self.sigma != "diagonal":
             square.fill_(float(square.mean()) if self.sigma == "scalar" else float(self.sigma) ** 2)
@@ -64,32 +71,48 @@ class FixedResiduals(nn.Module):
         settings = FitSettings(LEAST_VARIANCE, 0.0, generator, isotropic=isotropic, fixed_noise=fixed)
         return fit_factor(data, mean, self.factor.shape[1], settings)
 
-    # -- use: as of LowRankResiduals; the condition changes nothing ----------------------------
+    # -- use: as of LowRankResiduals; of the condition only the width is read -------------------
 
-    def frame(self, loc: Tensor, cond: Tensor) -> None:
+    def frame(self, around: Around) -> None:
         """There is none: the latents have no axes of their own."""
 
-    def sample(self, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
+    def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon, z = self._normal(len(loc), seed)
-        return self._place(loc, z, epsilon)
+        epsilon, z = self._normal(len(around.loc), seed)
+        return self._place(around, z, epsilon)
 
-    def infer(self, x1: Tensor, loc: Tensor, cond: Tensor, seed: Tensor) -> Tensor:
+    def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``, from ``seed``."""
+        loc = around.loc
         epsilon, xi = self._normal(len(loc), seed)
         zero = torch.zeros_like(loc[0])
-        z = lowrank_posterior_sample(x1.to(loc.dtype) - loc, zero, self.factor, self.noise, xi)
-        return self._place(loc, z, epsilon)
+        residual = (x1.to(loc.dtype) - loc) / around.width
+        z = lowrank_posterior_sample(residual, zero, self.factor, self.noise, xi)
+        return self._place(around, z, epsilon)
 
-    def log_prob(self, x: Tensor, loc: Tensor, cond: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""
-        residual = x - loc.to(x.dtype)
+        width = around.width.to(x.dtype)
+        residual = (x - around.loc.to(x.dtype)) / width
+        return self._log_density(residual) - residual.shape[1] * width[:, 0].log()
+
+    def squares(self, x: Tensor, around: Around) -> tuple[Tensor, Tensor]:
+        """(x − m)ᵀ Σ⁻¹ (x − m) and log det Σ + D log 2π, ``[B]`` each, before the width."""
+        at_mean = self._log_density(torch.zeros_like(around.loc[:1]))
+        density = self._log_density(x - around.loc)
+        return 2 * (at_mean - density), (-2 * at_mean).expand(len(x))
+
+    def scale(self, factor: float) -> None:
+        """Multiply the covariance by ``factor``."""
+        self.factor, self.noise = self.factor * factor**0.5, self.noise * factor
+
+    def _log_density(self, residual: Tensor) -> Tensor:
         zero = residual.new_zeros(1, residual.shape[1])
         factor, noise = self.factor.to(residual.dtype), self.noise.to(residual.dtype)
         return lowrank_log_density(residual, zero, factor[None], noise[None])[:, 0]
 
-    def _place(self, loc: Tensor, z: Tensor, epsilon: Tensor) -> Tensor:
-        return loc + z @ self.factor.T + self.noise.sqrt() * epsilon
+    def _place(self, around: Around, z: Tensor, epsilon: Tensor) -> Tensor:
+        return around.loc + around.width * (z @ self.factor.T + self.noise.sqrt() * epsilon)
 
     def _normal(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Standard normal ε ``[n, D]`` and z ``[n, latent]``."""

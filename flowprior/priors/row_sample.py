@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 
 import torch
@@ -112,3 +112,15 @@ def in_pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
         size = max(1, PIECE // max(x.shape[1], 1))
         parts = repeat(None) if cond is None else cond.split(size)
         yield from zip(x.split(size), parts, strict=False)
+
+
+def thinned(rows: Callable[[], Iterable[Batch]], most: int) -> Iterator[Batch]:
+    """About evenly many of the rows that two passes of ``rows()`` give alike, at most ``most``."""
+    count = sum(len(x) for x, _ in rows())
+    step = max(1, -(-count // most))
+    passed = 0
+    for x, cond in rows():
+        chosen = torch.arange(-passed % step, len(x), step)
+        passed += len(x)
+        if len(chosen):
+            yield x[chosen.to(x.device)], None if cond is None else cond[chosen.to(cond.device)]

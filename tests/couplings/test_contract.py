@@ -44,9 +44,7 @@ def fitted(name: str, event: tuple[int, ...], kind: str, dtype: torch.dtype) -> 
 
 
 def kinds(prior: str) -> list[str]:
-    return {"gmm": ["none", "labels"], "learned-mean": ["labels", "embeddings"]}.get(
-        prior, ["none", "labels"]
-    )
+    return ["labels", "embeddings"] if prior in ("learned-mean", "kernel-mean") else ["none", "labels"]
 
 
 @pytest.mark.parametrize("name", Coupling.available())

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from flowprior import Prior
 from flowprior.data.stream import CheckedBatches
 from flowprior.priors.holdout import Holdout, row_digests
+from tests.priors.captions import captions
 
 
 def held_out(x: Tensor, share: float, *, shuffle: bool = False) -> list[set[tuple[float, ...]]]:
@@ -70,3 +71,39 @@ def test_a_shuffling_loader_keeps_an_overfitted_mapper_honest(generator):
     prior = Prior.create("learned-mean", sigma="scalar", holdout=0.5, epochs=60, hidden=64, lr=1e-2)
     prior.fit(loader, generator=torch.Generator().manual_seed(0))
     assert prior.residuals.noise[0] > 0.8
+
+
+def sides_of(x: Tensor, cond: Tensor, share: float = 0.1) -> list[set[tuple[float, ...]]]:
+    """The embeddings of rows trained on, held out, and held out beside those trained on."""
+    split = Holdout(CheckedBatches([(x, cond)], "learned-mean"), share, whole_conditions=True)
+    parts = [split.rows(held_out=False), split.rows(held_out=True), split.beside()]
+    return [{tuple(row.tolist()) for _, c in part if c is not None for row in c} for part in parts]
+
+
+def test_embeddings_that_repeat_are_held_out_whole_and_rows_beside_the_others():
+    x, cond = captions(200, 1)
+    trained, held_out, beside = sides_of(x, cond)
+    assert len(held_out) == 20
+    assert not trained & held_out
+    assert not beside & held_out
+    assert len(beside & trained) > 60
+    split = Holdout(CheckedBatches((x, cond), "learned-mean"), 0.1, whole_conditions=True)
+    counts = [sum(len(part) for part, _ in rows) for rows in (split.rows(held_out=True), split.beside())]
+    assert counts[0] == 100
+    assert 70 < counts[1] < 110
+    assert sum(len(part) for part, _ in split.residual_rows()) == counts[1]
+
+
+@pytest.mark.parametrize("condition", ["distinct", "few", "labels"])
+def test_otherwise_rows_are_held_out_as_they_were(condition):
+    x, cond = captions(200, 1)
+    if condition == "distinct":
+        cond = cond + torch.arange(len(x))[:, None]
+    if condition == "few":
+        cond = cond[:5].repeat(200, 1)
+    if condition == "labels":
+        cond = torch.arange(len(x)) % 5
+    split = Holdout(CheckedBatches((x, cond), "learned-mean"), 0.1, whole_conditions=True)
+    plain = Holdout(CheckedBatches((x, cond), "learned-mean"), 0.1)
+    assert torch.equal(*(next(part.rows(held_out=True))[0] for part in (split, plain)))
+    assert not list(split.beside())

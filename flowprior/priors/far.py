@@ -1,0 +1,160 @@
+"""How much is known of a condition far from all that a fit has seen: its mean shrinks and its spread grows.
+
+With d the distance of an embedding to the nearest one that the mean was fitted with, m̄ the mean of all data,
+and m(c), Σ what the prior says of a condition that it knows,
+
+    x0 ~ N(m̄ + ρ (m(c) − m̄), w² Σ),   ρ = exp(−(d/ℓ)²),   w² = 1 + (W − 1)(1 − exp(−(d/L)²)).
+
+Two of the numbers follow from the two ends. Far away nothing but m̄ is left, and W is the factor at which Σ
+around m̄ has the spread of all data. Close by ρ = w = 1. The two lengths are those of the largest Gaussian
+likelihood on rows of conditions that were held out whole: with the squared distance the correlation of
+neighbours falls as under a Gaussian process with a squared-exponential kernel (Rasmussen & Williams 2006,
+section 4.2), of which this is the simplest stand-in that keeps every density exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+CHOICES = ("widen", "as-near")
+"""Values of the option ``far``: shrink and widen, or take every condition as one that is known."""
+LENGTHS = 12
+"""Values that are tried for each of the two lengths."""
+SHORTEST, LEAST_EFFECT = 0.25, 0.05
+"""The lengths lie between this share of the median distance, and one at which the largest distance takes so
+large a share of the mean away, or adds so large a share to the variance."""
+NEAR_FACTORS = 24
+"""Values that are tried for the factor of the known spread."""
+LEAST_NEAR = 0.05
+"""Least of these, as a share of the one at which the rows are calibrated with one spread for all."""
+SHARES = (torch.zeros_like, torch.ones_like)
+"""ρ where nothing is known of a condition, and where all is."""
+Squares = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From ρ ``[n, 1]`` to (x − m̄ − ρ (m − m̄))ᵀ Σ⁻¹ (…) and log det Σ, ``[n]`` each."""
+
+
+class Part(NamedTuple):
+    """Held-out rows: how far away their conditions are, ``[n]``, and what they are worth under ρ."""
+
+    distance: Tensor
+    squares: Squares
+
+
+class Around(NamedTuple):
+    """What rows of a batch are drawn around.
+
+    Attributes:
+        loc: mean of each row, ``[B, D]``, shrunk.
+        cond: labels ``[B]`` or embeddings ``[B, E]``.
+        trust: ρ ``[B, 1]``.
+        width: w ``[B, 1]``, a factor of standard deviations.
+    """
+
+    loc: Tensor
+    cond: Tensor
+    trust: Tensor
+    width: Tensor
+
+
+class FarConditions(nn.Module):
+    """ρ and w at a distance, once :meth:`fit` has seen held-out rows; before, both are 1. Three numbers."""
+
+    lengths: Tensor
+    most: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("lengths", torch.zeros(2))
+        self.register_buffer("most", torch.ones(()))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether distances change anything."""
+        return bool(self.lengths[0] > 0)
+
+    def around(self, center: Tensor, deviation: Tensor, cond: Tensor, distance: Tensor | None) -> Around:
+        """What is drawn around where a prior says m̄ ``[D]`` and m(c) − m̄ ``[B, D]``.
+
+        Args:
+            center: mean of all data.
+            deviation: of the conditional mean from it.
+            cond: labels ``[B]`` or embeddings ``[B, E]``.
+            distance: of the embeddings to the nearest that the mean was fitted with, ``[B]``; None where that
+                is not known, or has no meaning.
+        """
+        if distance is None or not self.is_fitted:
+            trust = width = deviation.new_ones(len(deviation), 1)
+        else:
+            trust = trust_at(distance, self.lengths[0]).to(deviation)[:, None]
+            lost = 1 - trust_at(distance, self.lengths[1])
+            width = (1 + (self.most - 1) * lost).sqrt().to(deviation)[:, None]
+        return Around(center + trust * deviation, cond, trust, width)
+
+    @torch.no_grad()
+    def fit(self, parts: Iterable[Part], dim: int, *, near: float | None = None) -> float:
+        """Learn the lengths and W by likelihood.
+
+        Args:
+            parts: rows that it was not fitted with.
+            dim: D, numbers in an event.
+            near: factor of Σ under conditions that are known, where it is given; else it is learned.
+
+        Returns:
+            That factor, for the prior to multiply Σ by.
+        """
+        parts = list(parts)
+        distance = torch.cat([part.distance for part in parts]).double()
+        if not bool((distance > 0).any()):
+            return 1.0 if near is None else near
+        most, as_near = (float(_measured(parts, share)[0].mean()) / dim for share in SHARES)
+        factors = [near] if near is not None else _factors(min(most, as_near))
+        best = (-torch.inf, torch.ones(()), torch.ones(()), 1.0)
+        for shrinks in _lengths(distance, 1.0):
+            squares, log_det = _measured(parts, lambda d, length=shrinks: trust_at(d, length))
+            for widens in _lengths(distance, max(most / factors[-1] - 1, 0.0)):
+                lost = 1 - trust_at(distance, widens)
+                for factor in factors:
+                    variance = factor + max(most - factor, 0.0) * lost
+                    value = -float((squares / variance + dim * variance.log() + log_det).mean())
+                    best = max(best, (value, shrinks, widens, factor), key=lambda found: found[0])
+        _, shrinks, widens, factor = best
+        self.lengths = torch.stack([shrinks, widens]).to(self.lengths)
+        self.most = torch.as_tensor(max(most / factor, 1.0)).to(self.most)
+        return factor
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """A prior that was saved before there were distances takes them into no account."""
+        for name, buffer in FarConditions().state_dict().items():
+            state_dict.setdefault(prefix + name, buffer)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def trust_at(distance: Tensor, length: Tensor) -> Tensor:
+    """exp(−(d/ℓ)²) of distances of any shape."""
+    return (-(distance / length).square()).exp()
+
+
+def _lengths(distance: Tensor, most: float) -> Tensor:
+    """Lengths to try, falling, for an effect that is ``most`` far away."""
+    apart = distance[distance > 0]
+    least = SHORTEST * float(apart.median())
+    longest = float(apart.max()) * max(most / LEAST_EFFECT, 1.0) ** 0.5
+    return torch.logspace(1, 0, LENGTHS, base=max(longest / least, 1.0), dtype=torch.float64) * least
+
+
+def _factors(most: float) -> list[float]:
+    """Factors of the known spread to try, up to ``most``."""
+    return (torch.logspace(0, 1, NEAR_FACTORS, base=1 / LEAST_NEAR) * LEAST_NEAR * most).tolist()
+
+
+def _measured(parts: list[Part], trust: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Squares and log-determinants ``[N]`` of all rows, float64, with ρ as ``trust`` gives it."""
+    found = [part.squares(trust(part.distance)[:, None]) for part in parts]
+    squares, log_det = (torch.cat([pair[i] for pair in found]).double().cpu() for i in range(2))
+    return squares, log_det

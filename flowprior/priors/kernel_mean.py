@@ -1,0 +1,247 @@
+"""A mean without training: that of the events of the nearest conditions, by a kernel, plus noise.
+
+The simple rival of ``learned-mean``: what a mapper has learned of embeddings it has to predict better than
+their neighbours do (:mod:`flowprior.priors.representatives` has the formula). Everything that is chosen is
+chosen by leaving out: a condition with all its events, to see what is known of others, and single events of
+conditions that have several, to see what is known of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.errors import InputError, OptionError
+from flowprior.ops import draw_seed
+from flowprior.priors.base import Prior
+from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.priors.distinct import MOST
+from flowprior.priors.far import CHOICES, Around, FarConditions, Part
+from flowprior.priors.holdout import LEAST_CONDITIONS
+from flowprior.priors.kernel_choice import choose_kernel
+from flowprior.priors.representatives import Neighbours, Representatives, kernel_weights
+from flowprior.priors.residuals import FixedResiduals
+from flowprior.priors.row_sample import thinned
+from flowprior.registry import check_counts, choose
+
+OWNER = "prior 'kernel-mean'"
+DISTANCES = ("euclidean", "cosine")
+MOST_NEIGHBOURS = 128
+"""Of which the number is chosen."""
+ROWS, NUMBERS = 1024, 1 << 22
+"""Most rows, and numbers in them, that are left out to choose by."""
+
+
+class LeftOut(NamedTuple):
+    """Rows that the mean was not fitted with: x ``[n, D]`` and what it was fitted with around them.
+
+    Attributes:
+        x: events.
+        near: neighbours without the condition, or with it but without the row.
+        change: what leaving the row out does to the mean of its own condition, ``[n, D]``, or None where the
+            whole condition is left out.
+    """
+
+    x: Tensor
+    near: Neighbours
+    change: Tensor | None
+
+
+@Prior.register("kernel-mean")
+class KernelMeanPrior(ConditionedPrior):
+    """The mean of the nearest conditions' events by a kernel, plus noise: a mapper's rival, without training.
+
+    Of labels it is the table of their means. It keeps at most ``representatives`` distinct embeddings of E
+    numbers, each with the mean of its D numbers: 4,096 · (E + D + 1) numbers of state, 57 MB in float32 for
+    E = 384 and pictures 3 × 32 × 32.
+
+    Args:
+        neighbours: representatives that are averaged over at the most; ``"auto"`` chooses among 1, 2, 4 … 128
+            by the error on conditions that are left out.
+        bandwidth: h, in units of the distance; ``"auto"`` chooses it with the neighbours.
+        distance: between embeddings, ``"euclidean"``, or ``"cosine"``, that between unit vectors.
+        sigma: standard deviation of the noise: a number, or ``"scalar"`` or ``"diagonal"`` to estimate it on
+            rows that are left out.
+        representatives: distinct embeddings that are kept at the most. Those of more are a sample that does
+            not depend on their order; labels are all kept.
+        far: what is said of embeddings far from those that are kept: ``"widen"`` draws the mean to that of
+            all data and widens the spread with the distance, as embeddings that are left out ask for
+            (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
+    """
+
+    center: Tensor
+    bandwidth_chosen: Tensor
+    neighbours_chosen: Tensor
+
+    def __init__(
+        self,
+        neighbours: int | str = "auto",
+        bandwidth: float | str = "auto",
+        distance: str = "euclidean",
+        sigma: float | str = "scalar",
+        representatives: int = MOST,
+        far: str = "widen",
+    ) -> None:
+        super().__init__()
+        if neighbours != "auto":
+            check_counts(OWNER, neighbours=neighbours)
+        if bandwidth != "auto" and not (isinstance(bandwidth, int | float) and 0 < bandwidth < 1e12):
+            raise OptionError(f"{OWNER}: expected bandwidth > 0 or 'auto', got {bandwidth!r}")
+        if sigma not in ("scalar", "diagonal") and not (isinstance(sigma, int | float) and 0 < sigma < 1e6):
+            raise OptionError(f"{OWNER}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
+        check_counts(OWNER, representatives=representatives)
+        self.neighbours = neighbours
+        self.bandwidth = bandwidth
+        self.distance = choose(OWNER, "distance", distance, DISTANCES)
+        self.sigma = sigma
+        self.representatives = representatives
+        self.far = choose(OWNER, "far", far, CHOICES)
+        self.register_buffer("center", torch.empty(0))
+        self.register_buffer("bandwidth_chosen", torch.ones(()))
+        self.register_buffer("neighbours_chosen", torch.ones((), dtype=torch.long))
+        self.table = Representatives()
+        self.widening = FarConditions()
+        self.spread = FixedResiduals(0, sigma, 0)
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, cond = data.peek()
+        if cond is None:
+            raise InputError("kernel-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
+        self.center = self._learn_conditions(data, generator).to(first)
+        self.spread = FixedResiduals(first[0].numel(), self.sigma, 0).to(first)
+        self.widening = FarConditions().to(first)
+        if self.condition.kind == "labels":
+            self.table.fit_labels(data, first)
+            self.spread.fit_noise(self._residuals_of_labels(data))
+            return
+        self.table.fit_embeddings(self._measured(data), self.representatives, first)
+        self._fit_kernel(data)
+
+    def _fit_kernel(self, data: CheckedBatches) -> None:
+        """Choose neighbours and bandwidth, and learn the spread, near and far."""
+        most = max(1, min(ROWS, NUMBERS // len(self.center)))
+        rows = list(thinned(partial(self._measured, data), most))
+        apart = [self._without_condition(x, cond) for x, cond in rows if cond is not None]
+        beside = [part for x, cond in rows if cond is not None for part in self._without_row(x, cond)]
+        self._choose(apart, beside)
+        left = beside or apart
+        self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
+        if self.far == "widen" and len(self.table.conditions) >= LEAST_CONDITIONS:
+            near = None if beside and isinstance(self.sigma, str) else 1.0
+            parts = [self._part(part) for part in [*apart, *beside]]
+            self.spread.scale(self.widening.fit(parts, len(self.center), near=near))
+
+    def _measured(self, data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same batches, embeddings as the distance takes them."""
+        for x, cond in data:
+            assert cond is not None
+            yield x.to(self.center), self._embedded(cond)
+
+    def _without_condition(self, x: Tensor, cond: Tensor) -> LeftOut:
+        """Neighbours of each row but its own condition."""
+        near = self.table.neighbours(cond, self._most_neighbours + 1)
+        width = near.place.shape[1] - 1
+        columns = torch.arange(width, device=x.device) + (near.distance[:, :1] == 0).long()
+        return LeftOut(x, Neighbours(*(part.gather(1, columns) for part in near)), None)
+
+    def _without_row(self, x: Tensor, cond: Tensor) -> list[LeftOut]:
+        """Neighbours of the rows whose own condition has others, without the row."""
+        near = self.table.neighbours(cond, self._most_neighbours)
+        rows = ((near.distance[:, 0] == 0) & (near.events[:, 0] > 1)).nonzero()[:, 0]
+        if not len(rows):
+            return []
+        distance, place, events = (part[rows] for part in near)
+        events = torch.cat([events[:, :1] - 1, events[:, 1:]], 1)
+        change = (self.table.means[place[:, 0]] - x[rows]) / events[:, :1]
+        return [LeftOut(x[rows], Neighbours(distance, place, events), change)]
+
+    def _choose(self, apart: list[LeftOut], beside: list[LeftOut]) -> None:
+        neighbours = None if self.neighbours == "auto" else int(self.neighbours)
+        bandwidth = None if self.bandwidth == "auto" else float(self.bandwidth)
+        chosen = choose_kernel(self.table.means, apart, beside, neighbours, bandwidth)
+        self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
+        self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
+
+    def _deviation_of(self, part: LeftOut) -> Tensor:
+        """m(c) − m̄ ``[n, D]`` where the rows are left out."""
+        near = self._cut(part.near)
+        if not near.place.shape[1]:
+            return torch.zeros_like(part.x)
+        mean = self.table.average(near, float(self.bandwidth_chosen))
+        if part.change is not None:
+            mean = mean + kernel_weights(near, float(self.bandwidth_chosen))[:, :1] * part.change
+        return mean - self.center
+
+    def _part(self, part: LeftOut) -> Part:
+        deviation = self._deviation_of(part)
+        ones = deviation.new_ones(len(deviation), 1)
+
+        def squares(trust: Tensor) -> tuple[Tensor, Tensor]:
+            share = trust.to(deviation)
+            around = Around(self.center + share * deviation, ones, share, ones)
+            return self.spread.squares(part.x, around)
+
+        return Part(part.near.distance[:, 0].cpu(), squares)
+
+    def _residuals_of_labels(self, data: CheckedBatches) -> Iterator[Tensor]:
+        """x less the mean of the other rows of its label; less that of all data where there are none."""
+        for x, labels in data:
+            assert labels is not None
+            place = self.table.own(labels.to(self.table.conditions.device))
+            others = (self.table.count[place] - 1)[:, None]
+            residual = x.to(self.center) - self.table.means[place]
+            alone = x.to(self.center) - self.center
+            yield torch.where(others > 0, residual * (others + 1) / others.clamp_min(1), alone)
+
+    @property
+    def _most_neighbours(self) -> int:
+        return MOST_NEIGHBOURS if self.neighbours == "auto" else int(self.neighbours)
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def _embedded(self, cond: Tensor) -> Tensor:
+        cond = cond.to(self.center)
+        return torch.nn.functional.normalize(cond) if self.distance == "cosine" else cond
+
+    def _cut(self, near: Neighbours) -> Neighbours:
+        return Neighbours(*(part[:, : int(self.neighbours_chosen)] for part in near))
+
+    @torch.no_grad()
+    def _around(self, cond: Tensor) -> Around:
+        if self.condition.kind == "labels":
+            mean = self.table.means[self.table.own(cond)]
+            return self.widening.around(self.center, mean - self.center, cond, None)
+        near = self.table.neighbours(self._embedded(cond), int(self.neighbours_chosen))
+        mean = self.table.average(near, float(self.bandwidth_chosen))
+        return self.widening.around(self.center, mean - self.center, cond, near.distance[:, 0])
+
+    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
+        assert cond is not None
+        return self._around(cond).loc
+
+    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        assert cond is not None
+        return self.spread.sample(self._around(cond), draw_seed(generator, self.center.device))
+
+    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        assert cond is not None
+        around = self._around(cond)
+        return self.spread.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Make the noise first, at the checkpoint's size and in its dtype."""
+        center = state_dict.get(prefix + "center")
+        if center is not None and len(center) != len(self.spread.noise):
+            self.spread = FixedResiduals(len(center), self.sigma, 0)
+            self.to(center.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,0 +1,192 @@
+"""Far from the embeddings of a fit the mean goes to that of all data and the spread grows, in every law."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.priors import Prior
+from flowprior.priors.far import FarConditions, Part, trust_at
+from tests.priors.captions import WIDTH, captions
+
+MAPPER = {"hidden": 64, "depth": 1, "epochs": 80, "batch_size": 100, "lr": 5e-3}
+LOWRANK = {**MAPPER, "covariance": "lowrank", "rank": 2, "components": 2, "steps": 60}
+SPECS = {
+    "scalar": ("learned-mean", {**MAPPER, "sigma": "scalar"}),
+    "latent": ("learned-mean", {**MAPPER, "sigma": "diagonal", "latent": 2}),
+    "lowrank": ("learned-mean", LOWRANK),
+    "kernel": ("kernel-mean", {"sigma": "diagonal"}),
+    "cosine": ("kernel-mean", {"distance": "cosine"}),
+}
+every_prior = pytest.mark.parametrize("name", SPECS)
+FITTED: dict[tuple[str, str], Prior] = {}
+
+
+def fitted(name: str, far: str = "widen") -> Prior:
+    """Fitted once in float64 to 200 captions of five events."""
+    if (name, far) not in FITTED:
+        kind, options = SPECS[name]
+        x, cond = captions(200, 1)
+        prior = Prior.create(kind, **options, far=far)
+        FITTED[name, far] = prior.fit((x.double(), cond.double()), generator=torch.Generator().manual_seed(0))
+    return FITTED[name, far]
+
+
+def near_and_far() -> tuple[Tensor, Tensor]:
+    """An embedding of the fit, and one far away, ``[1, 4]`` each."""
+    _, cond = captions(200, 1)
+    return cond[:1].double(), torch.full((1, WIDTH), -9.0, dtype=torch.float64)
+
+
+@every_prior
+def test_draws_have_the_mean_and_the_density_that_are_told(name, generator):
+    prior, n = fitted(name), 4000
+    for asked in (*near_and_far(), torch.full((1, WIDTH), 1.1, dtype=torch.float64)):
+        cond = asked.expand(n, -1)
+        drawn = prior.sample(cond, generator=generator)
+        error = 5 * drawn.std(0) / n**0.5
+        assert ((drawn.mean(0) - prior.mean(asked)[0]).abs() < error).all()
+        shift = 0.05 * drawn.std(0)
+        ratio = (prior.log_prob(drawn + shift, cond) - prior.log_prob(drawn, cond)).exp()
+        assert abs(float(ratio.mean()) - 1) < 5 * float(ratio.std()) / n**0.5
+
+
+@pytest.mark.parametrize("asked", near_and_far(), ids=["near", "far"])
+def test_the_moments_of_the_frame_are_those_that_are_drawn(asked, generator):
+    prior, n = fitted("lowrank"), 8000
+    drawn = prior.sample(asked.expand(n, -1), generator=generator)
+    frame = prior.frame(asked.expand(n, -1), n)
+    torch.testing.assert_close(frame.loc[:1], prior.mean(asked))
+    told = frame.place(*(torch.randn(n, k, generator=generator).double() for k in (2, drawn.shape[1])))
+    scale = told.var(0)
+    assert ((drawn.var(0) - scale).abs() < 0.1 * scale).all()
+    h = frame.coordinates(drawn)
+    torch.testing.assert_close(h.var(0), torch.ones(2).double(), rtol=0.1, atol=0.0)
+
+
+@every_prior
+def test_far_away_the_spread_is_wider_and_the_mean_that_of_all_data(name, generator):
+    prior = fitted(name)
+    near, far = near_and_far()
+    if name == "cosine":
+        pytest.skip("no direction of four numbers is far from all of 200")
+    spread = [prior.sample(c.expand(4000, -1), generator=generator).var(0) for c in (near, far)]
+    assert float(spread[1].mean()) > 1.5 * float(spread[0].mean())
+    x, _ = captions(200, 1)
+    apart = float((prior.mean(far)[0] - x.mean(0)).norm())
+    assert apart < 0.1 * float((prior.mean(near)[0] - x.mean(0)).norm())
+    assert float(spread[1].mean()) == pytest.approx(float(x.var(0).mean()), rel=0.5), "of all data"
+
+
+@every_prior
+def test_unseen_captions_are_likelier_than_without(name):
+    x, cond = captions(300, 2)
+    seen = [fitted(name, far).log_prob(x.double(), cond.double()).mean() for far in ("as-near", "widen")]
+    assert float(seen[1] - seen[0]) > 0.2, "nats"
+
+
+@every_prior
+def test_captions_of_the_fit_lose_little(name):
+    _, cond = captions(200, 1)
+    x, _ = captions(200, 1)
+    known = [fitted(name, far).log_prob(x.double(), cond.double()).mean() for far in ("as-near", "widen")]
+    assert float(known[1] - known[0]) > -0.5, "nats"
+
+
+@pytest.mark.parametrize("name", ["latent", "lowrank"])
+def test_source_samples_inferred_from_draws_have_the_law_of_draws(name, generator):
+    prior, n = fitted(name), 4000
+    cond = near_and_far()[1].expand(n, -1)
+    drawn = prior.sample(cond, generator=generator)
+    inferred = prior.infer(drawn, cond, generator=generator)
+    scale = drawn.std(0)
+    assert ((inferred.mean(0) - drawn.mean(0)).abs() < 0.1 * scale).all()
+    assert ((inferred.std(0) - scale).abs() < 0.1 * scale).all()
+
+
+def test_a_number_for_sigma_is_the_spread_of_captions_that_are_known(generator):
+    x, cond = captions(200, 1)
+    for name, options in (("kernel-mean", {}), ("learned-mean", MAPPER)):
+        prior = Prior.create(name, sigma=0.3, **options).fit((x, cond), generator=generator)
+        drawn = prior.sample(cond[:1].expand(4000, -1), generator=generator)
+        torch.testing.assert_close(drawn.std(0), torch.full((6,), 0.3), rtol=0.3, atol=0.0)
+        far = prior.sample(torch.full((4000, WIDTH), 9.0), generator=generator)
+        assert float(far.var()) > 4 * 0.09
+
+
+@pytest.mark.parametrize("name", ["scalar", "kernel"])
+def test_few_embeddings_and_labels_say_nothing_of_distance(name):
+    kind, options = SPECS[name]
+    x, cond = captions(8, 1)
+    labels = cond[:, 0].unique(return_inverse=True)[1]
+    for condition, module in ((cond, "distance"), (labels, "distance")):
+        prior = Prior.create(kind, **options).fit((x, condition), generator=torch.Generator().manual_seed(0))
+        assert not getattr(prior, module if name == "scalar" else "widening").is_fitted
+
+
+@pytest.mark.parametrize("name", ["scalar", "lowrank", "kernel"])
+def test_state_travels_into_an_unfitted_prior(name):
+    prior = fitted(name)
+    kind, options = SPECS[name]
+    other = Prior.create(kind, **options)
+    other.load_state_dict(prior.state_dict())
+    x, cond = captions(20, 3)
+    assert torch.equal(other.log_prob(x, cond.double()), prior.log_prob(x, cond.double()))
+    draws = [p.sample(cond.double(), generator=torch.Generator().manual_seed(0)) for p in (prior, other)]
+    assert torch.equal(*draws)
+
+
+def test_a_prior_that_was_saved_before_there_were_distances_loads_as_it_was():
+    prior = fitted("scalar", "as-near")
+    state = {
+        name.replace("network.", "mapper."): value
+        for name, value in prior.state_dict().items()
+        if name != "known" and not name.startswith("distance.")
+    }
+    other = Prior.create("learned-mean", **SPECS["scalar"][1])
+    other.load_state_dict(state)
+    x, cond = captions(20, 3)
+    assert torch.equal(other.log_prob(x, cond.double()), prior.log_prob(x, cond.double()))
+
+
+# -- the two functions of the distance --------------------------------------------------------------
+
+
+def parts_of(truth: tuple[float, float, float, float], n: int, dim: int) -> list[Part]:
+    """Rows whose mean, of variance 1, is right by the share ρ of one length; by the other the noise grows."""
+    generator = torch.Generator().manual_seed(3)
+    shrinks, widens, near, most = truth
+    distance = 3 * torch.rand(n, generator=generator)
+    mean = torch.randn(n, dim, generator=generator)
+    lost = 1 - trust_at(distance, torch.tensor(widens))
+    deviation = (near + (most - near) * lost).sqrt()[:, None]
+    x = trust_at(distance, torch.tensor(shrinks))[:, None] * mean
+    x = x + deviation * torch.randn(n, dim, generator=generator)
+
+    def squares(trust: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - trust * mean).square().sum(1), torch.zeros(n)
+
+    return [Part(distance, squares)]
+
+
+def test_lengths_and_ends_are_found_again():
+    far = FarConditions()
+    near = far.fit(parts_of((2.0, 1.0, 0.25, 1.0), 4000, 8), 8)
+    assert near == pytest.approx(0.25, rel=0.3)
+    assert float(far.lengths[0]) == pytest.approx(2.0, rel=0.3)
+    assert float(far.lengths[1]) == pytest.approx(1.0, rel=0.5)
+    assert float(far.most) * near == pytest.approx(1.0, rel=0.4)
+
+
+def test_trust_falls_and_width_rises_with_the_distance():
+    far = FarConditions()
+    far.fit(parts_of((2.0, 1.0, 0.25, 1.0), 4000, 8), 8)
+    distance = torch.linspace(0, 10, 50)
+    around = far.around(torch.zeros(3), torch.ones(50, 3), torch.zeros(50, 1), distance)
+    assert (around.trust.diff(dim=0) <= 0).all()
+    assert (around.width.diff(dim=0) >= 0).all()
+    assert around.trust[0] == 1
+    assert around.width[0] == 1
+    assert around.trust[-1] < 1e-6
+    torch.testing.assert_close(around.loc, around.trust.expand(-1, 3))

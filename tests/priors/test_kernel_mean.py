@@ -1,0 +1,110 @@
+"""The kernel mean: of labels a table, of embeddings an average of neighbours, chosen by leaving out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.errors import InputError, OptionError
+from flowprior.priors import Prior
+from flowprior.priors.kernel_mean import KernelMeanPrior
+from tests.priors.captions import NOISE, captions, mean_of
+
+
+def fitted(x, cond, **options) -> KernelMeanPrior:
+    return Prior.create("kernel-mean", **options).fit((x, cond))
+
+
+def test_of_labels_it_is_the_table_of_means(generator):
+    labels = torch.randint(4, (300,), generator=generator) * 2
+    x = 3.0 * labels[:, None] + NOISE * torch.randn(300, 6, generator=generator)
+    prior = fitted(x, labels, sigma="diagonal")
+    table = torch.stack([x[labels == label].mean(0) for label in (0, 2, 4, 6)])
+    torch.testing.assert_close(prior.mean(torch.tensor([0, 2, 4, 6])), table)
+    torch.testing.assert_close(prior.spread.noise.sqrt(), NOISE, rtol=0.15, atol=0.0)
+    with pytest.raises(InputError, match="cond has label 3, which had no example"):
+        prior.mean(torch.tensor([3]))
+
+
+def test_with_one_neighbour_a_known_embedding_has_the_mean_of_its_events():
+    x, cond = captions(60, 1)
+    prior = fitted(x, cond, neighbours=1, far="as-near")
+    own = torch.stack([x[(cond == c).all(1)].mean(0) for c in cond[:10]])
+    torch.testing.assert_close(prior.mean(cond[:10]), own)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_it_is_the_average_of_nadaraya_and_watson(distance):
+    x, cond = captions(60, 1)
+    asked = captions(7, 2, each=1)[1]
+    prior = fitted(x, cond, neighbours=300, bandwidth=0.4, distance=distance, far="as-near")
+    if distance == "cosine":
+        cosine = torch.nn.functional.cosine_similarity(asked[:, None], cond, dim=2)
+        weight = (cosine / 0.4**2).softmax(1)
+    else:
+        weight = (-0.5 * (asked[:, None] - cond).square().sum(2) / 0.4**2).softmax(1)
+    torch.testing.assert_close(prior.mean(asked), weight @ x, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_chosen_is_nearly_the_best_on_captions_it_has_not_seen():
+    x, cond = captions(250, 1)
+    unseen = captions(300, 2, each=1)[1]
+
+    def error(**options) -> float:
+        found = fitted(x, cond, far="as-near", **options).mean(unseen)
+        return float((found - mean_of(unseen)).square().mean())
+
+    given = [error(neighbours=k, bandwidth=h) for k in (1, 8, 64) for h in (0.1, 0.4, 1.6)]
+    assert error() < 1.25 * min(given)
+    assert error() < 0.6 * max(given)
+
+
+def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
+    x, cond = captions(250, 1)
+    prior = fitted(x, cond, sigma="diagonal", neighbours=1, far="as-near")
+    expected = NOISE * (1 + 1 / 4) ** 0.5
+    torch.testing.assert_close(prior.spread.noise.sqrt(), expected, rtol=0.1, atol=0.0)
+    assert fitted(x, cond, sigma=0.7).spread.noise.sqrt().unique().tolist() == pytest.approx([0.7])
+
+
+def test_no_more_than_the_stated_number_of_embeddings_is_kept():
+    x, cond = captions(250, 1)
+    prior = fitted(x, cond, representatives=50)
+    assert prior.table.means.shape == (50, 6)
+    assert prior.table.conditions.shape == (50, 4)
+    numbers = sum(value.numel() for value in prior.table.state_dict().values())
+    assert numbers == 50 * (4 + 6 + 1)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(
+        fitted(x[order], cond[order], representatives=50).table.conditions, prior.table.conditions
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_handful_of_rows_is_enough(rows):
+    x, cond = torch.arange(3.0 * rows).view(rows, 3), torch.arange(2.0 * rows).view(rows, 2) / 3
+    prior = fitted(x, cond)
+    assert prior.sample(cond + 1).isfinite().all()
+    assert prior.log_prob(x, cond).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"neighbours": 0}, "neighbours=0 is not possible"),
+        ({"neighbours": "all"}, "neighbours='all' is not possible"),
+        ({"bandwidth": 0.0}, "expected bandwidth > 0 or 'auto', got 0.0"),
+        ({"distance": "manhattan"}, "distance='manhattan' is not possible"),
+        ({"sigma": -1.0}, "expected sigma > 0, 'scalar' or 'diagonal', got -1.0"),
+        ({"representatives": 0}, "representatives=0 is not possible"),
+        ({"far": "wide"}, "far='wide' is not possible; did you mean 'widen'"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        Prior.create("kernel-mean", **options)
+
+
+def test_data_without_a_condition_are_refused():
+    with pytest.raises(InputError, match=r"kernel-mean\.fit: expected labels or embeddings, got None"):
+        Prior.create("kernel-mean").fit(torch.zeros(5, 3))
