@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from flowprior.samplers import Solution
 
 BATCH = 500
+NAMELESS = "(empty)"
+"""What a picture calls the empty caption."""
 
 
 def read_captions(texts: Sequence[str] | None, prompts: Path | None, cond: str | None) -> list[str] | None:
@@ -70,6 +72,11 @@ class Asked:
     n: int | None
     rows: Tensor | None
     captions: list[str] | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """What stands beside each row of a picture, where it is a caption."""
+        return None if self.captions is None else [caption.strip() or NAMELESS for caption in self.captions]
 
 
 def read_asked(flow: Flow, captions: list[str] | None, cond: str | None, count: int | None) -> Asked:

@@ -76,7 +76,7 @@ def sample(
         asked.cond,
         f"{run.name}: {spent}",
         panels=panels or {"": (solution.x, asked.rows)},
-        names=captions,
+        names=asked.names,
         notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
     )
     if json:

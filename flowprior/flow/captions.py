@@ -12,7 +12,7 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.encoders import Encoder, TextEncoder
 from flowprior.encoders.text import check_texts
-from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
 from flowprior.registry import spec_of
 
 KEY = "text_encoder"
@@ -97,7 +97,7 @@ class Captions:
         """The encoder, if it is the one that made the embeddings of the data, as far as that is known."""
         if self._condition.kind != "embeddings":
             raise InputError(f"{owner}: got texts, but this flow's condition is {self._condition.describe()}")
-        encoder = self.encoder
+        encoder = self._available_encoder(owner)
         if encoder is None:
             raise InputError(
                 f"{owner}: got texts, but this flow does not say which encoder made its embeddings; name it: "
@@ -114,10 +114,19 @@ class Captions:
         identity, expected = encoder.identity(), self._remembered("identity")
         if expected is not None and identity != expected:
             raise InputError(
-                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; name "
-                "the one that made them (flow.text_encoder, --encoder)"
+                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
+                "name the one that made them (flow.text_encoder, --encoder)"
             )
         return encoder
+
+    def _available_encoder(self, owner: str) -> TextEncoder | None:
+        try:
+            return self.encoder
+        except FlowpriorError as error:
+            raise type(error)(
+                f"{owner}: the text encoder that this flow remembers cannot be had: {error}; or say "
+                "where it is now (flow.text_encoder, --encoder)"
+            ) from error
 
     def _remembered(self, key: str) -> str | None:
         found = self._metadata.get(KEY)

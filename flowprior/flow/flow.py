@@ -125,8 +125,8 @@ class Flow(FlowParts):
         """Draw samples and report how: evaluations spent, times, trajectory.
 
         Args:
-            cond: one condition for each sample; None for a flow without. A list of texts, one for each sample,
-                or one text, for a flow of embeddings with a :attr:`text_encoder`.
+            cond: one condition for each sample; None for a flow without. A list of texts, one each, or one
+                text, for a flow of embeddings with a :attr:`text_encoder`.
             n: number of samples, where ``cond`` does not say; of one text, as many.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the

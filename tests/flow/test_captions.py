@@ -260,6 +260,16 @@ def test_what_is_named_afterwards_is_saved_with_the_flow(
     assert torch.equal(drawn(again, ["a cat"]), drawn(flow, ["a cat"]))
 
 
+def test_an_encoder_that_moved_away_can_be_named_where_it_is(flow: Flow) -> None:
+    flow.metadata[KEY] = {"spec": "hugging-face:path=/no/where", "identity": Hashed().identity()}
+    with pytest.raises(
+        FlowpriorError, match=r"that this flow remembers cannot be had: .*no /no/where.*--encoder"
+    ):
+        flow.sample(["a cat"])
+    flow.text_encoder = Hashed()
+    assert drawn(flow, ["a cat"]).isfinite().all()
+
+
 @pytest.mark.parametrize("strange", ["hashed", {"spec": 3}, [1], {"identity": "x"}])
 def test_metadata_of_another_form_name_no_encoder(flow: Flow, strange: Any) -> None:
     flow.metadata[KEY] = strange

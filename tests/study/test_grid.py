@@ -71,7 +71,7 @@ def test_values_win_over_the_file_and_overrides_over_both(tmp_path):
     assert grid.training.sample_every == 0
 
 
-@pytest.mark.parametrize("dropped", [{}, {"condition_dropout": 0.0}])
+@pytest.mark.parametrize("dropped", [{}, {"condition_dropout": 0.0}, {"condition_dropout": "auto"}])
 def test_guidance_without_condition_dropout_is_refused_before_anything_is_trained(dropped):
     with pytest.raises(OptionError, match=r"guidance=1\.5 needs .*--set training\.condition_dropout=0\.1"):
         tiny_grid(guidance=1.5, training={**TINY["training"], **dropped})

@@ -110,6 +110,16 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: float) -> Non
         TrainingConfig(**{name: value})
 
 
+def test_condition_dropout_is_a_share_or_follows_the_data() -> None:
+    assert TrainingConfig().condition_dropout == TrainingConfig(condition_dropout="auto").condition_dropout
+    assert TrainingConfig(condition_dropout=1).dropped_share == 1.0
+    assert TrainingConfig().dropped_share == 0
+    assert load_config(overrides=["training.condition_dropout=auto"]) == RunConfig()
+    for value in ("some", "0.1", True, None, float("nan")):
+        with pytest.raises(OptionError, match="training: condition_dropout="):
+            TrainingConfig(condition_dropout=value)  # pyright: ignore[reportArgumentType]
+
+
 def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"cannot read .*run\.toml"):
         load_config(tmp_path / "run.toml")
