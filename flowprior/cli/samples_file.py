@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from flowprior.conditions import Conditions, labels_in, named_tensors
 from flowprior.errors import OptionError
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import beside, check_drawable, save_figure
@@ -38,10 +39,10 @@ def check_events(path: Path | str, event_shape: Sequence[int]) -> None:
         check_drawable(event_shape)
 
 
-def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None, title: str = "") -> None:
+def save_samples(path: Path | str, x: Tensor, cond: Conditions | None = None, title: str = "") -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
-    ``.npz`` and ``.pt`` hold ``x`` and ``cond``; names of another kind are pictures with ``title`` above.
+    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``); names of another kind are pictures with ``title`` above.
 
     Raises:
         OptionError: another suffix.
@@ -49,9 +50,12 @@ def save_samples(path: Path | str, x: Tensor, cond: Tensor | None = None, title:
         CheckpointError: the file cannot be written.
     """
     path, suffix = Path(path), check_suffix(path)
-    tensors = {"x": x.detach().cpu()} | ({} if cond is None else {"cond": cond.detach().cpu()})
+    tensors = {"x": x.detach().cpu()}
+    tensors |= {name: tensor.detach().cpu() for name, tensor in named_tensors(cond).items()}
     if suffix in PICTURES:
-        save_figure(beside({"": (x, cond)}, title=title), path)
+        save_figure(
+            beside({"": (x, cond if isinstance(cond, Tensor) else labels_in(cond))}, title=title), path
+        )
     elif suffix == ".pt":
         save_state(path, tensors)
     else:

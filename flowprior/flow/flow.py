@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, moved
+from flowprior.conditions import joined as joined_conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance
@@ -43,7 +46,7 @@ class Flow(FlowParts):
         OptionError: the path is not valid for the prior, or not for the prediction.
     """
 
-    def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+    def velocity(self, x: Tensor, t: Tensor, cond: Conditions | None = None, guidance: float = 1.0) -> Tensor:
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation.
@@ -59,22 +62,24 @@ class Flow(FlowParts):
             raise OptionError(
                 f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
             )
-        both = self._unguided(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
+        both = self._unguided(torch.cat([x, x]), torch.cat([t, t]), joined_conditions([cond, null]))
         guided, unguided = both.chunk(2)
         return unguided + guidance * (guided - unguided)
 
-    def _unguided(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    def _unguided(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         """v(x, t, c) ``[B, *event]`` in one call of the model."""
         view = self.predicted.view(x, t, cond)
         return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
 
-    def sample(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Tensor:
+    def sample(
+        self, cond: Conditions | Mapping[str, Any] | None = None, n: int | None = None, **options: Any
+    ) -> Tensor:
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``."""
         return self.solve(cond, n, **options).x
 
     def solve(
         self,
-        cond: Tensor | None = None,
+        cond: Conditions | Mapping[str, Any] | None = None,
         n: int | None = None,
         *,
         nfe: int | None = None,
@@ -87,7 +92,8 @@ class Flow(FlowParts):
         """Draw samples and report how: evaluations spent, times, trajectory.
 
         Args:
-            cond: one condition for each sample; None for a flow without.
+            cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts; None
+                for a flow without.
             n: number of samples, where ``cond`` does not say.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
@@ -126,7 +132,7 @@ class Flow(FlowParts):
     def log_prob(
         self,
         x: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | Mapping[str, Any] | None = None,
         *,
         divergence: str = "exact",
         probes: int = 1,
@@ -201,7 +207,7 @@ class Flow(FlowParts):
         """
         return load_flow(cls, FilePath(directory), model).to(device)
 
-    def _conditions(self, cond: Tensor | None, n: int | None, owner: str) -> Tensor | None:
+    def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
         """The condition, checked once, on the prior's device."""
         cond = self.condition.check(cond, owner)
         if cond is None:
@@ -210,7 +216,7 @@ class Flow(FlowParts):
             return None
         if n is not None and n != len(cond):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
-        return cond.to(self.prior.event_dims.device)
+        return moved(cond, self.prior.event_dims.device)
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self.dtype or x.dtype

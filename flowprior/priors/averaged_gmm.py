@@ -7,6 +7,8 @@ subspace prior: a component has D(D + 1)/2 numbers in its covariance.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -85,6 +87,7 @@ class AveragedGmmPrior(ConditionedPrior):
     """
 
     logits: Tensor
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
     loc: Tensor
     factors: Tensor
 

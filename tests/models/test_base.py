@@ -151,7 +151,7 @@ def test_options_reach_the_model():
 
 
 def test_user_options_leave_out_what_follows_from_the_data():
-    assert model_options("mlp") == {"width": 256, "depth": 3}
+    assert model_options("mlp") == {"width": 256, "depth": 3, "reads": ""}
     with pytest.raises(OptionError, match="follows from the data"):
         build_model("mlp:event_shape=3", torch.Size([2]), Condition())
 
