@@ -42,7 +42,8 @@ def check_events(path: Path | str, event_shape: Sequence[int]) -> None:
 def save_samples(path: Path | str, x: Tensor, cond: Conditions | None = None, title: str = "") -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
-    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``); names of another kind are pictures with ``title`` above.
+    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``); names of another kind are
+    pictures with ``title`` above.
 
     Raises:
         OptionError: another suffix.

@@ -198,13 +198,14 @@ class Condition:
         Raises:
             ValueError: it is something else.
         """
-        expected = {"kind", "size"} | (
-            {"parts"} if isinstance(values, Mapping) and "parts" in values else set()
-        )
-        if not isinstance(values, Mapping) or set(values) != expected:
+        if not isinstance(values, Mapping) or set(values) - {"parts"} != {"kind", "size"}:
             raise ValueError("no condition of kind and size")
         parts = values.get("parts", {})
-        if not isinstance(parts, Mapping):
-            raise ValueError("parts of a condition that are no mapping")
+        if not isinstance(parts, Mapping) or not all(map(_is_part, parts.values())):
+            raise ValueError("parts of a condition that are no mapping, or have parts again")
         read = tuple((name, cls.from_dict(part)) for name, part in parts.items())
         return cls(values["kind"], values["size"], read)
+
+
+def _is_part(values: object) -> bool:
+    return isinstance(values, Mapping) and "parts" not in values

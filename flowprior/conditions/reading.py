@@ -57,8 +57,8 @@ def _named(cond: Parts, reads: str, takes: Sequence[str], owner: str, name: str)
     if not fitting:
         raise InputError(f"{owner}: expected {_either(takes)} among the parts, got {describe_value(cond)}")
     raise InputError(
-        f"{owner}: the condition has several parts that it could read: {', '.join(fitting)}; choose one, as in "
-        f"{name}:reads={fitting[0]}"
+        f"{owner}: the condition has several parts that it could read: {', '.join(fitting)}; choose one, as "
+        f"in {name}:reads={fitting[0]}"
     )
 
 

@@ -76,7 +76,8 @@ def chosen(mask: Tensor, first: C, second: C) -> C:
     """The rows of ``first`` where ``mask`` ``[B]`` holds, else those of ``second``; both of one shape."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return cast("C", torch.where(mask.view(-1, *[1] * (second.dim() - 1)), first, second))
-    assert isinstance(first, Carried) and isinstance(second, Carried)
+    assert isinstance(first, Carried)
+    assert isinstance(second, Carried)
     others = iter(second.tensors().values())
     return cast("C", first.mapped(lambda tensor: chosen(mask, tensor, next(others))))
 
@@ -99,7 +100,12 @@ def named_tensors(cond: Conditions | None, name: str = "cond") -> dict[str, Tens
 
 
 def value_of_tensors(stored: Mapping[str, Any], name: str = "cond", owner: str = "condition") -> Any:
-    """What :func:`named_tensors` wrote under ``name``: a tensor, token states, a dictionary of parts, or None.
+    """What :func:`named_tensors` wrote: a tensor, token states, a dictionary of parts, or None.
+
+    Args:
+        stored: tensors or arrays by name.
+        name: of the condition.
+        owner: whose they are, for messages.
 
     Raises:
         InputError: parts beside a condition without a name, or a mask without states.
@@ -111,7 +117,8 @@ def value_of_tensors(stored: Mapping[str, Any], name: str = "cond", owner: str =
         beside = sorted(place for place in places if place != MASK)
         if beside:
             raise InputError(
-                f"{owner}: expected either {name} alone or parts of it, got both {name} and {name}.{beside[0]}"
+                f"{owner}: expected either {name} alone or parts of it, got both {name} and "
+                f"{name}.{beside[0]}"
             )
         return _with_mask(stored[name], places.get(MASK))
     masks = {place.removesuffix(f".{MASK}") for place in places if place.endswith(f".{MASK}")}

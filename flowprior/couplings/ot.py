@@ -139,8 +139,8 @@ class OTCoupling(PairingCoupling):
             labels, numbers = None, labels if numbers is None else numbers
         if labels is None and numbers is None:
             raise CouplingError(
-                f"ot.pair: expected labels, embeddings or token states, got {describe_value(cond)}; set reads= "
-                "to one of these parts, or condition=ignore"
+                f"ot.pair: expected labels, embeddings or token states, got {describe_value(cond)}; set "
+                "reads= to one of these parts, or condition=ignore"
             )
         return _Seen(labels, numbers)
 

@@ -31,8 +31,8 @@ def arrays(
 ) -> TensorData:
     """Events and conditions from a .npz or .pt file: x, optionally cond (or y), x_test and cond_test.
 
-    Parts of a condition are arrays of their own, ``cond.caption`` and ``cond.style`` (``cond_test.caption`` of
-    the test split); token states have their mask beside them, ``cond.mask`` or ``cond.caption.mask``.
+    Parts of a condition are arrays of their own, ``cond.caption`` and ``cond.style`` (``cond_test.caption``
+    of the test split); token states have their mask beside them, ``cond.mask`` or ``cond.caption.mask``.
 
     Args:
         split: ``"train"`` or ``"test"``. A file with ``x_test`` has its own test split; any other is

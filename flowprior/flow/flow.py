@@ -92,8 +92,8 @@ class Flow(FlowParts):
         """Draw samples and report how: evaluations spent, times, trajectory.
 
         Args:
-            cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts; None
-                for a flow without.
+            cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts;
+                None for a flow without.
             n: number of samples, where ``cond`` does not say.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the

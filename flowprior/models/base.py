@@ -1,9 +1,9 @@
 """Models: velocity networks v(x, t, c), their registry, and how one is built for a data set.
 
 Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with cond labels int64
-``[B]``, embeddings ``[B, E]``, token states, named parts of these, or None. Label tables have one row more than there are classes: the last
-is the null label of classifier-free guidance; the null embedding is all zeros. Any other
-``nn.Module`` with this call works just as well.
+``[B]``, embeddings ``[B, E]``, token states, named parts of these, or None. Label tables have one row more
+than there are classes: the last is the null label of classifier-free guidance; the null embedding is all
+zeros. Any other ``nn.Module`` with this call works just as well.
 
 Under prediction ``preconditioned`` (:mod:`flowprior.flow.preconditioning`) a model sees several tensors of
 the event's shape side by side along their first dimension, as many as its argument ``inputs`` says.
@@ -24,7 +24,7 @@ from flowprior.registry import Registry
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs")
 READS = "reads"
-"""Option of every model: names of the parts of the condition that it is shown, with ``+`` between; empty for all."""
+"""Option of every model: parts of the condition that it is shown, with ``+`` between; empty for all."""
 
 
 def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1) -> nn.Module:

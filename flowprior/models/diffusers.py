@@ -23,9 +23,9 @@ class DiffusersModel(nn.Module):
 
     Times are scaled to diffusers' 0..1000. Labels become ``class_labels``; an embedding [B, E] is a
     single token of cross-attention, ``encoder_hidden_states`` [B, 1, E]; token states [B, T, F] are
-    ``encoder_hidden_states`` with their mask as ``encoder_attention_mask``. Of several parts all tokens stand in
-    one sequence, each part mapped linearly to the width of the cross-attention where theirs differ. Sizes that
-    the levels do not divide are padded at the far edges and cropped back.
+    ``encoder_hidden_states`` with their mask as ``encoder_attention_mask``. Of several parts all tokens stand
+    in one sequence, each part mapped linearly to the width of the cross-attention where theirs differ. Sizes
+    that the levels do not divide are padded at the far edges and cropped back.
 
     Args:
         net: a UNet2DModel (labels or no condition) or UNet2DConditionModel (embeddings or token states).
@@ -59,15 +59,11 @@ class DiffusersModel(nn.Module):
         found: dict[str, Tensor] = {}
         states, masks = [], []
         for name, part in parts_of(self.condition).items():
-            value = cond[name] if name and isinstance(cond, Parts) else cond
-            if (
-                value is None
-                or isinstance(value, Parts)
-                or isinstance(value, TokenStates) != (part.kind == "tokens")
-            ):
+            value: Any = cond[name] if name and isinstance(cond, Parts) else cond
+            if not isinstance(value, TokenStates if part.kind == "tokens" else Tensor):
                 got = describe_value(cond)
                 raise InputError(f"diffusers: expected {self.condition.describe()}, got {got}")
-            if isinstance(value, TokenStates):
+            if part.kind == "tokens":
                 states.append(value.cleared().states.to(dtype))
                 masks.append(value.mask)
             elif part.kind == "labels":
@@ -120,8 +116,8 @@ def diffusers(
         inputs: tensors of the event's shape that it sees side by side, along their channels.
 
     Raises:
-        OptionError: diffusers is not installed, the file is not there, the options do not fit, or the condition
-            has several parts of labels.
+        OptionError: diffusers is not installed, the file is not there, the options do not fit, or the
+            condition has several parts of labels.
     """
     check_picture("diffusers", event_shape)
     labels = {name: part for name, part in parts_of(condition).items() if part.kind == "labels"}

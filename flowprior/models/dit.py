@@ -128,7 +128,7 @@ class DiT(nn.Module):
         """Patches ``[B, N, C·patch²]`` of x, row by row."""
         right, bottom = -x.shape[3] % self.patch, -x.shape[2] % self.patch
         folded = functional.pixel_unshuffle(functional.pad(x, (0, right, 0, bottom)), self.patch)
-        return folded.flatten(2).transpose(1, 2)
+        return folded.flatten(2).transpose(1, 2).contiguous()
 
     def _events(self, rows: Tensor) -> Tensor:
         folded = rows.transpose(1, 2).unflatten(2, self.grid)
@@ -137,7 +137,7 @@ class DiT(nn.Module):
 
 
 def grid_positions(height: int, width: int, size: int) -> Tensor:
-    """Sines and cosines ``[height·width, size]`` of row and column (Vaswani et al. 2017, in two dimensions)."""
+    """Sines and cosines ``[height·width, size]`` of row and column, as Vaswani et al. (2017) have of one."""
     quarter = size // 4
     frequencies = MAX_PERIOD ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

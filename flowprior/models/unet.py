@@ -2,8 +2,8 @@
 
 Pixels are folded into channels first (pixel-unshuffle), so that a small network sees few positions.
 Blocks are pre-activation residual blocks with scale and shift from time and condition (Dhariwal &
-Nichol 2021, "adaptive group normalisation"); only the lowest resolution attends to itself. Where the condition
-has token states, the lowest resolutions attend to them, too (Rombach et al. 2022, section 3.3).
+Nichol 2021, "adaptive group normalisation"); only the lowest resolution attends to itself. Where the
+condition has token states, the lowest resolutions attend to them (Rombach et al. 2022, section 3.3).
 """
 
 from __future__ import annotations
@@ -69,8 +69,10 @@ class TokenAttention(nn.Module):
         self.attention = CrossAttention(channels, context, heads)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        rows = self.norm(x).flatten(2).transpose(1, 2)
-        return x + self.attention(rows, context).transpose(1, 2).view(x.shape)
+        batch, channels, height, width = x.shape
+        rows = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        told = self.attention(rows, context)
+        return x + told.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _Encoder(nn.Module):
@@ -230,8 +232,8 @@ def _check(event_shape: torch.Size, levels: tuple[int, ...], heads: int, attendi
     for width in attending:
         if width % heads:
             raise OptionError(
-                f"unet: heads={heads} does not divide the width {width}, which attends to token states; change "
-                "widths or heads, or lower attend"
+                f"unet: heads={heads} does not divide the width {width}, which attends to token states; "
+                "change widths or heads, or lower attend"
             )
 
 

@@ -7,11 +7,10 @@ subspace prior: a component has D(D + 1)/2 numbers in its covariance.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor

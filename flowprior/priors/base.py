@@ -89,8 +89,8 @@ class Prior(nn.Module, Registered, abc.ABC):
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
 
         Raises:
-            InputError: no data, non-finite values, shapes or dtypes that change between batches, or a condition
-                of several parts of which ``reads`` does not say which one.
+            InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
+                condition of several parts of which ``reads`` does not say which one.
         """
         stream = CheckedBatches(data, owner=self.name, read=partial(self.reading, method="fit"))
         first, _ = stream.peek()
@@ -159,7 +159,8 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         if method == "fit" and self.reads and cond is not None and not isinstance(cond, Parts):
             raise InputError(
-                f"{self.name}.fit: reads='{self.reads}' names a part, but the condition has none; leave it out"
+                f"{self.name}.fit: reads='{self.reads}' names a part, but the condition has none; leave it "
+                "out"
             )
         return read_part(cond, self.reads, self.takes, f"{self.name}.{method}", self.name)
 

@@ -68,7 +68,7 @@ def test_conditions_without_parts_are_written_as_before():
     ],
 )
 def test_other_json_is_refused(values):
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r"\w") as caught:
         Condition.from_dict(values)
     assert "\n" not in str(caught.value)
 
@@ -125,7 +125,7 @@ def test_check_says_which_part_does_not_fit(condition, cond, message):
     [(("a", Condition()),), (("a", BOTH),), (("a", LABELS), ("a", EMBEDDINGS)), (("1a", LABELS),), ()],
 )
 def test_impossible_parts_are_refused(parts):
-    with pytest.raises(InputError, match="^condition: "):
+    with pytest.raises(InputError, match=r"^condition: "):
         Condition("parts", parts=parts)
 
 

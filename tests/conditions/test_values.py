@@ -124,7 +124,8 @@ def test_parts_are_read_by_name_in_one_order_whatever_they_were_given_in():
     parts = Parts(values())
     assert parts.names == ("caption", "sketch", "style", "words")
     assert parts["style"] is dict(parts.items())["style"]
-    assert "style" in parts and "size" not in parts
+    assert "style" in parts
+    assert "size" not in parts
     assert parts.only(("style",)).names == ("style",)
     with pytest.raises(InputError, match="no part 'size'; there are caption, sketch, style, words"):
         parts["size"]
