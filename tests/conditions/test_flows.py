@@ -1,4 +1,4 @@
-"""One part in a mapping is that tensor alone, in training, sampling, guidance and files; several travel as one."""
+"""One part in a mapping is that tensor alone, in training, sampling and files; several travel as one."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_arrays_hold_parts_under_names_of_their_own(tmp_path):
     np.savez(tmp_path / "data.npz", **{name: value.numpy() for name, value in stored.items()})
     read = as_data(tmp_path / "data.npz")
     assert read.condition == Condition.of(Parts({"style": data["style"], "words": data["words"]}))
-    x, cond = read.batch(torch.tensor([3, 1]))
+    _, cond = read.batch(torch.tensor([3, 1]))
     expected = {"style": data["style"], "words": data["words"].cleared()}
     assert equal(cond, rows(Parts(expected), torch.tensor([3, 1])))
     from flowprior.data import load_data
