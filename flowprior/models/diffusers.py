@@ -60,17 +60,17 @@ class DiffusersModel(nn.Module):
         states, masks = [], []
         for name, part in parts_of(self.condition).items():
             value: Any = cond[name] if name and isinstance(cond, Parts) else cond
-            if not isinstance(value, TokenStates if part.kind == "tokens" else Tensor):
-                got = describe_value(cond)
-                raise InputError(f"diffusers: expected {self.condition.describe()}, got {got}")
-            if part.kind == "tokens":
+            if part.kind == "tokens" and isinstance(value, TokenStates):
                 states.append(value.cleared().states.to(dtype))
                 masks.append(value.mask)
-            elif part.kind == "labels":
+            elif part.kind == "labels" and isinstance(value, Tensor):
                 found["class_labels"] = value
-            else:
+            elif part.kind == "embeddings" and isinstance(value, Tensor):
                 states.append(value.to(dtype)[:, None])
                 masks.append(torch.ones(len(value), 1, dtype=torch.bool, device=value.device))
+            else:
+                got = describe_value(cond)
+                raise InputError(f"diffusers: expected {self.condition.describe()}, got {got}")
         if not states:
             return found
         if hasattr(self, "maps"):

@@ -81,9 +81,9 @@ class DiT(nn.Module):
         event_shape: torch.Size,
         condition: Condition,
         patch: int = 4,
-        width: int = 192,
+        width: int = 128,
         depth: int = 6,
-        heads: int = 3,
+        heads: int = 4,
         inputs: int = 1,
     ) -> None:
         super().__init__()

@@ -103,7 +103,7 @@ def several(tmp_path_factory) -> Flow:
         coupling="ot:reads=style",
         model=UNET,
         out=tmp_path_factory.mktemp("run") / "run",
-        **SHORT,
+        **{**SHORT, "sample_every": 4, "sample_nfe": 1},
     )
 
 
