@@ -19,6 +19,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, describe_value
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.ot import OTCoupling
 from flowprior.data.stream import CheckedBatches, FitData
@@ -131,23 +132,27 @@ class SemidiscreteCoupling(Coupling):
         return self
 
     def draw(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Source samples re-paired with the given data by optimal transport within the batch."""
         return OTCoupling().draw(prior, x1, cond, generator=generator)
 
     @torch.no_grad()
     def pairs(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Source samples ``[B, *event]`` under ``cond``, and the data of the fit that they go to.
 
         Raises:
             NotFittedError: :meth:`fit` was not called.
-            CouplingError: a label without data.
+            CouplingError: a label without data, or another condition.
         """
         if not self.targets:
             raise NotFittedError(f"{OWNER}: not fitted; call coupling.fit(prior, data) first, as train does")
+        if cond is not None and not isinstance(cond, Tensor):
+            raise CouplingError(
+                f"{OWNER}: expected labels or no condition, got {describe_value(cond)}; use 'ot'"
+            )
         x0 = prior.sample(cond, len(x1), generator=generator)
         points = self._points(prior, x0, cond)
         chosen = torch.empty_like(x1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions
 from flowprior.data.caption_embeddings import embed_captions
 from flowprior.data.folder import FolderData
 from flowprior.data.picture_files import check_headers
@@ -75,7 +75,7 @@ class CaptionedPictures(FolderData):
         """The embeddings ``[B, E]`` of the first captions alone; no picture is read."""
         return self._embeddings(self._first[indices])
 
-    def training_condition(self, indices: Tensor, cond: Tensor | None, chance: Tensor) -> Tensor | None:
+    def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Tensor | None:
         """The embeddings ``[B, E]`` of one caption of each picture, the one that ``chance`` stands for."""
         counts = self._counts[indices]
         place = (chance.double() * counts).long().clamp_max(counts - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.data.base import Data
 
 
@@ -41,13 +42,13 @@ class EveryCondition(Data):
     def __len__(self) -> int:
         return len(self._events)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
         """The events ``[B, *event]`` and the conditions that these indices stand for."""
         events = self._events[indices]
         x, cond = self.data.batch(events)
         return x, self.data.training_condition(events, cond, self._chance[indices])
 
-    def conditions(self, indices: Tensor) -> Tensor | None:
+    def conditions(self, indices: Tensor) -> Conditions | None:
         """The conditions alone that these indices stand for."""
         events = self._events[indices]
         return self.data.training_condition(events, self.data.conditions(events), self._chance[indices])

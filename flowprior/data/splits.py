@@ -96,4 +96,4 @@ def labels_of(data: Data) -> Tensor | None:
     if data.condition.kind != "labels":
         return None
     parts = (data.conditions(rows) for rows in torch.arange(len(data)).split(_ROWS))
-    return torch.cat([labels for labels in parts if labels is not None])
+    return torch.cat([labels for labels in parts if isinstance(labels, Tensor)])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.data.base import Data
 from flowprior.encoders.latent import LatentEncoder
 from flowprior.encoding.cache import Notify, Source, cached_latents
@@ -78,12 +79,12 @@ class EncodedData(Data):
         shape = (len(self.data), *self.event_shape)
         return Source(self.name, digest, self.encoder.identity(), shape, self.block)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
         latents = self.prepare()._latents
         assert latents is not None
         return torch.from_numpy(np.array(latents[indices.numpy()])), self.data.conditions(indices)
 
-    def conditions(self, indices: Tensor) -> Tensor | None:
+    def conditions(self, indices: Tensor) -> Conditions | None:
         return self.data.conditions(indices)
 
     @torch.no_grad()

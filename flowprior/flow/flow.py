@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, describe_value, moved, repeated
+from flowprior.conditions import joined as joined_conditions
 from flowprior.encoders import TextEncoder
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.captions import are_texts, refuse_words_of_diffusers
@@ -22,7 +24,7 @@ from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
 from flowprior.samplers import Sampler, Solution, Velocity
 
-Asked = Tensor | str | Sequence[str]
+Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, or texts that a flow's text encoder makes one of."""
 
 
@@ -72,9 +74,9 @@ class Flow(FlowParts):
         self,
         x: Tensor,
         t: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         guidance: float = 1.0,
-        negative: Tensor | None = None,
+        negative: Conditions | None = None,
     ) -> Tensor:
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
@@ -87,16 +89,16 @@ class Flow(FlowParts):
         if guidance == 1.0:
             return self._unguided(x, t, cond)
         check_guidance(guidance, None, self.metadata if negative is None else None)
-        null = self.condition.null(cond) if negative is None else negative.expand(len(x), *negative.shape[1:])
+        null = self.condition.null(cond) if negative is None else repeated(negative, len(x))
         if cond is None or null is None:
             raise OptionError(
                 f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
             )
-        both = self._unguided(torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, null]))
+        both = self._unguided(torch.cat([x, x]), torch.cat([t, t]), joined_conditions([cond, null]))
         guided, unguided = both.chunk(2)
         return unguided + guidance * (guided - unguided)
 
-    def _unguided(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    def _unguided(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         """v(x, t, c) ``[B, *event]`` in one call of the model."""
         view = self.predicted.view(x, t, cond)
         return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
@@ -129,8 +131,9 @@ class Flow(FlowParts):
         """Draw samples and report how: evaluations spent, times, trajectory.
 
         Args:
-            cond: one condition for each sample; None for a flow without. A list of texts, one each, or one
-                text, for a flow of embeddings with a :attr:`text_encoder`.
+            cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts;
+                None for a flow without. A list of texts, one each, or one text, for a flow of embeddings
+                with a :attr:`text_encoder`.
             n: number of samples, where ``cond`` does not say; of one text, as many.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
@@ -251,30 +254,30 @@ class Flow(FlowParts):
         """
         return load_flow(cls, FilePath(directory), model).to(device)
 
-    def _negative(self, negative: str | Tensor | None, guidance: float) -> Tensor | None:
+    def _negative(self, negative: Asked | None, guidance: float) -> Conditions | None:
         """The condition ``[1, …]`` to guide away from, on the prior's device; None for the null condition."""
         check_negative(negative, guidance)
         if negative is None:
             return None
         away = self._conditions([negative] if isinstance(negative, str) else negative, None, "flow.sample")
         if away is None or len(away) != 1:
-            got = None if away is None else list(away.shape)
+            got = "none" if away is None else describe_value(away)
             raise InputError(f"flow.sample: expected one negative condition [1, …], got {got}")
         return away
 
-    def _conditions(self, cond: Asked | None, n: int | None, owner: str) -> Tensor | None:
+    def _conditions(self, cond: Asked | None, n: int | None, owner: str) -> Conditions | None:
         """The condition, checked once, on the prior's device; texts are encoded."""
         if are_texts(cond):
             texts = [cond] * (1 if n is None else n) if isinstance(cond, str) else cond
             cond = self.captions.embed(texts, owner)
-        cond = self.condition.check(cond, owner)  # pyright: ignore[reportArgumentType]
-        if cond is None:
+        checked: Conditions | None = self.condition.check(cond, owner)
+        if checked is None:
             if n is None or n < 0:
                 raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")
             return None
-        if n is not None and n != len(cond):
-            raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
-        return cond.to(self.prior.event_dims.device)
+        if n is not None and n != len(checked):
+            raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(checked)}")
+        return moved(checked, self.prior.event_dims.device)
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self.dtype or x.dtype

@@ -175,7 +175,7 @@ def _stamp(folder: FilePath) -> bytes | None:
 def _rebuild(
     cls: type[F], description: dict[str, Any], model: nn.Module | None, encoder: dict[str, Any]
 ) -> F:
-    condition = Condition(**description["condition"])
+    condition = Condition.from_dict(description["condition"])
     if model is None:
         model = _build_model(description, condition)
     return cls(

@@ -69,6 +69,7 @@ class MixtureDensity(nn.Module):
         spare = (0, 0, 0, self.components - count)
         scale = functional.pad((mixture.var[0].sqrt() - LEAST_SCALE).clamp_min(LEAST_SCALE), spare, value=1.0)
         parts = (weights.clamp_min(LEAST_LOGIT), functional.pad(mixture.loc[0], spare), scale.expm1().log())
+        assert self.network.out.bias is not None
         self.network.out.bias.copy_(torch.cat([part.flatten() for part in parts]))
 
     def forward(self, cond: Tensor) -> Components:

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, moved, pieces
 from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.data.several_conditions import every_condition
 from flowprior.encoders import LatentEncoder
@@ -166,9 +167,9 @@ class DeviceBatches:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
         for x1, cond in self._batches:
-            yield x1.to(self._device), None if cond is None else cond.to(self._device)
+            yield x1.to(self._device), moved(cond, self._device)
 
 
 def _run_to_the_end(
@@ -223,13 +224,12 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
 
 
 def _drawn(
-    pairs: PairStream, x1: Tensor, cond: Tensor | None, generator: torch.Generator
+    pairs: PairStream, x1: Tensor, cond: Conditions | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(x0, x1) of the coupled pairs, drawn as many at once as in training."""
-    conditions = [None] * len(x1) if cond is None else cond.split(pairs.draw_size)
-    rows = x1.split(pairs.draw_size)
+    conditions = pieces(cond, pairs.draw_size, len(x1))
     drawn = [
         pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
-        for x, c in zip(rows, conditions, strict=False)
+        for x, c in zip(x1.split(pairs.draw_size), conditions, strict=True)
     ]
     return torch.cat([x0 for x0, _ in drawn]), torch.cat([x for _, x in drawn])
