@@ -17,7 +17,7 @@ from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.data.several_conditions import every_condition
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
-from flowprior.errors import CheckpointError, TrainingDiverged
+from flowprior.errors import CheckpointError, OptionError, TrainingDiverged
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
 from flowprior.paths import Path as ProbabilityPath
@@ -25,7 +25,7 @@ from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.training.batches import PairStream, fetch, probe_indices
 from flowprior.training.components import Components, resolve_components, resolve_config
-from flowprior.training.config import RunConfig, TrainingConfig
+from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor
@@ -89,6 +89,8 @@ def train(
         "latent": latent,
     }
     resolved = resolve_config(config, training_options, **given)
+    if _folder(cache) is not None and resolved.latent == NO_LATENT:
+        raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
     if run is None:
         return _train(resolve_components(resolved, _folder(cache), **given), None, progress, recover=False)

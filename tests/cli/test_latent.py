@@ -78,6 +78,7 @@ def test_a_cache_of_other_weights_is_one_line(call: Call, data: Path, weights: P
         (["--latent", "vea"], "unknown encoder 'vea'; did you mean 'vae'"),
         (["--latent", "vae:weights=nowhere.safetensors"], "no file nowhere.safetensors"),
         (["--latent", "autoencoder-kl"], "path is missing; write"),
+        (["--cache", "c"], "choose an encoder with latent (--latent) too"),
         (["--latent", "identity", "--cache", "c", "--no-cache"], "exclude each other"),
     ],
 )
