@@ -31,6 +31,7 @@ class Data(abc.ABC):
         event_shape: shape of one x1.
         is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
         class_names: one name for each label, or None.
+        captions: one text for each event, in the order of the events, or None.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Data(abc.ABC):
     event_shape: torch.Size
     is_image: bool = False
     class_names: list[str] | None = None
+    captions: list[str] | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -132,7 +134,7 @@ def _parse(spec: str) -> Spec:
     if not isinstance(spec, str):
         raise OptionError(f"data: expected a name, spec string or path, got {type(spec).__name__}")
     known = {name for record in DATA.records() for name in (record.name, *record.aliases)}
-    reader = None if spec in known else data_set_of_path(spec)
+    reader = None if spec.partition(":")[0] in known else data_set_of_path(spec)
     if reader is not None:
         return Spec(reader, {"path": spec})
     if "/" in spec.partition(":")[0]:

@@ -31,6 +31,7 @@ class Subset(Data):
         self.event_shape = data.event_shape
         self.is_image = data.is_image
         self.class_names = data.class_names
+        self.captions = None if data.captions is None else [data.captions[i] for i in indices.tolist()]
 
     def __len__(self) -> int:
         return len(self.indices)
