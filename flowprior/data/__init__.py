@@ -5,6 +5,7 @@ from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load
 from flowprior.data.cells import CellData, cells
 from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.digits import digits
+from flowprior.data.emoji import EmojiData, emoji
 from flowprior.data.fashion_mnist import fashion_mnist
 from flowprior.data.folder import FolderData, folder
 from flowprior.data.splits import split_indices
@@ -27,6 +28,7 @@ __all__ = [
     "Data",
     "DataBatches",
     "DatasetData",
+    "EmojiData",
     "FolderData",
     "Split",
     "TensorData",
@@ -40,6 +42,7 @@ __all__ = [
     "eight_gaussians_to_moons",
     "eight_gaussians_to_moons_continuous",
     "eight_modes",
+    "emoji",
     "fashion_mnist",
     "folder",
     "load_data",
