@@ -61,6 +61,7 @@ docs: $(BIN)/python
 pictures: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[plot]'
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_emoji_picture.py
 
 bench: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'

@@ -7,6 +7,7 @@ from flowprior.data.cells import CellData, cells
 from flowprior.data.coco import coco
 from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.digits import digits
+from flowprior.data.emoji import EmojiData, emoji
 from flowprior.data.fashion_mnist import fashion_mnist
 from flowprior.data.folder import FolderData, folder
 from flowprior.data.image_text import image_text
@@ -34,6 +35,7 @@ __all__ = [
     "Data",
     "DataBatches",
     "DatasetData",
+    "EmojiData",
     "EveryCondition",
     "FolderData",
     "ImageNet64",
@@ -50,6 +52,7 @@ __all__ = [
     "eight_gaussians_to_moons",
     "eight_gaussians_to_moons_continuous",
     "eight_modes",
+    "emoji",
     "every_condition",
     "fashion_mnist",
     "folder",

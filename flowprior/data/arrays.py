@@ -102,14 +102,14 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _read_npz(file: Path) -> dict[str, Tensor]:
-    _check_packing(file)
+    check_packing(file)
     with np.load(file, allow_pickle=False) as stored:
         if isinstance(stored, np.ndarray):
             raise InputError(f"{file}: expected an archive of arrays, got a single array; use numpy.savez")
         return {name: plain_tensor(stored[name], f"'{name}'", str(file)) for name in stored.files}
 
 
-def _check_packing(file: Path) -> None:
+def check_packing(file: Path) -> None:
     """Refuse an archive that a few bytes blow up into the whole memory."""
     if not zipfile.is_zipfile(file):
         return

@@ -172,7 +172,7 @@ def _parse(spec: str) -> Spec:
     if not isinstance(spec, str):
         raise OptionError(f"data: expected a name, spec string or path, got {type(spec).__name__}")
     known = {name for record in DATA.records() for name in (record.name, *record.aliases)}
-    reader = None if spec in known else data_set_of_path(spec)
+    reader = None if spec.partition(":")[0] in known else data_set_of_path(spec)
     if reader is not None:
         return Spec(reader, {"path": spec})
     if "/" in spec.partition(":")[0]:

@@ -19,6 +19,7 @@ NAMES = [
     "8gaussians-to-moons-continuous",
     "digits",
     "fashion-mnist",
+    "emoji",
     "folder",
     "arrays",
     "cells",
@@ -53,6 +54,11 @@ def test_the_spec_string_carries_options_and_arguments_go_before():
     assert len(load_data("moons:n=50", n=60)) == 60
     test = load_data("moons:split=test,n=50")
     assert torch.equal(test.x, load_data("moons", "test", n=50).x)
+
+
+def test_a_spec_string_may_end_in_the_path_of_an_option(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.ones((10, 2)))
+    assert len(load_data(f"arrays:test_fraction=0,path={tmp_path / 'data.npz'}")) == 10
 
 
 def test_paths_stand_for_the_data_set_that_reads_them(tmp_path, monkeypatch):

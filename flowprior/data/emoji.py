@@ -1,0 +1,137 @@
+"""Emoji: real drawings with real captions, the data set of text to image that needs no download."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.data.base import DATA, Data, Split
+from flowprior.data.caption_splits import is_held_out, part_of
+from flowprior.data.emoji_file import EMBEDDED, EmojiFile
+from flowprior.storage.user_paths import existing_file
+from flowprior.data.splits import check_split
+from flowprior.errors import InputError, OptionError
+from flowprior.registry import choose
+
+CAPTIONS = ("seen", "unseen", "scorer")
+CONDITIONS = ("caption", "style", "group")
+PARTS = {"seen": "train-seen", "unseen": "test-unseen", "scorer": "train-scorer"}
+TWINS = {"noto-v1": "noto", "fluent-emoji-flat": "fluent-emoji"}
+"""Styles drawn after another one: where one of the two is held out, so is the other."""
+
+
+class EmojiData(Data):
+    """Some of the pictures of a file of emoji; kept as bytes, and turned into floating point batch by batch.
+
+    Args:
+        file: pictures, captions and embeddings.
+        indices: which pictures, int64 ``[N]``.
+        condition: ``"caption"``, ``"style"`` or ``"group"``.
+        name: for messages and tables.
+
+    Attributes:
+        captions: one text for each event.
+        caption_ids: code points of each event's emoji, such as ``1F600``.
+        styles: name of each event's drawing style.
+        embeddings: of each event's caption, float32 ``[N, E]``, of length 1.
+        empty_embedding: of the empty caption, float32 ``[E]``, of length 1.
+        about: background, renderer, text encoder (name, version, sha256 of its weights) and sources.
+    """
+
+    is_image = True
+
+    def __init__(self, file: EmojiFile, indices: np.ndarray, condition: str, name: str) -> None:
+        self.name, self.about = name, file.about
+        self.pictures = torch.from_numpy(file.pictures[indices])
+        self.event_shape = torch.Size([3, *self.pictures.shape[1:3]])
+        of, styles = file.caption_of[indices], file.style_of[indices]
+        self.captions = [file.captions[place] for place in of.tolist()]
+        self.caption_ids = [file.ids[place] for place in of]
+        self.styles = [file.styles[place] for place in styles]
+        self.embeddings = _of_length_one(file.embeddings)[torch.from_numpy(of)]
+        self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
+        if condition == "caption":
+            self.cond, self.condition = self.embeddings, Condition("embeddings", self.embeddings.shape[1])
+        else:
+            self.class_names = list(file.styles if condition == "style" else file.groups)
+            self.cond = torch.from_numpy(styles if condition == "style" else file.group_of[of])
+            self.condition = Condition("labels", len(self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures ``[B, 3, size, size]`` and conditions of ``indices``."""
+        pictures = self.pictures[indices].permute(0, 3, 1, 2).float().contiguous()
+        return pictures.div_(127.5).sub_(1), self.cond[indices]
+
+    def captions_by_id(self) -> dict[str, str]:
+        """Every caption of these events once, by the code points of its emoji, in the order of the file."""
+        return dict(zip(self.caption_ids, self.captions or [], strict=True))
+
+
+@DATA.register("emoji")
+def emoji(
+    split: Split = "train",
+    captions: Literal["seen", "unseen", "scorer"] = "seen",
+    condition: Literal["caption", "style", "group"] = "caption",
+    path: str | None = None,
+) -> EmojiData:
+    """Emoji with captions, pictures [3, 32, 32] in [-1, 1] in seven drawing styles, on white.
+
+    9,987 pictures of 1,920 captions (Unicode's names of emoji) in all, parted by caption:
+
+    - training split: 4,514 pictures of 1,160 captions, which are *seen*;
+    - test split, ``captions=seen``: 1,550 pictures of 1,137 captions of these, in styles held out for them;
+    - test split, ``captions=unseen``: 1,621 pictures of 313 captions;
+    - ``captions=scorer``: 2,302 pictures of 447 captions, for training an image-text score.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        captions: ``"seen"`` tests captions of the training pictures, drawn in styles held out for them;
+            ``"unseen"`` tests captions of which no picture is trained on; the training split is the same.
+            ``"scorer"`` is a training split of other captions, for an image-text score.
+        condition: ``"caption"``, embeddings [384] of length 1 (all-MiniLM-L6-v2); ``"style"``, 7 labels; or
+            ``"group"``, 10 labels of what is drawn.
+        path: a file of another size, from ``python -m benchmarks.data_sets.emoji``; None is the one of 32
+            pixels in the package.
+
+    Raises:
+        OptionError: no such option, or the scorer's test split, which there is none of.
+        DataNotFoundError: no such file.
+        InputError: the file is damaged or another one.
+    """
+    check_split(split)
+    choose("emoji", "captions", captions, CAPTIONS)
+    choose("emoji", "condition", condition, CONDITIONS)
+    if captions == "scorer" and split == "test":
+        raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
+    place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
+    file = EmojiFile.read(place)
+    wanted = f"{split}-seen" if split == "train" and captions != "scorer" else f"{split}-{captions}"
+    chosen = np.flatnonzero(parts_of(file) == wanted)
+    if not len(chosen):
+        raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
+    return EmojiData(file, chosen, condition, "emoji" if path is None else str(place))
+
+
+def parts_of(file: EmojiFile) -> np.ndarray:
+    """The part of each picture ``[N]``: train-seen, test-seen, test-unseen or train-scorer."""
+    groups = np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
+    families = np.array(file.families)[file.caption_of]
+    parts = np.empty(len(groups), dtype="U12")
+    for family in sorted(set(file.families)):
+        rows = np.flatnonzero(families == family)
+        parts[rows] = PARTS[part_of(family)]
+        if part_of(family) == "seen":
+            parts[rows[is_held_out(family, file.caption_of[rows], groups[rows])]] = "test-seen"
+    return parts
+
+
+def _of_length_one(embeddings: np.ndarray) -> Tensor:
+    """Rows of half precision as float32 of length 1."""
+    return torch.nn.functional.normalize(torch.from_numpy(embeddings).float(), dim=1)
