@@ -12,10 +12,10 @@ from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.caption_splits import is_held_out, part_of
 from flowprior.data.emoji_file import EMBEDDED, EmojiFile
-from flowprior.storage.user_paths import existing_file
 from flowprior.data.splits import check_split
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import choose
+from flowprior.storage.user_paths import existing_file
 
 CAPTIONS = ("seen", "unseen", "scorer")
 CONDITIONS = ("caption", "style", "group")
@@ -56,6 +56,9 @@ class EmojiData(Data):
         self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
         if condition == "caption":
             self.cond, self.condition = self.embeddings, Condition("embeddings", self.embeddings.shape[1])
+            encoder = file.about["encoder"]
+            self.text_encoder = encoder["name"]
+            self.text_encoder_identity = "{name} {model} sha256 {sha256}".format(**encoder)
         else:
             self.class_names = list(file.styles if condition == "style" else file.groups)
             self.cond = torch.from_numpy(styles if condition == "style" else file.group_of[of])

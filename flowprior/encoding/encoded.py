@@ -87,6 +87,11 @@ class EncodedData(Data):
     def conditions(self, indices: Tensor) -> Conditions | None:
         return self.data.conditions(indices)
 
+    def training_condition(
+        self, indices: Tensor, cond: Conditions | None, chance: Tensor
+    ) -> Conditions | None:
+        return self.data.training_condition(indices, cond, chance)
+
     @torch.no_grad()
     def _encode(self, start: int, stop: int) -> np.ndarray:
         """Latents float32 ``[stop - start, c, h, w]`` of the pictures from ``start`` up to ``stop``."""

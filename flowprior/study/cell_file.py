@@ -77,6 +77,7 @@ class CellFolder:
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
         self.key = key
+        self.latents = path.parent.parent / "latents"
         self.run = path / "run"
         self.flow = self.run / "flow"
         self.facts = path / "trained.json"

@@ -51,6 +51,7 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
         path=parts["path"],
         model=grid.model,
         training=training,
+        latent=grid.latent,
     )
     chosen = choose_defaults(asked, asked.prior, asked.coupling)
     names = {spec: name for name, spec in grid.samplers.items()}
@@ -137,7 +138,8 @@ def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig
     points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
     named = {"prediction": variant.prediction} if grid.variants else {}
     budget = replace(grid.training, seed=seed, **points, **named)
-    return RunConfig(grid.data, variant.prior, variant.coupling, variant.path, grid.model, budget)
+    parts = (variant.prior, variant.coupling, variant.path)
+    return RunConfig(grid.data, *parts, grid.model, budget, grid.latent)
 
 
 def _deciding(config: RunConfig) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from flowprior.training.config import (
     DEFAULT_MODEL,
     DEFAULT_PATH,
     DEFAULT_PRIOR,
+    NO_LATENT,
     TrainingConfig,
     check_keys,
     training_options,
@@ -82,6 +83,8 @@ class Grid:
     Attributes:
         data: data set, as a name or spec string; its test split is the reference.
         model: the velocity network, the same in every cell.
+        latent: encoder to the latents that the flows live in, such as ``"vae"``; ``"none"`` for the data
+            themselves. Pictures are encoded once for all cells.
         priors: label -> spec; every combination of prior, coupling and path is trained.
         couplings: label -> spec.
         paths: label -> spec.
@@ -118,6 +121,7 @@ class Grid:
 
     data: str = "digits"
     model: str = DEFAULT_MODEL
+    latent: str = NO_LATENT
     priors: Labels = field(default_factory=lambda: labelled("priors", ["gaussian", DEFAULT_PRIOR]))
     couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))
     paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
@@ -150,7 +154,7 @@ class Grid:
         for key in HOOKS:
             check_hook(key, getattr(self, key))
         choose("compare", "conditions", self.conditions, ("reference", "balanced"))
-        for name in ("data", "model", "baseline", "metric"):
+        for name in ("data", "model", "latent", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
         check_evaluation(self.evaluation)

@@ -24,6 +24,7 @@ from flowprior.study.variants import load_hook
 from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
+from flowprior.training.config import NO_LATENT
 from flowprior.training.run_info import RunInfo, describe_machine
 
 Notify = Callable[[str], None]
@@ -115,7 +116,8 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = F
         _save_own_flow(cell, place, trainer(cell.config, splits.train, place.path / "training"), begun)
     elif not (finished and run.flow.is_dir()):
         part = None if splits.validation is None else splits.train  # None: what the configuration names
-        train(part, config=cell.config, out=run.path, resume=True, progress=progress)
+        cache = None if cell.config.latent == NO_LATENT else place.latents
+        train(part, config=cell.config, out=run.path, cache=cache, resume=True, progress=progress)
     _keep_flows(run, place, cell)
 
 

@@ -39,6 +39,15 @@ def rehearse(name: str, out: Path, *overrides: str) -> dict[str, Any]:
     return cells_of(out)
 
 
+def save_vq_model(folder: Path) -> Path:
+    """A VQModel of a few channels, which halves the sides."""
+    diffusers = pytest.importorskip("diffusers")
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    sizes = {"block_out_channels": [4, 8], "norm_num_groups": 2, "latent_channels": 3, "num_vq_embeddings": 7}
+    diffusers.VQModel(**blocks, **sizes, sample_size=8).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_has_the_four_methods_of_the_paper_at_15_evaluations(name: str) -> None:
     found = {v.label: (v.prior, v.coupling, v.path, v.prediction) for v in variants(grid(name))}
@@ -77,7 +86,9 @@ def test_imagenet64_is_rehearsed(tmp_path: Path) -> None:
 def test_coco_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     data = f"data=coco:path={write_coco(tmp_path / 'data', 8)},size=8,encoder=words"
-    cells = rehearse("coco", tmp_path / "out", data, "model=unet:widths=8-16")
+    latent = f"latent=vq-model:path={save_vq_model(tmp_path / 'weights')}"
+    cells = rehearse("coco", tmp_path / "out", data, latent, "model=unet:widths=8-16,patch=1")
     assert len(cells) == 5
+    assert (tmp_path / "out" / "latents").is_dir()
     for label, cell in cells.items():
         assert len(cell.select(flow=label, metric="sliced_w2_squared")) == 2
