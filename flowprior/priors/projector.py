@@ -29,8 +29,8 @@ class Projector(MapperNetwork):
     A linear map to ``hidden`` numbers and another to hidden/4 channels (8 at the least) on a grid of
     ⌈H/4⌉ × ⌈W/4⌉; ``depth`` residual convolutions of 3 × 3 there; twice, a doubling of the grid, a
     convolution to half the channels (8 at the least) and a residual one; a last convolution to C channels,
-    which starts at zero. The edges beyond H × W are cut off. Embeddings of 384, pictures 3 × 32 × 32, ``hidden`` 256 and
-    ``depth`` 2 make 1.3 million weights.
+    which starts at zero. The edges beyond H × W are cut off. Embeddings of 384, pictures 3 × 32 × 32,
+    ``hidden`` 256 and ``depth`` 2 make 1.3 million weights.
 
     Args:
         condition: kind and size of the condition, labels or embeddings.
