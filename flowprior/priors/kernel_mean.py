@@ -33,7 +33,7 @@ OWNER = "prior 'kernel-mean'"
 DISTANCES = ("euclidean", "cosine")
 MOST_NEIGHBOURS = 128
 """Of which the number is chosen."""
-ROWS, NUMBERS = 1024, 1 << 22
+ROWS, NUMBERS = 2048, 1 << 21
 """Most rows, and numbers in them, that are left out to choose by."""
 
 

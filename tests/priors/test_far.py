@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowprior.data import DATA
 from flowprior.priors import Prior
 from flowprior.priors.far import FarConditions, Part, trust_at
 from tests.priors.captions import WIDTH, captions
@@ -190,3 +191,22 @@ def test_trust_falls_and_width_rises_with_the_distance():
     assert around.width[0] == 1
     assert around.trust[-1] < 1e-6
     torch.testing.assert_close(around.loc, around.trust.expand(-1, 3))
+
+
+# -- real captions ----------------------------------------------------------------------------------
+
+
+def small_emoji(split: str, captions: str) -> tuple[Tensor, Tensor]:
+    """Emoji of 8 × 8 pixels and the embeddings of their captions."""
+    if "emoji" not in DATA.available():
+        pytest.skip("the data set emoji is not here")
+    data = DATA.create("emoji", split=split, captions=captions)
+    x, cond = data.batch(torch.arange(len(data)))
+    return torch.nn.functional.avg_pool2d(x, x.shape[-1] // 8), cond.float()
+
+
+def test_captions_of_emoji_that_were_not_seen_are_likelier_than_without():
+    train, unseen = small_emoji("train", "seen"), small_emoji("test", "unseen")
+    found = [Prior.create("kernel-mean", neighbours=32, far=far).fit(train) for far in ("as-near", "widen")]
+    values = [float(prior.log_prob(*unseen).mean()) for prior in found]
+    assert values[1] > values[0] + 2, "nats of 192 numbers"
