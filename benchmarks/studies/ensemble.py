@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from benchmarks.studies import fit_prior
-from flowprior.conditions import labels_in
 from flowprior.couplings import Coupling
 from flowprior.data import Data
 from flowprior.flow import Flow
@@ -129,7 +128,7 @@ def _pairs(member: Member, data: Data, batch_size: int, randomness: Randomness) 
 
 
 def _stack(batches: list[Pairs]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """x0, x1 ``[members, B, *event]`` and labels ``[members, B]`` or None."""
-    x0, x1, conditions = zip(*batches, strict=True)
-    labels = [labels for labels in map(labels_in, conditions) if labels is not None]
+    """x0, x1 ``[members, B, *event]`` and conditions ``[members, B, …]`` or None."""
+    x0, x1, cond = zip(*batches, strict=True)
+    labels = [part for part in cond if isinstance(part, Tensor)]
     return torch.stack(x0), torch.stack(x1), torch.stack(labels) if labels else None
