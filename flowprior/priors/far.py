@@ -7,9 +7,10 @@ and m(c), Σ what the prior says of a condition that it knows,
 
 Two of the numbers follow from the two ends. Far away nothing but m̄ is left, and W is the factor at which Σ
 around m̄ has the spread of all data. Close by ρ = w = 1. The two lengths are those of the largest Gaussian
-likelihood on rows of conditions that were held out whole: with the squared distance the correlation of
-neighbours falls as under a Gaussian process with a squared-exponential kernel (Rasmussen & Williams 2006,
-section 4.2), of which this is the simplest stand-in that keeps every density exact.
+likelihood on rows of conditions that were held out whole and, where there are any, on rows that alone were
+held out of their condition, at distance 0; these also correct Σ itself by a factor. With the squared distance
+the correlation of neighbours falls as under a Gaussian process with a squared-exponential kernel (Rasmussen &
+Williams 2006, section 4.2), of which this is the simplest stand-in that keeps every density exact.
 """
 
 from __future__ import annotations
@@ -104,13 +105,13 @@ class FarConditions(nn.Module):
             near: factor of Σ under conditions that are known, where it is given; else it is learned.
 
         Returns:
-            That factor, for the prior to multiply Σ by.
+            That factor, for the prior to multiply Σ by; 1 where rows without any spread tell nothing.
         """
         parts = list(parts)
         distance = torch.cat([part.distance for part in parts]).double()
-        if not bool((distance > 0).any()):
-            return 1.0 if near is None else near
         most, as_near = (float(_measured(parts, share)[0].mean()) / dim for share in SHARES)
+        if not bool((distance > 0).any()) or not min(most, as_near) > 0:
+            return 1.0
         factors = [near] if near is not None else _factors(min(most, as_near))
         best = (-torch.inf, torch.ones(()), torch.ones(()), 1.0)
         for shrinks in _lengths(distance, 1.0):

@@ -126,6 +126,14 @@ def test_few_embeddings_and_labels_say_nothing_of_distance(name):
         assert not getattr(prior, module if name == "scalar" else "widening").is_fitted
 
 
+@pytest.mark.parametrize("name", ["learned-mean:epochs=1,sigma=scalar,hidden=8", "kernel-mean"])
+def test_events_that_never_vary_say_nothing_of_distance(name):
+    _, cond = captions(120, 1)
+    prior = Prior.registry.resolve(name).fit((torch.ones(len(cond), 3), cond))
+    far = torch.full((5, WIDTH), 9.0)
+    torch.testing.assert_close(prior.sample(far), torch.ones(5, 3), rtol=0.0, atol=0.01)
+
+
 @pytest.mark.parametrize("name", ["scalar", "lowrank", "kernel"])
 def test_state_travels_into_an_unfitted_prior(name):
     prior = fitted(name)
