@@ -101,7 +101,7 @@ def test_a_component_describes_itself_in_one_line_of_its_own(component):
 def test_every_option_is_documented_and_has_a_default(component):
     family, name = component
     record = family.record(name)
-    documented = "\n".join(inspect.getdoc(cls) or "" for cls in record.factory.__mro__[:3])
+    documented = "\n".join(inspect.getdoc(cls) or "" for cls in record.factory.__mro__)
     for option, default in record.options.items():
         assert default is not inspect.Parameter.empty, f"{option} has no default"
         assert re.search(rf"^\s*{option}: \S", documented, re.MULTILINE), f"{option} is not documented"

@@ -69,8 +69,11 @@ def registries() -> dict[str, Registry[Any]]:
 
 
 def _describe(record: Record[Any], family: str) -> dict[str, Any]:
+    from flowprior.models import model_options
+
     hidden = NOT_FOR_USERS.get(family, ())
-    options = {name: _default(value) for name, value in record.options.items() if name not in hidden}
+    known = model_options(record.name) if family == "models" else record.options
+    options = {name: _default(value) for name, value in known.items() if name not in hidden}
     return {
         "name": record.name,
         "aliases": list(record.aliases),

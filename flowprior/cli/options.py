@@ -74,6 +74,11 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
         if text is not None:
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
+    if condition.kind in ("tokens", "parts"):
+        raise OptionError(
+            f"--cond={text!r} is not possible: this flow's condition is {condition.describe()}; call "
+            "flow.sample from Python"
+        )
     if condition.kind == "labels":
         rows = torch.tensor(_labels(text, condition))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from flowprior.conditions import Conditions, labels_in, named_tensors
 from flowprior.errors import OptionError
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import beside, check_drawable, save_figure
@@ -47,7 +48,7 @@ def check_events(path: Path | str, event_shape: Sequence[int], show_prior: bool 
 def save_samples(
     path: Path | str,
     x: Tensor,
-    cond: Tensor | None = None,
+    cond: Conditions | None = None,
     title: str = "",
     *,
     panels: Mapping[str, Panel] | None = None,
@@ -56,7 +57,8 @@ def save_samples(
 ) -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
-    ``.npz`` and ``.pt`` hold ``x`` and ``cond``; names of another kind are pictures with ``title`` above.
+    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``); names of another kind are
+    pictures with ``title`` above.
 
     Args:
         path: of the file.
@@ -73,9 +75,11 @@ def save_samples(
         CheckpointError: the file cannot be written.
     """
     path, suffix = Path(path), check_suffix(path)
-    tensors = {"x": x.detach().cpu()} | ({} if cond is None else {"cond": cond.detach().cpu()})
+    tensors = {"x": x.detach().cpu()}
+    tensors |= {name: tensor.detach().cpu() for name, tensor in named_tensors(cond).items()}
     if suffix in PICTURES:
-        save_figure(beside(panels or {"": (x, cond)}, title=title, names=names), path, notes)
+        shown = panels or {"": (x, cond if isinstance(cond, Tensor) else labels_in(cond))}
+        save_figure(beside(shown, title=title, names=names), path, notes)
     elif suffix == ".pt":
         save_state(path, tensors)
     else:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -26,14 +27,14 @@ class Coupling(Registered, abc.ABC):
 
     @abc.abstractmethod
     def draw(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """One source sample x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
 
     def source(
         self,
         prior: Prior,
-        cond: Tensor | None,
+        cond: Conditions | None,
         n: int | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -41,7 +42,7 @@ class Coupling(Registered, abc.ABC):
         """Source samples x0 ``[B, *event]`` to sample from, one for each row of ``cond`` (or ``n``)."""
         return prior.sample(cond, n, generator=generator)
 
-    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Tensor | None) -> Tensor:
+    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Log-density ``[B]`` of the law that :meth:`source` draws from."""
         return prior.log_prob(x0, cond)
 
@@ -69,7 +70,7 @@ class PairingCoupling(Coupling):
 
     @abc.abstractmethod
     def pair(
-        self, x0: Tensor, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Permutation ``[B]`` (int64) of x0: datum i starts at ``x0[permutation[i]]``.
 
@@ -77,7 +78,7 @@ class PairingCoupling(Coupling):
         """
 
     def draw(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         x0 = prior.sample(cond, len(x1), generator=generator)
         return x0[self.pair(x0, x1, cond, generator=generator)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.priors import Prior
 
@@ -18,7 +19,7 @@ class CondOTCoupling(Coupling):
     pairs_at_random: ClassVar[bool] = True
 
     def draw(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return prior.sample(cond, len(x1), generator=generator)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, label_groups
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.cost import squared_distances
 from flowprior.errors import InputError
@@ -48,7 +49,7 @@ def source_gap(
     coupling: Coupling,
     prior: Prior,
     x1: Tensor,
-    cond: Tensor | None,
+    cond: Conditions | None,
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
@@ -59,8 +60,8 @@ def source_gap(
         coupling: what pairs source samples with data.
         prior: fitted.
         x1: data ``[B, *event]``; 500 to 2,000 of them are a good choice, memory grows with B².
-        cond: labels are compared label by label, anything else pooled: a gap that depends on an embedding
-            and averages out over the data does not show.
+        cond: labels are compared label by label (of several parts each combination), anything else pooled: a
+            gap that depends on an embedding and averages out over the data does not show.
         generator: source of both draws and of the relabellings.
         permutations: relabellings for the p-value, which cannot be below 1 / (permutations + 1).
 
@@ -80,7 +81,7 @@ def source_gap(
 def compare_samples(
     drawn: Tensor,
     sampled: Tensor,
-    cond: Tensor | None,
+    cond: Conditions | None,
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
@@ -113,12 +114,13 @@ def compare_samples(
     )
 
 
-def _groups(cond: Tensor | None, n: int) -> Iterator[Tensor]:
+def _groups(cond: Conditions | None, n: int) -> Iterator[Tensor]:
     """Rows of each label; all rows where the condition is no label."""
-    if cond is None or cond.is_floating_point():
+    found = label_groups(cond)
+    if found is None:
         yield torch.arange(n)
         return
-    labels = cond.cpu()
+    labels = found.cpu()
     for label in labels.unique():
         yield (labels == label).nonzero()[:, 0]
 

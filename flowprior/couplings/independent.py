@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.errors import CouplingError
 from flowprior.priors import Prior
@@ -22,14 +23,14 @@ class IndependentCoupling(Coupling):
     pairs_at_random: ClassVar[bool] = True
 
     def draw(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return prior.sample_marginal(len(x1), generator=generator)
 
     def source(
         self,
         prior: Prior,
-        cond: Tensor | None,
+        cond: Conditions | None,
         n: int | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -40,5 +41,5 @@ class IndependentCoupling(Coupling):
             raise CouplingError(f"independent.source: cond is {rows} and n={n}; pass one that says how many")
         return prior.sample_marginal(count, generator=generator)
 
-    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Tensor | None) -> Tensor:
+    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         return prior.log_prob_marginal(x0)

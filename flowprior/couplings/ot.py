@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from flowprior.conditions import (
+    Conditions,
+    Parts,
+    TokenStates,
+    as_value,
+    choose_parts,
+    describe_value,
+    embeddings_in,
+    label_groups,
+)
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
 from flowprior.couplings.plans import PlanSolver, assign, round_plan
@@ -18,6 +29,14 @@ V = TypeVar("V")
 
 CONDITIONS = ("auto", "within", "ignore", "weighted")
 METHODS = ("exact", "sinkhorn", "unbalanced", "partial")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Conditions ``[B, …]`` that are paired within where they are equal, and that weigh on the cost."""
+
+    within: Tensor | None = None
+    weighted: Tensor | None = None
 
 
 @Coupling.register("ot", aliases=("minibatch-ot", "batchot"))
@@ -37,6 +56,9 @@ class OTCoupling(PairingCoupling):
         mass: share of the mass that is transported (``partial``).
         kept_share: share of pairs that stay candidates under the ``weighted`` cost.
         ot_batch: pairs to draw and solve at once, for several training batches; None for one.
+        reads: name of the part that it pairs by, where a condition has several, or some with ``+`` between
+            them; empty for all. Under ``auto`` rows of equal labels are paired among themselves, by the
+            weighted cost where there is an embedding, too; token states count by their mean.
     """
 
     def __init__(
@@ -48,6 +70,7 @@ class OTCoupling(PairingCoupling):
         mass: float = 0.9,
         kept_share: float = 0.01,
         ot_batch: int | None = None,
+        reads: str = "",
     ) -> None:
         self.method = choose("coupling 'ot'", "method", method, METHODS)
         self.condition = choose("coupling 'ot'", "condition", condition, CONDITIONS)
@@ -56,39 +79,70 @@ class OTCoupling(PairingCoupling):
         self.reg_m = _within("reg_m", reg_m, reg_m > 0, "above 0")
         self.mass = _within("mass", mass, 0.0 < mass <= 1.0, "in (0, 1]")
         self.ot_batch = _within("ot_batch", ot_batch, ot_batch is None or ot_batch >= 1, "1 or more")
+        self.reads = _within("reads", reads, isinstance(reads, str), "a part's name")
 
     def draw_size(self, batch_size: int) -> int:
         """``ot_batch`` rounded up to a multiple of ``batch_size``."""
         return batch_size if self.ot_batch is None else -(-self.ot_batch // batch_size) * batch_size
 
     def pair(
-        self, x0: Tensor, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Permutation of x0 ``[B]``, int64 on the device of x0; see :class:`PairingCoupling`.
 
         Raises:
             CouplingError: shapes that do not fit, non-finite costs, or a plan that failed.
+            InputError: ``reads`` names no part of the condition.
         """
+        cond = as_value(cond)
         _check_batch(x0, x1, cond)
-        mode = "ignore" if cond is None else self._mode(cond)
-        if cond is not None and mode == "within":
-            permutation = torch.empty(len(x1), dtype=torch.long)
-            for rows in _groups(cond):
-                here = rows.to(x1.device)
-                part = self._solve(x1.index_select(0, here), x0.index_select(0, here), generator)
-                permutation[rows] = rows[part]
-        elif cond is not None and mode == "weighted":
-            cost = squared_distances(x1, x0)
-            seen = weighted_cost(cost, cond, self.kept_share)
-            permutation = self._solve_cost(seen, float(cost.mean()), generator)
+        seen = self._seen(cond)
+        if seen.within is None:
+            permutation = self._pair_rows(x1, x0, seen.weighted, generator)
         else:
-            permutation = self._solve(x1, x0, generator)
+            permutation = torch.empty(len(x1), dtype=torch.long)
+            for rows in _groups(seen.within):
+                here = rows.to(x1.device)
+                near = None if seen.weighted is None else seen.weighted.index_select(0, here)
+                part = self._pair_rows(x1.index_select(0, here), x0.index_select(0, here), near, generator)
+                permutation[rows] = rows[part]
         return permutation.to(x0.device)
 
-    def _mode(self, cond: Tensor) -> str:
-        if self.condition != "auto":
-            return self.condition
-        return "weighted" if cond.is_floating_point() else "within"
+    def _pair_rows(
+        self, x1: Tensor, x0: Tensor, near: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """The permutation ``[M]`` for rows that may all be paired; those of ``near`` conditions rather."""
+        if near is None:
+            return self._solve(x1, x0, generator)
+        cost = squared_distances(x1, x0)
+        return self._solve_cost(weighted_cost(cost, near, self.kept_share), float(cost.mean()), generator)
+
+    def _seen(self, cond: Conditions | None) -> _Seen:
+        """What of the condition is paired within, and what weighs on the cost."""
+        if isinstance(cond, Parts):
+            cond = cond.only(choose_parts(cond.names, self.reads, "ot.pair"))
+        elif self.reads and cond is not None:
+            choose_parts((), self.reads, "ot.pair")
+        if cond is None or self.condition == "ignore":
+            return _Seen()
+        if isinstance(cond, Tensor):
+            mode = "weighted" if cond.is_floating_point() else "within"
+            mode = mode if self.condition == "auto" else self.condition
+            return _Seen(within=cond) if mode == "within" else _Seen(weighted=cond)
+        return self._seen_parts(cond)
+
+    def _seen_parts(self, cond: Parts | TokenStates) -> _Seen:
+        labels, numbers = label_groups(cond), embeddings_in(cond)
+        if self.condition == "within":
+            labels, numbers = numbers if labels is None else labels, None
+        elif self.condition == "weighted":
+            labels, numbers = None, labels if numbers is None else numbers
+        if labels is None and numbers is None:
+            raise CouplingError(
+                f"ot.pair: expected labels, embeddings or token states, got {describe_value(cond)}; set "
+                "reads= to one of these parts, or condition=ignore"
+            )
+        return _Seen(labels, numbers)
 
     def _solve(self, x1: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
         """The permutation ``[M]`` of x0 for rows that may all be paired, on the CPU."""
@@ -113,7 +167,7 @@ def _groups(cond: Tensor) -> Iterator[Tensor]:
     yield from order.split(counts.tolist())
 
 
-def _check_batch(x0: Tensor, x1: Tensor, cond: Tensor | None) -> None:
+def _check_batch(x0: Tensor, x1: Tensor, cond: Conditions | None) -> None:
     if x0.shape != x1.shape or x1.dim() < 2:
         raise CouplingError(
             f"ot.pair: expected x0 and x1 of one shape [B, *event], got {list(x0.shape)} and {list(x1.shape)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.errors import CouplingError
 from flowprior.priors import LatentPrior, Prior, latents_of
@@ -20,7 +21,7 @@ class PosteriorCoupling(Coupling):
     """
 
     def draw(
-        self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return self._latents(prior).infer(x1, cond, generator=generator)
 

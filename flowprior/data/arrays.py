@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Parts, value_of_tensors
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.locations import existing_file
 from flowprior.data.splits import check_split, split_indices
@@ -30,6 +31,9 @@ def arrays(
 ) -> TensorData:
     """Events and conditions from a .npz or .pt file: x, optionally cond (or y), x_test and cond_test.
 
+    Parts of a condition are arrays of their own, ``cond.caption`` and ``cond.style`` (``cond_test.caption``
+    of the test split); token states have their mask beside them, ``cond.mask`` or ``cond.caption.mask``.
+
     Args:
         split: ``"train"`` or ``"test"``. A file with ``x_test`` has its own test split; any other is
             divided by ``test_fraction``, each label on its own.
@@ -47,19 +51,23 @@ def arrays(
     stored = _read(file)
     if "x" not in stored:
         raise InputError(f"{file}: expected an array x, got {', '.join(sorted(stored)) or 'nothing'}")
-    whole = tensor_data(stored["x"], _condition(stored), name=str(file))
+    whole = tensor_data(stored["x"], _condition(stored, str(file)), name=str(file))
     if "x_test" in stored:
         return whole if split == "train" else _own_test_split(stored, whole)
-    labels = whole.cond if whole.condition.kind == "labels" else None
+    labels = whole.cond if isinstance(whole.cond, Tensor) and whole.condition.kind == "labels" else None
     chosen = split_indices(len(whole), split, test_fraction=test_fraction, seed=seed, labels=labels)
     x, cond = whole.batch(chosen)
-    classes = whole.condition.size if labels is not None else None
-    return TensorData(x, cond, name=str(file), classes=classes, is_image=whole.is_image)
+    return TensorData(x, cond, name=str(file), is_image=whole.is_image, condition=whole.condition)
 
 
 def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorData:
     classes = train.condition.size if train.condition.kind == "labels" else None
-    test = tensor_data(stored["x_test"], _condition(stored, "_test"), name=train.name, classes=classes)
+    test = tensor_data(
+        stored["x_test"], _condition(stored, train.name, "_test"), name=train.name, classes=classes
+    )
+    if isinstance(test.cond, Parts) and train.condition.kind == "parts":  # it may not show every label
+        cond = train.condition.check(test.cond, f"{train.name}, x_test")
+        test = TensorData(test.x, cond, name=train.name, is_image=test.is_image, condition=train.condition)
     if test.event_shape != train.event_shape or test.condition != train.condition:
         raise InputError(
             f"{train.name}: expected x_test and its condition like x's {list(train.event_shape)} and "
@@ -68,8 +76,10 @@ def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorDa
     return test
 
 
-def _condition(stored: Mapping[str, Tensor], ending: str = "") -> Tensor | None:
-    return next((stored[key + ending] for key in CONDITION_KEYS if key + ending in stored), None)
+def _condition(stored: Mapping[str, Tensor], file: str, ending: str = "") -> Any:
+    """A tensor, token states, a dictionary of parts, or None."""
+    found = (value_of_tensors(stored, key + ending, file) for key in CONDITION_KEYS)
+    return next((value for value in found if value is not None), None)
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -120,5 +130,9 @@ def _read_pt(file: Path) -> dict[str, Tensor]:
         stored = {"x": stored[0], "cond": stored[1]}
     if not isinstance(stored, Mapping):
         raise InputError(f"{file}: expected a tensor, a pair or a dictionary, got {type(stored).__name__}")
-    held = {str(name): value for name, value in stored.items() if is_array(value)}
+    flat = {str(name): value for name, value in stored.items()}
+    for name, parts in stored.items():
+        if isinstance(parts, Mapping):
+            flat |= {f"{name}.{part}": value for part, value in parts.items()}
+    held = {name: value for name, value in flat.items() if is_array(value)}
     return {name: plain_tensor(value, f"'{name}'", str(file)) for name, value in held.items()}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions, named_tensors, rows
 from flowprior.data.locations import data_set_of_path
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
@@ -48,7 +48,7 @@ class Data(abc.ABC):
     def __len__(self) -> int: ...
 
     @abc.abstractmethod
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
         """(x1 float32 ``[B, *event]``, condition or None) of ``indices`` int64 ``[B]``, in their order."""
 
     def batches(self, size: int = 4096) -> DataBatches:
@@ -74,7 +74,7 @@ class DataBatches:
     def __len__(self) -> int:
         return -(-len(self.data) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
         for start in range(0, len(self.data), self.size):
             yield self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
 
@@ -84,25 +84,28 @@ class TensorData(Data):
 
     Args:
         x: events ``[N, *event]``, float32.
-        cond: labels ``[N]``, embeddings ``[N, E]`` or None.
+        cond: labels ``[N]``, embeddings ``[N, E]``, token states, parts or None.
         name: for messages and tables.
         classes: number of classes where the labels may not show them all.
+        condition: kind and size, where ``cond`` may not show all of its labels.
     """
 
     def __init__(
         self,
         x: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         *,
         name: str = "tensors",
         classes: int | None = None,
         class_names: list[str] | None = None,
         is_image: bool = False,
+        condition: Condition | None = None,
     ) -> None:
         self.x = x
         self.cond = cond
         self.name = name
-        self.condition = Condition("labels", classes) if classes is not None else Condition.of(cond)
+        found = Condition("labels", classes) if classes is not None else Condition.of(cond)
+        self.condition = condition or found
         self.event_shape = x.shape[1:]
         self.class_names = class_names
         self.is_image = is_image
@@ -110,8 +113,8 @@ class TensorData(Data):
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.x[indices], None if self.cond is None else self.cond[indices]
+    def batch(self, indices: Tensor) -> tuple[Tensor, Any]:
+        return self.x[indices], rows(self.cond, indices)
 
 
 def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
@@ -150,6 +153,6 @@ def data_digest(data: Data) -> str:
     digest = hashlib.sha256(f"{data.condition} {list(data.event_shape)} {len(data)}".encode())
     for x, cond in data.batches():
         digest.update(tensor_bytes(x.float()))
-        if cond is not None:
-            digest.update(tensor_bytes(cond))
+        for tensor in named_tensors(cond).values():
+            digest.update(tensor_bytes(tensor))
     return digest.hexdigest()

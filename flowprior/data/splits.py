@@ -93,4 +93,4 @@ def labels_of(data: Data) -> Tensor | None:
     """Labels int64 ``[N]`` of all of ``data``, in order; None where its condition is another."""
     if data.condition.kind != "labels":
         return None
-    return torch.cat([labels for _, labels in data.batches() if labels is not None])
+    return torch.cat([labels for _, labels in data.batches() if isinstance(labels, Tensor)])

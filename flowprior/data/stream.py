@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from flowprior.conditions import MOST_LABELS
+from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value
 from flowprior.data import Data, as_data
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.errors import InputError
@@ -18,7 +18,14 @@ from flowprior.errors import InputError
 Batch = tuple[Tensor, Tensor | None]
 TABLE_BYTES_LIMIT = 2 << 30
 """Memory of a table of one event a label; mixtures hold several such tables."""
-FitData = Iterable[Batch] | tuple[Tensor, Tensor | None] | Tensor | np.ndarray | Data | Dataset
+FitData = (
+    Iterable[tuple[Tensor, Conditions | None]]
+    | tuple[Tensor, Conditions | Mapping[str, Any] | None]
+    | Tensor
+    | np.ndarray
+    | Data
+    | Dataset
+)
 
 
 class CheckedBatches:
@@ -28,12 +35,18 @@ class CheckedBatches:
     ``[B]`` or ``[B, 1]`` of any integer type int64 ``[B]``. A :class:`flowprior.data.Data` or a map-style
     torch Dataset gives its events as training gets them; tensors and arrays keep scale and layout, for the
     samples of a prior lie where the events of your own loop do.
+
+    Args:
+        data: what ``Prior.fit`` takes.
+        owner: who asks, for messages.
+        read: from a condition to the part that is read; None reads what is no mapping of parts.
     """
 
     chunk = 8192
 
-    def __init__(self, data: FitData, owner: str) -> None:
+    def __init__(self, data: FitData, owner: str, read: Callable[[Any], Tensor | None] | None = None) -> None:
         self.owner = owner
+        self._read_part = read
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
             data = as_data(data)
         if isinstance(data, Data):
@@ -96,7 +109,22 @@ class CheckedBatches:
         batches = self._data if self._pair is None else self._cut(*self._pair)
         for batch in batches:
             x, c = self._read(batch)
+            c = self._part(x, c)
             yield plain_tensor(x, "x1", f"{self.owner}.fit"), None if c is None else self._plain(c)
+
+    def _part(self, x: Tensor, c: Any) -> Any:
+        """What is read of the conditions of x; None of those that are not."""
+        if self._read_part is None or c is None:
+            return c
+        c = as_value(c)
+        if isinstance(c, Parts | TokenStates):
+            self._check_rows(x, c)
+        return self._read_part(c)
+
+    def _check_rows(self, x: Tensor, c: Parts | TokenStates) -> None:
+        if len(c) != len(x):
+            where = f"{self.owner}.fit"
+            raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {len(c)}")
 
     def _plain(self, c: Any) -> Tensor:
         """Labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape."""
@@ -108,15 +136,19 @@ class CheckedBatches:
         check_no_labels(cond, f"{self.owner}.fit")
         return cond[:, None]
 
-    def _cut(self, x: Tensor, c: Tensor | None) -> Iterator[Batch]:
+    def _cut(self, x: Tensor, c: Any) -> Iterator[Batch]:
         """A pair of whole tensors as batches of ``chunk`` rows."""
         x = plain_tensor(x, "x1", f"{self.owner}.fit")
-        c = None if c is None else self._plain(c)
-        if c is not None and x.shape[:1] != c.shape[:1]:
-            raise InputError(
-                f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} and "
-                f"a condition of shape {list(c.shape)}"
-            )
+        c = as_value(c)
+        if is_array(c):
+            c = self._plain(c)
+            if x.shape[:1] != c.shape[:1]:
+                raise InputError(
+                    f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} "
+                    f"and a condition of shape {list(c.shape)}"
+                )
+        elif c is not None:
+            self._check_rows(x, c)
         chunks = x.split(self.chunk) if x.dim() else [x]
         conditions = [None] * len(chunks) if c is None else c.split(self.chunk)
         yield from zip(chunks, conditions, strict=True)
@@ -171,7 +203,7 @@ def _is_pair(data: Any) -> bool:
     second = data[1]
     if is_array(second):
         return isinstance(data, tuple) or not _is_floating(second)
-    return second is None
+    return second is None or isinstance(second, Mapping | Parts | TokenStates)
 
 
 def _is_floating(value: Tensor | np.ndarray) -> bool:

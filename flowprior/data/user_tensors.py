@@ -7,13 +7,14 @@ numbers for granted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.conditions import MOST_LABELS
+from flowprior.conditions import MOST_LABELS, Condition, Parts, TokenStates
 from flowprior.data.base import TensorData
 from flowprior.data.picture_arrays import picture_events
 from flowprior.errors import InputError
@@ -48,19 +49,24 @@ def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
     return plain.float() if plain.is_floating_point() and plain.element_size() == 1 else plain
 
 
-def plain_condition(cond: Any, count: int, owner: str) -> Tensor:
-    """Labels as int64 ``[count]``, embeddings as floating point ``[count, E]``.
+def plain_condition(cond: Any, count: int, owner: str) -> Any:
+    """Labels as int64 ``[count]``, embeddings as floating point ``[count, E]``; token states, and parts.
 
     Args:
         cond: labels ``[N]`` or ``[N, 1]`` of any integer type; embeddings ``[N, E]``, or one number each
-            ``[N]``; a tensor or a NumPy array.
+            ``[N]``; a tensor or a NumPy array; :class:`TokenStates`; or a mapping of named parts of these.
         count: rows that it belongs to.
         owner: who asks, for messages.
 
     Raises:
-        InputError: another shape or length, labels outside 0 … 99,999, labels in floating point, or numbers
-            that are not finite.
+        InputError: another shape or length, labels outside 0 … 99,999, labels in floating point, numbers
+            that are not finite, or a row without an attended token.
     """
+    if isinstance(cond, Mapping | Parts):
+        named = {name: plain_condition(part, count, f"{owner}, '{name}'") for name, part in cond.items()}
+        return Parts(named)
+    if isinstance(cond, TokenStates):
+        return _plain_tokens(cond, count, owner)
     cond = plain_tensor(cond, "condition", owner)
     if not cond.is_floating_point():
         cond = cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond
@@ -79,6 +85,18 @@ def plain_condition(cond: Any, count: int, owner: str) -> Tensor:
     else:
         check_finite(cond, "condition", owner)
     return cond
+
+
+def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
+    """Token states of one row each, with zeros where no token is attended."""
+    states = plain_tensor(tokens.states, "token states", owner)
+    mask = plain_tensor(tokens.mask, "mask of token states", owner)
+    if len(states) != count:
+        raise InputError(f"{owner}: expected token states [{count}, T, F], got {list(states.shape)}")
+    condition = Condition("tokens", states.shape[2])
+    tokens = condition.check(TokenStates(states, mask), owner)
+    check_finite(tokens.states, "token states", owner)
+    return tokens
 
 
 def check_labels(labels: Tensor, owner: str) -> None:
@@ -190,7 +208,8 @@ def tensor_data(
             channels first or last, are pictures and come out in [-1, 1]; floating-point ones, channels first
             or last, are pictures if they have 1 or 3 channels and lie in [-1, 1]. Pictures come out with
             channels first, and everything as float32.
-        cond: labels ``[N]`` or ``[N, 1]`` (any integer type), embeddings ``[N, E]`` or ``[N]``, or None.
+        cond: labels ``[N]`` or ``[N, 1]`` (any integer type), embeddings ``[N, E]`` or ``[N]``, token states,
+            a mapping of named parts of these, or None.
         name: for messages and tables.
         classes: number of classes where the labels may not show them all.
         class_names: one for each class, which then counts them.
@@ -207,22 +226,31 @@ def tensor_data(
         check_finite(x, "x", name)
     x, is_image = picture_events(x, name)
     cond = None if cond is None else check_condition(cond, len(x), name)
-    if cond is None or cond.is_floating_point():
+    if not isinstance(cond, Tensor) or cond.is_floating_point():
         classes = class_names = None
     elif class_names is not None:
         classes = len(class_names)
-    if cond is not None and classes is not None and int(cond.max()) >= classes:
+    if isinstance(cond, Tensor) and classes is not None and int(cond.max()) >= classes:
         raise InputError(f"{name}: expected labels 0..{classes - 1}, got {int(cond.max())}")
     return TensorData(x, cond, name=name, classes=classes, class_names=class_names, is_image=is_image)
 
 
-def check_condition(cond: Any, count: int, name: str) -> Tensor:
-    """Labels as int64 ``[N]``, embeddings as float32 ``[N, E]``.
+def check_condition(cond: Any, count: int, name: str) -> Any:
+    """Labels as int64 ``[N]``, embeddings as float32 ``[N, E]``; token states keep half precision.
 
     Raises:
         InputError: see :func:`flowprior.data.user_tensors.plain_condition`.
     """
     cond = plain_condition(cond, count, name)
+    if isinstance(cond, Parts):
+        return Parts({part: _single(value, f"{name}, '{part}'") for part, value in cond.items()})
+    return _single(cond, name)
+
+
+def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
+    """Floating-point numbers as float32, of token states those of double precision."""
+    if isinstance(cond, TokenStates):
+        return cond.to(torch.float32) if cond.states.dtype == torch.float64 else cond
     if not cond.is_floating_point():
         return cond
     cond = cond.float()

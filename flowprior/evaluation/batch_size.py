@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, moved, repeated, rows
 from flowprior.flow import Flow
 from flowprior.flow.sampling import evaluating
 
@@ -19,7 +20,7 @@ PROBE = 2
 R = TypeVar("R")
 
 
-def fitting_batch_size(flow: Flow, cond: Tensor | None = None, guidance: float = 1.0) -> int:
+def fitting_batch_size(flow: Flow, cond: Conditions | None = None, guidance: float = 1.0) -> int:
     """Samples at once that fit into a quarter of the free memory, at most 500.
 
     One evaluation of two samples is watched: what its layers put out, all together, is an upper bound of what
@@ -34,7 +35,7 @@ def fitting_batch_size(flow: Flow, cond: Tensor | None = None, guidance: float =
         return LARGEST
     device = flow.prior.event_dims.device
     x = torch.zeros(PROBE, *flow.event_shape, dtype=flow.dtype or torch.float32, device=device)
-    few = None if cond is None else cond[:1].expand(PROBE, *cond.shape[1:]).to(device)
+    few = moved(repeated(rows(cond, slice(1)), PROBE), device)
     times = torch.full((PROBE,), 0.5, dtype=x.dtype, device=device)
     count = 0
 

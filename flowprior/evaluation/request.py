@@ -85,7 +85,8 @@ def check_flow(
         raise OptionError("evaluate: conditions='balanced' needs labels; choose 'reference' (as by default)")
     for reference in references:
         data = reference.data
-        if tuple(data.event_shape) != tuple(flow.event_shape) or data.condition.kind != flow.condition.kind:
+        same = data.condition.kind == flow.condition.kind and data.condition.names == flow.condition.names
+        if tuple(data.event_shape) != tuple(flow.event_shape) or not same:
             raise InputError(
                 f"evaluate: the flow makes events {list(flow.event_shape)} from {flow.condition.describe()}, "
                 f"but '{data.name}' has events {list(data.event_shape)} and {data.condition.describe()}"

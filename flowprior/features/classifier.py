@@ -124,7 +124,7 @@ def accuracy_on(classifier: Classifier, data: Data) -> float:
     """
     right = 0.0
     for x, labels in data.batches():
-        if labels is None or labels.is_floating_point():
+        if not isinstance(labels, Tensor) or labels.is_floating_point():
             raise InputError(f"accuracy_on: '{data.name}' has no labels; pass labelled data")
         right += classifier.accuracy(x, labels) * len(x)
     return right / max(len(data), 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import labels_in
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, InputError
 from flowprior.features.base import initialise
@@ -81,7 +82,8 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     with torch.enable_grad():
         for indices in islice(_shuffled(len(data), size, generator), steps):
-            _step(classifier, optimiser, *data.batch(indices))
+            x, labels = data.batch(indices)
+            _step(classifier, optimiser, x, labels_in(labels))
             schedule.step()
     return classifier.eval().requires_grad_(False)
 
@@ -142,7 +144,7 @@ def fingerprint(data: Data, seed: int) -> str:
     digest = hashlib.sha256(f"{recipe} {seed} {data.condition} {list(data.event_shape)}".encode())
     for x, labels in data.batches():
         digest.update(x.float().contiguous().numpy().data)
-        if labels is not None:
+        if isinstance(labels, Tensor):
             digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()[:24]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
 from flowprior.flow.parts import FlowParts
@@ -23,7 +24,6 @@ FORMAT = 3
 DESCRIPTION = "flow.json"
 FILES = "files"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
-_KINDS = ("none", "labels", "embeddings")
 
 
 def describe(flow: FlowParts) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def describe(flow: FlowParts) -> dict[str, Any]:
         "model": flow.specs["model"],
         **specs,
         "prediction": flow.prediction,
-        "condition": {"kind": flow.condition.kind, "size": flow.condition.size},
+        "condition": flow.condition.as_dict(),
         "event_shape": list(flow.event_shape),
         "dtype": str(dtype).removeprefix("torch.") if dtype else None,
         "metadata": flow.metadata,
@@ -119,9 +119,8 @@ def _check_values(description: Mapping[str, Any]) -> None:
     """Refuse values of another kind than :func:`describe` writes."""
     for name in ("model", "prior", "coupling", "path", "prediction"):
         _expect(type(description[name]) is str, name)
-    condition, shape = dict(description["condition"]), description["event_shape"]
-    _expect(set(condition) == {"kind", "size"} and condition["kind"] in _KINDS, "condition")
-    _expect(type(condition["size"]) is int and 0 <= condition["size"] < 1 << 31, "condition")
+    condition, shape = Condition.from_dict(description["condition"]), description["event_shape"]
+    _expect(all(part.size < 1 << 31 for part in (condition, *dict(condition.parts).values())), "condition")
     _expect(isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape), "event_shape")
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
 from flowprior.registry import choose
 from flowprior.samplers.base import CountedVelocity, Velocity
@@ -70,7 +71,7 @@ def rademacher(x: Tensor, probes: int, generator: torch.Generator | None) -> Ten
 def trace_back(
     velocity: Velocity,
     x: Tensor,
-    cond: Tensor | None,
+    cond: Conditions | None,
     divergence: Divergence,
     *,
     method: str,

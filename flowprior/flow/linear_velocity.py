@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.flow.pair_moments import PairMoments, check_moments
 from flowprior.paths import Path
@@ -30,7 +31,7 @@ class LinearVelocity:
         check_moments(prior, coupling)
         self.prior, self.coupling, self.path = prior, coupling, path
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         """The linear velocity ``[B, *event]`` at x ``[B, *event]``, times ``[B]`` and the condition."""
         moments = PairMoments.at(self.prior, self.coupling, self.path, t, cond)
         velocity = moments.velocity(x.flatten(1).to(moments.frame.loc.dtype))

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
@@ -74,10 +75,12 @@ class PairMoments:
     path: Coefficients
 
     @classmethod
-    def at(cls, prior: Prior, coupling: Coupling, path: Path, t: Tensor, cond: Tensor | None) -> PairMoments:
+    def at(
+        cls, prior: Prior, coupling: Coupling, path: Path, t: Tensor, cond: Conditions | None
+    ) -> PairMoments:
         """The moments of pairs of a fitted ``prior`` at times ``[B]`` under their conditions."""
         latents = latents_of(prior)
-        frame = None if latents is None else latents.frame(cond, len(t))
+        frame = None if latents is None else latents.frame(prior.reading(cond, "frame"), len(t))
         assert frame is not None
         slope = coupling.latent_slope(frame.spread)
         assert slope is not None

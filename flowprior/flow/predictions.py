@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import PairMoments, check_moments
@@ -53,7 +54,7 @@ class Prediction:
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         self.path = path
 
-    def view(self, x: Tensor, t: Tensor, cond: Tensor | None) -> View:
+    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
         """What the network is shown of x ``[B, *event]`` at times ``[B]`` under the condition."""
         return View(x)
 
@@ -74,7 +75,7 @@ class Residual(Prediction):
         super().__init__(prior, coupling, path)
         self.linear = LinearVelocity(prior, coupling, path)
 
-    def view(self, x: Tensor, t: Tensor, cond: Tensor | None) -> View:
+    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
         return View(x, offset=self.linear(x, t, cond))
 
 
@@ -93,7 +94,7 @@ class Preconditioned(Prediction):
         check_moments(prior, coupling)
         self.prior, self.coupling = prior, coupling
 
-    def view(self, x: Tensor, t: Tensor, cond: Tensor | None) -> View:
+    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
         moments = PairMoments.at(self.prior, self.coupling, self.path, t, cond)
         flat = x.flatten(1).to(moments.mean.dtype)
         standard = (flat - moments.mean) * moments.variance().rsqrt()

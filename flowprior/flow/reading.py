@@ -168,7 +168,7 @@ def _stamp(folder: FilePath) -> bytes | None:
 
 
 def _rebuild(cls: type[F], description: dict[str, Any], model: nn.Module | None) -> F:
-    condition = Condition(**description["condition"])
+    condition = Condition.from_dict(description["condition"])
     if model is None:
         model = _build_model(description, condition)
     return cls(

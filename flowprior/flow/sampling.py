@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions
+from flowprior.conditions import rows as rows_of
 from flowprior.errors import OptionError
 from flowprior.samplers import Solution, Velocity
 
@@ -59,7 +61,9 @@ def _switch(modules: list[nn.Module], training: bool) -> None:
         module.training = training
 
 
-def batches(x: Tensor, cond: Tensor | None, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+def batches(
+    x: Tensor, cond: Conditions | None, batch_size: int | None
+) -> Iterator[tuple[Tensor, Conditions | None]]:
     """x ``[N, *event]`` and its condition in batches; one, even of no rows, where ``batch_size`` is None.
 
     Raises:
@@ -70,13 +74,13 @@ def batches(x: Tensor, cond: Tensor | None, batch_size: int | None) -> Iterator[
     size = batch_size or max(len(x), 1)
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
-        yield x[rows], None if cond is None else cond[rows]
+        yield x[rows], rows_of(cond, rows)
 
 
 def in_batches(velocity: Velocity, batch_size: int | None) -> Velocity:
     """``velocity`` evaluated in batches of rows, for samplers whose noise is drawn for all rows at once."""
 
-    def evaluate(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    def evaluate(x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         rows = zip(batches(x, cond, batch_size), batches(t, None, batch_size), strict=True)
         return torch.cat([velocity(part, times, c) for (part, c), (times, _) in rows])
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
+from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data, Split
 from flowprior.data.splits import labels_of, split_indices
@@ -27,16 +29,16 @@ class Examples:
 
     Attributes:
         x: events to fit on, ``[N, *event]``.
-        cond: their condition: labels ``[N]``, embeddings ``[N, E]`` or None.
+        cond: their condition: labels ``[N]``, embeddings ``[N, E]``, token states, parts or None.
         held_out: events to measure on, ``[M, *event]``.
         held_out_cond: their condition.
         counts: examples of each label in the whole split, ``[C]``; None without labels.
     """
 
     x: Tensor
-    cond: Tensor | None
+    cond: Conditions | None
     held_out: Tensor
-    held_out_cond: Tensor | None
+    held_out_cond: Conditions | None
     counts: Tensor | None
 
     @classmethod
@@ -67,7 +69,7 @@ class Examples:
             )
         counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
 
-        def part(split: Split) -> tuple[Tensor, Tensor | None]:
+        def part(split: Split) -> tuple[Tensor, Conditions | None]:
             rows = split_indices(len(chosen), split, test_fraction=HELD_OUT_SHARE, seed=seed, labels=own)
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
             return data.batch(chosen[rows[order]])
@@ -76,7 +78,7 @@ class Examples:
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels ``[N]`` of the rows to fit on; None for embeddings and for no condition."""
+        """Labels ``[N]`` of the rows to fit on; None for embeddings, parts and no condition."""
         return _as_labels(self.cond)
 
     @property
@@ -114,18 +116,18 @@ class Examples:
         return [f"{said} (label {counts.index(least)}: {least}); {remedy}"]
 
 
-def take(cond: Tensor | None, rows: Tensor | slice) -> Tensor | None:
-    """Rows of a condition that may be None."""
-    return None if cond is None else cond[rows]
-
-
 def draw_pairs(
-    prior: Prior, coupling: Coupling, x1: Tensor, cond: Tensor | None, batch: int, generator: torch.Generator
+    prior: Prior,
+    coupling: Coupling,
+    x1: Tensor,
+    cond: Conditions | None,
+    batch: int,
+    generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
     for rows in torch.arange(len(x1)).split(coupling.draw_size(batch)):
         yield coupling.draw(prior, x1[rows], take(cond, rows), generator=generator), x1[rows]
 
 
-def _as_labels(cond: Tensor | None) -> Tensor | None:
-    return None if cond is None or cond.is_floating_point() else cond
+def _as_labels(cond: Conditions | None) -> Tensor | None:
+    return cond if isinstance(cond, Tensor) and not cond.is_floating_point() else None

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, OTCoupling, transport_cost
 from flowprior.errors import InputError
-from flowprior.inspection.examples import Examples, draw_pairs, take
+from flowprior.inspection.examples import Examples, draw_pairs
 from flowprior.inspection.half_share import half_share
 from flowprior.pictures import beside, first_of_each, is_drawable
 from flowprior.priors import Prior
@@ -201,7 +202,8 @@ def prior_picture(
     if examples.x.dim() == 2:
         cond = take(examples.held_out_cond, slice(0, POINTS))
         x0 = prior.sample(cond, min(POINTS, len(examples.held_out)), generator=generator)
-        return beside({"prior": (x0, cond)}, names=names, title=title, real=examples.x[:POINTS])
+        shown = cond if isinstance(cond, Tensor) else None
+        return beside({"prior": (x0, shown)}, names=names, title=title, real=examples.x[:POINTS])
     labels = examples.held_out_labels
     rows = first_of_each(labels, len(examples.held_out), SAMPLES, MOST_CONDITIONS)
     own, cond = take(labels, rows), take(examples.held_out_cond, rows)

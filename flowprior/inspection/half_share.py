@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
+from flowprior.conditions import rows as rows_of
 from flowprior.errors import InputError
 from flowprior.mixtures.halves import nearer_share
 from flowprior.priors import Prior
@@ -17,7 +19,7 @@ FEWEST = 4
 def half_share(
     make: Callable[[], Prior],
     x: Tensor,
-    cond: Tensor | None = None,
+    cond: Conditions | None = None,
     *,
     features: Callable[[Tensor], Tensor] | None = None,
     generator: torch.Generator | None = None,
@@ -30,7 +32,7 @@ def half_share(
     Args:
         make: the prior, not fitted.
         x: data ``[N, *event]``.
-        cond: labels ``[N]``, embeddings ``[N, E]``, or None.
+        cond: labels ``[N]``, embeddings ``[N, E]``, token states, parts, or None.
         features: from events to rows ``[n, F]`` in which distances are taken; None for the events' own.
         generator: source of the halves, the fit and the draws.
 
@@ -42,7 +44,7 @@ def half_share(
         raise InputError(
             f"half_share: expected {FEWEST} rows or more, two of a label, got {len(x)}; give more data"
         )
-    chosen = None if cond is None else cond[own]
+    chosen = rows_of(cond, own)
     prior = make().fit((x[own], chosen), generator=generator)
     drawn = prior.sample(chosen, len(own), generator=generator)
     see = features or (lambda events: events.flatten(1))
@@ -52,14 +54,14 @@ def half_share(
     return sum(len(mine) * share for mine, share in shares) / len(own)
 
 
-def _groups(cond: Tensor | None, count: int) -> Tensor:
+def _groups(cond: Conditions | None, count: int) -> Tensor:
     """What is halved by itself: labels ``[N]``, or zeros."""
-    if cond is None or cond.is_floating_point() or cond.dim() != 1:
+    if not isinstance(cond, Tensor) or cond.is_floating_point() or cond.dim() != 1:
         return torch.zeros(count, dtype=torch.long)
     return cond.cpu()
 
 
-def _halves(x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Two lists of as many rows, whose labels agree place by place."""
     order = torch.randperm(len(x), generator=generator)
     groups = _groups(cond, len(x))

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
 from flowprior.errors import CouplingError, OptionError
-from flowprior.inspection.examples import Examples, take
+from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, embeddings_in, joined, label_groups
+from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling
 from flowprior.couplings.cost import squared_distances
 from flowprior.inspection.denoiser import Denoiser, fit_denoiser
-from flowprior.inspection.examples import POOLED, Examples, draw_pairs, take
+from flowprior.inspection.examples import POOLED, Examples, draw_pairs
 from flowprior.priors import Prior
 
 TRAINING_BATCH = 128
@@ -181,8 +183,20 @@ def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
         return means[examples.labels], means[examples.held_out_labels]
     if examples.cond is None or examples.held_out_cond is None:
         return x.mean(0).expand_as(x), x.mean(0).expand_as(held_out)
-    mean, _ = fit_denoiser(examples.cond.double()[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
-    return mean(examples.cond.double()), mean(examples.held_out_cond.double())
+    told, held_out_told = _numbers(joined([examples.cond, examples.held_out_cond])).split(
+        [len(x), len(held_out)]
+    )
+    mean, _ = fit_denoiser(told[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
+    return mean(told), mean(held_out_told)
+
+
+def _numbers(cond: Conditions | None) -> Tensor:
+    """All that a condition tells, as numbers float64 ``[B, E]``: a column for each label, means of tokens."""
+    assert cond is not None
+    numbers, labels = embeddings_in(cond), label_groups(cond)
+    beside = [] if numbers is None else [numbers.double()]
+    beside += [] if labels is None else [torch.nn.functional.one_hot(labels).double()]
+    return torch.cat(beside, 1)
 
 
 def _principal_axes(x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from flowprior.inspection.examples import Examples, take
+from flowprior.conditions import rows as take
+from flowprior.inspection.examples import Examples
 from flowprior.priors import Prior
 from flowprior.registry import Spec
 
@@ -50,8 +51,8 @@ def suggest(examples: Examples, seed: int) -> Suggestion | None:
         return None
     start = time.perf_counter()
     rows, held_out = slice(0, MOST_ROWS), slice(0, MOST_HELD_OUT)
-    x, cond = examples.x[rows], take(examples.cond, rows)
-    x1, cond1 = examples.held_out[held_out], take(examples.held_out_cond, held_out)
+    x, cond = examples.x[rows], take(examples.labels, rows)
+    x1, cond1 = examples.held_out[held_out], take(examples.held_out_labels, held_out)
     if cond is not None and cond1 is not None:
         known = torch.isin(cond1, cond)
         x1, cond1 = x1[known], cond1[known]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Setup
 
@@ -24,5 +26,5 @@ class Accuracy(SampleMetric):
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         assert setup.classifier is not None
-        assert drawn.cond is not None
+        assert isinstance(drawn.cond, Tensor)
         return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.cond)}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, joined
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.metrics.setup import Drawn, Setup, Trajectories
@@ -110,7 +111,7 @@ class TwoSampleMetric(SampleMetric):
         metric.reset()
     """
 
-    _batches: dict[bool, list[tuple[Tensor, Tensor | None]]] | None = None
+    _batches: dict[bool, list[tuple[Tensor, Conditions | None]]] | None = None
 
     @abc.abstractmethod
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
@@ -123,7 +124,7 @@ class TwoSampleMetric(SampleMetric):
         """Forget every batch."""
         self._batches = None
 
-    def update(self, x: Tensor, cond: Tensor | None = None, *, real: bool) -> None:
+    def update(self, x: Tensor, cond: Conditions | None = None, *, real: bool) -> None:
         """Add a batch.
 
         Args:
@@ -252,8 +253,7 @@ def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor,
     return x.detach().double().cpu().flatten(1), y.detach().double().cpu().flatten(1)
 
 
-def _joined(batches: Sequence[tuple[Tensor, Tensor | None]]) -> Drawn:
+def _joined(batches: Sequence[tuple[Tensor, Conditions | None]]) -> Drawn:
     """All batches as one; the type of the numbers stays."""
-    labels = [cond for _, cond in batches if cond is not None]
     x = torch.cat([part for part, _ in batches])
-    return Drawn(x, torch.cat(labels) if labels else None, dtype=x.dtype)
+    return Drawn(x, joined([cond for _, cond in batches if cond is not None]), dtype=x.dtype)

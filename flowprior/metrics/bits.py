@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, moved
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
@@ -31,7 +32,7 @@ TOLERANCE = 1e-4
 def bits_per_dimension(
     flow: Flow,
     x: Tensor,
-    cond: Tensor | None = None,
+    cond: Conditions | None = None,
     *,
     levels: int | None = None,
     generator: torch.Generator | None = None,
@@ -103,7 +104,7 @@ class Likelihood(FlowMetric):
         bits = bits_per_dimension(
             setup.flow,
             x.to(setup.device, setup.flow.dtype or x.dtype),
-            None if cond is None else cond.to(setup.device),
+            moved(cond, setup.device),
             levels=levels_of(x),
             generator=setup.generator(),
             guidance=guidance,
@@ -113,6 +114,6 @@ class Likelihood(FlowMetric):
         )
         return {"nll_bits": bits.mean().item()}
 
-    def _scored(self, setup: Setup) -> tuple[Tensor, Tensor | None]:
+    def _scored(self, setup: Setup) -> tuple[Tensor, Conditions | None]:
         few = setup.flow.event_shape.numel() > SMALL_EVENT
         return setup.reference.subset(self.count or (FEW_LIKELIHOODS if few else MANY_LIKELIHOODS))

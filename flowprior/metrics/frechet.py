@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.metrics.base import FeatureMetric, Metric
@@ -140,7 +141,7 @@ class Frechet(FeatureMetric):
     def reset(self) -> None:
         self._moments = None
 
-    def update(self, x: Tensor, cond: Tensor | None = None, *, real: bool) -> None:
+    def update(self, x: Tensor, cond: Conditions | None = None, *, real: bool) -> None:
         self._moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
         self._moments[real].update(x)
 

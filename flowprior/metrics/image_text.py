@@ -50,7 +50,7 @@ class ImageText(SampleMetric):
         return "features of pictures: pass some (--features)" if paired else "embeddings as conditions"
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        assert drawn.cond is not None
+        assert isinstance(drawn.cond, Tensor)
         found: dict[str, float] = {}
         for extractor in setup.extractors:
             features, name = drawn.features(extractor), extractor.features_name
@@ -65,7 +65,7 @@ class ImageText(SampleMetric):
         key = (extractor.identity(), setup.training.digest)
         if key not in self._heads:
             _, cond = setup.training.subset(PAIRS)
-            assert cond is not None
+            assert isinstance(cond, Tensor)
             self._heads[key] = train_heads(setup.training.features(extractor, PAIRS), cond)
         return self._heads[key]
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.data.base import Data, data_digest
 from flowprior.data.splits import draw_indices
 from flowprior.features.base import FeatureExtractor
@@ -51,7 +52,7 @@ class Reference:
         size = f"{len(self)}" if count is None or count >= len(self) else f"{count} of {len(self)}"
         return f"{size} {self.split} examples of {self.data.name}"
 
-    def subset(self, count: int) -> tuple[Tensor, Tensor | None]:
+    def subset(self, count: int) -> tuple[Tensor, Conditions | None]:
         """``count`` events and their conditions, the same at every call; in the labels' proportions."""
         generator = torch.Generator().manual_seed(SUBSET_SEED)
         return self.data.batch(draw_indices(self.data, min(count, len(self)), generator))

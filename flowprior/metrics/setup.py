@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, moved, rows
 from flowprior.data.base import Data
 from flowprior.data.splits import draw_indices
 from flowprior.errors import InputError
@@ -37,15 +38,15 @@ class Drawn:
         dtype: type of x here.
     """
 
-    def __init__(self, x: Tensor, cond: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, x: Tensor, cond: Conditions | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.x = x.detach().to("cpu", dtype)
-        self.cond = None if cond is None else cond.cpu()
+        self.cond = moved(cond, "cpu")
         self._features: dict[int, Tensor] = {}
 
     @property
     def is_labelled(self) -> bool:
         """Whether the conditions are labels, so that clouds are compared within them."""
-        return self.cond is not None and not self.cond.is_floating_point()
+        return isinstance(self.cond, Tensor) and not self.cond.is_floating_point()
 
     def features(self, extractor: FeatureExtractor) -> Tensor:
         """Features ``[N, F]``."""
@@ -161,7 +162,7 @@ class Setup:
         return torch.Generator(self.device).manual_seed(self.seed)
 
     @cached_property
-    def cond(self) -> Tensor | None:
+    def cond(self) -> Conditions | None:
         """The conditions that samples are generated for: the reference's in its proportions, or balanced."""
         if self.balanced:
             return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
@@ -189,9 +190,9 @@ class Setup:
             x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=generator)
         return x0[:count].to(self.flow.dtype or x0.dtype)
 
-    def conditions(self, count: int) -> Tensor | None:
+    def conditions(self, count: int) -> Conditions | None:
         """The first conditions ``[count, …]``, on the flow's device."""
-        return None if self.cond is None else self.cond[:count].to(self.device)
+        return moved(rows(self.cond, slice(count)), self.device)
 
     @cached_property
     def _indices(self) -> tuple[Tensor, Tensor, Tensor]:

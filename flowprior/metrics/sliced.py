@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.wasserstein import per_condition
@@ -42,7 +43,7 @@ def sliced_wasserstein2_squared(
 
 
 def sliced_wasserstein2_per_condition(
-    x: Tensor, cond: Tensor | None, y: Tensor, cond_y: Tensor | None, *, directions: int = DIRECTIONS
+    x: Tensor, cond: Conditions | None, y: Tensor, cond_y: Conditions | None, *, directions: int = DIRECTIONS
 ) -> dict[int, float]:
     """SW2² of each label's points, or of everything pooled under the key ``-1``.
 

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.flow import Flow
 from flowprior.flow.sampling import batches, evaluating
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
@@ -36,7 +37,7 @@ def solution(setup: Setup) -> str:
 def solve_trajectories(
     flow: Flow,
     x0: Tensor,
-    cond: Tensor | None = None,
+    cond: Conditions | None = None,
     *,
     times: Iterable[float] = (),
     guidance: float = 1.0,
@@ -67,7 +68,7 @@ def solve_trajectories(
 
 
 def _solve(
-    velocity: Velocity, x0: Tensor, cond: Tensor | None, grid: Tensor, tolerance: float
+    velocity: Velocity, x0: Tensor, cond: Conditions | None, grid: Tensor, tolerance: float
 ) -> tuple[Tensor, Tensor, int]:
     """States ``[T, B, *event]``, curvature float64 ``[B]`` and evaluations of one batch."""
     counted = CountedVelocity(velocity, cond)
@@ -85,7 +86,7 @@ def _solve(
     return states, curvature.clamp_min(0).cpu(), counted.nfe
 
 
-def normalised_energy(trajectories: Trajectories, cond: Tensor | None) -> float:
+def normalised_energy(trajectories: Trajectories, cond: Conditions | None) -> float:
     """(E path energy − W2²) / W2² with W2² between source samples and ends, per condition.
 
     0 where the flow is optimal transport along straight lines. Tong et al. 2023 (arXiv 2302.00482) take
@@ -96,7 +97,7 @@ def normalised_energy(trajectories: Trajectories, cond: Tensor | None) -> float:
         trajectories: n of them.
         cond: labels ``[n]``, embeddings ``[n, E]`` (pooled) or None.
     """
-    labels = cond.cpu() if cond is not None and not cond.is_floating_point() else None
+    labels = cond.cpu() if isinstance(cond, Tensor) and not cond.is_floating_point() else None
     start, end, energy = trajectories.start.cpu(), trajectories.end.cpu(), trajectories.energy
     optimal = wasserstein2_per_condition(start, labels, end, labels, max_per_condition=len(start))
     energies = [energy.mean() if label < 0 else energy[labels == label].mean() for label in optimal]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from flowprior.conditions import moved
 from flowprior.couplings import transport_cost
 from flowprior.data.base import Data
 from flowprior.data.splits import draw_indices
@@ -35,7 +36,7 @@ def measure_transport(
     paired = unpaired = 0.0
     for part in indices.split(size):
         x1, cond = data.batch(part)
-        x1, cond = x1.to(device), None if cond is None else cond.to(device)
+        x1, cond = x1.to(device), moved(cond, device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
         x0 = flow.coupling.draw(flow.prior, x1, cond, generator=generator)

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.flow import Flow
 from flowprior.flow.sampling import batches, evaluating
 from flowprior.metrics.base import Metric, MetricInfo, StepMetric
@@ -30,7 +31,7 @@ def local_error(
     sampler: FixedStepSampler,
     nfe: int,
     trajectories: Trajectories,
-    cond: Tensor | None = None,
+    cond: Conditions | None = None,
     *,
     guidance: float = 1.0,
     batch_size: int | None = None,

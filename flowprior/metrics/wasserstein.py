@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import CouplingError, InputError
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
@@ -46,11 +47,15 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
 
 
 def wasserstein2_per_condition(
-    x: Tensor, cond: Tensor | None, y: Tensor, cond_y: Tensor | None, max_per_condition: int = PER_CONDITION
+    x: Tensor,
+    cond: Conditions | None,
+    y: Tensor,
+    cond_y: Conditions | None,
+    max_per_condition: int = PER_CONDITION,
 ) -> dict[int, float]:
     """W2² of each label's points, or of everything pooled under the key ``-1``.
 
-    Pooled where there is no condition, or an embedding for every row.
+    Pooled where there is no condition, an embedding for every row, or a condition of several parts.
 
     Args:
         x: generated samples ``[N, *event]``.
@@ -73,16 +78,16 @@ def wasserstein2_per_condition(
 def per_condition(
     distance: Callable[[Tensor, Tensor], float],
     x: Tensor,
-    cond: Tensor | None,
+    cond: Conditions | None,
     y: Tensor,
-    cond_y: Tensor | None,
+    cond_y: Conditions | None,
 ) -> dict[int, float]:
     """``distance`` of each label's points, or of everything pooled under the key ``-1``.
 
     Raises:
         InputError: a label of ``cond`` that ``cond_y`` does not have.
     """
-    if cond is None or cond_y is None or cond.is_floating_point():
+    if not isinstance(cond, Tensor) or not isinstance(cond_y, Tensor) or cond.is_floating_point():
         return {-1: distance(x, y)}
     missing = sorted(set(cond.unique().tolist()) - set(cond_y.unique().tolist()))
     if missing:

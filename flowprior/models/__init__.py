@@ -2,17 +2,24 @@
 
 from flowprior.models.base import MODELS, build_model, model_options
 from flowprior.models.diffusers import DiffusersModel
+from flowprior.models.dit import DiT
 from flowprior.models.embeddings import ConditionEmbedding, TimeConditionEmbedding, TimeEmbedding, sinusoids
 from flowprior.models.mlp import MLP
+from flowprior.models.reading import ReadingModel
+from flowprior.models.tokens import CrossAttention, TokenContext
 from flowprior.models.unet import UNet
 
 __all__ = [
     "MLP",
     "MODELS",
     "ConditionEmbedding",
+    "CrossAttention",
+    "DiT",
     "DiffusersModel",
+    "ReadingModel",
     "TimeConditionEmbedding",
     "TimeEmbedding",
+    "TokenContext",
     "UNet",
     "build_model",
     "model_options",

@@ -1,9 +1,9 @@
 """Models: velocity networks v(x, t, c), their registry, and how one is built for a data set.
 
 Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with cond labels int64
-``[B]``, embeddings ``[B, E]`` or None. Label tables have one row more than there are classes: the last
-is the null label of classifier-free guidance; the null embedding is all zeros. Any other
-``nn.Module`` with this call works just as well.
+``[B]``, embeddings ``[B, E]``, token states, named parts of these, or None. Label tables have one row more
+than there are classes: the last is the null label of classifier-free guidance; the null embedding is all
+zeros. Any other ``nn.Module`` with this call works just as well.
 
 Under prediction ``preconditioned`` (:mod:`flowprior.flow.preconditioning`) a model sees several tensors of
 the event's shape side by side along their first dimension, as many as its argument ``inputs`` says.
@@ -16,12 +16,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowprior.conditions import Condition
+from flowprior.conditions import BETWEEN, Condition
 from flowprior.errors import OptionError
+from flowprior.models.reading import ReadingModel, read_condition
 from flowprior.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs")
+READS = "reads"
+"""Option of every model: parts of the condition that it is shown, with ``+`` between; empty for all."""
 
 
 def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1) -> nn.Module:
@@ -42,7 +45,10 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
     for option in GIVEN:
         if option in parsed.options:
             raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
-    given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": condition}
+    options = dict(parsed.options)
+    reads = options.pop(READS, "")
+    read = read_condition(condition, reads, f"model '{name}'")
+    given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}
     if inputs > 1:
         if not takes_inputs(name):
             raise OptionError(
@@ -50,7 +56,8 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
                 "prediction 'residual' (--set training.prediction=residual)"
             )
         given["inputs"] = inputs
-    return MODELS.create(name, **given, **parsed.options)
+    net = MODELS.create(name, **given, **options)
+    return ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
 
 
 def takes_inputs(spec: str) -> bool:
@@ -69,7 +76,8 @@ def _name(name: str, event_shape: torch.Size) -> str:
 def model_options(name: str) -> dict[str, Any]:
     """Options of the model ``name`` that a user may set, with their defaults."""
     options = MODELS.record(name).options
-    return {option: default for option, default in options.items() if option not in GIVEN}
+    own = {option: default for option, default in options.items() if option not in GIVEN}
+    return {**own, READS: ""}
 
 
 def parse_widths(value: object, owner: str, option: str = "widths") -> tuple[int, ...]:

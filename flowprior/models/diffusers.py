@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
 from flowprior.models.embeddings import TIME_SCALE
@@ -22,11 +22,13 @@ class DiffusersModel(nn.Module):
     """A diffusers U-Net as a velocity model v(x [B, C, H, W], t [B], cond).
 
     Times are scaled to diffusers' 0..1000. Labels become ``class_labels``; an embedding [B, E] is a
-    single token of cross-attention, ``encoder_hidden_states`` [B, 1, E]. Sizes that the levels do not
-    divide are padded at the far edges and cropped back.
+    single token of cross-attention, ``encoder_hidden_states`` [B, 1, E]; token states [B, T, F] are
+    ``encoder_hidden_states`` with their mask as ``encoder_attention_mask``. Of several parts all tokens stand
+    in one sequence, each part mapped linearly to the width of the cross-attention where theirs differ. Sizes
+    that the levels do not divide are padded at the far edges and cropped back.
 
     Args:
-        net: a UNet2DModel (labels or no condition) or UNet2DConditionModel (embeddings).
+        net: a UNet2DModel (labels or no condition) or UNet2DConditionModel (embeddings or token states).
         condition: kind and size of the condition.
     """
 
@@ -36,26 +38,59 @@ class DiffusersModel(nn.Module):
         self.condition = condition
         config: Any = net.config
         self.multiple = 2 ** (len(config.block_out_channels) - 1)
+        attended = [part for part in parts_of(condition).values() if part.kind != "labels"]
+        if len({part.size for part in attended}) > 1:
+            width = attention_width(condition)
+            self.maps = nn.ModuleList(nn.Linear(part.size, width) for part in attended)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x.
 
         Raises:
-            InputError: the condition is missing.
+            InputError: the condition is missing, or another one.
         """
         height, width = x.shape[2:]
         padded = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
         velocity = self.net(padded, TIME_SCALE * t, **self._conditioning(cond, x.dtype), return_dict=False)[0]
         return velocity[..., :height, :width].to(x.dtype).contiguous()
 
-    def _conditioning(self, cond: Tensor | None, dtype: torch.dtype) -> dict[str, Tensor]:
-        if self.condition.kind == "none":
-            return {}
-        if cond is None:
-            raise InputError(f"diffusers: expected {self.condition.describe()}, got None")
-        if self.condition.kind == "labels":
-            return {"class_labels": cond}
-        return {"encoder_hidden_states": cond.to(dtype)[:, None]}
+    def _conditioning(self, cond: Conditions | None, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The keyword arguments of the network that carry the condition."""
+        found: dict[str, Tensor] = {}
+        states, masks = [], []
+        for name, part in parts_of(self.condition).items():
+            value: Any = cond[name] if name and isinstance(cond, Parts) else cond
+            if part.kind == "tokens" and isinstance(value, TokenStates):
+                states.append(value.cleared().states.to(dtype))
+                masks.append(value.mask)
+            elif part.kind == "labels" and isinstance(value, Tensor):
+                found["class_labels"] = value
+            elif part.kind == "embeddings" and isinstance(value, Tensor):
+                states.append(value.to(dtype)[:, None])
+                masks.append(torch.ones(len(value), 1, dtype=torch.bool, device=value.device))
+            else:
+                got = describe_value(cond)
+                raise InputError(f"diffusers: expected {self.condition.describe()}, got {got}")
+        if not states:
+            return found
+        if hasattr(self, "maps"):
+            states = [linear(part) for linear, part in zip(self.maps, states, strict=True)]
+        found["encoder_hidden_states"] = torch.cat(states, 1)
+        if any(part.kind == "tokens" for part in parts_of(self.condition).values()):
+            found["encoder_attention_mask"] = torch.cat(masks, 1)
+        return found
+
+
+def parts_of(condition: Condition) -> dict[str, Condition]:
+    """The parts by name; a condition without any is its own, under no name."""
+    if condition.kind == "none":
+        return {}
+    return dict(condition.parts) or {"": condition}
+
+
+def attention_width(condition: Condition) -> int:
+    """Width of the cross-attention: that of the widest embedding or token state, 0 without one."""
+    return max((part.size for part in parts_of(condition).values() if part.kind != "labels"), default=0)
 
 
 @MODELS.register("diffusers")
@@ -67,7 +102,7 @@ def diffusers(
     config: str | None = None,
     inputs: int = 1,
 ) -> DiffusersModel:
-    """U-Net of the diffusers library: UNet2DModel, or UNet2DConditionModel for embeddings (extra).
+    """U-Net of the diffusers library: UNet2DModel, or UNet2DConditionModel for embeddings and tokens (extra).
 
     Its output layer starts at zero.
 
@@ -81,17 +116,24 @@ def diffusers(
         inputs: tensors of the event's shape that it sees side by side, along their channels.
 
     Raises:
-        OptionError: diffusers is not installed, the file is not there, or the options do not fit.
+        OptionError: diffusers is not installed, the file is not there, the options do not fit, or the
+            condition has several parts of labels.
     """
     check_picture("diffusers", event_shape)
-    embeddings = condition.kind == "embeddings"
-    options = _stored(config) if config is not None else _compact(widths, blocks, embeddings)
+    labels = {name: part for name, part in parts_of(condition).items() if part.kind == "labels"}
+    if len(labels) > 1:
+        raise OptionError(
+            f"model 'diffusers' takes one part of labels, the condition has {', '.join(labels)}; choose with "
+            f"reads, such as diffusers:reads={next(iter(labels))}"
+        )
+    width = attention_width(condition)
+    options = _stored(config) if config is not None else _compact(widths, blocks, width > 0)
     options |= {"in_channels": inputs * event_shape[0], "out_channels": event_shape[0]}
-    if embeddings:
-        options["cross_attention_dim"] = condition.size
-    elif condition.kind == "labels":
-        options["num_class_embeds"] = condition.size + 1
-    network = _network_class("UNet2DConditionModel" if embeddings else "UNet2DModel")
+    if width:
+        options["cross_attention_dim"] = width
+    for part in labels.values():
+        options["num_class_embeds"] = part.size + 1
+    network = _network_class("UNet2DConditionModel" if width else "UNet2DModel")
     net = network.from_config(options) if config is not None else network(**options)
     nn.init.zeros_(net.conv_out.weight)
     nn.init.zeros_(net.conv_out.bias)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError
 
 TIME_SCALE = 1000.0
@@ -52,7 +52,8 @@ class ConditionEmbedding(nn.Module):
     """A condition as ``[B, hidden]``: a row of a table for labels, a linear map for embeddings.
 
     The table has ``condition.size + 1`` rows, the last for the null label; the null embedding is all
-    zeros and becomes the map's bias.
+    zeros and becomes the map's bias. Token states are mapped by their mean over the attended tokens. The
+    embeddings of several parts are added up.
     """
 
     def __init__(self, condition: Condition, hidden: int) -> None:
@@ -61,23 +62,35 @@ class ConditionEmbedding(nn.Module):
         self.embed: nn.Embedding | nn.Linear | None = None
         if condition.kind == "labels":
             self.embed = nn.Embedding(condition.size + 1, hidden)
-        elif condition.kind == "embeddings":
+        elif condition.kind in ("embeddings", "tokens"):
             self.embed = nn.Linear(condition.size, hidden)
+        elif condition.kind == "parts":
+            self.parts = nn.ModuleList(ConditionEmbedding(part, hidden) for _, part in condition.parts)
 
-    def forward(self, cond: Tensor | None) -> Tensor | None:
+    def forward(self, cond: Conditions | None) -> Tensor | None:
         """Embed ``cond``; None for models without a condition.
 
         Raises:
             InputError: there is no condition, or one of another kind or width.
         """
+        if self.condition.kind == "parts":
+            return self._sum(cond)
         if self.embed is None:
             return None
+        if isinstance(cond, TokenStates) and self.condition.kind == "tokens":
+            cond = cond.means()
         labels = self.condition.kind == "labels"
         width = () if labels else (self.condition.size,)
-        if cond is None or cond.is_floating_point() == labels or cond.shape[1:] != torch.Size(width):
-            got = "None" if cond is None else f"{cond.dtype} {list(cond.shape)}"
-            raise InputError(f"model: expected {self.condition.describe()}, got {got}")
+        is_tensor = isinstance(cond, Tensor)
+        if not is_tensor or cond.is_floating_point() == labels or cond.shape[1:] != torch.Size(width):
+            raise InputError(f"model: expected {self.condition.describe()}, got {describe_value(cond)}")
         return self.embed(cond if labels else cond.to(self.embed.weight.dtype))
+
+    def _sum(self, cond: Conditions | None) -> Tensor:
+        if not isinstance(cond, Parts):
+            raise InputError(f"model: expected {self.condition.describe()}, got {describe_value(cond)}")
+        embedded = [embed(cond[name]) for embed, name in zip(self.parts, self.condition.names, strict=True)]
+        return torch.stack(embedded).sum(0) if len(embedded) > 1 else embedded[0]
 
 
 class TimeConditionEmbedding(nn.Module):
@@ -88,6 +101,6 @@ class TimeConditionEmbedding(nn.Module):
         self.time = TimeEmbedding(hidden)
         self.condition = ConditionEmbedding(condition, hidden)
 
-    def forward(self, t: Tensor, cond: Tensor | None) -> Tensor:
+    def forward(self, t: Tensor, cond: Conditions | None) -> Tensor:
         embedded = self.condition(cond)
         return self.time(t) if embedded is None else self.time(t) + embedded

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions
 from flowprior.models.base import MODELS
 from flowprior.models.embeddings import TimeConditionEmbedding
 from flowprior.registry import check_counts
@@ -64,7 +64,7 @@ class MLP(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, *event]`` at times ``[B]`` under the condition, in the dtype of x."""
         embedding = functional.silu(self.embedding(t, cond))
         hidden = self.input(x.flatten(1))

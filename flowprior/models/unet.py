@@ -2,7 +2,8 @@
 
 Pixels are folded into channels first (pixel-unshuffle), so that a small network sees few positions.
 Blocks are pre-activation residual blocks with scale and shift from time and condition (Dhariwal &
-Nichol 2021, "adaptive group normalisation"); only the lowest resolution attends to itself.
+Nichol 2021, "adaptive group normalisation"); only the lowest resolution attends to itself. Where the
+condition has token states, the lowest resolutions attend to them (Rombach et al. 2022, section 3.3).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
 from flowprior.models.embeddings import TimeConditionEmbedding
+from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
 from flowprior.registry import check_counts
 
 
@@ -58,52 +60,81 @@ class SelfAttention(nn.Module):
         return x + self.projection(mixed).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+class TokenAttention(nn.Module):
+    """Attention from all positions to token states, added to its input; the projection starts at zero."""
+
+    def __init__(self, channels: int, context: int, heads: int) -> None:
+        super().__init__()
+        self.norm = _group_norm(channels)
+        self.attention = CrossAttention(channels, context, heads)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        batch, channels, height, width = x.shape
+        rows = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        told = self.attention(rows, context)
+        return x + told.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
 class _Encoder(nn.Module):
     """Residual blocks of one resolution, then half of it; returns the skips and the smaller map."""
 
-    def __init__(self, channels: int, channels_below: int, blocks: int, hidden: int) -> None:
+    def __init__(
+        self, channels: int, channels_below: int, blocks: int, hidden: int, tokens: TokenAttention | None
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ResidualBlock(channels, channels, hidden) for _ in range(blocks))
+        self.tokens = tokens
         self.down = nn.Conv2d(channels, channels_below, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
             x = block(x, embedding)
+        x = _told(self.tokens, x, context)
         return x, self.down(x)
 
 
 class _Decoder(nn.Module):
     """Twice the resolution, joined with the encoder's skip, then residual blocks."""
 
-    def __init__(self, channels: int, channels_below: int, blocks: int, hidden: int) -> None:
+    def __init__(
+        self, channels: int, channels_below: int, blocks: int, hidden: int, tokens: TokenAttention | None
+    ) -> None:
         super().__init__()
         self.up = nn.Conv2d(channels_below, channels, 3, padding=1)
         sizes = [2 * channels] + [channels] * (blocks - 1)
         self.blocks = nn.ModuleList(ResidualBlock(size, channels, hidden) for size in sizes)
+        self.tokens = tokens
 
-    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
         x = torch.cat([self.up(functional.interpolate(x, scale_factor=2.0, mode="nearest")), skip], dim=1)
         for block in self.blocks:
             x = block(x, embedding)
-        return x
+        return _told(self.tokens, x, context)
 
 
 class _Bottleneck(nn.Module):
     """Residual blocks around self-attention at the lowest resolution."""
 
-    def __init__(self, channels: int, blocks: int, heads: int, hidden: int) -> None:
+    def __init__(
+        self, channels: int, blocks: int, heads: int, hidden: int, tokens: TokenAttention | None
+    ) -> None:
         super().__init__()
         self.before = nn.ModuleList(ResidualBlock(channels, channels, hidden) for _ in range(blocks))
         self.attention = SelfAttention(channels, heads)
         self.after = nn.ModuleList(ResidualBlock(channels, channels, hidden) for _ in range(blocks))
+        self.tokens = tokens
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
         for block in self.before:
             x = block(x, embedding)
-        x = self.attention(x)
+        x = _told(self.tokens, self.attention(x), context)
         for block in self.after:
             x = block(x, embedding)
         return x
+
+
+def _told(tokens: TokenAttention | None, x: Tensor, context: Context | None) -> Tensor:
+    return x if tokens is None or context is None else tokens(x, context)
 
 
 @MODELS.register("unet")
@@ -119,7 +150,8 @@ class UNet(nn.Module):
         widths: channels of each resolution, from the highest to the lowest: ``"64-128"`` or a sequence.
         blocks: residual blocks of each resolution on each side.
         patch: side of the pixel squares folded into channels; 1 for none.
-        heads: heads of the self-attention at the lowest resolution.
+        heads: heads of the self-attention at the lowest resolution, and of the attention to token states.
+        attend: how many of the lowest resolutions attend to token states, where the condition has some.
         channels_last: compute in channels-last memory format, faster on CPUs and tensor cores.
         inputs: tensors of the event's shape that it sees side by side, along their channels.
     """
@@ -134,37 +166,51 @@ class UNet(nn.Module):
         heads: int = 2,
         channels_last: bool = True,
         inputs: int = 1,
+        attend: int = 2,
     ) -> None:
         super().__init__()
         levels = parse_widths(widths, "unet")
-        check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs)
-        _check(event_shape, levels, heads)
+        check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs, attend=attend)
+        attending = levels[-attend:] if token_parts(condition) else ()
+        _check(event_shape, levels, heads, attending)
         hidden = 2 * levels[0]
         self.patch = patch
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.multiple = patch * 2 ** (len(levels) - 1)
         self.embedding = TimeConditionEmbedding(condition, hidden)
+        self.context = TokenContext(condition, hidden) if attending else None
         folded = event_shape[0] * patch**2
         self.input = nn.Conv2d(inputs * folded, levels[0], 3, padding=1)
         pairs = list(itertools.pairwise(levels))
-        self.encoders = nn.ModuleList(_Encoder(here, below, blocks, hidden) for here, below in pairs)
-        self.bottleneck = _Bottleneck(levels[-1], blocks, heads, hidden)
-        self.decoders = nn.ModuleList(_Decoder(here, below, blocks, hidden) for here, below in pairs[::-1])
+        lowest = len(levels) - len(attending)
+
+        def tokens(level: int) -> TokenAttention | None:
+            return TokenAttention(levels[level], hidden, heads) if level >= lowest else None
+
+        self.encoders = nn.ModuleList(
+            _Encoder(here, below, blocks, hidden, tokens(level)) for level, (here, below) in enumerate(pairs)
+        )
+        self.bottleneck = _Bottleneck(levels[-1], blocks, heads, hidden, tokens(len(pairs)))
+        self.decoders = nn.ModuleList(
+            _Decoder(here, below, blocks, hidden, tokens(level))
+            for level, (here, below) in reversed(list(enumerate(pairs)))
+        )
         self.norm = _group_norm(levels[0])
         self.output = _zero(nn.Conv2d(levels[0], folded, 3, padding=1))
         self.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x."""
         embedding = functional.silu(self.embedding(t, cond))
+        context = None if self.context is None else self.context(cond)
         hidden = self.input(self._fold(x))
         skips = []
         for encoder in self.encoders:
-            skip, hidden = encoder(hidden, embedding)
+            skip, hidden = encoder(hidden, embedding, context)
             skips.append(skip)
-        hidden = self.bottleneck(hidden, embedding)
+        hidden = self.bottleneck(hidden, embedding, context)
         for decoder in self.decoders:
-            hidden = decoder(hidden, skips.pop(), embedding)
+            hidden = decoder(hidden, skips.pop(), embedding, context)
         velocity = self.output(functional.silu(self.norm(hidden)))
         velocity = functional.pixel_shuffle(velocity, self.patch)
         return velocity[..., : x.shape[2], : x.shape[3]].to(x.dtype).contiguous()
@@ -179,10 +225,16 @@ class UNet(nn.Module):
         return x.contiguous(memory_format=self.memory_format)
 
 
-def _check(event_shape: torch.Size, levels: tuple[int, ...], heads: int) -> None:
+def _check(event_shape: torch.Size, levels: tuple[int, ...], heads: int, attending: tuple[int, ...]) -> None:
     check_picture("unet", event_shape)
     if levels[-1] % heads:
         raise OptionError(f"unet: heads={heads} does not divide the last width {levels[-1]}")
+    for width in attending:
+        if width % heads:
+            raise OptionError(
+                f"unet: heads={heads} does not divide the width {width}, which attends to token states; "
+                "change widths or heads, or lower attend"
+            )
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -85,6 +86,7 @@ class AveragedGmmPrior(ConditionedPrior):
     """
 
     logits: Tensor
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
     loc: Tensor
     factors: Tensor
 

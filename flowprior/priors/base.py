@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, Parts, TokenStates, as_value, describe_value, read_part
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.saved import load_prior, save_prior
@@ -53,9 +55,19 @@ class Prior(nn.Module, Registered, abc.ABC):
     A prior is an ``nn.Module``: what it learned lives in parameters and buffers, so ``state_dict``,
     ``.to()`` and checkpoints carry it. The constructor only stores options; :meth:`fit` learns.
     Subclasses implement :meth:`_fit`, :meth:`_sample`, :meth:`_log_prob`, :meth:`_mean`.
+
+    Every registered prior has the option ``reads`` beside its own; methods of subclasses are given the part
+    that it says, a tensor.
+
+    Args:
+        reads: name of the part that is read, where a condition has several; empty for the only part of a kind
+            that the prior takes.
     """
 
-    registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors")
+    registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors", shared={"reads": ""})
+    takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings")
+    """Kinds of condition that the prior can read; none for one that reads no condition."""
+    reads: str = ""
 
     event_dims: Tensor
 
@@ -71,15 +83,16 @@ class Prior(nn.Module, Registered, abc.ABC):
 
         Args:
             data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` or ``[B, 1]``
-                (integers), embeddings ``[B, E]`` or None; or one tuple (x1, c), or x1 alone, as tensors or
-                NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch Dataset. Batches are
-                streamed: no prior keeps the data set.
+                (integers), embeddings ``[B, E]``, a mapping of named parts, or None; or one tuple (x1, c), or
+                x1 alone, as tensors or NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch
+                Dataset. Batches are streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
 
         Raises:
-            InputError: no data, non-finite values, shapes or dtypes that change between batches.
+            InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
+                condition of several parts of which ``reads`` does not say which one.
         """
-        stream = CheckedBatches(data, owner=self.name)
+        stream = CheckedBatches(data, owner=self.name, read=partial(self.reading, method="fit"))
         first, _ = stream.peek()
         with one_thread():
             self._fit(stream, _on_cpu(generator))
@@ -87,12 +100,16 @@ class Prior(nn.Module, Registered, abc.ABC):
         return self
 
     def sample(
-        self, cond: Tensor | None = None, n: int | None = None, *, generator: torch.Generator | None = None
+        self,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        n: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw x0 ``[B, *event]``, one for each row of ``cond``.
 
         Args:
-            cond: labels ``[B]``, embeddings ``[B, E]``, or None.
+            cond: labels ``[B]``, embeddings ``[B, E]``, named parts, or None.
             n: number of samples; needed only where ``cond`` is None.
 
         Raises:
@@ -100,11 +117,11 @@ class Prior(nn.Module, Registered, abc.ABC):
             InputError: unseen labels, or a condition of another kind than the fitted one.
         """
         self._require_fitted("sample")
-        n = self._count(cond, n)
-        cond = self._check_cond(cond, "sample")
-        return self._sample(cond, n, generator).reshape(n, *self.event_shape)
+        given: Conditions | None = as_value(cond)
+        n = self._count(given, n)
+        return self._sample(self._checked(given, "sample"), n, generator).reshape(n, *self.event_shape)
 
-    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
         """Log-density log p0(x | c) in nats, ``[B]``, for x ``[B, *event]``; at least in float32.
 
         Raises:
@@ -112,15 +129,16 @@ class Prior(nn.Module, Registered, abc.ABC):
             InputError: x of another event shape, unseen labels, or not one condition for each row.
         """
         self._require_fitted("log_prob")
-        self._check_event(x, "log_prob", cond)
-        return self._log_prob(event_rows(x), self._check_cond(cond, "log_prob"))
+        given: Conditions | None = as_value(cond)
+        self._check_event(x, "log_prob", given)
+        return self._log_prob(event_rows(x), self._checked(given, "log_prob"))
 
-    def mean(self, cond: Tensor | None = None, n: int | None = None) -> Tensor:
+    def mean(self, cond: Conditions | Mapping[str, Any] | None = None, n: int | None = None) -> Tensor:
         """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
         self._require_fitted("mean")
-        n = self._count(cond, n)
-        cond = self._check_cond(cond, "mean")
-        return self._mean(cond, n).reshape(n, *self.event_shape)
+        given: Conditions | None = as_value(cond)
+        n = self._count(given, n)
+        return self._mean(self._checked(given, "mean"), n).reshape(n, *self.event_shape)
 
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
@@ -132,6 +150,19 @@ class Prior(nn.Module, Registered, abc.ABC):
         self._require_fitted("log_prob_marginal")
         self._check_event(x, "log_prob_marginal")
         return self._log_prob_marginal(event_rows(x))
+
+    def reading(self, cond: Conditions | None, method: str = "reading") -> Tensor | None:
+        """The part of a condition that this prior reads; a tensor is read as it is.
+
+        Raises:
+            InputError: no part of the name :attr:`reads` or of a kind that the prior takes, or several.
+        """
+        if method == "fit" and self.reads and cond is not None and not isinstance(cond, Parts):
+            raise InputError(
+                f"{self.name}.fit: reads='{self.reads}' names a part, but the condition has none; leave it "
+                "out"
+            )
+        return read_part(cond, self.reads, self.takes, f"{self.name}.{method}", self.name)
 
     def save(self, directory: Path | str) -> None:
         """Write the fitted prior alone to a directory of ``prior.json`` and ``prior-DIGEST.safetensors``.
@@ -187,6 +218,10 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Return ``cond`` in the form the prior works with, or raise InputError."""
         return cond
 
+    def _checked(self, cond: Conditions | None, method: str) -> Tensor | None:
+        """The part that is read, in the form the prior works with."""
+        return self._check_cond(self.reading(cond, method), method)
+
     # -- shared plumbing ----------------------------------------------------------------------
 
     @property
@@ -215,12 +250,12 @@ class Prior(nn.Module, Registered, abc.ABC):
         if not self.is_fitted:
             raise NotFittedError(f"{self.name}.{method}: the prior is not fitted; call prior.fit(data) first")
 
-    def _count(self, cond: Tensor | None, n: int | None) -> int:
+    def _count(self, cond: Conditions | None, n: int | None) -> int:
         if cond is None and n is None:
             raise InputError(
                 f"{self.name}: expected cond or n, got neither; pass n= for an unconditional draw"
             )
-        if cond is not None and not cond.dim():
+        if isinstance(cond, Tensor) and not cond.dim():
             raise InputError(
                 f"{self.name}: expected one condition for each sample, got a single {cond.dtype}"
             )
@@ -230,17 +265,22 @@ class Prior(nn.Module, Registered, abc.ABC):
             raise InputError(f"{self.name}: expected n >= 0, got {n}")
         return len(cond) if cond is not None else int(n or 0)
 
-    def _check_event(self, x: Tensor, method: str, cond: Tensor | None = None) -> None:
+    def _check_event(self, x: Tensor, method: str, cond: Conditions | None = None) -> None:
         if x.shape[1:] != self.event_shape or not x.is_floating_point():
             event = ", ".join(map(str, self.event_shape))
             raise InputError(
                 f"{self.name}.{method}: expected floating-point x of shape [B, {event}], "
                 f"got {x.dtype} of shape {list(x.shape)}"
             )
-        if cond is not None and cond.shape[:1] != x.shape[:1]:
+        if isinstance(cond, Tensor) and cond.shape[:1] != x.shape[:1]:
             raise InputError(
                 f"{self.name}.{method}: expected one condition for each row, x has {len(x)} rows but cond "
                 f"has shape {list(cond.shape)}"
+            )
+        if isinstance(cond, Parts | TokenStates) and len(cond) != len(x):
+            raise InputError(
+                f"{self.name}.{method}: expected one condition for each row, x has {len(x)} rows but cond "
+                f"has {len(cond)} ({describe_value(cond)})"
             )
 
     def _load_from_state_dict(

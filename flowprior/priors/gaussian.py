@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,7 @@ class GaussianPrior(Prior):
         reg_covar: added to the variances learned from the data.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ()
     loc: Tensor
     var: Tensor
 

@@ -6,7 +6,7 @@ the paper's class prior: mean and (co)variance of each class.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class GmmPrior(LatentPrior):
     """
 
     logits: Tensor
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
     loc: Tensor
     count: Tensor
 
@@ -194,7 +195,7 @@ class GmmPrior(LatentPrior):
         """p(k | x, c) ``[B, K]`` for x ``[B, *event]``."""
         self._require_fitted("responsibilities")
         self._check_event(x, "responsibilities", cond)
-        rows = self._rows(self._check_cond(cond, "responsibilities"), len(x))
+        rows = self._rows(self._checked(cond, "responsibilities"), len(x))
         return self._responsibilities(event_rows(x), rows)
 
     def _responsibilities(self, x: Tensor, rows: Tensor) -> Tensor:

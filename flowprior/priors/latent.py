@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import abc
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, as_value
 from flowprior.data.stream import Batch
 from flowprior.errors import InputError
 from flowprior.priors.base import Prior, check_finite, event_rows
@@ -47,13 +48,17 @@ class LatentPrior(Prior, abc.ABC):
         return None
 
     def infer(
-        self, x1: Tensor, cond: Tensor | None = None, *, generator: torch.Generator | None = None
+        self,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw x0 ``[B, *event]`` from the latents inferred from x1: h ~ p(h | x1, c), x0 ~ p0(x0 | h, c).
 
         Args:
             x1: data ``[B, *event]``.
-            cond: labels ``[B]``, embeddings ``[B, E]``, or None.
+            cond: labels ``[B]``, embeddings ``[B, E]``, named parts, or None.
             generator: source of the randomness.
 
         Raises:
@@ -66,10 +71,10 @@ class LatentPrior(Prior, abc.ABC):
                 f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
                 "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
             )
-        self._check_event(x1, "infer", cond)
+        given: Conditions | None = as_value(cond)
+        self._check_event(x1, "infer", given)
         check_finite(x1, f"{self.name}.infer")
-        cond = self._check_cond(cond, "infer")
-        return self._infer(event_rows(x1), cond, generator).reshape(x1.shape)
+        return self._infer(event_rows(x1), self._checked(given, "infer"), generator).reshape(x1.shape)
 
     @abc.abstractmethod
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:

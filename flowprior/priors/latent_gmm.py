@@ -14,7 +14,7 @@ with e the whitened residual.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ class LatentGmmPrior(SubspacePrior):
             have fewer examples than components on average. Or the name of another prior, with its own
             defaults: ``"averaged-gmm"`` follows the data more closely, with five to ten times the numbers.
     """
+
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __init__(
         self,

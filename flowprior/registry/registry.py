@@ -10,7 +10,8 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -29,12 +30,21 @@ class Registry(Generic[T]):
         family: singular noun used in messages, such as ``"prior"``.
         group: entry-point group through which other packages add components.
         kind: what every component is an instance of; None checks nothing. :class:`Registered` sets it.
+        shared: options that all components have beside their own, with their defaults. A component is given
+            them as attributes after it is built.
     """
 
-    def __init__(self, family: str, group: str | None = None, kind: type | None = None) -> None:
+    def __init__(
+        self,
+        family: str,
+        group: str | None = None,
+        kind: type | None = None,
+        shared: Mapping[str, Any] | None = None,
+    ) -> None:
         self.family = family
         self.group = group
         self.kind = kind
+        self.shared = dict(shared or {})
         self._records: dict[str, Record[T]] = {}
         self._aliases: dict[str, str] = {}
         self._plugins_loaded = group is None
@@ -52,7 +62,8 @@ class Registry(Generic[T]):
             for taken in (name, *aliases):
                 if taken in self._records or taken in self._aliases:
                     raise OptionError(f"{self.family} '{taken}' is registered already; choose another name")
-            self._records[name] = record_of(name, cast("Callable[..., T]", factory), tuple(aliases))
+            record = record_of(name, cast("Callable[..., T]", factory), tuple(aliases))
+            self._records[name] = replace(record, options={**record.options, **self._beside(record)})
             self._aliases.update(dict.fromkeys(aliases, name))
             return factory
 
@@ -95,9 +106,18 @@ class Registry(Generic[T]):
                     f"{self.family} '{record.name}' has no option '{option}'{did_you_mean(option, known)} "
                     f"options: {', '.join(known) or 'none'}"
                 )
-        check_option_types(f"{self.family} '{record.name}'", record.factory, options)
+        owner = f"{self.family} '{record.name}'"
+        shared = {option: options.pop(option) for option in self._beside(record) if option in options}
+        check_option_types(owner, record.factory, options)
+        for option, value in shared.items():
+            if type(value) is not type(self.shared[option]):
+                expected = type(self.shared[option]).__name__
+                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
         try:
-            return self._checked(record.factory(**options), f"{self.family} '{record.name}'")
+            built = self._checked(record.factory(**options), owner)
+            for option, value in shared.items():
+                setattr(built, option, value)
+            return built
         except FlowpriorError:
             raise
         except (TypeError, ValueError, OverflowError) as error:
@@ -144,6 +164,11 @@ class Registry(Generic[T]):
                 f"{owner}: expected a name, a spec or a {self.kind.__name__}, got {type(built).__name__}"
             )
         return built
+
+    def _beside(self, record: Record[T]) -> dict[str, Any]:
+        """The family's options that the component's own signature does not have."""
+        own = inspect.signature(record.factory).parameters
+        return {option: default for option, default in self.shared.items() if option not in own}
 
     def _knows(self, name: str) -> bool:
         return name in self._records or name in self._aliases

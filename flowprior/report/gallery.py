@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, labels_in
 from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import counted
 from flowprior.storage import load_tensors
 from flowprior.study.cell_file import Collection
+from flowprior.study.evaluating import conditions_of
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4
@@ -48,8 +50,9 @@ def galleries(collection: Collection) -> list[dict[str, Any]]:
     if not files:
         return []
     adaptive = {label for label in files if results[label][seed]["run"]["evaluations"][0]["adaptive"]}
-    real = test.batch(torch.arange(min(len(test), MOST_REAL)))
-    real_data = draw(real, real[0], "Real examples", test.class_names)
+    x, cond = test.batch(torch.arange(min(len(test), MOST_REAL)))
+    real = (x, _shown(cond))
+    real_data = draw(real, x, "Real examples", test.class_names)
     counts = sorted(next(iter(files.values())))
     shown = min(counts, key=lambda count: (count == 0, abs(count - FAVOURITE)))
     found = []
@@ -75,7 +78,14 @@ def read_samples(path: Path) -> dict[int, Samples]:
     """
     tensors, metadata = load_tensors(path)
     spent: dict[str, int] = json.loads(metadata["nfe"])
-    return {n: (tensors[f"x/{name}"], tensors.get(f"cond/{name}")) for name, n in reversed(spent.items())}
+    return {
+        n: (tensors[f"x/{name}"], _shown(conditions_of(tensors, name))) for name, n in reversed(spent.items())
+    }
+
+
+def _shown(cond: Conditions | None) -> Tensor | None:
+    """What a picture can show of conditions: a tensor, or the only labels of several parts."""
+    return cond if isinstance(cond, Tensor) else labels_in(cond)
 
 
 def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] | None = None) -> str:

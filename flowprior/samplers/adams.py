@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
 from flowprior.samplers.adaptive import refuse_nfe
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
@@ -28,7 +29,7 @@ class AdamsSampler(Sampler):
         self,
         velocity: Velocity,
         x0: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         *,
         nfe: int | None = None,
         trajectory: bool = False,

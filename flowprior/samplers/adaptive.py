@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
@@ -47,7 +48,7 @@ class AdaptiveSampler(Sampler):
         self,
         velocity: Velocity,
         x0: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         *,
         nfe: int | None = None,
         trajectory: bool = False,

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, is_whole
 
-Velocity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
 
 
@@ -66,7 +67,7 @@ class Sampler(Registered, abc.ABC):
         self,
         velocity: Velocity,
         x0: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         *,
         nfe: int | None = None,
         trajectory: bool = False,
@@ -106,7 +107,7 @@ class Sampler(Registered, abc.ABC):
         return self
 
     def integrate(
-        self, velocity: Velocity, x0: Tensor, cond: Tensor | None = None, *, nfe: int | None = None
+        self, velocity: Velocity, x0: Tensor, cond: Conditions | None = None, *, nfe: int | None = None
     ) -> Tensor:
         """x1 ``[B, *event]``; see :meth:`solve`."""
         return self.solve(velocity, x0, cond, nfe=nfe).x
@@ -115,7 +116,7 @@ class Sampler(Registered, abc.ABC):
 class CountedVelocity:
     """A velocity that counts its evaluations and takes a scalar time."""
 
-    def __init__(self, velocity: Velocity, cond: Tensor | None) -> None:
+    def __init__(self, velocity: Velocity, cond: Conditions | None) -> None:
         self.velocity = velocity
         self.cond = cond
         self.nfe = 0

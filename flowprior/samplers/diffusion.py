@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Ends, Path, ends_of_velocity
@@ -93,7 +94,7 @@ class DiffusionSampler(Sampler):
         self,
         velocity: Velocity,
         x0: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         *,
         nfe: int | None = None,
         trajectory: bool = False,

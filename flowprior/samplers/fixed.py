@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
 from flowprior.samplers.grids import TimeGrid, make_grid
@@ -44,7 +45,7 @@ class FixedStepSampler(Sampler):
         self,
         velocity: Velocity,
         x0: Tensor,
-        cond: Tensor | None = None,
+        cond: Conditions | None = None,
         *,
         nfe: int | None = None,
         trajectory: bool = False,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, SECONDS, Result
 from flowprior.flow import Flow
@@ -205,7 +206,7 @@ class _Regenerating(Replay):
         same = then == here
         self.left_out = "" if same else f"they were drawn on {then}, and {here} draws other random numbers"
 
-    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+    def __call__(self, cond: Conditions | None = None, n: int | None = None, **options: Any) -> Solution:
         kept = super().__call__(cond, n, **options)
         if options.get("nfe") in self._chosen and not self.left_out:
             # In batches as then: their size decides in which order sums are rounded.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, as_value, equal, named_tensors, value_of_tensors
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
@@ -152,9 +153,10 @@ class Recorder:
         self._tensors: dict[str, Tensor] = {}
         self._spent: dict[str, int] = {}
 
-    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+    def __call__(self, cond: Conditions | None = None, n: int | None = None, **options: Any) -> Solution:
         solution, name = self.flow.solve(cond, n, **options), _call_name(self._calls, **options)
-        self._tensors |= {f"x/{name}": solution.x} | ({} if cond is None else {f"cond/{name}": cond})
+        self._tensors |= {f"x/{name}": solution.x}
+        self._tensors |= {f"{place}/{name}": tensor for place, tensor in named_tensors(cond).items()}
         self._spent[name] = solution.nfe
         return solution
 
@@ -180,15 +182,21 @@ class Replay:
         self._tensors, metadata = load_tensors(path)
         self.spent: dict[str, int] = json.loads(metadata["nfe"])
 
-    def __call__(self, cond: Tensor | None = None, n: int | None = None, **options: Any) -> Solution:
+    def __call__(self, cond: Conditions | None = None, n: int | None = None, **options: Any) -> Solution:
         name = _call_name(self._calls, **options)
-        saved = self._tensors.get(f"cond/{name}")
-        same = saved is None if cond is None else saved is not None and torch.equal(saved, cond.cpu())
+        same = equal(conditions_of(self._tensors, name), cond)
         if f"x/{name}" not in self._tensors or not same:
             raise CheckpointError(
                 f"{self._path} has no samples '{name}' of these conditions; run the comparison again"
             )
         return Solution(self._tensors[f"x/{name}"], self.spent[name], torch.tensor([0.0, 1.0]))
+
+
+def conditions_of(tensors: Mapping[str, Tensor], name: str) -> Conditions | None:
+    """The conditions of the call ``name`` in a file of :class:`Recorder`."""
+    split = {key: key.partition("/") for key in tensors}
+    places = {place: tensors[key] for key, (place, _, call) in split.items() if call == name}
+    return as_value(value_of_tensors(places))
 
 
 def _call_name(

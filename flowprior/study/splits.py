@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, named_tensors
 from flowprior.data import Data, load_data, split_indices
 from flowprior.errors import OptionError
 from flowprior.storage.digests import tensor_bytes
@@ -36,7 +37,7 @@ class Subset(Data):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
         """The events ``[B, *event]`` and conditions of these indices of the part."""
         return self.data.batch(self.indices[indices])
 
@@ -112,7 +113,7 @@ def _identity(data: Data) -> list[Any]:
     indices = torch.arange(0, len(data), max(1, len(data) // 4096))
     digest = hashlib.sha256()
     for part in indices.split(512):
-        for tensor in data.batch(part):
-            if tensor is not None:
-                digest.update(tensor_bytes(tensor))
+        x, cond = data.batch(part)
+        for tensor in (x, *named_tensors(cond).values()):
+            digest.update(tensor_bytes(tensor))
     return [len(data), list(data.event_shape), data.condition.describe(), digest.hexdigest()]

@@ -12,13 +12,15 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, moved
+from flowprior.conditions import rows as rows_of
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.training.randomness import Randomness
 
-Pairs = tuple[Tensor, Tensor, Tensor | None]
+Pairs = tuple[Tensor, Tensor, Conditions | None]
 """(x0 ``[B, *event]``, x1 ``[B, *event]``, condition or None)."""
 
 
@@ -91,7 +93,7 @@ class PairStream:
             self._drawn = (number, self._draw(number))
         rows = slice(offset, offset + self.batch_size)
         x0, x1, cond = self._drawn[1]
-        return x0[rows], x1[rows], None if cond is None else cond[rows]
+        return x0[rows], x1[rows], rows_of(cond, rows)
 
     def _draw(self, number: int) -> Pairs:
         indices = self._indices.take(number * self.draw_size, self.draw_size)
@@ -102,10 +104,10 @@ class PairStream:
         return x0, x1, cond
 
 
-def fetch(data: Data, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
+def fetch(data: Data, indices: Tensor, device: torch.device) -> tuple[Tensor, Conditions | None]:
     """(x1, condition or None) of ``indices``, on ``device``."""
     x1, cond = data.batch(indices)
-    return x1.to(device, non_blocking=True), None if cond is None else cond.to(device, non_blocking=True)
+    return x1.to(device, non_blocking=True), moved(cond, device, non_blocking=True)
 
 
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import PairStream
@@ -93,7 +93,7 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
 
 
 def batch_loss(
-    state: TrainingState, x0: Tensor, x_t: Tensor, u_t: Tensor, t: Tensor, cond: Tensor | None
+    state: TrainingState, x0: Tensor, x_t: Tensor, u_t: Tensor, t: Tensor, cond: Conditions | None
 ) -> Tensor:
     """The weighted mean squared error of the network's velocity at x_t ``[B, *event]``, a scalar."""
     config = state.config
@@ -112,15 +112,15 @@ def batch_loss(
 
 
 def drop_conditions(
-    cond: Tensor | None, condition: Condition, share: float, step: int, randomness: Randomness
-) -> Tensor | None:
-    """``cond`` with a random ``share`` of its rows replaced by the null condition."""
+    cond: Conditions | None, condition: Condition, share: float, step: int, randomness: Randomness
+) -> Conditions | None:
+    """``cond`` with a random ``share`` of its rows, in all of its parts, replaced by the null condition."""
     if cond is None or share == 0:
         return cond
     generator = randomness.generator("condition dropout", step)
     dropped = torch.rand(len(cond), generator=generator, device=cond.device) < share
     null = condition.null(cond)
-    return cond if null is None else torch.where(dropped.view(-1, *[1] * (cond.dim() - 1)), null, cond)
+    return cond if null is None else chosen(dropped, null, cond)
 
 
 def diverged(state: TrainingState, step: int, result: StepResult) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, labels_in, moved
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
@@ -58,10 +59,11 @@ class SamplePictures:
         """One row a class, or rows of real conditions where there are no classes."""
         cond = self._conditions()
         source, x = self._sample(flow, cond, COLUMNS * COLUMNS if cond is None else len(cond))
-        panels = {"prior alone": (_shown(source), cond), self._evaluations(): (_shown(x), cond)}
+        shown = cond if isinstance(cond, Tensor) else labels_in(cond)
+        panels = {"prior alone": (_shown(source), shown), self._evaluations(): (_shown(x), shown)}
         return beside(panels, names=self.data.class_names, title=self._title(step), columns=COLUMNS)
 
-    def _conditions(self) -> Tensor | None:
+    def _conditions(self) -> Conditions | None:
         if self._labelled():
             return torch.arange(min(self.data.condition.size, MOST_ROWS)).repeat_interleave(COLUMNS)
         return self.data.batch(probe_indices(len(self.data), COLUMNS * COLUMNS, self.config.seed))[1]
@@ -69,14 +71,14 @@ class SamplePictures:
     def _points(self, flow: Flow, step: int) -> Figure:
         """Source samples and samples for the conditions of real points, which are grey underneath."""
         x1, cond = self.data.batch(probe_indices(len(self.data), POINTS, self.config.seed))
-        labels = cond if self._labelled() else None
+        labels = labels_in(cond)
         source, x = self._sample(flow, cond, len(x1))
         panels = {"prior alone": (source, labels), self._evaluations(): (x, labels)}
         return beside(panels, names=self.data.class_names, title=self._title(step), real=x1)
 
-    def _sample(self, flow: Flow, cond: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    def _sample(self, flow: Flow, cond: Conditions | None, count: int) -> tuple[Tensor, Tensor]:
         """Source samples, and what the flow makes of them."""
-        cond = None if cond is None else cond.to(self.device)
+        cond = moved(cond, self.device)
         n = count if cond is None else None
         randomness = Randomness(self.config.seed, self.device)
         source, x = (

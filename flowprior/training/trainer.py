@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, moved, pieces
 from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.errors import CheckpointError, TrainingDiverged
 from flowprior.flow import Flow
@@ -140,9 +141,9 @@ class DeviceBatches:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
         for x1, cond in self._batches:
-            yield x1.to(self._device), None if cond is None else cond.to(self._device)
+            yield x1.to(self._device), moved(cond, self._device)
 
 
 def _run_to_the_end(
@@ -196,11 +197,11 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
     }
 
 
-def _drawn(pairs: PairStream, x1: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
-    conditions = [None] * len(x1) if cond is None else cond.split(pairs.draw_size)
+def _drawn(pairs: PairStream, x1: Tensor, cond: Conditions | None, generator: torch.Generator) -> Tensor:
+    conditions = pieces(cond, pairs.draw_size, len(x1))
     rows = x1.split(pairs.draw_size)
     drawn = [
         pairs.coupling.draw(pairs.prior, x, c, generator=generator)
-        for x, c in zip(rows, conditions, strict=False)
+        for x, c in zip(rows, conditions, strict=True)
     ]
     return torch.cat(drawn)

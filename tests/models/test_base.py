@@ -8,13 +8,19 @@ import re
 import pytest
 import torch
 
-from flowprior.conditions import Condition
-from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.conditions import Condition, Parts, TokenStates, rows
+from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.models import MLP, MODELS, UNet, build_model, model_options
 from flowprior.models.base import parse_widths
 
-CONDITIONS = [Condition(), Condition("labels", 3), Condition("embeddings", 5)]
-SMALL = {"mlp": "mlp:width=16,depth=2", "unet": "unet:widths=16-32", "diffusers": "diffusers:widths=8-16"}
+CONDITIONS = [Condition(), Condition("labels", 3), Condition("embeddings", 5), Condition("tokens", 6)]
+CONDITIONS += [Condition("parts", parts=tuple(zip("abc", CONDITIONS[1:], strict=True)))]
+SMALL = {
+    "mlp": "mlp:width=16,depth=2",
+    "unet": "unet:widths=16-32",
+    "dit": "dit:patch=2,width=16,depth=2,heads=2",
+    "diffusers": "diffusers:widths=8-16",
+}
 
 
 def example(condition: Condition, event: tuple[int, ...], batch: int = 4):
@@ -22,13 +28,12 @@ def example(condition: Condition, event: tuple[int, ...], batch: int = 4):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, *event, generator=generator)
     t = torch.rand(batch, generator=generator)
-    labels = torch.arange(batch) % 3
-    cond = {
-        "none": None,
-        "labels": labels,
-        "embeddings": torch.randn(batch, 5, generator=generator),
-    }[condition.kind]
-    return x, t, cond
+    labels, embeddings = torch.arange(batch) % 3, torch.randn(batch, 5, generator=generator)
+    mask = torch.arange(3) < (torch.arange(batch) % 3 + 1)[:, None]
+    tokens = TokenStates(torch.randn(batch, 3, 6, generator=generator), mask)
+    parts = Parts({"a": labels, "b": embeddings, "c": tokens})
+    known = {"none": None, "labels": labels, "embeddings": embeddings, "tokens": tokens, "parts": parts}
+    return x, t, known[condition.kind]
 
 
 def build(name: str, condition: Condition, event: tuple[int, ...], inputs: int = 1) -> torch.nn.Module:
@@ -86,7 +91,8 @@ def test_time_and_condition_change_the_velocity(name, condition):
         velocity = model(x, t, cond)
         assert not torch.allclose(model(x, 1 - t, cond), velocity, atol=1e-4)
         if cond is not None:
-            assert not torch.allclose(model(x, t, cond.roll(1, 0)), velocity, atol=1e-4)
+            other = rows(cond, torch.arange(len(x)).roll(1))
+            assert not torch.allclose(model(x, t, other), velocity, atol=1e-4)
 
 
 @every_model
@@ -131,11 +137,59 @@ def test_copies_and_state_dicts_compute_the_same(name):
     assert torch.equal(copy.deepcopy(model)(x, t, cond), model(x, t, cond))
 
 
-@pytest.mark.parametrize("name", ["mlp", "unet"])
+@pytest.mark.parametrize("name", ["mlp", "unet", "dit"])
 def test_float64_models_compute_in_float64(name):
     x, t, cond = example(CONDITIONS[2], (1, 8, 8))
     velocity = build(name, CONDITIONS[2], (1, 8, 8)).double()(x.double(), t.double(), cond)
     assert velocity.dtype == torch.float64
+
+
+@every_model
+@pytest.mark.parametrize("condition", CONDITIONS[3:], ids=lambda condition: condition.kind)
+def test_padding_of_token_states_changes_nothing(name, condition):
+    x, t, cond = example(condition, (1, 8, 8))
+    model = build(name, condition, (1, 8, 8))
+
+    def told(filling: float, more: int = 0):
+        tokens = cond["c"] if isinstance(cond, Parts) else cond
+        tokens = tokens.padded(tokens.states.shape[1] + more)
+        filled = TokenStates(tokens.states.masked_fill(~tokens.mask[..., None], filling), tokens.mask)
+        return Parts({**dict(cond.items()), "c": filled}) if isinstance(cond, Parts) else filled
+
+    with torch.no_grad():
+        velocity = model(x, t, cond)
+        for filling in (9.0, float("nan"), float("inf")):
+            assert torch.equal(model(x, t, told(filling)), velocity)
+        torch.testing.assert_close(model(x, t, told(1.0, more=4)), velocity, atol=1e-5, rtol=1e-4)
+
+
+@every_model
+def test_a_model_reads_the_parts_that_it_is_told_to(name):
+    x, t, cond = example(CONDITIONS[-1], (1, 8, 8))
+    spec = SMALL.get(name, name)
+    separator = "," if ":" in spec else ":"
+    for reads in ("a", "c", "a+b"):
+        model = build(f"{spec}{separator}reads={reads}", CONDITIONS[-1], (1, 8, 8))
+        with torch.no_grad():
+            velocity = model(x, t, cond)
+            for part in "abc":
+                moved = Parts({**dict(cond.items()), part: rows(cond[part], torch.arange(len(x)).roll(1))})
+                assert torch.allclose(model(x, t, moved), velocity, atol=1e-5) == (part not in reads)
+        with pytest.raises(InputError, match="expected a condition with the parts"):
+            model(x, t, cond["a"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mlp:reads=d", "model 'mlp': reads='d' names no part 'd'; there are a, b, c"),
+        ("mlp:reads=a+d", r"reads='a\+d' names no part 'd'"),
+        ("mlp:reads=3", "reads=3 is not possible; expected the name of a part"),
+    ],
+)
+def test_parts_that_are_not_there_are_refused(spec, message):
+    with pytest.raises(OptionError, match=message):
+        build_model(spec, torch.Size([2]), CONDITIONS[-1])
 
 
 def test_auto_picks_by_the_shape_of_the_event():
@@ -151,7 +205,7 @@ def test_options_reach_the_model():
 
 
 def test_user_options_leave_out_what_follows_from_the_data():
-    assert model_options("mlp") == {"width": 256, "depth": 3}
+    assert model_options("mlp") == {"width": 256, "depth": 3, "reads": ""}
     with pytest.raises(OptionError, match="follows from the data"):
         build_model("mlp:event_shape=3", torch.Size([2]), Condition())
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Parts, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models import DiffusersModel, build_model
 
@@ -98,3 +98,45 @@ def test_broken_configs_are_named(content, message, tmp_path):
         file.write_text(content)
     with pytest.raises(OptionError, match=message):
         build_model(f"diffusers:config={file}", EVENT, Condition())
+
+
+def test_token_states_are_hidden_states_with_their_mask():
+    net = Recorder()
+    states, mask = torch.randn(2, 3, 5), torch.tensor([[True, False, False], [True, True, True]])
+    DiffusersModel(net, Condition("tokens", 5))(
+        torch.zeros(2, 1, 8, 8), torch.zeros(2), TokenStates(states, mask)
+    )
+    cleared = states.masked_fill(~mask[..., None], 0)
+    assert torch.equal(net.conditioning["encoder_hidden_states"], cleared)
+    assert torch.equal(net.conditioning["encoder_attention_mask"], mask)
+
+
+def test_parts_are_class_labels_and_one_sequence_of_tokens():
+    condition = Condition(
+        "parts",
+        parts=(
+            ("a", Condition("labels", 3)),
+            ("b", Condition("embeddings", 4)),
+            ("c", Condition("tokens", 5)),
+        ),
+    )
+    net = Recorder()
+    model = DiffusersModel(net, condition)
+    mask = torch.tensor([[True, False], [True, True]])
+    cond = Parts(
+        {"a": torch.tensor([0, 2]), "b": torch.randn(2, 4), "c": TokenStates(torch.randn(2, 2, 5), mask)}
+    )
+    model(torch.zeros(2, 1, 8, 8), torch.zeros(2), cond)
+    assert net.conditioning["class_labels"].tolist() == [0, 2]
+    assert net.conditioning["encoder_hidden_states"].shape == (2, 3, 5)
+    assert net.conditioning["encoder_attention_mask"].tolist() == [[True, True, False], [True, True, True]]
+    with pytest.raises(InputError, match=r"diffusers: expected parts a: .*, got None"):
+        model(torch.zeros(2, 1, 8, 8), torch.zeros(2), None)
+
+
+def test_two_parts_of_labels_are_refused_with_the_names_to_choose_from():
+    condition = Condition("parts", parts=(("a", Condition("labels", 3)), ("b", Condition("labels", 3))))
+    with pytest.raises(
+        OptionError, match=r"one part of labels, the condition has a, b; .* diffusers:reads=a"
+    ):
+        build_model("diffusers", EVENT, condition)

@@ -1,0 +1,54 @@
+"""What a condition is: class labels, embeddings, token states, several named parts of these, or nothing.
+
+:class:`Condition` says which kind and size; a *value* of it has one row for each sample: a tensor,
+:class:`TokenStates`, or :class:`Parts`. The functions on rows take any of them, and None.
+"""
+
+from flowprior.conditions.condition import MOST_LABELS, Condition, Kind
+from flowprior.conditions.reading import (
+    BETWEEN,
+    choose_parts,
+    embeddings_in,
+    label_groups,
+    labels_in,
+    read_part,
+)
+from flowprior.conditions.rows import (
+    chosen,
+    equal,
+    joined,
+    moved,
+    named_tensors,
+    pieces,
+    repeated,
+    rows,
+    value_of_tensors,
+)
+from flowprior.conditions.values import Conditions, Parts, TokenStates, as_value, describe_value, kind_of
+
+__all__ = [
+    "BETWEEN",
+    "MOST_LABELS",
+    "Condition",
+    "Conditions",
+    "Kind",
+    "Parts",
+    "TokenStates",
+    "as_value",
+    "choose_parts",
+    "chosen",
+    "describe_value",
+    "embeddings_in",
+    "equal",
+    "joined",
+    "kind_of",
+    "label_groups",
+    "labels_in",
+    "moved",
+    "named_tensors",
+    "pieces",
+    "read_part",
+    "repeated",
+    "rows",
+    "value_of_tensors",
+]

@@ -1,0 +1,211 @@
+"""Kind and size of a condition, its checks, and its null value for guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions.values import (
+    Conditions,
+    Parts,
+    TokenStates,
+    as_value,
+    check_name,
+    describe_value,
+)
+from flowprior.errors import InputError
+
+Kind = Literal["none", "labels", "embeddings", "tokens", "parts"]
+MOST_LABELS = 100_000
+"""Most classes that a condition may have: priors and networks hold a row of numbers for each of them."""
+
+
+@dataclass(frozen=True, repr=False)
+class Condition:
+    """Kind and size of a data set's condition.
+
+    Attributes:
+        kind: ``"none"``, ``"labels"`` (int64 ``[B]``), ``"embeddings"`` (floating point ``[B, E]``),
+            ``"tokens"`` (:class:`TokenStates` of ``[B, T, F]``) or ``"parts"`` (:class:`Parts`).
+        size: number of classes, at most 100,000 (:data:`MOST_LABELS`), or E, or F, or 0.
+        parts: name and condition of each part, in the order of their names.
+
+    Raises:
+        InputError: another kind, a size that is no such number, or impossible parts.
+    """
+
+    kind: Kind = "none"
+    size: int = 0
+    parts: tuple[tuple[str, Condition], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind) or type(self.size) is not int or self.size < 0:
+            raise InputError(
+                f"condition: expected {', '.join(get_args(Kind))} and a size from 0 on, got {self.kind!r} "
+                f"and {self.size!r}"
+            )
+        if self.kind == "labels" and self.size > MOST_LABELS:
+            raise InputError(
+                f"condition: {self.size:,} labels are too many, at most {MOST_LABELS:,} are possible; number "
+                "the labels 0, 1, 2, …"
+            )
+        if (self.kind == "parts") != bool(self.parts) or (self.parts and self.size):
+            raise InputError("condition: expected parts, and no size, for the kind 'parts' and no other")
+        for name, part in self.parts:
+            check_name(name)
+            if not isinstance(part, Condition) or part.kind in ("none", "parts"):
+                raise InputError(f"condition: expected labels, embeddings or tokens as '{name}', got {part}")
+        names = [name for name, _ in self.parts]
+        if len(set(names)) < len(names):
+            raise InputError(f"condition: expected a name of its own for each part, got {', '.join(names)}")
+        object.__setattr__(self, "parts", tuple(sorted(self.parts, key=lambda part: part[0])))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts, in order."""
+        return tuple(name for name, _ in self.parts)
+
+    def __getitem__(self, name: str) -> Condition:
+        """The part of this name.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = dict(self.parts).get(name)
+        if found is None:
+            raise InputError(f"condition: no part '{name}'; there are {', '.join(self.names) or 'none'}")
+        return found
+
+    def only(self, names: tuple[str, ...]) -> Condition:
+        """The parts of these names, as parts."""
+        return Condition("parts", parts=tuple((name, self[name]) for name in names))
+
+    def null(self, cond: Conditions | None) -> Any:
+        """The null condition shaped like ``cond``: label ``size``, zeros, or one attended token of zeros.
+
+        Of parts each has its own. Classifier-free guidance (Ho & Salimans 2022) trains on it by dropout and
+        samples with it.
+        """
+        if cond is None or self.kind == "none":
+            return None
+        if isinstance(cond, Parts):
+            return Parts({name: part.null(cond[name]) for name, part in self.parts})
+        if isinstance(cond, TokenStates):
+            first = torch.zeros_like(cond.mask)
+            first[:, :1] = True
+            return TokenStates(torch.zeros_like(cond.states), first)
+        return torch.full_like(cond, self.size) if self.kind == "labels" else torch.zeros_like(cond)
+
+    def check(self, cond: Any, owner: str) -> Any:
+        """Check ``cond`` against kind, width and label range and return it.
+
+        A mapping comes out as :class:`Parts`, those of this condition and no other; token states come out
+        with zeros where no token is attended.
+
+        Raises:
+            InputError: it does not fit, a part is missing, or a row has no attended token.
+        """
+        if self.kind == "none":
+            return None
+        if cond is None:
+            raise InputError(f"{owner}: expected {self.describe()}, got None")
+        if self.kind == "parts":
+            return self._check_parts(as_value(cond), owner)
+        if self.kind == "tokens":
+            return self._check_tokens(cond, owner)
+        if not isinstance(cond, Tensor):
+            raise InputError(
+                f"{owner}: expected {self.describe()}, got {type(cond).__name__}; use torch.tensor"
+            )
+        if self.kind == "labels":
+            if cond.dtype != torch.long or cond.dim() != 1:
+                raise InputError(f"{owner}: expected {self.describe()}, got {cond.dtype} {list(cond.shape)}")
+            if len(cond) and not 0 <= int(cond.min()) <= int(cond.max()) < self.size:
+                bad = int(cond[(cond < 0) | (cond >= self.size)][0])
+                raise InputError(f"{owner}: cond has label {bad}, expected labels 0..{self.size - 1}")
+        elif not cond.is_floating_point() or cond.dim() != 2 or cond.shape[1] != self.size:
+            raise InputError(f"{owner}: expected {self.describe()}, got {cond.dtype} {list(cond.shape)}")
+        return cond
+
+    def _check_parts(self, cond: Any, owner: str) -> Parts:
+        if not isinstance(cond, Parts):
+            got = describe_value(cond) if isinstance(cond, Tensor | TokenStates) else type(cond).__name__
+            example = ", ".join(f'"{name}": …' for name in self.names)
+            raise InputError(f"{owner}: expected {self.describe()}, got {got}; pass {{{example}}}")
+        missing = [name for name in self.names if name not in cond]
+        further = [name for name in cond.names if name not in self.names]
+        if missing or further:
+            problem = f"without '{missing[0]}'" if missing else f"with '{further[0]}'"
+            raise InputError(
+                f"{owner}: expected the parts {', '.join(self.names)}, got {', '.join(cond.names)}, {problem}"
+            )
+        return Parts({name: part.check(cond[name], f"{owner}, '{name}'") for name, part in self.parts})
+
+    def _check_tokens(self, cond: Any, owner: str) -> TokenStates:
+        if not isinstance(cond, TokenStates):
+            got = describe_value(cond) if isinstance(cond, Tensor) else type(cond).__name__
+            raise InputError(f"{owner}: expected {self.describe()}, got {got}; use TokenStates(states, mask)")
+        if cond.states.shape[2] != self.size:
+            raise InputError(f"{owner}: expected {self.describe()}, got {describe_value(cond)}")
+        empty = ~cond.mask.any(1)
+        if bool(empty.any()):
+            raise InputError(
+                f"{owner}: expected an attended token in each row, row {int(empty.nonzero()[0])} has none; a "
+                "text encoder gives one to the empty caption, too"
+            )
+        return cond.cleared()
+
+    def describe(self) -> str:
+        """The expected value, for messages."""
+        if self.kind == "labels":
+            return f"int64 labels [B] in 0..{self.size - 1}"
+        if self.kind == "tokens":
+            return f"token states [B, T, {self.size}] with a mask"
+        if self.kind == "parts":
+            return "parts " + ", ".join(f"{name}: {part.describe()}" for name, part in self.parts)
+        return f"floating-point embeddings [B, {self.size}]" if self.kind == "embeddings" else "no condition"
+
+    def __repr__(self) -> str:
+        parts = f", parts={self.parts!r}" if self.parts else ""  # none of it in the digests of older data
+        return f"Condition(kind={self.kind!r}, size={self.size!r}{parts})"
+
+    @classmethod
+    def of(cls, cond: Conditions | None) -> Condition:
+        """Read kind and size off a whole data set's condition."""
+        if cond is None:
+            return cls()
+        if isinstance(cond, Parts):
+            return cls("parts", parts=tuple((name, cls.of(part)) for name, part in cond.items()))
+        if isinstance(cond, TokenStates):
+            return cls("tokens", int(cond.states.shape[2]))
+        if cond.is_floating_point():
+            return cls("embeddings", int(cond.shape[1]))
+        return cls("labels", int(cond.max()) + 1 if len(cond) else 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        values: dict[str, Any] = {"kind": self.kind, "size": self.size}
+        return values | ({"parts": {name: part.as_dict() for name, part in self.parts}} if self.parts else {})
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Condition:
+        """What :meth:`as_dict` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if not isinstance(values, Mapping) or set(values) - {"parts"} != {"kind", "size"}:
+            raise ValueError("no condition of kind and size")
+        parts = values.get("parts", {})
+        if not isinstance(parts, Mapping) or not all(map(_is_part, parts.values())):
+            raise ValueError("parts of a condition that are no mapping, or have parts again")
+        read = tuple((name, cls.from_dict(part)) for name, part in parts.items())
+        return cls(values["kind"], values["size"], read)
+
+
+def _is_part(values: object) -> bool:
+    return isinstance(values, Mapping) and "parts" not in values

@@ -1,0 +1,134 @@
+"""What is done with the rows of a condition, whatever it is: a tensor, token states, parts, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions.values import Carried, Conditions, Parts, TokenStates, describe_value
+from flowprior.errors import InputError
+
+C = TypeVar("C", bound=Conditions)
+MASK = "mask"
+"""What the name of a stored mask ends in, after a dot."""
+
+
+def rows(cond: C | None, index: Any) -> C | None:
+    """Rows of ``cond``, by a slice, int64 ``[M]`` or bool ``[B]``."""
+    found: Any = cond
+    return None if found is None else found[index]
+
+
+def moved(cond: C | None, device: torch.device | str, *, non_blocking: bool = False) -> C | None:
+    """``cond`` on ``device``."""
+    found: Any = cond
+    return None if found is None else found.to(device, non_blocking=non_blocking)
+
+
+def repeated(cond: C | None, times: int) -> C | None:
+    """Each row of ``cond`` ``times`` times, one after the other."""
+    if cond is None:
+        return None
+    return rows(cond, torch.arange(len(cond), device=cond.device).repeat_interleave(times))
+
+
+def pieces(cond: C | None, size: int, count: int) -> Sequence[C | None]:
+    """Consecutive pieces of ``size`` rows, as ``x.split(size)`` of ``count`` rows gives them."""
+    found: Any = cond
+    return [None] * max(1, -(-count // size)) if found is None else found.split(size)
+
+
+def joined(parts: Sequence[C | None]) -> C | None:
+    """The rows of all ``parts``, one after the other; None where they are None.
+
+    Token states are padded to the longest.
+
+    Raises:
+        InputError: conditions of different kinds.
+    """
+    given: Any = [part for part in parts if part is not None]
+    if not given:
+        return None
+    if len(given) < len(parts) or len({type(part) for part in given}) > 1:
+        raise InputError(f"conditions: expected one kind, got {'; '.join(map(describe_value, parts))}")
+    if isinstance(given[0], Tensor):
+        return cast("C", torch.cat(given))
+    if isinstance(given[0], TokenStates):
+        return cast("C", _joined_tokens(given))
+    if len({part.names for part in given}) > 1:
+        raise InputError(
+            f"conditions: expected the same parts, got {'; '.join(', '.join(part.names) for part in given)}"
+        )
+    found: Any = {name: joined([part[name] for part in given]) for name in given[0].names}
+    return cast("C", Parts(found))
+
+
+def _joined_tokens(given: Sequence[TokenStates]) -> TokenStates:
+    length = max(part.states.shape[1] for part in given)
+    padded = [part.padded(length) for part in given]
+    return TokenStates(torch.cat([p.states for p in padded]), torch.cat([p.mask for p in padded]))
+
+
+def chosen(mask: Tensor, first: C, second: C) -> C:
+    """The rows of ``first`` where ``mask`` ``[B]`` holds, else those of ``second``; both of one shape."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return cast("C", torch.where(mask.view(-1, *[1] * (second.dim() - 1)), first, second))
+    assert isinstance(first, Carried)
+    assert isinstance(second, Carried)
+    others = iter(second.tensors().values())
+    return cast("C", first.mapped(lambda tensor: chosen(mask, tensor, next(others))))
+
+
+def equal(first: Conditions | None, second: Conditions | None) -> bool:
+    """Whether both hold the same numbers, on whatever device."""
+    a, b = named_tensors(first), named_tensors(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name].cpu(), b[name].cpu()) for name in a)
+
+
+def named_tensors(cond: Conditions | None, name: str = "cond") -> dict[str, Tensor]:
+    """Every tensor of ``cond`` under the name that files hold it by.
+
+    A tensor is ``name`` itself, a part ``name.PART``; the mask of token states has ``.mask`` behind it.
+    """
+    if cond is None:
+        return {}
+    tensors = {"": cond} if isinstance(cond, Tensor) else cond.tensors()
+    return {name + (f".{place}" if place else ""): tensor for place, tensor in tensors.items()}
+
+
+def value_of_tensors(stored: Mapping[str, Any], name: str = "cond", owner: str = "condition") -> Any:
+    """What :func:`named_tensors` wrote: a tensor, token states, a dictionary of parts, or None.
+
+    Args:
+        stored: tensors or arrays by name.
+        name: of the condition.
+        owner: whose they are, for messages.
+
+    Raises:
+        InputError: parts beside a condition without a name, or a mask without states.
+    """
+    places = {
+        key.removeprefix(f"{name}."): value for key, value in stored.items() if key.startswith(f"{name}.")
+    }
+    if name in stored:
+        beside = sorted(place for place in places if place != MASK)
+        if beside:
+            raise InputError(
+                f"{owner}: expected either {name} alone or parts of it, got both {name} and "
+                f"{name}.{beside[0]}"
+            )
+        return _with_mask(stored[name], places.get(MASK))
+    masks = {place.removesuffix(f".{MASK}") for place in places if place.endswith(f".{MASK}")}
+    parts = {place: value for place, value in places.items() if not place.endswith(f".{MASK}")}
+    alone = sorted(masks - parts.keys())
+    if alone:
+        place = f"{name}.{alone[0]}"
+        raise InputError(f"{owner}: expected token states {place} to the mask {place}.{MASK}, got none")
+    return {place: _with_mask(value, places.get(f"{place}.{MASK}")) for place, value in parts.items()} or None
+
+
+def _with_mask(value: Any, mask: Any) -> Any:
+    return value if mask is None else TokenStates(value, mask.bool() if isinstance(mask, Tensor) else mask)

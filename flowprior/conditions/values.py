@@ -1,0 +1,256 @@
+"""The values of a condition that are no single tensor: token states with a mask, and named parts.
+
+Both are used where a tensor is: ``len`` counts rows, an index takes rows, ``.to``, ``.split``, ``.cpu``,
+``.detach`` and ``.clone`` do what they do to a tensor. A part may be a tensor of any shape.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, overload
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+"""What a part may be called; such a name can stand in a spec string and in the name of a stored tensor."""
+
+
+class Carried(abc.ABC):
+    """What travels as one condition and consists of several tensors with the same rows."""
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its place: ``""`` for the states, ``"mask"``, ``"caption"``, ``"caption.mask"``."""
+
+    @abc.abstractmethod
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with ``change`` made to each tensor."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(iter(self.tensors().values())).device
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors().values())))
+
+    def to(self, *args: Any, **options: Any) -> Self:
+        """Moved as ``Tensor.to`` moves; only floating-point numbers are cast."""
+        return self.mapped(lambda tensor: _converted(tensor, *args, **options))
+
+    def cpu(self) -> Self:
+        """A copy on the CPU, or itself."""
+        return self.mapped(Tensor.cpu)
+
+    def detach(self) -> Self:
+        """Without gradients."""
+        return self.mapped(Tensor.detach)
+
+    def clone(self) -> Self:
+        """A copy."""
+        return self.mapped(Tensor.clone)
+
+    def split(self, size: int) -> list[Self]:
+        """Consecutive pieces of ``size`` rows; the last may have fewer."""
+        return [self._taken(slice(start, start + size)) for start in range(0, max(len(self), 1), size)]
+
+    def _taken(self, index: Any) -> Self:
+        return self.mapped(lambda tensor: tensor[index])
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStates(Carried):
+    """States of the tokens of a text (or of any set), padded to one length, and which of them count.
+
+    Attributes:
+        states: floating point ``[B, T, F]``.
+        mask: bool ``[B, T]``, True where a token is attended; each row has to have one, which
+            :meth:`Condition.check` looks at.
+
+    Raises:
+        InputError: other shapes or types.
+    """
+
+    states: Tensor
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        states, mask = self.states, self.mask
+        if not isinstance(states, Tensor) or not isinstance(mask, Tensor):
+            given = f"{type(states).__name__} and {type(mask).__name__}"
+            raise InputError(f"token states: expected two tensors, states and mask, got {given}")
+        if states.dim() != 3 or not states.is_floating_point() or not states.shape[2]:
+            raise InputError(
+                f"token states: expected floating-point states [B, T, F], got {states.dtype} "
+                f"{list(states.shape)}"
+            )
+        if mask.dtype != torch.bool or mask.shape != states.shape[:2]:
+            raise InputError(
+                f"token states: expected a mask bool {list(states.shape[:2])} for states "
+                f"{list(states.shape)}, got {mask.dtype} {list(mask.shape)}"
+            )
+
+    def __getitem__(self, index: Any) -> TokenStates:
+        """Rows, by a slice, int64 ``[M]`` or bool ``[B]``."""
+        return self._taken(index)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"": self.states, "mask": self.mask}
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> TokenStates:
+        return TokenStates(change(self.states), change(self.mask))
+
+    def padded(self, length: int) -> TokenStates:
+        """With ``length`` places for tokens, of which the new ones are not attended."""
+        more = length - self.states.shape[1]
+        if more <= 0:
+            return self
+        pad = torch.nn.functional.pad
+        return TokenStates(pad(self.states, (0, 0, 0, more)), pad(self.mask, (0, more)))
+
+    def cleared(self) -> TokenStates:
+        """With zeros where no token is attended, so that nothing that lies there can reach a network."""
+        return TokenStates(self.states.masked_fill(~self.mask[..., None], 0), self.mask)
+
+    def means(self) -> Tensor:
+        """The mean over the attended tokens, ``[B, F]``: what is told of them where none is attended to."""
+        total = self.cleared().states.sum(1)
+        return total / self.mask.sum(1, keepdim=True).clamp_min(1).to(total.dtype)
+
+
+class Parts(Carried):
+    """Named parts of a condition, read-only: ``parts["caption"]`` is a part, ``parts[3:5]`` are rows.
+
+    Args:
+        parts: name -> tensor or :class:`TokenStates`, all with the same number of rows. They are kept in the
+            order of their names.
+
+    Raises:
+        InputError: no part, an impossible name, something else than a tensor or token states, or numbers of
+            rows that differ.
+    """
+
+    def __init__(self, parts: Mapping[str, Tensor | TokenStates]) -> None:
+        if not parts:
+            raise InputError("condition: expected one part or more, got none")
+        for name, part in parts.items():
+            check_name(name)
+            if not isinstance(part, Tensor | TokenStates) or (isinstance(part, Tensor) and not part.dim()):
+                got = "a single number" if isinstance(part, Tensor) else type(part).__name__
+                raise InputError(f"condition: expected a tensor [B, …] or TokenStates as '{name}', got {got}")
+        counts = {name: len(part) for name, part in parts.items()}
+        if len(set(counts.values())) > 1:
+            raise InputError(f"condition: expected parts of one number of rows, got {_listed(counts)}")
+        self._parts = {name: parts[name] for name in sorted(parts)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts, in order."""
+        return tuple(self._parts)
+
+    def items(self) -> Iterator[tuple[str, Tensor | TokenStates]]:
+        """Name and value of each part."""
+        yield from self._parts.items()
+
+    def only(self, names: tuple[str, ...]) -> Parts:
+        """The parts of these names, as parts."""
+        return Parts({name: self._parts[name] for name in names})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("Parts are not iterated: use .items() for parts, .split(n) for rows")
+
+    @overload
+    def __getitem__(self, index: str) -> Tensor | TokenStates: ...
+    @overload
+    def __getitem__(self, index: Any) -> Any: ...
+    def __getitem__(self, index: Any) -> Any:
+        """The part of a name; or rows of all, by a slice, int64 ``[M]`` or bool ``[B]``."""
+        if not isinstance(index, str):
+            return self._taken(index)
+        if index not in self._parts:
+            raise InputError(f"condition: no part '{index}'; there are {', '.join(self._parts)}")
+        return self._parts[index]
+
+    def tensors(self) -> dict[str, Tensor]:
+        found = {}
+        for name, part in self._parts.items():
+            inner = part.tensors() if isinstance(part, TokenStates) else {"": part}
+            found |= {name + (f".{place}" if place else ""): tensor for place, tensor in inner.items()}
+        return found
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Parts:
+        return Parts(
+            {
+                name: part.mapped(change) if isinstance(part, TokenStates) else change(part)
+                for name, part in self._parts.items()
+            }
+        )
+
+    def __repr__(self) -> str:
+        return f"Parts({describe_value(self)})"
+
+
+Conditions = Tensor | TokenStates | Parts
+"""One condition for each row: labels int64 ``[B]``, embeddings ``[B, E]``, token states, or named parts."""
+
+
+def as_value(cond: Any) -> Any:
+    """A mapping of parts as :class:`Parts`; anything else as it is.
+
+    Raises:
+        InputError: see :class:`Parts`.
+    """
+    return Parts(cond) if isinstance(cond, Mapping) else cond
+
+
+def kind_of(value: Tensor | TokenStates) -> str:
+    """``"labels"``, ``"embeddings"`` or ``"tokens"``; ``"tensor"`` for one of another shape."""
+    if isinstance(value, TokenStates):
+        return "tokens"
+    if value.dim() == (2 if value.is_floating_point() else 1):
+        return "embeddings" if value.is_floating_point() else "labels"
+    return "tensor"
+
+
+def describe_value(cond: Conditions | None) -> str:
+    """What came, for messages."""
+    if cond is None:
+        return "None"
+    if isinstance(cond, Tensor):
+        return f"{cond.dtype} {list(cond.shape)}"
+    if isinstance(cond, TokenStates):
+        return f"token states {cond.states.dtype} {list(cond.states.shape)}"
+    return ", ".join(f"{name}: {describe_value(part)}" for name, part in cond.items())
+
+
+def check_name(name: object) -> None:
+    """Refuse what no part may be called.
+
+    Raises:
+        InputError: it is no text of a letter and then letters, digits, ``_`` and ``-``, at most 64.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InputError(
+            f"condition: {name!r} cannot name a part; use a letter, then letters, digits, _ and -, at most 64"
+        )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of '{name}'" for name, count in counts.items())
+
+
+def _converted(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
+    """``tensor.to(…)`` where only floating-point tensors take another type."""
+    moved = tensor.to(*args, **options)
+    if tensor.is_floating_point() or moved.dtype == tensor.dtype:
+        return moved
+    return tensor.to(moved.device)

@@ -1,0 +1,103 @@
+"""What looks at a flow or its data takes parts, too: evaluation, studies, files, inspection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior import Flow, evaluate
+from flowprior.cli.options import parse_conditions
+from flowprior.cli.samples_file import save_samples
+from flowprior.conditions import Condition, Parts, equal, rows
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData, as_data
+from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.evaluation.batch_size import fitting_batch_size
+from flowprior.inspection import inspect_priors
+from flowprior.metrics.base import Metric
+from flowprior.models import build_model
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.study.evaluating import Recorder, Replay
+from flowprior.study.splits import Subset, split_validation
+from tests.conditions.test_flows import COUNT, conditions, points
+
+COND = Parts(conditions())
+
+
+@pytest.fixture(scope="module")
+def flow() -> Flow:
+    prior = Prior.create("gmm").fit((points(), {"style": COND["style"]}))
+    condition = Condition.of(COND)
+    parts = (Coupling.create("condot"), Path.create("condot"), condition)
+    return Flow(build_model("mlp:width=8,depth=1", torch.Size([2]), condition), prior, *parts)
+
+
+@pytest.fixture(scope="module")
+def data() -> TensorData:
+    return TensorData(points(), COND, name="points")
+
+
+def test_a_flow_is_evaluated_for_the_conditions_of_the_data(flow, data):
+    names = ("w2", "sliced-w2", "curvature", "path-energy", "truncation", "nll")
+    found = evaluate(flow, data, nfe=(1,), samples=8, metrics=list(names))
+    values = {row["metric"] for row in found.rows}
+    assert {"w2_squared", "sliced_w2_squared", "curvature", "path_energy", "nll_bits"} <= values
+    other = TensorData(points(), COND.only(("style",)))
+    with pytest.raises(InputError, match=r"the flow makes events .* from parts caption"):
+        evaluate(flow, other, nfe=(1,), samples=8, metrics="w2")
+    assert fitting_batch_size(flow, COND, guidance=2.0) >= 1
+
+
+def test_metrics_take_batches_of_parts():
+    metric = Metric.create("w2")
+    for part in (slice(0, 20), slice(20, None)):
+        metric.update(points()[part], rows(COND, part), real=True)
+        metric.update(points()[part] + 1, rows(COND, part), real=False)
+    assert metric.compute()["w2_squared"] == pytest.approx(2.0, abs=0.5)
+
+
+def test_a_recorded_call_is_replayed_for_the_same_parts_alone(flow, tmp_path):
+    recorder, few = Recorder(flow), rows(COND, slice(0, 5))
+    options: dict[str, Any] = {"nfe": 2, "guidance": 1.0, "generator": torch.Generator().manual_seed(3)}
+    solution = recorder(few, **options)
+    recorder.save_samples(tmp_path / "samples.safetensors")
+    options["generator"] = torch.Generator().manual_seed(3)
+    assert torch.equal(Replay(tmp_path / "samples.safetensors")(few, **options).x, solution.x)
+    with pytest.raises(CheckpointError, match="has no samples"):
+        Replay(tmp_path / "samples.safetensors")(rows(COND, slice(1, 6)), **options)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt"])
+def test_samples_are_written_with_their_parts_and_read_as_data(suffix, tmp_path):
+    path = tmp_path / f"samples{suffix}"
+    save_samples(path, points(), COND)
+    _, cond = as_data(path).batch(torch.arange(36))
+    stored = as_data(path)
+    assert stored.condition == Condition.of(COND)
+    assert isinstance(cond, Parts)
+    save_samples(tmp_path / "points.png", points(), COND)
+    assert (tmp_path / "points.png").stat().st_size > 1000
+
+
+def test_splits_keep_the_parts_of_their_rows(data):
+    train, held = split_validation(data, 8)
+    assert isinstance(held, Subset)
+    assert (len(train), len(held)) == (COUNT - 8, 8)
+    _, cond = held.batch(torch.arange(8))
+    assert equal(cond, rows(COND, held.indices))
+    assert train.condition == data.condition
+
+
+def test_a_prior_is_inspected_on_parts(data):
+    found = inspect_priors(data, ["gmm"], ["condot", "ot"], steps=1, suggestion=True)
+    assert len(found.pairings) == 2
+    assert found.suggestion is None, "mixtures are suggested for labels"
+
+
+def test_the_command_line_says_what_the_condition_is():
+    with pytest.raises(OptionError, match=r"condition is parts caption: .*call flow.sample") as caught:
+        parse_conditions("3", Condition.of(COND), None)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,79 @@
+"""Cross-attention to token states, against the formula; where the U-Net attends."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.errors import InputError, OptionError
+from flowprior.models import CrossAttention, TokenContext, build_model
+from flowprior.models.tokens import Context, token_parts
+
+TOKENS = Condition("tokens", 6)
+TWO = Condition("parts", parts=(("long", Condition("tokens", 5)), ("short", TOKENS)))
+
+
+def tokens(count: int, length: int, size: int) -> TokenStates:
+    generator = torch.Generator().manual_seed(length)
+    mask = torch.arange(length) < (torch.arange(count) % length + 1)[:, None]
+    return TokenStates(torch.randn(count, length, size, generator=generator), mask)
+
+
+def test_attention_matches_the_formula():
+    attention = CrossAttention(width=8, context=6, heads=2)
+    torch.nn.init.normal_(attention.projection.weight)
+    rows, told = torch.randn(3, 5, 8), tokens(3, 4, 6)
+    query = attention.query(rows).view(3, 5, 2, 4)
+    key, value = attention.key_value(told.states).view(3, 4, 2, 2, 4).unbind(2)
+    logits = torch.einsum("bqhd,bkhd->bhqk", query, key) / 2
+    share = logits.masked_fill(~told.mask[:, None, None], -torch.inf).softmax(-1)
+    expected = attention.projection(torch.einsum("bhqk,bkhd->bqhd", share, value).reshape(3, 5, 8))
+    torch.testing.assert_close(attention(rows, Context(told.states, told.mask)), expected)
+
+
+def test_it_starts_at_zero():
+    told = tokens(3, 4, 6)
+    assert not CrossAttention(8, 6, 2)(torch.randn(3, 5, 8), Context(told.states, told.mask)).any()
+
+
+def test_the_tokens_of_several_parts_are_one_sequence():
+    context = TokenContext(TWO, 8)
+    cond = Parts({"short": tokens(3, 2, 6), "long": tokens(3, 4, 5)})
+    states, mask = context(cond)
+    assert states.shape == (3, 6, 8)
+    assert torch.equal(mask, torch.cat([cond["long"].mask, cond["short"].mask], 1))
+    with pytest.raises(InputError, match="expected parts long: token states"):
+        context(Parts({"short": torch.zeros(3, 6), "long": torch.zeros(3, 5)}))
+
+
+def test_token_parts_are_found_by_name():
+    assert token_parts(TOKENS) == {"": 6}
+    assert token_parts(TWO) == {"long": 5, "short": 6}
+    assert token_parts(Condition("labels", 3)) == {}
+
+
+@pytest.mark.parametrize(("attend", "places"), [(1, 1), (2, 3), (3, 5), (9, 5)])
+def test_the_unet_attends_at_the_lowest_resolutions(attend, places):
+    spec = f"unet:widths=8-8-16,patch=1,attend={attend}"
+    names = {
+        name
+        for name, module in build_model(spec, torch.Size([1, 8, 8]), TOKENS).named_modules()
+        if isinstance(module, CrossAttention)
+    }
+    assert len(names) == places
+    assert any(name.startswith("bottleneck") for name in names)
+
+
+def test_a_unet_without_token_states_is_as_it_was():
+    net = build_model("unet:widths=8-16", torch.Size([1, 8, 8]), Condition("embeddings", 6))
+    assert not [name for name in net.state_dict() if "token" in name or "context" in name]
+
+
+def test_heads_that_do_not_divide_an_attending_width_are_refused():
+    event = torch.Size([1, 8, 8])
+    with pytest.raises(
+        OptionError, match="heads=3 does not divide the width 8, which attends to token states"
+    ):
+        build_model("unet:widths=8-12,heads=3", event, TOKENS)
+    build_model("unet:widths=8-12,heads=3,attend=1", event, TOKENS)
