@@ -81,6 +81,6 @@ def away_from(cond: Conditions | None, negative: Conditions) -> Conditions | Non
     first = torch.zeros(len(cond), dtype=torch.long, device=negative.device)
     if isinstance(cond, Parts) and isinstance(negative, Parts):
         return Parts(
-            {name: rows(negative[name], first) if name in negative else part for name, part in cond.items()}
+            {name: negative[name][first] if name in negative else part for name, part in cond.items()}
         )
     return rows(negative, first)

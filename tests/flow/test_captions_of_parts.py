@@ -25,8 +25,13 @@ PLAIN = Condition("parts", parts=TEXTS)
 class Lengths(TextEncoder):
     """A token for each word, of its length and its first letter; their mean and number."""
 
-    size = 3  # pyright: ignore[reportAssignmentType]
-    token_size = 2  # pyright: ignore[reportAssignmentType]
+    @property
+    def size(self) -> int:
+        return 3
+
+    @property
+    def token_size(self) -> int:
+        return 2
 
     def identity(self) -> str:
         return "lengths"
@@ -46,7 +51,7 @@ class Net(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
         total = torch.zeros(len(x), 1)
         for name in cond.names if isinstance(cond, Parts) else [""]:
-            part = cond[name] if name else cond
+            part: Any = cond[name] if name else cond
             if isinstance(part, TokenStates):
                 total = total + (part.states.sum(2) * part.mask).sum(1, keepdim=True)
             else:
