@@ -34,7 +34,7 @@ class _Block(nn.Module):
 class MLP(nn.Module):
     """Residual MLP, scaled and shifted in every block by time and condition (FiLM, Perez et al. 2018).
 
-    Its output layer starts at zero.
+    Its output layer starts at zero. Of token states it is told their mean.
 
     Args:
         event_shape: shape of one event; it is flattened inside.

@@ -30,8 +30,8 @@ class Registry(Generic[T]):
         family: singular noun used in messages, such as ``"prior"``.
         group: entry-point group through which other packages add components.
         kind: what every component is an instance of; None checks nothing. :class:`Registered` sets it.
-        shared: options that all components have beside their own, with their defaults. A component is given
-            them as attributes after it is built.
+        shared: options of text that all components have beside their own, with their defaults. A component is
+            given them as attributes after it is built.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Registry(Generic[T]):
         family: str,
         group: str | None = None,
         kind: type | None = None,
-        shared: Mapping[str, Any] | None = None,
+        shared: Mapping[str, str] | None = None,
     ) -> None:
         self.family = family
         self.group = group
@@ -110,9 +110,8 @@ class Registry(Generic[T]):
         shared = {option: options.pop(option) for option in self._beside(record) if option in options}
         check_option_types(owner, record.factory, options)
         for option, value in shared.items():
-            if type(value) is not type(self.shared[option]):
-                expected = type(self.shared[option]).__name__
-                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
+            if not isinstance(value, str):
+                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected text")
         try:
             built = self._checked(record.factory(**options), owner)
             for option, value in shared.items():
@@ -165,7 +164,7 @@ class Registry(Generic[T]):
             )
         return built
 
-    def _beside(self, record: Record[T]) -> dict[str, Any]:
+    def _beside(self, record: Record[T]) -> dict[str, str]:
         """The family's options that the component's own signature does not have."""
         own = inspect.signature(record.factory).parameters
         return {option: default for option, default in self.shared.items() if option not in own}

@@ -205,7 +205,7 @@ def test_sampling_refuses_what_does_not_fit_in_one_line(several, change, message
             "gmm:reads=group",
         ),
         ({"prior": "gmm:reads=size"}, "gmm.fit: reads='size' names no part; there are caption, style, words"),
-        ({"prior": "gmm:reads=3"}, "prior 'gmm': reads=3 is not possible; expected str"),
+        ({"prior": "gmm:reads=3"}, "prior 'gmm': reads=3 is not possible; expected text"),
         ({"prior": "gmm:reads=caption"}, r"gmm.fit: expected labels .*, got torch.float32 \[40, 4\]"),
         (
             {"prior": "gmm:reads=style", "data": None},
@@ -261,6 +261,19 @@ def test_priors_fit_on_parts_what_they_fit_on_the_part():
         assert torch.equal(
             of_parts.log_prob(points()[:4], cond), alone.log_prob(points()[:4], data[name][:4])
         )
+
+
+def test_a_prior_is_saved_with_the_name_of_what_it_reads(tmp_path):
+    data = {"style": conditions()["style"], "group": torch.arange(COUNT) % 2}
+    prior = Prior.create("gmm", reads="group").fit((points(), data))
+    prior.save(tmp_path / "prior")
+    loaded = Prior.load(tmp_path / "prior")
+    assert loaded.reads == "group"
+    assert torch.equal(loaded.mean(data), prior.mean(data["group"]))
+    with pytest.raises(
+        InputError, match=r"gmm.mean: expected one condition|gmm.mean: reads='group' names no"
+    ):
+        loaded.mean({"style": data["style"]})
 
 
 def test_arrays_hold_parts_under_names_of_their_own(tmp_path):

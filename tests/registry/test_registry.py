@@ -14,7 +14,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value
+from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value, spec_of
 from flowprior.registry import registry as registry_module
 from flowprior.samplers import Sampler
 
@@ -375,3 +375,33 @@ def test_a_plugin_that_takes_a_name_of_ours_warns_and_is_skipped(plugged):
     with pytest.warns(RuntimeWarning, match="'ring' .*is skipped: .*registered already"):
         registry.available()
     assert registry.record("ring").factory is Shape
+
+
+def test_options_that_a_family_shares_are_attributes_of_what_is_built():
+    registry = Registry("shape", shared={"reads": ""})
+
+    @registry.register("dot")
+    class Dot:
+        """A dot."""
+
+        reads = ""
+
+        def __init__(self, size: int = 1) -> None:
+            self.size = size
+
+    @registry.register("own")
+    class Own:
+        """A shape that has an option of this name itself."""
+
+        def __init__(self, reads: str = "itself") -> None:
+            self.reads = reads
+
+    assert dict(registry.record("dot").options) == {"size": 1, "reads": ""}
+    assert registry.create("dot").reads == ""
+    built = registry.resolve("dot:size=2,reads=caption")
+    assert (built.size, built.reads) == (2, "caption")
+    assert spec_of(registry, built) == "dot:size=2,reads=caption"
+    assert registry.create("own").reads == "itself"
+    assert registry.create("own", reads="other").reads == "other"
+    with pytest.raises(OptionError, match="shape 'dot': reads=3 is not possible; expected text"):
+        registry.resolve("dot:reads=3")
