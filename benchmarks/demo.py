@@ -108,7 +108,7 @@ def comparison(results: dict[str, Result]) -> Table:
 def draw(flows: dict[str, Flow], path: Path) -> None:
     """One row a digit: real ones, and those of each design from the same generator seed."""
     x1, labels = load_data("digits", split="test").batch(torch.arange(200))
-    assert labels is not None
+    assert isinstance(labels, torch.Tensor)
     rows = first_of_each(labels, len(x1), COLUMNS)
     panels = {"real data": (x1[rows], labels[rows])}
     digits = torch.arange(10).repeat_interleave(COLUMNS)

@@ -35,7 +35,7 @@ SETTINGS = {
 def main() -> None:
     """Train both flows and draw them beside each other."""
     real, cond = load_data("eight-modes:n=2000", split="test").batch(torch.arange(POINTS))
-    assert cond is not None
+    assert isinstance(cond, Tensor)
     found = {}
     for setting, (prior, coupling) in SETTINGS.items():
         flow = train("eight-modes", prior=prior, coupling=coupling, steps=2000, batch_size=256, seed=0)

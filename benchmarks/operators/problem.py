@@ -65,8 +65,8 @@ def pictures() -> Pictures:
     except DataNotFoundError:
         return drawn()
     (x, y), (x_test, y_test) = (data.batch(torch.arange(len(data))) for data in splits)
-    assert y is not None
-    assert y_test is not None
+    assert isinstance(y, Tensor)
+    assert isinstance(y_test, Tensor)
     return Pictures("Fashion-MNIST", x.flatten(1), y, x_test.flatten(1), y_test)
 
 

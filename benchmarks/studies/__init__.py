@@ -34,11 +34,13 @@ def everything(data: Data) -> tuple[Tensor, Tensor]:
     """All events of ``data`` and their conditions.
 
     Raises:
-        TypeError: the data have no condition.
+        TypeError: the data have no condition, or one of several parts.
     """
     x, cond = data.batch(torch.arange(len(data)))
-    if cond is None:
-        raise TypeError(f"expected data with a condition, {data.name} has none")
+    if not isinstance(cond, Tensor):
+        raise TypeError(
+            f"expected data with labels or embeddings, {data.name} has {data.condition.describe()}"
+        )
     return x, cond
 
 

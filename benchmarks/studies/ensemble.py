@@ -26,7 +26,7 @@ from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training import TrainingConfig
-from flowprior.training.batches import PairStream
+from flowprior.training.batches import Pairs, PairStream
 from flowprior.training.optimiser import ema_decay
 from flowprior.training.randomness import Randomness
 
@@ -127,7 +127,8 @@ def _pairs(member: Member, data: Data, batch_size: int, randomness: Randomness) 
     return stream
 
 
-def _stack(batches: list[tuple[Tensor, Tensor, Tensor | None]]) -> tuple[Tensor, Tensor, Tensor | None]:
+def _stack(batches: list[Pairs]) -> tuple[Tensor, Tensor, Tensor | None]:
     """x0, x1 ``[members, B, *event]`` and conditions ``[members, B, …]`` or None."""
-    x0, x1, labels = zip(*batches, strict=True)
-    return torch.stack(x0), torch.stack(x1), None if labels[0] is None else torch.stack(labels)
+    x0, x1, cond = zip(*batches, strict=True)
+    labels = [part for part in cond if isinstance(part, Tensor)]
+    return torch.stack(x0), torch.stack(x1), torch.stack(labels) if labels else None

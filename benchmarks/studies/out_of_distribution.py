@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.studies import RESULTS, SEED, Row, digits, draw, everything, fit_prior, rows_of, write_cell
+from flowprior.conditions import labels_in
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.evaluation import evaluate
 from flowprior.flow import Flow
@@ -127,7 +128,7 @@ def corrupted(flow: Flow, cell: Any, data: Any) -> list[Row]:
 
 def _corrupted(kind: str) -> TensorData:
     data = digits.split("train")
-    return digits.pictures(CORRUPTIONS[kind](data.x), data.cond, f"digits-{kind}")
+    return digits.pictures(CORRUPTIONS[kind](data.x), labels_in(data.cond), f"digits-{kind}")
 
 
 def densities(seed: int) -> list[Row]:

@@ -93,6 +93,7 @@ class PeerStream(PairStream):
     def batch(self, step: int) -> Target:
         """The target of ``step``; the same one whenever it is asked for."""
         x0, x1, cond = super().batch(step)
+        assert cond is None or isinstance(cond, Tensor)
         generator = self.randomness.generator("time", step)
         t = self.times.draw(len(x1), step / self.steps, generator, self.randomness.device)
         seed_peer(self.randomness.seed, step)

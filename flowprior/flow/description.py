@@ -119,7 +119,7 @@ def _check_values(description: Mapping[str, Any]) -> None:
     """Refuse values of another kind than :func:`describe` writes."""
     for name in ("model", "prior", "coupling", "path", "prediction"):
         _expect(type(description[name]) is str, name)
-    condition, shape = Condition.from_dict(description["condition"]), description["event_shape"]
+    condition, shape = _condition(description["condition"]), description["event_shape"]
     _expect(all(part.size < 1 << 31 for part in (condition, *dict(condition.parts).values())), "condition")
     _expect(isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape), "event_shape")
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
@@ -127,6 +127,14 @@ def _check_values(description: Mapping[str, Any]) -> None:
     _expect(isinstance(description.get(FILES, {}), dict), FILES)
     if description["format"] == FORMAT:
         bindings_of(description)["weights"]
+
+
+def _condition(values: Any) -> Condition:
+    """The condition, where it is one; what else it says may be long and does not go into the message."""
+    try:
+        return Condition.from_dict(values)
+    except ValueError:
+        raise ValueError("an impossible condition") from None
 
 
 def _expect(holds: bool, key: str) -> None:
