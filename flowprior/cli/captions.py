@@ -15,6 +15,7 @@ from flowprior.registry import package_version
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from flowprior.conditions import Conditions
     from flowprior.flow import Flow
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
@@ -68,7 +69,7 @@ class Asked:
         captions: one for each row, or None.
     """
 
-    cond: Tensor | None
+    cond: Conditions | None
     n: int | None
     rows: Tensor | None
     captions: list[str] | None = None
@@ -88,12 +89,15 @@ def read_asked(flow: Flow, captions: list[str] | None, cond: str | None, count: 
     """
     import torch
 
+    from flowprior.conditions import as_value
+
     if captions is None:
         conditions = parse_conditions(cond, flow.condition, count)
         return Asked(conditions, (count or SINGLE) if conditions is None else None, conditions)
     each = count or (SINGLE if len(captions) == 1 else EACH)
     rows = torch.arange(len(captions)).repeat_interleave(each)
-    return Asked(flow.captions.embed(captions, "sample")[rows], None, rows, captions)
+    value = as_value(flow.captions.read(captions, None, "sample"))
+    return Asked(value[rows], None, rows, captions)
 
 
 def draw_samples(flow: Flow, asked: Asked, nfe: int | None, seed: int, **options: Any) -> Solution:

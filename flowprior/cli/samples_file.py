@@ -78,8 +78,8 @@ def save_samples(
     tensors = {"x": x.detach().cpu()}
     tensors |= {name: tensor.detach().cpu() for name, tensor in named_tensors(cond).items()}
     if suffix in PICTURES:
-        shown = cond if isinstance(cond, Tensor) else labels_in(cond)
-        save_figure(beside(panels or {"": (x, shown)}, title=title, names=names), path, notes)
+        shown = panels or {"": (x, cond if isinstance(cond, Tensor) else labels_in(cond))}
+        save_figure(beside(shown, title=title, names=names), path, notes)
     elif suffix == ".pt":
         save_state(path, tensors)
     else:

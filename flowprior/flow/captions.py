@@ -8,8 +8,9 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
 from flowprior.encoders.text import check_texts
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
@@ -17,8 +18,10 @@ from flowprior.registry import spec_of
 
 KEY = "text_encoder"
 """Of a flow's metadata: ``{"spec": …, "identity": …}`` of the encoder that made its data's embeddings."""
-MOST_KEPT = 4096
-"""Captions whose embeddings are kept."""
+MOST_KEPT = 1 << 24
+"""Numbers of token states that are kept, 64 MiB; beyond them what is kept is forgotten."""
+TEXTUAL = ("embeddings", "tokens")
+"""Kinds of conditions that texts may stand for."""
 
 MEANT = {
     "guidance_scale": "guidance",
@@ -42,7 +45,7 @@ class Captions:
     def __init__(self, condition: Condition, metadata: dict[str, Any]) -> None:
         self._condition, self._metadata = condition, metadata
         self._encoder: TextEncoder | None = None
-        self._known: dict[str, Tensor] = {}
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
     def encoder(self) -> TextEncoder | None:
@@ -75,47 +78,105 @@ class Captions:
             remembered["spec"] = spec_of(Encoder.registry, self._encoder)
         self._metadata[KEY] = remembered
 
-    def embed(self, texts: Sequence[str], owner: str) -> Tensor:
-        """Embeddings ``[B, E]``, float32, of B texts; each text is encoded once.
+    def read(self, asked: Any, n: int | None, owner: str) -> Any:
+        """``asked`` with conditions in place of texts, be they all of it or some of its parts.
+
+        A list of texts is one for each sample; one text is for all of ``n`` samples, or of the rows of the
+        other parts. Each text is encoded once.
 
         Raises:
-            InputError: texts that are none, a flow whose condition is no embedding, no encoder that is known,
-                or one of another width or identity than made the embeddings of the data.
+            InputError: texts for labels, no encoder that is known, or one of another width or identity than
+                made the embeddings of the data.
             FlowpriorError: an encoder that cannot be had on this machine.
         """
+        if isinstance(asked, Mapping):
+            rows = [
+                len(value) for value in asked.values() if not are_texts(value) and hasattr(value, "__len__")
+            ]
+            count = n if n is not None else rows[0] if rows else 1
+            return {
+                name: self._value(_repeated(value, count), self._condition[name], owner)
+                if are_texts(value)
+                else value
+                for name, value in asked.items()
+            }
+        if not are_texts(asked):
+            return asked
+        texts = _repeated(asked, 1 if n is None else n)
+        if self._condition.kind != "parts":
+            return self._value(texts, self._condition, owner)
+        others = [name for name, part in self._condition.parts if part.kind not in TEXTUAL]
+        if others:
+            example = ", ".join(f'"{name}": …' for name in self._condition.names)
+            raise InputError(f"{owner}: got texts alone, but '{others[0]}' is none; pass {{{example}}}")
+        return {name: self._value(texts, part, f"{owner}, '{name}'") for name, part in self._condition.parts}
+
+    def negative(self, asked: Any, owner: str) -> Any:
+        """The condition of one row that a negative caption is; of parts, those that are made of texts.
+
+        Raises:
+            FlowpriorError: as :meth:`read`.
+        """
+        if not isinstance(asked, str) or self._condition.kind != "parts":
+            return self.read(asked, 1, owner)
+        encoder = self._known_encoder(owner)
+        sizes = {"embeddings": encoder.size, "tokens": encoder.token_size}
+        parts = {name: part for name, part in self._condition.parts if sizes.get(part.kind) == part.size}
+        if not parts:
+            raise InputError(
+                f"{owner}: got a negative text, but this flow's condition is {self._condition.describe()}"
+            )
+        return {name: self._value([asked], part, owner) for name, part in parts.items()}
+
+    def _value(self, texts: Sequence[str], condition: Condition, owner: str) -> Tensor | TokenStates:
+        """What texts are as a condition of embeddings or of token states."""
+        if condition.kind not in TEXTUAL:
+            raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
         texts = check_texts(texts, owner)
-        encoder = self._fitting_encoder(owner)
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if len(self._known) + len(new) > MOST_KEPT:
+        encoder = self._fitting_encoder(condition, owner)
+        self._encode([text for text in dict.fromkeys(texts) if text not in self._known], texts, encoder)
+        pooled, tokens = zip(*(self._known[text] for text in texts), strict=True) if texts else ((), ())
+        if condition.kind == "embeddings":
+            return torch.stack(pooled) if texts else torch.zeros(0, encoder.size)
+        if not texts:
+            return TokenStates(torch.zeros(0, 1, encoder.token_size), torch.zeros(0, 1, dtype=torch.bool))
+        states = pad_sequence(list(tokens), batch_first=True)
+        lengths = torch.tensor([len(states) for states in tokens])
+        return TokenStates(states, torch.arange(states.shape[1]) < lengths[:, None])
+
+    def _encode(self, new: list[str], texts: list[str], encoder: TextEncoder) -> None:
+        """Keep what the encoder makes of ``new``; where too much is kept already, of ``texts`` alone."""
+        if sum(tokens.numel() for _, tokens in self._known.values()) > MOST_KEPT:
             self._known.clear()
             new = list(dict.fromkeys(texts))
         if new:
-            self._known |= zip(new, encoder.encode(new).pooled, strict=True)
-        return torch.stack([self._known[text] for text in texts]) if texts else torch.zeros(0, encoder.size)
+            found = encoder.encode(new)
+            for text, pooled, tokens, mask in zip(new, found.pooled, found.tokens, found.mask, strict=True):
+                self._known[text] = (pooled, tokens[mask].clone())
 
-    def _fitting_encoder(self, owner: str) -> TextEncoder:
+    def _fitting_encoder(self, condition: Condition, owner: str) -> TextEncoder:
         """The encoder, if it is the one that made the embeddings of the data, as far as that is known."""
-        if self._condition.kind != "embeddings":
-            raise InputError(f"{owner}: got texts, but this flow's condition is {self._condition.describe()}")
-        encoder = self._available_encoder(owner)
-        if encoder is None:
+        encoder = self._known_encoder(owner)
+        size = encoder.size if condition.kind == "embeddings" else encoder.token_size
+        if size != condition.size:
             raise InputError(
-                f"{owner}: got texts, but this flow does not say which encoder made its embeddings; name it: "
-                'flow.text_encoder = "minilm" (--encoder minilm)'
-            )
-        if self._known:
-            return encoder  # It was checked when it encoded them.
-        if encoder.size != self._condition.size:
-            raise InputError(
-                f"{owner}: encoder '{encoder.name}' gives {encoder.size} numbers, this flow's condition is "
-                f"{self._condition.describe()}; name the encoder that made them (flow.text_encoder, "
-                "--encoder)"
+                f"{owner}: encoder '{encoder.name}' gives {size} numbers, this flow's condition is "
+                f"{condition.describe()}; name the encoder that made them (flow.text_encoder, --encoder)"
             )
         identity, expected = encoder.identity(), self._remembered("identity")
         if expected is not None and identity != expected:
             raise InputError(
                 f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
                 "name the one that made them (flow.text_encoder, --encoder)"
+            )
+        return encoder
+
+    def _known_encoder(self, owner: str) -> TextEncoder:
+        encoder = self._available_encoder(owner)
+        if encoder is None:
+            raise InputError(
+                f"{owner}: got texts, but this flow does not say which encoder made its embeddings; name it: "
+                'flow.text_encoder = "minilm" (--encoder minilm)'
             )
         return encoder
 
@@ -153,6 +214,10 @@ def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:
     if isinstance(cond, str):
         return True
     return isinstance(cond, list | tuple) and bool(cond) and all(isinstance(text, str) for text in cond)
+
+
+def _repeated(texts: str | Sequence[str], count: int) -> Sequence[str]:
+    return [texts] * count if isinstance(texts, str) else texts
 
 
 def refuse_words_of_diffusers(owner: str, options: Mapping[str, Any]) -> None:

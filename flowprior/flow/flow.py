@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, describe_value, moved, repeated
+from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.conditions import joined as joined_conditions
 from flowprior.encoders import TextEncoder
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.captions import are_texts, refuse_words_of_diffusers
+from flowprior.flow.captions import refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
-from flowprior.flow.guidance import check_guidance, check_negative
+from flowprior.flow.guidance import away_from, check_guidance, check_negative
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
@@ -25,7 +25,7 @@ from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unm
 from flowprior.samplers import Sampler, Solution, Velocity
 
 Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
-"""A condition, or texts that a flow's text encoder makes one of."""
+"""A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
 
 
 class Flow(FlowParts):
@@ -81,7 +81,7 @@ class Flow(FlowParts):
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation. ``negative``,
-        one condition ``[1, …]``, takes the place of the null condition.
+        one condition of one row, or some of its parts, takes the place of the null condition.
 
         Raises:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
@@ -89,7 +89,7 @@ class Flow(FlowParts):
         if guidance == 1.0:
             return self._unguided(x, t, cond)
         check_guidance(guidance, None, self.metadata if negative is None else None)
-        null = self.condition.null(cond) if negative is None else repeated(negative, len(x))
+        null = self.condition.null(cond) if negative is None else away_from(cond, negative)
         if cond is None or null is None:
             raise OptionError(
                 f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
@@ -122,7 +122,7 @@ class Flow(FlowParts):
         nfe: int | None = None,
         sampler: str | Sampler | None = None,
         guidance: float = 1.0,
-        negative: str | Tensor | None = None,
+        negative: str | Conditions | Mapping[str, Any] | None = None,
         generator: torch.Generator | None = None,
         batch_size: int | None = None,
         trajectory: bool = False,
@@ -132,8 +132,8 @@ class Flow(FlowParts):
 
         Args:
             cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts;
-                None for a flow without. A list of texts, one each, or one text, for a flow of embeddings
-                with a :attr:`text_encoder`.
+                None for a flow without. Texts where a :attr:`text_encoder` is known: a list of one each, or
+                one text; in a mapping, too.
             n: number of samples, where ``cond`` does not say; of one text, as many.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
@@ -141,8 +141,9 @@ class Flow(FlowParts):
             sampler: a name, ``name:key=value,…`` or an instance; None takes :attr:`default_sampler`.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
-            negative: a caption, or one condition ``[1, …]``, to guide away from in place of the null
-                condition: v_negative + guidance (v_c − v_negative). It needs no ``condition_dropout``.
+            negative: a caption, or a condition of one row, to guide away from in place of the null condition:
+                v_negative + guidance (v_c − v_negative). It needs no ``condition_dropout``. Parts that it
+                does not name stay those of the sample.
             generator: draws the source samples and a stochastic sampler's noise, on the prior's device.
             batch_size: solve in batches of this size. All source samples are drawn first and all noise on the
                 way at once, so the samples are the same as in one go (with adaptive samplers within the
@@ -254,24 +255,26 @@ class Flow(FlowParts):
         """
         return load_flow(cls, FilePath(directory), model).to(device)
 
-    def _negative(self, negative: Asked | None, guidance: float) -> Conditions | None:
-        """The condition ``[1, …]`` to guide away from, on the prior's device; None for the null condition."""
+    def _negative(self, negative: Any, guidance: float) -> Conditions | None:
+        """The condition of one row to guide away from, or some of its parts; None for the null condition."""
         check_negative(negative, guidance)
         if negative is None:
             return None
-        away = self._conditions([negative] if isinstance(negative, str) else negative, None, "flow.sample")
-        if away is None or len(away) != 1:
-            got = "none" if away is None else describe_value(away)
-            raise InputError(f"flow.sample: expected one negative condition [1, …], got {got}")
-        return away
+        value = as_value(self.captions.negative(negative, "flow.sample"))
+        if isinstance(value, Parts):
+            parts = value.items()
+            value = Parts({name: self.condition[name].check(part, "flow.sample") for name, part in parts})
+        else:
+            value = self.condition.check(value, "flow.sample")
+        if value is None or len(value) != 1:
+            got = None if value is None else len(value)
+            raise InputError(f"flow.sample: expected one negative condition, got {got}")
+        return moved(value, self.prior.event_dims.device)
 
-    def _conditions(self, cond: Asked | None, n: int | None, owner: str) -> Conditions | None:
+    def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
         """The condition, checked once, on the prior's device; texts are encoded."""
-        if are_texts(cond):
-            texts = [cond] * (1 if n is None else n) if isinstance(cond, str) else cond
-            cond = self.captions.embed(texts, owner)
-        checked: Conditions | None = self.condition.check(cond, owner)
-        if checked is None:
+        cond = self.condition.check(self.captions.read(cond, n, owner), owner)
+        if cond is None:
             if n is None or n < 0:
                 raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")
             return None

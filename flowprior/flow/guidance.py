@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from flowprior.conditions import Condition
+import torch
+
+from flowprior.conditions import Condition, Conditions, Parts, rows
 from flowprior.errors import OptionError
 
 UNGUIDED = 1.0
@@ -70,3 +72,15 @@ def check_negative(negative: object, guidance: float) -> None:
         raise OptionError(
             "a negative condition (--negative) does nothing at guidance=1; choose guidance=2 (--guidance 2)"
         )
+
+
+def away_from(cond: Conditions | None, negative: Conditions) -> Conditions | None:
+    """``negative``, of one row, for each row of ``cond``; parts that it lacks are those of ``cond``."""
+    if cond is None:
+        return None
+    first = torch.zeros(len(cond), dtype=torch.long, device=negative.device)
+    if isinstance(cond, Parts) and isinstance(negative, Parts):
+        return Parts(
+            {name: negative[name][first] if name in negative else part for name, part in cond.items()}
+        )
+    return rows(negative, first)

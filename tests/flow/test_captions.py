@@ -190,7 +190,7 @@ def test_a_negative_caption_needs_guidance_and_no_dropout(flow: Flow) -> None:
     with pytest.raises(OptionError, match="never saw the null"):
         flow.sample(["a cat"], guidance=2)
     assert drawn(flow, ["a cat"], guidance=2, negative="").isfinite().all()
-    with pytest.raises(InputError, match=r"expected one negative condition \[1, …\], got \[2, 4\]"):
+    with pytest.raises(InputError, match=r"expected one negative condition, got 2"):
         flow.sample(["a cat"], guidance=2, negative=torch.zeros(2, SIZE))
 
 

@@ -1,0 +1,124 @@
+"""Captions where a condition is token states, or has several parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.couplings import Coupling
+from flowprior.encoders import TextEncoder, TextEncoding
+from flowprior.errors import InputError
+from flowprior.flow import Flow
+from flowprior.paths import Path
+from flowprior.priors import Prior
+
+TOKENS = Condition("tokens", 2)
+TEXTS = (("caption", Condition("embeddings", 3)), ("words", TOKENS))
+STYLED = Condition("parts", parts=(*TEXTS, ("style", Condition("labels", 4))))
+PLAIN = Condition("parts", parts=TEXTS)
+
+
+class Lengths(TextEncoder):
+    """A token for each word, of its length and its first letter; their mean and number."""
+
+    @property
+    def size(self) -> int:
+        return 3
+
+    @property
+    def token_size(self) -> int:
+        return 2
+
+    def identity(self) -> str:
+        return "lengths"
+
+    def _encode(self, texts: list[str]) -> TextEncoding:
+        rows = [[[len(w) / 9, ord(w[0]) / 99] for w in text.split()] or [[0.5, 0.5]] for text in texts]
+        longest = max(map(len, rows))
+        mask = torch.tensor([[place < len(row) for place in range(longest)] for row in rows])
+        tokens = torch.tensor([row + [[0.0, 0.0]] * (longest - len(row)) for row in rows])
+        count = mask.sum(1, keepdim=True)
+        return TextEncoding(torch.cat([tokens.sum(1) / count, count / 9], 1), tokens, mask)
+
+
+class Net(nn.Module):
+    """v = −x + a constant of the condition; padding would show in the number of places."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        total = torch.zeros(len(x), 1)
+        for name in cond.names if isinstance(cond, Parts) else [""]:
+            part: Any = cond[name] if name else cond
+            if isinstance(part, TokenStates):
+                total = total + (part.states.sum(2) * part.mask).sum(1, keepdim=True)
+            else:
+                total = total + part.reshape(len(x), -1).float().sum(1, keepdim=True) * len(name)
+        return total - x
+
+
+def flow_of(condition: Condition) -> Flow:
+    prior = Prior.create("gaussian").fit(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))
+    flow = Flow(Net(), prior, Coupling.create("condot"), Path.create("condot"), condition)
+    flow.text_encoder = Lengths()
+    return flow
+
+
+def drawn(flow: Flow, cond: Any, n: int | None = None, **options: Any) -> Tensor:
+    return flow.sample(cond, n, nfe=3, generator=torch.Generator().manual_seed(1), **options)
+
+
+def test_texts_stand_for_their_token_states() -> None:
+    flow, captions = flow_of(TOKENS), ["a cat", "", "a very sleepy cat"]
+    encoding = Lengths().encode(captions)
+    expected = drawn(flow, TokenStates(encoding.tokens, encoding.mask))
+    torch.testing.assert_close(drawn(flow, captions), expected)
+    torch.testing.assert_close(drawn(flow, captions, batch_size=1), expected)
+    assert drawn(flow, "a cat", 3).shape == (3, 2)
+
+
+def test_texts_alone_fill_all_parts_that_are_of_texts() -> None:
+    encoding = Lengths().encode(["a cat", "dogs"])
+    parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask)}
+    torch.testing.assert_close(drawn(flow_of(PLAIN), ["a cat", "dogs"]), drawn(flow_of(PLAIN), parts))
+
+
+def test_texts_by_the_name_of_their_part() -> None:
+    flow, style = flow_of(STYLED), torch.tensor([3, 1])
+    encoding = Lengths().encode(["a cat", "dogs"])
+    parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask), "style": style}
+    texts = {"caption": ["a cat", "dogs"], "words": ["a cat", "dogs"], "style": style}
+    torch.testing.assert_close(drawn(flow, texts), drawn(flow, parts))
+    one = {"caption": "dogs", "words": "dogs", "style": style}
+    torch.testing.assert_close(drawn(flow, one)[1], drawn(flow, parts)[1])
+
+
+def test_a_part_of_labels_has_to_be_named() -> None:
+    with pytest.raises(InputError, match=r"got texts alone, but 'style' is none; pass \{\"caption\": …, "):
+        flow_of(STYLED).sample(["a cat"])
+    with pytest.raises(InputError, match="got texts, but this flow's condition is int64 labels"):
+        flow_of(STYLED).sample({"caption": ["a"], "words": ["a"], "style": ["b"]})
+    with pytest.raises(InputError, match="no part 'colour'"):
+        flow_of(STYLED).sample({"colour": ["a"]})
+
+
+def test_a_negative_caption_leaves_the_other_parts_as_they_are() -> None:
+    flow, style = flow_of(STYLED), torch.tensor([3, 1])
+    wanted = flow.captions.read({"caption": "a cat", "words": "a cat", "style": style}, None, "test")
+    unwanted = flow.captions.read(
+        {"caption": "very long", "words": "very long", "style": style}, None, "test"
+    )
+    x, t = torch.zeros(2, 2), torch.full((2,), 0.5)
+    away = flow.captions.negative("very long", "test")
+    assert sorted(away) == ["caption", "words"]
+    expected = flow.velocity(x, t, Parts(unwanted)) + 2 * (
+        flow.velocity(x, t, Parts(wanted)) - flow.velocity(x, t, Parts(unwanted))
+    )
+    torch.testing.assert_close(flow.velocity(x, t, Parts(wanted), 2.0, Parts(away)), expected)
+    guided = drawn(flow, wanted, guidance=2, negative="very long")
+    torch.testing.assert_close(drawn(flow, wanted, guidance=2, negative="very long", batch_size=1), guided)
+    named = {"caption": "very long", "words": "very long"}
+    torch.testing.assert_close(drawn(flow, wanted, guidance=2, negative=named), guided)
+    assert not torch.allclose(drawn(flow, wanted, guidance=2, negative={"style": torch.tensor([0])}), guided)
