@@ -210,6 +210,7 @@ def small_emoji(split: str, captions: str) -> tuple[Tensor, Tensor]:
         pytest.skip("the data set emoji is not here")
     data = DATA.create("emoji", split=split, captions=captions)
     x, cond = data.batch(torch.arange(len(data)))
+    assert cond is not None
     return torch.nn.functional.avg_pool2d(x, x.shape[-1] // 8), cond.float()
 
 
