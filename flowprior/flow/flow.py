@@ -272,15 +272,15 @@ class Flow(FlowParts):
         return moved(value, self.prior.event_dims.device)
 
     def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
-        """The condition, checked once, on the prior's device; texts are encoded."""
+        """The condition, cond once, on the prior's device; texts are encoded."""
         cond = self.condition.check(self.captions.read(cond, n, owner), owner)
         if cond is None:
             if n is None or n < 0:
                 raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")
             return None
-        if n is not None and n != len(checked):
-            raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(checked)}")
-        return moved(checked, self.prior.event_dims.device)
+        if n is not None and n != len(cond):
+            raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
+        return moved(cond, self.prior.event_dims.device)
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self.dtype or x.dtype
