@@ -117,7 +117,7 @@ def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[st
         places = torch.stack([(asked.rows == row).nonzero()[0, 0] for row in asked.rows.unique()])
     device = flow.prior.event_dims.device
     mean = flow.prior.mean(None, 1) if asked.cond is None else flow.prior.mean(asked.cond[places].to(device))
-    means = (mean, None if asked.rows is None else asked.rows[places])
+    means = (flow.decode(mean), None if asked.rows is None else asked.rows[places])
     return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
 
 
