@@ -37,6 +37,7 @@ from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'learned-mean'"
 COVARIANCES = ("fixed", "lowrank")
+AUTO, WIDEN = "auto", "widen"
 MAPPERS = ("mlp", "projector")
 ROWS, NUMBERS = 4096, 1 << 24
 """Most held-out rows, and numbers in them, that distances are learned from."""
@@ -78,7 +79,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         far: what is said of embeddings far from those trained on: ``"widen"`` draws the mean to that of all
             data and widens the spread with the distance, as held-out embeddings ask for
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other. Of labels, and of fewer than
-            ten embeddings held out, nothing is learned about it.
+            ten embeddings held out, nothing is learned about it. ``"auto"`` widens a fixed covariance, and
+            takes a low-rank one as near: there one factor for all directions, which the many narrow ones ask
+            for, makes the few wide ones far too wide.
     """
 
     network: MapperNetwork | None
@@ -103,7 +106,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         steps: int = 2000,
         law_steps: int = 0,
         mapper: str = "mlp",
-        far: str = "widen",
+        far: str = AUTO,
     ) -> None:
         super().__init__()
         check_counts(OWNER, 0, latent=latent, depth=depth)
@@ -137,7 +140,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.steps = steps
         self.law_steps = law_steps
         self.mapper = choose(OWNER, "mapper", mapper, MAPPERS)
-        self.far = choose(OWNER, "far", far, CHOICES)
+        self.far = choose(OWNER, "far", far, (AUTO, *CHOICES))
         self.network = None
         self.residuals = None
         self.distance = FarConditions()
@@ -149,6 +152,11 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def training_options(self) -> MapperTraining:
         """How the mapper is trained."""
         return MapperTraining(self.epochs, self.batch_size, self.lr)
+
+    @property
+    def _widens(self) -> bool:
+        """Whether the spread grows far from all that was trained on."""
+        return self.far == WIDEN or (self.far == AUTO and self.covariance == "fixed")
 
     @property
     def has_latents(self) -> bool:
@@ -180,7 +188,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         else:
             assert self.residuals is not None
             self.residuals.fit(split, self._means, generator)
-        if self.far == "widen":
+        if self._widens:
             self._learn_distances(split)
 
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
