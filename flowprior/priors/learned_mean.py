@@ -70,7 +70,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             held out whole, as large a share of the examples of the others is kept for ``sigma``.
         rank: of the low-rank covariance, cut to the number of dimensions.
         components: Gaussians in the law of its latents; 1 for standard normal latents.
-        reg_covar: variance floor of the low-rank covariance, added to the noise variances.
+        reg_covar: variance floor of the low-rank covariance, added to the noise variances. Pictures with a
+            constant background need one: where a pixel hardly varies, the latents' scale is without bound,
+            and draws go far outside of the data.
         steps: optimiser steps for the network of the low-rank covariance; at most 50 passes over the data.
         law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most
             50 passes; 0 for one law along the principal axes of every condition.
@@ -102,7 +104,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         covariance: str = "fixed",
         rank: int = 64,
         components: int = 16,
-        reg_covar: float = 1e-6,
+        reg_covar: float = 0.04,
         steps: int = 2000,
         law_steps: int = 0,
         mapper: str = "mlp",

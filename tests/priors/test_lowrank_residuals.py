@@ -21,7 +21,7 @@ from tests.priors.known_laws import excess, two_modes
 
 LONG, SHORT, NOISE = 1.5, 0.3, 0.1
 PLANE = torch.linalg.qr(torch.randn(4, 2, generator=torch.Generator().manual_seed(5))).Q
-QUICK = {"covariance": "lowrank", "hidden": 32, "depth": 1, "batch_size": 128, "lr": 3e-3}
+QUICK = {"covariance": "lowrank", "reg_covar": 1e-6, "hidden": 32, "depth": 1, "batch_size": 128, "lr": 3e-3}
 
 
 def turning(count: int, seed: int, angle: Tensor | None = None) -> tuple[Tensor, Tensor]:
