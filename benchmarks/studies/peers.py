@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from flowprior.conditions import labels_in
 from flowprior.data import Data
 from flowprior.flow import Flow
 from flowprior.paths import CondOTPath, PathSample
@@ -98,7 +97,7 @@ class PeerStream(PairStream):
         generator = self.randomness.generator("time", step)
         t = self.times.draw(len(x1), step / self.steps, generator, self.randomness.device)
         seed_peer(self.randomness.seed, step)
-        return self.targets(x0.float(), x1.float(), labels_in(cond), t)
+        return self.targets(x0.float(), x1.float(), cond, t)
 
 
 class GivenPath(CondOTPath):
