@@ -90,7 +90,7 @@ def test_an_installed_package_adds_components_and_its_broken_one_is_skipped(envi
         "ModuleNotFoundError: No module named 'a_library_that_nobody_has'"
     )
     assert seen["description"] == "Uniform in the box that holds the data, whatever the condition."
-    assert seen["options"] == {"margin": 0.5}
+    assert seen["options"] == {"margin": 0.5, "reads": ""}
     assert seen["name"] == "uniform-box"
     assert -1 <= seen["low"][0] < -0.9
     assert 2.9 < seen["high"][1] <= 3

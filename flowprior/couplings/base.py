@@ -42,6 +42,11 @@ class Coupling(Registered, abc.ABC):
         """
         return self.draw(prior, x1, cond, generator=generator), x1
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether :meth:`pairs` can be called; a coupling is not saved with a flow, only its options are."""
+        return True
+
     def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
         """Learn from the whole data set what :meth:`pairs` needs; most couplings need nothing.
 

@@ -102,6 +102,10 @@ class SemidiscreteCoupling(Coupling):
                 "or prior latent-gmm or flow"
             )
 
+    @property
+    def is_fitted(self) -> bool:
+        return bool(self.targets)
+
     @torch.no_grad()
     def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
         """Hold the data of each label and find their potentials.
@@ -117,6 +121,7 @@ class SemidiscreteCoupling(Coupling):
         self.check(prior)
         targets, errors = {}, []
         for label, events in self._groups(data).items():
+            events = events.to(prior.event_dims.device)
             cond = None if label is None else torch.tensor([label], device=events.device)
             points = self._points(prior, events, _repeated(cond, len(events)))
             potentials, error = self._ascend(prior, points, cond, generator)
@@ -147,7 +152,7 @@ class SemidiscreteCoupling(Coupling):
             NotFittedError: :meth:`fit` was not called.
             CouplingError: a label without data, or another condition.
         """
-        if not self.targets:
+        if not self.is_fitted:
             raise NotFittedError(f"{OWNER}: not fitted; call coupling.fit(prior, data) first, as train does")
         if cond is not None and not isinstance(cond, Tensor):
             raise CouplingError(

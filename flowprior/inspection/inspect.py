@@ -182,6 +182,7 @@ def _pairings(
             warnings.append(f"{spec} + {name} is left out: {error}")
             continue
         start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
+        coupling.fit(prior, (examples.x, examples.cond), generator=torch.Generator().manual_seed(seed))
         gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
         cost = mean_transport_cost(prior, coupling, examples, generator)
         flow = simulate_flow(prior, coupling, examples, generator, steps=steps)

@@ -33,6 +33,7 @@ def measure_transport(
     seed = 0 if generator is None else generator.initial_seed()
     indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
     size = flow.coupling.draw_size(TRAINING_BATCH)
+    _fit_where_needed(flow, data, seed)
     paired = unpaired = 0.0
     for part in indices.split(size):
         x1, cond = data.batch(part)
@@ -43,3 +44,13 @@ def measure_transport(
         paired += transport_cost(*coupled).item() * len(part)
     count = len(indices)
     return {"paired": paired / count, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
+
+
+def _fit_where_needed(flow: Flow, data: Data, seed: int) -> None:
+    """Fit a coupling that has to know all data, and that a loaded flow has not fitted."""
+    if flow.coupling.is_fitted:
+        return
+    device = flow.prior.event_dims.device
+    batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in data.batches()]
+    generator = torch.Generator(device).manual_seed(seed)
+    flow.coupling.fit(flow.prior, batches, generator=generator)
