@@ -3,6 +3,7 @@
 A subspace prior is x = m + ψ^½ (Q U λ^½ h + (I − Q Qᵀ) ε), with ε standard normal and h of mean 0 and
 covariance I, but of any law. Q ``[D, r]`` is orthonormal; U ``[r, r]`` turns it to the principal axes of the
 row's own latent covariance, where it is not there already, and λ are the variances along them in units of ψ.
+Of a wider Q ``[D, R]`` U ``[R, r]`` takes the leading axes alone; then Q stands for Q U in I − Q Qᵀ.
 
 A basis that conditions share spans one subspace of events, whatever their noise: what is shared is B = φ^½ Q,
 with a common noise φ. In the row's own whitened coordinates that subspace is spanned by ρ ⊙ Q with
@@ -38,11 +39,11 @@ class Frame:
         loc: m ``[B, D]``.
         noise: ψ ``[B, D]``, which holds the variance floor.
         spread: λ ``[B, r]``, at least 1.
-        basis: Q ``[G, D, r]``, of G groups of conditions.
+        basis: Q ``[G, D, r]``, of G groups of conditions; with ``rotation`` ``[G, D, R]``, R ≥ r.
         group: row of ``basis`` for each row, ``[B]``.
         lengths: squared lengths of the rows of ``basis``, ``[G, D]``; with ``stretch`` those of ρ ⊙ Q U,
             ``[M, D]``. Or a function that gives them, for whoever asks.
-        rotation: U ``[M, r, r]``, or None where Q is in principal axes.
+        rotation: U ``[M, R, r]``, or None where Q is in principal axes.
         turn: row of ``rotation`` for each row, ``[B]``.
         floor: the variance floor f that is part of ψ.
         stretch: ρ ``[B, D]``, or None for 1.
@@ -109,7 +110,7 @@ class Frame:
         return torch.addcmul(self.loc, self.noise.sqrt(), white)
 
     def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
-        """U (a − Uᵀ Qᵀ y) ``[B, r]``, along Q: what puts a ``[B, r]`` in the place of y ``[B, D]`` there."""
+        """U (a − Uᵀ Qᵀ y) ``[B, R]``, along Q: what puts a ``[B, r]`` in the place of y ``[B, D]`` there."""
         stretched = white if self.stretch is None else white * self.stretch
         inside = times_table(stretched, self.group, self.basis)
         if self.rotation is None or self.turn is None:

@@ -63,6 +63,9 @@ class LatentGmmPrior(SubspacePrior):
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
+        span: dimensions R ≥ ``rank`` of a basis that labels share, in which each label has ``rank`` latents
+            of its own; None takes four times ``rank``, but at most half the dimensions of the data, and
+            ``rank`` itself where labels are too many for more.
         law: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are at most
             1,000, and averages, were they as rich as can be, take at most 64 MiB; else ``"mixture"``.
             ``"mixture"``: of ``components`` Gaussians, full ones where all labels' take at most 64 MiB, else
@@ -83,9 +86,10 @@ class LatentGmmPrior(SubspacePrior):
         max_iter: int = 30,
         basis: str = "own",
         groups: int = 8,
+        span: int | None = None,
         law: str = AUTO,
     ) -> None:
-        super().__init__(OWNER, rank, reg_covar, basis, groups)
+        super().__init__(OWNER, rank, reg_covar, basis, groups, span)
         check_counts(OWNER, max_iter=max_iter, **({} if components is None else {"components": components}))
         check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12))
         self.components = components

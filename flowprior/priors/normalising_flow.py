@@ -56,6 +56,7 @@ class NormalisingFlowPrior(SubspacePrior):
         shrinkage: how many examples' worth of the pooled moments are added to each label's own subspace.
         basis: as in ``latent-gmm``.
         groups: of labels that share a basis, with ``basis="groups"``.
+        span: dimensions of a basis that labels share, as in ``latent-gmm``.
     """
 
     def __init__(
@@ -72,8 +73,9 @@ class NormalisingFlowPrior(SubspacePrior):
         shrinkage: float = 0.0,
         basis: str = "own",
         groups: int = 8,
+        span: int | None = None,
     ) -> None:
-        super().__init__(OWNER, rank, reg_covar, basis, groups)
+        super().__init__(OWNER, rank, reg_covar, basis, groups, span)
         check_counts(
             OWNER,
             transforms=transforms,

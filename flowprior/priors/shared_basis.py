@@ -5,18 +5,19 @@ x − m_c within labels, found by subspace iteration on a sample of rows (random
 Martinsson & Tropp 2011). Labels then differ in three things, each of one pass:
 
 - their mean m_c;
-- their noise: with R_c the label's mean squared residual outside the basis, in each coordinate, R the pooled
-  one and f the variance floor, ψ_c = min(ψ (R_c + f)/(R + f), f + V_c (1 − l + l (ψ − f)/V)), with V_c and V
-  the label's and the pooled variance and l the coordinate's leverage. Then the variance outside, ψ_c (1 − l),
-  is R_c + f as ψ's is R + f. Without the bound a coordinate that the basis holds almost whole (l near 1),
-  where R is next to nothing, would get any noise; with it, there, the pooled share of its variance at most.
+- their noise ψ_c (:mod:`flowprior.priors.shared_noise`);
 - the covariance S_c of their coordinates. What labels share is the subspace of events, spanned by ψ^½ Q;
   a basis of it that is orthonormal in the label's whitened coordinates is ρ ⊙ Q G_c^(-1/2), with
   ρ = (ψ/ψ_c)^½ and G_c = Qᵀ ρ² Q. S_c has eigenvectors V and eigenvalues λ_c, at least 1; with
   U_c = G_c^(-1/2) V, h is white in the label's own axes.
 
-Labels of few examples are drawn to the pooled moments. R_c and V_c get ``PRIOR_ROWS`` examples' worth of
-them. S_c becomes (1 − w) S_c + w S, with S the pooled one and, as for the identity in Ledoit & Wolf (2004),
+
+A basis may have more dimensions than a label has latents: R of them hold the leading r directions of every
+label better than r do. Then the first r columns of U_c are kept, and what varies along the others is noise of
+the label.
+
+Labels of few examples are drawn to the pooled moments. S_c becomes (1 − w) S_c + w S, with S the pooled one
+and, as for the identity in Ledoit & Wolf (2004),
 
     w = min(1, (r² + r)/(n_c ‖S^(-1/2) S_c S^(-1/2) − I‖²)),
 
@@ -27,6 +28,7 @@ mean halfway to that of all data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,19 +37,30 @@ from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.kmeans import clusters
-from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
 from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
+from flowprior.priors.shared_noise import (
+    LEAST_RESIDUAL,
+    PRIOR_ROWS,
+    noise_beside,
+    noise_outside,
+    rows_each,
+    scaled,
+)
 from flowprior.priors.subspace import Subspace, canonical_basis, fit_rows
 
 SAMPLE = 65_536
 """Rows, at most, that bases are found on."""
-ROWS_OF_NOISE = 200
-"""Rows of each label, at least, whose residuals outside the basis are looked at; of few labels more."""
-PRIOR_ROWS = 16.0
-"""How many examples' worth of the pooled moments a label's noise is given."""
-LEAST_RESIDUAL = 1e-12
+ROUNDS = 3
+"""Of the fixed point of the noise beside latents that are fewer than the basis has dimensions."""
+
+
+class Sizes(NamedTuple):
+    """R dimensions of a basis that labels share, and r ≤ R latents of each label."""
+
+    span: int
+    rank: int
 
 
 class CoordinateScatter:
@@ -82,33 +95,19 @@ class CoordinateScatter:
         return self.scatter.sum(0) / self.count.sum()
 
 
-class OutsideResiduals:
-    """Sums of squared residuals outside the basis, ``[C, D]``, and their ``count`` ``[C]``; mergeable."""
-
-    def __init__(self, conditions: int, dim: int) -> None:
-        self.count = torch.zeros(conditions, dtype=torch.float64)
-        self.total = torch.zeros(conditions, dim, dtype=torch.float64)
-
-    def update(self, residuals: Tensor, labels: Tensor) -> None:
-        """Add rows ``[B, D]`` with labels ``[B]``."""
-        self.count += torch.bincount(labels, minlength=len(self.count))
-        self.total.index_add_(0, labels, residuals.double().square_())
-
-    def merge(self, other: OutsideResiduals) -> None:
-        """Join another worker's sums into these."""
-        self.count += other.count
-        self.total += other.total
-
-
 def fit_shared(
-    data: CheckedBatches, moments: ConditionMoments, rank: int, groups: int, settings: FitSettings
+    data: CheckedBatches,
+    moments: ConditionMoments,
+    sizes: Sizes,
+    groups: int,
+    settings: FitSettings,
 ) -> Subspace:
     """Bases shared by ``groups`` groups of labels, which the fit finds; the last basis is the null one's.
 
     Args:
         data: batches (x ``[B, D]``, labels).
         moments: of each label.
-        rank: r.
+        sizes: of the bases and of the labels' latents.
         groups: 1 for one basis of all labels.
         settings: ``reg_covar`` is the variance floor; one example gets ``single`` pooled ones.
 
@@ -117,26 +116,27 @@ def fit_shared(
     """
     sample = RowSample.over(data, SAMPLE)
     rows, like = sample.rows, data.peek()[0]
-    null = fit_rows(rows, rank, settings, data.owner)
+    null = fit_rows(rows, sizes.rank, settings, data.owner)
     loc = _means(moments, settings.single).to(like)
     _centre(rows, loc, sample.labels)
-    tables = [fit_rows(rows, rank, settings, data.owner)]
+    tables = [fit_rows(rows, sizes.span, settings, data.owner)]
     group = torch.zeros(len(loc), dtype=torch.long)
     if groups > 1:
         group = _group_labels(data, _start(loc, tables, group, like), groups)
         parts = [rows[group[sample.labels] == g] for g in range(int(group.max()) + 1)]
         pooled, tables = tables[0], []
         for part in parts:
-            tables.append(fit_rows(part, rank, settings, data.owner) if len(part) else pooled)
+            tables.append(fit_rows(part, sizes.span, settings, data.owner) if len(part) else pooled)
     del sample, rows
     subspace = _start(loc, tables, group, like)
-    subspace.noise = _noise(data, subspace, moments, settings.reg_covar)
-    rotation, spread = _axes(data, subspace)
+    subspace.noise = noise_outside(data, subspace, moments, settings.reg_covar)
+    rank = null["spread"].shape[1]
+    rotation, spread = _axes(data, subspace, rank)
+    for _ in range(ROUNDS if rank < rotation.shape[1] else 0):
+        turned = subspace.turned(rotation, spread)
+        subspace.noise = noise_beside(data, turned, moments, settings.reg_covar)
+        rotation, spread = _axes(data, subspace, rank)
     return _with_null(subspace, rotation, spread, null)
-
-
-def _rows_each(labels: int) -> int:
-    return max(ROWS_OF_NOISE, SAMPLE // labels)
 
 
 def _means(moments: ConditionMoments, single: float) -> Tensor:
@@ -162,86 +162,39 @@ def _start(loc: Tensor, tables: list[dict[str, Tensor]], group: Tensor, like: Te
     return Subspace.of(like, **values, group=group, rotation=torch.zeros(0, rank, rank), common=common)
 
 
-def _scaled(data: Iterable[Batch], loc: Tensor, scale: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows s_c (x − m_c) ``[n, D]`` with their labels, a few at a time; tables ``[C, D]``."""
-    for x, cond in in_pieces(data):
-        assert cond is not None
-        c = cond.cpu()
-        yield (x.detach().cpu() - loc[c]).mul_(scale[c]), c
-
-
 def _coordinates(data: Iterable[Batch], subspace: Subspace) -> Iterator[Batch]:
     """(ρ ⊙ Q)ᵀ y ``[n, r]`` of the rows with their labels, y = ψ_c^(-1/2) (x − m_c)."""
     scale = subspace.common.sqrt()[subspace.group] / subspace.noise
-    for white, c in _scaled(data, subspace.loc, scale):
+    for white, c in scaled(data, subspace.loc, scale):
         yield times_table(white, subspace.group[c], subspace.basis), c
 
 
 def _group_labels(data: CheckedBatches, subspace: Subspace, groups: int) -> Tensor:
     """The group of each label ``[C]``, by its covariance in the common basis on its first rows."""
     conditions, rank = subspace.spread.shape
-    few = first_rows(data, conditions, _rows_each(conditions))
+    few = first_rows(data, conditions, rows_each(conditions))
     found = CoordinateScatter.over(_coordinates(few, subspace), conditions, rank)
     covariance = (found.scatter + PRIOR_ROWS * found.pooled()) / (found.count + PRIOR_ROWS)[:, None, None]
     shape = covariance / covariance.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     return clusters(shape.flatten(1).float(), groups).unique(return_inverse=True)[1]
 
 
-def _noise(data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, floor: float) -> Tensor:
-    """ψ_c ``[C, D]`` of every label: see the module."""
-    found = OutsideResiduals(*subspace.loc.shape)
-    few, scale = first_rows(data, len(found.count), _rows_each(len(found.count))), subspace.noise.rsqrt()
-    for white, c in _scaled(few, subspace.loc, scale):
-        along = times_table(white, subspace.group[c], subspace.basis)
-        white -= times_table(along, subspace.group[c], subspace.basis.mT)
-        found.update(white.mul_(subspace.noise[c].sqrt_()), c)
-    outside = Shrunk(found.total, found.count, subspace.group)
-    variance = Shrunk(moments.scatter, moments.count, subspace.group)
-    noise = torch.empty_like(subspace.loc)
-    leverage = subspace.basis.double().square().sum(2)
-    for c in torch.arange(len(noise)).split(max(1, PIECE // noise.shape[1])):
-        g = subspace.group[c]
-        common = subspace.common[g].double()
-        ratio = (outside.of(c) + floor) / (outside.pooled[g] + floor).clamp_min(LEAST_RESIDUAL)
-        share = ((common - floor) / variance.pooled[g].clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
-        bound = variance.of(c) * (1 - leverage[g] + leverage[g] * share)
-        own = torch.minimum(bound, (common * ratio - floor).clamp_min(0))
-        noise[c] = (torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor).to(noise)
-    return noise
-
-
-class Shrunk:
-    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[G, D]`` of groups."""
-
-    def __init__(self, total: Tensor, count: Tensor, group: Tensor) -> None:
-        self.total, self.count, self.group = total, count, group
-        groups = int(group.max()) + 1
-        rows = count.new_zeros(groups).index_add_(0, group, count)
-        self.pooled = total.new_zeros(groups, total.shape[1]).index_add_(0, group, total)
-        self.pooled /= rows.clamp_min(1)[:, None]
-
-    def of(self, c: Tensor) -> Tensor:
-        """Those of the labels c ``[n]``, ``[n, D]``, with ``PRIOR_ROWS`` examples of their group's."""
-        added = PRIOR_ROWS * self.pooled[self.group[c]]
-        return (self.total[c] + added) / (self.count[c] + PRIOR_ROWS)[:, None]
-
-
-def _axes(data: CheckedBatches, subspace: Subspace) -> tuple[Tensor, Tensor]:
-    """U ``[C, r, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
-    conditions, rank = subspace.spread.shape
-    found = CoordinateScatter.over(_coordinates(data, subspace), conditions, rank)
-    rotation = subspace.loc.new_empty(conditions, rank, rank)
+def _axes(data: CheckedBatches, subspace: Subspace, rank: int) -> tuple[Tensor, Tensor]:
+    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
+    conditions, span = subspace.spread.shape
+    found = CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
+    roots = subspace.loc.new_empty(conditions, span, span)
+    rotation = subspace.loc.new_empty(conditions, span, rank)
     spread = subspace.loc.new_empty(conditions, rank)
     chunks = torch.arange(conditions).split(max(1, PIECE // subspace.basis[0].numel()))
     for c in chunks:
-        rotation[c] = _inverse_root(_grams(subspace, c)).to(rotation)
-        root = rotation[c].double()
+        roots[c] = _inverse_root(_grams(subspace, c)).to(roots)
+        root = roots[c].double()
         found.scatter[c] = root @ found.scatter[c] @ root
     target = Target(found, subspace.group)
     for c in chunks:
-        values, vectors = torch.linalg.eigh(target.draw(found, c))
-        turned, fallen = canonical_basis(vectors.flip(2), values.flip(1).clamp_min(1))
-        rotation[c], spread[c] = rotation[c] @ turned.to(rotation), fallen.to(spread)
+        turned, fallen = canonical_basis(*target.leading_axes(found, c, rank))
+        rotation[c], spread[c] = roots[c] @ turned.to(roots), fallen.to(spread)
     return rotation, spread
 
 
@@ -269,25 +222,48 @@ class Target:
         counted = (count > 0)[:, None, None]
         self.group = group
         self.covariance = torch.where(counted, total / count.clamp_min(1)[:, None, None], found.pooled())
-        values, vectors = torch.linalg.eigh(self.covariance)
-        self.whitener = vectors * values.clamp_min(values[:, -1:] * LEAST_RESIDUAL).rsqrt()[:, None]
+        self.whitener = _whitener(self.covariance)
 
-    def draw(self, found: CoordinateScatter, c: Tensor) -> Tensor:
-        """(1 − w) S_c + w S ``[n, r, r]`` of the labels c ``[n]``, with the module's weights w."""
-        count, group, rank = found.count[c], self.group[c], found.scatter.shape[1]
+    def leading_axes(self, found: CoordinateScatter, c: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+        """The leading axes ``[n, R, r]`` of the labels c ``[n]``, and the variances along them ``[n, r]``.
+
+        Where some are left out, the covariance along the others is drawn to the pooled one by itself: with
+        the weight of r dimensions, not of R.
+        """
+        count, group = found.count[c], self.group[c]
         own, pooled = found.scatter[c] / count.clamp_min(1)[:, None, None], self.covariance[group]
-        off = self.whitener[group].mT @ own @ self.whitener[group]
-        off.diagonal(dim1=1, dim2=2).sub_(1)
-        away = count * off.square().sum((1, 2))
-        weight = ((rank * rank + rank) / away.clamp_min(LEAST_RESIDUAL)).clamp_max(1)
-        return torch.lerp(own, pooled, weight[:, None, None])
+        values, vectors = torch.linalg.eigh(_drawn(own, pooled, self.whitener[group], count))
+        if rank < vectors.shape[2]:
+            axes = vectors[..., -rank:]
+            own, pooled = axes.mT @ own @ axes, axes.mT @ pooled @ axes
+            values, vectors = torch.linalg.eigh(_drawn(own, pooled, _whitener(pooled), count))
+            vectors = axes @ vectors
+        return vectors.flip(2), values.flip(1).clamp_min(1)
+
+
+def _whitener(covariance: Tensor) -> Tensor:
+    """T ``[n, r, r]`` with Tᵀ S T = I for covariances S ``[n, r, r]``."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp_min(values[:, -1:] * LEAST_RESIDUAL).rsqrt()[:, None]
+
+
+def _drawn(own: Tensor, pooled: Tensor, whitener: Tensor, count: Tensor) -> Tensor:
+    """(1 − w) S_c + w S ``[n, r, r]`` with the module's weights w for labels of ``count`` ``[n]`` rows."""
+    rank = own.shape[2]
+    off = whitener.mT @ own @ whitener
+    off.diagonal(dim1=1, dim2=2).sub_(1)
+    away = count * off.square().sum((1, 2))
+    weight = ((rank * rank + rank) / away.clamp_min(LEAST_RESIDUAL)).clamp_max(1)
+    return torch.lerp(own, pooled, weight[:, None, None])
 
 
 def _with_null(subspace: Subspace, rotation: Tensor, spread: Tensor, null: dict[str, Tensor]) -> Subspace:
     """The tables with the row of the null condition, whose basis is the last one."""
+    span, rank = rotation.shape[1:]
+    null = null | {"basis": torch.nn.functional.pad(null["basis"], (0, span - rank))}
     tables = {"loc": subspace.loc, "noise": subspace.noise, "basis": subspace.basis, "spread": spread}
     tables = {name: torch.cat([table, null[name].to(table)]) for name, table in tables.items()}
     tables["common"] = torch.cat([subspace.common, null["noise"].to(subspace.common)])
     tables["group"] = torch.cat([subspace.group, torch.tensor([len(subspace.basis)])])
-    tables["rotation"] = torch.cat([rotation, torch.eye(rotation.shape[1]).to(rotation)[None]])
+    tables["rotation"] = torch.cat([rotation, torch.eye(span, rank).to(rotation)[None]])
     return Subspace.of(subspace.loc, **tables)

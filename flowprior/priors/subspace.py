@@ -31,9 +31,10 @@ SAMPLE_OF_ALL = 8192
 class Subspace(nn.Module):
     """Of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``; bases Q ``[G, D, r]``.
 
-    With bases of their own G = M. Where conditions share them, ``group`` ``[M]`` says which is whose,
-    ``rotation`` U ``[M, r, r]`` turns it to the principal axes of the condition's own latent covariance, and
-    ``common`` φ ``[G, D]`` is the noise under which the basis is orthonormal.
+    With bases of their own G = M. Where conditions share them, ``basis`` is ``[G, D, R]`` with R ≥ r,
+    ``group`` ``[M]`` says which is whose, ``rotation`` U ``[M, R, r]`` turns it to the leading principal axes
+    of the condition's own latent covariance, and ``common`` φ ``[G, D]`` is the noise under which the basis
+    is orthonormal.
     Of labels 0 … C − 1 the last of M = C + 1 rows is that of the null condition, of all data together;
     without labels, or in files from before there was one, M = C.
 
@@ -42,6 +43,7 @@ class Subspace(nn.Module):
         dim: D.
         rank: r.
         bases: G, or None for bases of their own.
+        span: R; None for r.
         dtype: of the buffers.
     """
 
@@ -59,19 +61,20 @@ class Subspace(nn.Module):
         dim: int = 0,
         rank: int = 0,
         bases: int | None = None,
+        span: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.is_shared = bases is not None
         self.register_buffer("loc", torch.zeros(conditions, dim, dtype=dtype))
         self.register_buffer("noise", torch.ones(conditions, dim, dtype=dtype))
-        self.register_buffer(
-            "basis", torch.zeros(conditions if bases is None else bases, dim, rank, dtype=dtype)
-        )
+        span = rank if span is None else span
+        size = (conditions if bases is None else bases, dim, span)
+        self.register_buffer("basis", torch.zeros(size, dtype=dtype))
         self.register_buffer("spread", torch.ones(conditions, rank, dtype=dtype))
         if self.is_shared:
             self.register_buffer("group", torch.zeros(conditions, dtype=torch.long))
-            self.register_buffer("rotation", torch.zeros(conditions, rank, rank, dtype=dtype))
+            self.register_buffer("rotation", torch.zeros(conditions, span, rank, dtype=dtype))
             self.register_buffer("common", torch.ones(self.basis.shape[:2], dtype=dtype))
         self._lengths = Derived(squared_lengths if bases is None else self._turned_lengths)
         self._stretch = Derived(self._stretched)
@@ -87,8 +90,8 @@ class Subspace(nn.Module):
     @classmethod
     def shaped_like(cls, state: dict[str, Tensor]) -> Subspace:
         """Empty tables of the sizes of a saved state's."""
-        (bases, dim, rank), conditions = state["basis"].shape, len(state["loc"])
-        return cls(conditions, dim, rank, bases if "group" in state else None, state["basis"].dtype)
+        (bases, dim, span), (conditions, rank) = state["basis"].shape, state["spread"].shape
+        return cls(conditions, dim, rank, bases if "group" in state else None, span, state["basis"].dtype)
 
     @classmethod
     def fit(cls, data: CheckedBatches, rank: int, settings: FitSettings, *, labelled: bool) -> Subspace:
@@ -118,6 +121,11 @@ class Subspace(nn.Module):
             return Frame(*tables, rows, partial(self._lengths.of, self.basis), floor=floor)
         lengths, stretch = partial(self._lengths.of, self.rotation), self._stretch.of(self.noise)[rows]
         return Frame(*tables, self.group[rows], lengths, self.rotation, rows, floor, stretch)
+
+    def turned(self, rotation: Tensor, spread: Tensor) -> Subspace:
+        """The same shared bases, with U ``[M, R, r]`` and λ ``[M, r]``."""
+        tables = {"loc": self.loc, "noise": self.noise, "basis": self.basis, "spread": spread}
+        return Subspace.of(self.loc, **tables, group=self.group, rotation=rotation, common=self.common)
 
     def _stretched(self, noise: Tensor) -> Tensor:
         """ρ ``[M, D]`` of all conditions."""

@@ -7,6 +7,7 @@ that are inferred from data; the law of the coordinates h is theirs.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from flowprior.priors.frame import Frame
 from flowprior.priors.labels import warn_of_singles
 from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.row_sample import first_rows, in_pieces
-from flowprior.priors.shared_basis import fit_shared
+from flowprior.priors.shared_basis import Sizes, fit_shared
 from flowprior.priors.subspace import Subspace
 from flowprior.registry import check_counts, check_numbers, choose
 
@@ -37,6 +38,16 @@ PLACED = 1 << 21
 """Numbers of events that are placed at once where bases are shared."""
 SINGLE = 1.0
 """How many examples' worth of the moments of all data a label with one example is given."""
+WIDER = 4
+"""How many times as many dimensions as a label's latents a shared basis has at the most, by default."""
+WIDE_NUMBERS = 1 << 24
+"""Most numbers in the labels' covariances along a shared basis that is wider than their latents."""
+
+
+def default_span(rank: int, labels: int, dim: int) -> int:
+    """Dimensions R of a basis that labels share: 4 r, at most D/2 and what can be afforded; or r."""
+    span = min(WIDER * rank, dim // 2, math.isqrt(WIDE_NUMBERS // max(labels, 1)))
+    return span if span >= 2 * rank else rank
 
 
 class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
@@ -48,16 +59,22 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         reg_covar: the variance floor that is part of the noise.
         basis: of :data:`BASES`.
         groups: of labels that share a basis, with ``basis="groups"``.
+        span: R, dimensions of a basis that labels share; None for :func:`default_span`.
     """
 
-    def __init__(self, owner: str, rank: int, reg_covar: float, basis: str, groups: int) -> None:
+    def __init__(
+        self, owner: str, rank: int, reg_covar: float, basis: str, groups: int, span: int | None
+    ) -> None:
         super().__init__()
         check_counts(owner, rank=rank, groups=groups)
+        if span is not None:
+            check_counts(owner, rank, span=span)
         check_numbers(owner, reg_covar=(reg_covar, 0, 1e12))
         self.rank = rank
         self.reg_covar = reg_covar
         self.basis = choose(owner, "basis", basis, BASES)
         self.groups = groups
+        self.span = span
         self.subspace = Subspace()
 
     @property
@@ -80,7 +97,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
             self._remember(SeenConditions.of_labels(moments), first)
             warn_of_singles(data.owner, self.seen, self.seen_weight)
             groups = self.groups if self.basis == "groups" else 1
-            self.subspace = fit_shared(data, moments, self.rank, groups, settings)
+            span = default_span(self.rank, *moments.mean.shape) if self.span is None else self.span
+            self.subspace = fit_shared(data, moments, Sizes(span, self.rank), groups, settings)
             return
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"

@@ -9,8 +9,11 @@ from torch import Tensor
 from flowprior import Coupling, Prior
 from flowprior.couplings import source_gap
 from flowprior.data.stream import CheckedBatches
+from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.shared_basis import CoordinateScatter, OutsideResiduals
+from flowprior.priors.shared_basis import CoordinateScatter
+from flowprior.priors.shared_noise import OutsideResiduals
+from flowprior.priors.subspace_prior import default_span
 
 DIM, RANK, LABELS, FLOOR = 12, 3, 4, 0.04
 SCALES = torch.tensor([[1.0, 2.0, 0.5], [2.0, 0.5, 1.0], [0.5, 1.0, 2.0], [1.0, 1.0, 1.5]])
@@ -53,17 +56,42 @@ def test_groups_find_the_labels_of_each_basis():
     two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
     groups = fitted(two, basis="groups", groups=2)
     assert (groups.subspace.group[:LABELS] == groups.subspace.group[0]).tolist() == [True, False, True, False]
-    own, shared = (fitted(two, basis=basis).log_prob(*held_out).mean() for basis in ("own", "shared"))
+    own, shared = (
+        fitted(two, basis=basis, span=RANK).log_prob(*held_out).mean() for basis in ("own", "shared")
+    )
     found = groups.log_prob(*held_out).mean()
     assert shared < own - 1
     assert found > own - 0.1
 
 
+def test_a_wider_basis_holds_subspaces_that_differ():
+    """Labels of two subspaces of 3 directions have one basis of 6 in common, and 3 latents each."""
+    two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
+    own, wide = fitted(two), fitted(two, basis="shared", span=2 * RANK)
+    assert wide.subspace.spread.shape == (LABELS + 1, RANK)
+    assert wide.log_prob(*held_out).mean() > own.log_prob(*held_out).mean() - 0.1
+    for label in range(LABELS):
+        one = torch.full((20_000,), label)
+        covariances = [prior.sample(one).T.cov() for prior in (own, wide)]
+        assert (covariances[0] - covariances[1]).norm() < 0.06 * covariances[0].norm()
+
+
+def test_a_basis_has_as_many_dimensions_as_the_labels_can_afford():
+    assert default_span(64, labels=10, dim=784) == 256
+    assert default_span(64, labels=10, dim=300) == 150
+    assert default_span(64, labels=10, dim=200) == 64
+    assert default_span(256, labels=1000, dim=12_288) == 256
+    assert default_span(8, labels=100_000, dim=64) == 8
+    with pytest.raises(OptionError, match="span"):
+        Prior.create("latent-gmm", rank=8, basis="shared", span=7)
+
+
+@pytest.mark.parametrize("span", [RANK, 2 * RANK, 3 * RANK])
 @pytest.mark.parametrize("basis", ["own", "shared", "groups"])
-def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis):
+def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, span):
     """Along each axis variance 1 of both and the slope between; outside, variance ψ and no covariance."""
     x, labels = data
-    prior = fitted(data, basis=basis, groups=2)
+    prior = fitted(data, basis=basis, groups=2, span=span)
     x0 = Coupling.create("posterior").draw(prior, x, labels, generator=torch.Generator().manual_seed(0))
     for label in range(LABELS):
         of = labels == label
@@ -130,9 +158,9 @@ def test_sums_of_two_halves_merge_to_those_of_the_whole(generator):
 
 
 def test_no_table_holds_a_basis_for_each_label(data):
-    state = fitted(data, basis="shared").state_dict()
-    assert state["subspace.basis"].shape == (2, DIM, RANK)
-    assert state["subspace.rotation"].shape == (LABELS + 1, RANK, RANK)
+    state = fitted(data, basis="shared", span=5).state_dict()
+    assert state["subspace.basis"].shape == (2, DIM, 5)
+    assert state["subspace.rotation"].shape == (LABELS + 1, 5, RANK)
 
 
 def test_the_state_travels_and_draws_are_the_same(data):
