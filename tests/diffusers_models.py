@@ -1,4 +1,4 @@
-"""A tiny AutoencoderKL of diffusers, random and built from a local configuration, saved as users have theirs."""
+"""A tiny AutoencoderKL of diffusers, random and from a local configuration, saved as users have theirs."""
 
 from __future__ import annotations
 
