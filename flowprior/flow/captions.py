@@ -128,6 +128,19 @@ class Captions:
             )
         return {name: self._value([asked], part, owner) for name, part in parts.items()}
 
+    def check_identity(self, identity: str | None, owner: str) -> None:
+        """Refuse embeddings of another encoder than made those of the data, as far as both are known.
+
+        Raises:
+            InputError: it is another one.
+        """
+        expected = self._remembered("identity")
+        if expected is not None and identity is not None and identity != expected:
+            raise InputError(
+                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
+                "name the one that made them (flow.text_encoder, --encoder)"
+            )
+
     def _value(self, texts: Sequence[str], condition: Condition, owner: str) -> Tensor | TokenStates:
         """What texts are as a condition of embeddings or of token states."""
         if condition.kind not in TEXTUAL:
@@ -163,12 +176,7 @@ class Captions:
                 f"{owner}: encoder '{encoder.name}' gives {size} numbers, this flow's condition is "
                 f"{condition.describe()}; name the encoder that made them (flow.text_encoder, --encoder)"
             )
-        identity, expected = encoder.identity(), self._remembered("identity")
-        if expected is not None and identity != expected:
-            raise InputError(
-                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
-                "name the one that made them (flow.text_encoder, --encoder)"
-            )
+        self.check_identity(encoder.identity(), owner)
         return encoder
 
     def _known_encoder(self, owner: str) -> TextEncoder:

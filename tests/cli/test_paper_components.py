@@ -1,8 +1,8 @@
 """The paper's own components at toy size, by the commands that a user of the real ones would type.
 
 A CLIP and an AutoencoderKL, random and of a few numbers, in folders as their libraries save them; COCO's
-files and ImageNet's batches at 64 pixels, small and in their own formats. What the commands leave is compared with
-what diffusers, transformers and Pillow make of the same files.
+files and ImageNet's batches at 64 pixels, small and in their own formats. What the commands leave is compared
+with what diffusers, transformers and Pillow make of the same files.
 """
 
 from __future__ import annotations
