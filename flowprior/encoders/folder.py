@@ -188,8 +188,8 @@ class FolderTextEncoder(TextEncoder):
         if lost:
             begin = " ".join(texts[lost[0]].split())[:LONGEST_SHOWN]
             warnings.warn(
-                f"encoder '{self.name}' knows no word of {len(lost)} of {len(texts)} texts and cannot tell them "
-                f"apart; the first begins '{begin}'; take an encoder of their language",
+                f"encoder '{self.name}' knows no word of {len(lost)} of {len(texts)} texts and cannot tell "
+                f"them apart; the first begins '{begin}'; take an encoder of their language",
                 RuntimeWarning,
                 stacklevel=6,
             )

@@ -142,13 +142,16 @@ class Captions:
             )
 
     def _value(self, texts: Sequence[str], condition: Condition, owner: str) -> Tensor | TokenStates:
-        """What texts are as a condition of embeddings or of token states."""
+        """What texts are as a condition of embeddings or of token states; empty ones are its null value."""
         if condition.kind not in TEXTUAL:
             raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
         texts = check_texts(texts, owner)
         encoder = self._fitting_encoder(condition, owner)
-        self._encode([text for text in dict.fromkeys(texts) if text not in self._known], texts, encoder)
-        pooled, tokens = zip(*(self._known[text] for text in texts), strict=True) if texts else ((), ())
+        said = [text for text in dict.fromkeys(texts) if not is_empty(text)]
+        self._encode([text for text in said if text not in self._known], said, encoder)
+        null = torch.zeros(encoder.size), torch.zeros(1, encoder.token_size)
+        found = [null if is_empty(text) else self._known[text] for text in texts]
+        pooled, tokens = zip(*found, strict=True) if texts else ((), ())
         if condition.kind == "embeddings":
             return torch.stack(pooled) if texts else torch.zeros(0, encoder.size)
         if not texts:
@@ -215,6 +218,11 @@ def text_encoder(encoder: str | TextEncoder) -> TextEncoder:
     if not isinstance(built, TextEncoder):
         raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
     return built
+
+
+def is_empty(text: object) -> bool:
+    """Whether ``text`` is the empty caption, which is the null condition: a text without a letter."""
+    return isinstance(text, str) and not text.strip()
 
 
 def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:
