@@ -14,6 +14,7 @@ from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
 from flowprior.encoders.text import check_texts
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
+from flowprior.flow.label_names import labels_of, names_of
 from flowprior.registry import spec_of
 
 KEY = "text_encoder"
@@ -59,6 +60,10 @@ class Captions:
             self._encoder = text_encoder(spec)
         return self._encoder
 
+    def label_names(self, part: str) -> list[str]:
+        """Names of the labels of a part, in their order; empty where they are not known."""
+        return names_of(self._metadata, part, self._condition[part].size)
+
     def choose(self, encoder: str | TextEncoder | None) -> None:
         """Take this encoder, by name, spec or as it is, and remember its spec; None forgets the former.
 
@@ -82,7 +87,7 @@ class Captions:
         """``asked`` with conditions in place of texts, be they all of it or some of its parts.
 
         A list of texts is one for each sample; one text is for all of ``n`` samples, or of the rows of the
-        other parts. Each text is encoded once.
+        other parts. Each text is encoded once. As a part of labels they are names or numbers of these.
 
         Raises:
             InputError: texts for labels, no encoder that is known, or one of another width or identity than
@@ -91,13 +96,13 @@ class Captions:
         """
         if isinstance(asked, Mapping):
             rows = [
-                len(value) for value in asked.values() if not are_texts(value) and hasattr(value, "__len__")
+                len(value)
+                for value in asked.values()
+                if not isinstance(value, str) and hasattr(value, "__len__")
             ]
             count = n if n is not None else rows[0] if rows else 1
             return {
-                name: self._value(_repeated(value, count), self._condition[name], owner)
-                if are_texts(value)
-                else value
+                name: self._part(name, _repeated(value, count), owner) if are_texts(value) else value
                 for name, value in asked.items()
             }
         if not are_texts(asked):
@@ -127,6 +132,13 @@ class Captions:
                 f"{owner}: got a negative text, but this flow's condition is {self._condition.describe()}"
             )
         return {name: self._value([asked], part, owner) for name, part in parts.items()}
+
+    def _part(self, name: str, texts: Sequence[str], owner: str) -> Tensor | TokenStates:
+        """What texts are as the part ``name``: labels by their names, or a condition of texts."""
+        part = self._condition[name]
+        if part.kind == "labels":
+            return labels_of(texts, part, self.label_names(name), f"{owner}, '{name}'")
+        return self._value(texts, part, owner)
 
     def check_identity(self, identity: str | None, owner: str) -> None:
         """Refuse embeddings of another encoder than made those of the data, as far as both are known.

@@ -1,4 +1,4 @@
-"""The empty caption is the null condition: of the network, and of the prior, which draws from its marginal."""
+"""The empty caption is the null condition of the network, and of the prior, which draws its marginal."""
 
 from __future__ import annotations
 
