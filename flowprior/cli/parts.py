@@ -80,10 +80,11 @@ def _check_parts(flow: Flow, captions: Sequence[str] | None, labels: Mapping[str
             )
     missing = [name for name in known if name not in labels]
     if missing:
-        words = flow.captions.label_names(missing[0])
-        some = f"{', '.join(words)} or all" if words else f"0..{flow.condition[missing[0]].size - 1}"
+        name, words = missing[0], flow.captions.label_names(missing[0])
+        some = ", ".join(words) if words else f"0..{flow.condition[name].size - 1}"
+        option = "--style NAME" if name == STYLE else f"--part {name}=NAME"
         raise OptionError(
-            f"this flow's condition has a part '{missing[0]}', too; add --part {missing[0]}={some}"
+            f"this flow's condition has a part '{name}', too; add {option}, one of {some}, or all"
         )
     if captions is None and len(known) < len(kinds):
         texts = next(name for name in kinds if name not in known)
