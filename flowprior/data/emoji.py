@@ -142,9 +142,9 @@ def emoji(
     return EmojiData(file, chosen, condition, "emoji" if path is None else str(place))
 
 
-def _check_condition(condition: object) -> None:
+def _check_condition(condition: str) -> None:
     """Refuse what is no condition, or names one for the second time."""
-    parts = condition.split(BETWEEN) if isinstance(condition, str) else [condition]
+    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
     for part in parts:
         choose("emoji", "condition", part, CONDITIONS)
     if len(set(parts)) < len(parts):

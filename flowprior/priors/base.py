@@ -121,9 +121,8 @@ class Prior(nn.Module, Registered, abc.ABC):
         n = self._count(given, n)
         read = self._checked(given, "sample")
         null = self._null_rows(read)
-        if read is not None and null is not None:
-            read = read.clone()
-            read[null] = self._sample_conditions(int(null.sum()), generator)
+        if null is not None:
+            read = self._instead_of_null(read, null, generator)
         return self._sample(read, n, generator).reshape(n, *self.event_shape)
 
     def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
@@ -224,6 +223,17 @@ class Prior(nn.Module, Registered, abc.ABC):
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
         """Which rows are the null condition, bool ``[B]``; None where none is."""
         return None
+
+    def _instead_of_null(
+        self, cond: Tensor | None, null: Tensor, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """``cond`` with a condition drawn as often as fit saw it in each row of ``null``, bool ``[B]``."""
+        drawn = self._sample_conditions(int(null.sum()), generator)
+        if cond is None or drawn is None:
+            return cond
+        filled = cond.clone()
+        filled[null] = drawn.to(cond)
+        return filled
 
     def _marginal_mean(self) -> Tensor:
         """Mean of the marginal source, ``[D]``; of a prior that has null conditions."""
