@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.cli.options import EACH, SINGLE, parse_conditions
+from flowprior.cli.parts import CAPTION
 from flowprior.errors import OptionError
 from flowprior.registry import package_version
 
@@ -67,21 +68,38 @@ class Asked:
         n: number of samples, where ``cond`` does not say.
         rows: which row of a picture each sample stands in, ``[N]``, or its embedding; None for no rows.
         captions: one for each row, or None.
+        labels: part -> the word that asks for its label, one for each row.
     """
 
     cond: Conditions | None
     n: int | None
     rows: Tensor | None
     captions: list[str] | None = None
+    labels: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str] | None:
-        """What stands beside each row of a picture, where it is a caption."""
-        return None if self.captions is None else [caption.strip() or NAMELESS for caption in self.captions]
+        """What stands beside each row of a picture, where it is a caption or the name of a label."""
+        captions = [] if self.captions is None else [[text.strip() or NAMELESS for text in self.captions]]
+        rows = zip(*captions, *self.labels.values(), strict=True)
+        return [", ".join(words) for words in rows] or None
 
 
-def read_asked(flow: Flow, captions: list[str] | None, cond: str | None, count: int | None) -> Asked:
-    """What ``--cond`` or captions ask of a flow, ``count`` samples each; 64 of a single one, 8 of several.
+def read_asked(
+    flow: Flow,
+    captions: list[str] | None,
+    cond: str | None,
+    count: int | None,
+    labels: Mapping[str, str] | None = None,
+) -> Asked:
+    """What ``--cond``, captions and labels of parts ask of a flow.
+
+    Args:
+        flow: to be sampled.
+        captions: texts.
+        cond: of ``--cond``.
+        count: samples of each condition; None for 64 of a single one, 8 of several.
+        labels: part -> its labels, as :func:`flowprior.cli.parts.read_parts` gives them.
 
     Raises:
         OptionError: a condition that the flow does not have.
@@ -89,8 +107,19 @@ def read_asked(flow: Flow, captions: list[str] | None, cond: str | None, count: 
     """
     import torch
 
+    from flowprior.cli.parts import rows_of_parts
     from flowprior.conditions import as_value
 
+    if labels and cond is not None:
+        raise OptionError("--part (--style) and --cond exclude each other; write labels as --part NAME=VALUE")
+    if labels or (flow.condition.kind == "parts" and captions is not None):
+        words = rows_of_parts(flow, captions, labels or {})
+        texts = words.pop(CAPTION, None)
+        each = count or (SINGLE if len(next(iter(words.values()), texts or [])) == 1 else EACH)
+        given = {**{name: texts for name, part in flow.condition.parts if name not in words}, **words}
+        value = as_value(flow.captions.read(given, None, "sample"))
+        rows = torch.arange(len(value)).repeat_interleave(each)
+        return Asked(value[rows], None, rows, texts, words)
     if captions is None:
         conditions = parse_conditions(cond, flow.condition, count)
         return Asked(conditions, (count or SINGLE) if conditions is None else None, conditions)
@@ -128,5 +157,7 @@ def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
         several = len(asked.captions) > 1
         words = json.dumps(asked.captions, ensure_ascii=False) if several else asked.captions[0]
         about = {"captions" if several else "caption": words}
+    for name, words in asked.labels.items():
+        about[name] = json.dumps(words, ensure_ascii=False) if len(words) > 1 else words[0]
     values = {**about, **settings, "flowprior": package_version()}
     return {name: str(value) for name, value in values.items() if value is not None}

@@ -76,8 +76,8 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
         return None
     if condition.kind in ("tokens", "parts"):
         raise OptionError(
-            f"--cond={text!r} is not possible: this flow's condition is {condition.describe()}; call "
-            "flow.sample from Python"
+            f"--cond={text!r} is not possible: this flow's condition is {condition.describe()}; write "
+            "captions as --text and labels as --part NAME=VALUE, or call flow.sample from Python"
         )
     if condition.kind == "labels":
         rows = torch.tensor(_labels(text, condition))

@@ -11,6 +11,7 @@ import typer
 from flowprior.cli.captions import draw_samples, notes_of, prior_panels, read_asked, read_captions
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
+from flowprior.cli.parts import read_parts
 
 
 def sample(
@@ -26,6 +27,14 @@ def sample(
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File of captions, one a line.")
+    ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(help="Label of the part 'style', by name or number; several with commas, or all."),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="The same of a part of any name; can be repeated."),
     ] = None,
     negative: Annotated[
         str | None, typer.Option(help="Caption to guide away from; needs --guidance.")
@@ -57,11 +66,12 @@ def sample(
 
     check_suffix(out)
     captions = read_captions(text, prompts, cond)
+    labels = read_parts(part, style)
     flow = load_run(run, device)
     check_events(out, flow.event_shape, show_prior)
     if encoder is not None:
         flow.text_encoder = encoder
-    asked = read_asked(flow, captions, cond, count)
+    asked = read_asked(flow, captions, cond, count, labels)
     settings = {"sampler": sampler or flow.default_sampler, "guidance": guidance, "negative": negative}
     start = time.perf_counter()
     solution = draw_samples(flow, asked, nfe, seed, **settings)

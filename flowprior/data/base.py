@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,8 @@ class Data(abc.ABC):
         event_shape: shape of one x1.
         is_image: events are pictures ``[channels, height, width]`` in [-1, 1].
         class_names: one name for each label, or None.
+        label_names: of a condition of several parts, the names of each part's labels by the part's name, or
+            None. A flow that is trained on the data remembers them, and takes them in place of labels.
         text_encoder: spec of the encoder that made embeddings of captions, such as ``"minilm"``, or None. A
             flow that is trained on the data remembers it, and samples from captions.
         text_encoder_identity: which weights they were, as its ``identity()`` says; None is not checked.
@@ -44,6 +46,7 @@ class Data(abc.ABC):
     event_shape: torch.Size
     is_image: bool = False
     class_names: list[str] | None = None
+    label_names: Mapping[str, Sequence[str]] | None = None
     text_encoder: str | None = None
     text_encoder_identity: str | None = None
     captions: Sequence[str] | None = None

@@ -24,6 +24,9 @@ MANY = 5000
 """From so many different captions on, their embeddings are kept in the cache."""
 
 
+EMPTY = ""
+
+
 @dataclass(frozen=True)
 class Embedded:
     """Captions as embeddings.
@@ -42,7 +45,7 @@ class Embedded:
 
 
 def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embedded:
-    """Encode N captions, each different one once.
+    """Encode N captions, each different one once; the empty one is the null condition, zeros.
 
     Fewer than 5,000 different captions are encoded anew each time. More are kept in a file of the library's
     cache (``$FLOWPRIOR_CACHE``), which is named by a digest of the captions and of the encoder's identity, so
@@ -67,7 +70,10 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
     identity, spec = built.identity(), None
     with suppress(CheckpointError):  # An instance of a class that is not registered is this process's alone.
         spec = spec_of(Encoder.registry, built)
-    return Embedded(rows, _table(list(places), built, identity), spec, identity)
+    table = _table(list(places), built, identity)
+    if EMPTY in places:
+        table[places[EMPTY]] = 0
+    return Embedded(rows, table, spec, identity)
 
 
 def _table(texts: list[str], encoder: TextEncoder, identity: str) -> Tensor:

@@ -118,7 +118,7 @@ def read_lines(file: Path) -> list[str]:
 
 
 def check_caption(text: Any, where: str) -> str:
-    """A caption as one line, its white space as single blanks; the empty one is a caption like any other.
+    """A caption as one line, its white space as single blanks; it may be empty.
 
     Raises:
         InputError: no text, or one of more than 100,000 characters.

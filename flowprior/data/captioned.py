@@ -27,7 +27,7 @@ class CaptionedPictures(FolderData):
     captions, drawn anew at each visit (:meth:`training_condition`); evaluation gets the first.
 
     The headers of all pictures are read at once, pictures are decoded when a batch asks for them, and every
-    different caption is encoded once. The empty caption is one like any other.
+    different caption is encoded once. The empty caption is the null condition, zeros.
 
     Args:
         files: one picture each.

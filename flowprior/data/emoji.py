@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition
+from flowprior.conditions import BETWEEN, Condition, Parts
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.caption_splits import is_held_out, part_of
 from flowprior.data.emoji_file import EMBEDDED, EmojiFile
@@ -30,7 +30,7 @@ class EmojiData(Data):
     Args:
         file: pictures, captions and embeddings.
         indices: which pictures, int64 ``[N]``.
-        condition: ``"caption"``, ``"style"`` or ``"group"``.
+        condition: ``"caption"``, ``"style"`` or ``"group"``, or several of them with ``+`` between.
         name: for messages and tables.
 
     Attributes:
@@ -54,20 +54,39 @@ class EmojiData(Data):
         self.styles = [file.styles[place] for place in styles]
         self.embeddings = _of_length_one(file.embeddings)[torch.from_numpy(of)]
         self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
-        if condition == "caption":
-            self.cond, self.condition = self.embeddings, Condition("embeddings", self.embeddings.shape[1])
+        values = {
+            "caption": self.embeddings,
+            "style": torch.from_numpy(styles),
+            "group": torch.from_numpy(file.group_of[of]),
+        }
+        names = {"style": list(file.styles), "group": list(file.groups)}
+        self._condition_of(condition.split(BETWEEN), values, names)
+        if "caption" in condition.split(BETWEEN):
             encoder = file.about["encoder"]
             self.text_encoder = encoder["name"]
             self.text_encoder_identity = "{name} {model} sha256 {sha256}".format(**encoder)
-        else:
-            self.class_names = list(file.styles if condition == "style" else file.groups)
-            self.cond = torch.from_numpy(styles if condition == "style" else file.group_of[of])
-            self.condition = Condition("labels", len(self.class_names))
+
+    def _condition_of(self, parts: list[str], values: dict[str, Tensor], names: dict[str, list[str]]) -> None:
+        """Take one part as the condition, or several by their names."""
+        kinds = {
+            part: Condition("labels", len(names[part]))
+            if part in names
+            else Condition("embeddings", values[part].shape[1])
+            for part in parts
+        }
+        self.cond: Tensor | Parts
+        if len(parts) == 1:
+            self.cond, self.condition = values[parts[0]], kinds[parts[0]]
+            self.class_names = names.get(parts[0])
+            return
+        self.cond = Parts({part: values[part] for part in parts})
+        self.condition = Condition("parts", parts=tuple(kinds.items()))
+        self.label_names = {part: names[part] for part in parts if part in names}
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Any]:
         """Pictures ``[B, 3, size, size]`` and conditions of ``indices``."""
         pictures = self.pictures[indices].permute(0, 3, 1, 2).float().contiguous()
         return pictures.div_(127.5).sub_(1), self.cond[indices]
@@ -81,7 +100,7 @@ class EmojiData(Data):
 def emoji(
     split: Split = "train",
     captions: Literal["seen", "unseen", "scorer"] = "seen",
-    condition: Literal["caption", "style", "group"] = "caption",
+    condition: str = "caption",
     path: str | None = None,
 ) -> EmojiData:
     """Emoji with captions, pictures [3, 32, 32] in [-1, 1] in seven drawing styles, on white.
@@ -99,7 +118,8 @@ def emoji(
             ``"unseen"`` tests captions of which no picture is trained on; the training split is the same.
             ``"scorer"`` is a training split of other captions, for an image-text score.
         condition: ``"caption"``, embeddings [384] of length 1 (all-MiniLM-L6-v2); ``"style"``, 7 labels; or
-            ``"group"``, 10 labels of what is drawn.
+            ``"group"``, 10 labels of what is drawn. Several with ``+`` between, as in ``caption+style``, are
+            parts of these names.
         path: a file of another size, from ``python -m benchmarks.data_sets.emoji``; None is the one of 32
             pixels in the package.
 
@@ -110,7 +130,7 @@ def emoji(
     """
     check_split(split)
     choose("emoji", "captions", captions, CAPTIONS)
-    choose("emoji", "condition", condition, CONDITIONS)
+    _check_condition(condition)
     if captions == "scorer" and split == "test":
         raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
     place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
@@ -120,6 +140,15 @@ def emoji(
     if not len(chosen):
         raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
     return EmojiData(file, chosen, condition, "emoji" if path is None else str(place))
+
+
+def _check_condition(condition: str) -> None:
+    """Refuse what is no condition, or names one for the second time."""
+    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
+    for part in parts:
+        choose("emoji", "condition", part, CONDITIONS)
+    if len(set(parts)) < len(parts):
+        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
 
 
 def parts_of(file: EmojiFile) -> np.ndarray:

@@ -26,8 +26,8 @@ def image_text(
 
     The captions are those of ``metadata.jsonl``, as Hugging Face's imagefolder has it, one object a line with
     ``file_name`` and ``text``; or, where there is none, those of a ``.txt`` beside each picture, whose whole
-    text is one caption. Every picture has a caption and every caption its picture. Captions may be empty (a
-    condition like any other), in any script, and up to 100,000 characters long; what an encoder reads of a
+    text is one caption. Every picture has a caption and every caption its picture. Captions may be empty (the
+    null condition), in any script, and up to 100,000 characters long; what an encoder reads of a
     long one is its own affair. A list of texts in place of one is several captions of a picture, of which
     training draws one at each visit and evaluation takes the first.
 

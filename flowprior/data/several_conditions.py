@@ -32,6 +32,7 @@ class EveryCondition(Data):
         self.event_shape = data.event_shape
         self.is_image = data.is_image
         self.class_names = data.class_names
+        self.label_names = data.label_names
         self.text_encoder = data.text_encoder
         self.text_encoder_identity = data.text_encoder_identity
         self._events = torch.arange(len(counts)).repeat_interleave(counts)

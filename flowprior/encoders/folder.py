@@ -162,6 +162,7 @@ class FolderTextEncoder(TextEncoder):
             for number, row in zip(long, cut["input_ids"], strict=True):
                 rows[number] = row
             self._warn_of_the_cut(len(long), len(texts), texts[long[0]])
+        self._warn_of_the_unknown(texts, rows)
         return [torch.tensor(row or [self._first_token()]) for row in rows]
 
     def _warn_of_the_cut(self, cut: int, count: int, first: str) -> None:
@@ -172,6 +173,26 @@ class FolderTextEncoder(TextEncoder):
             RuntimeWarning,
             stacklevel=6,
         )
+
+    def _warn_of_the_unknown(self, texts: list[str], rows: list[list[int]]) -> None:
+        """Warn of texts of which the tokenizer knows nothing, so that all of their length are one."""
+        tokenizer = self._tokenizer
+        unknown, special = tokenizer.unk_token_id, set(tokenizer.all_special_ids)
+        if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+            return  # A byte-level tokenizer, to which nothing is unknown.
+        lost = [
+            number
+            for number, row in enumerate(rows)
+            if {token for token in row if token == unknown or token not in special} == {unknown}
+        ]
+        if lost:
+            begin = " ".join(texts[lost[0]].split())[:LONGEST_SHOWN]
+            warnings.warn(
+                f"encoder '{self.name}' knows no word of {len(lost)} of {len(texts)} texts and cannot tell "
+                f"them apart; the first begins '{begin}'; take an encoder of their language",
+                RuntimeWarning,
+                stacklevel=6,
+            )
 
     def _first_token(self) -> int:
         """What stands for a text without tokens, where the tokenizer adds no special ones."""

@@ -31,7 +31,7 @@ class TextEncoder(Encoder):
     """Base class of text encoders.
 
     What a text is encoded to depends on it alone, not on the other texts of the call. The empty text is a
-    text like any other.
+    text like any other here; data and flows take the null condition in its place.
     """
 
     @property

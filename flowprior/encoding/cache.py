@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, InputError
 from flowprior.storage import (
     Binding,
     FolderLock,
@@ -178,8 +178,12 @@ class _Making:
             if notify is not None:
                 there = f", {len(digests)} of {self._count} blocks are there" if digests else ""
                 notify(f"encoding {self.source.describe()} into {self.folder}{there}")
-            with self.array.open("ab") as array, self.blocks.open("a", encoding="ascii") as blocks:
-                self._encode(array, blocks, len(digests), encode, notify)
+            try:
+                with self.array.open("ab") as array, self.blocks.open("a", encoding="ascii") as blocks:
+                    self._encode(array, blocks, len(digests), encode, notify)
+            except InputError:  # Mended pictures are other data, so that nothing could go on from these.
+                remove_files([self.array, self.blocks])
+                raise
             self._put_into_place()
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from flowprior.conditions import Condition
 from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
@@ -76,7 +77,7 @@ def check_flow(
 
     Raises:
         OptionError: see :func:`flowprior.flow.guidance.check_guidance`; balanced conditions without labels.
-        InputError: other events or another kind of condition.
+        InputError: other events, another kind or width of condition, or embeddings by another text encoder.
     """
     for guidance in guidances:
         check_guidance(guidance, flow.condition, flow.metadata)
@@ -85,12 +86,19 @@ def check_flow(
         raise OptionError("evaluate: conditions='balanced' needs labels; choose 'reference' (as by default)")
     for reference in references:
         data = reference.data
-        same = data.condition.kind == flow.condition.kind and data.condition.names == flow.condition.names
-        if tuple(data.event_shape) != tuple(flow.event_shape) or not same:
+        if tuple(data.event_shape) != tuple(flow.event_shape) or not _fit(data.condition, flow.condition):
             raise InputError(
                 f"evaluate: the flow makes events {list(flow.event_shape)} from {flow.condition.describe()}, "
                 f"but '{data.name}' has events {list(data.event_shape)} and {data.condition.describe()}"
             )
+        flow.captions.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
+
+
+def _fit(given: Condition, expected: Condition) -> bool:
+    """Whether conditions are of one kind and, but for labels, of one width; some labels may be missing."""
+    if given.kind == "parts" and given.names == expected.names:
+        return all(_fit(part, expected[name]) for name, part in given.parts)
+    return given.kind == expected.kind and (given.kind == "labels" or given == expected)
 
 
 def classifier_for(

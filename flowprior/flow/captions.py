@@ -14,6 +14,7 @@ from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
 from flowprior.encoders.text import check_texts
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
+from flowprior.flow.label_names import labels_of, names_of
 from flowprior.registry import spec_of
 
 KEY = "text_encoder"
@@ -59,6 +60,10 @@ class Captions:
             self._encoder = text_encoder(spec)
         return self._encoder
 
+    def label_names(self, part: str) -> list[str]:
+        """Names of the labels of a part, in their order; empty where they are not known."""
+        return names_of(self._metadata, part, self._condition[part].size)
+
     def choose(self, encoder: str | TextEncoder | None) -> None:
         """Take this encoder, by name, spec or as it is, and remember its spec; None forgets the former.
 
@@ -82,7 +87,7 @@ class Captions:
         """``asked`` with conditions in place of texts, be they all of it or some of its parts.
 
         A list of texts is one for each sample; one text is for all of ``n`` samples, or of the rows of the
-        other parts. Each text is encoded once.
+        other parts. Each text is encoded once. As a part of labels they are names or numbers of these.
 
         Raises:
             InputError: texts for labels, no encoder that is known, or one of another width or identity than
@@ -91,13 +96,13 @@ class Captions:
         """
         if isinstance(asked, Mapping):
             rows = [
-                len(value) for value in asked.values() if not are_texts(value) and hasattr(value, "__len__")
+                len(value)
+                for value in asked.values()
+                if not isinstance(value, str) and hasattr(value, "__len__")
             ]
             count = n if n is not None else rows[0] if rows else 1
             return {
-                name: self._value(_repeated(value, count), self._condition[name], owner)
-                if are_texts(value)
-                else value
+                name: self._part(name, _repeated(value, count), owner) if are_texts(value) else value
                 for name, value in asked.items()
             }
         if not are_texts(asked):
@@ -128,14 +133,37 @@ class Captions:
             )
         return {name: self._value([asked], part, owner) for name, part in parts.items()}
 
+    def _part(self, name: str, texts: Sequence[str], owner: str) -> Tensor | TokenStates:
+        """What texts are as the part ``name``: labels by their names, or a condition of texts."""
+        part = self._condition[name]
+        if part.kind == "labels":
+            return labels_of(texts, part, self.label_names(name), f"{owner}, '{name}'")
+        return self._value(texts, part, owner)
+
+    def check_identity(self, identity: str | None, owner: str) -> None:
+        """Refuse embeddings of another encoder than made those of the data, as far as both are known.
+
+        Raises:
+            InputError: it is another one.
+        """
+        expected = self._remembered("identity")
+        if expected is not None and identity is not None and identity != expected:
+            raise InputError(
+                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
+                "name the one that made them (flow.text_encoder, --encoder)"
+            )
+
     def _value(self, texts: Sequence[str], condition: Condition, owner: str) -> Tensor | TokenStates:
-        """What texts are as a condition of embeddings or of token states."""
+        """What texts are as a condition of embeddings or of token states; empty ones are its null value."""
         if condition.kind not in TEXTUAL:
             raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
         texts = check_texts(texts, owner)
         encoder = self._fitting_encoder(condition, owner)
-        self._encode([text for text in dict.fromkeys(texts) if text not in self._known], texts, encoder)
-        pooled, tokens = zip(*(self._known[text] for text in texts), strict=True) if texts else ((), ())
+        said = [text for text in dict.fromkeys(texts) if not is_empty(text)]
+        self._encode([text for text in said if text not in self._known], said, encoder)
+        null = torch.zeros(encoder.size), torch.zeros(1, encoder.token_size)
+        found = [null if is_empty(text) else self._known[text] for text in texts]
+        pooled, tokens = zip(*found, strict=True) if texts else ((), ())
         if condition.kind == "embeddings":
             return torch.stack(pooled) if texts else torch.zeros(0, encoder.size)
         if not texts:
@@ -163,12 +191,7 @@ class Captions:
                 f"{owner}: encoder '{encoder.name}' gives {size} numbers, this flow's condition is "
                 f"{condition.describe()}; name the encoder that made them (flow.text_encoder, --encoder)"
             )
-        identity, expected = encoder.identity(), self._remembered("identity")
-        if expected is not None and identity != expected:
-            raise InputError(
-                f"{owner}: this flow was trained on embeddings of '{expected}', got encoder '{identity}'; "
-                "name the one that made them (flow.text_encoder, --encoder)"
-            )
+        self.check_identity(encoder.identity(), owner)
         return encoder
 
     def _known_encoder(self, owner: str) -> TextEncoder:
@@ -207,6 +230,11 @@ def text_encoder(encoder: str | TextEncoder) -> TextEncoder:
     if not isinstance(built, TextEncoder):
         raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
     return built
+
+
+def is_empty(text: object) -> bool:
+    """Whether ``text`` is the empty caption, which is the null condition: a text without a letter."""
+    return isinstance(text, str) and not text.strip()
 
 
 def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:

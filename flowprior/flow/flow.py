@@ -14,7 +14,7 @@ from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.conditions import joined as joined_conditions
 from flowprior.encoders import TextEncoder
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.captions import refuse_words_of_diffusers
+from flowprior.flow.captions import is_empty, refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import away_from, check_guidance, check_negative
 from flowprior.flow.latents import decoded
@@ -133,7 +133,7 @@ class Flow(FlowParts):
         Args:
             cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts;
                 None for a flow without. Texts where a :attr:`text_encoder` is known: a list of one each, or
-                one text; in a mapping, too.
+                one text; in a mapping, too. The empty text is the null condition.
             n: number of samples, where ``cond`` does not say; of one text, as many.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
@@ -143,7 +143,7 @@ class Flow(FlowParts):
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
             negative: a caption, or a condition of one row, to guide away from in place of the null condition:
                 v_negative + guidance (v_c − v_negative). It needs no ``condition_dropout``. Parts that it
-                does not name stay those of the sample.
+                does not name stay those of the sample. The empty caption is the null condition.
             generator: draws the source samples and a stochastic sampler's noise, on the prior's device.
             batch_size: solve in batches of this size. All source samples are drawn first and all noise on the
                 way at once, so the samples are the same as in one go (with adaptive samplers within the
@@ -158,8 +158,10 @@ class Flow(FlowParts):
                 that was trained without dropping it; a negative condition without guidance; an unknown
                 sampler option, or a sampler that is not valid for this flow.
         """
+        check_negative(negative, guidance)
+        negative = None if is_empty(negative) else negative
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
-        away = self._negative(negative, guidance)
+        away = self._negative(negative)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
@@ -255,9 +257,8 @@ class Flow(FlowParts):
         """
         return load_flow(cls, FilePath(directory), model).to(device)
 
-    def _negative(self, negative: Any, guidance: float) -> Conditions | None:
+    def _negative(self, negative: Any) -> Conditions | None:
         """The condition of one row to guide away from, or some of its parts; None for the null condition."""
-        check_negative(negative, guidance)
         if negative is None:
             return None
         value = as_value(self.captions.negative(negative, "flow.sample"))

@@ -106,7 +106,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw x0 ``[B, *event]``, one for each row of ``cond``.
+        """Draw x0 ``[B, *event]``, one for each row of ``cond``; for the null condition from the marginal.
 
         Args:
             cond: labels ``[B]``, embeddings ``[B, E]``, named parts, or None.
@@ -119,7 +119,8 @@ class Prior(nn.Module, Registered, abc.ABC):
         self._require_fitted("sample")
         given: Conditions | None = as_value(cond)
         n = self._count(given, n)
-        return self._sample(self._checked(given, "sample"), n, generator).reshape(n, *self.event_shape)
+        read = self._without_null(self._checked(given, "sample"), generator)
+        return self._sample(read, n, generator).reshape(n, *self.event_shape)
 
     def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
         """Log-density log p0(x | c) in nats, ``[B]``, for x ``[B, *event]``; at least in float32.
@@ -131,14 +132,20 @@ class Prior(nn.Module, Registered, abc.ABC):
         self._require_fitted("log_prob")
         given: Conditions | None = as_value(cond)
         self._check_event(x, "log_prob", given)
-        return self._log_prob(event_rows(x), self._checked(given, "log_prob"))
+        read, rows = self._checked(given, "log_prob"), event_rows(x)
+        null, found = self._null_rows(read), self._log_prob(rows, read)
+        return found if null is None else torch.where(null, self._log_prob_marginal(rows), found)
 
     def mean(self, cond: Conditions | Mapping[str, Any] | None = None, n: int | None = None) -> Tensor:
         """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
         self._require_fitted("mean")
         given: Conditions | None = as_value(cond)
         n = self._count(given, n)
-        return self._mean(self._checked(given, "mean"), n).reshape(n, *self.event_shape)
+        read = self._checked(given, "mean")
+        null, found = self._null_rows(read), self._mean(read, n)
+        if null is not None:
+            found = torch.where(null[:, None], self._marginal_mean(), found)
+        return found.reshape(n, *self.event_shape)
 
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
@@ -209,6 +216,18 @@ class Prior(nn.Module, Registered, abc.ABC):
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         """Conditions drawn as often as fit saw them; None for an unconditional prior."""
         return None
+
+    def _null_rows(self, cond: Tensor | None) -> Tensor | None:
+        """Which rows are the null condition, bool ``[B]``; None where none is."""
+        return None
+
+    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
+        """``cond`` with a condition drawn as often as fit saw it in place of each null one."""
+        return cond
+
+    def _marginal_mean(self) -> Tensor:
+        """Mean of the marginal source, ``[D]``; of a prior that has null conditions."""
+        raise NotImplementedError
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         """Only right for an unconditional prior; conditional ones override it."""

@@ -97,6 +97,8 @@ class SeenConditions:
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
 EMBEDDINGS_OF_THE_MARGINAL = 256
 """How many of the seen embeddings the marginal density averages over."""
+AT_ONCE = 256
+"""Conditions whose means are held at once."""
 
 
 def condition_of(stored: Tensor) -> Condition:
@@ -108,7 +110,9 @@ def condition_of(stored: Tensor) -> Condition:
 class ConditionedPrior(Prior, abc.ABC):
     """A prior over labels, embeddings or no condition, which remembers the conditions that fit saw.
 
-    Labels without an example are refused: a network would answer for them with noise.
+    Labels without an example are refused: a network would answer for them with noise. The embedding of zeros
+    is the null condition, where fit saw no such embedding: its law is the marginal source, from which the
+    source samples of dropped conditions come in training.
     """
 
     condition_size: Tensor
@@ -153,6 +157,34 @@ class ConditionedPrior(Prior, abc.ABC):
         if self.condition.kind == "labels":
             refuse_unseen(f"{self.name}.{method}", cond, self.seen)
         return cond
+
+    def _null_rows(self, cond: Tensor | None) -> Tensor | None:
+        if cond is None or self.condition.kind != "embeddings":
+            return None
+        null = (cond == 0).all(1)
+        if not bool(null.any()) or bool((self.seen == 0).all(1).any()):
+            return None
+        return null
+
+    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
+        null = self._null_rows(cond)
+        if cond is None or null is None:
+            return cond
+        drawn = self._sample_conditions(int(null.sum()), generator)
+        filled = cond.clone()
+        filled[null] = cond[null] if drawn is None else drawn.to(cond)
+        return filled
+
+    @torch.no_grad()
+    def _marginal_mean(self) -> Tensor:
+        """Over the embeddings kept from fit, as often as each was seen."""
+        total: Tensor | None = None
+        shares = self.seen_weight / self.seen_weight.sum()
+        for rows, share in zip(self.seen.split(AT_ONCE), shares.split(AT_ONCE), strict=True):
+            part = share @ self._mean(rows, len(rows))
+            total = part if total is None else total + part
+        assert total is not None
+        return total
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         if self.condition.kind == "none":

@@ -32,6 +32,7 @@ class Subset(Data):
         self.event_shape = data.event_shape
         self.is_image = data.is_image
         self.class_names = data.class_names
+        self.label_names = data.label_names
         self.text_encoder, self.text_encoder_identity = data.text_encoder, data.text_encoder_identity
         captions = data.captions
         self.captions = None if captions is None else [captions[int(index)] for index in indices]

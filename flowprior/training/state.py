@@ -11,6 +11,7 @@ from torch import Tensor
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS
+from flowprior.flow.label_names import KEY as LABEL_NAMES
 from flowprior.flow.predictions import make_prediction
 from flowprior.flow.tensors import load_plain
 from flowprior.registry import package_version
@@ -64,6 +65,8 @@ class TrainingState:
         parts, data = self.parts, self.parts.data
         if data.text_encoder is not None:
             metadata[CAPTIONS] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
+        if data.label_names is not None:
+            metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
         return Flow(
             self.ema.module.eval(),
             parts.prior,

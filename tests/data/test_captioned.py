@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowprior.conditions import Condition
 from flowprior.data import CaptionedPictures, caption_embeddings, every_condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
@@ -88,3 +89,14 @@ def test_an_encoder_of_this_process_alone_has_no_spec():
     assert (embedded.encoder, embedded.identity) == (None, "words of 6 numbers")
     with pytest.raises(OptionError, match="expected a name, a spec or a Encoder, got int"):
         caption_embeddings.embed_captions(["a"], 3)
+
+
+def test_the_empty_caption_is_the_null_condition(monkeypatch, tmp_path):
+    monkeypatch.setattr(caption_embeddings, "MANY", 3)
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+    assert WordEncoder().encode([""]).pooled.abs().min() > 0
+    for texts in (["a", ""], ["a", "", "b"], ["a", "", "b"]):
+        found = caption_embeddings.embed_captions(texts, WordEncoder())
+        condition = Condition.of(found.table)
+        assert torch.equal(found.table[found.rows[[1]]], condition.null(found.table[[0]]))
+        assert torch.equal(found.table[found.rows[0]], embedding("a"))

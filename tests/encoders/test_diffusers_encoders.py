@@ -12,25 +12,11 @@ import torch
 
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from tests.diffusers_models import SMALL, save_kl
 
 diffusers = pytest.importorskip("diffusers")
 
-SMALL: dict[str, Any] = {
-    "down_block_types": ["DownEncoderBlock2D"] * 2,
-    "up_block_types": ["UpDecoderBlock2D"] * 2,
-    "block_out_channels": [4, 8],
-    "norm_num_groups": 2,
-    "latent_channels": 3,
-    "sample_size": 8,
-}
 X = torch.rand(2, 3, 8, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def saved_kl(folder: Path, seed: int = 0, **options: Any) -> Any:
-    torch.manual_seed(seed)
-    model = diffusers.AutoencoderKL(**SMALL, **options).eval()
-    model.save_pretrained(folder)
-    return model
 
 
 def saved_vq(folder: Path, **options: Any) -> Any:
@@ -51,7 +37,7 @@ def load(name: str, folder: Path) -> LatentEncoder:
 def test_kl_latents_are_the_mean_less_the_shift_times_the_scale(
     tmp_path: Path, options: dict[str, float], scale: float, shift: float
 ) -> None:
-    model = saved_kl(tmp_path, **options)
+    model = save_kl(tmp_path, **options)
     encoder = load("autoencoder-kl", tmp_path)
     with torch.no_grad():
         mean = model.encode(X).latent_dist.mean
@@ -75,14 +61,14 @@ def test_vq_latents_are_those_before_quantisation_and_decoding_quantises(tmp_pat
 
 
 def test_a_pipelines_folder_will_do(tmp_path: Path) -> None:
-    saved_kl(tmp_path / "vae")
+    save_kl(tmp_path / "vae")
     assert load("autoencoder-kl", tmp_path).identity() == load("autoencoder-kl", tmp_path / "vae").identity()
 
 
 def test_the_identity_tells_weights_and_factors_apart(tmp_path: Path) -> None:
-    saved_kl(tmp_path / "a")
-    saved_kl(tmp_path / "b", seed=1)
-    saved_kl(tmp_path / "c", shift_factor=0.5)
+    save_kl(tmp_path / "a")
+    save_kl(tmp_path / "b", seed=1)
+    save_kl(tmp_path / "c", shift_factor=0.5)
     found = {load("autoencoder-kl", tmp_path / name).identity() for name in "abc"}
     assert len(found) == 3
     assert all(identity.startswith("autoencoder-kl sha256 ") for identity in found)
@@ -110,7 +96,7 @@ def test_folders_that_hold_no_such_model_are_refused_in_one_line(tmp_path: Path)
 
 
 def test_damaged_weights_are_refused_in_one_line(tmp_path: Path) -> None:
-    saved_kl(tmp_path)
+    save_kl(tmp_path)
     weights = tmp_path / "diffusion_pytorch_model.safetensors"
     config = tmp_path / "config.json"
     wider = json.loads(config.read_text()) | {"layers_per_block": 2}
@@ -132,7 +118,7 @@ def test_damaged_weights_are_refused_in_one_line(tmp_path: Path) -> None:
 def test_without_the_library_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved_kl(tmp_path)
+    save_kl(tmp_path)
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(OptionError, match=r"flowprior\[diffusers\]"):
         load("autoencoder-kl", tmp_path)

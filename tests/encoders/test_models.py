@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,21 @@ def test_minilm_knows_what_is_near(mini: MiniLMEncoder) -> None:
 def test_minilm_takes_256_tokens(mini: MiniLMEncoder) -> None:
     with pytest.warns(RuntimeWarning, match="the 256 tokens that the model takes"):
         assert mini.encode(["cat " * 2500]).mask.shape == (1, 256)
+
+
+@pytest.mark.parametrize(("texts", "unknown"), [(["a 犬", "", "猫"], 0), (["犬 鳥", "a cat", "zebra"], 2)])
+def test_texts_that_a_tokenizer_knows_nothing_of_are_told(bert: Path, texts: list[str], unknown: int) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        HuggingFaceEncoder(str(bert)).encode(texts)
+    assert len(told) == (unknown > 0)
+    if unknown:
+        assert f"knows no word of {unknown} of 3 texts" in str(told[0].message)
+        assert f"begins '{texts[0]}'" in str(told[0].message)
+
+
+def test_to_a_tokenizer_of_bytes_nothing_is_unknown(clip: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ClipTextEncoder(str(clip)).encode(["犬", "鳥", ""]).pooled
+    assert not torch.allclose(found[0], found[1])

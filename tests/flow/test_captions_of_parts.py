@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions import Condition, Parts, TokenStates, as_value
 from flowprior.couplings import Coupling
 from flowprior.encoders import TextEncoder, TextEncoding
 from flowprior.errors import InputError
@@ -71,12 +71,21 @@ def drawn(flow: Flow, cond: Any, n: int | None = None, **options: Any) -> Tensor
 
 
 def test_texts_stand_for_their_token_states() -> None:
-    flow, captions = flow_of(TOKENS), ["a cat", "", "a very sleepy cat"]
+    flow, captions = flow_of(TOKENS), ["a cat", "dogs", "a very sleepy cat"]
     encoding = Lengths().encode(captions)
     expected = drawn(flow, TokenStates(encoding.tokens, encoding.mask))
     torch.testing.assert_close(drawn(flow, captions), expected)
     torch.testing.assert_close(drawn(flow, captions, batch_size=1), expected)
     assert drawn(flow, "a cat", 3).shape == (3, 2)
+
+
+def test_the_empty_text_is_the_null_condition_of_each_part_of_texts() -> None:
+    for condition in (TOKENS, PLAIN):
+        flow = flow_of(condition)
+        null = condition.null(as_value(flow.captions.read(["a cat on a mat"] * 2, None, "test")))
+        torch.testing.assert_close(drawn(flow, ["", " "]), drawn(flow, null))
+        beside = drawn(flow, ["", "a cat"], guidance=0)
+        torch.testing.assert_close(drawn(flow, ["", ""])[0], beside[0])
 
 
 def test_texts_alone_fill_all_parts_that_are_of_texts() -> None:

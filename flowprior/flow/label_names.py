@@ -1,0 +1,49 @@
+"""Labels by name: what a flow remembers of the names of its labels, and the labels that words stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.errors import InputError
+from flowprior.registry import did_you_mean
+
+KEY = "label_names"
+"""Of a flow's metadata: part -> names of its labels, in their order, as the data said them."""
+
+
+def names_of(metadata: Mapping[str, Any], part: str, size: int) -> list[str]:
+    """The names of the labels of a part; empty where the flow does not know one for each of ``size``."""
+    stored = metadata.get(KEY)
+    found = stored.get(part) if isinstance(stored, Mapping) else None
+    is_whole = isinstance(found, list) and len(found) == size and all(isinstance(name, str) for name in found)
+    return found if is_whole and isinstance(found, list) else []
+
+
+def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], owner: str) -> Tensor:
+    """Labels int64 ``[B]`` that words stand for, each a name or a number.
+
+    Args:
+        words: one for each sample.
+        condition: labels.
+        names: of the labels, or none.
+        owner: who asks, for messages.
+
+    Raises:
+        InputError: a word that is neither.
+    """
+    known = {name: label for label, name in enumerate(names)}
+    known |= {str(label): label for label in range(condition.size) if str(label) not in known}
+    for word in words:
+        if word not in known:
+            if not names:
+                raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
+            raise InputError(
+                f"{owner}: no label is named '{word}'{did_you_mean(word, list(names))} known: "
+                f"{', '.join(names)}, and their numbers 0..{condition.size - 1}"
+            )
+    return torch.tensor([known[word] for word in words], dtype=torch.long)

@@ -1,0 +1,335 @@
+"""The paper's own components at toy size, by the commands that a user of the real ones would type.
+
+A CLIP and an AutoencoderKL, random and of a few numbers, in folders as their libraries save them; COCO's
+files and ImageNet's batches at 64 pixels, small and in their own formats. What the commands leave is compared
+with what diffusers, transformers and Pillow make of the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from flowprior.features.clip import MEAN, STD
+from flowprior.flow import Flow
+from flowprior.priors import Prior
+from flowprior.storage.digests import file_sha256
+from flowprior.training.randomness import Randomness
+from tests.cli.conftest import SHORT, Answer, Call, call_app
+from tests.data_folders import write_coco, write_imagenet64
+from tests.diffusers_models import save_kl
+from tests.text_models import save_clip, transformers
+
+PICTURES, SIDE = 6, 16
+SCALE, SHIFT = 0.5, 0.25
+SCORES = ("fid-clip", "kid-clip", "clip-score")
+PRIOR = "learned-mean:sigma=0.7,epochs=3,hidden=16,depth=1,holdout=0"
+NETWORK = ["--model", "unet:widths=8-16,patch=1", "--steps", "3", *SHORT]
+NETWORK += ["--set", "training.sample_every=0"]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Folders of everything, and the run that was trained on COCO."""
+
+    coco: Path
+    clip: Path
+    vae: Path
+    cache: Path
+    run: Path
+    said: str
+
+    @property
+    def data(self) -> str:
+        """As a user names them."""
+        return f"coco:path={self.coco},size={SIDE},encoder=clip:path={self.clip}"
+
+    @property
+    def features(self) -> str:
+        """CLIP's image tower, by its folder and digest."""
+        return f"clip:path={self.clip},sha256='{file_sha256(self.clip / 'model.safetensors')}'"
+
+    def train(self, run: Path, *options: str | Path, seed: int = 0) -> Answer:
+        """The paper's prior and pairing in the latents of the autoencoder."""
+        latent = ["--latent", f"autoencoder-kl:path={self.vae}", "--cache", self.cache]
+        parts = ["--prior", PRIOR, "--coupling", "condot", "--seed", str(seed)]
+        return call_app("train", "--data", self.data, *latent, *parts, *NETWORK, "--out", run, *options)
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Paper:
+    root = tmp_path_factory.mktemp("paper")
+    save_clip(root / "clip", whole=True)
+    save_kl(root / "vae", scaling_factor=SCALE, shift_factor=SHIFT)
+    folders = write_coco(root / "coco", PICTURES), root / "clip", root / "vae", root / "cache", root / "run"
+    answer = Paper(*folders, "").train(root / "run")
+    assert answer.code == 0, answer.err
+    return Paper(*folders, " ".join(answer.err.split()))
+
+
+# -- by other roads: Pillow, diffusers, transformers ---------------------------------------------
+
+
+def numbers_of(paper: Paper, part: str) -> list[int]:
+    stored = json.loads((paper.coco / "annotations" / f"captions_{part}2017.json").read_text())
+    return sorted(image["id"] for image in stored["images"])
+
+
+def captions_of(paper: Paper, part: str) -> dict[int, list[str]]:
+    """The five captions of each picture, by its number."""
+    stored = json.loads((paper.coco / "annotations" / f"captions_{part}2017.json").read_text())
+    found: dict[int, list[str]] = {number: [] for number in numbers_of(paper, part)}
+    for entry in stored["annotations"]:
+        found[entry["image_id"]].append(entry["caption"].strip())
+    return found
+
+
+def pictures_of(paper: Paper, part: str) -> Tensor:
+    """``[N, 3, side, side]`` in [-1, 1], by Pillow and NumPy."""
+    found = []
+    for number in numbers_of(paper, part):
+        with Image.open(paper.coco / f"{part}2017" / f"{number:012}.jpg") as picture:
+            fitted = ImageOps.fit(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
+            found.append(np.asarray(fitted, dtype=np.float32) / 127.5 - 1)
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def latents_of(paper: Paper, pictures: Tensor) -> Tensor:
+    """What diffusers' own model makes of pictures."""
+    import diffusers
+
+    model: Any = diffusers.AutoencoderKL.from_pretrained(paper.vae, local_files_only=True)
+    return (model.encode(pictures).latent_dist.mean - SHIFT) * SCALE
+
+
+@torch.no_grad()
+def decoded(paper: Paper, latents: Tensor) -> Tensor:
+    import diffusers
+
+    model: Any = diffusers.AutoencoderKL.from_pretrained(paper.vae, local_files_only=True)
+    return model.decode(latents / SCALE + SHIFT).sample
+
+
+@torch.no_grad()
+def embedded(paper: Paper, captions: list[str]) -> Tensor:
+    """Projected embeddings ``[N, 24]`` of captions, one by one, by transformers' own CLIP."""
+    model, tokenizer = own_clip(paper), transformers().AutoTokenizer.from_pretrained(paper.clip)
+    rows = [tokenizer([caption], return_tensors="pt") for caption in captions]
+    return torch.cat([model.text_projection(model.text_model(**row).pooler_output) for row in rows])
+
+
+@torch.no_grad()
+def seen_by_clip(paper: Paper, pictures: Tensor) -> Tensor:
+    """Projected embeddings ``[N, 24]`` of pictures that have the tower's size already."""
+    model = own_clip(paper)
+    shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    pixels = ((pictures + 1) / 2 - shift) / scale
+    return model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+
+
+def own_clip(paper: Paper) -> Any:
+    return transformers().CLIPModel.from_pretrained(paper.clip, local_files_only=True).eval()
+
+
+# -- encode and train ----------------------------------------------------------------------------
+
+
+def test_the_cache_holds_what_diffusers_makes_of_the_pictures(paper: Paper) -> None:
+    assert f"encoding {PICTURES} latents [3, 8, 8] of coco, 0.0 MB into" in paper.said
+    cached = np.load(paper.cache / "latents.npy", mmap_mode="r")
+    expected = latents_of(paper, pictures_of(paper, "train"))
+    torch.testing.assert_close(torch.from_numpy(np.array(cached)), expected, rtol=1e-4, atol=1e-5)
+    assert not (paper.run / "latents").exists(), "the cache was asked for elsewhere"
+
+
+def test_the_priors_mean_is_that_of_a_fit_to_the_latents_of_every_caption(paper: Paper) -> None:
+    captions = captions_of(paper, "train")
+    flat = [text for texts in captions.values() for text in texts]
+    cond = embedded(paper, flat)
+    latents = latents_of(paper, pictures_of(paper, "train")).repeat_interleave(5, 0)
+    assert len(flat) == len(latents) == 5 * PICTURES
+    name, _, options = PRIOR.partition(":")
+    values = dict(option.split("=") for option in options.split(","))
+    kinds: dict[str, Callable[[str], float]] = {"sigma": float, "holdout": float}
+    prior = Prior.create(name, **{key: kinds.get(key, int)(value) for key, value in values.items()})
+    prior.fit((latents, cond), generator=Randomness(0, torch.device("cpu")).generator("prior fit"))
+    flow = Flow.load(paper.run)
+    torch.testing.assert_close(flow.prior.mean(cond), prior.mean(cond), rtol=1e-3, atol=1e-4)
+    apart = flow.prior.mean(cond).flatten(1).std(0).mean()
+    assert apart > 1e-4, "captions have means of their own"
+
+
+def test_a_second_run_takes_the_latents_from_the_cache(paper: Paper, tmp_path: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in paper.cache.iterdir()}
+    answer = paper.train(tmp_path / "again")
+    assert answer.code == 0, answer.err
+    assert "encoding" not in answer.err
+    assert {file: file.stat().st_mtime_ns for file in paper.cache.iterdir()} == before
+    first, second = Flow.load(paper.run), Flow.load(tmp_path / "again")
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+
+
+def test_the_flow_says_what_it_was_made_of(paper: Paper) -> None:
+    stored = json.loads((paper.run / "flow" / "flow.json").read_text())
+    assert stored["encoder"]["spec"] == f"autoencoder-kl:path={paper.vae}"
+    text = stored["metadata"]["text_encoder"]
+    assert text["spec"] == f"clip:path={paper.clip}"
+    assert text["identity"].endswith(file_sha256(paper.clip / "model.safetensors"))
+    assert stored["metadata"]["config"]["training"]["condition_dropout"] == 0.1
+    assert stored["event_shape"] == [3, 8, 8]
+
+
+# -- sample --------------------------------------------------------------------------------------
+
+
+def test_a_caption_becomes_pictures_that_diffusers_decodes_alike(
+    call: Call, paper: Paper, tmp_path: Path
+) -> None:
+    caption = "a cat on a mat"
+    options = ["--text", caption, "--n", "3", "--nfe", "2", "--guidance", "2", "--seed", "4"]
+    answer = call("sample", paper.run, *options, "--out", tmp_path / "cat.npz")
+    assert answer.code == 0, answer.err
+    found = np.load(tmp_path / "cat.npz")
+    assert found["x"].shape == (3, 3, SIDE, SIDE)
+    torch.testing.assert_close(torch.from_numpy(found["cond"]), embedded(paper, [caption] * 3))
+    latents = Flow.load(paper.run).sample(
+        torch.from_numpy(found["cond"]),
+        nfe=2,
+        guidance=2,
+        decode=False,
+        generator=torch.Generator().manual_seed(4),
+    )
+    expected = decoded(paper, latents)
+    torch.testing.assert_close(torch.from_numpy(found["x"]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sheet_shows_the_prior_beside_the_result(call: Call, paper: Paper, tmp_path: Path) -> None:
+    captions = ["--text", "a cat", "--text", "two dogs"]
+    answer = call(
+        "sample", paper.run, *captions, "--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"
+    )
+    assert answer.code == 0, answer.err
+    with Image.open(tmp_path / "s.png") as picture:
+        assert json.loads(picture.text["captions"]) == ["a cat", "two dogs"]  # type: ignore[attr-defined]
+
+
+# -- evaluate ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rows(paper: Paper) -> list[dict[str, Any]]:
+    metrics = ["--metrics", "fid,kid,image-text", "--features", paper.features]
+    counts = ["--nfe", "0,2", "--samples", str(PICTURES), "--guidance", "1,2"]
+    answer = call_app("evaluate", paper.run, *counts, *metrics, "--json")
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)["rows"]
+
+
+def test_evaluate_counts_samples_and_names_what_they_are_compared_with(rows: list[dict[str, Any]]) -> None:
+    drawn = [row for row in rows if row["metric"] in SCORES and row["flow"] != "real data"]
+    found = {(row["metric"], row["nfe"], row["guidance"]) for row in drawn}
+    expected = {(name, 2, guidance) for name in SCORES for guidance in (1, 2)}
+    assert found == expected | {(name, 0, guidance) for name in SCORES for guidance in (1, 2)}
+    assert {row["samples"] for row in drawn} == {PICTURES}
+    assert {row["reference"] for row in drawn} == {f"{PICTURES} test examples of coco"}
+    assert {row["features"].split()[0] for row in drawn} == {"clip"}
+    assert all(np.isfinite(row["value"]) for row in drawn)
+
+
+def test_the_clip_score_of_real_pictures_is_that_of_transformers_own_towers(
+    paper: Paper, rows: list[dict[str, Any]]
+) -> None:
+    firsts = [texts[0] for texts in captions_of(paper, "val").values()]
+    cosine = torch.nn.functional.cosine_similarity(
+        seen_by_clip(paper, pictures_of(paper, "val")), embedded(paper, firsts)
+    )
+    expected = 100 * cosine.clamp_min(0).mean().item()
+    (real,) = [row for row in rows if row["metric"] == "clip-score" and row["flow"] == "real data"]
+    assert real["value"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_frechet_distance_is_that_of_the_samples_by_the_towers_features(
+    paper: Paper, rows: list[dict[str, Any]]
+) -> None:
+    from scipy.linalg import sqrtm
+
+    (row,) = [r for r in rows if r["metric"] == "fid-clip" and r["flow"] == "real data"]
+    train, test = (seen_by_clip(paper, pictures_of(paper, part)).double() for part in ("train", "val"))
+    first, second = (part.T.cov().numpy() for part in (train, test))
+    root = np.real(sqrtm(first @ second))
+    expected = (train.mean(0) - test.mean(0)).square().sum() + np.trace(first + second - 2 * root)
+    assert row["value"] == pytest.approx(float(expected), rel=1e-2, abs=1e-5)
+
+
+# -- ImageNet at 64 pixels -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of batches, and a run with the paper's prior of a Gaussian a class."""
+    root = tmp_path_factory.mktemp("imagenet")
+    data = f"imagenet64:path={write_imagenet64(root / 'data', batches=1, rows=16)},batches=1"
+    parts = [
+        "--prior",
+        "gmm:components=1,covariance=spherical",
+        "--coupling",
+        "condot",
+        "--model",
+        "unet:widths=8-16,patch=4",
+    ]
+    steps = ["--steps", "2", *SHORT, "--set", "training.sample_every=0"]
+    answer = call_app("train", "--data", data, *parts, *steps, "--out", root / "run")
+    assert answer.code == 0, answer.err
+    return root / "data", root / "run"
+
+
+@pytest.mark.slow
+def test_a_class_of_imagenet_is_sampled_by_its_label_less_one(
+    call: Call, imagenet: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, run = imagenet
+    answer = call("sample", run, "--cond", "0,999", "--n", "2", "--nfe", "2", "--out", tmp_path / "x.npz")
+    assert answer.code == 0, answer.err
+    found = np.load(tmp_path / "x.npz")
+    assert found["x"].shape == (4, 3, 64, 64)
+    assert found["cond"].tolist() == [0, 0, 999, 999]
+    stored = np.load(folder / "train_data_batch_1.npz")
+    pictures = torch.from_numpy(stored["data"] / 127.5 - 1).float()
+    for label, written in ((0, 1), (999, 1000)):
+        own = pictures[torch.from_numpy(stored["labels"] == written)]
+        assert len(own) == 4
+        mean = Flow.load(run).prior.mean(torch.tensor([label]))[0].flatten()
+        # Shrinkage draws the mean of few pictures towards that of all, along the line between the two.
+        towards, expected = mean - pictures.mean(0), own.mean(0) - pictures.mean(0)
+        assert torch.nn.functional.cosine_similarity(towards, expected, dim=0) > 0.999
+    answer = call("sample", run, "--cond", "7", "--nfe", "1", "--out", tmp_path / "y.npz")
+    assert answer.code == 2
+    assert "label 7, which had no example" in answer.err
+
+
+@pytest.mark.slow
+def test_imagenet_is_evaluated_on_its_validation_pictures(
+    call: Call, imagenet: tuple[Path, Path], paper: Paper
+) -> None:
+    options = ["--nfe", "0,2", "--samples", "8", "--metrics", "fid,kid", "--features", paper.features]
+    answer = call("evaluate", imagenet[1], *options, "--json")
+    assert answer.code == 0, answer.err
+    rows = [row for row in json.loads(answer.out)["rows"] if row["metric"] in ("fid-clip", "kid-clip")]
+    drawn = [row for row in rows if row["flow"] != "real data"]
+    assert {(row["metric"], row["nfe"]) for row in drawn} == {(m, n) for m in SCORES[:2] for n in (0, 2)}
+    assert {row["samples"] for row in drawn} == {8}
+    assert {row["reference"] for row in drawn if row["metric"] == "fid-clip"} == {
+        "16 test examples of imagenet64"
+    }
+    assert all(np.isfinite(row["value"]) for row in rows)

@@ -1,0 +1,180 @@
+"""A condition of caption and style, from emoji to pictures: labels of a part by name, number, or all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from flowprior.conditions import Parts
+from flowprior.data import load_data
+from flowprior.encoders import Encoder
+from flowprior.errors import FlowpriorError
+from flowprior.flow import Flow
+from tests.cli.conftest import SHORT, Call, call_app
+from tests.words import WordEncoder
+
+DATA = "emoji:condition=caption+style"
+PARTS = ["--prior", "learned-mean:reads=caption,epochs=1,hidden=8,depth=1,holdout=0", "--coupling", "condot"]
+PARTS += ["--model", "unet:widths=8-16,patch=4", "--steps", "2", *SHORT, "--set", "training.sample_every=0"]
+STYLES = load_data(DATA).label_names["style"]  # type: ignore[index]
+
+
+class Stand(WordEncoder):
+    """Without weights, under the name and identity of the encoder of emoji."""
+
+    def __init__(self) -> None:
+        super().__init__(384)
+
+    def identity(self) -> str:
+        return load_data("emoji").text_encoder_identity or ""
+
+
+@pytest.fixture(autouse=True)
+def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = {name: record for name, record in Encoder.registry._records.items() if name != "minilm"}
+    monkeypatch.setattr(Encoder.registry, "_records", records)
+    Encoder.register("minilm")(Stand)
+
+
+@pytest.fixture(scope="module")
+def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "styled"
+    answer = call_app("train", "--data", DATA, "--out", out, *PARTS)
+    assert answer.code == 0, answer.err
+    return out
+
+
+def samples(call: Call, run: Path, file: Path, *options: str) -> dict[str, Any]:
+    answer = call("sample", run, "--nfe", "2", "--out", file, *options)
+    assert answer.code == 0, answer.err
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+def test_the_data_have_both_parts() -> None:
+    both, caption, style = (load_data(f"emoji:condition={c}") for c in ("style+caption", "caption", "style"))
+    rows = torch.tensor([5, 0, 4000])
+    x, cond = both.batch(rows)
+    assert isinstance(cond, Parts)
+    assert torch.equal(x, caption.batch(rows)[0])
+    assert torch.equal(cond["caption"], caption.batch(rows)[1])  # type: ignore[arg-type]
+    assert torch.equal(cond["style"], style.batch(rows)[1])  # type: ignore[arg-type]
+    assert both.text_encoder_identity == caption.text_encoder_identity
+    assert style.text_encoder is None
+    assert [STYLES[label] for label in cond["style"]] == [both.styles[row] for row in rows]  # type: ignore[union-attr, attr-defined]
+
+
+@pytest.mark.parametrize("condition", ["caption+", "caption+colour", "style+style", "3"])
+def test_other_parts_are_refused(condition: str) -> None:
+    with pytest.raises(FlowpriorError, match="condition"):
+        load_data(f"emoji:condition={condition}")
+
+
+def test_a_caption_in_a_style_by_name_number_and_from_python(
+    call: Call, styled: Path, tmp_path: Path
+) -> None:
+    label = STYLES.index("noto")
+    options = ["--text", "a sleepy cat", "--n", "2", "--seed", "3"]
+    found = samples(call, styled, tmp_path / "a.npz", *options, "--style", "noto")
+    assert found["x"].shape == (2, 3, 32, 32)
+    assert found["cond.style"].tolist() == [label, label]
+    np.testing.assert_allclose(found["cond.caption"], Stand().encode(["a sleepy cat"] * 2).pooled)
+    for style in (["--style", str(label)], ["--part", "style=noto"]):
+        assert np.array_equal(samples(call, styled, tmp_path / "b.npz", *options, *style)["x"], found["x"])
+    other = samples(call, styled, tmp_path / "c.npz", *options, "--style", "twemoji")
+    assert not np.array_equal(other["x"], found["x"])
+    flow = Flow.load(styled)
+
+    def drawn(cond: dict[str, Any]) -> Tensor:
+        return flow.sample(cond, 2, nfe=2, generator=torch.Generator().manual_seed(3))
+
+    by_name = drawn({"caption": "a sleepy cat", "style": "noto"})
+    np.testing.assert_allclose(by_name.numpy(), found["x"], rtol=1e-5, atol=1e-6)
+    by_label = drawn({"caption": "a sleepy cat", "style": torch.tensor([label] * 2)})
+    assert torch.equal(by_name, by_label)
+
+
+def test_several_styles_are_rows_of_their_own(call: Call, styled: Path, tmp_path: Path) -> None:
+    captions = ["--text", "a cat", "--text", "a dog"]
+    found = samples(call, styled, tmp_path / "s.npz", *captions, "--style", "noto,twemoji", "--n", "2")
+    noto, twemoji = STYLES.index("noto"), STYLES.index("twemoji")
+    assert found["cond.style"].tolist() == 2 * [noto, noto, twemoji, twemoji]
+    cats, dogs = found["cond.caption"][:4], found["cond.caption"][4:]
+    assert (cats == cats[0]).all()
+    assert not (cats[0] == dogs[0]).all()
+    every = samples(call, styled, tmp_path / "t.npz", "--text", "a cat", "--style", "all", "--n", "1")
+    assert every["cond.style"].tolist() == list(range(len(STYLES)))
+
+
+def test_a_sheet_names_caption_and_style(call: Call, styled: Path, tmp_path: Path) -> None:
+    options = ["--text", "a cat", "--style", "noto,twemoji", "--negative", "a dog", "--guidance", "2"]
+    out = ["--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"]
+    answer = call("sample", styled, *options, *out)
+    assert answer.code == 0, answer.err
+    with Image.open(tmp_path / "s.png") as picture:
+        notes = dict(picture.text)  # type: ignore[attr-defined]
+    assert json.loads(notes["captions"]) == ["a cat", "a cat"]
+    assert json.loads(notes["style"]) == ["noto", "twemoji"]
+    assert notes["negative"] == "a dog"
+
+
+def test_the_prior_reads_the_caption_and_the_network_both(styled: Path) -> None:
+    flow = Flow.load(styled)
+    caption = Stand().encode(["a cat"] * 2).pooled
+    cond = Parts({"caption": caption, "style": torch.tensor([0, 1])})
+    means = flow.prior.mean(cond)
+    assert torch.equal(means[0], means[1])
+    x = torch.zeros(2, 3, 32, 32)
+    velocity = flow.velocity(x, torch.full((2,), 0.5), cond)
+    assert not torch.allclose(velocity[0], velocity[1])
+
+
+def test_it_is_evaluated_on_unseen_captions(call: Call, styled: Path) -> None:
+    data = ["--data", f"{DATA},captions=unseen"]
+    options = ["--nfe", "0,1", "--samples", "20", "--metrics", "sliced-w2"]
+    answer = call("evaluate", styled, *data, *options, "--json")
+    assert answer.code == 0, answer.err
+    rows = [row for row in json.loads(answer.out)["rows"] if row["metric"] == "sliced_w2_squared"]
+    assert {row["nfe"] for row in rows if row["flow"] != "real data"} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--text", "a cat"], "a part 'style', too; add --style NAME, one of "),
+        (["--style", "noto"], "a part 'caption' of texts, too; add --text"),
+        (["--text", "a cat", "--style", "notto"], "no label is named 'notto'; did you mean 'noto'? known: "),
+        (["--text", "a cat", "--style", "7"], "no label is named '7'; known: "),
+        (
+            ["--text", "a cat", "--part", "stile=noto"],
+            "--part stile: no part of labels of this name; did",
+        ),
+        (["--text", "a cat", "--part", "caption=x"], "write captions as --text"),
+        (["--text", "a cat", "--part", "noto"], "--part 'noto' is not possible; write NAME=VALUE"),
+        (["--text", "a", "--style", "noto", "--part", "style=noto"], "the part 'style' is given twice"),
+        (["--cond", "1", "--style", "noto"], "--part (--style) and --cond exclude each other"),
+        (["--cond", "1"], "write captions as --text and labels as --part NAME=VALUE"),
+    ],
+)
+def test_mistakes_are_one_line(
+    call: Call, styled: Path, tmp_path: Path, options: list[str], problem: str
+) -> None:
+    answer = call("sample", styled, *options, "--out", tmp_path / "s.png")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert problem in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flow_without_parts_has_no_styles(call: Call, run: Path, tmp_path: Path) -> None:
+    answer = call("sample", run, "--style", "noto", "--out", tmp_path / "s.png")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert "--part style is not possible: this flow's condition is int64 labels" in line
