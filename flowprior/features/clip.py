@@ -78,8 +78,19 @@ class ClipFeatures(NetworkFeatures):
 
     @cached_property
     def text_tower(self) -> ClipTextEncoder:
-        """The encoder of :meth:`texts`; its weights are read when it is first asked."""
-        return ClipTextEncoder(str(self._folder))
+        """The encoder of :meth:`texts`, with the same file of weights; they are read when it is first asked.
+
+        Raises:
+            DataNotFoundError: the folder has no tokenizer.
+            InputError: other weights beside ``model.safetensors``, which no digest vouches for.
+        """
+        tower = ClipTextEncoder(str(self._folder))
+        if not tower.identity().endswith(f"sha256 {self.digest}"):
+            raise InputError(
+                f"features 'clip': expected {WEIGHTS} as the only *.safetensors in {self._folder}, got more; "
+                "move the others away"
+            )
+        return tower
 
 
 def _image_tower(folder: Path, weights: Path) -> Any:

@@ -147,11 +147,14 @@ class ClipScorer(CaptionScorer):
 
     def __init__(self, extractor: ClipFeatures, training: Reference) -> None:
         super().__init__(extractor, training)
-        self._texts = extractor.texts
+        self.clip = extractor
         self._known: dict[str, Tensor] = {}
 
     def _captions(self, data: Data) -> list[str] | None:
-        return texts_of(data)
+        texts = texts_of(data)
+        if texts is not None:
+            self.clip.text_tower  # noqa: B018  A folder without one is refused before anything is generated.
+        return texts
 
     def images(self, features: Tensor) -> Tensor:
         return features
@@ -161,7 +164,7 @@ class ClipScorer(CaptionScorer):
         assert captions is not None
         texts = [str(captions.captions[index]) for index in indices.tolist()]
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known |= zip(new, self._texts(new), strict=True) if new else ()
+        self._known |= zip(new, self.clip.texts(new), strict=True) if new else ()
         return torch.stack([self._known[text] for text in texts])
 
     def fit(self, cosines: Tensor) -> float:

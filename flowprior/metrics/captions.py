@@ -58,7 +58,7 @@ def texts_of(data: Data) -> list[str] | None:
 def embedded_captions(data: Data, indices: Tensor) -> list[str] | list[bytes]:
     """What tells captions with embeddings apart: the texts, else the embeddings themselves."""
     if data.captions is not None:
-        return [data.captions[index] for index in indices.tolist()]
+        return [data.captions[int(index)] for index in indices.tolist()]
     parts = (data.caption_embeddings(some) for some in indices.split(AT_ONCE))
     return [tensor_bytes(row).tobytes() for part in parts if part is not None for row in part]
 
