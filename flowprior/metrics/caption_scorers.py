@@ -28,14 +28,10 @@ class CaptionScorer(abc.ABC):
         training: the training split.
 
     Attributes:
-        fit_name: name of the value of one picture and its own caption.
-        fit_description: what it is.
-        how: by what captions are compared, for descriptions.
+        fit_name: name of the value of pictures and their own captions.
     """
 
     fit_name: str
-    fit_description: str
-    how: str
 
     def __init__(self, extractor: FeatureExtractor, training: Reference) -> None:
         self.extractor, self.training = extractor, training
@@ -48,6 +44,14 @@ class CaptionScorer(abc.ABC):
             found = self._captions(data)
             self._distinct[key] = data, None if found is None else DistinctCaptions(found)
         return self._distinct[key][1]
+
+    @abc.abstractmethod
+    def how(self) -> str:
+        """By what captions are compared, for descriptions."""
+
+    @abc.abstractmethod
+    def fit_description(self) -> str:
+        """What the value of :meth:`fit` is."""
 
     @abc.abstractmethod
     def _captions(self, data: Data) -> list[str] | list[bytes] | None:
@@ -78,17 +82,19 @@ class RidgeScorer(CaptionScorer):
         super().__init__(extractor, training)
         own = training.data.scorer_split()
         self.pairs = training if own is None else Reference(own, "scorer", cache=training.cache)
-        self.indices = self.pairs.indices(MOST_PAIRS)
-        name = extractor.features_name
-        self.fit_name = f"caption-cosine-{name}"
+        self.fit_name = f"caption-cosine-{extractor.features_name}"
+
+    @cached_property
+    def indices(self) -> Tensor:
+        """Which of the pairs are learned from, int64 ``[N]``."""
+        return self.pairs.indices(MOST_PAIRS)
 
     @property
     def learns_apart(self) -> bool:
         """Whether it learns from pairs that no flow sees."""
         return self.pairs is not self.training
 
-    @cached_property
-    def how(self) -> str:  # type: ignore[override]
+    def how(self) -> str:
         """Ridge regression, and what it learned from."""
         count = len(self._learned_captions)
         source = "that no flow sees" if self.learns_apart else "of the training split"
@@ -97,10 +103,8 @@ class RidgeScorer(CaptionScorer):
             f"from {len(self.indices)} pictures of {count} captions {source} (sha256 {self._digest[:8]})"
         )
 
-    @property
-    def fit_description(self) -> str:  # type: ignore[override]
-        """What the cosine is."""
-        return f"cosine of predicted and true embedding of the own caption, from their mean, by {self.how}"
+    def fit_description(self) -> str:
+        return f"cosine of predicted and true embedding of the own caption, from their mean, by {self.how()}"
 
     @cached_property
     def _learned_captions(self) -> DistinctCaptions:
@@ -142,13 +146,17 @@ class ClipScorer(CaptionScorer):
     """CLIP's own two towers; captions are the stored texts, whatever the flow was conditioned on."""
 
     fit_name = "clip-score"
-    fit_description = "100 max(cos, 0) of CLIP's embeddings of picture and own caption"
-    how = "CLIP's two towers"
 
     def __init__(self, extractor: ClipFeatures, training: Reference) -> None:
         super().__init__(extractor, training)
         self.clip = extractor
         self._known: dict[str, Tensor] = {}
+
+    def how(self) -> str:
+        return "CLIP's two towers"
+
+    def fit_description(self) -> str:
+        return "100 max(cos, 0) of CLIP's embeddings of picture and own caption"
 
     def _captions(self, data: Data) -> list[str] | None:
         texts = texts_of(data)

@@ -75,8 +75,8 @@ class ImageText(SampleMetric):
         among, own = min(AMONG, len(captions)), f"captions sha256 {captions.digest[:8]}"
         what = "share of pictures whose own caption is {} of {} captions, by {}; {}"
         places = {1: "the nearest"} | {count: f"among the {count} nearest" for count in NEAREST if count > 1}
-        return {scorer.fit_name: f"{scorer.fit_description}; {own}"} | {
-            _name(count, scorer): what.format(places[count], among, scorer.how, own)
+        return {scorer.fit_name: f"{scorer.fit_description()}; {own}"} | {
+            _name(count, scorer): what.format(places[count], among, scorer.how(), own)
             for count in NEAREST
             if count < among
         }
