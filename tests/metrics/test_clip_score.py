@@ -88,7 +88,8 @@ def test_the_names_of_classes_stand_for_captions_that_are_not_there(folder: Path
     stored = evaluate(noise_flow(data), data, metrics="image-text", features=[spec(folder)], **OPTIONS)
     data.captions = None
     named = evaluate(noise_flow(data), data, metrics="image-text", features=[spec(folder)], **OPTIONS)
-    setup = Setup(noise_flow(data), *[Reference(data, "training")] * 2, 40, 0, None)
+    split = Reference(data, "training")
+    setup = Setup(noise_flow(data), split, split, 40, 0, None)
     x = noise_flow(data).sample(setup.cond, nfe=0, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     table = cosines(folder, x, ["a photo of a cat", "a photo of a dog"])
     assert isinstance(setup.cond, Tensor)

@@ -67,7 +67,7 @@ def painting(data: Colours, *, right: bool) -> Flow:
     prior = Prior.create("gaussian").fit(data.batches(), generator=torch.Generator().manual_seed(0))
 
     def velocity(x: Tensor, t: Tensor, cond: Any) -> Tensor:
-        embeddings = cond["caption"] if isinstance(cond, Parts) else cond
+        embeddings: Any = cond["caption"] if isinstance(cond, Parts) else cond
         colour = picture_of(embeddings) * (1 if right else -1)
         return (colour - x) / (1 - t[:, None, None, None]).clamp_min(0.5)
 
