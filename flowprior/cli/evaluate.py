@@ -39,6 +39,14 @@ def evaluate(
         str, typer.Option(help="Features besides the classifier's, such as lite0.", show_default=False)
     ] = "",
     data: Annotated[str | None, typer.Option(help="Data set; by default the one of the run.")] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Data whose test split samples are compared with, spec or name=spec; may be given again, "
+            "and each gets samples for its own conditions. By default the data set itself.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
     plot: Annotated[
@@ -48,20 +56,22 @@ def evaluate(
 ) -> None:
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
-    from flowprior.evaluation import sweep
+    from flowprior.evaluation import joined, sweep_each
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
 
     if plot is not None:
         check_suffix(plot)
+        if reference is not None and len(reference) > 1:
+            raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
     counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")
     guidances = _numbers(guidance, "--guidance")
     flow = load_run(run, device)
     spec = data_spec(flow, data)
-    result = sweep(
+    results = sweep_each(
         flow,
         load_data(spec, "train"),
-        reference=load_data(spec, "test"),
+        {name: load_data(part, "test") for name, part in references(reference, spec).items()},
         nfe=counts,
         samplers=None if sampler is None else specs(sampler),
         guidances=guidances,
@@ -72,6 +82,7 @@ def evaluate(
         folder=run / FOLDER,
         progress=True,
     )
+    result = joined(results)
     if out is not None:
         result.save(out)
     if plot is not None:
@@ -79,7 +90,24 @@ def evaluate(
     if json:
         print_json(result.as_dict())
     else:
-        print_rich(result_table(result))
+        for one in results.values():
+            print_rich(result_table(one))
+
+
+def references(given: list[str] | None, default: str) -> dict[str, str]:
+    """name -> spec of the references, ``spec`` or ``name=spec``; a single one without a name is ``test``.
+
+    Raises:
+        OptionError: a name that is given twice.
+    """
+    from flowprior.study.variants import split_label
+
+    pairs = [split_label(text) for text in given or [default]]
+    names = [label or ("test" if len(pairs) == 1 else spec) for label, spec in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"--reference: '{name}' is given twice; name them apart, as in new={name}")
+    return {name: spec for name, (_, spec) in zip(names, pairs, strict=True)}
 
 
 def specs(text: str) -> list[str]:

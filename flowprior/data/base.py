@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions, named_tensors, rows
+from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, named_tensors, rows
 from flowprior.data.locations import data_set_of_path
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
@@ -18,6 +18,8 @@ from flowprior.storage.digests import tensor_bytes
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data")
 Split = Literal["train", "test"]
+CAPTION = "caption"
+"""The part of a condition that is a caption's, by its name."""
 MOST_NUMBERS = 1 << 26
 """Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
 
@@ -62,6 +64,23 @@ class Data(abc.ABC):
     def conditions(self, indices: Tensor) -> Conditions | None:
         """The conditions alone; data sets that read files give them without reading the events."""
         return self.batch(indices)[1]
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        """Embeddings ``[B, E]`` of the captions of ``indices``, whatever the condition is; None without any.
+
+        Data sets that do not say otherwise have them in their condition: in the part ``caption`` where there
+        is one, else in all of it (:func:`flowprior.conditions.embeddings_in`).
+        """
+        cond = self.conditions(indices)
+        named = isinstance(cond, Parts) and CAPTION in cond
+        return embeddings_in(cond[CAPTION] if named else cond)
+
+    def scorer_split(self) -> Data | None:
+        """Events and captions that are in neither split, for learning an image-text score; None without any.
+
+        Where there are none, such a score is learned from a part of the training split.
+        """
+        return None
 
     def fingerprint(self) -> str:
         """Which events these are: sha256 over all of them, in one pass.

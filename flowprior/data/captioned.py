@@ -75,6 +75,10 @@ class CaptionedPictures(FolderData):
         """The embeddings ``[B, E]`` of the first captions alone; no picture is read."""
         return self._embeddings(self._first[indices])
 
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        """The embeddings ``[B, E]`` of the first captions; None where they are not encoded."""
+        return self._embeddings(self._first[indices])
+
     def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Tensor | None:
         """The embeddings ``[B, E]`` of one caption of each picture, the one that ``chance`` stands for."""
         counts = self._counts[indices]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +34,7 @@ class EmojiData(Data):
         indices: which pictures, int64 ``[N]``.
         condition: ``"caption"``, ``"style"`` or ``"group"``, or several of them with ``+`` between.
         name: for messages and tables.
+        scorer: where the file has pictures for learning an image-text score, the function that reads them.
 
     Attributes:
         captions: one text for each event.
@@ -44,8 +47,15 @@ class EmojiData(Data):
 
     is_image = True
 
-    def __init__(self, file: EmojiFile, indices: np.ndarray, condition: str, name: str) -> None:
-        self.name, self.about = name, file.about
+    def __init__(
+        self,
+        file: EmojiFile,
+        indices: np.ndarray,
+        condition: str,
+        name: str,
+        scorer: Callable[[], EmojiData] | None = None,
+    ) -> None:
+        self.name, self.about, self._scorer = name, file.about, scorer
         self.pictures = torch.from_numpy(file.pictures[indices])
         self.event_shape = torch.Size([3, *self.pictures.shape[1:3]])
         of, styles = file.caption_of[indices], file.style_of[indices]
@@ -90,6 +100,14 @@ class EmojiData(Data):
         """Pictures ``[B, 3, size, size]`` and conditions of ``indices``."""
         pictures = self.pictures[indices].permute(0, 3, 1, 2).float().contiguous()
         return pictures.div_(127.5).sub_(1), self.cond[indices]
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor:
+        """The captions' embeddings ``[B, 384]``, of length 1, also where the condition is a label."""
+        return self.embeddings[indices]
+
+    def scorer_split(self) -> EmojiData | None:
+        """Pictures of captions that no flow sees; None of these themselves, and where the file has none."""
+        return None if self._scorer is None else self._scorer()
 
     def captions_by_id(self) -> dict[str, str]:
         """Every caption of these events once, by the code points of its emoji, in the order of the file."""
@@ -136,10 +154,13 @@ def emoji(
     place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
     file = EmojiFile.read(place)
     wanted = f"{split}-seen" if split == "train" and captions != "scorer" else f"{split}-{captions}"
-    chosen = np.flatnonzero(parts_of(file) == wanted)
+    parts = parts_of(file)
+    chosen = np.flatnonzero(parts == wanted)
     if not len(chosen):
         raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
-    return EmojiData(file, chosen, condition, "emoji" if path is None else str(place))
+    has_scorer = captions != "scorer" and bool((parts == PARTS["scorer"]).any())
+    scorer = partial(emoji, captions="scorer", path=path) if has_scorer else None
+    return EmojiData(file, chosen, condition, "emoji" if path is None else str(place), scorer)
 
 
 def _check_condition(condition: str) -> None:

@@ -49,6 +49,9 @@ class EveryCondition(Data):
         x, cond = self.data.batch(events)
         return x, self.data.training_condition(events, cond, self._chance[indices])
 
+    def scorer_split(self) -> Data | None:
+        return self.data.scorer_split()
+
     def conditions(self, indices: Tensor) -> Conditions | None:
         """The conditions alone that these indices stand for."""
         events = self._events[indices]

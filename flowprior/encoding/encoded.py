@@ -87,6 +87,9 @@ class EncodedData(Data):
     def conditions(self, indices: Tensor) -> Conditions | None:
         return self.data.conditions(indices)
 
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        return self.data.caption_embeddings(indices)
+
     def training_condition(
         self, indices: Tensor, cond: Conditions | None, chance: Tensor
     ) -> Conditions | None:

@@ -3,13 +3,16 @@
 from typing import Any
 
 from flowprior.evaluation.result import Result
+from flowprior.evaluation.several import joined, sweep_each
 from flowprior.evaluation.sweep import evaluate, sweep
 from flowprior.metrics.base import MetricInfo
 
 __all__ = [
     "Result",
     "evaluate",
+    "joined",
     "sweep",
+    "sweep_each",
 ]
 
 

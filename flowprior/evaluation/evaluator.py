@@ -15,7 +15,7 @@ from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric,
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
-from flowprior.samplers import Sampler
+from flowprior.samplers import Sampler, Solution
 
 Row = dict[str, Any]
 Columns = dict[Any, dict[str, MetricInfo]]
@@ -134,7 +134,7 @@ class Evaluator:
         if cell in self._entries:
             return self._entries[cell]
         samples = cache(partial(generate, cell, self.setup))
-        drawn = cache(lambda: Drawn(as_compared(samples()[0].x, self.setup), self.setup.cond))
+        drawn = cache(partial(self._drawn, samples))
         entries = {split: self._read_cell(cell, setup) for split, setup in self.setups.items()}
         for split, entry in entries.items():
 
@@ -152,6 +152,10 @@ class Evaluator:
                 self.store.write(entry)
         self._entries[cell] = entries
         return entries
+
+    def _drawn(self, samples: Callable[[], tuple[Solution, float]]) -> Drawn:
+        """Generated samples as metrics see them, with the real events whose conditions they have."""
+        return Drawn(as_compared(samples()[0].x, self.setup), self.setup.cond, rows=self.setup.rows)
 
     def _complete(self, entry: Entry, columns: Columns, compute: Callable[..., dict[str, float]]) -> bool:
         """Compute and keep what an entry lacks of ``columns``; whether there was anything."""

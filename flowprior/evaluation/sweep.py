@@ -186,7 +186,7 @@ def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str
     setups = {name: replace(base, reference=split, seed=seed) for name, split in splits.items()}
     first, *others = setups.values()
     for setup in others:
-        setup.cond = first.cond
+        setup.cond, setup.rows = first.cond, first.rows
     return setups
 
 

@@ -1,6 +1,7 @@
 """What turns events into features: the data set's classifier and its training, Inception, Lite0, CLIP."""
 
 from flowprior.features.base import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
+from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.features.classifier_training import (
     data_classifier,
@@ -9,10 +10,9 @@ from flowprior.features.classifier_training import (
     train_classifier,
 )
 from flowprior.features.clip import ClipFeatures
-from flowprior.features.contrastive import PairHeads, PairScore, train_heads
 from flowprior.features.imagenet import InceptionFeatures, Lite0Features
 
 __all__ = ["FEATURES", "FeatureExtractor", "NetworkFeatures", "as_extractor"]
 __all__ += ["Classifier", "accuracy_on", "data_classifier", "load_classifier", "save_classifier"]
 __all__ += ["ClipFeatures", "InceptionFeatures", "Lite0Features", "train_classifier"]
-__all__ += ["PairHeads", "PairScore", "train_heads"]
+__all__ += ["CaptionRidge", "fit_caption_ridge"]

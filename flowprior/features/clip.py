@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from flowprior.encoders import ClipTextEncoder
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
 from flowprior.storage.digests import checked_file, file_sha256
@@ -24,6 +27,8 @@ class ClipFeatures(NetworkFeatures):
 
     Pictures are scaled (bicubic) and cropped to the size that the tower takes, and normalised by OpenAI's
     mean and deviation, or those of the folder's ``preprocessor_config.json``.
+
+    :meth:`texts` gives the embeddings that its text tower has for captions.
 
     Args:
         path: folder of a CLIP model with ``config.json`` and ``model.safetensors``.
@@ -44,7 +49,7 @@ class ClipFeatures(NetworkFeatures):
         network = _image_tower(folder, weights)
         dim, size, digest = network.config.projection_dim, network.config.image_size, file_sha256(weights)
         super().__init__(network, "clip", dim=dim, recipe=f"{size}px", digest=digest, batch=16)
-        self.size = size
+        self.size, self._folder = size, folder
         for name, values in zip(("shift", "scale"), _normalisation(folder), strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
 
@@ -61,6 +66,31 @@ class ClipFeatures(NetworkFeatures):
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings ``[B, E]``, not normalised."""
         return self.network(pixel_values=self.prepare(x)).image_embeds
+
+    def texts(self, captions: Sequence[str]) -> Tensor:
+        """Embeddings ``[B, E]`` of captions by the same model's text tower, on the CPU, not normalised.
+
+        Raises:
+            DataNotFoundError: the folder has no tokenizer.
+            InputError: no text tower in it, or one whose tokenizer is another's.
+        """
+        return self.text_tower.encode(captions).pooled
+
+    @cached_property
+    def text_tower(self) -> ClipTextEncoder:
+        """The encoder of :meth:`texts`, with the same file of weights; they are read when it is first asked.
+
+        Raises:
+            DataNotFoundError: the folder has no tokenizer.
+            InputError: other weights beside ``model.safetensors``, which no digest vouches for.
+        """
+        tower = ClipTextEncoder(str(self._folder))
+        if not tower.identity().endswith(f"sha256 {self.digest}"):
+            raise InputError(
+                f"features 'clip': expected {WEIGHTS} as the only *.safetensors in {self._folder}, got more; "
+                "move the others away"
+            )
+        return tower
 
 
 def _image_tower(folder: Path, weights: Path) -> Any:

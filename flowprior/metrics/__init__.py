@@ -15,11 +15,12 @@ from flowprior.metrics.base import (
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
-from flowprior.metrics.image_text import ImageText, clip_score
+from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import Kernel, KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.setup import Drawn, Setup, Trajectories
+from flowprior.metrics.retrieval import caption_ranks
+from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
 from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
 from flowprior.metrics.transport import measure_transport
@@ -27,11 +28,11 @@ from flowprior.metrics.truncation import Truncation, global_error, local_error, 
 from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "SampleMetric", "StepMetric", "TwoSampleMetric"]
-__all__ += ["Drawn", "MetricInfo", "Setup", "Trajectories"]
+__all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
 __all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
 __all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
 __all__ += ["FeatureMoments", "Kernel", "KernelDistance", "PrecisionRecall"]
-__all__ += ["bits_per_dimension", "clip_score", "frechet_distance", "global_error", "kernel_distance"]
+__all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]
 __all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_distances"]
 __all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]
 __all__ += ["sliced_wasserstein2_per_condition", "sliced_wasserstein2_squared"]

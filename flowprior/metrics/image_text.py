@@ -1,86 +1,106 @@
-"""How well samples fit the embeddings they were made for: CLIP score, or two small heads that say so."""
+"""How well pictures fit the captions that they were made for, by CLIP or by a regression on real pairs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from flowprior.data.base import Data
 from flowprior.features.base import FeatureExtractor, short_identity
-from flowprior.features.clip import ClipFeatures
-from flowprior.features.contrastive import AMONG, STEPS, PairHeads, train_heads
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
-from flowprior.metrics.setup import Drawn, Setup
+from flowprior.metrics.caption_scorers import CaptionScorer, scorer_of
+from flowprior.metrics.retrieval import caption_ranks
+from flowprior.metrics.setup import Drawn, Rows, Setup
 
-PAIRS = 5000
-"""Real training pairs that the heads learn from."""
-
-
-def clip_score(features: Tensor, cond: Tensor) -> float:
-    """100 E max(cos, 0) of image embeddings ``[N, E]`` and text embeddings ``[N, E]``."""
-    cosine = torch.nn.functional.cosine_similarity(features.double(), cond.double(), dim=1)
-    return 100 * cosine.clamp_min(0).mean().item()
+AMONG = 300
+"""Different captions that a picture's own is to be found among: those of the split with the least sha256."""
+NEAREST = (1, 5)
+"""A caption counts as found where it is among so many nearest ones."""
 
 
 @Metric.register("image-text")
 class ImageText(SampleMetric):
-    """Fit of samples to the embeddings they were made for: ``clip-score``, or ``pair-…`` by heads, not CLIP.
+    """Fit of pictures to their captions: CLIP score or cosine, and how often the caption is found among 300.
 
-    CLIP's own score, 100 max(cos, 0) (Hessel et al. 2021, without its factor), where the features are CLIP's
-    and the condition has as many numbers: then it must be the embedding of CLIP's text tower. For all other
-    features two heads are trained on the training split; their real-data score is that of held-out pairs.
+    Pictures are compared with the stored captions of the real ones whose conditions they were generated for,
+    whatever these are: embeddings, parts, or labels that say less than the caption. CLIP features compare by
+    CLIP itself (Hessel et al. 2021, without their factor), and data without captions by the names of their
+    classes. Other features compare by a ridge regression of caption embeddings, which is not CLIP. The
+    real-data score is that of the real pictures themselves.
     """
 
     real_data = "held-out"
+    needs_classifier = False
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[str, str], PairHeads] = {}
+        self._scorers: dict[tuple[int, int], CaptionScorer] = {}
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        if setup.data.condition.kind != "embeddings":
+        if setup.rows is None or setup.rows.data is not setup.reference.data:
             return {}
         samples, reference = setup.samples, setup.reference.describe(setup.samples)
         return {
             name: MetricInfo(what, samples, reference, "higher", features=short_identity(extractor))
-            for extractor in setup.extractors
-            for name, what in _descriptions(extractor, setup).items()
+            for extractor in _extractors(setup)
+            for name, what in self._descriptions(self._scorer(extractor, setup), setup.rows.data).items()
         }
 
     def lacks(self, setup: Setup) -> str:
-        paired = setup.data.condition.kind == "embeddings"
-        return "features of pictures: pass some (--features)" if paired else "embeddings as conditions"
+        if setup.rows is None:
+            return "the conditions of the reference (conditions='reference')"
+        if not _extractors(setup):
+            return "features of pictures: pass some (--features)"
+        return "captions, as texts for CLIP, and by one text encoder as embeddings for other features"
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        assert isinstance(drawn.cond, Tensor)
+        assert drawn.rows is not None
         found: dict[str, float] = {}
-        for extractor in setup.extractors:
-            features, name = drawn.features(extractor), extractor.features_name
-            if _is_clip(extractor, setup):
-                found["clip-score"] = clip_score(features, drawn.cond)
-            else:
-                score = self._trained(extractor, setup).score(features, drawn.cond)
-                found |= {f"pair-cosine-{name}": score.cosine, f"pair-top1-{name}": score.top1}
+        for extractor in _extractors(setup):
+            scorer = self._scorer(extractor, setup)
+            if scorer.captions_of(drawn.rows.data) is not None:
+                found |= _values(scorer, drawn.features(extractor), drawn.rows)
         return found
 
-    def _trained(self, extractor: FeatureExtractor, setup: Setup) -> PairHeads:
-        key = (extractor.identity(), setup.training.digest)
-        if key not in self._heads:
-            _, cond = setup.training.subset(PAIRS)
-            assert isinstance(cond, Tensor)
-            self._heads[key] = train_heads(setup.training.features(extractor, PAIRS), cond)
-        return self._heads[key]
+    def _scorer(self, extractor: FeatureExtractor, setup: Setup) -> CaptionScorer:
+        key = id(extractor), id(setup.training)  # a scorer holds both, so that no other gets their numbers
+        if key not in self._scorers:
+            self._scorers[key] = scorer_of(extractor, setup.training)
+        return self._scorers[key]
+
+    def _descriptions(self, scorer: CaptionScorer, data: Data) -> dict[str, str]:
+        """What each value under one set of features is."""
+        captions = scorer.captions_of(data)
+        if captions is None:
+            return {}
+        among, own = min(AMONG, len(captions)), f"captions sha256 {captions.digest[:8]}"
+        what = "share of pictures whose own caption is {} of {} captions, by {}; {}"
+        places = {1: "the nearest"} | {count: f"among the {count} nearest" for count in NEAREST if count > 1}
+        return {scorer.fit_name: f"{scorer.fit_description()}; {own}"} | {
+            _name(count, scorer): what.format(places[count], among, scorer.how(), own)
+            for count in NEAREST
+            if count < among
+        }
 
 
-def _descriptions(extractor: FeatureExtractor, setup: Setup) -> dict[str, str]:
-    """What each value under one set of features is."""
-    if _is_clip(extractor, setup):
-        return {"clip-score": "100 max(cos, 0) of CLIP's image and text embeddings"}
-    name = extractor.features_name
-    heads = f"of contrastive heads on {name} features ({STEPS} steps, not CLIP)"
-    return {
-        f"pair-cosine-{name}": f"cosine of samples and their own conditions, {heads}",
-        f"pair-top1-{name}": f"share nearest to their own of {AMONG} conditions, {heads}",
+def _extractors(setup: Setup) -> list[FeatureExtractor]:
+    """All but the data set's classifier, which has learned labels and nothing else of a picture."""
+    return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
+
+
+def _values(scorer: CaptionScorer, features: Tensor, rows: Rows) -> dict[str, float]:
+    """The values of pictures with features ``[N, F]`` and the captions of ``rows``."""
+    captions = scorer.captions_of(rows.data)
+    assert captions is not None
+    images, own = scorer.images(features), scorer.embed(rows.data, rows.indices)
+    others = scorer.embed(rows.data, captions.first[:AMONG])
+    ranks = caption_ranks(images, own, captions.numbers[rows.indices], others)
+    cosines = torch.nn.functional.cosine_similarity(images.double(), own.double(), dim=1)
+    return {scorer.fit_name: scorer.fit(cosines)} | {
+        _name(count, scorer): (ranks < count).double().mean().item()
+        for count in NEAREST
+        if count < len(others)
     }
 
 
-def _is_clip(extractor: FeatureExtractor, setup: Setup) -> bool:
-    return isinstance(extractor, ClipFeatures) and extractor.dim == setup.data.condition.size
+def _name(count: int, scorer: CaptionScorer) -> str:
+    return f"caption-top{count}-{scorer.extractor.features_name}"

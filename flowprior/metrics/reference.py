@@ -54,8 +54,12 @@ class Reference:
 
     def subset(self, count: int) -> tuple[Tensor, Conditions | None]:
         """``count`` events and their conditions, the same at every call; in the labels' proportions."""
+        return self.data.batch(self.indices(count))
+
+    def indices(self, count: int) -> Tensor:
+        """Which events the :meth:`subset` of ``count`` takes, int64."""
         generator = torch.Generator().manual_seed(SUBSET_SEED)
-        return self.data.batch(draw_indices(self.data, min(count, len(self)), generator))
+        return draw_indices(self.data, min(count, len(self)), generator)
 
     def features(self, extractor: FeatureExtractor, count: int) -> Tensor:
         """Features ``[count, F]`` of the :meth:`subset`."""

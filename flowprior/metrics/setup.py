@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ Generate = Callable[..., Solution]
 """Takes what :meth:`flowprior.flow.Flow.solve` takes, except ``trajectory``, and gives what it gives."""
 
 
+class Rows(NamedTuple):
+    """Real events, by their indices int64 ``[N]`` in a data set."""
+
+    data: Data
+    indices: Tensor
+
+
 class Drawn:
     """Samples, generated or real, whose features are computed once.
 
@@ -36,11 +44,19 @@ class Drawn:
         x: ``[N, *event]``.
         cond: their conditions, in the same order.
         dtype: type of x here.
+        rows: the real events that have these conditions, in the same order, where each sample has its own.
     """
 
-    def __init__(self, x: Tensor, cond: Conditions | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        cond: Conditions | None = None,
+        dtype: torch.dtype = torch.float32,
+        rows: Rows | None = None,
+    ) -> None:
         self.x = x.detach().to("cpu", dtype)
         self.cond = moved(cond, "cpu")
+        self.rows = rows
         self._features: dict[int, Tensor] = {}
 
     @property
@@ -169,9 +185,15 @@ class Setup:
         return self.held_out.cond
 
     @cached_property
+    def rows(self) -> Rows | None:
+        """The real events whose conditions samples are generated for, one for each; None where balanced."""
+        return None if self.balanced else Rows(self.reference.data, self._indices[0])
+
+    @cached_property
     def held_out(self) -> Drawn:
         """The real data whose conditions samples are generated for."""
-        return Drawn(*self.reference.data.batch(self._indices[0]))
+        own = Rows(self.reference.data, self._indices[0])
+        return Drawn(*own.data.batch(own.indices), rows=own)
 
     @cached_property
     def real(self) -> Drawn:

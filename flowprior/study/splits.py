@@ -49,6 +49,14 @@ class Subset(Data):
         """The conditions alone of these indices of the part."""
         return self.data.conditions(self.indices[indices])
 
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        """Embeddings ``[B, E]`` of the captions of these indices of the part."""
+        return self.data.caption_embeddings(self.indices[indices])
+
+    def scorer_split(self) -> Data | None:
+        """That of the whole."""
+        return self.data.scorer_split()
+
     def training_condition(
         self, indices: Tensor, cond: Conditions | None, chance: Tensor
     ) -> Conditions | None:

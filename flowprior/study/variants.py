@@ -143,7 +143,7 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
     for text in given.values() if isinstance(given, Mapping) else given:
         if not isinstance(text, str):
             raise OptionError(f"compare: {axis} has {text!r}; expected a spec such as 'name:key=value'")
-    pairs = given.items() if isinstance(given, Mapping) else map(_split_label, given)
+    pairs = given.items() if isinstance(given, Mapping) else map(split_label, given)
     found = [(label, _canonical(axis, text)) for label, text in pairs]
     names = [spec.partition(":")[0] for _, spec in found]
     labels = [
@@ -158,7 +158,7 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
     return dict(zip(labels, specs, strict=True))
 
 
-def _split_label(text: str) -> tuple[str, str]:
+def split_label(text: str) -> tuple[str, str]:
     """``label=spec`` or ``spec``; an equals sign after the first colon belongs to an option."""
     head, equals, tail = text.partition("=")
     return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text)

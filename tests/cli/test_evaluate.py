@@ -94,3 +94,33 @@ def test_the_table_needs_neither_pandas_nor_matplotlib(run: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "w2_squared" in done.stdout
+
+
+def test_several_references_are_evaluated_apart_in_one_call(call: Call, run: Path) -> None:
+    options = ["--nfe", "2", "--samples", "20", "--metrics", "w2", "--reference", "one=digits"]
+    other = ["--reference", "other=digits:seed=3"]
+    answer = call("evaluate", run, *options, *other, "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    rows = {row["split"]: row for row in found["rows"] if row["metric"] == "w2_squared" and row["nfe"] == 2}
+    assert set(rows) == {"one", "other"}
+    assert rows["one"]["value"] != rows["other"]["value"]
+    assert "one examples of digits" in rows["one"]["reference"]
+    alone = json.loads(call("evaluate", run, *options[:-2], "--json").out)
+    values = [row["value"] for row in alone["rows"] if row["metric"] == "w2_squared" and row["nfe"] == 2]
+    assert values == [rows["one"]["value"]]
+    tables = call("evaluate", run, *options, *other).out
+    assert tables.count("gmm + condot on digits") == 2
+
+
+def test_references_that_cannot_be_told_apart_or_drawn_are_refused(
+    call: Call, run: Path, tmp_path: Path
+) -> None:
+    twice = ["--reference", "digits", "--reference", "digits"]
+    answer = call("evaluate", run, *OPTIONS, *twice)
+    assert answer.code == 2
+    assert "'digits' is given twice" in answer.err
+    several = ["--reference", "digits", "--reference", "other=digits:seed=3", "--plot", tmp_path / "p.png"]
+    answer = call("evaluate", run, *OPTIONS, *several)
+    assert answer.code == 2
+    assert "--plot draws a single reference" in answer.err

@@ -119,6 +119,20 @@ def test_a_subset_keeps_its_captions(parts):
     assert Subset(TensorData(torch.zeros(9, 2)), torch.tensor([7, 3]), "two").captions is None
 
 
+@pytest.mark.parametrize("condition", ["caption", "style", "group"])
+def test_an_image_text_score_learns_from_captions_of_no_other_part(condition, parts):
+    data = load_data(f"emoji:condition={condition}")
+    own, rows = data.scorer_split(), torch.arange(5)
+    assert torch.equal(own.pictures, parts["scorer"].pictures)
+    assert set(own.captions).isdisjoint(data.captions)
+    assert torch.equal(own.caption_embeddings(rows), parts["scorer"].cond[rows])
+    assert torch.equal(data.caption_embeddings(rows), parts["train"].cond[rows]), "whatever the condition"
+    assert own.scorer_split() is None, "a flow that is trained on them sees them"
+    part = Subset(data, torch.arange(100, 110), "some")
+    assert torch.equal(part.caption_embeddings(rows), data.caption_embeddings(rows + 100))
+    assert len(part.scorer_split()) == len(own)
+
+
 def test_two_loads_are_equal(parts):
     again = load_data("emoji")
     assert torch.equal(again.pictures, parts["train"].pictures)
@@ -233,6 +247,17 @@ def test_a_file_of_another_size_is_read_by_path(small, tmp_path):
     assert torch.equal(
         data.batch(torch.tensor([0]))[0][:, :, ::2, ::2], load_data("emoji").batch(torch.tensor([0]))[0]
     )
+
+
+def test_a_file_without_the_scorers_pictures_has_none_to_learn_from(small, tmp_path):
+    rows = parts_of(small) != "train-scorer"
+    kept = {name: getattr(small, name)[rows] for name in ("pictures", "caption_of", "style_of")}
+    replace(small, **kept).write(tmp_path / "emoji.npz")
+    assert load_data(f"emoji:path={tmp_path / 'emoji.npz'}").scorer_split() is None
+    small.write(tmp_path / "whole.npz")
+    own = load_data(f"emoji:path={tmp_path / 'whole.npz'}").scorer_split()
+    assert own.event_shape == (3, *small.pictures.shape[1:3])
+    assert len(own) == int((~rows).sum())
 
 
 def test_equal_contents_give_equal_bytes(small, tmp_path):

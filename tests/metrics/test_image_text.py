@@ -1,4 +1,4 @@
-"""Fit of samples to embeddings through evaluate: heads tell right from wrong, CLIP's score, what lacks."""
+"""Fit of samples to captions through evaluate: right from wrong, whose pairs are learned from, what lacks."""
 
 from __future__ import annotations
 
@@ -8,104 +8,161 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Parts
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
-from flowprior.evaluation import Result, evaluate
-from flowprior.features import Classifier, contrastive
+from flowprior.evaluation import Result, evaluate, sweep
+from flowprior.features import Classifier, as_extractor
 from flowprior.flow import Flow
-from flowprior.metrics import ImageText, image_text
+from flowprior.metrics import ImageText, Setup
+from flowprior.metrics.reference import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
 
-
-@pytest.fixture(autouse=True)
-def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrastive, "STEPS", 150)
+NAMES = ["caption-cosine-flatten", "caption-top1-flatten", "caption-top5-flatten"]
 
 
-def paired(count: int, seed: int) -> TensorData:
-    """Pictures whose three channels are the first numbers of their embedding."""
-    generator = torch.Generator().manual_seed(seed)
-    cond = torch.rand(count, 6, generator=generator) * 1.6 - 0.8
-    x = cond[:, :3, None, None].expand(-1, 3, 4, 4) + 0.05 * torch.randn(count, 3, 4, 4, generator=generator)
-    return TensorData(x, cond, name="colours", is_image=True)
+def picture_of(embeddings: Tensor) -> Tensor:
+    """Pictures ``[N, 3, 4, 4]`` of embeddings ``[N, 6]``."""
+    return embeddings.view(-1, 2, 3).transpose(1, 2).repeat_interleave(2, 2)[:, :, None].expand(-1, -1, 4, -1)
 
 
-def painting(data: Data, *, right: bool) -> Flow:
+class Colours(TensorData):
+    """Pictures whose left and right halves have the colours that their caption's embedding says.
+
+    Args:
+        count: of pictures.
+        seed: of the embeddings.
+        cond: kind of the condition: ``"embeddings"``, ``"parts"`` or ``"labels"`` that say nothing.
+        own: pairs that are kept for the score.
+    """
+
+    def __init__(
+        self, count: int, seed: int, cond: str = "embeddings", own: Data | None = None, sign: int = 1
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.embeddings = torch.rand(count, 6, generator=generator) * 1.6 - 0.8
+        x = sign * picture_of(self.embeddings)
+        x = x + 0.05 * torch.randn(count, 3, 4, 4, generator=generator)
+        labels = torch.arange(count) % 2
+        conds: Any = {
+            "embeddings": self.embeddings,
+            "labels": labels,
+            "parts": Parts({"caption": self.embeddings, "style": labels}),
+        }
+        super().__init__(x, conds[cond], name="colours", is_image=True)
+        self.own = own
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        if self.condition.kind == "labels":
+            return self.embeddings[indices]
+        return super().caption_embeddings(indices)
+
+    def scorer_split(self) -> Data | None:
+        return self.own
+
+
+def painting(data: Colours, *, right: bool) -> Flow:
     """A flow whose samples have the colour of their condition, or of its negative."""
     prior = Prior.create("gaussian").fit(data.batches(), generator=torch.Generator().manual_seed(0))
 
-    def velocity(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        assert cond is not None
-        colour = cond[:, :3, None, None] * (1 if right else -1)
+    def velocity(x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        embeddings: Any = cond["caption"] if isinstance(cond, Parts) else cond
+        colour = picture_of(embeddings) * (1 if right else -1)
         return (colour - x) / (1 - t[:, None, None, None]).clamp_min(0.5)
 
     return Flow(velocity, prior, Coupling.create("condot"), Path.create("condot"), data.condition)
 
 
-def evaluated(flow: Flow, data: Data) -> Result:
-    return evaluate(
-        flow,
-        data,
-        reference=paired(150, 2),
-        nfe=[2],
-        samples=120,
-        metrics="image-text",
-        features=[nn.Flatten()],
-    )
+def evaluated(flow: Flow, data: Colours, kind: str = "embeddings", **options: Any) -> Result:
+    options = {"reference": Colours(150, 2, kind), "metrics": "image-text", "samples": 120} | options
+    return evaluate(flow, data, nfe=[2], features=[nn.Flatten()], **options)
 
 
-def test_samples_of_the_right_colour_score_like_real_pairs_and_others_do_not() -> None:
-    data = paired(400, 1)
-    right, wrong = (evaluated(painting(data, right=flag), data) for flag in (True, False))
-    assert list(right.quality_metrics) == ["pair-cosine-flatten", "pair-top1-flatten"]
-    scores = {name: right.real_data_score(name) for name in right.quality_metrics}
-    for name, score in scores.items():
+@pytest.mark.parametrize("kind", ["embeddings", "parts"])
+def test_samples_of_the_right_colour_score_like_real_pairs_and_others_do_not(kind: str) -> None:
+    data = Colours(400, 1, kind)
+    right, wrong = (evaluated(painting(data, right=flag), data, kind) for flag in (True, False))
+    assert list(right.quality_metrics) == NAMES
+    for name in NAMES:
+        score = right.real_data_score(name)
         assert score is not None
+        assert score > 0.4
         assert right.value(name, 2) > 0.8 * score
-        assert wrong.value(name, 2) < 0.5 * score
-    assert all("not CLIP" in metric.description for metric in right.quality_metrics.values())
+        assert wrong.value(name, 2) < 0.1 * score
+    for name, metric in right.quality_metrics.items():
+        assert "learned from 400 pictures of 400 captions of the training split" in metric.description
+        assert ("150 captions" in metric.description) == ("top" in name), "fewer where there are fewer"
+
+
+def test_samples_are_compared_with_the_captions_of_the_rows_whose_labels_they_were_given() -> None:
+    """Two labels say nothing of the caption; real pictures in the samples' place still find theirs."""
+    data, test = Colours(400, 1, "labels"), Colours(150, 2, "labels")
+    prior = Prior.create("gaussian").fit(data.batches(), generator=torch.Generator().manual_seed(0))
+
+    def velocity(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return -x
+
+    flow = Flow(velocity, prior, Coupling.create("condot"), Path.create("condot"), data.condition)
+    found = evaluated(flow, data, reference=test, classifier="none")
+    score = found.real_data_score("caption-top1-flatten")
+    assert score is not None
+    assert score > 0.4
+    assert found.value("caption-top1-flatten", 2) < 0.1
+    balanced = evaluated(flow, data, reference=test, classifier="none", conditions="balanced")
+    assert balanced.quality_metrics == {}
+    assert any("conditions='reference'" in note for note in balanced.notes)
+
+
+def test_pairs_that_are_kept_for_the_score_are_learned_from_and_no_others() -> None:
+    """The training split's pictures have the negative colours: to learn from them would be wrong."""
+    data = Colours(300, 1, own=Colours(200, 5), sign=-1)
+    found = evaluated(painting(data, right=True), data)
+    assert found.value("caption-top5-flatten", 2) > 0.6
+    assert all("200 captions that no flow sees" in m.description for m in found.quality_metrics.values())
 
 
 def test_one_instance_learns_anew_from_other_data() -> None:
-    first, second = paired(200, 1), paired(200, 3)
-    second.x = -second.x
+    first, second = Colours(200, 1), Colours(200, 3, sign=-1)
     metric = ImageText()
-    options: dict[str, Any] = {"reference": paired(100, 2), "nfe": [1], "samples": 60}
-    options["features"] = [nn.Flatten()]
-    evaluate(painting(first, right=True), first, metrics=metric, **options)
-    again = evaluate(painting(second, right=True), second, metrics=metric, **options)
-    fresh = evaluate(painting(second, right=True), second, metrics="image-text", **options)
-    assert again.value("pair-cosine-flatten", 1) == fresh.value("pair-cosine-flatten", 1)
+    evaluated(painting(first, right=True), first, metrics=metric)
+    again = evaluated(painting(second, right=True), second, metrics=metric)
+    fresh = evaluated(painting(second, right=True), second)
+    assert [again.value(name, 2) for name in NAMES] == [fresh.value(name, 2) for name in NAMES]
+    assert again.value(NAMES[0], 2) < 0, "what was learned are the negative colours"
 
 
-def test_clips_own_score_is_taken_where_the_embeddings_are_its(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fake(nn.Flatten):
-        features_name, dim = "clip", 6
-
-        def features(self, x: Tensor) -> Tensor:
-            return x.flatten(1)[:, :6]
-
-        def identity(self) -> str:
-            return "clip sha256 " + "0" * 64
-
-    monkeypatch.setattr(image_text, "ClipFeatures", Fake)
-    data = paired(60, 1)
-    found = evaluate(
-        painting(data, right=True), data, reference=paired(50, 2), nfe=[1], samples=40, metrics="image-text",
-        features=[Fake()],
-    )  # fmt: skip
-    assert list(found.quality_metrics) == ["clip-score"]
+def test_samples_for_another_splits_conditions_have_no_score_there() -> None:
+    data, parts = Colours(200, 1), {"test": Colours(100, 2), "validation": Colours(80, 3)}
+    options: dict[str, Any] = {"features": [nn.Flatten()], "metrics": ["image-text", "w2"]}
+    found = sweep(painting(data, right=True), data, references=parts, nfe=[1], samples=60, **options)
+    assert {row["split"] for row in found.select(metric=NAMES)} == {"test"}
+    assert {row["split"] for row in found.select(metric="w2_squared")} == {"test", "validation"}
 
 
-def test_the_score_is_a_hundred_times_the_positive_cosine() -> None:
-    images = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    texts = torch.tensor([[5.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
-    assert image_text.clip_score(images, texts) == pytest.approx(100 * (1 + 0.5**0.5 + 0) / 3)
+def test_other_captions_are_another_value() -> None:
+    """A store must not give the values of other captions back."""
+    data, test = Colours(100, 1), Colours(50, 2, "labels")
+    columns = []
+    for captions in (None, [f"colour {number}" for number in range(50)]):
+        test.captions = captions
+        flow: Any = None  # it is not asked
+        splits = Reference(data, "training"), Reference(test, "test")
+        columns.append(ImageText().columns(Setup(flow, *splits, 40, 0, None, [as_extractor(nn.Flatten())])))
+    assert list(columns[0]) == list(columns[1]) == NAMES
+    assert columns[0] != columns[1]
+
+
+def test_embeddings_of_two_encoders_are_not_compared() -> None:
+    data, test = Colours(100, 1), Colours(50, 2)
+    data.text_encoder_identity, test.text_encoder_identity = "one", "other"
+    found = evaluated(painting(data, right=True), data, reference=test)
+    assert found.quality_metrics == {}
+    assert any("by one text encoder" in note for note in found.notes)
 
 
 def test_labels_have_no_score(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> None:
     options = {"nfe": [1], "samples": 20, "metrics": "image-text", "classifier": classifier}
     found = evaluate(tiny_flow, digits[0], **options)  # type: ignore[arg-type]
     assert found.quality_metrics == {}
-    assert any("image-text left out: it needs embeddings" in note for note in found.notes)
+    assert any("image-text left out: it needs features" in note for note in found.notes)

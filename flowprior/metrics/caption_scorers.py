@@ -1,0 +1,192 @@
+"""What compares pictures with captions: CLIP, or a ridge regression learned from real pairs."""
+
+from __future__ import annotations
+
+import abc
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from flowprior.data.base import Data
+from flowprior.features.base import FeatureExtractor
+from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
+from flowprior.features.clip import ClipFeatures
+from flowprior.metrics.captions import DistinctCaptions, embedded_captions, texts_of
+from flowprior.metrics.reference import Reference
+from flowprior.storage.digests import tensors_digest
+
+MOST_PAIRS = 5000
+"""Real pairs that the regression learns from."""
+
+
+class CaptionScorer(abc.ABC):
+    """Embeds pictures and captions into one space.
+
+    Args:
+        extractor: features of pictures.
+        training: the training split.
+
+    Attributes:
+        fit_name: name of the value of pictures and their own captions.
+    """
+
+    fit_name: str
+
+    def __init__(self, extractor: FeatureExtractor, training: Reference) -> None:
+        self.extractor, self.training = extractor, training
+        self._distinct: dict[int, tuple[Data, DistinctCaptions | None]] = {}
+
+    def captions_of(self, data: Data) -> DistinctCaptions | None:
+        """The captions that events of ``data`` are compared with; None where they cannot be."""
+        key = id(data)
+        if key not in self._distinct:
+            found = self._captions(data)
+            self._distinct[key] = data, None if found is None else DistinctCaptions(found)
+        return self._distinct[key][1]
+
+    @abc.abstractmethod
+    def how(self) -> str:
+        """By what captions are compared, for descriptions."""
+
+    @abc.abstractmethod
+    def fit_description(self) -> str:
+        """What the value of :meth:`fit` is."""
+
+    @abc.abstractmethod
+    def _captions(self, data: Data) -> list[str] | list[bytes] | None:
+        """The caption of each event: a text, or the bytes of an embedding."""
+
+    @abc.abstractmethod
+    def images(self, features: Tensor) -> Tensor:
+        """Embeddings ``[N, E]`` of pictures with features ``[N, F]``."""
+
+    @abc.abstractmethod
+    def embed(self, data: Data, indices: Tensor) -> Tensor:
+        """Embeddings ``[B, E]`` of the captions of the events ``indices`` of ``data``."""
+
+    @abc.abstractmethod
+    def fit(self, cosines: Tensor) -> float:
+        """The value of cosines ``[N]`` of pictures and their own captions."""
+
+
+class RidgeScorer(CaptionScorer):
+    """Predicts the embedding of a picture's caption from its features.
+
+    It learns from the data set's own pairs for this (:meth:`flowprior.data.Data.scorer_split`), which no flow
+    sees; where there are none, from at most 5,000 pairs of the training split, which the flow was trained on.
+    It never learns from generated pictures.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, training: Reference) -> None:
+        super().__init__(extractor, training)
+        own = training.data.scorer_split()
+        self.pairs = training if own is None else Reference(own, "scorer", cache=training.cache)
+        self.fit_name = f"caption-cosine-{extractor.features_name}"
+
+    @cached_property
+    def indices(self) -> Tensor:
+        """Which of the pairs are learned from, int64 ``[N]``."""
+        return self.pairs.indices(MOST_PAIRS)
+
+    @property
+    def learns_apart(self) -> bool:
+        """Whether it learns from pairs that no flow sees."""
+        return self.pairs is not self.training
+
+    def how(self) -> str:
+        """Ridge regression, and what it learned from."""
+        count = len(self._learned_captions)
+        source = "that no flow sees" if self.learns_apart else "of the training split"
+        return (
+            f"ridge regression from {self.extractor.features_name} features to caption embeddings, learned "
+            f"from {len(self.indices)} pictures of {count} captions {source} (sha256 {self._digest[:8]})"
+        )
+
+    def fit_description(self) -> str:
+        return f"cosine of predicted and true embedding of the own caption, from their mean, by {self.how()}"
+
+    @cached_property
+    def _learned_captions(self) -> DistinctCaptions:
+        return DistinctCaptions(embedded_captions(self.pairs.data, self.indices))
+
+    @cached_property
+    def _digest(self) -> str:
+        return tensors_digest({"embeddings": _embeddings(self.pairs.data, self.indices)})
+
+    def _captions(self, data: Data) -> list[str] | list[bytes] | None:
+        few = torch.arange(1)
+        ours, theirs = self.pairs.data.caption_embeddings(few), data.caption_embeddings(few)
+        identities = {self.pairs.data.text_encoder_identity, data.text_encoder_identity} - {None}
+        if ours is None or theirs is None or ours.shape != theirs.shape or len(identities) > 1:
+            return None
+        return embedded_captions(data, torch.arange(len(data)))
+
+    def images(self, features: Tensor) -> Tensor:
+        return self._ridge.predict(features)
+
+    def embed(self, data: Data, indices: Tensor) -> Tensor:
+        return self._ridge.centre(_embeddings(data, indices))
+
+    def fit(self, cosines: Tensor) -> float:
+        return cosines.mean().item()
+
+    @cached_property
+    def _ridge(self) -> CaptionRidge:
+        def compute() -> dict[str, Tensor]:
+            features = self.pairs.features(self.extractor, MOST_PAIRS)
+            embeddings = _embeddings(self.pairs.data, self.indices)
+            return fit_caption_ridge(features, embeddings, self._learned_captions.numbers).tensors()
+
+        key = {"extractor": self.extractor.identity(), "embeddings": self._digest, "most": MOST_PAIRS}
+        return CaptionRidge(**self.pairs.kept("caption-ridge", compute, **key))
+
+
+class ClipScorer(CaptionScorer):
+    """CLIP's own two towers; captions are the stored texts, whatever the flow was conditioned on."""
+
+    fit_name = "clip-score"
+
+    def __init__(self, extractor: ClipFeatures, training: Reference) -> None:
+        super().__init__(extractor, training)
+        self.clip = extractor
+        self._known: dict[str, Tensor] = {}
+
+    def how(self) -> str:
+        return "CLIP's two towers"
+
+    def fit_description(self) -> str:
+        return "100 max(cos, 0) of CLIP's embeddings of picture and own caption"
+
+    def _captions(self, data: Data) -> list[str] | None:
+        texts = texts_of(data)
+        if texts is not None:
+            self.clip.text_tower  # noqa: B018  A folder without one is refused before anything is generated.
+        return texts
+
+    def images(self, features: Tensor) -> Tensor:
+        return features
+
+    def embed(self, data: Data, indices: Tensor) -> Tensor:
+        captions = self.captions_of(data)
+        assert captions is not None
+        texts = [str(captions.captions[index]) for index in indices.tolist()]
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= zip(new, self.clip.texts(new), strict=True) if new else ()
+        return torch.stack([self._known[text] for text in texts])
+
+    def fit(self, cosines: Tensor) -> float:
+        return 100 * cosines.clamp_min(0).mean().item()
+
+
+def _embeddings(data: Data, indices: Tensor) -> Tensor:
+    found = data.caption_embeddings(indices)
+    assert found is not None
+    return found
+
+
+def scorer_of(extractor: FeatureExtractor, training: Reference) -> CaptionScorer:
+    """CLIP itself for its own features, a ridge regression for all others."""
+    if isinstance(extractor, ClipFeatures):
+        return ClipScorer(extractor, training)
+    return RidgeScorer(extractor, training)

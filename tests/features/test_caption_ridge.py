@@ -1,0 +1,78 @@
+"""Ridge regression to caption embeddings: its closed form, the strength's choice, what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.features import CaptionRidge, fit_caption_ridge
+
+
+def pairs(count: int = 120, captions: int = 30, noise: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+    """Four pictures of each caption, whose features follow from its embedding by a fixed map with noise."""
+    generator = torch.Generator().manual_seed(3)
+    table = torch.randn(captions, 6, generator=generator)
+    numbers = torch.arange(count) % captions
+    mix = torch.randn(6, 20, generator=generator)
+    features = table[numbers] @ mix + noise * torch.randn(count, 20, generator=generator) + 5
+    return features, table[numbers], numbers
+
+
+def cosine(ridge: CaptionRidge, features: Tensor, embeddings: Tensor) -> float:
+    return torch.cosine_similarity(ridge.predict(features), ridge.centre(embeddings), dim=1).mean().item()
+
+
+def test_predictions_are_those_of_the_normal_equations() -> None:
+    features, embeddings, numbers = pairs()
+    ridge = fit_caption_ridge(features, embeddings, numbers)
+    y = embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)
+    x, y = features.double() - features.double().mean(0), y - y.mean(0)
+    penalty = ridge.strength * x.square().sum(1).mean() * torch.eye(20, dtype=torch.float64)
+    expected = x @ torch.linalg.inv(x.T @ x + penalty) @ x.T @ y
+    torch.testing.assert_close(ridge.predict(features), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_new_captions_are_predicted_and_mismatches_are_not() -> None:
+    features, embeddings, numbers = pairs(count=400, captions=200)
+    ridge = fit_caption_ridge(features[:150], embeddings[:150], numbers[:150])
+    assert cosine(ridge, features[150:200], embeddings[150:200]) > 0.8
+    assert abs(cosine(ridge, features[150:200], embeddings[150:200].roll(1, 0))) < 0.3
+
+
+def test_noisy_features_are_regularised_more_than_exact_ones() -> None:
+    exact, noisy = (fit_caption_ridge(*pairs(noise=noise)).strength for noise in (0.0, 5.0))
+    assert exact <= 0.1
+    assert noisy >= 1
+
+
+def test_the_strength_is_chosen_on_captions_that_are_left_out() -> None:
+    """Pictures of a caption share its noise: where others of it are learned from, noise looks like truth."""
+    features, embeddings, _ = pairs(count=30, noise=10.0)
+    numbers = torch.arange(120) % 30
+    by_caption = fit_caption_ridge(features[numbers], embeddings[numbers], numbers)
+    each_alone = torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    by_picture = fit_caption_ridge(features[numbers], embeddings[numbers], each_alone)
+    assert by_picture.strength < by_caption.strength
+
+
+def test_lengths_of_embeddings_and_the_scale_of_features_do_not_count() -> None:
+    features, embeddings, numbers = pairs()
+    lengths = torch.linspace(0.5, 3, len(features))[:, None]
+    ridge, other = (
+        fit_caption_ridge(features, embeddings, numbers),
+        fit_caption_ridge(100 * features, lengths * embeddings, numbers),
+    )
+    torch.testing.assert_close(other.predict(100 * features), ridge.predict(features), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other.centre(2 * embeddings), ridge.centre(embeddings), rtol=1e-5, atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    numbers = torch.arange(4)
+    with pytest.raises(InputError, match=r"got \[4, 3\] and \[5, 2\]"):
+        fit_caption_ridge(torch.zeros(4, 3), torch.zeros(5, 2), numbers)
+    with pytest.raises(InputError, match="two different captions"):
+        fit_caption_ridge(torch.zeros(4, 3), torch.ones(4, 2), torch.zeros(4))
+    with pytest.raises(InputError, match="finite"):
+        fit_caption_ridge(torch.full((4, 3), torch.nan), torch.ones(4, 2), numbers)

@@ -1,0 +1,63 @@
+"""Ranks of a picture's own caption, by hand; the different captions of a data set, in a fixed order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior.data import TensorData
+from flowprior.errors import InputError
+from flowprior.metrics import caption_ranks
+from flowprior.metrics.captions import DistinctCaptions, embedded_captions, texts_of
+
+OTHERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+
+
+def test_the_rank_counts_the_captions_that_are_nearer() -> None:
+    images = torch.tensor([[2.0, 0.1], [0.9, 1.0], [1.0, 0.9]])
+    numbers = torch.tensor([0, 0, 2])
+    assert caption_ranks(images, OTHERS[numbers], numbers, OTHERS).tolist() == [0, 1, 2]
+
+
+def test_a_caption_that_is_none_of_the_others_takes_the_place_of_the_last() -> None:
+    images, own = torch.tensor([[-1.0, -0.5]]), torch.tensor([[0.0, -1.0]])
+    assert caption_ranks(images, own, torch.tensor([7]), OTHERS).tolist() == [0]
+    assert caption_ranks(images, own, torch.tensor([0]), OTHERS).tolist() == [1]
+
+
+def test_a_scorer_that_tells_none_apart_finds_nothing() -> None:
+    images, numbers = torch.zeros(3, 2), torch.arange(3)
+    assert caption_ranks(images, OTHERS, numbers, OTHERS).tolist() == [2, 2, 2]
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match=r"expected embeddings \[N, E\], \[N, E\] and \[K, E\]"):
+        caption_ranks(torch.zeros(2, 3), torch.zeros(2, 2), torch.arange(2), OTHERS)
+
+
+def test_different_captions_keep_their_order_whatever_the_order_of_events() -> None:
+    captions = ["cat", "dog", "cat", "a 猫", ""]
+    one, other = DistinctCaptions(captions), DistinctCaptions(captions[::-1])
+    assert len(one) == 4
+    assert [captions[place] for place in one.first] == [captions[::-1][place] for place in other.first]
+    for found, texts in ((one, captions), (other, captions[::-1])):
+        assert [texts[found.first[number]] for number in found.numbers] == texts
+    assert one.first.tolist().count(0) == 1, "the first event of a caption stands for it"
+    assert one.digest != other.digest
+
+
+def test_texts_are_captions_or_the_names_of_classes() -> None:
+    x, labels = torch.zeros(3, 3, 2, 2), torch.tensor([1, 0, 1])
+    data = TensorData(x, labels, class_names=["boat", "ship"])
+    assert texts_of(data) == ["a photo of a ship", "a photo of a boat", "a photo of a ship"]
+    data.captions = ["a", "b", "c"]
+    assert texts_of(data) == ["a", "b", "c"]
+    assert texts_of(TensorData(x, labels)) is None
+    assert texts_of(TensorData(x)) is None
+
+
+def test_embeddings_without_texts_are_told_apart_by_their_numbers() -> None:
+    cond = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])
+    found = DistinctCaptions(embedded_captions(TensorData(torch.zeros(3, 1), cond), torch.arange(3)))
+    assert len(found) == 2
+    assert found.numbers[0] == found.numbers[2] != found.numbers[1]
