@@ -43,6 +43,7 @@ class EmojiData(Data):
     """
 
     is_image = True
+    caption_id_kind = "code points of the emoji"
 
     def __init__(self, file: EmojiFile, indices: np.ndarray, condition: str, name: str) -> None:
         self.name, self.about = name, file.about
@@ -52,6 +53,7 @@ class EmojiData(Data):
         self.captions = [file.captions[place] for place in of.tolist()]
         self.caption_ids = [file.ids[place] for place in of]
         self.styles = [file.styles[place] for place in styles]
+        self.licences = sorted({source["licence"] for source in file.about.get("sources", [])})
         self.embeddings = _of_length_one(file.embeddings)[torch.from_numpy(of)]
         self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
         if condition == "caption":
