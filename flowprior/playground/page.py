@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BUTTON = "Draw"
+MOST_CHOICES = 1000
+"""Classes that are chosen from a list; of more the number is asked for."""
 
 
 def build_page(flow: Flow, run: str, fields: Sequence[Field]) -> Blocks:
@@ -70,6 +72,9 @@ def _input(field: Field) -> Any:
 
     if field.kind == "caption":
         return gradio.Textbox(label=field.title, value="", max_lines=3, elem_id=f"field-{field.name}")
+    if len(field.choices) > MOST_CHOICES:
+        title = f"{field.title}, a number of 0 to {len(field.choices) - 1:,}"
+        return gradio.Number(0, label=title, precision=0, minimum=0, elem_id=f"field-{field.name}")
     choices = list(zip(field.choices, range(len(field.choices)), strict=True))
     return gradio.Dropdown(choices, value=0, label=field.title, elem_id=f"field-{field.name}")
 

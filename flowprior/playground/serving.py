@@ -103,7 +103,7 @@ def serve(build: Callable[[], Blocks], host: str, port: int, announce: Callable[
     check_extra()
     import uvicorn
 
-    with listening(host, port) as found, _temporary_files():
+    with listening(host, port) as found, temporary_files():
         app = application(build())
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)
         # uvicorn ends in the handler that was there before: this one leaves the contexts, then the process.
@@ -114,7 +114,7 @@ def serve(build: Callable[[], Blocks], host: str, port: int, announce: Callable[
 
 
 @contextmanager
-def _temporary_files() -> Iterator[None]:
+def temporary_files() -> Iterator[None]:
     """A folder for the files that gradio serves, which goes with the server."""
     with tempfile.TemporaryDirectory(prefix="flowprior-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder

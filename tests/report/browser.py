@@ -34,7 +34,7 @@ def start(profile: Path, *flags: str) -> Any:
     options.binary_location = browser
     for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return selenium.Chrome(options=options, service=Service(driver))
 
 
