@@ -73,7 +73,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def address(caption_flow: Flow, driver: Any, proxy: CountingProxy) -> Iterator[str]:
+def address(
+    caption_flow: Flow, driver: Any, proxy: CountingProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Where the page of the flow of captions is served, as ``flowprior demo`` serves it."""
     import uvicorn
 
@@ -86,6 +88,7 @@ def address(caption_flow: Flow, driver: Any, proxy: CountingProxy) -> Iterator[s
             "HTTP_PROXY": elsewhere,
             "HTTPS_PROXY": elsewhere,
             "NO_PROXY": "127.0.0.1",
+            "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio")),
         }.items():
             patch.setenv(name, value)
         check_extra()
