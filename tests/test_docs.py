@@ -52,7 +52,7 @@ def test_every_command_of_a_page_exists_with_its_options(page):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "train-encoder", "sample", "evaluate", "compare", "inspect", "list", "info"]
+    "command", ["train", "train-encoder", "sample", "demo", "evaluate", "compare", "inspect", "list", "info"]
 )
 def test_the_command_line_page_names_every_option(command):
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")

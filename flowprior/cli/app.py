@@ -8,6 +8,7 @@ import typer
 
 from flowprior.cli.commands import Commands
 from flowprior.cli.compare import compare
+from flowprior.cli.demo import demo
 from flowprior.cli.evaluate import evaluate
 from flowprior.cli.info import info
 from flowprior.cli.inspect import inspect
@@ -21,6 +22,7 @@ for name, command in {
     "train": train,
     "train-encoder": train_encoder,
     "sample": sample,
+    "demo": demo,
     "evaluate": evaluate,
     "compare": compare,
     "inspect": inspect,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
 
-BATCH = 500
 NAMELESS = "(empty)"
 """What a picture calls the empty caption."""
 
@@ -131,22 +130,22 @@ def read_asked(
 
 def draw_samples(flow: Flow, asked: Asked, nfe: int | None, seed: int, **options: Any) -> Solution:
     """Samples of what was asked for; one seed gives one set of source samples, whatever ``nfe``."""
-    import torch
+    from flowprior.flow.showing import draw
 
-    generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
-    return flow.solve(asked.cond, asked.n, nfe=nfe, generator=generator, batch_size=BATCH, **options)
+    return draw(flow, asked.cond, asked.n, seed=seed, nfe=nfe, **options)
 
 
 def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[str, Panel]:
     """The prior's mean for each row, source samples and samples ``[N, *event]``, named."""
     import torch
 
+    from flowprior.flow.showing import prior_means
+
     places = torch.zeros(1, dtype=torch.long)
     if asked.rows is not None and not asked.rows.is_floating_point():
         places = torch.stack([(asked.rows == row).nonzero()[0, 0] for row in asked.rows.unique()])
-    device = flow.prior.event_dims.device
-    mean = flow.prior.mean(None, 1) if asked.cond is None else flow.prior.mean(asked.cond[places].to(device))
-    means = (flow.decode(mean), None if asked.rows is None else asked.rows[places])
+    mean = prior_means(flow, None if asked.cond is None else asked.cond[places])
+    means = (mean, None if asked.rows is None else asked.rows[places])
     return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
 
 

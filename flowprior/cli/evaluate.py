@@ -57,6 +57,9 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
+    from flowprior.flow.card_file import digest_of
+    from flowprior.flow.reading import find_flow
+    from flowprior.report.card import add_evaluation
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
 
@@ -66,6 +69,8 @@ def evaluate(
             raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
     counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")
     guidances = _numbers(guidance, "--guidance")
+    folder = find_flow(run).folder
+    digest = digest_of(folder)
     flow = load_run(run, device)
     spec = data_spec(flow, data)
     results = sweep_each(
@@ -83,6 +88,7 @@ def evaluate(
         progress=True,
     )
     result = joined(results)
+    add_evaluation(folder, result, digest)
     if out is not None:
         result.save(out)
     if plot is not None:

@@ -39,6 +39,12 @@ class Data(abc.ABC):
             flow that is trained on the data remembers it, and samples from captions.
         text_encoder_identity: which weights they were, as its ``identity()`` says; None is not checked.
         captions: one text for each event, in the order of the events, or None.
+        caption_ids: what tells captions apart, such as code points, in any order; all captions where events
+            have several. None takes the texts themselves.
+        caption_id_kind: what these ids are, for model cards.
+        split: ``"train"`` or ``"test"`` where :func:`load_data` read it, else None.
+        spec: what :func:`load_data` reads the training split by, a name, spec string or path; else None.
+        licences: SPDX identifiers of what the data consist of, as far as they are known.
         condition_counts: int64 ``[N]``, how many conditions each event has, where any has more than the one
             of :meth:`batch`, such as five captions; else None.
     """
@@ -52,6 +58,11 @@ class Data(abc.ABC):
     text_encoder: str | None = None
     text_encoder_identity: str | None = None
     captions: Sequence[str] | None = None
+    caption_ids: Sequence[str] | None = None
+    caption_id_kind: str = "ids"
+    split: str | None = None
+    spec: str | None = None
+    licences: Sequence[str] = ()
     condition_counts: Tensor | None = None
 
     @abc.abstractmethod
@@ -186,7 +197,11 @@ def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
         InputError: its files are corrupt or hold non-finite numbers.
     """
     parsed = _parse(spec)
-    return DATA.create(parsed.name, **{"split": split, **parsed.options, **options})
+    given: dict[str, Any] = {"split": split, **parsed.options, **options}
+    data = DATA.create(parsed.name, **given)
+    data.split = str(given["split"])
+    data.spec = spec if data.split == "train" and not options else None
+    return data
 
 
 def _parse(spec: str) -> Spec:

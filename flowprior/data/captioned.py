@@ -42,6 +42,8 @@ class CaptionedPictures(FolderData):
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
 
+    caption_id_kind = "texts"
+
     def __init__(
         self,
         files: list[Path],
@@ -59,6 +61,7 @@ class CaptionedPictures(FolderData):
         self._counts, self._first = counts, counts.cumsum(0) - counts
         self.condition_counts = counts if int(counts.max()) > 1 else None
         flat = [text for texts in captions for text in texts]
+        self.caption_ids = flat
         self._table = None
         if encoder is not None:
             embedded = embed_captions(flat, encoder)

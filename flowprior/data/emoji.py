@@ -46,6 +46,7 @@ class EmojiData(Data):
     """
 
     is_image = True
+    caption_id_kind = "code points of the emoji"
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class EmojiData(Data):
         self.captions = [file.captions[place] for place in of.tolist()]
         self.caption_ids = [file.ids[place] for place in of]
         self.styles = [file.styles[place] for place in styles]
+        self.licences = sorted({source["licence"] for source in file.about.get("sources", [])})
         self.embeddings = _of_length_one(file.embeddings)[torch.from_numpy(of)]
         self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
         values = {

@@ -152,11 +152,12 @@ def extractors_for(classifier: Classifier | None, features: Features, flow: Flow
 def describe_settings(
     flow: Flow, data: str, references: Sequence[Reference], classifier: Classifier | None
 ) -> dict[str, Any]:
-    """Parts of the flow, data, classifier by its weights and accuracy, device and versions."""
+    """Parts of the flow, data and references, classifier by its weights and accuracy, device, versions."""
     parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
     return {
         "data": data,
         "reference": " and ".join(reference.describe() for reference in references),
+        "reference_digests": {reference.split: reference.digest for reference in references},
         **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
         **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),

@@ -46,7 +46,11 @@ def joined(results: Mapping[str, Result]) -> Result:
         rows += [row for row in result.rows if row["split"] == name]
         metrics = result.metrics | metrics
         notes += result.notes
+    each = [result.settings for result in (first, *others)]
     settings = first.settings | {
-        "reference": " and ".join(result.settings["reference"] for result in (first, *others))
+        "reference": " and ".join(own["reference"] for own in each),
+        "reference_digests": {
+            name: digest for own in each for name, digest in own["reference_digests"].items()
+        },
     }
     return Result(rows, metrics, settings, list(dict.fromkeys(notes)))

@@ -2,7 +2,7 @@
 
 The tensors lie in ``weights-DIGEST.safetensors``. ``flow.json`` is renamed into place last: until then the
 folder holds the flow that it held before, from then on the new one. What is superseded is removed
-afterwards, and nothing else ever is.
+afterwards, and nothing else ever is. The model card beside them follows last, as far as it can be written.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from flowprior.errors import CheckpointError
+from flowprior.flow.card_file import write_card
 from flowprior.flow.description import (
     BOUND,
     DESCRIPTION,
@@ -69,6 +70,7 @@ def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[
             write_flow(directory, description, tensors)
             kept = _files_of(directory)
             remove_files(directory / name for name in superseded if name not in kept)
+            write_card(directory, read_description(directory))
         finally:
             if lock.held:
                 sweep_flow(directory)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flowprior.data.facts import data_facts
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS
@@ -22,6 +24,7 @@ from flowprior.training.checkpoints import (
     recover_folders,
     save_checkpoint,
 )
+from flowprior.training.command import train_command
 from flowprior.training.components import Components
 from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, flatten
 from flowprior.training.loss_weights import LossWeight
@@ -61,6 +64,8 @@ class TrainingState:
             "config": self.parts.config.as_dict(),
             "version": package_version(),
             "commit": package_commit(),
+            "data": self._data_facts,
+            "command": train_command(self.parts.config, self.parts.data.spec),
         }
         parts, data = self.parts, self.parts.data
         if data.text_encoder is not None:
@@ -144,6 +149,10 @@ class TrainingState:
         self.means.load_state(training["means"])
         self.step = training["step"]
         self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
+
+    @cached_property
+    def _data_facts(self) -> dict[str, Any]:
+        return data_facts(self.parts.data)
 
     def _data_size(self) -> list[int]:
         return [len(self.parts.data), *self.parts.data.event_shape]

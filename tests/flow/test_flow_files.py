@@ -114,7 +114,8 @@ def test_the_description_is_readable(tmp_path: FilePath) -> None:
     assert description["model"] == "mlp"
     assert description["condition"] == {"kind": "labels", "size": 3}
     assert description["event_shape"] == [4]
-    names = ["flow.json", f"weights-{description['files']['weights']['sha256'][:16]}.safetensors"]
+    weights = f"weights-{description['files']['weights']['sha256'][:16]}.safetensors"
+    names = ["README.md", "flow.json", weights]
     assert sorted(p.name for p in (tmp_path / "flow").iterdir()) == names
 
 

@@ -74,14 +74,15 @@ def test_files_of_others_in_a_saved_flow_stay(tmp_path: Path) -> None:
     other().save(tmp_path)
     assert_same(other(), Flow.load(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "good one"
-    assert names(tmp_path) == sorted(["figures", "flow.json", "notes.txt", weights_of(tmp_path).name])
+    found = ["README.md", "figures", "flow.json", "notes.txt", weights_of(tmp_path).name]
+    assert names(tmp_path) == sorted(found)
 
 
 def test_a_flow_of_an_older_format_is_replaced_whole(tmp_path: Path) -> None:
     build().save(tmp_path)
     as_older_format(tmp_path, 1)
     other().save(tmp_path)
-    assert names(tmp_path) == ["flow.json", weights_of(tmp_path).name]
+    assert names(tmp_path) == ["README.md", "flow.json", weights_of(tmp_path).name]
 
 
 def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_two_that_save_at_once_leave_one_of_both(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert names(tmp_path / "flow") == ["flow.json", weights_of(tmp_path / "flow").name]
+    assert names(tmp_path / "flow") == ["README.md", "flow.json", weights_of(tmp_path / "flow").name]
     assert Flow.load(tmp_path / "flow")
 
 
@@ -126,7 +127,7 @@ def test_a_kill_at_any_moment_leaves_the_old_flow_or_the_new_one(first: bool, tm
         if _killed_at(moment, lambda folder=folder: new.save(folder)):
             outcomes.add(_flow_in(folder, first, old, new))
             old.save(folder)
-            assert names(folder) == ["flow.json", weights_of(folder).name]
+            assert names(folder) == ["README.md", "flow.json", weights_of(folder).name]
         else:
             assert content(folder) == content(reference)
             break

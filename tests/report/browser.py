@@ -21,8 +21,8 @@ FLAGS = (
 )
 
 
-def start(profile: Path) -> Any:
-    """A browser with a profile of its own; the test is skipped where there is none to start."""
+def start(profile: Path, *flags: str) -> Any:
+    """A browser with its own profile and more flags; the test is skipped where there is none to start."""
     selenium = pytest.importorskip("selenium.webdriver", reason="no selenium: install the test extra")
     from selenium.webdriver.chrome.service import Service
 
@@ -32,9 +32,9 @@ def start(profile: Path) -> Any:
         pytest.skip("no Chromium: apt-get install chromium chromium-driver")
     options = selenium.ChromeOptions()
     options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return selenium.Chrome(options=options, service=Service(driver))
 
 

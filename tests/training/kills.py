@@ -155,11 +155,13 @@ def _call(arguments: list[str], log: Path) -> NoReturn:
 
 
 def _flow(run: Path) -> dict[str, bytes]:
-    """The files of the saved flow, by name; its description without the commit, which may change."""
+    """The files of the saved flow, by name; description and card without the commit, which may change."""
     files = {path.name: path.read_bytes() for path in (run / "flow").iterdir()}
     description = json.loads(files["flow.json"])
-    del description["digest"], description["metadata"]["commit"]
-    return {**files, "flow.json": json.dumps(description).encode()}
+    del description["digest"]
+    commit = str(description["metadata"].pop("commit"))
+    card = files["README.md"].replace(commit.encode(), b"")
+    return {**files, "flow.json": json.dumps(description).encode(), "README.md": card}
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

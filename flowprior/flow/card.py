@@ -1,0 +1,162 @@
+"""What the model card of a saved flow says: the head in YAML that Hugging Face reads, and the training.
+
+The facts are those of ``flow.json``: the parts, the configuration, and what training wrote down of its data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flowprior.conditions import Condition
+from flowprior.flow.description import FILES
+
+Table = Sequence[tuple[str, str]]
+HEAD_KEYS = ("library_name", "pipeline_tag", "tags", "datasets")
+"""Keys of the head that are written anew with every save; others are a user's own."""
+TEXTUAL = ("embeddings", "tokens")
+
+
+def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the head that follow from a flow; ``license`` only where the metadata name one."""
+    metadata, data = description["metadata"], _data(description)
+    tag = _pipeline_tag(description, data)
+    name = data.get("name")
+    head: dict[str, Any] = {"library_name": "flowprior"}
+    head |= {} if tag is None else {"pipeline_tag": tag}
+    head["tags"] = ["flow-matching", "flowprior"]
+    head |= {"datasets": [name]} if isinstance(name, str) and is_word(name) else {}
+    licence = metadata.get("license")
+    return head | ({"license": licence} if isinstance(licence, str) and is_word(licence) else {})
+
+
+def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
+    """Hugging Face's name of the task; None where it has none, such as for points."""
+    if not (data.get("is_image") or "encoder" in description):
+        return None
+    captioned = "captions" in data or "text_encoder" in description["metadata"]
+    condition = Condition.from_dict(description["condition"])
+    kinds = {condition.kind, *(part.kind for _, part in condition.parts)}
+    return "text-to-image" if captioned and kinds & {*TEXTUAL} else "unconditional-image-generation"
+
+
+def body_of(description: Mapping[str, Any]) -> str:
+    """The training as tables, the command that repeats it, and how to draw samples; in Markdown."""
+    name = _data(description).get("name")
+    return "\n\n".join(
+        [
+            f"# A flow{f' of {plain(name)}' if name else ''}",
+            f"From the prior {code(description['prior'])} to the data; for the Python package flowprior.",
+            "## Training",
+            markdown_table(("what", "value"), _rows(description)),
+            *_repeat(description),
+            "## Samples",
+            *_sampling(description),
+        ]
+    )
+
+
+def weights_digest(description: Mapping[str, Any]) -> str:
+    """sha256 of the file of the weights; empty in formats that bind none."""
+    return dict(description.get(FILES, {}).get("weights", {})).get("sha256", "")
+
+
+def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
+    metadata, config = description["metadata"], _config(description)
+    training = dict(config.get("training", {}))
+    found: dict[str, Any] = {
+        **_data_rows(description),
+        **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
+        "condition": Condition.from_dict(description["condition"]).describe(),
+        "text encoder": dict(metadata.get("text_encoder") or {}).get("identity"),
+        "latents of": dict(description.get("encoder", {})).get("identity"),
+        "steps": metadata.get("step"),
+        "batch size": training.get("batch_size"),
+        "seed": training.get("seed"),
+        "condition dropout": training.get("condition_dropout"),
+        "weights, sha256": weights_digest(description),
+        "flowprior": description["flowprior"],
+        "commit": metadata.get("commit"),
+    }
+    return [(name, code(value)) for name, value in found.items() if value not in (None, "")]
+
+
+def _data_rows(description: Mapping[str, Any]) -> dict[str, Any]:
+    data = _data(description)
+    captions = dict(data.get("captions") or {})
+    ids = f"caption ids ({captions.get('ids', '')}), sha256"
+    return {
+        "data": _config(description).get("data") or data.get("name"),
+        "split": data.get("split"),
+        "examples": data.get("examples"),
+        "shape of an example": data.get("event_shape"),
+        "different captions": captions.get("count"),
+        ids: captions.get("sha256"),
+        "licences of the data": ", ".join(map(str, data.get("licences", []))),
+    }
+
+
+def _repeat(description: Mapping[str, Any]) -> list[str]:
+    command = description["metadata"].get("command")
+    if isinstance(command, str):
+        return ["This command trains it again:", f"```console\n$ {plain(command)}\n```"]
+    return ["It was trained from Python, on data or parts that no command line names."]
+
+
+def _sampling(description: Mapping[str, Any]) -> list[str]:
+    condition = Condition.from_dict(description["condition"])
+    known = "text_encoder" in description["metadata"]
+    option, argument = {
+        "none": ("", "n=8"),
+        "labels": ("--cond 0 ", "torch.tensor([0] * 8)"),
+    }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
+    python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
+    lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out samples.png\n```"]
+    imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
+    return [*lines, f"```py\n{imports}\n\n{python}\n```"]
+
+
+def _data(description: Mapping[str, Any]) -> dict[str, Any]:
+    found = description["metadata"].get("data")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _config(description: Mapping[str, Any]) -> dict[str, Any]:
+    found = description["metadata"].get("config")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+# -- Markdown ---------------------------------------------------------------------------------
+
+
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def code(value: Any) -> str:
+    """A value as code in a cell of a table."""
+    return f"`{plain(value).replace('|', chr(92) + '|')}`"
+
+
+def plain(value: Any) -> str:
+    """A value in one line, without what would end a block of code or a comment of HTML."""
+    text = " ".join(str(value).split()).replace("`", "'").replace("<!--", "<! --").replace("-->", "-- >")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def is_word(text: str) -> bool:
+    """Whether Hugging Face's site takes ``text`` for a name: letters, digits, ``-``, ``_`` and ``.``."""
+    return bool(text) and all(c.isalnum() or c in "-_." for c in text) and text.isascii()
+
+
+def yaml_of(values: Mapping[str, Any]) -> str:
+    """Texts and lists of texts as YAML, whose quoted texts are those of JSON."""
+    lines = []
+    for name, value in values.items():
+        items = value if isinstance(value, list) else None
+        lines.append(f"{name}: {json.dumps(value)}" if items is None else f"{name}:")
+        lines += [f"- {json.dumps(item)}" for item in items or ()]
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""The model card of a saved flow: ``README.md`` beside ``flow.json``, as Hugging Face's site shows it.
+
+Between the comments ``<!-- flowprior: NAME -->`` and ``<!-- flowprior: end of NAME -->`` stands what
+flowprior writes, and writes anew; what a user adds around them, and other keys of the head, stay. A
+``README.md`` without such comments is somebody else's and is left alone. No flow is loaded by its card.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flowprior.errors import CheckpointError
+from flowprior.flow.card import HEAD_KEYS, body_of, head_of, weights_digest, yaml_of
+from flowprior.flow.description import FILES, read_description
+from flowprior.storage import read_text, write_text
+
+CARD = "README.md"
+TRAINING, EVALUATION = "training", "evaluation"
+LIMIT = 1 << 20
+"""Longest card that is read, in bytes."""
+_HEAD = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
+
+
+def write_card(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write the card of the flow in ``folder``, or its part of a card that stands there.
+
+    What an evaluation found stays only where it is of the same weights. Where the card cannot be written, one
+    warning says so.
+
+    Args:
+        folder: of the saved flow.
+        description: its ``flow.json``, with its files.
+    """
+
+    def renewed(old: str | None) -> str:
+        old = old or ""
+        if f"weights sha256 {weights_digest(description)}" not in (section_in(old, EVALUATION) or ""):
+            old = with_section(old, EVALUATION, None)
+        return with_head(with_section(old, TRAINING, body_of(description)), head_of(description))
+
+    _update(folder, renewed)
+
+
+def add_to_card(folder: Path, name: str, text: str, digest: str) -> None:
+    """Put a section into the card of the flow in ``folder``, in place of the one of that name.
+
+    Where there is no card of ours, the flow is another one by now, or the card cannot be written, one warning
+    says so.
+
+    Args:
+        folder: of the saved flow.
+        name: of the section.
+        text: Markdown.
+        digest: sha256 of the weights that it is about.
+    """
+    try:
+        description = read_description(folder)
+    except CheckpointError as error:
+        return _warn(folder, str(error))
+    if weights_digest(description) != digest:
+        return _warn(folder, "the flow was replaced meanwhile; evaluate it again")
+    if not (folder / CARD).exists():
+        write_card(folder, description)  # of an older version, which wrote none
+    return _update(folder, lambda old: with_section(old or "", name, f"{text}\n\nweights sha256 {digest}"))
+
+
+def digest_of(folder: Path) -> str | None:
+    """sha256 of the weights of a saved flow; None for a checkpoint, and for formats that do not say it."""
+    try:
+        description = read_description(folder)
+    except CheckpointError:
+        return None
+    files = description.get(FILES, {})
+    return weights_digest(description) or None if set(files) == {"weights"} else None
+
+
+def section_in(card: str, name: str) -> str | None:
+    """The text of a section; None where there is none."""
+    found = _section(name).search(card)
+    return None if found is None else found[1].strip("\n")
+
+
+def with_section(card: str, name: str, text: str | None) -> str:
+    """The card with a section of this text: where it was, else at the end; None takes it away."""
+    if text is None:
+        return _section(name).sub("", card)
+    block = f"<!-- flowprior: {name} -->\n\n{text}\n\n<!-- flowprior: end of {name} -->\n"
+    if _section(name).search(card) is None:
+        return f"{card.rstrip()}\n\n{block}".lstrip("\n")
+    first, *others = _section(name).split(card)[::2]
+    return first + block + "".join(others)
+
+
+def with_head(card: str, values: Mapping[str, Any]) -> str:
+    """The card with these keys in its head in YAML; keys of a user's own stay, and so does a license."""
+    found = _HEAD.match(card)
+    others = _other_keys(found[1]) if found else ""
+    if re.search(r"^license\s*:", others, re.MULTILINE):
+        values = {name: value for name, value in values.items() if name != "license"}
+    body = card[found.end() :] if found else card
+    return f"---\n{yaml_of(values)}\n{others}---\n\n{body.lstrip()}"
+
+
+def _other_keys(head: str) -> str:
+    """The lines of a head that belong to none of :data:`HEAD_KEYS`."""
+    kept, own = [], False
+    for line in head.splitlines(keepends=True):
+        key = re.match(r"([^\s#:-][^:]*):", line)
+        own = key[1].strip() in HEAD_KEYS if key else own
+        if not own:
+            kept.append(line)
+    return "".join(kept)
+
+
+def _section(name: str) -> re.Pattern[str]:
+    begin, end = f"<!-- flowprior: {re.escape(name)} -->", f"<!-- flowprior: end of {re.escape(name)} -->"
+    return re.compile(rf"{begin}\n(.*?){end}\n?", re.DOTALL)
+
+
+def _update(folder: Path, change: Any) -> None:
+    """Rewrite the card in one move; one of somebody else's stays as it is."""
+    path = folder / CARD
+    try:
+        old = _read(path)
+        if old is not None and section_in(old, TRAINING) is None:
+            return _warn(folder, f"{path} is none of flowprior's and is left alone")
+        new = change(old)
+        if new != old:
+            write_text(path, new)
+    except CheckpointError as error:
+        return _warn(folder, str(error))
+    return None
+
+
+def _read(path: Path) -> str | None:
+    return read_text(path, LIMIT).replace("\r\n", "\n") if path.exists() else None
+
+
+def _warn(folder: Path, reason: str) -> None:
+    warnings.warn(f"the model card of {folder} is not written: {reason}", RuntimeWarning, stacklevel=4)

@@ -1,0 +1,92 @@
+"""What a flow makes of one condition, to be looked at: prior mean, source samples, way and result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Conditions, as_value, moved, rows
+from flowprior.flow.flow import Flow
+from flowprior.samplers import Solution
+
+AT_ONCE = 500
+"""Samples that are solved at once."""
+MOST_STATES = 6
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The way of some samples of one condition, as events: of a flow in latents, as pictures.
+
+    Attributes:
+        mean: of the prior, ``[1, *event]``.
+        states: ``[S, n, *event]``, from the source samples to the result.
+        times: of the states.
+        nfe: evaluations of the velocity that were spent.
+    """
+
+    mean: Tensor
+    states: Tensor
+    times: list[float]
+    nfe: int
+
+    @property
+    def source(self) -> Tensor:
+        """The source samples ``[n, *event]``."""
+        return self.states[0]
+
+    @property
+    def result(self) -> Tensor:
+        """The samples ``[n, *event]``."""
+        return self.states[-1]
+
+
+def stages(
+    flow: Flow, cond: Any, n: int, *, seed: int, most: int = MOST_STATES, owner: str, **options: Any
+) -> Stages:
+    """Draw ``n`` samples of one condition and keep what they were on the way.
+
+    They are those that ``flowprior sample --count n --seed seed`` draws.
+
+    Args:
+        flow: to draw from.
+        cond: a caption, a condition of ``n`` rows, a mapping of parts of either, or None.
+        n: number of samples.
+        seed: of the source samples and a stochastic sampler's noise.
+        most: states to keep, two or more; first and last are among them, the others lie evenly between.
+        owner: named by messages.
+        options: of :meth:`flowprior.Flow.solve`, such as ``nfe`` and ``guidance``.
+
+    Raises:
+        InputError: a condition that does not fit the flow.
+        OptionError: an impossible option.
+    """
+    value = as_value(flow.captions.read(cond, n, owner))
+    solution = draw(flow, value, n if value is None else None, seed=seed, trajectory=True, **options)
+    assert solution.trajectory is not None
+    places = evenly(len(solution.trajectory), most)
+    mean = prior_means(flow, None if value is None else rows(value, slice(1)))
+    times = [float(solution.times[place]) for place in places]
+    return Stages(mean, solution.trajectory[torch.tensor(places)], times, solution.nfe)
+
+
+def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **options: Any) -> Solution:
+    """Samples with a generator of their own; one seed gives one set of source samples, whatever ``nfe``."""
+    generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
+    return flow.solve(cond, n, generator=generator, batch_size=AT_ONCE, **options)
+
+
+def prior_means(flow: Flow, cond: Conditions | None) -> Tensor:
+    """The prior's mean for each condition, as events ``[B, *event]``; one without a condition."""
+    device = flow.prior.event_dims.device
+    return flow.decode(flow.prior.mean(None, 1) if cond is None else flow.prior.mean(moved(cond, device)))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most ``most`` of the places 0 … count − 1, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]

@@ -1,0 +1,126 @@
+"""From what the page was told to what it shows; knows no gradio."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowprior.errors import OptionError
+from flowprior.flow import Flow
+from flowprior.flow.guidance import check_guidance
+from flowprior.flow.showing import MOST_STATES, Stages, stages
+from flowprior.playground.drawing import draw_stages
+from flowprior.playground.fields import OWNER, WHOLE, Field, condition_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_NFE = 100
+MOST_SAMPLES = 16
+HIGHEST_SEED = 2**31 - 1
+POINTS = 256
+"""Samples of a flow of points, which are drawn as a cloud."""
+PANELS = 3
+"""States of points on the way; each has axes of its own."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the page was told, checked.
+
+    Raises:
+        OptionError: a number out of range.
+    """
+
+    nfe: int = 15
+    guidance: float = 1.0
+    samples: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("nfe", 0, MOST_NFE),
+            ("samples", 1, POINTS),
+            ("seed", 0, HIGHEST_SEED),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise OptionError(
+                    f"{OWNER}: {name}={value!r} is not possible; choose a whole number of {least} to {most:,}"
+                )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the page shows.
+
+    Attributes:
+        figures: by the names of :data:`flowprior.playground.PICTURES`.
+        spent: in words, what it took.
+        command: draws the same samples on the command line; None where it cannot ask for this condition.
+    """
+
+    figures: dict[str, Figure]
+    spent: str
+    command: str | None
+
+
+def answer(flow: Flow, run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> Answer:
+    """Draw samples and their way as pictures.
+
+    Args:
+        flow: to draw from.
+        run: its folder, for the command.
+        fields: of :func:`flowprior.playground.fields_of`.
+        values: one for each field.
+        wanted: numbers.
+
+    Raises:
+        FlowpriorError: a condition, guidance or number of evaluations that the flow cannot serve.
+    """
+    found = stages(
+        flow,
+        condition_of(fields, values, wanted.samples),
+        wanted.samples,
+        seed=wanted.seed,
+        most=PANELS if is_cloud(flow) else MOST_STATES,
+        owner=OWNER,
+        nfe=wanted.nfe,
+        guidance=wanted.guidance,
+    )
+    return Answer(draw_stages(found), _spent(found, flow), _command(run, fields, values, wanted))
+
+
+def is_cloud(flow: Flow) -> bool:
+    """Whether its samples are points, of which many are drawn."""
+    return len(flow.event_shape) == 1
+
+
+def refusal_of_guidance(flow: Flow) -> str | None:
+    """Why this flow cannot be guided; None where it can."""
+    try:
+        check_guidance(2.0, flow.condition, flow.metadata)
+    except OptionError as error:
+        return str(error)
+    return None
+
+
+def _spent(found: Stages, flow: Flow) -> str:
+    if not found.nfe:
+        return "0 evaluations: the prior alone"
+    return f"{found.nfe} evaluation{'s' * (found.nfe > 1)} of the velocity, sampler {flow.default_sampler}"
+
+
+def _command(run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> str | None:
+    if any(field.name != WHOLE for field in fields):
+        return None
+    words = ["flowprior", "sample", run]
+    for field, value in zip(fields, values, strict=True):
+        caption = field.kind == "caption"
+        words += ["--text", str(value or "")] if caption else ["--cond", str(value or 0)]
+    words += ["--nfe", str(wanted.nfe), "--n", str(wanted.samples), "--seed", str(wanted.seed)]
+    if wanted.guidance != 1:
+        words += ["--guidance", f"{wanted.guidance:g}"]
+    return shlex.join([*words, "--show-prior", "--out", "sheet.png"])

@@ -1,0 +1,214 @@
+"""The model card of a saved flow: what it tells of the training, and what of it is a user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import tomllib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.data import TensorData, load_data
+from flowprior.flow import Flow
+from flowprior.flow.card_file import CARD, add_to_card, digest_of, section_in
+from flowprior.training import train
+from tests.cli.conftest import SHORT, call_app
+from tests.flow.test_flow_files import build
+from tests.flow_folder import description_of, weights_of
+
+huggingface_hub = pytest.importorskip("huggingface_hub", reason="the test extra is not installed")
+TRAINING = {"steps": 2, "batch_size": 16, "warmup": 1, "device": "cpu", "sample_every": 0}
+
+
+@pytest.fixture(scope="module")
+def emoji_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps on the captions of emoji, asked of the command line."""
+    run = tmp_path_factory.mktemp("runs") / "emoji"
+    parts = ["--data", "emoji", "--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8"]
+    more = ["--set", "training.sample_every=0", "--set", "training.beta2=0.95"]
+    answer = call_app("train", *parts, "--steps", "2", "--seed", "3", *SHORT, *more, "--out", run)
+    assert answer.code == 0, answer.err
+    return run
+
+
+def head(folder: Path) -> dict[str, Any]:
+    """The head as Hugging Face's own reader gives it."""
+    return huggingface_hub.ModelCard.load(folder / CARD).data.to_dict()
+
+
+def rows(folder: Path) -> dict[str, str]:
+    """First column -> second one, of the tables of the card."""
+    lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    return {cell[0]: cell[1].strip("`") for cell in cells if len(cell) == 2}
+
+
+def test_the_head_is_what_hugging_face_reads(emoji_run: Path) -> None:
+    found = head(emoji_run / "flow")
+    assert found["library_name"] == "flowprior"
+    assert found["pipeline_tag"] == "text-to-image"
+    assert found["datasets"] == ["emoji"]
+    assert "license" not in found, "nobody said under which license these weights are"
+
+
+def test_the_card_tells_what_training_was_asked(emoji_run: Path) -> None:
+    """Checked against the run's configuration, its description and the data set itself."""
+    told, config = rows(emoji_run / "flow"), tomllib.loads((emoji_run / "config.toml").read_text())
+    for name in ("data", "prior", "coupling", "path", "model"):
+        assert told[name] == config[name]
+    training = config["training"]
+    assert told["steps"] == str(training["steps"]) == "2"
+    assert told["batch size"] == str(training["batch_size"])
+    assert told["seed"] == str(training["seed"]) == "3"
+    assert told["condition dropout"] == str(training["condition_dropout"]) == "0.1"
+    assert told["prediction"] == description_of(emoji_run / "flow")["prediction"]
+    digest = hashlib.sha256(weights_of(emoji_run / "flow").read_bytes()).hexdigest()
+    assert told["weights, sha256"] == digest
+    data = load_data("emoji")
+    assert told["split"] == "train"
+    assert told["examples"] == str(len(data)) == "4514"
+    assert told["text encoder"] == data.text_encoder_identity
+    assert told["licences of the data"] == "Apache-2.0, CC-BY-4.0, MIT"
+
+
+def test_the_digest_of_the_captions_is_that_of_their_sorted_ids(emoji_run: Path) -> None:
+    told, data = rows(emoji_run / "flow"), load_data("emoji")
+    ids = sorted({code.encode() for code in data.caption_ids or ()})
+    assert told["different captions"] == str(len(ids)) == "1160"
+    lines = b"".join(line + b"\n" for line in ids)
+    assert told["caption ids (code points of the emoji), sha256"] == hashlib.sha256(lines).hexdigest()
+
+
+def test_the_command_of_the_card_trains_the_same_again(emoji_run: Path, tmp_path: Path) -> None:
+    card = (emoji_run / "flow" / CARD).read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\$ (flowprior train .*)$", card, re.MULTILINE)
+    words = shlex.split(line)[1:]
+    words[words.index("RUN")] = str(tmp_path / "again")
+    answer = call_app(*words)
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "again" / "config.toml").read_text() == (emoji_run / "config.toml").read_text()
+    assert weights_of(tmp_path / "again" / "flow").name == weights_of(emoji_run / "flow").name
+
+
+def test_data_without_a_name_are_said_to_have_no_command(tmp_path: Path) -> None:
+    data = TensorData(torch.rand(32, 3, 4, 4), torch.arange(32) % 2, name="mine | `x` <!--", is_image=True)
+    flow = train(
+        data, prior="gaussian", coupling="condot", model="mlp:width=8", out=tmp_path / "run", **TRAINING
+    )
+    card = (tmp_path / "run" / "flow" / CARD).read_text(encoding="utf-8")
+    assert "trained from Python" in card
+    assert "flowprior train" not in card
+    assert head(tmp_path / "run" / "flow")["pipeline_tag"] == "unconditional-image-generation"
+    assert "datasets" not in head(tmp_path / "run" / "flow")
+    assert section_in(card, "training") is not None
+    flow.metadata["license"] = "mit"
+    flow.save(tmp_path / "licensed")
+    assert head(tmp_path / "licensed")["license"] == "mit"
+
+
+def test_a_flow_put_together_by_hand_has_a_card_of_what_is_known(tmp_path: Path) -> None:
+    build().save(tmp_path)
+    told = rows(tmp_path)
+    assert told["prior"] == build_spec(tmp_path)
+    assert told["weights, sha256"] == description_of(tmp_path)["files"]["weights"]["sha256"]
+    assert "data" not in told
+    assert "pipeline_tag" not in head(tmp_path)
+
+
+def build_spec(folder: Path) -> str:
+    return json.loads((folder / "flow.json").read_text())["prior"]
+
+
+def test_the_card_is_not_read_to_load_a_flow(tmp_path: Path) -> None:
+    build().save(tmp_path)
+    (tmp_path / CARD).write_bytes(b"\xff\x00 no card")
+    assert Flow.load(tmp_path)
+    (tmp_path / CARD).unlink()
+    assert Flow.load(tmp_path)
+
+
+def test_what_a_user_adds_to_the_card_stays(tmp_path: Path) -> None:
+    build().save(tmp_path)
+    path = tmp_path / CARD
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("library_name:", "license: cc0-1.0\nlanguage:\n- en\nlibrary_name:", 1)
+    path.write_text(f"{text}\n## Mine\n\nthree years of work\n", encoding="utf-8")
+    flow = build("gaussian")
+    flow.metadata["license"] = "mit"
+    flow.save(tmp_path)
+    found = head(tmp_path)
+    assert (found["license"], found["language"]) == ("cc0-1.0", ["en"])
+    card = path.read_text(encoding="utf-8")
+    assert card.count("## Mine\n\nthree years of work") == 1
+    assert rows(tmp_path)["prior"] == Flow.load(tmp_path).specs["prior"] == "gaussian:moments=diagonal"
+    assert card.count("<!-- flowprior: training -->") == 1
+
+
+def test_a_readme_of_somebody_else_is_left_alone_with_one_warning(tmp_path: Path) -> None:
+    build().save(tmp_path)
+    (tmp_path / CARD).write_text("# My thesis\n")
+    with pytest.warns(RuntimeWarning, match=r"README.md is none of flowprior's and is left alone") as caught:
+        build("gaussian").save(tmp_path)
+    assert len(caught) == 1
+    assert (tmp_path / CARD).read_text() == "# My thesis\n"
+    assert Flow.load(tmp_path).specs["prior"] == "gaussian:moments=diagonal"
+
+
+def test_an_evaluation_stays_with_its_weights_alone(tmp_path: Path) -> None:
+    build().save(tmp_path)
+    add_to_card(tmp_path, "evaluation", "fid 3", digest_of(tmp_path) or "")
+    build().save(tmp_path)
+    assert "fid 3" in (tmp_path / CARD).read_text()
+    build("gaussian").save(tmp_path)
+    assert "fid 3" not in (tmp_path / CARD).read_text()
+
+
+def test_values_of_a_flow_that_was_replaced_meanwhile_are_not_written(tmp_path: Path) -> None:
+    build().save(tmp_path)
+    digest = digest_of(tmp_path) or ""
+    build("gaussian").save(tmp_path)
+    with pytest.warns(RuntimeWarning, match="replaced meanwhile"):
+        add_to_card(tmp_path, "evaluation", "fid 3", digest)
+    assert "fid 3" not in (tmp_path / CARD).read_text()
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A saved flow in a folder where nothing can be written from now on; root may write anywhere."""
+    build().save(tmp_path)
+
+    def refuse(self: Path, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", refuse)
+        yield tmp_path
+
+
+def test_a_card_that_cannot_be_written_gives_one_warning(unwritable: Path) -> None:
+    before = (unwritable / CARD).read_text()
+    with pytest.warns(
+        RuntimeWarning, match=r"the model card of .* is not written: .*Permission denied"
+    ) as caught:
+        add_to_card(unwritable, "evaluation", "fid 3", digest_of(unwritable) or "")
+    assert len(caught) == 1
+    assert (unwritable / CARD).read_text() == before
+
+
+def test_a_checkpoint_has_no_card(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(
+            "moons:n=64", prior="gaussian", coupling="condot", model="mlp:width=8", out=tmp_path, **TRAINING
+        )
+    assert not list((tmp_path / "checkpoints").rglob(CARD))
+    (checkpoint,) = (tmp_path / "checkpoints").glob("step-*")
+    assert digest_of(checkpoint) is None
+    assert digest_of(tmp_path / "flow") == description_of(tmp_path / "flow")["files"]["weights"]["sha256"]

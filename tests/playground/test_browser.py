@@ -1,0 +1,193 @@
+"""The page in a real browser, at a phone's width: a caption goes in, pictures come out, nothing leaks.
+
+Whatever is not for loopback fails: the browser's goes to a port where nobody listens, and its log of requests
+is read; the server's goes to a proxy that counts it and serves none.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from flowprior.flow import Flow
+from flowprior.playground import check_extra, fields_of
+from flowprior.playground.serving import listening
+from tests.report import browser
+from tests.report.test_browser import BEYOND_THE_PAGE
+
+pytestmark = pytest.mark.slow
+
+WIDTH = 390
+WEB, LOOPBACK = {"http", "https", "ws", "wss"}, {"127.0.0.1", "localhost"}
+NOWHERE = "--proxy-server=http://127.0.0.1:9"
+"""The browser asks its maker for updates, which fails, too, but is none of the page's requests."""
+SENT = "Network.requestWillBeSent"
+PATIENCE = 120.0
+"""Seconds, for machines that are busy with other tests."""
+
+
+class CountingProxy:
+    """Takes connections that are meant for elsewhere, notes their first line, and closes them."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked.append(connection.recv(4096).split(b"\r\n")[0].decode("latin-1"))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[CountingProxy]:
+    found = CountingProxy()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    pytest.importorskip("gradio", reason="no gradio: pip install 'flowprior[demo]'")
+    found = browser.start(tmp_path_factory.mktemp("profile"), NOWHERE)
+    metrics = {"width": WIDTH, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def address(
+    caption_flow: Flow, driver: Any, proxy: CountingProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where the page of the flow of captions is served, as ``flowprior demo`` serves it."""
+    import uvicorn
+
+    from flowprior.playground.page import build_page
+    from flowprior.playground.serving import application
+
+    elsewhere = f"http://127.0.0.1:{proxy.port}"
+    with pytest.MonkeyPatch.context() as patch, listening("127.0.0.1", 0) as found:
+        for name, value in {
+            "HTTP_PROXY": elsewhere,
+            "HTTPS_PROXY": elsewhere,
+            "NO_PROXY": "127.0.0.1",
+            "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio")),
+        }.items():
+            patch.setenv(name, value)
+        check_extra()
+        app = application(build_page(caption_flow, "runs/colours", fields_of(caption_flow)))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [found]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{found.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def page(driver: Any, address: str) -> Any:
+    """The page, after a caption was typed and the button pressed."""
+    driver.get(address)
+    box = wait(lambda: driver.find_elements("css selector", "[id='field-'] textarea"))[0]
+    box.send_keys("a sleepy red cat")
+    driver.find_element("id", "draw").click()
+    wait(lambda: len(pictures(driver)) == 4)
+    return driver
+
+
+def wait(look: Callable[[], Any]) -> Any:
+    """What ``look`` gives once it is something."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it never came")
+
+
+def asked_elsewhere(driver: Any) -> list[str]:
+    """Addresses off loopback that pages asked for since the last call, whether or not they were served."""
+    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == SENT]
+    asked += [event["params"]["url"] for event in events if event["method"] == "Network.webSocketCreated"]
+    parts = {url: urlsplit(url) for url in asked}
+    return [url for url in asked if parts[url].scheme in WEB and parts[url].hostname not in LOOPBACK]
+
+
+def pictures(driver: Any) -> list[dict[str, Any]]:
+    """The pictures that have arrived."""
+    script = """return [...document.querySelectorAll('.picture img')]
+      .filter(i => i.complete && i.naturalWidth).map(i => ({alt: i.alt, width: i.naturalWidth,
+      height: i.naturalHeight, shown: i.getBoundingClientRect().width}))"""
+    return driver.execute_script(script)
+
+
+def test_a_caption_becomes_four_labelled_pictures(page: Any) -> None:
+    found = pictures(page)
+    names = [picture["alt"].split(",")[0] for picture in found]
+    assert names == ["Prior mean", "Prior samples", "Trajectory", "Result"]
+    assert all(picture["width"] >= 48 and picture["shown"] >= 48 for picture in found)
+    mean, samples, trajectory, _ = found
+    assert samples["width"] > 3 * mean["width"] - 48, "four samples beside each other, one mean"
+    assert trajectory["height"] > 4 * samples["height"], "six times, one below the other"
+    headings = page.execute_script("return [...document.querySelectorAll('h2')].map(h => h.innerText)")
+    assert [heading.split(",")[0] for heading in headings] == names
+
+
+def test_the_same_samples_are_named_as_a_command(page: Any) -> None:
+    told = page.find_element("id", "notes").text
+    assert "15 evaluations of the velocity" in told
+    assert "--text 'a sleepy red cat' --nfe 15 --n 4 --seed 0" in told
+
+
+def test_nothing_is_asked_of_any_other_machine(page: Any, proxy: CountingProxy) -> None:
+    fetched = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert len(fetched) > 10, "scripts, styles and pictures of the page itself"
+    assert asked_elsewhere(page) == []
+    links = page.execute_script("return [...document.querySelectorAll('link')].map(link => link.href)")
+    assert {urlsplit(link).hostname for link in links if link} <= LOOPBACK, "no connection is opened early"
+    console = [entry["message"] for entry in page.get_log("browser")]
+    assert [line for line in console if "Content Security" in line] == [], "nothing was even tried"
+    assert proxy.asked == [], "nor did the server ask anybody"
+
+
+def test_a_phone_scrolls_in_one_direction_alone(page: Any) -> None:
+    width, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert inner == WIDTH
+    assert width <= inner
+    assert page.execute_script(BEYOND_THE_PAGE) == []
+
+
+def test_a_mistake_is_said_on_the_page(page: Any) -> None:
+    before = page.find_element("id", "notes").text
+    box = page.find_element("css selector", "[id='field-'] textarea")
+    page.execute_script(
+        "arguments[0].value = 'x'.repeat(10001);"
+        "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+        box,
+    )
+    page.find_element("id", "draw").click()
+    wait(lambda: "at most 10,000 characters" in page.find_element("tag name", "body").text)
+    assert before in page.find_element("id", "notes").text, "what was drawn before stays"
+
+
+def test_a_request_to_elsewhere_would_be_counted(driver: Any, address: str) -> None:
+    driver.get("data:text/html,<img src='http://example.invalid/counted'>")
+    assert wait(lambda: asked_elsewhere(driver)) == ["http://example.invalid/counted"]

@@ -1,0 +1,119 @@
+"""An evaluation in the model card: its values and the reference's digest land there, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.data import load_data
+from flowprior.flow.card_file import CARD, section_in
+from tests.cli.conftest import SHORT, Call, call_app
+
+OPTIONS = ["--samples", "40", "--metrics", "w2", "--json"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    parts = ["--data", "digits", "--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8"]
+    answer = call_app("train", *parts, "--steps", "4", *SHORT, "--out", out)
+    assert answer.code == 0, answer.err
+    return out
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def card_of(run: Path) -> str:
+    return (run / "flow" / CARD).read_text(encoding="utf-8")
+
+
+def lines_of(card: str) -> list[list[str]]:
+    """The cells of the table of values."""
+    section = section_in(card, "evaluation") or ""
+    cells = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()]
+    return [line for line in cells if len(line) == 8][2:]
+
+
+def evaluated(call: Call, run: Path, *options: str) -> dict[str, Any]:
+    answer = call("evaluate", run, *OPTIONS, *options)
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_every_value_is_in_the_card(call: Call, run: Path) -> None:
+    found = evaluated(call, run, "--nfe", "0,2")
+    told = {(line[1], line[2], line[4]): line for line in lines_of(card_of(run))}
+    rows = [row for row in found["rows"] if row["metric"] == "w2_squared"]
+    assert {row["nfe"] for row in rows} == {0, 2, None}, "the prior alone, the flow, and real data"
+    for row in rows:
+        real = row["flow"] == "real data"
+        key = ("real data", "", "w2_squared") if real else (row["sampler"], str(row["nfe"]), "w2_squared")
+        assert float(told[key][5]) == pytest.approx(row["value"], rel=1e-3)
+        assert told[key][6] == str(row["samples"])
+    assert "seconds" not in {key[2] for key in told}, "a machine's seconds are no quality"
+
+
+def test_the_reference_is_told_with_the_digest_of_its_examples(call: Call, run: Path) -> None:
+    evaluated(call, run, "--nfe", "1")
+    data = load_data("digits", "test")
+    digest = hashlib.sha256(f"{data.condition} {list(data.event_shape)} {len(data)}".encode())
+    x, labels = data.batch(torch.arange(len(data)))
+    assert isinstance(labels, torch.Tensor)
+    digest.update(x.numpy().tobytes())
+    digest.update(labels.numpy().tobytes())
+    assert f"{len(data)} test examples of digits, sha256 {digest.hexdigest()}" in card_of(run)
+
+
+def test_another_evaluation_takes_the_place_of_the_first(call: Call, run: Path) -> None:
+    before = card_of(run)
+    evaluated(call, run, "--nfe", "1")
+    first = card_of(run)
+    evaluated(call, run, "--nfe", "1")
+    assert card_of(run) == first, "the same evaluation gives the same card"
+    evaluated(call, run, "--nfe", "2", "--seeds", "0,1")
+    second = card_of(run)
+    assert second.count("## Evaluation") == 1
+    assert {line[2] for line in lines_of(second) if line[1] == "euler"} == {"2"}
+    assert all("±" in line[5] for line in lines_of(second) if line[4] == "w2_squared")
+    assert section_in(second, "training") == section_in(before, "training")
+
+
+def test_an_unfinished_run_is_evaluated_without_a_card(call: Call, run: Path) -> None:
+    shutil.rmtree(run / "flow")
+    answer = call("evaluate", run, *OPTIONS, "--nfe", "1")
+    assert answer.code == 0, answer.err
+    assert "newest checkpoint is used" in answer.err
+    assert not list(run.rglob(CARD))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_gives_a_warning(call: Call, run: Path) -> None:
+    _check_refused_write(call, run, lambda: (run / "flow").chmod(0o555))
+
+
+def test_a_folder_in_the_place_of_the_card_gives_a_warning(call: Call, run: Path) -> None:
+    def make_folder() -> None:
+        (run / "flow" / CARD).unlink()
+        (run / "flow" / CARD).mkdir()
+
+    _check_refused_write(call, run, make_folder)
+
+
+def _check_refused_write(call: Call, run: Path, spoil: Any) -> None:
+    """An evaluation gives its values and one warning where the card cannot be written."""
+    spoil()
+    answer = call("evaluate", run, *OPTIONS, "--nfe", "1")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["rows"]
+    (line,) = [line for line in answer.err.splitlines() if "warning" in line]
+    assert "the model card of" in line
