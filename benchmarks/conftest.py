@@ -10,7 +10,6 @@ import torch
 from benchmarks.operators.comparison import closing_tables
 from benchmarks.operators.peers import OURS
 
-UNITS = (("u", 1e6), ("m", 1e3), ("", 1.0))
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
@@ -36,16 +35,6 @@ def threads(pytestconfig: pytest.Config):
     torch.set_num_threads(pytestconfig.option.threads)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_scale_unit(
-    config: pytest.Config, unit: str, best: dict[str, float]
-) -> tuple[str, float] | None:
-    """Microseconds below a millisecond, milliseconds below a second; never nanoseconds."""
-    if unit != "seconds" or config.option.benchmark_time_unit:
-        return None
-    return next(((name, scale) for name, scale in UNITS if best["median"] * scale < 1e3), UNITS[-1])
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)

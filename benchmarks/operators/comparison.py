@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
 from flowprior.report.markdown import markdown_table
+from flowprior.report.wording import duration, number
 
 OWN = (NATIVE, WHOLE, FALLBACK)
 RATIOS = "Ratios: the time of each way over ours, the calls taking turns; above 1 flowprior is faster"
@@ -74,30 +75,17 @@ def closing_tables(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     if ratios:
         lines += _aligned([["group", "ours", "copy bandwidth", "ratios"], *ratios])
     if steps:
-        (_, _, *ways), *table = step_table(steps, duration)
+        (_, _, *ways), *table = step_table(steps, lambda milliseconds: duration(milliseconds / 1e3))
         shares = ([f"{prior} + {coupling}", *cells] for prior, coupling, *cells in table)
-        lines += ["", f"{SHARES}, which takes {duration(steps[0].info['network_seconds'] * 1e3)}"]
+        lines += ["", f"{SHARES}, which takes {duration(steps[0].info['network_seconds'])}"]
         lines += _aligned([["a step of 128 pictures", *ways], *shares])
     return lines
 
 
-def duration(milliseconds: float) -> str:
-    """Three digits and a unit: us, ms or s."""
-    for unit, scale in (("us", 1e3), ("ms", 1.0)):
-        if milliseconds * scale < 999.5:
-            return f"{milliseconds * scale:.3g} {unit}"
-    return f"{milliseconds / 1e3:.3g} s"
-
-
-def times(ratio: float) -> str:
-    """Three digits, without an exponent."""
-    return f"{ratio:,.0f}" if ratio >= 99.95 else f"{ratio:.3g}"
-
-
 def _ratio_line(one: Comparison) -> list[str | None]:
     bandwidth = f"{one.info['bandwidth']:.0%}" if "bandwidth" in one.info else "-"
-    ratios = ", ".join(f"{way} {times(ratio)}" for way, ratio in one.ratio.items())
-    own = f"{one.ours.removeprefix('flowprior ')} {duration(one.milliseconds[one.ours])}"
+    ratios = ", ".join(f"{way} {number(ratio)}" for way, ratio in one.ratio.items())
+    own = f"{one.ours.removeprefix('flowprior ')} {duration(one.milliseconds[one.ours] / 1e3)}"
     return [one.group, own, bandwidth, ratios]
 
 

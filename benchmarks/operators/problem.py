@@ -1,10 +1,13 @@
-"""What is timed: a made mixture for each of ten conditions and a batch, in float32; and pictures."""
+"""What is timed: a mixture for each of ten conditions and a batch, pictures, and a fit to a long stream."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,3 +91,57 @@ def drawn(train: int = TRAIN, test: int = TEST) -> Pictures:
         return x.clamp_(-1, 1), y
 
     return Pictures("drawn pictures", *draw(train), *draw(test))
+
+
+STREAM = """
+import json, sys, tempfile, time
+import numpy, torch
+from flowprior import Prior
+
+spec, folder = sys.argv[1], sys.argv[6]
+labels, dim, rank, rows = map(int, sys.argv[2:6])
+torch.set_num_threads(2)
+HELD = min(rows, 8192)
+
+class Pictures:
+    '''Rows of a memory-mapped buffer that is reused; each label has a mean and scales of its own.'''
+
+    def __init__(self):
+        file = tempfile.NamedTemporaryFile()
+        self.buffer = numpy.memmap(file, dtype=numpy.float32, mode="w+", shape=(HELD, dim))
+        generator = torch.Generator().manual_seed(0)
+        loading = torch.randn(rank, dim, generator=generator) / 8
+        for start in range(0, HELD, 512):
+            scale = 1 + torch.rand(512, rank, generator=generator)
+            rows = torch.randn(512, rank, generator=generator).mul_(scale) @ loading
+            rows += 0.3 * torch.randn(512, dim, generator=generator)
+            self.buffer[start : start + 512] = rows[: HELD - start]
+
+    def __iter__(self):
+        for start in range(0, rows, 2048):
+            place = torch.arange(start, min(start + 2048, rows))
+            x = torch.from_numpy(self.buffer[start % HELD : start % HELD + len(place)])
+            yield x, place * 7919 % labels
+
+data, prior = Pictures(), Prior.registry.resolve(spec)
+start, busy = time.perf_counter(), time.process_time()
+prior.fit(data, generator=torch.Generator().manual_seed(0))
+found = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+found["peak"] = (int(status["VmHWM"].split()[0]) - int(status["RssFile"].split()[0])) // 1024
+found["state"] = sum(t.numel() * t.element_size() for t in prior.state_dict().values()) / 1e6
+found["law"] = getattr(prior, "latents", prior).name
+prior.save(folder)
+print(json.dumps(found))
+"""
+"""VmHWM is, unlike ru_maxrss, not inherited from the parent."""
+
+
+def fit_apart(spec: str, labels: int, dim: int, rank: int, rows: int, folder: str) -> dict[str, Any]:
+    """Seconds, MiB at the most and MB of state that a process of its own needs for a fit to ``rows`` rows.
+
+    It leaves the prior in ``folder``.
+    """
+    words = [spec, *map(str, (labels, dim, rank, rows)), folder]
+    command = [sys.executable, "-W", "ignore", "-c", STREAM, *words]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)

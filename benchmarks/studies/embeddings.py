@@ -2,14 +2,13 @@
 
     values = "benchmarks.studies.embeddings:within_conditions"
 
-- ``turning-residuals``: 24 numbers under an embedding of 8, which follows from three factors. The mean is not
-linear in the embedding; the
-  residuals have two modes in each of three planes, which turn with the embedding. Every embedding of the
-  test split is new, and the law of its data is known, so that each has as many data as are asked for.
+- ``turning-residuals``: 24 numbers under an embedding of 8, which follows from three factors. The mean is
+  not linear in the embedding; the residuals have two modes in each of three planes, which turn with the
+  embedding. Every embedding of the test split is new, and the law of its data is known, so that each has as
+  many data as are asked for.
 - ``fashion-mnist-embedded``: pictures whose label is given as an embedding: a place for each label, and
-around
-  it another embedding for every picture, as captions of one thing differ. So those of the test split are new,
-  too.
+  around it another embedding for every picture, as captions of one thing differ. So those of the test split
+  are new, too.
 
 Plain sliced W2² would pool embeddings; here it is taken within each condition (of pictures: within each
 label) and then averaged.
@@ -30,6 +29,7 @@ from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.metrics import sliced_wasserstein2_per_condition
+from flowprior.pictures import first_of_each
 from flowprior.registry import check_counts
 
 NFES = (0, 1, 4)
@@ -152,9 +152,10 @@ def within_conditions(flow: Flow, cell: Any, data: Any) -> list[Row]:
     real = load_data(cell.config.data, "test")
     assert isinstance(real, GroupedData)
     points, cond = everything(real)
-    asked = first_of_each(real.group, ASKED)
-    reference, group = (points[~asked], real.group[~asked]), real.group[asked]
-    shared = {"split": "test", "samples": int(asked.sum())}
+    asked = first_of_each(real.group, len(points), ASKED, len(points)).sort().values
+    others = torch.ones(len(points), dtype=torch.bool).index_fill(0, asked, False)
+    reference, group = (points[others], real.group[others]), real.group[asked]
+    shared = {"split": "test", "samples": len(asked)}
     rows = rows_of(distance((points[asked], group), reference), flow=REAL_DATA, **shared)
     for nfe in NFES:
         x = torch.cat([draw(flow, part, nfe, cell.seed) for part in cond[asked].split(BATCH)])
@@ -166,12 +167,3 @@ def distance(generated: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor]) -> d
     """Mean over the groups of sliced W2² between their rows; both are rows and their groups."""
     distances = sliced_wasserstein2_per_condition(*generated, *real)
     return {"sliced_w2_squared_within": math.fsum(distances.values()) / len(distances)}
-
-
-def first_of_each(group: Tensor, count: int) -> Tensor:
-    """Whether a row is among the first ``count`` of its group, bool ``[N]``."""
-    order = group.argsort(stable=True)
-    sizes = group.bincount()
-    place = torch.empty_like(group)
-    place[order] = torch.arange(len(group)) - (sizes.cumsum(0) - sizes)[group[order]]
-    return place < count

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
@@ -134,21 +135,17 @@ def _corrupted(kind: str) -> TensorData:
 def densities(seed: int) -> list[Row]:
     """Area under the curve that tells corrupted from clean test digits by the prior's log-density."""
     test, labels = everything(digits.split("test"))
-    rows = []
+    is_clean, rows = [True] * len(test) + [False] * len(test), []
     for name, spec in SCORERS.items():
         prior = fit_prior(spec, digits.split("train"), seed)
         with torch.no_grad():
             scores = {kind: prior.log_prob(change(test), labels) for kind, change in CORRUPTIONS.items()}
         for kind, score in scores.items():
             density = float(score.double().mean()) / test[0].numel()
-            values = {"auroc": separation(scores["none"], score), "log_density": density}
+            auroc = float(roc_auc_score(is_clean, torch.cat([scores["none"], score])))
+            values = {"auroc": auroc, "log_density": density}
             rows += rows_of(values, flow=name, seed=seed, nfe=0, condition=kind)
     return rows
-
-
-def separation(clean: Tensor, other: Tensor) -> float:
-    """Probability that a clean example scores above a corrupted one; ties count half."""
-    return float((0.5 + 0.5 * (clean[:, None] - other).sign().double()).mean())
 
 
 @DATA.register("digits-coinciding")

@@ -75,14 +75,11 @@ def flow_matching_targets() -> Targets:
     return targets
 
 
-UNIFORM: TimeDistribution = TimeDistribution.create("uniform")
-
-
 class PeerStream(PairStream):
     """A :class:`PairStream` whose batches are a peer's (x_t, u_t, labels); times are those of the loop."""
 
     def __init__(
-        self, targets: Targets, parts: Components, randomness: Randomness, times: TimeDistribution = UNIFORM
+        self, targets: Targets, parts: Components, randomness: Randomness, times: TimeDistribution
     ) -> None:
         size = parts.config.training.batch_size
         super().__init__(parts.data, parts.prior, parts.coupling, size, randomness)

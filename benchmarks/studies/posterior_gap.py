@@ -19,6 +19,7 @@ from flowprior.features import FeatureExtractor, Lite0Features, load_classifier
 from flowprior.features.base import short_identity
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments
+from flowprior.pictures import first_of_each
 from flowprior.samplers import Sampler
 
 NFES = (1, 4, 15)
@@ -32,7 +33,10 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
         return []
     classifier = load_classifier(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors", data.train)
     real = [(e, _moments(e, everything(data.test)[0])) for e in (classifier, Lite0Features())]
-    x1, labels = _balanced(*everything(data.validation or data.train))
+    x1, labels = everything(data.validation or data.train)
+    classes = len(labels.unique())
+    chosen = first_of_each(labels, len(x1), SAMPLES // classes, classes)
+    x1, labels = x1[chosen], labels[chosen]
     only = list(cell.variant.samplers.values()) if len(cell.variant.samplers) == 1 else []
     spec, rows = only[0] if only else flow.default_sampler, []
     told = {"split": "test", "reference": f"{len(data.test)} test examples of {data.test.name}"}
@@ -61,10 +65,3 @@ def _carried(flow: Flow, spec: str, x0: Tensor, labels: Tensor, nfe: int) -> Ten
 
 def _moments(extractor: FeatureExtractor, x: Tensor) -> FeatureMoments:
     return FeatureMoments.of([extractor.features(part) for part in x.split(BATCH)])
-
-
-def _balanced(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The first ``SAMPLES`` rows, as many of each label."""
-    each = SAMPLES // len(labels.unique())
-    rows = torch.cat([(labels == label).nonzero()[:each, 0] for label in labels.unique()])
-    return x[rows], labels[rows]

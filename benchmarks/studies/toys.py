@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import Row, everything, generator, rows_of
+from flowprior.couplings import transport_cost
 from flowprior.data import Data, circle_of_centres, load_data
 from flowprior.data.toys import sample_eight_gaussians
 from flowprior.evaluation.result import REAL_DATA
@@ -55,7 +56,7 @@ def eight_modes(flow: Flow, cell: Any, data: Any) -> list[Row]:
         found = distances((x, labels), real)
         start = x if start is None else start
         if nfe:
-            found["travelled"] = mean_squared_distance(x, start)
+            found["travelled"] = float(transport_cost(x, start))
             found |= truncation_errors(velocity, exact, nfe)
         rows += rows_of(found, nfe=nfe, sampler=sampler, **shared)
     return rows
@@ -107,16 +108,11 @@ def truncation_errors(velocity: Velocity, exact: Tensor, nfe: int) -> dict[str, 
     assert STEPS % nfe == 0
     ends = exact[:: STEPS // nfe]
     single = [
-        mean_squared_distance(x + velocity(x, torch.full((len(x),), i / nfe).to(x), None) / nfe, ends[i + 1])
+        transport_cost(x + velocity(x, torch.full((len(x),), i / nfe).to(x), None) / nfe, ends[i + 1])
         for i, x in enumerate(ends[:-1])
     ]
-    whole = EULER.integrate(velocity, exact[0], None, nfe=nfe)
-    return {"global_error": mean_squared_distance(whole, exact[-1]), "local_error": sum(single) / nfe}
-
-
-def mean_squared_distance(x: Tensor, y: Tensor) -> float:
-    """E‖x − y‖², in float64."""
-    return float((x.double() - y.double()).flatten(1).square().sum(1).mean())
+    whole = transport_cost(EULER.integrate(velocity, exact[0], None, nfe=nfe), exact[-1])
+    return {"global_error": float(whole), "local_error": float(sum(single)) / nfe}
 
 
 def train_from_eight(config: RunConfig, data: Data, out: Path | None = None) -> Flow:

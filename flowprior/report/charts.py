@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flowprior.evaluation.result import ADAPTIVE
 from flowprior.report.quality_figure import PLAIN_TEXT, draw_quality, means_of, name_ends
 from flowprior.report.wording import BETTER, counted, number
-from flowprior.study.summary import DataFrame
+from flowprior.study.table import DataFrame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,16 +16,15 @@ import numpy as np
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
+from flowprior.pictures import SUFFIXES, save_figure
 from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS
-from flowprior.storage import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SUFFIXES = (".png", ".svg", ".pdf")
 PANELS = 3
 """Of an evaluation's figure, beside each other."""
 PANEL_SIZE = (4.2, 3.2)
@@ -45,13 +44,11 @@ def save_plot(result: Result, path: Path | str) -> None:
     """Draw every metric of ``result`` against the number of evaluations into a picture.
 
     Raises:
-        OptionError: pandas is not installed, or another suffix than .png, .svg or .pdf.
+        OptionError: pandas is not installed, or a suffix that no picture has.
         CheckpointError: the file cannot be written.
     """
     check_suffix(path)
-    figure = evaluation_figure(result)
-    with replacing(Path(path), keep_suffix=True) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(evaluation_figure(result), path)
 
 
 def check_suffix(path: Path | str) -> None:
@@ -85,7 +82,7 @@ def evaluation_figure(result: Result) -> Figure:
     bars = f", bars: deviation over {n} seeds" if (n := frame["seed"].nunique()) > 1 else ""
     terms = f"{settings['samples']} samples against {settings['reference']}{bars}"
     with rc_context(PLAIN_TEXT):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, dpi=150, layout="constrained")
         for number, (name, info) in enumerate(metrics.items(), 1):
             axes = figure.add_subplot(rows, columns, number)
             draw_quality(axes, frame, name, group=group, level=result.real_data_score(name))

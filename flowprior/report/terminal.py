@@ -5,13 +5,13 @@ Made of plain rows, so that ``flowprior evaluate`` and ``flowprior inspect`` nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
 from flowprior.inspection import FittedPrior, Inspection, Pairing
 from flowprior.report.wording import ARROWS, comma_list
-from flowprior.study.statistics import LEVEL, Spread, spread
+from flowprior.study.statistics import LEVEL, Spread, grouped, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,7 +85,7 @@ def lines_of(result: Result) -> list[Line]:
     first = next((row["split"] for row in result.rows if row["split"]), None)
     rows = [row for row in result.rows if row["nfe"] is not None and row["split"] in (None, first)]
     found = []
-    for (sampler, guidance, _), own in _grouped(rows, _line_of).items():
+    for (sampler, guidance, _), own in grouped(rows, _line_of).items():
         nfe = spread([row["nfe"] for row in own if row["metric"] == own[0]["metric"]]).mean
         found.append(Line(sampler, guidance, nfe, _spreads(own)))
     return found
@@ -101,7 +101,7 @@ def result_table(result: Result) -> Table:
 
     A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
     """
-    metrics, groups = result.quality_metrics, _grouped(lines_of(result), lambda line: line[:2])
+    metrics, groups = result.quality_metrics, grouped(lines_of(result), lambda line: line[:2])
     places = zip(("sampler", "guidance"), zip(*groups, strict=True), strict=False)
     keys = [name for name, seen in places if len(set(seen)) > 1]
     names = {name: name + ARROWS[info.better] for name, info in metrics.items()} | {SECONDS: SECONDS}
@@ -156,7 +156,7 @@ def _terms(result: Result) -> list[str]:
     seeds = ", ".join(map(str, settings["seeds"]))
     several = "mean ± standard deviation over seeds" if len(settings["seeds"]) > 1 else "seed"
     most = (settings["samples"], settings["reference"])
-    found = _grouped(infos, lambda name: (infos[name].samples, infos[name].reference))
+    found = grouped(infos, lambda name: (infos[name].samples, infos[name].reference))
     return [
         f"{most[0]} samples against {most[1]}, guidance {guidance}, {several} {seeds}",
         *(
@@ -178,7 +178,7 @@ def _transport_lines(result: Result) -> list[str]:
 def _flow_lines(result: Result) -> list[str]:
     """Values of the flow itself, one line a guidance."""
     rows = [row for row in result.select(sampler=None) if row["guidance"] is not None]
-    found = _grouped(rows, lambda row: row["guidance"])
+    found = grouped(rows, lambda row: row["guidance"])
     return [
         ", ".join(f"{name} {_as_text(values)}" for name, values in _spreads(own).items())
         + (f" at guidance {guidance:g}" if len(found) > 1 else "")
@@ -203,17 +203,9 @@ def _prior_sentences(result: Result, groups: dict[Any, list[Line]]) -> list[str]
     return found
 
 
-def _grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
-    """The items of each key, in the order of the first one."""
-    found: dict[Any, list[Any]] = {}
-    for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
-
-
 def _spreads(rows: Iterable[dict[str, Any]]) -> dict[str, Spread]:
     """Mean and deviation of each metric."""
-    groups = _grouped(rows, lambda row: row["metric"])
+    groups = grouped(rows, lambda row: row["metric"])
     return {metric: spread([row["value"] for row in own]) for metric, own in groups.items()}
 
 

@@ -45,14 +45,8 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
     training, sampler = grid.training, parts["sampler"]
     if parts["prediction"] != DEFAULT_PREDICTION:
         training = replace(training, prediction=parts["prediction"])
-    asked = RunConfig(
-        prior=parts["prior"],
-        coupling=parts["coupling"],
-        path=parts["path"],
-        model=grid.model,
-        training=training,
-        latent=grid.latent,
-    )
+    specs = (parts["prior"], parts["coupling"], parts["path"])
+    asked = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
     chosen = choose_defaults(asked, asked.prior, asked.coupling)
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers

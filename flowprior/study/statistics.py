@@ -7,12 +7,14 @@ their values are compared seed by seed. n seeds cannot give less than p = 2/2ⁿ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 LEVEL = 0.05
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,14 @@ class PairedTest:
     p_sign_flip: float | None
     p_t: float | None
     verdict: str
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+    """The items of each key, in the order of the first one."""
+    groups: dict[Any, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from flowprior.errors import OptionError
@@ -12,7 +13,8 @@ from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, w
 from flowprior.storage.writing import only_finite
 from flowprior.study.cell_file import FORMAT, MACHINE, Collection
 from flowprior.study.cells import find_baseline, skipped_of
-from flowprior.study.statistics import paired_test, spread
+from flowprior.study.statistics import grouped, paired_test, spread
+from flowprior.study.table import DataFrame
 
 OWN_NFE = math.inf
 """Stands for the number of evaluations that an adaptive sampler chooses itself; comes after every number."""
@@ -21,8 +23,6 @@ COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost
 SETTINGS = ("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device")
 VALIDATION = "validation"
 Rows = list[dict[str, Any]]
-DataFrame = Any
-"""Of pandas, whose own types are too loose to check."""
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -164,7 +164,7 @@ def best_of(rows: Rows, metrics: Metrics) -> Rows:
     names = ("metric", "sampler", "nfe", "adaptive", "variant", "mean", "std", "n", "against_baseline")
     rows = [row | {"place": OWN_NFE if row["adaptive"] else row["nfe"]} for row in rows if row["nfe"]]
     best = []
-    for (metric, *_), group in _grouped(rows, "metric", "sampler", "place"):
+    for (metric, *_), group in grouped(rows, itemgetter("metric", "sampler", "place")).items():
         if sign := sign_of(metrics[metric]):
             row = min(group, key=lambda row: sign * row["mean"])
             best.append({name: row[name] for name in names} | {"candidates": len(group)})
@@ -178,9 +178,10 @@ def sign_of(about: dict[str, Any]) -> int:
 
 def losses_of(rows: Rows, metrics: Metrics) -> Rows:
     """Where a flow is worse than its own prior alone: metric, sampler, variant, and the NFE where it is."""
+    groups = grouped(rows, itemgetter("metric", "sampler", "variant"))
     return [
         {"metric": metric, "sampler": sampler, "variant": variant, "nfe": worse}
-        for (metric, sampler, variant), own in _grouped(rows, "metric", "sampler", "variant")
+        for (metric, sampler, variant), own in groups.items()
         if (worse := worse_than_prior({row["nfe"]: row["mean"] for row in own}, metrics[metric]["better"]))
     ]
 
@@ -191,7 +192,7 @@ def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
     None where it never does.
     """
     found = []
-    for (metric, nfe), own in _grouped(curve, "metric", "nfe"):
+    for (metric, nfe), own in grouped(curve, itemgetter("metric", "nfe")).items():
         sign, last = sign_of(metrics[metric]), max(row["step"] for row in own)
         target = next((r["mean"] for r in own if r["variant"] == baseline and r["step"] == last), None)
         if sign and target is not None:
@@ -201,14 +202,6 @@ def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
                     steps[row["variant"]] = row["step"]
             found.append({"metric": metric, "nfe": nfe, "target": target, "budget": last, "steps": steps})
     return found
-
-
-def _grouped(rows: Rows, *names: str) -> Iterable[tuple[tuple[Any, ...], Rows]]:
-    """The values of these columns, and the rows that have them, in the order in which they come first."""
-    groups: dict[tuple[Any, ...], Rows] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    return groups.items()
 
 
 def costs_of(collection: Collection, seconds: Rows) -> Rows:

@@ -10,9 +10,11 @@ import subprocess
 import tarfile
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from benchmarks.data_sets import emoji as script
@@ -93,10 +95,10 @@ def packages(tmp_path):
 
 class Encoder:
     def identity(self):
-        return {"name": "lengths", "sha256": "0" * 64}
+        return f"lengths words sha256 {'0' * 64}"
 
     def encode(self, texts):
-        return np.array([[len(text), 1] for text in texts], dtype=np.float32)
+        return SimpleNamespace(pooled=torch.tensor([[len(text), 1.0] for text in texts]))
 
 
 def flat(drawing, size):
@@ -242,7 +244,8 @@ def test_the_command_writes_the_file_and_its_attributions_or_one_line(tmp_path, 
     captions, styles = packages
     monkeypatch.setattr(script, "CAPTIONS", captions)
     monkeypatch.setattr(script, "STYLES", styles)
-    monkeypatch.setattr(script, "MiniLM", Encoder)
+    monkeypatch.setattr(script, "MiniLMEncoder", Encoder)
+    monkeypatch.setattr(script, "ENCODER", Encoder().identity())
     monkeypatch.setattr(script, "version", lambda name: "0.5.0")
     monkeypatch.setattr(script, "build", partial(script.build, draw=flat))
     app = script.typer.Typer()
@@ -253,6 +256,9 @@ def test_the_command_writes_the_file_and_its_attributions_or_one_line(tmp_path, 
     assert "8 pictures, 5 captions" in ran.output
     assert EmojiFile.read(tmp_path / "emoji.npz").pictures.shape == (8, 16, 16, 3)
     assert "Squares" in (tmp_path / "emoji-attributions.md").read_text(encoding="utf-8")
+    with monkeypatch.context() as other:
+        other.setattr(script, "ENCODER", "lengths words sha256 1")
+        assert "expected the encoder lengths words sha256 1, got" in CliRunner().invoke(app, words).output
     (tmp_path / captions.archive).write_bytes(b"another")
     ran = CliRunner().invoke(app, words)
     assert ran.exit_code == 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from benchmarks.operators.comparison import closing_tables, comparisons, duration, times
+from benchmarks.operators.comparison import closing_tables, comparisons
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
 
 
@@ -46,20 +44,9 @@ def test_both_tables():
     ])  # fmt: skip
     page = "\n".join(lines)
     assert lines[1].startswith("Ratios")
-    assert "native 250 us" in page
+    assert "native 0.25 ms" in page
     assert "25%" in page
     assert "eager 400" in page
     assert "network, which takes 100 ms" in page
     assert "gmm + ot" in page
-    assert "400 us, 0.40%" in page
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "said"), [(0.0421, "42.1 us"), (0.9999, "1 ms"), (214.2, "214 ms"), (3123.0, "3.12 s")]
-)
-def test_durations_have_a_unit(milliseconds: float, said: str):
-    assert duration(milliseconds) == said
-
-
-def test_ratios_have_no_exponent():
-    assert [times(value) for value in (0.935, 14.69, 600.1, 1710.0)] == ["0.935", "14.7", "600", "1,710"]
+    assert "0.4 ms, 0.40%" in page

@@ -60,11 +60,6 @@ def test_labels_are_places_that_can_be_told_apart():
         load_data("fashion-mnist-embedded:jitter=-1")
 
 
-def test_the_first_rows_of_each_group_are_found_wherever_they_lie():
-    group = torch.tensor([2, 0, 2, 1, 0, 0, 2])
-    assert embeddings.first_of_each(group, 2).tolist() == [True, True, True, True, True, False, False]
-
-
 def test_the_distance_does_not_mix_conditions():
     """Two groups that have changed places have the same pooled points."""
     x = torch.cat([torch.zeros(30, 2), torch.full((30, 2), 5.0)])

@@ -19,6 +19,7 @@ from flowprior.training.batches import PairStream
 from flowprior.training.components import resolve_components
 from flowprior.training.config import RunConfig
 from flowprior.training.randomness import Randomness
+from flowprior.training.times import TimeDistribution
 
 pytest.importorskip("torchcfm")
 pytest.importorskip("flow_matching")
@@ -58,7 +59,8 @@ def ours(points: TensorData, seed: int) -> Flow:
 def stream(points: TensorData, peer: str) -> PeerStream:
     parts = resolve_components(config(), data=points)
     parts.prior.fit(points.batches())
-    return PeerStream(getattr(peers, f"{peer}_targets")(), parts, Randomness(0))
+    times = TimeDistribution.create("uniform")
+    return PeerStream(getattr(peers, f"{peer}_targets")(), parts, Randomness(0), times)
 
 
 @pytest.mark.parametrize("peer", PEERS)
