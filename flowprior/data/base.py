@@ -83,8 +83,9 @@ class Data(abc.ABC):
         is one, else in all of it (:func:`flowprior.conditions.embeddings_in`).
         """
         cond = self.conditions(indices)
-        named = isinstance(cond, Parts) and CAPTION in cond
-        return embeddings_in(cond[CAPTION] if named else cond)
+        if isinstance(cond, Parts) and CAPTION in cond:
+            return embeddings_in(cond[CAPTION])
+        return embeddings_in(cond)
 
     def scorer_split(self) -> Data | None:
         """Events and captions that are in neither split, for learning an image-text score; None without any.

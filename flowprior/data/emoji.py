@@ -113,7 +113,7 @@ class EmojiData(Data):
 
     def captions_by_id(self) -> dict[str, str]:
         """Every caption of these events once, by the code points of its emoji, in the order of the file."""
-        return dict(zip(self.caption_ids, self.captions or [], strict=True))
+        return dict(zip(self.caption_ids or [], self.captions or [], strict=True))
 
 
 @DATA.register("emoji")
