@@ -66,7 +66,8 @@ def test_numbers_without_a_known_white_are_refused(dtype, kind, tmp_path):
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
 @pytest.mark.parametrize("size", ["", ",size=3"])
 def test_every_mode_of_eight_bits_is_read(mode, size, tmp_path):
-    Image.new(mode, (5, 5)).save(tmp_path / "a.tif")
+    kind = "jpg" if mode == "YCbCr" else "tif"  # Pillow 12 cannot read the TIFF files of YCbCr that it writes
+    Image.new(mode, (5, 5)).save(tmp_path / f"a.{kind}")
     data = load_data(f"folder:path={tmp_path},test_fraction=0{size}")
     assert float(data.batch(torch.tensor([0]))[0].abs().max()) <= 1
 

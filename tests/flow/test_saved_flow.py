@@ -378,7 +378,7 @@ def test_a_copy_holds_the_flow_alone(tmp_path: Path) -> None:
     (tmp_path / "flow" / "notes.txt").write_text("")
     copy_flow(tmp_path / "flow", tmp_path / "copy")
     assert_same(build(), Flow.load(tmp_path / "copy"))
-    assert names(tmp_path / "copy") == ["flow.json", weights_of(tmp_path / "flow").name]
+    assert names(tmp_path / "copy") == ["README.md", "flow.json", weights_of(tmp_path / "flow").name]
 
 
 class Slow(nn.Module):

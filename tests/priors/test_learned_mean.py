@@ -123,7 +123,7 @@ def test_latents_recover_the_covariance_of_the_residuals(generator):
     x = mean + torch.randn(4000, 2, generator=generator) @ factor.T
     x = x + 0.5 * torch.randn(4000, 8, generator=generator)
     for sigma in (0.5, "scalar", "diagonal"):
-        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=15, batch_size=256, lr=1e-2)
+        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=40, batch_size=256, lr=3e-3)
         assert prior.has_latents
         covariance = prior.residuals.factor @ prior.residuals.factor.T + prior.residuals.noise.diag()
         truth = factor @ factor.T + 0.25 * torch.eye(8)

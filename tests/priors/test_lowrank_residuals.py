@@ -45,9 +45,17 @@ def covariance_at(angle: float) -> Tensor:
 
 
 def fit_turning(**options) -> LearnedMeanPrior:
-    settings = {**QUICK, "rank": 2, "components": 4, "steps": 500, "epochs": 40, **options}
+    settings = {
+        **QUICK,
+        "batch_size": 256,
+        "rank": 2,
+        "components": 4,
+        "steps": 1000,
+        "epochs": 40,
+        **options,
+    }
     prior = Prior.create("learned-mean", **settings)
-    return prior.fit(turning(3000, 1), generator=torch.Generator().manual_seed(0))
+    return prior.fit(turning(6000, 1), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +124,7 @@ def test_a_frame_turns_forth_and_back(fitted, generator):
 
 
 def test_the_null_condition_has_the_moments_of_all_data(fitted):
-    x, cond = turning(3000, 1)
+    x, cond = turning(6000, 1)
     frame = fitted.frame(torch.zeros_like(cond), len(cond))
     torch.testing.assert_close(frame.loc[0], x.mean(0), rtol=1e-3, atol=1e-3)
     h = frame.coordinates(x)
