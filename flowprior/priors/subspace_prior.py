@@ -40,7 +40,7 @@ SINGLE = 1.0
 """How many examples' worth of the moments of all data a label with one example is given."""
 WIDER = 4
 """How many times as many dimensions as a label's latents a shared basis has at the most, by default."""
-WIDE_NUMBERS = 1 << 24
+WIDE_NUMBERS = 1 << 20
 """Most numbers in the labels' covariances along a shared basis that is wider than their latents."""
 
 

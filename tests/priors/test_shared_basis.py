@@ -79,6 +79,7 @@ def test_a_wider_basis_holds_subspaces_that_differ():
 def test_a_basis_has_as_many_dimensions_as_the_labels_can_afford():
     assert default_span(64, labels=10, dim=784) == 256
     assert default_span(64, labels=10, dim=300) == 150
+    assert default_span(64, labels=100, dim=3072) == 64
     assert default_span(64, labels=10, dim=200) == 64
     assert default_span(256, labels=1000, dim=12_288) == 256
     assert default_span(8, labels=100_000, dim=64) == 8
