@@ -8,15 +8,18 @@ noise ψ_c = f + (ψ − f) ρ_c, with the variance floor f, the pooled noise ψ
 condition's own variance outside the subspace to the pooled one. It is trained by Gaussian likelihood, outside
 for ρ and inside for A (heteroscedastic regression: Nix & Weigend 1994; triangular factors: Dorta et al. 2018,
 arXiv 1802.07079). Rotation U_c and variances λ_c are the eigenvectors and inverse eigenvalues of A_cᵀ A_c.
-Learned
-themselves they would be caught where two λ meet. Last, one factor inside and one outside set the variances to
-those of held-out rows, which no overfitted mean makes small.
+Learned themselves they would be caught where two λ meet.
+
+Last, a factor for each principal axis and one outside set the variances to those of held-out rows, which no
+overfitted mean makes small. One factor for all axes would not do: where axes are known roughly, what leaks
+from the long ones makes the short ones too short, while the long ones are too long already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +40,8 @@ MOST_CHANGE = 6.0
 """Of the logarithm of a variance, against the pooled one."""
 LEAST_OUTSIDE = 1e-4
 """Pooled variance outside the subspace, in units of the noise, below which a coordinate counts as inside."""
+PSEUDO_ROWS = 10
+"""Held-out rows that the factor of all principal axes counts for, in the factor of each."""
 
 
 class ConditionalSpread(nn.Module):
@@ -73,7 +78,7 @@ class ConditionalSpread(nn.Module):
         self.register_buffer("basis", torch.zeros(dim, rank))
         self.register_buffer("null_loc", torch.zeros(dim))
         self.register_buffer("null_rotation", torch.eye(rank))
-        self.register_buffer("factors", torch.ones(2))
+        self.register_buffer("factors", torch.ones(rank + 1))
         self.register_buffer("floor", torch.zeros(()))
 
     # -- use ----------------------------------------------------------------------------------
@@ -92,11 +97,11 @@ class ConditionalSpread(nn.Module):
         loc = around.loc
         triangle, ratio = self._parts(around.cond, around.trust)
         precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
-        spread = (self.factors[0] / precision).clamp_min(1)
+        spread = (self.factors[:-1] / precision).clamp_min(1)
         signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
         tables = (self.basis[None], group, self.basis.square().sum(1)[None])
-        noise = self._noise(self.factors[1] * ratio) * around.width.square()
+        noise = self._noise(self.factors[-1] * ratio) * around.width.square()
         return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
 
     def frame_with_null(self, around: Around) -> RotatedFrame:
@@ -209,17 +214,37 @@ class ConditionalSpread(nn.Module):
 
     @torch.no_grad()
     def _calibrate(self, data: Holdout, means: Means) -> None:
-        """Factors inside and outside: the mean squares of :meth:`Holdout.residual_rows`."""
+        """Factors of each principal axis and outside: the mean squares of :meth:`Holdout.residual_rows`."""
         counted = (self.outside > LEAST_OUTSIDE).to(self.noise)
-        total, count = torch.zeros(2, dtype=torch.float64), 0
+        total, count = torch.zeros(len(self.factors), dtype=torch.float64), 0
         for x, cond in data.residual_rows():
             assert cond is not None
-            outside, inside, _ = self._squares(x - means(cond), cond)
-            outside = (outside * counted).sum(1) / counted.sum().clamp_min(1)
-            total += torch.stack([inside.mean(1).sum(), outside.sum()]).double().cpu()
+            residual = x - means(cond)
+            outside, _, _ = self._squares(residual, cond)
+            outside = (outside * counted).sum(1, keepdim=True) / counted.sum().clamp_min(1)
+            squares = torch.cat([self._along_axes(residual, cond).square(), outside], dim=1)
+            total += squares.sum(0).double().cpu()
             count += len(x)
-        factors = torch.where(total > 0, total / count, 1.0)
-        self.factors = factors.to(self.noise)
+        shared = total[:-1].mean() / count
+        total[:-1] = (total[:-1] + PSEUDO_ROWS * shared) * count / (count + PSEUDO_ROWS)
+        self.factors = torch.where(total > 0, total / count, 1.0).to(self.noise)
+
+    def _along_axes(self, residual: Tensor, cond: Tensor) -> Tensor:
+        """White coordinates ``[B, r]`` along the principal axes of each row, before the factors."""
+        triangle, ratio = self._parts(cond)
+        precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
+        along = (residual * self._noise(ratio).rsqrt()) @ self.basis
+        return (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Of files that have one factor for all axes, each axis takes it."""
+        factors = state_dict.get(prefix + "factors")
+        if factors is not None and len(factors) == 2 != len(self.factors):
+            inside, outside = factors
+            state_dict[prefix + "factors"] = torch.stack([inside] * (len(self.factors) - 1) + [outside])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _conditioned(data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
