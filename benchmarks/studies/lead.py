@@ -28,10 +28,12 @@ VALIDATION = "validation"
 
 
 def with_rivals(table: DataFrame, earlier: DataFrame) -> DataFrame:
-    """The table with the rivals of an earlier study of the same budget, where it has none of its own."""
-    if table["flow"].isin(RIVALS).any():
+    """The table with those rivals of an earlier study of the same budget that it has not itself."""
+    missing = [flow for flow in RIVALS if flow not in set(table["flow"])]
+    others = select(earlier, flow=missing)
+    if others.empty:
         return table
-    parts = [part.dropna(axis="columns", how="all") for part in (table, select(earlier, flow=list(RIVALS)))]
+    parts = [part.dropna(axis="columns", how="all") for part in (table, others)]
     return pandas.concat(parts, ignore_index=True).reindex(columns=table.columns)
 
 

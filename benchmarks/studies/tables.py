@@ -11,6 +11,7 @@ import pandas
 
 from benchmarks.studies.inspect_ranking import correlations, distances, with_mean_rank
 from flowprior.evaluation.result import REAL_DATA
+from flowprior.registry import parse_spec
 from flowprior.report.markdown import markdown_table, spread
 from flowprior.study.table import DataFrame, Series, means, select, trained
 
@@ -22,6 +23,7 @@ FID, NFES = FEATURES[0], (1, 4, 15)
 GOALS = {1: 0.35, 2: 0.6, 4: 0.8, 15: 0.95, 30: 0.95}
 """NFE -> what a design's distance over the best rival's is to be at most."""
 PAPER_ORDER = ("gmm+condot", "torchcfm-ot", BASE, "ddpm")
+WITHIN = "sliced_w2_squared_within"
 CELL_METRICS = ("raw", "debiased", "energy", "sliced")
 COSTS = ["fit_seconds", "fit_peak_bytes", "state_bytes", "sample_seconds", "log_prob_seconds"]
 
@@ -30,6 +32,11 @@ def over_rivals(table: DataFrame, metric: str, split: str = "test") -> DataFrame
     """Means over the best mean of the rivals: a row for each flow, a column for each NFE; NaN without one."""
     found = means(table, metric, split)
     return found / found.reindex(list(RIVALS)).min()
+
+
+def rows_asked(data: Iterable[str]) -> list[int]:
+    """What specs of data sets ask for as ``n``, the number of training rows."""
+    return [int(parse_spec(spec, "data").options["n"]) for spec in data]
 
 
 def chosen_setting(table: DataFrame) -> str | None:
