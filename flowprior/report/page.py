@@ -78,7 +78,7 @@ def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) 
     from markupsafe import Markup
 
     table = long_table(collection)
-    table = table[table["split"] != VALIDATION]
+    table = table[~table["split"].isin([VALIDATION, *summary["references"]])]
     looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
     css, template = (
         files("flowprior.report").joinpath(name).read_text(encoding="utf-8")
@@ -104,29 +104,38 @@ def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) 
 def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """One table for each metric: variants down, samplers and their numbers of evaluations across.
 
-    Those of the validation split come last, where a study holds one out.
+    Those of the validation split and of further references come last, where a study has some.
     """
     # A metric …-std is a deviation inside one evaluation; the table shows that over seeds.
     metrics = [metric for metric in summary["metrics"] if not metric.endswith("-std")]
+    scores = {metric: summary["metrics"][metric]["real_data_score"] for metric in metrics}
+    parts: list[tuple[str, str, Rows, dict[str, float | None]]] = [
+        ("", "", summary["quality"], scores),
+        (VALIDATION, "the validation split", summary[VALIDATION], {}),
+    ]
+    for name, own in summary["references"].items():
+        parts.append((name, f"the test split of {own['data']}", own["quality"], own["real_data_score"]))
     return [
-        _quality_table(summary, metric, part, rows)
-        for part in ("quality", "validation")
+        _quality_table(summary, metric, part, against, rows, scores.get(metric))
+        for part, against, found, scores in parts
         for metric in metrics
-        if (rows := [row for row in summary[part] if row["metric"] == metric])
+        if (rows := [row for row in found if row["metric"] == metric])
     ]
 
 
-def _quality_table(summary: dict[str, Any], metric: str, part: str, rows: Rows) -> dict[str, Any]:
-    samplers, about, tested = list(summary["samplers"]), summary["metrics"][metric], part == "quality"
+def _quality_table(
+    summary: dict[str, Any], metric: str, part: str, against: str, rows: Rows, score: float | None
+) -> dict[str, Any]:
+    """The table of one metric; ``part`` names the split, but for the test split of the study's own data."""
+    samplers, about = list(summary["samplers"]), summary["metrics"][metric]
     columns: dict[tuple[int, float], dict[str, dict[str, Any]]] = {}
     for row in rows:
         columns.setdefault((samplers.index(row["sampler"]), _asked(row)), {})[row["variant"]] = row
     places = sorted(columns)
     shown = [_column(columns[place], sign_of(about)) for place in places]
-    against = about["reference"] if tested else "the validation split"
-    score = about["real_data_score"] if tested else None
+    against = against or about["reference"]
     return {
-        "metric": metric if tested else f"{metric}, validation",
+        "metric": f"{metric}, {part}" if part else metric,
         "better": BETTER[about["better"]],
         "about": f"{about['description']}; {about['samples']:,} samples against {against}",
         "groups": [(name, sum(at == turn for at, _ in places)) for turn, name in enumerate(samplers)],
@@ -136,7 +145,7 @@ def _quality_table(summary: dict[str, Any], metric: str, part: str, rows: Rows) 
             for label in dict.fromkeys(row["variant"] for row in rows)
         ],
         "real_data": None if score is None else number(score),
-        "note": wording.prior_sentence(summary, metric) if tested else "",
+        "note": "" if part else wording.prior_sentence(summary, metric),
     }
 
 

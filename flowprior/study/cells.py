@@ -111,10 +111,12 @@ def make_cell(
     own = {"trainer": variant.trainer, "runner": grid.runner} if variant.trainer or grid.runner else {}
     every = 0 if own else grid.curve.every(grid.training.steps)
     config = _config_of(grid, variant, seed, every)
-    decides = {"flowprior": package_version(), "identity": identity, "curve": every}
+    own_data = {name: identity[name] for name in identity if name not in grid.references}
+    decides = {"flowprior": package_version(), "identity": own_data, "curve": every}
     training = _hash({**decides, **_deciding(config), **own})
     tree, specs = grid.as_dict(), tuple(samplers.values())
-    evaluated = {name: tree[name] for name in [*EVALUATED, "evaluation_seed"]}
+    evaluated = {name: tree[name] for name in [*EVALUATED, "references", "evaluation_seed"] if name in tree}
+    others = {name: identity[name] for name in grid.references}
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
     return Cell(
         variant=variant,
@@ -123,7 +125,7 @@ def make_cell(
         samplers=specs,
         curve=tuple(grid.curve.steps(grid.training.steps)) if has_curve else (),
         name=f"{'+'.join(_names(variant.prior, variant.coupling, variant.path))}-seed{seed}-{training[:10]}",
-        key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated})[:10],
+        key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated, **others})[:10],
     )
 
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, as_value, equal, named_tensors, value_of_tensors
+from flowprior.data import Data
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import sweep
+from flowprior.evaluation import joined, sweep
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
 from flowprior.features import as_extractor
 from flowprior.flow import Flow
@@ -81,13 +82,25 @@ def _requests(cell: Cell, grid: Grid) -> Iterator[tuple[int | None, str, Request
 
 
 def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Generate) -> Result:
-    """Evaluate ``flow`` as it is asked, on the samples that ``generate`` gives in place of ``flow.solve``."""
+    """Evaluate ``flow`` as it is asked, on the samples that ``generate`` gives in place of ``flow.solve``.
+
+    Test and validation split are compared with the same samples, each further reference with its own.
+    """
     check_evaluation(request["options"])
-    references = {"test": splits.test, "validation": splits.validation}
+    own = {"test": splits.test, "validation": splits.validation}
+    groups = [{name: data for name, data in own.items() if data is not None}]
+    groups += [{name: data} for name, data in splits.references.items()]
+    results = [_sweep(request, flow, splits.train, group, generate) for group in groups]
+    return joined({next(reversed(group)): result for group, result in zip(groups, results, strict=True)})
+
+
+def _sweep(
+    request: Request, flow: Flow, train: Data, references: Mapping[str, Data], generate: Generate
+) -> Result:
     return sweep(
         flow,
-        splits.train,
-        references={name: data for name, data in references.items() if data is not None},
+        train,
+        references=references,
         nfe=request["nfe"],
         samplers=[request["sampler"]],
         samples=request["samples"],

@@ -39,6 +39,8 @@ DECIDED_BY_GRID = {
 EVALUATION = ("metrics", "features", "batch_size", "classifier")
 """Options of :func:`flowprior.evaluate` that a grid has; the others follow from its keys."""
 
+OWN_SPLITS = ("test", "validation")
+"""Names of the splits of the grid's own data."""
 COMBINED = ("priors", "couplings", "paths")
 """The axes whose combinations are trained where a grid names no variants."""
 MOST_SEEDS = 100_000
@@ -98,6 +100,8 @@ class Grid:
         samples: how many are evaluated at each.
         conditions: those that samples are generated for: ``"reference"``, the test split's in its
             proportions, or ``"balanced"``, every label equally often.
+        references: name -> data set; flows are evaluated against its test split, too, on samples for its own
+            conditions, as in ``{"unseen": "emoji:captions=unseen"}``.
         validation: events held out of the training split, to choose a setting on; flows are evaluated
             against them as against the test split. 0 for none.
         evaluation_seed: added to the training's seed for the conditions and source samples of its evaluation.
@@ -131,6 +135,7 @@ class Grid:
     nfe: tuple[int, ...] = NFE
     samples: int = 2000
     conditions: str = "reference"
+    references: Labels = field(default_factory=dict)
     validation: int = 0
     evaluation_seed: int = 0
     guidance: float = 1.0
@@ -154,6 +159,7 @@ class Grid:
         for key in HOOKS:
             check_hook(key, getattr(self, key))
         choose("compare", "conditions", self.conditions, ("reference", "balanced"))
+        _check_references(self.references)
         for name in ("data", "model", "latent", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
@@ -175,7 +181,7 @@ class Grid:
     def as_dict(self) -> dict[str, Any]:
         """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
-        for name in COMBINED if self.variants else ():
+        for name in [*(COMBINED if self.variants else ()), *([] if self.references else ["references"])]:
             del tree[name]
         tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
         tree["curve"]["nfe"] = list(self.curve.nfe)
@@ -191,6 +197,20 @@ def check_evaluation(options: Mapping[str, Any]) -> None:
             raise OptionError(
                 f"compare: evaluation.{name} is not possible; known: {', '.join(EVALUATION)}; sampler, nfe, "
                 "samples and guidance are keys of the grid itself"
+            )
+
+
+def _check_references(references: Any) -> None:
+    """Check that they have names of their own, and a spec each."""
+    if not isinstance(references, Mapping):
+        raise OptionError(
+            f"compare: references={references!r} is not possible; write [references] and name = spec"
+        )
+    for name, spec in references.items():
+        if name in OWN_SPLITS or not isinstance(spec, str):
+            raise OptionError(
+                f"compare: references.{name}={spec!r} is not possible; give the spec of a data set, under "
+                f"another name than {' and '.join(OWN_SPLITS)}"
             )
 
 

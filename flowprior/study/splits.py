@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -73,11 +73,13 @@ class Splits:
         test: what generated samples are compared with.
         validation: events of the training split that no flow is trained on, to choose a setting on; None
             where the grid holds none out.
+        references: name -> test split of other data that flows are evaluated against.
     """
 
     train: Data
     test: Data
     validation: Data | None = None
+    references: Mapping[str, Data] = field(default_factory=dict)
 
     @classmethod
     def load(cls, spec: str, validation: int = 0) -> Splits:
@@ -103,11 +105,13 @@ class Splits:
         for key in HOOKS:
             if grid[key]:
                 load_hook(key, grid[key])
-        return cls.load(grid["data"], grid["validation"])
+        own = cls.load(grid["data"], grid["validation"])
+        others = {name: load_data(spec, "test") for name, spec in grid.get("references", {}).items()}
+        return replace(own, references=others)
 
     def identity(self) -> dict[str, Any]:
         """Size, shape and a checksum of each split, over 4,096 examples spread evenly."""
-        parts = {"train": self.train, "test": self.test, "validation": self.validation}
+        parts = {"train": self.train, "test": self.test, "validation": self.validation, **self.references}
         return {name: _identity(data) for name, data in parts.items() if data is not None}
 
 

@@ -57,8 +57,8 @@ def tables_of(collection: Collection) -> dict[str, Any]:
     def rows(part: DataFrame, about: Metrics) -> Rows:
         return rows_of(part, about, baseline, collection)
 
-    quality = rows(samples[samples["split"] != VALIDATION], metrics)
-    on_the_way = rows(curve[curve["split"] != VALIDATION], metrics)
+    quality = rows(samples[_is_tested(samples)], metrics)
+    on_the_way = rows(curve[_is_tested(curve)], metrics)
     return {
         "baseline": baseline,
         "metric": headline_of(collection, metrics),
@@ -66,6 +66,14 @@ def tables_of(collection: Collection) -> dict[str, Any]:
         "variants": variants_of(collection, baseline),
         "quality": quality,
         "validation": rows(samples[samples["split"] == VALIDATION], metrics),
+        "references": {
+            name: {
+                "data": spec,
+                "quality": rows(samples[samples["split"] == name], metrics),
+                "real_data_score": _real_scores(table[table["split"] == name]),
+            }
+            for name, spec in collection.grid.get("references", {}).items()
+        },
         "best": best_of(quality, metrics),
         "worse_than_prior": losses_of(quality, metrics),
         "flow_metrics": flow_metrics,
@@ -89,8 +97,7 @@ def long_table(collection: Collection) -> DataFrame:
 def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Metrics:
     """What each metric of ``part`` is, with its real-data score, the mean over all cells."""
     there = set(part["metric"]) - {SECONDS}
-    real = table[(table["flow"] == REAL_DATA) & (table["split"] != VALIDATION)]
-    scores = {metric: spread(values.tolist()).mean for metric, values in real.groupby("metric")["value"]}
+    scores = _real_scores(table[_is_tested(table)])
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
     infos: Metrics = {}
     for _, _, result in collection.cells():
@@ -98,6 +105,17 @@ def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Met
     infos |= {name: empty for name in sorted(there) if name not in infos}
     infos = {name: info for name, info in infos.items() if name in there}
     return {name: {**info, "real_data_score": scores.get(name)} for name, info in infos.items()}
+
+
+def _is_tested(table: DataFrame) -> Any:
+    """Which rows are about the test split of the grid's own data, or about no split."""
+    return table["split"].isin(["test"]) | table["split"].isna()
+
+
+def _real_scores(table: DataFrame) -> dict[str, float]:
+    """Real-data score of each metric, the mean over all cells."""
+    real = table[table["flow"] == REAL_DATA].groupby("metric")["value"]
+    return {str(metric): spread(values.tolist()).mean for metric, values in real}
 
 
 def headline_of(collection: Collection, metrics: Metrics) -> str | None:

@@ -8,16 +8,20 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 
+from benchmarks.studies import everything
 from flowprior.data import load_data
 from flowprior.errors import FlowpriorError, OptionError
+from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
 from flowprior.study import Splits, check_report, grid_from_dict, run_grid, variants
+from flowprior.study.cells import plan_grid
 from flowprior.study.grid import dump_grid
 from flowprior.training import train
 from tests.study import hooked
@@ -146,6 +150,42 @@ def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_
     assert check_report(tmp_path).differences == []
 
 
+def test_further_references_get_samples_for_their_own_conditions(tmp_path):
+    """Here pictures of three classes alone; ``evaluate`` gives the same values of the same flow."""
+    few = tmp_path / "few.npz"
+    (x, labels), kept = everything(load_data("digits", "test")), slice(None, 60)
+    held_out = (labels < 3).nonzero()[:, 0]
+    numpy.savez(few, x=x[kept], y=labels[kept], x_test=x[held_out], y_test=labels[held_out])
+    spec = f"arrays:path={few}"
+    small = {**SMALL, "seeds": 1, "evaluation": {"metrics": ["fid", "accuracy"], "classifier": "auto"}}
+    out = tmp_path / "out"
+    run_grid(tiny_grid(**small, references={"few": spec}), out)
+    (result,) = results(out)
+    own = {row["metric"]: row["value"] for row in result["rows"] if row["split"] == "few" and row["nfe"] == 2}
+    (cell,) = out.glob("cells/*")
+    flow = Flow.load(next(cell.glob("**/flow")))
+    asked = {"nfe": [2], "seeds": [0], "samples": 100, "metrics": ["fid", "accuracy"]}
+    again = sweep(flow, load_data("digits", "train"), references={"few": load_data(spec, "test")}, **asked)
+    expected = {row["metric"]: row["value"] for row in again.rows if row["split"] == "few" and row["nfe"]}
+    assert own == pytest.approx(expected)
+    asked_of_test = [row for row in result["rows"] if row["split"] == "test" and row["nfe"] == 2]
+    of_test = {row["metric"]: row["value"] for row in asked_of_test}
+    assert own["fid-cnn128"] != of_test["fid-cnn128"]
+    report = write_report(out)
+    assert {row["metric"] for row in report["references"]["few"]["quality"]} >= {"fid-cnn128", "accuracy"}
+    page = (out / "report.html").read_text()
+    assert "<h3>fid-cnn128, few " in page
+    assert spec in page
+    assert check_report(out).differences == []
+
+
+def test_a_reference_belongs_to_the_key_of_the_values_and_not_to_that_of_the_training():
+    grids = (tiny_grid(), tiny_grid(references={"same": "digits"}))
+    (own, *_), (more, *_) = (plan_grid(grid, Splits.of(grid.as_dict()))[1] for grid in grids)
+    assert own.name == more.name
+    assert own.key != more.key
+
+
 def test_conditions_may_be_balanced(tmp_path):
     run_grid(tiny_grid(**{**SMALL, "seeds": 1}, conditions="balanced"), tmp_path)
     (path,) = tmp_path.glob("cells/*/samples-*.safetensors")
@@ -172,6 +212,9 @@ def test_a_cell_file_is_a_long_table_with_what_decided_the_training(finished):
         ({"runner": 3}, ["runner=3"]),
         ({"conditions": "some"}, ["conditions='some'", "balanced"]),
         ({"validation": -1}, ["validation=-1", "0 or more"]),
+        ({"references": {"test": "digits"}}, ["references.test='digits'", "another name"]),
+        ({"references": {"more": 3}}, ["references.more=3", "spec of a data set"]),
+        ({"references": "digits"}, ["references='digits'", "[references]"]),
         ({"variants": {"a": {"priors": "gmm"}}}, ["variants.a.priors", "prior, coupling"]),
         ({"variants": {"a": 3}}, ["[variants.LABEL]"]),
         ({"variants": {"real data": {}}}, ["real data have this name"]),
