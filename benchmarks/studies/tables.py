@@ -39,6 +39,13 @@ def rows_asked(data: Iterable[str]) -> list[int]:
     return [int(parse_spec(spec, "data").options["n"]) for spec in data]
 
 
+def embedded(table: DataFrame) -> DataFrame:
+    """Mean distance within conditions: a row for each (training rows, NFE from 1 on), flows across."""
+    own = trained(table, WITHIN)
+    own = own[own["nfe"] > 0].assign(rows=lambda part: rows_asked(part["data"]))
+    return own.pivot_table(index=["rows", "nfe"], columns="flow", values="value", sort=False).sort_index()
+
+
 def chosen_setting(table: DataFrame) -> str | None:
     """The designed setting whose worst ratio over its goal, on the validation split, is least.
 

@@ -10,7 +10,8 @@ covariance k. On the path x_t = α x1 + σ x0 with velocity u = α' x1 + σ' x0,
 The directions are those of the prior's frame (:mod:`flowprior.priors.frame`), in units of its noise ψ. Along
 its r principal axes v0 = v1 = λ, and the coupling says how a source sample follows its datum, k = a λ.
 Outside, every coordinate is on its own, v0 = 1 and k = 0, and v1 follows from ψ, which holds the prior's
-variance floor f (``reg_covar``): the network need not learn to take that noise away again.
+variance floor f (``reg_covar``): the network need not learn to take that noise away again. A mean with noise
+around it, as of ``kernel-mean``, has no axes, and v1 is what is left of the data around the mean.
 
 The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
 differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.
@@ -29,7 +30,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
 from flowprior.priors import Prior, latents_of
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import Frame, TellsMoments
 
 LEAST_VARIANCE = 0.05
 """Of the data relative to the source samples'. Coordinates that hardly vary still do so now and then, in no
@@ -39,9 +40,13 @@ held-out log-density of digits falls by thousands of nats, with 0.05 it stays; s
 
 def are_known(prior: Prior, coupling: Coupling) -> bool:
     """Whether prior and coupling, fitted or not, tell the moments of their pairs."""
-    latents = latents_of(prior)
-    fits = latents is not None and latents.fits_latents
-    return fits and coupling.latent_slope(torch.ones(1, 1)) is not None
+    return _teller(prior) is not None and coupling.latent_slope(torch.ones(1, 1)) is not None
+
+
+def _teller(prior: Prior) -> TellsMoments | None:
+    """``prior`` as one that tells the moments of its source samples and of the data, or None."""
+    own = latents_of(prior) or prior
+    return own if isinstance(own, TellsMoments) and own.tells_moments else None
 
 
 def check_moments(prior: Prior, coupling: Coupling) -> None:
@@ -54,7 +59,8 @@ def check_moments(prior: Prior, coupling: Coupling) -> None:
         raise OptionError(
             f"this prediction needs the moments of the pairs, which prior '{prior.name}' with coupling "
             f"'{coupling.name}' does not tell; use prior latent-gmm or flow with coupling posterior or "
-            "condot, or prediction 'velocity' (--set training.prediction=velocity)"
+            "condot, kernel-mean or learned-mean with condot, or prediction 'velocity' (--set "
+            "training.prediction=velocity)"
         )
 
 
@@ -79,8 +85,8 @@ class PairMoments:
         cls, prior: Prior, coupling: Coupling, path: Path, t: Tensor, cond: Conditions | None
     ) -> PairMoments:
         """The moments of pairs of a fitted ``prior`` at times ``[B]`` under their conditions."""
-        latents = latents_of(prior)
-        frame = None if latents is None else latents.frame(prior.reading(cond, "frame"), len(t))
+        teller = _teller(prior)
+        frame = None if teller is None else teller.frame(prior.reading(cond, "frame"), len(t))
         assert frame is not None
         slope = coupling.latent_slope(frame.spread)
         assert slope is not None
@@ -100,18 +106,26 @@ class PairMoments:
         outside = white - frame.out_of(inside)
         along = slope_of_velocity(path, covariance=self.slope) * inside
         white_velocity = frame.out_of(along)
-        white_velocity = white_velocity + slope_of_velocity(path, datum=self.outside) * outside
+        beside = slope_of_velocity(path, datum=self.outside, covariance=self._shared)
+        white_velocity = white_velocity + beside * outside
         return (path.alpha_dot + path.sigma_dot) * frame.loc + white_velocity * frame.noise.sqrt()
 
     def variance(self) -> Tensor:
         """Var[x_t] of every coordinate, ``[B, D]``."""
         along = variance_of_state(self.path, covariance=self.slope)
-        return self._by_coordinate(along, variance_of_state(self.path, datum=self.outside))
+        beside = variance_of_state(self.path, datum=self.outside, covariance=self._shared)
+        return self._by_coordinate(along, beside)
 
     def variance_left(self) -> Tensor:
         """Var[u | x_t] of every coordinate, ``[B, D]``: what the linear velocity leaves, above 0."""
         along = variance_left(self.path, covariance=self.slope)
-        return self._by_coordinate(along, variance_left(self.path, datum=self.outside))
+        beside = variance_left(self.path, datum=self.outside, covariance=self._shared)
+        return self._by_coordinate(along, beside)
+
+    @property
+    def _shared(self) -> Tensor | float:
+        """k outside of the subspace, in units of ψ."""
+        return 0.0 if self.frame.shared is None else self.frame.shared
 
     def _by_coordinate(self, along: Tensor, outside: Tensor) -> Tensor:
         """Variances of coordinates ``[B, D]`` from those along the axes, in units of λ, and outside."""
@@ -126,8 +140,10 @@ def variance_outside(frame: Frame) -> Tensor:
 
     ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that is
     the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length of its
-    row in the basis: (ψ − f)/ψ = l + (1 − l) v1/v0.
+    row in the basis: (ψ − f)/ψ = l + (1 − l) v1/v0. A prior without axes says v1/v0 itself.
     """
+    if frame.datum is not None:
+        return frame.datum.clamp_min(LEAST_VARIANCE)
     leverage = frame.leverage
     left = (frame.noise - frame.floor) / frame.noise
     return ((left - leverage) / (1 - leverage).clamp_min(1e-6)).clamp(LEAST_VARIANCE, 1)

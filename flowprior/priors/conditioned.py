@@ -158,6 +158,14 @@ class ConditionedPrior(Prior, abc.ABC):
             refuse_unseen(f"{self.name}.{method}", cond, self.seen)
         return cond
 
+    def _null_of(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Which rows are the null condition, bool ``[B]``, and ``cond`` with a seen label in their place."""
+        if self.condition.kind == "labels":
+            null = cond == self.condition.size
+            return null, torch.where(null, self.seen[0].to(cond), cond)
+        null = self._null_rows(cond)
+        return torch.zeros_like(cond[:, 0], dtype=torch.bool) if null is None else null, cond
+
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
         if cond is None or self.condition.kind != "embeddings":
             return None

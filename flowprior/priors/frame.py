@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,6 +48,9 @@ class Frame:
         turn: row of ``rotation`` for each row, ``[B]``.
         floor: the variance floor f that is part of ψ.
         stretch: ρ ``[B, D]``, or None for 1.
+        datum: variance of the data outside of the subspace, in units of ψ, ``[B, D]``; None where it follows
+            from ψ and the floor (:func:`flowprior.flow.pair_moments.variance_outside`).
+        shared: covariance of source sample and datum there, in units of ψ, ``[B, D]``; None for 0.
     """
 
     loc: Tensor
@@ -59,6 +63,16 @@ class Frame:
     turn: Tensor | None = None
     floor: float = 0.0
     stretch: Tensor | None = None
+    datum: Tensor | None = None
+    shared: Tensor | None = None
+
+    @classmethod
+    def without_axes(cls, loc: Tensor, noise: Tensor, datum: Tensor, shared: Tensor) -> Frame:
+        """Of a source m + ψ^½ ε without latents: every coordinate is on its own."""
+        group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
+        none, dim = loc.new_zeros(len(loc), 0), loc.shape[1]
+        basis, lengths = loc.new_zeros(1, dim, 0), loc.new_zeros(1, dim)
+        return cls(loc, noise, none, basis, group, lengths, datum=datum, shared=shared)
 
     def into(self, white: Tensor) -> Tensor:
         """Uᵀ Qᵀ y ``[B, r]`` of y ``[B, D]``: coordinates along the principal axes, before λ^(-1/2)."""
@@ -127,6 +141,20 @@ class Frame:
         outside = x.shape[1] - along.shape[1]
         density = -0.5 * (residual.square().sum(1) + outside * LOG_2PI) - log_det
         return along * spread.rsqrt(), density
+
+
+@runtime_checkable
+class TellsMoments(Protocol):
+    """A prior that may know mean and variances of its source samples and of the data under a condition."""
+
+    @property
+    def tells_moments(self) -> bool:
+        """Whether it does with these options, once it is fitted."""
+        ...
+
+    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
+        """Them, for labels ``[n]``, embeddings ``[n, E]`` or None, null conditions among them."""
+        ...
 
 
 def latent_noise(spread: Tensor) -> tuple[Tensor, Tensor]:

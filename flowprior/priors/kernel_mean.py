@@ -22,6 +22,7 @@ from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.distinct import MOST
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
+from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS
 from flowprior.priors.kernel_choice import choose_kernel
 from flowprior.priors.representatives import Neighbours, Representatives, kernel_weights
@@ -117,6 +118,7 @@ class KernelMeanPrior(ConditionedPrior):
             raise InputError("kernel-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
         self.center = self._learn_conditions(data, generator).to(first)
         self.spread = FixedResiduals(first[0].numel(), self.sigma, 0).to(first)
+        self.spread.fit_total(data)
         self.widening = FarConditions().to(first)
         if self.condition.kind == "labels":
             self.table.fit_labels(data, first)
@@ -222,6 +224,18 @@ class KernelMeanPrior(ConditionedPrior):
         near = self.table.neighbours(self._embedded(cond), int(self.neighbours_chosen))
         mean = self.table.average(near, float(self.bandwidth_chosen))
         return self.widening.around(self.center, mean - self.center, cond, near.distance[:, 0])
+
+    @property
+    def tells_moments(self) -> bool:
+        """Whether :meth:`frame` has the moments of source samples and data: always."""
+        return True
+
+    @torch.no_grad()
+    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
+        """Mean and variances of source samples and data under labels ``[n]`` or embeddings ``[n, E]``."""
+        assert cond is not None
+        null, known = self._null_of(cond.to(self.center.device))
+        return self.spread.frame(self._around(known), null, self.center)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         assert cond is not None

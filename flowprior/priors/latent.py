@@ -37,6 +37,11 @@ class LatentPrior(Prior, abc.ABC):
         """
         return False
 
+    @property
+    def tells_moments(self) -> bool:
+        """Whether :meth:`frame` has the moments of source samples and data."""
+        return self.fits_latents
+
     def frame(self, cond: Tensor | None, n: int) -> Frame | None:
         """Coordinates along which the data of each row's condition vary most; None where there are none.
 
@@ -96,7 +101,9 @@ def latents_of(prior: Prior) -> LatentPrior | None:
 
 def _adopt(plugin: type[Prior]) -> None:
     """Give a class what :class:`LatentPrior` would, and say once what its author is to change."""
-    missing = [name for name in ("infer", "fits_latents", "frame") if not hasattr(plugin, name)]
+    missing = [
+        name for name in ("infer", "fits_latents", "tells_moments", "frame") if not hasattr(plugin, name)
+    ]
     for name in missing:
         setattr(plugin, name, vars(LatentPrior)[name])
     if missing:

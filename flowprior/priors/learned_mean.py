@@ -168,10 +168,18 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def fits_latents(self) -> bool:
         return self.covariance == "lowrank"
 
+    @property
+    def tells_moments(self) -> bool:
+        return self.fits_latents or self.latent == 0
+
+    @torch.no_grad()
     def frame(self, cond: Tensor | None, n: int) -> Frame | None:
         if self.residuals is None or cond is None:
             return None
-        return self.residuals.frame(self._around(cond))
+        if isinstance(self.residuals, LowRankResiduals):
+            return self.residuals.frame(self._around(cond))
+        null, known = self._null_of(self._on_own_device(cond))
+        return self.residuals.frame(self._around(known), null, self.center)
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
@@ -190,6 +198,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         else:
             assert self.residuals is not None
             self.residuals.fit(split, self._means, generator)
+            self.residuals.fit_total(data)
         if self._widens:
             self._learn_distances(split)
 

@@ -6,6 +6,7 @@ The noise is fixed, or estimated on held-out rows; the factor W is the maximum-l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample, standard_normal
 from flowprior.priors.far import Around
+from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 
 PASSES = 10
@@ -33,12 +35,17 @@ class FixedResiduals(nn.Module):
 
     factor: Tensor
     noise: Tensor
+    left: Tensor
+    total: Tensor
 
     def __init__(self, dim: int, sigma: float | str, latent: int) -> None:
         super().__init__()
         self.sigma = sigma
         self.register_buffer("factor", torch.zeros(dim, latent))
         self.register_buffer("noise", torch.ones(dim))
+        # Variances of the data, ``[D]`` each: what the mean leaves, and of all data together.
+        self.register_buffer("left", torch.ones(dim))
+        self.register_buffer("total", torch.ones(dim))
 
     @torch.no_grad()
     def fit(self, data: Holdout, mean: Means, generator: torch.Generator | None) -> None:
@@ -59,9 +66,16 @@ class FixedResiduals(nn.Module):
         """ψ as the mean square of ``residuals`` ``[B, D]``; a fixed σ stays fixed."""
         held_out = ConditionMoments.over((residual, None) for residual in residuals)
         square = held_out.variance()[0] + held_out.mean[0].square() + LEAST_VARIANCE
+        self.left = square.to(self.left)
         if self.sigma != "diagonal":
             square.fill_(float(square.mean()) if self.sigma == "scalar" else float(self.sigma) ** 2)
         self.noise = square.to(self.noise)
+
+    @torch.no_grad()
+    def fit_total(self, data: Iterable[Batch]) -> None:
+        """The variances of all data x ``[B, D]``, whatever their condition."""
+        variance = ConditionMoments.over((x, None) for x, _ in data).variance()[0]
+        self.total = (variance + LEAST_VARIANCE).to(self.total)
 
     def _fit_factor(
         self, data: CheckedBatches, mean: Means, generator: torch.Generator | None
@@ -73,8 +87,23 @@ class FixedResiduals(nn.Module):
 
     # -- use: as of LowRankResiduals; of the condition only the width is read -------------------
 
-    def frame(self, around: Around) -> None:
-        """There is none: the latents have no axes of their own."""
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame | None:
+        """Noise and data around the mean, each coordinate on its own; None where there are latents.
+
+        Args:
+            around: means and widths.
+            null: which rows are the null condition, bool ``[B]``: their data are all data, their source
+                samples the marginal ones, and both are around the mean of one condition.
+            center: mean of all data, ``[D]``.
+        """
+        if self.factor.shape[1]:
+            return None
+        variance, rows = around.width.square(), null[:, None]
+        means = (self.total - self.left).clamp_min(0)
+        noise = torch.where(rows, self.noise + means, variance * self.noise)
+        datum = torch.where(rows, self.total, variance * self.left)
+        loc, shared = torch.where(rows, center, around.loc), torch.where(rows, means, 0.0)
+        return Frame.without_axes(loc, noise, datum / noise, shared / noise)
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
@@ -105,6 +134,15 @@ class FixedResiduals(nn.Module):
     def scale(self, factor: float) -> None:
         """Multiply the covariance by ``factor``."""
         self.factor, self.noise = self.factor * factor**0.5, self.noise * factor
+        self.left = self.left * factor
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Files of before the data's variances were kept have none; nothing that they hold asks for them."""
+        for name in ("left", "total"):
+            state_dict.setdefault(prefix + name, self.get_buffer(name))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _log_density(self, residual: Tensor) -> Tensor:
         zero = residual.new_zeros(1, residual.shape[1])
