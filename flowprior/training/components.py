@@ -95,11 +95,11 @@ def choose_defaults(
     """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
     training, prior = config.training, prior or config.prior
     if config.coupling == DEFAULT_COUPLING:
-        latents = latents_of(Prior.registry.resolve(prior))
-        coupling = "posterior" if latents is not None and latents.fits_latents else "ot"
+        coupling = "posterior" if _fits_latents(prior) else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
         known = are_known(Prior.registry.resolve(prior), resolve_coupling(coupling or config.coupling))
+        known = known and _fits_latents(prior)
         model = config.model if model is None else model
         named = isinstance(model, str) and takes_inputs(model)
         moments = "preconditioned" if named else "residual"
@@ -109,6 +109,11 @@ def choose_defaults(
     if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
         config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
+
+
+def _fits_latents(prior: str | Prior) -> bool:
+    latents = latents_of(Prior.registry.resolve(prior))
+    return latents is not None and latents.fits_latents
 
 
 def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts: Any) -> Components:

@@ -81,16 +81,18 @@ def test_an_embedding_that_is_far_has_a_wider_spread_of_both(generator: torch.Ge
 
 def test_what_follows_for_a_training(data: TensorData) -> None:
     options = {"model": "mlp:width=16", "steps": 4, "batch_size": 32, "warmup": 1, "condition_dropout": 0.3}
-    flow = train(data, prior="kernel-mean:sigma=0.5", coupling="condot", **options)
+    random_pairs = {"prior": "kernel-mean:sigma=0.5", "coupling": "condot"}
+    assert train(data, **random_pairs, **options).prediction == "velocity", "what is not asked for stays"
+    flow = train(data, **random_pairs, prediction="preconditioned", **options)
     assert flow.prediction == "preconditioned"
     assert flow.sample(torch.tensor([0, 1]), nfe=2).isfinite().all()
     assert flow.sample(torch.tensor([0, 1]), nfe=2, guidance=1.5).isfinite().all()
-    assert train(data, prior="kernel-mean", coupling="ot", **options).prediction == "velocity"
     for name in ("learned-mean:latent=1", "learned-mean:covariance=lowrank", "gaussian"):
         known = are_known(Prior.registry.resolve(name), Coupling.create("condot"))
         assert known == name.endswith("lowrank"), name
-    with pytest.raises(FlowpriorError, match="latent"):
-        train(data, prior="kernel-mean", coupling="posterior", prediction="residual", **options)
+    for coupling, words in {"ot": "does not tell", "posterior": "latent"}.items():
+        with pytest.raises(FlowpriorError, match=words):
+            train(data, prior="kernel-mean", coupling=coupling, prediction="residual", **options)
 
 
 def test_a_file_without_the_datas_variances_loads(data: TensorData) -> None:
