@@ -31,7 +31,7 @@ from flowprior.priors.density_training import DensityTraining, Objective, train_
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.mapper_training import Mapper, MapperNetwork
+from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.subspace import canonical_basis
 
@@ -143,7 +143,10 @@ class ConditionalSpread(nn.Module):
         """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
 
         A mean that was fitted by squared error takes the noise of all coordinates as equal and independent.
-        The same likelihood that gives the covariance gives it the weights of generalised least squares.
+        The same likelihood that gives the covariance gives it the weights of generalised least squares. Those
+        are small where the residuals are large, and there the mean may come out worse than it went in: where
+        its squared error on held-out rows has clearly risen, the mapper stays as it was, and the covariance
+        is learned around it.
 
         Args:
             data: rows to train on, and those held out.
@@ -159,8 +162,12 @@ class ConditionalSpread(nn.Module):
         self._fit_pooled(data.data, means, settings)
         self._fit_null(data.data, center)
         self.network.initialise(settings.generator)
+        kept = KeptMean(mapper, data, center)
         both = nn.ModuleList([mapper, self.network])
         train_density(both, self._loss_of(means), data, options, settings.generator)
+        if kept.restored():
+            self.network.initialise(settings.generator)
+            train_density(self.network, self._loss_of(means), data, options, settings.generator)
         self._calibrate(data, means)
 
     @torch.no_grad()

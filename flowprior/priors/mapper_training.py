@@ -6,6 +6,7 @@ conditions that were held out, where embeddings repeat (:mod:`flowprior.priors.h
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 
@@ -207,6 +208,36 @@ def held_out_error(mapper: MapperNetwork, data: Holdout, center: Tensor) -> floa
         error += float((mapper(cond) - (x - center)).square().sum(dtype=torch.float64))
         numbers += x.numel()
     return error / numbers
+
+
+class KeptMean:
+    """A mapper's weights and its squared errors on held-out rows, before it is trained by something else."""
+
+    def __init__(self, mapper: MapperNetwork, data: Holdout, center: Tensor) -> None:
+        self.mapper, self.data, self.center = mapper, data, center
+        self.weights, self.errors = _copy(mapper), self._errors()
+
+    def restored(self) -> bool:
+        """Take the weights back where the errors have risen since, and say so; without held-out rows never.
+
+        Row by row, a rise counts from twice its standard error on.
+        """
+        rise = self._errors() - self.errors
+        worse = len(rise) > 1 and bool(rise.mean() > 2 * rise.std() / math.sqrt(len(rise)))
+        if worse:
+            self.mapper.load_state_dict(self.weights)
+        return worse
+
+    @torch.no_grad()
+    def _errors(self) -> Tensor:
+        """Squared error of each held-out row, a number of x1's, ``[n]``."""
+        if self.data.is_empty:
+            return torch.empty(0)
+        errors = []
+        for x, cond in self.data.rows(held_out=True):
+            assert cond is not None
+            errors.append((self.mapper(cond) - (x - self.center)).square().mean(1).double().cpu())
+        return torch.cat(errors)
 
 
 def _copy(mapper: MapperNetwork) -> dict[str, Tensor]:

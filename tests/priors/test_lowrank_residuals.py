@@ -19,6 +19,7 @@ from flowprior.priors import Prior
 from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
+from flowprior.priors.mapper_training import KeptMean, Mapper, MapperTraining, train_mapper
 from flowprior.priors.mixture_density import MixtureDensity
 from tests.priors.known_laws import excess, two_modes
 
@@ -143,6 +144,24 @@ def test_the_mean_is_surer_where_the_law_tells_the_mode_of_a_row():
         return sum(float(((prior.mean(cond) - truth) * axis).sum(1).square().mean()) for prior in fits) / 3
 
     assert error(components=4) < 0.7 * error(components=1)
+
+
+def test_a_mean_that_a_likelihood_has_made_worse_is_taken_back(generator):
+    """Where residuals are large, as in pictures, generalised least squares hardly looks at the mean."""
+    x, cond = turning(500, 8)
+    rows = Holdout(CheckedBatches((x, cond), "test"), 0.2)
+    mapper = Mapper(Condition("embeddings", 1), 4, hidden=16, depth=1)
+    train_mapper(mapper, rows, x.mean(0), MapperTraining(40, 64, 3e-3), generator)
+    before = mapper(cond)
+    kept = KeptMean(mapper, rows, x.mean(0))
+    mapper.out.bias.sub_(1.0)
+    assert kept.restored()
+    torch.testing.assert_close(mapper(cond), before)
+    mapper.out.bias.sub_(1.0)
+    worse = KeptMean(mapper, rows, x.mean(0))
+    mapper.out.bias.add_(1.0)
+    assert not worse.restored(), "it has become better"
+    assert not KeptMean(mapper, Holdout(CheckedBatches((x, cond), "test"), 0.0), x.mean(0)).restored()
 
 
 def test_a_file_with_one_factor_for_all_axes_loads(fitted):
