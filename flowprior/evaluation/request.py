@@ -86,12 +86,21 @@ def check_flow(
         raise OptionError("evaluate: conditions='balanced' needs labels; choose 'reference' (as by default)")
     for reference in references:
         data = reference.data
-        if tuple(data.event_shape) != tuple(flow.event_shape) or not _fit(data.condition, flow.condition):
-            raise InputError(
-                f"evaluate: the flow makes events {list(flow.event_shape)} from {flow.condition.describe()}, "
-                f"but '{data.name}' has events {list(data.event_shape)} and {data.condition.describe()}"
-            )
+        check_events("evaluate", flow.event_shape, flow.condition, data)
         flow.captions.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
+
+
+def check_events(owner: str, event_shape: Sequence[int], condition: Condition, data: Data) -> None:
+    """Refuse ``data`` of other events than a flow of this ``event_shape`` and ``condition`` makes.
+
+    Raises:
+        InputError: other events, or another kind or width of condition.
+    """
+    if tuple(data.event_shape) != tuple(event_shape) or not _fit(data.condition, condition):
+        raise InputError(
+            f"{owner}: the flow makes events {list(event_shape)} from {condition.describe()}, "
+            f"but '{data.name}' has events {list(data.event_shape)} and {data.condition.describe()}"
+        )
 
 
 def _fit(given: Condition, expected: Condition) -> bool:

@@ -95,8 +95,7 @@ class ConditionalSpread(nn.Module):
         covariance is that of the pooled residuals, times w².
         """
         loc = around.loc
-        triangle, ratio = self._parts(around.cond, around.trust)
-        precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
+        precision, rotation, ratio = self._axes(around.cond, around.trust)
         spread = (self.factors[:-1] / precision).clamp_min(1)
         signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
@@ -126,6 +125,12 @@ class ConditionalSpread(nn.Module):
         rows, columns = torch.tril_indices(rank, rank, -1, device=below.device)
         triangle[:, rows, columns] = below
         return triangle * self.spread.rsqrt(), _change(ratio)
+
+    def _axes(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """1/λ ``[B, r]`` and U ``[B, r, r]`` of the principal axes, and ρ_c ``[B, D]``; no factors yet."""
+        triangle, ratio = self._parts(cond, trust)
+        precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
+        return precision, rotation, ratio
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio
@@ -238,8 +243,7 @@ class ConditionalSpread(nn.Module):
 
     def _along_axes(self, residual: Tensor, cond: Tensor) -> Tensor:
         """White coordinates ``[B, r]`` along the principal axes of each row, before the factors."""
-        triangle, ratio = self._parts(cond)
-        precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
+        precision, rotation, ratio = self._axes(cond)
         along = (residual * self._noise(ratio).rsqrt()) @ self.basis
         return (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
 

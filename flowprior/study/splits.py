@@ -13,6 +13,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions, named_tensors
 from flowprior.data import Data, load_data, split_indices
 from flowprior.errors import OptionError
+from flowprior.evaluation.request import check_events
 from flowprior.storage.digests import tensor_bytes
 from flowprior.study.variants import HOOKS, load_hook
 
@@ -101,12 +102,15 @@ class Splits:
 
         Raises:
             FlowpriorError: as :meth:`load`, or a function of the grid cannot be loaded.
+            InputError: a further reference has other events or conditions than the flows to be trained.
         """
         for key in HOOKS:
             if grid[key]:
                 load_hook(key, grid[key])
         own = cls.load(grid["data"], grid["validation"])
         others = {name: load_data(spec, "test") for name, spec in grid.get("references", {}).items()}
+        for data in others.values():
+            check_events("compare", own.train.event_shape, own.train.condition, data)
         return replace(own, references=others)
 
     def identity(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.studies import everything
 from flowprior.data import load_data
-from flowprior.errors import FlowpriorError, OptionError
+from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
@@ -184,6 +184,12 @@ def test_a_reference_belongs_to_the_key_of_the_values_and_not_to_that_of_the_tra
     (own, *_), (more, *_) = (plan_grid(grid, Splits.of(grid.as_dict()))[1] for grid in grids)
     assert own.name == more.name
     assert own.key != more.key
+
+
+def test_a_reference_of_other_events_is_refused_before_any_training(tmp_path):
+    with pytest.raises(InputError, match=r"compare: .*'eight-modes' has events \[2\]"):
+        run_grid(tiny_grid(references={"points": "eight-modes"}), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_conditions_may_be_balanced(tmp_path):
