@@ -50,6 +50,14 @@ def sample(
         ),
     ] = None,
     sampler: Sampler = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Factor of the source samples' distance from the prior's mean; 1 by default. Below 1: more "
+            "typical samples, less variety.",
+            show_default=False,
+        ),
+    ] = None,
     guidance: Guidance = 1.0,
     count: Annotated[
         int | None, typer.Option("--count", "--n", min=1, help="Samples of each condition.")
@@ -72,7 +80,12 @@ def sample(
     if encoder is not None:
         flow.text_encoder = encoder
     asked = read_asked(flow, captions, cond, count, labels)
-    settings = {"sampler": sampler or flow.default_sampler, "guidance": guidance, "negative": negative}
+    settings = {
+        "sampler": sampler or flow.default_sampler,
+        "temperature": temperature,
+        "guidance": guidance,
+        "negative": negative,
+    }
     start = time.perf_counter()
     solution = draw_samples(flow, asked, nfe, seed, **settings)
     seconds = time.perf_counter() - start

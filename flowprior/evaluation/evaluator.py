@@ -21,7 +21,7 @@ Row = dict[str, Any]
 Columns = dict[Any, dict[str, MetricInfo]]
 """Metric -> what each of its values is."""
 PRIOR_ALONE = Cell("euler", Sampler.create("euler"), 0, 1.0)
-"""Whatever the sampler and the guidance."""
+"""Whatever the sampler and the guidance, at temperature 1."""
 
 
 @dataclass(eq=False)
@@ -47,7 +47,7 @@ class Evaluator:
         self.split, self.setup = next(iter(self.setups.items()))
         self.terms = {"flow": self.label, "seed": self.setup.seed}
         self._entries: dict[Cell, dict[str, Entry]] = {}
-        self._solved: dict[float, Trajectories] = {}
+        self._solved: dict[tuple[float, float], Trajectories] = {}
         self._all_columns = {split: self._columns_of(setup) for split, setup in self.setups.items()}
 
     @property
@@ -69,7 +69,8 @@ class Evaluator:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        entries = self._filled(PRIOR_ALONE if cell.nfe == 0 else cell)
+        alone = cell.nfe == 0 and cell.sampler.temperature == PRIOR_ALONE.sampler.temperature
+        entries = self._filled(PRIOR_ALONE if alone else cell)
         facts = entries[self.split].facts
         grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else cell.grid
         terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}
@@ -142,7 +143,7 @@ class Evaluator:
                 if isinstance(metric, SampleMetric):
                     return metric.values(setup, drawn())
                 assert isinstance(metric, StepMetric)
-                solved = self._trajectories(cell.guidance)
+                solved = self._trajectories(cell.guidance, cell.sampler.temperature)
                 x = samples()[0].x
                 return metric.values(setup, cell.sampler, cell.nfe, cell.guidance, x, solved)
 
@@ -165,14 +166,15 @@ class Evaluator:
             self.store.write(entry)
         return bool(missing)
 
-    def _trajectories(self, guidance: float) -> Trajectories:
-        """The reference solution at one guidance, solved once."""
-        if guidance not in self._solved:
+    def _trajectories(self, guidance: float, temperature: float = 1.0) -> Trajectories:
+        """The reference solution at one guidance and temperature, solved once."""
+        key = guidance, temperature
+        if key not in self._solved:
             setup, count = self.setup, self.setup.paths
-            start, cond = setup.source_samples(count), setup.conditions(count)
+            start, cond = setup.source_samples(count, temperature), setup.conditions(count)
             solve = partial(solve_trajectories, setup.flow, start, cond, times=self.times, guidance=guidance)
-            self._solved[guidance], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
-        return self._solved[guidance]
+            self._solved[key], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
+        return self._solved[key]
 
     # -- what is asked for, and where it is kept ----------------------------------------------
 

@@ -121,6 +121,7 @@ class Flow(FlowParts):
         *,
         nfe: int | None = None,
         sampler: str | Sampler | None = None,
+        temperature: float | None = None,
         guidance: float = 1.0,
         negative: str | Conditions | Mapping[str, Any] | None = None,
         generator: torch.Generator | None = None,
@@ -139,6 +140,8 @@ class Flow(FlowParts):
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
                 source samples that the same generator starts every other number of evaluations from.
             sampler: a name, ``name:key=value,…`` or an instance; None takes :attr:`default_sampler`.
+            temperature: factor of the source samples' distance from the prior's mean, see
+                :class:`~flowprior.Sampler`; None takes the sampler's, 1 unless its spec says otherwise.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
             negative: a caption, or a condition of one row, to guide away from in place of the null condition:
@@ -154,9 +157,9 @@ class Flow(FlowParts):
         Raises:
             InputError: a condition that does not fit the flow, or texts without the encoder of its
                 embeddings.
-            OptionError: an impossible ``nfe``; guidance that is not finite, lacks a condition, or of a flow
-                that was trained without dropping it; a negative condition without guidance; an unknown
-                sampler option, or a sampler that is not valid for this flow.
+            OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
+                or of a flow that was trained without dropping it; a negative condition without guidance; an
+                unknown sampler option, or a sampler that is not valid for this flow.
         """
         check_negative(negative, guidance)
         negative = None if is_empty(negative) else negative
@@ -164,10 +167,11 @@ class Flow(FlowParts):
         away = self._negative(negative)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
+        solver = solver if temperature is None else solver.with_temperature(temperature)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             x0 = self.coupling.source(self.prior, cond, n, generator=generator)
-            x0 = x0.to(self.dtype or x0.dtype)
+            x0 = solver.source(x0, self.prior, cond).to(self.dtype or x0.dtype)
             velocity: Velocity = partial(self.velocity, guidance=guidance, negative=away)
             if solver.stochastic:
                 velocity, batch_size = in_batches(velocity, batch_size), None

@@ -35,6 +35,7 @@ class Wanted:
     """
 
     nfe: int = 15
+    temperature: float = 1.0
     guidance: float = 1.0
     samples: int = 4
     seed: int = 0
@@ -88,6 +89,7 @@ def answer(flow: Flow, run: str, fields: Sequence[Field], values: Sequence[Any],
         most=PANELS if is_cloud(flow) else MOST_STATES,
         owner=OWNER,
         nfe=wanted.nfe,
+        temperature=wanted.temperature,
         guidance=wanted.guidance,
     )
     return Answer(draw_stages(found), _spent(found, flow), _command(run, fields, values, wanted))
@@ -121,6 +123,8 @@ def _command(run: str, fields: Sequence[Field], values: Sequence[Any], wanted: W
         caption = field.kind == "caption"
         words += ["--text", str(value or "")] if caption else ["--cond", str(value or 0)]
     words += ["--nfe", str(wanted.nfe), "--n", str(wanted.samples), "--seed", str(wanted.seed)]
+    if wanted.temperature != 1:
+        words += ["--temperature", f"{wanted.temperature:g}"]
     if wanted.guidance != 1:
         words += ["--guidance", f"{wanted.guidance:g}"]
     return shlex.join([*words, "--show-prior", "--out", "sheet.png"])

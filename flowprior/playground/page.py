@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BUTTON = "Draw"
+MOST_TEMPERATURE = 1.5
 MOST_CHOICES = 1000
 """Classes that are chosen from a list; of more the number is asked for."""
 
@@ -92,7 +93,15 @@ def _numbers(flow: Flow) -> dict[str, Any]:
             step=1,
             label="Evaluations of the velocity (NFE); 0 is the prior alone",
             elem_id="nfe",
-        )
+        ),
+        "temperature": gradio.Slider(
+            0,
+            MOST_TEMPERATURE,
+            usual.temperature,
+            step=0.05,
+            label="Temperature of the source samples; 0 is the prior's mean",
+            elem_id="temperature",
+        ),
     }
     refusal = refusal_of_guidance(flow)
     if refusal is None:

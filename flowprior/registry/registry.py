@@ -30,8 +30,8 @@ class Registry(Generic[T]):
         family: singular noun used in messages, such as ``"prior"``.
         group: entry-point group through which other packages add components.
         kind: what every component is an instance of; None checks nothing. :class:`Registered` sets it.
-        shared: options of text that all components have beside their own, with their defaults. A component is
-            given them as attributes after it is built.
+        shared: options that all components have beside their own, with their defaults, which are texts or
+            numbers. A component is given them as attributes after it is built.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Registry(Generic[T]):
         family: str,
         group: str | None = None,
         kind: type | None = None,
-        shared: Mapping[str, str] | None = None,
+        shared: Mapping[str, str | float] | None = None,
     ) -> None:
         self.family = family
         self.group = group
@@ -110,8 +110,7 @@ class Registry(Generic[T]):
         shared = {option: options.pop(option) for option in self._beside(record) if option in options}
         check_option_types(owner, record.factory, options)
         for option, value in shared.items():
-            if not isinstance(value, str):
-                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected text")
+            _check_shared(owner, option, value, self.shared[option])
         try:
             built = self._checked(record.factory(**options), owner)
             for option, value in shared.items():
@@ -164,7 +163,7 @@ class Registry(Generic[T]):
             )
         return built
 
-    def _beside(self, record: Record[T]) -> dict[str, str]:
+    def _beside(self, record: Record[T]) -> dict[str, str | float]:
         """The family's options that the component's own signature does not have."""
         own = inspect.signature(record.factory).parameters
         return {option: default for option, default in self.shared.items() if option not in own}
@@ -197,6 +196,13 @@ class Registry(Generic[T]):
         known = self._records.get(self._aliases.get(name, name))
         if not inspect.ismodule(loaded) and (known is None or known.factory is not loaded):
             self.register(name)(loaded)
+
+
+def _check_shared(owner: str, option: str, value: object, default: str | float) -> None:
+    """Check that a family's option is given as what its default is."""
+    kinds, expected = ((str,), "text") if isinstance(default, str) else ((int, float), "a number")
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
 
 
 def spec_of(registry: Registry[Any], component: object) -> str:

@@ -135,3 +135,19 @@ def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
     assert drawn(call, tmp_path / "r", tmp_path / "s.npz", "--count", "5")["x"].shape == (5, 2)
     answer = call("sample", tmp_path / "r", "--cond", "1", "--out", tmp_path / "s.npz")
     assert (answer.code, "no condition" in answer.err) == (2, True)
+
+
+def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tmp_path: Path) -> None:
+    options = ["--cond", "3", "--nfe", "0", "--count", "6"]
+    warm = drawn(call, run, tmp_path / "a.npz", *options)["x"]
+    cold = drawn(call, run, tmp_path / "b.npz", *options, "--temperature", "0")["x"]
+    mean = Flow.load(run / "flow").prior.mean(torch.tensor([3])).numpy()
+    np.testing.assert_allclose(cold, np.broadcast_to(mean, cold.shape), rtol=1e-5, atol=1e-6)
+    assert np.abs(warm - mean).max() > 0.1
+    assert call("sample", run, "--out", tmp_path / "g.png", *options, "--temperature", "0.4").code == 0
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.text["temperature"] == "0.4"  # type: ignore[attr-defined]
+    refused = call("sample", run, "--out", tmp_path / "c.npz", "--temperature", "-1")
+    assert refused.code == 2
+    assert "temperature=-1.0 is not possible; choose a number, 0 or more" in refused.err
+    assert not (tmp_path / "c.npz").exists()

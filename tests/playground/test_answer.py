@@ -72,17 +72,19 @@ def test_the_picture_of_the_result_is_that_of_the_samples(label_flow: Flow) -> N
     assert figure_bytes(found.figures["result"]) != figure_bytes(found.figures["prior samples"])
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.35])
 def test_the_command_on_the_page_draws_the_same_samples(
-    call: Call, label_flow: Flow, label_run: Path, tmp_path: Path
+    call: Call, label_flow: Flow, label_run: Path, tmp_path: Path, temperature: float
 ) -> None:
-    wanted = Wanted(nfe=2, samples=3, seed=7)
+    wanted = Wanted(nfe=2, temperature=temperature, samples=3, seed=7)
     found = answer(label_flow, str(label_run), fields_of(label_flow), [1], wanted)
     assert found.command is not None
     words = [word for word in shlex.split(found.command)[1:] if word != "--show-prior"]
     words[words.index("sheet.png")] = str(tmp_path / "s.npz")
     drawn = call(*words)
     assert drawn.code == 0, drawn.err
-    x = label_flow.sample(torch.tensor([1] * 3), nfe=2, generator=torch.Generator().manual_seed(7))
+    generator = torch.Generator().manual_seed(7)
+    x = label_flow.sample(torch.tensor([1] * 3), nfe=2, temperature=temperature, generator=generator)
     with np.load(tmp_path / "s.npz") as stored:
         np.testing.assert_array_equal(stored["x"], x.numpy())
 

@@ -405,3 +405,21 @@ def test_options_that_a_family_shares_are_attributes_of_what_is_built():
     assert registry.create("own", reads="other").reads == "other"
     with pytest.raises(OptionError, match="shape 'dot': reads=3 is not possible; expected text"):
         registry.resolve("dot:reads=3")
+
+
+def test_an_option_that_a_family_shares_may_be_a_number():
+    registry = Registry("shape", shared={"weight": 1.0})
+
+    @registry.register("dot")
+    class Dot:
+        """A dot."""
+
+        weight = 1.0
+
+    assert registry.create("dot").weight == 1.0
+    built = registry.resolve("dot:weight=2")
+    assert built.weight == 2
+    assert spec_of(registry, built) == "dot:weight=2"
+    for wrong in ("heavy", "true"):
+        with pytest.raises(OptionError, match=r"shape 'dot': weight=.* is not possible; expected a number"):
+            registry.resolve(f"dot:weight={wrong}")

@@ -1,0 +1,137 @@
+"""Temperature: how far from the prior's mean a sampler starts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData
+from flowprior.errors import OptionError
+from flowprior.evaluation import evaluate
+from flowprior.flow import Flow
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.samplers import Sampler
+from tests.gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
+
+LABELS = torch.arange(12) % 3
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def class_flow() -> Flow:
+    return flow_of(ClassVelocity(3, 3), prior="gmm", classes=3, dtype=torch.float32)
+
+
+def gaussian_flow() -> tuple[Flow, tuple[Tensor, Tensor]]:
+    """From N(0, I) to N(end), whose map is m1 + s1 x0."""
+    start = (torch.zeros(2).double(), torch.ones(2).double())
+    end = (torch.tensor([1.0, -2.0]).double(), torch.tensor([0.5, 3.0]).double())
+    return flow_of(GaussianVelocity(start, end), (2,)), end
+
+
+def serving(name: str) -> tuple[Flow, Tensor]:
+    """A flow that the sampler can serve, and its conditions; diffusion samplers want noise, and its path."""
+    flow = class_flow()
+    if name != "ancestral":
+        return flow, LABELS
+    prior = Prior.create("gaussian").fit(torch.randn(20, 3, generator=seeded()))
+    return Flow(flow.model, prior, flow.coupling, Path.create("vp"), Condition("labels", 3)), LABELS
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.25, 1.0, 2.0])
+def test_source_samples_lie_at_that_share_of_their_distance_from_the_priors_mean(temperature: float) -> None:
+    flow = class_flow()
+    drawn = flow.sample(LABELS, nfe=0, generator=seeded())
+    mean = flow.prior.mean(LABELS)
+    assert (drawn - mean).abs().max() > 0.5
+    found = flow.sample(LABELS, nfe=0, temperature=temperature, generator=seeded())
+    torch.testing.assert_close(found - mean, temperature * (drawn - mean))
+
+
+def test_at_one_nothing_changes_and_at_none_all_samples_of_a_condition_are_one() -> None:
+    flow = class_flow()
+    plain = flow.sample(LABELS, nfe=4, generator=seeded())
+    torch.testing.assert_close(
+        flow.sample(LABELS, nfe=4, temperature=1, generator=seeded()), plain, rtol=0, atol=0
+    )
+    cold = flow.sample(LABELS, nfe=4, temperature=0, generator=seeded())
+    for label in range(3):
+        own = cold[label == LABELS]
+        torch.testing.assert_close(own, own[:1].expand_as(own))
+        assert plain[label == LABELS].std(0).min() > 0
+
+
+def test_an_exact_flow_between_gaussians_has_samples_of_that_share_of_their_spread() -> None:
+    flow, (mean, scale) = gaussian_flow()
+    x = flow.sample(n=20_000, sampler="rk4", nfe=80, temperature=0.5, generator=seeded())
+    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.05)
+    torch.testing.assert_close(x.std(0), 0.5 * scale, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("name", Sampler.available())
+def test_every_sampler_has_the_option_and_the_call_says_it_over_again(name: str) -> None:
+    flow, cond = serving(name)
+    warm = Sampler.create(name, temperature=0.9)
+    by_spec = flow.sample(cond, sampler=f"{name}:temperature=0.3", generator=seeded())
+    by_call = flow.sample(cond, sampler=warm, temperature=0.3, generator=seeded())
+    plain = flow.sample(cond, sampler=name, generator=seeded())
+    torch.testing.assert_close(by_spec, by_call, rtol=0, atol=0)
+    assert not torch.allclose(by_spec, plain)
+
+
+def test_a_sampler_that_was_given_keeps_its_own_temperature() -> None:
+    sampler = Sampler.create("euler", temperature=0.9)
+    class_flow().sample(LABELS, sampler=sampler, temperature=0.2, nfe=1, generator=seeded())
+    assert sampler.temperature == 0.9
+
+
+@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf")])
+def test_impossible_temperatures_are_refused(wrong: float) -> None:
+    for attempt in (
+        lambda: Sampler.create("euler", temperature=wrong),
+        lambda: class_flow().sample(LABELS, nfe=1, temperature=wrong),
+    ):
+        with pytest.raises(OptionError, match=r"temperature=.* is not possible; choose a number, 0 or more"):
+            attempt()
+    with pytest.raises(OptionError, match="expected a number"):
+        Sampler.create("euler", temperature="cold")
+
+
+def test_the_mean_is_that_of_the_condition_also_of_a_mixture_and_a_mapper() -> None:
+    x = torch.randn(400, 3, generator=seeded()) + 4 * (torch.arange(400) % 2)[:, None]
+    codes = torch.eye(2)[torch.arange(400) % 2]
+    for spec, cond in (
+        ("gmm:components=2", torch.arange(400) % 2),
+        ("latent-gmm:rank=2", torch.arange(400) % 2),
+        ("learned-mean", codes),
+        ("kernel-mean", codes),
+    ):
+        prior = Prior.registry.resolve(spec).fit((x, cond), generator=seeded())
+        condition = Condition("labels" if cond.dim() == 1 else "embeddings", 2)
+        parts = Coupling.create("condot"), Path.create("condot")
+        flow = Flow(ClassVelocity(2, 3), prior, *parts, condition)
+        asked = cond[:4]
+        cold = flow.sample(asked, nfe=0, temperature=0, generator=seeded())
+        torch.testing.assert_close(cold, prior.mean(asked))
+
+
+def test_an_evaluation_measures_the_samples_of_that_temperature_and_their_own_trajectories() -> None:
+    flow, (mean, scale) = gaussian_flow()
+    data = mean + scale * torch.randn(4000, 2, generator=seeded(1)).double()
+    half = mean + 0.5 * scale * torch.randn(4000, 2, generator=seeded(2)).double()
+
+    def values(sampler: str, metric: str) -> list[float]:
+        options = {"samples": 1000, "metrics": ["w2", "truncation"], "nfe": [0, 80]}
+        found = evaluate(flow, TensorData(data), reference=TensorData(half), sampler=sampler, **options)
+        return [row["value"] for row in found.select(metric=metric) if row["flow"] != "real data"]
+
+    cold, warm = values("rk4:temperature=0.5", "w2_squared"), values("rk4", "w2_squared")
+    assert cold[1] < 0.1 * warm[1]
+    assert cold[0] != warm[0]
+    assert values("rk4:temperature=0.5", "global_error")[0] < 1e-3
