@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, timings
-from benchmarks.studies import RESULTS, STUDIES, lead, tables
+from benchmarks.studies import RESULTS, STUDIES, captions, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -90,7 +90,7 @@ def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
-    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead}
+    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead, "captions": captions}
     return environment.get_template(name)
 
 
