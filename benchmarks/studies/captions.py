@@ -1,4 +1,4 @@
-"""What is read off the study of captions: each setting at its best temperature, designs over baselines."""
+"""What is read off the study of captions: which temperatures, the best design over the baselines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas
 from scipy.stats import fisher_exact
 
 from flowprior.evaluation.result import REAL_DATA
+from flowprior.registry import parse_spec
 from flowprior.study.table import DataFrame, Series, means, select, trained
 
 BASELINES = ("condot", "batchot", "torchcfm-ot", "ddpm")
@@ -19,31 +20,22 @@ GOALS: Mapping[int, float] = {4: 0.5, 15: 0.64}
 """NFE -> what the best design's distance over the best baseline's is to be at most, on seen captions."""
 
 
-def preferred(table: DataFrame) -> DataFrame:
-    """The sampler, and with it the temperature, of least distance on the validation split.
-
-    A row for each flow, a column for each NFE; means over seeds decide.
-    """
-    own = trained(table, DISTANCE, split=VALIDATION)
-    found = means(own, DISTANCE, VALIDATION, index=["flow", "sampler"])
-    return found.groupby(level="flow", sort=False).idxmin().map(lambda place: place[1])
+def temperature_of(sampler: str) -> float:
+    """What a sampler's spec says."""
+    return float(parse_spec(sampler, "sampler").options.get("temperature", 1.0))
 
 
-def at_preferred(table: DataFrame, metric: str, split: str) -> DataFrame:
-    """Means of a metric on a split, each flow at its :func:`preferred` sampler."""
-    every = means(table, metric, split, index=["flow", "sampler"])
-    chosen = preferred(table)
-    values = {
-        nfe: {flow: every.loc[(flow, sampler), nfe] for flow, sampler in chosen[nfe].items()}
-        for nfe in chosen
-    }
-    return pandas.DataFrame(values).reindex(chosen.index)
+def temperatures(table: DataFrame) -> dict[str, float]:
+    """The temperature of each flow's samples, of its sampler's spec."""
+    samplers = trained(table, DISTANCE, nfe=15).groupby("flow", sort=False)["sampler"].first()
+    return {flow: temperature_of(sampler) for flow, sampler in samplers.items()}
 
 
-def temperature(sampler: str) -> str:
-    """The temperature that a sampler's spec says."""
-    _, _, found = sampler.partition("temperature=")
-    return found.partition(",")[0] or "1"
+def chosen(table: DataFrame) -> DataFrame:
+    """Kernel distance on held-out pictures at 15 evaluations: a row for each flow, a column a temperature."""
+    own = trained(table, DISTANCE, split=VALIDATION, nfe=15)
+    own = own.assign(temperature=[temperature_of(sampler) for sampler in own["sampler"]])
+    return own.pivot_table(index="flow", columns="temperature", values="value", sort=False)
 
 
 def designs(found: DataFrame) -> list[str]:
@@ -53,19 +45,19 @@ def designs(found: DataFrame) -> list[str]:
 
 def has_both(table: DataFrame) -> bool:
     """Whether a design and a baseline ran."""
-    flows = preferred(table)
-    return bool(designs(flows)) and len(designs(flows)) < len(flows)
+    found = means(table, DISTANCE)
+    return 0 < len(designs(found)) < len(found)
 
 
 def best_design(table: DataFrame) -> str:
     """The design of the least distance on the validation split, mean over numbers of evaluations above 0."""
-    found = at_preferred(table, DISTANCE, VALIDATION)
+    found = means(table, DISTANCE, VALIDATION)
     return str(found.loc[designs(found), [nfe for nfe in found if nfe > 0]].mean(axis=1).idxmin())
 
 
 def over_best_baseline(table: DataFrame, metric: str, split: str) -> Series:
     """The best design's mean over the best baseline's, by NFE."""
-    found = at_preferred(table, metric, split)
+    found = means(table, metric, split)
     return found.loc[best_design(table)] / found.filter(BASELINES, axis="index").min()
 
 
@@ -81,7 +73,7 @@ def finds_more(table: DataFrame, split: str) -> DataFrame:
     and ``p``, of Fisher's exact test on all samples of all seeds, two-sided. The samples of both are made for
     the same captions; a test that pairs them could only be sharper.
     """
-    found, count = at_preferred(table, FOUND, split), _samples(table, split)
+    found, count = means(table, FOUND, split), _samples(table, split)
     ours, theirs = found.loc[best_design(table)], found.filter(BASELINES, axis="index").max()
     p = {nfe: _fisher(ours[nfe], theirs[nfe], count) for nfe in found}
     return pandas.DataFrame({"design": ours, "baseline": theirs, "p": pandas.Series(p)}).T
