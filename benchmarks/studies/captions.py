@@ -14,6 +14,8 @@ from flowprior.study.table import DataFrame, Series, means, select, trained
 
 BASELINES = ("condot", "batchot", "torchcfm-ot", "ddpm")
 """The settings that start from N(0, I)."""
+PAPER = "caption-means"
+"""The paper's own prior and pairing."""
 DISTANCE, FOUND = "kid-lite0", "caption-top5-lite0"
 VALIDATION, SEEN, UNSEEN = "validation", "test", "unseen"
 GOALS: Mapping[int, float] = {4: 0.5, 15: 0.64}
@@ -43,6 +45,12 @@ def designs(found: DataFrame) -> list[str]:
     return [flow for flow in found.index if flow not in BASELINES]
 
 
+def spaces(runs: DataFrame) -> dict[str, list[str]]:
+    """Where flows live, "pixels" or the encoder of their latents, and the cells of each."""
+    encoders = runs["latent"].fillna("pixels") if "latent" in runs else ["pixels"] * len(runs)
+    return {name: list(own) for name, own in runs.assign(space=encoders).groupby("space", sort=False)["cell"]}
+
+
 def has_both(table: DataFrame) -> bool:
     """Whether a design and a baseline ran."""
     found = means(table, DISTANCE)
@@ -55,10 +63,13 @@ def best_design(table: DataFrame) -> str:
     return str(found.loc[designs(found), [nfe for nfe in found if nfe > 0]].mean(axis=1).idxmin())
 
 
-def over_best_baseline(table: DataFrame, metric: str, split: str) -> Series:
-    """The best design's mean over the best baseline's, by NFE."""
+def over_best_baseline(table: DataFrame, metric: str, split: str, design: str = "") -> Series:
+    """A design's mean, by default the best one's, over the best baseline's, by NFE; empty where it lacks."""
     found = means(table, metric, split)
-    return found.loc[best_design(table)] / found.filter(BASELINES, axis="index").min()
+    design = design or best_design(table)
+    if design not in found.index:
+        return found.iloc[0, :0]
+    return found.loc[design] / found.filter(BASELINES, axis="index").min()
 
 
 def score_of(table: DataFrame, metric: str, split: str) -> float:

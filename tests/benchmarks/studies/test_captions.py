@@ -47,6 +47,9 @@ def test_the_design_is_chosen_on_held_out_pictures_and_set_against_the_best_base
     assert captions.best_design(table()) == "caption-means"
     ratio = captions.over_best_baseline(table(), captions.DISTANCE, captions.SEEN)
     assert ratio.to_dict() == {0: 1 / 11, 4: 1 / 3, 15: 4 / 7}
+    other = captions.over_best_baseline(table(), captions.DISTANCE, captions.SEEN, "kernel-mean")
+    assert other.to_dict() == {0: 8 / 99, 4: 4 / 9, 15: 0.5}
+    assert captions.over_best_baseline(table(), captions.DISTANCE, captions.SEEN, "absent").empty
     assert captions.has_both(table())
     alone = table()
     assert not captions.has_both(alone[alone["flow"].isin(captions.BASELINES)])
@@ -58,6 +61,12 @@ def test_captions_found_are_compared_on_all_samples_of_all_seeds():
     assert tested.loc["baseline", 15] == pytest.approx(1 / 8)
     assert tested.loc["p", 15] < 1e-8
     assert captions._fisher(0.1, 0.1, 2000) == pytest.approx(1)
+
+
+def test_cells_belong_to_pixels_or_to_the_latents_of_an_encoder():
+    runs = pandas.DataFrame({"cell": ["a", "b", "c"], "latent": [None, "vae", None]})
+    assert captions.spaces(runs) == {"pixels": ["a", "c"], "vae": ["b"]}
+    assert captions.spaces(runs.drop(columns="latent")) == {"pixels": ["a", "b", "c"]}
 
 
 def test_the_table_of_temperatures_has_a_column_for_each():
