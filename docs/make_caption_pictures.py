@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def main(run: str) -> None:
     """Four figures: temperatures, evaluations, guidance, and captions that training has not seen."""
     flow = Flow.load(run)
 
-    def drawn(captions: Sequence[str], **options: float) -> Tensor:
+    def drawn(captions: Sequence[str], **options: Any) -> Tensor:
         chosen = {"temperature": TEMPERATURE, "nfe": NFE} | options
         return flow.sample(list(captions), generator=torch.Generator().manual_seed(SEED), **chosen)
 

@@ -93,6 +93,7 @@ def sample(
     if show_prior:
         panels = prior_panels(flow, asked, draw_samples(flow, asked, 0, seed, **settings).x, solution.x)
     spent = f"{solution.nfe} evaluations, {settings['sampler']}" if solution.nfe else "the prior alone"
+    spent += "" if temperature is None else f", temperature {temperature:g}"
     save_samples(
         out,
         solution.x,
