@@ -6,6 +6,7 @@ import abc
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -63,8 +64,8 @@ class Sampler(Registered, abc.ABC):
     Args:
         temperature: factor of a source sample's distance from the prior's mean of its condition; 1 leaves it.
             Below 1 samples lie nearer to what is typical of the condition, at the price of their variety:
-            Glow's reduced temperature (Kingma & Dhariwal 2018, arXiv 1807.03039, section 6.4), and in flow
-            matching Matcha-TTS's (Mehta et al. 2023, arXiv 2309.03199). At 0 all samples of a condition are
+            the reduced temperature of Glow (Kingma & Dhariwal 2018, arXiv 1807.03039), and in flow matching
+            of Matcha-TTS (Mehta et al. 2023, arXiv 2309.03199). At 0 all samples of a condition are
             one. What a stochastic sampler draws on the way stays as it is.
     """
 
@@ -81,7 +82,7 @@ class Sampler(Registered, abc.ABC):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        if not 0 <= value < float("inf"):
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < float("inf"):
             raise OptionError(f"sampler: temperature={value!r} is not possible; choose a number, 0 or more")
         self._temperature = value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -91,16 +93,14 @@ def test_a_sampler_that_was_given_keeps_its_own_temperature() -> None:
     assert sampler.temperature == 0.9
 
 
-@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf")])
-def test_impossible_temperatures_are_refused(wrong: float) -> None:
+@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf"), True, "cold"])
+def test_impossible_temperatures_are_refused(wrong: Any) -> None:
     for attempt in (
         lambda: Sampler.create("euler", temperature=wrong),
         lambda: class_flow().sample(LABELS, nfe=1, temperature=wrong),
     ):
-        with pytest.raises(OptionError, match=r"temperature=.* is not possible; choose a number, 0 or more"):
+        with pytest.raises(OptionError, match=r"temperature=.* is not possible; (choose|expected) a number"):
             attempt()
-    with pytest.raises(OptionError, match="expected a number"):
-        Sampler.create("euler", temperature="cold")
 
 
 def test_the_mean_is_that_of_the_condition_also_of_a_mixture_and_a_mapper() -> None:
