@@ -71,6 +71,14 @@ class Coupling(Registered, abc.ABC):
         """Source samples x0 ``[B, *event]`` to sample from, one for each row of ``cond`` (or ``n``)."""
         return prior.sample(cond, n, generator=generator)
 
+    def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
+        """Mean ``[B, *event]`` of what :meth:`source` draws, which a sampler's temperature keeps.
+
+        Raises:
+            CouplingError: it is not known.
+        """
+        return prior.mean(cond, n)
+
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Log-density ``[B]`` of the law that :meth:`source` draws from."""
         return prior.log_prob(x0, cond)

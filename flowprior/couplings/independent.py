@@ -41,5 +41,13 @@ class IndependentCoupling(Coupling):
             raise CouplingError(f"independent.source: cond is {rows} and n={n}; pass one that says how many")
         return prior.sample_marginal(count, generator=generator)
 
+    def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
+        if cond is not None and prior.takes:
+            raise CouplingError(
+                "independent: its source samples are those of all conditions together, not around the mean "
+                "of one; use temperature=1 (--temperature 1), or train with the coupling 'condot'"
+            )
+        return prior.mean(None, n)
+
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         return prior.log_prob_marginal(x0)

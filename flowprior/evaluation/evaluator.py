@@ -20,8 +20,12 @@ from flowprior.samplers import Sampler, Solution
 Row = dict[str, Any]
 Columns = dict[Any, dict[str, MetricInfo]]
 """Metric -> what each of its values is."""
-PRIOR_ALONE = Cell("euler", Sampler.create("euler"), 0, 1.0)
-"""Whatever the sampler and the guidance, at temperature 1."""
+
+
+@cache
+def prior_alone(temperature: float) -> Cell:
+    """The cell of the prior alone, whatever the sampler and the guidance, at a temperature."""
+    return Cell("euler", Sampler.create("euler", temperature=temperature), 0, 1.0)
 
 
 @dataclass(eq=False)
@@ -69,8 +73,7 @@ class Evaluator:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        alone = cell.nfe == 0 and cell.sampler.temperature == PRIOR_ALONE.sampler.temperature
-        entries = self._filled(PRIOR_ALONE if alone else cell)
+        entries = self._filled(prior_alone(cell.sampler.temperature) if cell.nfe == 0 else cell)
         facts = entries[self.split].facts
         grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else cell.grid
         terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}

@@ -135,7 +135,8 @@ def sweep(
     Args:
         references: in place of ``reference`` several splits by name, as in ``{"validation": …}``;
             samples are generated once, for the conditions of the first, and compared with each.
-        nfe: numbers of evaluations; the prior alone (0) is the same for every sampler and guidance.
+        nfe: numbers of evaluations; the prior alone (0) is the same for every guidance and for every sampler
+            of one temperature.
         samplers: names, ``name:key=value,…`` or instances; None takes ``flow.default_sampler``.
         guidances: strengths of classifier-free guidance; 1 is none.
         seeds: of conditions, source samples and the subsets of real data.

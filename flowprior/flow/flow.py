@@ -22,7 +22,7 @@ from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
-from flowprior.samplers import Sampler, Solution, Velocity
+from flowprior.samplers import Sampler, Solution, Velocity, draw_source
 
 Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
@@ -157,6 +157,7 @@ class Flow(FlowParts):
         Raises:
             InputError: a condition that does not fit the flow, or texts without the encoder of its
                 embeddings.
+            CouplingError: a temperature where the coupling does not know the mean of its source.
             OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
                 or of a flow that was trained without dropping it; a negative condition without guidance; an
                 unknown sampler option, or a sampler that is not valid for this flow.
@@ -170,8 +171,9 @@ class Flow(FlowParts):
         solver = solver if temperature is None else solver.with_temperature(temperature)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
-            x0 = self.coupling.source(self.prior, cond, n, generator=generator)
-            x0 = solver.source(x0, self.prior, cond).to(self.dtype or x0.dtype)
+            start = self.coupling, self.prior, cond, n
+            x0 = draw_source(*start, temperature=solver.temperature, generator=generator)
+            x0 = x0.to(self.dtype or x0.dtype)
             velocity: Velocity = partial(self.velocity, guidance=guidance, negative=away)
             if solver.stochastic:
                 velocity, batch_size = in_batches(velocity, batch_size), None

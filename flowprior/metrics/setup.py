@@ -18,7 +18,7 @@ from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.reference import Reference
-from flowprior.samplers import Solution, at_temperature
+from flowprior.samplers import Solution, draw_source
 
 POOLED = 2000
 """Real samples that clouds are compared with where conditions are no labels."""
@@ -209,8 +209,8 @@ class Setup:
         """The first source samples ``[count, *event]`` that samples of this seed are solved from."""
         cond, generator = self.conditions(self.samples), self.generator()
         with torch.no_grad():
-            x0 = self.flow.coupling.source(self.flow.prior, cond, self.samples, generator=generator)
-            x0 = at_temperature(x0, self.flow.prior, cond, temperature)
+            parts = self.flow.coupling, self.flow.prior, cond, self.samples
+            x0 = draw_source(*parts, temperature=temperature, generator=generator)
         return x0[:count].to(self.flow.dtype or x0.dtype)
 
     def conditions(self, count: int) -> Conditions | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ class Wanted:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if type(self.temperature) not in (int, float) or not 0 <= self.temperature < math.inf:
+            raise OptionError(
+                f"{OWNER}: temperature={self.temperature!r} is not possible; choose a number, 0 or more"
+            )
         for name, least, most in (
             ("nfe", 0, MOST_NFE),
             ("samples", 1, POINTS),

@@ -161,7 +161,7 @@ def _wanted(flow: Flow, values: dict[str, Any]) -> Wanted:
         if isinstance(error, FlowpriorError):
             raise
         raise OptionError(
-            "demo: expected numbers for NFE, guidance, samples and seed; fill them in"
+            "demo: expected numbers for NFE, temperature, guidance, samples and seed; fill them in"
         ) from error
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
@@ -114,7 +115,7 @@ class Registry(Generic[T]):
         try:
             built = self._checked(record.factory(**options), owner)
             for option, value in shared.items():
-                setattr(built, option, value)
+                object.__setattr__(built, option, value)  # also where a plug-in's class is frozen
             return built
         except FlowpriorError:
             raise
@@ -200,7 +201,7 @@ class Registry(Generic[T]):
 
 def _check_shared(owner: str, option: str, value: object, default: str | float) -> None:
     """Check that a family's option is given as what its default is."""
-    kinds, expected = ((str,), "text") if isinstance(default, str) else ((int, float), "a number")
+    kinds, expected = ((str,), "text") if isinstance(default, str) else ((Real,), "a number")
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
 

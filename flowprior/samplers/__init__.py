@@ -3,7 +3,7 @@
 from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
 from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
 from flowprior.samplers.ancestral import Ancestral
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, at_temperature
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, draw_source
 from flowprior.samplers.ddim import DDIM
 from flowprior.samplers.diffusion import DiffusionSampler
 from flowprior.samplers.euler import Euler
@@ -37,6 +37,6 @@ __all__ = [
     "Solution",
     "TimeGrid",
     "Velocity",
-    "at_temperature",
+    "draw_source",
     "time_grid",
 ]

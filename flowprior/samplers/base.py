@@ -59,7 +59,7 @@ def check_nfe(owner: str, nfe: Any) -> None:
 class Sampler(Registered, abc.ABC):
     """Base class of samplers. Implementations give :meth:`solve`.
 
-    Every registered sampler has the option ``temperature`` beside its own.
+    Every registered sampler has the option ``temperature`` beside its own; the name is reserved for it.
 
     Args:
         temperature: factor of a source sample's distance from the prior's mean of its condition; 1 leaves it.
@@ -84,12 +84,12 @@ class Sampler(Registered, abc.ABC):
     def temperature(self, value: float) -> None:
         if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < float("inf"):
             raise OptionError(f"sampler: temperature={value!r} is not possible; choose a number, 0 or more")
-        self._temperature = value
+        object.__setattr__(self, "_temperature", float(value))  # also where a plug-in's class is frozen
 
     def with_temperature(self, temperature: float) -> Sampler:
         """The same sampler at another temperature."""
         other = copy.copy(self)
-        other.temperature = temperature
+        object.__setattr__(other, "temperature", temperature)
         return other
 
     @abc.abstractmethod
@@ -136,16 +136,6 @@ class Sampler(Registered, abc.ABC):
         """
         return self
 
-    def source(self, x0: Tensor, prior: Prior, cond: Conditions | None) -> Tensor:
-        """The source samples ``[B, *event]`` to start from, of those that the prior drew, by temperature.
-
-        Args:
-            x0: drawn for ``cond``.
-            prior: that drew them.
-            cond: their conditions, on the prior's device.
-        """
-        return at_temperature(x0, prior, cond, self.temperature)
-
     def integrate(
         self, velocity: Velocity, x0: Tensor, cond: Conditions | None = None, *, nfe: int | None = None
     ) -> Tensor:
@@ -153,11 +143,24 @@ class Sampler(Registered, abc.ABC):
         return self.solve(velocity, x0, cond, nfe=nfe).x
 
 
-def at_temperature(x0: Tensor, prior: Prior, cond: Conditions | None, temperature: float) -> Tensor:
-    """Source samples x0 ``[B, *event]`` with their distance from the prior's mean times ``temperature``."""
+def draw_source(
+    coupling: Coupling,
+    prior: Prior,
+    cond: Conditions | None,
+    n: int | None = None,
+    *,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Source samples ``[B, *event]``, each at ``temperature`` times its distance from their mean.
+
+    Raises:
+        CouplingError: a temperature other than 1 where the mean is not known.
+    """
+    x0 = coupling.source(prior, cond, n, generator=generator)
     if temperature == 1:
         return x0
-    mean = prior.mean(cond, len(x0)).to(x0)
+    mean = coupling.source_mean(prior, cond, len(x0)).to(x0)
     return mean + temperature * (x0 - mean)
 
 

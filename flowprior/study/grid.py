@@ -96,7 +96,7 @@ class Grid:
             ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
             optional; see :func:`flowprior.study.variants.checked_variants`.
         seeds: of training and evaluation.
-        nfe: evaluations of the velocity; 0 is the prior alone, whatever the sampler.
+        nfe: evaluations of the velocity; 0 is the prior alone, at the sampler's temperature.
         samples: how many are evaluated at each.
         conditions: those that samples are generated for: ``"reference"``, the test split's in its
             proportions, or ``"balanced"``, every label equally often.

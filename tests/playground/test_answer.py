@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,3 +120,9 @@ def test_guidance_of_a_flow_that_cannot_be_guided_is_refused(label_flow: Flow, c
     with pytest.raises(FlowpriorError, match="condition dropout") as caught:
         answer(label_flow, "r", fields_of(label_flow), [0], Wanted(guidance=2.0))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [None, "x", -0.1, float("nan"), float("inf"), True])
+def test_a_temperature_that_is_no_number_is_refused(wrong: Any) -> None:
+    with pytest.raises(OptionError, match=r"temperature=.* is not possible; choose a number, 0 or more"):
+        Wanted(temperature=wrong)

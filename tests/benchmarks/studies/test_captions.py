@@ -60,7 +60,12 @@ def test_captions_found_are_compared_on_all_samples_of_all_seeds():
     assert tested.loc["design", 15] == pytest.approx(1 / 5)
     assert tested.loc["baseline", 15] == pytest.approx(1 / 8)
     assert tested.loc["p", 15] < 1e-8
-    assert captions._fisher(0.1, 0.1, 2000) == pytest.approx(1)
+    assert captions._fisher({"a": (0.1, 2000), "b": (0.1, 1000)}) == pytest.approx(1)
+    half = table()
+    half = half[(half["flow"] != "caption-means") | (half["seed"] == 0)]
+    fewer = captions.finds_more(half, captions.SEEN)
+    assert fewer.loc["design", 15] == tested.loc["design", 15]
+    assert fewer.loc["p", 15] > 10 * tested.loc["p", 15]
 
 
 def test_cells_belong_to_pixels_or_to_the_latents_of_an_encoder():
