@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, timings
-from benchmarks.studies import RESULTS, STUDIES, captions, lead, tables
+from benchmarks.studies import RESULTS, STUDIES, emoji, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -70,8 +70,8 @@ def read_study(folder: Path) -> Study | None:
 
 
 def class_conditional(root: Path) -> dict[str, Study]:
-    """The studies whose cells were evaluated on a validation split, too, but for that of the lead."""
-    folders = sorted(path for path in root.glob("*-*") if path.is_dir() and "lead-" not in path.name)
+    """The studies of classes of pictures whose cells were evaluated on a validation split, too."""
+    folders = sorted(path for path in root.glob("fashion-mnist-*") if path.is_dir())
     found = {folder.name: read_study(folder) for folder in folders}
     return {name: s for name, s in found.items() if s and (s.table["split"] == "validation").any()}
 
@@ -90,7 +90,7 @@ def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
-    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead, "captions": captions}
+    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead, "emoji": emoji}
     return environment.get_template(name)
 
 

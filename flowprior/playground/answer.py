@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from flowprior.flow.guidance import check_guidance
 from flowprior.flow.showing import MOST_STATES, Stages, stages
 from flowprior.playground.drawing import draw_stages
 from flowprior.playground.fields import OWNER, WHOLE, Field, condition_of
+from flowprior.samplers import check_temperature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +42,7 @@ class Wanted:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if type(self.temperature) not in (int, float) or not 0 <= self.temperature < math.inf:
-            raise OptionError(
-                f"{OWNER}: temperature={self.temperature!r} is not possible; choose a number, 0 or more"
-            )
+        check_temperature(OWNER, self.temperature)
         for name, least, most in (
             ("nfe", 0, MOST_NFE),
             ("samples", 1, POINTS),

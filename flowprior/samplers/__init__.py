@@ -3,7 +3,7 @@
 from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
 from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
 from flowprior.samplers.ancestral import Ancestral
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, draw_source
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.ddim import DDIM
 from flowprior.samplers.diffusion import DiffusionSampler
 from flowprior.samplers.euler import Euler
@@ -13,6 +13,7 @@ from flowprior.samplers.heun import Heun
 from flowprior.samplers.heun3 import Heun3
 from flowprior.samplers.midpoint import Midpoint
 from flowprior.samplers.rk4 import RK4
+from flowprior.samplers.source import check_temperature, draw_source
 
 __all__ = [
     "DDIM",
@@ -37,6 +38,7 @@ __all__ = [
     "Solution",
     "TimeGrid",
     "Velocity",
+    "check_temperature",
     "draw_source",
     "time_grid",
 ]

@@ -6,7 +6,6 @@ import abc
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +17,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, is_whole
+from flowprior.samplers.source import check_temperature
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -82,9 +82,8 @@ class Sampler(Registered, abc.ABC):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < float("inf"):
-            raise OptionError(f"sampler: temperature={value!r} is not possible; choose a number, 0 or more")
-        object.__setattr__(self, "_temperature", float(value))  # also where a plug-in's class is frozen
+        # Also where a plug-in's class is frozen.
+        object.__setattr__(self, "_temperature", check_temperature("sampler", value))
 
     def with_temperature(self, temperature: float) -> Sampler:
         """The same sampler at another temperature."""
@@ -141,27 +140,6 @@ class Sampler(Registered, abc.ABC):
     ) -> Tensor:
         """x1 ``[B, *event]``; see :meth:`solve`."""
         return self.solve(velocity, x0, cond, nfe=nfe).x
-
-
-def draw_source(
-    coupling: Coupling,
-    prior: Prior,
-    cond: Conditions | None,
-    n: int | None = None,
-    *,
-    temperature: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Source samples ``[B, *event]``, each at ``temperature`` times its distance from their mean.
-
-    Raises:
-        CouplingError: a temperature other than 1 where the mean is not known.
-    """
-    x0 = coupling.source(prior, cond, n, generator=generator)
-    if temperature == 1:
-        return x0
-    mean = coupling.source_mean(prior, cond, len(x0)).to(x0)
-    return mean + temperature * (x0 - mean)
 
 
 class CountedVelocity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas
 import pytest
 
-from benchmarks.studies import STUDIES, captions
+from benchmarks.studies import STUDIES, emoji
 from flowprior.study.grid import load_grid
 
 WARM, COLD = "euler", "euler:temperature=0.4"
@@ -30,61 +30,61 @@ def table() -> pandas.DataFrame:
         ("kernel-mean", COLD, {0: 8.0, 4: 4.0, 15: 3.5}),
     ):
         held_out = {nfe: value - 2 * (flow == "caption-means") for nfe, value in distances.items()}
-        rows += rows_of(flow, captions.DISTANCE, captions.SEEN, sampler, distances)
-        rows += rows_of(flow, captions.DISTANCE, captions.VALIDATION, sampler, held_out)
+        rows += rows_of(flow, emoji.DISTANCE, emoji.SEEN, sampler, distances)
+        rows += rows_of(flow, emoji.DISTANCE, emoji.VALIDATION, sampler, held_out)
         hits = {nfe: 1 / (1 + value) for nfe, value in distances.items()}
         for seed in (0, 1):
-            rows += rows_of(flow, captions.FOUND, captions.SEEN, sampler, hits, seed)
+            rows += rows_of(flow, emoji.FOUND, emoji.SEEN, sampler, hits, seed)
     return framed(rows)
 
 
 def test_a_samplers_spec_says_the_temperature():
     expected = {"condot": 1, "ddpm": 1, "caption-means": 0.4, "kernel-mean": 0.4}
-    assert captions.temperatures(table()) == expected
+    assert emoji.temperatures(table()) == expected
 
 
 def test_the_design_is_chosen_on_held_out_pictures_and_set_against_the_best_baseline_at_each_number():
-    assert captions.best_design(table()) == "caption-means"
-    ratio = captions.over_best_baseline(table(), captions.DISTANCE, captions.SEEN)
+    assert emoji.best_design(table()) == "caption-means"
+    ratio = emoji.over_best_baseline(table(), emoji.DISTANCE, emoji.SEEN)
     assert ratio.to_dict() == {0: 1 / 11, 4: 1 / 3, 15: 4 / 7}
-    other = captions.over_best_baseline(table(), captions.DISTANCE, captions.SEEN, "kernel-mean")
+    other = emoji.over_best_baseline(table(), emoji.DISTANCE, emoji.SEEN, "kernel-mean")
     assert other.to_dict() == {0: 8 / 99, 4: 4 / 9, 15: 0.5}
-    assert captions.over_best_baseline(table(), captions.DISTANCE, captions.SEEN, "absent").empty
-    assert captions.has_both(table())
+    assert emoji.over_best_baseline(table(), emoji.DISTANCE, emoji.SEEN, "absent").empty
+    assert emoji.has_both(table())
     alone = table()
-    assert not captions.has_both(alone[alone["flow"].isin(captions.BASELINES)])
+    assert not emoji.has_both(alone[alone["flow"].isin(emoji.BASELINES)])
 
 
 def test_captions_found_are_compared_on_all_samples_of_all_seeds():
-    tested = captions.finds_more(table(), captions.SEEN)
+    tested = emoji.finds_more(table(), emoji.SEEN)
     assert tested.loc["design", 15] == pytest.approx(1 / 5)
     assert tested.loc["baseline", 15] == pytest.approx(1 / 8)
     assert tested.loc["p", 15] < 1e-8
-    assert captions._fisher({"a": (0.1, 2000), "b": (0.1, 1000)}) == pytest.approx(1)
+    assert emoji._fisher({"a": (0.1, 2000), "b": (0.1, 1000)}) == pytest.approx(1)
     half = table()
     half = half[(half["flow"] != "caption-means") | (half["seed"] == 0)]
-    fewer = captions.finds_more(half, captions.SEEN)
+    fewer = emoji.finds_more(half, emoji.SEEN)
     assert fewer.loc["design", 15] == tested.loc["design", 15]
     assert fewer.loc["p", 15] > 10 * tested.loc["p", 15]
 
 
 def test_cells_belong_to_pixels_or_to_the_latents_of_an_encoder():
     runs = pandas.DataFrame({"cell": ["a", "b", "c"], "latent": [None, "vae", None]})
-    assert captions.spaces(runs) == {"pixels": ["a", "c"], "vae": ["b"]}
-    assert captions.spaces(runs.drop(columns="latent")) == {"pixels": ["a", "b", "c"]}
+    assert emoji.spaces(runs) == {"pixels": ["a", "c"], "vae": ["b"]}
+    assert emoji.spaces(runs.drop(columns="latent")) == {"pixels": ["a", "b", "c"]}
 
 
 def test_the_table_of_temperatures_has_a_column_for_each():
-    rows = rows_of("condot", captions.DISTANCE, captions.VALIDATION, WARM, {15: 8.0})
-    rows += rows_of("condot", captions.DISTANCE, captions.VALIDATION, COLD, {15: 6.0})
-    found = captions.chosen(framed(rows))
+    rows = rows_of("condot", emoji.DISTANCE, emoji.VALIDATION, WARM, {15: 8.0})
+    rows += rows_of("condot", emoji.DISTANCE, emoji.VALIDATION, COLD, {15: 6.0})
+    found = emoji.chosen(framed(rows))
     assert found.loc["condot"].to_dict() == {1.0: 8.0, 0.4: 6.0}
 
 
 def test_both_studies_train_the_same_flows():
     """So that the one that chooses temperatures leaves its trainings to the other."""
     chosen, study = (load_grid(STUDIES / f"{name}.toml") for name in ("emoji_temperatures", "emoji"))
-    assert {*captions.BASELINES} < {*study.variants}
+    assert {*emoji.BASELINES} < {*study.variants}
     for name in ("data", "model", "latent", "validation", "training", "evaluation_seed"):
         assert getattr(chosen, name) == getattr(study, name)
     parts = [
@@ -95,4 +95,4 @@ def test_both_studies_train_the_same_flows():
         for grid in (chosen, study)
     ]
     assert parts[0] == parts[1]
-    assert [captions.temperature_of(spec) for spec in chosen.samplers.values()] == [1, 0.8, 0.6, 0.4, 0.2]
+    assert [emoji.temperature_of(spec) for spec in chosen.samplers.values()] == [1, 0.8, 0.6, 0.4, 0.2]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.studies import STUDIES, caption_spread
+from benchmarks.studies import STUDIES, emoji_ablations
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
@@ -23,8 +23,8 @@ def test_the_spread_is_a_standard_deviation_about_the_groups_own_means(generator
         3 + 0.5 * torch.randn(400, 3, 4, 4, generator=generator),
         torch.randn(400, 48, generator=generator),
     ]
-    assert caption_spread.spread(groups) == pytest.approx(math.sqrt((0.25 + 1) / 2), rel=0.02)
-    assert caption_spread.spread([torch.ones(4, 5)]) == 0
+    assert emoji_ablations.spread(groups) == pytest.approx(math.sqrt((0.25 + 1) / 2), rel=0.02)
+    assert emoji_ablations.spread([torch.ones(4, 5)]) == 0
 
 
 def test_flows_are_asked_for_captions_of_the_test_split_that_training_has_several_pictures_of(generator):
@@ -37,14 +37,14 @@ def test_flows_are_asked_for_captions_of_the_test_split_that_training_has_severa
     )
     parts = Coupling.create("condot"), Path.create("condot")
     flow = Flow(lambda x, t, cond: torch.zeros_like(x), prior, *parts, Condition("embeddings", 4))
-    found = caption_spread.spread_within_captions(
+    found = emoji_ablations.spread_within_captions(
         flow, SimpleNamespace(seed=0), SimpleNamespace(train=train, test=test)
     )
     real, *others = found
-    expected = caption_spread.spread([train.x[:2], train.x[2:4]])
+    expected = emoji_ablations.spread([train.x[:2], train.x[2:4]])
     assert real["value"] == pytest.approx(expected)
-    assert {row["samples"] for row in found} == {2 * caption_spread.EACH}
-    assert [row["nfe"] for row in others] == list(caption_spread.NFES)
+    assert {row["samples"] for row in found} == {2 * emoji_ablations.EACH}
+    assert [row["nfe"] for row in others] == list(emoji_ablations.NFES)
     for row in others:
         assert 0.2 < row["value"] < 0.35
 

@@ -1,6 +1,6 @@
 """How much the pictures of one caption differ: what a narrow prior costs.
 
-values = "benchmarks.studies.caption_spread:spread_within_captions"
+values = "benchmarks.studies.emoji_ablations:spread_within_captions"
 """
 
 from __future__ import annotations
