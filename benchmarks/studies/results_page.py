@@ -28,6 +28,8 @@ WITH_CLAIMS = DOCS / "choosing.md"
 LOSSES = DOCS / "images" / "losses.png"
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
+OWN_SECTION = ("lead-", "emoji-")
+"""How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -70,8 +72,10 @@ def read_study(folder: Path) -> Study | None:
 
 
 def class_conditional(root: Path) -> dict[str, Study]:
-    """The studies of classes of pictures whose cells were evaluated on a validation split, too."""
-    folders = sorted(path for path in root.glob("fashion-mnist-*") if path.is_dir())
+    """The studies whose cells were evaluated on a validation split, too, but for those of ``OWN_SECTION``."""
+    folders = sorted(
+        path for path in root.glob("*-*") if path.is_dir() and not path.name.startswith(OWN_SECTION)
+    )
     found = {folder.name: read_study(folder) for folder in folders}
     return {name: s for name, s in found.items() if s and (s.table["split"] == "validation").any()}
 
