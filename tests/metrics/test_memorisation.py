@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from flowprior.errors import InputError
 from flowprior.metrics import memorisation_ratio, nearest_distances
+from flowprior.metrics.memorisation import copied_share
 
 
 def test_distances_are_those_of_scikit_learn(generator: torch.Generator) -> None:
@@ -49,3 +50,30 @@ def test_impossible_calls_are_refused() -> None:
         nearest_distances(x, [])
     with pytest.raises(InputError, match="held-out data lie in the training data"):
         memorisation_ratio(x + 1, x, [x])
+
+
+def share_of(x: torch.Tensor, training: torch.Tensor, held_out: torch.Tensor) -> float:
+    nearest = [nearest_distances(x, [rows]) for rows in (training, held_out)]
+    return copied_share(*nearest, len(training), len(held_out))
+
+
+def curve(count: int, noise: float, generator: torch.Generator) -> torch.Tensor:
+    """Points about a circle that lies in 4 dimensions."""
+    angle = 6.283 * torch.rand(count, 1, generator=generator)
+    circle = torch.cat([angle.cos(), angle.sin(), torch.zeros(count, 2)], 1)
+    return circle + noise * torch.randn(count, 4, generator=generator)
+
+
+def test_fresh_samples_are_no_copies_and_copies_are_counted(generator: torch.Generator) -> None:
+    training, held_out, fresh = (curve(count, 0.1, generator) for count in (2000, 1000, 3000))
+    assert share_of(fresh, training, held_out) == pytest.approx(0, abs=0.1)
+    assert share_of(training, training, held_out) == 1
+    half = torch.cat([fresh[:2000], training])
+    assert share_of(half, training, held_out) == pytest.approx(0.5, abs=0.1)
+
+
+def test_blur_lowers_the_distances_but_is_no_copy(generator: torch.Generator) -> None:
+    training, held_out = curve(3000, 0.3, generator), curve(3000, 0.3, generator)
+    blurred = curve(3000, 0.0, generator)
+    assert memorisation_ratio(blurred, held_out, [training]) < 0.8
+    assert share_of(blurred, training, held_out) == pytest.approx(0, abs=0.1)

@@ -91,6 +91,16 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
     assert result.real_data_score("memorisation") is None
 
 
+def test_copies_count_how_often_the_nearest_of_all_real_data_is_held_out(
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
+) -> None:
+    training, held_out = (whole(data)[0].double().flatten(1) for data in digits)
+    winners = torch.cdist(drawn[0].double().flatten(1), torch.cat([training, held_out])).argmin(1)
+    found = (winners >= len(training)).double().mean().item()
+    chance = len(held_out) / (len(training) + len(held_out))
+    assert result.value("copies", 2) == pytest.approx(1 - found / chance, abs=1e-9)
+
+
 def test_sliced_w2_is_the_mean_over_labels(
     result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
 ) -> None:
