@@ -94,11 +94,17 @@ class Registry(Generic[T]):
     def create(self, name: str, **options: Any) -> T:
         """Build the component ``name`` with ``options``.
 
+        Args:
+            name: of the component, or a spec as on the command line, ``name:key=value,…``.
+            options: of the component, besides those of a spec.
+
         Raises:
             UnknownComponentError: no such component.
-            OptionError: an option that the component does not have, lacks, or cannot take; or what was built
-                is none of this family.
+            OptionError: an option that the component does not have, lacks, or cannot take, or that the spec
+                gives, too; or what was built is none of this family.
         """
+        if ":" in name:
+            name, options = self._with_spec(name, options)
         record = self.record(name)
         for option in options:
             if option not in record.options:
@@ -121,6 +127,13 @@ class Registry(Generic[T]):
             raise
         except (TypeError, ValueError, OverflowError) as error:
             raise OptionError(f"{self.family} '{record.name}' cannot be built: {error}") from error
+
+    def _with_spec(self, text: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The name and the options of a spec, with the other ``options``."""
+        spec = self.parse(text)
+        for option in sorted(spec.options.keys() & options.keys()):
+            raise OptionError(f"{self.family} '{text}': option '{option}' is given twice; give it once")
+        return spec.name, {**spec.options, **options}
 
     def resolve(self, component: str | Spec | T) -> T:
         """An instance as it is; a name or spec string (``name:key=value,…``) built.
@@ -251,7 +264,7 @@ class Registered:
 
     @classmethod
     def create(cls, name: str, **options: Any) -> Any:
-        """Build a component by name; see :meth:`Registry.create`."""
+        """Build a component by name or spec; see :meth:`Registry.create`."""
         return cls.registry.create(name, **options)
 
     @classmethod

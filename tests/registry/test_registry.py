@@ -175,6 +175,13 @@ def test_parse_value(text, value):
     assert parse_value(text) == value
 
 
+def test_create_takes_a_spec_and_further_options(shapes):
+    circle = shapes.create("disc:radius=2", colour="blue")
+    assert (circle.radius, circle.colour) == (2, "blue")
+    with pytest.raises(OptionError, match="option 'radius' is given twice; give it once"):
+        shapes.create("disc:radius=2", radius=3)
+
+
 def test_resolve_takes_names_specs_and_instances(shapes):
     circle = shapes.resolve("circle:radius=3")
     assert circle.radius == 3
