@@ -8,6 +8,7 @@ from flowprior.couplings.condot import CondOTCoupling
 from flowprior.couplings.cost import transport_cost
 from flowprior.couplings.gap import SourceGap, source_gap
 from flowprior.couplings.independent import IndependentCoupling
+from flowprior.couplings.leave_one_out import LeaveOneOutCoupling
 from flowprior.couplings.ot import OTCoupling
 from flowprior.couplings.posterior import PosteriorCoupling
 from flowprior.couplings.semidiscrete import SemidiscreteCoupling
@@ -16,6 +17,7 @@ __all__ = [
     "CondOTCoupling",
     "Coupling",
     "IndependentCoupling",
+    "LeaveOneOutCoupling",
     "OTCoupling",
     "PairingCoupling",
     "PosteriorCoupling",

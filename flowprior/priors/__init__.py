@@ -8,6 +8,7 @@ from flowprior.priors.kernel_mean import KernelMeanPrior
 from flowprior.priors.latent import LatentPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
+from flowprior.priors.left_out import LeaveOneOutPrior
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
 from flowprior.priors.vae import VaePrior
 
@@ -19,6 +20,7 @@ __all__ = [
     "LatentGmmPrior",
     "LatentPrior",
     "LearnedMeanPrior",
+    "LeaveOneOutPrior",
     "NormalisingFlowPrior",
     "Prior",
     "VaePrior",

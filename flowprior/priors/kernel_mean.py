@@ -25,6 +25,7 @@ from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS
 from flowprior.priors.kernel_choice import choose_kernel
+from flowprior.priors.left_out import LeaveOneOutPrior
 from flowprior.priors.representatives import Neighbours, Representatives, kernel_weights
 from flowprior.priors.residuals import FixedResiduals
 from flowprior.priors.row_sample import thinned
@@ -54,7 +55,7 @@ class LeftOut(NamedTuple):
 
 
 @Prior.register("kernel-mean")
-class KernelMeanPrior(ConditionedPrior):
+class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     """The mean of the nearest conditions' events by a kernel, plus noise: a mapper's rival, without training.
 
     Of labels it is the table of their means. It keeps at most ``representatives`` distinct embeddings of E
@@ -165,6 +166,31 @@ class KernelMeanPrior(ConditionedPrior):
         change = (self.table.means[place[:, 0]] - x[rows]) / events[:, :1]
         return [LeftOut(x[rows], Neighbours(distance, place, events), change)]
 
+    def _without(self, x: Tensor, cond: Tensor) -> LeftOut:
+        """Neighbours of each row without the row: its own condition is left out where it has no other."""
+        near = self.table.neighbours(cond, int(self.neighbours_chosen) + 1)
+        own = near.distance[:, :1] == 0
+        alone = own & (near.events[:, :1] <= 1)
+        width = near.place.shape[1] - 1
+        if width < int(self.neighbours_chosen):  # of all there are; one without events takes its place
+            near = Neighbours(*(torch.cat([part, part[:, -1:]], 1) for part in near))
+            near.events[:, -1] = 0
+            width += 1
+        columns = torch.arange(width, device=x.device) + alone.long()
+        distance, place, events = (part.gather(1, columns) for part in near)
+        several = own & ~alone
+        events[:, :1] -= several.to(events)
+        change = (self.table.means[place[:, 0]] - x) / events[:, :1].clamp_min(1)
+        return LeftOut(x, Neighbours(distance, place, events), several * change)
+
+    def _mean_without(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Mean ``[n, D]`` of the other rows of each row's label; that of all data where there are none."""
+        place = self.table.own(labels.to(self.table.conditions.device))
+        others = (self.table.count[place] - 1)[:, None]
+        mean = self.table.means[place]
+        without = mean + (mean - x.to(mean)) / others.clamp_min(1)
+        return torch.where(others > 0, without, self.center)
+
     def _choose(self, apart: list[LeftOut], beside: list[LeftOut]) -> None:
         neighbours = None if self.neighbours == "auto" else int(self.neighbours)
         bandwidth = None if self.bandwidth == "auto" else float(self.bandwidth)
@@ -194,14 +220,10 @@ class KernelMeanPrior(ConditionedPrior):
         return Part(part.near.distance[:, 0].cpu(), squares)
 
     def _residuals_of_labels(self, data: CheckedBatches) -> Iterator[Tensor]:
-        """x less the mean of the other rows of its label; less that of all data where there are none."""
+        """x less the mean without it."""
         for x, labels in data:
             assert labels is not None
-            place = self.table.own(labels.to(self.table.conditions.device))
-            others = (self.table.count[place] - 1)[:, None]
-            residual = x.to(self.center) - self.table.means[place]
-            alone = x.to(self.center) - self.center
-            yield torch.where(others > 0, residual * (others + 1) / others.clamp_min(1), alone)
+            yield x.to(self.center) - self._mean_without(x, labels)
 
     @property
     def _most_neighbours(self) -> int:
@@ -244,6 +266,18 @@ class KernelMeanPrior(ConditionedPrior):
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         assert cond is not None
         return self.spread.sample(self._around(cond), draw_seed(generator, self.center.device))
+
+    @torch.no_grad()
+    def _sample_without(self, x1: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
+        if float(self.table.count.sum()) < 2:
+            raise InputError("kernel-mean.sample_without: expected a fit to two data or more, got one")
+        if self.condition.kind == "labels":
+            mean, distance = self._mean_without(x1, cond), None
+        else:
+            part = self._without(x1.to(self.center), self._embedded(cond))
+            mean, distance = self.center + self._deviation_of(part), part.near.distance[:, 0]
+        around = self.widening.around(self.center, mean - self.center, cond, distance)
+        return self.spread.sample(around, draw_seed(generator, self.center.device))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         assert cond is not None

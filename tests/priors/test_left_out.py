@@ -1,0 +1,101 @@
+"""A prior without one datum is the prior that is fitted to the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.couplings import Coupling
+from flowprior.errors import CouplingError, InputError
+from flowprior.priors import Prior
+from tests.priors.captions import captions
+
+EXACT = {"neighbours": 4, "bandwidth": 0.6, "sigma": 1e-6, "far": "as-near"}
+
+
+def without(row: int, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    kept = torch.arange(len(x)) != row
+    return x[kept], cond[kept]
+
+
+def uneven() -> tuple[Tensor, Tensor]:
+    """Captions of four events each, of two, and of a single one."""
+    x, cond = captions(60, 1)
+    alone = torch.arange(len(x)) % 4
+    group = cond.unique(dim=0, return_inverse=True)[1] % 3
+    kept = (group == 0) | ((group == 1) & (alone < 2)) | ((group == 2) & (alone < 1))
+    return x[kept], cond[kept]
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_of_embeddings_it_is_the_fit_to_the_others(distance):
+    x, cond = uneven()
+    prior = Prior.create("kernel-mean", distance=distance, **EXACT).fit((x, cond))
+    found = prior.sample_without(x, cond)
+    for row in range(0, len(x), 5):
+        fitted = Prior.create("kernel-mean", distance=distance, **EXACT).fit(without(row, x, cond))
+        expected = fitted.mean(cond[row : row + 1])[0]
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_of_labels_it_is_the_fit_to_the_others(generator):
+    labels = torch.tensor([0] * 10 + [1] * 2 + [2] * 5)
+    x = torch.randn(17, 6, generator=generator)
+    prior = Prior.create("kernel-mean", **EXACT).fit((x, labels))
+    found = prior.sample_without(x, labels)
+    for row in range(17):
+        fitted = Prior.create("kernel-mean", **EXACT).fit(without(row, x, labels))
+        torch.testing.assert_close(found[row], fitted.mean(labels[row : row + 1])[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_label_of_a_single_datum_starts_at_the_mean_of_all(generator):
+    x, labels = torch.randn(5, 3, generator=generator), torch.tensor([0, 0, 0, 0, 1])
+    prior = Prior.create("kernel-mean", **EXACT).fit((x, labels))
+    torch.testing.assert_close(prior.sample_without(x, labels)[4], x.mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_fewer_conditions_than_neighbours_and_a_caption_of_one_event(generator):
+    cond = torch.eye(3)[[0, 0, 1, 2, 2]]
+    x = torch.randn(5, 4, generator=generator)
+    prior = Prior.create("kernel-mean", **(EXACT | {"neighbours": 8, "bandwidth": 5.0})).fit((x, cond))
+    found = prior.sample_without(x, cond)
+    fitted = Prior.create("kernel-mean", **(EXACT | {"neighbours": 8, "bandwidth": 5.0}))
+    expected = fitted.fit(without(2, x, cond)).mean(cond[2:3])[0]
+    torch.testing.assert_close(found[2], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_caption_that_it_does_not_know_is_drawn_as_usual():
+    x, cond = uneven()
+    known, unknown = cond.unique(dim=0)[5:], cond.unique(dim=0)[:5]
+    rows = (cond[:, None] == known[None]).all(2).any(1)
+    prior = Prior.create("kernel-mean", **EXACT).fit((x[rows], cond[rows]))
+    torch.testing.assert_close(
+        prior.sample_without(torch.randn(5, 6), unknown), prior.mean(unknown), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_null_condition_is_drawn_from_all_data():
+    x, cond = uneven()
+    prior = Prior.create("kernel-mean", **EXACT).fit((x, cond))
+    null = torch.zeros(200, cond.shape[1])
+    drawn = prior.sample_without(x[:1].expand(200, -1), null, generator=torch.Generator().manual_seed(0))
+    means = prior.mean(cond.unique(dim=0))
+    assert torch.cdist(drawn.double(), means.double()).amin(1).max() < 1e-3
+    assert len(drawn.round(decimals=2).unique(dim=0)) > 10
+
+
+def test_what_cannot_be_left_out_is_refused():
+    x, cond = uneven()
+    prior = Prior.create("kernel-mean", **EXACT)
+    single = Prior.create("kernel-mean", **EXACT).fit((x[:1], torch.zeros(1, dtype=torch.long)))
+    with pytest.raises(InputError, match="two data or more"):
+        single.sample_without(x[:1], torch.zeros(1, dtype=torch.long))
+    prior.fit((x, cond))
+    with pytest.raises(InputError, match="expected finite x1"):
+        prior.sample_without(x.log(), cond)
+    with pytest.raises(InputError, match="expected floating-point x of shape"):
+        prior.sample_without(x[:, :2], cond)
+    other = Prior.create("gmm").fit((x, None))
+    with pytest.raises(CouplingError, match="use the prior 'kernel-mean', or couple with 'condot'"):
+        Coupling.create("leave-one-out").check(other)
