@@ -14,7 +14,9 @@ arXiv 2004.05675), whose test compares distances where this counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +27,20 @@ from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Drawn, Setup
 
 
+class Nearest(NamedTuple):
+    """Of N points: distance to the nearest neighbour of each, float64 ``[N]``, and its place, int64 ``[N]``."""
+
+    distance: Tensor
+    place: Tensor
+
+
 def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
-    """Euclidean distance of each x ``[N, *event]`` to its nearest neighbour, float64 ``[N]``.
+    """Euclidean distance of each x ``[N, *event]`` to its nearest neighbour, as of :func:`nearest`."""
+    return nearest(x, batches).distance
+
+
+def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
+    """The nearest neighbour of each x ``[N, *event]``, by Euclidean distance.
 
     Args:
         x: points.
@@ -38,7 +52,8 @@ def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
     rows = x.detach().double().cpu().flatten(1)
     shift = rows.mean(0)
     rows = rows - shift
-    nearest = torch.full((len(rows),), torch.inf, dtype=torch.float64)
+    least = torch.full((len(rows),), torch.inf, dtype=torch.float64)
+    place, seen = torch.zeros(len(rows), dtype=torch.long), 0
     for batch in batches:
         others = batch.detach().double().cpu().flatten(1)
         if others.shape[1] != rows.shape[1]:
@@ -46,11 +61,13 @@ def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
             raise InputError(f"nearest_distances: {shapes}")
         others = others - shift
         order = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2)
-        winners = others[order.argmin(1)]  # their distance is taken anew, so that a copy's is 0 exactly
-        nearest = torch.minimum(nearest, (rows - winners).square().sum(1))
-    if torch.isinf(nearest).any():
+        winners = order.argmin(1)
+        distance = (rows - others[winners]).square().sum(1)  # taken anew, so that a copy's is 0 exactly
+        place = torch.where(distance < least, winners + seen, place)
+        least, seen = torch.minimum(least, distance), seen + len(others)
+    if torch.isinf(least).any():
         raise InputError("nearest_distances: expected at least one neighbour, got none")
-    return nearest.sqrt()
+    return Nearest(least.sqrt(), place)
 
 
 def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> float:
@@ -83,25 +100,39 @@ def reference_distances(reference: Reference, training: Reference, count: int) -
     return reference.kept("distances", compute, **key)["distances"]
 
 
-def copied_share(to_training: Tensor, to_held_out: Tensor, training: int, held_out: int) -> float:
+class CopiedShare(NamedTuple):
+    """Share of samples that are copies, and its standard error if none is."""
+
+    value: float
+    error: float
+
+
+def copied_share(to_training: Nearest, to_held_out: Nearest, training: int, held_out: int) -> CopiedShare:
     """Share of samples that are copies, if all others are as near to held-out data as to training data.
 
-    1 − s (N + M)/M, where s is the share of samples whose nearest is held out: 0 where that is chance, 1
-    where it never happens. Below 0 samples find held-out data more often than by chance, as they may where
-    few are looked at, or where the two splits differ in kind. Ties count half.
+    1 − s/p, where s is the share of samples whose nearest is held out and p = M/(N + M): 0 where that is
+    chance, 1 where it never happens. Below 0 samples find held-out data more often than by chance, as they
+    may where few are looked at, or where the two splits differ in kind. Ties count half. The standard error
+    is that of which examples happen to be held out: with the share w_i of samples whose nearest is example i,
+    ((1 − p)/p · (Σ_i w_i² − 1/(N + M)))^½, larger where a few examples are the nearest of many samples.
 
     Args:
-        to_training: distance of each sample to its nearest training example ``[n]``.
-        to_held_out: the same to its nearest held-out example ``[n]``.
+        to_training: nearest training example of each of n samples.
+        to_held_out: nearest held-out example of each.
         training: N, training examples.
         held_out: M, held-out examples.
     """
-    sign = (to_training - to_held_out).sign()
-    nearer = 0.5 + 0.5 * float(sign.double().mean())
-    return 1 - nearer * (training + held_out) / held_out
+    sign = (to_training.distance - to_held_out.distance).sign()
+    by_chance = held_out / (training + held_out)
+    share = 0.5 + 0.5 * float(sign.double().mean())
+    of_both = torch.where(sign > 0, training + to_held_out.place, to_training.place)
+    weight = of_both.bincount().double() / len(of_both)
+    uneven = float(weight.square().sum()) - 1 / (training + held_out)
+    error = math.sqrt(max((1 - by_chance) / by_chance * uneven, 0.0))
+    return CopiedShare(1 - share / by_chance, error)
 
 
-COPIES = "copies"
+COPIES, COPIES_ERROR = "copies", "copies-error"
 QUANTILES = {"nearest-q05": 0.05, "nearest-q50": 0.5}
 
 
@@ -122,7 +153,9 @@ class Memorisation(SampleMetric):
         columns = {name: MetricInfo(f"{kind} {what}", *against) for name, kind in kinds.items()}
         of_all = f"{setup.training.describe()} and {setup.reference.describe()}"
         copies = "1 - how often the nearest of both splits is held out, over how often by chance; 1 is copies"
-        return columns | {COPIES: MetricInfo(copies, setup.samples, of_all)}
+        error = "standard error of copies, if there are none"
+        told = {COPIES: copies, COPIES_ERROR: error}
+        return columns | {name: MetricInfo(what, setup.samples, of_all) for name, what in told.items()}
 
     def lacks(self, setup: Setup) -> str:
         return "a test split"
@@ -131,10 +164,11 @@ class Memorisation(SampleMetric):
         held_out = reference_distances(setup.reference, setup.training, setup.samples)
         if not bool((held_out > 0).any()):
             return {}  # the test split lies in the training split
-        nearest = nearest_distances(drawn.x, (x for x, _ in setup.data.batches()))
-        pairs = {"memorisation": (nearest.mean(), held_out.mean())}
-        pairs |= {name: (nearest.quantile(q), held_out.quantile(q)) for name, q in QUANTILES.items()}
+        known = nearest(drawn.x, (x for x, _ in setup.data.batches()))
+        unseen = nearest(drawn.x, (x for x, _ in setup.reference.data.batches()))
+        ours = known.distance
+        pairs = {"memorisation": (ours.mean(), held_out.mean())}
+        pairs |= {name: (ours.quantile(q), held_out.quantile(q)) for name, q in QUANTILES.items()}
         values = {name: (ours / theirs).item() for name, (ours, theirs) in pairs.items() if theirs > 0}
-        unseen = nearest_distances(drawn.x, (x for x, _ in setup.reference.data.batches()))
-        sizes = len(setup.data), len(setup.reference)
-        return values | {COPIES: copied_share(nearest, unseen, *sizes)}
+        copies = copied_share(known, unseen, len(setup.data), len(setup.reference))
+        return values | {COPIES: copies.value, COPIES_ERROR: copies.error}

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from flowprior.errors import InputError
 from flowprior.metrics import memorisation_ratio, nearest_distances
-from flowprior.metrics.memorisation import copied_share
+from flowprior.metrics.memorisation import CopiedShare, copied_share, nearest
 
 
 def test_distances_are_those_of_scikit_learn(generator: torch.Generator) -> None:
@@ -17,8 +17,10 @@ def test_distances_are_those_of_scikit_learn(generator: torch.Generator) -> None
     peer = NearestNeighbors(n_neighbors=1, algorithm="kd_tree").fit(training.double().flatten(1).numpy())
     expected = torch.from_numpy(peer.kneighbors(x.double().flatten(1).numpy())[0][:, 0])
     torch.testing.assert_close(nearest_distances(x, [training]), expected, rtol=1e-9, atol=0)
-    parts = nearest_distances(x, training.split(37))
-    torch.testing.assert_close(parts, expected, rtol=1e-9, atol=0)
+    parts = nearest(x, training.split(37))
+    torch.testing.assert_close(parts.distance, expected, rtol=1e-9, atol=0)
+    places = peer.kneighbors(x.double().flatten(1).numpy())[1][:, 0]
+    assert parts.place.tolist() == places.tolist()
 
 
 def test_copies_score_zero_and_fresh_draws_one(generator: torch.Generator) -> None:
@@ -52,9 +54,8 @@ def test_impossible_calls_are_refused() -> None:
         memorisation_ratio(x + 1, x, [x])
 
 
-def share_of(x: torch.Tensor, training: torch.Tensor, held_out: torch.Tensor) -> float:
-    nearest = [nearest_distances(x, [rows]) for rows in (training, held_out)]
-    return copied_share(*nearest, len(training), len(held_out))
+def share_of(x: torch.Tensor, training: torch.Tensor, held_out: torch.Tensor) -> CopiedShare:
+    return copied_share(nearest(x, [training]), nearest(x, [held_out]), len(training), len(held_out))
 
 
 def curve(count: int, noise: float, generator: torch.Generator) -> torch.Tensor:
@@ -66,14 +67,28 @@ def curve(count: int, noise: float, generator: torch.Generator) -> torch.Tensor:
 
 def test_fresh_samples_are_no_copies_and_copies_are_counted(generator: torch.Generator) -> None:
     training, held_out, fresh = (curve(count, 0.1, generator) for count in (2000, 1000, 3000))
-    assert share_of(fresh, training, held_out) == pytest.approx(0, abs=0.1)
-    assert share_of(training, training, held_out) == 1
+    assert share_of(fresh, training, held_out).value == pytest.approx(0, abs=0.1)
+    assert share_of(training, training, held_out).value == 1
     half = torch.cat([fresh[:2000], training])
-    assert share_of(half, training, held_out) == pytest.approx(0.5, abs=0.1)
+    assert share_of(half, training, held_out).value == pytest.approx(0.5, abs=0.1)
 
 
 def test_blur_lowers_the_distances_but_is_no_copy(generator: torch.Generator) -> None:
     training, held_out = curve(3000, 0.3, generator), curve(3000, 0.3, generator)
     blurred = curve(3000, 0.0, generator)
     assert memorisation_ratio(blurred, held_out, [training]) < 0.8
-    assert share_of(blurred, training, held_out) == pytest.approx(0, abs=0.1)
+    assert share_of(blurred, training, held_out).value == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.0])
+def test_the_standard_error_of_copies_is_how_much_they_vary_over_data(
+    noise: float, generator: torch.Generator
+) -> None:
+    """Of blurred samples, several of which have one nearest example, as of others."""
+    found = [
+        share_of(curve(400, noise, generator), *(curve(count, 0.3, generator) for count in (300, 100)))
+        for _ in range(150)
+    ]
+    values, errors = torch.tensor(found).unbind(1)
+    assert abs(values.mean()) < 3 * values.std() / 150**0.5
+    assert errors.mean() == pytest.approx(values.std().item(), rel=0.25)

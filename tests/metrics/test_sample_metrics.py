@@ -99,6 +99,10 @@ def test_copies_count_how_often_the_nearest_of_all_real_data_is_held_out(
     found = (winners >= len(training)).double().mean().item()
     chance = len(held_out) / (len(training) + len(held_out))
     assert result.value("copies", 2) == pytest.approx(1 - found / chance, abs=1e-9)
+    weight = winners.bincount() / len(winners)
+    uneven = weight.square().sum().item() - 1 / (len(training) + len(held_out))
+    error = ((1 - chance) / chance * uneven) ** 0.5
+    assert result.value("copies-error", 2) == pytest.approx(error, rel=1e-5)
 
 
 def test_sliced_w2_is_the_mean_over_labels(
