@@ -28,7 +28,7 @@ from flowprior.metrics.setup import Drawn, Setup
 
 
 class Nearest(NamedTuple):
-    """Of N points: distance to the nearest neighbour of each, float64 ``[N]``, and its place, int64 ``[N]``."""
+    """Of N points: distance to the nearest neighbour of each, float64, and its place, int64, ``[N]`` each."""
 
     distance: Tensor
     place: Tensor
