@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, timings
-from benchmarks.studies import RESULTS, STUDIES, emoji, lead, tables
+from benchmarks.studies import RESULTS, STUDIES, emoji, emoji_far, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -94,7 +94,7 @@ def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
-    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead, "emoji": emoji}
+    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead, "emoji": emoji, "emoji_far": emoji_far}
     return environment.get_template(name)
 
 
