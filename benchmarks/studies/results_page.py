@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, timings
-from benchmarks.studies import RESULTS, STUDIES, emoji, emoji_far, lead, tables
+from benchmarks.studies import RESULTS, STUDIES, emoji, emoji_far, emoji_sizes, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -25,7 +25,7 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
-LOSSES = DOCS / "images" / "losses.png"
+LOSSES, SIZES = (DOCS / "images" / f"{name}.png" for name in ("losses", "emoji-sizes"))
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
 OWN_SECTION = ("lead-", "emoji-")
@@ -94,7 +94,8 @@ def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
-    environment.globals |= vars(markdown) | vars(tables) | {"lead": lead, "emoji": emoji, "emoji_far": emoji_far}
+    modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
+    environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
 
 
@@ -131,9 +132,11 @@ def filled(text: str, root: Path = RESULTS) -> str:
 
 
 def main() -> None:
-    """Write the page and its chart, and the sentences of others that say what the page says."""
+    """Write the page and its charts, and the sentences of others that say what the page says."""
     if study := read_study(RESULTS / f"lead-{BUDGETS[0]}"):
         lead.draw_losses(study.table, BUDGETS[0], LOSSES)
+    if study := read_study(RESULTS / "emoji-sizes"):
+        emoji_sizes.draw_curve(emoji_sizes.at_own_temperature(study.table), SIZES)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,0 +1,66 @@
+"""The design's distance over CondOT's, against the side of the pictures."""
+
+from __future__ import annotations
+
+import pandas
+import pytest
+
+from benchmarks.studies import STUDIES, emoji, emoji_sizes
+from flowprior.study.grid import load_grid
+
+DESIGN = "kernel-mean+leave-one-out"
+PACKAGE, LARGER = "emoji", "emoji:path=runs/data/emoji-64.npz"
+
+
+def table() -> pandas.DataFrame:
+    """Values 10 for CondOT; the design's depend on side, temperature and NFE. Held-out pictures like 0.2."""
+    rows = []
+    for data, factor in ((PACKAGE, 0.5), (LARGER, 0.7)):
+        for flow, scale in ((emoji_sizes.CONDOT, 1.0), (DESIGN, factor)):
+            for temperature, more in ((1.0, 0.0), (0.2, 2.0)):
+                for split, sign in ((emoji.SEEN, 1), (emoji.VALIDATION, -1)):
+                    for nfe in (0, 4, 15):
+                        value = scale * (10 + sign * more) + (nfe == 4)
+                        rows.append(
+                            {
+                                "data": data,
+                                "flow": flow,
+                                "metric": emoji.DISTANCE,
+                                "split": split,
+                                "sampler": f"euler:temperature={temperature}",
+                                "nfe": nfe,
+                                "step": None,
+                                "value": value,
+                            }
+                        )
+    return pandas.DataFrame(rows).astype({"nfe": "Int64", "step": "Int64"})
+
+
+def test_the_side_is_the_packages_or_the_files():
+    assert emoji_sizes.side_of(PACKAGE) == 32
+    assert emoji_sizes.side_of(LARGER) == 64
+    with pytest.raises(ValueError, match="whose name ends in its side"):
+        emoji_sizes.side_of("emoji:path=drawings.npz")
+
+
+def test_settings_are_read_off_at_the_temperature_that_held_out_pictures_prefer():
+    found = emoji_sizes.at_own_temperature(table())
+    assert set(found["temperature"]) == {0.2}
+    assert found.loc[(32, emoji_sizes.CONDOT), 15] == 12
+    ratios = emoji_sizes.ratios(found)
+    assert list(ratios.index) == [(32, DESIGN), (64, DESIGN)]
+    assert ratios[15].tolist() == pytest.approx([0.5, 0.7])
+    assert ratios[4].tolist() == pytest.approx([7 / 13, 9.4 / 13])
+
+
+def test_the_curve_is_drawn(tmp_path):
+    emoji_sizes.draw_curve(emoji_sizes.at_own_temperature(table()), tmp_path / "sizes.png")
+    assert (tmp_path / "sizes.png").stat().st_size > 5000
+
+
+def test_its_flows_at_32_pixels_are_those_of_the_study_of_captions():
+    own, study = (load_grid(STUDIES / f"{name}.toml") for name in ("emoji_sizes", "emoji"))
+    for name, variant in own.variants.items():
+        assert variant == study.variants[name] | {"sampler": ""}
+    for key in ("data", "model", "latent", "validation", "training", "evaluation_seed"):
+        assert getattr(own, key) == getattr(study, key)
