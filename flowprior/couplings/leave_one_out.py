@@ -19,7 +19,8 @@ class LeaveOneOutCoupling(Coupling):
 
     A mean over the few data of a condition lies nearer to each of them than to others. A network that is
     trained from there learns to trust it too much; sampled for a new condition, it starts further away than
-    it ever did in training. Leaving the datum out of its own source closes that gap (cross-fitting).
+    it ever did in training. Leaving the datum out of its own source closes that gap (cross-fitting). For the
+    same reason it serves no prediction that shows the network the prior's mean, which has the datum in it.
     """
 
     pairs_at_random: ClassVar[bool] = True
@@ -28,9 +29,6 @@ class LeaveOneOutCoupling(Coupling):
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return self._leaves_out(prior).sample_without(x1, cond, generator=generator)
-
-    def latent_slope(self, spread: Tensor) -> Tensor:
-        return torch.zeros_like(spread)
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior that does not know itself without a datum.

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowprior import train
 from flowprior.couplings import Coupling
-from flowprior.errors import CouplingError, InputError
+from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.priors import Prior
 from tests.priors.captions import captions
 
@@ -99,3 +100,10 @@ def test_what_cannot_be_left_out_is_refused():
     other = Prior.create("gmm").fit((x, None))
     with pytest.raises(CouplingError, match="use the prior 'kernel-mean', or couple with 'condot'"):
         Coupling.create("leave-one-out").check(other)
+
+
+def test_predictions_that_show_the_network_the_mean_are_refused():
+    """The mean that they show has the datum in it."""
+    x, cond = uneven()
+    with pytest.raises(OptionError, match="with coupling 'leave-one-out' does not tell"):
+        train((x, cond), prior="kernel-mean", coupling="leave-one-out", prediction="residual", steps=1)
