@@ -17,6 +17,8 @@ BASELINES = ("condot", "batchot", "torchcfm-ot", "ddpm")
 PAPER = "caption-means"
 """The paper's own prior and pairing."""
 DISTANCE, FOUND = "kid-lite0", "caption-top5-lite0"
+HELD_OUT = 500
+"""Pictures of the validation split."""
 VALIDATION, SEEN, UNSEEN = "validation", "test", "unseen"
 GOALS: Mapping[int, float] = {4: 0.5, 15: 0.64}
 """NFE -> what the best design's distance over the best baseline's is to be at most, on seen captions."""

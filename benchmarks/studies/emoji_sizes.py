@@ -38,7 +38,9 @@ def at_own_temperature(table: DataFrame) -> DataFrame:
         rows.assign(side=rows["data"].map(side_of))
         for rows in (trained(table, emoji.DISTANCE, split) for split in (emoji.VALIDATION, emoji.SEEN))
     )
-    held_out = held_out[held_out["nfe"] == CHOSEN_AT].reset_index(drop=True)
+    held_out = (
+        held_out[held_out["nfe"] == CHOSEN_AT].groupby([*keys, "sampler"])["value"].mean().reset_index()
+    )
     best = held_out.loc[held_out.groupby(keys)["value"].idxmin()].set_index(keys)["sampler"]
     own = seen.merge(best.reset_index(), on=[*keys, "sampler"])
     found = own.pivot_table(index=keys, columns="nfe", values="value").sort_index()

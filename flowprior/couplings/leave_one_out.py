@@ -15,7 +15,7 @@ from flowprior.priors import LeaveOneOutPrior, Prior
 
 @Coupling.register("leave-one-out")
 class LeaveOneOutCoupling(Coupling):
-    """x0 ~ p0(·|c) of the prior fitted to all data but x1: what ``condot`` gives for data that are new.
+    """x0 ~ p0(·|c) about the mean of all data but x1: what ``condot`` gives for data that are new.
 
     A mean over the few data of a condition lies nearer to each of them than to others. A network that is
     trained from there learns to trust it too much; sampled for a new condition, it starts further away than

@@ -9,7 +9,8 @@ Blurred samples lie near to everything, whether it was trained on or not, and th
 copies. So a second question is asked: of all training and held-out data, how often is a sample's nearest one
 held out? A flow that keeps nothing of single examples finds them by chance, as often as their share in the
 two; one that copies never does. This is in the manner of Meehan, Chaudhuri & Dasgupta (2020,
-arXiv 2004.05675), whose test compares distances where this counts.
+arXiv 2004.05675), whose test compares distances where this counts. It is chance only where the samples'
+conditions favour neither split, so it is left out where they are embeddings of the held-out data themselves.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
     least = torch.full((len(rows),), torch.inf, dtype=torch.float64)
     place, seen = torch.zeros(len(rows), dtype=torch.long), 0
     for batch in batches:
+        if not len(batch):
+            continue
         others = batch.detach().double().cpu().flatten(1)
         if others.shape[1] != rows.shape[1]:
             shapes = f"expected neighbours like {list(x.shape[1:])}, got {list(batch.shape[1:])}"
@@ -114,7 +117,7 @@ def copied_share(to_training: Nearest, to_held_out: Nearest, training: int, held
     chance, 1 where it never happens. Below 0 samples find held-out data more often than by chance, as they
     may where few are looked at, or where the two splits differ in kind. Ties count half. The standard error
     is that of which examples happen to be held out: with the share w_i of samples whose nearest is example i,
-    ((1 − p)/p · (Σ_i w_i² − 1/(N + M)))^½, larger where a few examples are the nearest of many samples.
+    ((1 − p)/p · (Σ_i w_i² − 1/(N + M)))^½. It is large where a few examples are the nearest of many samples.
 
     Args:
         to_training: nearest training example of each of n samples.
@@ -130,6 +133,16 @@ def copied_share(to_training: Nearest, to_held_out: Nearest, training: int, held
     uneven = float(weight.square().sum()) - 1 / (training + held_out)
     error = math.sqrt(max((1 - by_chance) / by_chance * uneven, 0.0))
     return CopiedShare(1 - share / by_chance, error)
+
+
+def favours_no_split(setup: Setup) -> bool:
+    """Whether the conditions of the samples are as near to training as to held-out data.
+
+    Labels are in both splits, in like proportions; embeddings of the held-out data are those of them alone.
+    """
+    if setup.reference.data.condition.kind in ("none", "labels") or setup.rows is None:
+        return True
+    return setup.rows.data is not setup.reference.data
 
 
 COPIES, COPIES_ERROR = "copies", "copies-error"
@@ -154,7 +167,7 @@ class Memorisation(SampleMetric):
         of_all = f"{setup.training.describe()} and {setup.reference.describe()}"
         copies = "1 - how often the nearest of both splits is held out, over how often by chance; 1 is copies"
         error = "standard error of copies, if there are none"
-        told = {COPIES: copies, COPIES_ERROR: error}
+        told = {COPIES: copies, COPIES_ERROR: error} if favours_no_split(setup) else {}
         return columns | {name: MetricInfo(what, setup.samples, of_all) for name, what in told.items()}
 
     def lacks(self, setup: Setup) -> str:
@@ -170,5 +183,7 @@ class Memorisation(SampleMetric):
         pairs = {"memorisation": (ours.mean(), held_out.mean())}
         pairs |= {name: (ours.quantile(q), held_out.quantile(q)) for name, q in QUANTILES.items()}
         values = {name: (ours / theirs).item() for name, (ours, theirs) in pairs.items() if theirs > 0}
+        if not favours_no_split(setup):
+            return values
         copies = copied_share(known, unseen, len(setup.data), len(setup.reference))
         return values | {COPIES: copies.value, COPIES_ERROR: copies.error}

@@ -184,12 +184,12 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         return LeftOut(x, Neighbours(distance, place, events), several * change)
 
     def _mean_without(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Mean ``[n, D]`` of the other rows of each row's label; that of all data where there are none."""
+        """Mean ``[n, D]`` of the other rows of each row's label; that of all others where there are none."""
         place = self.table.own(labels.to(self.table.conditions.device))
         others = (self.table.count[place] - 1)[:, None]
-        mean = self.table.means[place]
+        mean, rest = self.table.means[place], (self.table.count.sum() - 1).clamp_min(1)
         without = mean + (mean - x.to(mean)) / others.clamp_min(1)
-        return torch.where(others > 0, without, self.center)
+        return torch.where(others > 0, without, self.center + (self.center - x.to(mean)) / rest)
 
     def _choose(self, apart: list[LeftOut], beside: list[LeftOut]) -> None:
         neighbours = None if self.neighbours == "auto" else int(self.neighbours)
@@ -232,8 +232,11 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     # -- use ----------------------------------------------------------------------------------
 
     def _embedded(self, cond: Tensor) -> Tensor:
-        cond = cond.to(self.center)
-        return torch.nn.functional.normalize(cond) if self.distance == "cosine" else cond
+        """Embeddings as the distance takes them; equal ones are so bit by bit, however they lie in memory."""
+        cond = cond.to(self.center) + 0.0  # −0 is 0
+        if self.distance == "cosine":
+            return torch.nn.functional.normalize(cond.double()).to(cond)
+        return cond
 
     def _cut(self, near: Neighbours) -> Neighbours:
         return Neighbours(*(part[:, : int(self.neighbours_chosen)] for part in near))
@@ -270,7 +273,10 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     @torch.no_grad()
     def _sample_without(self, x1: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
         if float(self.table.count.sum()) < 2:
-            raise InputError("kernel-mean.sample_without: expected a fit to two data or more, got one")
+            raise InputError(
+                "kernel-mean.sample_without: expected two data or more in the conditions that are kept, got "
+                "one; raise representatives, or fit to more"
+            )
         if self.condition.kind == "labels":
             mean, distance = self._mean_without(x1, cond), None
         else:

@@ -17,7 +17,8 @@ from flowprior.priors.base import Prior, check_finite, event_rows
 class LeaveOneOutPrior(Prior, abc.ABC):
     """Base class of priors p0(x0 | c) that know p0(x0 | c) without any one datum x1 of their own.
 
-    The coupling ``leave-one-out`` draws from it. Subclasses implement :meth:`_sample_without` besides what
+    It is the mean that is without the datum; the spread, which is of all data, may stay. The coupling
+    ``leave-one-out`` draws from it. Subclasses implement :meth:`_sample_without` besides what
     every prior does.
     """
 

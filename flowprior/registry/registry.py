@@ -103,7 +103,7 @@ class Registry(Generic[T]):
             OptionError: an option that the component does not have, lacks, or cannot take, or that the spec
                 gives, too; or what was built is none of this family.
         """
-        if ":" in name:
+        if isinstance(name, str) and ":" in name:
             name, options = self._with_spec(name, options)
         record = self.record(name)
         for option in options:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowprior.couplings import Coupling
+from flowprior.couplings import Coupling, LeaveOneOutCoupling
 from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.encoding import EncodedData
-from flowprior.errors import CheckpointError, OptionError, UnknownComponentError
+from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.predictions import KINDS, inputs_of
 from flowprior.models import build_model
@@ -137,6 +137,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     data = in_latents(data, chosen["latent"], cache, device)
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
+    _check_single_conditions(coupling, data)
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
@@ -145,6 +146,15 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config)
+
+
+def _check_single_conditions(coupling: Coupling, data: Data) -> None:
+    """Refuse to leave an event out of one condition's mean where it stays in those of its others."""
+    if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
+        raise CouplingError(
+            f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
+            "left out under one of them alone; couple with 'condot'"
+        )
 
 
 def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device) -> Data:

@@ -13,8 +13,10 @@ from flowprior.data.splits import draw_indices
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import precision_recall, sliced_wasserstein2_squared
+from flowprior.metrics import Memorisation, precision_recall, sliced_wasserstein2_squared
 from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Rows, Setup
+from tests.evaluation.test_evaluate import exact_flow
 
 SEED, SAMPLES = 11, 100
 METRICS = ["kid:subsets=5,subset_size=40", "precision-recall", "memorisation", "sliced-w2:directions=20"]
@@ -114,8 +116,6 @@ def test_sliced_w2_is_the_mean_over_labels(
 
 
 def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow) -> None:
-    from tests.evaluation.test_evaluate import exact_flow
-
     data = TensorData(torch.randn(60, 2, generator=generator))
     found = evaluate(
         exact_flow(data), data, nfe=[1], samples=40, metrics=["fid", "accuracy", "memorisation", "w2"]
@@ -158,3 +158,23 @@ def test_a_test_split_inside_the_training_split_has_no_memorisation(
         tiny_flow, digits[0], reference=inside, nfe=[1], samples=50, metrics="memorisation", classifier=None
     )
     assert found.select(metric="memorisation") == []
+
+
+def test_copies_are_not_told_where_the_samples_were_drawn_for_the_held_out_embeddings(
+    generator: torch.Generator,
+) -> None:
+    """Those are near because they were asked for. Under other conditions, or labels, copies are told."""
+    x, cond = torch.randn(60, 2, generator=generator), torch.randn(60, 3, generator=generator)
+    train, test, other = (TensorData(x[a:b], cond[a:b]) for a, b in ((0, 30), (30, 45), (45, 60)))
+    conditions, labels = torch.arange(15), TensorData(x[:15], torch.arange(15) % 3, classes=3)
+
+    flow = exact_flow(TensorData(x))
+
+    def told(held_out: TensorData, drawn_for: TensorData) -> bool:
+        setup = Setup(flow, Reference(train, "train"), Reference(held_out, "test"), 15, 0, None)
+        setup.rows = Rows(drawn_for, conditions)
+        return "copies" in Memorisation().columns(setup)
+
+    assert not told(test, test)
+    assert told(other, test)
+    assert told(labels, labels)

@@ -44,3 +44,11 @@ def test_distances_are_those_of_differences_and_equal_embeddings_are_none_apart(
     assert torch.equal(place, truth.indices[:, :4])
     assert distance[3, 0] == 0
     assert nearest(asked, cond[:2], 9)[0].shape == (4, 2)
+
+
+def test_far_from_the_origin_the_nearest_are_found_all_the_same():
+    near = torch.arange(30.0)[:, None]
+    for offset in (1e4, 1e5):
+        distance, place = nearest(near + offset, near + offset, 2)
+        assert place[:, 0].tolist() == list(range(30))
+        assert distance[:, 1].tolist() == [1.0] * 30

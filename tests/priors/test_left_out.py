@@ -8,6 +8,7 @@ from torch import Tensor
 
 from flowprior import train
 from flowprior.couplings import Coupling
+from flowprior.data import TensorData
 from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.priors import Prior
 from tests.priors.captions import captions
@@ -50,10 +51,10 @@ def test_of_labels_it_is_the_fit_to_the_others(generator):
         torch.testing.assert_close(found[row], fitted.mean(labels[row : row + 1])[0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_label_of_a_single_datum_starts_at_the_mean_of_all(generator):
+def test_a_label_of_a_single_datum_starts_at_the_mean_of_the_others(generator):
     x, labels = torch.randn(5, 3, generator=generator), torch.tensor([0, 0, 0, 0, 1])
     prior = Prior.create("kernel-mean", **EXACT).fit((x, labels))
-    torch.testing.assert_close(prior.sample_without(x, labels)[4], x.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(prior.sample_without(x, labels)[4], x[:4].mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_fewer_conditions_than_neighbours_and_a_caption_of_one_event(generator):
@@ -64,6 +65,16 @@ def test_fewer_conditions_than_neighbours_and_a_caption_of_one_event(generator):
     fitted = Prior.create("kernel-mean", **(EXACT | {"neighbours": 8, "bandwidth": 5.0}))
     expected = fitted.fit(without(2, x, cond)).mean(cond[2:3])[0]
     torch.testing.assert_close(found[2], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_embeddings_that_lie_otherwise_in_memory_are_the_same():
+    x, cond = uneven()
+    prior = Prior.create("kernel-mean", distance="cosine", **EXACT).fit((x, cond))
+    expected = prior.sample_without(x, cond)
+    columns = cond.T.contiguous().T
+    zeros = torch.where(cond == 0, -0.0, cond)
+    for same in (columns, zeros):
+        torch.testing.assert_close(prior.sample_without(x, same), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_caption_that_it_does_not_know_is_drawn_as_usual():
@@ -107,3 +118,12 @@ def test_predictions_that_show_the_network_the_mean_are_refused():
     x, cond = uneven()
     with pytest.raises(OptionError, match="with coupling 'leave-one-out' does not tell"):
         train((x, cond), prior="kernel-mean", coupling="leave-one-out", prediction="residual", steps=1)
+
+
+def test_events_with_several_conditions_are_refused_before_anything_is_fitted():
+    """Left out under one of them, an event would still be in the mean of another."""
+    x, cond = uneven()
+    data = TensorData(x, cond)
+    data.condition_counts = torch.full((len(x),), 2)
+    with pytest.raises(CouplingError, match="have several conditions each"):
+        train(data, prior="kernel-mean", coupling="leave-one-out", steps=1)
