@@ -84,6 +84,7 @@ def test_commas_separate_specs_and_their_options(text: str, expected: list[str])
     assert specs(text) == expected
 
 
+@pytest.mark.slow
 def test_the_table_needs_neither_pandas_nor_matplotlib(run: Path) -> None:
     code = (
         "import sys\n"

@@ -19,6 +19,7 @@ def flowprior(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
+@pytest.mark.slow
 def test_another_process_samples_and_evaluates_what_one_has_trained(call: Call, tmp_path: Path) -> None:
     run, picture = tmp_path / "run", tmp_path / "grid.png"
     parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]

@@ -87,6 +87,7 @@ def test_coordinates_ignore_what_lies_outside_of_the_subspace() -> None:
     assert abs(beside) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["events", "coordinates"])
 def test_a_flow_is_trained_twice_alike_and_saved(tmp_path, space: str) -> None:
     options = {"prior": "latent-gmm:rank=2,components=2", "coupling": f"semidiscrete:batch=16,space={space}"}

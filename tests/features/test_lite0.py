@@ -31,6 +31,7 @@ def test_it_is_the_pinned_network(extractor: imagenet.Lite0Features, generator: 
     assert torch.linalg.matrix_rank(found) == 3
 
 
+@pytest.mark.slow
 def test_noise_is_further_from_real_pictures_than_real_ones(
     extractor: imagenet.Lite0Features, digits: tuple[Data, Data], generator: torch.Generator
 ) -> None:

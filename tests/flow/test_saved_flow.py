@@ -114,6 +114,7 @@ def test_two_that_save_at_once_leave_one_of_both(tmp_path: Path) -> None:
 # -- kills ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_a_kill_at_any_moment_leaves_the_old_flow_or_the_new_one(first: bool, tmp_path: Path) -> None:
     old, new = build(), other()

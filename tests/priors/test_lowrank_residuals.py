@@ -87,6 +87,7 @@ def test_samples_have_the_two_modes(fitted, generator):
         assert middle < 0.08, angle
 
 
+@pytest.mark.slow
 def test_a_law_of_two_modes_is_the_better_density(fitted):
     x, cond = turning(2000, 2)
     gaussian = fit_turning(components=1)
@@ -130,6 +131,7 @@ def test_each_principal_axis_takes_its_variance_from_held_out_rows(generator):
     torch.testing.assert_close(frame.spread[0], torch.tensor([450.0, 50.0]), rtol=0.05, atol=0)
 
 
+@pytest.mark.slow
 def test_the_mean_is_surer_where_the_law_tells_the_mode_of_a_row():
     """Of two modes 3 apart and .9 wide each a Gaussian likelihood takes all of it for noise."""
     _, cond = turning(2000, 7)
@@ -216,6 +218,7 @@ def test_its_pairs_have_a_linear_velocity(fitted, generator):
     assert linear(sample.x_t, t, torch.zeros_like(cond)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_it_integrates_to_one_and_knows_modes_of_labels():
     x, labels = two_modes(2000, 0)
     settings = {**QUICK, "rank": 2, "components": 4, "steps": 300, "law_steps": 300, "epochs": 40}
@@ -229,6 +232,7 @@ def test_it_integrates_to_one_and_knows_modes_of_labels():
     assert excess(prior, *two_modes(1000, 1)) > -0.4, "nats below the true law"
 
 
+@pytest.mark.slow
 def test_means_of_one_hot_embeddings_are_the_means_of_the_classes():
     generator = torch.Generator().manual_seed(2)
     labels = torch.arange(2000) % 4

@@ -221,6 +221,7 @@ def test_the_check_finds_samples_that_were_changed(copied):
     assert any("fid-cnn128" in line for line in differences)
 
 
+@pytest.mark.slow
 def test_the_check_finds_a_report_that_was_changed(copied):
     report = json.loads((copied / "report.json").read_text())
     report["quality"][3]["mean"] *= 1 + 1e-9
@@ -231,6 +232,7 @@ def test_the_check_finds_a_report_that_was_changed(copied):
     assert second.startswith("report.json.best[0].variant is 'nobody'")
 
 
+@pytest.mark.slow
 def test_the_check_finds_samples_that_are_not_the_flows(copied):
     """Samples and figures of another flow agree with each other; only the flow itself shows it."""
     (cell,) = copied.glob("cells/gmm+ot+condot-seed1-*")
@@ -247,6 +249,7 @@ def test_the_check_finds_samples_that_are_not_the_flows(copied):
     assert all("the flow generates other samples, which differ by" in line for line in found.differences)
 
 
+@pytest.mark.slow
 def test_samples_of_another_kind_of_device_are_not_generated_anew(copied):
     for path in copied.glob("cells/*/result-*.json"):
         result = json.loads(path.read_text())
@@ -295,6 +298,7 @@ def test_the_check_refuses_another_judge(copied, monkeypatch, tmp_path):
         check_report(copied)
 
 
+@pytest.mark.slow
 def test_the_report_is_written_anew_with_another_baseline_and_metric(copied):
     changed = write_report(copied, baseline="low-rank+condot", metric="accuracy")
     assert (changed["baseline"], changed["metric"]) == ("low-rank + condot", "accuracy")

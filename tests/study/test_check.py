@@ -22,6 +22,7 @@ def change(out: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     path.write_text(json.dumps(cell))
 
 
+@pytest.mark.slow
 def test_a_row_that_was_added_is_a_difference(copied: Path) -> None:
     def add(cell: dict[str, Any]) -> None:
         row = next(row for row in cell["rows"] if row["metric"] == "accuracy" and row["nfe"] == 2)

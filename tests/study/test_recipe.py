@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import call_app
 
 STUDY = """
@@ -37,6 +39,7 @@ points = 0
 """
 
 
+@pytest.mark.slow
 def test_a_study_is_one_file(tmp_path: Path, cache: Path) -> None:
     path, out = tmp_path / "study.toml", tmp_path / "out"
     path.write_text(STUDY)

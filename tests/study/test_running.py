@@ -50,6 +50,7 @@ def test_other_seeds_join_those_that_are_finished(copied):
     assert len(after) == len(before) + 2
 
 
+@pytest.mark.slow
 def test_other_ways_of_evaluating_keep_what_was_trained(copied, monkeypatch):
     before = result_files(copied)
     monkeypatch.setattr(running, "train", forbidden)
@@ -115,6 +116,7 @@ def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return taken
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_training_leaves_a_report_and_the_next_run_goes_on(tmp_path, monkeypatch):
     grid = tiny_grid(**SMALL)
     run_grid(grid, tmp_path / "whole")
@@ -205,6 +207,7 @@ def test_what_the_evaluation_needs_is_checked_before_training(tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_shards_share_one_directory(tmp_path):
     grid = tiny_grid(**SMALL)
     assert run_grid(grid, tmp_path, shard=(0, 2)).finished == 1

@@ -99,6 +99,7 @@ def test_interruption_leaves_quietly_with_the_code_of_the_signal(number: signal.
     assert "resume" in str(stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_process_saves_and_can_be_resumed(number: signal.Signals, tmp_path: Path) -> None:
     out, steps = tmp_path / "run", 100_000

@@ -71,6 +71,7 @@ def test_choice_and_result_see_other_cells() -> None:
     assert nearest(held_out, train).max() == 0
 
 
+@pytest.mark.slow
 def test_a_cell_has_its_values_and_those_of_real_cells_and_of_means(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

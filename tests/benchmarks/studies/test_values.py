@@ -58,6 +58,7 @@ def trained(prior: str, coupling: str, data: TensorData) -> Flow:
     return train_members([member], data, "mlp:width=4,depth=1", config)[0]
 
 
+@pytest.mark.slow
 def test_flows_start_from_inferred_source_samples_where_the_prior_has_latents(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
