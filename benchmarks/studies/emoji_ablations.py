@@ -21,7 +21,7 @@ SPREAD = "spread_within_caption"
 
 
 def spread_within_captions(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """Root mean square of the distance of pictures from their caption's mean, in units of a pixel, by NFE.
+    """Root mean square of pictures about their caption's mean, of numbers clamped to [-1, 1], by NFE.
 
     Over the captions of the test split of which the training split has two pictures or more, the first 100.
     """

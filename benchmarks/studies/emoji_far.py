@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import Row, draw, everything, rows_of
-from benchmarks.studies.emoji_ablations import EACH, SPREAD, spread
+from benchmarks.studies.emoji_ablations import CAPTIONS, EACH, SPREAD, spread
 from flowprior.flow import Flow
 from flowprior.priors.distinct import nearest
 
 NFES = (0, 15)
-CAPTIONS = 100
 DISTANCE = "distance_to_training_captions"
 NONSENSE = "nonsense"
 """Captions that are none: embeddings in random directions."""
@@ -26,7 +25,7 @@ def spread_by_distance(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Of captions of each split: how far from those trained on, and how much the samples of one differ.
 
     Distances are means over captions of that to the nearest training caption's embedding; spreads are the
-    root mean square of the distance of samples from their caption's mean, in units of a pixel.
+    root mean square about their caption's mean, of numbers clamped to [-1, 1].
     """
     known = everything(data.train)[1].unique(dim=0)
     splits = {"test": data.test, **data.references}

@@ -157,22 +157,17 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
 
     def _without_row(self, x: Tensor, cond: Tensor) -> list[LeftOut]:
         """Neighbours of the rows whose own condition has others, without the row."""
-        near = self.table.neighbours(cond, self._most_neighbours)
+        near = self.table.neighbours(cond, 1)
         rows = ((near.distance[:, 0] == 0) & (near.events[:, 0] > 1)).nonzero()[:, 0]
-        if not len(rows):
-            return []
-        distance, place, events = (part[rows] for part in near)
-        events = torch.cat([events[:, :1] - 1, events[:, 1:]], 1)
-        change = (self.table.means[place[:, 0]] - x[rows]) / events[:, :1]
-        return [LeftOut(x[rows], Neighbours(distance, place, events), change)]
+        return [self._without(x[rows], cond[rows], self._most_neighbours)] if len(rows) else []
 
-    def _without(self, x: Tensor, cond: Tensor) -> LeftOut:
-        """Neighbours of each row without the row: its own condition is left out where it has no other."""
-        near = self.table.neighbours(cond, int(self.neighbours_chosen) + 1)
+    def _without(self, x: Tensor, cond: Tensor, count: int) -> LeftOut:
+        """``count`` neighbours of each row without the row; a condition of that row alone is none of them."""
+        near = self.table.neighbours(cond, count + 1)
         own = near.distance[:, :1] == 0
         alone = own & (near.events[:, :1] <= 1)
         width = near.place.shape[1] - 1
-        if width < int(self.neighbours_chosen):  # of all there are; one without events takes its place
+        if width < count:  # of all there are; one without events takes its place
             near = Neighbours(*(torch.cat([part, part[:, -1:]], 1) for part in near))
             near.events[:, -1] = 0
             width += 1
@@ -280,7 +275,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         if self.condition.kind == "labels":
             mean, distance = self._mean_without(x1, cond), None
         else:
-            part = self._without(x1.to(self.center), self._embedded(cond))
+            part = self._without(x1.to(self.center), self._embedded(cond), int(self.neighbours_chosen))
             mean, distance = self.center + self._deviation_of(part), part.near.distance[:, 0]
         around = self.widening.around(self.center, mean - self.center, cond, distance)
         return self.spread.sample(around, draw_seed(generator, self.center.device))
