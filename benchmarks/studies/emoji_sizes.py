@@ -15,8 +15,6 @@ from flowprior.study.table import DataFrame, trained
 CONDOT = "condot"
 EMBEDDED = 32
 """Side of the pictures in the package."""
-CHOSEN_AT = 15
-"""Evaluations at which a temperature is chosen."""
 
 
 def side_of(data: str) -> int:
@@ -31,20 +29,23 @@ def side_of(data: str) -> int:
 def at_own_temperature(table: DataFrame) -> DataFrame:
     """Kernel distance on the test split: a row for each (side, flow), a column for each NFE.
 
-    One more column is the ``temperature``, that which held-out pictures prefer.
+    One more column is the ``temperature``, that of :func:`benchmarks.studies.emoji.suited`.
     """
-    keys = ["side", "flow"]
-    held_out, seen = (
-        rows.assign(side=rows["data"].map(side_of))
-        for rows in (trained(table, emoji.DISTANCE, split) for split in (emoji.VALIDATION, emoji.SEEN))
-    )
-    held_out = (
-        held_out[held_out["nfe"] == CHOSEN_AT].groupby([*keys, "sampler"])["value"].mean().reset_index()
-    )
-    best = held_out.loc[held_out.groupby(keys)["value"].idxmin()].set_index(keys)["sampler"]
-    own = seen.merge(best.reset_index(), on=[*keys, "sampler"])
-    found = own.pivot_table(index=keys, columns="nfe", values="value").sort_index()
-    return found.assign(temperature=best.map(emoji.temperature_of))
+    suited = {
+        (side_of(str(data)), flow): temperature
+        for data, rows in table.groupby("data")
+        for flow, temperature in emoji.suited(rows).items()
+    }
+    seen = trained(table, emoji.DISTANCE, emoji.SEEN)
+    seen = seen.assign(side=seen["data"].map(side_of), temperature=seen["sampler"].map(emoji.temperature_of))
+    own = seen[
+        [
+            suited.get((side, flow)) == temperature
+            for side, flow, temperature in zip(seen["side"], seen["flow"], seen["temperature"], strict=True)
+        ]
+    ]
+    found = own.pivot_table(index=["side", "flow"], columns="nfe", values="value").sort_index()
+    return found.assign(temperature=[suited[key] for key in found.index])
 
 
 def ratios(found: DataFrame) -> DataFrame:

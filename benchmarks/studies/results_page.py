@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, timings
-from benchmarks.studies import RESULTS, STUDIES, emoji, emoji_far, emoji_sizes, lead, tables
+from benchmarks.studies import RESULTS, STUDIES, emoji, emoji_far, emoji_pairs, emoji_sizes, lead, tables
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -108,6 +108,7 @@ def page(root: Path = RESULTS) -> str:
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
         full_size=full_size(root / "full-size.json"),
+        pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
     )
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import Data
+from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.caption_scorers import CaptionScorer, scorer_of
@@ -87,18 +88,38 @@ def _extractors(setup: Setup) -> list[FeatureExtractor]:
     return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
 
 
+def found_ranks(scorer: CaptionScorer, features: Tensor, rows: Rows) -> Tensor:
+    """How many of 300 captions of its data are at least as near to each picture as its own; int64 ``[N]``.
+
+    Args:
+        scorer: compares pictures with captions.
+        features: of the pictures ``[N, F]``, by the scorer's extractor.
+        rows: the real events that have the pictures' captions, in the same order.
+
+    Raises:
+        InputError: the scorer cannot compare with the captions of these data.
+    """
+    captions = scorer.captions_of(rows.data)
+    if captions is None:
+        raise InputError(
+            f"image-text: expected captions that {scorer.how()} can compare with, {rows.data.name} has none"
+        )
+    others = scorer.embed(rows.data, captions.first[:AMONG])
+    own = scorer.embed(rows.data, rows.indices)
+    return caption_ranks(scorer.images(features), own, captions.numbers[rows.indices], others)
+
+
 def _values(scorer: CaptionScorer, features: Tensor, rows: Rows) -> dict[str, float]:
     """The values of pictures with features ``[N, F]`` and the captions of ``rows``."""
     captions = scorer.captions_of(rows.data)
     assert captions is not None
     images, own = scorer.images(features), scorer.embed(rows.data, rows.indices)
-    others = scorer.embed(rows.data, captions.first[:AMONG])
-    ranks = caption_ranks(images, own, captions.numbers[rows.indices], others)
+    ranks = found_ranks(scorer, features, rows)
     cosines = torch.nn.functional.cosine_similarity(images.double(), own.double(), dim=1)
     return {scorer.fit_name: scorer.fit(cosines)} | {
         _name(count, scorer): (ranks < count).double().mean().item()
         for count in NEAREST
-        if count < len(others)
+        if count < min(AMONG, len(captions))
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas
 import pytest
 
@@ -55,17 +57,23 @@ def test_the_design_is_chosen_on_held_out_pictures_and_set_against_the_best_base
     assert not emoji.has_both(alone[alone["flow"].isin(emoji.BASELINES)])
 
 
-def test_captions_found_are_compared_on_all_samples_of_all_seeds():
-    tested = emoji.finds_more(table(), emoji.SEEN)
-    assert tested.loc["design", 15] == pytest.approx(1 / 5)
-    assert tested.loc["baseline", 15] == pytest.approx(1 / 8)
-    assert tested.loc["p", 15] < 1e-8
-    assert emoji._fisher({"a": (0.1, 2000), "b": (0.1, 1000)}) == pytest.approx(1)
-    half = table()
-    half = half[(half["flow"] != "caption-means") | (half["seed"] == 0)]
-    fewer = emoji.finds_more(half, emoji.SEEN)
-    assert fewer.loc["design", 15] == tested.loc["design", 15]
-    assert fewer.loc["p", 15] > 10 * tested.loc["p", 15]
+def test_captions_found_stand_beside_the_best_baselines_at_each_number():
+    pairs = pandas.DataFrame(
+        [
+            {"split": split, "nfe": 15, "design": design, "baseline": baseline, "p": p}
+            for split, design, baseline, p in (
+                (emoji.SEEN, "caption-means", "ddpm", 0.01),
+                (emoji.SEEN, "caption-means", "condot", 0.2),
+                (emoji.UNSEEN, "caption-means", "ddpm", 0.3),
+                (emoji.SEEN, "kernel-mean", "ddpm", 0.4),
+            )
+        ]
+    )
+    found = emoji.finds_more(table(), pairs, emoji.SEEN)
+    assert found.loc["design", 15] == pytest.approx(1 / 5)
+    assert found.loc["baseline", 15] == pytest.approx(1 / 8)
+    assert found.loc["p", 15] == 0.01
+    assert math.isnan(found.loc["p", 4]), "they were not compared there"
 
 
 def test_cells_belong_to_pixels_or_to_the_latents_of_an_encoder():
@@ -74,11 +82,24 @@ def test_cells_belong_to_pixels_or_to_the_latents_of_an_encoder():
     assert emoji.spaces(runs.drop(columns="latent")) == {"pixels": ["a", "b", "c"]}
 
 
-def test_the_table_of_temperatures_has_a_column_for_each():
-    rows = rows_of("condot", emoji.DISTANCE, emoji.VALIDATION, WARM, {15: 8.0})
-    rows += rows_of("condot", emoji.DISTANCE, emoji.VALIDATION, COLD, {15: 6.0})
-    found = emoji.chosen(framed(rows))
-    assert found.loc["condot"].to_dict() == {1.0: 8.0, 0.4: 6.0}
+def test_the_temperature_is_that_of_least_distance_among_those_that_copy_nothing():
+    """A temperature at which one of the quantiles is too small, or was not measured, is passed over."""
+    other = "euler:temperature=0.6"
+    rows = []
+    for sampler, distance, nearest in (
+        (WARM, 8.0, (1.1, 1.0)),
+        (other, 7.0, (0.97, 0.9)),
+        (COLD, 6.0, (1.2, 0.8)),
+    ):
+        rows += rows_of("condot", emoji.DISTANCE, emoji.VALIDATION, sampler, {15: distance})
+        for quantile, value in zip(emoji.FAR_ENOUGH, nearest, strict=True):
+            rows += rows_of("condot", quantile, emoji.VALIDATION, sampler, {15: value})
+    rows += rows_of("unmeasured", emoji.DISTANCE, emoji.VALIDATION, WARM, {15: 5.0})
+    found = framed(rows)
+    assert emoji.by_temperature(found).loc["condot"].to_dict() == {1.0: 8.0, 0.6: 7.0, 0.4: 6.0}
+    assert emoji.far_enough(found).loc["condot"].to_dict() == {1.0: True, 0.6: True, 0.4: False}
+    assert not emoji.far_enough(found).loc["unmeasured"].any()
+    assert emoji.suited(found) == {"condot": 0.6}
 
 
 def test_both_studies_train_the_same_flows():
