@@ -56,6 +56,26 @@ def test_a_number_of_seeds_counts_from_zero():
     assert grid_from_dict({"seeds": [4, 1]}).seeds == (4, 1)
 
 
+def test_a_grid_that_extends_another_one_keeps_the_variants_that_it_names(tmp_path):
+    """In its own order, each with what the other one says of it, but for the keys of its own."""
+    (tmp_path / "base.toml").write_text(
+        'data = "moons"\nnfe = [1, 2]\n[training]\nsteps = 3\nlr = 0.5\n'
+        '[variants.a]\nprior = "gaussian"\ncoupling = "ot"\n[variants.b]\nprior = "gmm"\n'
+        '[variants.c]\nprior = "gaussian"\n'
+    )
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'extends = "base.toml"\nnfe = [4]\n[training]\nlr = 0.25\n'
+        '[variants]\nc = {}\na = {coupling = "condot"}\nd = {prior = "gmm"}\n'
+    )
+    grid = load_grid(path)
+    assert (grid.data, grid.nfe, grid.training.steps, grid.training.lr) == ("moons", (4,), 3, 0.25)
+    told = {label: (parts["prior"], parts["coupling"]) for label, parts in grid.variants.items()}
+    assert list(told) == ["c", "a", "d"]
+    assert told["a"] == ("gaussian", "condot")
+    assert (told["c"][0], told["d"][0]) == ("gaussian", "gmm")
+
+
 def test_a_grid_comes_back_from_toml():
     grid = tiny_grid(baseline="low-rank + ot", guidance=1.5, training=GUIDED, evaluation={"batch_size": 50})
     assert grid_from_dict(tomllib.loads(dump_grid(grid))) == grid

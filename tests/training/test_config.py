@@ -128,6 +128,35 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
         load_config(tmp_path / "run.toml")
 
 
+def test_a_file_extends_another_one_key_by_key(tmp_path: Path) -> None:
+    """Through two files in two folders; overrides come last."""
+    (tmp_path / "base.toml").write_text('data = "moons"\nprior = "gmm"\n[training]\nsteps = 10\nlr = 0.5\n')
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "middle.toml").write_text('extends = "../base.toml"\n[training]\nlr = 0.25\n')
+    path = tmp_path / "own" / "run.toml"
+    path.write_text('extends = "middle.toml"\nprior = "gaussian"\n')
+    config = load_config(path, ["training.batch_size=7"])
+    assert (config.data, config.prior) == ("moons", "gaussian")
+    training = config.training
+    assert (training.steps, training.lr, training.batch_size) == (10, 0.25, 7)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('extends = "run.toml"', r"run\.toml extends .*run\.toml, which extends .*run\.toml itself"),
+        ('extends = "other.toml"', r"other\.toml extends .*run\.toml, which extends .*other\.toml itself"),
+        ('extends = "gone.toml"', r"cannot read .*gone\.toml"),
+        ('extends = ["other.toml"]', r"run\.toml extends \['other\.toml'\]; write extends = \"other\.toml\""),
+    ],
+)
+def test_what_a_file_cannot_extend_is_one_line(tmp_path: Path, line: str, expected: str) -> None:
+    (tmp_path / "run.toml").write_text(line)
+    (tmp_path / "other.toml").write_text('extends = "run.toml"')
+    with pytest.raises(OptionError, match=expected):
+        load_config(tmp_path / "run.toml")
+
+
 def test_options_by_keyword_keep_the_rest() -> None:
     base = TrainingConfig(steps=5, lr=0.5)
     assert training_options(base, {"lr": 0.25}) == TrainingConfig(steps=5, lr=0.25)

@@ -7,8 +7,9 @@ import math
 import pandas
 import pytest
 
-from benchmarks.studies import STUDIES, emoji
+from benchmarks.studies import RESULTS, STUDIES, emoji
 from flowprior.study.grid import load_grid
+from flowprior.study.table import read_runs, read_table, select
 
 WARM, COLD = "euler", "euler:temperature=0.4"
 
@@ -102,18 +103,27 @@ def test_the_temperature_is_that_of_least_distance_among_those_that_copy_nothing
     assert emoji.suited(found) == {"condot": 0.6}
 
 
-def test_both_studies_train_the_same_flows():
-    """So that the one that chooses temperatures leaves its trainings to the other."""
-    chosen, study = (load_grid(STUDIES / f"{name}.toml") for name in ("emoji_temperatures", "emoji"))
-    assert {*emoji.BASELINES} < {*study.variants}
-    for name in ("data", "model", "latent", "validation", "training", "evaluation_seed"):
-        assert getattr(chosen, name) == getattr(study, name)
-    parts = [
-        {
-            label: {key: value for key, value in own.items() if key != "sampler"}
-            for label, own in grid.variants.items()
-        }
-        for grid in (chosen, study)
-    ]
-    assert parts[0] == parts[1]
-    assert [emoji.temperature_of(spec) for spec in chosen.samplers.values()] == [1, 0.8, 0.6, 0.4, 0.2]
+@pytest.mark.parametrize("name", ["emoji", "emoji_far", "emoji_sizes"])
+def test_studies_of_pixels_train_the_same_flows(name):
+    """So that the one that chooses temperatures leaves its trainings to the others."""
+    chosen, study = load_grid(STUDIES / "emoji_temperatures.toml"), load_grid(STUDIES / f"{name}.toml")
+    for key in ("data", "model", "latent", "validation", "training", "evaluation_seed"):
+        assert getattr(chosen, key) == getattr(study, key)
+    for label, own in study.variants.items():
+        anywhere = {"sampler": ""}
+        assert {**own, **anywhere} == {**chosen.variants[label], **anywhere}
+
+
+@pytest.mark.parametrize(("space", "name"), [(emoji.PIXELS, "emoji"), ("vae", "emoji_latents")])
+def test_every_setting_is_sampled_at_the_temperature_that_suits_it(space, name):
+    pilot, study = RESULTS / "emoji-temperatures", load_grid(STUDIES / f"{name}.toml")
+    cells = emoji.spaces(read_runs(pilot))[space]
+    suited = emoji.suited(select(read_table(pilot), cell=cells))
+    assert {"condot", "kernel-mean", "kernel-mean+leave-one-out"} <= {*suited}
+    for label in study.variants.keys() & suited.keys():
+        assert emoji.temperature_of(study.variants[label]["sampler"]) == suited[label], label
+
+
+def test_temperatures_are_tried_from_one_down():
+    samplers = load_grid(STUDIES / "emoji_temperatures.toml").samplers.values()
+    assert [emoji.temperature_of(spec) for spec in samplers] == [1, 0.8, 0.6, 0.4, 0.2]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas
 import pytest
 
-from benchmarks.studies import STUDIES, emoji, emoji_sizes
-from flowprior.study.grid import load_grid
+from benchmarks.studies import emoji, emoji_sizes
 
 DESIGN = "kernel-mean+leave-one-out"
 PACKAGE, LARGER = "emoji", "emoji:path=runs/data/emoji-64.npz"
@@ -61,11 +60,3 @@ def test_settings_are_read_off_at_the_temperature_that_held_out_pictures_prefer(
 def test_the_curve_is_drawn(tmp_path):
     emoji_sizes.draw_curve(emoji_sizes.at_own_temperature(table()), tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").stat().st_size > 5000
-
-
-def test_its_flows_at_32_pixels_are_those_of_the_study_of_captions():
-    own, study = (load_grid(STUDIES / f"{name}.toml") for name in ("emoji_sizes", "emoji"))
-    for name, variant in own.variants.items():
-        assert variant == study.variants[name] | {"sampler": ""}
-    for key in ("data", "model", "latent", "validation", "training", "evaluation_seed"):
-        assert getattr(own, key) == getattr(study, key)
