@@ -62,7 +62,8 @@ class Answer:
     Attributes:
         figures: by the names of :data:`flowprior.playground.PICTURES`.
         spent: in words, what it took.
-        command: draws the same samples on the command line; None where it cannot ask for this condition.
+        command: draws the same samples on the command line; None where parts have different captions, which
+            it cannot ask for.
     """
 
     figures: dict[str, Figure]
@@ -94,7 +95,7 @@ def answer(flow: Flow, run: str, fields: Sequence[Field], values: Sequence[Any],
         temperature=wanted.temperature,
         guidance=wanted.guidance,
     )
-    return Answer(draw_stages(found), _spent(found, flow), _command(run, fields, values, wanted))
+    return Answer(draw_stages(found), _spent(found, flow), command_of(run, fields, values, wanted))
 
 
 def is_cloud(flow: Flow) -> bool:
@@ -117,13 +118,21 @@ def _spent(found: Stages, flow: Flow) -> str:
     return f"{found.nfe} evaluation{'s' * (found.nfe > 1)} of the velocity, sampler {flow.default_sampler}"
 
 
-def _command(run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> str | None:
-    if any(field.name != WHOLE for field in fields):
+def command_of(run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> str | None:
+    """The command line that draws the same samples; None where parts have different captions.
+
+    The arguments are those of :func:`answer`.
+    """
+    asked = list(zip(fields, values, strict=True))
+    captions = {str(value or "").strip() for field, value in asked if field.kind == "caption"}
+    if len(captions) > 1:
         return None
     words = ["flowprior", "sample", run]
-    for field, value in zip(fields, values, strict=True):
-        caption = field.kind == "caption"
-        words += ["--text", str(value or "")] if caption else ["--cond", str(value or 0)]
+    words += [word for caption in captions for word in ("--text", caption)]
+    for field, value in asked:
+        if field.kind == "class":
+            label = int(value or 0)
+            words += ["--part", f"{field.name}={label}"] if field.name != WHOLE else ["--cond", str(label)]
     words += ["--nfe", str(wanted.nfe), "--n", str(wanted.samples), "--seed", str(wanted.seed)]
     if wanted.temperature != 1:
         words += ["--temperature", f"{wanted.temperature:g}"]

@@ -60,16 +60,15 @@ def fields_of(flow: Flow) -> list[Field]:
 def _field(flow: Flow, name: str, part: Condition) -> Field:
     if part.kind in TEXTUAL:
         return Field(name, "caption")
-    return Field(name, "class", class_names(flow, part.size))
+    names = class_names(flow) if name == WHOLE else flow.captions.label_names(name)
+    return Field(name, "class", tuple(names if len(names) == part.size else map(str, range(part.size))))
 
 
-def class_names(flow: Flow, count: int) -> tuple[str, ...]:
-    """The names that the training data gave the classes, or their numbers."""
+def class_names(flow: Flow) -> list[str]:
+    """The names that the training data gave the classes; empty where they gave none."""
     data = flow.metadata.get("data")
     known = data.get("class_names") if isinstance(data, Mapping) else None
-    if flow.condition.kind == "labels" and isinstance(known, list) and len(known) == count:
-        return tuple(str(name) for name in known)
-    return tuple(map(str, range(count)))
+    return [str(name) for name in known] if isinstance(known, list) else []
 
 
 def condition_of(fields: Sequence[Field], values: Sequence[Any], n: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from flowprior.data import load_data
 from flowprior.encoders import Encoder
 from flowprior.errors import FlowpriorError
 from flowprior.flow import Flow
+from flowprior.pictures import figure_bytes, sample_grid
+from flowprior.playground import Field, fields_of
+from flowprior.playground.answer import Wanted, answer, command_of
 from tests.cli.conftest import SHORT, Call, call_app
 from tests.words import WordEncoder
 
@@ -178,3 +182,30 @@ def test_a_flow_without_parts_has_no_styles(call: Call, run: Path, tmp_path: Pat
     assert answer.code == 2
     (line,) = answer.err.splitlines()
     assert "--part style is not possible: this flow's condition is int64 labels" in line
+
+
+def test_the_demos_page_offers_styles_by_name_and_its_command_draws_the_same(
+    call: Call, styled: Path, tmp_path: Path
+) -> None:
+    flow = Flow.load(styled)
+    fields = fields_of(flow)
+    assert [(field.kind, field.choices) for field in fields] == [("caption", ()), ("class", tuple(STYLES))]
+    wanted = Wanted(nfe=2, samples=3, seed=7)
+    found = answer(flow, str(styled), fields, ["a sleepy cat", 2], wanted)
+    assert found.command is not None
+    words = [word for word in shlex.split(found.command)[1:] if word != "--show-prior"]
+    words[words.index("sheet.png")] = str(tmp_path / "s.npz")
+    drawn = call(*words)
+    assert drawn.code == 0, drawn.err
+    with np.load(tmp_path / "s.npz") as stored:
+        x = torch.from_numpy(stored["x"])
+    assert figure_bytes(sample_grid(x, columns=3)) == figure_bytes(found.figures["result"])
+
+
+def test_the_demos_page_has_no_command_for_two_captions() -> None:
+    """``--text`` fills all parts that are made of texts."""
+    fields = [Field("caption", "caption"), Field("tokens", "caption"), Field("style", "class", ("noto",))]
+    assert command_of("RUN", fields, ["a cat", "a dog", 0], Wanted()) is None
+    told = command_of("RUN", fields, ["a cat", "a cat ", 0], Wanted())
+    assert told is not None
+    assert shlex.split(told)[3:7] == ["--text", "a cat", "--part", "style=0"]
