@@ -40,7 +40,7 @@ def demo(
     if encoder is not None:
         flow.text_encoder = encoder
     fields = fields_of(flow)
-    serve(partial(build_page, flow, str(run), fields), host, port, _announce)
+    serve(partial(build_page, flow, str(run), fields, encoder), host, port, _announce)
 
 
 def _announce(address: str) -> None:

@@ -24,9 +24,6 @@ MANY = 5000
 """From so many different captions on, their embeddings are kept in the cache."""
 
 
-EMPTY = ""
-
-
 @dataclass(frozen=True)
 class Embedded:
     """Captions as embeddings.
@@ -45,7 +42,7 @@ class Embedded:
 
 
 def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embedded:
-    """Encode N captions, each different one once; the empty one is the null condition, zeros.
+    """Encode N captions, each different one once; empty and blank ones are the null condition, zeros.
 
     Fewer than 5,000 different captions are encoded anew each time. More are kept in a file of the library's
     cache (``$FLOWPRIOR_CACHE``), which is named by a digest of the captions and of the encoder's identity, so
@@ -61,6 +58,7 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
         DataNotFoundError: its weights are missing.
     """
     from flowprior.encoders import Encoder, TextEncoder
+    from flowprior.encoders.text import is_empty
 
     built = Encoder.registry.resolve(encoder)
     if not isinstance(built, TextEncoder):
@@ -71,8 +69,7 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
     with suppress(CheckpointError):  # An instance of a class that is not registered is this process's alone.
         spec = spec_of(Encoder.registry, built)
     table = _table(list(places), built, identity)
-    if EMPTY in places:
-        table[places[EMPTY]] = 0
+    table[[row for text, row in places.items() if is_empty(text)]] = 0
     return Embedded(rows, table, spec, identity)
 
 

@@ -22,6 +22,7 @@ from flowprior.storage.digests import file_sha256, settings_digest
 CONFIG = "config.json"
 SENTENCE_CONFIG = "sentence_bert_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
+FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
 LONGEST_SHOWN = 40
 """Characters of a text that a message quotes."""
 
@@ -75,8 +76,19 @@ class FolderTextEncoder(TextEncoder):
         return int(self._network.config.hidden_size)
 
     def identity(self) -> str:
-        """Name, recipe and sha256 of the weights; of several files, of their names and digests."""
-        return f"{self.name} {self._recipe()} sha256 {self._digest}"
+        """Name, recipe, digest of configuration and tokenizer, and sha256 of the weights.
+
+        Of several files of weights, that of their names and digests.
+        """
+        return " ".join([self.name, self._recipe(), *self._settings(), "sha256", self._digest])
+
+    def _settings(self) -> list[str]:
+        """What tells configurations and tokenizers of the same weights apart."""
+        files = [self._folder / CONFIG, self._folder / SENTENCE_CONFIG]
+        names = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES)
+        files += sorted(file for name in names for file in self._tokenizer_folder.glob(name))
+        digests = {file.name: file_sha256(file) for file in dict.fromkeys(files) if file.is_file()}
+        return ["files", settings_digest(digests)[:16]]
 
     @cached_property
     def _digest(self) -> str:
@@ -86,7 +98,7 @@ class FolderTextEncoder(TextEncoder):
     @cached_property
     def _network(self) -> Any:
         with self._reading(self._folder), torch.random.fork_rng(devices=[]):
-            return self._read_network().eval().requires_grad_(False)
+            return self._read_network().float().eval().requires_grad_(False)
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -40,6 +40,10 @@ class MiniLMEncoder(FolderTextEncoder):
     def _recipe(self) -> str:
         return MODEL
 
+    def _settings(self) -> list[str]:
+        """Nothing: the package has one configuration and one tokenizer."""
+        return []
+
     def _read_network(self) -> nn.Module:
         return read_model(self._folder, "encoder 'minilm'", pooler=False)
 

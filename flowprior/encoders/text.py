@@ -12,6 +12,11 @@ from flowprior.encoders.base import Encoder
 from flowprior.errors import InputError
 
 
+def is_empty(text: object) -> bool:
+    """Whether ``text`` is the empty caption, which is the null condition: a text without a letter."""
+    return isinstance(text, str) and not text.strip()
+
+
 @dataclass(frozen=True)
 class TextEncoding:
     """What a text encoder makes of B texts.

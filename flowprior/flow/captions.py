@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
-from flowprior.encoders.text import check_texts
+from flowprior.encoders.text import check_texts, is_empty
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
 from flowprior.flow.label_names import labels_of, names_of
 from flowprior.registry import spec_of
@@ -230,11 +230,6 @@ def text_encoder(encoder: str | TextEncoder) -> TextEncoder:
     if not isinstance(built, TextEncoder):
         raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
     return built
-
-
-def is_empty(text: object) -> bool:
-    """Whether ``text`` is the empty caption, which is the null condition: a text without a letter."""
-    return isinstance(text, str) and not text.strip()
 
 
 def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.conditions import joined as joined_conditions
 from flowprior.encoders import TextEncoder
+from flowprior.encoders.text import is_empty
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.captions import is_empty, refuse_words_of_diffusers
+from flowprior.flow.captions import refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import away_from, check_guidance, check_negative
 from flowprior.flow.latents import decoded

@@ -99,28 +99,28 @@ def found_ranks(scorer: CaptionScorer, features: Tensor, rows: Rows) -> Tensor:
     Raises:
         InputError: the scorer cannot compare with the captions of these data.
     """
+    return _ranks(scorer, scorer.images(features), scorer.embed(rows.data, rows.indices), rows)[0]
+
+
+def _values(scorer: CaptionScorer, features: Tensor, rows: Rows) -> dict[str, float]:
+    """The values of pictures with features ``[N, F]`` and the captions of ``rows``."""
+    images, own = scorer.images(features), scorer.embed(rows.data, rows.indices)
+    ranks, among = _ranks(scorer, images, own, rows)
+    cosines = torch.nn.functional.cosine_similarity(images.double(), own.double(), dim=1)
+    return {scorer.fit_name: scorer.fit(cosines)} | {
+        _name(count, scorer): (ranks < count).double().mean().item() for count in NEAREST if count < among
+    }
+
+
+def _ranks(scorer: CaptionScorer, images: Tensor, own: Tensor, rows: Rows) -> tuple[Tensor, int]:
+    """The same of embedded pictures and captions ``[N, E]``, and among how many captions."""
     captions = scorer.captions_of(rows.data)
     if captions is None:
         raise InputError(
             f"image-text: expected captions that {scorer.how()} can compare with, {rows.data.name} has none"
         )
     others = scorer.embed(rows.data, captions.first[:AMONG])
-    own = scorer.embed(rows.data, rows.indices)
-    return caption_ranks(scorer.images(features), own, captions.numbers[rows.indices], others)
-
-
-def _values(scorer: CaptionScorer, features: Tensor, rows: Rows) -> dict[str, float]:
-    """The values of pictures with features ``[N, F]`` and the captions of ``rows``."""
-    captions = scorer.captions_of(rows.data)
-    assert captions is not None
-    images, own = scorer.images(features), scorer.embed(rows.data, rows.indices)
-    ranks = found_ranks(scorer, features, rows)
-    cosines = torch.nn.functional.cosine_similarity(images.double(), own.double(), dim=1)
-    return {scorer.fit_name: scorer.fit(cosines)} | {
-        _name(count, scorer): (ranks < count).double().mean().item()
-        for count in NEAREST
-        if count < min(AMONG, len(captions))
-    }
+    return caption_ranks(images, own, captions.numbers[rows.indices], others), len(others)
 
 
 def _name(count: int, scorer: CaptionScorer) -> str:

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 
+ROUNDING = 1e-12
+"""By which two sums of the same cosine may differ."""
+
 
 def caption_ranks(images: Tensor, own: Tensor, numbers: Tensor, others: Tensor) -> Tensor:
     """How many other captions are at least as near to each picture as its own, by the cosine; int64 ``[N]``.
@@ -27,7 +30,7 @@ def caption_ranks(images: Tensor, own: Tensor, numbers: Tensor, others: Tensor) 
     if images.shape != own.shape or own.dim() != 2 or own.shape[1:] != others.shape[1:] or not len(others):
         raise InputError(f"caption_ranks: expected embeddings [N, E], [N, E] and [K, E], got {shapes}")
     images, own, others = (_of_length_one(tensor) for tensor in (images, own, others))
-    nearer = images @ others.T >= (images * own).sum(1, keepdim=True)
+    nearer = images @ others.T >= (images * own).sum(1, keepdim=True) - ROUNDING
     places = numbers.clamp_max(len(others) - 1)
     return nearer.scatter(1, places[:, None], False).sum(1)
 

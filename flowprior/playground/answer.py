@@ -71,7 +71,14 @@ class Answer:
     command: str | None
 
 
-def answer(flow: Flow, run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> Answer:
+def answer(
+    flow: Flow,
+    run: str,
+    fields: Sequence[Field],
+    values: Sequence[Any],
+    wanted: Wanted,
+    encoder: str | None = None,
+) -> Answer:
     """Draw samples and their way as pictures.
 
     Args:
@@ -80,6 +87,7 @@ def answer(flow: Flow, run: str, fields: Sequence[Field], values: Sequence[Any],
         fields: of :func:`flowprior.playground.fields_of`.
         values: one for each field.
         wanted: numbers.
+        encoder: text encoder, where it is not the one that the run remembers, for the command.
 
     Raises:
         FlowpriorError: a condition, guidance or number of evaluations that the flow cannot serve.
@@ -95,7 +103,7 @@ def answer(flow: Flow, run: str, fields: Sequence[Field], values: Sequence[Any],
         temperature=wanted.temperature,
         guidance=wanted.guidance,
     )
-    return Answer(draw_stages(found), _spent(found, flow), command_of(run, fields, values, wanted))
+    return Answer(draw_stages(found), _spent(found, flow), command_of(run, fields, values, wanted, encoder))
 
 
 def is_cloud(flow: Flow) -> bool:
@@ -118,7 +126,9 @@ def _spent(found: Stages, flow: Flow) -> str:
     return f"{found.nfe} evaluation{'s' * (found.nfe > 1)} of the velocity, sampler {flow.default_sampler}"
 
 
-def command_of(run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> str | None:
+def command_of(
+    run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted, encoder: str | None = None
+) -> str | None:
     """The command line that draws the same samples; None where parts have different captions.
 
     The arguments are those of :func:`answer`.
@@ -138,4 +148,6 @@ def command_of(run: str, fields: Sequence[Field], values: Sequence[Any], wanted:
         words += ["--temperature", f"{wanted.temperature:g}"]
     if wanted.guidance != 1:
         words += ["--guidance", f"{wanted.guidance:g}"]
+    if encoder is not None:
+        words += ["--encoder", encoder]
     return shlex.join([*words, "--show-prior", "--out", "sheet.png"])

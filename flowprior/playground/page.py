@@ -36,13 +36,14 @@ MOST_CHOICES = 1000
 """Classes that are chosen from a list; of more the number is asked for."""
 
 
-def build_page(flow: Flow, run: str, fields: Sequence[Field]) -> Blocks:
+def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | None = None) -> Blocks:
     """A page that draws from ``flow``.
 
     Args:
         flow: to draw from.
         run: what the page calls it, and its folder in commands.
         fields: of :func:`flowprior.playground.fields_of`.
+        encoder: text encoder, where it is not the one that the run remembers, for commands.
     """
     import gradio
 
@@ -55,7 +56,7 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field]) -> Blocks:
         shown = [_picture(name, title) for name, title in PICTURES.items()]
         notes = gradio.HTML("", elem_classes="command", elem_id="notes")
         given = [*inputs, *numbers.values()]
-        respond = _responding(flow, run, fields, list(numbers))
+        respond = _responding(flow, partial(answer, flow, run, fields, encoder=encoder), list(numbers))
         calls: list[Callable[..., Any]] = [button.click]
         calls += [box.submit for box in inputs if isinstance(box, gradio.Textbox)]
         for call in calls:
@@ -133,14 +134,14 @@ def _picture(name: str, title: str) -> Any:
     )
 
 
-def _responding(flow: Flow, run: str, fields: Sequence[Field], names: Sequence[str]) -> Callable[..., Any]:
+def _responding(flow: Flow, draw: Callable[..., Answer], names: Sequence[str]) -> Callable[..., Any]:
     """What the button calls with the values of the page; gives the pictures and the notes below them."""
-    draw = partial(answer, flow, run, fields)
 
     def respond(*values: Any) -> list[Any]:
         import gradio
 
-        own, numbers = values[: len(fields)], values[len(fields) :]
+        count = len(values) - len(names)
+        own, numbers = values[:count], values[count:]
         try:
             found = draw(own, _wanted(flow, dict(zip(names, numbers, strict=True))))
         except FlowpriorError as error:

@@ -26,6 +26,8 @@ POLICY = (
 """What the browser may fetch: what this server gives, and nothing from elsewhere."""
 FONTS = ("system-ui", "sans-serif")
 MONOSPACE = ("ui-monospace", "monospace")
+FILES = "GRADIO_TEMP_DIR"
+"""Where gradio keeps the files that it serves."""
 GRACE = 2
 """Seconds that open connections get at the end."""
 
@@ -107,15 +109,23 @@ def serve(build: Callable[[], Blocks], host: str, port: int, announce: Callable[
         app = application(build())
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)
         # uvicorn ends in the handler that was there before: this one leaves the contexts, then the process.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         shown = f"[{host}]" if ":" in host else host
-        announce(f"http://{shown}:{found.getsockname()[1]}/")
-        uvicorn.Server(config).run(sockets=[found])
+        try:
+            announce(f"http://{shown}:{found.getsockname()[1]}/")
+            uvicorn.Server(config).run(sockets=[found])
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def temporary_files() -> Iterator[None]:
     """A folder for the files that gradio serves, which goes with the server."""
+    before = os.environ.get(FILES)
     with tempfile.TemporaryDirectory(prefix="flowprior-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        yield
+        os.environ[FILES] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(FILES)
+            os.environ |= {} if before is None else {FILES: before}

@@ -103,10 +103,9 @@ class ConditionalSpread(nn.Module):
         noise = self._noise(self.factors[-1] * ratio) * around.width.square()
         return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
 
-    def frame_with_null(self, around: Around) -> RotatedFrame:
-        """The same, where the null label and embeddings of zeros have the moments of all data."""
-        frame, labels = self.frame_around(around), self.condition.kind == "labels"
-        null = around.cond == self.condition.size if labels else (around.cond == 0).all(1)
+    def frame_with_null(self, around: Around, null: Tensor) -> RotatedFrame:
+        """The same, where the rows ``null``, bool ``[B]``, have the moments of all data."""
+        frame = self.frame_around(around)
         if frame.rotation is None or not bool(null.any()):
             return frame
         return replace(

@@ -90,8 +90,8 @@ CHUNK = 1 << 24
 def nearest(cond: Tensor, rows: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
     """Euclidean distances ``[B, n]``, rising, and places ``[B, n]`` of the nearest ``rows`` ``[M, E]``.
 
-    They are found by products about the mean of ``rows``, which are quick, and then measured by differences:
-    equal embeddings are 0 apart, not the root of a rounding error.
+    They are found by products about the mean of ``rows``, in float64, and then measured by differences: equal
+    embeddings are 0 apart, not the root of a rounding error, and are found among others close by.
 
     Args:
         cond: embeddings ``[B, E]``.
@@ -100,10 +100,10 @@ def nearest(cond: Tensor, rows: Tensor, count: int = 1) -> tuple[Tensor, Tensor]
     """
     count = min(count, len(rows))
     centre = rows.mean(0)
-    about = rows - centre
+    about = (rows - centre).double()
     half_squares = 0.5 * about.square().sum(1)
     places = [
-        (half_squares - (part - centre) @ about.T).topk(count, largest=False).indices
+        (half_squares - (part - centre).double() @ about.T).topk(count, largest=False).indices
         for part in cond.split(max(1, CHUNK // len(rows)))
     ]
     place = torch.cat(places)

@@ -27,7 +27,7 @@ from flowprior.priors.holdout import LEAST_CONDITIONS
 from flowprior.priors.kernel_choice import choose_kernel
 from flowprior.priors.left_out import LeaveOneOutPrior
 from flowprior.priors.representatives import Neighbours, Representatives, kernel_weights
-from flowprior.priors.residuals import FixedResiduals
+from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose
 
@@ -94,8 +94,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             check_counts(OWNER, neighbours=neighbours)
         if bandwidth != "auto" and not (isinstance(bandwidth, int | float) and 0 < bandwidth < 1e12):
             raise OptionError(f"{OWNER}: expected bandwidth > 0 or 'auto', got {bandwidth!r}")
-        if sigma not in ("scalar", "diagonal") and not (isinstance(sigma, int | float) and 0 < sigma < 1e6):
-            raise OptionError(f"{OWNER}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
+        check_sigma(OWNER, sigma)
         check_counts(OWNER, representatives=representatives)
         self.neighbours = neighbours
         self.bandwidth = bandwidth

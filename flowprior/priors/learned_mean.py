@@ -31,7 +31,7 @@ from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import Mapper, MapperNetwork, MapperTraining, train_mapper
 from flowprior.priors.projector import Projector
-from flowprior.priors.residuals import FixedResiduals
+from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
 
@@ -113,8 +113,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         super().__init__()
         check_counts(OWNER, 0, latent=latent, depth=depth)
         check_counts(OWNER, hidden=hidden, epochs=epochs, batch_size=batch_size)
-        if sigma not in ("scalar", "diagonal") and not (isinstance(sigma, int | float) and 0 < sigma < 1e6):
-            raise OptionError(f"{OWNER}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
+        check_sigma(OWNER, sigma)
         if not isinstance(holdout, int | float) or not 0 <= holdout <= 0.5:
             raise OptionError(f"{OWNER}: expected holdout in [0, 0.5], got {holdout!r}")
         if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
@@ -176,9 +175,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def frame(self, cond: Tensor | None, n: int) -> Frame | None:
         if self.residuals is None or cond is None:
             return None
-        if isinstance(self.residuals, LowRankResiduals):
-            return self.residuals.frame(self._around(cond))
         null, known = self._null_of(self._on_own_device(cond))
+        if isinstance(self.residuals, LowRankResiduals):
+            return self.residuals.frame(self._around(cond), null)
         return self.residuals.frame(self._around(known), null, self.center)
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
@@ -228,7 +227,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             return
         self.known = DistinctEmbeddings.over(split.rows(held_out=False)).rows.to(self.center)
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
-        held_out = thinned(partial(split.rows, held_out=True), most)
         apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
         beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
         is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))

@@ -149,9 +149,9 @@ class LowRankResiduals(nn.Module):
         noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
         return frame.infer(x, noise)
 
-    def frame(self, around: Around) -> Frame:
-        """The linear part at these conditions, the null condition among them."""
-        return self.spread.frame_with_null(around)
+    def frame(self, around: Around, null: Tensor) -> Frame:
+        """The linear part at these conditions; the rows ``null``, bool ``[B]``, are the null condition."""
+        return self.spread.frame_with_null(around, null)
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""

@@ -17,6 +17,9 @@ from flowprior.conditions import Condition
 from flowprior.models.embeddings import ConditionEmbedding
 from flowprior.priors.holdout import Holdout
 
+DRAWN = (nn.Linear, nn.Embedding, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
+"""Layers with weights of their own."""
+
 
 class MapperNetwork(nn.Module):
     """From labels ``[B]`` or embeddings ``[B, E]`` to flat events ``[B, D]``; ``out`` is its last layer."""
@@ -24,13 +27,15 @@ class MapperNetwork(nn.Module):
     out: nn.Linear | nn.Conv2d
 
     def initialise(self, generator: torch.Generator | None) -> None:
-        """Draw the weights from ``generator``, those of the last layer apart, which stay zero."""
+        """Draw the weights from ``generator``; those of the last layer are zero."""
         seed = int(torch.randint(1 << 62, (), generator=generator))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for module in self.modules():
-                if module is not self.out and isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
+                if module is not self.out and isinstance(module, DRAWN):
                     module.reset_parameters()
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
 
 class Mapper(MapperNetwork):

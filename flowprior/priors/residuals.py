@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.errors import OptionError
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample, standard_normal
@@ -22,6 +23,17 @@ from flowprior.priors.holdout import Holdout
 PASSES = 10
 LEAST_VARIANCE = 1e-6
 Means = Callable[[Tensor], Tensor]
+
+
+def check_sigma(owner: str, sigma: float | str) -> None:
+    """Check a standard deviation of :class:`FixedResiduals`.
+
+    Raises:
+        OptionError: neither a number above 0 nor a word that says how to estimate one.
+    """
+    is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
+    if sigma not in ("scalar", "diagonal") and not (is_number and 0 < float(sigma) < 1e6):
+        raise OptionError(f"{owner}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
 
 
 class FixedResiduals(nn.Module):

@@ -100,3 +100,5 @@ def test_the_empty_caption_is_the_null_condition(monkeypatch, tmp_path):
         condition = Condition.of(found.table)
         assert torch.equal(found.table[found.rows[[1]]], condition.null(found.table[[0]]))
         assert torch.equal(found.table[found.rows[0]], embedding("a"))
+    blank = caption_embeddings.embed_captions(["a", "  \n"], WordEncoder())
+    assert torch.equal(blank.table[blank.rows[1]], torch.zeros(6)), "as flows take it"

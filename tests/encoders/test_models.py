@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import warnings
@@ -196,3 +197,38 @@ def test_to_a_tokenizer_of_bytes_nothing_is_unknown(clip: Path) -> None:
         warnings.simplefilter("error")
         found = ClipTextEncoder(str(clip)).encode(["犬", "鳥", ""]).pooled
     assert not torch.allclose(found[0], found[1])
+
+
+def test_another_tokenizer_or_configuration_is_another_encoder(bert: Path, tmp_path: Path) -> None:
+    """The weights alone do not decide the embeddings."""
+    first = HuggingFaceEncoder(str(bert))
+    words = (bert / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    turned = shutil.copytree(bert, tmp_path / "turned")
+    cat, dog = words.index("cat"), words.index("dog")
+    words[cat], words[dog] = words[dog], words[cat]
+    for file in turned.glob("tokenizer.json"):
+        file.unlink()
+    (turned / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    other = HuggingFaceEncoder(str(bert), tokenizer=str(turned))
+    assert not torch.allclose(first.encode(["a cat"]).pooled, other.encode(["a cat"]).pooled)
+    assert first.identity() != other.identity()
+    copied = shutil.copytree(bert, tmp_path / "copied")
+    assert HuggingFaceEncoder(str(copied)).identity() == first.identity()
+    config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+    (copied / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}), encoding="utf-8")
+    assert HuggingFaceEncoder(str(copied)).identity() != first.identity()
+
+
+def test_weights_of_half_precision_are_read_as_float32(bert: Path, tmp_path: Path) -> None:
+    """Whatever transformers makes of a folder that says bfloat16."""
+    halved, widened = (shutil.copytree(bert, tmp_path / name) for name in ("halved", "widened"))
+    tensors = {name: tensor.bfloat16() for name, tensor in load_file(bert / "model.safetensors").items()}
+    save_file(tensors, halved / "model.safetensors", {"format": "pt"})
+    config = json.loads((halved / "config.json").read_text(encoding="utf-8"))
+    (halved / "config.json").write_text(
+        json.dumps(config | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}), encoding="utf-8"
+    )
+    exact = {name: tensor.float() for name, tensor in tensors.items()}
+    save_file(exact, widened / "model.safetensors", {"format": "pt"})
+    found, expected = (HuggingFaceEncoder(str(folder)).encode(["a red cat"]) for folder in (halved, widened))
+    torch.testing.assert_close(found.pooled, expected.pooled)

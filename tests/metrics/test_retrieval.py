@@ -61,3 +61,12 @@ def test_embeddings_without_texts_are_told_apart_by_their_numbers() -> None:
     found = DistinctCaptions(embedded_captions(TensorData(torch.zeros(3, 1), cond), torch.arange(3)))
     assert len(found) == 2
     assert found.numbers[0] == found.numbers[2] != found.numbers[1]
+
+
+def test_captions_that_are_equally_near_count_as_nearer_whatever_is_rounded() -> None:
+    """Fifty equal captions, and pictures for which the cosine is rounded in every way."""
+    generator = torch.Generator().manual_seed(0)
+    others = torch.randn(384, generator=generator).expand(50, -1)
+    images = torch.randn(200, 384, generator=generator)
+    numbers = torch.arange(200) % 50
+    assert caption_ranks(images, others[numbers], numbers, others).tolist() == [49] * 200

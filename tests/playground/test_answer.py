@@ -90,6 +90,12 @@ def test_the_command_on_the_page_draws_the_same_samples(
         np.testing.assert_array_equal(stored["x"], x.numpy())
 
 
+def test_the_command_names_an_encoder_that_the_run_does_not_remember(caption_flow: Flow) -> None:
+    fields, wanted = fields_of(caption_flow), Wanted(nfe=0)
+    told = [answer(caption_flow, "r", fields, ["a cat"], wanted, *more).command for more in ((), ("minilm",))]
+    assert told[1] == f"{told[0]}".replace(" --show-prior", " --encoder minilm --show-prior")
+
+
 def test_a_caption_with_quotes_survives_the_shell(caption_flow: Flow) -> None:
     text = 'a cat\'s "$HOME" `ls` ; rm'
     command = answer(caption_flow, "my runs/a", fields_of(caption_flow), [text], Wanted(nfe=0)).command

@@ -52,3 +52,12 @@ def test_far_from_the_origin_the_nearest_are_found_all_the_same():
         distance, place = nearest(near + offset, near + offset, 2)
         assert place[:, 0].tolist() == list(range(30))
         assert distance[:, 1].tolist() == [1.0] * 30
+
+
+def test_an_embedding_is_found_among_others_close_by(generator):
+    """Four copies of each, as far apart as encodings of one caption; float32 mixes up their products."""
+    cond = torch.nn.functional.normalize(torch.randn(100, 384, generator=generator), dim=1)
+    rows = cond.repeat(4, 1) + 1e-6 * torch.randn(400, 384, generator=generator)
+    distance, place = nearest(rows, rows)
+    assert torch.equal(place[:, 0], torch.arange(400))
+    assert distance.max() == 0

@@ -166,6 +166,33 @@ def test_a_mean_that_a_likelihood_has_made_worse_is_taken_back(generator):
     assert not KeptMean(mapper, Holdout(CheckedBatches((x, cond), "test"), 0.0), x.mean(0)).restored()
 
 
+def test_what_is_trained_anew_starts_from_zero_again(generator):
+    mapper = Mapper(Condition("embeddings", 1), 4, hidden=16, depth=1)
+    for parameter in mapper.parameters():
+        parameter.data.add_(1.0)
+    mapper.initialise(generator)
+    assert not mapper(torch.randn(5, 1, generator=generator)).any()
+    fresh = Mapper(Condition("embeddings", 1), 4, hidden=16, depth=1)
+    fresh.initialise(torch.Generator().manual_seed(3))
+    mapper.initialise(torch.Generator().manual_seed(3))
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(mapper.state_dict()[name], value), name
+
+
+def test_zeros_that_the_fit_has_seen_are_an_embedding_like_any_other():
+    """They are no null condition then, neither to the mean nor to the moments of pairs."""
+    x, cond = turning(400, 9)
+    cond[:40] = 0.0
+    x[:40] += 3.0
+    options = {**QUICK, "rank": 2, "components": 2, "steps": 50, "epochs": 20, "holdout": 0.2}
+    prior = Prior.create("learned-mean", **options)
+    prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
+    asked = torch.zeros(2, 1)
+    frame = prior.frame(asked, 2)
+    torch.testing.assert_close(frame.loc, prior._around(asked).loc)
+    assert not torch.allclose(frame.loc[0], prior.center)
+
+
 def test_a_file_with_one_factor_for_all_axes_loads(fitted):
     """As priors were saved before each axis had a factor of its own."""
     state = fitted.state_dict()
