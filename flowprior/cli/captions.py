@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
 
+PROMPTS_LIMIT = 1 << 20
+"""Longest file of captions that is read, in bytes."""
 NAMELESS = "(empty)"
 """What a picture calls the empty caption."""
 
@@ -47,11 +49,16 @@ def read_captions(texts: Sequence[str] | None, prompts: Path | None, cond: str |
 
 def _captions_of(file: Path) -> list[str]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise OptionError(f"--prompts {file} is no UTF-8 text; save it as UTF-8") from error
+        with file.open("rb") as opened:
+            data = opened.read(PROMPTS_LIMIT + 1)
     except (OSError, ValueError) as error:
         raise OptionError(f"--prompts {file} cannot be read ({error}); check the path") from error
+    if len(data) > PROMPTS_LIMIT:
+        raise OptionError(f"--prompts {file} has more than {PROMPTS_LIMIT:,} bytes; split it")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"--prompts {file} is no UTF-8 text; save it as UTF-8") from error
     captions = [line.strip() for line in text.split("\n") if line.strip()]
     if not captions:
         raise OptionError(f"--prompts {file} holds no caption; write one a line")

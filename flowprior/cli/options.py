@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from flowprior.flow import Flow
 
 
+LARGEST_SEED = (1 << 63) - 1
+"""What torch's generators take, and a little less."""
+
+
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
@@ -33,7 +37,7 @@ Sampler = Annotated[
 Guidance = Annotated[
     float, typer.Option(help="Strength of classifier-free guidance; 1 is none.", callback=_finite)
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), or a torch device.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
@@ -74,6 +78,11 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
         if text is not None:
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
+    if text is None and condition.kind != "labels":
+        raise OptionError(
+            f"nothing is asked for: this flow's condition is {condition.describe()}; write a caption as "
+            "--text, or the numbers of an embedding as --cond"
+        )
     if condition.kind in ("tokens", "parts"):
         raise OptionError(
             f"--cond={text!r} is not possible: this flow's condition is {condition.describe()}; write "

@@ -71,8 +71,10 @@ def sample(
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import check_events, check_suffix, save_samples
+    from flowprior.storage import check_place
 
     check_suffix(out)
+    check_place(out)
     captions = read_captions(text, prompts, cond)
     labels = read_parts(part, style)
     flow = load_run(run, device)

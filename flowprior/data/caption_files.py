@@ -164,7 +164,7 @@ def _picture(name: Any, place: Path, where: str) -> Path:
     written = PurePosixPath(name)
     if written.is_absolute() or ".." in written.parts or "\0" in name:
         raise InputError(f"{where}: expected a picture below {place}, got {name!r}; move it there")
-    if not (place / written).is_file():
+    if not _is_file(place / written):
         raise InputError(
             f"{where}: caption without its picture, there is no {name}; add it, or remove the line"
         )
@@ -181,3 +181,11 @@ def _texts(entry: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]
     if value == []:
         raise InputError(f"{where}: expected a text or a list of texts as caption, got an empty list")
     return tuple(check_caption(text, where) for text in (value if isinstance(value, list) else [value]))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is one; a name that the file system does not take is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

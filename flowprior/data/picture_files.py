@@ -29,24 +29,31 @@ MOST_EVENT_PIXELS = 2048 * 2048
 """Pixels of an event; a training batch holds many."""
 _NAMED = 3
 """Unreadable pictures that a message names; it counts all."""
+TURNED = ("JPEG", "WEBP")
+"""Formats of photographs, whose header says how the camera was held."""
+ORIENTATION = 0x0112
+"""EXIF's tag of how a camera was held."""
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""Its values where height and width change places."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 def picture_size(file: Path) -> tuple[int, int]:
-    """(height, width) from the file's header.
+    """(height, width) from the file's header, as it is to be looked at.
 
     Raises:
         InputError: no picture, or one of more than :data:`MOST_PIXELS`.
     """
     with _reading(file), _opened(file) as picture:
-        return picture.height, picture.width
+        turned = picture.format in TURNED and picture.getexif().get(ORIENTATION) in ON_THEIR_SIDE
+        return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def read_picture(file: Path, size: tuple[int, int] | None, channels: int) -> Tensor:
     """The first frame as float32 ``[channels, height, width]`` in [-1, 1], transparency laid on white.
 
-    Pictures of 16 bits keep them. With ``size`` (height, width) the picture is scaled on its shorter side and
-    cropped at the centre.
+    A photograph is turned as EXIF says. Pictures of 16 bits keep them. With ``size``
+    (height, width) the picture is scaled on its shorter side and cropped at the centre.
 
     Raises:
         InputError: it cannot be decoded, has more than :data:`MOST_PIXELS`, or numbers without a known white.
@@ -57,7 +64,7 @@ def read_picture(file: Path, size: tuple[int, int] | None, channels: int) -> Ten
             is_short = opened.mode in _SIXTEEN_BITS or (
                 opened.mode == "I" and opened.format in ("PNG", "PPM")
             )
-            picture = _grey(opened) if is_short else _in_bytes(_on_white(opened.copy()), file)
+            picture = _grey(opened) if is_short else _in_bytes(_on_white(_upright(opened)), file)
         if size is not None:
             picture = _fit(picture, size)
         return _tensor(picture, channels) / 127.5 - 1
@@ -144,6 +151,12 @@ def _in_bytes(picture: Image, file: Path) -> Image:
             "8 or 16 bits, or all pictures as one .npz of x in [-1, 1]"
         )
     return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+
+
+def _upright(picture: Image) -> Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture) if picture.format in TURNED else picture.copy()
 
 
 def _on_white(picture: Image) -> Image:

@@ -11,7 +11,7 @@ from flowprior.encoders.base import Encoder
 from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import InputError, OptionError
 from flowprior.models.convolutional_vae import ConvolutionalVae
-from flowprior.storage import load_tensors, save_tensors
+from flowprior.storage import check_place, load_tensors, save_tensors
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"
@@ -63,7 +63,9 @@ class VaeEncoder(LatentEncoder):
 
         Raises:
             OptionError: it does not end in .safetensors, or is that of a folder.
+            CheckpointError: its folder cannot be written into.
         """
+        check_place(path)
         if Path(path).suffix != SUFFIX or Path(path).is_dir():
             raise OptionError(
                 f"encoder 'vae': cannot write '{path}'; choose the name of a file that ends in {SUFFIX}"

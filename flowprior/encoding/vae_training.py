@@ -86,7 +86,7 @@ def train_vae(
         notify: is told the step and the mean squared error of a number since the last time, every 100 steps.
 
     Raises:
-        InputError: data that are no pictures.
+        InputError: data that are no pictures, or are smaller than one latent stands for.
         OptionError: impossible options.
         TrainingDiverged: the loss is not finite.
     """
@@ -133,6 +133,12 @@ def _seeded_network(data: Data, training: VaeTraining) -> ConvolutionalVae:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(training.seed)
         network = ConvolutionalVae(data.event_shape[0], training.latent, training.widths, training.blocks)
+    if network.factor > min(data.event_shape[1:]):
+        raise InputError(
+            f"train-encoder: widths={training.widths} need sides of {network.factor} pixels or more, "
+            f"'{data.name}' has pictures of {list(data.event_shape[1:])}; "
+            "give fewer widths"
+        )
     generator = torch.Generator().manual_seed(training.seed)
     some = torch.randperm(len(data), generator=generator)[:PICTURES_TO_START_FROM]
     network.start_from(padded(data.batch(some)[0], network.factor))

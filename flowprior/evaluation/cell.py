@@ -101,7 +101,7 @@ def as_compared(x: Tensor, setup: Setup) -> Tensor:
     if bad:
         raise InputError(
             f"evaluate: {bad} of {len(x)} generated samples have NaN or infinite numbers; "
-            "the flow has diverged, train it with a smaller learning rate"
+            "evaluate with less guidance or a lower temperature, or train with a smaller learning rate"
         )
     return x.clamp(-1, 1) if setup.data.is_image else x
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, as_value, moved, rows
+from flowprior.errors import InputError
 from flowprior.flow.flow import Flow
 from flowprior.samplers import Solution
 
@@ -76,7 +77,14 @@ def stages(
 def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **options: Any) -> Solution:
     """Samples with a generator of their own; one seed gives one set of source samples, whatever ``nfe``."""
     generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
-    return flow.solve(cond, n, generator=generator, batch_size=AT_ONCE, **options)
+    solution = flow.solve(cond, n, generator=generator, batch_size=AT_ONCE, **options)
+    bad = int((~torch.isfinite(solution.x)).flatten(1).any(1).sum())
+    if bad:
+        raise InputError(
+            f"{bad} of {len(solution.x)} samples have numbers that are not finite; ask for less guidance or "
+            "a lower temperature, or train the flow with a smaller learning rate"
+        )
+    return solution
 
 
 def prior_means(flow: Flow, cond: Conditions | None) -> Tensor:

@@ -18,6 +18,7 @@ from flowprior.storage.tensor_files import (
     save_tensors,
 )
 from flowprior.storage.writing import (
+    check_place,
     is_leftover,
     leftover_of,
     remove_files,
@@ -30,6 +31,7 @@ __all__ = [
     "Binding",
     "FolderLock",
     "bind",
+    "check_place",
     "is_leftover",
     "leftover_of",
     "load_state",

@@ -34,9 +34,13 @@ def cached_tensors(
     path = cache_folder() / f"{name}.safetensors"
     if path.is_file():
         try:
-            return load_tensors(path)[0]
+            stored, described = load_tensors(path)
+            if described.keys() == metadata.keys():
+                return stored
+            reason = f"expected to find {', '.join(metadata)} in it, got {', '.join(described) or 'nothing'}"
         except CheckpointError as error:
-            warnings.warn(f"{path} in the cache is computed anew: {error}", RuntimeWarning, stacklevel=4)
+            reason = str(error)
+        warnings.warn(f"{path} in the cache is computed anew: {reason}", RuntimeWarning, stacklevel=4)
     found = compute()
     try:
         save_tensors(path, found, dict(metadata))

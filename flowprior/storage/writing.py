@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,26 @@ def write_text(path: Path | str, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def check_place(path: Path | str) -> None:
+    """Refuse a file that could not be written, before what takes long; its folders may still be made.
+
+    Raises:
+        CheckpointError: what is to be its folder is a file, or cannot be written into.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise CheckpointError(f"cannot write {path}: {folder} is no folder; choose another place")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: the folder {folder} takes no file ({error.strerror}); choose another place"
+        ) from error
 
 
 def write_json(path: Path | str, value: Any, indent: int | None = 2, finite: bool = False) -> None:

@@ -112,6 +112,7 @@ def test_pictures_may_lie_in_sub_folders_and_the_caption_in_another_column(tmp_p
         ('["001.png", "a"]', "line 2: expected an object as JSON, got list"),
         ('{"file_name": "001.png", "text": "a"', "line 2: expected an object as JSON, got '{"),
         ("[" * 100_000, "line 2: expected an object as JSON"),
+        ('{"file_name": "' + "x" * 300 + '.png", "text": "a"}', "line 2: caption without its picture"),
     ],
 )
 def test_a_wrong_line_of_metadata_is_named(line, message, tmp_path):

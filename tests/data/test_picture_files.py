@@ -104,3 +104,20 @@ def test_batches_of_large_events_hold_fewer_of_them():
     large = TensorData(torch.zeros(1, 1).expand(10, MOST_NUMBERS // 4))
     assert large.batches().size == 4
     assert TensorData(torch.zeros(10, 3)).batches().size == 4096
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_as_the_camera_says(orientation, ending, tmp_path):
+    """A bright corner that comes to the top left, however the camera was held."""
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (-1, 0), 7: (-1, -1), 8: (0, -1)}
+    stored = np.zeros((8, 16) if orientation < 5 else (16, 8), np.uint8)
+    stored[corner[orientation]] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"a.{ending}"
+    Image.fromarray(stored).save(file, exif=exif, quality=100, lossless=True)
+    assert picture_size(file) == (8, 16)
+    picture = read_picture(file, None, 1)
+    assert picture.shape == (1, 8, 16)
+    assert picture.argmax() == 0

@@ -90,3 +90,10 @@ def test_a_loss_that_is_not_finite_stops() -> None:
     data.x[:] = float("nan")
     with pytest.raises(TrainingDiverged, match="not finite"):
         train_vae(data, SHORT)
+
+
+def test_more_halvings_than_the_pictures_have_are_refused_at_once() -> None:
+    data = TensorData(torch.zeros(4, 3, 32, 16), name="small", is_image=True)
+    with pytest.raises(InputError, match=r"widths=4-4-4-4-4 need sides of 32 pixels or more, 'small' has"):
+        train_vae(data, VaeTraining(widths="4-4-4-4-4", steps=1))
+    train_vae(data, VaeTraining(widths="4-4-4-4", steps=1))

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from flowprior.errors import CheckpointError
 from flowprior.storage import (
+    check_place,
     is_leftover,
     load_state,
     load_tensors,
@@ -220,3 +221,13 @@ def test_json_writes_numbers_that_are_not_finite_as_null_where_it_is_asked_to(tm
     assert "ä" in text
     write_json(path, {"a": math.nan})
     assert math.isnan(json.loads(path.read_text(encoding="utf-8"))["a"])
+
+
+def test_a_place_is_looked_at_before_what_takes_long(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "folders" / "a.npz")
+    assert list(tmp_path.iterdir()) == [], "nothing is left there"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"file is no folder; choose another place"):
+        check_place(tmp_path / "file" / "a.npz")
+    with pytest.raises(CheckpointError, match=r"the folder /proc takes no file"):
+        check_place("/proc/a.npz")
