@@ -45,21 +45,21 @@ def by_temperature(table: DataFrame, metric: str = DISTANCE) -> DataFrame:
     return own.pivot_table(index="flow", columns="temperature", values="value", sort=False)
 
 
-def far_enough(table: DataFrame) -> DataFrame:
-    """Whether the samples are as far from training pictures as :data:`FAR_ENOUGH` asks; indexed as above.
+def nearness(table: DataFrame) -> DataFrame:
+    """By how much samples are nearer to training pictures than :data:`FAR_ENOUGH` allows; indexed as above.
 
-    Where the distances were not measured, they are not.
+    Up to 0 they are far enough; missing where it was not measured.
     """
     found = by_temperature(table)
-    enough = [
-        by_temperature(table, quantile).reindex_like(found) >= least for quantile, least in FAR_ENOUGH.items()
+    excess = [
+        least - by_temperature(table, quantile).reindex_like(found) for quantile, least in FAR_ENOUGH.items()
     ]
-    return enough[0] & enough[1]
+    return excess[0].where(excess[0] > excess[1], excess[1])
 
 
 def suited(table: DataFrame) -> dict[str, float]:
     """Flow -> the temperature of least kernel distance among those that are far enough, where one is."""
-    found = by_temperature(table).where(far_enough(table)).dropna(how="all")
+    found = by_temperature(table).where(nearness(table) <= 0).dropna(how="all")
     return {str(flow): float(temperature) for flow, temperature in found.idxmin(axis=1).items()}
 
 

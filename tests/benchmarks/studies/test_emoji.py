@@ -98,8 +98,8 @@ def test_the_temperature_is_that_of_least_distance_among_those_that_copy_nothing
     rows += rows_of("unmeasured", emoji.DISTANCE, emoji.VALIDATION, WARM, {15: 5.0})
     found = framed(rows)
     assert emoji.by_temperature(found).loc["condot"].to_dict() == {1.0: 8.0, 0.6: 7.0, 0.4: 6.0}
-    assert emoji.far_enough(found).loc["condot"].to_dict() == {1.0: True, 0.6: True, 0.4: False}
-    assert not emoji.far_enough(found).loc["unmeasured"].any()
+    assert emoji.nearness(found).loc["condot"].to_dict() == pytest.approx({1.0: -0.1, 0.6: 0.0, 0.4: 0.1})
+    assert emoji.nearness(found).loc["unmeasured"].isna().all()
     assert emoji.suited(found) == {"condot": 0.6}
 
 
