@@ -78,14 +78,9 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
         if text is not None:
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
-    if text is None and condition.kind != "labels":
-        raise OptionError(
-            f"nothing is asked for: this flow's condition is {condition.describe()}; write a caption as "
-            "--text, or the numbers of an embedding as --cond"
-        )
     if condition.kind in ("tokens", "parts"):
         raise OptionError(
-            f"--cond={text!r} is not possible: this flow's condition is {condition.describe()}; write "
+            f"{_refused(text)}: this flow's condition is {condition.describe()}; write "
             "captions as --text and labels as --part NAME=VALUE, or call flow.sample from Python"
         )
     if condition.kind == "labels":
@@ -107,6 +102,10 @@ def _labels(text: str | None, condition: Condition) -> list[int]:
         ) from None
 
 
+def _refused(text: str | None) -> str:
+    return "nothing is asked for" if text is None else f"--cond={text!r} is not possible"
+
+
 def _embedding(text: str | None, size: int) -> list[float]:
     try:
         values = [float(part) for part in (text or "").split(",")]
@@ -114,7 +113,7 @@ def _embedding(text: str | None, size: int) -> list[float]:
         values = []
     if len(values) != size or not all(math.isfinite(value) for value in values):
         raise OptionError(
-            f"--cond={text!r} is not possible: this flow's condition is an embedding; write its "
+            f"{_refused(text)}: this flow's condition is an embedding; write its "
             f"{size} numbers with commas between them, a caption as --text, or call flow.sample from Python"
         )
     return values
