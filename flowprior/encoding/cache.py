@@ -121,7 +121,12 @@ def _open(folder: Path, source: Source) -> np.ndarray:
         CheckpointError: they are others, or damaged.
     """
     path = folder / MANIFEST
-    values = unsigned(read_json(path), path)
+    try:
+        values = unsigned(read_json(path), path)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} is damaged or was changed after it was written; {_anew(folder)}"
+        ) from error
     _compare(folder, values, source)
     try:
         binding = Binding.of(values["file"])
