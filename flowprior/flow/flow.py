@@ -164,7 +164,7 @@ class Flow(FlowParts):
                 unknown sampler option, or a sampler that is not valid for this flow.
         """
         check_negative(negative, guidance)
-        negative = None if is_empty(negative) else negative
+        negative = None if isinstance(negative, str) and is_empty(negative) else negative
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
         away = self._negative(negative)
         cond = self._conditions(cond, n, "flow.sample")
