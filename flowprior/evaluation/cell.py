@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.batch_size import halving
+from flowprior.flow.showing import check_samples
 from flowprior.metrics.base import Metric, SampleMetric, StepMetric
 from flowprior.metrics.setup import Setup
 from flowprior.metrics.truncation import step_times
@@ -97,12 +98,7 @@ def as_compared(x: Tensor, setup: Setup) -> Tensor:
     Raises:
         InputError: samples that are not finite.
     """
-    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-    if bad:
-        raise InputError(
-            f"evaluate: {bad} of {len(x)} generated samples have NaN or infinite numbers; "
-            "evaluate with less guidance or a lower temperature, or train with a smaller learning rate"
-        )
+    check_samples(x, "evaluate")
     return x.clamp(-1, 1) if setup.data.is_image else x
 
 

@@ -78,13 +78,22 @@ def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **opt
     """Samples with a generator of their own; one seed gives one set of source samples, whatever ``nfe``."""
     generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
     solution = flow.solve(cond, n, generator=generator, batch_size=AT_ONCE, **options)
-    bad = int((~torch.isfinite(solution.x)).flatten(1).any(1).sum())
+    check_samples(solution.x, "sample")
+    return solution
+
+
+def check_samples(x: Tensor, owner: str) -> None:
+    """Refuse samples ``[N, *event]`` that are not finite.
+
+    Raises:
+        InputError: how many are not; ``owner`` is named.
+    """
+    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
     if bad:
         raise InputError(
-            f"{bad} of {len(solution.x)} samples have numbers that are not finite; ask for less guidance or "
-            "a lower temperature, or train the flow with a smaller learning rate"
+            f"{owner}: {bad} of {len(x)} samples have NaN or infinite numbers; use less guidance or "
+            "a lower temperature, or train with a smaller learning rate"
         )
-    return solution
 
 
 def prior_means(flow: Flow, cond: Conditions | None) -> Tensor:

@@ -127,5 +127,5 @@ def temporary_files() -> Iterator[None]:
         try:
             yield
         finally:
-            os.environ.pop(FILES)
+            os.environ.pop(FILES, None)
             os.environ |= {} if before is None else {FILES: before}

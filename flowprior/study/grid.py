@@ -232,6 +232,8 @@ def load_grid(
 ) -> Grid:
     """Read a TOML file, then apply ``values`` and ``section.key=value`` overrides; all are optional.
 
+    A file that ``extends`` another one and names variants has these alone, each with what the other says.
+
     Args:
         path: TOML file with the keys of :class:`Grid`; None for the defaults.
         values: keys that replace those of the file; an axis as a whole.
@@ -241,7 +243,8 @@ def load_grid(
         OptionError: no such file, no TOML, an unknown key, or an impossible value.
     """
     form = "key=value or section.key=value"
-    return grid_from_dict(read_tree(path, values, overrides, owner="compare", form=form))
+    tree = read_tree(path, values, overrides, owner="compare", form=form, named=("variants",))
+    return grid_from_dict(tree)
 
 
 def grid_from_dict(tree: Mapping[str, Any]) -> Grid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from flowprior.training.config import RunConfig, TrainingConfig, check_keys
 
 CONFIG_LIMIT = 1 << 20
 """Longest configuration file that is read, in bytes."""
-EXTENDS, VARIANTS = "extends", "variants"
-"""Keys of a file: the path, from its folder, of another one whose keys it has, too; a study's variants."""
+EXTENDS = "extends"
+"""Key of a file: the path, from its folder, of another one whose keys it has, too."""
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -40,16 +40,17 @@ def read_tree(
     overrides: Iterable[str] = (),
     owner: str = "config",
     form: str = "section.key=value",
+    named: Collection[str] = (),
 ) -> dict[str, Any]:
     """The keys of a TOML file, then ``values``, then ``section.key=value`` overrides; the last one wins.
 
-    A file that ``extends`` another one has its keys, too, see :func:`extended`. Messages name ``owner``, and
-    ``form`` as how an override is written.
+    A file that ``extends`` another one has its keys, too, see :func:`extended` for ``named``. Messages name
+    ``owner``, and ``form`` as how an override is written.
 
     Raises:
         OptionError: no such file, no TOML, a file that extends itself, or an override without an equals sign.
     """
-    tree = {} if path is None else _read_files(Path(path), owner)
+    tree = {} if path is None else _read_files(Path(path), owner, named)
     tree |= values or {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -94,17 +95,18 @@ def parse_config(text: str, source: str | Path) -> RunConfig:
     return config_from_dict(_parse_toml(text, source))
 
 
-def extended(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+def extended(base: Mapping[str, Any], tree: Mapping[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
     """The keys of ``base``, replaced by those of ``tree``; in a section, key by key.
 
-    ``variants`` are those that ``tree`` names, in its order, each with what it has in ``base``.
+    Of the sections ``named``, those parts alone stay that ``tree`` names, in its order, each with what it has
+    in ``base``.
     """
     found = dict(base)
     for key, value in tree.items():
         before = base.get(key)
         if not isinstance(value, Mapping) or not isinstance(before, Mapping):
             found[key] = value
-        elif key == VARIANTS:
+        elif key in named:
             found[key] = {label: _section(before.get(label, {}), own) for label, own in value.items()}
         else:
             found[key] = _section(before, value)
@@ -115,7 +117,9 @@ def _section(before: Any, own: Any) -> Any:
     return {**before, **own} if isinstance(before, Mapping) and isinstance(own, Mapping) else own
 
 
-def _read_files(path: Path, owner: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_files(
+    path: Path, owner: str, named: Collection[str], extending: tuple[Path, ...] = ()
+) -> dict[str, Any]:
     """The keys of a file and of those that it extends; ``extending`` are those on the way to it."""
     tree = _read_toml(path, owner)
     if EXTENDS not in tree:
@@ -126,7 +130,7 @@ def _read_files(path: Path, owner: str, extending: tuple[Path, ...] = ()) -> dic
     base = path.parent / name
     if base.resolve() in chain:
         raise OptionError(f"{owner}: {path} extends {base}, which extends {path} itself; leave one out")
-    return extended(_read_files(base, owner, chain), tree)
+    return extended(_read_files(base, owner, named, chain), tree, named)
 
 
 def _read_toml(path: Path, owner: str) -> dict[str, Any]:
