@@ -91,8 +91,8 @@ def check_samples(x: Tensor, owner: str) -> None:
     bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
     if bad:
         raise InputError(
-            f"{owner}: {bad} of {len(x)} samples have NaN or infinite numbers; use less guidance or "
-            "a lower temperature, or train with a smaller learning rate"
+            f"{owner}: {bad} of {len(x)} generated samples have NaN or infinite numbers; use less guidance "
+            "or a lower temperature, or train with a smaller learning rate"
         )
 
 
