@@ -31,9 +31,9 @@ from flowprior.priors.density_training import DensityTraining, Objective, train_
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
+from flowprior.priors.lowrank_tables import canonical_basis
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
-from flowprior.priors.subspace import canonical_basis
 
 Means = Callable[[Tensor], Tensor]
 MOST_CHANGE = 6.0

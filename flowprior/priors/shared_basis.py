@@ -39,6 +39,7 @@ from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.kmeans import clusters
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
+from flowprior.priors.lowrank_tables import canonical_basis, fit_rows
 from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.shared_noise import (
     LEAST_RESIDUAL,
@@ -48,7 +49,7 @@ from flowprior.priors.shared_noise import (
     rows_each,
     scaled,
 )
-from flowprior.priors.subspace import Subspace, canonical_basis, fit_rows
+from flowprior.priors.subspace import Subspace
 
 SAMPLE = 65_536
 """Rows, at most, that bases are found on."""

@@ -1,0 +1,122 @@
+"""Tables of low-rank Gaussians: their fit to rows in memory, and which of equal bases is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.mixtures import FitSettings, LowRank, Parameters
+from flowprior.mixtures.em import SUBSPACE_PASSES
+from flowprior.mixtures.moments import ConditionMoments
+from flowprior.priors.row_sample import in_pieces
+
+SEED = 20250612
+NEGLIGIBLE = 1e-6
+"""Excess of an eigenvalue over 1, and relative distance of two eigenvalues, that count as none."""
+
+
+def lowrank_tables(mean: Tensor, covariance: Parameters, like: Tensor) -> dict[str, Tensor]:
+    """Tables of fitted low-rank Gaussians of one component, float64, bases in their principal axes.
+
+    Raises:
+        LinAlgError: a noise variance that is 0 in the dtype of ``like``.
+    """
+    noise, factor = covariance["noise"][:, 0], covariance["factor"][:, 0]
+    if not bool((noise.to(like.dtype) > 0).all()):
+        raise torch.linalg.LinAlgError("a dimension has no spread")
+    basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[..., None], full_matrices=False)
+    basis, spread = canonical_basis(basis, 1 + singular.square())
+    return {"loc": mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
+
+
+def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:
+    """The tables ``[1, …]`` of the low-rank Gaussian of ``rows`` ``[n, D]``, which are held in memory.
+
+    The subspace iteration starts from directions of its own, not from ``settings``'s generator.
+    """
+    pieces = [piece for piece, _ in in_pieces([(rows, None)])]
+    moments = ConditionMoments.over((piece, None) for piece in pieces)
+    settings = replace(settings, generator=torch.Generator().manual_seed(SEED), single=0.0)
+    everything = torch.ones(1, dtype=torch.bool)
+    with explaining_degenerate(owner, settings.reg_covar):
+        fitter = LowRank(rank).fitter(moments, 1, dtype=rows.dtype, settings=settings)
+        for _ in range(SUBSPACE_PASSES):
+            for piece in pieces:
+                fitter.accumulate(piece, 0, torch.ones(len(piece), 1, dtype=rows.dtype))
+            fitter.maximise(everything)
+        return lowrank_tables(fitter.mean, fitter.covariance, rows)
+
+
+@contextmanager
+def explaining_degenerate(owner: str, reg_covar: float) -> Iterator[None]:
+    """Turn a singular covariance into an InputError that says what to do."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        raise InputError(
+            f"{owner}.fit: a dimension has no spread and reg_covar={reg_covar}, so there "
+            "is no density; set reg_covar > 0, such as 1e-6"
+        ) from error
+
+
+def canonical_basis(basis: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Q and λ again, float64, with signs, rotations and directions without spread chosen by convention.
+
+    Singular vectors are known up to their sign, those of equal singular values up to a rotation, and those of
+    singular value 0, which a rank beyond the data's has, not at all. A law that is fitted in their
+    coordinates afterwards depends on which of them it gets, and so would every draw.
+
+    The convention is nearness to fixed pseudo-random directions G: among the bases of a subspace of equal λ
+    the one nearest to G in the Frobenius norm (orthogonal Procrustes problem, Schönemann 1966), which for one
+    vector is its sign; and for λ = 1 the part of G outside the other directions.
+
+    Args:
+        basis: Q ``[C, D, r]`` with orthonormal columns.
+        spread: λ ``[C, r]``, falling, at least 1.
+    """
+    dim, rank = basis.shape[1:]
+    generator = torch.Generator().manual_seed(SEED)
+    target = torch.randn(dim, rank, generator=generator, dtype=torch.float64)
+    basis, spread = basis.double().clone(), spread.double().clone()
+    known_all = (spread > 1 + NEGLIGIBLE).all(1)
+    apart = (spread[:, :-1] - spread[:, 1:] > NEGLIGIBLE * spread[:, :-1]).all(1)
+    single = known_all & apart  # vectors, of which the nearest is a sign
+    signs = torch.where((basis * target).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    basis *= torch.where(single[:, None, None], signs, 1.0)
+    for i in (~single).nonzero()[:, 0].tolist():
+        columns, values = basis[i], spread[i]
+        known = int((values > 1 + NEGLIGIBLE).sum())
+        for begin, end in _equal_runs(values[:known]):
+            columns[:, begin:end] = _nearest(columns[:, begin:end], target[:, begin:end])
+            values[begin:end] = values[begin:end].mean()
+        columns[:, known:] = _outside(columns[:, :known], target[:, known:])
+        values[known:] = 1
+    return basis, spread
+
+
+def _equal_runs(values: Tensor) -> list[tuple[int, int]]:
+    """Begin and end of every run of falling ``values`` ``[n]`` that are equal but for rounding."""
+    if not len(values):
+        return []
+    apart = (values[:-1] - values[1:]) > NEGLIGIBLE * values[:-1]
+    ends = [*(apart.nonzero()[:, 0] + 1).tolist(), len(values)]
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _nearest(columns: Tensor, target: Tensor) -> Tensor:
+    """``columns`` ``[D, m]``, turned among themselves to be nearest to ``target`` ``[D, m]``."""
+    left, _, right = torch.linalg.svd(columns.T @ target)
+    return columns @ (left @ right)
+
+
+def _outside(known: Tensor, target: Tensor) -> Tensor:
+    """Orthonormal columns ``[D, m]`` at right angles to ``known``, from ``target`` ``[D, m]``."""
+    for _ in range(2):  # the second time takes away what rounding left of the first
+        factors = torch.linalg.qr(target - known @ (known.T @ target))
+        target = factors.Q * torch.where(factors.R.diagonal() < 0, -1.0, 1.0)
+    return target
