@@ -59,20 +59,22 @@ class OtherPriorData(TensorData):
 
 
 @DATA.register("few-digits")
-def few_digits(split: Any = "train", count: int = 5, seed: int = 0) -> TensorData:
+def few_digits(split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None) -> TensorData:
     """``count`` training examples of each class, or all where a class has fewer; the whole test split.
 
     Args:
         split: ``"train"`` or ``"test"``.
         count: examples of each class.
         seed: another seed chooses others.
+        alone: the only class that has so few, beside the others with all of theirs; None for every class.
     """
     x, labels = everything(load_data("digits", split))
     if split == "train":
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        order = torch.cat([order[labels[order] == label][:count] for label in range(CLASSES)])
+        most = [count if alone in (None, label) else len(labels) for label in range(CLASSES)]
+        order = torch.cat([order[labels[order] == label][: most[label]] for label in range(CLASSES)])
         x, labels = x[order], labels[order]
-    return pictures(x, labels, f"digits-{count}-of-each")
+    return pictures(x, labels, f"digits-{count}-of-{'each' if alone is None else alone}")
 
 
 @DATA.register("digits-without-labels")

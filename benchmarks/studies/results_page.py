@@ -17,7 +17,17 @@ from typing import Any
 import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, timings
-from benchmarks.studies import RESULTS, STUDIES, emoji, emoji_far, emoji_pairs, emoji_sizes, lead, tables
+from benchmarks.studies import (
+    RESULTS,
+    STUDIES,
+    emoji,
+    emoji_far,
+    emoji_pairs,
+    emoji_sizes,
+    few_labels,
+    lead,
+    tables,
+)
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
 from flowprior.study.table import DataFrame, read_runs, read_table, select
@@ -95,6 +105,7 @@ def template(name: str) -> jinja2.Template:
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
     modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
+    modules["few_labels"] = few_labels
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
 

@@ -86,11 +86,12 @@ class Coupling(Registered, abc.ABC):
     def check(self, prior: Prior) -> None:
         """Raise CouplingError where ``prior`` cannot serve this coupling."""
 
-    def latent_slope(self, spread: Tensor) -> Tensor | None:
+    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor | None:
         """How x0 follows its datum in a prior's leading subspace: a ``[B, r]`` of h0 = a h1 + noise.
 
         Args:
             spread: λ ``[B, r]`` of :class:`flowprior.priors.frame.Frame`.
+            given: its share of the condition's law that is the prior's own, ``[B, 1]``; None for 0.
 
         Returns:
             The slopes, or None where they are not known before the pairs are drawn.

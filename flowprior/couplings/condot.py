@@ -23,5 +23,5 @@ class CondOTCoupling(Coupling):
     ) -> Tensor:
         return prior.sample(cond, len(x1), generator=generator)
 
-    def latent_slope(self, spread: Tensor) -> Tensor:
+    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
         return torch.zeros_like(spread)

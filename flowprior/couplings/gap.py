@@ -54,7 +54,7 @@ def source_gap(
     generator: torch.Generator | None = None,
     permutations: int = 200,
 ) -> SourceGap:
-    """Compare ``coupling.draw`` with ``coupling.source`` on the same data and conditions.
+    """Compare the source samples of ``coupling.pairs`` and of ``coupling.source`` under the same conditions.
 
     Args:
         coupling: what pairs source samples with data.
@@ -73,7 +73,10 @@ def source_gap(
         raise InputError(
             f"source_gap: expected data and permutations, got {len(x1)} rows and permutations={permutations}"
         )
-    drawn = coupling.draw(prior, x1, cond, generator=generator)
+    if coupling.is_fitted:
+        drawn, _ = coupling.pairs(prior, x1, cond, generator=generator)
+    else:
+        drawn = coupling.draw(prior, x1, cond, generator=generator)
     sampled = coupling.source(prior, cond, len(x1), generator=generator)
     return compare_samples(drawn, sampled, cond, generator=generator, permutations=permutations)
 

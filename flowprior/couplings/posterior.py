@@ -18,6 +18,9 @@ class PosteriorCoupling(Coupling):
     Sampling starts at p0(·|c). At the maximum-likelihood fit the two agree in their first two
     moments; beyond those only as far as the prior fits, so the gap
     (:func:`flowprior.couplings.source_gap`) belongs in every run's log.
+
+    A condition with few examples is given some that are the prior's own, so that a flow does not fall back to
+    copies of them (:mod:`flowprior.priors.few_examples`).
     """
 
     def draw(
@@ -25,8 +28,16 @@ class PosteriorCoupling(Coupling):
     ) -> Tensor:
         return self._latents(prior).infer(x1, cond, generator=generator)
 
-    def latent_slope(self, spread: Tensor) -> Tensor:
-        return 1 - 1 / spread
+    def pairs(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1), some of which are the prior's own where a condition has few examples."""
+        latents = self._latents(prior)
+        x0 = latents.infer(x1, cond, generator=generator)
+        return latents.smoothed(x0, x1, cond, generator=generator)
+
+    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
+        return 1 - 1 / spread if given is None else 1 - (1 - given) / spread
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior without latent variables.

@@ -88,10 +88,11 @@ class PairMoments:
         teller = _teller(prior)
         frame = None if teller is None else teller.frame(prior.reading(cond, "frame"), len(t))
         assert frame is not None
-        slope = coupling.latent_slope(frame.spread)
+        slope = coupling.latent_slope(frame.spread, frame.given)
         assert slope is not None
+        outside = frame.variance_outside().clamp_min(LEAST_VARIANCE)
         columns = Coefficients(*(c[:, None] for c in path.coefficients(t.to(frame.loc.dtype))))
-        return cls(frame, slope, variance_outside(frame), columns)
+        return cls(frame, slope, outside, columns)
 
     @property
     def mean(self) -> Tensor:
@@ -132,21 +133,6 @@ class PairMoments:
         frame = self.frame
         inside = frame.diagonal(along * frame.spread)
         return frame.noise * (inside + (1 - frame.leverage).clamp_min(0) * outside)
-
-
-@torch.no_grad()
-def variance_outside(frame: Frame) -> Tensor:
-    """The data's variance over the source samples' in every coordinate outside the subspace, ``[B, D]``.
-
-    ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that is
-    the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length of its
-    row in the basis: (ψ − f)/ψ = l + (1 − l) v1/v0. A prior without axes says v1/v0 itself.
-    """
-    if frame.datum is not None:
-        return frame.datum.clamp_min(LEAST_VARIANCE)
-    leverage = frame.leverage
-    left = (frame.noise - frame.floor) / frame.noise
-    return ((left - leverage) / (1 - leverage).clamp_min(1e-6)).clamp(LEAST_VARIANCE, 1)
 
 
 def slope_of_velocity(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.shrunk import ShrunkCovariances
 
 
 class Statistics:
@@ -108,7 +109,7 @@ class FitSettings:
         generator: source of randomness.
         isotropic: one noise variance for all dimensions (low-rank family).
         fixed_noise: the noise variance, where it is not to be estimated (low-rank family).
-        single: shrinkage of a condition with one example, where that is more (low-rank family).
+        shrunk: what covariances of conditions with few examples are drawn to (low-rank family).
     """
 
     reg_covar: float
@@ -116,7 +117,7 @@ class FitSettings:
     generator: torch.Generator | None = None
     isotropic: bool = False
     fixed_noise: float | None = None
-    single: float = 0.0
+    shrunk: ShrunkCovariances | None = None
 
 
 class Fitter(abc.ABC):

@@ -76,10 +76,10 @@ class LowRankFitter(Fitter):
         self.rank = min(family.rank, dim)
         self.width = min(dim, self.rank + OVERSAMPLING)
         random = torch.randn(dim, self.width, generator=settings.generator, dtype=torch.float64)
-        self.shrinkage = _shrinkage(moments.count, settings)
-        spread = moments.count[:, None] > (1 if settings.single else 0)
-        variance = torch.where(spread, moments.variance(), self.pooled.variance)
-        self.psi = self._noise(variance)[:, None].repeat(1, components, 1)
+        variance = torch.where(moments.count[:, None] > 0, moments.variance(), self.pooled.variance)[:, None]
+        if settings.shrunk is not None:
+            variance = settings.shrunk.variances(variance)
+        self.psi = self._noise(variance).repeat(1, components, 1)
         whitened = torch.linalg.qr(random).Q.expand(conditions, components, -1, -1)
         self.basis = whitened / self.psi.sqrt()[..., None]
         self.projected = torch.zeros_like(self.basis)
@@ -105,10 +105,13 @@ class LowRankFitter(Fitter):
 
     def maximise(self, active: Tensor) -> None:
         offset, second = self._pooled_about_reference()
-        count, first, variance = self.statistics.regularised(offset, second, self.shrinkage)
+        count, first, variance = self.statistics.regularised(offset, second, self.settings.shrinkage)
         added = (count - self.statistics.count)[..., None, None]
         moment = self.projected + added * self._pooled_times_basis(offset)
         applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ self.basis)
+        if (shrunk := self.settings.shrunk) is not None:
+            first, variance = shrunk.means(first, self.reference), shrunk.variances(variance)
+            applied = shrunk.times(self.basis, applied)
         factor = self._ritz(applied)
         self._set(active, self.reference[:, None] + first, factor, self.psi)
         self._mark_wide(variance + self.settings.reg_covar)
@@ -154,9 +157,3 @@ class LowRankFitter(Fitter):
         self.mean[active] = mean[active]
         self.covariance["factor"][active] = factor[active]
         self.covariance["noise"][active] = noise[active]
-
-
-def _shrinkage(count: Tensor, settings: FitSettings) -> Tensor:
-    """Pooled examples that each condition is given, ``[C, 1]``: one example alone has no spread to fit."""
-    usual = torch.full_like(count, settings.shrinkage)
-    return torch.where(count == 1, usual.clamp_min(settings.single), usual)[:, None]

@@ -49,8 +49,10 @@ class Frame:
         floor: the variance floor f that is part of ψ.
         stretch: ρ ``[B, D]``, or None for 1.
         datum: variance of the data outside of the subspace, in units of ψ, ``[B, D]``; None where it follows
-            from ψ and the floor (:func:`flowprior.flow.pair_moments.variance_outside`).
+            from ψ and the floor.
         shared: covariance of source sample and datum there, in units of ψ, ``[B, D]``; None for 0.
+        given: share of the condition's law that is the prior's own, ``[B, 1]``; None for 0
+            (:mod:`flowprior.priors.few_examples`).
     """
 
     loc: Tensor
@@ -65,6 +67,7 @@ class Frame:
     stretch: Tensor | None = None
     datum: Tensor | None = None
     shared: Tensor | None = None
+    given: Tensor | None = None
 
     @classmethod
     def without_axes(cls, loc: Tensor, noise: Tensor, datum: Tensor, shared: Tensor) -> Frame:
@@ -106,6 +109,19 @@ class Frame:
             weights = times_table(weights, self.turn, self.rotation.square().mT)
         diagonal = times_table(weights, self.group, self.basis.square().mT)
         return diagonal if self.stretch is None else diagonal * self.stretch.square()
+
+    def variance_outside(self) -> Tensor:
+        """The data's variance over the source samples' in every coordinate outside the subspace, ``[B, D]``.
+
+        ψ − f is what the factor leaves of the data's variance. The factor holds only what exceeds ψ, so that
+        is the variance outside and a share l of ψ, where l is the coordinate's leverage, the squared length
+        of its row in the basis: (ψ − f)/ψ = l + (1 − l) v1/v0. A prior without axes says v1/v0 itself.
+        """
+        if self.datum is not None:
+            return self.datum
+        leverage = self.leverage
+        left = (self.noise - self.floor) / self.noise
+        return ((left - leverage) / (1 - leverage).clamp_min(1e-6)).clamp(0, 1)
 
     def coordinates(self, x: Tensor) -> Tensor:
         """h ``[B, r]`` of events x ``[B, D]``."""

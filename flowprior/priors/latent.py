@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -81,6 +81,27 @@ class LatentPrior(Prior, abc.ABC):
         check_finite(x1, f"{self.name}.infer")
         return self._infer(event_rows(x1), self._checked(given, "infer"), generator).reshape(x1.shape)
 
+    def smoothed(
+        self,
+        x0: Tensor,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Put the prior's own pairs in the place of some of (x0, x1), where conditions have few examples.
+
+        Args:
+            x0: source samples ``[B, *event]``, inferred from x1.
+            x1: data ``[B, *event]``.
+            cond: as of :meth:`infer`.
+            generator: source of the randomness; nothing is drawn where no condition has few examples.
+
+        Returns:
+            (x0, x1). By default they are those that were given.
+        """
+        return x0, x1
+
     @abc.abstractmethod
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """x0 ``[B, D]`` for rows x1 ``[B, D]``."""
@@ -102,7 +123,9 @@ def latents_of(prior: Prior) -> LatentPrior | None:
 def _adopt(plugin: type[Prior]) -> None:
     """Give a class what :class:`LatentPrior` would, and say once what its author is to change."""
     missing = [
-        name for name in ("infer", "fits_latents", "tells_moments", "frame") if not hasattr(plugin, name)
+        name
+        for name in ("infer", "fits_latents", "tells_moments", "frame", "smoothed")
+        if not hasattr(plugin, name)
     ]
     for name in missing:
         setattr(plugin, name, vars(LatentPrior)[name])
@@ -124,6 +147,7 @@ class InferredLatents:
         data: batches (x ``[B, D]``, condition).
         infer: from x, its condition and a generator to latents ``[B, r]`` and the condition of their law.
         seed: of the generator, at the beginning of each pass.
+        more: latents that no datum has, which come last.
     """
 
     def __init__(
@@ -131,11 +155,13 @@ class InferredLatents:
         data: Iterable[Batch],
         infer: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
         seed: int,
+        more: Sequence[Batch] = (),
     ) -> None:
-        self.data, self.infer, self.seed = data, infer, seed
+        self.data, self.infer, self.seed, self.more = data, infer, seed, more
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(self.seed)
         for x, cond in self.data:
             yield self.infer(x, cond, generator)
+        yield from self.more

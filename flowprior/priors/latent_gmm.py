@@ -52,7 +52,8 @@ class LatentGmmPrior(SubspacePrior):
 
     Args:
         components: K, Gaussians in the ``"mixture"`` over the latents, for each condition, 10 if None; a
-            condition with fewer examples gets at most as many as it has, with a warning.
+            condition with fewer examples, those included that it is given
+            (:mod:`flowprior.priors.few_examples`), gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions.
         reg_covar: variance floor: added to the noise variances.
         shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added

@@ -41,7 +41,7 @@ def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict
     """
     pieces = [piece for piece, _ in in_pieces([(rows, None)])]
     moments = ConditionMoments.over((piece, None) for piece in pieces)
-    settings = replace(settings, generator=torch.Generator().manual_seed(SEED), single=0.0)
+    settings = replace(settings, generator=torch.Generator().manual_seed(SEED), shrunk=None)
     everything = torch.ones(1, dtype=torch.bool)
     with explaining_degenerate(owner, settings.reg_covar):
         fitter = LowRank(rank).fitter(moments, 1, dtype=rows.dtype, settings=settings)

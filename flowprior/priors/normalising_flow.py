@@ -121,7 +121,7 @@ class NormalisingFlowPrior(SubspacePrior):
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Nats per latent dimension of source samples inferred from x."""
         assert self.latents is not None
-        h = self._source_coordinates(x, cond, generator)
+        h = self._with_given(self._source_coordinates(x, cond, generator), cond, generator)
         return -self.latents.log_prob(h, cond, self._rows(cond, len(x))).mean() / h.shape[1]
 
     def _conditions_of_rows(self) -> list[tuple[int, Tensor | None]]:

@@ -39,6 +39,7 @@ from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.kmeans import clusters
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
+from flowprior.priors.few_examples import means_of_few
 from flowprior.priors.lowrank_tables import canonical_basis, fit_rows
 from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.shared_noise import (
@@ -110,7 +111,7 @@ def fit_shared(
         moments: of each label.
         sizes: of the bases and of the labels' latents.
         groups: 1 for one basis of all labels.
-        settings: ``reg_covar`` is the variance floor; one example gets ``single`` pooled ones.
+        settings: ``reg_covar`` is the variance floor.
 
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.
@@ -118,7 +119,7 @@ def fit_shared(
     sample = RowSample.over(data, SAMPLE)
     rows, like = sample.rows, data.peek()[0]
     null = fit_rows(rows, sizes.rank, settings, data.owner)
-    loc = _means(moments, settings.single).to(like)
+    loc = _centres(moments).to(like)
     _centre(rows, loc, sample.labels)
     tables = [fit_rows(rows, sizes.span, settings, data.owner)]
     group = torch.zeros(len(loc), dtype=torch.long)
@@ -137,14 +138,16 @@ def fit_shared(
         turned = subspace.turned(rotation, spread)
         subspace.noise = noise_beside(data, turned, moments, settings.reg_covar)
         rotation, spread = _axes(data, subspace, rank)
+    subspace.loc = means_of_few(moments).to(like)
     return _with_null(subspace, rotation, spread, null)
 
 
-def _means(moments: ConditionMoments, single: float) -> Tensor:
-    """Means of the labels ``[C, D]``; one example is given ``single`` examples of the mean of all data."""
-    one = (moments.count == 1)[:, None]
-    pooled = moments.pooled().mean
-    return torch.where(one, (moments.mean + single * pooled) / (1 + single), moments.mean)
+def _centres(moments: ConditionMoments) -> Tensor:
+    """What rows are taken about ``[C, D]``: their label's mean, or that of all data where it has one example.
+
+    About its own mean one example has no spread, which would make the others', that it is pooled with, less.
+    """
+    return torch.where((moments.count == 1)[:, None], moments.pooled().mean, moments.mean)
 
 
 def _centre(rows: Tensor, loc: Tensor, labels: Tensor) -> None:

@@ -7,6 +7,7 @@ singular values) and λ = 1 + S². What is done with them is :class:`flowprior.p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -17,6 +18,7 @@ from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.priors.few_examples import shrunk_covariances
 from flowprior.priors.frame import Frame
 from flowprior.priors.lowrank_tables import explaining_degenerate, fit_rows, lowrank_tables
 from flowprior.priors.row_sample import RowSample
@@ -102,6 +104,8 @@ class Subspace(nn.Module):
         stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
         moments = ConditionMoments.over(stream.labelled())
         first = data.peek()[0]
+        if labelled:
+            settings = replace(settings, shrunk=shrunk_covariances(data, moments, rank, settings))
         with explaining_degenerate(data.owner, settings.reg_covar):
             mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
             values = lowrank_tables(mixture.mean, mixture.covariance, first)

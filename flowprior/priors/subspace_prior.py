@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions, as_value
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, draw_seed, standard_normal
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
+from flowprior.priors.few_examples import GIVEN, shares_given
 from flowprior.priors.frame import Frame
 from flowprior.priors.labels import warn_of_singles
 from flowprior.priors.latent import InferredLatents, LatentPrior
@@ -36,8 +39,6 @@ LEAST_KEPT = 200
 """Latents of each label that are kept at least."""
 PLACED = 1 << 21
 """Numbers of events that are placed at once where bases are shared."""
-SINGLE = 1.0
-"""How many examples' worth of the moments of all data a label with one example is given."""
 WIDER = 4
 """How many times as many dimensions as a label's latents a shared basis has at the most, by default."""
 WIDE_NUMBERS = 1 << 20
@@ -62,6 +63,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
     """
 
+    given: Tensor
+
     def __init__(
         self, owner: str, rank: int, reg_covar: float, basis: str, groups: int, span: int | None
     ) -> None:
@@ -76,22 +79,58 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         self.groups = groups
         self.span = span
         self.subspace = Subspace()
+        # Of each row of the subspace's tables; see flowprior.priors.few_examples.
+        self.register_buffer("given", torch.empty(0))
+        self._gives = Derived(_any_above_zero)
 
     @property
     def fits_latents(self) -> bool:
         return True
 
     def frame(self, cond: Tensor | None, n: int) -> Frame:
-        return self.subspace.frame(self._rows(cond, n), self.reg_covar)
+        rows = self._rows(cond, n)
+        frame = self.subspace.frame(rows, self.reg_covar)
+        return replace(frame, given=self.given[rows, None]) if self._has_given else frame
+
+    @property
+    def _has_given(self) -> bool:
+        """Whether some label has so few examples that it is given some of the prior's."""
+        return len(self.given) > 0 and bool(self._gives.of(self.given))
+
+    @torch.no_grad()
+    def smoothed(
+        self,
+        x0: Tensor,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1) with a draw, and the draw without noise that is not in the data, in the place of some.
+
+        How many, of labels with few examples, is said in :mod:`flowprior.priors.few_examples`.
+        """
+        if not self._has_given:
+            return x0, x1
+        labels = self._checked(as_value(cond), "smoothed")
+        share = self.given[self._rows(labels, len(x1))]
+        uniform = torch.rand(len(x1), generator=generator, device=share.device)
+        rows = (uniform < share).nonzero()[:, 0]
+        labels = None if labels is None else labels[rows]
+        drawn = self._sample(labels, len(rows), generator)
+        frame = self.frame(labels, len(rows))
+        noise = torch.randn(drawn.shape, generator=generator, dtype=drawn.dtype, device=drawn.device)
+        clean = frame.place(frame.coordinates(drawn), noise * frame.variance_outside().sqrt())
+        return _replaced(x0, rows, drawn), _replaced(x1, rows, clean)
 
     def _fit_subspace(self, data: CheckedBatches, settings: FitSettings) -> None:
         """Learn the conditions and the linear part from the same generator.
 
-        A label with one example gets another example's worth of the moments of all data, with a warning: by
-        itself it has no spread, and every draw would be nearly a copy of it.
+        Labels of few examples are drawn to what labels have in common (:mod:`flowprior.priors.few_examples`),
+        those of one example with a warning.
         """
         first, cond = data.peek()
-        settings = replace(settings, single=SINGLE)
+        self.given = self.subspace.loc.new_empty(0)
         if self.basis != "own" and cond is not None and not cond.is_floating_point() and cond.dim() == 1:
             moments = ConditionMoments.over(data.labelled())
             self._remember(SeenConditions.of_labels(moments), first)
@@ -99,12 +138,43 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
             groups = self.groups if self.basis == "groups" else 1
             span = default_span(self.rank, *moments.mean.shape) if self.span is None else self.span
             self.subspace = fit_shared(data, moments, Sizes(span, self.rank), groups, settings)
+            self._give(first)
             return
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"
         if labelled:
             warn_of_singles(data.owner, self.seen, self.seen_weight)
         self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
+        if labelled:
+            self._give(first)
+
+    def _give(self, like: Tensor) -> None:
+        """Set what labels are given; the null condition gets what the labels get on average."""
+        count = torch.zeros(self.condition.size, dtype=torch.float64)
+        count[self.seen.cpu()] = self.seen_weight.cpu().double()
+        share = shares_given(count, self.subspace.spread.shape[1])
+        null = (share * count).sum(0, keepdim=True) / count.sum()
+        self.given = torch.cat([share, null]).to(like)
+
+    def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Latents ``[n, r]`` to fit a law to, with standard normal ones as what labels are given."""
+        if not self._has_given:
+            return h
+        share = self.given[self._rows(cond, len(h)), None]
+        uniform = torch.rand(len(h), 1, generator=generator).to(h.device)
+        normal = torch.randn(h.shape, generator=generator, dtype=h.dtype).to(h.device)
+        return torch.where(uniform < share, normal, h)
+
+    def _given_latents(self, seed: int) -> list[Batch]:
+        """Standard normal latents ``[n, r]`` of the labels with few examples, beside their own."""
+        if not self._has_given:
+            return []
+        few = self.given[:-1].nonzero()[:, 0]
+        rank, like = self.subspace.spread.shape[1], self.subspace.spread
+        each = max(1, min(GIVEN, KEPT_BYTES // (len(few) * rank * like.element_size())))
+        generator = torch.Generator().manual_seed(seed + 1)
+        labels = few.repeat_interleave(each)
+        return [(torch.randn(len(labels), rank, generator=generator, dtype=like.dtype).to(like), labels)]
 
     def _latents_of(self, data: CheckedBatches, seed: int, *, noised: bool = True) -> Iterable[Batch]:
         """The data as latents to fit a law to, (h0 ``[B, r]``, condition), the same ones at every pass.
@@ -117,14 +187,15 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         infer = self._latents_and_condition if noised else self._coordinates_and_condition
         rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
         size = rank * self.subspace.spread.element_size()
+        more = self._given_latents(seed)
         if not rows or not self.subspace.is_shared:
-            return InferredLatents(data, infer, seed)
+            return InferredLatents(data, infer, seed, more)
         if rows * size <= KEPT_BYTES:
-            latents = InferredLatents(data, infer, seed)
+            latents = InferredLatents(data, infer, seed, more)
             return list(latents) if noised else latents  # a law without noise looks at them twice
         most = max(LEAST_KEPT, KEPT_BYTES // (self.condition.size * size))
         few = in_pieces(first_rows(data, self.condition.size, most))
-        return list(InferredLatents(few, infer, seed))
+        return list(InferredLatents(few, infer, seed, more))
 
     def _latents_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
         return self._source_coordinates(x, cond, generator), cond
@@ -175,4 +246,18 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         self._shape_subspace(state_dict, prefix)
+        if prefix + "seen" in state_dict:  # files from before labels were given anything
+            state_dict.setdefault(prefix + "given", torch.empty(0))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _any_above_zero(values: Tensor) -> Tensor:
+    """Whether any is, as a tensor on the CPU."""
+    return (values > 0).any().cpu()
+
+
+def _replaced(x: Tensor, rows: Tensor, new: Tensor) -> Tensor:
+    """A copy of ``x`` ``[B, *event]`` with ``new`` ``[n, D]`` in its ``rows``."""
+    x = x.clone()
+    x[rows.to(x.device)] = new.view(-1, *x.shape[1:]).to(x)
+    return x

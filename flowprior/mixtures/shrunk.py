@@ -1,0 +1,46 @@
+"""ShrunkCovariances: what covariances of conditions with few examples are drawn to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ShrunkCovariances:
+    """Σ_c = a_c S_c + b_c (W Wᵀ + diag(ψ)) of C conditions, with S_c their own maximum-likelihood covariance.
+
+    Attributes:
+        few: which conditions are drawn, bool ``[C]``; the others are left alone.
+        mean: m_c of those that are drawn, ``[C, D]``.
+        own: a ``[C]``.
+        common: b ``[C]``.
+        factor: W ``[D, r]``.
+        noise: ψ ``[D]``, without the variance floor.
+    """
+
+    few: Tensor
+    mean: Tensor
+    own: Tensor
+    common: Tensor
+    factor: Tensor
+    noise: Tensor
+
+    def means(self, own: Tensor, reference: Tensor) -> Tensor:
+        """Means ``[C, K, D]`` about a ``reference`` ``[C, D]``, where the conditions' own are ``own``."""
+        return torch.where(self.few[:, None, None], (self.mean - reference)[:, None], own)
+
+    def variances(self, own: Tensor) -> Tensor:
+        """Variances ``[C, K, D]`` of every dimension, where the conditions' own are ``own``."""
+        return self._blended(own, self.factor.square().sum(1) + self.noise)
+
+    def times(self, basis: Tensor, own: Tensor) -> Tensor:
+        """Σ_c times ``basis``, ``[C, K, D, r]``, where the conditions' own covariances give ``own``."""
+        common = self.factor @ (self.factor.T @ basis) + self.noise[:, None] * basis
+        return self._blended(own, common)
+
+    def _blended(self, own: Tensor, common: Tensor) -> Tensor:
+        few, a, b = (x.view(-1, *[1] * (own.dim() - 1)) for x in (self.few, self.own, self.common))
+        return torch.where(few, a * own + b * common, own)

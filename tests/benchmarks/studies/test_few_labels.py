@@ -1,0 +1,93 @@
+"""Labels with few examples: which are judged, how near to their examples, and at which grid of times."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas
+import pytest
+import torch
+
+from benchmarks.studies import everything, few_labels
+from benchmarks.studies.digits import few_digits, split
+from flowprior import Coupling, Prior
+from flowprior.conditions import Condition
+from flowprior.flow import Flow
+from flowprior.paths import Path
+
+
+class Still(torch.nn.Module):
+    """No velocity: samples are source samples at every number of evaluations."""
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+class Replays(Prior):
+    """Gives examples of the labels back as they are."""
+
+    def __init__(self, x: torch.Tensor, labels: torch.Tensor) -> None:
+        super().__init__()
+        self.x, self.labels = x, labels
+        self.fit((x, labels))
+
+    def _fit(self, data, generator):
+        del data, generator
+
+    def _sample(self, cond, n, generator):
+        chosen = [(self.labels == label).nonzero()[:, 0] for label in cond]
+        return torch.stack([self.x[rows[i % len(rows)]] for i, rows in enumerate(chosen)]).flatten(1)
+
+    def _log_prob(self, x, cond):
+        raise NotImplementedError
+
+    def _mean(self, cond, n):
+        raise NotImplementedError
+
+
+def rows_of(data, spec: str) -> pandas.DataFrame:
+    prior = Replays(*everything(data))
+    flow = Flow(Still(), prior, Coupling.create("condot"), Path.create("condot"), Condition("labels", 10))
+    cell = SimpleNamespace(seed=0, config=SimpleNamespace(data=spec))
+    return pandas.DataFrame(few_labels.values(flow, cell, None))
+
+
+def value(rows: pandas.DataFrame, metric: str) -> float:
+    found = rows[rows["metric"] == metric]
+    assert len(found) == len(few_labels.NFES) * len(few_labels.GRIDS)
+    assert found["value"].max() - found["value"].min() < 1e-3, "a still flow is the same everywhere"
+    return float(found["value"].iloc[0])
+
+
+@pytest.mark.parametrize("alone", [None, 3])
+def test_copies_are_told_from_new_pictures(alone):
+    spec = "few-digits:count=4,seed=1" + ("" if alone is None else f",alone={alone}")
+    few = few_digits("train", 4, 1, alone)
+    counts = torch.bincount(everything(few)[1])
+    assert (counts == 4).sum() == (10 if alone is None else 1)
+    assert value(rows_of(few, spec), few_labels.NEAREST) == 0
+    new = rows_of(split("test"), spec)
+    assert value(new, few_labels.NEAREST) == pytest.approx(1, abs=0.15)
+    assert value(new, few_labels.DISTANCE) < value(rows_of(few, spec), few_labels.DISTANCE)
+
+
+def test_rivals_stand_at_their_best_grid_and_the_default_at_its_own():
+    rows = [
+        {"data": data, "flow": flow, "sampler": sampler, "nfe": nfe, "step": None, "split": "test"}
+        | {"metric": metric, "value": 10 * scale + place + (metric == few_labels.NEAREST) * 100}
+        for data in ("few-digits:count=5,seed=0", "few-digits:count=5,seed=0,alone=3")
+        for flow, scale in ((few_labels.OURS, 1), (few_labels.BASELINE, 2))
+        for place, sampler in enumerate(few_labels.GRIDS)
+        for nfe in (0, 4)
+        for metric in (few_labels.DISTANCE, few_labels.NEAREST)
+    ]
+    table = pandas.DataFrame(rows).astype({"nfe": "Int64", "step": "Int64"})
+    found = few_labels.at_own_grid(table, few_labels.DISTANCE)
+    assert sorted(found.index) == [
+        (place, 5, flow) for place in ("all", "one") for flow in (few_labels.OURS, few_labels.BASELINE)
+    ]
+    own = list(few_labels.GRIDS).index(few_labels.OWN_GRID)
+    assert found.loc[("one", 5, few_labels.OURS), 4] == 10 + own
+    assert found.loc[("one", 5, few_labels.BASELINE), 4] == 20
+    assert few_labels.at_own_grid(table, few_labels.NEAREST).loc[("all", 5, few_labels.BASELINE), 0] == 120
+    assert few_labels.over_baseline(found).loc[("all", 5), 4] == pytest.approx((10 + own) / 20)

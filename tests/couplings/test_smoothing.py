@@ -1,0 +1,115 @@
+"""Pairs of labels with few examples: some are the prior's own, and what is said of them is so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior import Coupling, Prior
+from flowprior.couplings.gap import compare_samples, source_gap
+from flowprior.priors.few_examples import GIVEN
+
+DIM, RANK, FEW = 8, 2, 6
+
+
+def data_of(counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Rows of labels 0 and 1 that mostly vary in two directions."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.arange(2).repeat_interleave(torch.tensor(counts))
+    directions = torch.randn(2, RANK, DIM, generator=generator)
+    along = torch.randn(len(labels), 1, RANK, generator=generator) @ directions[labels]
+    return along[:, 0] + 0.2 * torch.randn(len(labels), DIM, generator=generator) + 2.0 * labels[
+        :, None
+    ], labels
+
+
+def fitted(counts: list[int], basis: str = "own") -> tuple[Prior, Tensor, Tensor]:
+    x, labels = data_of(counts)
+    prior = Prior.registry.resolve(f"latent-gmm:rank={RANK},reg_covar=0.01,basis={basis}")
+    return prior.fit((x, labels), generator=torch.Generator().manual_seed(0)), x, labels
+
+
+def pairs(prior: Prior, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return Coupling.create("posterior").pairs(prior, x, labels, generator=generator)
+
+
+@pytest.mark.parametrize("basis", ["own", "shared"])
+def test_only_pairs_of_labels_with_few_examples_are_the_priors_own(basis):
+    prior, x, _ = fitted([200, FEW], basis)
+    rows = torch.arange(200).repeat(10)
+    many = torch.zeros(len(rows), dtype=torch.long)
+    x0, x1 = pairs(prior, x[rows], many)
+    assert torch.equal(x1, x[rows])
+    few = 200 + torch.arange(4000) % FEW
+    x0, x1 = pairs(prior, x[few], torch.ones(4000, dtype=torch.long))
+    replaced = (x1 != x[few]).any(1)
+    assert float(replaced.float().mean()) == pytest.approx(GIVEN / (FEW + GIVEN), abs=0.03)
+    frame = prior.frame(torch.ones(int(replaced.sum()), dtype=torch.long), int(replaced.sum()))
+    torch.testing.assert_close(
+        frame.coordinates(x0[replaced]), frame.coordinates(x1[replaced]), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_with_many_examples_nothing_is_drawn_for_it():
+    prior, x, labels = fitted([200, 200])
+    coupling = Coupling.create("posterior")
+    one, two = (torch.Generator().manual_seed(5) for _ in range(2))
+    x0, x1 = coupling.pairs(prior, x, labels, generator=one)
+    assert x1 is x
+    assert torch.equal(x0, coupling.draw(prior, x, labels, generator=two))
+    assert torch.equal(one.get_state(), two.get_state())
+    assert prior.frame(labels, len(labels)).given is None
+
+
+def test_source_samples_follow_data_by_the_slope_that_is_said():
+    prior, x, _ = fitted([200, FEW])
+    rows = 200 + torch.arange(60_000) % FEW
+    labels = torch.ones(len(rows), dtype=torch.long)
+    x0, x1 = pairs(prior, x[rows], labels)
+    frame = prior.frame(labels, len(labels))
+    said = Coupling.create("posterior").latent_slope(frame.spread, frame.given)[0]
+    h0, h1 = frame.coordinates(x0), frame.coordinates(x1)
+    assert said.tolist() == pytest.approx(((h0 * h1).mean(0) / h1.square().mean(0)).tolist(), abs=0.1)
+
+
+def test_the_pairs_source_samples_are_nearer_to_drawn_ones_than_inferred_ones_are():
+    prior, x, _ = fitted([200, FEW])
+    rows = 200 + torch.arange(600) % FEW
+    labels = torch.ones(len(rows), dtype=torch.long)
+    coupling, generator = Coupling.create("posterior"), torch.Generator().manual_seed(3)
+    gap = source_gap(coupling, prior, x[rows], labels, generator=generator)
+    inferred = coupling.draw(prior, x[rows], labels, generator=generator)
+    drawn = coupling.source(prior, labels, generator=generator)
+    assert gap.energy < 0.5 * compare_samples(inferred, drawn, labels, generator=generator).energy
+
+
+@pytest.mark.parametrize("spec", ["latent-gmm", "latent-gmm:components=2"])
+def test_draws_of_few_examples_are_no_copies(spec):
+    """Six points have no law of their own; their latents' law is given normal ones."""
+    separator = "," if ":" in spec else ":"
+    x, labels = data_of([200, FEW])
+    prior = Prior.registry.resolve(f"{spec}{separator}rank={RANK},reg_covar=0.01")
+    prior.fit((x, labels), generator=torch.Generator().manual_seed(0))
+    draws = prior.sample(torch.ones(2000, dtype=torch.long), generator=torch.Generator().manual_seed(1))
+    frame = prior.frame(torch.ones(2000, dtype=torch.long), 2000)
+    variance = frame.coordinates(draws).var(0)
+    assert variance.min() > 0.5
+
+
+def test_a_file_from_before_smoothing_loads_and_smooths_nothing():
+    prior, x, labels = fitted([200, FEW])
+    state: dict[str, Any] = dict(prior.state_dict())
+    del state["given"]
+    older = Prior.registry.resolve(f"latent-gmm:rank={RANK},reg_covar=0.01")
+    older.load_state_dict(state)
+    assert older.frame(labels, len(labels)).given is None
+    assert pairs(older, x, labels)[1] is x
+    again = Prior.registry.resolve(f"latent-gmm:rank={RANK},reg_covar=0.01")
+    again.load_state_dict(prior.state_dict())
+    assert all(
+        torch.equal(a, b) for a, b in zip(pairs(again, x, labels), pairs(prior, x, labels), strict=True)
+    )
