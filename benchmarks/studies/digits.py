@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import CLASSIFIERS, RESULTS, Row, draw, everything, fit_prior, rows_of, write_cell
+from benchmarks.studies.few_labels import few_of_each
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.features import load_classifier
 from flowprior.features.classifier import Classifier
@@ -60,7 +61,7 @@ class OtherPriorData(TensorData):
 
 @DATA.register("few-digits")
 def few_digits(split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None) -> TensorData:
-    """``count`` training examples of each class, or all where a class has fewer; the whole test split.
+    """Digits with ``count`` training examples of each class, or of the class ``alone``; the whole test split.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -68,13 +69,8 @@ def few_digits(split: Any = "train", count: int = 5, seed: int = 0, alone: int |
         seed: another seed chooses others.
         alone: the only class that has so few, beside the others with all of theirs; None for every class.
     """
-    x, labels = everything(load_data("digits", split))
-    if split == "train":
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        most = [count if alone in (None, label) else len(labels) for label in range(CLASSES)]
-        order = torch.cat([order[labels[order] == label][: most[label]] for label in range(CLASSES)])
-        x, labels = x[order], labels[order]
-    return pictures(x, labels, f"digits-{count}-of-{'each' if alone is None else alone}")
+    chosen = few_of_each(load_data("digits", split), split, count, seed, alone)
+    return pictures(*chosen, f"digits-{count}-of-{'each' if alone is None else alone}")
 
 
 @DATA.register("digits-without-labels")

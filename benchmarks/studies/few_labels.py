@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies import Row, everything, generator, rows_of
-from benchmarks.studies.digits import classifier, split
-from flowprior.data import load_data
+from benchmarks.studies import CLASSIFIERS, Row, everything, generator, rows_of
+from flowprior.data import DATA, Data, TensorData, load_data
+from flowprior.features import load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics.kernel import polynomial_mmd2
 from flowprior.registry import parse_spec
@@ -35,43 +35,71 @@ DISTANCE = "kernel-distance"
 NEAREST = "nearest-q05"
 CLOSE = 0.05
 """Quantile of the distances to the nearest training example."""
+JUDGES: Mapping[str, str] = {
+    "few-digits": "digits-f607d1b6",
+    "few-fashion-mnist": "fashion-mnist-train55000-3e318618",
+}
+"""Data set -> the committed classifier whose features distances are of."""
+
+
+def few_of_each(data: Data, split: str, count: int, seed: int, alone: int | None) -> tuple[Tensor, Tensor]:
+    """Events and labels of ``count`` examples of each label, or of the label ``alone`` and all of the others.
+
+    Labels with fewer have all of theirs, and the ``"test"`` split is whole. Another ``seed`` chooses others.
+    """
+    x, labels = everything(data)
+    if split != "train":
+        return x, labels
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    classes = range(int(labels.max()) + 1)
+    most = [count if alone in (None, label) else len(labels) for label in classes]
+    order = torch.cat([order[labels[order] == label][: most[label]] for label in classes])
+    return x[order], labels[order]
+
+
+@DATA.register("few-fashion-mnist")
+def few_fashion_mnist(
+    split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None
+) -> TensorData:
+    """Fashion-MNIST with ``count`` training examples of each class, as :func:`few_of_each` takes them."""
+    x, labels = few_of_each(load_data("fashion-mnist", split), split, count, seed, alone)
+    name = f"fashion-mnist-{count}-of-{'each' if alone is None else alone}"
+    return TensorData(x, labels, name=name, classes=10, is_image=True)
 
 
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Of the labels with the fewest examples, at every number of evaluations and with every grid of times.
 
     ``kernel-distance``: unbiased squared kernel distance (Bińkowski et al. 2018) between samples and test
-    pictures of a label on the digits' classifier's features, the mean over the labels. ``nearest-q05``: the
+    pictures of a label on a classifier's features, the mean over the labels. ``nearest-q05``: the
     5 % quantile of the samples' distances to the nearest training example of their label, over that of its
     test pictures; the mean over the labels. 1: as far as pictures that are new; 0: copies.
     """
-    x, labels = everything(load_data(cell.config.data))
+    judge = JUDGES[parse_spec(cell.config.data, "data").name]
+    features = load_classifier(CLASSIFIERS / f"{judge}.safetensors", data.train).features
+    (x, labels), (test, test_labels) = everything(data.train), everything(data.test)
     count = torch.bincount(labels)
     few = (count == count.min()).nonzero()[:, 0]
     cond = few[torch.arange(SAMPLES) % len(few)]
     rows = []
     for nfe in NFES:
         for name, sampler in GRIDS.items():
-            drawn = flow.sample(cond, nfe=nfe, sampler=sampler, generator=generator(cell.seed)).float()
-            found = [_of_label(drawn[cond == label], x[labels == label], int(label)) for label in few]
-            for metric in (DISTANCE, NEAREST):
-                mean = sum(own[metric] for own in found) / len(found)
+            drawn = flow.sample(cond, nfe=nfe, sampler=sampler, generator=generator(cell.seed)).clamp(-1, 1)
+            distances, nearest = [], []
+            for label in few:
+                own, real = drawn[cond == label], test[test_labels == label]
+                distances.append(polynomial_mmd2(features(own), features(real)))
+                nearest.append(_nearness(own, real, x[labels == label]))
+            for metric, found in ((DISTANCE, distances), (NEAREST, nearest)):
+                mean = sum(found) / len(found)
                 rows += rows_of({metric: mean}, nfe=nfe, sampler=name, samples=SAMPLES, split="test")
     return rows
 
 
-def _of_label(drawn: Tensor, known: Tensor, label: int) -> dict[str, float]:
-    """Both values of one label's samples, its training examples ``known``."""
-    test, labels = everything(split("test"))
-    real, features = test[labels == label], classifier().features
-    drawn = drawn.clamp(-1, 1)
-    distance = polynomial_mmd2(features(drawn), features(real))
-    nearest = [_nearest(x, known).quantile(CLOSE) for x in (drawn, real)]
-    return {DISTANCE: distance, NEAREST: float(nearest[0] / nearest[1])}
-
-
-def _nearest(x: Tensor, known: Tensor) -> Tensor:
-    return torch.cdist(x.flatten(1), known.flatten(1)).amin(1)
+def _nearness(drawn: Tensor, real: Tensor, known: Tensor) -> float:
+    """Quantile of the distances to the nearest ``known`` event, of ``drawn`` over ``real`` ones."""
+    drawn, real = (torch.cdist(x.flatten(1), known.flatten(1)).amin(1).quantile(CLOSE) for x in (drawn, real))
+    return float(drawn / real)
 
 
 def at_own_grid(table: DataFrame, metric: str) -> DataFrame:

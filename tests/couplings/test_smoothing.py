@@ -87,7 +87,9 @@ def test_the_pairs_source_samples_are_nearer_to_drawn_ones_than_inferred_ones_ar
     assert gap.energy < 0.5 * compare_samples(inferred, drawn, labels, generator=generator).energy
 
 
-@pytest.mark.parametrize("spec", ["latent-gmm", "latent-gmm:components=2"])
+@pytest.mark.parametrize(
+    "spec", ["latent-gmm", "latent-gmm:components=2", "flow:steps=300,hidden=32,transforms=2"]
+)
 def test_draws_of_few_examples_are_no_copies(spec):
     """Six points have no law of their own; their latents' law is given normal ones."""
     separator = "," if ":" in spec else ":"

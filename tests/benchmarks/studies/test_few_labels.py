@@ -12,6 +12,7 @@ from benchmarks.studies import everything, few_labels
 from benchmarks.studies.digits import few_digits, split
 from flowprior import Coupling, Prior
 from flowprior.conditions import Condition
+from flowprior.data import load_data
 from flowprior.flow import Flow
 from flowprior.paths import Path
 
@@ -49,7 +50,8 @@ def rows_of(data, spec: str) -> pandas.DataFrame:
     prior = Replays(*everything(data))
     flow = Flow(Still(), prior, Coupling.create("condot"), Path.create("condot"), Condition("labels", 10))
     cell = SimpleNamespace(seed=0, config=SimpleNamespace(data=spec))
-    return pandas.DataFrame(few_labels.values(flow, cell, None))
+    splits = SimpleNamespace(train=load_data(spec), test=split("test"))
+    return pandas.DataFrame(few_labels.values(flow, cell, splits))
 
 
 def value(rows: pandas.DataFrame, metric: str) -> float:
