@@ -7,7 +7,6 @@ with z drawn from q(z|x). So small a weight of the KL divergence keeps the laten
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -26,6 +25,8 @@ REPORT_EVERY = 100
 PRECISIONS = ("float32", "bfloat16")
 PICTURES_TO_START_FROM = 1024
 CLIP = 1.0
+MOST_ERROR = 4.0
+"""Squared difference of the numbers of a black picture and a white one."""
 STANDARDISED_AT_ONCE = 256
 SMALLEST_SCALE = 1e-4
 """Above the smallest number of half precision."""
@@ -88,7 +89,7 @@ def train_vae(
     Raises:
         InputError: data that are no pictures, or are smaller than one latent stands for.
         OptionError: impossible options.
-        TrainingDiverged: the loss is not finite.
+        TrainingDiverged: the squared error is not finite, or is larger than it can be in [-1, 1].
     """
     training = training or VaeTraining()
     if not data.is_image or len(data) == 0:
@@ -101,8 +102,11 @@ def train_vae(
         errors.append(error)
         if step % REPORT_EVERY == 0 or step == training.steps:
             mean = torch.stack(errors).mean().item()
-            if not math.isfinite(mean):
-                raise TrainingDiverged(f"train-encoder: the loss is not finite at step {step}; lower its lr")
+            if not mean <= MOST_ERROR:  # NaN, too
+                raise TrainingDiverged(
+                    f"train-encoder: to step {step} the squared error of a number in [-1, 1] is {mean:.3g}; "
+                    f"lower lr={training.lr:g}, for many widths to a third"
+                )
             if notify is not None:
                 notify(step, mean)
             errors.clear()

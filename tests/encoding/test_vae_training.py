@@ -88,8 +88,13 @@ def test_data_that_are_no_pictures_are_refused() -> None:
 def test_a_loss_that_is_not_finite_stops() -> None:
     data = pictures()
     data.x[:] = float("nan")
-    with pytest.raises(TrainingDiverged, match="not finite"):
+    with pytest.raises(TrainingDiverged, match=r"squared error of a number in \[-1, 1\] is nan; lower lr=0"):
         train_vae(data, SHORT)
+
+
+def test_a_loss_beyond_what_pictures_can_differ_stops() -> None:
+    with pytest.raises(TrainingDiverged, match=r"to step 100 the squared error .* lower lr=30"):
+        train_vae(pictures(), VaeTraining(widths="4-4", steps=100, lr=30.0))
 
 
 def test_more_halvings_than_the_pictures_have_are_refused_at_once() -> None:
