@@ -91,7 +91,7 @@ class Coupling(Registered, abc.ABC):
 
         Args:
             spread: λ ``[B, r]`` of :class:`flowprior.priors.frame.Frame`.
-            given: its share of the condition's law that is the prior's own, ``[B, 1]``; None for 0.
+            given: share of the row's pairs that are the prior's own, ``[B, 1]``; left out where none are.
 
         Returns:
             The slopes, or None where they are not known before the pairs are drawn.

@@ -32,9 +32,8 @@ class PosteriorCoupling(Coupling):
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """(x0, x1), some of which are the prior's own where a condition has few examples."""
-        latents = self._latents(prior)
-        x0 = latents.infer(x1, cond, generator=generator)
-        return latents.smoothed(x0, x1, cond, generator=generator)
+        x0 = self.draw(prior, x1, cond, generator=generator)
+        return self._latents(prior).smoothed(x0, x1, cond, generator=generator)
 
     def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
         return 1 - 1 / spread if given is None else 1 - (1 - given) / spread

@@ -88,7 +88,8 @@ class PairMoments:
         teller = _teller(prior)
         frame = None if teller is None else teller.frame(prior.reading(cond, "frame"), len(t))
         assert frame is not None
-        slope = coupling.latent_slope(frame.spread, frame.given)
+        given = () if frame.given is None else (frame.given,)
+        slope = coupling.latent_slope(frame.spread, *given)
         assert slope is not None
         outside = frame.variance_outside().clamp_min(LEAST_VARIANCE)
         columns = Coefficients(*(c[:, None] for c in path.coefficients(t.to(frame.loc.dtype))))

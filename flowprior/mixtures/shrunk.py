@@ -34,13 +34,17 @@ class ShrunkCovariances:
 
     def variances(self, own: Tensor) -> Tensor:
         """Variances ``[C, K, D]`` of every dimension, where the conditions' own are ``own``."""
-        return self._blended(own, self.factor.square().sum(1) + self.noise)
+        found = own.clone()
+        found[self.few] = self._blended(own[self.few], self.factor.square().sum(1) + self.noise)
+        return found
 
     def times(self, basis: Tensor, own: Tensor) -> Tensor:
         """Σ_c times ``basis``, ``[C, K, D, r]``, where the conditions' own covariances give ``own``."""
+        basis, found = basis[self.few], own.clone()
         common = self.factor @ (self.factor.T @ basis) + self.noise[:, None] * basis
-        return self._blended(own, common)
+        found[self.few] = self._blended(own[self.few], common)
+        return found
 
     def _blended(self, own: Tensor, common: Tensor) -> Tensor:
-        few, a, b = (x.view(-1, *[1] * (own.dim() - 1)) for x in (self.few, self.own, self.common))
-        return torch.where(few, a * own + b * common, own)
+        a, b = (x[self.few].view(-1, *[1] * (own.dim() - 1)) for x in (self.own, self.common))
+        return a * own + b * common

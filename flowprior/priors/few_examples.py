@@ -7,20 +7,24 @@ still to come from a label of n_c rows, with mean x̄_c and unbiased covariance 
     (1 + 1/n_c) ((1 − w_c) Ŝ_c + w_c S),   w_c = ν/(n_c + ν),
 
 where 1/n_c is for not knowing the mean. The strength ν, in examples, is learned: rows of each label are
-halved, and that ν is taken under which one half says most of the other (empirical Bayes with held-out rows;
-for the form Ledoit & Wolf 2004). A label with one example has its mean halfway to that of all data and
-w = 1.
+halved, and that ν is taken under which one half says most of the other, with an S that is other labels'
+(empirical Bayes with held-out rows; for the form Ledoit & Wolf 2004). A label with one example has its mean
+halfway to that of all data, and w = 1.
 
 **The law of the data.** A law of latents that is fitted to few of them, and a flow that is trained on few
 data, fall back to copies, however wide the Gaussian is. So a label of few examples counts as n_c examples
-of its own and ``GIVEN`` of its prior's, a smoothed bootstrap (Efron 1979; Silverman & Young 1987): the law of
-the latents is fitted to ``GIVEN`` standard normal ones more, and in training a share GIVEN/(n_c + GIVEN) of
-the pairs is made of prior samples, each of which is its own datum, but for noise that is not in the data.
+of its own and ``GIVEN`` of its prior's, a smoothed bootstrap (Efron 1979; Silverman & Young 1987). Of the
+latents that their law is fitted to, and of the pairs in training, a share GIVEN/(n_c + GIVEN) is given:
+standard normal latents, and pairs of a source sample drawn from the prior and a datum that has its
+coordinates along the leading axes, with new noise outside of them, of the data's own variance.
 
-Few are fewer than ``FULL`` examples for each latent; other labels are left alone.
+Labels with ``FULL`` examples for each latent, or more, are given nothing and fitted by themselves. Bases that
+labels share (:mod:`flowprior.priors.shared_basis`) weigh covariances by a rule of their own.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,17 +33,23 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.shrunk import ShrunkCovariances
-from flowprior.priors.lowrank_tables import fit_rows
-from flowprior.priors.row_sample import RowSample
+from flowprior.priors.lowrank_tables import NEGLIGIBLE, fit_rows
+from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
 
 FULL = 8
-"""Examples for each latent from which on a label is fitted by itself."""
+"""A label with this many examples for each latent, or more, is fitted by itself."""
 GIVEN = 16
 """Examples' worth of their prior that labels of few examples are given."""
 SINGLE = 1.0
 """How many examples' worth of the mean of all data a label with one example is given."""
 SAMPLE = 16_384
-"""Rows, at most, that the common covariance and the strength are learned from."""
+"""Rows, at most, that the common covariance is learned from."""
+LABELS, ROWS = 256, 64
+"""Labels, at most, that the strength is learned from, and rows of each."""
+LEAST_FLOOR = 1e-9
+"""Of variances, where half of the labels may have none in a dimension."""
+NUMBERS = 1 << 26
+"""Numbers, at most, in these rows."""
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 UNKNOWN_STRENGTH = 8.0
 """Where no label has rows enough to tell."""
@@ -49,7 +59,7 @@ SEED = 20251127
 
 
 def are_few(count: Tensor, rank: int) -> Tensor:
-    """Which labels, of ``count`` ``[C]`` examples, have few for ``rank`` latents, but some: bool ``[C]``."""
+    """Which labels have examples, but few for ``rank`` latents, bool ``[C]``, of ``count`` ``[C]`` each."""
     return (count > 0) & (count < FULL * rank)
 
 
@@ -83,11 +93,9 @@ def shrunk_covariances(
     few = are_few(count, rank)
     if not bool(few.any()):
         return None
-    rows, labels = _rows_about_means(RowSample.over(data, SAMPLE), moments)
+    rows = _rows_about_means(RowSample.over(data, SAMPLE), moments)
     common = {name: table[0].double() for name, table in fit_rows(rows, rank, settings, data.owner).items()}
-    noise = common["noise"]
-    white = (rows.double() * noise.rsqrt()) @ common["basis"] * common["spread"].rsqrt()
-    strength = learned_strength(white, labels)
+    strength = learned_strength(data, count, rank, settings)
     weight = torch.where(count > 1, strength / (count + strength), 1.0)
     wider = 1 + 1 / count.clamp_min(1)
     excess = (common["spread"] - 1).clamp_min(0).sqrt()
@@ -96,53 +104,81 @@ def shrunk_covariances(
         mean=means_of_few(moments),
         own=wider * (1 - weight) * _unbiased(count),
         common=wider * weight,
-        factor=noise.sqrt()[:, None] * common["basis"] * excess,
-        noise=(noise - settings.reg_covar).clamp_min(0),
+        factor=common["noise"].sqrt()[:, None] * common["basis"] * excess,
+        noise=(common["noise"] - settings.reg_covar).clamp_min(0),
     )
 
 
-def learned_strength(white: Tensor, labels: Tensor) -> float:
-    """ν under which the halves of labels say most of each other.
+def learned_strength(data: CheckedBatches, count: Tensor, rank: int, settings: FitSettings) -> float:
+    """ν under which halves of labels say most of each other.
+
+    Labels are of two kinds, at random, and covariances of either are drawn to what the other has in common:
+    where rows had a part in the common covariance, they would agree with it too well. At most ``LABELS``
+    labels are looked at, and ``ROWS`` rows of each.
 
     Args:
-        white: rows about their label's mean ``[n, r]``, of covariance I over all labels.
-        labels: of the rows, ``[n]``.
+        data: batches (x ``[B, D]``, labels).
+        count: examples of each label, ``[C]``.
+        rank: r of the common covariance.
+        settings: ``reg_covar`` is the variance floor.
     """
-    strengths = torch.tensor(STRENGTHS, dtype=white.dtype)
-    total = torch.zeros_like(strengths)
-    generator = torch.Generator().manual_seed(SEED)
-    ordered, counts = labels.sort(stable=True).indices, torch.bincount(labels)
-    for own in ordered.split(counts.tolist()):
-        if len(own) < LEAST_HALVED:
-            continue
-        one, other = white[own[torch.randperm(len(own), generator=generator)]].tensor_split(2)
-        total += _said_of(other, one, strengths) + _said_of(one, other, strengths)
-    return float(strengths[total.argmax()]) if bool(total.any()) else UNKNOWN_STRENGTH
+    able = (count >= LEAST_HALVED).nonzero()[:, 0]
+    most = max(2, min(LABELS, NUMBERS // (ROWS * data.peek()[0].shape[1])))
+    chosen = able[torch.randperm(len(able), generator=torch.Generator().manual_seed(SEED))][:most]
+    if len(chosen) < 2:
+        return UNKNOWN_STRENGTH
+    rows = _rows_of(data, chosen, len(count))
+    kinds = rows[::2], rows[1::2]
+    settings = replace(settings, reg_covar=max(settings.reg_covar, LEAST_FLOOR))
+    total = torch.zeros(len(STRENGTHS), dtype=torch.float64)
+    for known, asked in (kinds, kinds[::-1]):
+        centred = torch.cat([(x - x.mean(0)) * (len(x) / (len(x) - 1)) ** 0.5 for x in known])
+        common = {name: table[0] for name, table in fit_rows(centred, rank, settings, data.owner).items()}
+        varies = common["spread"] > 1 + NEGLIGIBLE
+        axes = common["noise"].rsqrt()[:, None] * (common["basis"] * common["spread"].rsqrt())[:, varies]
+        for x in asked:
+            one, other = ((x - x.mean(0)).double() @ axes).tensor_split(2)
+            total += _said_of(other, one) + _said_of(one, other)
+    return STRENGTHS[int(total.argmax())] if bool(total.any()) else UNKNOWN_STRENGTH
 
 
-def _said_of(new: Tensor, known: Tensor, strengths: Tensor) -> Tensor:
+def _rows_of(data: CheckedBatches, chosen: Tensor, labels: int) -> list[Tensor]:
+    """The first ``ROWS`` rows ``[n, D]`` of each of the ``chosen`` labels, on the CPU."""
+    parts: dict[int, list[Tensor]] = {label: [] for label in chosen.tolist()}
+    for x, cond in first_rows(data, labels, ROWS):
+        for label in cond[torch.isin(cond, chosen)].unique().tolist():
+            parts[label].append(x[(cond == label).to(x.device)].cpu())
+    return [torch.cat(own) for own in parts.values()]
+
+
+def _said_of(new: Tensor, known: Tensor) -> Tensor:
     """Log-density of ``new`` rows under the Gaussian of ``known`` ones, but for a constant, for each ν."""
     count, mean = len(known), known.mean(0)
     deviation = known - mean
     values, vectors = torch.linalg.eigh(deviation.T @ deviation / (count - 1))
+    strengths = torch.tensor(STRENGTHS, dtype=values.dtype)
     weight = (strengths / (count + strengths))[:, None]
     spread = (1 + 1 / count) * ((1 - weight) * values.clamp_min(0) + weight)
     squares = ((new - mean) @ vectors).square().sum(0)
     return -0.5 * (squares / spread + len(new) * spread.log()).sum(1)
 
 
-def _rows_about_means(sample: RowSample, moments: ConditionMoments) -> tuple[Tensor, Tensor]:
-    """Rows ``[n, D]`` about their label's mean, of unbiased spread, and their labels.
+def _rows_about_means(sample: RowSample, moments: ConditionMoments) -> Tensor:
+    """Rows ``[n, D]`` about their label's mean, of unbiased spread.
 
     Single examples have none; where all are, it is the mean of all data that they are taken about.
     """
-    rows, labels, count = sample.rows, sample.labels, moments.count
-    several = count[labels] > 1
+    count = moments.count
+    several = count[sample.labels] > 1
     if not bool(several.any()):
-        return rows - moments.pooled().mean.to(rows), labels
-    rows, labels = rows[several], labels[several]
+        return sample.rows - moments.pooled().mean.to(sample.rows)
+    rows, labels = sample.rows[several], sample.labels[several]
     scale = _unbiased(count).sqrt().to(rows)
-    return (rows - moments.mean.to(rows)[labels]) * scale[labels, None], labels
+    for x, c in in_pieces([(rows, labels)]):
+        assert c is not None
+        x -= moments.mean[c].to(x)
+        x *= scale[c, None]
+    return rows
 
 
 def _unbiased(count: Tensor) -> Tensor:

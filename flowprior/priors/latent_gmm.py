@@ -130,9 +130,10 @@ class LatentGmmPrior(SubspacePrior):
             still = self._latents_of(data, seed, noised=False)
             self.latents.fit_blurred(still, slope, variance, generator=generator)
             return
-        latents = self._latents_of(data, seed)
-        if self.law in (AUTO, MIXTURE):
-            alone = self.subspace.is_shared and float(self.seen_weight.mean()) < self._components
+        own = self.law in (AUTO, MIXTURE)
+        alone = own and self.subspace.is_shared and float(self.seen_weight.mean()) < self._components
+        latents = self._latents_of(data, seed, given=not alone)  # one law of all labels has data enough
+        if own:
             latents = [(h, None) for h, _ in latents] if alone else latents
             size = self._components * self.subspace.spread.shape[1] ** 2 * 4
             size *= 1 if alone else max(self.condition.size, 1)

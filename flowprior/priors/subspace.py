@@ -104,7 +104,7 @@ class Subspace(nn.Module):
         stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
         moments = ConditionMoments.over(stream.labelled())
         first = data.peek()[0]
-        if labelled:
+        if labelled and not settings.shrinkage:
             settings = replace(settings, shrunk=shrunk_covariances(data, moments, rank, settings))
         with explaining_degenerate(data.owner, settings.reg_covar):
             mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)

@@ -20,7 +20,7 @@ from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import Stream, draw_seed, standard_normal
+from flowprior.ops import Stream, draw_seed, standard_normal, uniform
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
 from flowprior.priors.few_examples import GIVEN, shares_given
 from flowprior.priors.frame import Frame
@@ -106,20 +106,20 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(x0, x1) with a draw, and the draw without noise that is not in the data, in the place of some.
+        """(x0, x1), where labels have few examples with pairs of the prior's own in the place of some.
 
-        How many, of labels with few examples, is said in :mod:`flowprior.priors.few_examples`.
+        How many, and what they are, is said in :mod:`flowprior.priors.few_examples`.
         """
         if not self._has_given:
             return x0, x1
         labels = self._checked(as_value(cond), "smoothed")
         share = self.given[self._rows(labels, len(x1))]
-        uniform = torch.rand(len(x1), generator=generator, device=share.device)
-        rows = (uniform < share).nonzero()[:, 0]
+        seed = draw_seed(generator, share.device)
+        rows = (uniform(seed, len(x1)) < share).nonzero()[:, 0]
         labels = None if labels is None else labels[rows]
         drawn = self._sample(labels, len(rows), generator)
         frame = self.frame(labels, len(rows))
-        noise = torch.randn(drawn.shape, generator=generator, dtype=drawn.dtype, device=drawn.device)
+        noise = standard_normal(len(rows), drawn.shape[1], drawn, seed)
         clean = frame.place(frame.coordinates(drawn), noise * frame.variance_outside().sqrt())
         return _replaced(x0, rows, drawn), _replaced(x1, rows, clean)
 
@@ -149,7 +149,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
             self._give(first)
 
     def _give(self, like: Tensor) -> None:
-        """Set what labels are given; the null condition gets what the labels get on average."""
+        """Set what labels are given; the null condition gets what examples of all labels get on average."""
         count = torch.zeros(self.condition.size, dtype=torch.float64)
         count[self.seen.cpu()] = self.seen_weight.cpu().double()
         share = shares_given(count, self.subspace.spread.shape[1])
@@ -161,9 +161,9 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         if not self._has_given:
             return h
         share = self.given[self._rows(cond, len(h)), None]
-        uniform = torch.rand(len(h), 1, generator=generator).to(h.device)
+        chosen = torch.rand(len(h), 1, generator=generator).to(h.device) < share
         normal = torch.randn(h.shape, generator=generator, dtype=h.dtype).to(h.device)
-        return torch.where(uniform < share, normal, h)
+        return torch.where(chosen, normal, h)
 
     def _given_latents(self, seed: int) -> list[Batch]:
         """Standard normal latents ``[n, r]`` of the labels with few examples, beside their own."""
@@ -174,9 +174,12 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         each = max(1, min(GIVEN, KEPT_BYTES // (len(few) * rank * like.element_size())))
         generator = torch.Generator().manual_seed(seed + 1)
         labels = few.repeat_interleave(each)
-        return [(torch.randn(len(labels), rank, generator=generator, dtype=like.dtype).to(like), labels)]
+        normal = torch.randn(len(labels), rank, generator=generator, dtype=like.dtype).to(like)
+        return list(in_pieces([(normal, labels)]))
 
-    def _latents_of(self, data: CheckedBatches, seed: int, *, noised: bool = True) -> Iterable[Batch]:
+    def _latents_of(
+        self, data: CheckedBatches, seed: int, *, noised: bool = True, given: bool = True
+    ) -> Iterable[Batch]:
         """The data as latents to fit a law to, (h0 ``[B, r]``, condition), the same ones at every pass.
 
         Without noise they are the data's own, h1, for a law that brings the noise in by itself.
@@ -187,7 +190,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         infer = self._latents_and_condition if noised else self._coordinates_and_condition
         rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
         size = rank * self.subspace.spread.element_size()
-        more = self._given_latents(seed)
+        more = self._given_latents(seed) if given else []
         if not rows or not self.subspace.is_shared:
             return InferredLatents(data, infer, seed, more)
         if rows * size <= KEPT_BYTES:

@@ -22,33 +22,31 @@ from flowprior.priors.few_examples import (
 )
 
 DIM, RANK = 6, 3
+WIDE, LATENTS, LABELS = 16, 4, 40
 
 
-def rows_of(covariances: Tensor, each: int) -> tuple[Tensor, Tensor]:
-    """``each`` normal rows of mean 0 of each covariance ``[C, r, r]``, and their labels."""
+def strength_of(own: float, each: int, labels: int = LABELS) -> float:
+    """ν learned from normal rows of labels, which vary by a share ``own`` in directions of their own."""
     generator = torch.Generator().manual_seed(0)
-    factors = torch.linalg.cholesky(covariances)
-    rows = torch.randn(len(factors), each, DIM, generator=generator, dtype=torch.float64) @ factors.mT
-    return rows.flatten(0, 1), torch.arange(len(factors)).repeat_interleave(each)
-
-
-def turned(labels: int, generator: torch.Generator) -> Tensor:
-    """Covariances ``[C, D, D]`` of one spectrum, far from white, each in directions of its own."""
-    noise = torch.randn(labels, DIM, DIM, generator=generator, dtype=torch.float64)
-    axes = torch.linalg.qr(noise).Q
-    return axes @ torch.diag(torch.tensor([4.0, 1.4, 0.4, 0.1, 0.05, 0.05]).double()) @ axes.mT
+    common = torch.randn(1, LATENTS, WIDE, generator=generator)
+    directions = (1 - own) ** 0.5 * common + own**0.5 * torch.randn(
+        labels, LATENTS, WIDE, generator=generator
+    )
+    x = torch.randn(labels, each, LATENTS, generator=generator) @ directions
+    x = (x + 0.1 * torch.randn(x.shape, generator=generator)).flatten(0, 1)
+    batch = x, torch.arange(labels).repeat_interleave(each)
+    moments = ConditionMoments.over([batch])
+    return learned_strength(CheckedBatches([batch], "test"), moments.count, LATENTS, FitSettings(0.04))
 
 
 def test_labels_of_one_covariance_are_drawn_to_it_and_labels_of_their_own_are_not():
-    alike, labels = rows_of(torch.eye(DIM).double().expand(30, -1, -1), 12)
-    assert learned_strength(alike, labels) >= 64
-    different, labels = rows_of(turned(30, torch.Generator().manual_seed(1)), 12)
-    assert learned_strength(different, labels) <= 8
+    assert strength_of(own=0.0, each=6) >= 16, "of rank 4, of six rows, beside a floor above the noise"
+    assert strength_of(own=0.9, each=24) <= 4
 
 
-def test_labels_of_three_rows_tell_no_strength():
-    rows, labels = rows_of(torch.eye(DIM).double().expand(20, -1, -1), 3)
-    assert learned_strength(rows, labels) == UNKNOWN_STRENGTH
+@pytest.mark.parametrize(("each", "labels"), [(3, 20), (30, 1)])
+def test_three_rows_or_one_label_tell_no_strength(each, labels):
+    assert strength_of(own=0.5, each=each, labels=labels) == UNKNOWN_STRENGTH
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,8 @@ def unequal() -> tuple[Tensor, Tensor]:
     labels = torch.arange(4).repeat_interleave(torch.tensor([400, 1, 5, 12]))
     spread = torch.tensor([3.0, 2.0, 1.0, 0.3, 0.3, 0.3])
     means = 5 * torch.randn(4, DIM, generator=generator)
-    return means[labels] + spread * torch.randn(len(labels), DIM, generator=generator), labels
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator)).Q
+    return means[labels] + (spread * torch.randn(len(labels), DIM, generator=generator)) @ turn, labels
 
 
 def test_moments_are_those_of_the_formula(unequal):
@@ -106,6 +105,20 @@ def test_few_are_fewer_than_eight_times_the_latents():
     assert are_few(count, RANK).tolist() == [False, True, True, False]
     shares = shares_given(count, RANK)
     assert shares.tolist() == pytest.approx([0, GIVEN / (1 + GIVEN), GIVEN / (23 + GIVEN), 0])
+
+
+def test_the_common_covariance_is_that_within_labels(unequal):
+    """Of rows about their label's mean, over the degrees of freedom that are left; of no single example."""
+    x, labels = unequal
+    found = shrunk_covariances(
+        CheckedBatches([unequal], "test"), ConditionMoments.over([unequal]), RANK, FitSettings(0.01)
+    )
+    assert found is not None
+    variance = found.factor.square().sum(1) + found.noise
+    within = sum(
+        (x[labels == label].var(0) * int((labels == label).sum()) for label in (0, 2, 3)), torch.zeros(DIM)
+    )
+    torch.testing.assert_close(variance.float(), within / 417, rtol=0.02, atol=0.005)
 
 
 def test_many_examples_leave_the_fit_alone(unequal):
