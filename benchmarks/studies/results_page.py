@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas
 
 from benchmarks.operators.comparison import full_size, operators, timings
 from benchmarks.studies import (
@@ -77,8 +78,12 @@ class Study:
 
 
 def read_study(folder: Path) -> Study | None:
-    """A folder of cell files; None where it has none."""
-    return Study(read_table(folder), read_runs(folder)) if any(folder.glob("*.json")) else None
+    """A folder of cell files, or of folders of those with one reference each; None where it has none."""
+    parts = [part for part in (folder, *sorted(folder.glob("*/"))) if any(part.glob("*.json"))]
+    if not parts:
+        return None
+    tables, runs = ([read(part) for part in parts] for read in (read_table, read_runs))
+    return Study(pandas.concat(tables, ignore_index=True), pandas.concat(runs, ignore_index=True))
 
 
 def class_conditional(root: Path) -> dict[str, Study]:

@@ -64,10 +64,24 @@ def test_two_evaluators_in_one_section_are_refused(tmp_path: Path) -> None:
         page(tmp_path)
 
 
+def test_a_study_may_have_folders_of_one_reference_each(tmp_path: Path) -> None:
+    for name, reference in (("small", "9 small"), ("large", "9 large")):
+        keep(tmp_path / name, picture("ours", reference=reference))
+    study = read_study(tmp_path)
+    assert study is not None
+    assert set(study.table["reference"].dropna()) == {"9 small", "9 large"}
+    assert len(study.runs) == 2
+    keep(tmp_path / "small", *(picture("ours", reference=name) for name in ("9 small", "9 large")))
+    with pytest.raises(MixedEvaluations, match="small: expected one reference"):
+        read_study(tmp_path)
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_stored_cells_of_a_study_have_one_evaluator_whose_weights_are_committed(folder: str) -> None:
     digests = {path.stem.rsplit("-", 1)[1] for path in CLASSIFIERS.glob("*.safetensors")}
-    named = read_table(RESULTS / folder)["features"].dropna()
+    study = read_study(RESULTS / folder)
+    assert study is not None
+    named = study.table["features"].dropna()
     classifiers = {name.split("sha256 ")[1][:8] for name in named if name.startswith("cnn128")}
     assert classifiers <= digests
     assert len(classifiers) <= 1
