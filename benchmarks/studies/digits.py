@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import CLASSIFIERS, RESULTS, Row, draw, everything, fit_prior, rows_of, write_cell
-from benchmarks.studies.few_labels import few_of_each
+from benchmarks.studies.few_labels import few_digits
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.features import load_classifier
 from flowprior.features.classifier import Classifier
@@ -57,20 +57,6 @@ class OtherPriorData(TensorData):
     def __init__(self, prior_data: Data, name: str) -> None:
         super().__init__(*everything(split("train")), name=name, classes=CLASSES, is_image=True)
         self.prior_data = prior_data
-
-
-@DATA.register("few-digits")
-def few_digits(split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None) -> TensorData:
-    """Digits with ``count`` training examples of each class, or of the class ``alone``; the whole test split.
-
-    Args:
-        split: ``"train"`` or ``"test"``.
-        count: examples of each class.
-        seed: another seed chooses others.
-        alone: the only class that has so few, beside the others with all of theirs; None for every class.
-    """
-    chosen = few_of_each(load_data("digits", split), split, count, seed, alone)
-    return pictures(*chosen, f"digits-{count}-of-{'each' if alone is None else alone}")
 
 
 @DATA.register("digits-without-labels")

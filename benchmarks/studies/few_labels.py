@@ -31,6 +31,7 @@ OWN_GRID = "last-0.7"
 """The default's grid of times, one for every number of evaluations."""
 NFES = (0, 1, 4, 15)
 SAMPLES = 500
+CLASSES = 10
 DISTANCE = "kernel-distance"
 NEAREST = "nearest-q05"
 CLOSE = 0.05
@@ -57,14 +58,31 @@ def few_of_each(data: Data, split: str, count: int, seed: int, alone: int | None
     return x[order], labels[order]
 
 
+def _named(name: str, split: Any, count: int, seed: int, alone: int | None) -> TensorData:
+    x, labels = few_of_each(load_data(name, split), split, count, seed, alone)
+    whose = "each" if alone is None else alone
+    return TensorData(x, labels, name=f"{name}-{count}-of-{whose}", classes=CLASSES, is_image=True)
+
+
+@DATA.register("few-digits")
+def few_digits(split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None) -> TensorData:
+    """Digits with ``count`` training examples of each class, or of the class ``alone``; the whole test split.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        count: examples of each class.
+        seed: another seed chooses others.
+        alone: the only class that has so few, beside the others with all of theirs; None for every class.
+    """
+    return _named("digits", split, count, seed, alone)
+
+
 @DATA.register("few-fashion-mnist")
 def few_fashion_mnist(
     split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None
 ) -> TensorData:
-    """Fashion-MNIST with ``count`` training examples of each class, as :func:`few_of_each` takes them."""
-    x, labels = few_of_each(load_data("fashion-mnist", split), split, count, seed, alone)
-    name = f"fashion-mnist-{count}-of-{'each' if alone is None else alone}"
-    return TensorData(x, labels, name=name, classes=10, is_image=True)
+    """Fashion-MNIST, as :func:`few_digits` takes digits."""
+    return _named("fashion-mnist", split, count, seed, alone)
 
 
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:

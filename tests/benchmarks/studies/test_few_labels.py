@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pandas
@@ -9,7 +11,8 @@ import pytest
 import torch
 
 from benchmarks.studies import everything, few_labels
-from benchmarks.studies.digits import few_digits, split
+from benchmarks.studies.digits import split
+from benchmarks.studies.few_labels import few_digits
 from flowprior import Coupling, Prior
 from flowprior.conditions import Condition
 from flowprior.data import load_data
@@ -71,6 +74,20 @@ def test_copies_are_told_from_new_pictures(alone):
     new = rows_of(split("test"), spec)
     assert value(new, few_labels.NEAREST) == pytest.approx(1, abs=0.15)
     assert value(new, few_labels.DISTANCE) < value(rows_of(few, spec), few_labels.DISTANCE)
+
+
+def test_the_study_brings_its_data_sets():
+    """In a process that has loaded nothing else, as ``flowprior compare`` does."""
+    program = (
+        "from benchmarks.studies import STUDIES\n"
+        "from flowprior.data import load_data\n"
+        "from flowprior.study.grid import load_grid\n"
+        "from flowprior.study.variants import load_hook\n"
+        "grid = load_grid(STUDIES / 'few_labels.toml')\n"
+        "load_hook('values', grid.values)\n"
+        "assert len(load_data(grid.data)) == 50\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_rivals_stand_at_their_best_grid_and_the_default_at_its_own():
