@@ -58,7 +58,7 @@ def few_of_each(data: Data, split: str, count: int, seed: int, alone: int | None
     return x[order], labels[order]
 
 
-def _named(name: str, split: Any, count: int, seed: int, alone: int | None) -> TensorData:
+def _few_of(name: str, split: Any, count: int, seed: int, alone: int | None) -> TensorData:
     x, labels = few_of_each(load_data(name, split), split, count, seed, alone)
     whose = "each" if alone is None else alone
     return TensorData(x, labels, name=f"{name}-{count}-of-{whose}", classes=CLASSES, is_image=True)
@@ -74,7 +74,7 @@ def few_digits(split: Any = "train", count: int = 5, seed: int = 0, alone: int |
         seed: another seed chooses others.
         alone: the only class that has so few, beside the others with all of theirs; None for every class.
     """
-    return _named("digits", split, count, seed, alone)
+    return _few_of("digits", split, count, seed, alone)
 
 
 @DATA.register("few-fashion-mnist")
@@ -82,7 +82,7 @@ def few_fashion_mnist(
     split: Any = "train", count: int = 5, seed: int = 0, alone: int | None = None
 ) -> TensorData:
     """Fashion-MNIST, as :func:`few_digits` takes digits."""
-    return _named("fashion-mnist", split, count, seed, alone)
+    return _few_of("fashion-mnist", split, count, seed, alone)
 
 
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:

@@ -38,6 +38,11 @@ class LatentPrior(Prior, abc.ABC):
         return False
 
     @property
+    def smooths(self) -> bool:
+        """Whether some condition has so few examples that :meth:`smoothed` changes its pairs."""
+        return False
+
+    @property
     def tells_moments(self) -> bool:
         """Whether :meth:`frame` has the moments of source samples and data."""
         return self.fits_latents
@@ -98,8 +103,16 @@ class LatentPrior(Prior, abc.ABC):
             generator: source of the randomness; nothing is drawn where no condition has few examples.
 
         Returns:
-            (x0, x1). By default they are those that were given.
+            (x0, x1); those that were given where :attr:`smooths` is False.
         """
+        if not self.smooths:
+            return x0, x1
+        return self._smoothed(x0, x1, self._checked(as_value(cond), "smoothed"), generator)
+
+    def _smoothed(
+        self, x0: Tensor, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1) of a prior that smooths."""
         return x0, x1
 
     @abc.abstractmethod
@@ -124,7 +137,7 @@ def _adopt(plugin: type[Prior]) -> None:
     """Give a class what :class:`LatentPrior` would, and say once what its author is to change."""
     missing = [
         name
-        for name in ("infer", "fits_latents", "tells_moments", "frame", "smoothed")
+        for name in ("infer", "fits_latents", "smooths", "tells_moments", "frame", "smoothed")
         if not hasattr(plugin, name)
     ]
     for name in missing:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, as_value
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.diagonal import Derived
@@ -90,33 +89,21 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def frame(self, cond: Tensor | None, n: int) -> Frame:
         rows = self._rows(cond, n)
         frame = self.subspace.frame(rows, self.reg_covar)
-        return replace(frame, given=self.given[rows, None]) if self._has_given else frame
+        return replace(frame, given=self.given[rows, None]) if self.smooths else frame
 
     @property
-    def _has_given(self) -> bool:
-        """Whether some label has so few examples that it is given some of the prior's."""
+    def smooths(self) -> bool:
         return len(self.given) > 0 and bool(self._gives.of(self.given))
 
     @torch.no_grad()
-    def smoothed(
-        self,
-        x0: Tensor,
-        x1: Tensor,
-        cond: Conditions | Mapping[str, Any] | None = None,
-        *,
-        generator: torch.Generator | None = None,
+    def _smoothed(
+        self, x0: Tensor, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """(x0, x1), where labels have few examples with pairs of the prior's own in the place of some.
-
-        How many, and what they are, is said in :mod:`flowprior.priors.few_examples`.
-        """
-        if not self._has_given:
-            return x0, x1
-        labels = self._checked(as_value(cond), "smoothed")
-        share = self.given[self._rows(labels, len(x1))]
+        """How many pairs are replaced, and by what, is said in :mod:`flowprior.priors.few_examples`."""
+        share = self.given[self._rows(cond, len(x1))]
         seed = draw_seed(generator, share.device)
         rows = (uniform(seed, len(x1)) < share).nonzero()[:, 0]
-        labels = None if labels is None else labels[rows]
+        labels = None if cond is None else cond[rows]
         drawn = self._sample(labels, len(rows), generator)
         frame = self.frame(labels, len(rows))
         noise = standard_normal(len(rows), drawn.shape[1], drawn, seed)
@@ -158,7 +145,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
     def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Latents ``[n, r]`` to fit a law to, with standard normal ones as what labels are given."""
-        if not self._has_given:
+        if not self.smooths:
             return h
         share = self.given[self._rows(cond, len(h)), None]
         chosen = torch.rand(len(h), 1, generator=generator).to(h.device) < share
@@ -167,7 +154,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
     def _given_latents(self, seed: int) -> list[Batch]:
         """Standard normal latents ``[n, r]`` of the labels with few examples, beside their own."""
-        if not self._has_given:
+        if not self.smooths:
             return []
         few = self.given[:-1].nonzero()[:, 0]
         rank, like = self.subspace.spread.shape[1], self.subspace.spread
