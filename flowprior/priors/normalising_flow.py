@@ -43,7 +43,7 @@ class NormalisingFlowPrior(SubspacePrior):
     what the condition changes is left to the flow.
 
     Args:
-        rank: r, dimensions of the subspace, cut to the number of dimensions.
+        rank: r, dimensions of the subspace, cut to those of the data; then it holds the whole covariance.
         transforms: coupling layers of the flow.
         hidden: width of their networks.
         kind: ``"affine"`` couplings, or ``"spline"`` ones, several times slower.
