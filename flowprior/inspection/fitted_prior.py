@@ -18,6 +18,7 @@ from flowprior.couplings import Coupling, OTCoupling, transport_cost
 from flowprior.errors import InputError
 from flowprior.inspection.examples import Examples, draw_pairs
 from flowprior.inspection.half_share import half_share
+from flowprior.inspection.misfit import Misfit, misfit
 from flowprior.pictures import beside, first_of_each, is_drawable
 from flowprior.priors import Prior
 
@@ -70,6 +71,8 @@ class FittedPrior:
         transport_cost_ot: E‖x1 − x0‖² after optimal transport within the condition, in batches of 256.
         half_share: how many draws of the prior, fitted on one half, lie nearer to that half than to the other
             (:func:`flowprior.inspection.half_share`); 1 where it copies; nan where there is too little data.
+        misfit: whether the prior has the law of each label (:func:`flowprior.inspection.misfit.misfit`); of
+            N(0, I), which is fitted to none, there is nothing.
         picture: file, or None.
     """
 
@@ -79,6 +82,7 @@ class FittedPrior:
     closeness: Closeness
     transport_cost_ot: float
     half_share: float
+    misfit: dict[int, Misfit]
     picture: str | None = None
 
 
@@ -99,6 +103,7 @@ def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPr
         closeness=measure_closeness(prior, examples, generator),
         transport_cost_ot=mean_transport_cost(prior, OTCoupling(), examples, generator),
         half_share=_share_of_copies(spec, examples, seed),
+        misfit={} if prior.is_standard_normal else misfit(prior, examples, generator),
     )
 
 

@@ -16,6 +16,7 @@ from flowprior.data import Data, as_data
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
+from flowprior.inspection.misfit import misfit_warning
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest
 from flowprior.pictures import save_figure
@@ -134,6 +135,8 @@ def inspect_priors(
             path = Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
             report = _draw(path, prior, report, chosen, seed, data)
         fitted.append(report)
+        if (warning := misfit_warning(spec, report.misfit, data.class_names)) is not None:
+            warnings.append(warning)
         pairings += _pairings(prior, spec, pairers, chosen, steps, seed, warnings)
     if not pairings:
         raise OptionError(f"inspect: {warnings[-1]}")

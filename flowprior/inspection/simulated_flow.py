@@ -21,6 +21,7 @@ from flowprior.couplings import Coupling
 from flowprior.couplings.cost import squared_distances
 from flowprior.inspection.denoiser import Denoiser, fit_denoiser
 from flowprior.inspection.examples import POOLED, Examples, draw_pairs
+from flowprior.inspection.principal_axes import principal_axes
 from flowprior.priors import Prior
 
 TRAINING_BATCH = 128
@@ -29,7 +30,6 @@ MOST_GROUPS = 10
 MOST_ROWS = 512
 MOST_POOLED_ROWS = 1024
 FEWEST_ROWS = 48
-MOST_DIMENSIONS = 64
 LEAST_DISTANCE = 1e-3
 """Smaller distances of a few hundred rows are chance."""
 MOST_SHIFT = 50.0
@@ -155,7 +155,7 @@ def _groups(
     parts += [(source, held_out_centre), (examples.held_out, held_out_centre)]
     pairs = [(x.flatten(1).double().cpu() - middle) for x, middle in parts]
     for rows, held_out in _rows(examples, len(x1)):
-        basis = _principal_axes(pairs[1][rows])
+        basis = principal_axes(pairs[1][rows])
         yield _Group(*(pairs[i][rows] @ basis for i in (0, 1)), *(pairs[i][held_out] @ basis for i in (2, 3)))
 
 
@@ -197,13 +197,3 @@ def _numbers(cond: Conditions | None) -> Tensor:
     beside = [] if numbers is None else [numbers.double()]
     beside += [] if labels is None else [torch.nn.functional.one_hot(labels).double()]
     return torch.cat(beside, 1)
-
-
-def _principal_axes(x: Tensor) -> Tensor:
-    """Leading principal directions ``[D, d]`` of rows x ``[n, D]``, d at most 64 and a quarter of n."""
-    centred = x - x.mean(0)
-    count = max(1, min(MOST_DIMENSIONS, len(x) // 4, x.shape[1]))
-    if len(x) >= x.shape[1]:
-        return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:].flip(1)
-    left = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -count:].flip(1)
-    return torch.linalg.qr(centred.T @ left).Q

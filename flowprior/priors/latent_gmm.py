@@ -54,7 +54,7 @@ class LatentGmmPrior(SubspacePrior):
         components: K, Gaussians in the ``"mixture"`` over the latents, for each condition, 10 if None; a
             condition with fewer examples, those included that it is given
             (:mod:`flowprior.priors.few_examples`), gets at most as many as it has, with a warning.
-        rank: r, number of latents, cut to the number of dimensions; as many as that hold the whole covariance.
+        rank: r, number of latents, cut to the number of dimensions; so many hold the whole covariance.
         reg_covar: variance floor: added to the noise variances.
         shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
             to each component of the ``"mixture"``, so that small conditions do not overfit.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
 from flowprior.inspection import FittedPrior, Inspection, Pairing
+from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
+from flowprior.inspection.misfit import Misfit
 from flowprior.report.wording import ARROWS, comma_list
 from flowprior.study.statistics import LEVEL, Spread, grouped, spread
 
@@ -25,7 +27,8 @@ STYLES = {"score": "bold", "real": "dim"}
 PRIORS = (
     "explained: share of the variance; density: logarithm, nats per dimension; W2²: of Gaussians, averaged "
     "over conditions; real W2²: the same between training and held-out data; copies: share of draws nearer "
-    "to the half of the data that was fitted than to the other, 0.5 where nothing is copied; "
+    "to the half of the data that was fitted than to the other, 0.5 where nothing is copied; told "
+    "apart: how often held-out data are told from draws, 0.5 by chance, *: surely of some label; "
     "{fit:g} examples fitted on, {held_out:g} held out, of {all:g}"
 )
 PAIRINGS = (
@@ -248,9 +251,18 @@ def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
         "spread": close.spread,
         "ot cost": fitted.transport_cost_ot,
         "copies": fitted.half_share,
+        "told apart": _told_apart(fitted.misfit),
         "fit s": fitted.seconds,
         "state": f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB",
     }
+
+
+def _told_apart(found: dict[int, Misfit]) -> str:
+    """The mean over labels; a star where some label is flagged."""
+    if not found:
+        return ""
+    mean = sum(of.told_apart for of in found.values()) / len(found)
+    return f"{mean:.3g}" + "*" * any(of.p_value < MISFIT_LEVEL for of in found.values())
 
 
 def _average(distances: dict[int, float]) -> float:

@@ -10,7 +10,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data import tensor_data
 from flowprior.inspection import Examples, SimulatedFlow, energy_coefficient, simulate_flow
-from flowprior.inspection.simulated_flow import _principal_axes
+from flowprior.inspection.principal_axes import principal_axes
 from flowprior.priors import Prior
 
 
@@ -81,7 +81,7 @@ def test_the_score_is_the_geometric_mean_of_both_errors():
 def test_principal_axes_are_those_of_the_singular_value_decomposition(generator):
     for shape in ((200, 5), (60, 90)):
         x = torch.randn(*shape, generator=generator).double() * torch.arange(1, shape[1] + 1)
-        axes = _principal_axes(x)
+        axes = principal_axes(x)
         right = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[: axes.shape[1]]
         torch.testing.assert_close((right @ axes).abs(), torch.eye(len(right)).double(), rtol=0, atol=1e-6)
 

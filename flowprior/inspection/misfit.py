@@ -1,0 +1,193 @@
+"""Does a prior have the law of its data? A test for each label, on rows that the prior has not seen.
+
+A function that tells data from source samples, the witness, is fitted to rows of the fit and as many draws.
+The test asks whether it still tells held-out rows from new draws (Kübler, Jitkrittum, Schölkopf & Muandet
+2022, "A Witness Two-Sample Test"). The witness is a kernel ridge regression on ±1, whose width and penalty
+are chosen by its exact leave-one-out error (Allen 1974): as flexible as the rows allow. A prior that has the
+form of the law agrees with its own data better than with new ones, so that nothing is left there for a
+witness to learn: what is uncertain in the fit seldom raises an alarm. The price is that a prior that copies
+its data raises none either; that is what :func:`flowprior.inspection.half_share` is for.
+
+Under a prior that fits the law of its latents, data are compared as the source samples inferred from them:
+its draws have noise added that the flow takes away again, and that is no misfit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import rows as take
+from flowprior.couplings.cost import squared_distances
+from flowprior.inspection.examples import POOLED, Examples
+from flowprior.inspection.principal_axes import principal_axes
+from flowprior.priors import Prior
+from flowprior.priors.latent import latents_of
+
+FEWEST_HELD_OUT = 20
+"""A label with fewer held-out rows is not tested."""
+MOST_ROWS = 256
+"""Rows of the fit, and as many draws, that a witness is fitted to."""
+MOST_HELD_OUT, LEAST_DRAWS, DRAWS_EACH = 500, 1000, 4
+"""Held-out rows that are looked at, and new draws: the least, and for each of those rows."""
+MOST_LABELS = 100
+NAMED = 5
+"""Labels that a warning names."""
+WIDTHS = (0.1, 0.3, 1.0, 3.0)
+"""Of the Gaussian kernel, as a share of the median squared distance."""
+PENALTIES = (0.01, 0.1, 1.0, 10.0)
+LEVEL = 0.05
+"""Of the family of a prior's tests: so seldom does a prior that fits every label get a warning."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """How well held-out rows of one label can be told from draws of the prior.
+
+    Attributes:
+        told_apart: how often a held-out row has the larger witness of the two, 0.5 where they cannot be told
+            apart and 1 where they always can (area under the ROC curve).
+        p_value: of the prior having their law, adjusted for the number of labels.
+    """
+
+    told_apart: float
+    p_value: float
+
+
+Witness = Callable[[Tensor], Tensor]
+Coordinates = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def misfit(prior: Prior, examples: Examples, generator: torch.Generator) -> dict[int, Misfit]:
+    """Of each label that has held-out rows enough; p-values are adjusted for their number (Holm 1979).
+
+    At most ``MOST_LABELS`` labels are tested, spread evenly; everything is one label without labels.
+
+    Args:
+        prior: fitted on ``examples.x``.
+        examples: rows it was fitted on, and rows held out.
+        generator: of the draws.
+    """
+    groups = [group for group in examples.groups() if len(group[2]) >= FEWEST_HELD_OUT]
+    chosen = groups[:: max(1, math.ceil(len(groups) / MOST_LABELS))]
+    found = {label: _test(prior, examples, fit, held_out, generator) for label, fit, held_out in chosen}
+    adjusted = holm({label: of.p_value for label, of in found.items()})
+    return {label: replace(of, p_value=adjusted[label]) for label, of in found.items()}
+
+
+def holm(p_values: dict[int, float]) -> dict[int, float]:
+    """p-values that may be compared with the level of the whole family."""
+    adjusted, most, left = {}, 0.0, len(p_values)
+    for label, p in sorted(p_values.items(), key=lambda item: item[1]):
+        most = max(most, min(1.0, left * p))
+        adjusted[label], left = most, left - 1
+    return {label: adjusted[label] for label in p_values}
+
+
+def misfit_warning(spec: str, found: Mapping[int, Misfit], names: list[str] | None) -> str | None:
+    """One sentence that names the labels whose law a prior does not have; None where there are none.
+
+    Args:
+        spec: of the prior.
+        found: as :func:`misfit` gives them.
+        names: of the labels.
+    """
+    flagged = [label for label, of in found.items() if of.p_value < LEVEL]
+    if not flagged:
+        return None
+    flagged.sort(key=lambda label: -found[label].told_apart)
+    shown = ", ".join(str(label) if names is None else names[label] for label in flagged[:NAMED])
+    more = f" and {len(flagged) - NAMED} more" if len(flagged) > NAMED else ""
+    whose = "the data" if flagged == [POOLED] else f"label{'s' * (len(flagged) > 1)} {shown}{more}"
+    told = found[flagged[0]].told_apart
+    return (
+        f"{spec} does not have the law of {whose}: held-out rows can be told from its draws (in {told:.0%} "
+        "of pairs at worst, 50% by chance), so a flow from there has more to learn"
+    )
+
+
+def _test(
+    prior: Prior, examples: Examples, fit: Tensor, held_out: Tensor, generator: torch.Generator
+) -> Misfit:
+    """Of one label: do held-out rows have larger values of the witness than new draws?"""
+    fit, held_out = fit[:MOST_ROWS], held_out[:MOST_HELD_OUT]
+    known = _seen_as(prior, examples.x[fit], take(examples.cond, fit), generator)
+    new = _seen_as(prior, examples.held_out[held_out], take(examples.held_out_cond, held_out), generator)
+    drawn = _draws(prior, take(examples.cond, fit), len(fit), generator)
+    count = max(LEAST_DRAWS, DRAWS_EACH * len(held_out))
+    again = torch.arange(count) % len(held_out)
+    drawn_anew = _draws(prior, take(examples.held_out_cond, held_out[again]), count, generator)
+    witness = fit_witness(known, drawn)
+    a, b = witness(new), witness(drawn_anew)
+    error = math.sqrt(float(a.var() / len(a) + b.var() / len(b)))
+    surprise = float(a.mean() - b.mean()) / max(error, 1e-300)
+    told_apart = (a[:, None] > b).double().mean() + 0.5 * (a[:, None] == b).double().mean()
+    return Misfit(float(told_apart), 0.5 * math.erfc(surprise / math.sqrt(2)))
+
+
+def _seen_as(prior: Prior, x: Tensor, cond: object, generator: torch.Generator) -> Tensor:
+    """Rows ``[n, D]``, float64, that the prior's draws are compared with."""
+    latents = latents_of(prior)
+    if latents is not None and latents.fits_latents:
+        x = latents.infer(x, cond, generator=generator)  # pyright: ignore[reportArgumentType]
+    return x.flatten(1).double().cpu()
+
+
+def _draws(prior: Prior, cond: object, count: int, generator: torch.Generator) -> Tensor:
+    x = prior.sample(cond, count, generator=generator)  # pyright: ignore[reportArgumentType]
+    return x.flatten(1).double().cpu()
+
+
+def fit_witness(x: Tensor, y: Tensor) -> Witness:
+    """A function of rows ``[n, D]`` that is large where there are more of x than of y.
+
+    Distances are taken as they are, or between coordinates of equal spread, whichever tells more.
+
+    Args:
+        x: data ``[n, D]``, float64.
+        y: draws ``[m, D]``.
+    """
+    rows, target = torch.cat([x, y]), torch.cat([x.new_ones(len(x)), -y.new_ones(len(y))])
+    found = [_fit_kernel(rows, target, see) for see in (_axes_of(rows), _equal_axes_of(rows))]
+    return min(found, key=lambda pair: pair[1])[0]
+
+
+def _axes_of(rows: Tensor) -> Coordinates:
+    basis = principal_axes(rows)
+    return lambda x: x @ basis
+
+
+def _equal_axes_of(rows: Tensor) -> Coordinates:
+    """In units of the median deviation, which heavy tails leave alone."""
+    basis = principal_axes(rows)
+    along = rows @ basis
+    scale = (along - along.median(0).values).abs().median(0).values
+    basis = basis / torch.where(scale > 0, scale, along.std(0).clamp_min(1e-12))
+    return lambda x: x @ basis
+
+
+def _fit_kernel(rows: Tensor, target: Tensor, see: Coordinates) -> tuple[Witness, float]:
+    """Kernel ridge regression of ``target`` ``[n]``, and its leave-one-out error."""
+    seen = see(rows)
+    distances = squared_distances(seen, seen)
+    median = distances[distances > 0].median() if bool((distances > 0).any()) else distances.new_ones(())
+    best, chosen, weights = math.inf, WIDTHS[0], torch.zeros_like(target)
+    for width in WIDTHS:
+        kernel = torch.exp(-distances / (width * median)) + 1  # and a constant
+        values, vectors = torch.linalg.eigh(kernel)
+        for penalty in PENALTIES:
+            inverse = 1 / (values.clamp_min(0) + penalty)
+            found = vectors @ (inverse * (vectors.T @ target))
+            error = float((found / (vectors.square() @ inverse)).square().mean())
+            if error < best:
+                best, chosen, weights = error, width, found
+
+    def witness(new: Tensor) -> Tensor:
+        return torch.exp(-squared_distances(see(new), seen) / (chosen * median)) @ weights
+
+    return witness, best
