@@ -37,7 +37,7 @@ GRIDS: Mapping[str, str] = {
     "last-0.7": "euler:grid=last,at=0.7",
 }
 NFES = (0, 1, 4, 15)
-SAMPLES = 5000
+SAMPLES = 3000
 """Of each label."""
 ASIDE = 0.3
 """Standard deviation of the dimensions beside a law of the plane."""
@@ -112,7 +112,7 @@ def awkward_laws(split: Any = "train", dim: int = 2, each: int = 2000, seed: int
     """Points whose label says which of the laws they follow; where they lie is the same for all seeds.
 
     Args:
-        split: ``"train"``, or ``"test"``, which has another seed and 5,000 of each label.
+        split: ``"train"``, or ``"test"``, which has another seed and 3,000 of each label.
         dim: dimensions, two or more.
         each: training examples of each label.
         seed: of the points.
@@ -130,7 +130,7 @@ def awkward_laws(split: Any = "train", dim: int = 2, each: int = 2000, seed: int
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """``energy-LAW`` at every number of evaluations and with every grid of times.
 
-    Unbiased energy distance between 5,000 samples and 5,000 test points of a label, as a share of the largest
+    Unbiased energy distance between 3,000 samples and 3,000 test points of a label, as a share of the largest
     it could be (Székely & Rizzo 2013).
     """
     x, labels = everything(data.test)

@@ -110,8 +110,7 @@ class LowRankFitter(Fitter):
         moment = self.projected + added * self._pooled_times_basis(offset)
         applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ self.basis)
         if (shrunk := self.settings.shrunk) is not None:
-            first, variance = shrunk.means(first, self.reference), shrunk.variances(variance)
-            applied = shrunk.times(self.basis, applied)
+            variance, applied = shrunk.variances(variance), shrunk.times(self.basis, applied)
         factor = self._ritz(applied)
         self._set(active, self.reference[:, None] + first, factor, self.psi)
         self._mark_wide(variance + self.settings.reg_covar)

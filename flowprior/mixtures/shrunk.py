@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -14,7 +13,6 @@ class ShrunkCovariances:
 
     Attributes:
         few: which conditions are drawn, bool ``[C]``; the others are left alone.
-        mean: m_c of those that are drawn, ``[C, D]``.
         own: a ``[C]``.
         common: b ``[C]``.
         factor: W ``[D, r]``.
@@ -22,15 +20,10 @@ class ShrunkCovariances:
     """
 
     few: Tensor
-    mean: Tensor
     own: Tensor
     common: Tensor
     factor: Tensor
     noise: Tensor
-
-    def means(self, own: Tensor, reference: Tensor) -> Tensor:
-        """Means ``[C, K, D]`` about a ``reference`` ``[C, D]``, where the conditions' own are ``own``."""
-        return torch.where(self.few[:, None, None], (self.mean - reference)[:, None], own)
 
     def variances(self, own: Tensor) -> Tensor:
         """Variances ``[C, K, D]`` of every dimension, where the conditions' own are ``own``."""

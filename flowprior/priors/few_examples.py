@@ -8,8 +8,7 @@ still to come from a label of n_c rows, with mean x̄_c and unbiased covariance 
 
 where 1/n_c is for not knowing the mean. The strength ν, in examples, is learned: rows of each label are
 halved, and that ν is taken under which one half says most of the other, with an S that is other labels'
-(empirical Bayes with held-out rows; for the form Ledoit & Wolf 2004). A label with one example has its mean
-halfway to that of all data, and w = 1.
+(empirical Bayes with held-out rows; for the form Ledoit & Wolf 2004). A label with one example has w = 1.
 
 **The law of the data.** A law of latents that is fitted to few of them, and a flow that is trained on few
 data, fall back to copies, however wide the Gaussian is. So a label of few examples counts as n_c examples
@@ -41,8 +40,6 @@ FULL = 8
 """A label with this many examples for each latent, or more, is fitted by itself."""
 GIVEN = 16
 """Examples' worth of their prior that labels of few examples are given."""
-SINGLE = 1.0
-"""How many examples' worth of the mean of all data a label with one example is given."""
 SAMPLE = 16_384
 """Rows, at most, that the common covariance is learned from."""
 LABELS, ROWS = 256, 64
@@ -67,13 +64,6 @@ def are_few(count: Tensor, rank: int) -> Tensor:
 def shares_given(count: Tensor, rank: int) -> Tensor:
     """Share of each label's law that is its prior's, ``[C]``, 0 where examples are many."""
     return torch.where(are_few(count, rank), GIVEN / (count + GIVEN), 0.0)
-
-
-def means_of_few(moments: ConditionMoments) -> Tensor:
-    """Means ``[C, D]``: the labels' own, but that of one example is given ``SINGLE`` of all data's mean."""
-    one = (moments.count == 1)[:, None]
-    halfway = (moments.mean + SINGLE * moments.pooled().mean) / (1 + SINGLE)
-    return torch.where(one, halfway, moments.mean)
 
 
 def shrunk_covariances(
@@ -104,7 +94,6 @@ def shrunk_covariances(
     outside = (common["noise"] - settings.reg_covar).clamp_min(0)
     return ShrunkCovariances(
         few=few,
-        mean=means_of_few(moments),
         own=wider * (1 - weight) * _unbiased(count),
         common=wider * weight,
         factor=common["noise"].sqrt()[:, None] * common["basis"] * excess,

@@ -59,9 +59,7 @@ def covariances_of(moments: ConditionMoments, settings: FitSettings) -> tuple[Te
     own, weight = moments.scatter / count.clamp_min(1)[:, None, None], weight[:, :, None]
     covariance = (1 - weight) * own + weight * pooled.covariance
     covariance += weight * (1 - weight) * apart[:, :, None] * apart[:, None, :]
-    if (shrunk := settings.shrunk) is None:
-        return mean, covariance
-    return torch.where(shrunk.few[:, None], shrunk.mean, mean), shrunk.covariances(covariance)
+    return mean, covariance if settings.shrunk is None else settings.shrunk.covariances(covariance)
 
 
 def gaussian_of(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:

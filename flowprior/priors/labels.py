@@ -97,8 +97,8 @@ def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:
     single = labels[count == 1]
     if len(single):
         _warn(
-            f"{owner}.fit: {_named(single)} one example, which has no spread: its prior has the mean "
-            "halfway to that of all data and the spread that labels have in common; give it more examples"
+            f"{owner}.fit: {_named(single)} one example, which has no spread: its prior has the spread that "
+            "labels have in common; give it more examples"
         )
 
 

@@ -21,8 +21,7 @@ and, as for the identity in Ledoit & Wolf (2004),
 
     w = min(1, (r² + r)/(n_c ‖S^(-1/2) S_c S^(-1/2) − I‖²)),
 
-what a Gaussian sample of n_c rows is off by over how far the label is off. A label with one example has its
-mean halfway to that of all data.
+what a Gaussian sample of n_c rows is off by over how far the label is off.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.kmeans import clusters
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
-from flowprior.priors.few_examples import means_of_few
 from flowprior.priors.lowrank_tables import canonical_basis, fit_rows
 from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.shared_noise import (
@@ -138,7 +136,7 @@ def fit_shared(
         turned = subspace.turned(rotation, spread)
         subspace.noise = noise_beside(data, turned, moments, settings.reg_covar)
         rotation, spread = _axes(data, subspace, rank)
-    subspace.loc = means_of_few(moments).to(like)
+    subspace.loc = moments.mean.to(like)
     return _with_null(subspace, rotation, spread, null)
 
 
