@@ -28,6 +28,7 @@ from flowprior.inspection.examples import Examples
 from flowprior.inspection.misfit import LEVEL, misfit
 from flowprior.inspection.simulated_flow import energy_coefficient
 from flowprior.priors import Prior
+from flowprior.registry import parse_spec
 from flowprior.study.table import DataFrame, means
 
 OURS, BASELINE = "default", "gaussian+condot"
@@ -148,12 +149,31 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
 
 
 def at_best_grid(table: DataFrame) -> DataFrame:
-    """Means over seeds, each setting at its best grid: rows (data, law, setting), columns NFE."""
+    """Means over seeds, each setting at its best grid: rows (dimensions, law, setting), columns NFE."""
     import pandas as pd
 
-    index = ["data", "flow", "sampler"]
+    table = table.assign(dim=table["data"].map(_dimensions))
+    index = ["dim", "flow", "sampler"]
     found = {law: means(table, f"energy-{law}", index=index).groupby(level=index[:2]).min() for law in LAWS}
-    return pd.concat(found, names=["law"]).reorder_levels(["data", "law", "flow"])
+    whole = pd.concat(found, names=["law"]).reorder_levels(["dim", "law", "flow"])
+    return whole.sort_index(level="dim", sort_remaining=False)
+
+
+def over_baseline(found: DataFrame) -> DataFrame:
+    """The default's distance over the baseline's: rows (dimensions, law), columns NFE."""
+    ours, baseline = (found.xs(flow, level="flow") for flow in (OURS, BASELINE))
+    return ours / baseline
+
+
+def flags(table: DataFrame) -> DataFrame:
+    """How often each law is flagged: rows (dimensions, prior), columns laws."""
+    table = table.assign(dim=table["data"].map(_dimensions))
+    found = table.pivot_table(index=["dim", "prior"], columns="metric", values="value", sort=False)
+    return found[[f"flagged-{law}" for law in LAWS]].sort_index(level="dim", sort_remaining=False)
+
+
+def _dimensions(data: str) -> int:
+    return int(parse_spec(data, "data").options["dim"])
 
 
 SEEDS = 40

@@ -21,6 +21,7 @@ from benchmarks.operators.comparison import full_size, operators, timings
 from benchmarks.studies import (
     RESULTS,
     STUDIES,
+    awkward_laws,
     emoji,
     emoji_far,
     emoji_pairs,
@@ -110,7 +111,7 @@ def template(name: str) -> jinja2.Template:
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
     modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
-    modules["few_labels"] = few_labels
+    modules |= {"few_labels": few_labels, "awkward": awkward_laws}
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
 

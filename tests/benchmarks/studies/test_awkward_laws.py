@@ -1,0 +1,96 @@
+"""Laws that a Gaussian does not fit: what the labels are, what is measured, what is read off it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas
+import pytest
+import torch
+
+from benchmarks.studies import awkward_laws, everything
+from benchmarks.studies.awkward_laws import LAWS
+from flowprior import Coupling, Prior
+from flowprior.conditions import Condition
+from flowprior.data import load_data
+from flowprior.flow import Flow
+from flowprior.paths import Path
+
+
+class Still(torch.nn.Module):
+    """No velocity: samples are source samples at every number of evaluations."""
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_labels_follow_their_laws_wherever_they_lie(dim):
+    x, labels = everything(load_data(f"awkward-laws:dim={dim},each=500,seed=3"))
+    assert x.shape == (500 * len(LAWS), dim)
+    parts = {law: x[labels == label].double() for label, law in enumerate(LAWS)}
+    _, again = parts["point-mass"].unique(dim=0, return_counts=True)
+    assert 200 < int(again.max()) < 300, "half of the cloud is one point"
+    eigenvalues = torch.linalg.eigvalsh(parts["ring"].T.cov()).flip(0)
+    torch.testing.assert_close(eigenvalues[:2], torch.full((2,), 0.5).double(), rtol=0.15, atol=0)
+    if dim == 2:
+        radius = (parts["ring"] - parts["ring"].mean(0)).norm(dim=1)
+        assert radius.std() < 0.12
+    kurtosis = {law: float(((p - p.mean(0)) / p.std(0)).pow(4).mean()) for law, p in parts.items()}
+    assert kurtosis["student-t"] > 3 * kurtosis["gaussian"]
+
+
+def test_another_seed_has_other_points_in_the_same_places():
+    parts = [
+        everything(load_data(f"awkward-laws:each=2000,seed={seed}"))[0].view(len(LAWS), 2000, 2)
+        for seed in (0, 1)
+    ]
+    assert not torch.equal(*parts)
+    medians = [part.median(1).values for part in parts]
+    assert (medians[0] - medians[1]).abs().max() < 0.25
+
+
+def test_a_source_of_the_right_law_is_near_and_a_standard_normal_is_far(monkeypatch):
+    monkeypatch.setattr(awkward_laws, "SAMPLES", 400)
+    monkeypatch.setattr(awkward_laws, "NFES", (0, 1))
+    train, test = (load_data("awkward-laws:each=400", split) for split in ("train", "test"))
+    found = {}
+    for name in ("gmm:covariance=full", "gaussian"):
+        prior = Prior.registry.resolve(name).fit(everything(train))
+        condition = Condition("labels", len(LAWS))
+        flow = Flow(Still(), prior, Coupling.create("condot"), Path.create("condot"), condition)
+        rows = awkward_laws.values(flow, SimpleNamespace(seed=0), SimpleNamespace(test=test))
+        assert len(rows) == 2 * len(awkward_laws.GRIDS) * len(LAWS)
+        found[name] = {row["metric"]: row["value"] for row in rows}
+    assert found["gmm:covariance=full"]["energy-gaussian"] < 0.01
+    assert found["gmm:covariance=full"]["energy-ring"] > 0.01, "a Gaussian is no ring"
+    assert found["gaussian"]["energy-gaussian"] > 0.02
+
+
+def test_each_setting_stands_at_its_best_grid():
+    rows = [
+        {"data": f"awkward-laws:dim={dim},seed=0", "flow": flow, "sampler": sampler, "nfe": 4, "step": None}
+        | {"metric": f"energy-{law}", "value": scale * (10 + place), "split": "test", "seed": 0}
+        for dim in (2, 16)
+        for flow, scale in ((awkward_laws.OURS, 1), (awkward_laws.BASELINE, 2))
+        for place, sampler in enumerate(awkward_laws.GRIDS)
+        for law in LAWS
+    ]
+    table = pandas.DataFrame(rows).astype({"nfe": "Int64", "step": "Int64"})
+    found = awkward_laws.at_best_grid(table)
+    assert found.loc[(16, "ring", awkward_laws.OURS), 4] == 10
+    over = awkward_laws.over_baseline(found)
+    assert len(over) == 2 * len(LAWS)
+    assert set(over[4]) == {0.5}
+    assert [key[0] for key in over.index] == [2] * len(LAWS) + [16] * len(LAWS)
+
+
+def test_flags_of_a_prior_stand_in_a_row():
+    found = awkward_laws.flagged("gmm:covariance=full", 2, seeds=2)
+    assert found["ring"] == found["point-mass"] == 1
+    assert found["gaussian"] < 1
+    rows = [
+        {"data": "awkward-laws:dim=2,each=9", "prior": "gmm", "metric": f"flagged-{law}", "value": share}
+        for law, share in found.items()
+    ]
+    assert awkward_laws.flags(pandas.DataFrame(rows)).loc[(2, "gmm"), "flagged-ring"] == 1
