@@ -22,6 +22,7 @@ from benchmarks.studies import (
     RESULTS,
     STUDIES,
     awkward_laws,
+    component_counts,
     emoji,
     emoji_far,
     emoji_pairs,
@@ -111,7 +112,7 @@ def template(name: str) -> jinja2.Template:
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
     modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
-    modules |= {"few_labels": few_labels, "awkward": awkward_laws}
+    modules |= {"few_labels": few_labels, "awkward": awkward_laws, "counts": component_counts}
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
 

@@ -23,7 +23,7 @@ def inspect(
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
-    suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
+    suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures, and count modes.")] = True,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,
     json: Json = False,
@@ -31,7 +31,7 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
-    from flowprior.report.terminal import inspection_tables
+    from flowprior.report.terminal import inspection_tables, modes_line
     from flowprior.training.config import DEFAULT_PRIOR
 
     found = inspect_priors(
@@ -53,6 +53,8 @@ def inspect(
             f"{count['conditions']:g} conditions; examples of each: least {count['min']:g}, "
             f"median {count['median']:g}, most {count['max']:g}"
         )
+    if found.modes:
+        print_rich(modes_line(found))
     print_rich(*inspection_tables(found), *(f"warning: {warning}" for warning in found.warnings))
     written = f"; inspection.json and pictures are in {out}" if out is not None else ""
     print_rich(f"{found.seconds:.1f} s{written}")

@@ -17,6 +17,7 @@ from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.misfit import misfit_warning
+from flowprior.inspection.modes import modes
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest
 from flowprior.pictures import save_figure
@@ -65,6 +66,8 @@ class Inspection:
         priors: in the order given.
         pairings: by their score.
         suggestion: mixtures by held-out log-density, or None.
+        modes: how many each of at most ten labels has (:func:`flowprior.inspection.modes.modes`); empty
+            without a suggestion.
         warnings: what to look out for.
         settings: seed, steps, torch's threads.
         seconds: of all of it.
@@ -75,6 +78,7 @@ class Inspection:
     priors: list[FittedPrior]
     pairings: list[Pairing]
     suggestion: Suggestion | None
+    modes: dict[int, int]
     warnings: list[str]
     settings: dict[str, Any]
     seconds: float
@@ -113,7 +117,7 @@ def inspect_priors(
         examples: how many of the data to look at, at most; a fifth is held out.
         steps: Euler steps of the simulated flow that pairings are ranked by.
         seed: of the split, the fits and the draws.
-        suggestion: also fit a set of mixtures.
+        suggestion: also fit a set of mixtures, and count modes.
         out: directory for ``inspection.json`` and a picture of each prior.
 
     Raises:
@@ -146,6 +150,7 @@ def inspect_priors(
         priors=fitted,
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
         suggestion=suggest(chosen, seed) if suggestion else None,
+        modes=modes(chosen) if suggestion else {},
         warnings=warnings,
         settings={"seed": seed, "steps": steps, "threads": torch.get_num_threads()},
         seconds=time.perf_counter() - start,

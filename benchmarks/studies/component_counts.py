@@ -1,0 +1,128 @@
+"""How many components: does inspect find them, and what do too few and too many do to a prior?
+
+    python -m benchmarks.studies.component_counts
+
+Of labels with 1 to 16 known modes the number that ``flowprior inspect`` finds, and the held-out log-density
+of mixtures with half, as many and twice as many components. Of digits, whose modes nobody knows, the
+log-density and the copies of mixtures with 1 to 64 components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks.studies import RESULTS, Row, fit_prior, rows_of, write_cell
+from benchmarks.studies.digits import BALANCED, describe_prior, split
+from flowprior.inspection.modes import count_modes
+from flowprior.metrics.memorisation import memorisation_ratio
+from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors import Prior
+from flowprior.study.table import DataFrame
+
+TRUE = (1, 2, 3, 4, 6, 8, 12, 16)
+SEEDS = 20
+DIMENSIONS = (2, 16)
+ROWS = 1250
+"""Of each law; a fifth is held out."""
+APART = 4.5
+"""Least distance of two modes; their standard deviations are 0.5 to 1."""
+OF_DIGITS = (1, 2, 4, 8, 16, 32, 64)
+DIGITS_FLOOR = 0.01
+"""``reg_covar`` of the ablations."""
+LOSSES = ["loss-half", "loss-true", "loss-twice"]
+
+
+def known_modes(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Means ``[K, D]``, standard deviations ``[K, D]`` and weights ``[K]`` of Gaussians that lie apart."""
+    random = torch.Generator().manual_seed(1000 * count + seed)
+    side = 3.5 * count**0.5 if dim == 2 else 4.0
+    means: list[Tensor] = []
+    while len(means) < count:
+        mean = side * (2 * torch.rand(dim, generator=random) - 1)
+        if all(float((mean - other).norm()) > APART for other in means):
+            means.append(mean)
+    weight = 0.5 + torch.rand(count, generator=random)
+    return torch.stack(means), 0.5 + 0.5 * torch.rand(count, dim, generator=random), weight / weight.sum()
+
+
+def drawn(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows ``[ROWS, D]`` of such a law, and the law's own log-density of each."""
+    mean, spread, weight = known_modes(count, dim, seed)
+    random = torch.Generator().manual_seed(7 + 1000 * count + seed)
+    k = torch.multinomial(weight, ROWS, replacement=True, generator=random)
+    x = mean[k] + spread[k] * torch.randn(ROWS, dim, generator=random)
+    square = ((x[:, None] - mean) / spread).square().sum(2)
+    density = weight.log() - 0.5 * (square + dim * LOG_2PI) - spread.log().sum(1)
+    return x, density.logsumexp(1)
+
+
+def of_known_modes(count: int, dim: int, seed: int) -> dict[str, float]:
+    """``found``, and nats a dimension that mixtures of K components lose to the law on held-out rows."""
+    x, true = drawn(count, dim, seed)
+    held_out = len(x) // 5
+    known, new = x[held_out:], x[:held_out]
+    found = {"found": float(count_modes(known, new))}
+    for name, components in (("half", max(count // 2, 1)), ("true", count), ("twice", 2 * count)):
+        prior = Prior.create("gmm", components=components)
+        prior.fit(known, generator=torch.Generator().manual_seed(seed))
+        loss = true[:held_out].mean() - prior.log_prob(new).mean()
+        found[f"loss-{name}"] = float(loss) / dim
+    return found
+
+
+def of_digits(components: int) -> dict[str, float]:
+    """Held-out log-density a dimension of a diagonal mixture, and the ratio of its draws' nearest distances.
+
+    The ratio is about 1 for pictures that are new, and 0 for copies of training pictures.
+    """
+    data = split("train")
+    prior = fit_prior(f"gmm:components={components},reg_covar={DIGITS_FLOOR}", data, 0)
+    x = prior.sample(BALANCED, generator=torch.Generator().manual_seed(0))
+    ratio = memorisation_ratio(x, split("test").x, (batch for batch, _ in data.batches()))
+    return {"log_density": describe_prior(prior)["log_density"], "memorisation": ratio}
+
+
+def cells() -> Iterator[tuple[str, dict[str, object], list[Row]]]:
+    """Name, setting and rows of each."""
+    for dim in DIMENSIONS:
+        for count in TRUE:
+            rows = [
+                row for seed in range(SEEDS) for row in rows_of(of_known_modes(count, dim, seed), seed=seed)
+            ]
+            yield f"{dim}-{count}", {"data": "known-modes", "dim": dim, "modes": count}, rows
+    for components in OF_DIGITS:
+        yield (
+            f"digits-{components}",
+            {"data": "digits", "components": components},
+            rows_of(of_digits(components)),
+        )
+
+
+def within_one(table: DataFrame) -> DataFrame:
+    """Rows (dimensions, modes): share of laws found exactly and within one, mean losses."""
+    own = table[table["data"] == "known-modes"].astype({"dim": int, "modes": int})
+    wide = own.pivot_table(index=["dim", "modes", "seed"], columns="metric", values="value").reset_index(
+        "seed"
+    )
+    off = (wide["found"] - wide.index.get_level_values("modes")).abs()
+    found = wide.assign(exact=(off == 0).astype(float), near=(off <= 1).astype(float))
+    return found.groupby(level=["dim", "modes"])[["exact", "near", *LOSSES]].mean()
+
+
+def digits_table(table: DataFrame) -> DataFrame:
+    """Rows components, columns ``log_density`` and ``memorisation``."""
+    own = table[table["data"] == "digits"].astype({"components": int})
+    return own.pivot_table(index="components", columns="metric", values="value")
+
+
+def main() -> None:
+    """Write the cells."""
+    for name, setting, rows in cells():
+        write_cell(RESULTS / "component-counts" / f"{name}.json", setting, rows)
+
+
+if __name__ == "__main__":
+    main()
