@@ -10,6 +10,7 @@ from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.left_out import LeaveOneOutPrior
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
+from flowprior.priors.updating import UpdatablePrior
 from flowprior.priors.vae import VaePrior
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LeaveOneOutPrior",
     "NormalisingFlowPrior",
     "Prior",
+    "UpdatablePrior",
     "VaePrior",
     "latents_of",
 ]

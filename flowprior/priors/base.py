@@ -73,6 +73,7 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
         self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
 
@@ -97,6 +98,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         with one_thread():
             self._fit(stream, _on_cpu(generator))
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
+        self.changes = []
         return self
 
     def sample(

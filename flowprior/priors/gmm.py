@@ -34,6 +34,7 @@ from flowprior.ops import (
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.labels import check_examples, check_fit_labels, table_rows
 from flowprior.priors.latent import LatentPrior
+from flowprior.priors.updatable_mixture import UpdatableMixture
 from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'gmm'"
@@ -41,7 +42,7 @@ FULL_BYTES_LIMIT = 8 << 30
 
 
 @Prior.register("gmm", aliases=("mixture",))
-class GmmPrior(LatentPrior):
+class GmmPrior(UpdatableMixture, LatentPrior):
     """A Gaussian mixture for each condition (the paper's prior; one component: mean and variance).
 
     Conditions are labels, or None for one mixture of all the data. A prior fitted without a
@@ -61,6 +62,9 @@ class GmmPrior(LatentPrior):
         conditions: number of conditions, where the highest labels may have no example.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes at the most.
+        keep_moments: keeps the moments of each condition, so that :meth:`update` can add examples to those
+            there are: 16 bytes a dimension, or 8 a pair of dimensions under ``"full"`` and ``"tied"``. Of one
+            component, and not under ``"lowrank"``.
     """
 
     logits: Tensor
@@ -79,6 +83,7 @@ class GmmPrior(LatentPrior):
         conditions: int | None = None,
         tol: float = 1e-3,
         max_iter: int = 100,
+        keep_moments: bool = False,
     ) -> None:
         super().__init__()
         check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
@@ -96,6 +101,7 @@ class GmmPrior(LatentPrior):
         self.tol = tol
         self.max_iter = max_iter
         self.family = covariance_family(covariance, rank)
+        self._may_keep(keep_moments)
         for name in ("logits", "loc", *self.family.parameters):
             self.register_buffer(name, torch.empty(0))
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
@@ -120,6 +126,13 @@ class GmmPrior(LatentPrior):
         check_fit_labels(cond)
         self._check_memory(first[0].numel())
         moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=self.family.full_moments)
+        self._learn(data, moments, generator)
+
+    def _learn(
+        self, data: CheckedBatches, moments: ConditionMoments, generator: torch.Generator | None
+    ) -> None:
+        """Everything from the moments, and from passes over the data where there are components."""
+        first, cond = data.peek()
         if self.conditions is not None and len(moments.count) > self.conditions:
             raise InputError(
                 f"gmm.fit: labels reach {len(moments.count) - 1}, expected 0..{self.conditions - 1}; "
@@ -129,6 +142,8 @@ class GmmPrior(LatentPrior):
         mixture = self._fit_mixture(data, moments, generator)
         self._store(mixture, moments.pooled(), first)
         self.count = (moments.count if cond is not None else torch.empty(0).double()).to(self.loc.device)
+        if self.keep_moments:
+            self._keep(moments)
 
     def _fit_mixture(
         self, data: CheckedBatches, moments: ConditionMoments, generator: torch.Generator | None

@@ -147,6 +147,7 @@ def fit_prior(parts: Components, randomness: Randomness) -> float | None:
         Seconds that the fit took, or None where there was nothing to fit.
     """
     seconds = None
+    parts.prior.changes = []  # to a prior before the training are no changes to the flow
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         parts.prior.fit(DeviceBatches(parts), generator=randomness.generator("prior fit"))
