@@ -38,12 +38,6 @@ class ShrunkCovariances:
         found[self.few] = self._blended(own[self.few], common)
         return found
 
-    def covariances(self, own: Tensor) -> Tensor:
-        """Σ_c ``[C, D, D]`` themselves, where the conditions' own are ``own``."""
-        found = own.clone()
-        found[self.few] = self._blended(own[self.few], self.factor @ self.factor.T + self.noise.diag())
-        return found
-
     def _blended(self, own: Tensor, common: Tensor) -> Tensor:
         a, b = (x[self.few].view(-1, *[1] * (own.dim() - 1)) for x in (self.own, self.common))
         return a * own + b * common

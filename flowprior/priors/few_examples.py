@@ -32,7 +32,6 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.shrunk import ShrunkCovariances
-from flowprior.priors.full_tables import gaussian_of
 from flowprior.priors.lowrank_tables import NEGLIGIBLE, fit_rows
 from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
 
@@ -85,19 +84,17 @@ def shrunk_covariances(
     if not bool(few.any()):
         return None
     rows = _rows_about_means(RowSample.over(data, SAMPLE), moments)
-    tables = gaussian_of(rows, rank, settings, data.owner)
-    common = {name: table[0].double() for name, table in tables.items()}
+    common = {name: table[0].double() for name, table in fit_rows(rows, rank, settings, data.owner).items()}
     strength = learned_strength(data, count, rank, settings)
     weight = torch.where(count > 1, strength / (count + strength), 1.0)
     wider = 1 + 1 / count.clamp_min(1)
     excess = (common["spread"] - 1).clamp_min(0).sqrt()
-    outside = (common["noise"] - settings.reg_covar).clamp_min(0)
     return ShrunkCovariances(
         few=few,
         own=wider * (1 - weight) * _unbiased(count),
         common=wider * weight,
         factor=common["noise"].sqrt()[:, None] * common["basis"] * excess,
-        noise=outside if rank < len(outside) else torch.zeros_like(outside),  # the factor holds all
+        noise=(common["noise"] - settings.reg_covar).clamp_min(0),
     )
 
 

@@ -3,7 +3,8 @@
 A low-rank maximum-likelihood fit has then nothing to choose by. A noise variance for each dimension explains
 data whose dimensions are uncorrelated by itself; no latent would tell anything of them, and no law of the
 latents could be a ring or have heavy tails. So the noise is the variance floor f alone, and the latents hold
-the whole covariance S beside it:
+the whole covariance S beside it, where examples are enough to know it (a label with few of them is drawn to a
+low-rank one, :mod:`flowprior.priors.few_examples`):
 
     Σ = S + f I = f (I + V (λ − 1) Vᵀ),   λ = 1 + l/f,
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.lowrank_tables import canonical_basis, explaining_degenerate, fit_rows
+from flowprior.priors.lowrank_tables import canonical_basis
 
 LEAST_FLOOR = 0.01
 """Of the mean variance: with less noise than that a source sample would be its datum again."""
@@ -49,7 +50,7 @@ def covariances_of(moments: ConditionMoments, settings: FitSettings) -> tuple[Te
 
     Args:
         moments: with full scatter.
-        settings: of them ``shrinkage`` and ``shrunk``.
+        settings: of them ``shrinkage``.
     """
     pooled, count, shrinkage = moments.pooled(), moments.count, settings.shrinkage
     assert pooled.covariance is not None, "full moments are gathered for full covariances"
@@ -59,18 +60,14 @@ def covariances_of(moments: ConditionMoments, settings: FitSettings) -> tuple[Te
     own, weight = moments.scatter / count.clamp_min(1)[:, None, None], weight[:, :, None]
     covariance = (1 - weight) * own + weight * pooled.covariance
     covariance += weight * (1 - weight) * apart[:, :, None] * apart[:, None, :]
-    return mean, covariance if settings.shrunk is None else settings.shrunk.covariances(covariance)
+    return mean, covariance
 
 
-def gaussian_of(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:
-    """The tables ``[1, …]`` of the Gaussian of ``rows`` ``[n, D]`` in memory, full or of low rank.
+def full_rows(rows: Tensor, floor: float) -> dict[str, Tensor]:
+    """The tables ``[1, …]`` of the Gaussian of ``rows`` ``[n, D]``, which are held in memory.
 
     Raises:
-        InputError: no spread in some dimension, and no ``reg_covar``.
+        LinAlgError: as :func:`full_tables`.
     """
-    if rank < rows.shape[1]:
-        return fit_rows(rows, rank, settings, owner)
     moments = ConditionMoments.over([(rows, None)], full=True)
-    with explaining_degenerate(owner, settings.reg_covar):
-        covariance = covariances_of(moments, FitSettings(settings.reg_covar))
-        return full_tables(*covariance, settings.reg_covar)
+    return full_tables(*covariances_of(moments, FitSettings(floor)), floor)

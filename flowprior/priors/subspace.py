@@ -18,10 +18,10 @@ from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.few_examples import shrunk_covariances
+from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
-from flowprior.priors.full_tables import covariances_of, full_tables, gaussian_of
-from flowprior.priors.lowrank_tables import explaining_degenerate, lowrank_tables
+from flowprior.priors.full_tables import covariances_of, full_rows, full_tables
+from flowprior.priors.lowrank_tables import explaining_degenerate, fit_rows, lowrank_tables
 from flowprior.priors.row_sample import RowSample
 
 SAMPLE_OF_ALL = 8192
@@ -97,30 +97,27 @@ class Subspace(nn.Module):
     def fit(cls, data: CheckedBatches, rank: int, settings: FitSettings, *, labelled: bool) -> Subspace:
         """The maximum-likelihood low-rank Gaussian of each label and of all rows, or of all rows alone.
 
-        Where the rank reaches the dimensions, the latents hold the whole covariance
-        (:mod:`flowprior.priors.full_tables`). The Gaussian of all rows beside labels is fitted to a sample of
-        them (:mod:`flowprior.priors.row_sample`).
+        Where the rank reaches the dimensions and no label has few examples, the latents hold the whole
+        covariance (:mod:`flowprior.priors.full_tables`). The Gaussian of all rows beside labels is fitted to
+        a sample of them (:mod:`flowprior.priors.row_sample`).
 
         Raises:
             InputError: no spread in some dimension, and no ``reg_covar``.
         """
         stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
         first = data.peek()[0]
-        holds_all = rank >= first[0].numel()
-        moments = ConditionMoments.over(stream.labelled(), full=holds_all)
+        moments = ConditionMoments.over(stream.labelled())
+        dim = moments.mean.shape[1]
+        if rank >= dim and not bool(are_few(moments.count, dim).any()):
+            return cls.of(first, **_holding_all(stream, data, settings, labelled=labelled))
         if labelled and not settings.shrinkage:
             settings = replace(settings, shrunk=shrunk_covariances(data, moments, rank, settings))
         with explaining_degenerate(data.owner, settings.reg_covar):
-            if holds_all:
-                values = full_tables(*covariances_of(moments, settings), settings.reg_covar)
-            else:
-                mixture = fit_mixture(
-                    stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings
-                )
-                values = lowrank_tables(mixture.mean, mixture.covariance, first)
+            mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
+            values = lowrank_tables(mixture.mean, mixture.covariance, first)
         if labelled:
             sample = RowSample.over(data, SAMPLE_OF_ALL)
-            null = gaussian_of(sample.rows, rank, settings, data.owner)
+            null = fit_rows(sample.rows, rank, settings, data.owner)
             values = {name: torch.cat([value, null[name]]) for name, value in values.items()}
         return cls.of(first, **values)
 
@@ -151,6 +148,19 @@ class Subspace(nn.Module):
 def squared_lengths(basis: Tensor) -> Tensor:
     """Squared lengths ``[G, D]`` of the rows of bases ``[G, D, r]``."""
     return basis.square().sum(-1)
+
+
+def _holding_all(
+    stream: CheckedBatches, data: CheckedBatches, settings: FitSettings, *, labelled: bool
+) -> dict[str, Tensor]:
+    """Tables whose latents are as many as the dimensions; beside labels, the last row is of all rows."""
+    moments = ConditionMoments.over(stream.labelled(), full=True)
+    with explaining_degenerate(data.owner, settings.reg_covar):
+        values = full_tables(*covariances_of(moments, settings), settings.reg_covar)
+        if not labelled:
+            return values
+        null = full_rows(RowSample.over(data, SAMPLE_OF_ALL).rows, settings.reg_covar)
+    return {name: torch.cat([value, null[name]]) for name, value in values.items()}
 
 
 class _Unlabelled:
