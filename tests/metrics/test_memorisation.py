@@ -6,9 +6,9 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from flowprior.errors import InputError
-from flowprior.metrics import memorisation_ratio, nearest_distances
-from flowprior.metrics.memorisation import CopiedShare, copied_share, nearest
+from flowprior.errors import InputError, OptionError
+from flowprior.metrics import Metric, memorisation_ratio, nearest_distances
+from flowprior.metrics.memorisation import CopiedShare, copied_share, nearest, pooled
 
 
 def test_distances_are_those_of_scikit_learn(generator: torch.Generator) -> None:
@@ -52,6 +52,23 @@ def test_impossible_calls_are_refused() -> None:
         nearest_distances(x, [])
     with pytest.raises(InputError, match="held-out data lie in the training data"):
         memorisation_ratio(x + 1, x, [x])
+
+
+def test_larger_pictures_are_compared_as_means_of_areas(generator: torch.Generator) -> None:
+    x = torch.randn(3, 2, 8, 8, generator=generator)
+    torch.testing.assert_close(pooled(x, 4), x.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5)))
+    assert pooled(x[..., :3], 4).shape == (3, 2, 4, 3)  # a side that is small enough stays
+    assert torch.equal(pooled(x, 8), x)
+    assert torch.equal(pooled(x, 9), x)
+
+
+def test_a_side_is_for_pictures() -> None:
+    with pytest.raises(
+        InputError, match=r"side=4 is for pictures \[C, H, W\], got events \[5\]; leave side out"
+    ):
+        pooled(torch.zeros(3, 5), 4)
+    with pytest.raises(OptionError, match="side=0 is not possible"):
+        Metric.create("memorisation", side=0)
 
 
 def share_of(x: torch.Tensor, training: torch.Tensor, held_out: torch.Tensor) -> CopiedShare:

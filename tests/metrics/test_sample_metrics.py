@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.image.kid import poly_mmd
 
 from flowprior.data import Data, TensorData
@@ -91,6 +91,29 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
         ratio = (ours.quantile(share) / theirs.quantile(share)).item()
         assert result.value(name, 2) == pytest.approx(ratio, rel=1e-6)
     assert result.real_data_score("memorisation") is None
+
+
+def test_memorisation_of_a_side_is_that_of_smaller_pictures(
+    tiny_flow: Flow, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], result: Result
+) -> None:
+    found = evaluate(
+        tiny_flow,
+        digits[0],
+        reference=digits[1],
+        nfe=[2],
+        samples=SAMPLES,
+        seed=SEED,
+        metrics="memorisation:side=4",
+        classifier=None,
+    )
+    held_out = Reference(digits[1], "test").subset(SAMPLES)[0]
+    real, training, ours = (
+        nn.functional.avg_pool2d(x, 2).double().flatten(1) for x in (held_out, whole(digits[0])[0], drawn[0])
+    )
+    expected = torch.cdist(ours, training).amin(1).mean() / torch.cdist(real, training).amin(1).mean()
+    assert found.value("memorisation", 2) == pytest.approx(expected.item(), rel=1e-6)
+    assert found.value("memorisation", 2) != pytest.approx(result.value("memorisation", 2), rel=1e-3)
+    assert "at no more than 4 pixels a side" in found.metrics["memorisation"].description
 
 
 def test_copies_count_how_often_the_nearest_of_all_real_data_is_held_out(
