@@ -21,7 +21,7 @@ from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, draw_seed, standard_normal, uniform
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
-from flowprior.priors.few_examples import GIVEN, shares_given
+from flowprior.priors.few_examples import examples_given, shares_given
 from flowprior.priors.frame import Frame
 from flowprior.priors.labels import warn_of_singles
 from flowprior.priors.latent import InferredLatents, LatentPrior
@@ -137,11 +137,16 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
     def _give(self, like: Tensor) -> None:
         """Set what labels are given; the null condition gets what examples of all labels get on average."""
-        count = torch.zeros(self.condition.size, dtype=torch.float64)
-        count[self.seen.cpu()] = self.seen_weight.cpu().double()
+        count = self._counts()
         share = shares_given(count, self.subspace.spread.shape[1])
         null = (share * count).sum(0, keepdim=True) / count.sum()
         self.given = torch.cat([share, null]).to(like)
+
+    def _counts(self) -> Tensor:
+        """Examples of each label, ``[C]``, on the CPU."""
+        count = torch.zeros(self.condition.size, dtype=torch.float64)
+        count[self.seen.cpu()] = self.seen_weight.cpu().double()
+        return count
 
     def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Latents ``[n, r]`` to fit a law to, with standard normal ones as what labels are given."""
@@ -156,11 +161,11 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """Standard normal latents ``[n, r]`` of the labels with few examples, beside their own."""
         if not self.smooths:
             return []
-        few = self.given[:-1].nonzero()[:, 0]
         rank, like = self.subspace.spread.shape[1], self.subspace.spread
-        each = max(1, min(GIVEN, KEPT_BYTES // (len(few) * rank * like.element_size())))
+        given = examples_given(self._counts(), rank)
+        most = max(1, KEPT_BYTES // (max(int((given > 0).sum()), 1) * rank * like.element_size()))
         generator = torch.Generator().manual_seed(seed + 1)
-        labels = few.repeat_interleave(each)
+        labels = torch.arange(len(given)).repeat_interleave(given.clamp_max(most)).to(like.device)
         normal = torch.randn(len(labels), rank, generator=generator, dtype=like.dtype).to(like)
         return list(in_pieces([(normal, labels)]))
 

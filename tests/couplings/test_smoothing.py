@@ -11,7 +11,7 @@ from torch import Tensor
 from flowprior import Coupling, Prior
 from flowprior.couplings import PosteriorCoupling
 from flowprior.couplings.gap import compare_samples, source_gap
-from flowprior.priors.few_examples import GIVEN
+from flowprior.priors.few_examples import shares_given
 
 DIM, RANK, FEW = 8, 2, 6
 
@@ -48,7 +48,8 @@ def test_only_pairs_of_labels_with_few_examples_are_the_priors_own(basis):
     few = 200 + torch.arange(4000) % FEW
     x0, x1 = pairs(prior, x[few], torch.ones(4000, dtype=torch.long))
     replaced = (x1 != x[few]).any(1)
-    assert float(replaced.float().mean()) == pytest.approx(GIVEN / (FEW + GIVEN), abs=0.03)
+    share = float(shares_given(torch.tensor([float(FEW)]), RANK))
+    assert float(replaced.float().mean()) == pytest.approx(share, abs=0.03)
     frame = prior.frame(torch.ones(int(replaced.sum()), dtype=torch.long), int(replaced.sum()))
     torch.testing.assert_close(
         frame.coordinates(x0[replaced]), frame.coordinates(x1[replaced]), rtol=1e-3, atol=1e-3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.priors.few_examples import GIVEN
+from flowprior.priors.few_examples import EQUAL
 
 DIM = 8
 
@@ -46,15 +46,15 @@ def test_other_labels_do_not_change_for_it(unequal):
 
 def test_more_components_than_examples_are_named(unequal):
     with pytest.warns(RuntimeWarning) as caught:
-        prior = fitted("latent-gmm:components=18,rank=4", unequal)
+        prior = fitted("latent-gmm:components=40,rank=4", unequal)
     messages = [str(warning.message) for warning in caught]
     assert any(
-        "latent-gmm.fit: label 1 has fewer examples than components=18, down to 17" in text
+        "latent-gmm.fit: label 2 has fewer examples than components=40, down to 36" in text
         for text in messages
     )
     used = prior.latents.logits.isfinite().sum(1)[:3].tolist()
-    assert used[0] == 18
-    assert used[1] <= 1 + GIVEN
+    assert used[:2] == [40, 40], "label 1 has 1 example of its own and 100 of its prior's"
+    assert used[2] <= 3 + round(EQUAL**2 / 3)
 
 
 def test_a_mixture_of_copies_says_so(unequal):

@@ -11,10 +11,11 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.few_examples import (
-    GIVEN,
+    EQUAL,
     STRENGTHS,
     UNKNOWN_STRENGTH,
     are_few,
+    examples_given,
     learned_strength,
     shares_given,
     shrunk_covariances,
@@ -101,7 +102,11 @@ def test_few_are_fewer_than_eight_times_the_latents():
     count = torch.tensor([0.0, 1.0, 23.0, 24.0])
     assert are_few(count, RANK).tolist() == [False, True, True, False]
     shares = shares_given(count, RANK)
-    assert shares.tolist() == pytest.approx([0, GIVEN / (1 + GIVEN), GIVEN / (23 + GIVEN), 0])
+    assert shares.tolist() == pytest.approx([0, EQUAL**2 / (1 + EQUAL**2), EQUAL**2 / (23**2 + EQUAL**2), 0])
+    assert examples_given(count, RANK).tolist() == [0, EQUAL**2, round(EQUAL**2 / 23), 0]
+    equal = torch.tensor([float(EQUAL)])
+    assert float(shares_given(equal, RANK)) == 0.5
+    assert int(examples_given(equal, RANK)) == EQUAL
 
 
 def test_the_common_covariance_is_that_within_labels(unequal):
