@@ -156,8 +156,8 @@ class Flow(FlowParts):
             decode: where the flow lives in latents, give pictures; False gives the latents.
 
         Raises:
-            InputError: a condition that does not fit the flow, or texts without the encoder of its
-                embeddings.
+            InputError: a condition that does not fit the flow, texts without the encoder of its embeddings,
+                or a prior that has learned labels beyond the flow's since.
             CouplingError: a temperature where the coupling does not know the mean of its source.
             OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
                 or of a flow that was trained without dropping it; a negative condition without guidance; an
@@ -216,7 +216,8 @@ class Flow(FlowParts):
             batch_size: solve in batches of this size.
 
         Raises:
-            InputError: shape, dtype or condition of x do not fit.
+            InputError: shape, dtype or condition of x do not fit, or the prior has learned labels beyond the
+                flow's since.
             OptionError: an impossible option, or tolerances that cannot be met.
         """
         check_options(divergence, method, probes)
@@ -282,6 +283,7 @@ class Flow(FlowParts):
 
     def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
         """The condition, cond once, on the prior's device; texts are encoded."""
+        self.check_labels(owner)
         cond = self.condition.check(self.captions.read(cond, n, owner), owner)
         if cond is None:
             if n is None or n < 0:

@@ -15,7 +15,7 @@ from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
 from flowprior.flow.predictions import make_prediction, suited_sampler
 from flowprior.paths import Path
-from flowprior.priors import Prior
+from flowprior.priors import Prior, UpdatablePrior
 from flowprior.samplers import Velocity
 
 
@@ -101,6 +101,27 @@ class FlowParts(nn.Module):
             return z
         with torch.no_grad():
             return self.encoder.decode(z.to(self.encoder.dtype), self.picture_shape).to(z.dtype)
+
+    def check_labels(self, owner: str) -> None:
+        """Check that the prior has learned no label beyond the flow's, where the null condition's number is.
+
+        Args:
+            owner: who asks, for the message.
+
+        Raises:
+            InputError: it has, by ``prior.update``.
+        """
+        prior = self.prior
+        if not prior.changes or not isinstance(prior, UpdatablePrior):
+            return
+        parts = [self.condition, *(part for name, part in self.condition.parts if prior.reads in ("", name))]
+        size = next((part.size for part in parts if part.kind == "labels"), 0)
+        if prior.label_count > size:
+            raise InputError(
+                f"{owner}: expected a prior of the flow's labels, 0..{size - 1}, got one that has learned "
+                f"labels up to {prior.label_count - 1} since; train a flow with this prior, or give this one "
+                "the prior as it was"
+            )
 
     def check_encoder(self) -> None:
         """Check that the encoder makes what the flow carries of pictures of its shape.

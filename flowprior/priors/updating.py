@@ -91,6 +91,11 @@ class UpdatablePrior(Prior, abc.ABC):
     def _has_labels(self) -> bool:
         """Whether the prior was fitted with labels."""
 
+    @property
+    @abc.abstractmethod
+    def label_count(self) -> int:
+        """C, dropped labels included: labels are 0..C − 1, and C is the number of the null condition."""
+
     @abc.abstractmethod
     def _labels(self) -> Tensor:
         """Labels that can be asked for, ``[M]``."""

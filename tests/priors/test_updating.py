@@ -217,6 +217,43 @@ def test_a_flow_says_that_its_prior_was_changed(tmp_path):
     assert further.prior.changes == [], "a training with the changed prior knows it"
 
 
+@pytest.mark.parametrize("name", ["gmm", "latent-gmm:rank=2,components=1"])
+def test_a_flow_refuses_a_prior_with_labels_beyond_its_own(name):
+    """The number after a flow's last label is its null condition, which would start from the new label."""
+    x, labels = (part.float() if part.is_floating_point() else part for part in rows(0, [100, 100]))
+    prior = Prior.registry.resolve(name).fit((x, labels))
+    flow = Flow(
+        lambda x, t, c: x, prior, Coupling.create("condot"), Path.create("condot"), Condition("labels", 2)
+    )
+    two = torch.tensor([0, 1])
+    prior.update((x, labels))
+    assert flow.sample(two, nfe=1).shape == (2, x.shape[1])
+    prior.update((x, labels + 1))
+    message = r"expected a prior of the flow's labels, 0\.\.1, got one that has learned labels up to 2"
+    with pytest.raises(InputError, match=message):
+        flow.log_prob(x[:2], two)
+    prior.drop([2])  # whose row is still there
+    with pytest.raises(InputError, match=message):
+        flow.sample(two, nfe=1)
+
+
+def test_the_labels_of_a_flow_may_be_a_part_of_its_condition():
+    from flowprior.conditions import Parts
+
+    x, labels = (part.float() if part.is_floating_point() else part for part in rows(0, [100, 100]))
+    prior = Prior.create("gmm").fit((x, Parts({"kind": labels, "size": x[:, :1]})))
+    condition = Condition(
+        "parts", parts=(("kind", Condition("labels", 2)), ("size", Condition("embeddings", 1)))
+    )
+    flow = Flow(lambda x, t, c: x, prior, Coupling.create("condot"), Path.create("condot"), condition)
+    prior.update((x, labels))
+    asked = {"kind": torch.tensor([0, 1]), "size": torch.zeros(2, 1)}
+    assert flow.sample(asked, nfe=1).shape == (2, x.shape[1])
+    prior.update((x, labels + 1))
+    with pytest.raises(InputError, match="labels up to 2 since"):
+        flow.sample(asked, nfe=1)
+
+
 def test_a_flow_whose_note_is_damaged_is_refused(tmp_path):
     from flowprior.errors import CheckpointError
     from flowprior.flow.description import bindings_of, describe, write_description
