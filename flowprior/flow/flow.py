@@ -23,6 +23,7 @@ from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
+from flowprior.flow.unseen import unseen_as_null
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
 
 Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
@@ -291,7 +292,9 @@ class Flow(FlowParts):
             return None
         if n is not None and n != len(cond):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
-        return moved(cond, self.prior.event_dims.device)
+        cond = moved(cond, self.prior.event_dims.device)
+        new = self.prior.unseen_rows(cond)
+        return cond if new is None else unseen_as_null(self, cond, new, owner)
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self.dtype or x.dtype

@@ -135,7 +135,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         given: Conditions | None = as_value(cond)
         self._check_event(x, "log_prob", given)
         read, rows = self._checked(given, "log_prob"), event_rows(x)
-        null, found = self._null_rows(read), self._log_prob(rows, read)
+        null, found = self._null_rows(read), self._log_prob(rows, self._seen_in_place_of_null(read))
         return found if null is None else torch.where(null, self._log_prob_marginal(rows), found)
 
     def mean(self, cond: Conditions | Mapping[str, Any] | None = None, n: int | None = None) -> Tensor:
@@ -144,7 +144,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         given: Conditions | None = as_value(cond)
         n = self._count(given, n)
         read = self._checked(given, "mean")
-        null, found = self._null_rows(read), self._mean(read, n)
+        null, found = self._null_rows(read), self._mean(self._seen_in_place_of_null(read), n)
         if null is not None:
             found = torch.where(null[:, None], self._marginal_mean(), found)
         return found.reshape(n, *self.event_shape)
@@ -172,6 +172,14 @@ class Prior(nn.Module, Registered, abc.ABC):
                 "out"
             )
         return read_part(cond, self.reads, self.takes, f"{self.name}.{method}", self.name)
+
+    def unseen_rows(self, cond: Conditions | None) -> Tensor | None:
+        """Which rows have a label that fit did not see, and that starts from the marginal: bool ``[B]``.
+
+        None where none has. A flow takes such labels for the null condition.
+        """
+        self._require_fitted("unseen_rows")
+        return self._unseen_rows(self.reading(cond, "unseen_rows"))
 
     def save(self, directory: Path | str) -> None:
         """Write the fitted prior alone to a directory of ``prior.json`` and ``prior-DIGEST.safetensors``.
@@ -215,6 +223,10 @@ class Prior(nn.Module, Registered, abc.ABC):
     @abc.abstractmethod
     def _mean(self, cond: Tensor | None, n: int) -> Tensor: ...
 
+    def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
+        """As of :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
+        return None
+
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         """Conditions drawn as often as fit saw them; None for an unconditional prior."""
         return None
@@ -222,6 +234,10 @@ class Prior(nn.Module, Registered, abc.ABC):
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
         """Which rows are the null condition, bool ``[B]``; None where none is."""
         return None
+
+    def _seen_in_place_of_null(self, cond: Tensor | None) -> Tensor | None:
+        """``cond`` with some condition that can be asked for in place of each null one."""
+        return cond
 
     def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
         """``cond`` with a condition drawn as often as fit saw it in place of each null one."""

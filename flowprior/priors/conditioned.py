@@ -17,6 +17,8 @@ from flowprior.ops import select_component
 from flowprior.priors.base import Prior
 
 EMBEDDINGS_KEPT = 4096
+RAISE, POOLED = UNSEEN = ("raise", "pooled")
+"""What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
 
 
 def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
@@ -29,7 +31,7 @@ def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
     if bool(unseen.any()):
         raise InputError(
             f"{method}: cond has label {int(labels[unseen][0])}, which had no example when the prior was "
-            "fitted; give it data, or use the prior gmm:unseen=pooled"
+            "fitted; give it data, or use gmm or latent-gmm with unseen=pooled"
         )
 
 
@@ -110,11 +112,13 @@ def condition_of(stored: Tensor) -> Condition:
 class ConditionedPrior(Prior, abc.ABC):
     """A prior over labels, embeddings or no condition, which remembers the conditions that fit saw.
 
-    Labels without an example are refused: a network would answer for them with noise. The embedding of zeros
-    is the null condition, where fit saw no such embedding: its law is the marginal source, from which the
-    source samples of dropped conditions come in training.
+    Labels without an example are refused: a network would answer for them with noise; or, where ``unseen`` is
+    ``"pooled"``, they are the null condition, whose number follows the last label. The embedding of zeros is
+    the null condition, where fit saw no such embedding. The law of the null condition is the marginal source,
+    from which the source samples of dropped conditions come in training.
     """
 
+    unseen: str = RAISE
     condition_size: Tensor
     seen: Tensor
     seen_weight: Tensor
@@ -150,6 +154,11 @@ class ConditionedPrior(Prior, abc.ABC):
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         if cond is not None and not cond.is_floating_point():
             cond = cond.long()
+        new = self._unseen_rows(cond)
+        if cond is not None and new is not None:
+            known = self._check_cond(cond[~new.to(cond.device)], method)
+            assert known is not None
+            return known.new_full((len(cond),), self.condition.size).masked_scatter(~new, known)
         cond = self.condition.check(cond, f"{self.name}.{method}")
         if cond is None:
             return None
@@ -166,7 +175,22 @@ class ConditionedPrior(Prior, abc.ABC):
         null = self._null_rows(cond)
         return torch.zeros_like(cond[:, 0], dtype=torch.bool) if null is None else null, cond
 
+    def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
+        labels = self.unseen == POOLED and self.condition.kind == "labels"
+        if not labels or cond is None or cond.is_floating_point() or cond.dim() != 1:
+            return None
+        new = ~torch.isin(cond.to(self.seen.device), self.seen)
+        return new if bool(new.any()) else None
+
+    def _seen_in_place_of_null(self, cond: Tensor | None) -> Tensor | None:
+        if cond is None or self.unseen != POOLED or self.condition.kind != "labels":
+            return cond
+        return self._null_of(cond)[1]
+
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
+        if cond is not None and self.condition.kind == "labels" and self.unseen == POOLED:
+            null = cond == self.condition.size
+            return null if bool(null.any()) else None
         if cond is None or self.condition.kind != "embeddings":
             return None
         null = (cond == 0).all(1)

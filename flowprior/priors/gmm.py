@@ -189,6 +189,11 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         usable = (self.count > 0) | (self.shrinkage > 0)
         return table_rows(cond, usable, pooled=self.unseen == "pooled", method=method)
 
+    def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
+        rows = self._check_cond(cond, "unseen_rows") if self.unseen == "pooled" and cond is not None else None
+        new = None if rows is None else rows == len(self.count)
+        return new if new is not None and bool(new.any()) else None
+
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)
         seed = draw_seed(generator, self.loc.device)

@@ -25,10 +25,11 @@ from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
+from flowprior.priors.conditioned import RAISE, UNSEEN
 from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.updatable_subspace import UpdatableSubspace
-from flowprior.registry import check_counts, check_numbers
+from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'latent-gmm'"
 LATENT_FLOOR = 1e-3
@@ -73,6 +74,8 @@ class LatentGmmPrior(UpdatableSubspace):
             diagonal ones; a mixture for each label, but one for all labels where bases are shared and labels
             have fewer examples than components on average. Or the name of another prior, with its own
             defaults: ``"averaged-gmm"`` follows the data more closely, with five to ten times the numbers.
+        unseen: ``"raise"``, or ``"pooled"`` to start labels that fit did not see from the marginal source; a
+            flow takes them for its null condition.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
@@ -89,6 +92,7 @@ class LatentGmmPrior(UpdatableSubspace):
         groups: int = 8,
         span: int | None = None,
         law: str = AUTO,
+        unseen: str = RAISE,
     ) -> None:
         super().__init__(OWNER, rank, reg_covar, basis, groups, span)
         check_counts(OWNER, max_iter=max_iter, **({} if components is None else {"components": components}))
@@ -97,6 +101,7 @@ class LatentGmmPrior(UpdatableSubspace):
         self.shrinkage = shrinkage
         self.tol = tol
         self.max_iter = max_iter
+        self.unseen = choose(OWNER, "unseen", unseen, UNSEEN)
         self.law = law
         own = law in (AUTO, MIXTURE)
         self.latents: Prior = self._mixture("full") if own else Prior.registry.resolve(law)
