@@ -60,8 +60,8 @@ def with_prior(flow: Flow, prior: Prior) -> Flow:
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Of every move, at every number of evaluations: distance to test digits, and what the samples show.
 
-    ``kernel-distance``: unbiased squared kernel distance on the classifier's features. ``recognised``: share of
-    the samples that the classifier takes for the label that was asked for.
+    ``kernel-distance``: unbiased squared kernel distance on the classifier's features. ``recognised``: share
+    of the samples that the classifier takes for the label that was asked for.
     """
     judge, (test, _) = digits.classifier(), everything(data.test)
     real, unit = judge.features(test), spread_within(*everything(data.train))

@@ -105,35 +105,28 @@ class PairMoments:
         frame, path = self.frame, self.path
         white = (x - self.mean) * frame.noise.rsqrt()
         inside = frame.into(white)
-        outside = white - frame.out_of(inside)
         along = slope_of_velocity(path, covariance=self.slope) * inside
-        white_velocity = frame.out_of(along)
+        projected, white_velocity = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
         beside = slope_of_velocity(path, datum=self.outside, covariance=self._shared)
-        white_velocity = white_velocity + beside * outside
+        white_velocity = torch.addcmul(white_velocity, beside, white - projected)
         return (path.alpha_dot + path.sigma_dot) * frame.loc + white_velocity * frame.noise.sqrt()
 
-    def variance(self) -> Tensor:
-        """Var[x_t] of every coordinate, ``[B, D]``."""
-        along = variance_of_state(self.path, covariance=self.slope)
-        beside = variance_of_state(self.path, datum=self.outside, covariance=self._shared)
-        return self._by_coordinate(along, beside)
-
-    def variance_left(self) -> Tensor:
-        """Var[u | x_t] of every coordinate, ``[B, D]``: what the linear velocity leaves, above 0."""
-        along = variance_left(self.path, covariance=self.slope)
-        beside = variance_left(self.path, datum=self.outside, covariance=self._shared)
-        return self._by_coordinate(along, beside)
+    def variances(self) -> tuple[Tensor, Tensor]:
+        """Var[x_t], and Var[u | x_t], what the linear velocity leaves, of each coordinate, ``[B, D]``."""
+        frame, path, kinds = self.frame, self.path, (variance_of_state, variance_left)
+        along = torch.stack([kind(path, covariance=self.slope) for kind in kinds], 1)
+        inside = frame.diagonal(along * frame.spread[:, None]).unbind(1)
+        room = (1 - frame.leverage).clamp_min(0)
+        beside = (kind(path, datum=self.outside, covariance=self._shared) for kind in kinds)
+        of_state, left = (
+            frame.noise * torch.addcmul(part, room, other) for part, other in zip(inside, beside, strict=True)
+        )
+        return of_state, left
 
     @property
     def _shared(self) -> Tensor | float:
         """k outside of the subspace, in units of ψ."""
         return 0.0 if self.frame.shared is None else self.frame.shared
-
-    def _by_coordinate(self, along: Tensor, outside: Tensor) -> Tensor:
-        """Variances of coordinates ``[B, D]`` from those along the axes, in units of λ, and outside."""
-        frame = self.frame
-        inside = frame.diagonal(along * frame.spread)
-        return frame.noise * (inside + (1 - frame.leverage).clamp_min(0) * outside)
 
 
 def slope_of_velocity(

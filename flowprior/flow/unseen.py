@@ -1,4 +1,4 @@
-"""Labels that training never saw: the prior starts them from the marginal, the network takes null for them."""
+"""Labels that training never saw: the prior starts them from the marginal, the network takes null."""
 
 from __future__ import annotations
 

@@ -14,7 +14,13 @@ GATHERED = 1 << 20
 
 
 def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
-    """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``."""
+    """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``.
+
+    Of k vectors of each row, x ``[n, k, L]``, as many, ``[n, k, M]``; each matrix is read once for them.
+    """
+    if x.dim() == 3:
+        count = x.shape[1]
+        return times_table(x.flatten(0, 1), rows.repeat_interleave(count), tables).unflatten(0, (-1, count))
     return by_group(lambda table, own: own @ table, rows, tables, x)
 
 

@@ -302,14 +302,14 @@ class RotatedFrame(Frame):
     def turned(self, along: Tensor) -> Tensor:
         """U a ``[B, r]`` of a ``[B, r]``."""
         assert self.rotation is not None
-        return (self.rotation.to(along.dtype) @ along[:, :, None])[:, :, 0]
+        return torch.einsum("bij, b...j -> b...i", self.rotation.to(along.dtype), along)
 
     def turn_back(self, along: Tensor) -> Tensor:
         """Uᵀ a ``[B, r]`` of a ``[B, r]``."""
         assert self.rotation is not None
-        return (self.rotation.mT.to(along.dtype) @ along[:, :, None])[:, :, 0]
+        return torch.einsum("bji, b...j -> b...i", self.rotation.to(along.dtype), along)
 
     def diagonal(self, weights: Tensor) -> Tensor:
         assert self.rotation is not None
-        turned = (self.rotation.square().to(weights.dtype) @ weights[:, :, None])[:, :, 0]
+        turned = torch.einsum("bij, b...j -> b...i", self.rotation.square().to(weights.dtype), weights)
         return turned @ self.basis[0].square().T.to(weights.dtype)

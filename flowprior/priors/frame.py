@@ -78,9 +78,13 @@ class Frame:
         return cls(loc, noise, none, basis, group, lengths, datum=datum, shared=shared)
 
     def into(self, white: Tensor) -> Tensor:
-        """Uᵀ Qᵀ y ``[B, r]`` of y ``[B, D]``: coordinates along the principal axes, before λ^(-1/2)."""
+        """Uᵀ Qᵀ y ``[B, r]`` of y ``[B, D]``: coordinates along the principal axes, before λ^(-1/2).
+
+        Here, in :meth:`out_of` and in :meth:`diagonal`, a row may have k vectors: ``[B, k, r]`` of
+        ``[B, k, D]``, which takes less than k times as long.
+        """
         if self.stretch is not None:
-            white = white * self.stretch
+            white = white * _for_each(self.stretch, white)
         along = times_table(white, self.group, self.basis)
         if self.rotation is None or self.turn is None:
             return along
@@ -91,7 +95,7 @@ class Frame:
         if self.rotation is not None and self.turn is not None:
             along = times_table(along, self.turn, self.rotation.mT)
         white = times_table(along, self.group, self.basis.mT)
-        return white if self.stretch is None else white * self.stretch
+        return white if self.stretch is None else white * _for_each(self.stretch, white)
 
     @property
     def leverage(self) -> Tensor:
@@ -108,7 +112,7 @@ class Frame:
         if self.rotation is not None and self.turn is not None:
             weights = times_table(weights, self.turn, self.rotation.square().mT)
         diagonal = times_table(weights, self.group, self.basis.square().mT)
-        return diagonal if self.stretch is None else diagonal * self.stretch.square()
+        return diagonal if self.stretch is None else diagonal * _for_each(self.stretch.square(), diagonal)
 
     def variance_outside(self) -> Tensor:
         """The data's variance over the source samples' in every coordinate outside the subspace, ``[B, D]``.
@@ -157,6 +161,11 @@ class Frame:
         outside = x.shape[1] - along.shape[1]
         density = -0.5 * (residual.square().sum(1) + outside * LOG_2PI) - log_det
         return along * spread.rsqrt(), density
+
+
+def _for_each(values: Tensor, vectors: Tensor) -> Tensor:
+    """``values`` ``[B, D]`` shaped for vectors ``[B, D]``, or ``[B, k, D]``."""
+    return values if vectors.dim() == 2 else values[:, None]
 
 
 @runtime_checkable

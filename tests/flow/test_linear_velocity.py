@@ -80,8 +80,8 @@ def test_variances_of_the_point_and_of_what_is_left_are_those_of_the_pairs(data,
     left = u_t - moments.velocity(x_t)
     for label in (0, 1):
         of = data.cond == label
-        torch.testing.assert_close(moments.variance()[of][0], x_t[of].var(0), rtol=0.06, atol=0)
-        found = moments.variance_left()[of][0]
+        torch.testing.assert_close(moments.variances()[0][of][0], x_t[of].var(0), rtol=0.06, atol=0)
+        found = moments.variances()[1][of][0]
         torch.testing.assert_close(found.mean(), left[of].var(0).mean(), rtol=0.03, atol=0)
         torch.testing.assert_close(found, left[of].var(0), rtol=0.25, atol=0)
 

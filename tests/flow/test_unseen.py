@@ -39,7 +39,8 @@ def flow_of(prior: Prior, condition: Condition, **options: object) -> tuple[Flow
         asked.append(cond["kind"] if isinstance(cond, Parts) else cond)
         return torch.zeros_like(x)
 
-    return Flow(velocity, prior, Coupling.create("condot"), Path.create("condot"), condition, **options), asked
+    parts = prior, Coupling.create("condot"), Path.create("condot"), condition
+    return Flow(velocity, *parts, **options), asked
 
 
 @pytest.mark.parametrize("spec", POOLED)
@@ -63,7 +64,7 @@ def test_the_network_and_the_prior_get_the_null_condition(spec, data):
 @pytest.mark.parametrize("spec", [spec.replace("unseen=pooled", "unseen=raise") for spec in POOLED])
 def test_they_are_refused_by_default(spec, data):
     flow, _ = flow_of(fitted(spec, data), Condition("labels", LABELS))
-    with pytest.raises(InputError, match="label 2, which had no example when the prior was fitted.*pooled"):
+    with pytest.raises(InputError, match=r"label 2, which had no example when the prior was fitted.*pooled"):
         flow.sample(torch.tensor([NEVER]), nfe=1)
 
 

@@ -87,3 +87,11 @@ def test_the_density_around_is_that_of_a_gaussian(frame, generator):
     law = torch.distributions.MultivariateNormal(frame.loc, root[:, :, None] * inner * root[:, None])
     normal = torch.distributions.Normal(0.0, 1.0).log_prob(h).sum(1)
     torch.testing.assert_close(density + normal, law.log_prob(x))
+
+
+def test_several_vectors_of_a_row_are_as_one_by_one(frame, generator):
+    white = torch.randn(5, 3, DIM, generator=generator, dtype=torch.float64)
+    along = torch.rand(5, 3, RANK, generator=generator, dtype=torch.float64)
+    for method, vectors in ((frame.into, white), (frame.out_of, along), (frame.diagonal, along)):
+        each = torch.stack([method(vectors[:, k]) for k in range(3)], 1)
+        torch.testing.assert_close(method(vectors), each)

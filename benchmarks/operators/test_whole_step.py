@@ -1,0 +1,141 @@
+"""Whole training steps: ours, and loops that use the peers' public functions; the same network and data.
+
+A step draws its batch and source samples, evaluates the network, clips, steps the optimiser and the averaged
+weights. All settings take the same optimiser, learning rate and average, so what differs is what lies around
+the network. ``default`` is what ``flowprior train`` does with no options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache, partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.operators.groups import WHOLE, Group, rows_of
+from benchmarks.operators.peers import Call, peer
+from benchmarks.operators.problem import pictures
+from flowprior.data import TensorData
+from flowprior.models import build_model
+from flowprior.training import RunConfig, TrainingConfig
+from flowprior.training.batches import PairStream
+from flowprior.training.components import resolve_components, resolve_config
+from flowprior.training.loop import training_step
+from flowprior.training.randomness import Randomness
+from flowprior.training.state import TrainingState
+from flowprior.training.trainer import fit_prior
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A peer's loss of a network on data x1 ``[B, *event]`` with labels ``[B]``."""
+FITTED, STEPS = 20_000, 100_000
+NETWORKS = {"unet": "unet:widths=32-64", "mlp": "mlp:width=256,depth=3"}
+DEFAULT = ("latent-gmm", "posterior")
+GAUSSIAN = ("gaussian", "condot")
+OT = ("gaussian", "ot:condition=ignore")
+SIZES = [("unet", 64, "default"), ("mlp", 64, "default"), ("mlp", 64, "condot"), ("mlp", 256, "ot")]
+LR, CLIP, EMA = 1e-3, 1.0, 0.999
+
+
+@cache
+def data() -> TensorData:
+    """Pictures with labels."""
+    x, labels = pictures().x[:FITTED].view(-1, 1, 28, 28), pictures().y[:FITTED]
+    return TensorData(x, labels, name="pictures", classes=10, is_image=True)
+
+
+def our_step(network: str, batch: int, prior: str, coupling: str) -> Call:
+    """The training loop's own step of a run that has begun."""
+    training = TrainingConfig(steps=STEPS, batch_size=batch, lr=LR, warmup=0, clip=CLIP, ema=EMA)
+    named = RunConfig(prior=prior, coupling=coupling, model=NETWORKS[network], training=training)
+    parts = resolve_components(resolve_config(named, {}), data=data())
+    state, randomness = TrainingState(parts), Randomness(0, parts.device)
+    fit_prior(parts, randomness)
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, batch, randomness)
+    return partial(training_step, state, pairs, randomness)
+
+
+def peer_step(network: str, batch: int, make_loss: Callable[[], Loss]) -> Call:
+    """A loop as the peers' examples have it: data loader, loss, clipping, AdamW, averaged weights."""
+    loss_of = make_loss()
+    x, labels = data().x, data().cond
+    assert isinstance(labels, Tensor)
+    loader = DataLoader(TensorDataset(x, labels), batch_size=batch, shuffle=True, drop_last=True)
+    model = build_model(NETWORKS[network], data().event_shape, data().condition)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
+    batches = endless(loader)
+
+    def step() -> None:
+        x1, cond = next(batches)
+        optimizer.zero_grad()
+        loss = loss_of(model, x1, cond)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(model)
+
+    return step
+
+
+def endless(loader: DataLoader[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+    """Batches, epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def torchcfm_loss() -> Loss:
+    """torchcfm's ConditionalFlowMatcher, as its example of conditional pictures has it."""
+    matcher = peer("torchcfm.conditional_flow_matching").ConditionalFlowMatcher(sigma=0.0)
+
+    def loss(model: nn.Module, x1: Tensor, cond: Tensor) -> Tensor:
+        t, x_t, u_t = matcher.sample_location_and_conditional_flow(torch.randn_like(x1), x1)
+        return (model(x_t, t, cond) - u_t).square().mean()
+
+    return loss
+
+
+def torchcfm_ot_loss() -> Loss:
+    """torchcfm's ExactOptimalTransportConditionalFlowMatcher."""
+    matcher = peer("torchcfm.conditional_flow_matching").ExactOptimalTransportConditionalFlowMatcher(
+        sigma=0.0
+    )
+
+    def loss(model: nn.Module, x1: Tensor, cond: Tensor) -> Tensor:
+        drawn = matcher.guided_sample_location_and_conditional_flow(torch.randn_like(x1), x1, y1=cond)
+        t, x_t, u_t, _, labels = drawn
+        return (model(x_t, t, labels) - u_t).square().mean()
+
+    return loss
+
+
+def flow_matching_loss() -> Loss:
+    """flow_matching's CondOTProbPath, as its example of pictures has it."""
+    path = peer("flow_matching.path").CondOTProbPath()
+
+    def loss(model: nn.Module, x1: Tensor, cond: Tensor) -> Tensor:
+        sample = path.sample(t=torch.rand(len(x1)), x_0=torch.randn_like(x1), x_1=x1)
+        return (model(sample.x_t, sample.t, cond) - sample.dx_t).square().mean()
+
+    return loss
+
+
+@lru_cache(maxsize=1)
+def whole_step(network: str, batch: int, ours: str) -> Group:
+    ways = {"default": DEFAULT, "condot": GAUSSIAN, "ot": OT}
+    makers = {WHOLE: partial(our_step, network, batch, *ways[ours])}
+    if ours == "default":
+        makers["flowprior, gaussian + condot"] = partial(our_step, network, batch, *GAUSSIAN)
+    if ours == "ot":
+        makers["torchcfm, OT"] = partial(peer_step, network, batch, torchcfm_ot_loss)
+    else:
+        makers["torchcfm"] = partial(peer_step, network, batch, torchcfm_loss)
+        makers["flow_matching"] = partial(peer_step, network, batch, flow_matching_loss)
+    return Group(f"a whole step of {batch} pictures, {network}, {ours}", makers)
+
+
+test_whole_step = rows_of(whole_step, SIZES)
