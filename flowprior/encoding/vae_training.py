@@ -19,10 +19,10 @@ from flowprior.encoders.latent import padded
 from flowprior.encoders.vae import VaeEncoder
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.models.convolutional_vae import ConvolutionalVae
+from flowprior.models.precision import PRECISIONS, in_precision, warn_of_emulation
 from flowprior.registry import check_count, check_numbers, choose
 
 REPORT_EVERY = 100
-PRECISIONS = ("float32", "bfloat16")
 PICTURES_TO_START_FROM = 1024
 CLIP = 1.0
 MOST_ERROR = 4.0
@@ -117,12 +117,12 @@ def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Ite
     """Make one step after the other; the mean squared error of a number before each."""
     generator = torch.Generator().manual_seed(training.seed)
     device = network.unfold.weight.device
+    warn_of_emulation("train-encoder", training.precision, device)
     optimiser = torch.optim.Adam(network.parameters(), training.lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.lr, total_steps=training.steps)
     for indices in _batches(len(data), training, generator):
         x = padded(data.batch(indices)[0].to(device), network.factor)
-        half = torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
-        with torch.enable_grad(), half:
+        with torch.enable_grad(), in_precision(training.precision, device):
             loss, error = _loss(network, x, training.kl, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

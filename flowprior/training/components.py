@@ -20,6 +20,7 @@ from flowprior.flow.pair_moments import are_known
 from flowprior.flow.predictions import KINDS, inputs_of
 from flowprior.models import build_model
 from flowprior.models.base import takes_inputs
+from flowprior.models.precision import warn_of_emulation
 from flowprior.paths import Path
 from flowprior.priors import Prior, latents_of
 from flowprior.registry import spec_of
@@ -126,6 +127,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
     """
     device = resolve_device(config.training.device)
+    warn_of_emulation("training", config.training.precision, device)
     given = {name: part for name, part in parts.items() if part is not None}
     if given.get("coupling") == DEFAULT_COUPLING:
         del given["coupling"]

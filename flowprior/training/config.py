@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from flowprior.errors import OptionError
+from flowprior.models.precision import PRECISIONS
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, did_you_mean
 from flowprior.training.loss_weights import LossWeight
@@ -32,7 +33,6 @@ LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
-PRECISIONS = ("float32", "bfloat16")
 
 MAY_CHANGE = frozenset(
     {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
+from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import PairStream
 from flowprior.training.interrupt import SignalWatch, TrainingInterrupted
@@ -101,7 +102,7 @@ def batch_loss(
     inputs = view.inputs
     if config.channels_last and inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(x_t.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with in_precision(config.precision, x_t.device):
         output = state.model(inputs, t, cond)
     predicted, target = state.prediction.regression(output, view, x0, u_t)
     weight = state.loss_weight.weight(t, view.scale)
