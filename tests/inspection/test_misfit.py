@@ -9,7 +9,7 @@ from torch import Tensor
 from flowprior.data import TensorData
 from flowprior.inspection import inspect_priors
 from flowprior.inspection.examples import POOLED, Examples
-from flowprior.inspection.misfit import LEVEL, Misfit, fit_witness, holm, misfit, misfit_warning
+from flowprior.inspection.misfit import LEVEL, Misfit, fit_witness, misfit, misfit_warning
 from flowprior.priors import Prior
 from flowprior.report.terminal import inspection_tables
 
@@ -68,11 +68,12 @@ def test_embeddings_and_data_without_a_condition_are_one_label():
         assert of[POOLED].p_value < LEVEL
 
 
-def test_holm_steps_down():
-    """By hand: 3 · 0.01, 2 · 0.02, and 0.03 is not below the one before."""
-    assert holm({7: 0.02, 1: 0.01, 4: 0.03}) == pytest.approx({7: 0.04, 1: 0.03, 4: 0.04})
-    assert holm({0: 0.9, 1: 0.8}) == {0: 1.0, 1: 1.0}
-    assert holm({}) == {}
+def test_p_values_are_times_the_number_of_labels(monkeypatch):
+    """However many of the others are misfits, so that a label that fits is not compared with a larger level."""
+    values = iter([0.001, 0.03])
+    monkeypatch.setattr("flowprior.inspection.misfit._test", lambda *_: Misfit(0.5, next(values)))
+    of = found("gmm:covariance=full", laws(0, 150))
+    assert [label.p_value for label in of.values()] == pytest.approx([0.002, 0.06])
 
 
 def test_a_witness_is_larger_where_there_are_more_data(generator):
