@@ -66,8 +66,9 @@ Coordinates = Callable[[Tensor], Tensor]
 def misfit(prior: Prior, examples: Examples, generator: torch.Generator) -> dict[int, Misfit]:
     """Of each label that has held-out rows enough; p-values are times the number of labels (Bonferroni).
 
-    The step-down adjustment of Holm (1979) gains nothing but labels near the level, which one label among
-    many misfits reaches in 8 of 80 data sets that it fits: the prior is an estimate, and no law given. At most ``MOST_LABELS`` labels are tested, spread evenly; everything is one label without labels.
+    Adjusted step by step (Holm 1979), one label that fits among many that do not was flagged in 8 of 80 data
+    sets at 5 %: the prior is an estimate and no law given. At most ``MOST_LABELS`` labels are tested, spread
+    evenly; everything is one label without labels.
 
     Args:
         prior: fitted on ``examples.x``.

@@ -69,7 +69,7 @@ def test_embeddings_and_data_without_a_condition_are_one_label():
 
 
 def test_p_values_are_times_the_number_of_labels(monkeypatch):
-    """However many of the others are misfits, so that a label that fits is not compared with a larger level."""
+    """However many of the others are misfits: a label that fits is not compared with a larger level."""
     values = iter([0.001, 0.03])
     monkeypatch.setattr("flowprior.inspection.misfit._test", lambda *_: Misfit(0.5, next(values)))
     of = found("gmm:covariance=full", laws(0, 150))
