@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from matplotlib.figure import Figure
 
 from benchmarks.studies import Row, digits, everything, generator, rows_of
 from flowprior.flow import Flow
 from flowprior.metrics.kernel import polynomial_mmd2
+from flowprior.pictures import save_figure
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
 from flowprior.study.table import DataFrame, trained
@@ -34,15 +36,12 @@ MOVES = {f"shift {shift:g}": (1.0, shift) for shift in SHIFTS} | {
 UNMOVED = "shift 0"
 
 
-def spread_within(x: Tensor, labels: Tensor) -> float:
-    """Root of the mean variance of a pixel within its label, over the pixels."""
-    rows = x.double().flatten(1)
-    means = torch.stack([rows[labels == label].mean(0) for label in range(int(labels.max()) + 1)])
-    return float((rows - means[labels]).square().mean().sqrt())
-
-
 def moved_prior(prior: Prior, scale: float, shift: float) -> Prior:
-    """A copy of a ``latent-gmm`` whose samples are moved: x0 → m_c + scale (x0 − m_c) + shift."""
+    """A copy of a ``latent-gmm`` whose samples are moved: x0 → μ_c + scale (x0 − μ_c) + shift.
+
+    μ_c is the mean of the label's data, from which that of its samples differs by what the law of the
+    latents leaves.
+    """
     prior = copy.deepcopy(prior)
     subspace: Any = prior.subspace
     subspace.loc.add_(shift)
@@ -64,7 +63,7 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     of the samples that the classifier takes for the label that was asked for.
     """
     judge, (test, _) = digits.classifier(), everything(data.test)
-    real, unit = judge.features(test), spread_within(*everything(data.train))
+    real, unit = judge.features(test), float(digits.within_class_deviation(*everything(data.train)))
     cond = torch.arange(SAMPLES) % digits.CLASSES
     rows = []
     for what in (SOURCE, PRIOR) if flow.prior.name == "latent-gmm" else (SOURCE,):
@@ -90,3 +89,25 @@ def curves(table: DataFrame, metric: str) -> Mapping[int, DataFrame]:
     found = own.pivot_table(index=["nfe", "sampler", "flow"], columns="condition", values="value", sort=False)
     found = found[[move for move in MOVES if move in found]]
     return {nfe: found.xs(nfe, level="nfe") for nfe in NFES}
+
+
+def draw_curves(table: DataFrame, path: Path) -> None:
+    """Kernel distance at 15 evaluations against the shift, and against the scale."""
+    found = curves(table, DISTANCE)[NFES[-1]]
+    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+    panels = (
+        ("shift of every pixel, standard deviations", {f"shift {shift:g}": shift for shift in SHIFTS}),
+        ("scale about the label's mean", {UNMOVED: 1.0} | {f"scale {s:g}": s for s in SCALES if s != 1}),
+    )
+    for axes, (label, places) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        places = dict(sorted(places.items(), key=lambda place: place[1]))
+        for (what, flow), row in found.iterrows():
+            moved = what.removeprefix("moved ")
+            style = {"label": f"{flow}, {moved}", "linestyle": "--" if moved == PRIOR else "-"}
+            axes.plot(list(places.values()), [row[move] for move in places], "o", markersize=3, **style)
+        axes.set_xlabel(label)
+        axes.set_yscale("log")
+    figure.axes[0].set_ylabel("kernel distance, NFE 15")
+    figure.axes[1].set_xscale("log", base=2)
+    figure.axes[1].legend(fontsize=7, frameon=False)
+    save_figure(figure, path)

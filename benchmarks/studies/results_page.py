@@ -29,6 +29,7 @@ from benchmarks.studies import (
     emoji_sizes,
     few_labels,
     lead,
+    moved_source,
     tables,
 )
 from flowprior.evaluation.result import REAL_DATA
@@ -38,7 +39,7 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
-LOSSES, SIZES = (DOCS / "images" / f"{name}.png" for name in ("losses", "emoji-sizes"))
+LOSSES, SIZES, MOVED = (DOCS / "images" / f"{name}.png" for name in ("losses", "emoji-sizes", "moved-source"))
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
 OWN_SECTION = ("lead-", "emoji-")
@@ -112,7 +113,12 @@ def template(name: str) -> jinja2.Template:
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
     modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
-    modules |= {"few_labels": few_labels, "awkward": awkward_laws, "counts": component_counts}
+    modules |= {
+        "few_labels": few_labels,
+        "awkward": awkward_laws,
+        "counts": component_counts,
+        "moved_source": moved_source,
+    }
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
 
@@ -156,6 +162,8 @@ def main() -> None:
         lead.draw_losses(study.table, BUDGETS[0], LOSSES)
     if study := read_study(RESULTS / "emoji-sizes"):
         emoji_sizes.draw_curve(emoji_sizes.at_own_temperature(study.table), SIZES)
+    if study := read_study(RESULTS / "moved-source"):
+        moved_source.draw_curves(study.table, MOVED)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 
