@@ -29,6 +29,7 @@ from benchmarks.studies import (
     emoji_sizes,
     few_labels,
     lead,
+    mechanism,
     moved_source,
     tables,
 )
@@ -118,6 +119,7 @@ def template(name: str) -> jinja2.Template:
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
+        "mechanism": mechanism,
     }
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
