@@ -23,6 +23,7 @@ from benchmarks.studies import (
     STUDIES,
     awkward_laws,
     component_counts,
+    convergence,
     emoji,
     emoji_far,
     emoji_pairs,
@@ -40,7 +41,9 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
-LOSSES, SIZES, MOVED = (DOCS / "images" / f"{name}.png" for name in ("losses", "emoji-sizes", "moved-source"))
+LOSSES, SIZES, MOVED, CONVERGENCE = (
+    DOCS / "images" / f"{name}.png" for name in ("losses", "emoji-sizes", "moved-source", "convergence")
+)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
 OWN_SECTION = ("lead-", "emoji-")
@@ -120,6 +123,7 @@ def template(name: str) -> jinja2.Template:
         "counts": component_counts,
         "moved_source": moved_source,
         "mechanism": mechanism,
+        "convergence": convergence,
     }
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
@@ -166,6 +170,8 @@ def main() -> None:
         emoji_sizes.draw_curve(emoji_sizes.at_own_temperature(study.table), SIZES)
     if study := read_study(RESULTS / "moved-source"):
         moved_source.draw_curves(study.table, MOVED)
+    if study := read_study(RESULTS / "convergence"):
+        convergence.draw_curves(study.table, study.runs, CONVERGENCE)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 

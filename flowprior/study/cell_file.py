@@ -79,6 +79,7 @@ class CellFolder:
         self.key = key
         self.latents = path.parent.parent / "latents"
         self.run = path / "run"
+        self.training = path / "training"  # of a trainer of the grid's
         self.flow = self.run / "flow"
         self.facts = path / "trained.json"
         self.flows = path / "flows"

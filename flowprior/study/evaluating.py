@@ -51,7 +51,7 @@ def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> 
     device = cell.config.training.device
     flow = load_flow(place, None, device)
     rows, metrics, evaluations = [], {}, []
-    for number, (step, name, request) in enumerate(_requests(cell, grid)):
+    for number, (step, name, request) in enumerate(_requests(cell, place, grid)):
         reached = flow if step in (None, cell.config.training.steps) else load_flow(place, step, device)
         recorder, path = Recorder(reached), place.samples(name)
         found = evaluate_request(request, reached, splits, recorder)
@@ -63,11 +63,17 @@ def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> 
     return {"metrics": metrics | own_metrics, "rows": rows + own_rows, "evaluations": evaluations}
 
 
-def _requests(cell: Cell, grid: Grid) -> Iterator[tuple[int | None, str, Request]]:
-    """Step, name and request of each: by every sampler, then of the flows on the way by the first one."""
+def _requests(cell: Cell, place: CellFolder, grid: Grid) -> Iterator[tuple[int | None, str, Request]]:
+    """Step, name and request of each: by every sampler, then of the flows on the way by the first one.
+
+    A trainer of the grid's may have kept none on the way.
+    """
     curve = grid.curve
     asked = [(None, f"sampler{number}", spec, grid) for number, spec in enumerate(cell.samplers)]
     on_the_way = [(step, f"step-{step:06d}", cell.samplers[0], curve) for step in cell.curve]
+    if cell.variant.trainer:
+        last = cell.config.training.steps
+        on_the_way = [of for of in on_the_way if of[0] == last or place.flow_at(of[0]).is_dir()]
     for step, name, sampler, counts in [*asked, *on_the_way]:
         request = {
             "sampler": sampler,

@@ -113,7 +113,8 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = F
     finished = (info.get("status"), info.get("step")) == ("finished", cell.config.training.steps)
     if cell.variant.trainer:
         trainer = load_hook("trainer", cell.variant.trainer)
-        _save_own_flow(cell, place, trainer(cell.config, splits.train, place.path / "training"), begun)
+        _save_own_flow(cell, place, trainer(cell.config, splits.train, place.training), begun)
+        run = RunDirectory(place.training)  # where it keeps its run as flowprior.train does
     elif not (finished and run.flow.is_dir()):
         part = None if splits.validation is None else splits.train  # None: what the configuration names
         cache = None if cell.config.latent == NO_LATENT else place.latents
@@ -148,8 +149,9 @@ def _keep_flows(run: RunDirectory, place: CellFolder, cell: Cell) -> None:
 
 def _describe_run(place: CellFolder) -> dict[str, Any]:
     """What the run says of itself: the machine, sizes, and costs; of a hook's training what is known."""
-    run = RunDirectory(place.run)
-    info = read_json(place.facts) if place.facts.is_file() else RunInfo(run.info).read()
+    run = RunDirectory(place.training if place.training.is_dir() else place.run)
+    info = RunInfo(run.info).read() if run.info.is_file() else {}
+    info |= read_json(place.facts) if place.facts.is_file() else {}
     lines = read_metrics(run.metrics) if run.metrics.is_file() else []
     speeds = [line["steps_per_second"] for line in lines if line["kind"] == "train"]
     flow = Flow.load(place.flow)

@@ -52,6 +52,24 @@ def test_a_trainer_trains_in_the_librarys_place_and_its_flow_is_kept(tmp_path):
     assert check_report(tmp_path).differences == []
 
 
+def test_the_checkpoints_of_a_trainer_are_the_points_of_its_curve(tmp_path):
+    """The same training by the library has the same curve; a trainer that keeps nothing has its end alone."""
+    settings = SMALL | {"seeds": 1, "curve": {"points": 2, "nfe": [2], "samples": 50}}
+    curves = {}
+    for name in ("", "trainer", "secretive_trainer"):
+        out = tmp_path / (name or "library")
+        hook = {"trainer": f"{HERE}:{name}"} if name else {}
+        assert run_grid(tiny_grid(**settings, **hook), out).failed == {}
+        (result,) = results(out)
+        rows = [row for row in result["rows"] if row["metric"].startswith("fid") and row["step"] is not None]
+        curves[name] = {row["step"]: row["value"] for row in rows}
+        assert (result["run"]["seconds_per_step"] is not None) == (name != "secretive_trainer")
+    steps = TINY["training"]["steps"]
+    assert list(curves[""]) == [steps // 2, steps]
+    assert curves["trainer"] == pytest.approx(curves[""])
+    assert curves["secretive_trainer"] == pytest.approx({steps: curves[""][steps]})
+
+
 def test_a_runner_trains_many_cells_and_what_it_has_trained_is_not_trained_again(tmp_path):
     grid = tiny_grid(**SMALL, runner=f"{HERE}:runner")
     told: list[str] = []

@@ -1,0 +1,78 @@
+"""What is read off the study of convergence: when a design is as good as another one ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.studies.tables import curves
+from flowprior.pictures import save_figure
+from flowprior.study.table import DataFrame, select
+
+OURS = "default"
+QUALITY = ("fid-cnn128", "fid-lite0")
+NFES = (4, 15)
+NEVER = "never"
+
+
+def seconds(table: DataFrame, runs: DataFrame) -> DataFrame:
+    """Means over seeds: a row for each setting.
+
+    Columns: ``fit`` of the prior, ``step``, and for each number of evaluations the drawing of as many samples
+    as the curve's points are judged by.
+    """
+    own = runs.groupby("label", sort=False)
+    found = own[["prior_fit_seconds", "seconds_per_step"]].mean().fillna({"prior_fit_seconds": 0.0})
+    found = found.rename(columns={"prior_fit_seconds": "fit", "seconds_per_step": "step"})
+    drawing = select(table[table["step"].notna()], metric="seconds").groupby(["flow", "nfe"])["value"].mean()
+    return found.join(drawing.unstack("nfe"))
+
+
+def spent(cost: DataFrame, flow: str, step: int, nfe: int) -> float:
+    """Seconds until samples by ``nfe`` evaluations are there from a flow of so many steps."""
+    return float(cost.loc[flow, "fit"] + step * cost.loc[flow, "step"] + cost.loc[flow, nfe])
+
+
+def reached(table: DataFrame, runs: DataFrame, metric: str) -> DataFrame:
+    """How soon ``OURS`` is as good as each other setting is at its end.
+
+    A row for each (setting, number of evaluations). Columns: its ``end``; ``step``, the first evaluated one
+    at which ours is as good; ``share`` of its steps; and ``seconds``, ours until there over its own.
+    """
+    import pandas as pd
+
+    curve, cost, rows = curves(table, metric), seconds(table, runs), {}
+    last = int(curve.columns[-1])
+    for flow in curve.index.get_level_values("flow").unique():
+        if flow == OURS:
+            continue
+        for nfe in NFES:
+            end = curve.loc[(flow, nfe), last]
+            good = curve.columns[curve.loc[(OURS, nfe)] <= end]
+            row: dict[str, float | str] = {"end": end, "step": NEVER, "share": NEVER, "seconds": NEVER}
+            if len(good):
+                step = int(good[0])
+                ratio = spent(cost, OURS, step, nfe) / spent(cost, flow, last, nfe)
+                row |= {"step": step, "share": step / last, "seconds": ratio}
+            rows[(flow, nfe)] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def draw_curves(table: DataFrame, runs: DataFrame, path: Path) -> None:
+    """Quality at 15 evaluations against steps, and against seconds."""
+    cost, nfe = seconds(table, runs), NFES[-1]
+    figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+    for row, metric in zip(figure.subplots(2, 2, sharey="row"), QUALITY, strict=True):
+        curve = curves(table, metric)
+        for flow in curve.index.get_level_values("flow").unique():
+            steps = [int(step) for step in curve.columns]
+            times = [spent(cost, flow, step, nfe) for step in steps]
+            for axes, places in zip(row, (steps, times), strict=True):
+                axes.plot(places, curve.loc[(flow, nfe)].to_list(), "o-", markersize=3, label=flow)
+        row[0].set_ylabel(f"{metric}, NFE {nfe}")
+        for axes, label in zip(row, ("steps", "seconds of fit, training and drawing"), strict=True):
+            axes.set_yscale("log")
+            axes.set_xlabel(label)
+    figure.axes[0].legend(fontsize=7, frameon=False)
+    save_figure(figure, path)
