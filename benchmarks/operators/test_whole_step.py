@@ -1,8 +1,10 @@
 """Whole training steps: ours, and loops that use the peers' public functions; the same network and data.
 
 A step draws its batch and source samples, evaluates the network, clips, steps the optimiser and the averaged
-weights. All settings take the same optimiser, learning rate and average, so what differs is what lies around
-the network. ``default`` is what ``flowprior train`` does with no options.
+weights. All take the same network, fused AdamW, clipping and average, and batches by index, so what differs
+is what lies around the network. ``default`` is the prior, coupling and prediction that ``flowprior train``
+takes when nothing is chosen. One row more is a peer's loop with what torch does by itself: a ``DataLoader``
+that collates examples one by one, and AdamW that is not fused.
 """
 
 from __future__ import annotations
@@ -57,17 +59,17 @@ def our_step(network: str, batch: int, prior: str, coupling: str) -> Call:
     return partial(training_step, state, pairs, randomness)
 
 
-def peer_step(network: str, batch: int, make_loss: Callable[[], Loss]) -> Call:
-    """A loop as the peers' examples have it: data loader, loss, clipping, AdamW, averaged weights."""
+def peer_step(network: str, batch: int, make_loss: Callable[[], Loss], *, plain: bool = False) -> Call:
+    """A loop as the peers' examples have it: batch, loss, clipping, AdamW, averaged weights.
+
+    ``plain``: with torch's ``DataLoader`` and the AdamW that it takes by itself.
+    """
     loss_of = make_loss()
-    x, labels = data().x, data().cond
-    assert isinstance(labels, Tensor)
-    loader = DataLoader(TensorDataset(x, labels), batch_size=batch, shuffle=True, drop_last=True)
     model = build_model(NETWORKS[network], data().event_shape, data().condition)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=None if plain else True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-    batches = endless(loader)
+    batches = from_loader(batch) if plain else by_index(batch)
 
     def step() -> None:
         x1, cond = next(batches)
@@ -82,8 +84,20 @@ def peer_step(network: str, batch: int, make_loss: Callable[[], Loss]) -> Call:
     return step
 
 
-def endless(loader: DataLoader[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
-    """Batches, epoch after epoch."""
+def by_index(batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the data in a random order, epoch after epoch."""
+    x, labels = data().x, data().cond
+    assert isinstance(labels, Tensor)
+    while True:
+        for rows in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
+            yield x[rows], labels[rows]
+
+
+def from_loader(batch: int) -> Iterator[tuple[Tensor, ...]]:
+    """The same from torch's ``DataLoader``."""
+    x, labels = data().x, data().cond
+    assert isinstance(labels, Tensor)
+    loader = DataLoader(TensorDataset(x, labels), batch_size=batch, shuffle=True, drop_last=True)
     while True:
         yield from loader
 
@@ -134,6 +148,7 @@ def whole_step(network: str, batch: int, ours: str) -> Group:
         makers["torchcfm, OT"] = partial(peer_step, network, batch, torchcfm_ot_loss)
     else:
         makers["torchcfm"] = partial(peer_step, network, batch, torchcfm_loss)
+        makers["torchcfm, DataLoader"] = partial(peer_step, network, batch, torchcfm_loss, plain=True)
         makers["flow_matching"] = partial(peer_step, network, batch, flow_matching_loss)
     return Group(f"a whole step of {batch} pictures, {network}, {ours}", makers)
 

@@ -174,7 +174,7 @@ class Evaluator:
         key = guidance, temperature
         if key not in self._solved:
             setup, count = self.setup, self.setup.paths
-            start, cond = setup.source_samples(count, temperature), setup.conditions(count)
+            start, cond = setup.source_samples(count, temperature), setup.asked(count)
             solve = partial(solve_trajectories, setup.flow, start, cond, times=self.times, guidance=guidance)
             self._solved[key], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
         return self._solved[key]

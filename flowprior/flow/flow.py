@@ -280,7 +280,10 @@ class Flow(FlowParts):
         if value is None or len(value) != 1:
             got = None if value is None else len(value)
             raise InputError(f"flow.sample: expected one negative condition, got {got}")
-        return moved(value, self.prior.event_dims.device)
+        value = moved(value, self.prior.event_dims.device)
+        if isinstance(value, Parts) and value.names != self.condition.names:
+            return value
+        return unseen_as_null(self, value, "flow.sample")
 
     def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
         """The condition, cond once, on the prior's device; texts are encoded."""
@@ -292,9 +295,7 @@ class Flow(FlowParts):
             return None
         if n is not None and n != len(cond):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
-        cond = moved(cond, self.prior.event_dims.device)
-        new = self.prior.unseen_rows(cond)
-        return cond if new is None else unseen_as_null(self, cond, new, owner)
+        return unseen_as_null(self, moved(cond, self.prior.event_dims.device), owner)
 
     def _check_events(self, x: Tensor) -> None:
         dtype = self.dtype or x.dtype

@@ -116,10 +116,10 @@ class FlowParts(nn.Module):
             return
         parts = [self.condition, *(part for name, part in self.condition.parts if prior.reads in ("", name))]
         size = next((part.size for part in parts if part.kind == "labels"), 0)
-        if prior.label_count > size:
+        if prior.highest_label >= size:
             raise InputError(
                 f"{owner}: expected a prior of the flow's labels, 0..{size - 1}, got one that has learned "
-                f"labels up to {prior.label_count - 1} since; train a flow with this prior, or give this one "
+                f"labels up to {prior.highest_label} since; train a flow with this prior, or give this one "
                 "the prior as it was"
             )
 

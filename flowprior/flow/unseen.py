@@ -1,42 +1,52 @@
-"""Labels that training never saw: the prior starts them from the marginal, the network takes null."""
+"""Labels without an example: the prior starts them from the marginal, the network takes null for them."""
 
 from __future__ import annotations
 
 import warnings
 
-import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, Parts
+from flowprior.conditions import Conditions, chosen
 from flowprior.flow.guidance import recorded_dropout
 from flowprior.flow.parts import FlowParts
 
+GIVEN_PRIOR = "prior_was_given"
+"""Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""
+NAMED = 5
+"""Labels that a warning names."""
 
-def unseen_as_null(flow: FlowParts, cond: Conditions, rows: Tensor, owner: str) -> Conditions:
-    """``cond`` with the null label in ``rows``, with a warning that says so.
+
+def unseen_as_null(flow: FlowParts, cond: Conditions, owner: str) -> Conditions:
+    """``cond`` with the null condition in the rows of labels that the training had no example of.
 
     A network's answer to a label that it was never trained on means nothing. Its answer to the null condition
-    is an event of any label, if condition dropout trained it.
+    is an event of any label, if condition dropout trained it. Only a prior with ``unseen=pooled`` does not
+    refuse such labels. Training drops all parts of a condition together, and so it is here.
 
     Args:
-        flow: whose prior does not know these labels, and starts them from the marginal source on request.
-        cond: as the flow was asked for.
-        rows: which of it, bool ``[B]``.
+        flow: what was asked.
+        cond: as it was asked for; checked.
         owner: who asks, for the warning.
     """
+    rows = None if flow.metadata.get(GIVEN_PRIOR) else flow.prior.unseen_rows(cond)
+    if rows is None:
+        return cond
+    _warn(flow, cond, rows, owner)
+    null = flow.condition.null(cond)
+    assert null is not None
+    return chosen(rows, null, cond)
+
+
+def _warn(flow: FlowParts, cond: Conditions, rows: Tensor, owner: str) -> None:
     labels = flow.prior.reading(cond)
     assert labels is not None
-    asked = ", ".join(str(label) for label in labels[rows].unique().tolist()[:5])
+    asked = labels[rows].unique().tolist()
+    shown = ", ".join(map(str, asked[:NAMED])) + (f" and {len(asked) - NAMED} more" if asked[NAMED:] else "")
     never = recorded_dropout(flow.metadata) == 0
     more = ", which the network never saw either; train with --set training.condition_dropout=0.1"
     warnings.warn(
-        f"{owner}: the training had no example of label {asked}; these samples are the null condition's, "
-        f"any label's{more if never else ''}",
+        f"{owner}: the prior was fitted to no example of label {shown}; these samples are the null "
+        f"condition's, any label's{more if never else ''}",
         RuntimeWarning,
         stacklevel=5,
     )
-    if not isinstance(cond, Parts):
-        return torch.where(rows, flow.condition.null(labels), labels)
-    name = next(name for name, part in cond.items() if part is labels)
-    null = flow.condition[name].null(labels)
-    return Parts({**dict(cond.items()), name: torch.where(rows, null, labels)})

@@ -17,6 +17,7 @@ from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
+from flowprior.flow.unseen import unseen_as_null
 from flowprior.metrics.reference import Reference
 from flowprior.samplers import Solution, draw_source
 
@@ -216,6 +217,11 @@ class Setup:
     def conditions(self, count: int) -> Conditions | None:
         """The first conditions ``[count, …]``, on the flow's device."""
         return moved(rows(self.cond, slice(count)), self.device)
+
+    def asked(self, count: int) -> Conditions | None:
+        """The same as ``flow.sample`` asks for them: with the null condition in place of unseen labels."""
+        cond = self.conditions(count)
+        return None if cond is None else unseen_as_null(self.flow, cond, "evaluate")
 
     @cached_property
     def _indices(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -94,7 +94,7 @@ class Truncation(StepMetric):
         end = setup.flow.decode(trajectories.end)
         found = {"global_error": global_error(x[: setup.paths], replace(trajectories, states=end[None]))}
         if isinstance(sampler, FixedStepSampler) and nfe is not None:
-            cond, size = setup.conditions(setup.paths), setup.batch_size
+            cond, size = setup.asked(setup.paths), setup.batch_size
             found["local_error"] = local_error(
                 setup.flow, sampler, nfe, trajectories, cond, guidance=guidance, batch_size=size
             )

@@ -16,7 +16,7 @@ GATHERED = 1 << 20
 def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
     """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``.
 
-    Of k vectors of each row, x ``[n, k, L]``, as many, ``[n, k, M]``; each matrix is read once for them.
+    Of k vectors of each row, x ``[n, k, L]``, as many, ``[n, k, M]``, in one product where rows are grouped.
     """
     if x.dim() == 3:
         count = x.shape[1]

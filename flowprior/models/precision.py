@@ -35,5 +35,11 @@ def warn_of_emulation(owner: str, precision: str, device: torch.device) -> None:
 
 
 def processor_has_bfloat16() -> bool:
-    """Whether the CPU computes in bfloat16 by itself, as far as torch's kernels use it."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether oneDNN, which computes convolutions and products on the CPU, has bfloat16 kernels for this one.
+
+    True where that is not known.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return True
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return True if supported is None else bool(supported())

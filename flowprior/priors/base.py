@@ -49,6 +49,10 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+RAISE, POOLED = UNSEEN = ("raise", "pooled")
+"""What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
+
+
 class Prior(nn.Module, Registered, abc.ABC):
     """Base class of priors p0(x0 | c).
 
@@ -68,6 +72,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
     reads: str = ""
+    unseen: str = RAISE
+    """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
 
     event_dims: Tensor
 
@@ -176,10 +182,13 @@ class Prior(nn.Module, Registered, abc.ABC):
     def unseen_rows(self, cond: Conditions | None) -> Tensor | None:
         """Which rows have a label that fit did not see, and that starts from the marginal: bool ``[B]``.
 
-        None where none has. A flow takes such labels for the null condition.
+        None where none has, and always unless the prior has the option ``unseen=pooled``. A flow takes such
+        labels for the null condition.
         """
-        self._require_fitted("unseen_rows")
-        return self._unseen_rows(self.reading(cond, "unseen_rows"))
+        if self.unseen != POOLED:
+            return None
+        self._require_fitted("sample")
+        return self._unseen_rows(self.reading(cond, "sample"))
 
     def save(self, directory: Path | str) -> None:
         """Write the fitted prior alone to a directory of ``prior.json`` and ``prior-DIGEST.safetensors``.

@@ -14,11 +14,9 @@ from flowprior.errors import InputError
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component
-from flowprior.priors.base import Prior
+from flowprior.priors.base import POOLED, Prior
 
 EMBEDDINGS_KEPT = 4096
-RAISE, POOLED = UNSEEN = ("raise", "pooled")
-"""What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
 
 
 def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
@@ -118,7 +116,6 @@ class ConditionedPrior(Prior, abc.ABC):
     from which the source samples of dropped conditions come in training.
     """
 
-    unseen: str = RAISE
     condition_size: Tensor
     seen: Tensor
     seen_weight: Tensor

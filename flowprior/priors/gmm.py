@@ -58,7 +58,8 @@ class GmmPrior(UpdatableMixture, LatentPrior):
             a condition with 0, 1 or 2 examples still has a usable prior; without it, one example alone gives
             near-copies of itself, and a warning. ``"full"`` and ``"tied"`` take the
             pooled covariance, the others its diagonal.
-        unseen: ``"raise"``, or ``"pooled"`` to give unseen labels one Gaussian with the pooled moments.
+        unseen: ``"raise"``, or ``"pooled"`` to start labels that fit did not see from the marginal source; a
+            flow takes them for its null condition.
         conditions: number of conditions, where the highest labels may have no example.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes at the most.
@@ -190,9 +191,28 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         return table_rows(cond, usable, pooled=self.unseen == "pooled", method=method)
 
     def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
-        rows = self._check_cond(cond, "unseen_rows") if self.unseen == "pooled" and cond is not None else None
-        new = None if rows is None else rows == len(self.count)
-        return new if new is not None and bool(new.any()) else None
+        """Shrinkage gives labels without an example a mixture, but no network an example."""
+        if not self.is_conditional or cond is None or cond.is_floating_point() or cond.dim() != 1:
+            return None
+        labels = cond.long().to(self.count.device)
+        known = torch.isin(labels, self.count.nonzero()[:, 0])
+        return None if bool(known.all()) else ~known
+
+    def _null_rows(self, cond: Tensor | None) -> Tensor | None:
+        """The rows of the tables that are no label's: of labels that fit did not see."""
+        null = cond == len(self.count) if self.is_conditional and cond is not None else None
+        return null if null is not None and bool(null.any()) else None
+
+    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
+        null = self._null_rows(cond)
+        if cond is None or null is None:
+            return cond
+        drawn = self._sample_conditions(int(null.sum()), generator)
+        assert drawn is not None
+        return cond.masked_scatter(null, drawn.to(cond))
+
+    def _marginal_mean(self) -> Tensor:
+        return self.loc[-1, 0]
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)

@@ -24,8 +24,7 @@ from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
-from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import RAISE, UNSEEN
+from flowprior.priors.base import RAISE, UNSEEN, Prior
 from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.updatable_subspace import UpdatableSubspace

@@ -103,7 +103,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         share = self.given[self._rows(cond, len(x1))]
         seed = draw_seed(generator, share.device)
         rows = (uniform(seed, len(x1)) < share).nonzero()[:, 0]
-        labels = None if cond is None else cond[rows]
+        labels = self._without_null(None if cond is None else cond[rows], generator)
         drawn = self._sample(labels, len(rows), generator)
         frame = self.frame(labels, len(rows))
         noise = standard_normal(len(rows), drawn.shape[1], drawn, seed)
@@ -227,7 +227,9 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         """Rows ``[n]`` of the subspace's tables: labels, the null label's last, or the only row there is."""
         if cond is not None and self.condition.kind == "labels":
-            return cond.clamp_max(len(self.subspace.loc) - 1)
+            last = len(self.subspace.loc) - 1
+            known = torch.isin(cond, self.seen)
+            return torch.where(known, cond, last)
         return torch.zeros(n, dtype=torch.long, device=self.subspace.loc.device)
 
     def _shape_subspace(self, state_dict: dict[str, Tensor], prefix: str) -> None:

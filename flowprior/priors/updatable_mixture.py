@@ -78,10 +78,6 @@ class UpdatableMixture(UpdatablePrior, abc.ABC):
     def _has_labels(self) -> bool:
         return self.is_conditional
 
-    @property
-    def label_count(self) -> int:
-        return len(self.count)
-
     def _labels(self) -> Tensor:
         return (self.count > 0).nonzero()[:, 0]
 

@@ -37,10 +37,6 @@ class UpdatableSubspace(UpdatablePrior, SubspacePrior, abc.ABC):
     def _has_labels(self) -> bool:
         return self.condition.kind == "labels"
 
-    @property
-    def label_count(self) -> int:
-        return self.condition.size
-
     def _labels(self) -> Tensor:
         return self.seen
 

@@ -64,7 +64,7 @@ class UpdatablePrior(Prior, abc.ABC):
 
     @torch.no_grad()
     def drop(self: P, labels: Iterable[int] | Tensor) -> P:
-        """Forget these labels, which are refused from now on, and return ``self``.
+        """Forget these labels, which are from now on like those that fit did not see, and return ``self``.
 
         Raises:
             NotFittedError: the prior was not fitted.
@@ -92,9 +92,9 @@ class UpdatablePrior(Prior, abc.ABC):
         """Whether the prior was fitted with labels."""
 
     @property
-    @abc.abstractmethod
-    def label_count(self) -> int:
-        """C, dropped labels included: labels are 0..C − 1, and C is the number of the null condition."""
+    def highest_label(self) -> int:
+        """The highest one that has examples; -1 without labels."""
+        return int(self._labels().max()) if self._has_labels else -1
 
     @abc.abstractmethod
     def _labels(self) -> Tensor:

@@ -16,6 +16,7 @@ from flowprior.flow.captions import KEY as CAPTIONS
 from flowprior.flow.label_names import KEY as LABEL_NAMES
 from flowprior.flow.predictions import make_prediction
 from flowprior.flow.tensors import load_plain
+from flowprior.flow.unseen import GIVEN_PRIOR
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,
@@ -45,6 +46,7 @@ class TrainingState:
         self.config = parts.config.training
         self.step = 0
         self.saved: Path | None = None
+        self.prior_was_given = parts.prior.is_fitted
         self.model = parts.model.train()
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.ema = build_ema(self.model, self.config.ema)
@@ -68,6 +70,8 @@ class TrainingState:
             "command": train_command(self.parts.config, self.parts.data.spec),
         }
         parts, data = self.parts, self.parts.data
+        if self.prior_was_given:
+            metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:
             metadata[CAPTIONS] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
         if data.label_names is not None:

@@ -40,6 +40,16 @@ def test_bfloat16_warns_where_it_is_emulated_alone(has):
     assert [str(w.message).split(":")[0] for w in caught] == ([] if has else ["somebody"])
 
 
+def test_the_processor_is_asked():
+    """Whatever it answers: the function of torch that it asks is there."""
+    assert precision.processor_has_bfloat16() in (True, False)
+
+
+def test_without_onednn_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert precision.processor_has_bfloat16()
+
+
 def test_trainings_say_so(monkeypatch):
     monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: False)
     data = torch.randn(20, 2)

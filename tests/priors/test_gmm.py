@@ -283,18 +283,23 @@ def test_unseen_labels_raise_and_say_what_to_do(three_classes):
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
-def test_unseen_labels_may_start_from_one_gaussian_with_the_pooled_moments(covariance, three_classes):
+def test_unseen_labels_may_start_from_the_marginal_source(covariance, three_classes):
     x, labels = three_classes
     prior = fitted((x, labels * 2), covariance=covariance, components=2, unseen="pooled")
     cond = torch.tensor([1, 9, -3, 3])
     torch.testing.assert_close(prior.mean(cond), x.mean(0).expand(4, -1))
-    pooled = x.T.cov(correction=0)
-    if covariance not in ("full", "tied"):
-        pooled = pooled.diagonal().diag()
-    if covariance == "spherical":
-        pooled = pooled.diagonal().mean() * torch.eye(4).double()
-    law = MultivariateNormal(x.mean(0), pooled + 1e-6 * torch.eye(4))
-    torch.testing.assert_close(prior.log_prob(x[:4], cond), law.log_prob(x[:4]))
+    torch.testing.assert_close(prior.log_prob(x[:4], cond), prior.log_prob_marginal(x[:4]))
+    mixed = torch.tensor([1, 4, 0, 9])
+    expected = torch.where(
+        mixed % 9 == 4, prior.log_prob(x[:4], torch.full((4,), 4)), prior.log_prob_marginal(x[:4])
+    )
+    expected[2] = prior.log_prob(x[2:3], mixed[2:3])[0]
+    torch.testing.assert_close(prior.log_prob(x[:4], mixed), expected)
+    assert prior.unseen_rows(mixed).tolist() == [True, False, False, True]
+    drawn = prior.sample(torch.full((3000,), 7), generator=torch.Generator().manual_seed(0))
+    marginal = prior.sample_marginal(3000, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(drawn.mean(0), marginal.mean(0), atol=0.25, rtol=0.1)
+    torch.testing.assert_close(drawn.var(0), marginal.var(0), atol=0.1, rtol=0.15)
     seen = torch.tensor([0, 4])
     alone = fitted((x, labels * 2), covariance=covariance, components=2)
     assert torch.equal(prior.log_prob(x[:2], seen), alone.log_prob(x[:2], seen))

@@ -230,11 +230,36 @@ def test_a_flow_refuses_a_prior_with_labels_beyond_its_own(name):
     assert flow.sample(two, nfe=1).shape == (2, x.shape[1])
     prior.update((x, labels + 1))
     message = r"expected a prior of the flow's labels, 0\.\.1, got one that has learned labels up to 2"
-    with pytest.raises(InputError, match=message):
-        flow.log_prob(x[:2], two)
-    prior.drop([2])  # whose row is still there
-    with pytest.raises(InputError, match=message):
-        flow.sample(two, nfe=1)
+    for ask in (lambda: flow.sample(two, nfe=1), lambda: flow.log_prob(x[:2], two)):
+        with pytest.raises(InputError, match=message):
+            ask()
+    prior.drop([2])
+    assert flow.sample(two, nfe=1).shape == (2, x.shape[1])
+
+
+def test_labels_that_a_prior_may_have_are_none_that_it_has():
+    """The number of conditions is an option of gmm."""
+    x, labels = (part.float() if part.is_floating_point() else part for part in rows(0, [100, 100]))
+    prior = Prior.create("gmm", conditions=12).fit((x, labels))
+    flow = Flow(
+        lambda x, t, c: x, prior, Coupling.create("condot"), Path.create("condot"), Condition("labels", 2)
+    )
+    prior.update((x, labels))
+    assert flow.sample(torch.tensor([0, 1]), nfe=1).shape == (2, x.shape[1])
+
+
+def test_the_null_condition_is_that_of_all_data_after_a_label_came_and_went():
+    """Its number is the label's that was dropped, whose row is still in the tables."""
+    x, labels = (part.float() if part.is_floating_point() else part for part in rows(0, [100, 100]))
+    prior = Prior.create("latent-gmm", rank=2, components=1).fit((x, labels))
+    null = torch.tensor([2])
+    before = prior.frame(null, 1)
+    prior.update((x + 50, labels + 1))
+    assert not torch.equal(prior.frame(null, 1).loc, before.loc)
+    prior.drop([2])
+    after = prior.frame(null, 1)
+    assert torch.equal(after.loc, before.loc)
+    assert torch.equal(after.noise, before.noise)
 
 
 def test_the_labels_of_a_flow_may_be_a_part_of_its_condition():
