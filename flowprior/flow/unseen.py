@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -16,7 +17,10 @@ NAMED = 5
 """Labels that a warning names."""
 
 
-def unseen_as_null(flow: FlowParts, cond: Conditions, owner: str) -> Conditions:
+C = TypeVar("C", Conditions, Conditions | None)
+
+
+def unseen_as_null(flow: FlowParts, cond: C, owner: str) -> C:
     """``cond`` with the null condition in the rows of labels that the training had no example of.
 
     A network's answer to a label that it was never trained on means nothing. Its answer to the null condition
@@ -29,7 +33,7 @@ def unseen_as_null(flow: FlowParts, cond: Conditions, owner: str) -> Conditions:
         owner: who asks, for the warning.
     """
     rows = None if flow.metadata.get(GIVEN_PRIOR) else flow.prior.unseen_rows(cond)
-    if rows is None:
+    if rows is None or cond is None:
         return cond
     _warn(flow, cond, rows, owner)
     null = flow.condition.null(cond)
