@@ -39,6 +39,7 @@ GAUSSIAN = ("gaussian", "condot")
 OT = ("gaussian", "ot:condition=ignore")
 SIZES = [("unet", 64, "default"), ("mlp", 64, "default"), ("mlp", 64, "condot"), ("mlp", 256, "ot")]
 LR, CLIP, EMA = 1e-3, 1.0, 0.999
+DRAWN_NFE = 15
 
 
 @cache
@@ -48,15 +49,43 @@ def data() -> TensorData:
     return TensorData(x, labels, name="pictures", classes=10, is_image=True)
 
 
-def our_step(network: str, batch: int, prior: str, coupling: str) -> Call:
-    """The training loop's own step of a run that has begun."""
+def begun(network: str, batch: int, prior: str, coupling: str) -> tuple[TrainingState, Randomness]:
+    """A run before its first step, with a fitted prior."""
     training = TrainingConfig(steps=STEPS, batch_size=batch, lr=LR, warmup=0, clip=CLIP, ema=EMA)
     named = RunConfig(prior=prior, coupling=coupling, model=NETWORKS[network], training=training)
     parts = resolve_components(resolve_config(named, {}), data=data())
     state, randomness = TrainingState(parts), Randomness(0, parts.device)
     fit_prior(parts, randomness)
+    return state, randomness
+
+
+def our_step(network: str, batch: int, prior: str, coupling: str) -> Call:
+    """The training loop's own step of a run that has begun."""
+    state, randomness = begun(network, batch, prior, coupling)
+    parts = state.parts
     pairs = PairStream(parts.data, parts.prior, parts.coupling, batch, randomness)
     return partial(training_step, state, pairs, randomness)
+
+
+def our_draw(network: str, count: int, prior: str, coupling: str) -> Call:
+    """``flow.sample`` with equal steps."""
+    flow = begun(network, 64, prior, coupling)[0].flow()
+    cond = torch.arange(count) % 10
+    return partial(flow.sample, cond, nfe=DRAWN_NFE, sampler="euler")
+
+
+def peer_draw(network: str, count: int) -> Call:
+    """Noise carried by torchdiffeq's Euler, as torchcfm's examples draw."""
+    odeint = peer("torchdiffeq").odeint
+    model = build_model(NETWORKS[network], data().event_shape, data().condition).eval()
+    cond, times = torch.arange(count) % 10, torch.linspace(0, 1, DRAWN_NFE + 1)
+
+    @torch.no_grad()
+    def draw() -> Tensor:
+        x0 = torch.randn(count, *data().event_shape)
+        return odeint(lambda t, x: model(x, t.expand(len(x)), cond), x0, times, method="euler")[-1]
+
+    return draw
 
 
 def peer_step(network: str, batch: int, make_loss: Callable[[], Loss], *, plain: bool = False) -> Call:
@@ -154,3 +183,16 @@ def whole_step(network: str, batch: int, ours: str) -> Group:
 
 
 test_whole_step = rows_of(whole_step, SIZES)
+
+
+@lru_cache(maxsize=1)
+def whole_draw(network: str, count: int) -> Group:
+    makers = {
+        WHOLE: partial(our_draw, network, count, *DEFAULT),
+        "flowprior, gaussian + condot": partial(our_draw, network, count, *GAUSSIAN),
+        "torchdiffeq": partial(peer_draw, network, count),
+    }
+    return Group(f"{count} pictures drawn with {DRAWN_NFE} evaluations, {network}", makers)
+
+
+test_whole_draw = rows_of(whole_draw, [("unet", 64)])

@@ -29,6 +29,7 @@ from benchmarks.studies import (
     emoji_pairs,
     emoji_sizes,
     few_labels,
+    kinds,
     lead,
     mechanism,
     moved_source,
@@ -122,6 +123,7 @@ def template(name: str) -> jinja2.Template:
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
+        "kinds": kinds,
         "mechanism": mechanism,
         "convergence": convergence,
     }

@@ -1,0 +1,25 @@
+"""What is read off the study of kinds of prior: each at the pairing that held-out pictures prefer."""
+
+from __future__ import annotations
+
+from flowprior.study.table import DataFrame, means
+
+QUALITY = ("fid-cnn128", "fid-lite0")
+NEAREST = ("nearest-q05", "nearest-q50")
+
+
+def kind_of(setting: str) -> str:
+    """The kind of prior of a setting, which is called after it and its pairing."""
+    return setting.rsplit("+", 1)[0]
+
+
+def chosen(table: DataFrame, metric: str = QUALITY[0]) -> DataFrame:
+    """The setting of each kind with the least mean on the validation split: kinds by evaluations."""
+    found = means(table, metric, split="validation")
+    return found.groupby(kind_of, sort=False).idxmin()
+
+
+def at_own_pairing(table: DataFrame, metric: str, by: str = QUALITY[0]) -> DataFrame:
+    """Means on the test split of the settings of :func:`chosen`: kinds by numbers of evaluations."""
+    own, values = chosen(table, by), means(table, metric)
+    return own.apply(lambda settings: [values.loc[setting, settings.name] for setting in settings])
