@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.operators.groups import WHOLE, Group, rows_of
 from benchmarks.operators.peers import Call, peer
 from benchmarks.operators.problem import pictures
+from flowprior import Prior
 from flowprior.data import TensorData
 from flowprior.models import build_model
 from flowprior.training import RunConfig, TrainingConfig
@@ -28,7 +29,6 @@ from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.loop import training_step
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
-from flowprior.training.trainer import fit_prior
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A peer's loss of a network on data x1 ``[B, *event]`` with labels ``[B]``."""
@@ -49,13 +49,18 @@ def data() -> TensorData:
     return TensorData(x, labels, name="pictures", classes=10, is_image=True)
 
 
+@cache
+def fitted(spec: str) -> Prior:
+    """A prior fitted to the pictures, once for all groups."""
+    return Prior.registry.resolve(spec).fit(data().batches(), generator=torch.Generator().manual_seed(0))
+
+
 def begun(network: str, batch: int, prior: str, coupling: str) -> tuple[TrainingState, Randomness]:
     """A run before its first step, with a fitted prior."""
     training = TrainingConfig(steps=STEPS, batch_size=batch, lr=LR, warmup=0, clip=CLIP, ema=EMA)
     named = RunConfig(prior=prior, coupling=coupling, model=NETWORKS[network], training=training)
-    parts = resolve_components(resolve_config(named, {}), data=data())
+    parts = resolve_components(resolve_config(named, {}), data=data(), prior=fitted(prior))
     state, randomness = TrainingState(parts), Randomness(0, parts.device)
-    fit_prior(parts, randomness)
     return state, randomness
 
 
