@@ -10,12 +10,10 @@ from torch import Tensor
 from flowprior.conditions import Conditions, chosen
 from flowprior.flow.guidance import recorded_dropout
 from flowprior.flow.parts import FlowParts
+from flowprior.priors.labels import named
 
 GIVEN_PRIOR = "prior_was_given"
 """Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""
-NAMED = 5
-"""Labels that a warning names."""
-
 
 C = TypeVar("C", Conditions, Conditions | None)
 
@@ -44,13 +42,12 @@ def unseen_as_null(flow: FlowParts, cond: C, owner: str) -> C:
 def _warn(flow: FlowParts, cond: Conditions, rows: Tensor, owner: str) -> None:
     labels = flow.prior.reading(cond)
     assert labels is not None
-    asked = labels[rows].unique().tolist()
-    shown = ", ".join(map(str, asked[:NAMED])) + (f" and {len(asked) - NAMED} more" if asked[NAMED:] else "")
+    which = named(labels[rows].unique().tolist())
     never = recorded_dropout(flow.metadata) == 0
     more = ", which the network never saw either; train with --set training.condition_dropout=0.1"
     warnings.warn(
-        f"{owner}: the prior was fitted to no example of label {shown}; these samples are the null "
-        f"condition's, any label's{more if never else ''}",
+        f"{owner}: the prior was fitted to no example of {which}; these samples are the null condition's, "
+        f"any label's{more if never else ''}",
         RuntimeWarning,
         stacklevel=5,
     )

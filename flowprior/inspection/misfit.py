@@ -26,6 +26,7 @@ from flowprior.couplings.cost import squared_distances
 from flowprior.inspection.examples import POOLED, Examples
 from flowprior.inspection.principal_axes import principal_axes
 from flowprior.priors import Prior
+from flowprior.priors.labels import named
 from flowprior.priors.latent import latents_of
 
 FEWEST_HELD_OUT = 20
@@ -35,8 +36,6 @@ MOST_ROWS = 256
 MOST_HELD_OUT, LEAST_DRAWS, DRAWS_EACH = 500, 1000, 4
 """Held-out rows that are looked at, and new draws: the least, and for each of those rows."""
 MOST_LABELS = 100
-NAMED = 5
-"""Labels that a warning names."""
 WIDTHS = (0.1, 0.3, 1.0, 3.0)
 """Of the Gaussian kernel, as a share of the median squared distance."""
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
@@ -93,9 +92,7 @@ def misfit_warning(spec: str, found: Mapping[int, Misfit], names: list[str] | No
     if not flagged:
         return None
     flagged.sort(key=lambda label: -found[label].told_apart)
-    shown = ", ".join(str(label) if names is None else names[label] for label in flagged[:NAMED])
-    more = f" and {len(flagged) - NAMED} more" if len(flagged) > NAMED else ""
-    whose = "the data" if flagged == [POOLED] else f"label{'s' * (len(flagged) > 1)} {shown}{more}"
+    whose = "the data" if flagged == [POOLED] else named(flagged, names)
     told = found[flagged[0]].told_apart
     return (
         f"{spec} does not have the law of {whose}: held-out rows can be told from its draws (in {told:.0%} "

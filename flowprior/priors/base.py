@@ -7,9 +7,7 @@ K components, rank r. Inside, events are flat rows ``[B, D]``.
 from __future__ import annotations
 
 import abc
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,34 +18,9 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions, Parts, TokenStates, as_value, describe_value, read_part
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError
+from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.registry import Registered, Registry, spec_of
-
-_ONE_FIT_AT_A_TIME = threading.RLock()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch's operators on one thread, and on as many as before afterwards.
-
-    A matrix product that is shared out over threads adds its terms in another order, and a fit can carry that
-    rounding far: to the sign of an eigenvector, to the pass after which EM stops, through thousands of
-    optimiser steps. One thread gives the same bits whatever the number.
-
-    torch keeps that number for the whole process, so fits in several Python threads wait for each other. A
-    context inside another one changes nothing.
-    """
-    with _ONE_FIT_AT_A_TIME:
-        before = torch.get_num_threads()
-        if before == 1:
-            yield
-            return
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
 
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
@@ -250,7 +223,13 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
         """``cond`` with a condition drawn as often as fit saw it in place of each null one."""
-        return cond
+        null = self._null_rows(cond)
+        if cond is None or null is None:
+            return cond
+        drawn = self._sample_conditions(int(null.sum()), generator)
+        filled = cond.clone()
+        filled[null] = cond[null] if drawn is None else drawn.to(cond)
+        return filled
 
     def _marginal_mean(self) -> Tensor:
         """Mean of the marginal source, ``[D]``; of a prior that has null conditions."""

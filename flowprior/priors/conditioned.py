@@ -195,15 +195,6 @@ class ConditionedPrior(Prior, abc.ABC):
             return None
         return null
 
-    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
-        null = self._null_rows(cond)
-        if cond is None or null is None:
-            return cond
-        drawn = self._sample_conditions(int(null.sum()), generator)
-        filled = cond.clone()
-        filled[null] = cond[null] if drawn is None else drawn.to(cond)
-        return filled
-
     @torch.no_grad()
     def _marginal_mean(self) -> Tensor:
         """Over the embeddings kept from fit, as often as each was seen."""

@@ -203,16 +203,9 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         null = cond == len(self.count) if self.is_conditional and cond is not None else None
         return null if null is not None and bool(null.any()) else None
 
-    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
-        null = self._null_rows(cond)
-        if cond is None or null is None:
-            return cond
-        drawn = self._sample_conditions(int(null.sum()), generator)
-        assert drawn is not None
-        return cond.masked_scatter(null, drawn.to(cond))
-
     def _marginal_mean(self) -> Tensor:
-        return self.loc[-1, 0]
+        labels = torch.arange(len(self.count), device=self.loc.device)
+        return (self.count / self.count.sum()).to(self.loc) @ self._mean(labels, len(labels))
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)

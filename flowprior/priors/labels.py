@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +11,14 @@ from torch import Tensor
 from flowprior.errors import InputError
 
 NAMED = 5
-"""Labels that a warning names."""
+"""Labels that a message names."""
+
+
+def named(labels: Sequence[int], names: Sequence[str] | None = None) -> str:
+    """``label 3``, or ``labels 3, 4 and 7 more``; by their ``names``, where they have some."""
+    shown = [str(label) if names is None else names[label] for label in labels[:NAMED]]
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    return f"label{'s' * (len(labels) > 1)} {', '.join(shown)}{more}"
 
 
 def check_fit_labels(cond: Tensor | None) -> None:
@@ -88,7 +96,7 @@ def table_rows(cond: Tensor | None, usable: Tensor, *, pooled: bool, method: str
     why = "had no example" if 0 <= label < known else f"is not among labels 0..{known - 1}"
     raise InputError(
         f"gmm.{method}: cond has label {label}, which {why} when the prior was fitted; "
-        'pass unseen="pooled" to start unseen labels from the pooled prior'
+        'pass unseen="pooled" to start unseen labels from the marginal source'
     )
 
 

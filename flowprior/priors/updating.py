@@ -12,11 +12,11 @@ from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
-from flowprior.priors.base import Prior, one_thread
+from flowprior.priors.base import Prior
+from flowprior.priors.labels import named
+from flowprior.priors.one_thread import one_thread
 
 P = TypeVar("P", bound="UpdatablePrior")
-NAMED = 5
-"""Labels that a message names."""
 
 
 class UpdatablePrior(Prior, abc.ABC):
@@ -59,7 +59,7 @@ class UpdatablePrior(Prior, abc.ABC):
         with one_thread():
             labels = self._update(stream, generator)
         self.to(device)
-        self.changes.append(f"{named(labels)} updated")
+        self.changes.append(f"{named(labels.tolist())} updated")
         return self
 
     @torch.no_grad()
@@ -77,13 +77,13 @@ class UpdatablePrior(Prior, abc.ABC):
         known = self._labels().cpu()
         unknown = chosen[~torch.isin(chosen, known)]
         if len(unknown):
-            raise InputError(f"{self.name}.drop: {named(unknown)} not among those that were fitted")
+            raise InputError(f"{self.name}.drop: {named(unknown.tolist())} not among those that were fitted")
         if len(chosen) == len(known):
             raise InputError(f"{self.name}.drop: no label would be left; keep one, or fit a new prior")
         if len(chosen):
             with one_thread():
                 self._drop(chosen)
-            self.changes.append(f"{named(chosen)} dropped")
+            self.changes.append(f"{named(chosen.tolist())} dropped")
         return self
 
     @property
@@ -107,13 +107,6 @@ class UpdatablePrior(Prior, abc.ABC):
     @abc.abstractmethod
     def _drop(self, labels: Tensor) -> None:
         """Forget ``labels`` ``[m]``."""
-
-
-def named(labels: Tensor) -> str:
-    """``label 3``, or ``labels 3, 4 and 7 more``."""
-    shown, more = labels[:NAMED].tolist(), len(labels) - NAMED
-    rest = f" and {more} more" if more > 0 else ""
-    return f"label{'s' * (len(labels) > 1)} {', '.join(map(str, shown))}{rest}"
 
 
 def spliced(

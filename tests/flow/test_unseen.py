@@ -125,16 +125,14 @@ def test_a_prior_that_training_was_given_does_not_say_what_training_saw(data):
     """The network was trained with the label, and only the prior does not know it."""
     x, labels = data
     all_labels = torch.where(torch.arange(600) < 60, NEVER, labels)
-    flow = train(
-        (x, all_labels),
-        prior=fitted(POOLED[0], data),
-        coupling="condot",
-        model="mlp:width=8,depth=1",
-        steps=2,
-    )
+    options = {"coupling": "condot", "model": "mlp:width=8,depth=1", "steps": 2}
+    flow = train((x, all_labels), prior=fitted(POOLED[0], data), **options)
+    asked: list[Tensor] = []
+    flow.model.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[2]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         flow.sample(torch.tensor([NEVER, 0]), nfe=1)
+    assert asked[0].tolist() == [NEVER, 0]
 
 
 def test_pairs_of_unseen_labels_can_be_smoothed(data):

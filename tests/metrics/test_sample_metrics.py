@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -22,18 +24,15 @@ SEED, SAMPLES = 11, 100
 METRICS = ["kid:subsets=5,subset_size=40", "precision-recall", "memorisation", "sliced-w2:directions=20"]
 
 
+def evaluated(flow: Flow, digits: tuple[Data, Data], metrics: str | list[str], **options: Any) -> Result:
+    """By two evaluations, against the test split."""
+    counts = {"nfe": [2], "samples": SAMPLES, "seed": SEED}
+    return evaluate(flow, digits[0], reference=digits[1], metrics=metrics, **counts, **options)
+
+
 @pytest.fixture(scope="module")
 def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Result:
-    return evaluate(
-        tiny_flow,
-        digits[0],
-        reference=digits[1],
-        nfe=[2],
-        samples=SAMPLES,
-        seed=SEED,
-        metrics=METRICS,
-        classifier=classifier,
-    )
+    return evaluated(tiny_flow, digits, METRICS, classifier=classifier)
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +95,7 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
 def test_memorisation_of_a_side_is_that_of_smaller_pictures(
     tiny_flow: Flow, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], result: Result
 ) -> None:
-    found = evaluate(
-        tiny_flow,
-        digits[0],
-        reference=digits[1],
-        nfe=[2],
-        samples=SAMPLES,
-        seed=SEED,
-        metrics="memorisation:side=4",
-        classifier=None,
-    )
+    found = evaluated(tiny_flow, digits, "memorisation:side=4", classifier=None)
     held_out = Reference(digits[1], "test").subset(SAMPLES)[0]
     real, training, ours = (
         nn.functional.avg_pool2d(x, 2).double().flatten(1) for x in (held_out, whole(digits[0])[0], drawn[0])

@@ -275,7 +275,7 @@ def test_unseen_labels_raise_and_say_what_to_do(three_classes):
             prior.sample(torch.tensor([0, label]))
         assert str(caught.value) == (
             f"gmm.sample: cond has label {label}, which {why} when the prior was fitted; "
-            'pass unseen="pooled" to start unseen labels from the pooled prior'
+            'pass unseen="pooled" to start unseen labels from the marginal source'
         )
     for call in (prior.mean, lambda cond: prior.log_prob(x[: len(cond)], cond)):
         with pytest.raises(InputError, match="cond has label 1, which had no example"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.priors.base import one_thread
+from flowprior.priors.one_thread import one_thread
 
 NETWORKS = {
     "flow": {"rank": 4, "steps": 8, "transforms": 2, "hidden": 16, "batch_size": 128},
