@@ -7,6 +7,7 @@ python -m benchmarks.studies.out_of_distribution    # does the log-density tell 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.evaluation import evaluate
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition, wasserstein2_squared
+from flowprior.training import RunConfig, train
 
 NFES = (0, 1, 4, 15)
 UNSEEN = 9
@@ -30,7 +32,9 @@ SCORERS = {
     "gmm, K = 4": "gmm:components=4,reg_covar=0.01",
     "lowrank8": "gmm:covariance=lowrank,rank=8,reg_covar=0.01",
     "full": "gmm:covariance=full,reg_covar=0.01",
-    "latent-gmm": "latent-gmm:rank=8,law=mixture",
+    "latent-gmm, one mixture": "latent-gmm:rank=8,law=mixture",
+    "default": "latent-gmm",
+    "learned-mean, low-rank": "learned-mean:covariance=lowrank",
 }
 
 
@@ -110,6 +114,12 @@ def corrupted_prior(split: Any = "train", kind: str = "none") -> Data:
     """Digits on which networks are trained while their priors are fitted to corrupted ones."""
     data = digits.split(split)
     return data if split != "train" else digits.OtherPriorData(_corrupted(kind), f"digits-{kind}")
+
+
+def train_on_clean(config: RunConfig, data: Data, out: Path | None = None) -> Flow:
+    """``flowprior.train`` with a prior fitted to the ``prior_data`` of ``data``, where it has them."""
+    prior = fit_prior(config.prior, getattr(data, "prior_data", data), config.training.seed)
+    return train(data, prior=prior, config=config, out=out, resume=out is not None)
 
 
 def corrupted(flow: Flow, cell: Any, data: Any) -> list[Row]:
