@@ -11,7 +11,7 @@ from flowprior import Coupling, Path, Prior, Sampler
 from flowprior.data import DATA
 from flowprior.models import MODELS
 from flowprior.samplers import TimeGrid
-from flowprior.training import LossWeight, TimeDistribution
+from flowprior.training import Callback, LossWeight, TimeDistribution
 from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 README = REPOSITORY / "README.md"
@@ -23,6 +23,7 @@ FAMILIES = {
     "grids": TimeGrid.registry,
     "times of training": TimeDistribution.registry,
     "weights of the loss": LossWeight.registry,
+    "callbacks": Callback.registry,
     "models": MODELS,
     "data sets": DATA,
 }

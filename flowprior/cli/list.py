@@ -25,6 +25,7 @@ FAMILIES = (
     "data",
     "times",
     "weights",
+    "callbacks",
     "metrics",
     "features",
 )
@@ -60,10 +61,10 @@ def registries() -> dict[str, Registry[Any]]:
     from flowprior.metrics import Metric
     from flowprior.models import MODELS
     from flowprior.samplers import TimeGrid
-    from flowprior.training import LossWeight, TimeDistribution
+    from flowprior.training import Callback, LossWeight, TimeDistribution
 
     components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
-    training = (TimeDistribution.registry, LossWeight.registry)
+    training = (TimeDistribution.registry, LossWeight.registry, Callback.registry)
     families = (*components, MODELS, Encoder.registry, DATA, *training, Metric.registry, FEATURES)
     return dict(zip(FAMILIES, families, strict=True))
 

@@ -51,6 +51,16 @@ def train(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode the data into memory.")] = False,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Save and stop with code 124 after so long; --resume goes on.", show_default=False),
+    ] = None,
+    callbacks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--callback", help="Told of the run, such as tensorboard; see list callbacks; can be repeated."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of the configuration.")] = None,
     overrides: Annotated[
@@ -70,13 +80,14 @@ def train(
     given: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
     given["latent"] = latent
     place = _cache(cache, no_cache)
-    options: dict[str, Any] = {"steps": steps, "seed": seed}
+    options: dict[str, Any] = {"steps": steps, "seed": seed, "max_minutes": max_minutes}
     options = {name: value for name, value in options.items() if value is not None}
     base = load_config(config, overrides or [])
     made = new_run_folder(resolve_config(base, options, **given)) if out is None else None
     run = RunDirectory(out or made or "")
     try:
-        train_flow(**given, cache=place, out=run.path, resume=resume, config=base, progress=True, **options)
+        parts = {**given, "cache": place, "callbacks": callbacks or []}
+        train_flow(**parts, out=run.path, resume=resume, config=base, progress=True, **options)
     finally:
         if made is not None:
             with suppress(OSError):

@@ -1,5 +1,6 @@
 """Training: configuration, the loop, and what a run leaves on the disk."""
 
+from flowprior.training.callbacks import Callback, TrainingStart
 from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.config import (
     DEFAULT_COUPLING,
@@ -12,9 +13,10 @@ from flowprior.training.config import (
 from flowprior.training.config_file import config_from_dict, load_config, save_config
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loss_weights import LossWeight
-from flowprior.training.monitor import read_metrics
+from flowprior.training.metrics_file import read_metrics
 from flowprior.training.run import RunDirectory
 from flowprior.training.times import TimeDistribution
+from flowprior.training.trackers import TensorBoard, WeightsAndBiases
 from flowprior.training.trainer import train
 
 __all__ = [
@@ -22,12 +24,16 @@ __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_PATH",
     "DEFAULT_PRIOR",
+    "Callback",
     "LossWeight",
     "RunConfig",
     "RunDirectory",
+    "TensorBoard",
     "TimeDistribution",
     "TrainingConfig",
     "TrainingInterrupted",
+    "TrainingStart",
+    "WeightsAndBiases",
     "config_from_dict",
     "list_checkpoints",
     "load_config",

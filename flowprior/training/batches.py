@@ -8,6 +8,7 @@ several conditions, such as five captions, each visit draws one, by a number of 
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -89,6 +90,9 @@ class PairStream:
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
 
+    Attributes:
+        seconds_waited: that :meth:`batch` took so far.
+
     Raises:
         OptionError: the coupling's draw size is no multiple of the batch size.
     """
@@ -106,12 +110,15 @@ class PairStream:
             )
         self._indices = IndexStream(len(data), randomness.seed)
         self._drawn: tuple[int, Pairs] | None = None
+        self.seconds_waited = 0.0
 
     def batch(self, step: int) -> Pairs:
         """The pairs of ``step``: a slice of the superbatch that it lies in."""
         number, offset = divmod(step * self.batch_size, self.draw_size)
         if self._drawn is None or self._drawn[0] != number:
+            begun = time.perf_counter()
             self._drawn = (number, self._draw(number))
+            self.seconds_waited += time.perf_counter() - begun
         rows = slice(offset, offset + self.batch_size)
         x0, x1, cond = self._drawn[1]
         return x0[rows], x1[rows], rows_of(cond, rows)

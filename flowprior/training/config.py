@@ -43,6 +43,7 @@ MAY_CHANGE = frozenset(
         "training.sample_nfe",
         "training.checkpoint_every",
         "training.keep_checkpoints",
+        "training.max_minutes",
     }
 )
 """Keys that a resumed run may change without training something else; ``steps`` may only grow."""
@@ -59,6 +60,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sample_nfe": (1, 10**6),
     "checkpoint_every": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
+    "max_minutes": (0, math.inf),
 }
 _BELOW_ONE = ("beta1", "beta2", "ema")
 
@@ -100,6 +102,8 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
+        max_minutes: limit of the run's time, from the fit of its prior on: the step under way is finished
+            and saved, and the process ends with code 124; 0 for as long as it takes.
 
     Raises:
         OptionError: a value of another type or out of range.
@@ -128,6 +132,7 @@ class TrainingConfig:
     sample_nfe: int = 15
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    max_minutes: float = 0.0
 
     def __post_init__(self) -> None:
         _check_types(self, "training")

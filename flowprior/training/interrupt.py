@@ -1,49 +1,71 @@
-"""Ctrl-C and SIGTERM finish the step instead of losing it."""
+"""What ends a training before its last step: Ctrl-C, the signals of batch schedulers, and a limit of time.
+
+The step under way is finished and a checkpoint saved, so that nothing is lost and a resumed run goes on.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Slurm sends SIGUSR1 some time before the end of a job to those who ask for it (``--signal=USR1@120``)."""
+LIMIT_CODE = 124
+"""Exit code of a run that has reached its limit of time: that of ``timeout``."""
+
+
+class StopReason(NamedTuple):
+    """Why a run stops: in words that follow "stopped by", and the exit code of the process."""
+
+    text: str
+    code: int
 
 
 class TrainingInterrupted(SystemExit):
-    """Training stopped on a signal after saving a checkpoint.
+    """Training stopped before its last step, after saving a checkpoint.
 
-    A ``SystemExit`` with the code that shells give to a process that a signal ended: 130 for SIGINT, 143 for
-    SIGTERM. A script that does not catch it ends without a stack trace, and what waits for it does not go on
-    with half a training.
+    A ``SystemExit``: a script that does not catch it ends without a stack trace, and what waits for it does
+    not go on with half a training. Its code is the one that shells give to a process that a signal ended (130
+    for SIGINT, 138 for SIGUSR1, 143 for SIGTERM), or 124 at the limit of time, as ``timeout`` has it.
 
     Args:
         message: one line.
-        number: the signal.
+        code: of the process.
     """
 
-    def __init__(self, message: str, number: signal.Signals) -> None:
-        super().__init__(128 + number)
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(code)
         self.message = message
 
     def __str__(self) -> str:
         return self.message
 
 
-class SignalWatch:
-    """Context in which the first SIGINT or SIGTERM only sets :attr:`received`.
+class StopRequests:
+    """Context that notes whether the run should stop.
 
-    A second one does what it did before the context. Outside the main thread, where Python allows no
-    handlers, the context does nothing. The previous handlers come back at the end.
+    The first of ``SIGNALS`` is only noted; a second one does what it did before the context. Outside the main
+    thread, where Python allows no handlers, signals are left alone. The previous handlers come back at the
+    end.
+
+    Args:
+        enabled: False notes nothing, for a run that cannot be saved.
+        minutes: of the run; 0 for as long as it takes.
+        begun: when it began, by ``time.monotonic``.
     """
 
-    def __init__(self, enabled: bool = True) -> None:
-        self.enabled = enabled and threading.current_thread() is threading.main_thread()
+    def __init__(self, enabled: bool = True, minutes: float = 0.0, begun: float = 0.0) -> None:
         self.received: signal.Signals | None = None
+        self._watches = enabled and threading.current_thread() is threading.main_thread()
+        self._minutes = minutes
+        self._end = begun + 60 * minutes if enabled and minutes else float("inf")
         self._previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> SignalWatch:
-        if self.enabled:
+    def __enter__(self) -> StopRequests:
+        if self._watches:
             # None marks a handler that was not installed from Python; it cannot be put back.
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
             self._previous = {number: handler for number, handler in handlers.items() if handler is not None}
@@ -55,6 +77,15 @@ class SignalWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+
+    def reason(self) -> StopReason | None:
+        """Why the run should stop now; None where it should go on."""
+        received = self.received
+        if received is not None:
+            return StopReason(received.name, 128 + received)
+        if time.monotonic() >= self._end:
+            return StopReason(f"its limit of {self._minutes:g} minutes", LIMIT_CODE)
+        return None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

@@ -13,7 +13,7 @@ from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import PairStream
-from flowprior.training.interrupt import SignalWatch, TrainingInterrupted
+from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.randomness import Randomness
@@ -39,31 +39,28 @@ def run_steps(
 
     Raises:
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
-        TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint.
+        TrainingInterrupted: Ctrl-C, SIGTERM, SIGUSR1 or the limit of time, after saving a checkpoint.
     """
     config = state.config
-    with SignalWatch(enabled=run is not None) as watch, randomness.model_seeds_stay_inside():
+    requests = StopRequests(run is not None, config.max_minutes, state.begun)
+    with requests, randomness.model_seeds_stay_inside():
         while state.step < config.steps:
             result = training_step(state, pairs, randomness)
             monitor.advance(state.step)
-            received = watch.received  # read once: a signal while this step is written waits for the next
-            last = state.step == config.steps or received is not None
+            stop = requests.reason()  # once: what comes while this step is written waits for the next
+            last = state.step == config.steps or stop is not None
             save = run is not None and (last or is_due(state.step, config.checkpoint_every))
             log = state.step == config.steps or is_due(state.step, config.log_every)
             if (log or save) and not state.means.is_finite():
                 diverged(state, state.step, result)
             if log:
-                monitor.log(state)
+                monitor.log(state, pairs.seconds_waited)
             if is_due(state.step, config.sample_every):
                 monitor.draw(state)
             if run is not None and save:
-                state.save(run.checkpoints)
-            if run is not None and received is not None:
-                raise TrainingInterrupted(
-                    f"stopped by {received.name} after step {state.step} of {config.steps}; "
-                    f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it",
-                    received,
-                )
+                monitor.saved(state.step, state.save(run.checkpoints))
+            if run is not None and stop is not None:
+                interrupted(state, run, stop)
 
 
 def training_step(state: TrainingState, pairs: PairStream, randomness: Randomness) -> StepResult:
@@ -122,6 +119,15 @@ def drop_conditions(
     dropped = torch.rand(len(cond), generator=generator, device=cond.device) < share
     null = condition.null(cond)
     return cond if null is None else chosen(dropped, null, cond)
+
+
+def interrupted(state: TrainingState, run: RunDirectory, stop: StopReason) -> NoReturn:
+    """End the run after a step whose checkpoint is saved, saying why and how it goes on."""
+    raise TrainingInterrupted(
+        f"stopped by {stop.text} after step {state.step} of {state.config.steps}; "
+        f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it",
+        stop.code,
+    )
 
 
 def diverged(state: TrainingState, step: int, result: StepResult) -> NoReturn:

@@ -1,184 +1,171 @@
-"""What a run tells while it runs: metrics.jsonl, pictures and a progress bar."""
+"""Tells the callbacks of a run what happens: metrics.jsonl, the progress bar, and those that are given."""
 
 from __future__ import annotations
 
-import json
+import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import torch
 
 from flowprior.encoding import pictures_of
-from flowprior.storage import read_bytes, write_text
-from flowprior.storage.writing import writing
+from flowprior.errors import TrainingDiverged
+from flowprior.training.callbacks import Callback, TrainingStart
+from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.metrics_file import MetricsFile
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.pictures import SamplePictures
+from flowprior.training.progress_bar import ProgressBar
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
 
-METRICS_LIMIT = 128 << 20
-"""Longest file that is read, in bytes."""
-TRAIN = ("loss",)
-"""What a line of kind ``train`` holds as a number, of those that are read again."""
-
 
 class Monitor:
-    """Logs, draws and shows progress; a context.
+    """Says what happens in a run to each of its callbacks; a context.
 
     Args:
         state: standing at the step where the run starts or resumes.
         run: where files go; None writes none.
         progress: show a bar on stderr.
+        callbacks: told after the bar and metrics.jsonl.
     """
 
-    def __init__(self, state: TrainingState, run: RunDirectory | None, progress: bool) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        run: RunDirectory | None,
+        progress: bool,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        self._state = state
         self._metrics = MetricsFile(run.metrics if run else None, state.step)
+        self._bar = ProgressBar(state.config.steps, shown=progress)
+        self._callbacks: list[Callback] = [self._bar, self._metrics, *callbacks]
+        self._started: list[Callback] = []
         parts = state.parts
         shown = pictures_of(parts.data)
         self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
-        self._bar = ProgressBar(state.config.steps, state.step, shown=progress)
+        self._start = TrainingStart(parts.config, state.step, run.path if run else None)
         self._watch = Stopwatch(state.step)
 
     def __enter__(self) -> Monitor:
-        self._bar.start()
+        try:
+            for callback in self._callbacks:
+                self._started.append(callback)
+                callback.on_start(self._start)
+        except BaseException as error:
+            self._end(error)
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._end(error)
 
     def close(self) -> None:
         """Leave the bar as it stands and close the file."""
-        self._bar.stop()
+        self._bar.close()
         self._metrics.close()
 
     def note(self, step: int, kind: str, **values: Any) -> None:
-        """Write one line of metrics that is no training step's."""
+        """Write one line of metrics that is none of a callback's."""
         self._metrics.write(step, kind, **values)
 
     def advance(self, step: int) -> None:
         """``step`` steps are done."""
-        self._bar.advance(step)
+        for callback in self._callbacks:
+            callback.on_step(step)
 
-    def log(self, state: TrainingState) -> None:
-        """Write and show the means since the last log, and start new ones."""
+    def log(self, state: TrainingState, waited: float = 0.0) -> None:
+        """Tell the means since the last log, and start new ones.
+
+        Args:
+            state: that the means are of.
+            waited: seconds that the loop has waited for its pairs, since the run was started.
+        """
         loss, norm = state.means.means()
         state.means.reset()
-        lr = state.config.lr * learning_rate_factor(state.step - 1, state.config)
-        speed = self._watch.lap(state.step)
-        self._metrics.write(state.step, "train", loss=loss, grad_norm=norm, lr=lr, steps_per_second=speed)
-        self._bar.report(loss, speed)
+        speed, wait = self._watch.lap(state.step, waited)
+        values = {
+            "loss": loss,
+            "grad_norm": norm,
+            "lr": state.config.lr * learning_rate_factor(state.step - 1, state.config),
+            "steps_per_second": speed,
+            "data_wait": wait,
+            "peak_memory": peak_memory(state.parts.device),
+        }
+        for callback in self._callbacks:
+            callback.on_log(state.step, values)
 
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
-        if self._pictures is not None:
-            self._pictures.draw(state.flow(), state.step)
+        picture = self._pictures.draw(state.flow(), state.step) if self._pictures is not None else None
+        if picture is not None:
+            for callback in self._callbacks:
+                callback.on_sample(state.step, picture)
+
+    def saved(self, step: int, checkpoint: Path) -> None:
+        """A checkpoint was written."""
+        for callback in self._callbacks:
+            callback.on_checkpoint(step, checkpoint)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Tell every callback that was started how the training ended, also where one of them raises."""
+        status = ending(error)
+        started, self._started = self._started, []
+        failed: list[Exception] = []
+        for callback in started:
+            try:
+                callback.on_end(self._state.step, status)
+            except Exception as raised:
+                failed.append(raised)
+        if failed and error is None:
+            raise failed[0]
+        if error is not None:
+            for raised in failed:
+                error.add_note(f"a callback failed at the end, too: {raised}")
 
 
-class ProgressBar:
-    """A bar with loss, steps a second and the time that is left, on stderr.
-
-    Args:
-        steps: of the whole run.
-        step: done already.
-        shown: False shows nothing.
-    """
-
-    def __init__(self, steps: int, step: int = 0, shown: bool = True) -> None:
-        self._bar = Progress(
-            TextColumn("train"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[report]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-        )
-        self._task = self._bar.add_task("train", total=steps, completed=step, report="")
-
-    def start(self) -> None:
-        """Show the bar."""
-        self._bar.start()
-
-    def stop(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.stop()
-
-    def advance(self, step: int) -> None:
-        """``step`` steps are done."""
-        self._bar.update(self._task, completed=step)
-
-    def report(self, loss: float, speed: float) -> None:
-        """Show the latest loss and speed."""
-        self._bar.update(self._task, report=f"loss {loss:.4g} {speed:.3g} steps/s")
+def ending(error: BaseException | None) -> str:
+    """The word for how a training ended that raised ``error``, or nothing."""
+    if error is None:
+        return "finished"
+    if isinstance(error, TrainingInterrupted):
+        return "interrupted"
+    return "diverged" if isinstance(error, TrainingDiverged) else "failed"
 
 
 class Stopwatch:
-    """Steps a second since the last lap."""
+    """Steps a second, and the share of the time that was spent waiting, since the last lap."""
 
     def __init__(self, step: int) -> None:
-        self._step, self._time = step, time.perf_counter()
+        self._step, self._waited, self._time = step, 0.0, time.perf_counter()
 
-    def lap(self, step: int) -> float:
-        """Steps a second since the last lap, which ends here."""
+    def lap(self, step: int, waited: float = 0.0) -> tuple[float, float]:
+        """(steps a second, share of waiting) since the last lap, which ends here.
+
+        Args:
+            step: steps that are done.
+            waited: seconds of waiting, of all laps.
+        """
         now = time.perf_counter()
-        speed = (step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = step, now
-        return speed
+        seconds = max(now - self._time, 1e-9)
+        found = (step - self._step) / seconds, min((waited - self._waited) / seconds, 1.0)
+        self._step, self._waited, self._time = step, waited, now
+        return found
 
 
-class MetricsFile:
-    """RUN/metrics.jsonl: one JSON object a line, each with its step and kind, flushed as it is written.
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that the process has held at once; on CUDA, that its tensors have held there.
 
-    Args:
-        path: the file; None writes nothing.
-        step: the step that the run resumes from; later lines and torn ones are dropped, at 0 all are.
+    0 where the system does not tell.
     """
-
-    def __init__(self, path: Path | None, step: int = 0) -> None:
-        self._file: TextIO | None = None
-        if path is not None:
-            kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-            with writing(path):
-                self._file = path.open("a", encoding="utf-8")
-            self._path = path
-
-    def write(self, step: int, kind: str, **values: Any) -> None:
-        """Append one line."""
-        if self._file is not None:
-            with writing(self._path):
-                self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-                self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; empty where there is no file.
-
-    A line that is torn, or is none that a run writes, is left out.
-
-    Raises:
-        CheckpointError: the file is longer than 128 MiB, or cannot be read.
-    """
-    if not Path(path).exists():
-        return []
-    found = (_parse(line) for line in read_bytes(path, METRICS_LIMIT).split(b"\n"))
-    return [line for line in found if line is not None]
-
-
-def _parse(text: bytes) -> dict[str, Any] | None:
-    """One line; None where it is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
-        line = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(line, dict) or type(line.get("step")) is not int or type(line.get("kind")) is not str:
-        return None
-    numbers = line["kind"] != "train" or all(type(line.get(name)) in (int, float) for name in TRAIN)
-    return line if numbers else None
+        import resource
+    except ImportError:  # of Unix
+        return 0
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,13 @@ class TrainingState:
 
     Args:
         parts: of the run; ``parts.model`` is trained in place.
+
+    Attributes:
+        begun: when this process began the run, by ``time.monotonic``.
     """
 
     def __init__(self, parts: Components) -> None:
+        self.begun = time.monotonic()
         self.parts = parts
         self.config = parts.config.training
         self.step = 0
@@ -54,8 +59,8 @@ class TrainingState:
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
         self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
-        time = self.config.time if self.config.time != DEFAULT_TIME else type(self.prediction).times
-        self.times = TimeDistribution.registry.resolve(time)
+        times = self.config.time if self.config.time != DEFAULT_TIME else type(self.prediction).times
+        self.times = TimeDistribution.registry.resolve(times)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.data.several_conditions import every_condition
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
-from flowprior.errors import CheckpointError, OptionError, TrainingDiverged
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.training.batches import PairStream, fetch, probe_indices
+from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
-from flowprior.training.monitor import Monitor
+from flowprior.training.monitor import Monitor, ending
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
@@ -48,6 +49,7 @@ def train(
     resume: bool = False,
     config: RunConfig | TrainingConfig | str | Path | None = None,
     progress: bool = False,
+    callbacks: Sequence[str | Callback] = (),
     **training_options: Any,
 ) -> Flow:
     """Fit the prior, train the velocity model and return the flow with averaged weights.
@@ -69,6 +71,8 @@ def train(
         resume: go on with the run in ``out``, or start it where there is none.
         config: components and options that are not given here; may be the path of a TOML file.
         progress: show a progress bar on stderr.
+        callbacks: told of the run while it goes on, such as ``"tensorboard"``; see
+            :class:`~flowprior.training.callbacks.Callback`.
         training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
 
     Raises:
@@ -77,8 +81,8 @@ def train(
         InputError: data that the prior or the model cannot be trained on.
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
         CheckpointError: a checkpoint cannot be saved, none can be read, or a part has no name to save.
-        TrainingInterrupted: Ctrl-C or SIGTERM, after saving a checkpoint; a ``SystemExit`` of code 130 or
-            143.
+        TrainingInterrupted: Ctrl-C, SIGTERM, SIGUSR1 or the limit ``max_minutes``, after saving a checkpoint;
+            a ``SystemExit`` of code 130, 143, 138 or 124.
     """
     given = {
         "data": data,
@@ -92,15 +96,28 @@ def train(
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
+    told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
+    for callback in told:
+        callback.check(None if run is None else run.path)
     if run is None:
-        return _train(resolve_components(resolved, _folder(cache), **given), None, progress, recover=False)
+        _refuse_limit(resolved.training)
+        parts = resolve_components(resolved, _folder(cache), **given)
+        return _train(parts, None, progress, told, recover=False)
     run.check(resolved, resume)
     parts = resolve_components(resolved, run.latents if cache is None else _folder(cache), **given)
     with run.lock() as lock:
         run.check(parts.config, resume)  # Once more: another process may have trained here since.
         if lock.held:
             run.recover()
-        return _train(parts, run, progress, recover=lock.held)
+        return _train(parts, run, progress, told, recover=lock.held)
+
+
+def _refuse_limit(config: TrainingConfig) -> None:
+    if config.max_minutes:
+        raise OptionError(
+            f"train: max_minutes={config.max_minutes:g} stops a run that goes on later, from its folder; "
+            "give one with out (--out)"
+        )
 
 
 def _folder(cache: str | Path | bool | None) -> Path | None:
@@ -108,12 +125,14 @@ def _folder(cache: str | Path | bool | None) -> Path | None:
     return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
 
 
-def _train(parts: Components, run: RunDirectory | None, progress: bool, recover: bool) -> Flow:
+def _train(
+    parts: Components, run: RunDirectory | None, progress: bool, callbacks: Sequence[Callback], recover: bool
+) -> Flow:
     """Everything that the only writer of ``run`` does, from the newest checkpoint to the saved flow."""
     config = parts.config.training
+    state = TrainingState(parts)
     if isinstance(parts.data, EncodedData):
         parts.data.prepare(_say if progress else None)
-    state = TrainingState(parts)
     if run is not None:
         state.resume(run.checkpoints, recover)
     randomness = Randomness(config.seed, parts.device)
@@ -127,16 +146,15 @@ def _train(parts: Components, run: RunDirectory | None, progress: bool, recover:
             _say(f"the run is in {run.path}")
     info = RunInfo(run.info if run else None)
     info.start(parts.device, state.step, fit_seconds)
-    with Monitor(state, run, progress) as monitor:
+    with _noting_the_end(info, state), Monitor(state, run, progress, callbacks) as monitor:
         if state.step == 0 and run is not None:
             measured = measure_starts(pairs)
             monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
             info.update(**measured)
-        _run_to_the_end(state, pairs, randomness, monitor, run, info)
-    flow = state.flow()
-    if run is not None:
-        flow.save(run.flow)
-    info.end(state.step, "finished")
+        run_steps(state, pairs, randomness, monitor, run)
+        flow = state.flow()
+        if run is not None:
+            flow.save(run.flow)
     return flow
 
 
@@ -175,26 +193,18 @@ class DeviceBatches:
             yield x1.to(self._device), moved(cond, self._device)
 
 
-def _run_to_the_end(
-    state: TrainingState,
-    pairs: PairStream,
-    randomness: Randomness,
-    monitor: Monitor,
-    run: RunDirectory | None,
-    info: RunInfo,
-) -> None:
-    """Run the loop, and write down how it ended where it did not finish."""
+@contextmanager
+def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
+    """Write down how the run ended, and say so where it was stopped, below the monitor's bar."""
     try:
-        run_steps(state, pairs, randomness, monitor, run)
-    except TrainingInterrupted as stop:
-        info.end(state.step, "interrupted")
-        monitor.close()
-        _say(stop.message)
-        raise
+        yield
     except BaseException as error:
         with suppress(CheckpointError):
-            info.end(state.step, "diverged" if isinstance(error, TrainingDiverged) else "failed")
+            info.end(state.step, ending(error))
+        if isinstance(error, TrainingInterrupted):
+            _say(error.message)
         raise
+    info.end(state.step, ending(None))
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,7 @@ from flowprior.metrics import Metric
 from flowprior.models import MODELS
 from flowprior.ops import backend
 from flowprior.samplers import TimeGrid
-from flowprior.training import LossWeight, TimeDistribution
+from flowprior.training import Callback, LossWeight, TimeDistribution
 from tests.cli.conftest import Call
 
 REGISTRIES = {
@@ -30,6 +30,7 @@ REGISTRIES = {
     "data": DATA,
     "times": TimeDistribution.registry,
     "weights": LossWeight.registry,
+    "callbacks": Callback.registry,
     "metrics": Metric.registry,
     "features": FEATURES,
 }

@@ -1,4 +1,4 @@
-"""Signals: the first one waits for the step, real processes leave with its code and can be resumed."""
+"""Signals and the limit of time: the step is finished, processes leave with a code and can be resumed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from flowprior.errors import OptionError
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
-from flowprior.training.interrupt import SignalWatch, TrainingInterrupted
+from flowprior.training.interrupt import LIMIT_CODE, SIGNALS, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
@@ -40,14 +41,15 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_first_signal_is_noted_and_handlers_come_back(number: signal.Signals) -> None:
     received: list[int] = []
     before = signal.signal(number, lambda n, frame: received.append(n))
     try:
-        with SignalWatch() as watch:
+        with StopRequests() as watch:
             os.kill(os.getpid(), number)
-            assert watch.received == number
+            reason = watch.reason()
+            assert reason == (number.name, 128 + number)
             assert received == []
             os.kill(os.getpid(), number)
             assert received == [number]
@@ -62,7 +64,7 @@ def test_handlers_come_back_after_an_error() -> None:
     inside: list[object] = []
 
     def fail() -> None:
-        with SignalWatch():
+        with StopRequests():
             inside.append(signal.getsignal(signal.SIGTERM))
             raise RuntimeError("boom")
 
@@ -74,7 +76,7 @@ def test_handlers_come_back_after_an_error() -> None:
 
 def test_no_handlers_where_not_enabled() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with SignalWatch(enabled=False):
+    with StopRequests(enabled=False):
         assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -91,16 +93,16 @@ def test_training_in_another_thread_installs_no_handlers(tmp_path: Path) -> None
     assert finished
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interruption_leaves_quietly_with_the_code_of_the_signal(number: signal.Signals, code: int) -> None:
-    stop = TrainingInterrupted("stopped; resume with --resume", number)
+@pytest.mark.parametrize("code", [130, 143, LIMIT_CODE])
+def test_interruption_leaves_quietly_with_its_code(code: int) -> None:
+    stop = TrainingInterrupted("stopped; resume with --resume", code)
     assert isinstance(stop, SystemExit)
     assert stop.code == code
     assert "resume" in str(stop)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_real_process_saves_and_can_be_resumed(number: signal.Signals, tmp_path: Path) -> None:
     out, steps = tmp_path / "run", 100_000
     process = subprocess.Popen(
@@ -135,8 +137,8 @@ def test_a_signal_while_a_step_is_logged_is_saved_after_the_next(
 ) -> None:
     log = Monitor.log
 
-    def log_and_interrupt(monitor: Monitor, state: TrainingState) -> None:
-        log(monitor, state)
+    def log_and_interrupt(monitor: Monitor, state: TrainingState, waited: float) -> None:
+        log(monitor, state, waited)
         if state.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -144,6 +146,38 @@ def test_a_signal_while_a_step_is_logged_is_saved_after_the_next(
     with pytest.raises(TrainingInterrupted, match="after step 3 of 9"):
         train(torch.randn(20, 2), out=tmp_path / "run", steps=9, **OPTIONS)
     assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [3]
+
+
+def test_a_limit_of_time_stops_after_the_step_that_reaches_it() -> None:
+    now = time.monotonic()
+    with StopRequests(minutes=1, begun=now - 50) as early, StopRequests(minutes=1, begun=now - 70) as late:
+        assert early.reason() is None
+        assert late.reason() == ("its limit of 1 minutes", LIMIT_CODE)
+    with StopRequests(enabled=False, minutes=1, begun=now - 70) as off:
+        assert off.reason() is None
+    with StopRequests(minutes=0, begun=now - 1e9) as endless:
+        assert endless.reason() is None
+
+
+def test_pieces_of_limited_time_make_the_run_of_one_piece(tmp_path: Path) -> None:
+    """Every piece is stopped after its first step, and goes on where the last one ended."""
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    whole = train(x, out=tmp_path / "whole", steps=4, **OPTIONS)
+    for step in (1, 2, 3):
+        with pytest.raises(
+            TrainingInterrupted, match=f"its limit of 1e-09 minutes after step {step} of 4"
+        ) as stop:
+            train(x, out=tmp_path / "run", steps=4, max_minutes=1e-9, resume=True, **OPTIONS)
+        assert stop.value.code == LIMIT_CODE
+        assert RunInfo(tmp_path / "run" / "info.json").read()["status"] == "interrupted"
+    pieces = train(x, out=tmp_path / "run", steps=4, resume=True, **OPTIONS)
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, pieces.model.state_dict()[name]), name
+
+
+def test_a_limit_needs_a_folder_to_go_on_from() -> None:
+    with pytest.raises(OptionError, match=r"max_minutes=5 stops a run .* give one with out \(--out\)"):
+        train(torch.randn(20, 2), steps=2, max_minutes=5, **OPTIONS)
 
 
 def _wait_for_steps(process: subprocess.Popen[str], out: Path, steps: int) -> None:

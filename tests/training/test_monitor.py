@@ -37,6 +37,7 @@ def test_a_log_line_has_means_and_the_rate_of_its_step(points: TensorData, tmp_p
     assert (second["step"], second["loss"], second["grad_norm"]) == (3, 5.0, 6.0)
     assert first["lr"] == state.config.lr * learning_rate_factor(1, state.config)
     assert first["steps_per_second"] > 0
+    assert first["peak_memory"] > 1 << 20
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -75,9 +76,9 @@ def test_pictures_only_with_a_directory(points: TensorData, tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["step-000004.png"]
 
 
-def test_speed_counts_steps_since_the_last_lap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_and_waiting_are_of_the_time_since_the_last_lap(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([10.0, 12.0, 13.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(times))
     watch = Stopwatch(step=100)
-    assert watch.lap(110) == pytest.approx(5.0)
-    assert watch.lap(113) == pytest.approx(3.0)
+    assert watch.lap(110, waited=0.5) == (pytest.approx(5.0), pytest.approx(0.25))
+    assert watch.lap(113, waited=1.3) == (pytest.approx(3.0), pytest.approx(0.8))

@@ -86,8 +86,8 @@ def test_a_second_training_is_refused_and_writes_nothing(
 ) -> None:
     log, seen = Monitor.log, []
 
-    def log_and_try(monitor: Monitor, state: TrainingState) -> None:
-        log(monitor, state)
+    def log_and_try(monitor: Monitor, state: TrainingState, waited: float) -> None:
+        log(monitor, state, waited)
         before = content(tmp_path)
         for resume in (True, False):
             with pytest.raises(OptionError, match=r"by another process|already holds a run"):
@@ -103,8 +103,8 @@ def test_a_second_training_is_refused_and_writes_nothing(
 def test_a_run_can_be_read_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, read = Monitor.log, []
 
-    def log_and_read(monitor: Monitor, state: TrainingState) -> None:
-        log(monitor, state)
+    def log_and_read(monitor: Monitor, state: TrainingState, waited: float) -> None:
+        log(monitor, state, waited)
         if list_checkpoints(tmp_path / "run" / "checkpoints"):
             with pytest.warns(RuntimeWarning, match="still training, or was killed: its newest checkpoint"):
                 read.append(Flow.load(tmp_path / "run").metadata["step"])

@@ -1,0 +1,140 @@
+"""Callbacks that show a run elsewhere: TensorBoard, and Weights & Biases."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from flowprior.errors import OptionError
+from flowprior.registry import choose
+from flowprior.storage import read_text, write_text
+from flowprior.training.callbacks import Callback, TrainingStart
+
+ID_LIMIT = 64
+
+
+@Callback.register("tensorboard")
+class TensorBoard(Callback):
+    """Curves and pictures in event files for TensorBoard (extra tensorboard).
+
+    Args:
+        folder: of the event files; empty for RUN/tensorboard.
+
+    Raises:
+        OptionError: the extra is not installed, or there is neither ``folder`` nor a run folder.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        self.folder = folder
+        self._module = imported("torch.utils.tensorboard", "tensorboard")
+
+    def check(self, folder: Path | None) -> None:
+        if not self.folder:
+            _refuse_without(folder, "tensorboard")
+
+    def on_start(self, start: TrainingStart) -> None:
+        folder = Path(self.folder) if self.folder else (start.folder or Path()) / "tensorboard"
+        # What a killed run had written after the checkpoint that it goes on from is hidden.
+        self._writer = self._module.SummaryWriter(str(folder), purge_step=start.step + 1)
+
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+
+    def on_validation(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"validation/{name}", value, step)
+
+    def on_sample(self, step: int, picture: Path) -> None:
+        from torchvision.io import ImageReadMode, decode_image
+
+        self._writer.add_image("samples", decode_image(str(picture), ImageReadMode.RGB), step)
+
+    def on_end(self, step: int, status: str) -> None:
+        self._writer.add_text("status", status, step)
+        self._writer.close()
+
+
+@Callback.register("wandb")
+class WeightsAndBiases(Callback):
+    """Curves, pictures and the configuration at Weights & Biases (extra wandb).
+
+    A run that is taken up again goes on there, too: its id is kept in RUN/wandb-id.
+
+    Args:
+        project: that the run belongs to.
+        display_name: of the run; empty for one that they choose.
+        mode: ``online``, ``offline`` (files below RUN/wandb alone, to be sent later) or ``disabled``.
+
+    Raises:
+        OptionError: the extra is not installed, another ``mode``, or there is no run folder.
+    """
+
+    MODES = ("online", "offline", "disabled")
+
+    def __init__(self, project: str = "flowprior", display_name: str = "", mode: str = "online") -> None:
+        choose("callback 'wandb'", "mode", mode, self.MODES)
+        self.project, self.display_name, self.mode = project, display_name, mode
+        self._module = imported("wandb", "wandb")
+
+    def check(self, folder: Path | None) -> None:
+        _refuse_without(folder, "wandb")
+
+    def on_start(self, start: TrainingStart) -> None:
+        note = (start.folder or Path()) / "wandb-id"
+        self._run = self._module.init(
+            project=self.project,
+            name=self.display_name or None,
+            mode=self.mode,
+            dir=str(note.parent),
+            id=kept_id(note),
+            resume="allow",
+            config=start.config.as_dict(),
+        )
+
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({f"train/{name}": value for name, value in values.items()}, step=step)
+
+    def on_validation(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({f"validation/{name}": value for name, value in values.items()}, step=step)
+
+    def on_sample(self, step: int, picture: Path) -> None:
+        self._run.log({"samples": self._module.Image(str(picture))}, step=step)
+
+    def on_end(self, step: int, status: str) -> None:
+        self._run.summary["status"] = status
+        self._run.finish(exit_code=0 if status in ("finished", "interrupted") else 1)
+
+
+def kept_id(note: Path) -> str:
+    """The id in the file ``note``; a new one, kept there, where there is none."""
+    if note.is_file():
+        found = read_text(note, ID_LIMIT).strip()
+        if re.fullmatch(r"[0-9a-f]{16}", found):
+            return found
+    made = secrets.token_hex(8)
+    write_text(note, made + "\n")
+    return made
+
+
+def imported(module: str, extra: str) -> Any:
+    """A module of an extra.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise OptionError(
+            f"callback '{extra}': {extra} is not installed; pip install 'flowprior[{extra}]'"
+        ) from error
+
+
+def _refuse_without(folder: Path | None, name: str) -> None:
+    if folder is None:
+        raise OptionError(f"callback '{name}' writes into the run's folder; give train one with out (--out)")
