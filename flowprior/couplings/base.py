@@ -42,6 +42,12 @@ class Coupling(Registered, abc.ABC):
         """
         return self.draw(prior, x1, cond, generator=generator), x1
 
+    def pairs_of_new(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1), ``[B, *event]`` each, of data that no fit has seen, for a loss on held-out events."""
+        return self.draw(prior, x1, cond, generator=generator), x1
+
     @property
     def is_fitted(self) -> bool:
         """Whether :meth:`pairs` can be called; a coupling is not saved with a flow, only its options are."""

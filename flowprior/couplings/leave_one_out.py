@@ -30,6 +30,12 @@ class LeaveOneOutCoupling(Coupling):
     ) -> Tensor:
         return self._leaves_out(prior).sample_without(x1, cond, generator=generator)
 
+    def pairs_of_new(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1) as ``condot`` pairs them: there is nothing of new data in the prior to be left out."""
+        return self.source(prior, cond, len(x1), generator=generator), x1
+
     def check(self, prior: Prior) -> None:
         """Refuse a prior that does not know itself without a datum.
 

@@ -14,6 +14,7 @@ from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.several_conditions import EveryCondition, every_condition
 from flowprior.data.splits import split_indices
+from flowprior.data.subset import Subset, split_validation
 from flowprior.data.toys import (
     checkerboard,
     circle_of_centres,
@@ -40,6 +41,7 @@ __all__ = [
     "FolderData",
     "ImageNet64",
     "Split",
+    "Subset",
     "TensorData",
     "arrays",
     "as_data",
@@ -63,6 +65,7 @@ __all__ = [
     "sample_eight_gaussians",
     "sample_moons",
     "split_indices",
+    "split_validation",
     "tensor_data",
     "tuxpaint",
 ]

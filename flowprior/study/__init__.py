@@ -6,7 +6,7 @@ from flowprior.study.check import Check, check_report
 from flowprior.study.evaluating import Recorder, Replay
 from flowprior.study.grid import Curve, Grid, grid_from_dict, load_grid
 from flowprior.study.running import Outcome, run_grid
-from flowprior.study.splits import Splits, Subset, split_validation
+from flowprior.study.splits import Splits
 from flowprior.study.statistics import PairedTest, Spread, paired_test, sign_flip_p, spread
 from flowprior.study.variants import Variant
 
@@ -24,7 +24,6 @@ __all__ = [
     "Splits",
     "Spread",
     "StudyFolder",
-    "Subset",
     "Variant",
     "check_report",
     "grid_from_dict",
@@ -33,7 +32,6 @@ __all__ = [
     "paired_test",
     "run_grid",
     "sign_flip_p",
-    "split_validation",
     "spread",
     "variants",
 ]

@@ -8,61 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from flowprior.conditions import Conditions, named_tensors
-from flowprior.data import Data, load_data, split_indices
-from flowprior.errors import OptionError
+from flowprior.conditions import named_tensors
+from flowprior.data import Data, load_data, split_validation
 from flowprior.evaluation.request import check_events
 from flowprior.storage.digests import tensor_bytes
 from flowprior.study.variants import HOOKS, load_hook
-
-
-class Subset(Data):
-    """Some of a data set's events, in the order of their indices.
-
-    Args:
-        data: the whole.
-        indices: int64 ``[N]``, those that are kept.
-        name: of the part.
-    """
-
-    def __init__(self, data: Data, indices: Tensor, name: str) -> None:
-        self.data, self.indices, self.name = data, indices, name
-        self.condition = data.condition
-        self.event_shape = data.event_shape
-        self.is_image = data.is_image
-        self.class_names = data.class_names
-        self.label_names = data.label_names
-        self.text_encoder, self.text_encoder_identity = data.text_encoder, data.text_encoder_identity
-        captions = data.captions
-        self.captions = None if captions is None else [captions[int(index)] for index in indices]
-        self.condition_counts = None if data.condition_counts is None else data.condition_counts[indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """The events ``[B, *event]`` and conditions of these indices of the part."""
-        return self.data.batch(self.indices[indices])
-
-    def conditions(self, indices: Tensor) -> Conditions | None:
-        """The conditions alone of these indices of the part."""
-        return self.data.conditions(self.indices[indices])
-
-    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Embeddings ``[B, E]`` of the captions of these indices of the part."""
-        return self.data.caption_embeddings(self.indices[indices])
-
-    def scorer_split(self) -> Data | None:
-        """That of the whole."""
-        return self.data.scorer_split()
-
-    def training_condition(
-        self, indices: Tensor, cond: Conditions | None, chance: Tensor
-    ) -> Conditions | None:
-        """The conditions that a training step gets for these indices of the part."""
-        return self.data.training_condition(self.indices[indices], cond, chance)
 
 
 @dataclass(frozen=True)
@@ -117,26 +68,6 @@ class Splits:
         """Size, shape and a checksum of each split, over 4,096 examples spread evenly."""
         parts = {"train": self.train, "test": self.test, "validation": self.validation, **self.references}
         return {name: _identity(data) for name, data in parts.items() if data is not None}
-
-
-def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
-    """(training part, validation part of about ``count`` events); disjoint, the same for one ``seed``.
-
-    Each class gives its share where the data set holds its labels in memory.
-
-    Raises:
-        OptionError: ``count`` is not below the number of events.
-    """
-    if not 0 < count < len(data):
-        raise OptionError(
-            f"compare: validation={count} is not possible; '{data.name}' has {len(data)} events"
-        )
-    labels = getattr(data, "cond", None)
-    labels = labels if isinstance(labels, Tensor) and not labels.is_floating_point() else None
-    options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": labels}
-    kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
-    train = Subset(data, kept, f"{data.name}-train{len(kept)}")
-    return train, Subset(data, held, f"{data.name}-validation{len(held)}")
 
 
 def _identity(data: Data) -> list[Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -57,10 +57,17 @@ class Checkpoint:
     training: dict[str, Any]
 
 
+class Keep(NamedTuple):
+    """Which checkpoints stay: the ``newest`` so many, and the one of the step ``best``, where it is given."""
+
+    newest: int
+    best: int | None = None
+
+
 def save_checkpoint(
-    folder: Path, step: int, flow: Flow, weights: dict[str, Tensor], training: dict[str, Any], keep: int
+    folder: Path, step: int, flow: Flow, weights: dict[str, Tensor], training: dict[str, Any], keep: Keep
 ) -> Path:
-    """Write ``folder/step-XXXXXX`` in one move, then remove all but the newest ``keep``.
+    """Write ``folder/step-XXXXXX`` in one move, then remove all but those that are to be kept.
 
     Args:
         folder: RUN/checkpoints.
@@ -68,7 +75,7 @@ def save_checkpoint(
         flow: with averaged weights.
         weights: raw weights of the model.
         training: tensors and plain values only.
-        keep: how many checkpoints stay.
+        keep: which checkpoints stay.
 
     Raises:
         CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
@@ -87,8 +94,9 @@ def save_checkpoint(
     finally:
         remove_checkpoint(temporary)
     # A later one can only be one that a resume could not read: it counts for nothing.
-    for old in [path for number, path in list_checkpoints(folder) if number <= step][:-keep]:
-        remove_checkpoint(old)
+    for number, old in [found for found in list_checkpoints(folder) if found[0] <= step][: -keep.newest]:
+        if number != keep.best:
+            remove_checkpoint(old)
     return final
 
 

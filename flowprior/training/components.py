@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flowprior.couplings import Coupling, LeaveOneOutCoupling
-from flowprior.data import as_data
+from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.encoding import EncodedData
@@ -45,7 +45,10 @@ PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 
 @dataclass(frozen=True)
 class Components:
-    """The parts of a run, on its device; the prior may still be unfitted."""
+    """The parts of a run, on its device; the prior may still be unfitted.
+
+    ``held`` are events that are held out of the training, None where there are none.
+    """
 
     data: Data
     prior: Prior
@@ -54,6 +57,7 @@ class Components:
     model: nn.Module
     device: torch.device
     config: RunConfig
+    held: Data | None = None
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -136,7 +140,10 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     if config.training.condition_dropout == DEFAULT_DROPOUT:
         dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
         config = replace(config, training=replace(config.training, condition_dropout=dropped))
+    data, held = hold_out(data, config.training)
     data = in_latents(data, chosen["latent"], cache, device)
+    if held is not None and isinstance(data, EncodedData):
+        held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
     _check_single_conditions(coupling, data)
@@ -147,7 +154,20 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return Components(data, prior.to(device), coupling, path, model, device, config)
+    return Components(data, prior.to(device), coupling, path, model, device, config, held)
+
+
+def hold_out(data: Data, config: TrainingConfig) -> tuple[Data, Data | None]:
+    """(events to train on, events that are held out, or None) as ``validation`` and ``seed`` say.
+
+    Raises:
+        OptionError: no fewer are to be held out than there are.
+    """
+    if not config.validation:
+        return data, None
+    kept, held = split_validation(data, config.validation, config.seed)
+    kept.spec = data.spec  # read by the same name, and divided by the same configuration
+    return kept, held
 
 
 def _check_single_conditions(coupling: Coupling, data: Data) -> None:

@@ -60,6 +60,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sample_nfe": (1, 10**6),
     "checkpoint_every": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
+    "validation": (0, math.inf),
     "max_minutes": (0, math.inf),
 }
 _BELOW_ONE = ("beta1", "beta2", "ema")
@@ -102,6 +103,9 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
+        validation: about how many events are held out of the training split, each class giving its share.
+            Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is
+            kept, too; 0 holds none out.
         max_minutes: limit of the run's time, from the fit of its prior on: the step under way is finished
             and saved, and the process ends with code 124; 0 for as long as it takes.
 
@@ -132,6 +136,7 @@ class TrainingConfig:
     sample_nfe: int = 15
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    validation: int = 0
     max_minutes: float = 0.0
 
     def __post_init__(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
@@ -19,6 +20,9 @@ from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
+
+Measure = Callable[[TrainingState], dict[str, float]]
+"""Values of a state's averaged weights by name, with ``validation_loss`` among them."""
 
 
 class StepResult(NamedTuple):
@@ -34,8 +38,17 @@ def run_steps(
     randomness: Randomness,
     monitor: Monitor,
     run: RunDirectory | None,
+    measure: Measure | None = None,
 ) -> None:
     """Train from ``state.step`` to the last step, logging, drawing and saving on the way.
+
+    Args:
+        state: of the training, which changes.
+        pairs: one batch for each step.
+        randomness: of the run.
+        monitor: told what happens.
+        run: where checkpoints go; None saves none.
+        measure: values of the averaged weights on held-out events, asked for at every checkpoint.
 
     Raises:
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
@@ -49,7 +62,8 @@ def run_steps(
             monitor.advance(state.step)
             stop = requests.reason()  # once: what comes while this step is written waits for the next
             last = state.step == config.steps or stop is not None
-            save = run is not None and (last or is_due(state.step, config.checkpoint_every))
+            due = last or is_due(state.step, config.checkpoint_every)
+            save = run is not None and due
             log = state.step == config.steps or is_due(state.step, config.log_every)
             if (log or save) and not state.means.is_finite():
                 diverged(state, state.step, result)
@@ -57,6 +71,8 @@ def run_steps(
                 monitor.log(state, pairs.seconds_waited)
             if is_due(state.step, config.sample_every):
                 monitor.draw(state)
+            if measure is not None and due:
+                monitor.validated(state, measure(state))
             if run is not None and save:
                 monitor.saved(state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
@@ -75,7 +91,7 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
     t = state.times.draw(len(x1), step / config.steps, randomness.generator("time", step), device)
     x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
     cond = drop_conditions(cond, state.parts.data.condition, config.dropped_share, step, randomness)
-    loss = batch_loss(state, x0.float(), x_t, u_t, t, cond)
+    loss = batch_loss(state, state.model, x0.float(), x_t, u_t, t, cond)
 
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -91,16 +107,32 @@ def training_step(state: TrainingState, pairs: PairStream, randomness: Randomnes
 
 
 def batch_loss(
-    state: TrainingState, x0: Tensor, x_t: Tensor, u_t: Tensor, t: Tensor, cond: Conditions | None
+    state: TrainingState,
+    model: nn.Module,
+    x0: Tensor,
+    x_t: Tensor,
+    u_t: Tensor,
+    t: Tensor,
+    cond: Conditions | None,
 ) -> Tensor:
-    """The weighted mean squared error of the network's velocity at x_t ``[B, *event]``, a scalar."""
+    """The weighted mean squared error of the model's velocity at x_t ``[B, *event]``, a scalar.
+
+    Args:
+        state: of the training, with what the model's output means and how errors are weighed.
+        model: with the raw weights, or the averaged ones.
+        x0: source samples ``[B, *event]``.
+        x_t: points of the path.
+        u_t: its velocities there.
+        t: times ``[B]``.
+        cond: condition of each row.
+    """
     config = state.config
     view = state.prediction.view(x_t, t, cond)
     inputs = view.inputs
     if config.channels_last and inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     with in_precision(config.precision, x_t.device):
-        output = state.model(inputs, t, cond)
+        output = model(inputs, t, cond)
     predicted, target = state.prediction.regression(output, view, x0, u_t)
     weight = state.loss_weight.weight(t, view.scale)
     if weight is None:

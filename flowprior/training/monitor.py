@@ -98,6 +98,12 @@ class Monitor:
         for callback in self._callbacks:
             callback.on_log(state.step, values)
 
+    def validated(self, state: TrainingState, values: dict[str, float]) -> None:
+        """Tell the values of the averaged weights on held-out events, and remember the best ones."""
+        state.consider(values["validation_loss"])
+        for callback in self._callbacks:
+            callback.on_validation(state.step, values)
+
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
         picture = self._pictures.draw(state.flow(), state.step) if self._pictures is not None else None

@@ -67,9 +67,10 @@ class RunInfo:
             values["resumed"] = [*records, {"step": step, "started": now(), **machine}]
         self.update(**values)
 
-    def end(self, step: int, status: str) -> None:
-        """Note how and when the run ended."""
-        self.update(status=status, step=step, ended=now())
+    def end(self, step: int, status: str, best: tuple[int, float] | None = None) -> None:
+        """Note how and when the run ended, and at which step the validation loss was lowest."""
+        found = {} if best is None else {"best_step": best[0], "best_validation_loss": best[1]}
+        self.update(status=status, step=step, ended=now(), **found)
 
     def read(self) -> dict[str, Any]:
         """The file as a dictionary; empty where it is missing or not what was written."""

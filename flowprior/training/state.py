@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.data.facts import data_facts
 from flowprior.errors import CheckpointError
@@ -21,6 +21,7 @@ from flowprior.flow.unseen import GIVEN_PRIOR
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,
+    Keep,
     load_latest,
     read_checkpoint,
     recover_folders,
@@ -43,6 +44,7 @@ class TrainingState:
 
     Attributes:
         begun: when this process began the run, by ``time.monotonic``.
+        best: step and validation loss of the averaged weights where it was lowest; None before the first.
     """
 
     def __init__(self, parts: Components) -> None:
@@ -51,6 +53,7 @@ class TrainingState:
         self.config = parts.config.training
         self.step = 0
         self.saved: Path | None = None
+        self.best: tuple[int, float] | None = None
         self.prior_was_given = parts.prior.is_fitted
         self.model = parts.model.train()
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -63,6 +66,16 @@ class TrainingState:
         self.times = TimeDistribution.registry.resolve(times)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model with averaged weights, in evaluation mode."""
+        return self.ema.module.eval()
+
+    def consider(self, loss: float) -> None:
+        """Take this step for the best one where its validation loss is the lowest yet."""
+        if self.best is None or loss < self.best[1]:
+            self.best = (self.step, loss)
 
     def flow(self) -> Flow:
         """The flow with averaged weights, in evaluation mode; it shares them with this state."""
@@ -82,7 +95,7 @@ class TrainingState:
         if data.label_names is not None:
             metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
         return Flow(
-            self.ema.module.eval(),
+            self.averaged,
             parts.prior,
             parts.coupling,
             parts.path,
@@ -100,8 +113,9 @@ class TrainingState:
             "averaged": int(self.ema.n_averaged),
             "means": self.means.state(),
             "data": self._data_size(),
+            "best": list(self.best) if self.best is not None else None,
         }
-        keep = self.config.keep_checkpoints
+        keep = Keep(self.config.keep_checkpoints, self.best[0] if self.best is not None else None)
         weights = self.model.state_dict()
         self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
         return self.saved
@@ -157,6 +171,8 @@ class TrainingState:
         self.optimizer.load_state_dict(training["optimizer"])
         self.means.load_state(training["means"])
         self.step = training["step"]
+        best = training.get("best")  # of older versions: none
+        self.best = None if best is None else (int(best[0]), float(best[1]))
         self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
 
     @cached_property

@@ -34,6 +34,7 @@ from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
+from flowprior.training.validation import Validation
 
 
 def train(
@@ -151,7 +152,8 @@ def _train(
             measured = measure_starts(pairs)
             monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
             info.update(**measured)
-        run_steps(state, pairs, randomness, monitor, run)
+        measure = None if parts.held is None else Validation(parts.held, randomness).measure
+        run_steps(state, pairs, randomness, monitor, run, measure)
         flow = state.flow()
         if run is not None:
             flow.save(run.flow)
@@ -200,11 +202,11 @@ def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
         yield
     except BaseException as error:
         with suppress(CheckpointError):
-            info.end(state.step, ending(error))
+            info.end(state.step, ending(error), state.best)
         if isinstance(error, TrainingInterrupted):
             _say(error.message)
         raise
-    info.end(state.step, ending(None))
+    info.end(state.step, ending(None), state.best)
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from flowprior.cli.options import parse_conditions
 from flowprior.cli.samples_file import save_samples
 from flowprior.conditions import Condition, Parts, equal, rows
 from flowprior.couplings import Coupling
-from flowprior.data import TensorData, as_data
+from flowprior.data import Subset, TensorData, as_data, split_validation
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.batch_size import fitting_batch_size
 from flowprior.inspection import inspect_priors
@@ -21,7 +21,6 @@ from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.study.evaluating import Recorder, Replay
-from flowprior.study.splits import Subset, split_validation
 from tests.conditions.test_flows import COUNT, conditions, points
 
 COND = Parts(conditions())

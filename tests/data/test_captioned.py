@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from flowprior.conditions import Condition
-from flowprior.data import CaptionedPictures, caption_embeddings, every_condition
+from flowprior.data import CaptionedPictures, Subset, caption_embeddings, every_condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
-from flowprior.study import Subset
 from tests.pictures_on_disk import paint
 from tests.words import WordEncoder
 

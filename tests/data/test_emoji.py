@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from flowprior.cli import app
-from flowprior.data import EmojiData, TensorData, emoji, load_data
+from flowprior.data import EmojiData, Subset, TensorData, emoji, load_data
 from flowprior.data.caption_splits import is_held_out, part_of
 from flowprior.data.emoji import TWINS, parts_of
 from flowprior.data.emoji_file import ATTRIBUTIONS, EMBEDDED, EmojiFile
 from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.study.splits import Subset
 
 PARTS = {
     "train": ("train", "seen"),

@@ -13,6 +13,7 @@ from flowprior import Flow, evaluate, train
 from flowprior.encoders import Encoder, IdentityEncoder, VaeEncoder
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.flow.tensors import tensors_of
+from flowprior.training import read_metrics
 from tests.encoders.pictures import pictures, small_vae
 from tests.flow_folder import description_of, redescribe
 
@@ -64,6 +65,21 @@ def test_the_likelihood_is_that_of_latents(flow: Flow) -> None:
     assert flow.log_prob(z, LABELS[:2], divergence="hutchinson").shape == (2,)
     with pytest.raises(InputError, match=r"expected x of shape \[B, 2, 2, 2\].*give it flow\.encode\(x\)"):
         flow.log_prob(pictures().x[:2], LABELS[:2])
+
+
+def test_events_are_held_out_before_they_are_encoded(vae: VaeEncoder, tmp_path: Path) -> None:
+    """The loss of latents that are cached is that of those in memory, and of pixels under ``identity``."""
+    losses = {}
+    for name, latent in {"cached": vae, "memory": vae, "identity": "identity", "none": "none"}.items():
+        options = {"validation": 12, "out": tmp_path / name, "cache": False if name == "memory" else None}
+        train(pictures(), latent=latent, **PARTS, **SHORT, **options)
+        losses[name] = [
+            line for line in read_metrics(tmp_path / name / "metrics.jsonl") if "validation" in line["kind"]
+        ]
+    assert len(losses["none"]) == 1
+    assert losses["cached"] == losses["memory"]
+    assert losses["identity"] == losses["none"]
+    assert (tmp_path / "cached" / "latents" / "validation" / "latents.npy").is_file()
 
 
 def test_a_flow_in_the_latents_of_identity_is_the_flow_in_pixels() -> None:

@@ -1,0 +1,78 @@
+"""Some of a data set's events, and how a part is held out of the training split."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+from flowprior.conditions import Conditions
+from flowprior.data.base import Data
+from flowprior.data.splits import split_indices
+from flowprior.errors import OptionError
+
+
+class Subset(Data):
+    """Some of a data set's events, in the order of their indices.
+
+    Args:
+        data: the whole.
+        indices: int64 ``[N]``, those that are kept.
+        name: of the part.
+    """
+
+    def __init__(self, data: Data, indices: Tensor, name: str) -> None:
+        for attribute in inspect.get_annotations(Data):
+            setattr(self, attribute, getattr(data, attribute))
+        self.data, self.indices, self.name = data, indices, name
+        self.spec = None  # no name reads a part
+        captions, counts = data.captions, data.condition_counts
+        self.captions = None if captions is None else [captions[int(index)] for index in indices]
+        self.caption_ids = None  # those of the whole are in any order
+        self.condition_counts = None if counts is None else counts[indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
+        """The events ``[B, *event]`` and conditions of these indices of the part."""
+        return self.data.batch(self.indices[indices])
+
+    def conditions(self, indices: Tensor) -> Conditions | None:
+        """The conditions alone of these indices of the part."""
+        return self.data.conditions(self.indices[indices])
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        """Embeddings ``[B, E]`` of the captions of these indices of the part."""
+        return self.data.caption_embeddings(self.indices[indices])
+
+    def scorer_split(self) -> Data | None:
+        """That of the whole."""
+        return self.data.scorer_split()
+
+    def training_condition(
+        self, indices: Tensor, cond: Conditions | None, chance: Tensor
+    ) -> Conditions | None:
+        """The conditions that a training step gets for these indices of the part."""
+        return self.data.training_condition(self.indices[indices], cond, chance)
+
+
+def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
+    """(training part, validation part of about ``count`` events); disjoint, the same for one ``seed``.
+
+    Each class gives its share where the data set holds its labels in memory.
+
+    Raises:
+        OptionError: ``count`` is not below the number of events.
+    """
+    if not 0 < count < len(data):
+        raise OptionError(
+            f"validation={count} is not possible: '{data.name}' has {len(data)} events; hold fewer out"
+        )
+    labels = getattr(data, "cond", None)
+    labels = labels if isinstance(labels, Tensor) and not labels.is_floating_point() else None
+    options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": labels}
+    kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
+    train = Subset(data, kept, f"{data.name}-train{len(kept)}")
+    return train, Subset(data, held, f"{data.name}-validation{len(held)}")
