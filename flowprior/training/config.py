@@ -44,6 +44,7 @@ MAY_CHANGE = frozenset(
         "training.checkpoint_every",
         "training.keep_checkpoints",
         "training.max_minutes",
+        "training.prefetch",
     }
 )
 """Keys that a resumed run may change without training something else; ``steps`` may only grow."""
@@ -60,6 +61,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sample_nfe": (1, 10**6),
     "checkpoint_every": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
+    "prefetch": (0, 64),
     "validation": (0, math.inf),
     "max_minutes": (0, math.inf),
 }
@@ -103,6 +105,9 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
+        prefetch: steps whose pairs a worker thread prepares ahead, while the network works; the same pairs
+            as with 0. Leave it 0 for data that draw from torch's global generators when they are read, such
+            as random transforms: what these give would hang on the timing.
         validation: about how many events are held out of the training split, each class giving its share.
             Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is
             kept, too; 0 holds none out.
@@ -136,6 +141,7 @@ class TrainingConfig:
     sample_nfe: int = 15
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    prefetch: int = 0
     validation: int = 0
     max_minutes: float = 0.0
 

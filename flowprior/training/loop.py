@@ -13,10 +13,10 @@ from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
-from flowprior.training.batches import PairStream
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
+from flowprior.training.prefetch import Batches
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
@@ -34,7 +34,7 @@ class StepResult(NamedTuple):
 
 def run_steps(
     state: TrainingState,
-    pairs: PairStream,
+    pairs: Batches,
     randomness: Randomness,
     monitor: Monitor,
     run: RunDirectory | None,
@@ -79,7 +79,7 @@ def run_steps(
                 interrupted(state, run, stop)
 
 
-def training_step(state: TrainingState, pairs: PairStream, randomness: Randomness) -> StepResult:
+def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) -> StepResult:
     """One optimiser step.
 
     Path and loss are in float32 whatever the precision of the model's forward pass, whose result goes into

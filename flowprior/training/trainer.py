@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
+from flowprior.training.prefetch import Prefetched
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
@@ -153,7 +154,9 @@ def _train(
             monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
             info.update(**measured)
         measure = None if parts.held is None else Validation(parts.held, randomness).measure
-        run_steps(state, pairs, randomness, monitor, run, measure)
+        ahead = config.prefetch
+        with Prefetched(pairs, ahead, config.steps) if ahead else nullcontext(pairs) as batches:
+            run_steps(state, batches, randomness, monitor, run, measure)
         flow = state.flow()
         if run is not None:
             flow.save(run.flow)
