@@ -87,9 +87,9 @@ class PeerStream(PairStream):
         self.steps = parts.config.training.steps
         self.times = times
 
-    def batch(self, step: int) -> Target:
+    def micro_batch(self, step: int, part: int = 0) -> Target:
         """The target of ``step``; the same one whenever it is asked for."""
-        x0, x1, cond = super().batch(step)
+        x0, x1, cond = super().micro_batch(step, part)
         assert cond is None or isinstance(cond, Tensor)
         generator = self.randomness.generator("time", step)
         t = self.times.draw(len(x1), step / self.steps, generator, self.randomness.device)

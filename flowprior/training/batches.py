@@ -1,9 +1,10 @@
 """The stream of training pairs, addressed by step.
 
 The data order is one endless sequence of indices: a fresh permutation for each epoch. Step s takes the
-indices s·B … (s + 1)·B − 1, whatever the prior and coupling are. A coupling that draws several batches
-at once (``Coupling.draw_size``) is handed consecutive batches of that same sequence. Where events have
-several conditions, such as five captions, each visit draws one, by a number of (seed, epoch, event).
+indices s·B … (s + 1)·B − 1, whatever the prior and coupling are, and micro-batch k of n the k-th part of
+these. A coupling that draws several batches at once (``Coupling.draw_size``) is handed consecutive
+(micro-)batches of that same sequence. Where events have several conditions, such as five captions, each visit
+draws one, by a number of (seed, epoch, event).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, moved
+from flowprior.conditions import Conditions, joined, moved
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
@@ -81,58 +82,96 @@ def _keep(epochs: OrderedDict[int, Tensor], epoch: int, values: Tensor) -> None:
 
 
 class PairStream:
-    """Batches of coupled pairs, one for each step.
+    """Batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
+
+    Source samples are drawn, and paired, within a micro-batch: it hangs on their number, not on which process
+    takes which of them.
 
     Args:
         data: the training set.
         prior: fitted, on the device of ``randomness``.
-        coupling: draws the source samples, for ``coupling.draw_size(batch_size)`` data at once.
+        coupling: draws the source samples, for ``coupling.draw_size(size of a micro-batch)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
+        micro_batches: parts of a batch.
 
     Attributes:
-        seconds_waited: that :meth:`batch` took so far.
+        seconds_waited: that :meth:`micro_batch` took so far.
 
     Raises:
-        OptionError: the coupling's draw size is no multiple of the batch size.
+        OptionError: the batch size is no multiple of ``micro_batches``, or the coupling's draw size none of
+            the size of a micro-batch.
     """
 
     def __init__(
-        self, data: Data, prior: Prior, coupling: Coupling, batch_size: int, randomness: Randomness
+        self,
+        data: Data,
+        prior: Prior,
+        coupling: Coupling,
+        batch_size: int,
+        randomness: Randomness,
+        micro_batches: int = 1,
     ) -> None:
         self.data, self.prior, self.coupling = data, prior, coupling
-        self.batch_size, self.randomness = batch_size, randomness
-        self.draw_size = coupling.draw_size(batch_size)
-        if self.draw_size < batch_size or self.draw_size % batch_size:
+        self.batch_size, self.randomness, self.micro_batches = batch_size, randomness, micro_batches
+        if batch_size % micro_batches:
+            raise OptionError(
+                f"training: batch_size={batch_size} cannot be divided into {micro_batches} micro-batches of "
+                "equal size; take a multiple"
+            )
+        self.size = batch_size // micro_batches
+        self.draw_size = coupling.draw_size(self.size)
+        if self.draw_size < self.size or self.draw_size % self.size:
+            kind = "batch_size" if micro_batches == 1 else "a micro-batch's size"
             raise OptionError(
                 f"training: the coupling draws {self.draw_size} pairs at once, expected a multiple of "
-                f"batch_size={batch_size}; change one of them"
+                f"{kind}={self.size}; change one of them"
             )
         self._indices = IndexStream(len(data), randomness.seed)
-        self._drawn: tuple[int, Pairs] | None = None
+        self._drawn: dict[int, tuple[int, Pairs]] = {}
         self.seconds_waited = 0.0
 
     def batch(self, step: int) -> Pairs:
-        """The pairs of ``step``: a slice of the superbatch that it lies in."""
-        number, offset = divmod(step * self.batch_size, self.draw_size)
-        if self._drawn is None or self._drawn[0] != number:
+        """The pairs of ``step``, all of its micro-batches together."""
+        parts = [self.micro_batch(step, part) for part in range(self.micro_batches)]
+        if len(parts) == 1:
+            return parts[0]
+        x0, x1, conditions = zip(*parts, strict=True)
+        return torch.cat(x0), torch.cat(x1), joined(conditions)
+
+    def micro_batch(self, step: int, part: int = 0) -> Pairs:
+        """The pairs of one part of ``step``: a slice of the superbatch that it lies in."""
+        number, offset = divmod(step * self.size, self.draw_size)
+        drawn = self._drawn.get(part)
+        if drawn is None or drawn[0] != number:
             begun = time.perf_counter()
-            self._drawn = (number, self._draw(number))
+            drawn = self._drawn[part] = (number, self._draw(number, part))
             self.seconds_waited += time.perf_counter() - begun
-        rows = slice(offset, offset + self.batch_size)
-        x0, x1, cond = self._drawn[1]
+        rows = slice(offset, offset + self.size)
+        x0, x1, cond = drawn[1]
         return x0[rows], x1[rows], rows_of(cond, rows)
 
-    def _draw(self, number: int) -> Pairs:
-        start, size = number * self.draw_size, self.draw_size
-        indices = self._indices.take(start, size)
+    def _draw(self, number: int, part: int) -> Pairs:
+        places = self._places(number, part)
+        indices = torch.cat([self._indices.take(start, count) for start, count in places])
         several = self.data.condition_counts is not None
-        chance = self._indices.chances(start, size) if several else None
+        chance = torch.cat([self._indices.chances(*place) for place in places]) if several else None
         x1, cond = fetch(self.data, indices, self.randomness.device, chance)
-        generator = self.randomness.generator("coupling", number)
+        purpose = "coupling" if part == 0 else f"coupling of micro-batch {part}"
+        generator = self.randomness.generator(purpose, number)
         with torch.no_grad():
             x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator)
         return x0, x1, cond
+
+    def _places(self, number: int, part: int) -> list[tuple[int, int]]:
+        """(first position, count) of the pieces of the data order that a superbatch of a part takes."""
+        if self.micro_batches == 1:
+            return [(number * self.draw_size, self.draw_size)]
+        steps = self.draw_size // self.size
+        first = number * steps
+        return [
+            (step * self.batch_size + part * self.size, self.size) for step in range(first, first + steps)
+        ]
 
 
 def fetch(

@@ -52,6 +52,7 @@ MAY_CHANGE = frozenset(
 _RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, 10**9),
     "batch_size": (1, 10**6),
+    "accumulate": (1, 10**6),
     "warmup": (0, math.inf),
     "weight_decay": (0, math.inf),
     "clip": (0, math.inf),
@@ -75,6 +76,9 @@ class TrainingConfig:
     Attributes:
         steps: optimiser steps.
         batch_size: pairs a step.
+        accumulate: micro-batches of equal size that a step's pairs are looked at in, one after the other, so
+            that memory is needed for one of them alone. Source samples are drawn, and paired by optimal
+            transport, within a micro-batch.
         lr: highest learning rate of AdamW.
         beta1: AdamW's decay of the mean of the gradients.
         beta2: AdamW's decay of the mean of their squares.
@@ -105,9 +109,9 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
-        prefetch: steps whose pairs a worker thread prepares ahead, while the network works; the same pairs
-            as with 0. Leave it 0 for data that draw from torch's global generators when they are read, such
-            as random transforms: what these give would hang on the timing.
+        prefetch: micro-batches whose pairs a worker thread prepares ahead, while the network works; the same
+            pairs as with 0. Leave it 0 for data that draw from torch's global generators when they are read,
+            such as random transforms: what these give would hang on the timing.
         validation: about how many events are held out of the training split, each class giving its share.
             Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is
             kept, too; 0 holds none out.
@@ -120,6 +124,7 @@ class TrainingConfig:
 
     steps: int = 2000
     batch_size: int = 128
+    accumulate: int = 1
     lr: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.99

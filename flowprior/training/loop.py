@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -13,6 +13,7 @@ from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
+from flowprior.training.batches import Pairs
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
@@ -80,30 +81,61 @@ def run_steps(
 
 
 def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) -> StepResult:
-    """One optimiser step.
+    """One optimiser step on a batch, whose micro-batches are looked at one after the other.
 
     Path and loss are in float32 whatever the precision of the model's forward pass, whose result goes into
     the loss as it is.
     """
     config, device, step = state.config, randomness.device, state.step
-    randomness.seed_model(step)
-    x0, x1, cond = pairs.batch(step)
-    t = state.times.draw(len(x1), step / config.steps, randomness.generator("time", step), device)
-    x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
-    cond = drop_conditions(cond, state.parts.data.condition, config.dropped_share, step, randomness)
-    loss = batch_loss(state, state.model, x0.float(), x_t, u_t, t, cond)
-
+    generator = randomness.generator("time", step)
+    t = state.times.draw(config.batch_size, step / config.steps, generator, device)
+    dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    results = []
+    for part, rows in enumerate(micro_batches(config.batch_size, config.accumulate)):
+        randomness.seed_model(step, part)
+        given = None if dropped is None else dropped[rows]
+        results.append(micro_step(state, pairs.micro_batch(step, part), t[rows], given))
+    result = results[0] if len(results) == 1 else mean_of(results)
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
-    state.means.add(loss, norm)
+    state.means.add(result.loss, norm)
     if device.type == "cpu" and not state.means.is_finite():
-        diverged(state, step + 1, StepResult(loss, x_t))
+        diverged(state, step + 1, result)
     state.optimizer.step()
     state.scheduler.step()
     state.ema.update_parameters(state.model)
     state.step += 1
+    return result
+
+
+def micro_batches(batch_size: int, count: int) -> list[slice]:
+    """The rows of a batch that each of ``count`` micro-batches takes."""
+    size = batch_size // count
+    return [slice(part * size, (part + 1) * size) for part in range(count)]
+
+
+def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | None) -> StepResult:
+    """Loss of one micro-batch, and its gradient on top of what the weights have of the others before.
+
+    Args:
+        state: of the training.
+        pairs: (x0, x1, condition) of B rows.
+        t: times ``[B]``.
+        dropped: which rows lose their condition, bool ``[B]``; None for none.
+    """
+    x0, x1, cond = pairs
+    x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
+    cond = drop_conditions(cond, state.parts.data.condition, dropped)
+    loss = batch_loss(state, state.model, x0.float(), x_t, u_t, t, cond)
+    count = state.config.accumulate
+    (loss if count == 1 else loss / count).backward()
     return StepResult(loss.detach(), x_t)
+
+
+def mean_of(results: Sequence[StepResult]) -> StepResult:
+    """The mean loss of micro-batches of equal size, and the points of all of them."""
+    losses, points = zip(*results, strict=True)
+    return StepResult(torch.stack(losses).mean(), torch.cat(points))
 
 
 def batch_loss(
@@ -141,14 +173,20 @@ def batch_loss(
     return flow_matching_loss(root * predicted, root * target)
 
 
-def drop_conditions(
-    cond: Conditions | None, condition: Condition, share: float, step: int, randomness: Randomness
-) -> Conditions | None:
-    """``cond`` with a random ``share`` of its rows, in all of its parts, replaced by the null condition."""
-    if cond is None or share == 0:
-        return cond
+def dropped_rows(count: int, share: float, step: int, randomness: Randomness) -> Tensor | None:
+    """Which of ``count`` rows lose their condition at ``step``, bool ``[count]``; None for none ever."""
+    if share == 0:
+        return None
     generator = randomness.generator("condition dropout", step)
-    dropped = torch.rand(len(cond), generator=generator, device=cond.device) < share
+    return torch.rand(count, generator=generator, device=randomness.device) < share
+
+
+def drop_conditions(
+    cond: Conditions | None, condition: Condition, dropped: Tensor | None
+) -> Conditions | None:
+    """``cond`` with the null condition in all parts of the rows that are ``dropped``, bool ``[B]``."""
+    if cond is None or dropped is None:
+        return cond
     null = condition.null(cond)
     return cond if null is None else chosen(dropped, null, cond)
 

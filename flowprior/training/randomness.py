@@ -38,13 +38,14 @@ class Randomness:
         """Context that gives torch's global generators back as they were; for :meth:`seed_model`."""
         return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
-    def seed_model(self, step: int) -> None:
+    def seed_model(self, step: int, part: int = 0) -> None:
         """Seed torch's global generators, which the dropout of a model's own layers draws from.
 
+        Each micro-batch, ``part``, of a step has its own seed.
         Of the CPU and of the run's device alone: ``torch.manual_seed`` goes through every backend there is,
         which takes a hundred times as long.
         """
-        seed = mix(self.seed, "model", step)
+        seed = mix(self.seed, "model" if part == 0 else f"model, micro-batch {part}", step)
         torch.random.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             with torch.cuda.device(self.device):

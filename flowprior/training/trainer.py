@@ -140,7 +140,7 @@ def _train(
     randomness = Randomness(config.seed, parts.device)
     fit_seconds = fit_prior(parts, randomness)
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
-    pairs = PairStream(parts.data, parts.prior, parts.coupling, config.batch_size, randomness)
+    pairs = stream_of(parts, randomness)
     if run is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
         run.create(parts.config)
@@ -161,6 +161,13 @@ def _train(
         if run is not None:
             flow.save(run.flow)
     return flow
+
+
+def stream_of(parts: Components, randomness: Randomness) -> PairStream:
+    """The pairs of a run, whose prior is fitted."""
+    config = parts.config.training
+    sizes = config.batch_size, randomness, config.accumulate
+    return PairStream(parts.data, parts.prior, parts.coupling, *sizes)
 
 
 def fit_prior(parts: Components, randomness: Randomness) -> float | None:

@@ -15,7 +15,7 @@ from flowprior.data import TensorData, as_data
 from flowprior.data.base import data_digest
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.training.loop import drop_conditions
+from flowprior.training.loop import drop_conditions, dropped_rows
 from flowprior.training.randomness import Randomness
 
 COUNT = 40
@@ -168,7 +168,7 @@ def test_the_run_is_resumed_bit_for_bit(tmp_path):
 def test_dropout_drops_whole_rows_over_all_parts():
     cond = Parts(conditions())
     condition = Condition.of(cond)
-    dropped = drop_conditions(cond, condition, 0.5, 0, Randomness(0))
+    dropped = drop_conditions(cond, condition, dropped_rows(COUNT, 0.5, 0, Randomness(0)))
     null = condition.null(cond)
     is_null = dropped["style"] == condition["style"].size
     assert 5 < int(is_null.sum()) < COUNT - 5

@@ -15,7 +15,7 @@ from flowprior.errors import TrainingDiverged
 from flowprior.training import loop
 from flowprior.training.batches import PairStream
 from flowprior.training.components import Components
-from flowprior.training.loop import drop_conditions, is_due, training_step
+from flowprior.training.loop import drop_conditions, dropped_rows, is_due, training_step
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 
@@ -133,13 +133,15 @@ def test_condition_dropout_only_changes_what_the_model_sees(points: TensorData) 
 def test_condition_dropout_of_embeddings_and_of_nothing() -> None:
     randomness = Randomness(0)
     embeddings = torch.ones(200, 3)
-    dropped = drop_conditions(embeddings, Condition("embeddings", 3), 0.4, 0, randomness)
+    condition, mask = Condition("embeddings", 3), dropped_rows(200, 0.4, 0, randomness)
+    dropped = drop_conditions(embeddings, condition, mask)
     assert dropped is not None
     rows = dropped.sum(1)
     assert set(rows.tolist()) == {0.0, 3.0}
-    assert drop_conditions(embeddings, Condition("embeddings", 3), 0.0, 0, randomness) is embeddings
-    assert drop_conditions(None, Condition(), 0.4, 0, randomness) is None
-    everything = drop_conditions(embeddings, Condition("embeddings", 3), 1.0, 0, randomness)
+    assert dropped_rows(200, 0.0, 0, randomness) is None
+    assert drop_conditions(embeddings, condition, None) is embeddings
+    assert drop_conditions(None, Condition(), mask) is None
+    everything = drop_conditions(embeddings, condition, dropped_rows(200, 1.0, 0, randomness))
     assert torch.equal(everything, torch.zeros(200, 3))  # type: ignore[arg-type]
 
 

@@ -82,7 +82,7 @@ def test_no_more_is_prepared_than_ahead_and_nothing_beyond_the_last_step(points:
     coupling = Noted()
     with Prefetched(stream(points, coupling), 3, steps=6) as batches:
         for step, prepared in enumerate([4, 5, 6, 6, 6, 6]):
-            batches.batch(step)
+            batches.micro_batch(step)
             deadline = time.monotonic() + 10
             while coupling.drawn < prepared and time.monotonic() < deadline:
                 time.sleep(0.001)
@@ -104,7 +104,7 @@ def test_steps_in_another_order_have_their_own_pairs(points: TensorData) -> None
     plain = stream(points, Noted())
     with Prefetched(stream(points, Noted()), 2, steps=20) as batches:
         for step in (0, 1, 7, 8, 3, 3):
-            for mine, theirs in zip(batches.batch(step), plain.batch(step), strict=True):
+            for mine, theirs in zip(batches.micro_batch(step), plain.batch(step), strict=True):
                 assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
 
 

@@ -67,12 +67,12 @@ def stream(points: TensorData, peer: str) -> PeerStream:
 def test_labels_stay_with_their_data(points: TensorData, peer: str) -> None:
     """On the straight path x_t + (1 − t) u_t is the datum, and its first coordinate shows its label."""
     pairs = stream(points, peer)
-    x_t, u_t, cond = pairs.batch(3)
+    x_t, u_t, cond = pairs.micro_batch(3)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 3))
     x1 = x_t + (1 - t)[:, None] * u_t
     assert cond is not None
     assert torch.equal((x1[:, 0] / 10).round().long(), cond)
-    again = pairs.batch(3)
+    again = pairs.micro_batch(3)
     assert all(torch.equal(a, b) for a, b in zip((x_t, u_t, cond), again, strict=True))  # type: ignore[arg-type]
 
 
@@ -81,7 +81,7 @@ def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> Non
     pairs = stream(points, peer)
     x0, x1, labels = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(2)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 2))[:, None]
-    x_t, u_t, cond = pairs.batch(2)
+    x_t, u_t, cond = pairs.micro_batch(2)
     torch.testing.assert_close(x_t, (1 - t) * x0 + t * x1)
     torch.testing.assert_close(u_t, x1 - x0)
     assert torch.equal(cond, labels)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData)
     x0, x1, _ = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(0)
     rows, columns = linear_sum_assignment(torch.cdist(x0, x1).square().numpy())
     optimal = set(zip(rows.tolist(), columns.tolist(), strict=True))
-    x_t, u_t, _ = pairs.batch(0)
+    x_t, u_t, _ = pairs.micro_batch(0)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 0))[:, None]
     starts, ends = x_t - t * u_t, x_t + (1 - t) * u_t
     drawn = zip(

@@ -1,0 +1,123 @@
+"""Micro-batches: the same data, times and gradient as one batch, with source samples of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior import Flow
+from flowprior.conditions import Conditions
+from flowprior.couplings import CondOTCoupling, Coupling
+from flowprior.data import TensorData
+from flowprior.errors import OptionError
+from flowprior.priors import Prior
+from flowprior.training import TrainingInterrupted, train
+from flowprior.training.batches import PairStream
+from flowprior.training.loop import training_step
+from flowprior.training.randomness import Randomness
+from flowprior.training.state import TrainingState
+
+from .conftest import SHORT, components, small_net
+
+
+class Mirrored(CondOTCoupling):
+    """Each datum comes from its mirror image, so that pairs do not hang on how a batch is divided."""
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return -x1
+
+
+def after_steps(points: TensorData, accumulate: int, steps: int = 3, **options: Any) -> TrainingState:
+    parts = components(points, batch_size=24, accumulate=accumulate, condition_dropout=0.3, **options)
+    randomness = Randomness(0)
+    pairs = PairStream(parts.data, parts.prior, Mirrored(), 24, randomness, accumulate)
+    state = TrainingState(parts)
+    for _ in range(steps):
+        training_step(state, pairs, randomness)
+    return state
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 24])
+def test_the_gradient_is_that_of_the_whole_batch(points: TensorData, accumulate: int) -> None:
+    whole, parts = (after_steps(points, count, steps=1) for count in (1, accumulate))
+    assert parts.means.means() == pytest.approx(whole.means.means(), rel=1e-5)  # loss and norm
+    for mine, theirs in zip(parts.weights, whole.weights, strict=True):
+        first = parts.optimizer.state[mine]["exp_avg"]
+        torch.testing.assert_close(first, whole.optimizer.state[theirs]["exp_avg"], rtol=1e-5, atol=1e-7)
+
+
+def test_the_weights_stay_together(points: TensorData) -> None:
+    whole, parts = (after_steps(points, count, steps=6) for count in (1, 4))
+    for mine, theirs in zip(parts.weights, whole.weights, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+class Superbatches(CondOTCoupling):
+    """Draws three micro-batches at once, or so many pairs."""
+
+    def __init__(self, pairs: int | None = None) -> None:
+        self.pairs_at_once = pairs
+
+    def draw_size(self, batch_size: int) -> int:
+        return self.pairs_at_once or 3 * batch_size
+
+
+@pytest.mark.parametrize("coupling", [CondOTCoupling(), Superbatches()], ids=["one", "three at once"])
+def test_micro_batches_are_the_parts_of_the_batch(points: TensorData, coupling: Coupling) -> None:
+    prior = Prior.create("gaussian").fit((points.x, points.cond))
+    whole = PairStream(points, prior, CondOTCoupling(), 12, Randomness(3))
+    parts = PairStream(points, prior, coupling, 12, Randomness(3), 4)
+    for step in (0, 1, 2, 3, 40):
+        _, x1, cond = whole.batch(step)
+        pieces = [parts.micro_batch(step, part) for part in range(4)]
+        assert torch.equal(torch.cat([piece[1] for piece in pieces]), x1)
+        assert torch.equal(torch.cat([torch.as_tensor(piece[2]) for piece in pieces]), torch.as_tensor(cond))
+        assert torch.equal(parts.batch(step)[1], x1)
+        x0 = torch.cat([piece[0] for piece in pieces])
+        assert len(x0.unique(dim=0)) == 12
+
+
+def test_dropout_inside_the_network_differs_from_part_to_part(points: TensorData) -> None:
+    seen: list[Tensor] = []
+    model = small_net(dropout=0.5)
+    model.body.register_forward_hook(lambda module, given, result: seen.append(module[2](torch.ones(2, 500))))
+    parts = components(points, model, batch_size=8, accumulate=2)
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, 8, Randomness(0), 2)
+    state = TrainingState(parts)
+    training_step(state, pairs, Randomness(0))
+    first, second = seen
+    assert not torch.equal(first, second)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(points: TensorData) -> None:
+    options: dict[str, Any] = {"prior": "gaussian", "coupling": "condot", "model": small_net(), **SHORT}
+    with pytest.raises(
+        OptionError, match="batch_size=8 cannot be divided into 3 micro-batches of equal size"
+    ):
+        train(points, accumulate=3, **options)
+    with pytest.raises(
+        OptionError, match="draws 10 pairs at once, expected a multiple of a micro-batch's size=4"
+    ):
+        train(points, accumulate=2, **{**options, "coupling": Superbatches(10)})
+
+
+@pytest.mark.parametrize("coupling", ["condot", "ot:ot_batch=8"])
+def test_pieces_and_a_worker_change_nothing(points: TensorData, tmp_path: Path, coupling: str) -> None:
+
+    def run(folder: str, **options: Any) -> Flow:
+        given = {"prior": "gaussian", "coupling": coupling, "model": small_net(0.2), "resume": True, **SHORT}
+        given |= {"accumulate": 2, "condition_dropout": 0.2, **options}
+        return train(points, out=tmp_path / folder, **given)
+
+    whole = run("whole")
+    for ahead in (3, 0):
+        with pytest.raises(TrainingInterrupted):
+            run("pieces", prefetch=ahead, max_minutes=1e-9)
+    pieces = run("pieces", prefetch=1)
+    assert all(torch.equal(value, pieces.state_dict()[name]) for name, value in whole.state_dict().items())
