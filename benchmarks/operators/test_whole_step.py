@@ -4,13 +4,16 @@ A step draws its batch and source samples, evaluates the network, clips, steps t
 weights. All take the same network, fused AdamW, clipping and average, and batches by index, so what differs
 is what lies around the network. ``default`` is the prior, coupling and prediction that ``flowprior train``
 takes when nothing is chosen. One row more is a peer's loop with what torch does by itself: a ``DataLoader``
-that collates examples one by one, and AdamW that is not fused.
+that collates examples one by one, and AdamW that is not fused. ``test_around_the_network`` takes off the
+network's share, timed in the same turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache, partial
+from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,17 +96,24 @@ def peer_draw(network: str, count: int) -> Call:
     return draw
 
 
-def peer_step(network: str, batch: int, make_loss: Callable[[], Loss], *, plain: bool = False) -> Call:
+def peer_step(
+    network: str,
+    batch: int,
+    make_loss: Callable[[], Loss],
+    *,
+    plain: bool = False,
+    batches: Iterator[tuple[Tensor, ...]] | None = None,
+) -> Call:
     """A loop as the peers' examples have it: batch, loss, clipping, AdamW, averaged weights.
 
-    ``plain``: with torch's ``DataLoader`` and the AdamW that it takes by itself.
+    ``plain``: with torch's ``DataLoader`` and the AdamW that it takes by itself. ``batches``: in their place.
     """
     loss_of = make_loss()
     model = build_model(NETWORKS[network], data().event_shape, data().condition)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=None if plain else True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-    batches = from_loader(batch) if plain else by_index(batch)
+    batches = batches or (from_loader(batch) if plain else by_index(batch))
 
     def step() -> None:
         x1, cond = next(batches)
@@ -188,6 +198,47 @@ def whole_step(network: str, batch: int, ours: str) -> Group:
 
 
 test_whole_step = rows_of(whole_step, SIZES)
+
+
+def network_step(network: str, batch: int) -> Call:
+    """A peer's loop on one batch that is always the same: all that is left is the network's share."""
+    x1, cond = next(by_index(batch))
+    x0, t = torch.randn_like(x1), torch.rand(batch)
+    x_t, u_t = x0.lerp(x1, t.view(-1, 1, 1, 1)), x1 - x0
+
+    def make_loss() -> Loss:
+        return lambda model, _, __: (model(x_t, t, cond) - u_t).square().mean()
+
+    return peer_step(network, batch, make_loss, batches=repeat((x1, cond)))
+
+
+NETWORK = "the network alone"
+
+
+@lru_cache(maxsize=1)
+def around_the_step(network: str, batch: int, ours: str) -> Group:
+    """The ways of a whole step without torch's loader, and the network alone, which is taken off them."""
+    whole = whole_step(network, batch, ours)
+    makers = {way: make for way, make in whole.makers.items() if "DataLoader" not in way}
+    makers[NETWORK] = partial(network_step, network, batch)
+    goals = {"torchcfm": 2.0, "torchcfm, OT": 5.0, "flow_matching": 2.0}
+    goals = {way: goal for way, goal in goals.items() if way in makers}
+    return Group(f"around the network in a step of {batch} pictures, {network}, {ours}", makers, goals)
+
+
+def without_the_network(benchmark: Any, size: tuple[Any, ...], way: str) -> None:
+    """Of our own row, milliseconds and ratios of what is left of each way without the network's share."""
+    if benchmark.enabled and way == WHOLE:
+        whole = dict(benchmark.extra_info["milliseconds"])
+        network = whole.pop(NETWORK)
+        left = {name: max(value - network, 0.0) for name, value in whole.items()}
+        own = max(left[WHOLE], 1e-6)
+        ratio = {name: value / own for name, value in left.items() if name != WHOLE}
+        benchmark.extra_info.update(milliseconds=left, ratio=ratio, network_milliseconds=network)
+
+
+AROUND = [("mlp", 64, "default"), ("mlp", 64, "condot"), ("mlp", 256, "ot")]
+test_around_the_network = rows_of(around_the_step, AROUND, then=without_the_network)
 
 
 @lru_cache(maxsize=1)

@@ -73,6 +73,7 @@ def train(
     from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
     from flowprior.training.components import resolve_config
+    from flowprior.training.processes import process_count, process_rank
     from flowprior.training.run import new_run_folder
 
     if resume:
@@ -83,6 +84,10 @@ def train(
     options: dict[str, Any] = {"steps": steps, "seed": seed, "max_minutes": max_minutes}
     options = {name: value for name, value in options.items() if value is not None}
     base = load_config(config, overrides or [])
+    if out is None and process_count() > 1:
+        raise OptionError(
+            "train: several processes need --out RUN, for each of them would take another folder"
+        )
     made = new_run_folder(resolve_config(base, options, **given)) if out is None else None
     run = RunDirectory(out or made or "")
     try:
@@ -92,7 +97,8 @@ def train(
         if made is not None:
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
-    _report(run, json)
+    if process_rank() == 0:
+        _report(run, json)
 
 
 def _cache(folder: Path | None, off: bool) -> Path | bool | None:

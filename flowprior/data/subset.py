@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.data.base import Data
-from flowprior.data.splits import split_indices
-from flowprior.errors import OptionError
+from flowprior.data.splits import labels_of, split_indices
+from flowprior.errors import InputError, OptionError
+from flowprior.storage.digests import tensor_bytes
 
 
 class Subset(Data):
@@ -47,6 +49,12 @@ class Subset(Data):
         """Embeddings ``[B, E]`` of the captions of these indices of the part."""
         return self.data.caption_embeddings(self.indices[indices])
 
+    def fingerprint(self) -> str:
+        """Which events these are: that of the whole, and the indices."""
+        whole = hashlib.sha256(self.data.fingerprint().encode())
+        whole.update(tensor_bytes(self.indices))
+        return whole.hexdigest()
+
     def scorer_split(self) -> Data | None:
         """That of the whole."""
         return self.data.scorer_split()
@@ -61,18 +69,30 @@ class Subset(Data):
 def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
     """(training part, validation part of about ``count`` events); disjoint, the same for one ``seed``.
 
-    Each class gives its share where the data set holds its labels in memory.
+    Each class gives its share where the data set tells its labels without reading its events.
 
     Raises:
-        OptionError: ``count`` is not below the number of events.
+        OptionError: ``count`` is not below the number of events, or so small that no class gives one.
     """
     if not 0 < count < len(data):
         raise OptionError(
             f"validation={count} is not possible: '{data.name}' has {len(data)} events; hold fewer out"
         )
-    labels = getattr(data, "cond", None)
-    labels = labels if isinstance(labels, Tensor) and not labels.is_floating_point() else None
-    options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": labels}
-    kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
+    options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": _labels(data)}
+    try:
+        kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
+    except InputError as error:
+        raise OptionError(
+            f"validation={count} is not possible: of '{data.name}' it takes less than half an event of every "
+            "class, or all but that; hold another number out"
+        ) from error
     train = Subset(data, kept, f"{data.name}-train{len(kept)}")
     return train, Subset(data, held, f"{data.name}-validation{len(held)}")
+
+
+def _labels(data: Data) -> Tensor | None:
+    """Labels int64 ``[N]``; None where there are none, or where events would have to be read for them."""
+    held = getattr(data, "cond", None)
+    if isinstance(held, Tensor):
+        return None if held.is_floating_point() else held
+    return labels_of(data) if type(data).conditions is not Data.conditions else None

@@ -84,8 +84,8 @@ def _keep(epochs: OrderedDict[int, Tensor], epoch: int, values: Tensor) -> None:
 class PairStream:
     """Batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
 
-    Source samples are drawn, and paired, within a micro-batch: it hangs on their number, not on which process
-    takes which of them.
+    Source samples are drawn, and paired, within a micro-batch: they depend on how many there are, not on
+    which process takes which of them.
 
     Args:
         data: the training set.
@@ -145,6 +145,8 @@ class PairStream:
         drawn = self._drawn.get(part)
         if drawn is None or drawn[0] != number:
             begun = time.perf_counter()
+            if self.draw_size == self.size:
+                self._drawn.clear()  # nothing of another part is asked for again
             drawn = self._drawn[part] = (number, self._draw(number, part))
             self.seconds_waited += time.perf_counter() - begun
         rows = slice(offset, offset + self.size)

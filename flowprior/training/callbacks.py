@@ -79,5 +79,5 @@ class Callback(Registered):
     def on_end(self, step: int, status: str) -> None:
         """Training ended after ``step`` steps: ``finished``, ``interrupted``, ``diverged`` or ``failed``.
 
-        Called once for each :meth:`on_start`, also where a callback raised.
+        Called once for each :meth:`on_start` that returned, also where another callback raised.
         """

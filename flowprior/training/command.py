@@ -12,6 +12,8 @@ from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, flat
 PARTS = ("prior", "coupling", "path", "model", "latent")
 OPTIONS = ("steps", "seed")
 """Keys of the training that are options of their own; the others are set by ``--set``."""
+HOW_IT_RAN = ("max_minutes", "prefetch")
+"""Keys that change nothing of what is trained."""
 
 
 def train_command(config: RunConfig, data: str | None) -> str | None:
@@ -37,7 +39,8 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
     for name in OPTIONS:
         words += [f"--{name}", str(values.pop(name))]
     for key, value in flatten({"training": values}).items():
-        if value != usual[key.removeprefix("training.")]:
+        name = key.removeprefix("training.")
+        if value != usual[name] and name not in HOW_IT_RAN:
             words += ["--set", f"{key}={_toml(value)}"]
     return shlex.join([*words, "--out", "RUN"])
 

@@ -38,6 +38,7 @@ from flowprior.training.config import (
     training_options,
 )
 from flowprior.training.config_file import load_config
+from flowprior.training.processes import process_count
 from flowprior.training.randomness import mix
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")
@@ -229,8 +230,12 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         OptionError: no such device on this machine.
     """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    if name in ("auto", "cuda") and process_count() > 1 and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())  # each process has one of its own
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

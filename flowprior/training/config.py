@@ -37,6 +37,7 @@ DEFAULT_MODEL = "auto"
 MAY_CHANGE = frozenset(
     {
         "training.steps",
+        "training.accumulate",
         "training.device",
         "training.log_every",
         "training.sample_every",
@@ -76,9 +77,9 @@ class TrainingConfig:
     Attributes:
         steps: optimiser steps.
         batch_size: pairs a step.
-        accumulate: micro-batches of equal size that a step's pairs are looked at in, one after the other, so
-            that memory is needed for one of them alone. Source samples are drawn, and paired by optimal
-            transport, within a micro-batch.
+        accumulate: micro-batches of equal size that each process looks at in a step, one after the other, so
+            that the network needs memory for one of them alone. Source samples are drawn, and paired by
+            optimal transport, within a micro-batch.
         lr: highest learning rate of AdamW.
         beta1: AdamW's decay of the mean of the gradients.
         beta2: AdamW's decay of the mean of their squares.
@@ -111,7 +112,7 @@ class TrainingConfig:
         keep_checkpoints: how many checkpoints stay on the disk.
         prefetch: micro-batches whose pairs a worker thread prepares ahead, while the network works; the same
             pairs as with 0. Leave it 0 for data that draw from torch's global generators when they are read,
-            such as random transforms: what these give would hang on the timing.
+            such as random transforms: what these give would depend on the timing.
         validation: about how many events are held out of the training split, each class giving its share.
             Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is
             kept, too; 0 holds none out.

@@ -47,7 +47,8 @@ class TrainingInterrupted(SystemExit):
 class StopRequests:
     """Context that notes whether the run should stop.
 
-    The first of ``SIGNALS`` is only noted; a second one does what it did before the context. Outside the main
+    The first of ``SIGNALS`` is only noted; a second one does what it did before the context, but for SIGTERM
+    and SIGUSR1 where they may come twice, from a batch scheduler and from a launcher. Outside the main
     thread, where Python allows no handlers, signals are left alone. The previous handlers come back at the
     end.
 
@@ -55,9 +56,13 @@ class StopRequests:
         enabled: False notes nothing, for a run that cannot be saved.
         minutes: of the run; 0 for as long as it takes.
         begun: when it began, by ``time.monotonic``.
+        launched: by a launcher, which passes signals on.
     """
 
-    def __init__(self, enabled: bool = True, minutes: float = 0.0, begun: float = 0.0) -> None:
+    def __init__(
+        self, enabled: bool = True, minutes: float = 0.0, begun: float = 0.0, launched: bool = False
+    ) -> None:
+        self._launched = launched
         self.received: signal.Signals | None = None
         self._watches = enabled and threading.current_thread() is threading.main_thread()
         self._minutes = minutes
@@ -89,7 +94,8 @@ class StopRequests:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        self._restore()
+        if not self._launched or number == signal.SIGINT:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -56,27 +56,32 @@ def run_steps(
         TrainingInterrupted: Ctrl-C, SIGTERM, SIGUSR1 or the limit of time, after saving a checkpoint.
     """
     config = state.config
-    requests = StopRequests(run is not None, config.max_minutes, state.begun)
+    launched = state.engine.size > 1
+    requests = StopRequests(run is not None, config.max_minutes, state.begun, launched)
     with requests, randomness.model_seeds_stay_inside():
         while state.step < config.steps:
             result = training_step(state, pairs, randomness)
             monitor.advance(state.step)
-            stop = requests.reason()  # once: what comes while this step is written waits for the next
+            # Once: what comes while this step is written waits for the next.
+            stop = state.engine.agreed(requests.reason(), state.step)
             last = state.step == config.steps or stop is not None
             due = last or is_due(state.step, config.checkpoint_every)
-            save = run is not None and due
+            save = run is not None and due and state.engine.is_main
             log = state.step == config.steps or is_due(state.step, config.log_every)
-            if (log or save) and not state.means.is_finite():
+            if (log or due) and not state.means.is_finite():
                 diverged(state, state.step, result)
             if log:
                 monitor.log(state, pairs.seconds_waited)
             if is_due(state.step, config.sample_every):
                 monitor.draw(state)
-            if measure is not None and due:
+            if measure is not None and due and state.engine.is_main:
                 monitor.validated(state, measure(state))
+            if run is not None and due:
+                state.means.gather(state.engine)  # a checkpoint holds what all processes have seen
             if run is not None and save:
                 monitor.saved(state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
+                state.engine.close()  # once the checkpoint is whole
                 interrupted(state, run, stop)
 
 
@@ -92,10 +97,13 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     results = []
-    for part, rows in enumerate(micro_batches(config.batch_size, config.accumulate)):
+    parts = state.engine.parts(config.accumulate)
+    for part in parts:
+        rows = rows_of_part(part, config.batch_size, state.micro_batches)
         randomness.seed_model(step, part)
         given = None if dropped is None else dropped[rows]
-        results.append(micro_step(state, pairs.micro_batch(step, part), t[rows], given))
+        with state.engine.gathering(state.forward, now=part == parts[-1]):
+            results.append(micro_step(state, pairs.micro_batch(step, part), t[rows], given))
     result = results[0] if len(results) == 1 else mean_of(results)
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
     state.means.add(result.loss, norm)
@@ -108,10 +116,10 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
     return result
 
 
-def micro_batches(batch_size: int, count: int) -> list[slice]:
-    """The rows of a batch that each of ``count`` micro-batches takes."""
+def rows_of_part(part: int, batch_size: int, count: int) -> slice:
+    """The rows of a batch that one of ``count`` micro-batches takes."""
     size = batch_size // count
-    return [slice(part * size, (part + 1) * size) for part in range(count)]
+    return slice(part * size, (part + 1) * size)
 
 
 def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | None) -> StepResult:
@@ -126,7 +134,7 @@ def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | 
     x0, x1, cond = pairs
     x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
     cond = drop_conditions(cond, state.parts.data.condition, dropped)
-    loss = batch_loss(state, state.model, x0.float(), x_t, u_t, t, cond)
+    loss = batch_loss(state, state.forward, x0.float(), x_t, u_t, t, cond)
     count = state.config.accumulate
     (loss if count == 1 else loss / count).backward()
     return StepResult(loss.detach(), x_t)

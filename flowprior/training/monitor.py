@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class Monitor:
     def __enter__(self) -> Monitor:
         try:
             for callback in self._callbacks:
-                self._started.append(callback)
                 callback.on_start(self._start)
+                self._started.append(callback)
         except BaseException as error:
             self._end(error)
             raise
@@ -84,7 +85,7 @@ class Monitor:
             state: that the means are of.
             waited: seconds that the loop has waited for its pairs, since the run was started.
         """
-        loss, norm = state.means.means()
+        loss, norm = state.engine.mean(state.means.tensor()).tolist()
         state.means.reset()
         speed, wait = self._watch.lap(state.step, waited)
         values = {
@@ -130,7 +131,7 @@ class Monitor:
             raise failed[0]
         if error is not None:
             for raised in failed:
-                error.add_note(f"a callback failed at the end, too: {raised}")
+                warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
 
 
 def ending(error: BaseException | None) -> str:

@@ -55,9 +55,9 @@ class RunInfo:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def start(self, device: torch.device, step: int, fit_seconds: float | None) -> None:
+    def start(self, device: torch.device, step: int, fit_seconds: float | None, processes: int = 1) -> None:
         """Note that a run starts, or goes on from ``step``."""
-        machine = describe_machine(device)
+        machine = {**describe_machine(device), "processes": processes}
         values: dict[str, Any] = {"status": "running", "step": step, SIGNED: True}
         if step == 0:
             values |= {**machine, "started": now(), "prior_fit_seconds": fit_seconds, "resumed": []}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.data.facts import data_facts
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS
 from flowprior.flow.label_names import KEY as LABEL_NAMES
@@ -29,7 +30,8 @@ from flowprior.training.checkpoints import (
 )
 from flowprior.training.command import train_command
 from flowprior.training.components import Components
-from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, flatten
+from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, RunConfig, flatten
+from flowprior.training.engine import Engine
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
@@ -41,15 +43,17 @@ class TrainingState:
 
     Args:
         parts: of the run; ``parts.model`` is trained in place.
+        engine: of the processes that train together.
 
     Attributes:
         begun: when this process began the run, by ``time.monotonic``.
         best: step and validation loss of the averaged weights where it was lowest; None before the first.
     """
 
-    def __init__(self, parts: Components) -> None:
+    def __init__(self, parts: Components, engine: Engine | None = None) -> None:
         self.begun = time.monotonic()
         self.parts = parts
+        self.engine = engine or Engine()
         self.config = parts.config.training
         self.step = 0
         self.saved: Path | None = None
@@ -66,6 +70,8 @@ class TrainingState:
         self.times = TimeDistribution.registry.resolve(times)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
+        self.micro_batches = self.engine.size * self.config.accumulate
+        self.forward = self.engine.prepared(self.model)
 
     @property
     def averaged(self) -> nn.Module:
@@ -85,7 +91,7 @@ class TrainingState:
             "version": package_version(),
             "commit": package_commit(),
             "data": self._data_facts,
-            "command": train_command(self.parts.config, self.parts.data.spec),
+            "command": train_command(self._of_one_process(), self.parts.data.spec),
         }
         parts, data = self.parts, self.parts.data
         if self.prior_was_given:
@@ -113,6 +119,7 @@ class TrainingState:
             "averaged": int(self.ema.n_averaged),
             "means": self.means.state(),
             "data": self._data_size(),
+            "micro_batches": self.micro_batches,
             "best": list(self.best) if self.best is not None else None,
         }
         keep = Keep(self.config.keep_checkpoints, self.best[0] if self.best is not None else None)
@@ -129,6 +136,7 @@ class TrainingState:
 
         Raises:
             CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
+            OptionError: their steps were divided into another number of micro-batches.
         """
         if recover:
             recover_folders(folder, ".step-*.tmp")
@@ -143,6 +151,7 @@ class TrainingState:
                 f"{path} was trained on data of size {size}, got {self._data_size()}; resume on the same data"
             )
         self._check_config(checkpoint.description, path)
+        self._check_micro_batches(checkpoint.training.get("micro_batches", 1), path)
         try:
             self._restore(checkpoint)
         except Exception as error:  # Whatever optimiser and model make of values that are not their own.
@@ -159,6 +168,19 @@ class TrainingState:
         ]
         if changed:
             raise CheckpointError(f"{path} was trained with another configuration ({', '.join(changed)})")
+
+    def _of_one_process(self) -> RunConfig:
+        """The configuration that trains the same in one process."""
+        config = self.parts.config
+        return replace(config, training=replace(config.training, accumulate=self.micro_batches))
+
+    def _check_micro_batches(self, trained: int, path: Path) -> None:
+        """Refuse to go on with steps that are divided in another way, and so have other pairs."""
+        if trained != self.micro_batches:
+            raise OptionError(
+                f"{path} was trained with {trained} micro-batches a step, got {self.micro_batches} "
+                f"({self.engine.size} processes × accumulate={self.config.accumulate}); change one of them"
+            )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
@@ -203,9 +225,17 @@ class RunningMean:
         """Whether every value since the last reset was finite; waits for the device."""
         return bool(torch.isfinite(self.sums).all())
 
+    def gather(self, engine: Engine) -> None:
+        """Go on from the means over all processes, on each of them."""
+        self.sums.copy_(engine.mean(self.sums))
+
+    def tensor(self) -> Tensor:
+        """Loss and gradient norm ``[2]``, NaN before the first value."""
+        return self.sums / (self.count or float("nan"))
+
     def means(self) -> tuple[float, float]:
         """(loss, gradient norm), NaN before the first value; waits for the device."""
-        loss, norm = (self.sums / self.count).tolist() if self.count else (float("nan"),) * 2
+        loss, norm = self.tensor().tolist()
         return loss, norm
 
     def reset(self) -> None:

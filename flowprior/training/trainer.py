@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
+from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
@@ -27,10 +28,12 @@ from flowprior.training.batches import PairStream, fetch, probe_indices
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
+from flowprior.training.engine import Engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
-from flowprior.training.prefetch import Prefetched
+from flowprior.training.prefetch import Batches, Prefetched
+from flowprior.training.processes import make_engine
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
@@ -98,20 +101,25 @@ def train(
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
+    engine = make_engine(resolved.training.device)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
         callback.check(None if run is None else run.path)
     if run is None:
         _refuse_limit(resolved.training)
         parts = resolve_components(resolved, _folder(cache), **given)
-        return _train(parts, None, progress, told, recover=False)
+        heard = told if engine.is_main else []
+        return _train(parts, engine, None, progress and engine.is_main, heard, recover=False)
+    if not engine.is_main:  # what the first process refuses ends this one, too
+        parts = resolve_components(resolved, run.latents if cache is None else _folder(cache), **given)
+        return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
     run.check(resolved, resume)
     parts = resolve_components(resolved, run.latents if cache is None else _folder(cache), **given)
     with run.lock() as lock:
         run.check(parts.config, resume)  # Once more: another process may have trained here since.
         if lock.held:
             run.recover()
-        return _train(parts, run, progress, told, recover=lock.held)
+        return _train(parts, engine, run, progress, told, recover=lock.held)
 
 
 def _refuse_limit(config: TrainingConfig) -> None:
@@ -128,50 +136,69 @@ def _folder(cache: str | Path | bool | None) -> Path | None:
 
 
 def _train(
-    parts: Components, run: RunDirectory | None, progress: bool, callbacks: Sequence[Callback], recover: bool
+    parts: Components,
+    engine: Engine,
+    run: RunDirectory | None,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    recover: bool,
 ) -> Flow:
-    """Everything that the only writer of ``run`` does, from the newest checkpoint to the saved flow."""
+    """From the newest checkpoint to the saved flow; of several processes the first one alone writes."""
     config = parts.config.training
-    state = TrainingState(parts)
-    if isinstance(parts.data, EncodedData):
-        parts.data.prepare(_say if progress else None)
-    if run is not None:
-        state.resume(run.checkpoints, recover)
+    state = TrainingState(parts, engine)
+    with engine.main_first():
+        if isinstance(parts.data, EncodedData):
+            parts.data.prepare(_say if progress else None)
+        if isinstance(parts.held, EncodedData):
+            parts.held.prepare(_say if progress else None)
+        if run is not None:
+            state.resume(run.checkpoints, recover)
+    engine.check_same(state.step)
+    own = run if engine.is_main else None
     randomness = Randomness(config.seed, parts.device)
-    fit_seconds = fit_prior(parts, randomness)
+    fit_seconds = fit_prior(parts, randomness, engine)
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
-    pairs = stream_of(parts, randomness)
-    if run is not None:
+    pairs = stream_of(parts, randomness, state.micro_batches)
+    if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
-        run.create(parts.config)
+        own.create(parts.config)
         if progress:
-            _say(f"the run is in {run.path}")
-    info = RunInfo(run.info if run else None)
-    info.start(parts.device, state.step, fit_seconds)
-    with _noting_the_end(info, state), Monitor(state, run, progress, callbacks) as monitor:
-        if state.step == 0 and run is not None:
+            _say(f"the run is in {own.path}")
+    info = RunInfo(own.info if own else None)
+    info.start(parts.device, state.step, fit_seconds, processes=engine.size)
+    with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
+        if state.step == 0 and own is not None:
             measured = measure_starts(pairs)
             monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
             info.update(**measured)
         measure = None if parts.held is None else Validation(parts.held, randomness).measure
-        ahead = config.prefetch
-        with Prefetched(pairs, ahead, config.steps) if ahead else nullcontext(pairs) as batches:
+        with _prefetched(pairs, state) as batches:
             run_steps(state, batches, randomness, monitor, run, measure)
         flow = state.flow()
-        if run is not None:
-            flow.save(run.flow)
+        if own is not None:
+            flow.save(own.flow)
+        engine.close()
     return flow
 
 
-def stream_of(parts: Components, randomness: Randomness) -> PairStream:
+def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManager[Batches]:
+    """The stream itself, or with a worker that prepares what comes next."""
+    config = state.config
+    if not config.prefetch:
+        return nullcontext(pairs)
+    return Prefetched(pairs, state.engine.parts(config.accumulate), config.prefetch, config.steps)
+
+
+def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> PairStream:
     """The pairs of a run, whose prior is fitted."""
-    config = parts.config.training
-    sizes = config.batch_size, randomness, config.accumulate
-    return PairStream(parts.data, parts.prior, parts.coupling, *sizes)
+    size = parts.config.training.batch_size
+    return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches)
 
 
-def fit_prior(parts: Components, randomness: Randomness) -> float | None:
+def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None = None) -> float | None:
     """Fit the prior where it is not fitted, and check it against path and coupling.
+
+    Of several processes the first one fits, and tells the others.
 
     Returns:
         Seconds that the fit took, or None where there was nothing to fit.
@@ -180,7 +207,12 @@ def fit_prior(parts: Components, randomness: Randomness) -> float | None:
     parts.prior.changes = []  # to a prior before the training are no changes to the flow
     if not parts.prior.is_fitted:
         start = time.perf_counter()
-        parts.prior.fit(DeviceBatches(parts), generator=randomness.generator("prior fit"))
+        engine = engine or Engine()
+        if engine.is_main:
+            parts.prior.fit(DeviceBatches(parts), generator=randomness.generator("prior fit"))
+        if engine.size > 1:
+            load_plain(parts.prior, engine.shared(parts.prior.state_dict()), assign=True)
+            parts.prior.to(parts.device)
         seconds = time.perf_counter() - start
     parts.path.check(parts.prior)
     check_prediction(parts.path, parts.config.training.prediction)
@@ -214,7 +246,9 @@ def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
         with suppress(CheckpointError):
             info.end(state.step, ending(error), state.best)
         if isinstance(error, TrainingInterrupted):
-            _say(error.message)
+            if state.engine.is_main:
+                _say(error.message)
+            state.engine.close()  # a launcher ends the others as soon as one has ended
         raise
     info.end(state.step, ending(None), state.best)
 

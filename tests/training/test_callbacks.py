@@ -152,9 +152,11 @@ def test_one_that_fails_at_the_start_leaves_the_next_ones_alone(points: TensorDa
 
 
 def test_an_error_at_the_end_does_not_hide_an_earlier_one(points: TensorData) -> None:
-    with pytest.raises(RuntimeError, match="failed at step") as error:
+    with (
+        pytest.warns(RuntimeWarning, match="a callback failed at the end, too: failed at end"),
+        pytest.raises(RuntimeError, match="failed at step"),
+    ):
         train(points, callbacks=[Fails("step", "end")], **OPTIONS)
-    assert error.value.__notes__ == ["a callback failed at the end, too: failed at end"]
     last = Notes()
     with pytest.raises(RuntimeError, match="failed at end"):
         train(points, callbacks=[Fails("end"), last], **OPTIONS)

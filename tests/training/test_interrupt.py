@@ -59,6 +59,22 @@ def test_first_signal_is_noted_and_handlers_come_back(number: signal.Signals) ->
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_that_is_passed_on_twice_is_one(number: signal.Signals) -> None:
+    received: list[int] = []
+    before = signal.signal(number, lambda n, frame: received.append(n))
+    try:
+        with StopRequests(launched=True) as watch:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+            assert watch.reason() == (number.name, 128 + number)
+        assert received == []
+        os.kill(os.getpid(), number)
+        assert received == [number]
+    finally:
+        signal.signal(number, before)
+
+
 def test_handlers_come_back_after_an_error() -> None:
     before = signal.getsignal(signal.SIGTERM)
     inside: list[object] = []

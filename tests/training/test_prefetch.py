@@ -80,7 +80,7 @@ def stream(points: TensorData, coupling: Noted) -> PairStream:
 
 def test_no_more_is_prepared_than_ahead_and_nothing_beyond_the_last_step(points: TensorData) -> None:
     coupling = Noted()
-    with Prefetched(stream(points, coupling), 3, steps=6) as batches:
+    with Prefetched(stream(points, coupling), range(1), 3, steps=6) as batches:
         for step, prepared in enumerate([4, 5, 6, 6, 6, 6]):
             batches.micro_batch(step)
             deadline = time.monotonic() + 10
@@ -102,7 +102,7 @@ def test_without_it_there_is_no_thread(points: TensorData) -> None:
 
 def test_steps_in_another_order_have_their_own_pairs(points: TensorData) -> None:
     plain = stream(points, Noted())
-    with Prefetched(stream(points, Noted()), 2, steps=20) as batches:
+    with Prefetched(stream(points, Noted()), range(1), 2, steps=20) as batches:
         for step in (0, 1, 7, 8, 3, 3):
             for mine, theirs in zip(batches.micro_batch(step), plain.batch(step), strict=True):
                 assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowprior import Flow
 from flowprior.couplings import Coupling
-from flowprior.data import Subset, TensorData, split_validation
+from flowprior.data import Subset, TensorData, load_data, split_validation
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
 from flowprior.training import list_checkpoints, read_metrics, train
@@ -21,6 +21,7 @@ from flowprior.training.config import RunConfig, TrainingConfig
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import LOSS, TIMES, Validation
+from tests.pictures_on_disk import paint
 
 from .conftest import SHORT, components, small_net
 
@@ -165,6 +166,23 @@ def test_without_a_folder_callbacks_are_told_all_the_same(points: TensorData) ->
 def test_more_than_there_is_cannot_be_held_out(points: TensorData) -> None:
     with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 events"):
         run_on(points, validation=50)
+
+
+def test_fewer_than_one_of_each_class_is_refused() -> None:
+    data = TensorData(torch.randn(100, 2), torch.arange(100) % 10, name="points", classes=10)
+    with pytest.raises(
+        OptionError, match=r"validation=4 is not possible: of 'points' it takes less than half"
+    ):
+        split_validation(data, 4)
+
+
+def test_folders_of_pictures_give_their_share_of_each_class(tmp_path: Path) -> None:
+    for label, count in enumerate((40, 10)):
+        for number in range(count):
+            paint(tmp_path / f"class{label}" / f"{number}.png")
+    kept, held = split_validation(load_data(str(tmp_path), test_fraction=0.0), 10)
+    assert torch.as_tensor(held.conditions(torch.arange(len(held)))).bincount().tolist() == [8, 2]
+    assert kept.fingerprint() != held.fingerprint()
 
 
 def test_the_command_of_the_card_holds_out_the_same() -> None:

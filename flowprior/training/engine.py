@@ -1,0 +1,69 @@
+"""Engine: the processes that train one flow together, and what they say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from torch import Tensor, nn
+
+from flowprior.training.interrupt import StopReason
+
+
+class Engine:
+    """One process, which takes every micro-batch; the base class of engines of several.
+
+    Micro-batch k of a step belongs to process k // ``accumulate``. What it contains depends on k alone, so
+    the same number of micro-batches gives the same training on any number of processes, up to rounding.
+
+    Attributes:
+        rank: of this process, from 0; the first one writes all files and shows all messages.
+        size: number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows messages."""
+        return self.rank == 0
+
+    def parts(self, accumulate: int) -> range:
+        """Numbers of the micro-batches that this process takes of every step."""
+        return range(self.rank * accumulate, (self.rank + 1) * accumulate)
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """What is called in place of ``model`` in a step, so that gradients come together."""
+        return model
+
+    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
+        """Context of a backward pass through the prepared ``model``: ``now`` brings gradients together."""
+        return nullcontext()
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, on each of them."""
+        return value
+
+    def shared(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of the first process, on each of them."""
+        return dict(tensors)
+
+    def agreed(self, stop: StopReason | None, step: int) -> StopReason | None:
+        """A reason to stop after ``step`` that any process has; each of them asks after every step."""
+        return stop
+
+    def check_same(self, step: int) -> None:
+        """Check that all processes stand at the same ``step``.
+
+        Raises:
+            OptionError: they have read different checkpoints.
+        """
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Context that the other processes enter after the first one has left it."""
+        yield
+
+    def close(self) -> None:
+        """Wait for all processes."""

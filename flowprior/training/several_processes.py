@@ -1,0 +1,85 @@
+"""An engine of several processes, started by accelerate (extra scale); imported where they are."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from flowprior.errors import OptionError
+from flowprior.training.engine import Engine
+from flowprior.training.interrupt import StopReason
+
+ASK_EVERY = 16
+"""Steps between two questions whether to stop on GPUs, which wait for each other then."""
+PATIENCE = timedelta(days=7)
+"""How long processes wait for each other: the first one may fit a prior for hours."""
+
+
+class SeveralProcesses(Engine):
+    """The processes that ``torchrun`` or ``accelerate launch`` has started, each with a copy of the network.
+
+    Gradients are averaged by DistributedDataParallel. What is random follows from the seed and the number of
+    the micro-batch, so no process has to be told. Of accelerate's settings only those of the processes count;
+    precision and the like are those of the run's configuration.
+
+    Args:
+        cpu: talk through gloo, whatever devices there are.
+    """
+
+    def __init__(self, cpu: bool) -> None:
+        self._processes = PartialState(cpu=cpu, timeout=PATIENCE)
+        self.rank = self._processes.process_index
+        self.size = self._processes.num_processes
+        self._device = torch.device(self._processes.device or "cpu")
+        atexit.register(self._processes.destroy_process_group)
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model)
+
+    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
+        assert isinstance(model, DistributedDataParallel)
+        return nullcontext() if now else model.no_sync()
+
+    def mean(self, value: Tensor) -> Tensor:
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.size
+
+    def shared(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Through the host's memory: a prior is small beside a network, and is told once."""
+        held = [{name: value.cpu() for name, value in tensors.items()} if self.is_main else {}]
+        distributed.broadcast_object_list(held)
+        return held[0]
+
+    def agreed(self, stop: StopReason | None, step: int) -> StopReason | None:
+        if self._device.type != "cpu" and step % ASK_EVERY:
+            return None
+        highest = torch.tensor([0 if stop is None else stop.code], device=self._device)
+        distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+        if stop is not None or int(highest) == 0:
+            return stop
+        return StopReason("a signal or limit of another process", int(highest))
+
+    def check_same(self, step: int) -> None:
+        steps = [0] * self.size
+        distributed.all_gather_object(steps, step)
+        if len(set(steps)) > 1:
+            raise OptionError(
+                f"train: the processes stand at different steps ({', '.join(map(str, sorted(set(steps))))}); "
+                "let all of them read one folder, of a file system that they share"
+            )
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        with self._processes.main_process_first():
+            yield
+
+    def close(self) -> None:
+        self._processes.wait_for_everyone()

@@ -1,0 +1,228 @@
+"""Processes that train together leave what one process leaves that takes all of their micro-batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flowprior import Flow
+from flowprior.cli import main
+from flowprior.errors import OptionError
+from flowprior.storage import load_tensors
+from flowprior.training import list_checkpoints, read_metrics
+from flowprior.training.engine import Engine
+from flowprior.training.processes import make_engine, process_count, process_rank
+from tests.cli.conftest import call_app
+
+OPTIONS = [
+    *(
+        "--data",
+        "digits",
+        "--prior",
+        "gmm:reg_covar=0.01",
+        "--coupling",
+        "ot",
+        "--model",
+        "mlp:width=16,depth=1",
+    ),
+    *("--set", "training.batch_size=32", "--set", "training.log_every=1", "--set", "training.sample_every=0"),
+    *(
+        "--set",
+        "training.device=cpu",
+        "--set",
+        "training.condition_dropout=0.2",
+        "--set",
+        "training.validation=100",
+    ),
+    *("--set", "training.checkpoint_every=3"),
+]
+# Without --multi_gpu accelerate starts one process where there is no GPU; its precision is not the run's.
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"],
+    "accelerate": [
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines=1",
+        "--mixed_precision=bf16",
+    ],
+}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(launcher: str, processes: int, *arguments: str) -> list[str]:
+    own = LAUNCHERS[launcher]
+    own = [*own, str(processes)] if launcher == "torchrun" else [*own, f"--num_processes={processes}"]
+    return [sys.executable, *own, "-m", "flowprior", "train", *OPTIONS, *arguments]
+
+
+def launch(launcher: str, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(launcher, processes, *arguments), capture_output=True, text=True, timeout=300, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def alone(out: Path, *arguments: str) -> Path:
+    answer = call_app("train", *OPTIONS, "--out", str(out), *arguments)
+    assert answer.code == 0, answer.err
+    return out
+
+
+def values(run: Path) -> list[dict[str, float]]:
+    """What was logged on the way, but for what depends on the machine."""
+    left_out = ("kind", "steps_per_second", "data_wait", "peak_memory")
+    lines = [line for line in read_metrics(run / "metrics.jsonl") if line["kind"] != "start"]
+    return [{name: value for name, value in line.items() if name not in left_out} for line in lines]
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    """Of the tensors of two flows, those of the prior among them."""
+    tensors = [load_tensors(next((run / "flow").glob("weights-*.safetensors")))[0] for run in (first, second)]
+    assert tensors[0].keys() == tensors[1].keys()
+    pairs = [(tensors[0][name].double(), tensors[1][name].double()) for name in tensors[0]]
+    return max(float((mine - theirs).abs().max()) for mine, theirs in pairs if mine.numel())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "processes", "accumulate"), [("torchrun", 2, 2), ("torchrun", 4, 1), ("accelerate", 2, 1)]
+)
+def test_they_train_what_one_process_trains(
+    launcher: str, processes: int, accumulate: int, tmp_path: Path
+) -> None:
+    """Losses, norms, prior, weights and held-out losses; one process takes as many micro-batches a step."""
+    ways = ["--set", f"training.accumulate={accumulate}", "--set", "training.prefetch=2"]
+    done = launch(launcher, processes, "--steps", "6", "--out", str(tmp_path / "several"), *ways)
+    one = alone(tmp_path / "one", "--steps", "6", "--set", f"training.accumulate={processes * accumulate}")
+    for mine, theirs in zip(values(tmp_path / "several"), values(one), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6)
+    assert largest_difference(tmp_path / "several", one) < 1e-6
+    assert done.stdout.count("the flow is in") == 1
+    assert done.stderr.count("the run is in") == 1
+    info = json.loads((tmp_path / "several" / "info.json").read_text(encoding="utf-8"))
+    assert (info["status"], info["step"], info["processes"]) == ("finished", 6, processes)
+
+
+@pytest.mark.slow
+def test_two_begin_and_one_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    launch("torchrun", 2, "--steps", "6", "--out", str(run))
+    refused = call_app("train", *OPTIONS, "--out", str(run), "--steps", "9", "--resume")
+    assert refused.code == 2
+    assert "was trained with 2 micro-batches a step, got 1" in " ".join(refused.err.split())
+    alone(run, "--steps", "9", "--resume", "--set", "training.accumulate=2")
+    whole = alone(tmp_path / "whole", "--steps", "6", "--set", "training.accumulate=2")
+    alone(whole, "--steps", "9", "--resume", "--set", "training.accumulate=2")
+    assert largest_difference(run, whole) < 1e-6
+    assert [line["step"] for line in values(run) if "loss" in line] == list(range(1, 10))
+
+
+@pytest.mark.slow
+def test_a_limit_of_time_stops_all_of_them_after_the_same_step(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stopped = subprocess.run(
+        command("torchrun", 2, "--steps", "6", "--out", str(run), "--max-minutes", "1e-9"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=ENVIRONMENT,
+    )
+    assert stopped.returncode != 0
+    assert stopped.stderr.count("its limit of 1e-09 minutes after step 1 of 6") == 1
+    assert [step for step, _ in list_checkpoints(run / "checkpoints")] == [1]
+    launch("torchrun", 2, "--steps", "6", "--out", str(run), "--resume", "--max-minutes", "0")
+    whole = alone(tmp_path / "whole", "--steps", "6", "--set", "training.accumulate=2")
+    assert largest_difference(run, whole) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_saves(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("torchrun", 2, "--steps", "100000", "--out", str(run)),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not read_metrics(run / "metrics.jsonl")[3:] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=100)
+    finally:
+        for number in workers_of(process.pid):
+            os.kill(number, signal.SIGKILL)
+        process.kill()
+    info = json.loads((run / "info.json").read_text(encoding="utf-8"))
+    assert info["status"] == "interrupted"
+    assert list_checkpoints(run / "checkpoints")[-1][0] == info["step"]
+    Flow.load(run / "checkpoints" / f"step-{info['step']:06d}")
+
+
+def workers_of(launcher: int) -> list[int]:
+    """The processes that a launcher has started and that are still there."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(launcher)], capture_output=True, text=True)
+    return [int(number) for number in found.stdout.split()]
+
+
+def test_one_process_is_an_engine_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(variable, raising=False)
+    engine = make_engine("cpu")
+    assert type(engine) is Engine
+    assert (engine.rank, engine.size, engine.parts(3), process_count(), process_rank()) == (
+        0,
+        1,
+        range(3),
+        1,
+        0,
+    )
+
+
+def test_parts_are_shared_out_in_order() -> None:
+    engines = [Engine() for _ in range(3)]
+    for rank, engine in enumerate(engines):
+        engine.rank, engine.size = rank, 3
+    assert [number for engine in engines for number in engine.parts(2)] == list(range(6))
+
+
+def test_what_the_environment_says_is_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(OptionError, match="WORLD_SIZE='two' is no number of processes"):
+        process_count()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(OptionError, match="device=cuda:0 is one device for several processes"):
+        make_engine("cuda:0")
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--data", "digits"])
+    assert stop.value.code == 2
+    assert "several processes need --out RUN" in capsys.readouterr().err
+
+
+def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "flowprior.training.several_processes", raising=False)
+    with pytest.raises(OptionError, match=r"pip install 'flowprior\[scale\]'"):
+        make_engine("cpu")
+
+
+def test_one_process_does_not_import_accelerate() -> None:
+    script = (
+        "import sys, flowprior; from flowprior.training.processes import make_engine; make_engine('cpu'); "
+    )
+    script += "assert 'accelerate' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, env={**ENVIRONMENT, "WORLD_SIZE": "1"})
