@@ -281,11 +281,11 @@ def packed(triangle: Tensor) -> Tensor:
 
 def unpacked(numbers: Tensor) -> Tensor:
     """The lower triangles ``[…, D, D]`` that :func:`packed` gives these numbers of."""
-    dim = math.isqrt(2 * numbers.shape[-1])
+    count, dim = numbers.shape[-1], math.isqrt(2 * numbers.shape[-1])
     row, column = torch.tril_indices(dim, dim, device=numbers.device)
-    triangle = numbers.new_zeros(*numbers.shape[:-1], dim, dim)
-    triangle[..., row, column] = numbers
-    return triangle
+    flat = numbers.reshape(-1, count)
+    triangles = flat.new_zeros(len(flat), dim * dim).index_copy_(1, row * dim + column, flat)
+    return triangles.view(*numbers.shape[:-1], dim, dim)
 
 
 def _components(rows: int, rows_each: int) -> int:
