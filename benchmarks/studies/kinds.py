@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 from flowprior.study.table import DataFrame, means
 
 QUALITY = ("fid-cnn128", "fid-lite0")
 NEAREST = ("nearest-q05", "nearest-q50")
+
+
+def planned() -> int:
+    """How many settings the study has."""
+    return len(tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["variants"])
 
 
 def kind_of(setting: str) -> str:
