@@ -75,7 +75,7 @@ def run_axis(
     """
     late = ""
     for cell in cells:
-        path = folder / f"{cell['prior']}-{cell['conditions']}x{cell['dims']}.json"
+        path = folder / f"{_file_name(cell['prior'])}-{cell['conditions']}x{cell['dims']}.json"
         if path.is_file():
             continue
         size = [cell[name] for name in ("spec", "conditions", "dims", "examples")]
@@ -86,6 +86,11 @@ def run_axis(
         run = {"clock": "processor", "failed": failed}
         write_cell(path, {"label": cell["prior"], **cell}, rows_of(found, flow=cell["prior"]), run)
         typer.echo(f"{path.stem}: {failed or found}")
+
+
+def _file_name(prior: str) -> str:
+    """The prior's name without spaces and commas."""
+    return prior.replace(",", "-").replace(" ", "-")
 
 
 def main() -> None:
