@@ -23,6 +23,19 @@ SHORT: dict[str, Any] = {
 }
 
 
+SAVED: dict[str, Any] = {
+    "prior": "gaussian",
+    "coupling": "condot",
+    "model": "mlp:width=8,depth=1",
+    "batch_size": 8,
+    "steps": 4,
+    "sample_nfe": 1,
+    "checkpoint_every": 2,
+    "device": "cpu",
+}
+"""A run of four steps with a checkpoint after every second one."""
+
+
 class SmallNet(nn.Module):
     """v(x, t, cond) for points in the plane with three labels and a null label."""
 

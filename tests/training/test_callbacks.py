@@ -14,18 +14,9 @@ from flowprior.errors import OptionError, TrainingDiverged, UnknownComponentErro
 from flowprior.training import Callback, TrainingInterrupted, TrainingStart, read_metrics, train
 from flowprior.training.run_info import RunInfo
 
-OPTIONS: dict[str, Any] = {
-    "prior": "gaussian",
-    "coupling": "condot",
-    "model": "mlp:width=8,depth=1",
-    "batch_size": 8,
-    "steps": 4,
-    "log_every": 2,
-    "sample_every": 3,
-    "sample_nfe": 1,
-    "checkpoint_every": 2,
-    "device": "cpu",
-}
+from .conftest import SAVED
+
+OPTIONS: dict[str, Any] = {**SAVED, "log_every": 2, "sample_every": 3}
 
 
 class Notes(Callback):

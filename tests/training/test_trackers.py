@@ -14,18 +14,9 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.training import TensorBoard, TrainingInterrupted, WeightsAndBiases, read_metrics, train
 from flowprior.training.trackers import imported, kept_id
 
-OPTIONS: dict[str, Any] = {
-    "prior": "gaussian",
-    "coupling": "condot",
-    "model": "mlp:width=8,depth=1",
-    "batch_size": 8,
-    "steps": 4,
-    "log_every": 1,
-    "sample_every": 2,
-    "sample_nfe": 1,
-    "checkpoint_every": 2,
-    "device": "cpu",
-}
+from .conftest import SAVED
+
+OPTIONS: dict[str, Any] = {**SAVED, "log_every": 1, "sample_every": 2}
 
 
 def losses(run: Path) -> dict[int, float]:
