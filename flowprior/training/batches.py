@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,20 @@ from flowprior.training.randomness import Randomness
 
 Pairs = tuple[Tensor, Tensor, Conditions | None]
 """(x0 ``[B, *event]``, x1 ``[B, *event]``, condition or None)."""
+
+
+class Batches(Protocol):
+    """What the loop takes its pairs from.
+
+    Attributes:
+        seconds_waited: that :meth:`micro_batch` took so far.
+    """
+
+    seconds_waited: float
+
+    def micro_batch(self, step: int, part: int = 0) -> Pairs:
+        """The pairs of one part of ``step``, the same ones whenever they are asked for."""
+        ...
 
 
 class IndexStream:

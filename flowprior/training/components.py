@@ -230,12 +230,10 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         OptionError: no such device on this machine.
     """
-    if name == "auto" and not torch.cuda.is_available():
-        return torch.device("cpu")
-    if name in ("auto", "cuda") and process_count() > 1 and torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())  # each process has one of its own
     if name == "auto":
-        return torch.device("cuda")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and process_count() > 1 and torch.cuda.is_available():
+        name = f"cuda:{torch.cuda.current_device()}"  # each process has one of its own
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -65,5 +65,5 @@ class Engine:
         """Context that the other processes enter after the first one has left it."""
         yield
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Wait for all processes."""

@@ -13,11 +13,10 @@ from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
-from flowprior.training.batches import Pairs
+from flowprior.training.batches import Batches, Pairs
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
-from flowprior.training.prefetch import Batches
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
@@ -81,7 +80,7 @@ def run_steps(
             if run is not None and save:
                 monitor.saved(state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
-                state.engine.close()  # once the checkpoint is whole
+                state.engine.wait()  # once the checkpoint is whole
                 interrupted(state, run, stop)
 
 

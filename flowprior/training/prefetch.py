@@ -6,25 +6,10 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
 
 import torch
 
 from flowprior.training.batches import Pairs, PairStream
-
-
-class Batches(Protocol):
-    """What the loop takes its pairs from.
-
-    Attributes:
-        seconds_waited: that :meth:`micro_batch` took so far.
-    """
-
-    seconds_waited: float
-
-    def micro_batch(self, step: int, part: int = 0) -> Pairs:
-        """The pairs of one part of ``step``, the same ones whenever they are asked for."""
-        ...
 
 
 class Prefetched:

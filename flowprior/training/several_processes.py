@@ -81,5 +81,5 @@ class SeveralProcesses(Engine):
         with self._processes.main_process_first():
             yield
 
-    def close(self) -> None:
+    def wait(self) -> None:
         self._processes.wait_for_everyone()

@@ -24,7 +24,7 @@ from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
-from flowprior.training.batches import PairStream, fetch, probe_indices
+from flowprior.training.batches import Batches, PairStream, fetch, probe_indices
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
@@ -32,7 +32,7 @@ from flowprior.training.engine import Engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
-from flowprior.training.prefetch import Batches, Prefetched
+from flowprior.training.prefetch import Prefetched
 from flowprior.training.processes import make_engine
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
@@ -101,20 +101,21 @@ def train(
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
+    place = run.latents if run is not None and cache is None else _folder(cache)
     engine = make_engine(resolved.training.device)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
         callback.check(None if run is None else run.path)
     if run is None:
         _refuse_limit(resolved.training)
-        parts = resolve_components(resolved, _folder(cache), **given)
-        heard = told if engine.is_main else []
-        return _train(parts, engine, None, progress and engine.is_main, heard, recover=False)
-    if not engine.is_main:  # what the first process refuses ends this one, too
-        parts = resolve_components(resolved, run.latents if cache is None else _folder(cache), **given)
+    if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
+        parts = resolve_components(resolved, place, **given)
         return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
+    if run is None:
+        parts = resolve_components(resolved, place, **given)
+        return _train(parts, engine, None, progress, told, recover=False)
     run.check(resolved, resume)
-    parts = resolve_components(resolved, run.latents if cache is None else _folder(cache), **given)
+    parts = resolve_components(resolved, place, **given)
     with run.lock() as lock:
         run.check(parts.config, resume)  # Once more: another process may have trained here since.
         if lock.held:
@@ -156,9 +157,11 @@ def _train(
     engine.check_same(state.step)
     own = run if engine.is_main else None
     randomness = Randomness(config.seed, parts.device)
+    pairs = stream_of(
+        parts, randomness, state.micro_batches
+    )  # sizes that do not fit are refused before a fit
     fit_seconds = fit_prior(parts, randomness, engine)
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
-    pairs = stream_of(parts, randomness, state.micro_batches)
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
         own.create(parts.config)
@@ -177,7 +180,7 @@ def _train(
         flow = state.flow()
         if own is not None:
             flow.save(own.flow)
-        engine.close()
+        engine.wait()
     return flow
 
 
@@ -190,7 +193,7 @@ def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManag
 
 
 def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> PairStream:
-    """The pairs of a run, whose prior is fitted."""
+    """The pairs of a run, to be asked for once its prior is fitted."""
     size = parts.config.training.batch_size
     return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches)
 
@@ -248,7 +251,7 @@ def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
         if isinstance(error, TrainingInterrupted):
             if state.engine.is_main:
                 _say(error.message)
-            state.engine.close()  # a launcher ends the others as soon as one has ended
+            state.engine.wait()  # a launcher ends the others as soon as one has ended
         raise
     info.end(state.step, ending(None), state.best)
 
