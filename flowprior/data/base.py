@@ -135,14 +135,23 @@ class DataBatches:
 
     def __init__(self, data: Data, size: int) -> None:
         self.data = data
+        self.rows = range(len(data))
         self.size = max(1, min(size, MOST_NUMBERS // max(1, data.event_shape.numel())))
 
     def __len__(self) -> int:
-        return -(-len(self.data) // self.size)
+        return -(-len(self.rows) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
-        for start in range(0, len(self.data), self.size):
-            yield self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
+        for start in range(0, len(self.rows), self.size):
+            part = self.rows[start : start + self.size]
+            yield self.data.batch(torch.arange(part.start, part.stop))
+
+    def share(self, rank: int, size: int) -> DataBatches:
+        """The ``rank``-th of ``size`` parts of the data set in order, whose sizes differ by one at most."""
+        share = DataBatches(self.data, self.size)
+        begin, end = (len(self.data) * k // size for k in (rank, rank + 1))
+        share.rows = range(begin, end)
+        return share
 
 
 class TensorData(Data):

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value
 from flowprior.data import Data, as_data
+from flowprior.data.group import Group, Share
 from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.errors import InputError
@@ -42,13 +43,22 @@ class CheckedBatches:
         data: what ``Prior.fit`` takes.
         owner: who asks, for messages.
         read: from a condition to the part that is read; None reads what is no mapping of parts.
+        group: of processes, where ``data`` are this one's share of them.
     """
 
     chunk = 8192
 
-    def __init__(self, data: FitData, owner: str, read: Callable[[Any], Tensor | None] | None = None) -> None:
+    def __init__(
+        self,
+        data: FitData,
+        owner: str,
+        read: Callable[[Any], Tensor | None] | None = None,
+        group: Group | None = None,
+    ) -> None:
         self.owner = owner
         self._read_part = read
+        self.group = group or Group()
+        self._shares: list[Tensor] | None = None
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
             data = as_data(data)
         if isinstance(data, Data):
@@ -80,6 +90,24 @@ class CheckedBatches:
             self._first = first
         return self._first
 
+    def peek_together(self) -> Tensor:
+        """The events of the first batch; where a process of the group has none, all of them raise.
+
+        Raises:
+            InputError: no rows here or in the share of another process.
+        """
+        try:
+            first, error = self.peek()[0], None
+        except InputError as caught:
+            first, error = None, caught
+        errors = self.group.of_each(error)
+        for rank, other in enumerate(errors):
+            if error is not None or first is None:
+                raise cast("InputError", error)
+            if other is not None:
+                raise InputError(f"{self.owner}.fit: process {rank} of {self.group.size} said: {other}")
+        return cast("Tensor", first)
+
     def __iter__(self) -> Iterator[Batch]:
         first_x, first_c = self.peek()
         for x, c in self._raw():
@@ -87,6 +115,33 @@ class CheckedBatches:
             if len(x):
                 yield x.flatten(1), c
         self._known_finite = True
+
+    @property
+    def share(self) -> Share:
+        """Where these rows stand among all; several processes ask together, and count the first time."""
+        rows = [int(share.sum()) for share in self._labels_of_shares()]
+        return Share(self.group, sum(rows[: self.group.rank]), sum(rows[self.group.rank + 1 :]))
+
+    def labels_before(self, labels: int) -> Tensor:
+        """How often each of ``labels`` comes in the shares of earlier processes, int64 ``[labels]``."""
+        before = torch.zeros(labels, dtype=torch.long)
+        for share in self._labels_of_shares()[: self.group.rank]:
+            before[: len(share)] += share
+        return before
+
+    def _labels_of_shares(self) -> list[Tensor]:
+        """How often each label comes in the share of each process, int64; all rows where there is none."""
+        if self.group.size == 1:
+            return [torch.zeros(0, dtype=torch.long)]
+        if self._shares is None:
+            own = torch.zeros(0, dtype=torch.long)
+            for x, c in self.labelled():
+                labels = torch.zeros(len(x), dtype=torch.long) if c is None else c.cpu()
+                found = torch.bincount(labels, minlength=len(own))
+                found[: len(own)] += own
+                own = found
+            self._shares = self.group.of_each(own)
+        return self._shares
 
     def labelled(self) -> Iterator[Batch]:
         """The same batches, with labels from 0 on, few enough for a table of them.

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from flowprior.data.group import Group
 from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
 from flowprior.mixtures.kmeans import Reservoirs, kmeans_centres, nearest_centre
@@ -67,22 +68,29 @@ def fit_mixture(
     if components == 1:
         return _fit_single(data, moments, fitter, family)
     conditions, dim = moments.mean.shape
-    sample = Reservoirs.over(data, conditions, dim, dtype, least=components, generator=settings.generator)
+    terms = {"least": components, "generator": settings.generator, "share": data.share}
+    sample = Reservoirs.over(data, conditions, dim, dtype, **terms)
     centres = kmeans_centres(sample, components, settings.generator)
     logits = _assign(sample.segments, fitter, centres)
     everything = partial(segments, data, conditions)
-    return _iterate(everything, fitter, logits, moments.count, tol, max_iter)
+    return _iterate(everything, fitter, logits, moments.count, tol, max_iter, data.group)
 
 
 def _iterate(
-    rows_of: Segments, fitter: Fitter, logits: Tensor, count: Tensor, tol: float, max_iter: int
+    rows_of: Segments,
+    fitter: Fitter,
+    logits: Tensor,
+    count: Tensor,
+    tol: float,
+    max_iter: int,
+    group: Group,
 ) -> Mixture:
     """EM passes from the fitter's parameters until every condition has converged."""
     active = count > 0
     previous = torch.full((len(count),), -torch.inf, dtype=torch.float64)
     iterations = torch.zeros(len(count), dtype=torch.long)
     for _ in range(max_iter):
-        bound = _pass(rows_of, fitter, logits, active) / count.clamp_min(1)
+        bound = _pass(rows_of, fitter, logits, active, group) / count.clamp_min(1)
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
         fitter.maximise(active)
         iterations += active
@@ -104,6 +112,7 @@ def _fit_single(
     for _ in range(passes):
         for x, label in segments(data, conditions):
             fitter.accumulate(fitter.prepare(x, label), label, torch.ones(len(x), 1, dtype=x.dtype))
+        data.group.add_up(*fitter.sums)
         fitter.maximise(everything)
     if not passes:
         fitter.statistics.count[:, 0] = moments.count
@@ -126,7 +135,7 @@ def _assign(rows_of: Segments, fitter: Fitter, centres: Tensor) -> Tensor:
     return logits
 
 
-def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor) -> Tensor:
+def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor, group: Group) -> Tensor:
     """E-step and statistics of the active conditions; their summed log-likelihood ``[C]``."""
     total = torch.zeros(len(active), dtype=torch.float64)
     for x, label in rows_of(active):
@@ -135,6 +144,7 @@ def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor) -> 
         evidence = joint.logsumexp(1, keepdim=True)
         fitter.accumulate(rows, label, (joint - evidence).exp())
         total[label] += evidence.sum()
+    group.add_up(total, *fitter.sums)
     return total
 
 

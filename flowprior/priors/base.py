@@ -10,17 +10,21 @@ import abc
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, TokenStates, as_value, describe_value, read_part
+from flowprior.data.group import group_of
 from flowprior.data.stream import CheckedBatches, FitData
-from flowprior.errors import InputError, NotFittedError
+from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.registry import Registered, Registry, spec_of
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
@@ -58,7 +62,13 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     # -- what a prior is asked for ------------------------------------------------------------
 
-    def fit(self, data: FitData, *, generator: torch.Generator | None = None) -> Prior:
+    def fit(
+        self,
+        data: FitData,
+        *,
+        generator: torch.Generator | None = None,
+        group: ProcessGroup | None = None,
+    ) -> Prior:
         """Learn the prior from ``data`` and return ``self``.
 
         Args:
@@ -67,15 +77,28 @@ class Prior(nn.Module, Registered, abc.ABC):
                 x1 alone, as tensors or NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch
                 Dataset. Batches are streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
+            group: processes that call this together, each with its share of the data and a generator of the
+                same seed. Sums over the data are added up, and each process gets the prior that one would
+                have fitted to all shares, up to rounding. Only where :attr:`fits_shares`.
 
         Raises:
             InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
                 condition of several parts of which ``reads`` does not say which one.
+            OptionError: several processes, and a prior that is fitted by one.
         """
-        stream = CheckedBatches(data, owner=self.name, read=partial(self.reading, method="fit"))
-        first, _ = stream.peek()
+        processes = group_of(group)
+        if processes.size > 1 and not self.fits_shares:
+            raise OptionError(
+                f"{self.name}.fit: this prior is fitted by one process, got a group of {processes.size}; let "
+                "one of them fit it to all data, and save it for the others"
+            )
+        stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), processes)
+        first = stream.peek_together()
         with one_thread():
             self._fit(stream, _on_cpu(generator))
+        if processes.size > 1:
+            state = processes.of_first(self.state_dict())
+            self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         self.changes = []
         return self
@@ -185,6 +208,11 @@ class Prior(nn.Module, Registered, abc.ABC):
             CheckpointError: missing, damaged, of a newer version, or files that do not belong together.
         """
         return load_prior(cls.registry.resolve, Path(directory)).to(device)
+
+    @property
+    def fits_shares(self) -> bool:
+        """Whether several processes can fit the prior together, each to its share of the data."""
+        return False
 
     @property
     def has_latents(self) -> bool:

@@ -133,8 +133,12 @@ class Frame:
 
     def infer(self, x: Tensor, noise: Tensor) -> Tensor:
         """h0 ``[B, r]`` of a source sample with latents inferred from x, by normal ``noise`` ``[B, r]``."""
+        return self.noised(self.coordinates(x), noise)
+
+    def noised(self, h: Tensor, noise: Tensor) -> Tensor:
+        """As :meth:`infer`, of the data's own coordinates h1 ``[B, r]``."""
         slope, variance = latent_noise(self.spread)
-        return slope * self.coordinates(x) + variance.sqrt() * noise
+        return slope * h + variance.sqrt() * noise
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""

@@ -43,6 +43,10 @@ class GaussianPrior(Prior):
         self.register_buffer("var", torch.empty(0))
 
     @property
+    def fits_shares(self) -> bool:
+        return True
+
+    @property
     def is_standard_normal(self) -> bool:
         return self.moments == "standard"
 
@@ -51,7 +55,7 @@ class GaussianPrior(Prior):
         dim = first[0].numel()
         loc, var = torch.zeros(dim), torch.ones(dim)
         if self.moments != "standard":
-            pooled = ConditionMoments.over((x, None) for x, _ in data).pooled()
+            pooled = ConditionMoments.over((x, None) for x, _ in data).across(data.group).pooled()
             loc, var = pooled.mean, pooled.variance
             if self.moments == "scalar":
                 var = (var + (loc - loc.mean()).square()).mean().expand(dim)

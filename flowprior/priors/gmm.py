@@ -116,6 +116,10 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         return self.components > 1 or self.family.rank > 0
 
     @property
+    def fits_shares(self) -> bool:
+        return True
+
+    @property
     def is_conditional(self) -> bool:
         """Whether the prior was fitted with labels."""
         return len(self.count) > 0
@@ -126,7 +130,8 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         first, cond = data.peek()
         check_fit_labels(cond)
         self._check_memory(first[0].numel())
-        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=self.family.full_moments)
+        full = self.family.full_moments
+        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full).across(data.group)
         self._learn(data, moments, generator)
 
     def _learn(

@@ -106,6 +106,10 @@ class LatentGmmPrior(UpdatableSubspace):
         self.latents: Prior = self._mixture("full") if own else Prior.registry.resolve(law)
 
     @property
+    def fits_shares(self) -> bool:
+        return True
+
+    @property
     def _components(self) -> int:
         return COMPONENTS if self.components is None else self.components
 

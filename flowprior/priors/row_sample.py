@@ -8,7 +8,9 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
+from flowprior.data.group import WHOLE, Group, Share
 from flowprior.data.stream import Batch
+from flowprior.mixtures.kmeans import skip_uniform
 
 SEED = 20251126
 PIECE = 1 << 22
@@ -34,12 +36,28 @@ class RowSample:
         self._keys = self._labels = self._rows = torch.empty(0)
 
     @classmethod
-    def over(cls, batches: Iterable[Batch], size: int) -> RowSample:
-        """A sample of one pass over (x ``[B, D]``, labels ``[B]`` or None)."""
+    def over(cls, batches: Iterable[Batch], size: int, share: Share = WHOLE) -> RowSample:
+        """A sample of one pass over (x ``[B, D]``, labels ``[B]`` or None).
+
+        Where they are a ``share``, every process gets the sample of all rows.
+        """
         sample = cls(size)
+        skip_uniform(sample.generator, share.before, torch.float32)
         for x, cond in batches:
             sample.update(x, cond)
-        return sample
+        return sample.across(share.group)
+
+    def across(self, group: Group) -> RowSample:
+        """The sample of the rows of all processes of a group, on each of them."""
+        if group.size == 1:
+            return self
+        keys = torch.cat(group.of_each(self._keys[: self._count])).sort().values
+        highest = keys[min(self.size, len(keys)) - 1]
+        kept = self._keys[: self._count] <= highest
+        own = self.rows[kept], self.labels[kept], self._keys[: self._count][kept]
+        self._rows, self._labels, self._keys = map(torch.cat, zip(*group.of_each(own), strict=True))
+        self._count = len(self._keys)
+        return self
 
     @property
     def rows(self) -> Tensor:
@@ -86,15 +104,18 @@ class RowSample:
         self._keys = torch.zeros(self.size, dtype=torch.float64)
 
 
-def first_rows(batches: Iterable[Batch], conditions: int, most: int) -> Iterator[tuple[Tensor, Tensor]]:
+def first_rows(
+    batches: Iterable[Batch], conditions: int, most: int, taken: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The first ``most`` rows of each of the labels 0 … ``conditions`` − 1, in batches as they come.
 
     Args:
         batches: of x ``[B, D]`` and labels ``[B]``, or None for one common condition, 0.
         conditions: number of labels.
         most: rows of each.
+        taken: rows of each label that count as come before, int64 ``[conditions]``; None for none.
     """
-    taken = torch.zeros(conditions, dtype=torch.long)
+    taken = torch.zeros(conditions, dtype=torch.long) if taken is None else taken.clone()
     for x, cond in batches:
         labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
         ordered, order = labels.sort(stable=True)

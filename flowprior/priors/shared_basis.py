@@ -114,7 +114,7 @@ def fit_shared(
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.
     """
-    sample = RowSample.over(data, SAMPLE)
+    sample = RowSample.over(data, SAMPLE, data.share)
     rows, like = sample.rows, data.peek()[0]
     null = fit_rows(rows, sizes.rank, settings, data.owner)
     loc = _centres(moments).to(like)
@@ -174,8 +174,9 @@ def _coordinates(data: Iterable[Batch], subspace: Subspace) -> Iterator[Batch]:
 def _group_labels(data: CheckedBatches, subspace: Subspace, groups: int) -> Tensor:
     """The group of each label ``[C]``, by its covariance in the common basis on its first rows."""
     conditions, rank = subspace.spread.shape
-    few = first_rows(data, conditions, rows_each(conditions))
+    few = first_rows(data, conditions, rows_each(conditions), data.labels_before(conditions))
     found = CoordinateScatter.over(_coordinates(few, subspace), conditions, rank)
+    data.group.add_up(found.count, found.scatter)
     covariance = (found.scatter + PRIOR_ROWS * found.pooled()) / (found.count + PRIOR_ROWS)[:, None, None]
     shape = covariance / covariance.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     return clusters(shape.flatten(1).float(), groups).unique(return_inverse=True)[1]
@@ -185,6 +186,7 @@ def _axes(data: CheckedBatches, subspace: Subspace, rank: int) -> tuple[Tensor, 
     """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
     conditions, span = subspace.spread.shape
     found = CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
+    data.group.add_up(found.count, found.scatter)
     roots = subspace.loc.new_empty(conditions, span, span)
     rotation = subspace.loc.new_empty(conditions, span, rank)
     spread = subspace.loc.new_empty(conditions, rank)

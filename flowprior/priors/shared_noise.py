@@ -129,9 +129,11 @@ def _residuals(
 ) -> Shrunk:
     """R_c of every label, from its first rows; ``outside`` takes away what whitened rows have inside."""
     found = OutsideResiduals(*subspace.loc.shape)
-    few = first_rows(data, len(found.count), rows_each(len(found.count)))
+    labels = len(found.count)
+    few = first_rows(data, labels, rows_each(labels), data.labels_before(labels))
     for white, c in scaled(few, subspace.loc, subspace.noise.rsqrt()):
         found.update(outside(white, c).mul_(subspace.noise[c].sqrt()), c)
+    data.group.add_up(found.count, found.total)
     return Shrunk(found.total, found.count, subspace.group)
 
 

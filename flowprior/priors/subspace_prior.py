@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +34,11 @@ BASES = ("own", "shared", "groups")
 """A basis of each label's own; one shared by all labels; one shared by each of some groups of labels."""
 KEPT_BYTES = 256 << 20
 """Most bytes of inferred latents that are kept to fit their law to."""
+SENT_BYTES = 1 << 30
+"""Most bytes of latents that several processes send each other where each label has its own basis."""
 LEAST_KEPT = 200
 """Latents of each label that are kept at least."""
+SIXTEEN = 16
 PLACED = 1 << 21
 """Numbers of events that are placed at once where bases are shared."""
 WIDER = 4
@@ -119,7 +122,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         first, cond = data.peek()
         self.given = self.subspace.loc.new_empty(0)
         if self.basis != "own" and cond is not None and not cond.is_floating_point() and cond.dim() == 1:
-            moments = ConditionMoments.over(data.labelled())
+            moments = ConditionMoments.over(data.labelled()).across(data.group)
             self._remember(SeenConditions.of_labels(moments), first)
             warn_of_singles(data.owner, self.seen, self.seen_weight)
             groups = self.groups if self.basis == "groups" else 1
@@ -178,19 +181,41 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
         Each pass infers them anew. Where bases are shared, which costs more, latents of ``KEPT_BYTES`` at
         the most are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
+        So are those that several processes send each other, up to ``SENT_BYTES``.
         """
-        infer = self._latents_and_condition if noised else self._coordinates_and_condition
-        rank, rows = self.subspace.spread.shape[1], int(self.seen_weight.sum())
-        size = rank * self.subspace.spread.element_size()
         more = self._given_latents(seed) if given else []
-        if not rows or not self.subspace.is_shared:
-            return InferredLatents(data, infer, seed, more)
-        if rows * size <= KEPT_BYTES:
-            latents = InferredLatents(data, infer, seed, more)
+        if data.group.size > 1:
+            rows: Iterable[Batch] = self._coordinates_of_all(data)
+            infer = self._noised if noised else _as_they_are
+        else:
+            rows, infer = data, self._latents_and_condition if noised else self._coordinates_and_condition
+        number, each = int(self.seen_weight.sum()), self._bytes_each
+        if not number or not self.subspace.is_shared:
+            return InferredLatents(rows, infer, seed, more)
+        if number * each <= KEPT_BYTES:
+            latents = InferredLatents(rows, infer, seed, more)
             return list(latents) if noised else latents  # a law without noise looks at them twice
-        most = max(LEAST_KEPT, KEPT_BYTES // (self.condition.size * size))
-        few = in_pieces(first_rows(data, self.condition.size, most))
+        few = rows if data.group.size > 1 else self._few_of_each(data, KEPT_BYTES)
         return list(InferredLatents(few, infer, seed, more))
+
+    def _coordinates_of_all(self, data: CheckedBatches) -> list[Batch]:
+        """Coordinates h1 and conditions of the data of all processes, in their order, on each of them."""
+        most = KEPT_BYTES if self.subspace.is_shared else SENT_BYTES
+        fit = int(self.seen_weight.sum()) * self._bytes_each <= most
+        rows: Iterable[Batch] = data if fit else self._few_of_each(data, most)
+        own = [(self.frame(c, len(x)).coordinates(x), c) for x, c in rows]
+        return [batch for part in data.group.of_each(own) for batch in part]
+
+    def _few_of_each(self, data: CheckedBatches, most: int) -> Iterator[Batch]:
+        """The first rows of each label: so many that their latents take ``most`` bytes, but 200 at least."""
+        labels = self.condition.size
+        rows = max(LEAST_KEPT, most // (labels * self._bytes_each))
+        return in_pieces(first_rows(data, labels, rows, data.labels_before(labels)))
+
+    @property
+    def _bytes_each(self) -> int:
+        """Bytes that the latents of one row take."""
+        return self.subspace.spread.shape[1] * self.subspace.spread.element_size()
 
     def _latents_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
         return self._source_coordinates(x, cond, generator), cond
@@ -198,13 +223,17 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def _coordinates_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
         return self.frame(cond, len(x)).coordinates(x), cond
 
+    def _noised(self, h: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+        """As :meth:`_latents_and_condition`, of coordinates h ``[B, r]``."""
+        return self.frame(cond, len(h)).noised(h, normal_rows(h, generator)), cond
+
     def _source_coordinates(
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
         """h0 ``[n, r]`` of samples inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
-        size = (len(x), self.subspace.spread.shape[1])
-        noise = torch.randn(size, generator=generator, dtype=x.dtype).to(x.device)
-        return self.frame(cond, len(x)).infer(x, noise)
+        frame = self.frame(cond, len(x))
+        h = frame.coordinates(x)
+        return frame.noised(h, normal_rows(h, generator))
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -246,6 +275,20 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         if prefix + "seen" in state_dict:  # files from before labels were given anything
             state_dict.setdefault(prefix + "given", torch.empty(0))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def normal_rows(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Normal noise shaped like h ``[n, r]``, of which each row is the same however rows are cut into batches.
+
+    torch draws normal numbers sixteen at a time, so each row takes whole sixteens.
+    """
+    width = -(-like.shape[1] // SIXTEEN) * SIXTEEN
+    noise = torch.randn(len(like), width, generator=generator, dtype=like.dtype)
+    return noise[:, : like.shape[1]].to(like.device)
+
+
+def _as_they_are(h: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+    return h, cond
 
 
 def _any_above_zero(values: Tensor) -> Tensor:

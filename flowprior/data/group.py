@@ -1,0 +1,140 @@
+"""Group: the processes that each read a share of one data set, and what they tell each other of it.
+
+Shares are joined in the order of the processes: several find what one finds that reads the shares one after
+another, up to the rounding of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+S = TypeVar("S")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Group:
+    """One process, which reads all data; the base class of several.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def add_up(self, *tensors: Tensor) -> None:
+        """Put into tensors on the CPU, in place, their sums over all processes."""
+
+    def largest(self, number: int) -> int:
+        """The largest that a process has of a number."""
+        return number
+
+    def of_each(self, value: T) -> list[T]:
+        """What each process has, in their order; values are pickled on the way."""
+        return [value]
+
+    def in_parts(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """What ``work`` gives for each of ``items``, which all processes have, each working on some of them.
+
+        Results are pickled on the way. Where one process raises, all of them do.
+        """
+        if self.size == 1:
+            return [work(item) for item in items]
+        own: list[T] = []
+        error: Exception | None = None
+        try:
+            own = [work(item) for item in items[self.rank :: self.size]]
+        except Exception as raised:
+            error = raised
+        results, errors = zip(*self.of_each((own, error)), strict=True)
+        failed = [other for other in (error, *errors) if other is not None]
+        if failed:
+            raise failed[0]
+        return [results[k % self.size][k // self.size] for k in range(len(items))]
+
+    def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of the first process, on the CPU where they are another's."""
+        return dict(tensors)
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """A context that the other processes enter once the first one has left it."""
+        if self.rank:
+            self.of_each(None)
+        try:
+            yield
+        finally:
+            if not self.rank:
+                self.of_each(None)
+
+
+class Processes(Group):
+    """The processes of a group of ``torch.distributed``, each of which calls the same methods in turn.
+
+    Args:
+        group: made by torch, of gloo or of another backend.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup) -> None:
+        self._group = group
+        self.rank, self.size = distributed.get_rank(group), distributed.get_world_size(group)
+        through_host = "gloo" in str(distributed.get_backend(group))
+        self._device = torch.device(
+            "cpu" if through_host else torch.accelerator.current_accelerator() or "cpu"
+        )
+
+    def add_up(self, *tensors: Tensor) -> None:
+        for tensor in tensors:
+            sent = tensor.to(self._device).contiguous()
+            distributed.all_reduce(sent, group=self._group)
+            tensor.copy_(sent)
+
+    def largest(self, number: int) -> int:
+        found = torch.tensor(number, device=self._device)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self._group)
+        return int(found)
+
+    def of_each(self, value: T) -> list[T]:
+        values: list[T | None] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self._group)
+        return values  # type: ignore[return-value]  # each is there now
+
+    def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One tensor after the other, so that no process holds more than one of them twice."""
+        own = {name: (value.shape, value.dtype) for name, value in tensors.items()}
+        described = [own]
+        source = distributed.get_global_rank(self._group, 0)
+        distributed.broadcast_object_list(described, src=source, group=self._group)
+        found = dict(tensors)
+        for name, (shape, dtype) in described[0].items():
+            is_own = self.rank == 0
+            sent = tensors[name].to(self._device).contiguous() if is_own else None
+            sent = torch.empty(shape, dtype=dtype, device=self._device) if sent is None else sent
+            distributed.broadcast(sent, source, group=self._group)
+            if not is_own:
+                found[name] = sent.cpu()
+        return {name: found[name] for name in described[0]}
+
+
+class Share(NamedTuple):
+    """The rows of one process: those of its group, and how many of others' come before and after them."""
+
+    group: Group
+    before: int
+    after: int
+
+
+def group_of(group: distributed.ProcessGroup | None) -> Group:
+    """The processes of a group of ``torch.distributed``; this one alone for None."""
+    return Group() if group is None else Processes(group)
+
+
+WHOLE = Share(Group(), 0, 0)
+"""All rows, of one process."""
