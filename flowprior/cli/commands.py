@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -65,8 +66,18 @@ class Commands(TyperGroup):
 
 def _report(message: str, code: int) -> int:
     """Write one line to stderr and return ``code``."""
-    typer.echo(f"flowprior: {_one_line(message)}", err=True)
+    process = _process()
+    if not process or code:
+        told = f"process {process}: {message}" if process else message
+        typer.echo(f"flowprior: {_one_line(told)}", err=True)
     return code
+
+
+def _process() -> int:
+    """The number of this process among those started together, from 0; the first one shows warnings."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    rank = os.environ.get("RANK", "0")
+    return int(rank) if several and rank.isdecimal() else 0
 
 
 def _one_line(message: str) -> str:

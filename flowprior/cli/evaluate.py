@@ -62,6 +62,7 @@ def evaluate(
     from flowprior.report.card import add_evaluation
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
+    from flowprior.training.processes import make_engine
 
     if plot is not None:
         check_suffix(plot)
@@ -71,6 +72,7 @@ def evaluate(
     guidances = _numbers(guidance, "--guidance")
     folder = find_flow(run).folder
     digest = digest_of(folder)
+    engine = make_engine(device, "evaluate")
     flow = load_run(run, device)
     spec = data_spec(flow, data)
     results = sweep_each(
@@ -85,8 +87,11 @@ def evaluate(
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,
-        progress=True,
+        progress=engine.is_main,
+        group=engine.group,
     )
+    if not engine.is_main:
+        return
     result = joined(results)
     add_evaluation(folder, result, digest)
     if out is not None:

@@ -72,11 +72,13 @@ def sample(
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import check_events, check_suffix, save_samples
     from flowprior.storage import check_place
+    from flowprior.training.processes import make_engine
 
     check_suffix(out)
     check_place(out)
     captions = read_captions(text, prompts, cond)
     labels = read_parts(part, style)
+    engine = make_engine(device, "sample")
     flow = load_run(run, device)
     check_events(out, flow.event_shape, show_prior)
     if encoder is not None:
@@ -89,9 +91,11 @@ def sample(
         "negative": negative,
     }
     start = time.perf_counter()
-    solution = draw_samples(flow, asked, nfe, seed, **settings)
+    solution = draw_samples(flow, asked, nfe, seed, group=engine.group, **settings)
     seconds = time.perf_counter() - start
     panels = None
+    if not engine.is_main:
+        return
     if show_prior:
         panels = prior_panels(flow, asked, draw_samples(flow, asked, 0, seed, **settings).x, solution.x)
     spent = f"{solution.nfe} evaluations, {settings['sampler']}" if solution.nfe else "the prior alone"

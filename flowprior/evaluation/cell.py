@@ -77,7 +77,7 @@ def generate(cell: Cell, setup: Setup) -> tuple[Solution, float]:
     Raises:
         OptionError: evaluations that the sampler cannot spend.
     """
-    solve = setup.generate or setup.flow.solve
+    solve = setup.generate or setup.solve or setup.flow.solve
     terms = {"nfe": cell.nfe, "sampler": cell.sampler, "guidance": cell.guidance}
 
     def timed(size: int) -> tuple[Solution, float]:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import product
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowprior.data import as_data
-from flowprior.errors import OptionError
+from flowprior.data.group import group_of
 from flowprior.evaluation import request
-from flowprior.evaluation.batch_size import fitting_batch_size
-from flowprior.evaluation.cell import Cell, sampler_times
-from flowprior.evaluation.evaluator import Evaluator, Row
+from flowprior.evaluation.helpers import Helpers
+from flowprior.evaluation.measurement import Measurement
 from flowprior.evaluation.request import Conditions, Features
 from flowprior.evaluation.result import Result
-from flowprior.evaluation.store import Store
-from flowprior.features.base import short_identity
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, select
-from flowprior.metrics.reference import Reference
-from flowprior.metrics.setup import Generate, Setup
+from flowprior.metrics.setup import Generate
 from flowprior.samplers import Sampler
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 NFE = (0, 1, 2, 4, 8, 15, 30)
 """Numbers of evaluations where nobody says which; 0 is the prior alone."""
@@ -50,6 +44,7 @@ def evaluate(
     classifier: str | Classifier | None = "auto",
     generate: Generate | None = None,
     progress: bool = False,
+    group: ProcessGroup | None = None,
 ) -> Result:
     """Generate ``samples`` samples at each number of evaluations and compare them with real ones.
 
@@ -80,6 +75,8 @@ def evaluate(
         generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
             calls it and keeps what it gave; everything else is asked of ``flow``.
         progress: show a progress bar on stderr.
+        group: processes of ``torch.distributed`` that call this together, with the same arguments. They share
+            samples and features out, the first one computes the metrics, and each gets the result.
 
     Raises:
         InputError: data that do not fit the flow.
@@ -102,6 +99,7 @@ def evaluate(
         classifier=classifier,
         generate=generate,
         progress=progress,
+        group=group,
     )
 
 
@@ -124,6 +122,7 @@ def sweep(
     folder: Path | str | None = None,
     generate: Generate | None = None,
     progress: bool = False,
+    group: ProcessGroup | None = None,
 ) -> Result:
     """Generate samples at every setting and compare them with real ones.
 
@@ -153,87 +152,28 @@ def sweep(
     samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     wanted = select(metrics)
-    known = request.classifier_for(classifier, data, wanted)
-    extractors = request.extractors_for(known, features, flow)
-    settings = request.describe_settings(flow, data.name, list(splits.values()), known) | {
-        "samplers": list(chosen),
-        "guidances": list(guidances),
-        "seeds": list(seeds),
-        "samples": samples,
-        "conditions": conditions,
-        "metrics": [metric.name for metric in wanted],
-        "features": [short_identity(extractor) for extractor in extractors],
-    }
-    first = next(iter(splits.values()))
-    size = _batch_size(flow, first, guidances) if batch_size == "auto" else batch_size
-    base = Setup(
-        flow, training, first, samples, 0, known, extractors, size, generate, conditions == "balanced"
+    with group_of(group).first_goes_ahead():  # it trains and keeps the classifier, which the others read
+        known = request.classifier_for(classifier, data, wanted)
+    measurement = Measurement(
+        flow,
+        training,
+        splits,
+        chosen,
+        nfe,
+        guidances,
+        seeds,
+        samples,
+        conditions,
+        metrics,
+        wanted,
+        known,
+        request.extractors_for(known, features, flow),
+        batch_size,
+        folder,
+        generate,
+        progress,
     )
-    label, store = f"{settings['prior']} + {settings['coupling']}", Store(folder)
-    times = sampler_times(chosen.values(), nfe)
-    evaluators = [Evaluator(label, _setups(base, splits, seed), wanted, store, times) for seed in seeds]
-    rows, notes = _quality(evaluators, _cells(chosen, guidances, nfe), progress)
-    for evaluator in evaluators:
-        for guidance in guidances:
-            rows += evaluator.flow_values(guidance)
-        rows += [*evaluator.transport(), *evaluator.real_data()]
-    settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
-    notes = [*_missing_notes(evaluators[0], metrics), *notes]
-    return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
-
-
-def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str, Setup]:
-    """What the metrics of one seed may look at, for each split; the conditions are those of the first."""
-    setups = {name: replace(base, reference=split, seed=seed) for name, split in splits.items()}
-    first, *others = setups.values()
-    for setup in others:
-        setup.cond, setup.rows = first.cond, first.rows
-    return setups
-
-
-def _cells(samplers: Mapping[str, Sampler], guidances: Sequence[float], nfe: Sequence[int]) -> list[Cell]:
-    """Every way of generating samples: an adaptive sampler chooses its NFE, but for the prior alone."""
-    chosen = [0, None] if 0 in nfe else [None]
-    return [
-        Cell(name, sampler, count, guidance)
-        for name, sampler in samplers.items()
-        for guidance in guidances
-        for count in (chosen if sampler.adaptive else nfe)
-    ]
-
-
-def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
-    """The rows of every cell and seed, and what was left out; an OptionError where no sampler spends any."""
-    rows, notes = [], []
-    spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    shown = {"console": Console(stderr=True), "transient": True, "disable": not progress}
-    with Progress(*columns, TimeRemainingColumn(), **shown) as bar:
-        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
-        for cell, evaluator in product(cells, evaluators):
-            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
-            try:
-                rows += evaluator.quality(cell)
-                spent |= {cell.name} if cell.nfe != 0 else set()
-            except OptionError as error:
-                notes.append(f"nfe={cell.nfe} left out: {error}")
-            bar.advance(task)
-    if not spent:
-        raise OptionError(notes[-1].split(": ", 1)[1])
-    return [row for row in rows if row["sampler"] in spent], notes
-
-
-def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
-    """What was asked for but cannot be had of these data; the default set takes what there is."""
-    by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
-    lacking = [metric for metric in evaluator.lacking if not (by_default and metric.quick)]
-    notes = [f"{metric.name} left out: it needs {metric.lacks(evaluator.setup)}" for metric in lacking]
-    if not evaluator.setup.has_test:
-        notes.append("no test split: samples are compared with the training data themselves")
-    return notes
-
-
-def _batch_size(flow: Flow, reference: Reference, guidances: Sequence[float]) -> int:
-    _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
-    guided = cond is not None and any(guidance != 1.0 for guidance in guidances)
-    return fitting_batch_size(flow, cond, 2.0 if guided else 1.0)
+    if group is None:
+        return measurement.taken()
+    helpers = Helpers(group, measurement.tasks(group))
+    return helpers.run(partial(measurement.taken, helpers))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.conditions import joined as joined_conditions
+from flowprior.data.group import group_of
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.text import is_empty
 from flowprior.errors import InputError, OptionError
@@ -22,9 +23,20 @@ from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
-from flowprior.flow.sampling import batches, evaluating, in_batches, joined, unmoved
+from flowprior.flow.sampling import (
+    batches,
+    check_batch_size,
+    evaluating,
+    for_group,
+    in_batches,
+    solve_batches,
+    unmoved,
+)
 from flowprior.flow.unseen import unseen_as_null
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
@@ -130,6 +142,7 @@ class Flow(FlowParts):
         batch_size: int | None = None,
         trajectory: bool = False,
         decode: bool = True,
+        group: ProcessGroup | None = None,
     ) -> Solution:
         """Draw samples and report how: evaluations spent, times, trajectory.
 
@@ -155,6 +168,9 @@ class Flow(FlowParts):
                 tolerance).
             trajectory: also return the states on the way.
             decode: where the flow lives in latents, give pictures; False gives the latents.
+            group: processes that call this together, with the same arguments and a generator of the same
+                seed. Each solves its part of the batches, and gets the samples that one would have solved, up
+                to rounding.
 
         Raises:
             InputError: a condition that does not fit the flow, texts without the encoder of its embeddings,
@@ -165,9 +181,10 @@ class Flow(FlowParts):
                 unknown sampler option, or a sampler that is not valid for this flow.
         """
         check_negative(negative, guidance)
+        check_batch_size(batch_size)
         negative = None if isinstance(negative, str) and is_empty(negative) else negative
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
-        away = self._negative(negative)
+        away, processes = self._negative(negative), group_of(group)
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver if temperature is None else solver.with_temperature(temperature)
@@ -177,14 +194,16 @@ class Flow(FlowParts):
             x0 = draw_source(*start, temperature=solver.temperature, generator=generator)
             x0 = x0.to(self.dtype or x0.dtype)
             velocity: Velocity = partial(self.velocity, guidance=guidance, negative=away)
-            if solver.stochastic:
-                velocity, batch_size = in_batches(velocity, batch_size), None
-            rows = batches(x0, cond, batch_size)
             if nfe == 0:
-                parts = [unmoved(x, trajectory) for x, _ in rows]
+                found = unmoved(x0, trajectory)
+            elif solver.stochastic:
+                velocity = in_batches(velocity, batch_size, processes)
+                found = solver.solve(velocity, x0, cond, nfe=nfe, trajectory=trajectory)
             else:
-                parts = [solver.solve(velocity, x, c, nfe=nfe, trajectory=trajectory) for x, c in rows]
-        return decoded(joined(parts), self, batch_size) if decode else joined(parts)
+                solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
+                size = batch_size if solver.adaptive else for_group(batch_size, len(x0), processes)
+                found = solve_batches(solve, batches(x0, cond, size), processes)
+        return decoded(found, self, batch_size, processes) if decode else found
 
     def log_prob(
         self,

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.data.group import Group
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.errors import CheckpointError
 from flowprior.flow.parts import FlowParts
+from flowprior.flow.sampling import for_group, sent
 from flowprior.samplers import Solution
 
 AT_ONCE = 500
@@ -63,13 +65,17 @@ def _of_tensors(spec: str, tensors: Mapping[str, Tensor]) -> LatentEncoder:
     return factory.of_tensors(tensors).to(dtype)
 
 
-def decoded(solution: Solution, flow: FlowParts, batch_size: int | None) -> Solution:
-    """A solution in latents as one in pictures; the trajectory too, where there is one."""
+def decoded(solution: Solution, flow: FlowParts, batch_size: int | None, group: Group) -> Solution:
+    """A solution in latents as one in pictures; the trajectory too, where there is one.
+
+    The processes of a group, which all call it with the same solution, share the batches out.
+    """
     if flow.encoder is None:
         return solution
 
     def decode(z: Tensor) -> Tensor:
-        return torch.cat([flow.decode(part) for part in z.split(batch_size or AT_ONCE)])
+        parts = z.split(for_group(batch_size or AT_ONCE, len(z), group) or AT_ONCE)
+        return torch.cat(group.in_parts(lambda part: sent(flow.decode(part), group), parts)).to(z.device)
 
     states = solution.trajectory
     pictures = None if states is None else torch.stack([decode(state) for state in states])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
+from flowprior.data.group import Group
 from flowprior.errors import OptionError
 from flowprior.samplers import Solution, Velocity
 
@@ -61,6 +63,16 @@ def _switch(modules: list[nn.Module], training: bool) -> None:
         module.training = training
 
 
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuse a size below 1.
+
+    Raises:
+        OptionError: it says which.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise OptionError(f"batch_size={batch_size} is not possible; choose 1 or more")
+
+
 def batches(
     x: Tensor, cond: Conditions | None, batch_size: int | None
 ) -> Iterator[tuple[Tensor, Conditions | None]]:
@@ -69,22 +81,64 @@ def batches(
     Raises:
         OptionError: a ``batch_size`` below 1.
     """
-    if batch_size is not None and batch_size < 1:
-        raise OptionError(f"batch_size={batch_size} is not possible; choose 1 or more")
+    check_batch_size(batch_size)
     size = batch_size or max(len(x), 1)
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
         yield x[rows], rows_of(cond, rows)
 
 
-def in_batches(velocity: Velocity, batch_size: int | None) -> Velocity:
-    """``velocity`` evaluated in batches of rows, for samplers whose noise is drawn for all rows at once."""
+def in_batches(velocity: Velocity, batch_size: int | None, group: Group) -> Velocity:
+    """``velocity`` evaluated in batches of rows, for samplers whose noise is drawn for all rows at once.
+
+    The batches are shared out over the processes of a group, which all call it with the same rows.
+    """
 
     def evaluate(x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
-        rows = zip(batches(x, cond, batch_size), batches(t, None, batch_size), strict=True)
-        return torch.cat([velocity(part, times, c) for (part, c), (times, _) in rows])
+        size = for_group(batch_size, len(x), group)
+        rows: list[Any] = list(zip(batches(x, cond, size), batches(t, None, size), strict=True))
+
+        def work(row: Any) -> Tensor:
+            (part, c), (times, _) = row
+            return sent(velocity(part, times, c), group)
+
+        return torch.cat(group.in_parts(work, rows)).to(x.device)
 
     return evaluate
+
+
+def solve_batches(
+    solve: Callable[[Tensor, Conditions | None], Solution],
+    rows: Iterable[tuple[Tensor, Conditions | None]],
+    group: Group,
+) -> Solution:
+    """One solution of all batches, which are shared out over the processes of a group.
+
+    Every process of the group calls it with the same batches, and gets the whole.
+    """
+
+    def work(row: tuple[Tensor, Conditions | None]) -> Solution:
+        found = solve(*row)
+        path = None if found.trajectory is None else sent(found.trajectory, group)
+        return Solution(sent(found.x, group), found.nfe, found.times, path)
+
+    held = list(rows)
+    found = joined(group.in_parts(work, held))
+    device = held[0][0].device
+    path = None if found.trajectory is None else found.trajectory.to(device)
+    return Solution(found.x.to(device), found.nfe, found.times.to(device), path)
+
+
+def for_group(batch_size: int | None, rows: int, group: Group) -> int | None:
+    """``batch_size``, or less where some process of the group would get no batch of ``rows``."""
+    if group.size == 1:
+        return batch_size
+    return min(batch_size or rows, max(1, -(-rows // group.size)))
+
+
+def sent(x: Tensor, group: Group) -> Tensor:
+    """A tensor as it goes to the other processes of a group, which may not have its device."""
+    return x if group.size == 1 else x.cpu()
 
 
 def unmoved(x0: Tensor, trajectory: bool) -> Solution:

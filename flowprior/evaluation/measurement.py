@@ -1,0 +1,198 @@
+"""Measurement: what an evaluation was asked for, everything resolved, and the values that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from flowprior.conditions import Conditions as Condition
+from flowprior.errors import OptionError
+from flowprior.evaluation import request
+from flowprior.evaluation.batch_size import fitting_batch_size
+from flowprior.evaluation.cell import Cell, sampler_times
+from flowprior.evaluation.evaluator import Evaluator, Row
+from flowprior.evaluation.helpers import Helpers, SpreadFeatures
+from flowprior.evaluation.request import Conditions
+from flowprior.evaluation.result import Result
+from flowprior.evaluation.store import Store
+from flowprior.features.base import FeatureExtractor, short_identity
+from flowprior.features.classifier import Classifier
+from flowprior.flow import Flow
+from flowprior.metrics.base import Metric
+from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Generate, Setup
+from flowprior.samplers import Sampler, Solution
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What :func:`flowprior.evaluation.sweep` takes, resolved.
+
+    Attributes:
+        asked_metrics: the metrics as they were asked for.
+        metrics: those that this means.
+        classifier: of labelled data, or None.
+        extractors: of features; the classifier comes first.
+    """
+
+    flow: Flow
+    training: Reference
+    splits: Mapping[str, Reference]
+    samplers: Mapping[str, Sampler]
+    nfe: Sequence[int]
+    guidances: Sequence[float]
+    seeds: Sequence[int]
+    samples: int
+    conditions: Conditions
+    asked_metrics: str | Metric | Sequence[str | Metric]
+    metrics: list[Metric]
+    classifier: Classifier | None
+    extractors: list[FeatureExtractor]
+    batch_size: int | Literal["auto"]
+    folder: Path | str | None
+    generate: Generate | None
+    progress: bool
+
+    def taken(self, helpers: Helpers | None = None) -> Result:
+        """The values, computed or read from the folder; helpers do their part of samples and features.
+
+        Raises:
+            OptionError: no number of evaluations that any sampler can spend.
+        """
+        settings = self._settings()
+        label, store = f"{settings['prior']} + {settings['coupling']}", Store(self.folder)
+        times, base = sampler_times(self.samplers.values(), self.nfe), self._base(helpers)
+        setups = [_setups(base, self.splits, seed) for seed in self.seeds]
+        evaluators = [Evaluator(label, own, self.metrics, store, times) for own in setups]
+        rows, notes = _quality(evaluators, self._cells(), self.progress)
+        for evaluator in evaluators:
+            for guidance in self.guidances:
+                rows += evaluator.flow_values(guidance)
+            rows += [*evaluator.transport(), *evaluator.real_data()]
+        settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
+        notes = [*_missing_notes(evaluators[0], self.asked_metrics), *notes]
+        return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
+
+    def tasks(self, group: ProcessGroup) -> dict[str, Callable[..., Any]]:
+        """What the first process of a group may ask of each of them."""
+        device = self.flow.prior.event_dims.device
+
+        def solve(cond: Condition | None, n: int, seed: int, **terms: Any) -> Solution:
+            generator = torch.Generator(device).manual_seed(seed)
+            return self.flow.solve(cond, n, generator=generator, group=group, **terms)
+
+        def features(number: int, x: Tensor) -> Tensor:
+            return self.extractors[number].features(x)
+
+        return {"solve": solve, "features": features}
+
+    def _settings(self) -> dict[str, Any]:
+        splits = list(self.splits.values())
+        return request.describe_settings(self.flow, self.training.data.name, splits, self.classifier) | {
+            "samplers": list(self.samplers),
+            "guidances": list(self.guidances),
+            "seeds": list(self.seeds),
+            "samples": self.samples,
+            "conditions": self.conditions,
+            "metrics": [metric.name for metric in self.metrics],
+            "features": [short_identity(extractor) for extractor in self.extractors],
+        }
+
+    def _base(self, helpers: Helpers | None) -> Setup:
+        """What metrics may look at, of no seed yet."""
+        first = next(iter(self.splits.values()))
+        size = self._fitting(first) if self.batch_size == "auto" else self.batch_size
+        setup = Setup(
+            self.flow,
+            self.training,
+            first,
+            self.samples,
+            0,
+            self.classifier,
+            self.extractors,
+            size,
+            self.generate,
+            self.conditions == "balanced",
+        )
+        if helpers is None:
+            return setup
+        spread: list[FeatureExtractor] = [
+            extractor if extractor is self.classifier else SpreadFeatures(extractor, number, helpers)
+            for number, extractor in enumerate(self.extractors)
+        ]
+        return replace(setup, extractors=spread, solve=_solved_by(helpers))
+
+    def _fitting(self, reference: Reference) -> int:
+        _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
+        guided = cond is not None and any(guidance != 1.0 for guidance in self.guidances)
+        return fitting_batch_size(self.flow, cond, 2.0 if guided else 1.0)
+
+    def _cells(self) -> list[Cell]:
+        """Every way of generating samples: an adaptive sampler chooses its NFE, but for the prior alone."""
+        chosen = [0, None] if 0 in self.nfe else [None]
+        return [
+            Cell(name, sampler, count, guidance)
+            for name, sampler in self.samplers.items()
+            for guidance in self.guidances
+            for count in (chosen if sampler.adaptive else self.nfe)
+        ]
+
+
+def _solved_by(helpers: Helpers) -> Generate:
+    """What takes the place of ``flow.solve``."""
+
+    def solve(cond: Condition | None, n: int, *, generator: torch.Generator, **terms: Any) -> Solution:
+        return helpers.together("solve", cond=cond, n=n, seed=generator.initial_seed(), **terms)
+
+    return solve
+
+
+def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str, Setup]:
+    """What the metrics of one seed may look at, for each split; the conditions are those of the first."""
+    setups = {name: replace(base, reference=split, seed=seed) for name, split in splits.items()}
+    first, *others = setups.values()
+    for setup in others:
+        setup.cond, setup.rows = first.cond, first.rows
+    return setups
+
+
+def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
+    """The rows of every cell and seed, and what was left out; an OptionError where no sampler spends any."""
+    rows, notes = [], []
+    spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    shown = {"console": Console(stderr=True), "transient": True, "disable": not progress}
+    with Progress(*columns, TimeRemainingColumn(), **shown) as bar:
+        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
+        for cell, evaluator in product(cells, evaluators):
+            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
+            try:
+                rows += evaluator.quality(cell)
+                spent |= {cell.name} if cell.nfe != 0 else set()
+            except OptionError as error:
+                notes.append(f"nfe={cell.nfe} left out: {error}")
+            bar.advance(task)
+    if not spent:
+        raise OptionError(notes[-1].split(": ", 1)[1])
+    return [row for row in rows if row["sampler"] in spent], notes
+
+
+def _missing_notes(evaluator: Evaluator, metrics: str | Metric | Sequence[str | Metric]) -> list[str]:
+    """What was asked for but cannot be had of these data; the default set takes what there is."""
+    by_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
+    lacking = [metric for metric in evaluator.lacking if not (by_default and metric.quick)]
+    notes = [f"{metric.name} left out: it needs {metric.lacks(evaluator.setup)}" for metric in lacking]
+    if not evaluator.setup.has_test:
+        notes.append("no test split: samples are compared with the training data themselves")
+    return notes
