@@ -8,8 +8,9 @@ digests. The learning rate and every random number follow from the step.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ from flowprior.storage.writing import beside, explaining, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)
+SHARD = "shard-"
+"""What the roles of files of shards begin with."""
+SHARD_FILE = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+"""What ``torch.distributed.checkpoint`` calls the files of shards."""
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
@@ -81,23 +86,45 @@ def save_checkpoint(
         CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"step-{step:06d}"
-    extra = {
-        "model": (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)})),
-        "training": (STATE, lambda path: save_state(path, {**training, "step": step})),
-    }
     temporary = beside(final)
     try:
         with writing(final), explaining(final):
             temporary.mkdir(parents=True)
-            write_flow(temporary, describe(flow), tensors_of(flow), extra)
-            _move(temporary, final)
+            model = (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)}))
+            finish(temporary, final, flow, training | {"step": step}, {"model": model})
     finally:
         remove_checkpoint(temporary)
+    keep_only(folder, step, keep)
+    return final
+
+
+def finish(
+    temporary: Path,
+    final: Path,
+    flow: Flow,
+    training: dict[str, Any],
+    files: Mapping[str, tuple[str, Callable[[Path], None]]],
+) -> None:
+    """Write what a checkpoint has beside its raw weights, bind all files, and give the folder its name.
+
+    Args:
+        temporary: the folder as yet.
+        final: its name.
+        flow: with averaged weights.
+        training: tensors and plain values only, the step among them.
+        files: role -> (file name, its writer) of the raw weights.
+    """
+    state = (STATE, lambda path: save_state(path, training))
+    write_flow(temporary, describe(flow), tensors_of(flow), {**files, "training": state})
+    _move(temporary, final)
+
+
+def keep_only(folder: Path, step: int, keep: Keep) -> None:
+    """Remove all checkpoints up to ``step`` but those that are to be kept."""
     # A later one can only be one that a resume could not read: it counts for nothing.
     for number, old in [found for found in list_checkpoints(folder) if found[0] <= step][: -keep.newest]:
         if number != keep.best:
             remove_checkpoint(old)
-    return final
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -168,10 +195,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         weights, training = load_tensors(path / MODEL)[0], load_state(path / STATE)
     else:
         manifest, bound = path / DESCRIPTION, bindings_of(description)
-        if not {"model", "training"} <= set(bound):
+        shards = [role for role in bound if role.startswith(SHARD)]
+        if "training" not in bound or not ("model" in bound or shards):
             raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
-        weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
         training = parse_state(bound["training"].read(manifest), path / STATE)
+        if shards:
+            for role in shards:
+                bound[role].read(manifest)
+            weights, training["optimizer"] = _of_shards(path, training)
+        else:
+            weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
     for key, kind in KEYS.items():
         if not isinstance(training.get(key), kind):
             raise CheckpointError(f"{path / STATE} is corrupted: no {key}; use another checkpoint")
@@ -179,6 +212,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
     return Checkpoint(description, flow, weights, training)
+
+
+def _of_shards(path: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The raw weights and the state of the optimiser, of shards that several processes wrote."""
+    from flowprior.training.sharding import MODEL as PREFIX
+    from flowprior.training.sharding import join_optimizer, read_shards
+
+    tensors = read_shards(path)
+    weights = {name.removeprefix(PREFIX): own for name, own in tensors.items() if name.startswith(PREFIX)}
+    try:
+        return weights, join_optimizer(training["optimizer"], tensors)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path / STATE} does not fit the shards beside it: {error!r}") from error
 
 
 def _is_whole(path: Path) -> bool:
@@ -207,7 +253,8 @@ def _move(temporary: Path, final: Path) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    return path.is_file() and (path.name in NAMES or is_flow_file(path))
+    named = path.name in NAMES or SHARD_FILE.fullmatch(path.name)
+    return path.is_file() and (bool(named) or is_flow_file(path))
 
 
 def _holds_nothing_of_ours(path: Path) -> bool:

@@ -46,6 +46,7 @@ MAY_CHANGE = frozenset(
         "training.keep_checkpoints",
         "training.max_minutes",
         "training.prefetch",
+        "training.shard",
     }
 )
 """Keys that a resumed run may change without training something else; ``steps`` may only grow."""
@@ -110,6 +111,8 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
+        shard: whether each of several processes holds only a part of the weights, of their average and of the
+            optimiser's state (PyTorch's FSDP2), for networks that are too large for one device.
         prefetch: micro-batches whose pairs a worker thread prepares ahead, while the network works; the same
             pairs as with 0. Leave it 0 for data that draw from torch's global generators when they are read,
             such as random transforms: what these give would depend on the timing.
@@ -147,6 +150,7 @@ class TrainingConfig:
     sample_nfe: int = 15
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    shard: bool = False
     prefetch: int = 0
     validation: int = 0
     max_minutes: float = 0.0

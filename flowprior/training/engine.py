@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from flowprior.training.interrupt import StopReason
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class Engine:
@@ -19,10 +23,14 @@ class Engine:
     Attributes:
         rank: of this process, from 0; the first one writes all files and shows all messages.
         size: number of processes.
+        group: of torch.distributed that they are in; None for one process.
+        shards: whether each process holds a part of the weights, and of what belongs to them.
     """
 
     rank: int = 0
     size: int = 1
+    group: ProcessGroup | None = None
+    shards: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -33,6 +41,13 @@ class Engine:
         """Numbers of the micro-batches that this process takes of every step."""
         return range(self.rank * accumulate, (self.rank + 1) * accumulate)
 
+    def divide(self, *modules: nn.Module) -> None:
+        """Divide the weights of modules among the processes, where each holds a part."""
+
+    def told(self, text: str) -> str:
+        """What the first process has of a text, on each of them."""
+        return text
+
     def prepared(self, model: nn.Module) -> nn.Module:
         """What is called in place of ``model`` in a step, so that gradients come together."""
         return model
@@ -40,6 +55,10 @@ class Engine:
     def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
         """Context of a backward pass through the prepared ``model``: ``now`` brings gradients together."""
         return nullcontext()
+
+    def whole(self, value: Tensor) -> Tensor:
+        """A tensor of which each process may hold a part, on each of them."""
+        return value
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, on each of them."""

@@ -65,20 +65,24 @@ def run_steps(
             stop = state.engine.agreed(requests.reason(), state.step)
             last = state.step == config.steps or stop is not None
             due = last or is_due(state.step, config.checkpoint_every)
-            save = run is not None and due and state.engine.is_main
             log = state.step == config.steps or is_due(state.step, config.log_every)
+            draw = is_due(state.step, config.sample_every)
             if (log or due) and not state.means.is_finite():
                 diverged(state, state.step, result)
             if log:
                 monitor.log(state, pairs.seconds_waited)
-            if is_due(state.step, config.sample_every):
+            if draw or due:
+                state.gather_average()
+            if draw:
                 monitor.draw(state)
             if measure is not None and due and state.engine.is_main:
                 monitor.validated(state, measure(state))
             if run is not None and due:
                 state.means.gather(state.engine)  # a checkpoint holds what all processes have seen
-            if run is not None and save:
-                monitor.saved(state.step, state.save(run.checkpoints))
+            if run is not None and due:
+                saved = state.save(run.checkpoints)
+                if state.engine.is_main:
+                    monitor.saved(state.step, saved)
             if run is not None and stop is not None:
                 state.engine.wait()  # once the checkpoint is whole
                 interrupted(state, run, stop)
@@ -105,7 +109,7 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
             results.append(micro_step(state, pairs.micro_batch(step, part), t[rows], given))
     result = results[0] if len(results) == 1 else mean_of(results)
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
-    state.means.add(result.loss, norm)
+    state.means.add(result.loss, state.engine.whole(norm))
     if device.type == "cpu" and not state.means.is_finite():
         diverged(state, step + 1, result)
     state.optimizer.step()

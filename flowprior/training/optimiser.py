@@ -50,14 +50,20 @@ def ema_decay(highest: float, updates: int) -> float:
 
 
 def build_ema(model: nn.Module, highest: float) -> AveragedModel:
-    """Moving average of ``model``'s weights; its first update copies them, buffers are always copied."""
+    """Moving average of ``model``'s weights; its first update copies them, buffers are always copied.
+
+    Averages of weights in shorter types are held in float32, where small changes are not rounded away.
+    """
 
     def blend(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
         # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
         decay = ema_decay(highest, int(ema.n_averaged))
-        torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
+        same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
+        torch._foreach_lerp_(list(averages), same, 1 - decay)
 
     ema = AveragedModel(model, multi_avg_fn=blend)
     for parameter in ema.parameters():
         parameter.requires_grad_(False)
+        if parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()
     return ema.eval()

@@ -28,11 +28,13 @@ def process_rank() -> int:
     return int(text) if text.isdecimal() and process_count() > 1 else 0
 
 
-def make_engine(device: str) -> Engine:
+def make_engine(device: str, owner: str = "train", shard: bool = False) -> Engine:
     """The engine of this process: of one process, or of those that were started together.
 
     Args:
         device: as in ``training.device``; ``"cpu"`` talks through gloo.
+        owner: who asks, for messages.
+        shard: whether each of several processes is to hold a part of the weights only.
 
     Raises:
         OptionError: several processes without the extra ``scale``, or all on one GPU.
@@ -41,12 +43,14 @@ def make_engine(device: str) -> Engine:
         return Engine()
     if ":" in device:
         raise OptionError(
-            f"train: device={device} is one device for several processes; choose auto, cuda or cpu"
+            f"{owner}: device={device} is one device for several processes; choose auto, cuda or cpu"
         )
     try:
-        from flowprior.training.several_processes import SeveralProcesses
+        from flowprior.training.several_processes import SeveralProcesses, ShardedProcesses
     except ImportError as error:
         raise OptionError(
-            "train: several processes need accelerate, which is not installed; pip install 'flowprior[scale]'"
+            f"{owner}: several processes need accelerate, which is not installed; "
+            "pip install 'flowprior[scale]'"
         ) from error
-    return SeveralProcesses(cpu=device == "cpu" or not torch.cuda.is_available())
+    kind = ShardedProcesses if shard else SeveralProcesses
+    return kind(cpu=device == "cpu" or not torch.cuda.is_available())

@@ -10,11 +10,15 @@ from datetime import timedelta
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.errors import OptionError
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import StopReason
+from flowprior.training.sharding import shard
 
 ASK_EVERY = 16
 """Steps between two questions whether to stop on GPUs, which wait for each other then."""
@@ -38,10 +42,16 @@ class SeveralProcesses(Engine):
         self.rank = self._processes.process_index
         self.size = self._processes.num_processes
         self._device = torch.device(self._processes.device or "cpu")
+        self.group = distributed.group.WORLD
         atexit.register(self._processes.destroy_process_group)
 
     def prepared(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)
+
+    def told(self, text: str) -> str:
+        held = [text]
+        distributed.broadcast_object_list(held)
+        return held[0]
 
     def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
         assert isinstance(model, DistributedDataParallel)
@@ -83,3 +93,25 @@ class SeveralProcesses(Engine):
 
     def wait(self) -> None:
         self._processes.wait_for_everyone()
+
+
+class ShardedProcesses(SeveralProcesses):
+    """The same, where each process holds a shard of the weights and of what belongs to them."""
+
+    shards = True
+
+    def divide(self, *modules: nn.Module) -> None:
+        mesh = init_device_mesh(self._device.type, (self.size,))
+        for module in modules:
+            shard(module, mesh)
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def whole(self, value: Tensor) -> Tensor:
+        return value.full_tensor() if isinstance(value, DTensor) else value
+
+    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
+        assert isinstance(model, FSDPModule)
+        model.set_requires_gradient_sync(now)
+        return nullcontext()

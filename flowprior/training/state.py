@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 from functools import cached_property
@@ -60,8 +61,10 @@ class TrainingState:
         self.best: tuple[int, float] | None = None
         self.prior_was_given = parts.prior.is_fitted
         self.model = parts.model.train()
-        self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.ema = build_ema(self.model, self.config.ema)
+        self._whole = copy.deepcopy(self.ema.module) if self.engine.shards else None
+        self.engine.divide(self.model, self.ema.module)
+        self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
@@ -75,8 +78,15 @@ class TrainingState:
 
     @property
     def averaged(self) -> nn.Module:
-        """The model with averaged weights, in evaluation mode."""
-        return self.ema.module.eval()
+        """The model with averaged weights, in evaluation mode; of shards as they were last gathered."""
+        return (self.ema.module if self._whole is None else self._whole).eval()
+
+    def gather_average(self) -> None:
+        """Bring the averaged weights together where processes hold shards of them; all processes call it."""
+        if self._whole is not None:
+            from flowprior.training.sharding import load_whole, whole
+
+            load_whole(self._whole, whole(self.ema.module.state_dict()))
 
     def consider(self, loss: float) -> None:
         """Take this step for the best one where its validation loss is the lowest yet."""
@@ -113,7 +123,10 @@ class TrainingState:
         )
 
     def save(self, folder: Path) -> Path:
-        """Write a checkpoint below ``folder``; see :func:`save_checkpoint`."""
+        """Write a checkpoint below ``folder``; see :func:`save_checkpoint`.
+
+        All processes call it; the first one writes, each its shards where they hold any.
+        """
         training = {
             "optimizer": self.optimizer.state_dict(),
             "averaged": int(self.ema.n_averaged),
@@ -124,8 +137,13 @@ class TrainingState:
         }
         keep = Keep(self.config.keep_checkpoints, self.best[0] if self.best is not None else None)
         weights = self.model.state_dict()
-        self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
-        return self.saved
+        if self.engine.shards:
+            from flowprior.training.sharded_checkpoint import save_sharded
+
+            self.saved = save_sharded(folder, self.step, self.flow(), weights, training, keep, self.engine)
+        elif self.engine.is_main:
+            self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
+        return folder / f"step-{self.step:06d}"
 
     def resume(self, folder: Path, recover: bool = True) -> Path | None:
         """Go on from the newest readable checkpoint below ``folder``; None where there is none.
@@ -184,18 +202,30 @@ class TrainingState:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
-        load_plain(self.model, checkpoint.weights)
-        load_plain(self.ema.module, _below(checkpoint.flow, "model."))
+        self._load_weights(checkpoint.weights, _below(checkpoint.flow, "model."), training["optimizer"])
         # Assigned, so that the prior keeps the dtype it was fitted in.
         load_plain(self.parts.prior, _below(checkpoint.flow, "prior."), assign=True)
         self.parts.prior.to(self.parts.device)
         self.ema.n_averaged.fill_(training["averaged"])
-        self.optimizer.load_state_dict(training["optimizer"])
         self.means.load_state(training["means"])
         self.step = training["step"]
         best = training.get("best")  # of older versions: none
         self.best = None if best is None else (int(best[0]), float(best[1]))
         self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
+
+    def _load_weights(
+        self, weights: dict[str, Tensor], averages: dict[str, Tensor], optimizer: dict[str, Any]
+    ) -> None:
+        if not self.engine.shards:
+            load_plain(self.model, weights)
+            load_plain(self.ema.module, averages)
+            self.optimizer.load_state_dict(optimizer)
+            return
+        from flowprior.training.sharding import load_optimizer, load_whole
+
+        load_whole(self.model, weights)
+        load_whole(self.ema.module, averages)
+        load_optimizer(self.optimizer, optimizer)
 
     @cached_property
     def _data_facts(self) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def train(
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
     place = run.latents if run is not None and cache is None else _folder(cache)
-    engine = make_engine(resolved.training.device)
+    engine = make_engine(resolved.training.device, shard=resolved.training.shard)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
         callback.check(None if run is None else run.path)
@@ -177,6 +177,7 @@ def _train(
         measure = None if parts.held is None else Validation(parts.held, randomness).measure
         with _prefetched(pairs, state) as batches:
             run_steps(state, batches, randomness, monitor, run, measure)
+        state.gather_average()
         flow = state.flow()
         if own is not None:
             flow.save(own.flow)
@@ -201,7 +202,7 @@ def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> 
 def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None = None) -> float | None:
     """Fit the prior where it is not fitted, and check it against path and coupling.
 
-    Of several processes the first one fits, and tells the others.
+    Several processes fit it together where that is possible; else the first one fits, and tells the others.
 
     Returns:
         Seconds that the fit took, or None where there was nothing to fit.
@@ -211,9 +212,14 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         engine = engine or Engine()
-        if engine.is_main:
-            parts.prior.fit(DeviceBatches(parts), generator=randomness.generator("prior fit"))
-        if engine.size > 1:
+        generator = randomness.generator("prior fit")
+        together = engine.size > 1 and parts.prior.fits_shares
+        if together:
+            share = DeviceBatches(parts, engine.rank, engine.size)
+            parts.prior.fit(share, generator=generator, group=engine.group)
+        elif engine.is_main:
+            parts.prior.fit(DeviceBatches(parts), generator=generator)
+        if engine.size > 1 and not together:
             load_plain(parts.prior, engine.shared(parts.prior.state_dict()), assign=True)
             parts.prior.to(parts.device)
         seconds = time.perf_counter() - start
@@ -227,10 +233,15 @@ class DeviceBatches:
     """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them.
 
     An event with several conditions, such as captions, comes once with each of them.
+
+    Args:
+        parts: of a run.
+        rank: of the process whose share it is.
+        size: number of processes that share the data.
     """
 
-    def __init__(self, parts: Components) -> None:
-        self._batches, self._device = every_condition(parts.data).batches(), parts.device
+    def __init__(self, parts: Components, rank: int = 0, size: int = 1) -> None:
+        self._batches, self._device = every_condition(parts.data).batches().share(rank, size), parts.device
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -100,3 +100,19 @@ def test_ema_copies_buffers_and_wants_no_gradient() -> None:
     assert int(ema.module.num_batches_tracked) == 3
     assert not any(parameter.requires_grad for parameter in ema.parameters())
     assert not ema.module.training
+
+
+def test_the_average_of_short_weights_is_held_in_float32() -> None:
+    """A change of a thousandth is lost in bfloat16, and stays in the average of many steps."""
+    model = nn.Linear(1, 1, bias=False).bfloat16()
+    ema = build_ema(model, 0.999)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        ema.update_parameters(model)
+        model.weight.fill_(1.0078125)  # the next number above 1
+        for _ in range(3):
+            ema.update_parameters(model)
+    average = ema.module.weight
+    assert average.dtype == torch.float32
+    assert 1.0 < float(average) < 1.0078125
+    assert float(average.bfloat16()) in (1.0, 1.0078125)

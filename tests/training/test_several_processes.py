@@ -113,6 +113,31 @@ def test_they_train_what_one_process_trains(
 
 
 @pytest.mark.slow
+def test_shards_of_the_weights_train_what_one_process_trains_and_go_on_in_one(tmp_path: Path) -> None:
+    """FSDP2: two hold a half each; one goes on with the whole, and two with halves of what one has left."""
+    shards = ["--set", "training.shard=true"]
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    launch("torchrun", 2, "--steps", "6", "--out", str(run), *shards)
+    alone(whole, "--steps", "6", "--set", "training.accumulate=2")
+    for mine, theirs in zip(values(run), values(whole), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6)
+    assert largest_difference(run, whole) < 1e-6
+    (_, newest) = list_checkpoints(run / "checkpoints")[-1]
+    files = sorted(path.name for path in newest.glob("shard-*"))
+    assert [name[:11] for name in files] == ["shard-00001", "shard-00002"]
+    assert not (newest / "model.safetensors").exists()
+    assert not list((run / "checkpoints").glob(".*"))
+    alone(run, "--steps", "9", "--resume", "--set", "training.accumulate=2")
+    assert (list_checkpoints(run / "checkpoints")[-1][1] / "model.safetensors").exists()
+    shards += ["--set", "training.accumulate=1"]
+    launch("torchrun", 2, "--steps", "12", "--resume", "--out", str(run), *shards)
+    for steps in ("9", "12"):
+        alone(whole, "--steps", steps, "--resume", "--set", "training.accumulate=2")
+    assert largest_difference(run, whole) < 1e-6
+    Flow.load(list_checkpoints(run / "checkpoints")[-1][1])
+
+
+@pytest.mark.slow
 def test_two_begin_and_one_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     launch("torchrun", 2, "--steps", "6", "--out", str(run))
