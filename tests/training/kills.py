@@ -1,10 +1,11 @@
 """SIGKILL at random moments of a small training that saves at every step, also while it saves.
 
     python -m tests.training.kills --kills 60
+    python -m tests.training.kills --kills 30 --processes 2 --set training.shard=true
 
-After each kill the training is started again with ``--resume``; after the last one it runs to its end.
-Nothing may be left over then, and the files of the flow have to be those of a run that nobody disturbed,
-byte for byte.
+Of several processes one is killed, chosen by chance, and the others a random time after it. After each kill the
+training is started again with ``--resume``; after the last one it runs to its end. Nothing may be left over
+then, and the files of the flow have to be those of a run that nobody disturbed, byte for byte.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,7 +47,14 @@ SETTINGS = {
 }
 
 
-def kill_often(folder: Path, kills: int, seed: int = 0, steps: int = STEPS) -> dict[str, object]:
+def kill_often(
+    folder: Path,
+    kills: int,
+    seed: int = 0,
+    steps: int = STEPS,
+    processes: int = 1,
+    settings: Sequence[str] = (),
+) -> dict[str, object]:
     """Train twice, once undisturbed and once with ``kills`` kills; what came of it.
 
     Args:
@@ -51,18 +62,23 @@ def kill_often(folder: Path, kills: int, seed: int = 0, steps: int = STEPS) -> d
         kills: how many.
         seed: of the moments.
         steps: of the training; enough that it does not end before the last kill.
+        processes: that train together.
+        settings: further ones, ``section.key=value``.
     """
     torch.set_num_threads(1)
     whole, killed = folder / "whole", folder / "killed"
-    _finish(whole, steps)
+    start = partial(Training, steps=steps, processes=processes, settings=settings)
+    _finish(start(whole))
     chance, moments, found = random.Random(seed), [], 0
     for _ in range(kills):
         found += len(leftovers(killed))
-        moments.append(_kill(killed, steps, chance))
+        moments.append(_kill(killed, start, chance))
     left_by_kills = len(leftovers(killed))
-    _finish(killed, steps)
+    _finish(start(killed))
     return {
         "kills": kills,
+        "processes": processes,
+        "settings": list(settings),
         "in_training": sum(step is not None for step in moments),
         "steps_at_the_kills": [step for step in moments if step is not None],
         "leftovers_of_kills": found + left_by_kills,
@@ -83,7 +99,7 @@ def leftovers(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in set(found))
 
 
-def _kill(run: Path, steps: int, chance: random.Random) -> int | None:
+def _kill(run: Path, start: Callable[[Path], Training], chance: random.Random) -> int | None:
     """Start the training and kill it at a random moment; the step that it had reached, None where none.
 
     Mostly after its first step, so that most kills fall into a step or a save, now and then while it starts.
@@ -91,54 +107,81 @@ def _kill(run: Path, steps: int, chance: random.Random) -> int | None:
     metrics, lock = run / "metrics.jsonl", run / ".lock"
     watched = metrics if chance.random() < 0.8 else lock
     before, deadline = _stamp(watched), time.monotonic() + 120
-    process = Training(run, steps)
+    process = start(run)
     try:
         while process.running() and time.monotonic() < deadline and _stamp(watched) in (before, None):
             time.sleep(0.002)
         time.sleep(chance.uniform(0, 0.6))
         alive = process.running()
     finally:
-        process.kill()
+        process.kill(chance)
     lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
     return len(lines) - 1 if alive and lines else None
 
 
-def _finish(run: Path, steps: int) -> None:
-    process = Training(run, steps)
+def _finish(process: Training) -> None:
     while process.running():
         time.sleep(0.01)
-    assert process.code == 0, (run.parent / LOG).read_text()
+    assert set(process.codes.values()) == {0}, process.log.read_text()
 
 
 class Training:
-    """``flowprior train --resume`` in a process of its own, forked so that it need not import torch again."""
+    """``flowprior train --resume`` in processes of its own, forked so that they need not import torch again.
 
-    def __init__(self, run: Path, steps: int) -> None:
-        settings = [part for key, value in SETTINGS.items() for part in ("--set", f"training.{key}={value}")]
-        arguments = ["train", "--out", str(run), "--resume", *OPTIONS, "--steps", str(steps), *settings]
-        self.code: int | None = None
-        self._number = os.fork()
-        if self._number == 0:
-            _call(arguments, run.parent / LOG)
+    Args:
+        run: folder of the run.
+        steps: of the training.
+        processes: that train together, in the environment that ``torchrun`` would give them.
+        settings: further ones.
+    """
+
+    def __init__(self, run: Path, steps: int, processes: int, settings: Sequence[str]) -> None:
+        values = [*(f"training.{key}={value}" for key, value in SETTINGS.items()), *settings]
+        given = [part for value in values for part in ("--set", value)]
+        arguments = ["train", "--out", str(run), "--resume", *OPTIONS, "--steps", str(steps), *given]
+        self.log = run.parent / LOG
+        self.codes: dict[int, int] = {}
+        self._numbers: list[int] = []
+        port = _free_port() if processes > 1 else 0
+        for rank in range(processes):
+            number = os.fork()
+            if number == 0:
+                _call(
+                    arguments, self.log if rank == 0 else run.parent / f"{rank}-{LOG}", rank, processes, port
+                )
+            self._numbers.append(number)
 
     def running(self) -> bool:
-        """Whether it has not ended yet."""
-        if self.code is None:
-            number, status = os.waitpid(self._number, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if number else None
-        return self.code is None
+        """Whether one of them has not ended yet."""
+        for number in set(self._numbers) - set(self.codes):
+            ended, status = os.waitpid(number, os.WNOHANG)
+            if ended:
+                self.codes[number] = os.waitstatus_to_exitcode(status)
+        return len(self.codes) < len(self._numbers)
 
-    def kill(self) -> None:
-        """End it at once, wherever it is."""
-        if self.running():
-            os.kill(self._number, signal.SIGKILL)
-            os.waitpid(self._number, 0)
-            self.code = -signal.SIGKILL
+    def kill(self, chance: random.Random) -> None:
+        """End one at once, wherever it is, and the others a little later, as who waits in vain is ended."""
+        for number in chance.sample(self._numbers, len(self._numbers)):
+            if self.running() and number not in self.codes:
+                os.kill(number, signal.SIGKILL)
+                os.waitpid(number, 0)
+                self.codes[number] = -signal.SIGKILL
+                time.sleep(chance.uniform(0, 0.3) if len(self._numbers) > 1 else 0)
 
 
-def _call(arguments: list[str], log: Path) -> NoReturn:
+def _free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return int(place.getsockname()[1])
+
+
+def _call(arguments: list[str], log: Path, rank: int, processes: int, port: int) -> NoReturn:
     """Run the command line in this process and end it, without coming back to what forked it."""
     code = 1
+    if processes > 1:
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        os.environ.update({name: str(number) for name, number in numbers.items()})
+        os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
@@ -178,10 +221,17 @@ def run_from_the_command_line() -> None:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, help="JSON file to write what came of it to")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = kill_often(Path(folder), options.kills, options.seed, options.steps)
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        terms = (options.kills, options.seed, options.steps, options.processes, options.settings)
+        result = kill_often(Path(folder), *terms)
+    text = json.dumps(result, indent=1) + "\n"
+    sys.stdout.write(text)
+    if options.out is not None:
+        options.out.write_text(text, encoding="utf-8")
     sys.exit(0 if result["equal"] and not result["leftovers_at_the_end"] else 1)
 
 
