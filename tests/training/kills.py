@@ -3,9 +3,9 @@
     python -m tests.training.kills --kills 60
     python -m tests.training.kills --kills 30 --processes 2 --set training.shard=true
 
-Of several processes one is killed, chosen by chance, and the others a random time after it. After each kill the
-training is started again with ``--resume``; after the last one it runs to its end. Nothing may be left over
-then, and the files of the flow have to be those of a run that nobody disturbed, byte for byte.
+Of several processes one is killed, chosen by chance, and the others a random time after it. After each kill
+the training is started again with ``--resume``; after the last one it runs to its end. Nothing may be left
+over then, and the files of the flow have to be those of a run that nobody disturbed, byte for byte.
 """
 
 from __future__ import annotations
