@@ -120,7 +120,7 @@ def solve_batches(
     def work(row: tuple[Tensor, Conditions | None]) -> Solution:
         found = solve(*row)
         path = None if found.trajectory is None else sent(found.trajectory, group)
-        return Solution(sent(found.x, group), found.nfe, found.times, path)
+        return Solution(sent(found.x, group), found.nfe, sent(found.times, group), path)
 
     held = list(rows)
     found = joined(group.in_parts(work, held))
