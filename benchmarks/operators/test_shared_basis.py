@@ -41,17 +41,22 @@ def folder(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("prior"))
 
 
-@pytest.mark.parametrize("size", [SIZE, MANY], ids=["wide", "many labels"])
-def test_fit(benchmark, folder, size):
-    benchmark.group = f"latent-gmm:basis=shared, {size.labels} labels, {size.dim} numbers, {size.rows} rows"
+@pytest.mark.parametrize(
+    ("size", "processes"),
+    [(SIZE, 1), (SIZE, 2), (MANY, 1)],
+    ids=["wide", "wide, two processes", "many labels"],
+)
+def test_fit(benchmark, folder, size, processes):
+    group = f"latent-gmm:basis=shared, {size.labels} labels, {size.dim} numbers, {size.rows} rows"
+    benchmark.group = group + (f", {processes} processes" if processes > 1 else "")
     spec = f"latent-gmm:basis=shared,rank={size.rank}"
     measures = (size.labels, size.dim, size.rank, size.rows)
-    found = benchmark.pedantic(fit_apart, args=(spec, *measures, folder))
+    found = benchmark.pedantic(fit_apart, args=(spec, *measures, folder, processes))
     benchmark.extra_info.update(way="flowprior", notes=found)
     assert found["seconds"] <= size.seconds
     assert found["peak"] <= size.peak
     assert found["state"] <= size.state
-    if size is SIZE:
+    if size is SIZE and processes == 1:
         draws_of(Prior.load(folder), size, benchmark.extra_info)
 
 
