@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +96,12 @@ def read_study(folder: Path) -> Study | None:
     return Study(pandas.concat(tables, ignore_index=True), pandas.concat(runs, ignore_index=True))
 
 
-def class_conditional(root: Path) -> dict[str, Study]:
+def class_conditional(root: Path, read: Callable[[Path], Study | None] = read_study) -> dict[str, Study]:
     """The studies whose cells were evaluated on a validation split, too, but for those of ``OWN_SECTION``."""
     folders = sorted(
         path for path in root.glob("*-*") if path.is_dir() and not path.name.startswith(OWN_SECTION)
     )
-    found = {folder.name: read_study(folder) for folder in folders}
+    found = {folder.name: read(folder) for folder in folders}
     return {name: s for name, s in found.items() if s and (s.table["split"] == "validation").any()}
 
 
@@ -133,10 +135,11 @@ def template(name: str) -> jinja2.Template:
 
 def page(root: Path = RESULTS) -> str:
     """The whole page from the results below a folder; studies without results are left out."""
+    read = cache(read_study)
     text = template("results.md.jinja").render(
         dropped=lambda name, study: dropped(root, name, study),
-        conditional=class_conditional(root),
-        study=lambda name: read_study(root / name),
+        conditional=class_conditional(root, read),
+        study=lambda name: read(root / name),
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
         full_size=full_size(root / "full-size.json"),
