@@ -31,6 +31,7 @@ from benchmarks.studies import (
     emoji_pairs,
     emoji_sizes,
     few_labels,
+    kills,
     kinds,
     lead,
     mechanism,
@@ -125,6 +126,7 @@ def template(name: str) -> jinja2.Template:
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
+        "kills": kills,
         "kinds": kinds,
         "mechanism": mechanism,
         "convergence": convergence,
@@ -143,6 +145,7 @@ def page(root: Path = RESULTS) -> str:
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
         full_size=full_size(root / "full-size.json"),
+        killed=kills.read(root / "kills"),
         pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
     )
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"

@@ -5,14 +5,23 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
+from benchmarks.studies import CLASSIFIERS
 from flowprior.conditions import Condition
 from flowprior.data import Data, TensorData, load_data
 from flowprior.errors import InputError
-from flowprior.features import Classifier, accuracy_on, classifier_training, data_classifier, train_classifier
+from flowprior.features import (
+    Classifier,
+    accuracy_on,
+    classifier_training,
+    data_classifier,
+    load_classifier,
+    train_classifier,
+)
 from flowprior.features.classifier_training import fingerprint
 from flowprior.storage.cache import cache_folder
 
@@ -187,10 +196,21 @@ class TestCache:
         assert cache_folder() == Path.home() / ".cache" / "flowprior"
 
 
-@pytest.mark.slow
-def test_fashion_mnist_is_recognised() -> None:
-    """About a minute the first time, then from the user's cache, which is where evaluations look for it."""
+def fashion_mnist(split: Literal["train", "test"]) -> Data:
     if not Path("/usr/share/datasets/fashion-mnist").is_dir():
         pytest.skip("needs the Debian package dataset-fashion-mnist")
-    trained = data_classifier(load_data("fashion-mnist"))
-    assert accuracy_on(trained, load_data("fashion-mnist", "test")) > 0.9
+    return load_data("fashion-mnist", split)
+
+
+@pytest.mark.slow
+def test_fashion_mnist_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 400 of the 1,400 steps, which reach 0.91, for they take minutes."""
+    monkeypatch.setattr(classifier_training, "STEPS", 400)
+    assert accuracy_on(train_classifier(fashion_mnist("train")), fashion_mnist("test")) > 0.87
+
+
+@pytest.mark.slow
+def test_the_stored_classifier_recognises_fashion_mnist() -> None:
+    """The one that the committed values were made with, after all steps."""
+    (stored,) = CLASSIFIERS.glob("fashion-mnist-*.safetensors")
+    assert accuracy_on(load_classifier(stored, fashion_mnist("train")), fashion_mnist("test")) > 0.9
