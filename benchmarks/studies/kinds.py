@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from flowprior.study.table import DataFrame, means
@@ -31,3 +32,16 @@ def at_own_pairing(table: DataFrame, metric: str, by: str = QUALITY[0]) -> DataF
     """Means on the test split of the settings of :func:`chosen`: kinds by numbers of evaluations."""
     own, values = chosen(table, by), means(table, metric)
     return own.apply(lambda settings: [values.loc[setting, settings.name] for setting in settings])
+
+
+def leaders(found: Mapping[str, DataFrame]) -> str:
+    """Sentences that say which kind is best at which number of evaluations, by each metric.
+
+    Args:
+        found: metric -> kinds by numbers of evaluations.
+    """
+    said = []
+    for metric in QUALITY:
+        best = found[metric].idxmin()
+        said.append(f"by {metric} " + ", ".join(f"{best[nfe]} at {nfe}" for nfe in best.index if nfe))
+    return f"Best kind: {'; '.join(said)} evaluations."

@@ -34,3 +34,6 @@ def test_the_validation_split_chooses_and_the_test_split_tells():
     assert list(found.index) == ["a", "b, low-rank"]
     assert found[1].tolist() == [9.0, 7.0]
     assert found[4].tolist() == [3.0, 6.0]
+    assert kinds.leaders(dict.fromkeys(QUALITY, found)).startswith(
+        f"Best kind: by {QUALITY[0]} b, low-rank at 1, a at 4; by {QUALITY[1]} "
+    )
