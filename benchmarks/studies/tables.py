@@ -120,14 +120,25 @@ def best_shrinkage(table: DataFrame) -> Series:
     return best.str.rsplit("=").str[-1].astype(float)
 
 
-def corrupted(table: DataFrame) -> DataFrame:
+def corrupted(table: DataFrame, runs: DataFrame | None = None) -> DataFrame:
     """Fréchet distances with a column for the ``kind`` of corruption that the prior was fitted to.
 
     ``started`` says of a flow that it was trained with the clean prior and only started from this one.
+
+    Args:
+        table: of the study.
+        runs: of cells whose data say the kind; None where their variant does.
     """
     own = trained(table, FID)
     base = own["flow"].str.split(", started from ", expand=True)
-    return own.assign(flow=base[0], started=base[1].notna(), kind=base[1].fillna(own["variant"]))
+    kind = own["variant"] if runs is None else own["cell"].map(_kinds(runs))
+    found = own.assign(flow=base[0], started=base[1].notna(), kind=base[1].fillna(kind))
+    return found if runs is None else found[~(found["started"] & (found["kind"] == "none"))]
+
+
+def _kinds(runs: DataFrame) -> Any:
+    """Cell -> kind of corruption."""
+    return runs.set_index("cell")["data"].str.rsplit("kind=", n=1).str[1]
 
 
 def fitted_over_plain(table: DataFrame) -> DataFrame:
