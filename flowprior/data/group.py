@@ -6,6 +6,8 @@ another, up to the rounding of sums.
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
@@ -13,7 +15,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, distributed
 
-S = TypeVar("S")
+from flowprior.errors import OptionError
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -48,20 +51,52 @@ class Group:
         if self.size == 1:
             return [work(item) for item in items]
         own: list[T] = []
-        error: Exception | None = None
-        try:
+        with self.raising_together():
             own = [work(item) for item in items[self.rank :: self.size]]
-        except Exception as raised:
-            error = raised
-        results, errors = zip(*self.of_each((own, error)), strict=True)
-        failed = [other for other in (error, *errors) if other is not None]
-        if failed:
-            raise failed[0]
+        results = self.of_each(own)
         return [results[k % self.size][k // self.size] for k in range(len(items))]
 
     def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of the first process, on the CPU where they are another's."""
         return dict(tensors)
+
+    @contextmanager
+    def raising_together(self) -> Iterator[None]:
+        """A context of work in each process: where one raises an Exception, all of them do."""
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        if self.size == 1:
+            if error is not None:
+                raise error
+            return
+        others = self.of_each(None if error is None else sendable(error))
+        failed = [other for other in (error, *others) if other is not None]
+        if failed:
+            raise failed[0]
+
+    def generator(
+        self, given: torch.Generator | None, device: torch.device, owner: str
+    ) -> torch.Generator | None:
+        """A generator that gives the same in all processes: the given one, or one of a seed of the first.
+
+        Raises:
+            OptionError: the processes gave generators in different states.
+        """
+        if self.size == 1:
+            return given
+        if given is None:
+            seed = int(torch.randint(1 << 62, ()))
+            return torch.Generator(device).manual_seed(self.of_each(seed)[0])
+        states = self.of_each(hashlib.sha256(given.get_state().numpy().tobytes()).hexdigest())
+        if len(set(states)) > 1:
+            raise OptionError(
+                f"{owner}: the processes of the group gave generators in different states; give each of them "
+                "one of the same seed, or none"
+            )
+        return given
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
@@ -129,6 +164,22 @@ class Share(NamedTuple):
     group: Group
     before: int
     after: int
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
+    held = tensor.detach().cpu()
+    own = held.numel() * held.element_size()
+    return held.clone() if held.untyped_storage().nbytes() > own else held
+
+
+def sendable(error: BaseException) -> BaseException:
+    """The error, or one with its text where it cannot be rebuilt in another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def group_of(group: distributed.ProcessGroup | None) -> Group:

@@ -96,17 +96,17 @@ class CheckedBatches:
         Raises:
             InputError: no rows here or in the share of another process.
         """
-        try:
-            first, error = self.peek()[0], None
-        except InputError as caught:
-            first, error = None, caught
-        errors = self.group.of_each(error)
-        for rank, other in enumerate(errors):
-            if error is not None or first is None:
-                raise cast("InputError", error)
-            if other is not None:
-                raise InputError(f"{self.owner}.fit: process {rank} of {self.group.size} said: {other}")
-        return cast("Tensor", first)
+        first: Tensor | None = None
+        with self.group.raising_together():
+            first, c = self.peek()
+            own = f"{first.dtype} {list(first.shape[1:])}", "None" if c is None else str(_kind(c))
+        assert first is not None
+        if self.group.size > 1 and len(set(found := self.group.of_each(own))) > 1:
+            raise InputError(
+                f"{self.owner}.fit: expected shares of one kind, got events and conditions "
+                f"{'; '.join(' with '.join(one) for one in found)}"
+            )
+        return first
 
     def __iter__(self) -> Iterator[Batch]:
         first_x, first_c = self.peek()
@@ -121,6 +121,11 @@ class CheckedBatches:
         """Where these rows stand among all; several processes ask together, and count the first time."""
         rows = [int(share.sum()) for share in self._labels_of_shares()]
         return Share(self.group, sum(rows[: self.group.rank]), sum(rows[self.group.rank + 1 :]))
+
+    @property
+    def rows_of_all(self) -> int:
+        """Rows of all shares; of several processes."""
+        return sum(int(share.sum()) for share in self._labels_of_shares())
 
     def labels_before(self, labels: int) -> Tensor:
         """How often each of ``labels`` comes in the shares of earlier processes, int64 ``[labels]``."""

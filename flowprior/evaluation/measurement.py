@@ -16,10 +16,10 @@ from torch import Tensor
 from flowprior.conditions import Conditions as Condition
 from flowprior.errors import OptionError
 from flowprior.evaluation import request
+from flowprior.evaluation.assistants import Assistants, SpreadFeatures
 from flowprior.evaluation.batch_size import fitting_batch_size
 from flowprior.evaluation.cell import Cell, sampler_times
 from flowprior.evaluation.evaluator import Evaluator, Row
-from flowprior.evaluation.helpers import Helpers, SpreadFeatures
 from flowprior.evaluation.request import Conditions
 from flowprior.evaluation.result import Result
 from flowprior.evaluation.store import Store
@@ -64,15 +64,15 @@ class Measurement:
     generate: Generate | None
     progress: bool
 
-    def taken(self, helpers: Helpers | None = None) -> Result:
-        """The values, computed or read from the folder; helpers do their part of samples and features.
+    def taken(self, assistants: Assistants | None = None) -> Result:
+        """The values, computed or read from the folder; assistants do their part of samples and features.
 
         Raises:
             OptionError: no number of evaluations that any sampler can spend.
         """
         settings = self._settings()
         label, store = f"{settings['prior']} + {settings['coupling']}", Store(self.folder)
-        times, base = sampler_times(self.samplers.values(), self.nfe), self._base(helpers)
+        times, base = sampler_times(self.samplers.values(), self.nfe), self._base(assistants)
         setups = [_setups(base, self.splits, seed) for seed in self.seeds]
         evaluators = [Evaluator(label, own, self.metrics, store, times) for own in setups]
         rows, notes = _quality(evaluators, self._cells(), self.progress)
@@ -109,7 +109,7 @@ class Measurement:
             "features": [short_identity(extractor) for extractor in self.extractors],
         }
 
-    def _base(self, helpers: Helpers | None) -> Setup:
+    def _base(self, assistants: Assistants | None) -> Setup:
         """What metrics may look at, of no seed yet."""
         first = next(iter(self.splits.values()))
         size = self._fitting(first) if self.batch_size == "auto" else self.batch_size
@@ -125,13 +125,13 @@ class Measurement:
             self.generate,
             self.conditions == "balanced",
         )
-        if helpers is None:
+        if assistants is None:
             return setup
         spread: list[FeatureExtractor] = [
-            extractor if extractor is self.classifier else SpreadFeatures(extractor, number, helpers)
+            extractor if extractor is self.classifier else SpreadFeatures(extractor, number, assistants)
             for number, extractor in enumerate(self.extractors)
         ]
-        return replace(setup, extractors=spread, solve=_solved_by(helpers))
+        return replace(setup, extractors=spread, solve=_solved_by(assistants))
 
     def _fitting(self, reference: Reference) -> int:
         _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
@@ -149,11 +149,11 @@ class Measurement:
         ]
 
 
-def _solved_by(helpers: Helpers) -> Generate:
+def _solved_by(assistants: Assistants) -> Generate:
     """What takes the place of ``flow.solve``."""
 
     def solve(cond: Condition | None, n: int, *, generator: torch.Generator, **terms: Any) -> Solution:
-        return helpers.together("solve", cond=cond, n=n, seed=generator.initial_seed(), **terms)
+        return assistants.together("solve", cond=cond, n=n, seed=generator.initial_seed(), **terms)
 
     return solve
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowprior.data import as_data
 from flowprior.data.group import group_of
 from flowprior.evaluation import request
-from flowprior.evaluation.helpers import Helpers
+from flowprior.evaluation.assistants import Assistants
 from flowprior.evaluation.measurement import Measurement
 from flowprior.evaluation.request import Conditions, Features
 from flowprior.evaluation.result import Result
@@ -175,5 +175,5 @@ def sweep(
     )
     if group is None:
         return measurement.taken()
-    helpers = Helpers(group, measurement.tasks(group))
-    return helpers.run(partial(measurement.taken, helpers))
+    assistants = Assistants(group, measurement.tasks(group))
+    return assistants.run(partial(measurement.taken, assistants))

@@ -168,9 +168,9 @@ class Flow(FlowParts):
                 tolerance).
             trajectory: also return the states on the way.
             decode: where the flow lives in latents, give pictures; False gives the latents.
-            group: processes that call this together, with the same arguments and a generator of the same
-                seed. Each solves its part of the batches, and gets the samples that one would have solved, up
-                to rounding.
+            group: processes that call this together, with the same arguments and generators in the same
+                state. Each solves its part of the batches, and gets the samples that one would have solved,
+                up to rounding.
 
         Raises:
             InputError: a condition that does not fit the flow, texts without the encoder of its embeddings,
@@ -178,13 +178,15 @@ class Flow(FlowParts):
             CouplingError: a temperature where the coupling does not know the mean of its source.
             OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
                 or of a flow that was trained without dropping it; a negative condition without guidance; an
-                unknown sampler option, or a sampler that is not valid for this flow.
+                unknown sampler option, or a sampler that is not valid for this flow; generators of a group in
+                different states.
         """
         check_negative(negative, guidance)
         check_batch_size(batch_size)
         negative = None if isinstance(negative, str) and is_empty(negative) else negative
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
         away, processes = self._negative(negative), group_of(group)
+        generator = processes.generator(generator, self.prior.event_dims.device, "flow.sample")
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver if temperature is None else solver.with_temperature(temperature)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
-from flowprior.data.group import Group
+from flowprior.data.group import Group, compact
 from flowprior.errors import OptionError
 from flowprior.samplers import Solution, Velocity
 
@@ -133,12 +133,12 @@ def for_group(batch_size: int | None, rows: int, group: Group) -> int | None:
     """``batch_size``, or less where some process of the group would get no batch of ``rows``."""
     if group.size == 1:
         return batch_size
-    return min(batch_size or rows, max(1, -(-rows // group.size)))
+    return max(1, min(batch_size or rows, -(-rows // group.size)))
 
 
 def sent(x: Tensor, group: Group) -> Tensor:
     """A tensor as it goes to the other processes of a group, which may not have its device."""
-    return x if group.size == 1 else x.cpu()
+    return x if group.size == 1 else compact(x)
 
 
 def unmoved(x0: Tensor, trajectory: bool) -> Solution:

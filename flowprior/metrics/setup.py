@@ -129,7 +129,7 @@ class Setup:
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
-        solve: the same, where it gives just what ``flow.solve`` would, with helpers; values are kept then.
+        solve: the same, where it gives just what ``flow.solve`` would, with assistants; values are kept then.
         balanced: whether samples are generated for every label in turn, not for the reference's conditions.
     """
 

@@ -77,14 +77,16 @@ class Prior(nn.Module, Registered, abc.ABC):
                 x1 alone, as tensors or NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch
                 Dataset. Batches are streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
-            group: processes that call this together, each with its share of the data and a generator of the
-                same seed. Sums over the data are added up, and each process gets the prior that one would
-                have fitted to all shares, up to rounding. Only where :attr:`fits_shares`.
+            group: processes that call this together, each with its share of the data, and with generators in
+                the same state. Sums over the data are added up, and each process gets the prior that one
+                would have fitted to all shares, up to rounding; only where :attr:`fits_shares`. An error in
+                one process must end all of them, as launchers see to: the others wait for it.
 
         Raises:
             InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
                 condition of several parts of which ``reads`` does not say which one.
-            OptionError: several processes, and a prior that is fitted by one.
+            OptionError: several processes, and a prior that is fitted by one, or generators in different
+                states.
         """
         processes = group_of(group)
         if processes.size > 1 and not self.fits_shares:
@@ -92,10 +94,11 @@ class Prior(nn.Module, Registered, abc.ABC):
                 f"{self.name}.fit: this prior is fitted by one process, got a group of {processes.size}; let "
                 "one of them fit it to all data, and save it for the others"
             )
+        generator = processes.generator(_on_cpu(generator), torch.device("cpu"), f"{self.name}.fit")
         stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), processes)
         first = stream.peek_together()
         with one_thread():
-            self._fit(stream, _on_cpu(generator))
+            self._fit(stream, generator)
         if processes.size > 1:
             state = processes.of_first(self.state_dict())
             self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)

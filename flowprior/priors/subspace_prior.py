@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.data.group import compact
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.diagonal import Derived
@@ -201,14 +202,18 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def _coordinates_of_all(self, data: CheckedBatches) -> list[Batch]:
         """Coordinates h1 and conditions of the data of all processes, in their order, on each of them."""
         most = KEPT_BYTES if self.subspace.is_shared else SENT_BYTES
-        fit = int(self.seen_weight.sum()) * self._bytes_each <= most
-        rows: Iterable[Batch] = data if fit else self._few_of_each(data, most)
-        own = [(self.frame(c, len(x)).coordinates(x), c) for x, c in rows]
-        return [batch for part in data.group.of_each(own) for batch in part]
+        fit = data.rows_of_all * self._bytes_each <= most
+        device = self.subspace.loc.device
+        own = []
+        for x, c in data if fit else self._few_of_each(data, most):
+            c = c if self.condition.kind == "labels" else None
+            own.append((compact(self.frame(c, len(x)).coordinates(x)), None if c is None else compact(c)))
+        batches = [batch for part in data.group.of_each(own) for batch in part]
+        return [(h.to(device), None if c is None else c.to(device)) for h, c in batches]
 
     def _few_of_each(self, data: CheckedBatches, most: int) -> Iterator[Batch]:
         """The first rows of each label: so many that their latents take ``most`` bytes, but 200 at least."""
-        labels = self.condition.size
+        labels = max(self.condition.size, 1)
         rows = max(LEAST_KEPT, most // (labels * self._bytes_each))
         return in_pieces(first_rows(data, labels, rows, data.labels_before(labels)))
 

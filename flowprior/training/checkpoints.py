@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from flowprior.flow.files import is_flow_file, write_flow
 from flowprior.flow.reading import OLD_WEIGHTS, read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
+    is_leftover,
     leftover_of,
     load_state,
     load_tensors,
@@ -40,8 +41,9 @@ MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)
 SHARD = "shard-"
 """What the roles of files of shards begin with."""
-SHARD_FILE = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
-"""What ``torch.distributed.checkpoint`` calls the files of shards."""
+SHARD_FILE = re.compile(r"raw-shard-\d+-of-\d+\.safetensors")
+TORCH_SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+"""What ``torch.distributed.checkpoint`` calls them, before they have our name."""
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
@@ -200,9 +202,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
         training = parse_state(bound["training"].read(manifest), path / STATE)
         if shards:
-            for role in shards:
-                bound[role].read(manifest)
-            weights, training["optimizer"] = _of_shards(path, training)
+            files = (bound[role].read(manifest) for role in shards)
+            weights, training["optimizer"] = _of_shards(path, files, training)
         else:
             weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
     for key, kind in KEYS.items():
@@ -214,12 +215,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(description, flow, weights, training)
 
 
-def _of_shards(path: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _of_shards(
+    path: Path, files: Iterable[bytes], training: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The raw weights and the state of the optimiser, of shards that several processes wrote."""
     from flowprior.training.sharding import MODEL as PREFIX
-    from flowprior.training.sharding import join_optimizer, read_shards
+    from flowprior.training.sharding import join_optimizer, join_shards
 
-    tensors = read_shards(path)
+    tensors = join_shards(files)
     weights = {name.removeprefix(PREFIX): own for name, own in tensors.items() if name.startswith(PREFIX)}
     try:
         return weights, join_optimizer(training["optimizer"], tensors)
@@ -254,6 +257,7 @@ def _move(temporary: Path, final: Path) -> None:
 
 def _is_own(path: Path) -> bool:
     named = path.name in NAMES or SHARD_FILE.fullmatch(path.name)
+    named = named or (is_leftover(path.parent) and TORCH_SHARD.fullmatch(path.name))
     return path.is_file() and (bool(named) or is_flow_file(path))
 
 

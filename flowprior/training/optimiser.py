@@ -12,6 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from flowprior.training.config import TrainingConfig
 
+SHORT = (torch.bfloat16, torch.float16)
+"""Types in which a small change of a weight is rounded away."""
+
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     """Share of ``config.lr`` that step ``step`` (from 0) uses: linear warm-up, then a cosine to ``final_lr``.
@@ -64,6 +67,9 @@ def build_ema(model: nn.Module, highest: float) -> AveragedModel:
     ema = AveragedModel(model, multi_avg_fn=blend)
     for parameter in ema.parameters():
         parameter.requires_grad_(False)
-        if parameter.dtype in (torch.bfloat16, torch.float16):
+        if parameter.dtype in SHORT:
             parameter.data = parameter.data.float()
+    for buffer in ema.module.buffers():
+        if buffer.dtype in SHORT:
+            buffer.data = buffer.data.float()
     return ema.eval()

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from flowprior.data.group import group_of
 from flowprior.flow import Flow
 from flowprior.storage.writing import beside, explaining, sync, writing
-from flowprior.training.checkpoints import SHARD, SHARD_FILE, Keep, finish, keep_only, remove_checkpoint
+from flowprior.training.checkpoints import SHARD, TORCH_SHARD, Keep, finish, keep_only, remove_checkpoint
 from flowprior.training.engine import Engine
 from flowprior.training.sharding import MODEL, split_optimizer, write_shards
 
@@ -28,20 +29,19 @@ def save_sharded(
     Raises:
         CheckpointError: a process could not write; earlier checkpoints are untouched.
     """
-    final = folder / f"step-{step:06d}"
+    final, group = folder / f"step-{step:06d}", group_of(engine.group)
     temporary = Path(engine.told(str(beside(final))))
     moments, training["optimizer"] = split_optimizer(training["optimizer"])
     try:
         with writing(final), explaining(final):
-            if engine.is_main:
-                temporary.mkdir(parents=True)
-            engine.wait()
+            with group.raising_together():
+                if engine.is_main:
+                    temporary.mkdir(parents=True)
             write_shards(temporary, {**{f"{MODEL}{name}": own for name, own in weights.items()}, **moments})
-            engine.wait()
-            if engine.is_main:
-                names = sorted(path.name for path in temporary.iterdir() if SHARD_FILE.fullmatch(path.name))
-                files = {f"{SHARD}{number}": (name, sync) for number, name in enumerate(names)}
-                finish(temporary, final, flow, {**training, "step": step}, files)
+            with group.raising_together():
+                if engine.is_main:
+                    files = {f"{SHARD}{k}": (path.name, sync) for k, path in enumerate(_named(temporary))}
+                    finish(temporary, final, flow, {**training, "step": step}, files)
     finally:
         if engine.is_main:
             remove_checkpoint(temporary)
@@ -49,3 +49,10 @@ def save_sharded(
         keep_only(folder, step, keep)
     engine.wait()
     return final
+
+
+def _named(folder: Path) -> list[Path]:
+    """The files that torch wrote, under names that nobody else gives."""
+    found = sorted(path for path in folder.iterdir() if TORCH_SHARD.fullmatch(path.name))
+    names = [folder / f"raw-shard-{k}-of-{len(found)}.safetensors" for k in range(1, len(found) + 1)]
+    return [path.rename(name) for path, name in zip(found, names, strict=True)]

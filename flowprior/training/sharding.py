@@ -7,61 +7,88 @@ On disk the shards lie as ``torch.distributed.checkpoint`` writes them to safete
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributed import checkpoint
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.flow.tensors import plain_names
 
-MODEL, OPTIMIZER = OURS = ("raw.", "optimizer.")
+PLACES = "DCP_SHARDING_INFO"
+"""Where a file says which part of each tensor it holds."""
+MODEL, OPTIMIZER = "raw.", "optimizer."
 """What names of shards begin with: those of raw weights, and of the optimiser's moments."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Of AdamW, each as large as the weights."""
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Divide the weights of a module among the processes of a mesh, in place.
+    """Divide the weights of a module among the processes of a mesh, in place; all begin with the first one's.
 
-    The outermost items of its ``nn.ModuleList`` are blocks, whose weights come together one block at a time;
-    what is in none of them comes together for the whole pass.
+    The outermost items of its ``nn.ModuleList`` that are no lists are blocks, whose weights come together one
+    block at a time; what is in none of them comes together for the whole pass.
+
+    Raises:
+        OptionError: weights that cannot be divided, such as single numbers.
     """
-    for block in _blocks(module):
-        fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh)
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = tensor.data.contiguous()  # of channels-last memory FSDP2 knows nothing
+    share_first((*module.parameters(), *module.buffers()))
+    try:
+        for block in _blocks(module):
+            fully_shard(block, mesh=mesh)
+        fully_shard(module, mesh=mesh)
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OptionError(
+            f"training.shard: this network cannot be divided ({reason}); set it to false"
+        ) from error
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def _blocks(module: nn.Module, in_list: bool = False) -> Iterator[nn.Module]:
     for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from (item for item in child if any(True for _ in item.parameters()))
+        is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)
+        if in_list and not is_list and any(True for _ in child.parameters()):
+            yield child
         else:
-            yield from _blocks(child)
+            yield from _blocks(child, is_list)
 
 
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with their shards joined; all processes call it, and each gets them."""
-    return {
-        name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in tensors.items()
-    }
+def share_first(tensors: Iterable[Tensor]) -> None:
+    """Give all processes the first one's values of tensors that are no shards, in place."""
+    for tensor in tensors:
+        if not isinstance(tensor, DTensor):
+            distributed.broadcast(tensor.data, 0)
+
+
+def copy_whole(source: nn.Module, target: nn.Module) -> None:
+    """Copy the weights of a module, whose shards are joined one tensor at a time; all processes call it."""
+    held = target.state_dict()
+    with torch.no_grad():
+        for name, value in source.state_dict().items():
+            whole = value.full_tensor() if isinstance(value, DTensor) else value
+            held[name].copy_(whole)
 
 
 def load_whole(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy whole tensors into a module whose weights may be shards.
+    """Copy whole tensors, under their names without ``torch.compile``, into a module of shards.
 
     Raises:
         RuntimeError: they are not the module's.
     """
-    own = module.state_dict()
+    own = plain_names(module.state_dict())
     if own.keys() != tensors.keys():
         raise RuntimeError(f"expected tensors {sorted(own)}, got {sorted(tensors)}")
     with torch.no_grad():
@@ -71,10 +98,10 @@ def load_whole(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def like(value: Tensor, held: Tensor) -> Tensor:
     """A whole tensor, divided as ``held`` is; every process has the same whole one."""
-    if not isinstance(held, DTensor):
-        return value
     if value.shape != held.shape:
         raise RuntimeError(f"expected a tensor {list(held.shape)}, got {list(value.shape)}")
+    if not isinstance(held, DTensor):
+        return value
     placed = value.to(held.device_mesh.device_type, held.dtype)
     return distribute_tensor(placed, held.device_mesh, held.placements, src_data_rank=None)
 
@@ -127,25 +154,39 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"cannot write shards to {folder}: {reason}") from error
 
 
-def read_shards(folder: Path) -> dict[str, Tensor]:
-    """The whole tensors of the shards in a folder, where others may lie, on the CPU, in this process alone.
+def join_shards(files: Iterable[bytes]) -> dict[str, Tensor]:
+    """The whole tensors of the contents of shard files, on the CPU.
 
     Raises:
-        CheckpointError: they cannot be read, or one is missing.
+        CheckpointError: they are no such files, or a part of a tensor is missing.
     """
+    pieces: dict[str, list[tuple[list[int], Tensor]]] = {}
     try:
-        known = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-        tensors: dict[str, Any] = {
-            name: torch.empty(found.size, dtype=found.properties.dtype)
-            for name, found in known.items()
-            if isinstance(found, TensorStorageMetadata) and name.startswith(OURS)
-        }
-        with _without_warnings():
-            checkpoint.load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
-    except Exception as error:  # whatever torch makes of files that are not its own
+        for content in files:
+            length = int.from_bytes(content[:8], "little")
+            said = json.loads(content[8 : 8 + length])["__metadata__"][PLACES]
+            places = json.loads(said)
+            for name, tensor in safetensors.torch.load(content).items():
+                offsets = [int(number) for number in places[name]["saved_offsets"]]
+                pieces.setdefault(name, []).append((offsets, tensor))
+        return {name: _joined(own) for name, own in pieces.items()}
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever the readers make of files that are not theirs
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"the shards in {folder} cannot be read: {reason}") from error
-    return tensors
+        raise CheckpointError(f"shards cannot be read: {reason}; use another checkpoint") from error
+
+
+def _joined(pieces: list[tuple[list[int], Tensor]]) -> Tensor:
+    """The tensor that pieces with their offsets are of."""
+    ends = [[o + n for o, n in zip(offset, piece.shape, strict=True)] for offset, piece in pieces]
+    shape = [max(column) for column in zip(*ends, strict=True)]
+    found = torch.empty(shape, dtype=pieces[0][1].dtype)
+    if sum(piece.numel() for _, piece in pieces) != found.numel():
+        raise CheckpointError("a part of a tensor is in no shard; use another checkpoint")
+    for (offset, piece), end in zip(pieces, ends, strict=True):
+        found[tuple(slice(begin, stop) for begin, stop in zip(offset, end, strict=True))] = piece
+    return found
 
 
 def _without_warnings() -> warnings.catch_warnings:

@@ -62,7 +62,7 @@ class TrainingState:
         self.prior_was_given = parts.prior.is_fitted
         self.model = parts.model.train()
         self.ema = build_ema(self.model, self.config.ema)
-        self._whole = copy.deepcopy(self.ema.module) if self.engine.shards else None
+        self._whole = self._whole_copy() if self.engine.shards else None
         self.engine.divide(self.model, self.ema.module)
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(self.model, self.config)
@@ -81,12 +81,18 @@ class TrainingState:
         """The model with averaged weights, in evaluation mode; of shards as they were last gathered."""
         return (self.ema.module if self._whole is None else self._whole).eval()
 
+    def _whole_copy(self) -> nn.Module:
+        """Room for the averaged weights as a whole; on a device in the first process alone, which draws."""
+        model = copy.deepcopy(self.ema.module)
+        return model if self.engine.is_main else model.cpu()
+
     def gather_average(self) -> None:
         """Bring the averaged weights together where processes hold shards of them; all processes call it."""
         if self._whole is not None:
-            from flowprior.training.sharding import load_whole, whole
+            from flowprior.training.sharding import copy_whole, share_first
 
-            load_whole(self._whole, whole(self.ema.module.state_dict()))
+            share_first([*self.model.buffers(), *self.ema.module.buffers()])
+            copy_whole(self.ema.module, self._whole)
 
     def consider(self, loss: float) -> None:
         """Take this step for the best one where its validation loss is the lowest yet."""

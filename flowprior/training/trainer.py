@@ -178,7 +178,7 @@ def _train(
         with _prefetched(pairs, state) as batches:
             run_steps(state, batches, randomness, monitor, run, measure)
         state.gather_average()
-        flow = state.flow()
+        flow = state.flow().to(parts.device)
         if own is not None:
             flow.save(own.flow)
         engine.wait()
@@ -213,9 +213,9 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
         start = time.perf_counter()
         engine = engine or Engine()
         generator = randomness.generator("prior fit")
-        together = engine.size > 1 and parts.prior.fits_shares
+        share = DeviceBatches(parts, engine.rank, engine.size)
+        together = engine.size > 1 and parts.prior.fits_shares and share.is_worth_it
         if together:
-            share = DeviceBatches(parts, engine.rank, engine.size)
             parts.prior.fit(share, generator=generator, group=engine.group)
         elif engine.is_main:
             parts.prior.fit(DeviceBatches(parts), generator=generator)
@@ -241,7 +241,9 @@ class DeviceBatches:
     """
 
     def __init__(self, parts: Components, rank: int = 0, size: int = 1) -> None:
-        self._batches, self._device = every_condition(parts.data).batches().share(rank, size), parts.device
+        data = every_condition(parts.data)
+        self._batches, self._device = data.batches().share(rank, size), parts.device
+        self.is_worth_it = len(data) >= size  # each process has an event
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches
-from flowprior.errors import InputError
+from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.priors.row_sample import RowSample, first_rows
 from tests.priors.thread_group import ThreadGroup, in_threads
@@ -75,4 +75,53 @@ def test_a_share_without_rows_is_said_by_all() -> None:
 
     first, second = in_threads(peeked, 2)
     assert "expected at least one example" in first
-    assert "process 0 of 2 said: gmm.fit: expected at least one example" in second
+    assert second == first
+
+
+@pytest.mark.parametrize("other", ["labels", "shape", "dtype"])
+def test_shares_of_another_kind_are_refused_by_all(other: str) -> None:
+    def peeked(group: ThreadGroup) -> str:
+        x, label = torch.zeros(2, DIM), torch.zeros(2, dtype=torch.long)
+        if group.rank:
+            x = {"shape": torch.zeros(2, DIM + 1), "dtype": x.double()}.get(other, x)
+        data = [(x, None if other == "labels" and group.rank else label)]
+        with pytest.raises(InputError) as caught:
+            CheckedBatches(data, "gmm", group=group).peek_together()
+        return str(caught.value)
+
+    first, second = in_threads(peeked, 2)
+    assert first == second
+    assert "gmm.fit: expected shares of one kind, got events and conditions" in first
+
+
+def test_generators_in_different_states_are_refused_and_none_is_the_first_ones() -> None:
+    def drawn(group: ThreadGroup) -> float:
+        torch.manual_seed(group.rank)
+        generator = group.generator(None, torch.device("cpu"), "gmm.fit")
+        same = group.generator(torch.Generator().manual_seed(4), torch.device("cpu"), "gmm.fit")
+        assert float(torch.rand((), generator=same)) == float(
+            torch.rand((), generator=torch.Generator().manual_seed(4))
+        )
+        with pytest.raises(OptionError, match=r"gmm\.fit: the processes of the group gave generators"):
+            group.generator(torch.Generator().manual_seed(group.rank), torch.device("cpu"), "gmm.fit")
+        return float(torch.rand((), generator=generator))
+
+    first, second = in_threads(drawn, 2)
+    assert first == second
+
+
+def test_all_raise_what_one_raises_even_where_it_cannot_be_sent() -> None:
+    class Own(Exception):
+        pass
+
+    def worked(group: ThreadGroup) -> str:
+        def work(item: int) -> int:
+            if item == 1:
+                raise Own("of process 1")
+            return item
+
+        with pytest.raises(Exception, match="of process 1") as caught:
+            group.in_parts(work, [0, 1, 2])
+        return type(caught.value).__name__
+
+    assert list(in_threads(worked, 2)) == ["RuntimeError", "Own"]

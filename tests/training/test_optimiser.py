@@ -116,3 +116,10 @@ def test_the_average_of_short_weights_is_held_in_float32() -> None:
     assert average.dtype == torch.float32
     assert 1.0 < float(average) < 1.0078125
     assert float(average.bfloat16()) in (1.0, 1.0078125)
+
+
+def test_an_average_of_short_weights_runs_with_its_buffers() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).bfloat16()
+    ema = build_ema(model, 0.9)
+    ema.update_parameters(model)
+    assert ema.module(torch.randn(2, 3)).dtype == torch.float32

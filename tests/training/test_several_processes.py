@@ -123,8 +123,10 @@ def test_shards_of_the_weights_train_what_one_process_trains_and_go_on_in_one(tm
         assert mine == pytest.approx(theirs, rel=1e-6)
     assert largest_difference(run, whole) < 1e-6
     (_, newest) = list_checkpoints(run / "checkpoints")[-1]
-    files = sorted(path.name for path in newest.glob("shard-*"))
-    assert [name[:11] for name in files] == ["shard-00001", "shard-00002"]
+    assert sorted(path.name for path in newest.glob("raw-*")) == [
+        f"raw-shard-{number}-of-2.safetensors" for number in (1, 2)
+    ]
+    (newest / "foreign.safetensors").write_bytes(b"not one of ours, and not looked at")
     assert not (newest / "model.safetensors").exists()
     assert not list((run / "checkpoints").glob(".*"))
     alone(run, "--steps", "9", "--resume", "--set", "training.accumulate=2")

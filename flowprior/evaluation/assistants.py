@@ -1,4 +1,4 @@
-"""Helpers: the processes that do parts of an evaluation for the first one, which decides what is done.
+"""Assistants: the processes that do parts of an evaluation for the first one, which decides what is done.
 
 The first process looks up which values are kept, asks for what is missing, computes the metrics and writes
 the files; the others wait for what they are to do. So no two processes can disagree on what comes next.
@@ -6,7 +6,6 @@ the files; the others wait for what they are to do. So no two processes can disa
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar, cast
@@ -14,6 +13,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, distributed
 
+from flowprior.data.group import compact, sendable
+from flowprior.errors import FlowpriorError
 from flowprior.features.base import FeatureExtractor
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class _Message(NamedTuple):
     error: BaseException | None = None
 
 
-class Helpers:
+class Assistants:
     """The processes of a group, which all construct this, and then all call :meth:`run`.
 
     Args:
@@ -41,19 +42,24 @@ class Helpers:
     def __init__(self, group: distributed.ProcessGroup, tasks: Mapping[str, Callable[..., Any]]) -> None:
         ranks = distributed.get_process_group_ranks(group)
         # Objects go through the host's memory, whatever the group sends its tensors through.
-        self._group = cast("distributed.ProcessGroup", distributed.new_group(ranks, PATIENCE, "gloo"))
+        made = distributed.new_group(ranks, PATIENCE, "gloo", use_local_synchronization=True)
+        self._group = cast("distributed.ProcessGroup", made)
         self._first, self.size = ranks[0], len(ranks)
         self.is_first = distributed.get_rank(self._group) == 0
         self.tasks = tasks
 
     def run(self, work: Callable[[], T]) -> T:
         """What ``work`` gives in the first process, on each of them; what it raises, each of them raises."""
-        if not self.is_first:
-            return self._serve()
+        try:
+            return self._lead(work) if self.is_first else self._serve()
+        finally:
+            distributed.destroy_process_group(self._group)
+
+    def _lead(self, work: Callable[[], T]) -> T:
         try:
             result = work()
         except BaseException as error:
-            self._tell(_Message(None, error=_sendable(error)))
+            self._tell(_Message(None, error=sendable(error)))
             raise
         self._tell(_Message(None, result=result))
         return result
@@ -79,7 +85,7 @@ class Helpers:
         try:
             found = self.tasks[task](*own[0])
         except Exception as raised:
-            error = _sendable(raised)
+            error = sendable(raised)
         results: list[Any] | None = [None] * self.size if self.is_first else None
         distributed.gather_object((found, error), results, self._first, group=self._group)
         for _, failed in results or ():
@@ -102,7 +108,7 @@ class Helpers:
                     self._part(message.task, None)
                 else:
                     self.tasks[message.task](**message.terms)
-            except Exception:
+            except (FlowpriorError, torch.OutOfMemoryError):
                 continue  # the first process raises it too, and knows what to do
 
     def _tell(self, message: _Message) -> None:
@@ -110,16 +116,16 @@ class Helpers:
 
 
 class SpreadFeatures:
-    """An extractor whose events are shared out over helpers.
+    """An extractor whose events are shared out over assistants.
 
     Args:
         extractor: what each of them has.
         number: by which the task ``"features"`` knows it.
-        helpers: that do the task.
+        assistants: that do the task.
     """
 
-    def __init__(self, extractor: FeatureExtractor, number: int, helpers: Helpers) -> None:
-        self._extractor, self._number, self._helpers = extractor, number, helpers
+    def __init__(self, extractor: FeatureExtractor, number: int, assistants: Assistants) -> None:
+        self._extractor, self._number, self._assistants = extractor, number, assistants
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._extractor, name)
@@ -138,16 +144,7 @@ class SpreadFeatures:
 
     def features(self, x: Tensor) -> Tensor:
         """Features ``[N, F]`` on the CPU of events x ``[N, *event]``."""
-        if len(x) < self._helpers.size:
+        if len(x) < self._assistants.size:
             return self._extractor.features(x)
-        parts = [(self._number, part) for part in x.cpu().tensor_split(self._helpers.size)]
-        return torch.cat(self._helpers.spread("features", parts))
-
-
-def _sendable(error: BaseException) -> BaseException:
-    """The error, or one with its text where it cannot be rebuilt elsewhere."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        parts = [(self._number, compact(part)) for part in x.tensor_split(self._assistants.size)]
+        return torch.cat(self._assistants.spread("features", parts))
