@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 import pandas
 
+from benchmarks.gpu import page as gpu_page
 from benchmarks.operators.comparison import full_size, operators, timings
 from benchmarks.studies import (
     RESULTS,
@@ -139,6 +140,7 @@ def page(root: Path = RESULTS) -> str:
         study=lambda name: read_study(root / name),
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
+        cards=gpu_page.read(root / "gpu"),
         full_size=full_size(root / "full-size.json"),
         pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
     )
