@@ -33,13 +33,14 @@ def run(job: Job) -> Values:
     """
     if not job.rehearsal and job.device not in native_devices():
         raise StepError(f"the operators are not native on {job.device}: {backend()}")
-    values: Values = {"backend": str(backend()), "copy_rate": copy_rate(job.device), "rows": []}
+    rate = copy_rate(job.device)
+    values: Values = {"backend": str(backend()), "copy_rate": rate, "left_out": None, "rows": []}
     for size in SMALLEST if job.rehearsal else SIZES:
         for contest in contests(Problem(*size), job.device):
             if job.left < LEAST:
                 values["left_out"] = f"from {contest.name}, {_told(size)} on: the time was up"
                 return values
-            values["rows"].append(_row(contest, size, job.device, values["copy_rate"]))
+            values["rows"].append(_row(contest, size, job.device, rate))
             job.report(values)
     return values
 

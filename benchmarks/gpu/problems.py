@@ -45,57 +45,78 @@ def on_device(problem: Problem, device: str) -> Problem:
 
 def contests(problem: Problem, device: str) -> list[Contest]:
     """Every operator of a training step and of the densities, on the problem's tensors."""
-    p, pair = on_device(problem, device), problem.event_bytes
-    mixed, points, path = (*p.tables, p.cond), (p.x0, p.x1, p.t), (*p.tables, p.cond, p.x1, p.t)
-    rows, all_rows = (p.x1, *p.tables, p.cond), (p.x1, *p.tables)
+    p = on_device(problem, device)
+    return [sampling(p), mixed_path(p), *densities(p), interpolation(p), loss(p)]
+
+
+def sampling(p: Problem) -> Contest:
+    arguments = (*p.tables, p.cond)
+    return Contest(
+        "gmm_sample",
+        partial(ops.gmm_sample, *arguments, p.seed),
+        p.event_bytes + p.table_bytes,
+        lambda: partial(peers.eager_sample, *arguments),
+    )
+
+
+def mixed_path(p: Problem) -> Contest:
+    arguments = (*p.tables, p.cond, p.x1, p.t)
+    return Contest(
+        "gmm_path",
+        partial(ops.gmm_path, *arguments, p.seed),
+        3 * p.event_bytes + p.table_bytes,
+        lambda: partial(peers.eager_path, *arguments),
+        {
+            "torchcfm": lambda: peers.from_mixture(peers.torchcfm_point(), p),
+            "flow_matching": lambda: peers.from_mixture(peers.flow_matching_point(), p),
+        },
+    )
+
+
+def densities(p: Problem) -> list[Contest]:
+    """Of each row under its own condition, and under every one."""
+    moved = p.event_bytes + p.table_bytes
+    own, every = (p.x1, *p.tables, p.cond), (p.x1, *p.tables)
+    return [
+        Contest(
+            "gmm_log_prob",
+            partial(ops.gmm_log_prob, *own),
+            moved,
+            lambda: partial(peers.mixture_log_prob, *own),
+        ),
+        Contest(
+            "gmm_log_prob_all",
+            partial(ops.gmm_log_prob_all, *every),
+            moved,
+            lambda: partial(peers.two_products, *every),
+        ),
+    ]
+
+
+def interpolation(p: Problem) -> Contest:
+    arguments = (p.x0, p.x1, p.t)
+    return Contest(
+        "interpolate",
+        partial(ops.interpolate, *arguments),
+        4 * p.event_bytes,
+        lambda: partial(peers.eager_interpolate, *arguments),
+        {
+            "torchcfm": lambda: partial(peers.torchcfm_point(), *arguments),
+            "flow_matching": lambda: partial(peers.flow_matching_point(), *arguments),
+        },
+    )
+
+
+def loss(p: Problem) -> Contest:
+    """With its gradient by the network's velocity."""
     v = p.v.requires_grad_()
 
     def step(loss: Callable[..., Tensor]) -> Call:
         return lambda: torch.autograd.grad(loss(v, p.x0, p.x1), v)[0]
 
-    return [
-        Contest(
-            "gmm_sample",
-            partial(ops.gmm_sample, *mixed, p.seed),
-            pair + p.table_bytes,
-            lambda: partial(peers.eager_sample, *mixed),
-        ),
-        Contest(
-            "gmm_path",
-            partial(ops.gmm_path, *path, p.seed),
-            3 * pair + p.table_bytes,
-            lambda: partial(peers.eager_path, *path),
-            {
-                "torchcfm": lambda: peers.from_mixture(peers.torchcfm_point(), p),
-                "flow_matching": lambda: peers.from_mixture(peers.flow_matching_point(), p),
-            },
-        ),
-        Contest(
-            "gmm_log_prob",
-            partial(ops.gmm_log_prob, *rows),
-            pair + p.table_bytes,
-            lambda: partial(peers.mixture_log_prob, *rows),
-        ),
-        Contest(
-            "gmm_log_prob_all",
-            partial(ops.gmm_log_prob_all, *all_rows),
-            pair + p.table_bytes,
-            lambda: partial(peers.two_products, *all_rows),
-        ),
-        Contest(
-            "interpolate",
-            partial(ops.interpolate, *points),
-            4 * pair,
-            lambda: partial(peers.eager_interpolate, *points),
-            {
-                "torchcfm": lambda: partial(peers.torchcfm_point(), *points),
-                "flow_matching": lambda: partial(peers.flow_matching_point(), *points),
-            },
-        ),
-        Contest(
-            "flow_matching_loss and its gradient",
-            step(lambda v, x0, x1: ops.flow_matching_loss(v, x0=x0, x1=x1)),
-            4 * pair,
-            lambda: step(peers.eager_loss),
-        ),
-    ]
+    return Contest(
+        "flow_matching_loss and its gradient",
+        step(lambda v, x0, x1: ops.flow_matching_loss(v, x0=x0, x1=x1)),
+        4 * p.event_bytes,
+        lambda: step(peers.eager_loss),
+    )

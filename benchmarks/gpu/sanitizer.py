@@ -72,7 +72,8 @@ def verdict(finished: Finished) -> str:
 
 def is_clean(said: str) -> bool:
     """Whether a verdict is a summary without errors, hazards or warnings."""
-    return "SUMMARY" in said and not re.search(r"[1-9]\d* (error|hazard|warning)", said)
+    is_summary = said.startswith(("ERROR SUMMARY", "RACECHECK SUMMARY"))
+    return is_summary and not re.search(r"[1-9]\d* (error|hazard|warning)", said)
 
 
 def _rehearse() -> dict[str, int] | str:
