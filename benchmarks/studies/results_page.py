@@ -19,6 +19,7 @@ from typing import Any
 import jinja2
 import pandas
 
+from benchmarks.gpu import page as gpu_page
 from benchmarks.operators.comparison import full_size, operators, timings
 from benchmarks.studies import (
     RESULTS,
@@ -144,6 +145,7 @@ def page(root: Path = RESULTS) -> str:
         study=lambda name: read(root / name),
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
+        cards=gpu_page.read(root / "gpu"),
         full_size=full_size(root / "full-size.json"),
         killed=kills.read(root / "kills"),
         pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
