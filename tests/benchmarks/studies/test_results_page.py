@@ -16,7 +16,9 @@ from flowprior.study.table import MixedEvaluations, read_cells, read_table
 from tests.study.stored import OTHER, OURS, Row, cell, keep, rows
 
 NFES = (0, 1, 2, 4, 8, 15, 30)
-FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+OWN_FORM = ("gpu", "kills")
+"""Folders of files that hold no cells of a study."""
+FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir() and path.name not in OWN_FORM)
 
 
 def constant(label: str, value: float, split: str = "test", nfes: tuple[int, ...] = NFES) -> list[Row]:
