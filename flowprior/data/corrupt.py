@@ -88,6 +88,8 @@ class CorruptRecords:
 
 def printable(name: str) -> str:
     """A name from a file as one line of at most 120 characters, odd bytes as escapes."""
+    if name.isprintable() and len(name) <= 120:
+        return name
     escaped = name.encode("utf-8", "backslashreplace").decode()
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in escaped)
     return line if len(line) <= 120 else f"{line[:119]}…"

@@ -62,23 +62,22 @@ class ShardData(DecodedRecords):
             mine = (owners == owner).nonzero().flatten()
             with _opened(index) as shard:
                 for place in mine[places[mine].argsort()].tolist():
-                    found[place] = self._event(shard, index, int(places[place]), numbers[place])
+                    found[place] = self._event(shard, index, int(places[place]))
         return found
 
-    def _event(self, shard: BinaryIO, index: ShardIndex, row: int, number: int) -> Tensor | InputError:
+    def _event(self, shard: BinaryIO, index: ShardIndex, row: int) -> Tensor | InputError:
         offset, size = index.places[row].tolist()
         content = os.pread(shard.fileno(), size, offset)
         if len(content) != size:
             raise _changed(index)
         try:
-            return self.decoder(NamedBytes(content, self.record_name(number)), self.known_shape)
+            return self.decoder(NamedBytes(content, _name(index, row)), self.known_shape)
         except InputError as error:
             return error
 
     def record_name(self, number: int) -> str:
         owner, row = (int(part) for part in self.records.place(self.rows[number][None]))
-        index = self.records.shards[owner]
-        return f"{index.path.name}: {printable(index.keys[row])} at byte {int(index.places[row, 0])}"
+        return _name(self.records.shards[owner], row)
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and times of change of the shards, the records and the shape of events."""
@@ -88,6 +87,10 @@ class ShardData(DecodedRecords):
             digest.update(f"{index.size} {index.path.stat().st_mtime_ns}\0".encode())
             digest.update(os.fsencode(index.path.name) + b"\0")
         return digest.hexdigest()
+
+
+def _name(index: ShardIndex, row: int) -> str:
+    return f"{index.path.name}: {printable(index.keys[row])} at byte {int(index.places[row, 0])}"
 
 
 def _opened(index: ShardIndex) -> BinaryIO:
