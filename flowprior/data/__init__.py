@@ -10,9 +10,12 @@ from flowprior.data.digits import digits
 from flowprior.data.emoji import EmojiData, emoji
 from flowprior.data.fashion_mnist import fashion_mnist
 from flowprior.data.folder import FolderData, folder
+from flowprior.data.huggingface import HuggingFaceData, huggingface
 from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
+from flowprior.data.latents import LatentRows, latents
 from flowprior.data.several_conditions import EveryCondition, every_condition
+from flowprior.data.shards import ShardData, shards
 from flowprior.data.splits import split_indices
 from flowprior.data.subset import Subset, split_validation
 from flowprior.data.toys import (
@@ -39,7 +42,10 @@ __all__ = [
     "EmojiData",
     "EveryCondition",
     "FolderData",
+    "HuggingFaceData",
     "ImageNet64",
+    "LatentRows",
+    "ShardData",
     "Split",
     "Subset",
     "TensorData",
@@ -58,12 +64,15 @@ __all__ = [
     "every_condition",
     "fashion_mnist",
     "folder",
+    "huggingface",
     "image_text",
     "imagenet64",
+    "latents",
     "load_data",
     "moons",
     "sample_eight_gaussians",
     "sample_moons",
+    "shards",
     "split_indices",
     "split_validation",
     "tensor_data",

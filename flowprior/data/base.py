@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, named_tensors, rows
+from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.locations import data_set_of_path
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
@@ -47,6 +48,7 @@ class Data(abc.ABC):
         licences: SPDX identifiers of what the data consist of, as far as they are known.
         condition_counts: int64 ``[N]``, how many conditions each event has, where any has more than the one
             of :meth:`batch`, such as five captions; else None.
+        corrupt: counts and names the records that cannot be read, of data that may have some; else None.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Data(abc.ABC):
     spec: str | None = None
     licences: Sequence[str] = ()
     condition_counts: Tensor | None = None
+    corrupt: CorruptRecords | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -116,6 +119,14 @@ class Data(abc.ABC):
             chance: floating point ``[B]`` in [0, 1): k of n equal parts stands for the k-th of n conditions.
         """
         return cond
+
+    def within(self, indices: Tensor) -> Data:
+        """These data for somebody who takes ``indices`` alone; the same but where records may be corrupt.
+
+        A record that stands for a corrupt one is then one of ``indices`` too, so that a part of the data
+        never shows an event of another part.
+        """
+        return self
 
     def batches(self, size: int = 4096) -> DataBatches:
         """The whole data set in order, in batches; can be iterated again and again."""
@@ -196,8 +207,8 @@ def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
     """Load a data set by name, spec string or path.
 
     Args:
-        spec: ``"digits"``, ``"fashion-mnist:root=/data"``; a path that ends in .npz, .pt or .h5ad; or an
-            existing folder of pictures.
+        spec: ``"digits"``, ``"fashion-mnist:root=/data"``; a path that ends in .npz, .pt, .npy, .tar or
+            .h5ad; or an existing folder of pictures, shards, latents or a Hugging Face data set.
         split: ``"train"`` or ``"test"``.
         options: further options of the data set.
 
@@ -223,7 +234,7 @@ def _parse(spec: str) -> Spec:
     if reader is not None:
         return Spec(reader, {"path": spec})
     if "/" in spec.partition(":")[0]:
-        raise DataNotFoundError(f"data: no folder {spec}; expected a folder of pictures, .npz, .pt or .h5ad")
+        raise DataNotFoundError(f"data: no folder {spec}; expected a folder, .npz, .pt, .npy, .tar or .h5ad")
     return DATA.parse(spec)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from flowprior.conditions import Condition
 from flowprior.data.base import Data, load_data
@@ -49,6 +49,11 @@ def as_data(value: Any) -> Data:
         return tensor_data(*value)
     if isinstance(value, Dataset) and hasattr(value, "__len__"):
         return DatasetData(value)
+    if isinstance(value, IterableDataset):
+        raise InputError(
+            f"data: expected a map-style torch Dataset, got {type(value).__name__}, a stream, in which a "
+            "resumed run or another process finds no place; write it to .tar shards, the data set 'shards'"
+        )
     raise InputError(
         "data: expected a data set's name or path, a tensor [N, *event], a pair (x, cond) or a map-style "
         f"torch Dataset, got {type(value).__name__}"

@@ -15,6 +15,8 @@ MOST_NAMES = 1000
 def data_facts(data: Data) -> dict[str, Any]:
     """Name, split, size, shape and condition; captions by their number and digest; names of classes.
 
+    Of data with corrupt records how many were found so far, and the first of them.
+
     Args:
         data: as it was trained on; of encoded data the shape is that of the latents.
 
@@ -32,6 +34,7 @@ def data_facts(data: Data) -> dict[str, Any]:
         "captions": caption_facts(data),
         "class_names": list(names) if names is not None and len(names) <= MOST_NAMES else None,
         "licences": sorted(data.licences),
+        "corrupt_records": data.corrupt.facts() if data.corrupt is not None and data.corrupt.count else None,
     }
     return {name: value for name, value in facts.items() if value not in (None, [])}
 

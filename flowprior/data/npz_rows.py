@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from flowprior.data.npy_header import npy_header
 from flowprior.errors import FlowpriorError, InputError
 from flowprior.storage.cache import cache_folder
 from flowprior.storage.digests import settings_digest
@@ -36,7 +36,7 @@ def npz_shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
         zipfile.ZipFile(file) as archive,
         archive.open(_member(archive, name, file)) as stream,
     ):
-        shape, _, dtype = _header(stream, file)
+        shape, _, dtype = npy_header(stream, file)
     return shape, dtype
 
 
@@ -93,27 +93,13 @@ def _mapped(file: Path, offset: int, size: int) -> np.ndarray:
     """The array whose ``.npy`` of ``size`` bytes begins at ``offset`` of a file."""
     with file.open("rb") as stream:
         stream.seek(offset)
-        shape, fortran, dtype = _header(stream, file)
+        shape, fortran, dtype = npy_header(stream, file)
         start = stream.tell()
     expected = start - offset + math.prod(shape) * dtype.itemsize
     if expected != size:
         raise ValueError(f"expected {expected:,} bytes for an array of shape {list(shape)}, got {size:,}")
     order = "F" if fortran else "C"
     return np.memmap(file, dtype, "r", start, shape, order) if math.prod(shape) else np.empty(shape, dtype)
-
-
-def _header(stream: IO[bytes], file: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type by the header of a ``.npy``."""
-    version = np.lib.format.read_magic(stream)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"a .npy of version {version}")
-    shape, fortran, dtype = read[version](stream)
-    if dtype.hasobject:
-        raise InputError(
-            f"{file}: expected numbers, got pickled objects, which are never loaded; save numbers"
-        )
-    return shape, fortran, dtype
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,23 @@ ON_THEIR_SIDE = (5, 6, 7, 8)
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def picture_size(file: Path) -> tuple[int, int]:
+class NamedBytes(io.BytesIO):
+    """The bytes of a file that lies inside another one, such as a shard; messages call it ``name``."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+
+PictureFile = Path | NamedBytes
+
+
+def picture_size(file: PictureFile) -> tuple[int, int]:
     """(height, width) from the file's header, as it is to be looked at.
 
     Raises:
@@ -49,7 +66,7 @@ def picture_size(file: Path) -> tuple[int, int]:
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
-def read_picture(file: Path, size: tuple[int, int] | None, channels: int) -> Tensor:
+def read_picture(file: PictureFile, size: tuple[int, int] | None, channels: int) -> Tensor:
     """The first frame as float32 ``[channels, height, width]`` in [-1, 1], transparency laid on white.
 
     A photograph is turned as EXIF says. Pictures of 16 bits keep them. With ``size``
@@ -105,18 +122,18 @@ def read_each(files: Sequence[Path], read: Callable[[Path], T], name: str) -> li
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _reading(file: PictureFile) -> Iterator[None]:
     """Turn what the decoders of damaged files raise, a dozen kinds, into one line."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):  # Short of memory is the machine, not the picture.
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{file}: cannot be decoded as a picture ({reason}); repair or remove it") from error
 
 
-def _opened(file: Path) -> Image:
+def _opened(file: PictureFile) -> Image:
     """The file, its header read and its size checked, nothing decoded yet."""
     from PIL import Image
 
@@ -138,7 +155,7 @@ def _grey(picture: Image) -> Image:
     return Image.fromarray(np.asarray(picture).astype(np.float32) / 257.0)
 
 
-def _in_bytes(picture: Image, file: Path) -> Image:
+def _in_bytes(picture: Image, file: PictureFile) -> Image:
     """The picture as grey or red, green and blue of 8 bits.
 
     Raises:

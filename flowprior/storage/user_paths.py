@@ -45,6 +45,14 @@ def existing_folder(path: object, owner: str, kind: str) -> Path:
     return folder
 
 
+def existing_path(path: object, owner: str, kind: str) -> Path:
+    """The file or folder at ``path``; raises as :func:`existing_file`."""
+    found = _given(path, owner, "PATH")
+    if not is_there(found, "exists"):
+        raise DataNotFoundError(f"{owner}: nothing at {found}; pass path= an existing {kind}")
+    return found
+
+
 def _given(path: object, owner: str, example: str) -> Path:
     if path is None:
         raise OptionError(f"{owner}: path is missing; write {owner}:path={example} or give the path itself")
@@ -52,7 +60,7 @@ def _given(path: object, owner: str, example: str) -> Path:
 
 
 def is_there(path: Path, what: str) -> bool:
-    """``path.is_file()`` or ``path.is_dir()``; False where the system cannot look, as at too long a name."""
+    """``path.is_file()``, ``is_dir()`` or ``exists()``; False where the system cannot look."""
     try:
         return getattr(path, what)()
     except OSError:

@@ -27,6 +27,9 @@ NAMES = [
     "coco",
     "imagenet64",
     "tuxpaint",
+    "latents",
+    "shards",
+    "huggingface",
 ]
 
 

@@ -61,10 +61,15 @@ class Stream(IterableDataset):
         return iter([])
 
 
-@pytest.mark.parametrize("value", [3, None, {"x": X}, (X, LABELS, X), Stream(), [1, 2]])
+@pytest.mark.parametrize("value", [3, None, {"x": X}, (X, LABELS, X), [1, 2]])
 def test_anything_else_is_refused(value):
     with pytest.raises(InputError, match="data: expected a data set's name or path"):
         as_data(value)
+
+
+def test_a_stream_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match=r"got Stream, a stream, .* write it to \.tar shards"):
+        as_data(Stream())
 
 
 def test_bad_tensors_are_refused():

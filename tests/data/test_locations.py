@@ -9,7 +9,15 @@ from flowprior.data.locations import data_set_of_path
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.npz", "arrays"), ("b.PT", "arrays"), ("c.h5ad", "cells"), ("d.csv", None), ("moons", None)],
+    [
+        ("a.npz", "arrays"),
+        ("b.PT", "arrays"),
+        ("c.h5ad", "cells"),
+        ("e.npy", "latents"),
+        ("f.tar", "shards"),
+        ("d.csv", None),
+        ("moons", None),
+    ],
 )
 def test_files_are_known_by_their_ending(name, expected, tmp_path):
     assert data_set_of_path(name) == expected
@@ -29,6 +37,14 @@ def test_files_are_known_by_their_ending(name, expected, tmp_path):
         (["annotations/instances_val2017.json"], "folder"),
         (["train_data_batch_1.npz"], "imagenet64"),
         (["val_data.npz"], "imagenet64"),
+        (["00.tar", "01.tar", "sizes.json"], "shards"),
+        (["train/00.tar", "val/00.tar"], "shards"),
+        (["backup.tar", "cats/a.png"], "folder"),
+        (["backup.tar", "a.png"], "folder"),
+        (["latents.npy", "labels.npy"], "latents"),
+        (["train/latents-000.npy"], "latents"),
+        (["dataset_dict.json", "train/data-00000-of-00001.arrow"], "huggingface"),
+        (["data-00000-of-00001.arrow", "state.json"], "huggingface"),
     ],
 )
 def test_folders_are_known_by_what_lies_in_them(files, expected, tmp_path):

@@ -1,0 +1,95 @@
+"""Records that cannot be read: counted, named, and refused beyond a stated number of them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from flowprior.errors import InputError, OptionError
+from flowprior.registry import is_whole
+
+MOST_CORRUPT = 0.001
+"""Share of its records that a data set may lack where nobody says otherwise."""
+TOLD_ONE_BY_ONE = 10
+"""Corrupt records that are each told at once; from then on only when there are ten times as many."""
+NAMED = 3
+"""Records that one message names; it counts all."""
+
+
+class CorruptRecords:
+    """The corrupt records of one data set, as far as this process has come across them.
+
+    Args:
+        owner: the data set, for messages.
+        total: how many records it has, the corrupt ones included.
+        most: how many may be corrupt: a whole number, or a share from 0 to 1 of ``total``.
+
+    Attributes:
+        found: what is wrong with each of them, by its name, in the order in which they were found.
+        limit: how many may be corrupt.
+
+    Raises:
+        OptionError: ``most`` is neither.
+    """
+
+    def __init__(self, owner: str, total: int, most: float = MOST_CORRUPT) -> None:
+        self.owner, self.total, self.most = owner, total, most
+        is_number = is_whole(most) and most >= 0
+        if not is_number and not (isinstance(most, float) and 0 <= most <= 1):
+            raise OptionError(
+                f"{owner}: max_corrupt={most!r} is not possible; give a number of records, such as 5, or a "
+                "share of them from 0 to 1, such as 0.001"
+            )
+        self.limit = int(most) if is_number else int(most * total)
+        self.found: dict[str, str] = {}
+        self._lost: dict[str, int] = {}
+        self._tell_at = 1
+
+    @property
+    def count(self) -> int:
+        """How many records are corrupt or lost."""
+        return sum(self._lost.values())
+
+    def add(self, wrong: dict[str, str], what_happens: str, lost: int = 1) -> None:
+        """Count corrupt records and warn of them.
+
+        Args:
+            wrong: what is wrong, by the record's name; those that are known already change nothing.
+            what_happens: to them, for the warning, such as ``"they are left out"``.
+            lost: records that each of them stands for.
+
+        Raises:
+            InputError: there are more than the limit allows.
+        """
+        new = {name: reason for name, reason in wrong.items() if name not in self.found}
+        self.found.update(new)
+        self._lost.update(dict.fromkeys(new, lost))
+        if self.count > self.limit:
+            raise InputError(
+                f"{self.owner}: {self.describe(list(self.found))}; that is more than "
+                f"max_corrupt={self.most:g} allows ({self.limit:,}); repair or remove them, or allow more"
+            )
+        if new and self.count >= self._tell_at:
+            warnings.warn(f"{self.owner}: {self.describe(list(new))}; {what_happens}", RuntimeWarning, 2)
+            self._tell_at = self.count + 1 if self.count < TOLD_ONE_BY_ONE else 10 * self.count
+
+    def describe(self, names: list[str]) -> str:
+        """How many there are, the first of ``names``, and what is wrong with the first."""
+        named = ", ".join(names[:NAMED])
+        return (
+            f"{self.count:,} of {self.total:,} records cannot be used, such as {named}; the first: "
+            f"{self.found[names[0]]}"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Number, limit and first names, as plain JSON values for a model card."""
+        return {"count": self.count, "limit": self.limit, "first": list(self.found)[:NAMED]}
+
+
+def printable(name: str) -> str:
+    """A name from a file as one line of at most 120 characters, odd bytes as escapes."""
+    if name.isprintable() and len(name) <= 120:
+        return name
+    escaped = name.encode("utf-8", "backslashreplace").decode()
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in escaped)
+    return line if len(line) <= 120 else f"{line[:119]}…"

@@ -1,0 +1,112 @@
+"""What the conditions of records are, and data whose events are decoded from bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition, Conditions
+from flowprior.data.base import Split
+from flowprior.data.caption_embeddings import embed_captions
+from flowprior.data.caption_groups import split_by_caption
+from flowprior.data.corrupt import CorruptRecords
+from flowprior.data.label_texts import UNKNOWN, Classes
+from flowprior.data.record_decoding import EventDecoder
+from flowprior.data.records import RecordData
+from flowprior.data.splits import split_indices
+
+
+@dataclass(frozen=True)
+class RecordConditions:
+    """Labels or captions of N records, or neither.
+
+    Attributes:
+        labels: int64 ``[N]``, -1 where a record has none that is known; or None.
+        classes: which labels there are, or None.
+        texts: a caption of each record, or None.
+    """
+
+    labels: Tensor | None = None
+    classes: Classes | None = None
+    texts: list[str] | None = None
+
+    def usable(self, count: int) -> Tensor:
+        """Numbers int64 of those of ``count`` records whose label is known."""
+        return torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
+
+    def part(self, rows: Tensor, split: Split, test_fraction: float, seed: int) -> Tensor:
+        """Those of the records ``rows`` that belong to a split: each label on its own, captions by caption.
+
+        Raises:
+            OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
+            InputError: the part would be empty.
+        """
+        if self.texts is not None:
+            captions = [[self.texts[row]] for row in rows.tolist()]
+            return rows[split_by_caption(captions, split, test_fraction=test_fraction, seed=seed)]
+        labels = None if self.labels is None else self.labels[rows]
+        return rows[split_indices(len(rows), split, test_fraction=test_fraction, seed=seed, labels=labels)]
+
+
+class DecodedRecords(RecordData):
+    """Records whose events are decoded when a batch asks for them, with labels or captions.
+
+    A subclass calls :meth:`find_shape` once it can read events.
+
+    Args:
+        name: for messages and tables.
+        rows: which records, int64 ``[N]``, of all that there are.
+        conditions: of all that there are.
+        decoder: from bytes to an event.
+        encoder: of captions; None leaves captioned records without a condition.
+        corrupt: counts what cannot be read.
+
+    Attributes:
+        rows: as given.
+        known_shape: shape of an event; None until the first has been read.
+
+    Raises:
+        OptionError: no encoder of that name, or one whose package or weights are missing.
+    """
+
+    caption_id_kind = "texts"
+
+    def __init__(
+        self,
+        name: str,
+        rows: Tensor,
+        conditions: RecordConditions,
+        decoder: EventDecoder,
+        encoder: str | None,
+        corrupt: CorruptRecords,
+    ) -> None:
+        labels = None if conditions.labels is None else conditions.labels[rows]
+        super().__init__(name, len(rows), labels, corrupt)
+        self.rows, self.decoder, self.is_image = rows, decoder, decoder.is_image
+        self.known_shape: torch.Size | None = None
+        self.condition = Condition()
+        self._table: Tensor | None = None
+        if conditions.classes is not None:
+            self.condition = Condition("labels", conditions.classes.count)
+            self.class_names = conditions.classes.names
+        if conditions.texts is not None:
+            self.captions = [conditions.texts[row] for row in rows.tolist()]
+            if encoder is not None:
+                self._embed(self.captions, encoder)
+
+    def _embed(self, captions: list[str], encoder: str) -> None:
+        embedded = embed_captions(captions, encoder)
+        self._table, self._table_rows = embedded.table, embedded.rows
+        self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
+        self.condition = Condition("embeddings", embedded.table.shape[1])
+
+    def find_shape(self) -> None:
+        super().find_shape()
+        self.known_shape = self.event_shape
+
+    def conditions_of(self, numbers: Tensor) -> Conditions | None:
+        if self._table is None:
+            return super().conditions_of(numbers)
+        return self._table[self._table_rows[numbers]]

@@ -1,0 +1,145 @@
+"""Folders that ``datasets`` writes: pictures, arrays, labels and captions, and rows that cannot be read."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.data import HuggingFaceData, load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from tests.data_records import picture, reds
+
+datasets = pytest.importorskip("datasets")
+datasets.disable_progress_bars()
+
+
+def encoded(content):
+    return {"bytes": content, "path": None}
+
+
+def pictures(count=8, labels=None, spoilt=(), **columns):
+    """A data set of pictures whose red is their row, with labels of two classes."""
+    images = [encoded(b"no picture" if row in spoilt else picture(row)) for row in range(count)]
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    values = {"image": images, "label": labels or [row % 2 for row in range(count)], **columns}
+    made = datasets.Dataset.from_dict(values)
+    return made.cast(datasets.Features({**made.features, **features}))
+
+
+def test_pictures_and_labels_come_back_in_any_order(tmp_path):
+    pictures().save_to_disk(tmp_path)
+    data = load_data(str(tmp_path), test_fraction=0)
+    assert isinstance(data, HuggingFaceData)
+    x, cond = data.batch(torch.tensor([5, 0, 5, 2]))
+    assert reds(x) == [5, 0, 5, 2]
+    assert cond.tolist() == [1, 0, 1, 0]
+    assert (data.class_names, data.event_shape, data.is_image) == (["cat", "dog"], (3, 8, 8), True)
+    assert data.fingerprint() == load_data(str(tmp_path), test_fraction=0).fingerprint()
+
+
+def test_own_splits_and_divided_ones(tmp_path):
+    pictures(10).save_to_disk(tmp_path / "one")
+    parts = [load_data(str(tmp_path / "one"), split, test_fraction=0.2) for split in ("train", "test")]
+    found = [reds(part.batch(torch.arange(len(part)))[0]) for part in parts]
+    assert sorted(found[0] + found[1]) == list(range(10))
+    splits = {"train": pictures(6), "validation": pictures(4)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "two")
+    assert [len(load_data(str(tmp_path / "two"), split)) for split in ("train", "test")] == [6, 4]
+    datasets.DatasetDict({"a": pictures(6), "b": pictures(4)}).save_to_disk(tmp_path / "other")
+    with pytest.raises(InputError, match="expected a split named train, got a, b"):
+        load_data(str(tmp_path / "other"))
+
+
+def test_a_shuffled_selection_is_read_in_its_own_order(tmp_path):
+    pictures(8).select([6, 1, 3]).save_to_disk(tmp_path)
+    data = load_data(str(tmp_path), test_fraction=0)
+    assert reds(data.batch(torch.arange(3))[0]) == [6, 1, 3]
+    assert data.conditions(torch.arange(3)).tolist() == [0, 1, 1]
+
+
+def test_arrays_are_events_and_texts_are_labels(tmp_path):
+    latents = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    features = datasets.Features(
+        {"latents": datasets.Array2D((2, 3), "float32"), "kind": datasets.Value("string")}
+    )
+    values = {"latents": latents, "kind": ["b", "a", "b", "a"]}
+    datasets.Dataset.from_dict(values, features=features).save_to_disk(tmp_path)
+    data = load_data(f"huggingface:path={tmp_path},label=kind,test_fraction=0")
+    x, cond = data.batch(torch.tensor([3, 0]))
+    assert torch.equal(x, torch.from_numpy(latents[[3, 0]]))
+    assert (cond.tolist(), data.class_names, data.is_image) == ([0, 1], ["a", "b"], False)
+
+
+def test_captions_are_embedded(tmp_path, words):
+    captions = [f"thing {row // 2}" for row in range(8)]
+    pictures(text=captions).save_to_disk(tmp_path)
+    data = load_data(f"hf:path={tmp_path},text=text,encoder=words,test_fraction=0")
+    assert data.captions == captions
+    cond = data.batch(torch.tensor([4, 5, 0]))[1]
+    assert torch.equal(cond[0], cond[1])
+    assert not torch.equal(cond[0], cond[2])
+
+
+def test_rows_that_cannot_be_read_are_counted_named_and_replaced(tmp_path):
+    pictures(spoilt=(3,)).save_to_disk(tmp_path)
+    data = load_data(str(tmp_path), test_fraction=0, max_corrupt=1)
+    with pytest.warns(RuntimeWarning, match="1 of 8 records cannot be used, such as row 3"):
+        assert reds(data.batch(torch.arange(8))[0]) == [0, 1, 2, 5, 4, 5, 6, 7]
+    with pytest.raises(InputError, match=r"more than max_corrupt=0\.001"):
+        load_data(str(tmp_path), test_fraction=0).batch(torch.arange(8))
+
+
+def test_rows_without_label_or_picture(tmp_path):
+    made = pictures(labels=[0, None, 0, 1, 0, 1, 0, 1]).to_dict()
+    made["image"][4] = None
+    features = pictures().features
+    datasets.Dataset.from_dict(made, features=features).save_to_disk(tmp_path)
+    with pytest.warns(RuntimeWarning, match="row 1; the first: it has no known label"):
+        data = load_data(str(tmp_path), test_fraction=0, max_corrupt=2)
+    with pytest.warns(RuntimeWarning, match="row 4; the first: it has no picture"):
+        assert reds(data.batch(torch.arange(7))[0]) == [0, 2, 3, 6, 5, 6, 7]
+
+
+def test_rows_of_other_shapes_are_corrupt(tmp_path):
+    values = {"x": [[1.0, 2.0], [3.0], [5.0, 6.0], [7.0, float("nan")], None]}
+    datasets.Dataset.from_dict(values).save_to_disk(tmp_path)
+    data = load_data(str(tmp_path), test_fraction=0, max_corrupt=3)
+    with pytest.warns(RuntimeWarning, match="records cannot be used"):
+        assert data.batch(torch.arange(5))[0][:, 0].tolist() == [1, 5, 5, 1, 1]
+    assert list(data.corrupt.found) == ["row 1", "row 3", "row 4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"event": "imag"}, OptionError, "no column event=imag; did you mean 'image'"),
+        ({"label": "label", "text": "text"}, OptionError, "exclude each other"),
+        ({"label": "score"}, InputError, "expected whole numbers or texts in column score, got float"),
+        ({"event": "label"}, InputError, "expected floating-point numbers, got int64"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(options, error, message, tmp_path):
+    pictures(text=["a"] * 8, score=[0.5] * 8).save_to_disk(tmp_path)
+    with pytest.raises(error, match=message):
+        load_data("huggingface", path=str(tmp_path), **options)
+
+
+def test_other_folders_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="cannot be read as a Hugging Face data set"):
+        load_data(f"huggingface:path={tmp_path}")
+    pictures().save_to_disk(tmp_path / "set")
+    file = next((tmp_path / "set").glob("*.arrow"))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_data(str(tmp_path / "set"), test_fraction=0)
+    with pytest.raises(DataNotFoundError, match="no folder"):
+        load_data(f"huggingface:path={tmp_path / 'absent'}")
+
+
+def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataNotFoundError, match=r"pip install 'flowprior\[datasets\]'"):
+        load_data(f"huggingface:path={tmp_path}")

@@ -1,0 +1,158 @@
+"""Latents on disk: every stored type, one file or parts, labels beside them, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.data import LatentRows, load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+X = np.random.default_rng(0).standard_normal((20, 4, 2, 2)).astype(np.float32)
+LABELS = np.arange(20) % 3
+
+
+def save(folder, **arrays):
+    folder.mkdir(exist_ok=True)
+    for name, value in arrays.items():
+        np.save(folder / f"{name.replace('_', '-')}.npy", value)
+    return str(folder)
+
+
+def bfloat16(values):
+    """As ``ml_dtypes`` saves them: two bytes of a type that numpy does not know."""
+    return torch.from_numpy(values).bfloat16().view(torch.int16).numpy().view("V2")
+
+
+STORED = {
+    "float16": X.astype(np.float16),
+    "bfloat16": bfloat16(X),
+    "float32": X,
+    "float64": X.astype(np.float64),
+    "other bytes first": X.astype(">f4"),
+    "columns first": np.asfortranarray(X),
+}
+
+
+@pytest.mark.parametrize("stored", STORED.values(), ids=STORED.keys())
+def test_every_floating_point_type_comes_out_as_float32(stored, tmp_path):
+    data = load_data(save(tmp_path, latents=stored, labels=LABELS), test_fraction=0)
+    assert isinstance(data, LatentRows)
+    order = torch.tensor([19, 0, 7, 7])
+    x, cond = data.batch(order)
+    assert x.dtype == torch.float32
+    assert torch.allclose(x, torch.from_numpy(X)[order], atol=0.01, rtol=0.01)
+    assert cond.tolist() == data.conditions(order).tolist() == LABELS[order].tolist()
+    assert (data.event_shape, data.condition.size, data.is_image) == ((4, 2, 2), 3, False)
+
+
+def test_the_files_are_mapped_and_never_read_whole(tmp_path):
+    data = load_data(save(tmp_path, latents=X), test_fraction=0)
+    assert all(isinstance(array, np.memmap) for array in data.files.events)
+
+
+def test_parts_are_one_data_set(tmp_path):
+    arrays = {"latents_0": X[:7], "latents_1": X[7:], "labels_0": LABELS[:7], "labels_1": LABELS[7:]}
+    parts = load_data(save(tmp_path / "parts", **arrays), test_fraction=0)
+    whole = load_data("latents", path=save(tmp_path / "whole", x=X, y=LABELS[:, None]), test_fraction=0)
+    order = torch.randperm(20)
+    for mine, theirs in zip(parts.batch(order), whole.batch(order), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_embeddings_are_mapped_too(tmp_path):
+    data = load_data(save(tmp_path, latents=X, cond=X[:, 0, 0].astype(np.float16)), test_fraction=0)
+    x, cond = data.batch(torch.tensor([3, 1]))
+    assert data.condition.kind == "embeddings"
+    assert torch.allclose(cond, x[:, 0, 0], atol=0.01)
+    assert torch.equal(cond, data.conditions(torch.tensor([3, 1])))
+
+
+def test_splits_are_disjoint_and_by_label_or_those_of_the_folder(tmp_path):
+    path = save(tmp_path / "one", latents=X, labels=LABELS)
+    parts = [load_data(f"latents:path={path},test_fraction=0.2", split) for split in ("train", "test")]
+    assert sorted(
+        torch.cat([part.batch(torch.arange(len(part)))[0] for part in parts])[:, 0, 0, 0].tolist()
+    ) == (sorted(X[:, 0, 0, 0].tolist()))
+    (tmp_path / "own").mkdir()
+    save(tmp_path / "own" / "train", latents=X[:15], labels=LABELS[:15])
+    save(tmp_path / "own" / "test", latents=X[15:17], labels=LABELS[15:17])
+    test = load_data(str(tmp_path / "own"), "test")
+    assert (len(test), test.condition.size) == (2, 3)
+
+
+def test_one_file_may_have_labels_beside_it_elsewhere_or_none(tmp_path):
+    folder = tmp_path / "a"
+    save(folder, features=X, labels=LABELS, others=LABELS[::-1])
+    path = str(folder / "features.npy")
+    assert load_data(path, test_fraction=0).conditions(torch.arange(3)).tolist() == [0, 1, 2]
+    others = load_data(path, test_fraction=0, labels=str(folder / "others.npy"))
+    assert others.conditions(torch.arange(3)).tolist() == [1, 0, 2]
+    assert load_data(path, test_fraction=0, labels="none").condition.kind == "none"
+
+
+def test_rows_that_are_not_finite_are_replaced_by_the_next_of_their_label(tmp_path):
+    x = X.copy()
+    x[4, 0, 0, 0] = np.inf
+    path = save(tmp_path, latents=x, labels=LABELS)
+    data = load_data(path, test_fraction=0, max_corrupt=0.05)
+    with pytest.warns(RuntimeWarning, match=r"1 of 20 records .* latents\.npy row 4; .* NaN or infinite"):
+        assert torch.equal(data.batch(torch.tensor([4]))[0][0], torch.from_numpy(X[7]))
+    with pytest.raises(InputError, match=r"more than max_corrupt=0\.001"):
+        load_data(path, test_fraction=0).batch(torch.arange(20))
+
+
+def test_an_embedding_that_is_not_finite_makes_a_row_corrupt(tmp_path):
+    cond = np.arange(20.0)[:, None]
+    cond[4] = np.nan
+    data = load_data(save(tmp_path, latents=X, cond=cond), test_fraction=0, max_corrupt=1)
+    with pytest.warns(RuntimeWarning, match="its embedding holds NaN"):
+        assert data.conditions(torch.arange(6)).flatten().tolist() == [0, 1, 2, 3, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"latents": LABELS}, "expected floating-point numbers, got int64"),
+        ({"latents": X.view(np.uint16)}, r"bits of bfloat16 are to be stored as array\.view\('V2'\)"),
+        ({"latents": X[:, 0, 0, 0]}, r"expected events \[N, \*event\]"),
+        ({"latents": np.array([{"a": 1}] * 3)}, "got pickled objects, which are never loaded"),
+        ({"latents": X.astype(np.complex64)}, "got complex64"),
+        ({"latents": X, "labels": LABELS[:5]}, r"expected labels \[20\] .*got int64 \[5\]"),
+        ({"latents": X, "labels": LABELS - 1}, "expected labels from 0 on, got -1"),
+        ({"latents": X, "labels": LABELS + 10**6}, "too high"),
+        ({"latents_0": X, "latents_1": X[:, :2]}, r"expected events \[4, 2, 2\] as in the first part"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(arrays, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        load_data(save(tmp_path, **arrays))
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path):
+    save(tmp_path, latents=X)
+    content = (tmp_path / "latents.npy").read_bytes()
+    for kept in (0, 50, 500):
+        (tmp_path / "latents.npy").write_bytes(content[:kept])
+        with pytest.raises(InputError, match=r"latents\.npy: cannot be read as \.npy"):
+            load_data(str(tmp_path))
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(DataNotFoundError, match="nothing at"):
+        load_data(str(tmp_path / "absent.npy"))
+    with pytest.raises(DataNotFoundError, match=r"no latents\.npy or x\.npy in"):
+        load_data(f"latents:path={tmp_path}")
+    with pytest.raises(OptionError, match="path is missing"):
+        load_data("latents")
+    path = save(tmp_path, latents_0=X, latents_1=X, labels_0=LABELS)
+    with pytest.raises(DataNotFoundError, match="no labels beside"):
+        load_data(path)
+
+
+def test_the_latents_that_a_run_cached_are_read(tmp_path):
+    """``encoded.json`` beside ``latents.npy`` is the manifest of :mod:`flowprior.encoding`."""
+    path = save(tmp_path, latents=X)
+    (tmp_path / "encoded.json").write_text("{}")
+    assert len(load_data(path, test_fraction=0)) == 20

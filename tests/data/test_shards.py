@@ -1,0 +1,161 @@
+"""Shards written by the test: what comes back, in which order, by which options."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.data import ShardData, load_data
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from tests.data_records import array, numbered, picture, reds, write_shards, write_tar
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
+
+
+def test_uneven_shards_come_back_in_any_order(tmp_path):
+    data = load_data(str(write_shards(tmp_path / "shards")), test_fraction=0)
+    assert isinstance(data, ShardData)
+    assert (len(data), data.event_shape, data.is_image) == (12, (3, 8, 8), True)
+    order = torch.tensor([11, 0, 5, 5, 8, 4])
+    x, cond = data.batch(order)
+    assert reds(x) == order.tolist()
+    assert cond.tolist() == data.conditions(order).tolist() == [1, 0, 1, 1, 0, 0]
+    assert data.batch(torch.empty(0, dtype=torch.long))[0].shape == (0, 3, 8, 8)
+
+
+def test_what_webdataset_writes_is_read_as_webdataset_reads_it(tmp_path):
+    wds = pytest.importorskip("webdataset")
+    with wds.TarWriter(str(tmp_path / "a.tar")) as shard:
+        for key in range(4):
+            latent = np.full((2, 3), key, np.float32)
+            shard.write({"__key__": f"some/folder/{key}", "npy": latent, "cls": key, "json": {"y": key}})
+    data = load_data(str(tmp_path / "a.tar"), test_fraction=0)
+    theirs = list(wds.WebDataset(str(tmp_path / "a.tar"), shardshuffle=False).decode())
+    x, cond = data.batch(torch.arange(4))
+    assert not data.is_image
+    assert torch.equal(x, torch.stack([torch.from_numpy(record["npy"]) for record in theirs]))
+    assert cond.tolist() == [record["cls"] for record in theirs]
+
+
+def test_the_index_is_made_once_and_anew_where_a_shard_changed(tmp_path, monkeypatch):
+    folder = write_shards(tmp_path / "shards")
+    first = load_data(str(folder), test_fraction=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("flowprior.data.shard_index.shard_records", None)
+        again = load_data(str(folder), test_fraction=0)
+    assert again.fingerprint() == first.fingerprint()
+    assert torch.equal(again.batch(torch.arange(12))[0], first.batch(torch.arange(12))[0])
+    write_tar(folder / "01.tar", numbered(range(20, 29)))
+    changed = load_data(str(folder), test_fraction=0)
+    assert len(changed) == 18
+    assert changed.fingerprint() != first.fingerprint()
+    with pytest.raises(InputError, match=r"01\.tar: has changed since this process indexed it"):
+        first.batch(torch.tensor([6]))
+
+
+@pytest.mark.parametrize(
+    "names", [("train/a.tar", "val/b.tar"), ("set-train-00.tar", "set-validation-00.tar")]
+)
+def test_shards_may_bring_their_own_splits(names, tmp_path):
+    for place, name in enumerate(names):
+        write_tar(tmp_path / "all" / name, numbered(range(10 * place, 10 * place + 4), classes=3))
+    train, test = (load_data(str(tmp_path / "all"), split) for split in ("train", "test"))
+    assert reds(train.batch(torch.arange(4))[0]) == [0, 1, 2, 3]
+    assert reds(test.batch(torch.arange(4))[0]) == [10, 11, 12, 13]
+    assert train.condition == test.condition
+
+
+def test_other_shards_are_divided_by_label(tmp_path):
+    folder = str(write_shards(tmp_path / "shards", (12, 8)))
+    parts = [load_data(folder, split, test_fraction=0.2) for split in ("train", "test")]
+    found = [reds(part.batch(torch.arange(len(part)))[0]) for part in parts]
+    assert sorted(found[0] + found[1]) == list(range(20))
+    assert parts[1].labels.bincount().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "{00..02}.tar", "0[012].tar", "{00,01,02}.tar"])
+def test_patterns_name_shards(pattern, tmp_path):
+    folder = write_shards(tmp_path / "shards")
+    assert len(load_data(str(folder / pattern), test_fraction=0)) == 12
+    with pytest.raises(DataNotFoundError, match=r"no file .*03\.tar"):
+        load_data(str(folder / "{00..03}.tar"))
+
+
+def test_labels_are_names_where_cls_holds_texts(tmp_path):
+    records = [
+        (str(k), {"png": picture(k), "cls": name}) for k, name in enumerate([b"cat\n", b"ape", b"cat"])
+    ]
+    data = load_data(str(write_tar(tmp_path / "a.tar", records)), test_fraction=0)
+    assert data.class_names == ["ape", "cat"]
+    assert data.conditions(torch.arange(3)).tolist() == [1, 0, 1]
+
+
+def test_labels_may_be_a_field_of_json_and_may_be_left_out(tmp_path):
+    records = [(str(k), {"json": json.dumps({"kind": k}).encode(), "npy": array([k, 1.0])}) for k in range(3)]
+    path = str(write_tar(tmp_path / "a.tar", records))
+    data = load_data(path, test_fraction=0, label="json.kind")
+    assert data.batch(torch.tensor([2, 1]))[1].tolist() == [2, 1]
+    assert load_data(path, test_fraction=0).condition.kind == "none"
+    assert load_data(path, test_fraction=0, label="none").batch(torch.arange(3))[1] is None
+
+
+def test_captions_are_embedded_and_share_a_split(tmp_path, words):
+    records = [(str(k), {"png": picture(k), "txt": f"a {k // 2} thing".encode()}) for k in range(8)]
+    path = str(write_tar(tmp_path / "a.tar", records))
+    parts = [load_data(path, split, encoder="words", test_fraction=0.5) for split in ("train", "test")]
+    assert not set(parts[0].captions) & set(parts[1].captions)
+    data = load_data(path, encoder="words", test_fraction=0)
+    assert (data.condition.kind, data.condition.size) == ("embeddings", 6)
+    cond = data.batch(torch.tensor([5, 4, 0]))[1]
+    assert torch.equal(cond[0], cond[1])
+    assert torch.equal(cond, data.conditions(torch.tensor([5, 4, 0])))
+    assert not torch.equal(cond[0], cond[2])
+    assert data.captions[5] == "a 2 thing"
+    assert load_data(path, encoder=None, test_fraction=0).condition.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"event": "pth"}, "anything else would have to be unpickled"),
+        ({"event": "png;npy"}, "not possible"),
+        ({"label": "cls", "text": "txt"}, "exclude each other"),
+        ({"max_corrupt": -1}, "max_corrupt=-1 is not possible"),
+        ({"max_corrupt": 1.5}, "max_corrupt=1.5 is not possible"),
+        ({"size": 0}, "size=0 is not possible"),
+        ({"split": "val"}, "split='val'"),
+    ],
+)
+def test_impossible_options_are_refused(options, message, tmp_path):
+    with pytest.raises(OptionError, match=message):
+        load_data(f"shards:path={write_shards(tmp_path / 'shards')}", **options)
+
+
+@pytest.mark.parametrize("path", ["https://host/a.tar", "pipe:curl host/a.tar", "s3://bucket/{0..3}.tar"])
+def test_streams_are_refused_with_what_to_do(path):
+    with pytest.raises(OptionError, match=r"is a stream; .* put them on this machine"):
+        load_data(path)
+
+
+def test_places_without_shards_are_named(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"no file .*absent\.tar"):
+        load_data(str(tmp_path / "absent.tar"))
+    with pytest.raises(DataNotFoundError, match=r"no \.tar files in"):
+        load_data(f"shards:path={tmp_path}")
+    with pytest.raises(OptionError, match="path is missing"):
+        load_data("shards")
+
+
+def test_pictures_are_scaled_on_request_and_else_of_the_first_ones_size(tmp_path):
+    records = [("a", {"png": picture(9, (8, 8))}), ("b", {"png": picture(7, (20, 10))})]
+    path = str(write_tar(tmp_path / "a.tar", records))
+    scaled = load_data(path, size=4, channels=1, test_fraction=0)
+    assert scaled.batch(torch.arange(2))[0].shape == (2, 1, 4, 4)
+    with pytest.raises(InputError, match="expected 8 x 8 pixels as in the first record, got 20 x 10"):
+        load_data(path, test_fraction=0).batch(torch.arange(2))
