@@ -133,6 +133,48 @@ def full_size(path: Path) -> dict[str, str]:
     return said | {"table": markdown_table(header, lines)}
 
 
+def whole_steps(path: Path) -> dict[str, str]:
+    """Whole training steps, and what of them lies around the network; empty where it was not run."""
+    if not path.exists():
+        return {}
+    said, rows = _read(path)
+    found = comparisons(rows)
+    around = [
+        [
+            one.group.removeprefix(AROUND),
+            _microseconds(one),
+            f"{one.info['network_milliseconds']:.2f}",
+            _goals(one),
+        ]
+        for one in found
+        if one.group.startswith(AROUND)
+    ]
+    whole = [
+        [one.group, f"{one.milliseconds[one.ours]:.2f}", _goals(one)]
+        for one in found
+        if not one.group.startswith(AROUND)
+    ]
+    return said | {
+        "around": markdown_table(
+            ["a step", "µs of ours", "the network, ms", "time of others over ours (goal)"], around
+        ),
+        "whole": markdown_table(["what", "ms of ours", "time of others over ours"], whole),
+    }
+
+
+AROUND = "around the network in "
+
+
+def _microseconds(one: Comparison) -> str:
+    return f"{one.milliseconds[one.ours] * 1e3:.0f}"
+
+
+def _goals(one: Comparison) -> str:
+    goals = one.info.get("goal", {})
+    ratios = one.info.get("ratio", one.ratio)
+    return ", ".join(_ratio(way, ratio, goals.get(way)) for way, ratio in ratios.items())
+
+
 def _read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """What a file says of itself and of its processor; its rows, their groups with a sign of times."""
     report = json.loads(path.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ import jinja2
 import pandas
 
 from benchmarks.gpu import page as gpu_page
-from benchmarks.operators.comparison import full_size, operators, timings
+from benchmarks.operators.comparison import full_size, operators, timings, whole_steps
 from benchmarks.studies import (
     RESULTS,
     STUDIES,
@@ -145,6 +145,7 @@ def page(root: Path = RESULTS) -> str:
         study=lambda name: read(root / name),
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
+        steps=whole_steps(root / "whole-steps.json"),
         cards=gpu_page.read(root / "gpu"),
         full_size=full_size(root / "full-size.json"),
         killed=kills.read(root / "kills"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.operators.comparison import closing_tables, comparisons
+import json
+from pathlib import Path
+
+from benchmarks.operators.comparison import closing_tables, comparisons, whole_steps
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
 
 
@@ -50,3 +53,24 @@ def test_both_tables():
     assert "network, which takes 100 ms" in page
     assert "gmm + ot" in page
     assert "0.4 ms, 0.40%" in page
+
+
+def test_what_lies_around_the_network_has_its_goals_and_the_networks_share(tmp_path: Path):
+    """A goal that is met has a bold ratio, one that is missed is bold itself."""
+    file = tmp_path / "steps.json"
+    left, ratio = {WHOLE: 0.5, "torchcfm": 2.0, "flow_matching": 0.8}, {"torchcfm": 4.0, "flow_matching": 1.6}
+    goal = {"torchcfm": 2.0, "flow_matching": 2.0}
+    info = {"milliseconds": left, "ratio": ratio, "goal": goal, "network_milliseconds": 5.25}
+    whole = {WHOLE: 6.0, "torchcfm": 9.0}
+    rows = [
+        row("around the network in a step of 64", WHOLE, 1.0, **info),
+        row("a whole step of 64", WHOLE, 1.0, milliseconds=whole, ratio={"torchcfm": 1.5}, goal={}),
+    ]
+    report = {"machine_info": {"cpu": {"brand_raw": "Some CPU"}}, "benchmarks": rows}
+    file.write_text(json.dumps(report), encoding="utf-8")
+    found = whole_steps(file)
+    assert (
+        "| a step of 64 | 500 | 5.25 | torchcfm **4.0** (2), flow_matching 1.6 (**2**) |" in found["around"]
+    )
+    assert "| a whole step of 64 | 6.00 | torchcfm 1.5 |" in found["whole"]
+    assert whole_steps(tmp_path / "none.json") == {}
