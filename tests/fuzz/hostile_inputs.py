@@ -224,7 +224,22 @@ def _bytes_of_pt(x: torch.Tensor) -> bytes:
 
 
 def _other_file_cases() -> Iterator[Case]:
-    yield Case("npy", lambda folder: _raw(folder / "x.npy", _bytes_of_npy(X)))
+    yield Case("npy", lambda folder: _raw(folder / "x.npy", _bytes_of_npy(X)), succeeds=True)
+    bad = {
+        "pickled objects": _bytes_of_npy(np.array([{"a": 1}], dtype=object)),
+        "whole numbers": _bytes_of_npy(np.zeros((10, 2), dtype=np.int64)),
+        "one axis": _bytes_of_npy(np.zeros(10)),
+        "no rows": _bytes_of_npy(np.zeros((0, 2))),
+        "NaN": _bytes_of_npy(np.full((10, 2), np.nan)),
+        "cut off": _bytes_of_npy(np.zeros((1000, 2)))[:500],
+        "words": b"these are no arrays, only words in a file",
+        "empty": b"",
+    }
+    for name, content in bad.items():
+        yield Case(f"npy: {name}", lambda folder, content=content: _raw(folder / "x.npy", content))
+    for name in ("words", "empty"):
+        content = bad[name]
+        yield Case(f"tar: {name}", lambda folder, content=content: _raw(folder / "x.tar", content))
     yield Case("csv", lambda folder: _raw(folder / "x.csv", b"1,2\n3,4\n"))
     yield Case("csv as arrays", lambda folder: train_on(f"arrays:path={_written(folder / 'x.csv', b'1,2')}"))
 
