@@ -218,9 +218,10 @@ def _operator(one: Comparison) -> list[str]:
 
 def _ratio(way: str, ratio: float, goal: float | None) -> str:
     """The bold one of a ratio and its goal is the one that says whether the goal is met."""
+    shown = f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
     if goal is None:
-        return f"{way} {ratio:.1f}"
-    return f"{way} **{ratio:.1f}** ({goal:g})" if ratio >= goal else f"{way} {ratio:.1f} (**{goal:g}**)"
+        return f"{way} {shown}"
+    return f"{way} **{shown}** ({goal:g})" if ratio >= goal else f"{way} {shown} (**{goal:g}**)"
 
 
 def _step(steps: list[Comparison]) -> dict[str, Any]:
