@@ -19,6 +19,7 @@ from flowprior.training.randomness import Randomness
 from tests.cli.conftest import call_app
 from tests.data_records import numbered, picture, reds, write_shards, write_tar
 from tests.flow_folder import weights_of
+from tests.training.test_several_processes import alone, largest_difference, launch
 
 RED = 24
 """Pictures of a data set; no multiple of what the processes take, and not the same in any two shards."""
@@ -145,3 +146,13 @@ def test_a_prior_that_is_fitted_to_shards_is_that_of_the_same_events_in_memory(t
     fits = [Prior.create("gaussian").fit(source) for source in (data, (x, cond))]
     states = [fit.state_dict() for fit in fits]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.slow
+@ignoring
+def test_two_real_processes_train_on_uneven_shards_what_one_process_trains(tmp_path: Path) -> None:
+    data = ["--data", shards(tmp_path / "data"), "--steps", "6", "--set", "training.validation=4"]
+    data += ["--set", "training.batch_size=8"]
+    launch("torchrun", 2, *data, "--out", str(tmp_path / "two"))
+    alone(tmp_path / "one", *data, "--set", "training.accumulate=2")
+    assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-6
