@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ def cases() -> list[Case]:
         _npz_cases,
         _pt_cases,
         _other_file_cases,
+        _npy_cases,
+        _shard_cases,
         _picture_cases,
         _idx_cases,
         _cell_cases,
@@ -224,24 +227,65 @@ def _bytes_of_pt(x: torch.Tensor) -> bytes:
 
 
 def _other_file_cases() -> Iterator[Case]:
-    yield Case("npy", lambda folder: _raw(folder / "x.npy", _bytes_of_npy(X)), succeeds=True)
-    bad = {
-        "pickled objects": _bytes_of_npy(np.array([{"a": 1}], dtype=object)),
-        "whole numbers": _bytes_of_npy(np.zeros((10, 2), dtype=np.int64)),
-        "one axis": _bytes_of_npy(np.zeros(10)),
-        "no rows": _bytes_of_npy(np.zeros((0, 2))),
-        "NaN": _bytes_of_npy(np.full((10, 2), np.nan)),
-        "cut off": _bytes_of_npy(np.zeros((1000, 2)))[:500],
-        "words": b"these are no arrays, only words in a file",
-        "empty": b"",
-    }
-    for name, content in bad.items():
-        yield Case(f"npy: {name}", lambda folder, content=content: _raw(folder / "x.npy", content))
-    for name in ("words", "empty"):
-        content = bad[name]
-        yield Case(f"tar: {name}", lambda folder, content=content: _raw(folder / "x.tar", content))
     yield Case("csv", lambda folder: _raw(folder / "x.csv", b"1,2\n3,4\n"))
     yield Case("csv as arrays", lambda folder: train_on(f"arrays:path={_written(folder / 'x.csv', b'1,2')}"))
+
+
+def _npy_cases() -> Iterator[Case]:
+    yield Case("npy", lambda folder: _raw(folder / "x.npy", _bytes_of_npy(X)), succeeds=True)
+    whole = _bytes_of_npy(X)
+    bad = {
+        "empty": b"",
+        "cut off": whole[:-10],
+        "words": b"these are no arrays, only words in a file",
+        "whole numbers": _bytes_of_npy(LABELS[:, None]),
+        "one dimension": _bytes_of_npy(X[:, 0]),
+        "nan": _bytes_of_npy(np.where(X == 7, np.nan, X)),
+        "too large for float32": _bytes_of_npy(X.astype(np.float64) * 1e300),
+        "a petabyte": whole.replace(b"(20, 3), }" + 13 * b" ", b"(999999999999999, 3), }"),
+        "code in its header": whole.replace(b"(20, 3), }", b"exit(7), }"),
+    }
+    assert bad["a petabyte"] != whole
+    yield from (
+        Case(f"npy: {name}", lambda folder, content=content: _raw(folder / "x.npy", content))
+        for name, content in bad.items()
+    )
+
+
+def _tar(members: dict[str, bytes], mode: str = "w") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _shard_cases() -> Iterator[Case]:
+    events = {f"{row}.npy": _bytes_of_npy(X[row]) for row in range(12)}
+    whole, huge = _tar(events), tarfile.TarInfo("huge.npy")
+    huge.size = 1 << 50
+    yield Case("tar", lambda folder: _raw(folder / "x.tar", whole), succeeds=True)
+    bad = {
+        "empty": b"",
+        "words": b"these are no records, only words in a file " * 40,
+        "packed": _tar(events, "w:gz"),
+        "no members": _tar({}),
+        "members of no kind": _tar({"a.mp3": b"x", "b.txt": b"y"}),
+        "pickled": _tar({"a.pth": b"x", "a.pyd": b"y"}),
+        "cut off": whole[:7000],
+        "a member of a petabyte": huge.tobuf(tarfile.GNU_FORMAT) + whole,
+        "no label": _tar({**events, "0.cls": b"1"}),
+        "an event of a petabyte": _tar(
+            {"a.npy": events["0.npy"].replace(b"(3,), }" + 15 * b" ", b"(999999999999999999,),}")}
+        ),
+    }
+    yield from (
+        Case(f"tar: {name}", lambda folder, content=content: _raw(folder / "x.tar", content))
+        for name, content in bad.items()
+    )
+    yield Case("tar: a stream", lambda folder: train_on("pipe:cat x.tar"))
 
 
 def _written(file: Path, content: bytes) -> Path:

@@ -19,10 +19,10 @@ from flowprior.training.randomness import Randomness
 from tests.cli.conftest import call_app
 from tests.data_records import numbered, picture, reds, write_shards, write_tar
 from tests.flow_folder import weights_of
-from tests.training.test_several_processes import alone, largest_difference, launch
+from tests.training.test_several_processes import ENVIRONMENT, alone, largest_difference, launch
 
-RED = 24
-"""Pictures of a data set; no multiple of what the processes take, and not the same in any two shards."""
+EVENTS = 24
+"""Events of a data set."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,21 +40,21 @@ def shards(folder: Path) -> str:
 
 def latents(folder: Path) -> str:
     folder.mkdir()
-    values = np.random.default_rng(0).standard_normal((RED, 3, 2, 2)).astype(np.float16)
+    values = np.random.default_rng(0).standard_normal((EVENTS, 3, 2, 2)).astype(np.float16)
     values[5] = np.nan
     np.save(folder / "latents.npy", values)
-    np.save(folder / "labels.npy", np.arange(RED) % 2)
+    np.save(folder / "labels.npy", np.arange(EVENTS) % 2)
     return f"latents:path={folder},max_corrupt=1,test_fraction=0"
 
 
 def arrow(folder: Path) -> str:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
-    contents = [picture(row) for row in range(RED)]
+    contents = [picture(row) for row in range(EVENTS)]
     contents[7] = b"no picture"
     images = [{"bytes": content, "path": None} for content in contents]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
-    values = {"image": images, "label": [row % 2 for row in range(RED)]}
+    values = {"image": images, "label": [row % 2 for row in range(EVENTS)]}
     datasets.Dataset.from_dict(values, features=features).save_to_disk(folder)
     return f"huggingface:path={folder},max_corrupt=1,test_fraction=0"
 
@@ -80,7 +80,7 @@ def test_two_processes_see_disjoint_shares_of_uneven_shards_whose_union_is_the_e
     for epoch in (slice(0, 12), slice(12, 24)):
         first, second = set(seen[0][epoch]), set(seen[1][epoch])
         assert first.isdisjoint(second)
-        assert first | second == set(range(RED))
+        assert first | second == set(range(EVENTS))
     whole = stream(load_data(str(tmp_path / "shards"), test_fraction=0), micro_batches=1)
     both = [red for step in range(3) for rank in range(2) for red in seen[rank][4 * step : 4 * step + 4]]
     assert [red for step in range(3) for red in reds(whole.batch(step)[1])] == both
@@ -150,7 +150,10 @@ def test_a_prior_that_is_fitted_to_shards_is_that_of_the_same_events_in_memory(t
 
 @pytest.mark.slow
 @ignoring
-def test_two_real_processes_train_on_uneven_shards_what_one_process_trains(tmp_path: Path) -> None:
+def test_two_real_processes_train_on_uneven_shards_what_one_process_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "FLOWPRIOR_CACHE", str(tmp_path / "cache"))
     data = ["--data", shards(tmp_path / "data"), "--steps", "6", "--set", "training.validation=4"]
     data += ["--set", "training.batch_size=8"]
     launch("torchrun", 2, *data, "--out", str(tmp_path / "two"))
