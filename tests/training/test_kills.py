@@ -10,9 +10,7 @@ from tests.training.kills import kill_often
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("processes", "kills", "settings"), [(1, 6, []), (2, 3, []), (2, 3, ["training.shard=true"])]
-)
+@pytest.mark.parametrize(("processes", "kills", "settings"), [(1, 6, []), (2, 3, ["training.shard=true"])])
 def test_kills_at_random_moments(processes: int, kills: int, settings: list[str], tmp_path: Path) -> None:
     result = kill_often(tmp_path, kills, seed=1, steps=80, processes=processes, settings=settings)
     assert result["in_training"]
