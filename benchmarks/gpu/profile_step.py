@@ -17,7 +17,6 @@ from benchmarks.gpu.regions import REGIONS, regions_of
 from benchmarks.gpu.settings import DESIGNS, Setting, setting_of
 from benchmarks.gpu.shares import busy_time, device_times, host_times
 from benchmarks.gpu.steps import Job, Values
-from flowprior.ops.backend import backend
 from flowprior.training import RunConfig, TrainingConfig
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.loop import training_step
@@ -32,13 +31,7 @@ TIMED = 5
 def run(job: Job) -> Values:
     """Milliseconds of a step, of its parts on host and device, and the share of it in which the GPU idles."""
     setting = setting_of(job)
-    values: Values = {
-        "backend": str(backend()),
-        "data": setting.data,
-        "model": setting.model,
-        "batch_size": setting.batch_size,
-        "designs": {},
-    }
+    values: Values = {**setting.about, "designs": {}}
     for name, design in DESIGNS.items():
         state, step = begun(setting, design, job.device)
         values["designs"][name] = profiled(state, step, setting.profiled)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.gpu.steps import Job
+from benchmarks.gpu.steps import Job, Values
+from flowprior.ops.backend import backend
 from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PRIOR
 
 BASELINE = "gaussian+condot"
@@ -35,6 +36,12 @@ class Setting:
     nfe: tuple[int, ...]
     samples: int
     profiled: int
+
+    @property
+    def about(self) -> Values:
+        """What of it the results of every step say."""
+        told = {"data": self.data, "model": self.model, "batch_size": self.batch_size}
+        return {"backend": str(backend()), **told}
 
 
 FULL = Setting(

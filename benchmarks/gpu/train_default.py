@@ -15,7 +15,6 @@ from flowprior import evaluate, train
 from flowprior.data import load_data
 from flowprior.evaluation import Result
 from flowprior.flow import Flow
-from flowprior.ops.backend import backend
 from flowprior.storage import read_json
 from flowprior.training import RunDirectory
 
@@ -27,11 +26,8 @@ def run(job: Job) -> Values:
     """Train both, then evaluate both; what is done is reported at once."""
     setting = setting_of(job)
     values: Values = {
-        "backend": str(backend()),
-        "data": setting.data,
-        "model": setting.model,
+        **setting.about,
         "steps": setting.steps,
-        "batch_size": setting.batch_size,
         "samples": setting.samples,
         "seed": 0,
         "baseline": BASELINE,

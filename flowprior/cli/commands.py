@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from flowprior.errors import FlowpriorError
+from flowprior.processes.launched import process_rank
 
 # Newer versions of typer carry their own copy of click, so its class is found through typer's.
 ClickException: type[Exception] = next(
@@ -75,9 +75,10 @@ def _report(message: str, code: int) -> int:
 
 def _process() -> int:
     """The number of this process among those started together, from 0; the first one shows warnings."""
-    several = os.environ.get("WORLD_SIZE", "1") != "1"
-    rank = os.environ.get("RANK", "0")
-    return int(rank) if several and rank.isdecimal() else 0
+    try:
+        return process_rank()
+    except FlowpriorError:  # which the command that needs it will say
+        return 0
 
 
 def _one_line(message: str) -> str:

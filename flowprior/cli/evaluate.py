@@ -62,7 +62,7 @@ def evaluate(
     from flowprior.report.card import add_evaluation
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
-    from flowprior.training.processes import make_engine
+    from flowprior.training.engines import make_engine
 
     if plot is not None:
         check_suffix(plot)

@@ -72,7 +72,7 @@ def sample(
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import check_events, check_suffix, save_samples
     from flowprior.storage import check_place
-    from flowprior.training.processes import make_engine
+    from flowprior.training.engines import make_engine
 
     check_suffix(out)
     check_place(out)

@@ -167,10 +167,7 @@ def huggingface(
     if conditions.labels is not None:
         unknown = (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
         corrupt.add({f"row {row}": "it has no known label" for row in unknown}, "they are left out")
-    rows = conditions.usable(len(dataset))
-    if not len(rows):
-        raise InputError(f"{name}: expected rows, got none of {len(dataset)}")
-    if training is None:
-        rows = conditions.part(rows, split, test_fraction, seed)
+    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
+    rows = conditions.rows(len(dataset), split, name, **divided)
     decoder = EventDecoder(columns.is_image, size, channels)
     return HuggingFaceData(dataset, columns, rows, conditions, decoder, encoder, corrupt, name)

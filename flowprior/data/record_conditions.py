@@ -16,6 +16,7 @@ from flowprior.data.label_texts import UNKNOWN, Classes
 from flowprior.data.record_decoding import EventDecoder
 from flowprior.data.records import RecordData
 from flowprior.data.splits import split_indices
+from flowprior.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,20 @@ class RecordConditions:
     def usable(self, count: int) -> Tensor:
         """Numbers int64 of those of ``count`` records whose label is known."""
         return torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
+
+    def rows(
+        self, count: int, split: Split, owner: str, *, divided: bool, test_fraction: float, seed: int
+    ) -> Tensor:
+        """Numbers int64 of those of ``count`` records that can be used; where ``divided``, those of a split.
+
+        Raises:
+            OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
+            InputError: there are none, or the part would be empty.
+        """
+        found = self.usable(count)
+        if not len(found):
+            raise InputError(f"{owner}: expected records with a known label, got none of {count:,}")
+        return self.part(found, split, test_fraction, seed) if divided else found
 
     def part(self, rows: Tensor, split: Split, test_fraction: float, seed: int) -> Tensor:
         """Those of the records ``rows`` that belong to a split: each label on its own, captions by caption.

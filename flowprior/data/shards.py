@@ -155,8 +155,7 @@ def shards(
     contents = contents_of((training or files)[0], event, label, text)
     name = str(path)
     records, corrupt = read_shards(files, training, contents, max_corrupt, name)
-    rows = records.conditions.usable(len(records))
-    if training is None:
-        rows = records.conditions.part(rows, split, test_fraction, seed)
+    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
+    rows = records.conditions.rows(len(records), split, name, **divided)
     decoder = EventDecoder(contents.is_image, size, channels)
     return ShardData(records, rows, decoder, encoder, corrupt, name)

@@ -12,10 +12,10 @@ from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value
 from flowprior.data import Data, as_data
-from flowprior.data.group import Group, Share
 from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.errors import InputError
+from flowprior.processes.group import Group, Share
 
 Batch = tuple[Tensor, Tensor | None]
 TABLE_BYTES_LIMIT = 2 << 30

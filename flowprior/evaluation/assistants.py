@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, distributed
 
-from flowprior.data.group import compact, sendable
 from flowprior.errors import FlowpriorError
 from flowprior.features.base import FeatureExtractor
+from flowprior.processes.sending import compact, sendable
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)

@@ -117,13 +117,13 @@ class Measurement:
             self.flow,
             self.training,
             first,
-            self.samples,
-            0,
-            self.classifier,
-            self.extractors,
-            size,
-            self.generate,
-            self.conditions == "balanced",
+            samples=self.samples,
+            seed=0,
+            classifier=self.classifier,
+            extractors=self.extractors,
+            batch_size=size,
+            generate=self.generate,
+            balanced=self.conditions == "balanced",
         )
         if assistants is None:
             return setup

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowprior.data import as_data
-from flowprior.data.group import group_of
 from flowprior.evaluation import request
 from flowprior.evaluation.assistants import Assistants
 from flowprior.evaluation.measurement import Measurement
@@ -18,6 +17,7 @@ from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, select
 from flowprior.metrics.setup import Generate
+from flowprior.processes.group import group_of
 from flowprior.samplers import Sampler
 
 if TYPE_CHECKING:
@@ -155,23 +155,23 @@ def sweep(
     with group_of(group).first_goes_ahead():  # it trains and keeps the classifier, which the others read
         known = request.classifier_for(classifier, data, wanted)
     measurement = Measurement(
-        flow,
-        training,
-        splits,
-        chosen,
-        nfe,
-        guidances,
-        seeds,
-        samples,
-        conditions,
-        metrics,
-        wanted,
-        known,
-        request.extractors_for(known, features, flow),
-        batch_size,
-        folder,
-        generate,
-        progress,
+        flow=flow,
+        training=training,
+        splits=splits,
+        samplers=chosen,
+        nfe=nfe,
+        guidances=guidances,
+        seeds=seeds,
+        samples=samples,
+        conditions=conditions,
+        asked_metrics=metrics,
+        metrics=wanted,
+        classifier=known,
+        extractors=request.extractors_for(known, features, flow),
+        batch_size=batch_size,
+        folder=folder,
+        generate=generate,
+        progress=progress,
     )
     if group is None:
         return measurement.taken()

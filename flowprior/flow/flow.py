@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.conditions import joined as joined_conditions
-from flowprior.data.group import group_of
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.text import is_empty
 from flowprior.errors import InputError, OptionError
@@ -33,6 +32,7 @@ from flowprior.flow.sampling import (
     unmoved,
 )
 from flowprior.flow.unseen import unseen_as_null
+from flowprior.processes.group import group_of
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.group import Group
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.errors import CheckpointError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import for_group, sent
+from flowprior.processes.group import Group
 from flowprior.samplers import Solution
 
 AT_ONCE = 500

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
-from flowprior.data.group import Group, compact
 from flowprior.errors import OptionError
+from flowprior.processes.group import Group
+from flowprior.processes.sending import compact
 from flowprior.samplers import Solution, Velocity
 
 

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from flowprior.data.group import Group
 from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
 from flowprior.mixtures.kmeans import Reservoirs, kmeans_centres, nearest_centre
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
+from flowprior.processes.group import Group
 
 SUBSPACE_PASSES = 10
 

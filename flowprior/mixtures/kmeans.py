@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from flowprior.data.group import WHOLE, Group, Share
 from flowprior.mixtures.moments import Batch
 from flowprior.mixtures.segments import joined
+from flowprior.processes.group import WHOLE, Group, Share
 
 SAMPLE_SIZE = 1024
 SAMPLE_BUDGET = 1 << 25

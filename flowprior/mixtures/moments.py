@@ -13,7 +13,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from flowprior.data.group import Group
+from flowprior.processes.group import Group
 
 Batch = tuple[Tensor, Tensor | None]
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, Parts, TokenStates, as_value, describe_value, read_part
-from flowprior.data.group import group_of
+from flowprior.conditions import Conditions, Parts, as_value, read_part
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError, OptionError
+from flowprior.priors.asked import check_events, count_of
 from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
+from flowprior.processes.group import group_of
 from flowprior.registry import Registered, Registry, spec_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors", shared={"reads": ""})
     takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
+    fits_shares: ClassVar[bool] = False
+    """Whether several processes can fit the prior together, each to its share of the data."""
     reads: str = ""
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
@@ -125,7 +128,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         self._require_fitted("sample")
         given: Conditions | None = as_value(cond)
-        n = self._count(given, n)
+        n = count_of(self.name, given, n)
         read = self._without_null(self._checked(given, "sample"), generator)
         return self._sample(read, n, generator).reshape(n, *self.event_shape)
 
@@ -147,7 +150,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
         self._require_fitted("mean")
         given: Conditions | None = as_value(cond)
-        n = self._count(given, n)
+        n = count_of(self.name, given, n)
         read = self._checked(given, "mean")
         null, found = self._null_rows(read), self._mean(self._seen_in_place_of_null(read), n)
         if null is not None:
@@ -211,11 +214,6 @@ class Prior(nn.Module, Registered, abc.ABC):
             CheckpointError: missing, damaged, of a newer version, or files that do not belong together.
         """
         return load_prior(cls.registry.resolve, Path(directory)).to(device)
-
-    @property
-    def fits_shares(self) -> bool:
-        """Whether several processes can fit the prior together, each to its share of the data."""
-        return False
 
     @property
     def has_latents(self) -> bool:
@@ -306,38 +304,8 @@ class Prior(nn.Module, Registered, abc.ABC):
         if not self.is_fitted:
             raise NotFittedError(f"{self.name}.{method}: the prior is not fitted; call prior.fit(data) first")
 
-    def _count(self, cond: Conditions | None, n: int | None) -> int:
-        if cond is None and n is None:
-            raise InputError(
-                f"{self.name}: expected cond or n, got neither; pass n= for an unconditional draw"
-            )
-        if isinstance(cond, Tensor) and not cond.dim():
-            raise InputError(
-                f"{self.name}: expected one condition for each sample, got a single {cond.dtype}"
-            )
-        if cond is not None and n is not None and n != len(cond):
-            raise InputError(f"{self.name}: cond has {len(cond)} rows but n={n}; pass one of them")
-        if cond is None and n is not None and n < 0:
-            raise InputError(f"{self.name}: expected n >= 0, got {n}")
-        return len(cond) if cond is not None else int(n or 0)
-
     def _check_event(self, x: Tensor, method: str, cond: Conditions | None = None) -> None:
-        if x.shape[1:] != self.event_shape or not x.is_floating_point():
-            event = ", ".join(map(str, self.event_shape))
-            raise InputError(
-                f"{self.name}.{method}: expected floating-point x of shape [B, {event}], "
-                f"got {x.dtype} of shape {list(x.shape)}"
-            )
-        if isinstance(cond, Tensor) and cond.shape[:1] != x.shape[:1]:
-            raise InputError(
-                f"{self.name}.{method}: expected one condition for each row, x has {len(x)} rows but cond "
-                f"has shape {list(cond.shape)}"
-            )
-        if isinstance(cond, Parts | TokenStates) and len(cond) != len(x):
-            raise InputError(
-                f"{self.name}.{method}: expected one condition for each row, x has {len(x)} rows but cond "
-                f"has {len(cond)} ({describe_value(cond)})"
-            )
+        check_events(f"{self.name}.{method}", x, self.event_shape, cond)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
@@ -356,21 +324,6 @@ def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
         return generator
     seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
     return torch.Generator().manual_seed(int(seed))
-
-
-def check_finite(x: Tensor, method: str) -> None:
-    """Refuse rows ``[B, *event]`` with NaN or infinity; one sum where all is well.
-
-    Raises:
-        InputError: how many rows hold some.
-    """
-    if bool(torch.isfinite(x.detach().sum())):
-        return
-    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-    if bad:
-        raise InputError(
-            f"{method}: expected finite x1, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
-        )
 
 
 def event_rows(x: Tensor) -> Tensor:

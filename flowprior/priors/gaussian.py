@@ -28,6 +28,7 @@ class GaussianPrior(Prior):
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
+    fits_shares: ClassVar[bool] = True
     loc: Tensor
     var: Tensor
 
@@ -41,10 +42,6 @@ class GaussianPrior(Prior):
         self.reg_covar = reg_covar
         self.register_buffer("loc", torch.empty(0))
         self.register_buffer("var", torch.empty(0))
-
-    @property
-    def fits_shares(self) -> bool:
-        return True
 
     @property
     def is_standard_normal(self) -> bool:

@@ -70,6 +70,7 @@ class GmmPrior(UpdatableMixture, LatentPrior):
 
     logits: Tensor
     takes: ClassVar[tuple[str, ...]] = ("labels",)
+    fits_shares: ClassVar[bool] = True
     loc: Tensor
     count: Tensor
 
@@ -114,10 +115,6 @@ class GmmPrior(UpdatableMixture, LatentPrior):
     def has_latents(self) -> bool:
         """The component, where K > 1, and the low-rank factor z."""
         return self.components > 1 or self.family.rank > 0
-
-    @property
-    def fits_shares(self) -> bool:
-        return True
 
     @property
     def is_conditional(self) -> bool:

@@ -13,7 +13,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions, as_value
 from flowprior.data.stream import Batch
 from flowprior.errors import InputError
-from flowprior.priors.base import Prior, check_finite, event_rows
+from flowprior.priors.asked import check_finite
+from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.frame import Frame
 
 

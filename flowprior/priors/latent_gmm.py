@@ -78,6 +78,7 @@ class LatentGmmPrior(UpdatableSubspace):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
+    fits_shares: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -104,10 +105,6 @@ class LatentGmmPrior(UpdatableSubspace):
         self.law = law
         own = law in (AUTO, MIXTURE)
         self.latents: Prior = self._mixture("full") if own else Prior.registry.resolve(law)
-
-    @property
-    def fits_shares(self) -> bool:
-        return True
 
     @property
     def _components(self) -> int:

@@ -8,9 +8,9 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from flowprior.data.group import WHOLE, Group, Share
 from flowprior.data.stream import Batch
 from flowprior.mixtures.kmeans import skip_uniform
+from flowprior.processes.group import WHOLE, Group, Share
 
 SEED = 20251126
 PIECE = 1 << 22

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.group import compact
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.diagonal import Derived
@@ -29,6 +28,7 @@ from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.row_sample import first_rows, in_pieces
 from flowprior.priors.shared_basis import Sizes, fit_shared
 from flowprior.priors.subspace import Subspace
+from flowprior.processes.sending import compact
 from flowprior.registry import check_counts, check_numbers, choose
 
 BASES = ("own", "shared", "groups")
@@ -182,32 +182,31 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
         Each pass infers them anew. Where bases are shared, which costs more, latents of ``KEPT_BYTES`` at
         the most are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
-        So are those that several processes send each other, up to ``SENT_BYTES``.
+        Several processes send each other coordinates, up to ``SENT_BYTES`` of them, and noise them.
         """
         more = self._given_latents(seed) if given else []
         if data.group.size > 1:
-            rows: Iterable[Batch] = self._coordinates_of_all(data)
-            infer = self._noised if noised else _as_they_are
-        else:
-            rows, infer = data, self._latents_and_condition if noised else self._coordinates_and_condition
-        number, each = int(self.seen_weight.sum()), self._bytes_each
-        if not number or not self.subspace.is_shared:
-            return InferredLatents(rows, infer, seed, more)
-        if number * each <= KEPT_BYTES:
-            latents = InferredLatents(rows, infer, seed, more)
+            return InferredLatents(
+                self._coordinates_of_all(data), self._noised if noised else _as_they_are, seed, more
+            )
+        infer = self._latents_and_condition if noised else self._coordinates_and_condition
+        rows = int(self.seen_weight.sum())
+        if not rows or not self.subspace.is_shared:
+            return InferredLatents(data, infer, seed, more)
+        if rows * self._bytes_each <= KEPT_BYTES:
+            latents = InferredLatents(data, infer, seed, more)
             return list(latents) if noised else latents  # a law without noise looks at them twice
-        few = rows if data.group.size > 1 else self._few_of_each(data, KEPT_BYTES)
-        return list(InferredLatents(few, infer, seed, more))
+        return list(InferredLatents(self._few_of_each(data, KEPT_BYTES), infer, seed, more))
 
     def _coordinates_of_all(self, data: CheckedBatches) -> list[Batch]:
         """Coordinates h1 and conditions of the data of all processes, in their order, on each of them."""
         most = KEPT_BYTES if self.subspace.is_shared else SENT_BYTES
-        fit = data.rows_of_all * self._bytes_each <= most
-        device = self.subspace.loc.device
-        own = []
-        for x, c in data if fit else self._few_of_each(data, most):
-            c = c if self.condition.kind == "labels" else None
-            own.append((compact(self.frame(c, len(x)).coordinates(x)), None if c is None else compact(c)))
+        all_fit = data.rows_of_all * self._bytes_each <= most
+        device, own = self.subspace.loc.device, []
+        for x, c in data if all_fit else self._few_of_each(data, most):
+            cond = c if self.condition.kind == "labels" else None
+            h = compact(self.frame(cond, len(x)).coordinates(x))
+            own.append((h, None if cond is None else compact(cond)))
         batches = [batch for part in data.group.of_each(own) for batch in part]
         return [(h.to(device), None if c is None else c.to(device)) for h, c in batches]
 

@@ -23,6 +23,7 @@ from flowprior.models.base import takes_inputs
 from flowprior.models.precision import warn_of_emulation
 from flowprior.paths import Path
 from flowprior.priors import Prior, latents_of
+from flowprior.processes.launched import process_count
 from flowprior.registry import spec_of
 from flowprior.training.config import (
     DEFAULT_COUPLING,
@@ -38,7 +39,6 @@ from flowprior.training.config import (
     training_options,
 )
 from flowprior.training.config_file import load_config
-from flowprior.training.processes import process_count
 from flowprior.training.randomness import mix
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from flowprior.errors import OptionError
+from flowprior.processes.group import Group
 from flowprior.training.interrupt import StopReason
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ class Engine:
         rank: of this process, from 0; the first one writes all files and shows all messages.
         size: number of processes.
         group: of torch.distributed that they are in; None for one process.
+        processes: what they tell each other by.
         shards: whether each process holds a part of the weights, and of what belongs to them.
     """
 
     rank: int = 0
     size: int = 1
     group: ProcessGroup | None = None
+    processes: Group = Group()
     shards: bool = False
 
     @property
@@ -43,10 +46,6 @@ class Engine:
 
     def divide(self, *modules: nn.Module) -> None:
         """Divide the weights of modules among the processes, where each holds a part."""
-
-    def told(self, text: str) -> str:
-        """What the first process has of a text, on each of them."""
-        return text
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """What is called in place of ``model`` in a step, so that gradients come together."""
@@ -64,10 +63,6 @@ class Engine:
         """The mean of a tensor over all processes, on each of them."""
         return value
 
-    def shared(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of the first process, on each of them."""
-        return dict(tensors)
-
     def agreed(self, stop: StopReason | None, step: int) -> StopReason | None:
         """A reason to stop after ``step`` that any process has; each of them asks after every step."""
         return stop
@@ -78,11 +73,13 @@ class Engine:
         Raises:
             OptionError: they have read different checkpoints.
         """
-
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        """Context that the other processes enter after the first one has left it."""
-        yield
+        steps = sorted(set(self.processes.of_each(step)))
+        if len(steps) > 1:
+            raise OptionError(
+                f"train: the processes stand at different steps ({', '.join(map(str, steps))}); "
+                "let all of them read one folder, of a file system that they share"
+            )
 
     def wait(self) -> None:
         """Wait for all processes."""
+        self.processes.of_each(None)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 import torch
@@ -15,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from flowprior.errors import OptionError
+from flowprior.processes.group import group_of
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import StopReason
 from flowprior.training.sharding import shard
@@ -38,20 +37,15 @@ class SeveralProcesses(Engine):
     """
 
     def __init__(self, cpu: bool) -> None:
-        self._processes = PartialState(cpu=cpu, timeout=PATIENCE)
-        self.rank = self._processes.process_index
-        self.size = self._processes.num_processes
-        self._device = torch.device(self._processes.device or "cpu")
+        started = PartialState(cpu=cpu, timeout=PATIENCE)
+        self.rank, self.size = started.process_index, started.num_processes
+        self._device = torch.device(started.device or "cpu")
         self.group = distributed.group.WORLD
-        atexit.register(self._processes.destroy_process_group)
+        self.processes = group_of(self.group)
+        atexit.register(started.destroy_process_group)
 
     def prepared(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)
-
-    def told(self, text: str) -> str:
-        held = [text]
-        distributed.broadcast_object_list(held)
-        return held[0]
 
     def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
         assert isinstance(model, DistributedDataParallel)
@@ -62,37 +56,13 @@ class SeveralProcesses(Engine):
         distributed.all_reduce(total)
         return total / self.size
 
-    def shared(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Through the host's memory: a prior is small beside a network, and is told once."""
-        held = [{name: value.cpu() for name, value in tensors.items()} if self.is_main else {}]
-        distributed.broadcast_object_list(held)
-        return held[0]
-
     def agreed(self, stop: StopReason | None, step: int) -> StopReason | None:
         if self._device.type != "cpu" and step % ASK_EVERY:
             return None
-        highest = torch.tensor([0 if stop is None else stop.code], device=self._device)
-        distributed.all_reduce(highest, distributed.ReduceOp.MAX)
-        if stop is not None or int(highest) == 0:
+        highest = self.processes.largest(0 if stop is None else stop.code)
+        if stop is not None or highest == 0:
             return stop
-        return StopReason("a signal or limit of another process", int(highest))
-
-    def check_same(self, step: int) -> None:
-        steps = [0] * self.size
-        distributed.all_gather_object(steps, step)
-        if len(set(steps)) > 1:
-            raise OptionError(
-                f"train: the processes stand at different steps ({', '.join(map(str, sorted(set(steps))))}); "
-                "let all of them read one folder, of a file system that they share"
-            )
-
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        with self._processes.main_process_first():
-            yield
-
-    def wait(self) -> None:
-        self._processes.wait_for_everyone()
+        return StopReason("a signal or limit of another process", highest)
 
 
 class ShardedProcesses(SeveralProcesses):

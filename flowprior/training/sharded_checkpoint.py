@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from flowprior.data.group import group_of
 from flowprior.flow import Flow
 from flowprior.storage.writing import beside, explaining, sync, writing
 from flowprior.training.checkpoints import SHARD, TORCH_SHARD, Keep, finish, keep_only, remove_checkpoint
@@ -29,8 +28,8 @@ def save_sharded(
     Raises:
         CheckpointError: a process could not write; earlier checkpoints are untouched.
     """
-    final, group = folder / f"step-{step:06d}", group_of(engine.group)
-    temporary = Path(engine.told(str(beside(final))))
+    final, group = folder / f"step-{step:06d}", engine.processes
+    temporary = group.of_each(beside(final))[0]
     moments, training["optimizer"] = split_optimizer(training["optimizer"])
     try:
         with writing(final), explaining(final):

@@ -29,11 +29,11 @@ from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.engine import Engine
+from flowprior.training.engines import make_engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
 from flowprior.training.prefetch import Prefetched
-from flowprior.training.processes import make_engine
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
@@ -147,7 +147,7 @@ def _train(
     """From the newest checkpoint to the saved flow; of several processes the first one alone writes."""
     config = parts.config.training
     state = TrainingState(parts, engine)
-    with engine.main_first():
+    with engine.processes.first_goes_ahead():
         if isinstance(parts.data, EncodedData):
             parts.data.prepare(_say if progress else None)
         if isinstance(parts.held, EncodedData):
@@ -157,9 +157,8 @@ def _train(
     engine.check_same(state.step)
     own = run if engine.is_main else None
     randomness = Randomness(config.seed, parts.device)
-    pairs = stream_of(
-        parts, randomness, state.micro_batches
-    )  # sizes that do not fit are refused before a fit
+    # Before the fit, for sizes that do not fit together are refused here.
+    pairs = stream_of(parts, randomness, state.micro_batches)
     fit_seconds = fit_prior(parts, randomness, engine)
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
     if own is not None:
@@ -213,14 +212,15 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
         start = time.perf_counter()
         engine = engine or Engine()
         generator = randomness.generator("prior fit")
-        share = DeviceBatches(parts, engine.rank, engine.size)
-        together = engine.size > 1 and parts.prior.fits_shares and share.is_worth_it
+        enough = len(every_condition(parts.data)) >= engine.size  # each process has an event
+        together = engine.size > 1 and parts.prior.fits_shares and enough
         if together:
+            share = DeviceBatches(parts, engine.rank, engine.size)
             parts.prior.fit(share, generator=generator, group=engine.group)
         elif engine.is_main:
             parts.prior.fit(DeviceBatches(parts), generator=generator)
         if engine.size > 1 and not together:
-            load_plain(parts.prior, engine.shared(parts.prior.state_dict()), assign=True)
+            load_plain(parts.prior, engine.processes.of_first(parts.prior.state_dict()), assign=True)
             parts.prior.to(parts.device)
         seconds = time.perf_counter() - start
     parts.path.check(parts.prior)
@@ -241,9 +241,7 @@ class DeviceBatches:
     """
 
     def __init__(self, parts: Components, rank: int = 0, size: int = 1) -> None:
-        data = every_condition(parts.data)
-        self._batches, self._device = data.batches().share(rank, size), parts.device
-        self.is_worth_it = len(data) >= size  # each process has an event
+        self._batches, self._device = every_condition(parts.data).batches().share(rank, size), parts.device
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from flowprior.data.group import Group
+from flowprior.processes.group import Group
 
 T = TypeVar("T")
 

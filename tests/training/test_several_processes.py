@@ -15,10 +15,11 @@ import pytest
 from flowprior import Flow
 from flowprior.cli import main
 from flowprior.errors import OptionError
+from flowprior.processes.launched import process_count, process_rank
 from flowprior.storage import load_tensors
 from flowprior.training import list_checkpoints, read_metrics
 from flowprior.training.engine import Engine
-from flowprior.training.processes import make_engine, process_count, process_rank
+from flowprior.training.engines import make_engine
 from tests.cli.conftest import call_app
 
 OPTIONS = [
@@ -248,8 +249,6 @@ def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_one_process_does_not_import_accelerate() -> None:
-    script = (
-        "import sys, flowprior; from flowprior.training.processes import make_engine; make_engine('cpu'); "
-    )
+    script = "import sys, flowprior; from flowprior.training.engines import make_engine; make_engine('cpu'); "
     script += "assert 'accelerate' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, env={**ENVIRONMENT, "WORLD_SIZE": "1"})

@@ -1,31 +1,12 @@
-"""How many processes train together, which one this is, and the engine that it takes."""
+"""The engine that a process takes: of one, or of several that were started together."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 
 from flowprior.errors import OptionError
+from flowprior.processes.launched import process_count
 from flowprior.training.engine import Engine
-
-
-def process_count() -> int:
-    """How many processes ``torchrun`` or ``accelerate launch`` has started, this one among them.
-
-    Raises:
-        OptionError: ``WORLD_SIZE`` is no number.
-    """
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise OptionError(f"train: WORLD_SIZE={text!r} is no number of processes; unset it, or use torchrun")
-    return int(text)
-
-
-def process_rank() -> int:
-    """The number of this process among those, from 0; the first one writes files and shows messages."""
-    text = os.environ.get("RANK", "0")
-    return int(text) if text.isdecimal() and process_count() > 1 else 0
 
 
 def make_engine(device: str, owner: str = "train", shard: bool = False) -> Engine:

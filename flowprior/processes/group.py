@@ -1,13 +1,12 @@
-"""Group: the processes that each read a share of one data set, and what they tell each other of it.
+"""Group: processes that work together, each on a share of one whole, and what they tell each other.
 
-Shares are joined in the order of the processes: several find what one finds that reads the shares one after
-another, up to the rounding of sums.
+Shares are joined in the order of the processes: several find what one finds that works on the shares one
+after another, up to the rounding of sums.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
@@ -16,13 +15,14 @@ import torch
 from torch import Tensor, distributed
 
 from flowprior.errors import OptionError
+from flowprior.processes.sending import sendable
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
 class Group:
-    """One process, which reads all data; the base class of several.
+    """One process, which has all of the work; the base class of several.
 
     Attributes:
         rank: of this process, from 0.
@@ -164,22 +164,6 @@ class Share(NamedTuple):
     group: Group
     before: int
     after: int
-
-
-def compact(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
-    held = tensor.detach().cpu()
-    own = held.numel() * held.element_size()
-    return held.clone() if held.untyped_storage().nbytes() > own else held
-
-
-def sendable(error: BaseException) -> BaseException:
-    """The error, or one with its text where it cannot be rebuilt in another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
 
 
 def group_of(group: distributed.ProcessGroup | None) -> Group:
