@@ -15,7 +15,7 @@ def process_count() -> int:
     """
     text = os.environ.get("WORLD_SIZE", "1")
     if not text.isdecimal() or int(text) < 1:
-        raise OptionError(f"train: WORLD_SIZE={text!r} is no number of processes; unset it, or use torchrun")
+        raise OptionError(f"WORLD_SIZE={text!r} is no number of processes; unset it, or use torchrun")
     return int(text)
 
 

@@ -47,14 +47,19 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
             tensor.data = tensor.data.contiguous()  # of channels-last memory FSDP2 knows nothing
     share_first((*module.parameters(), *module.buffers()))
     try:
-        for block in _blocks(module):
-            fully_shard(block, mesh=mesh)
-        fully_shard(module, mesh=mesh)
+        for part in (*_blocks(module), module):
+            part.register_forward_hook(_own_output)
+            fully_shard(part, mesh=mesh)
     except (ValueError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise OptionError(
             f"training.shard: this network cannot be divided ({reason}); set it to false"
         ) from error
+
+
+def _own_output(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """The output with memory of its own: of a view FSDP2 would lose what it does before the backward pass."""
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else output
 
 
 def _blocks(module: nn.Module, in_list: bool = False) -> Iterator[nn.Module]:
