@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,18 +14,58 @@ GATHERED = 1 << 20
 """Numbers that are gathered at once, so that they stay in the cache."""
 
 
-def times_table(x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
+class Grouping:
+    """Which matrix each row of a batch takes; sorted once, for all products with the matrices.
+
+    Args:
+        rows: of a table of matrices, ``[n]``.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """The matrices that occur, in ascending order."""
+        return self._found[0].tolist()
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Rows of each of them."""
+        return self._found[1].tolist()
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Where in the order of the groups each row lies, ``[n]``."""
+        return self.order.argsort()
+
+    @property
+    def order(self) -> Tensor:
+        """The rows of one group after those of another, ``[n]``."""
+        return self._sorted[1]
+
+    @cached_property
+    def _sorted(self) -> tuple[Tensor, Tensor]:
+        keys, order = self.rows.sort(stable=True)
+        return keys, order
+
+    @cached_property
+    def _found(self) -> tuple[Tensor, Tensor]:
+        return self._sorted[0].unique_consecutive(return_counts=True)
+
+
+def times_table(x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
     """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``.
 
     Of k vectors of each row, x ``[n, k, L]``, as many, ``[n, k, M]``, in one product where rows are grouped.
     """
-    if x.dim() == 3:
-        count = x.shape[1]
-        return times_table(x.flatten(0, 1), rows.repeat_interleave(count), tables).unflatten(0, (-1, count))
     return by_group(lambda table, own: own @ table, rows, tables, x)
 
 
-def there_and_back(y: Tensor, x: Tensor, rows: Tensor, tables: Tensor) -> Tensor:
+def there_and_back(y: Tensor, x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
     """(y_i − x_i T) Tᵀ with T the matrix of its row, ``[n, L]``: y ``[n, M]``, x ``[n, L]``, T ``[L, M]``.
 
     Each matrix is read once, as :func:`times_table` twice in a row would not.
@@ -32,7 +73,9 @@ def there_and_back(y: Tensor, x: Tensor, rows: Tensor, tables: Tensor) -> Tensor
     return by_group(lambda table, to, own: (to - own @ table) @ table.mT, rows, tables, y, x)
 
 
-def by_group(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *values: Tensor) -> Tensor:
+def by_group(
+    function: Callable[..., Tensor], rows: Tensor | Grouping, tables: Tensor, *values: Tensor
+) -> Tensor:
     """``function(table, *values)`` of the rows of each group and the group's matrix, in the values' dtype.
 
     Rows of one group are one call. Where groups are many for their rows and matrices small, the matrices are
@@ -40,25 +83,33 @@ def by_group(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *val
 
     Args:
         function: of a matrix and some rows of each value; a row of its result depends on that row alone.
-        rows: of the tables, ``[n]``.
+        rows: of the tables, ``[n]``, or their grouping, where it is known.
         tables: ``[C, L, M]``.
-        values: ``[n, …]``.
+        values: ``[n, L]``, or of k vectors a row ``[n, k, L]``.
     """
-    dtype = values[0].dtype
-    if not len(rows):
+    dtype, grouping = values[0].dtype, rows if isinstance(rows, Grouping) else Grouping(rows)
+    if not len(grouping):
         return function(tables.new_zeros(tables.shape[1:], dtype=dtype), *values)
     if len(tables) == 1:  # without waiting for the device
         return function(tables[0].to(dtype), *values)
-    keys, order = rows.sort(stable=True)
-    groups, counts = keys.unique_consecutive(return_counts=True)
-    if len(groups) == 1:
-        return function(tables[int(groups[0])].to(dtype), *values)
-    if gathers(len(rows), len(groups), tables[0].numel()):
-        size = max(1, GATHERED // tables[0].numel())
-        some = zip(rows.split(size), *(value[:, None].split(size) for value in values), strict=True)
-        return torch.cat([function(tables[r].to(dtype), *own)[:, 0] for r, *own in some])
-    parts = zip(groups.tolist(), *(value[order].split(counts.tolist()) for value in values), strict=True)
-    return torch.cat([function(tables[g].to(dtype), *own) for g, *own in parts])[order.argsort()]
+    if len(grouping.groups) == 1:
+        return function(tables[grouping.groups[0]].to(dtype), *values)
+    if gathers(len(grouping), len(grouping.groups), tables[0].numel()):
+        return _gathered(function, grouping.rows, tables, *values)
+    sorted_values = (value.index_select(0, grouping.order).split(grouping.counts) for value in values)
+    parts = zip(grouping.groups, *sorted_values, strict=True)
+    results = torch.cat([function(tables[g].to(dtype), *own) for g, *own in parts])
+    return results.index_select(0, grouping.places)
+
+
+def _gathered(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *values: Tensor) -> Tensor:
+    """As :func:`by_group`, by the matrices of some rows at a time."""
+    size, dtype = max(1, GATHERED // tables[0].numel()), values[0].dtype
+    single = values[0].dim() == 2
+    some = ((value[:, None] if single else value).split(size) for value in values)
+    parts = zip(rows.split(size), *some, strict=True)
+    results = torch.cat([function(tables.index_select(0, r).to(dtype), *own) for r, *own in parts])
+    return results[:, 0] if single else results
 
 
 def gathers(rows: int, groups: int, size: int) -> bool:

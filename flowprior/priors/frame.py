@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.grouped import there_and_back, times_table
+from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
 from flowprior.ops.mixture import LOG_2PI
 
 
@@ -77,6 +78,17 @@ class Frame:
         basis, lengths = loc.new_zeros(1, dim, 0), loc.new_zeros(1, dim)
         return cls(loc, noise, none, basis, group, lengths, datum=datum, shared=shared)
 
+    @cached_property
+    def of_basis(self) -> Grouping:
+        """Which basis each row takes."""
+        return Grouping(self.group)
+
+    @cached_property
+    def of_rotation(self) -> Grouping:
+        """Which rotation each row takes, where there are some."""
+        assert self.turn is not None
+        return Grouping(self.turn)
+
     def into(self, white: Tensor) -> Tensor:
         """Uᵀ Qᵀ y ``[B, r]`` of y ``[B, D]``: coordinates along the principal axes, before λ^(-1/2).
 
@@ -85,23 +97,21 @@ class Frame:
         """
         if self.stretch is not None:
             white = white * _for_each(self.stretch, white)
-        along = times_table(white, self.group, self.basis)
-        if self.rotation is None or self.turn is None:
-            return along
-        return times_table(along, self.turn, self.rotation)
+        along = times_table(white, self.of_basis, self.basis)
+        return along if self.rotation is None else times_table(along, self.of_rotation, self.rotation)
 
     def out_of(self, along: Tensor) -> Tensor:
         """Q U a ``[B, D]`` of a ``[B, r]``: the transpose of :meth:`into`."""
-        if self.rotation is not None and self.turn is not None:
-            along = times_table(along, self.turn, self.rotation.mT)
-        white = times_table(along, self.group, self.basis.mT)
+        if self.rotation is not None:
+            along = times_table(along, self.of_rotation, self.rotation.mT)
+        white = times_table(along, self.of_basis, self.basis.mT)
         return white if self.stretch is None else white * _for_each(self.stretch, white)
 
     @property
     def leverage(self) -> Tensor:
         """Squared length of each coordinate's row of Q, ``[B, D]``, in [0, 1]."""
         lengths = self.lengths if isinstance(self.lengths, Tensor) else self.lengths()
-        return lengths[self.group if self.stretch is None or self.turn is None else self.turn]
+        return lengths.index_select(0, self.group if self.stretch is None or self.turn is None else self.turn)
 
     def diagonal(self, weights: Tensor) -> Tensor:
         """The diagonal ``[B, D]`` of Q U diag(w) Uᵀ Qᵀ for w ``[B, r]``.
@@ -109,9 +119,9 @@ class Frame:
         Exact where there is no rotation. With one, U diag(w) Uᵀ is taken by its diagonal alone, an
         approximation: ρ_d² Σ_k Q_dk² Σ_j U_kj² w_j.
         """
-        if self.rotation is not None and self.turn is not None:
-            weights = times_table(weights, self.turn, self.rotation.square().mT)
-        diagonal = times_table(weights, self.group, self.basis.square().mT)
+        if self.rotation is not None:
+            weights = by_group(_times_squares, self.of_rotation, self.rotation.mT, weights)
+        diagonal = by_group(_times_squares, self.of_basis, self.basis.mT, weights)
         return diagonal if self.stretch is None else diagonal * _for_each(self.stretch.square(), diagonal)
 
     def variance_outside(self) -> Tensor:
@@ -143,17 +153,17 @@ class Frame:
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
         along = self.exchanged(h * self.spread.sqrt(), epsilon)
-        white = times_table(along, self.group, self.basis.mT)
+        white = times_table(along, self.of_basis, self.basis.mT)
         white = epsilon + white if self.stretch is None else torch.addcmul(epsilon, white, self.stretch)
         return torch.addcmul(self.loc, self.noise.sqrt(), white)
 
     def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
         """U (a − Uᵀ Qᵀ y) ``[B, R]``, along Q: what puts a ``[B, r]`` in the place of y ``[B, D]`` there."""
         stretched = white if self.stretch is None else white * self.stretch
-        inside = times_table(stretched, self.group, self.basis)
-        if self.rotation is None or self.turn is None:
+        inside = times_table(stretched, self.of_basis, self.basis)
+        if self.rotation is None:
             return along - inside
-        return there_and_back(along, inside, self.turn, self.rotation)
+        return there_and_back(along, inside, self.of_rotation, self.rotation)
 
     def log_density_around(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """h ``[B, r]``, and log p(x) − log p(h) ``[B]``: the complement's Gaussian and the Jacobian."""
@@ -165,6 +175,10 @@ class Frame:
         outside = x.shape[1] - along.shape[1]
         density = -0.5 * (residual.square().sum(1) + outside * LOG_2PI) - log_det
         return along * spread.rsqrt(), density
+
+
+def _times_squares(table: Tensor, weights: Tensor) -> Tensor:
+    return weights @ table.square()
 
 
 def _for_each(values: Tensor, vectors: Tensor) -> Tensor:

@@ -123,11 +123,14 @@ class Subspace(nn.Module):
 
     def frame(self, rows: Tensor, floor: float) -> Frame:
         """The linear part of ``rows`` ``[B]`` of the tables; ``floor`` is what of ψ is the variance floor."""
-        tables = (self.loc[rows], self.noise[rows], self.spread[rows], self.basis)
+        loc, noise, spread = (table.index_select(0, rows) for table in (self.loc, self.noise, self.spread))
         if not self.is_shared:
-            return Frame(*tables, rows, partial(self._lengths.of, self.basis), floor=floor)
-        lengths, stretch = partial(self._lengths.of, self.rotation), self._stretch.of(self.noise)[rows]
-        return Frame(*tables, self.group[rows], lengths, self.rotation, rows, floor, stretch)
+            lengths = partial(self._lengths.of, self.basis)
+            return Frame(loc, noise, spread, self.basis, rows, lengths, floor=floor)
+        group, stretch = (table.index_select(0, rows) for table in (self.group, self._stretch.of(self.noise)))
+        lengths = partial(self._lengths.of, self.rotation)
+        turns = (self.rotation, rows)
+        return Frame(loc, noise, spread, self.basis, group, lengths, *turns, floor, stretch)
 
     def turned(self, rotation: Tensor, spread: Tensor) -> Subspace:
         """The same shared bases, with U ``[M, R, r]`` and λ ``[M, r]``."""
