@@ -116,7 +116,7 @@ class PairingCoupling(Coupling):
     def pair(
         self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Permutation ``[B]`` (int64) of x0: datum i starts at ``x0[permutation[i]]``.
+        """Which x0 each datum starts at, ``[B]`` (int64), a permutation of them, mostly.
 
         x0[j] was drawn under ``cond[j]``; x1, cond and whatever rides along keep their order.
         """

@@ -21,8 +21,11 @@ from flowprior.conditions import (
 )
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
+from flowprior.couplings.large_plans import DENSE_ROWS, LargePlan
 from flowprior.couplings.plans import PlanSolver, assign, round_plan
+from flowprior.couplings.spaces import SPACES, check_space, points_of
 from flowprior.errors import CouplingError, OptionError
+from flowprior.priors import Prior
 from flowprior.registry import choose
 
 V = TypeVar("V")
@@ -48,7 +51,9 @@ class OTCoupling(PairingCoupling):
 
     Args:
         method: ``"exact"`` (assignment), or POT's ``"sinkhorn"``, ``"unbalanced"`` or ``"partial"`` plan
-            rounded to a random permutation; mass that the last two leave out is paired at random.
+            rounded to a random permutation; mass that the last two leave out is paired at random. Beyond
+            2,048 rows ``sinkhorn`` holds no plan: each datum draws from its own row of it, so that a source
+            sample may come twice (:mod:`flowprior.couplings.large_plans`).
         condition: ``"within"`` equal conditions; ``"ignore"`` them (the BatchOT baseline); ``"weighted"``
             (C²OT's cost, for embeddings); ``"auto"``: within labels, weighted for embeddings.
         reg: entropic regularisation, relative to the mean cost (``sinkhorn``, ``unbalanced``).
@@ -56,6 +61,8 @@ class OTCoupling(PairingCoupling):
         mass: share of the mass that is transported (``partial``).
         kept_share: share of pairs that stay candidates under the ``weighted`` cost.
         ot_batch: pairs to draw and solve at once, for several training batches; None for one.
+        space: what distances are taken of: ``"events"``, or the ``"coordinates"`` in which data vary most,
+            with a prior that has a subspace (``latent-gmm``, ``flow``).
         reads: name of the part that it pairs by, where a condition has several, or some with ``+`` between
             them; empty for all. Under ``auto`` rows of equal labels are paired among themselves, by the
             weighted cost where there is an embedding, too; token states count by their mean.
@@ -71,6 +78,7 @@ class OTCoupling(PairingCoupling):
         kept_share: float = 0.01,
         ot_batch: int | None = None,
         reads: str = "",
+        space: str = "events",
     ) -> None:
         self.method = choose("coupling 'ot'", "method", method, METHODS)
         self.condition = choose("coupling 'ot'", "condition", condition, CONDITIONS)
@@ -80,15 +88,34 @@ class OTCoupling(PairingCoupling):
         self.mass = _within("mass", mass, 0.0 < mass <= 1.0, "in (0, 1]")
         self.ot_batch = _within("ot_batch", ot_batch, ot_batch is None or ot_batch >= 1, "1 or more")
         self.reads = _within("reads", reads, isinstance(reads, str), "a part's name")
+        self.space = choose("coupling 'ot'", "space", space, SPACES)
+
+    def check(self, prior: Prior) -> None:
+        """Refuse distances between coordinates that the prior does not have.
+
+        Raises:
+            CouplingError: ``space="coordinates"`` with a prior without a subspace.
+        """
+        check_space("coupling 'ot'", self.space, prior)
 
     def draw_size(self, batch_size: int) -> int:
         """``ot_batch`` rounded up to a multiple of ``batch_size``."""
         return batch_size if self.ot_batch is None else -(-self.ot_batch // batch_size) * batch_size
 
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        x0 = prior.sample(cond, len(x1), generator=generator)
+        here, there = (points_of(self.space, prior, x, as_value(cond)) for x in (x0, x1))
+        return x0[self.pair(here, there, cond, generator=generator)]
+
     def pair(
         self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Permutation of x0 ``[B]``, int64 on the device of x0; see :class:`PairingCoupling`.
+        """Which x0 each datum starts at, ``[B]``, int64 on the device of x0; see :class:`PairingCoupling`.
+
+        A permutation, but where ``method="sinkhorn"`` meets more than 2,048 rows of one condition. x0 and x1
+        are what distances are taken of: the events, or their coordinates.
 
         Raises:
             CouplingError: shapes that do not fit, non-finite costs, or a plan that failed.
@@ -145,9 +172,11 @@ class OTCoupling(PairingCoupling):
         return _Seen(labels, numbers)
 
     def _solve(self, x1: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The permutation ``[M]`` of x0 for rows that may all be paired, on the CPU."""
+        """Which x0 ``[M]`` each of some rows takes that may all be paired, on the CPU."""
         if self.method == "exact":
             return assign(inner_costs(x1, x0))
+        if self.method == "sinkhorn" and len(x1) > DENSE_ROWS:
+            return LargePlan.of(x1, x0, self.reg).draw(generator)
         cost = squared_distances(x1, x0)
         return self._solve_cost(cost, float(cost.mean()), generator)
 

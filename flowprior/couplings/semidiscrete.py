@@ -22,13 +22,13 @@ from torch import Tensor
 from flowprior.conditions import Conditions, describe_value
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.ot import OTCoupling
+from flowprior.couplings.spaces import SPACES, check_space, points_of
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import CouplingError, NotFittedError
-from flowprior.priors import Prior, latents_of
+from flowprior.priors import Prior
 from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "coupling 'semidiscrete'"
-SPACES = ("events", "coordinates")
 MOST_BYTES = 4 << 30
 """Most bytes of events and of what is compared that a fit may hold."""
 LEAST_STEPS = 500
@@ -95,12 +95,7 @@ class SemidiscreteCoupling(Coupling):
         Raises:
             CouplingError: ``space="coordinates"`` with a prior without a subspace.
         """
-        latents = latents_of(prior)
-        if self.space == "coordinates" and (latents is None or not latents.fits_latents):
-            raise CouplingError(
-                f"{OWNER}: prior '{prior.name}' has no subspace to measure distances in; use space=events, "
-                "or prior latent-gmm or flow"
-            )
+        check_space(OWNER, self.space, prior)
 
     @property
     def is_fitted(self) -> bool:
@@ -123,7 +118,7 @@ class SemidiscreteCoupling(Coupling):
         for label, events in self._groups(data).items():
             events = events.to(prior.event_dims.device)
             cond = None if label is None else torch.tensor([label], device=events.device)
-            points = self._points(prior, events, _repeated(cond, len(events)))
+            points = points_of(self.space, prior, events, _repeated(cond, len(events)))
             potentials, error = self._ascend(prior, points, cond, generator)
             targets[-1 if label is None else label] = Target(events, points, potentials)
             errors.append(error)
@@ -159,7 +154,7 @@ class SemidiscreteCoupling(Coupling):
                 f"{OWNER}: expected labels or no condition, got {describe_value(cond)}; use 'ot'"
             )
         x0 = prior.sample(cond, len(x1), generator=generator)
-        points = self._points(prior, x0, cond)
+        points = points_of(self.space, prior, x0, cond)
         chosen = torch.empty_like(x1)
         labels = torch.full((len(x1),), -1, device=x1.device) if cond is None else cond
         for label in labels.unique().tolist():
@@ -189,15 +184,6 @@ class SemidiscreteCoupling(Coupling):
                 rows = x if label is None else x[cond == label]
                 parts.setdefault(label, []).append(rows)
         return {label: torch.cat(rows).unflatten(1, shape) for label, rows in parts.items()}
-
-    def _points(self, prior: Prior, x: Tensor, cond: Tensor | None) -> Tensor:
-        """What distances are taken of, ``[B, F]``."""
-        if self.space == "events":
-            return x.flatten(1)
-        latents = latents_of(prior)
-        frame = None if latents is None else latents.frame(cond, len(x))
-        assert frame is not None
-        return frame.coordinates(x.flatten(1))
 
     def _ascend(
         self, prior: Prior, points: Tensor, cond: Tensor | None, generator: torch.Generator | None
@@ -232,7 +218,8 @@ class SemidiscreteCoupling(Coupling):
     def _sources(self, prior: Prior, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """f(x0) ``[batch, F]`` of fresh source samples."""
         rows = _repeated(cond, self.batch)
-        return self._points(prior, prior.sample(rows, self.batch, generator=generator), rows)
+        x0 = prior.sample(rows, self.batch, generator=generator)
+        return points_of(self.space, prior, x0, rows)
 
 
 def _repeated(cond: Tensor | None, n: int) -> Tensor | None:
