@@ -20,6 +20,7 @@ from flowprior.features.base import short_identity
 from flowprior.flow import Flow
 from flowprior.metrics import FeatureMoments
 from flowprior.pictures import first_of_each
+from flowprior.priors import latents_of
 from flowprior.samplers import Sampler
 
 NFES = (1, 4, 15)
@@ -29,7 +30,7 @@ SAMPLES, BATCH = 2000, 250
 @torch.no_grad()
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Fréchet distances from inferred and from drawn source samples; nothing for priors without latents."""
-    if not hasattr(flow.prior, "infer"):
+    if latents_of(flow.prior) is None:
         return []
     classifier = load_classifier(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors", data.train)
     real = [(e, _moments(e, everything(data.test)[0])) for e in (classifier, Lite0Features())]

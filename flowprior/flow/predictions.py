@@ -48,6 +48,8 @@ class Prediction:
 
     inputs: int = 1
     """Tensors of the event's shape that the network is shown side by side."""
+    beside: int = 0
+    """Tensors that a view holds beside its inputs."""
     times: str = "uniform"
     """The law of the times that trains best (:class:`flowprior.training.TimeDistribution`)."""
 
@@ -71,6 +73,8 @@ class Prediction:
 class Residual(Prediction):
     """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
 
+    beside: int = 1
+
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
         self.linear = LinearVelocity(prior, coupling, path)
@@ -87,6 +91,7 @@ class Preconditioned(Prediction):
     """
 
     inputs: int = 3
+    beside: int = 2
     times: str = "logit-normal"
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:

@@ -12,7 +12,7 @@ from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, flat
 PARTS = ("prior", "coupling", "path", "model", "latent")
 OPTIONS = ("steps", "seed")
 """Keys of the training that are options of their own; the others are set by ``--set``."""
-HOW_IT_RAN = ("max_minutes", "prefetch", "shard")
+HOW_IT_RAN = ("max_minutes", "prefetch", "shard", "compile")
 """Keys that change nothing of what is trained."""
 
 

@@ -31,6 +31,8 @@ NO_LATENT = "none"
 """The flow lives in the data themselves."""
 LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
+COMPILED = ("none", "model", "step")
+"""What ``torch.compile`` may make one graph of (:mod:`flowprior.training.compiled`)."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 
@@ -47,6 +49,7 @@ MAY_CHANGE = frozenset(
         "training.max_minutes",
         "training.prefetch",
         "training.shard",
+        "training.compile",
     }
 )
 """Keys that a resumed run may change without training something else; ``steps`` may only grow."""
@@ -113,6 +116,9 @@ class TrainingConfig:
         keep_checkpoints: how many checkpoints stay on the disk.
         shard: whether each of several processes holds only a part of the weights, of their average and of the
             optimiser's state (PyTorch's FSDP2), for networks that are too large for one device.
+        compile: what ``torch.compile`` makes one graph of: ``"none"``, ``"model"``, or ``"step"``, which is
+            all from the pairs to the loss. The first step then takes about a minute; what is random inside of
+            the network, such as dropout, is drawn otherwise.
         prefetch: micro-batches whose pairs a worker thread prepares ahead, while the network works; the same
             pairs as with 0. Leave it 0 for data that draw from torch's global generators when they are read,
             such as random transforms: what these give would depend on the timing.
@@ -151,6 +157,7 @@ class TrainingConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     shard: bool = False
+    compile: Literal["none", "model", "step"] = "none"
     prefetch: int = 0
     validation: int = 0
     max_minutes: float = 0.0
@@ -158,6 +165,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check_types(self, "training")
         choose("training", "precision", self.precision, PRECISIONS)
+        choose("training", "compile", self.compile, COMPILED)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
         self._check_ranges()
         if self.time != DEFAULT_TIME:

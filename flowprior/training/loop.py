@@ -14,6 +14,7 @@ from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Batches, Pairs
+from flowprior.training.compiled import compiling
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
@@ -135,12 +136,20 @@ def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | 
         dropped: which rows lose their condition, bool ``[B]``; None for none.
     """
     x0, x1, cond = pairs
-    x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
     cond = drop_conditions(cond, state.parts.data.condition, dropped)
-    loss = batch_loss(state, state.forward, x0.float(), x_t, u_t, t, cond)
-    count = state.config.accumulate
-    (loss if count == 1 else loss / count).backward()
+    with compiling(state.config.compile):
+        loss, x_t = state.in_graph(loss_of_pairs)(state, x0.float(), x1.float(), t, cond)
+        count = state.config.accumulate
+        (loss if count == 1 else loss / count).backward()
     return StepResult(loss.detach(), x_t)
+
+
+def loss_of_pairs(
+    state: TrainingState, x0: Tensor, x1: Tensor, t: Tensor, cond: Conditions | None
+) -> tuple[Tensor, Tensor]:
+    """The loss of B pairs at times ``[B]``, a scalar, and the points x_t ``[B, *event]`` of their path."""
+    x_t, u_t, _ = state.parts.path.interpolate(x0, x1, t)
+    return batch_loss(state, state.forward, x0, x_t, u_t, t, cond), x_t
 
 
 def mean_of(results: Sequence[StepResult]) -> StepResult:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from flowprior.training.checkpoints import (
     save_checkpoint,
 )
 from flowprior.training.command import train_command
+from flowprior.training.compiled import check_compiled, compiled_network, compiled_step, in_graph
 from flowprior.training.components import Components
 from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, RunConfig, flatten
 from flowprior.training.engine import Engine
@@ -37,6 +39,8 @@ from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
 from flowprior.training.times import TimeDistribution
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TrainingState:
@@ -56,6 +60,7 @@ class TrainingState:
         self.parts = parts
         self.engine = engine or Engine()
         self.config = parts.config.training
+        check_compiled(self.config.compile, self.engine)
         self.step = 0
         self.saved: Path | None = None
         self.best: tuple[int, float] | None = None
@@ -68,13 +73,21 @@ class TrainingState:
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
-        self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
-        times = self.config.time if self.config.time != DEFAULT_TIME else type(self.prediction).times
+        prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
+        times = self.config.time if self.config.time != DEFAULT_TIME else type(prediction).times
+        self.prediction = in_graph(prediction, self.config.compile)
         self.times = TimeDistribution.registry.resolve(times)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
         self.micro_batches = self.engine.size * self.config.accumulate
-        self.forward = self.engine.prepared(self.model)
+        self._graph: Callable[..., Any] | None = None
+        self.forward = self.engine.prepared(compiled_network(self.model, self.config.compile))
+
+    def in_graph(self, function: F) -> F:
+        """``function``, the same one at every step, or one graph of it where the configuration says so."""
+        if self._graph is None:
+            self._graph = compiled_step(function, self.config.compile)
+        return cast("F", self._graph)
 
     @property
     def averaged(self) -> nn.Module:

@@ -1,0 +1,140 @@
+"""One graph of the network, or of the whole step: the same training, and what is refused."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior.data import TensorData
+from flowprior.errors import OptionError
+from flowprior.flow import Flow
+from flowprior.training import compiled as module
+from flowprior.training import train
+from flowprior.training.engine import Engine
+
+from .conftest import SHORT, small_net
+
+DESIGNS: dict[str, dict[str, Any]] = {
+    "velocity": {"prior": "gaussian", "coupling": "condot"},
+    "residual": {
+        "prior": "latent-gmm:rank=1,components=2",
+        "coupling": "posterior",
+        "prediction": "residual",
+    },
+    "preconditioned": {"prior": "latent-gmm:rank=1,components=2", "coupling": "posterior", "model": "mlp"},
+    "shared": {
+        "prior": "latent-gmm:rank=1,components=2,basis=shared",
+        "coupling": "posterior",
+        "model": "mlp",
+    },
+    "epsilon": {"prior": "gaussian", "coupling": "condot", "path": "vp", "prediction": "epsilon"},
+}
+
+
+@pytest.fixture(autouse=True)
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are made, differentiated and called as they are: what a compiler makes of them is torch's."""
+    monkeypatch.setattr(module, "BACKEND", "aot_eager")
+    torch._dynamo.reset()
+
+
+def run_on(data: TensorData, what: str, out: Path | None = None, **options: Any) -> Flow:
+    return train(data, out=out, compile=what, **{"model": "mlp:width=8,depth=1", **SHORT, **options})
+
+
+def assert_same(one: Flow, other: Flow, rtol: float = 1e-6, atol: float = 1e-7) -> None:
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, rtol=rtol, atol=atol, msg=name)
+
+
+@pytest.mark.parametrize("what", ["model", "step"])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_training_is_that_without_a_graph(points: TensorData, design: str, what: str) -> None:
+    plain, graph = (run_on(points, choice, **DESIGNS[design]) for choice in ("none", what))
+    assert_same(plain, graph)
+
+
+@pytest.mark.parametrize("what", ["model", "step"])
+def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData, what: str) -> None:
+    options: dict[str, Any] = {
+        **DESIGNS["preconditioned"],
+        "accumulate": 2,
+        "condition_dropout": 0.5,
+        "prefetch": 2,
+    }
+    plain, graph = (run_on(points, choice, **options) for choice in ("none", what))
+    assert_same(plain, graph)
+
+
+@pytest.mark.slow
+def test_many_runs_in_one_process_have_graphs_of_their_own(points: TensorData) -> None:
+    """torch keeps eight graphs of one function, and refuses a ninth where it has to be whole."""
+    kept = [run_on(points, "step", steps=2, **DESIGNS["preconditioned"]) for _ in range(10)]
+    assert_same(kept[0], kept[-1])
+
+
+def test_a_run_may_go_on_with_another_choice(points: TensorData, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**DESIGNS["preconditioned"], "warmup": 1, "final_lr": 1.0}
+    ends = []
+    for first, second in (("none", "none"), ("step", "model")):
+        run_on(points, first, tmp_path / first, steps=2, **options)
+        ends.append(run_on(points, second, tmp_path / first, resume=True, steps=4, **options))
+    assert_same(*ends)
+
+
+class Peeking(nn.Module):
+    """A network that looks at a value in the middle, as no graph can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        y = self.layer(x)
+        return y if float(y.sum().detach()) > 0 else 2 * y
+
+
+@pytest.mark.parametrize("what", ["model", "step"])
+def test_what_cannot_be_one_graph_is_refused_in_one_line(points: TensorData, what: str) -> None:
+    with pytest.raises(
+        OptionError, match=rf"^training.compile={what}: torch.compile cannot .*=none$"
+    ) as info:
+        run_on(points, what, model=Peeking(), **DESIGNS["velocity"])
+    assert "\n" not in str(info.value)
+
+
+def test_processes_that_talk_within_the_graph_are_refused() -> None:
+    engine = Engine()
+    engine.size = 2
+    module.check_compiled("model", engine)
+    with pytest.raises(OptionError, match="expected one process, got 2; choose compile=model"):
+        module.check_compiled("step", engine)
+    engine.shards = True
+    with pytest.raises(OptionError, match=r"weights in shards .* choose compile=none"):
+        module.check_compiled("model", engine)
+
+
+def test_predictions_do_not_outlive_their_run(points: TensorData) -> None:
+    run_on(points, "step", steps=1, **DESIGNS["residual"])
+    torch._dynamo.reset()
+    gc.collect()
+    assert not module._served
+
+
+def test_another_word_is_refused(points: TensorData) -> None:
+    with pytest.raises(OptionError, match=r"compile.*'whole'"):
+        run_on(points, "whole")
+
+
+@pytest.mark.slow
+def test_the_compiler_itself_keeps_the_training(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKEND", "inductor")
+    plain, graph = (
+        run_on(points, what, model=small_net(), **DESIGNS["residual"]) for what in ("none", "step")
+    )
+    assert_same(plain, graph, rtol=1e-4, atol=1e-5)
