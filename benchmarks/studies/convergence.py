@@ -13,7 +13,6 @@ from flowprior.study.table import DataFrame, select
 OURS = "default"
 QUALITY = ("fid-cnn128", "fid-lite0")
 NFES = (4, 15)
-NEVER = "never"
 
 
 def seconds(table: DataFrame, runs: DataFrame) -> DataFrame:
@@ -34,29 +33,41 @@ def spent(cost: DataFrame, flow: str, step: int, nfe: int) -> float:
     return float(cost.loc[flow, "fit"] + step * cost.loc[flow, "step"] + cost.loc[flow, nfe])
 
 
-def reached(table: DataFrame, runs: DataFrame, metric: str) -> DataFrame:
+def as_good_from(table: DataFrame, metric: str) -> DataFrame:
     """How soon ``OURS`` is as good as each other setting is at its end.
 
-    A row for each (setting, number of evaluations). Columns: its ``end``; ``step``, the first evaluated one
-    at which ours is as good; ``share`` of its steps; and ``seconds``, ours until there over its own.
+    A row for each (setting, number of evaluations). Columns: its ``end``, and ``step``, the first evaluated
+    one at which ours is as good, or -1.
     """
     import pandas as pd
 
-    curve, cost, rows = curves(table, metric), seconds(table, runs), {}
+    curve, rows = curves(table, metric), {}
     last = int(curve.columns[-1])
-    for flow in curve.index.get_level_values("flow").unique():
-        if flow == OURS:
-            continue
+    for flow in curve.index.get_level_values("flow").unique().drop(OURS):
         for nfe in NFES:
             end = curve.loc[(flow, nfe), last]
             good = curve.columns[curve.loc[(OURS, nfe)] <= end]
-            row: dict[str, float | str] = {"end": end, "step": NEVER, "share": NEVER, "seconds": NEVER}
-            if len(good):
-                step = int(good[0])
-                ratio = spent(cost, OURS, step, nfe) / spent(cost, flow, last, nfe)
-                row |= {"step": step, "share": step / last, "seconds": ratio}
-            rows[(flow, nfe)] = row
-    return pd.DataFrame.from_dict(rows, orient="index")
+            rows[(flow, nfe)] = {"end": end, "step": int(good[0]) if len(good) else -1}
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"step": int})
+
+
+def reached(table: DataFrame, runs: DataFrame, metric: str) -> DataFrame:
+    """:func:`as_good_from` with ``share``, of the steps, and ``seconds``, ours until there over its own.
+
+    Both are NaN where ours is never as good.
+    """
+    import pandas as pd
+
+    found, cost = as_good_from(table, metric), seconds(table, runs)
+    last = int(curves(table, metric).columns[-1])
+    there = found["step"] >= 0
+    found["share"] = (found["step"] / last).where(there)
+    ratios = [
+        spent(cost, OURS, step, nfe) / spent(cost, flow, last, nfe)
+        for (flow, nfe), step in found["step"].items()
+    ]
+    found["seconds"] = pd.Series(ratios, index=found.index).where(there)
+    return found
 
 
 def draw_curves(table: DataFrame, runs: DataFrame, path: Path) -> None:
@@ -69,10 +80,14 @@ def draw_curves(table: DataFrame, runs: DataFrame, path: Path) -> None:
             steps = [int(step) for step in curve.columns]
             times = [spent(cost, flow, step, nfe) for step in steps]
             for axes, places in zip(row, (steps, times), strict=True):
-                axes.plot(places, curve.loc[(flow, nfe)].to_list(), "o-", markersize=3, label=flow)
+                width = 2.5 if flow == OURS else 1.0
+                axes.plot(
+                    places, curve.loc[(flow, nfe)].to_list(), "o-", markersize=3, linewidth=width, label=flow
+                )
         row[0].set_ylabel(f"{metric}, NFE {nfe}")
         for axes, label in zip(row, ("steps", "seconds of fit, training and drawing"), strict=True):
             axes.set_yscale("log")
             axes.set_xlabel(label)
-    figure.axes[0].legend(fontsize=7, frameon=False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     save_figure(figure, path)
