@@ -27,6 +27,7 @@ from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import RAISE, UNSEEN, Prior
 from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.subspace_prior import CHOSEN
 from flowprior.priors.updatable_subspace import UpdatableSubspace
 from flowprior.registry import check_counts, check_numbers, choose
 
@@ -60,7 +61,8 @@ class LatentGmmPrior(UpdatableSubspace):
             to each component of the ``"mixture"``, so that small conditions do not overfit.
         tol: EM of the ``"mixture"`` stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes over the latents at the most.
-        basis: ``"own"`` for each label; ``"shared"`` by all labels, which then differ in mean, noise and the
+        basis: ``"own"`` for each label, which ``"auto"`` takes where all of them are at most 256 MiB, or a
+            shared one would be as large; ``"shared"`` by all labels, which then differ in mean, noise and the
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
         groups: of labels that share a basis, with ``basis="groups"``.
@@ -88,7 +90,7 @@ class LatentGmmPrior(UpdatableSubspace):
         shrinkage: float = 16.0,
         tol: float = 0.02,
         max_iter: int = 30,
-        basis: str = "own",
+        basis: str = CHOSEN,
         groups: int = 8,
         span: int | None = None,
         law: str = AUTO,

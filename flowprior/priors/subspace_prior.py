@@ -31,8 +31,11 @@ from flowprior.priors.subspace import Subspace
 from flowprior.processes.sending import compact
 from flowprior.registry import check_counts, check_numbers, choose
 
-BASES = ("own", "shared", "groups")
-"""A basis of each label's own; one shared by all labels; one shared by each of some groups of labels."""
+CHOSEN = "auto"
+BASES = (CHOSEN, "own", "shared", "groups")
+"""The choice of the fit; a basis of each label's own; one shared by all labels, or by each of some groups."""
+OWN_NUMBERS = 1 << 26
+"""Most numbers in bases of the labels' own that a fit chooses: 256 MiB in float32."""
 KEPT_BYTES = 256 << 20
 """Most bytes of inferred latents that are kept to fit their law to."""
 SENT_BYTES = 1 << 30
@@ -122,22 +125,38 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """
         first, cond = data.peek()
         self.given = self.subspace.loc.new_empty(0)
-        if self.basis != "own" and cond is not None and not cond.is_floating_point() and cond.dim() == 1:
-            moments = ConditionMoments.over(data.labelled()).across(data.group)
-            self._remember(SeenConditions.of_labels(moments), first)
-            warn_of_singles(data.owner, self.seen, self.seen_weight)
-            groups = self.groups if self.basis == "groups" else 1
-            span = default_span(self.rank, *moments.mean.shape) if self.span is None else self.span
-            self.subspace = fit_shared(data, moments, Sizes(span, self.rank), groups, settings)
-            self._give(first)
+        labelled = cond is not None and not cond.is_floating_point() and cond.dim() == 1
+        if labelled and self.basis in ("shared", "groups"):
+            self._fit_shared(data, settings)
             return
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"
+        if labelled and self.basis == CHOSEN and self._shares(self.condition.size, first.shape[1]):
+            self._fit_shared(data, settings)
+            return
         if labelled:
             warn_of_singles(data.owner, self.seen, self.seen_weight)
         self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
         if labelled:
             self._give(first)
+
+    def _shares(self, labels: int, dim: int) -> bool:
+        """Whether labels share a basis where the fit chooses: own ones are large, and this is smaller."""
+        return labels * dim * min(self.rank, dim) > OWN_NUMBERS and self._span(labels, dim) < dim
+
+    def _span(self, labels: int, dim: int) -> int:
+        return default_span(self.rank, labels, dim) if self.span is None else self.span
+
+    def _fit_shared(self, data: CheckedBatches, settings: FitSettings) -> None:
+        """Learn labels, and what they have along bases that they share."""
+        first = data.peek()[0]
+        moments = ConditionMoments.over(data.labelled()).across(data.group)
+        self._remember(SeenConditions.of_labels(moments), first)
+        warn_of_singles(data.owner, self.seen, self.seen_weight)
+        sizes = Sizes(self._span(*moments.mean.shape), self.rank)
+        groups = self.groups if self.basis == "groups" else 1
+        self.subspace = fit_shared(data, moments, sizes, groups, settings)
+        self._give(first)
 
     def _give(self, like: Tensor) -> None:
         """Set what labels are given; the null condition gets what examples of all labels get on average."""

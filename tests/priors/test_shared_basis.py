@@ -11,6 +11,7 @@ from flowprior.couplings import source_gap
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.priors import subspace_prior
 from flowprior.priors.shared_basis import CoordinateScatter
 from flowprior.priors.shared_noise import OutsideResiduals
 from flowprior.priors.subspace_prior import default_span
@@ -76,6 +77,23 @@ def test_a_wider_basis_holds_subspaces_that_differ():
     assert wide.subspace.spread.shape == (LABELS + 1, RANK)
     assert wide.log_prob(*held_out).mean() > own.log_prob(*held_out).mean() - 0.1
     assert_same_covariances(own, wide)
+
+
+@pytest.mark.parametrize(
+    ("bound", "is_shared"), [(LABELS * DIM * RANK, False), (LABELS * DIM * RANK - 1, True)]
+)
+def test_labels_share_a_basis_where_their_own_would_be_too_large(data, bound, is_shared, monkeypatch):
+    monkeypatch.setattr(subspace_prior, "OWN_NUMBERS", bound)
+    chosen, named = fitted(data), fitted(data, basis="shared" if is_shared else "own")
+    assert chosen.subspace.is_shared is is_shared
+    assert all(value.equal(named.state_dict()[name]) for name, value in chosen.state_dict().items())
+
+
+def test_a_basis_is_not_shared_where_that_saves_nothing(monkeypatch):
+    """A label's latents along a shared basis of all dimensions are as many numbers as a basis of its own."""
+    monkeypatch.setattr(subspace_prior, "OWN_NUMBERS", 1)
+    x, labels = turning(800)
+    assert not fitted((x[:, :RANK], labels)).subspace.is_shared
 
 
 def test_a_basis_has_as_many_dimensions_as_the_labels_can_afford():
