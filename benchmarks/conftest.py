@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.operators import groups
 from benchmarks.operators.comparison import closing_tables
 from benchmarks.operators.peers import OURS
 
@@ -14,8 +15,10 @@ ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """``--threads``; and how to install pytest-benchmark, before pytest calls its options unknown."""
+    """``--threads``, ``--turns``; and how to install pytest-benchmark, before its options are unknown."""
     parser.addoption("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
+    turns = "turns of each way of a comparison, whose median counts (default: %(default)s)"
+    parser.addoption("--turns", type=int, default=groups.ROUNDS, help=turns)
     if not pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError(f"the benchmarks need pytest-benchmark: {OURS}")
 
@@ -26,6 +29,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     config.option.benchmark_columns = config.option.benchmark_columns or ["min", "median", "iqr", "rounds"]
     if getattr(config.option, "numprocesses", None):
         config.option.numprocesses, config.option.dist = None, "no"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As many turns as are asked for."""
+    groups.ROUNDS = config.option.turns
 
 
 @pytest.fixture(autouse=True)

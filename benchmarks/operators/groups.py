@@ -28,6 +28,7 @@ QUICK = pytest.mark.benchmark(max_time=0.25, min_rounds=5, warmup=True, warmup_i
 """Options of pytest-benchmark for calls of at most some ten milliseconds."""
 
 ROUNDS = 20
+"""Turns of each way; ``--turns`` sets it."""
 LONG = 1e-3
 """Seconds of a call above which one call before the timed ones is enough to fill the caches."""
 TURN = 20e-3
@@ -157,10 +158,13 @@ def compare(group: Group, ours: str) -> dict[str, Any]:
     return found
 
 
-def take_turns(calls: Mapping[str, Call], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of each call in so many turns of each; the first calls of a turn do not count."""
+def take_turns(calls: Mapping[str, Call], rounds: int | None = None) -> dict[str, float]:
+    """Median seconds of each call in ``rounds`` turns of each, ``ROUNDS`` if None.
+
+    The first calls of a turn do not count.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    for _ in range(rounds or ROUNDS):
         for name, call in calls.items():
             with around(name):
                 times[name] += _turn(call)
