@@ -22,6 +22,8 @@ OVERSAMPLING = 16
 # dimensions that hardly vary (Heywood cases, Lawley & Maxwell 1971): on Fashion-MNIST at rank 64 the held-out
 # log-density falls from about 450 to -1070 nats.
 LEAST_NOISE = 0.1
+AT_ONCE = 1 << 21
+"""Numbers of the conditions' bases that are turned at once: 16 MiB, and some times as much on the way."""
 
 
 class LowRank(Covariance):
@@ -110,38 +112,47 @@ class LowRankFitter(Fitter):
     def maximise(self, active: Tensor) -> None:
         offset, second = self._pooled_about_reference()
         count, first, variance = self.statistics.regularised(offset, second, self.settings.shrinkage)
-        added = (count - self.statistics.count)[..., None, None]
-        moment = self.projected + added * self._pooled_times_basis(offset)
-        applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ self.basis)
-        if (shrunk := self.settings.shrunk) is not None:
-            variance, applied = shrunk.variances(variance), shrunk.times(self.basis, applied)
-        factor = self._ritz(applied)
-        self._set(active, self.reference[:, None] + first, factor, self.psi)
+        if self.settings.shrunk is not None:
+            variance = self.settings.shrunk.variances(variance)
+        if not self.covariance:
+            active, shape = torch.ones_like(active), (*self.basis.shape[:-1], self.rank)
+            self.mean, self.covariance = (
+                torch.empty_like(first),
+                {"factor": self.basis.new_empty(shape), "noise": torch.empty_like(self.psi)},
+            )
+        for c in active.nonzero()[:, 0].split(max(1, AT_ONCE // self.basis[0].numel())):
+            self._iterate(c, count[c], first[c], variance[c], offset[c])
         self._mark_wide(variance + self.settings.reg_covar)
-        self._turn_basis(active, applied, variance, factor)
         self.statistics.clear()
         self.projected.zero_()
 
-    def _pooled_times_basis(self, offset: Tensor) -> Tensor:
-        """The pooled rows' second moment about the reference, diag(variance) + δ δᵀ, times the basis."""
-        along = offset[:, None, None, :] @ self.basis
-        return self.pooled.variance[:, None] * self.basis + offset[:, None, :, None] * along
+    def _iterate(self, c: Tensor, count: Tensor, first: Tensor, variance: Tensor, offset: Tensor) -> None:
+        """The next parameters of some conditions ``c``, whose moments are given, and their next basis."""
+        basis, psi = self.basis[c], self.psi[c]
+        added = (count - self.statistics.count[c])[..., None, None]
+        moment = self.projected[c] + added * self._pooled_times(basis, offset)
+        applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ basis)
+        if (shrunk := self.settings.shrunk) is not None:
+            applied = shrunk.of(c).times(basis, applied)
+        factor = self._ritz(basis, applied, psi)
+        self.mean[c] = self.reference[c, None] + first
+        self.covariance["factor"][c], self.covariance["noise"][c] = factor, psi
+        self.psi[c] = psi = self._noise(variance - factor.square().sum(-1))
+        deviation = psi.sqrt()[..., None]
+        self.basis[c] = torch.linalg.qr(applied / deviation).Q / deviation
 
-    def _ritz(self, applied: Tensor) -> Tensor:
+    def _pooled_times(self, basis: Tensor, offset: Tensor) -> Tensor:
+        """The pooled rows' second moment about the reference, diag(variance) + δ δᵀ, times the basis."""
+        along = offset[:, None, None, :] @ basis
+        return self.pooled.variance[:, None] * basis + offset[:, None, :, None] * along
+
+    def _ritz(self, basis: Tensor, applied: Tensor, psi: Tensor) -> Tensor:
         """W from Σ·basis, by the eigenpairs of the whitened covariance inside the subspace."""
-        small = self.basis.mT @ applied
+        small = basis.mT @ applied
         values, vectors = torch.linalg.eigh(0.5 * (small + small.mT))
         values, vectors = values[..., -self.rank :], vectors[..., -self.rank :]
         spread = (values - 1).clamp_min(0).sqrt()
-        return self.psi[..., None] * (self.basis @ vectors) * spread[..., None, :]
-
-    def _turn_basis(self, active: Tensor, applied: Tensor, variance: Tensor, factor: Tensor) -> None:
-        """Next ψ from what W leaves unexplained, and the next basis from this pass's image."""
-        psi = torch.where(active[:, None, None], self._noise(variance - factor.square().sum(-1)), self.psi)
-        whitened = torch.linalg.qr(applied / psi.sqrt()[..., None]).Q
-        basis = whitened / psi.sqrt()[..., None]
-        self.basis = torch.where(active[:, None, None, None], basis, self.basis)
-        self.psi = psi
+        return psi[..., None] * (basis @ vectors) * spread[..., None, :]
 
     def _noise(self, residual: Tensor) -> Tensor:
         """ψ from the variance that the factor leaves, bounded below."""
@@ -152,11 +163,3 @@ class LowRankFitter(Fitter):
             residual = residual.mean(-1, keepdim=True).expand_as(residual)
         least = LEAST_NOISE * residual.mean(-1, keepdim=True)
         return torch.maximum(residual, least) + self.settings.reg_covar
-
-    def _set(self, active: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) -> None:
-        if not self.covariance:
-            self.mean, self.covariance = mean, {"factor": factor, "noise": noise.clone()}
-            return
-        self.mean[active] = mean[active]
-        self.covariance["factor"][active] = factor[active]
-        self.covariance["noise"][active] = noise[active]

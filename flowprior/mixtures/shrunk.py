@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -24,6 +24,11 @@ class ShrunkCovariances:
     common: Tensor
     factor: Tensor
     noise: Tensor
+
+    def of(self, conditions: Tensor) -> ShrunkCovariances:
+        """Those of some ``conditions`` ``[n]``."""
+        rows = {name: getattr(self, name)[conditions] for name in ("few", "own", "common")}
+        return replace(self, **rows)
 
     def variances(self, own: Tensor) -> Tensor:
         """Variances ``[C, K, D]`` of every dimension, where the conditions' own are ``own``."""
