@@ -17,6 +17,8 @@ from flowprior.processes.group import Group
 
 Batch = tuple[Tensor, Tensor | None]
 
+MEMBERSHIPS = 1 << 22
+"""Most numbers that say which row is of which group, for a product to sum them: 32 MiB."""
 CACHED = 1 << 23
 """Most numbers of a batch that are joined at once; a longer one goes through the cache in pieces."""
 PIECE = 1 << 17
@@ -161,6 +163,6 @@ class ConditionMoments:
 
 def _sum_by(index: Tensor, x: Tensor, groups: int) -> Tensor:
     """Sums ``[groups, D]`` of the rows x ``[B, D]`` that share an index; a product where groups are few."""
-    if groups * 8 <= len(x):
+    if groups * 8 <= len(x) and groups * len(x) <= MEMBERSHIPS:
         return torch.nn.functional.one_hot(index, groups).to(x.dtype).T @ x
     return x.new_zeros(groups, x.shape[1]).index_add_(0, index, x)
