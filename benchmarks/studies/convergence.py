@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ def seconds(table: DataFrame, runs: DataFrame) -> DataFrame:
     return found.join(drawing.unstack("nfe"))
 
 
-def spent(cost: DataFrame, flow: str, step: int, nfe: int) -> float:
+def spent(cost: DataFrame, flow: str, step: float, nfe: int) -> float:
     """Seconds until samples by ``nfe`` evaluations are there from a flow of so many steps."""
     return float(cost.loc[flow, "fit"] + step * cost.loc[flow, "step"] + cost.loc[flow, nfe])
 
@@ -37,7 +38,7 @@ def as_good_from(table: DataFrame, metric: str) -> DataFrame:
     """How soon ``OURS`` is as good as each other setting is at its end.
 
     A row for each (setting, number of evaluations). Columns: its ``end``, and ``step``, the first evaluated
-    one at which ours is as good, or -1.
+    one at which ours is as good, infinite where there is none.
     """
     import pandas as pd
 
@@ -47,26 +48,22 @@ def as_good_from(table: DataFrame, metric: str) -> DataFrame:
         for nfe in NFES:
             end = curve.loc[(flow, nfe), last]
             good = curve.columns[curve.loc[(OURS, nfe)] <= end]
-            rows[(flow, nfe)] = {"end": end, "step": int(good[0]) if len(good) else -1}
-    return pd.DataFrame.from_dict(rows, orient="index").astype({"step": int})
+            rows[(flow, nfe)] = {"end": end, "step": float(good[0]) if len(good) else math.inf}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def reached(table: DataFrame, runs: DataFrame, metric: str) -> DataFrame:
     """:func:`as_good_from` with ``share``, of the steps, and ``seconds``, ours until there over its own.
 
-    Both are NaN where ours is never as good.
+    All three are infinite where ours is never as good.
     """
-    import pandas as pd
-
     found, cost = as_good_from(table, metric), seconds(table, runs)
     last = int(curves(table, metric).columns[-1])
-    there = found["step"] >= 0
-    found["share"] = (found["step"] / last).where(there)
-    ratios = [
+    found["share"] = found["step"] / last
+    found["seconds"] = [
         spent(cost, OURS, step, nfe) / spent(cost, flow, last, nfe)
         for (flow, nfe), step in found["step"].items()
     ]
-    found["seconds"] = pd.Series(ratios, index=found.index).where(there)
     return found
 
 
@@ -80,10 +77,8 @@ def draw_curves(table: DataFrame, runs: DataFrame, path: Path) -> None:
             steps = [int(step) for step in curve.columns]
             times = [spent(cost, flow, step, nfe) for step in steps]
             for axes, places in zip(row, (steps, times), strict=True):
-                width = 2.5 if flow == OURS else 1.0
-                axes.plot(
-                    places, curve.loc[(flow, nfe)].to_list(), "o-", markersize=3, linewidth=width, label=flow
-                )
+                values, width = curve.loc[(flow, nfe)].to_list(), 2.5 if flow == OURS else 1.0
+                axes.plot(places, values, "o-", markersize=3, linewidth=width, label=flow)
         row[0].set_ylabel(f"{metric}, NFE {nfe}")
         for axes, label in zip(row, ("steps", "seconds of fit, training and drawing"), strict=True):
             axes.set_yscale("log")

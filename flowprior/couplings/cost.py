@@ -53,6 +53,16 @@ def inner_costs(x1: Tensor, x0: Tensor) -> Tensor:
     return _finite((a @ b.T).neg_())
 
 
+def mean_squared_distance(x1: Tensor, x0: Tensor) -> float:
+    """The mean of :func:`squared_distances` over all pairs, without their matrix.
+
+    Raises:
+        CouplingError: as :func:`squared_distances`.
+    """
+    a, b = _centred(x1, x0)  # a has mean 0, so that products of the two average to 0
+    return float(_finite(a.square().sum(1).mean() + b.square().sum(1).mean()))
+
+
 def weighted_cost(cost: Tensor, cond: Tensor, kept_share: float) -> Tensor:
     """C_ij + w d(c_i, c_j), ``[B, B]``, with w chosen by :func:`condition_weight`.
 

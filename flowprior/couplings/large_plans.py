@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from flowprior.couplings.cost import mean_squared_distance
 from flowprior.couplings.plans import MARGINAL_TOLERANCE
 from flowprior.errors import CouplingError
 
@@ -49,9 +50,8 @@ class LargePlan:
         Raises:
             CouplingError: rows that are not finite, or Sinkhorn did not converge.
         """
-        centre = x1.mean(0)
+        scale, centre = reg * mean_squared_distance(x1, x0), x1.mean(0)
         data, sources = ((x - centre).detach().cpu().float() for x in (x1, x0))
-        scale = reg * _mean_cost(data, sources)
         if scale == 0:  # all rows are one
             return cls(data, sources, data.new_zeros(len(data)), 1.0)
         return cls(data, sources, _potentials(data / scale**0.5, sources / scale**0.5, reg), scale)
@@ -72,18 +72,6 @@ class LargePlan:
             reached = mass.cumsum(1)
             chosen.append(torch.searchsorted(reached, u * reached[:, -1:]).clamp_max(count - 1))
         return torch.cat(chosen)[:, 0]
-
-
-def _mean_cost(data: Tensor, sources: Tensor) -> float:
-    """Mean of ‖x_i − y_j‖² over all pairs, without their matrix."""
-    squares = sum(float(x.double().square().sum(1).mean()) for x in (data, sources))
-    found = squares - 2 * float(data.double().mean(0) @ sources.double().mean(0))
-    if not found < float("inf"):
-        raise CouplingError(
-            "ot: the cost between source samples and data is not finite; look for NaN or infinity in x1 and "
-            "in what the prior samples"
-        )
-    return found
 
 
 def _potentials(data: Tensor, sources: Tensor, reg: float) -> Tensor:

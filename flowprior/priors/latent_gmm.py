@@ -27,7 +27,7 @@ from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import RAISE, UNSEEN, Prior
 from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.subspace_prior import CHOSEN
+from flowprior.priors.subspace_prior import AUTO
 from flowprior.priors.updatable_subspace import UpdatableSubspace
 from flowprior.registry import check_counts, check_numbers, choose
 
@@ -36,7 +36,7 @@ LATENT_FLOOR = 1e-3
 """Added to the latents' variances, which are about 1 over a whole condition."""
 FULL_BYTES = 64 << 20
 """Most bytes that full covariances of the mixture may take; beyond, they are diagonal."""
-AUTO, MIXTURE = "auto", "mixture"
+MIXTURE = "mixture"
 COMPONENTS = 10
 AVERAGED_LABELS = 1000
 """Most labels for which ``law="auto"`` chooses averages of mixtures, which are fitted one by one."""
@@ -90,7 +90,7 @@ class LatentGmmPrior(UpdatableSubspace):
         shrinkage: float = 16.0,
         tol: float = 0.02,
         max_iter: int = 30,
-        basis: str = CHOSEN,
+        basis: str = AUTO,
         groups: int = 8,
         span: int | None = None,
         law: str = AUTO,

@@ -31,8 +31,8 @@ from flowprior.priors.subspace import Subspace
 from flowprior.processes.sending import compact
 from flowprior.registry import check_counts, check_numbers, choose
 
-CHOSEN = "auto"
-BASES = (CHOSEN, "own", "shared", "groups")
+AUTO = "auto"
+BASES = (AUTO, "own", "shared", "groups")
 """The choice of the fit; a basis of each label's own; one shared by all labels, or by each of some groups."""
 OWN_NUMBERS = 1 << 26
 """Most numbers in bases of the labels' own that a fit chooses: 256 MiB in float32."""
@@ -131,7 +131,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
             return
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"
-        if labelled and self.basis == CHOSEN and self._shares(self.condition.size, first.shape[1]):
+        if labelled and self.basis == AUTO and self._shares(self.condition.size, first.shape[1]):
             self._fit_shared(data, settings)
             return
         if labelled:

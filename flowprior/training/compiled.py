@@ -66,7 +66,7 @@ def compiled_step(function: F, what: str) -> F:
     return cast("F", graph)
 
 
-def in_graph(prediction: Prediction, what: str) -> Prediction:
+def traceable(prediction: Prediction, what: str) -> Prediction:
     """``prediction``, or one that a graph may hold, where there is to be one of the whole step."""
     asks_the_prior = type(prediction).view is not Prediction.view
     return OpaqueView(prediction) if what == STEP and asks_the_prior else prediction
@@ -117,7 +117,7 @@ def _prediction_view(x: Tensor, t: Tensor, cond: Tensor | None, number: int) -> 
 def _shapes(x: Tensor, t: Tensor, cond: Tensor | None, number: int) -> list[Tensor]:
     kind = type(_served[number])
     inputs = x.new_empty(len(x), kind.inputs * x.shape[1], *x.shape[2:])
-    return [inputs, *(torch.empty_like(x) for _ in range(kind.beside))]
+    return [inputs, *(x.new_empty(x.shape) for _ in range(kind.beside))]
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from flowprior.training.checkpoints import (
     save_checkpoint,
 )
 from flowprior.training.command import train_command
-from flowprior.training.compiled import check_compiled, compiled_network, compiled_step, in_graph
+from flowprior.training.compiled import check_compiled, compiled_network, compiled_step, traceable
 from flowprior.training.components import Components
 from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, RunConfig, flatten
 from flowprior.training.engine import Engine
@@ -75,19 +75,19 @@ class TrainingState:
         self.means = RunningMean(parts.device)
         prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         times = self.config.time if self.config.time != DEFAULT_TIME else type(prediction).times
-        self.prediction = in_graph(prediction, self.config.compile)
+        self.prediction = traceable(prediction, self.config.compile)
         self.times = TimeDistribution.registry.resolve(times)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
         self.micro_batches = self.engine.size * self.config.accumulate
-        self._graph: Callable[..., Any] | None = None
+        self._graphs: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.forward = self.engine.prepared(compiled_network(self.model, self.config.compile))
 
     def in_graph(self, function: F) -> F:
-        """``function``, the same one at every step, or one graph of it where the configuration says so."""
-        if self._graph is None:
-            self._graph = compiled_step(function, self.config.compile)
-        return cast("F", self._graph)
+        """``function``, or one graph of it where the configuration says so; made once."""
+        if function not in self._graphs:
+            self._graphs[function] = compiled_step(function, self.config.compile)
+        return cast("F", self._graphs[function])
 
     @property
     def averaged(self) -> nn.Module:
