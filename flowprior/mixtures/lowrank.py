@@ -115,9 +115,9 @@ class LowRankFitter(Fitter):
         if self.settings.shrunk is not None:
             variance = self.settings.shrunk.variances(variance)
         if not self.covariance:
-            active, factor = torch.ones_like(active), self.basis[..., : self.rank]
+            active, factor = torch.ones_like(active), self.basis.new_empty(*first.shape, self.rank)
             self.mean = torch.empty_like(first)
-            self.covariance = {"factor": torch.empty_like(factor), "noise": torch.empty_like(self.psi)}
+            self.covariance = {"factor": factor, "noise": torch.empty_like(self.psi)}
         for c in active.nonzero()[:, 0].split(max(1, AT_ONCE // self.basis[0].numel())):
             self._iterate(c, count[c], first[c], variance[c], offset[c])
         self._mark_wide(variance + self.settings.reg_covar)
