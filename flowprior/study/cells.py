@@ -114,7 +114,7 @@ def make_cell(
     own_data = {name: identity[name] for name in identity if name not in grid.references}
     decides = {"flowprior": package_version(), "identity": own_data, "curve": every}
     training = _hash({**decides, **_deciding(config), **own})
-    tree, specs = grid.as_dict(), tuple(samplers.values())
+    tree, specs = grid.as_dict(), tuple(dict.fromkeys(samplers.values()))  # "auto" may be one of the others
     evaluated = {name: tree[name] for name in [*EVALUATED, "references", "evaluation_seed"] if name in tree}
     others = {name: identity[name] for name in grid.references}
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
