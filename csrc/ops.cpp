@@ -32,4 +32,11 @@ STABLE_TORCH_LIBRARY(flowprior, library) {
   library.def(
       "flow_matching_loss(Tensor v, Tensor? u, Tensor? x0, Tensor? x1, Tensor? weight, bool mean,"
       " bool with_gradient) -> (Tensor loss, Tensor squared_error, Tensor gradient)");
+  // A subspace prior's rows: loc, noise [B, D], spread [B, r]; bases, transposed and filled up with 0, [C, r, W].
+  library.def(
+      "subspace_source(Tensor x1, Tensor latent, Tensor epsilon, Tensor loc, Tensor noise, Tensor spread,"
+      " Tensor basis, Tensor cond) -> Tensor");
+  library.def(
+      "subspace_view(Tensor x, Tensor times, Tensor loc, Tensor noise, Tensor spread, Tensor slope, Tensor basis,"
+      " Tensor lengths, Tensor cond, float floor, float least) -> (Tensor standard, Tensor velocity, Tensor scale)");
 }

@@ -24,6 +24,8 @@ struct InstructionSet {
     isa::add_flow_matching_loss(kernels);    \
     isa::add_gmm_log_prob(kernels);          \
     isa::add_gmm_log_prob_backward(kernels); \
+    isa::add_subspace_source(kernels);       \
+    isa::add_subspace_view(kernels);         \
   }
 
 FLOWPRIOR_FILL(baseline)

@@ -20,6 +20,7 @@ differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
+from flowprior.ops import subspace_view
+from flowprior.ops.operators import runs_natively
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
 from flowprior.priors import Prior, latents_of
@@ -71,13 +74,11 @@ class PairMoments:
     Attributes:
         frame: of the rows.
         slope: a ``[B, r]``, of h0 = a h1 + noise along the principal axes.
-        outside: v1 outside of the subspace, ``[B, D]``, in units of ψ.
         path: α, σ, α', σ' of each row, ``[B, 1]`` each.
     """
 
     frame: Frame
     slope: Tensor
-    outside: Tensor
     path: Coefficients
 
     @classmethod
@@ -91,14 +92,30 @@ class PairMoments:
         given = () if frame.given is None else (frame.given,)
         slope = coupling.latent_slope(frame.spread, *given)
         assert slope is not None
-        outside = frame.variance_outside().clamp_min(LEAST_VARIANCE)
         columns = Coefficients(*(c[:, None] for c in path.coefficients(t.to(frame.loc.dtype))))
-        return cls(frame, slope, outside, columns)
+        return cls(frame, slope, columns)
+
+    @cached_property
+    def outside(self) -> Tensor:
+        """v1 outside of the subspace ``[B, D]``, in units of ψ."""
+        return self.frame.variance_outside().clamp_min(LEAST_VARIANCE)
 
     @property
     def mean(self) -> Tensor:
         """E[x_t] ``[B, D]``."""
         return (self.path.alpha + self.path.sigma) * self.frame.loc
+
+    def standardised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of x ``[B, D]``: (x − E[x_t])/Var[x_t]^½, E[u | x_t], and Var[u | x_t]^½, ``[B, D]`` each.
+
+        The last two are :meth:`velocity` and the root of :meth:`variances`' second.
+        """
+        frame, tables = self.frame, self.frame.tables()
+        if tables is not None and runs_natively(x, *self.path, self.slope, *tables[:4]):
+            times, lengths = torch.cat(self.path, 1), frame.squared_lengths
+            return subspace_view(x, times, tables, self.slope, lengths, frame.floor, LEAST_VARIANCE)
+        variance, left = self.variances()
+        return (x - self.mean) * variance.rsqrt(), self.velocity(x), left.sqrt()
 
     def velocity(self, x: Tensor) -> Tensor:
         """E[u | x_t] ``[B, D]`` at x ``[B, D]``."""

@@ -20,11 +20,14 @@ from flowprior.ops.mixture import (
 from flowprior.ops.operators import complete_libraries
 from flowprior.ops.random import Stream, draw_seed, uniform
 from flowprior.ops.standard_normal import standard_normal
+from flowprior.ops.subspace_source import subspace_source
+from flowprior.ops.subspace_view import SubspaceTables, subspace_view, transposed_bases
 
 complete_libraries()
 
 __all__ = [
     "Stream",
+    "SubspaceTables",
     "affine_path",
     "backend",
     "diagonal_log_density",
@@ -40,6 +43,9 @@ __all__ = [
     "lowrank_posterior_sample",
     "select_component",
     "standard_normal",
+    "subspace_source",
+    "subspace_view",
+    "transposed_bases",
     "triangular_log_density",
     "uniform",
 ]

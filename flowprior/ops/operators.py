@@ -123,6 +123,15 @@ def is_transformed(*tensors: torch.Tensor) -> bool:
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
+def runs_natively(*tensors: torch.Tensor) -> bool:
+    """Whether a native operator without derivatives may make something of tensors on one device."""
+    if torch.compiler.is_compiling() or not is_native(tensors[0].device):
+        return False
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return False
+    return not is_transformed(*tensors)
+
+
 def complete_libraries() -> None:
     """Register fakes and gradients with the libraries, once all operators are there."""
     for namespace in (REFERENCE, *([NATIVE] if _native_devices else [])):

@@ -30,7 +30,9 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
+from flowprior.ops import SubspaceTables, subspace_source
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.operators import runs_natively
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Frame:
         shared: covariance of source sample and datum there, in units of ψ, ``[B, D]``; None for 0.
         given: share of the condition's law that is the prior's own, ``[B, 1]``; None for 0
             (:mod:`flowprior.priors.few_examples`).
+        transposed: gives ``basis`` as the native operators take it; None where they do not serve it.
     """
 
     loc: Tensor
@@ -69,6 +72,7 @@ class Frame:
     datum: Tensor | None = None
     shared: Tensor | None = None
     given: Tensor | None = None
+    transposed: Callable[[], Tensor] | None = None
 
     @classmethod
     def without_axes(cls, loc: Tensor, noise: Tensor, datum: Tensor, shared: Tensor) -> Frame:
@@ -110,8 +114,20 @@ class Frame:
     @property
     def leverage(self) -> Tensor:
         """Squared length of each coordinate's row of Q, ``[B, D]``, in [0, 1]."""
-        lengths = self.lengths if isinstance(self.lengths, Tensor) else self.lengths()
-        return lengths.index_select(0, self.group if self.stretch is None or self.turn is None else self.turn)
+        return self.squared_lengths.index_select(
+            0, self.group if self.stretch is None or self.turn is None else self.turn
+        )
+
+    @property
+    def squared_lengths(self) -> Tensor:
+        """``lengths``, whatever gives them."""
+        return self.lengths if isinstance(self.lengths, Tensor) else self.lengths()
+
+    def tables(self) -> SubspaceTables | None:
+        """The rows' linear part as the native operators take it; None where they do not serve it."""
+        if self.transposed is None:
+            return None
+        return SubspaceTables(self.loc, self.noise, self.spread, self.transposed(), self.group)
 
     def diagonal(self, weights: Tensor) -> Tensor:
         """The diagonal ``[B, D]`` of Q U diag(w) Uᵀ Qᵀ for w ``[B, r]``.
@@ -156,6 +172,13 @@ class Frame:
         white = times_table(along, self.of_basis, self.basis.mT)
         white = epsilon + white if self.stretch is None else torch.addcmul(epsilon, white, self.stretch)
         return torch.addcmul(self.loc, self.noise.sqrt(), white)
+
+    def source(self, x: Tensor, latent: Tensor, epsilon: Tensor) -> Tensor:
+        """:meth:`place` of what :meth:`infer` gives: x0 ``[B, D]`` of data x ``[B, D]`` and normal noise."""
+        tables = self.tables()
+        if tables is not None and runs_natively(x, latent, epsilon, *tables[:4]):
+            return subspace_source(x, latent, epsilon, tables)
+        return self.place(self.infer(x, latent), epsilon)
 
     def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
         """U (a − Uᵀ Qᵀ y) ``[B, R]``, along Q: what puts a ``[B, r]`` in the place of y ``[B, D]`` there."""

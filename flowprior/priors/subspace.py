@@ -18,6 +18,8 @@ from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.ops import transposed_bases
+from flowprior.ops.subspace_view import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
 from flowprior.priors.full_tables import covariances_of, full_rows, full_tables
@@ -26,6 +28,8 @@ from flowprior.priors.row_sample import RowSample
 
 SAMPLE_OF_ALL = 8192
 """Rows, at most, that the low-rank Gaussian of all data beside labels is fitted to."""
+TRANSPOSED_NUMBERS = 1 << 24
+"""Most numbers in bases that are kept transposed, too, for the native operators: 64 MiB in float32."""
 
 
 class Subspace(nn.Module):
@@ -78,6 +82,7 @@ class Subspace(nn.Module):
             self.register_buffer("common", torch.ones(self.basis.shape[:2], dtype=dtype))
         self._lengths = Derived(squared_lengths if bases is None else self._turned_lengths)
         self._stretch = Derived(self._stretched)
+        self._transposed = Derived(transposed_bases)
 
     @classmethod
     def of(cls, like: Tensor, **values: Tensor) -> Subspace:
@@ -126,11 +131,19 @@ class Subspace(nn.Module):
         loc, noise, spread = (table.index_select(0, rows) for table in (self.loc, self.noise, self.spread))
         if not self.is_shared:
             lengths = partial(self._lengths.of, self.basis)
-            return Frame(loc, noise, spread, self.basis, rows, lengths, floor=floor)
+            transposed = partial(self._transposed.of, self.basis) if self._is_served else None
+            return Frame(loc, noise, spread, self.basis, rows, lengths, floor=floor, transposed=transposed)
         group, stretch = (table.index_select(0, rows) for table in (self.group, self._stretch.of(self.noise)))
         lengths = partial(self._lengths.of, self.rotation)
         turns = (self.rotation, rows)
         return Frame(loc, noise, spread, self.basis, group, lengths, *turns, floor, stretch)
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether the native operators take such bases, and another copy of them is affordable."""
+        _, dim, rank = self.basis.shape
+        computed = self.basis.dtype in (torch.float32, torch.float64)
+        return computed and dim > 0 and 0 < rank <= MOST_AXES and self.basis.numel() <= TRANSPOSED_NUMBERS
 
     def turned(self, rotation: Tensor, spread: Tensor) -> Subspace:
         """The same shared bases, with U ``[M, R, r]`` and λ ``[M, r]``."""

@@ -265,7 +265,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         frame = self.frame(cond, len(x1))
         epsilon = standard_normal(len(x1), x1.shape[1], like, seed)
         noise = standard_normal(len(x1), frame.spread.shape[1], like, seed, stream=Stream.LATENT)
-        return frame.place(frame.infer(x1.to(like), noise), epsilon)
+        return frame.source(x1.to(like), noise, epsilon)
 
     def _placed(self, cond: Tensor | None, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[n, D]`` of coordinates h ``[n, r]``; of shared bases some rows at a time."""

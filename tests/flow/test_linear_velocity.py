@@ -86,6 +86,45 @@ def test_variances_of_the_point_and_of_what_is_left_are_those_of_the_pairs(data,
         torch.testing.assert_close(found, left[of].var(0), rtol=0.25, atol=0)
 
 
+@pytest.mark.parametrize("coupling", ["condot", "posterior"])
+@pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine", "vp"])
+def test_the_native_operator_gives_what_velocity_and_variances_do(data, prior, coupling, path, monkeypatch):
+    paired, route = Coupling.create(coupling), Path.registry.resolve(path)
+    t = torch.linspace(0.0, 1.0, 500)
+    moments = PairMoments.at(prior, paired, route, t, data.cond[:500])
+    x = moments.mean + torch.randn(500, DIMS, generator=torch.Generator().manual_seed(2))
+    found = moments.standardised(x)
+    monkeypatch.setattr("flowprior.flow.pair_moments.runs_natively", lambda *tensors: False)
+    for a, b in zip(found, moments.standardised(x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_few_examples_have_the_same_slope_in_the_native_operator(monkeypatch):
+    few = gaussian_classes(12)
+    moments = PairMoments.at(
+        exact_prior(few), Coupling.create("posterior"), Path.create("condot"), torch.rand(12), few.cond
+    )
+    assert moments.frame.given is not None
+    found = moments.standardised(few.x)
+    monkeypatch.setattr("flowprior.flow.pair_moments.runs_natively", lambda *tensors: False)
+    for a, b in zip(found, moments.standardised(few.x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_linear_velocity_has_derivatives_beside_the_native_operator(data, prior):
+    t = torch.full((4,), 0.4)
+    moments = PairMoments.at(prior, Coupling.create("posterior"), Path.create("condot"), t, data.cond[:4])
+    x = data.x[:4].clone().requires_grad_()
+    by_view, by_itself = (
+        torch.autograd.grad(velocity.sum(), x)[0]
+        for velocity in (moments.standardised(x)[1], moments.velocity(x))
+    )
+    torch.testing.assert_close(by_view, by_itself)
+    forward = torch.func.jvp(lambda y: moments.standardised(y)[1], (data.x[:4],), (torch.ones(4, DIMS),))[1]
+    backward = torch.func.jvp(moments.velocity, (data.x[:4],), (torch.ones(4, DIMS),))[1]
+    torch.testing.assert_close(forward, backward)
+
+
 def test_equal_moments_and_random_pairs_give_the_known_formula():
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     known = (2 * t - 1) / ((1 - t) ** 2 + t**2)

@@ -240,6 +240,43 @@ class Emulation:
     ) -> tuple[Tensor, Tensor, Tensor]:
         return self._backward(grad_joint, x, mean, scale, None, None, None)
 
+    def subspace_source(
+        self,
+        x1: Tensor,
+        latent: Tensor,
+        epsilon: Tensor,
+        loc: Tensor,
+        noise: Tensor,
+        spread: Tensor,
+        basis: Tensor,
+        cond: Tensor,
+    ) -> Tensor:
+        x0 = self._output(x1.shape, x1.dtype)
+        tables = _subspace(loc, noise, spread, basis, cond)
+        inputs = ([x1, latent, epsilon], _strides(x1, latent, epsilon), len(x1))
+        self._run("subspace_source", x1.dtype, *tables, *inputs, x0, x0.stride(0))
+        return x0
+
+    def subspace_view(
+        self,
+        x: Tensor,
+        times: Tensor,
+        loc: Tensor,
+        noise: Tensor,
+        spread: Tensor,
+        slope: Tensor,
+        basis: Tensor,
+        lengths: Tensor,
+        cond: Tensor,
+        floor: float,
+        least: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = tuple(self._output(x.shape, x.dtype) for _ in range(3))
+        tables = _subspace(loc, noise, spread, basis, cond)
+        inputs = ([x, times, slope], _strides(x, times, slope), lengths, floor, least, len(x))
+        self._run("subspace_view", x.dtype, *tables, *inputs, *outputs, outputs[0].stride(0))
+        return outputs[0], outputs[1], outputs[2]
+
     def _backward(
         self, grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, *rows: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -295,6 +332,15 @@ def _argument(value: Any) -> Any:
 
 def _sizes(mean: Tensor, scale: Tensor) -> Tensor:
     return torch.tensor([*mean.shape, scale.shape[2]])
+
+
+def _subspace(loc: Tensor, noise: Tensor, spread: Tensor, basis: Tensor, cond: Tensor) -> tuple[Any, ...]:
+    sizes = torch.tensor([*basis.shape, loc.shape[1]])
+    return sizes, [basis, loc, noise, spread], _strides(loc, noise, spread), cond
+
+
+def _strides(*rows: Tensor) -> Tensor:
+    return torch.tensor([tensor.stride(0) for tensor in rows])
 
 
 def _computed(numbers: Tensor, rows: Tensor) -> Tensor:

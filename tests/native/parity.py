@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from flowprior.ops import transposed_bases
 from flowprior.ops.affine_path import reference_affine_path, reference_interpolate
 from flowprior.ops.flow_matching_loss import reference_flow_matching_loss
 from tests.native.emulated import Layout
@@ -254,6 +256,65 @@ def check_log_prob_all_backward(kernels: Any, case: Case) -> None:
         agree(gradient, exact)
 
 
+def subspace(case: Case) -> tuple[Tensor, ...]:
+    """loc, noise, spread, transposed bases and conditions; bases orthonormal where columns are enough."""
+    rank = max(1, min(case.components, case.dim))
+    basis = torch.linalg.qr(case.numbers(case.conditions, case.dim, rank, key=70).double())[0]
+    noise = (0.3 + case.numbers(case.rows, case.dim, key=71).double().abs()).to(case.dtype)
+    spread = (1.5 + case.numbers(case.rows, rank, key=72).double().square() * 9).to(case.dtype)
+    loc = case.placed(case.numbers(case.rows, case.dim, key=73))
+    return loc, case.placed(noise), case.placed(spread), transposed_bases(basis.to(case.dtype)), case.cond()
+
+
+def check_subspace_source(kernels: Any, case: Case) -> None:
+    if not _is_computed(case, kernels.subspace_source, source_arguments(case)):
+        return
+    arguments = source_arguments(case)
+    result = kernels.subspace_source(*arguments)
+    expected = REFERENCE.subspace_source(*wide(*arguments[:-1]), arguments[-1])
+    assert result.dtype == case.dtype
+    agree(result, expected, size=2)
+
+
+def check_subspace_view(kernels: Any, case: Case) -> None:
+    if not _is_computed(case, kernels.subspace_view, view_arguments(case)):
+        return
+    *tensors, cond, floor, least = view_arguments(case)
+    results = kernels.subspace_view(*tensors, cond, floor, least)
+    for result, exact in zip(
+        results, REFERENCE.subspace_view(*wide(*tensors), cond, floor, least), strict=True
+    ):
+        assert result.dtype == case.dtype
+        agree(result, exact, size=2)
+
+
+def _is_computed(case: Case, operator: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether the dtype is one that these operators take; that another one is refused."""
+    if case.dtype in (torch.float32, torch.float64):
+        return True
+    if hasattr(operator, "default"):  # the emulation has kernels alone
+        with pytest.raises(RuntimeError, match="expected basis in float32 or float64"):
+            operator(*arguments)
+    return False
+
+
+def source_arguments(case: Case) -> tuple[Any, ...]:
+    """Those of subspace_source: x1, latent, epsilon, and the tables."""
+    tables = subspace(case)
+    x1, epsilon = (case.placed(case.numbers(case.rows, case.dim, key=key)) for key in (74, 75))
+    return x1, case.placed(case.numbers(case.rows, tables[2].shape[1], key=76)), epsilon, *tables
+
+
+def view_arguments(case: Case) -> tuple[Any, ...]:
+    """Those of subspace_view, on the straight path."""
+    loc, noise, spread, basis, cond = subspace(case)
+    x = case.placed(case.numbers(case.rows, case.dim, key=77))
+    t = case.numbers(case.rows, key=78).sigmoid()
+    times = torch.stack([t, 1 - t, torch.ones_like(t), -torch.ones_like(t)], 1)
+    lengths = basis[..., : case.dim].square().sum(1)
+    return x, times, loc, noise, spread, 1 - 1 / spread, basis, lengths, cond, 0.25, 0.05
+
+
 CHECKS = {
     "standard_normal": check_standard_normal,
     "gmm_sample": check_gmm_sample,
@@ -264,11 +325,14 @@ CHECKS = {
     "log_prob_all": check_log_prob_all,
     "log_prob_backward": check_log_prob_backward,
     "log_prob_all_backward": check_log_prob_all_backward,
+    "subspace_source": check_subspace_source,
+    "subspace_view": check_subspace_view,
 }
 
 
 def calls(case: Case) -> dict[str, tuple[Any, ...]]:
-    """The arguments of every operator, one case of each."""
+    """The arguments of every operator, one case of each; in float32 for those that take no half precision."""
+    computed = replace(case, dtype=torch.float64 if case.dtype == torch.float64 else torch.float32)
     tables, cond, seed, x = case.mixture(), case.cond(), case.seed(), case.x()
     v = case.placed(case.numbers(case.rows, case.dim, key=60))
     t = case.numbers(case.rows, key=61).to(case.compute).sigmoid()
@@ -285,6 +349,8 @@ def calls(case: Case) -> dict[str, tuple[Any, ...]]:
         "interpolate": (v, x, t, 0.1),
         "affine_path": (v, x, t, t, t, t),
         "flow_matching_loss": (v, None, v, x, t, True, True),
+        "subspace_source": source_arguments(computed),
+        "subspace_view": view_arguments(computed),
     }
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
+from flowprior.ops import transposed_bases
 from flowprior.ops.backend import backend, native_devices
 
 NATIVE = pytest.mark.skipif("cpu" not in native_devices(), reason=f"no native operators: {backend()}")
@@ -102,9 +103,25 @@ def test_loss(dtype: torch.dtype, mean: bool, grad: bool) -> None:
         check(torch.ops.flowprior.flow_matching_loss, (v, *targets, mean, grad), dtype)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_subspaces(library: str, dtype: torch.dtype) -> None:
+    rows, (noise, spread) = (
+        numbers(6, 7, dtype=dtype, key=30),
+        (1 + numbers(6, n, dtype=dtype).abs() for n in (7, 2)),
+    )
+    basis = transposed_bases(torch.linalg.qr(numbers(3, 7, 2, dtype=torch.float64)).Q.to(dtype))
+    x, latent = (numbers(6, n, dtype=dtype, key=31) for n in (7, 2))
+    check(operator(library, "subspace_source"), (x, latent, rows, rows, noise, spread, basis, COND), dtype)
+    times, lengths = numbers(6, 4, dtype=dtype, key=32), basis[..., :7].square().sum(1)
+    arguments = (x, times, rows, noise, spread, 1 - 1 / spread, basis, lengths, COND, 0.1, 0.05)
+    check(operator(library, "subspace_view"), arguments, dtype)
+
+
 @NATIVE
 def test_both_libraries_have_the_same_operators_and_arguments() -> None:
-    for name in ("standard_normal", "gmm_sample", "gmm_path", "gmm_log_prob", "gmm_log_prob_all"):
+    mixtures = ("gmm_sample", "gmm_path", "gmm_log_prob", "gmm_log_prob_all")
+    for name in ("standard_normal", *mixtures, "subspace_source", "subspace_view"):
         native, reference = (
             operator(library, name).default._schema for library in ("flowprior", "flowprior_reference")
         )

@@ -148,4 +148,36 @@ struct GradParametersJob {
   double* spherical;  // [blocks, conditions · components], where spherical
 };
 
+// Rows order[begin] … order[begin + count − 1], which share a basis.
+struct SubspaceTask {
+  int64_t basis, begin, count;
+};
+
+// The linear part of a subspace prior under the condition of each row.
+struct Subspace {
+  const void* basis;  // [bases, rank, width], transposed; 0 past the first dim columns
+  Rows loc, noise, spread;
+  int64_t dim, rank, width;
+  const int64_t* order;
+  const SubspaceTask* tasks;
+  void* scratch;  // [B, scratch_stride] in the compute type, by place in the order
+  int64_t scratch_stride;
+};
+
+struct SubspaceSourceJob {
+  Subspace subspace;  // scratch: 2 width + 2 rank a row
+  Rows x1, latent, epsilon;
+  void* x0;  // [B, dim]
+};
+
+struct SubspaceViewJob {
+  Subspace subspace;  // scratch: width + 4 rank a row
+  Rows x, times, slope;
+  const void* lengths;  // [bases, dim]
+  double floor, least;
+  void* standard;  // [B, dim]
+  void* velocity;
+  void* scale;
+};
+
 }  // namespace flowprior::cpu

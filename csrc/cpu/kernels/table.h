@@ -24,6 +24,8 @@ struct Kernels {
   JobKernel<DensityJob> density[kStorages];
   JobKernel<GradXJob> grad_x[kStorages];
   JobKernel<GradParametersJob> grad_parameters[kStorages];
+  Kernel<SubspaceSourceJob> subspace_source[kStorages];    // tasks; float32 and float64 alone
+  Kernel<SubspaceViewJob> subspace_view[kStorages];        // the same
 };
 
 #define FLOWPRIOR_DECLARE_KERNELS(isa) \
@@ -35,6 +37,8 @@ struct Kernels {
   void add_flow_matching_loss(Kernels&); \
   void add_gmm_log_prob(Kernels&);     \
   void add_gmm_log_prob_backward(Kernels&); \
+  void add_subspace_source(Kernels&);  \
+  void add_subspace_view(Kernels&);    \
   }
 
 FLOWPRIOR_DECLARE_KERNELS(baseline)

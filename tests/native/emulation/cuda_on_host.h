@@ -25,7 +25,7 @@
 #include <vector>
 
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define FLOWPRIOR_DEVICE inline
 #define FLOWPRIOR_SHARED(type, name) type* const name = reinterpret_cast<type*>(emulation::machine().shared())
 #define FLOWPRIOR_LAUNCH(kernel, grid, block, bytes, stream, ...)                              \

@@ -9,6 +9,8 @@
 #include "gmm_log_prob_backward.cuh"
 #include "gmm_path.cuh"
 #include "standard_normal.cuh"
+#include "subspace_source.cuh"
+#include "subspace_view.cuh"
 
 using namespace flowprior::cuda;
 
@@ -67,6 +69,15 @@ Mixture<T> mixture_of(const void* logits, const void* mean, const void* scale, c
           sizes[0], sizes[1], sizes[2], sizes[3]};
 }
 
+// Of operators in float32 and float64 alone.
+template <typename Function>
+const char* dispatch_computed(int64_t dtype, Function function) {
+  return guarded([&] {
+    if (dtype == 0) function(float{});
+    if (dtype == 1) function(double{});
+  });
+}
+
 template <typename T>
 Rows<const T> in(const void* data, int64_t stride) {
   return {static_cast<const T*>(data), stride};
@@ -75,6 +86,16 @@ Rows<const T> in(const void* data, int64_t stride) {
 template <typename T>
 Rows<T> out(void* data, int64_t stride) {
   return {static_cast<T*>(data), stride};
+}
+
+// tables: basis, loc, noise, spread.
+template <typename C>
+Subspace<C> subspace_of(const int64_t* sizes, const void* const* tables, const int64_t* strides, const int64_t* cond) {
+  return {static_cast<const C*>(tables[0]), sizes[0],
+          sizes[1],                         sizes[2],
+          sizes[3],                         in<C>(tables[1], strides[0]),
+          in<C>(tables[2], strides[1]),     in<C>(tables[3], strides[2]),
+          cond};
 }
 
 }  // namespace
@@ -225,6 +246,32 @@ const char* emulated_gmm_log_prob_backward(int64_t dtype, const int64_t* sizes, 
     launch_gmm_log_prob_backward(inputs, cond, RowOrder{sorted, order}, partial.data(), out<T>(grad_x, grad_stride),
                                  static_cast<T*>(grad_mean), static_cast<T*>(grad_scale), nullptr);
     partial.check();
+  });
+}
+
+// sizes are C, r, W and D; strides those of loc, noise and spread.
+const char* emulated_subspace_source(int64_t dtype, const int64_t* sizes, const void* const* tables,
+                                     const int64_t* strides, const int64_t* cond, const void* const* inputs,
+                                     const int64_t* input_strides, int64_t rows, void* x0, int64_t stride) {
+  return dispatch_computed(dtype, [&](auto type) {
+    using C = decltype(type);
+    const SourceInputs<C> given = {in<C>(inputs[0], input_strides[0]), in<C>(inputs[1], input_strides[1]),
+                                   in<C>(inputs[2], input_strides[2])};
+    launch_subspace_source(subspace_of<C>(sizes, tables, strides, cond), given, rows, out<C>(x0, stride), nullptr);
+  });
+}
+
+const char* emulated_subspace_view(int64_t dtype, const int64_t* sizes, const void* const* tables,
+                                   const int64_t* strides, const int64_t* cond, const void* const* inputs,
+                                   const int64_t* input_strides, const void* lengths, double floor, double least,
+                                   int64_t rows, void* standard, void* velocity, void* scale, int64_t stride) {
+  return dispatch_computed(dtype, [&](auto type) {
+    using C = decltype(type);
+    const ViewInputs<C> given = {in<C>(inputs[0], input_strides[0]), in<C>(inputs[1], input_strides[1]),
+                                 in<C>(inputs[2], input_strides[2]), static_cast<const C*>(lengths),
+                                 static_cast<C>(floor),              static_cast<C>(least)};
+    const ViewOutputs<C> made = {out<C>(standard, stride), out<C>(velocity, stride), out<C>(scale, stride)};
+    launch_subspace_view(subspace_of<C>(sizes, tables, strides, cond), given, rows, made, nullptr);
   });
 }
 

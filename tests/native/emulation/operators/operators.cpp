@@ -8,3 +8,5 @@
 #include "gmm_sample.cu"
 #include "ops.cpp"
 #include "standard_normal.cu"
+#include "subspace_source.cu"
+#include "subspace_view.cu"
