@@ -35,6 +35,7 @@ from benchmarks.studies import (
     kills,
     kinds,
     lead,
+    long_curves,
     mechanism,
     moved_source,
     tables,
@@ -46,12 +47,11 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
-LOSSES, SIZES, MOVED, CONVERGENCE = (
-    DOCS / "images" / f"{name}.png" for name in ("losses", "emoji-sizes", "moved-source", "convergence")
-)
+CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training")
+LOSSES, SIZES, MOVED, CONVERGENCE, LONG = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
-OWN_SECTION = ("lead-", "emoji-")
+OWN_SECTION = ("lead-", "emoji-", "long-")
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -131,7 +131,9 @@ def template(name: str) -> jinja2.Template:
         "kinds": kinds,
         "mechanism": mechanism,
         "convergence": convergence,
+        "long": long_curves,
     }
+    environment.filters["thousands"] = "{:,}".format
     environment.globals |= vars(markdown) | vars(tables) | modules
     return environment.get_template(name)
 
@@ -149,6 +151,7 @@ def page(root: Path = RESULTS) -> str:
         cards=gpu_page.read(root / "gpu"),
         full_size=full_size(root / "full-size.json"),
         killed=kills.read(root / "kills"),
+        pieces=long_curves.read_pieces(root),
         pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
     )
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
@@ -183,6 +186,8 @@ def main() -> None:
         moved_source.draw_curves(study.table, MOVED)
     if study := read_study(RESULTS / "convergence"):
         convergence.draw_curves(study.table, study.runs, CONVERGENCE)
+    if study := read_study(RESULTS / "long-training"):
+        long_curves.draw_curves(study.table, LONG)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 
