@@ -129,6 +129,8 @@ class PairStream:
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
         micro_batches: parts of a batch.
+        whole: whether source samples are drawn for all parts of a batch together, as with one part; else for
+            each by itself.
 
     Attributes:
         seconds_waited: that :meth:`micro_batch` took so far.
@@ -146,6 +148,8 @@ class PairStream:
         batch_size: int,
         randomness: Randomness,
         micro_batches: int = 1,
+        *,
+        whole: bool = False,
     ) -> None:
         self.data, self.prior, self.coupling = data, prior, coupling
         self.batch_size, self.randomness, self.micro_batches = batch_size, randomness, micro_batches
@@ -154,13 +158,14 @@ class PairStream:
                 f"training: batch_size={batch_size} cannot be divided into {micro_batches} micro-batches of "
                 "equal size; take a multiple"
             )
-        self.size = batch_size // micro_batches
-        self.draw_size = coupling.draw_size(self.size)
-        if self.draw_size < self.size or self.draw_size % self.size:
-            kind = "batch_size" if micro_batches == 1 else "a micro-batch's size"
+        self.whole, self.size = whole, batch_size // micro_batches
+        self.paired = batch_size if whole else self.size
+        self.draw_size = coupling.draw_size(self.paired)
+        if self.draw_size < self.paired or self.draw_size % self.paired:
+            kind = "batch_size" if self.paired == batch_size else "a micro-batch's size"
             raise OptionError(
                 f"training: the coupling draws {self.draw_size} pairs at once, expected a multiple of "
-                f"{kind}={self.size}; change one of them"
+                f"{kind}={self.paired}; change one of them"
             )
         self._indices = IndexStream(len(data), randomness.seed)
         self._drawn: dict[int, tuple[int, Pairs]] = {}
@@ -176,15 +181,17 @@ class PairStream:
 
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
         """The pairs of one part of ``step``: a slice of the superbatch that it lies in."""
-        number, offset = divmod(step * self.size, self.draw_size)
-        drawn = self._drawn.get(part)
+        number, offset = divmod(step * self.paired, self.draw_size)
+        together = 0 if self.whole else part
+        drawn = self._drawn.get(together)
         if drawn is None or drawn[0] != number:
             begun = time.perf_counter()
-            if self.draw_size == self.size:
+            if self.draw_size == self.paired:
                 self._drawn.clear()  # nothing of another part is asked for again
-            drawn = self._drawn[part] = (number, self._draw(number, part))
+            drawn = self._drawn[together] = (number, self._draw(number, together))
             self.seconds_waited += time.perf_counter() - begun
-        rows = slice(offset, offset + self.size)
+        first = offset + (part * self.size if self.whole else 0)
+        rows = slice(first, first + self.size)
         x0, x1, cond = drawn[1]
         return x0[rows], x1[rows], rows_of(cond, rows)
 
@@ -202,7 +209,7 @@ class PairStream:
 
     def _places(self, number: int, part: int) -> list[tuple[int, int]]:
         """(first position, count) of the pieces of the data order that a superbatch of a part takes."""
-        if self.micro_batches == 1:
+        if self.paired == self.batch_size:
             return [(number * self.draw_size, self.draw_size)]
         steps = self.draw_size // self.size
         first = number * steps

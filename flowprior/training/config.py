@@ -33,6 +33,8 @@ LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
 COMPILED = ("none", "model", "step")
 """What ``torch.compile`` may make one graph of (:mod:`flowprior.training.compiled`)."""
+MICRO_BATCH, BATCH = PAIRED_WITHIN = ("micro-batch", "batch")
+"""Of what source samples are drawn and paired together."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 
@@ -82,8 +84,10 @@ class TrainingConfig:
         steps: optimiser steps.
         batch_size: pairs a step.
         accumulate: micro-batches of equal size that each process looks at in a step, one after the other, so
-            that the network needs memory for one of them alone. Source samples are drawn, and paired by
-            optimal transport, within a micro-batch.
+            that the network needs memory for one of them alone.
+        pair_within: where source samples are drawn, and paired by optimal transport: ``"micro-batch"``, by
+            each process for itself, or ``"batch"``, the whole batch of a step, as one process without
+            ``accumulate`` pairs it. Each process then reads and pairs all of the batch, and keeps its part.
         lr: highest learning rate of AdamW.
         beta1: AdamW's decay of the mean of the gradients.
         beta2: AdamW's decay of the mean of their squares.
@@ -135,6 +139,7 @@ class TrainingConfig:
     steps: int = 2000
     batch_size: int = 128
     accumulate: int = 1
+    pair_within: Literal["micro-batch", "batch"] = "micro-batch"
     lr: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.99
@@ -166,6 +171,7 @@ class TrainingConfig:
         _check_types(self, "training")
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "compile", self.compile, COMPILED)
+        choose("training", "pair_within", self.pair_within, PAIRED_WITHIN)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
         self._check_ranges()
         if self.time != DEFAULT_TIME:

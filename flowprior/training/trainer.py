@@ -27,7 +27,7 @@ from flowprior.priors import Prior
 from flowprior.training.batches import Batches, PairStream, fetch, probe_indices
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
-from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
+from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.engine import Engine
 from flowprior.training.engines import make_engine
 from flowprior.training.interrupt import TrainingInterrupted
@@ -195,7 +195,8 @@ def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManag
 def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> PairStream:
     """The pairs of a run, to be asked for once its prior is fitted."""
     size = parts.config.training.batch_size
-    return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches)
+    whole = parts.config.training.pair_within == BATCH
+    return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches, whole=whole)
 
 
 def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None = None) -> float | None:

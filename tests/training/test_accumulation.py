@@ -83,6 +83,33 @@ def test_micro_batches_are_the_parts_of_the_batch(points: TensorData, coupling: 
         assert len(x0.unique(dim=0)) == 12
 
 
+@pytest.mark.parametrize("coupling", ["condot", "ot", "ot:ot_batch=36"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2,)])
+def test_pairs_within_the_batch_are_those_of_one_part(
+    points: TensorData, coupling: str, order: tuple[int, ...]
+) -> None:
+    """Whichever parts are asked for, and in whichever order: a process asks for its own alone."""
+    prior, paired = Prior.create("gaussian").fit((points.x, points.cond)), Coupling.registry.resolve(coupling)
+    whole = PairStream(points, prior, paired, 12, Randomness(3))
+    parts = PairStream(points, prior, paired, 12, Randomness(3), 4, whole=True)
+    for step in (0, 1, 2, 5):
+        x0, x1, cond = whole.batch(step)
+        for part in order:
+            rows = slice(3 * part, 3 * part + 3)
+            for mine, theirs in zip(parts.micro_batch(step, part), (x0, x1, cond), strict=True):
+                assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs)[rows])
+
+
+def test_pairs_within_the_batch_train_what_no_accumulation_does(points: TensorData) -> None:
+    options: dict[str, Any] = {"prior": "gaussian", "coupling": "ot", **SHORT}
+    flows = [
+        train(points, model=small_net(), accumulate=count, pair_within="batch", **options) for count in (1, 4)
+    ]
+    alone, parts = (flow.state_dict() for flow in flows)
+    for name, value in alone.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_inside_the_network_differs_from_part_to_part(points: TensorData) -> None:
     seen: list[Tensor] = []
     model = small_net(dropout=0.5)
@@ -105,6 +132,10 @@ def test_a_batch_that_cannot_be_divided_is_refused(points: TensorData) -> None:
         OptionError, match="draws 10 pairs at once, expected a multiple of a micro-batch's size=4"
     ):
         train(points, accumulate=2, **{**options, "coupling": Superbatches(10)})
+    with pytest.raises(OptionError, match="draws 10 pairs at once, expected a multiple of batch_size=8"):
+        train(points, accumulate=2, pair_within="batch", **{**options, "coupling": Superbatches(10)})
+    with pytest.raises(OptionError, match="pair_within='rank' is not possible"):
+        train(points, pair_within="rank", **options)
 
 
 @pytest.mark.parametrize("coupling", ["condot", "ot:ot_batch=8"])

@@ -114,6 +114,17 @@ def test_they_train_what_one_process_trains(
 
 
 @pytest.mark.slow
+def test_pairs_within_the_batch_are_those_of_one_process_without_parts(tmp_path: Path) -> None:
+    """Optimal transport over the rows of both processes; no network of these draws anything by itself."""
+    within = ["--set", "training.pair_within=batch"]
+    launch("torchrun", 2, "--steps", "6", "--out", str(tmp_path / "several"), *within)
+    one = alone(tmp_path / "one", "--steps", "6", *within)
+    for mine, theirs in zip(values(tmp_path / "several"), values(one), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5)
+    assert largest_difference(tmp_path / "several", one) < 1e-5
+
+
+@pytest.mark.slow
 def test_shards_of_the_weights_train_what_one_process_trains_and_go_on_in_one(tmp_path: Path) -> None:
     """FSDP2: two hold a half each; one goes on with the whole, and two with halves of what one has left."""
     shards = ["--set", "training.shard=true"]
