@@ -225,6 +225,8 @@ def fetch(
     x1, cond = data.batch(indices)
     if chance is not None:
         cond = data.training_condition(indices, cond, chance)
+    if device.type == "cuda" and x1.device.type == "cpu":
+        x1 = x1.pin_memory()  # from pageable memory the host would wait for the copy
     return x1.to(device, non_blocking=True), moved(cond, device, non_blocking=True)
 
 

@@ -12,7 +12,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.training.batches import IndexStream, PairStream, probe_indices
+from flowprior.training.batches import IndexStream, PairStream, fetch, probe_indices
 from flowprior.training.randomness import Randomness
 from flowprior.training.trainer import DeviceBatches
 
@@ -175,3 +175,24 @@ def test_a_prior_is_fitted_to_every_condition_of_an_event() -> None:
     x, cond = (torch.cat(part) for part in zip(*DeviceBatches(parts), strict=True))
     assert torch.equal(x[:, 0], torch.arange(10.0).repeat_interleave(4))
     assert torch.equal(cond[:, 0], torch.arange(4.0).repeat(10))
+
+
+def test_events_go_to_a_gpu_from_pinned_memory(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by what is called: there is no GPU here."""
+    called: list[str] = []
+
+    def pinned(x: Tensor) -> Tensor:
+        called.append("pinned")
+        return x
+
+    def sent(x: Tensor, device: torch.device, non_blocking: bool) -> Tensor:
+        called.append(f"to {device.type}, {'without waiting' if non_blocking else 'waiting'}")
+        return x
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    monkeypatch.setattr(torch.Tensor, "to", sent)
+    fetch(points, torch.arange(3), torch.device("cpu"))
+    assert called == ["to cpu, without waiting"] * 2  # events and labels
+    called.clear()
+    fetch(points, torch.arange(3), torch.device("cuda"))
+    assert called == ["pinned"] + ["to cuda, without waiting"] * 2
