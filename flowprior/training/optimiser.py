@@ -55,8 +55,8 @@ def ema_decay(highest: float, updates: int) -> float:
 class Average(AveragedModel):
     """torch's average of the weights, which looks up once which weights there are.
 
-    torch goes through a network module by module at every update, which takes longer than the arithmetic of a
-    small one. So does this where there are buffers, which a module may replace, and where weights are in shards.
+    torch goes through a network module by module at every update, which takes longer than the arithmetic of
+    a small one. So does this where there are buffers, which a module may replace, or weights in shards.
     """
 
     def __init__(self, model: nn.Module, highest: float) -> None:

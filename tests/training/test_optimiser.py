@@ -95,7 +95,7 @@ def test_ema_decay_grows_to_its_highest_value() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.LayerNorm])
 def test_ema_is_torchs_own_to_the_last_bit(dtype: torch.dtype, norm: type[nn.Module]) -> None:
-    """With buffers and without; also after weights were loaded in place, and for another model than before."""
+    """With buffers and without; also after weights were loaded in place, and for another model."""
     models = [nn.Sequential(nn.Linear(3, 4), norm(4)).to(dtype) for _ in range(2)]
     ema = build_ema(models[0], 0.999)
 
