@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.operators.groups import Group, composed, ours, rows_of
 from benchmarks.operators.problem import CONDITIONS
 from flowprior.flow.pair_moments import LEAST_VARIANCE, PairMoments
+from flowprior.ops import SubspaceTables, transposed_bases
 from flowprior.ops.subspace_source import reference_subspace_source
 from flowprior.ops.subspace_view import reference_subspace_view
 from flowprior.paths import CondOTPath
@@ -48,9 +49,9 @@ class Problem:
         self.slope = 1 - 1 / self.frame.spread
         columns = Coefficients(*(c[:, None] for c in CondOTPath().coefficients(self.t)))
         self.moments = PairMoments(self.frame, self.slope, columns)
-        found = self.frame.tables()
-        assert found is not None
-        self.tables, self.times = found, torch.cat(columns, 1)
+        bases = transposed_bases(basis)
+        self.tables = SubspaceTables(self.frame.loc, self.frame.noise, self.frame.spread, bases, self.cond)
+        self.times = torch.cat(columns, 1)
         self.event_bytes = self.x.nbytes
         self.table_bytes = min(self.batch, CONDITIONS) * basis[0].nbytes
 

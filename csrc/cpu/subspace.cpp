@@ -16,8 +16,8 @@ SubspaceArgument subspace_of(const Tensor& loc, const Tensor& noise, const Tenso
   check_sizes(loc, {-1, -1}, op, "loc");
   const int64_t bases = basis.size(0), rank = basis.size(1), width = basis.size(2);
   const int64_t rows = loc.size(0), dim = loc.size(1);
-  STD_TORCH_CHECK(rank > 0 && width >= dim && width % kBasisColumns == 0 && dim > 0, op,
-                  ": expected basis [C, r, W] with r of at least 1 and W a multiple of ", kBasisColumns,
+  STD_TORCH_CHECK(rank > 0 && rank <= kMostAxes && width >= dim && width % kBasisColumns == 0 && dim > 0, op,
+                  ": expected basis [C, r, W] with r of 1 to ", kMostAxes, " and W a multiple of ", kBasisColumns,
                   " of at least D = ", dim, ", got r = ", rank, " and W = ", width);
   SubspaceArgument argument = {torch::stable::contiguous(basis), {}, {}, {}, {}, storage, rows, {}, {}, {}};
   argument.loc = matrix(loc, argument, dim, op, "loc");

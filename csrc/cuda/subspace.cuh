@@ -6,8 +6,9 @@
 
 namespace flowprior::cuda {
 
-// Columns of a row that are in shared memory at once, and the most axes: within 48 KiB in float64.
-constexpr int64_t kSubspaceChunk = 1024, kMostAxes = 512;
+// Columns of a row that are in shared memory at once: within 48 KiB in float64, beside four numbers of each axis.
+constexpr int64_t kSubspaceChunk = 1024;
+static_assert((kSubspaceChunk + 4 * kMostAxes) * sizeof(double) <= 48 * 1024);
 
 // The linear part under the condition of each row; bases are transposed, [bases, rank, width].
 template <typename C>

@@ -11,6 +11,9 @@ namespace flowprior {
 // Columns of transposed bases come in whole pieces of this length.
 constexpr int64_t kBasisColumns = 16;
 
+// Of a basis: what a CUDA block keeps of them in shared memory. The CPU keeps to it, so that both take the same.
+constexpr int64_t kMostAxes = 512;
+
 FLOWPRIOR_HD float square_root(float value) { return sqrtf(value); }
 FLOWPRIOR_HD double square_root(double value) { return sqrt(value); }
 

@@ -28,6 +28,16 @@ def moved(cond: C | None, device: torch.device | str, *, non_blocking: bool = Fa
     return None if found is None else found.to(device, non_blocking=non_blocking)
 
 
+def pinned(cond: C) -> C:
+    """``cond`` in memory that is locked to its place, from which a copy to a GPU does not keep the host."""
+    found: Any = cond
+    return cast("C", found.mapped(_pinned) if isinstance(found, Carried) else _pinned(found))
+
+
+def _pinned(x: Tensor) -> Tensor:
+    return x.pin_memory() if x.device.type == "cpu" else x
+
+
 def repeated(cond: C | None, times: int) -> C | None:
     """Each row of ``cond`` ``times`` times, one after the other."""
     if cond is None:

@@ -29,7 +29,6 @@ from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.ops import subspace_view
-from flowprior.ops.operators import runs_natively
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
 from flowprior.priors import Prior, latents_of
@@ -110,12 +109,12 @@ class PairMoments:
 
         The last two are :meth:`velocity` and the root of :meth:`variances`' second.
         """
-        frame, tables = self.frame, self.frame.tables()
-        if tables is not None and runs_natively(x, *self.path, self.slope, *tables[:4]):
-            times, lengths = torch.cat(self.path, 1), frame.squared_lengths
-            return subspace_view(x, times, tables, self.slope, lengths, frame.floor, LEAST_VARIANCE)
-        variance, left = self.variances()
-        return (x - self.mean) * variance.rsqrt(), self.velocity(x), left.sqrt()
+        frame, tables = self.frame, self.frame.tables(x, *self.path, self.slope)
+        if tables is None:
+            variance, left = self.variances()
+            return (x - self.mean) * variance.rsqrt(), self.velocity(x), left.sqrt()
+        times, lengths = torch.cat(self.path, 1), frame.squared_lengths
+        return subspace_view(x, times, tables, self.slope, lengths, frame.floor, LEAST_VARIANCE)
 
     def velocity(self, x: Tensor) -> Tensor:
         """E[u | x_t] ``[B, D]`` at x ``[B, D]``."""

@@ -101,7 +101,7 @@ class Preconditioned(Prediction):
 
     def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
         moments = PairMoments.at(self.prior, self.coupling, self.path, t, cond)
-        flat = x.flatten(1).to(moments.mean.dtype)
+        flat = x.flatten(1).to(moments.frame.loc.dtype)
         tensors = (moments.frame.loc, *moments.standardised(flat))
         mean, standard, velocity, scale = (tensor.view_as(x).to(x.dtype) for tensor in tensors)
         return View(torch.cat([x, standard, mean], dim=1), velocity, scale)

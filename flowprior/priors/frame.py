@@ -33,6 +33,7 @@ from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times
 from flowprior.ops import SubspaceTables, subspace_source
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import runs_natively
+from flowprior.ops.subspace_view import LEAST_ROOM
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,15 @@ class Frame:
         """``lengths``, whatever gives them."""
         return self.lengths if isinstance(self.lengths, Tensor) else self.lengths()
 
-    def tables(self) -> SubspaceTables | None:
-        """The rows' linear part as the native operators take it; None where they do not serve it."""
-        if self.transposed is None:
+    def tables(self, *given: Tensor) -> SubspaceTables | None:
+        """The rows' linear part as the native operators take it, beside what else they are ``given``.
+
+        None where there are none for it, where a derivative may be asked, and for what they do not know.
+        """
+        unknown = (self.rotation, self.stretch, self.datum, self.shared)
+        if self.transposed is None or any(part is not None for part in unknown):
+            return None
+        if not runs_natively(*given, self.loc, self.noise, self.spread, self.basis):
             return None
         return SubspaceTables(self.loc, self.noise, self.spread, self.transposed(), self.group)
 
@@ -151,7 +158,7 @@ class Frame:
             return self.datum
         leverage = self.leverage
         left = (self.noise - self.floor) / self.noise
-        return ((left - leverage) / (1 - leverage).clamp_min(1e-6)).clamp(0, 1)
+        return ((left - leverage) / (1 - leverage).clamp_min(LEAST_ROOM)).clamp(0, 1)
 
     def coordinates(self, x: Tensor) -> Tensor:
         """h ``[B, r]`` of events x ``[B, D]``."""
@@ -175,10 +182,10 @@ class Frame:
 
     def source(self, x: Tensor, latent: Tensor, epsilon: Tensor) -> Tensor:
         """:meth:`place` of what :meth:`infer` gives: x0 ``[B, D]`` of data x ``[B, D]`` and normal noise."""
-        tables = self.tables()
-        if tables is not None and runs_natively(x, latent, epsilon, *tables[:4]):
-            return subspace_source(x, latent, epsilon, tables)
-        return self.place(self.infer(x, latent), epsilon)
+        tables = self.tables(x, latent, epsilon)
+        if tables is None:
+            return self.place(self.infer(x, latent), epsilon)
+        return subspace_source(x, latent, epsilon, tables)
 
     def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
         """U (a − Uᵀ Qᵀ y) ``[B, R]``, along Q: what puts a ``[B, r]`` in the place of y ``[B, D]`` there."""

@@ -164,7 +164,7 @@ class LowRankResiduals(nn.Module):
         """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
         frame = self.spread.frame_around(around)
         epsilon, noise = _noise(frame, seed)
-        return frame.place(frame.infer(x1.to(around.loc), noise), epsilon)
+        return frame.source(x1.to(around.loc), noise, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""

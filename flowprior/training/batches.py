@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, joined, moved
+from flowprior.conditions import Conditions, joined, moved, pinned
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
@@ -119,13 +119,13 @@ def _keep(epochs: OrderedDict[int, Tensor], epoch: int, values: Tensor) -> None:
 class PairStream:
     """Batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
 
-    Source samples are drawn, and paired, within a micro-batch: they depend on how many there are, not on
-    which process takes which of them.
+    Source samples are drawn, and paired, within a micro-batch, or with ``whole`` over the batch: they depend
+    on how many micro-batches there are, or not even on that, but never on which process takes which of them.
 
     Args:
         data: the training set.
         prior: fitted, on the device of ``randomness``.
-        coupling: draws the source samples, for ``coupling.draw_size(size of a micro-batch)`` data at once.
+        coupling: draws the source samples, for ``coupling.draw_size(paired)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
         micro_batches: parts of a batch.
@@ -134,10 +134,13 @@ class PairStream:
 
     Attributes:
         seconds_waited: that :meth:`micro_batch` took so far.
+        size: pairs of a micro-batch.
+        paired: pairs that are drawn together at the least, a micro-batch's or a batch's.
+        draw_size: pairs that the coupling draws at once.
 
     Raises:
         OptionError: the batch size is no multiple of ``micro_batches``, or the coupling's draw size none of
-            the size of a micro-batch.
+            ``paired``.
     """
 
     def __init__(
@@ -225,8 +228,8 @@ def fetch(
     x1, cond = data.batch(indices)
     if chance is not None:
         cond = data.training_condition(indices, cond, chance)
-    if device.type == "cuda" and x1.device.type == "cpu":
-        x1 = x1.pin_memory()  # from pageable memory the host would wait for the copy
+    if device.type == "cuda":  # from pageable memory the host would wait for the copy
+        x1, cond = pinned(x1), None if cond is None else pinned(cond)
     return x1.to(device, non_blocking=True), moved(cond, device, non_blocking=True)
 
 

@@ -33,7 +33,8 @@ LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
 COMPILED = ("none", "model", "step")
 """What ``torch.compile`` may make one graph of (:mod:`flowprior.training.compiled`)."""
-MICRO_BATCH, BATCH = PAIRED_WITHIN = ("micro-batch", "batch")
+BATCH = "batch"
+PAIRED_WITHIN = ("micro-batch", BATCH)
 """Of what source samples are drawn and paired together."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"

@@ -33,7 +33,7 @@ from flowprior.training.checkpoints import (
 from flowprior.training.command import train_command
 from flowprior.training.compiled import check_compiled, compiled_network, compiled_step, traceable
 from flowprior.training.components import Components
-from flowprior.training.config import DEFAULT_TIME, MAY_CHANGE, RunConfig, flatten
+from flowprior.training.config import BATCH, DEFAULT_TIME, MAY_CHANGE, RunConfig, flatten
 from flowprior.training.engine import Engine
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
@@ -212,11 +212,12 @@ class TrainingState:
         return replace(config, training=replace(config.training, accumulate=self.micro_batches))
 
     def _check_micro_batches(self, trained: int, path: Path) -> None:
-        """Refuse to go on with steps that are divided in another way, and so have other pairs."""
-        if trained != self.micro_batches:
+        """Refuse to go on with steps that are divided in another way, where they have other pairs by it."""
+        if trained != self.micro_batches and self.config.pair_within != BATCH:
             raise OptionError(
                 f"{path} was trained with {trained} micro-batches a step, got {self.micro_batches} "
-                f"({self.engine.size} processes × accumulate={self.config.accumulate}); change one of them"
+                f"({self.engine.size} processes × accumulate={self.config.accumulate}), and so with other "
+                "pairs; change one of them"
             )
 
     def _restore(self, checkpoint: Checkpoint) -> None:

@@ -12,6 +12,7 @@ from flowprior.errors import OptionError
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import PairMoments, slope_of_velocity
 from flowprior.models import MLP
+from flowprior.ops.operators import is_native
 
 DIMS, RANK, FLOOR = 6, 2, 0.25
 
@@ -93,8 +94,10 @@ def test_the_native_operator_gives_what_velocity_and_variances_do(data, prior, c
     t = torch.linspace(0.0, 1.0, 500)
     moments = PairMoments.at(prior, paired, route, t, data.cond[:500])
     x = moments.mean + torch.randn(500, DIMS, generator=torch.Generator().manual_seed(2))
+    assert (moments.frame.tables(x) is not None) == is_native(x.device)
     found = moments.standardised(x)
-    monkeypatch.setattr("flowprior.flow.pair_moments.runs_natively", lambda *tensors: False)
+    monkeypatch.setattr("flowprior.priors.frame.runs_natively", lambda *tensors: False)
+    assert moments.frame.tables(x) is None
     for a, b in zip(found, moments.standardised(x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
@@ -106,7 +109,7 @@ def test_few_examples_have_the_same_slope_in_the_native_operator(monkeypatch):
     )
     assert moments.frame.given is not None
     found = moments.standardised(few.x)
-    monkeypatch.setattr("flowprior.flow.pair_moments.runs_natively", lambda *tensors: False)
+    monkeypatch.setattr("flowprior.priors.frame.runs_natively", lambda *tensors: False)
     for a, b in zip(found, moments.standardised(few.x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 

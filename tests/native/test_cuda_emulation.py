@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from tests.native.emulated import DTYPES, ORDERS, Emulation, Layout
-from tests.native.parity import CHECKS, REFERENCE, Case, agree, check_loss
+from tests.native.parity import (
+    CHECKS,
+    REFERENCE,
+    Case,
+    agree,
+    check_loss,
+    source_arguments,
+    view_arguments,
+)
 
 SHAPES = ((0, 7), (1, 1), (3, 7), (41, 401))
 CASES = [
@@ -183,6 +191,34 @@ def test_unknown_labels_become_nan_and_leave_other_rows_alone(emulation: Emulati
     assert torch.equal(gradients[0][~bad], masked[0])
     for result, good in zip(gradients[1:], masked[1:], strict=True):
         agree(result, good)
+
+
+def test_unknown_conditions_of_a_subspace_become_nan_and_leave_other_rows_alone(emulation: Emulation) -> None:
+    case = Case(8, 37, 4)
+    for operator, arguments in (
+        (emulation.subspace_source, source_arguments(case)),
+        (emulation.subspace_view, view_arguments(case)),
+    ):
+        place = next(i for i, argument in enumerate(arguments) if argument.dtype == torch.int64)
+        wrong = arguments[place].clone()
+        wrong[1], wrong[4], wrong[6] = -1, case.conditions, 2**40
+        bad = wrong != arguments[place]
+        results, expected = (
+            operator(*arguments[:place], cond, *arguments[place + 1 :]) for cond in (wrong, arguments[place])
+        )
+        for result, good in zip(*map(_listed, (results, expected)), strict=True):
+            assert result[bad].isnan().all()
+            assert torch.equal(result[~bad], good[~bad])
+
+
+def _listed(results: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
+    return [results] if isinstance(results, Tensor) else list(results)
+
+
+@pytest.mark.parametrize("check", ["subspace_source", "subspace_view"])
+def test_a_subspace_of_as_many_axes_as_there_may_be(emulation: Emulation, check: str) -> None:
+    """Their weights and a chunk of columns fill the shared memory that there is."""
+    CHECKS[check](emulation, Case(2, 520, 512, torch.float64, conditions=2))
 
 
 def test_unknown_labels_with_more_conditions_than_rows(emulation: Emulation) -> None:

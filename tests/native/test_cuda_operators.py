@@ -136,6 +136,16 @@ def refusals() -> dict[str, tuple[str, tuple[Any, ...], str]]:
             (torch.zeros(5, 2), x, mean, scale, cond),
             r"grad_joint of shape \[5, 3\], got \[5, 2\]",
         ),
+        "axes": (
+            "subspace_source",
+            (x, torch.zeros(5, 513), x, x, x, torch.ones(5, 513), torch.zeros(3, 513, 16), cond),
+            "with r of 1 to 512 and W a multiple of 16 of at least D = 7, got r = 513 and W = 16",
+        ),
+        "width": (
+            "subspace_view",
+            (x, t, x, x, x, x, torch.zeros(3, 7, 8), x, cond, 0.0, 0.1),
+            "got r = 7 and W = 8",
+        ),
         "t": ("interpolate", (x, x, t.double(), 0.0), "expected t in float32, got float64"),
         "integers": (
             "interpolate",

@@ -81,6 +81,9 @@ def test_inputs_that_do_not_fit(generator):
         subspace_source(x1.float(), latent, epsilon, tables)
     with pytest.raises(InputError, match="subspace_source: cond has label 9"):
         subspace_source(x1, latent, epsilon, tables._replace(cond=tables.cond * 0 + 9))
+    wide = tables._replace(basis=torch.zeros(3, 513, 32).double(), spread=torch.ones(11, 513).double())
+    with pytest.raises(InputError, match="1 <= r <= 512"):
+        subspace_source(x1, normal(generator, 11, 513), epsilon, wide)
     half = type(tables)(*(t.half() for t in tables[:4]), tables.cond)
     with pytest.raises(InputError, match=r"subspace_source: expected float32 or float64, got torch\.float16"):
         subspace_source(x1.half(), latent.half(), epsilon.half(), half)

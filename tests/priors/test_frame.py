@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from flowprior.ops.operators import is_native
 from flowprior.priors.conditional_spread import RotatedFrame
+from flowprior.priors.frame import Frame
 from flowprior.priors.subspace import Subspace
 
 LABELS, DIM, RANK = 3, 7, 2
@@ -84,6 +86,8 @@ def test_a_source_sample_is_what_is_inferred_and_placed(frame, generator):
     x, latent, epsilon = (
         torch.randn(5, n, generator=generator, dtype=torch.float64) for n in (DIM, RANK, DIM)
     )
+    own = isinstance(frame, Frame) and frame.rotation is None and frame.stretch is None
+    assert (frame.tables(x) is not None) == (own and is_native(x.device))
     expected = frame.place(frame.infer(x, latent), epsilon)
     torch.testing.assert_close(frame.source(x, latent, epsilon), expected, rtol=1e-10, atol=1e-10)
 

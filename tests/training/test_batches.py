@@ -195,4 +195,4 @@ def test_events_go_to_a_gpu_from_pinned_memory(points: TensorData, monkeypatch: 
     assert called == ["to cpu, without waiting"] * 2  # events and labels
     called.clear()
     fetch(points, torch.arange(3), torch.device("cuda"))
-    assert called == ["pinned"] + ["to cuda, without waiting"] * 2
+    assert called == ["pinned"] * 2 + ["to cuda, without waiting"] * 2
