@@ -110,6 +110,17 @@ def test_pairs_within_the_batch_train_what_no_accumulation_does(points: TensorDa
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_a_run_that_pairs_within_the_batch_goes_on_in_other_parts(points: TensorData, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"prior": "gaussian", "coupling": "ot", "pair_within": "batch", **SHORT}
+    whole = train(points, model=small_net(), **options).state_dict()
+    options |= {"out": tmp_path, "resume": True}
+    with pytest.raises(TrainingInterrupted):
+        train(points, model=small_net(), max_minutes=1e-9, **options)
+    flow = train(points, model=small_net(), accumulate=4, **options)
+    for name, value in flow.state_dict().items():
+        torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_inside_the_network_differs_from_part_to_part(points: TensorData) -> None:
     seen: list[Tensor] = []
     model = small_net(dropout=0.5)
