@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from flowprior.ops import SubspaceTables, transposed_bases
+from flowprior.ops.operators import is_native
 
 CONDITIONS = 3
 
@@ -18,6 +19,12 @@ def subspace(generator, rows=11, dim=20, rank=3, dtype=torch.float64):
     cond = torch.randint(CONDITIONS, (rows,), generator=generator)
     lengths = basis.square().sum(2).to(dtype)
     return SubspaceTables(*(table.to(dtype) for table in tables), cond), lengths
+
+
+def check_rows(found, whole, rows):
+    """That ``found`` are these rows of ``whole``: the native operator's to the last bit."""
+    bound = 0.0 if is_native(found.device) else 1e-5
+    torch.testing.assert_close(found, whole[rows], rtol=bound, atol=bound)
 
 
 def normal(generator, *shape, dtype=torch.float64):
