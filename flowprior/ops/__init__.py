@@ -21,7 +21,8 @@ from flowprior.ops.operators import complete_libraries
 from flowprior.ops.random import Stream, draw_seed, uniform
 from flowprior.ops.standard_normal import standard_normal
 from flowprior.ops.subspace_source import subspace_source
-from flowprior.ops.subspace_view import SubspaceTables, subspace_view, transposed_bases
+from flowprior.ops.subspace_tables import SubspaceTables, transposed_bases
+from flowprior.ops.subspace_view import subspace_view
 
 complete_libraries()
 

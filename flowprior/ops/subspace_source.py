@@ -9,7 +9,7 @@ from flowprior.errors import InputError
 from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.operators import fake, operators, reference, refuse_gradient
 from flowprior.ops.shapes import check_alike, contiguous_like, known_labels
-from flowprior.ops.subspace_view import SubspaceTables, check_tables
+from flowprior.ops.subspace_tables import SubspaceTables, check_tables
 
 
 def subspace_source(x1: Tensor, latent: Tensor, epsilon: Tensor, tables: SubspaceTables) -> Tensor:

@@ -19,7 +19,7 @@ from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import transposed_bases
-from flowprior.ops.subspace_view import MOST_AXES
+from flowprior.ops.subspace_tables import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
 from flowprior.priors.full_tables import covariances_of, full_rows, full_tables

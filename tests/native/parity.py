@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.ops import transposed_bases
 from flowprior.ops.affine_path import reference_affine_path, reference_interpolate
 from flowprior.ops.flow_matching_loss import reference_flow_matching_loss
 from tests.native.emulated import Layout
+from tests.native.subspace_cases import source_arguments, view_arguments
 
 REFERENCE = torch.ops.flowprior_reference
 BOUNDS = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 1e-2}
@@ -256,16 +256,6 @@ def check_log_prob_all_backward(kernels: Any, case: Case) -> None:
         agree(gradient, exact)
 
 
-def subspace(case: Case) -> tuple[Tensor, ...]:
-    """loc, noise, spread, transposed bases and conditions; bases orthonormal where columns are enough."""
-    rank = max(1, min(case.components, case.dim))
-    basis = torch.linalg.qr(case.numbers(case.conditions, case.dim, rank, key=70).double())[0]
-    noise = (0.3 + case.numbers(case.rows, case.dim, key=71).double().abs()).to(case.dtype)
-    spread = (1.5 + case.numbers(case.rows, rank, key=72).double().square() * 9).to(case.dtype)
-    loc = case.placed(case.numbers(case.rows, case.dim, key=73))
-    return loc, case.placed(noise), case.placed(spread), transposed_bases(basis.to(case.dtype)), case.cond()
-
-
 def check_subspace_source(kernels: Any, case: Case) -> None:
     if not _is_computed(case, kernels.subspace_source, source_arguments(case)):
         return
@@ -292,27 +282,9 @@ def _is_computed(case: Case, operator: Any, arguments: tuple[Any, ...]) -> bool:
     """Whether the dtype is one that these operators take; that another one is refused."""
     if case.dtype in (torch.float32, torch.float64):
         return True
-    if hasattr(operator, "default"):  # the emulation has kernels alone
-        with pytest.raises(RuntimeError, match="expected basis in float32 or float64"):
-            operator(*arguments)
+    with pytest.raises(RuntimeError, match="expected basis in float32 or float64"):
+        operator(*arguments)
     return False
-
-
-def source_arguments(case: Case) -> tuple[Any, ...]:
-    """Those of subspace_source: x1, latent, epsilon, and the tables."""
-    tables = subspace(case)
-    x1, epsilon = (case.placed(case.numbers(case.rows, case.dim, key=key)) for key in (74, 75))
-    return x1, case.placed(case.numbers(case.rows, tables[2].shape[1], key=76)), epsilon, *tables
-
-
-def view_arguments(case: Case) -> tuple[Any, ...]:
-    """Those of subspace_view, on the straight path."""
-    loc, noise, spread, basis, cond = subspace(case)
-    x = case.placed(case.numbers(case.rows, case.dim, key=77))
-    t = case.numbers(case.rows, key=78).sigmoid()
-    times = torch.stack([t, 1 - t, torch.ones_like(t), -torch.ones_like(t)], 1)
-    lengths = basis[..., : case.dim].square().sum(1)
-    return x, times, loc, noise, spread, 1 - 1 / spread, basis, lengths, cond, 0.25, 0.05
 
 
 CHECKS = {

@@ -18,9 +18,8 @@ from tests.native.parity import (
     Case,
     agree,
     check_loss,
-    source_arguments,
-    view_arguments,
 )
+from tests.native.subspace_cases import source_arguments, view_arguments
 
 SHAPES = ((0, 7), (1, 1), (3, 7), (41, 401))
 CASES = [

@@ -72,7 +72,7 @@ FLOWPRIOR_INLINE void combine(const C* basis, int64_t rank, int64_t width, int64
   }
 }
 
-// Calls work.operator()<kRows>(first place in the order) for the rows of a task, as many at a time as can be.
+// Calls work.operator()<kRows>(first row's place in the order) for the rows of a task, as many at a time as can be.
 template <int kRows = kSubspaceRows, typename Work>
 FLOWPRIOR_INLINE void for_each_rows(const SubspaceTask& task, Work work) {
   int64_t done = 0;

@@ -19,8 +19,8 @@ FLOWPRIOR_INLINE void exchange(const C* spread, const C* latent, int64_t rank, c
 }
 
 template <typename C>
-FLOWPRIOR_INLINE void place(const C* loc, const C* noise, const C* epsilon, const C* along, int64_t count,
-                            C* __restrict x0) {
+FLOWPRIOR_INLINE void store_source(const C* loc, const C* noise, const C* epsilon, const C* along, int64_t count,
+                                   C* __restrict x0) {
   _Pragma("omp simd") for (int64_t d = 0; d < count; ++d) {
     x0[d] = loc[d] + square_root(noise[d]) * (epsilon[d] + along[d]);
   }
@@ -62,9 +62,9 @@ FLOWPRIOR_INLINE void source_rows(const SubspaceSourceJob& job, int64_t number, 
     combine<kRows, 1, false>(basis + column, rank, width, padded, scratch + at.along, stride, &sums);
     for (int i = 0; i < kRows; ++i) {
       const int64_t row = subspace.order[first + i];
-      place(row_of<C>(subspace.loc, row) + column, row_of<C>(subspace.noise, row) + column,
-            scratch + i * stride + at.epsilon + column, sums + i * kSubspaceColumns,
-            least_of(dim - column, kSubspaceColumns), static_cast<C*>(job.x0) + row * dim + column);
+      store_source(row_of<C>(subspace.loc, row) + column, row_of<C>(subspace.noise, row) + column,
+                   scratch + i * stride + at.epsilon + column, sums + i * kSubspaceColumns,
+                   least_of(dim - column, kSubspaceColumns), static_cast<C*>(job.x0) + row * dim + column);
     }
   }
 }

@@ -49,39 +49,39 @@ FLOWPRIOR_INLINE void finish(const PathTerms<C>& path, C floor, C least, const P
 
 // Whitened distances of kRows rows from their means, then their weights of the axes, into scratch memory.
 template <int kRows, typename C>
-FLOWPRIOR_INLINE void weigh_rows(const SubspaceViewJob& job, const C* basis, int64_t place, PathTerms<C>* paths) {
+FLOWPRIOR_INLINE void weigh_rows(const SubspaceViewJob& job, const C* basis, int64_t first, PathTerms<C>* paths) {
   const Subspace& subspace = job.subspace;
   const int64_t dim = subspace.dim, rank = subspace.rank, width = subspace.width, stride = subspace.scratch_stride;
-  C* const white = static_cast<C*>(subspace.scratch) + place * stride;
+  C* const white = static_cast<C*>(subspace.scratch) + first * stride;
   for (int i = 0; i < kRows; ++i) {
-    const int64_t row = subspace.order[place + i];
+    const int64_t row = subspace.order[first + i];
     paths[i] = path_terms(row_of<C>(job.times, row));
     whiten(row_of<C>(job.x, row), paths[i].mean, row_of<C>(subspace.loc, row), row_of<C>(subspace.noise, row), dim,
            width, white + i * stride);
   }
   project<kRows>(basis, rank, width, white, stride, white + width, stride);
   for (int i = 0; i < kRows; ++i) {
-    const int64_t row = subspace.order[place + i];
+    const int64_t row = subspace.order[first + i];
     weigh_axes(paths[i], row_of<C>(subspace.spread, row), row_of<C>(job.slope, row), rank, white + i * stride + width);
   }
 }
 
 template <int kRows, typename C>
-FLOWPRIOR_INLINE void view_rows(const SubspaceViewJob& job, int64_t number, int64_t place) {
+FLOWPRIOR_INLINE void view_rows(const SubspaceViewJob& job, int64_t number, int64_t first) {
   const Subspace& subspace = job.subspace;
   const int64_t dim = subspace.dim, rank = subspace.rank, width = subspace.width, stride = subspace.scratch_stride;
   const C* const basis = static_cast<const C*>(subspace.basis) + number * rank * width;
   const C* const lengths = static_cast<const C*>(job.lengths) + number * dim;
-  const C* const weights = static_cast<const C*>(subspace.scratch) + place * stride + width;
+  const C* const weights = static_cast<const C*>(subspace.scratch) + first * stride + width;
   PathTerms<C> paths[kRows];
-  weigh_rows<kRows>(job, basis, place, paths);
+  weigh_rows<kRows>(job, basis, first, paths);
   alignas(64) C sums[4][kRows * kSubspaceColumns];
   for (int64_t column = 0; column < dim; column += kSubspaceColumns) {
     const int64_t padded = least_of(width - column, kSubspaceColumns);
     combine<kRows, 2, false>(basis + column, rank, width, padded, weights, stride, sums);
     combine<kRows, 2, true>(basis + column, rank, width, padded, weights + 2 * rank, stride, sums + 2);
     for (int i = 0; i < kRows; ++i) {
-      const int64_t row = subspace.order[place + i], at = row * dim + column, own = i * kSubspaceColumns;
+      const int64_t row = subspace.order[first + i], at = row * dim + column, own = i * kSubspaceColumns;
       const Piece<C> piece = {row_of<C>(job.x, row) + column,
                               row_of<C>(subspace.loc, row) + column,
                               row_of<C>(subspace.noise, row) + column,
@@ -99,7 +99,7 @@ template <typename C>
 static void subspace_view(const SubspaceViewJob& job, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const SubspaceTask& task = job.subspace.tasks[i];
-    for_each_rows(task, [&]<int kRows>(int64_t place) { view_rows<kRows, C>(job, task.basis, place); });
+    for_each_rows(task, [&]<int kRows>(int64_t first) { view_rows<kRows, C>(job, task.basis, first); });
   }
 }
 

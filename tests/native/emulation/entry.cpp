@@ -75,6 +75,7 @@ const char* dispatch_computed(int64_t dtype, Function function) {
   return guarded([&] {
     if (dtype == 0) function(float{});
     if (dtype == 1) function(double{});
+    if (dtype > 1) throw std::runtime_error("expected basis in float32 or float64");
   });
 }
 
