@@ -14,6 +14,7 @@ from flowprior.mixtures import FitSettings, LowRank, Parameters
 from flowprior.mixtures.em import SUBSPACE_PASSES
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.row_sample import in_pieces
+from flowprior.processes.group import Group
 
 SEED = 20250612
 NEGLIGIBLE = 1e-6
@@ -34,13 +35,17 @@ def lowrank_tables(mean: Tensor, covariance: Parameters, like: Tensor) -> dict[s
     return {"loc": mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
 
 
-def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:
+def fit_rows(
+    rows: Tensor, rank: int, settings: FitSettings, owner: str, group: Group | None = None
+) -> dict[str, Tensor]:
     """The tables ``[1, …]`` of the low-rank Gaussian of ``rows`` ``[n, D]``, which are held in memory.
 
-    The subspace iteration starts from directions of its own, not from ``settings``'s generator.
+    The subspace iteration starts from directions of its own, not from ``settings``'s generator. Each process
+    of a ``group`` has rows of its own, and gets the tables of all of them.
     """
+    group = group or Group()
     pieces = [piece for piece, _ in in_pieces([(rows, None)])]
-    moments = ConditionMoments.over((piece, None) for piece in pieces)
+    moments = ConditionMoments.over((piece, None) for piece in pieces).across(group)
     settings = replace(settings, generator=torch.Generator().manual_seed(SEED), shrunk=None)
     everything = torch.ones(1, dtype=torch.bool)
     with explaining_degenerate(owner, settings.reg_covar):
@@ -48,6 +53,7 @@ def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict
         for _ in range(SUBSPACE_PASSES):
             for piece in pieces:
                 fitter.accumulate(piece, 0, torch.ones(len(piece), 1, dtype=rows.dtype))
+            group.add_up(*fitter.sums)
             fitter.maximise(everything)
         return lowrank_tables(fitter.mean, fitter.covariance, rows)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowprior.data.stream import Batch
 from flowprior.mixtures.kmeans import skip_uniform
 from flowprior.processes.group import WHOLE, Group, Share
+from flowprior.processes.sending import compact
 
 SEED = 20251126
 PIECE = 1 << 22
@@ -41,23 +42,35 @@ class RowSample:
 
         Where they are a ``share``, every process gets the sample of all rows.
         """
+        sample = cls.part(batches, size, share)
+        if share.group.size > 1:
+            own = compact(sample.rows), sample.labels, sample._keys
+            sample._rows, sample._labels, sample._keys = map(
+                torch.cat, zip(*share.group.of_each(own), strict=True)
+            )
+            sample._count = len(sample._keys)
+        return sample
+
+    @classmethod
+    def part(cls, batches: Iterable[Batch], size: int, share: Share = WHOLE) -> RowSample:
+        """As :meth:`over`, but of a ``share`` those of its own rows that are in the sample of all."""
         sample = cls(size)
         skip_uniform(sample.generator, share.before, torch.float32)
         for x, cond in batches:
             sample.update(x, cond)
-        return sample.across(share.group)
+        sample._leave_to(share.group)
+        return sample
 
-    def across(self, group: Group) -> RowSample:
-        """The sample of the rows of all processes of a group, on each of them."""
+    def _leave_to(self, group: Group) -> None:
+        """Keep what is in the sample of the rows of all processes of a group."""
         if group.size == 1:
-            return self
-        keys = torch.cat(group.of_each(self._keys[: self._count])).sort().values
-        highest = keys[min(self.size, len(keys)) - 1]
-        kept = self._keys[: self._count] <= highest
-        own = self.rows[kept], self.labels[kept], self._keys[: self._count][kept]
-        self._rows, self._labels, self._keys = map(torch.cat, zip(*group.of_each(own), strict=True))
-        self._count = len(self._keys)
-        return self
+            return
+        keys = torch.cat(group.of_each(self._keys[: self._count].clone())).sort().values
+        kept = (self._keys[: self._count] <= keys[min(self.size, len(keys)) - 1]).nonzero()[:, 0]
+        self._count = len(kept)
+        self._labels, self._keys = self._labels[kept], self._keys[kept]
+        for place, row in enumerate(kept.tolist()):  # in place, for there may be no room for them twice
+            self._rows[place] = self._rows[row]
 
     @property
     def rows(self) -> Tensor:

@@ -114,19 +114,20 @@ def fit_shared(
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.
     """
-    sample = RowSample.over(data, SAMPLE, data.share)
+    sample, told = RowSample.part(data, SAMPLE, data.share), (settings, data.owner, data.group)
     rows, like = sample.rows, data.peek()[0]
-    null = fit_rows(rows, sizes.rank, settings, data.owner)
+    null = fit_rows(rows, sizes.rank, *told)
     loc = _centres(moments).to(like)
     _centre(rows, loc, sample.labels)
-    tables = [fit_rows(rows, sizes.span, settings, data.owner)]
+    tables = [fit_rows(rows, sizes.span, *told)]
     group = torch.zeros(len(loc), dtype=torch.long)
     if groups > 1:
         group = _group_labels(data, _start(loc, tables, group, like), groups)
         parts = [rows[group[sample.labels] == g] for g in range(int(group.max()) + 1)]
         pooled, tables = tables[0], []
         for part in parts:
-            tables.append(fit_rows(part, sizes.span, settings, data.owner) if len(part) else pooled)
+            some = data.group.largest(len(part)) > 0
+            tables.append(fit_rows(part, sizes.span, *told) if some else pooled)
     del sample, rows
     subspace = _start(loc, tables, group, like)
     subspace.noise = noise_outside(data, subspace, moments, settings.reg_covar)

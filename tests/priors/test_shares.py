@@ -39,6 +39,17 @@ def test_a_sample_of_rows() -> None:
     assert in_threads(sampled, 4) == [sampled(None)] * 4
 
 
+def test_own_rows_of_a_sample_are_together_that_of_all_rows() -> None:
+    def own(group: ThreadGroup | None) -> list[tuple[int, tuple[float, ...]]]:
+        data = stream(group)
+        sample = RowSample.part(data, 30, data.share)
+        return [(int(c), tuple(x.tolist())) for x, c in zip(sample.rows, sample.labels, strict=True)]
+
+    parts = in_threads(own, 4)
+    assert len(parts[2]) <= 1, "a share of one row has no other"
+    assert sorted(row for part in parts for row in part) == sorted(own(None))
+
+
 @pytest.mark.parametrize("least", [3, 60])
 def test_a_sample_of_each_label_and_what_the_generator_gives_afterwards(least: int, monkeypatch) -> None:
     monkeypatch.setattr("flowprior.mixtures.kmeans.SAMPLE_SIZE", 1)
