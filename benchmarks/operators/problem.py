@@ -100,6 +100,7 @@ import json, os, sys, tempfile, time
 import numpy, torch
 from torch import distributed
 from flowprior import Prior
+from flowprior.processes.leaving import leave
 
 spec, folder = sys.argv[1], sys.argv[6]
 labels, dim, rank, rows = map(int, sys.argv[2:6])
@@ -143,7 +144,7 @@ if process == 0:
     prior.save(folder)
     print(json.dumps(found))
 if processes > 1:
-    distributed.destroy_process_group()
+    leave()
 """
 """VmHWM is, unlike ru_maxrss, not inherited from the parent."""
 

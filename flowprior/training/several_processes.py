@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.processes.group import group_of
+from flowprior.processes.leaving import leave
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import StopReason
 from flowprior.training.sharding import shard
@@ -42,7 +43,7 @@ class SeveralProcesses(Engine):
         self._device = torch.device(started.device or "cpu")
         self.group = distributed.group.WORLD
         self.processes = group_of(self.group)
-        atexit.register(started.destroy_process_group)
+        atexit.register(leave, started.destroy_process_group)
 
     def prepared(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)

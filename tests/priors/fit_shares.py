@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from flowprior import Prior
+from flowprior.processes.leaving import leave
 
 SPECS = {
     "gaussian:moments=diagonal": True,
@@ -61,7 +62,7 @@ def main(path: str, dtype: torch.dtype) -> None:
     rank, size = distributed.get_rank(), distributed.get_world_size()
     found = {spec: fitted(spec, rank, size, dtype, distributed.group.WORLD) for spec in SPECS}
     torch.save(found, f"{path}-{rank}")
-    distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

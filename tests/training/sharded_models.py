@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from flowprior.conditions import Condition
 from flowprior.errors import OptionError
 from flowprior.models.base import build_model
+from flowprior.processes.leaving import leave
 from flowprior.training.sharding import copy_whole, load_whole, shard
 
 SPECS = {"unet": "unet:widths=8-16", "dit": "dit:width=16,depth=2,heads=2", "mlp": "mlp:width=16,depth=2"}
@@ -57,7 +58,7 @@ def main(path: str) -> None:
     if distributed.get_rank() == 0:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(found, file)
-    distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":
