@@ -26,7 +26,7 @@ what a Gaussian sample of n_c rows is off by over how far the label is off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,7 @@ from flowprior.priors.shared_noise import (
     scaled,
 )
 from flowprior.priors.subspace import Subspace
+from flowprior.processes.group import Group
 
 SAMPLE = 65_536
 """Rows, at most, that bases are found on."""
@@ -184,22 +185,27 @@ def _group_labels(data: CheckedBatches, subspace: Subspace, groups: int) -> Tens
 
 
 def _axes(data: CheckedBatches, subspace: Subspace, rank: int) -> tuple[Tensor, Tensor]:
-    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
+    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module.
+
+    Each process of a group finds those of some labels.
+    """
     conditions, span = subspace.spread.shape
     found = CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
     data.group.add_up(found.count, found.scatter)
     roots = subspace.loc.new_empty(conditions, span, span)
-    rotation = subspace.loc.new_empty(conditions, span, rank)
-    spread = subspace.loc.new_empty(conditions, rank)
+    rotation = subspace.loc.new_zeros(conditions, span, rank)
+    spread = subspace.loc.new_zeros(conditions, rank)
     chunks = torch.arange(conditions).split(max(1, PIECE // subspace.basis[0].numel()))
-    for c in chunks:
+    own = chunks[data.group.rank :: data.group.size]
+    for c in own:
         roots[c] = _inverse_root(_grams(subspace, c)).to(roots)
         root = roots[c].double()
         found.scatter[c] = root @ found.scatter[c] @ root
-    target = Target(found, subspace.group)
-    for c in chunks:
+    target = Target(found, subspace.group, own, data.group)
+    for c in own:
         turned, fallen = canonical_basis(*target.leading_axes(found, c, rank))
         rotation[c], spread[c] = roots[c] @ turned.to(roots), fallen.to(spread)
+    data.group.add_up(rotation, spread)
     return rotation, spread
 
 
@@ -218,15 +224,28 @@ def _inverse_root(gram: Tensor) -> Tensor:
 
 
 class Target:
-    """The pooled covariances of groups of labels, ``[G, r, r]``, which their labels are drawn to."""
+    """The pooled covariances of groups of labels, ``[G, r, r]``, which their labels are drawn to.
 
-    def __init__(self, found: CoordinateScatter, group: Tensor) -> None:
+    Args:
+        found: second moments of the labels.
+        group: of each label, ``[C]``.
+        own: labels of this process, in pieces.
+        processes: whose labels are pooled.
+    """
+
+    def __init__(
+        self, found: CoordinateScatter, group: Tensor, own: Sequence[Tensor], processes: Group
+    ) -> None:
         shape = (int(group.max()) + 1, *found.scatter.shape[1:])
         count = found.count.new_zeros(shape[0]).index_add_(0, group, found.count)
-        total = found.scatter.new_zeros(shape).index_add_(0, group, found.scatter)
+        total = found.scatter.new_zeros(shape)
+        for c in own:
+            total.index_add_(0, group[c], found.scatter[c])
+        processes.add_up(total)
+        pooled = total.sum(0) / count.sum()
         counted = (count > 0)[:, None, None]
         self.group = group
-        self.covariance = torch.where(counted, total / count.clamp_min(1)[:, None, None], found.pooled())
+        self.covariance = torch.where(counted, total / count.clamp_min(1)[:, None, None], pooled)
         self.whitener = _whitener(self.covariance)
 
     def leading_axes(self, found: CoordinateScatter, c: Tensor, rank: int) -> tuple[Tensor, Tensor]:
