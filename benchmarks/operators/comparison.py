@@ -133,6 +133,19 @@ def full_size(path: Path) -> dict[str, str]:
     return said | {"table": markdown_table(header, lines)}
 
 
+def pairing_cost(path: Path) -> dict[str, Any]:
+    """Milliseconds that the pairs of one training batch take, by setting; empty where it was not run."""
+    if not path.exists():
+        return {}
+    said, rows = _read(path)
+    info = [row["extra_info"] for row in rows]
+    found = {
+        own["way"]: {"batches": own["batches"], "milliseconds": median(row) / own["batches"]}
+        for own, row in zip(info, rows, strict=True)
+    }
+    return said | {"ways": found}
+
+
 def whole_steps(path: Path) -> dict[str, str]:
     """Whole training steps, and what of them lies around the network; empty where it was not run."""
     if not path.exists():

@@ -20,7 +20,7 @@ import jinja2
 import pandas
 
 from benchmarks.gpu import page as gpu_page
-from benchmarks.operators.comparison import full_size, operators, timings, whole_steps
+from benchmarks.operators.comparison import full_size, operators, pairing_cost, timings, whole_steps
 from benchmarks.studies import (
     RESULTS,
     STUDIES,
@@ -150,6 +150,7 @@ def page(root: Path = RESULTS) -> str:
         steps=whole_steps(root / "whole-steps.json"),
         cards=gpu_page.read(root / "gpu"),
         full_size=full_size(root / "full-size.json"),
+        pairing_cost=pairing_cost(root / "pairing-cost.json"),
         killed=kills.read(root / "kills"),
         pieces=long_curves.read_pieces(root),
         pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
