@@ -38,6 +38,7 @@ VARIANTS = {
     "learned-mean": [
         {"sigma": "diagonal"},
         {"latent": 2},
+        {"covariance": "diagonal", "steps": 20},
         {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20, "law_steps": 20},
     ],
     "flow": [{"rank": 2}, {"kind": "spline"}],

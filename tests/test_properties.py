@@ -31,6 +31,7 @@ SPECS = {
     "learned-mean": [
         "learned-mean:epochs=1,hidden=8,depth=1",
         "learned-mean:epochs=1,hidden=8,depth=0,latent=1,sigma=scalar",
+        "learned-mean:epochs=1,hidden=8,depth=0,covariance=diagonal,steps=4",
     ],
 }
 PRIORS = [spec for name in Prior.available() for spec in SPECS.get(name, [name])]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from flowprior.conditions.values import (
 )
 from flowprior.errors import InputError
 
-Kind = Literal["none", "labels", "embeddings", "tokens", "parts"]
+Kind = Literal["none", "labels", "embeddings", "tensor", "tokens", "parts"]
 MOST_LABELS = 100_000
 """Most classes that a condition may have: priors and networks hold a row of numbers for each of them."""
 
@@ -30,9 +31,13 @@ class Condition:
 
     Attributes:
         kind: ``"none"``, ``"labels"`` (int64 ``[B]``), ``"embeddings"`` (floating point ``[B, E]``),
-            ``"tokens"`` (:class:`TokenStates` of ``[B, T, F]``) or ``"parts"`` (:class:`Parts`).
-        size: number of classes, at most 100,000 (:data:`MOST_LABELS`), or E, or F, or 0.
+            ``"tensor"`` (floating point ``[B, *shape]`` of two dimensions or more beside B: a picture, a
+            series), ``"tokens"`` (:class:`TokenStates` of ``[B, T, F]``) or ``"parts"``
+            (:class:`Parts`).
+        size: number of classes, at most 100,000 (:data:`MOST_LABELS`), or E, or the numbers of a tensor,
+            or F, or 0.
         parts: name and condition of each part, in the order of their names.
+        shape: of the kind ``"tensor"``, without B.
 
     Raises:
         InputError: another kind, a size that is no such number, or impossible parts.
@@ -41,6 +46,7 @@ class Condition:
     kind: Kind = "none"
     size: int = 0
     parts: tuple[tuple[str, Condition], ...] = ()
+    shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or type(self.size) is not int or self.size < 0:
@@ -55,14 +61,37 @@ class Condition:
             )
         if (self.kind == "parts") != bool(self.parts) or (self.parts and self.size):
             raise InputError("condition: expected parts, and no size, for the kind 'parts' and no other")
+        shape = tuple(self.shape)
+        is_tensor = len(shape) > 1 and all(type(side) is int and side > 0 for side in shape)
+        if (self.kind == "tensor") != is_tensor or (is_tensor and math.prod(shape) != self.size):
+            raise InputError(
+                "condition: expected the shape of a tensor, with as many numbers as size says, for the kind "
+                f"'tensor' and no other, got {self.kind!r}, {self.size} and {list(shape)}"
+            )
+        object.__setattr__(self, "shape", shape)
         for name, part in self.parts:
             check_name(name)
             if not isinstance(part, Condition) or part.kind in ("none", "parts"):
-                raise InputError(f"condition: expected labels, embeddings or tokens as '{name}', got {part}")
+                raise InputError(
+                    f"condition: expected labels, embeddings, a tensor or tokens as '{name}', got {part}"
+                )
         names = [name for name, _ in self.parts]
         if len(set(names)) < len(names):
             raise InputError(f"condition: expected a name of its own for each part, got {', '.join(names)}")
         object.__setattr__(self, "parts", tuple(sorted(self.parts, key=lambda part: part[0])))
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int]) -> Condition:
+        """A tensor of this shape for each row; of one dimension it is an embedding."""
+        shape = tuple(shape)
+        if len(shape) == 1:
+            return cls("embeddings", shape[0])
+        return cls("tensor", math.prod(shape), shape=shape)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one row of embeddings or of a tensor."""
+        return self.shape or (self.size,)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +156,7 @@ class Condition:
             if len(cond) and not 0 <= int(cond.min()) <= int(cond.max()) < self.size:
                 bad = int(cond[(cond < 0) | (cond >= self.size)][0])
                 raise InputError(f"{owner}: cond has label {bad}, expected labels 0..{self.size - 1}")
-        elif not cond.is_floating_point() or cond.dim() != 2 or cond.shape[1] != self.size:
+        elif not cond.is_floating_point() or cond.shape[1:] != torch.Size(self.event_shape):
             raise InputError(f"{owner}: expected {self.describe()}, got {cond.dtype} {list(cond.shape)}")
         return cond
 
@@ -165,13 +194,16 @@ class Condition:
             return f"int64 labels [B] in 0..{self.size - 1}"
         if self.kind == "tokens":
             return f"token states [B, T, {self.size}] with a mask"
+        if self.kind == "tensor":
+            return f"a floating-point tensor [B, {', '.join(map(str, self.shape))}]"
         if self.kind == "parts":
             return "parts " + ", ".join(f"{name}: {part.describe()}" for name, part in self.parts)
         return f"floating-point embeddings [B, {self.size}]" if self.kind == "embeddings" else "no condition"
 
     def __repr__(self) -> str:
-        parts = f", parts={self.parts!r}" if self.parts else ""  # none of it in the digests of older data
-        return f"Condition(kind={self.kind!r}, size={self.size!r}{parts})"
+        more = f", parts={self.parts!r}" if self.parts else ""  # none of it in the digests of older data
+        more += f", shape={self.shape!r}" if self.shape else ""
+        return f"Condition(kind={self.kind!r}, size={self.size!r}{more})"
 
     @classmethod
     def of(cls, cond: Conditions | None) -> Condition:
@@ -183,12 +215,13 @@ class Condition:
         if isinstance(cond, TokenStates):
             return cls("tokens", int(cond.states.shape[2]))
         if cond.is_floating_point():
-            return cls("embeddings", int(cond.shape[1]))
+            return cls.of_shape(cond.shape[1:])
         return cls("labels", int(cond.max()) + 1 if len(cond) else 0)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         values: dict[str, Any] = {"kind": self.kind, "size": self.size}
+        values |= {"shape": list(self.shape)} if self.shape else {}
         return values | ({"parts": {name: part.as_dict() for name, part in self.parts}} if self.parts else {})
 
     @classmethod
@@ -198,13 +231,15 @@ class Condition:
         Raises:
             ValueError: it is something else.
         """
-        if not isinstance(values, Mapping) or set(values) - {"parts"} != {"kind", "size"}:
+        if not isinstance(values, Mapping) or set(values) - {"parts", "shape"} != {"kind", "size"}:
             raise ValueError("no condition of kind and size")
-        parts = values.get("parts", {})
+        parts, shape = values.get("parts", {}), values.get("shape", [])
+        if not isinstance(shape, list):
+            raise ValueError("a shape that is no list")
         if not isinstance(parts, Mapping) or not all(map(_is_part, parts.values())):
             raise ValueError("parts of a condition that are no mapping, or have parts again")
         read = tuple((name, cls.from_dict(part)) for name, part in parts.items())
-        return cls(values["kind"], values["size"], read)
+        return cls(values["kind"], values["size"], read, tuple(shape))
 
 
 def _is_part(values: object) -> bool:

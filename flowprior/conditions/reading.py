@@ -99,16 +99,29 @@ def label_groups(cond: Conditions | None) -> Tensor | None:
 def embeddings_in(cond: Conditions | None) -> Tensor | None:
     """All embeddings of a row side by side, floating point ``[B, ΣE]``; None where there are none.
 
-    Token states count by their mean, where there is no embedding.
+    Token states count by their mean, where there is no embedding. Tensors of other shapes are none: see
+    :func:`numbers_in`.
     """
     if cond is None or isinstance(cond, Tensor):
-        return cond if cond is not None and cond.is_floating_point() else None
+        return cond if cond is not None and kind_of(cond) == "embeddings" else None
     if isinstance(cond, TokenStates):
         return cond.means()
     found = [part for _, part in cond.items() if isinstance(part, Tensor) and kind_of(part) == "embeddings"]
     means = [part.means() for _, part in cond.items() if isinstance(part, TokenStates)]
     beside = found or means
     return torch.cat(beside, 1) if len(beside) > 1 else beside[0] if beside else None
+
+
+def numbers_in(cond: Conditions | None) -> Tensor | None:
+    """All numbers of a row side by side, floating point ``[B, N]``: embeddings, and tensors as rows.
+
+    None where there are none; labels are none.
+    """
+    tensors = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
+    rows = [part.flatten(1) for part in tensors if isinstance(part, Tensor) and kind_of(part) == "tensor"]
+    embeddings = embeddings_in(cond)
+    rows = rows if embeddings is None else [embeddings, *rows]
+    return torch.cat(rows, 1) if len(rows) > 1 else rows[0] if rows else None
 
 
 def _either(takes: Sequence[str]) -> str:

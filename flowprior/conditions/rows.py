@@ -38,6 +38,11 @@ def _pinned(x: Tensor) -> Tensor:
     return x.pin_memory() if x.device.type == "cpu" else x
 
 
+def flat(cond: Tensor) -> Tensor:
+    """Pictures and other tensors ``[B, …]`` as rows ``[B, E]``; labels and embeddings as they are."""
+    return cond.flatten(1) if cond.is_floating_point() and cond.dim() > 2 else cond
+
+
 def repeated(cond: C | None, times: int) -> C | None:
     """Each row of ``cond`` ``times`` times, one after the other."""
     if cond is None:

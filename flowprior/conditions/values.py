@@ -200,7 +200,7 @@ class Parts(Carried):
 
 
 Conditions = Tensor | TokenStates | Parts
-"""One condition for each row: labels int64 ``[B]``, embeddings ``[B, E]``, token states, or named parts."""
+"""One condition for each row: labels ``[B]``, embeddings ``[B, E]``, a tensor, token states, or parts."""
 
 
 def as_value(cond: Any) -> Any:
@@ -213,12 +213,12 @@ def as_value(cond: Any) -> Any:
 
 
 def kind_of(value: Tensor | TokenStates) -> str:
-    """``"labels"``, ``"embeddings"`` or ``"tokens"``; ``"tensor"`` for one of another shape."""
+    """``"labels"``, ``"embeddings"``, ``"tensor"`` or ``"tokens"``; ``"none"`` for other numbers."""
     if isinstance(value, TokenStates):
         return "tokens"
-    if value.dim() == (2 if value.is_floating_point() else 1):
-        return "embeddings" if value.is_floating_point() else "labels"
-    return "tensor"
+    if value.is_floating_point():
+        return {0: "none", 1: "none", 2: "embeddings"}.get(value.dim(), "tensor")
+    return "labels" if value.dim() == 1 else "none"
 
 
 def describe_value(cond: Conditions | None) -> str:

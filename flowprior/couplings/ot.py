@@ -16,8 +16,9 @@ from flowprior.conditions import (
     as_value,
     choose_parts,
     describe_value,
-    embeddings_in,
+    flat,
     label_groups,
+    numbers_in,
 )
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
@@ -155,11 +156,11 @@ class OTCoupling(PairingCoupling):
         if isinstance(cond, Tensor):
             mode = "weighted" if cond.is_floating_point() else "within"
             mode = mode if self.condition == "auto" else self.condition
-            return _Seen(within=cond) if mode == "within" else _Seen(weighted=cond)
+            return _Seen(within=cond) if mode == "within" else _Seen(weighted=flat(cond))
         return self._seen_parts(cond)
 
     def _seen_parts(self, cond: Parts | TokenStates) -> _Seen:
-        labels, numbers = label_groups(cond), embeddings_in(cond)
+        labels, numbers = label_groups(cond), numbers_in(cond)
         if self.condition == "within":
             labels, numbers = numbers if labels is None else labels, None
         elif self.condition == "weighted":

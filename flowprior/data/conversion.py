@@ -110,7 +110,7 @@ class DatasetData(Data):
         if self.condition.kind == "none":
             return None
         labelled = self.condition.kind == "labels"
-        return torch.empty(0, dtype=torch.long) if labelled else torch.empty(0, self.condition.size)
+        return torch.empty(0, dtype=torch.long) if labelled else torch.empty(0, *self.condition.event_shape)
 
     def _like_the_first(self, event: Tensor) -> Tensor:
         if event.shape != self.event_shape:
@@ -121,7 +121,7 @@ class DatasetData(Data):
         return event
 
     def _stacked(self, conditions: list[Tensor | None]) -> Tensor:
-        """One row for each item: a label, or an embedding, flat."""
+        """One row for each item: a label, or numbers in their own shape."""
         found = [cond for cond in conditions if cond is not None]
         shapes = {tuple(cond.shape) for cond in found}
         if len(found) != len(conditions) or len(shapes) != 1:
@@ -129,7 +129,7 @@ class DatasetData(Data):
                 f"{self.name}: expected a condition of one shape with every item, got shapes {sorted(shapes)}"
                 f"{' and none' if len(found) != len(conditions) else ''}"
             )
-        return torch.stack([cond.reshape(-1) if cond.is_floating_point() else cond for cond in found])
+        return torch.stack([_row(cond) for cond in found])
 
     def _item(self, index: int) -> tuple[Tensor, Tensor | None]:
         item = self.dataset[index]
@@ -159,7 +159,7 @@ class DatasetData(Data):
         if first is None:
             return Condition()
         if first.is_floating_point():
-            return Condition("embeddings", first.numel())
+            return Condition.of_shape(first.shape or (1,))
         if self.class_names:
             return Condition("labels", len(self.class_names))
         targets = getattr(self.dataset, "targets", None)
@@ -168,3 +168,8 @@ class DatasetData(Data):
         labels = torch.as_tensor(targets).reshape(-1)
         check_labels(labels, self.name)
         return Condition("labels", int(labels.max()) + 1)
+
+
+def _row(cond: Tensor) -> Tensor:
+    """A single floating-point number as an embedding of one; anything else as it is."""
+    return cond.reshape(1) if cond.is_floating_point() and not cond.dim() else cond

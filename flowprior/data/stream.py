@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value
+from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value, flat
 from flowprior.data import Data, as_data
 from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
@@ -32,6 +32,8 @@ FitData = (
 
 class CheckedBatches:
     """A re-iterable stream of flat batches (x ``[B, D]``, c), checked once at the boundary.
+
+    Conditions that are tensors, such as pictures, are flat, too: ``[B, E]``, as embeddings are.
 
     Checked are finiteness, event shape, dtype and kind of condition. NumPy arrays become tensors, labels
     ``[B]`` or ``[B, 1]`` of any integer type int64 ``[B]``. A :class:`flowprior.data.Data` or a map-style
@@ -113,7 +115,7 @@ class CheckedBatches:
         for x, c in self._raw():
             self._check(x, c, first_x, first_c)
             if len(x):
-                yield x.flatten(1), c
+                yield x.flatten(1), c if c is None else flat(c)
         self._known_finite = True
 
     @property
@@ -256,6 +258,8 @@ class CheckedBatches:
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
             )
+        if c is not None and first_c is not None and c.dim() > 2 and c.shape[1:] != first_c.shape[1:]:
+            raise InputError(f"{where}: expected conditions {list(first_c.shape[1:])}, got {_shape(c)}")
 
 
 def _is_pair(data: Any) -> bool:

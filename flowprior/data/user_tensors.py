@@ -50,11 +50,12 @@ def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
 
 
 def plain_condition(cond: Any, count: int, owner: str) -> Any:
-    """Labels as int64 ``[count]``, embeddings as floating point ``[count, E]``; token states, and parts.
+    """Labels as int64 ``[count]``, floating-point numbers ``[count, …]``; token states, and parts.
 
     Args:
         cond: labels ``[N]`` or ``[N, 1]`` of any integer type; embeddings ``[N, E]``, or one number each
-            ``[N]``; a tensor or a NumPy array; :class:`TokenStates`; or a mapping of named parts of these.
+            ``[N]``; pictures, series and the like ``[N, …]``; as a tensor or a NumPy array;
+            :class:`TokenStates`; or a mapping of named parts of these.
         count: rows that it belongs to.
         owner: who asks, for messages.
 
@@ -74,13 +75,14 @@ def plain_condition(cond: Any, count: int, owner: str) -> Any:
     elif cond.dim() == 1:
         check_no_labels(cond, owner)
         cond = cond[:, None]
-    expected = 2 if cond.is_floating_point() else 1
-    if cond.dim() != expected or len(cond) != count or (expected == 2 and not cond.shape[1]):
+    is_label = not cond.is_floating_point()
+    fits = cond.dim() == 1 if is_label else cond.dim() > 1 and 0 not in cond.shape[1:]
+    if not fits or len(cond) != count:
         raise InputError(
-            f"{owner}: expected labels [{count}] or embeddings [{count}, E], "
-            f"got {cond.dtype} {list(cond.shape)}"
+            f"{owner}: expected labels [{count}], embeddings [{count}, E] or a floating-point tensor "
+            f"[{count}, …], got {cond.dtype} {list(cond.shape)}"
         )
-    if expected == 1:
+    if is_label:
         check_labels(cond, owner)
     else:
         check_finite(cond, "condition", owner)

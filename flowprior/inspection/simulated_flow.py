@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, embeddings_in, joined, label_groups
+from flowprior.conditions import Conditions, joined, label_groups, numbers_in
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling
 from flowprior.couplings.cost import squared_distances
@@ -193,7 +193,7 @@ def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
 def _numbers(cond: Conditions | None) -> Tensor:
     """All that a condition tells, as numbers float64 ``[B, E]``: a column for each label, means of tokens."""
     assert cond is not None
-    numbers, labels = embeddings_in(cond), label_groups(cond)
+    numbers, labels = numbers_in(cond), label_groups(cond)
     beside = [] if numbers is None else [numbers.double()]
     beside += [] if labels is None else [torch.nn.functional.one_hot(labels).double()]
     return torch.cat(beside, 1)

@@ -88,6 +88,19 @@ def parts_of(condition: Condition) -> dict[str, Condition]:
     return dict(condition.parts) or {"": condition}
 
 
+def _check_parts(condition: Condition) -> None:
+    """Refuse conditions that these networks are not given.
+
+    Raises:
+        OptionError: a tensor, such as a picture.
+    """
+    if any(part.kind == "tensor" for part in parts_of(condition).values()):
+        raise OptionError(
+            f"diffusers: expected labels, embeddings or tokens as condition, got {condition.describe()}; use "
+            "model 'unet'"
+        )
+
+
 def attention_width(condition: Condition) -> int:
     """Width of the cross-attention: that of the widest embedding or token state, 0 without one."""
     return max((part.size for part in parts_of(condition).values() if part.kind != "labels"), default=0)
@@ -117,9 +130,10 @@ def diffusers(
 
     Raises:
         OptionError: diffusers is not installed, the file is not there, the options do not fit, or the
-            condition has several parts of labels.
+            condition has several parts of labels, or a tensor such as a picture.
     """
     check_picture("diffusers", event_shape)
+    _check_parts(condition)
     labels = {name: part for name, part in parts_of(condition).items() if part.kind == "labels"}
     if len(labels) > 1:
         raise OptionError(

@@ -49,7 +49,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """A condition as ``[B, hidden]``: a row of a table for labels, a linear map for embeddings.
+    """A condition as ``[B, hidden]``: a row of a table for labels, a linear map for embeddings and tensors.
 
     The table has ``condition.size + 1`` rows, the last for the null label; the null embedding is all
     zeros and becomes the map's bias. Token states are mapped by their mean over the attended tokens. The
@@ -62,7 +62,7 @@ class ConditionEmbedding(nn.Module):
         self.embed: nn.Embedding | nn.Linear | None = None
         if condition.kind == "labels":
             self.embed = nn.Embedding(condition.size + 1, hidden)
-        elif condition.kind in ("embeddings", "tokens"):
+        elif condition.kind in ("embeddings", "tensor", "tokens"):
             self.embed = nn.Linear(condition.size, hidden)
         elif condition.kind == "parts":
             self.parts = nn.ModuleList(ConditionEmbedding(part, hidden) for _, part in condition.parts)
@@ -80,11 +80,11 @@ class ConditionEmbedding(nn.Module):
         if isinstance(cond, TokenStates) and self.condition.kind == "tokens":
             cond = cond.means()
         labels = self.condition.kind == "labels"
-        width = () if labels else (self.condition.size,)
+        width = () if labels else self.condition.event_shape
         is_tensor = isinstance(cond, Tensor)
         if not is_tensor or cond.is_floating_point() == labels or cond.shape[1:] != torch.Size(width):
             raise InputError(f"model: expected {self.condition.describe()}, got {describe_value(cond)}")
-        return self.embed(cond if labels else cond.to(self.embed.weight.dtype))
+        return self.embed(cond if labels else cond.flatten(1).to(self.embed.weight.dtype))
 
     def _sum(self, cond: Conditions | None) -> Tensor:
         if not isinstance(cond, Parts):

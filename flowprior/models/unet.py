@@ -3,7 +3,8 @@
 Pixels are folded into channels first (pixel-unshuffle), so that a small network sees few positions.
 Blocks are pre-activation residual blocks with scale and shift from time and condition (Dhariwal &
 Nichol 2021, "adaptive group normalisation"); only the lowest resolution attends to itself. Where the
-condition has token states, the lowest resolutions attend to them (Rombach et al. 2022, section 3.3).
+condition has token states, the lowest resolutions attend to them (Rombach et al. 2022, section 3.3). Pictures
+of a condition are further channels of the input (Saharia et al. 2021, arXiv 2104.07636, section 2.3).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
+from flowprior.models.condition_pictures import ConditionPictures
 from flowprior.models.embeddings import TimeConditionEmbedding
 from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
 from flowprior.registry import check_counts
@@ -146,7 +148,7 @@ class UNet(nn.Module):
 
     Args:
         event_shape: (channels, height, width).
-        condition: kind and size of the condition.
+        condition: kind and size of the condition; its pictures are stretched to the event's size.
         widths: channels of each resolution, from the highest to the lowest: ``"64-128"`` or a sequence.
         blocks: residual blocks of each resolution on each side.
         patch: side of the pixel squares folded into channels; 1 for none.
@@ -177,10 +179,12 @@ class UNet(nn.Module):
         self.patch = patch
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.multiple = patch * 2 ** (len(levels) - 1)
-        self.embedding = TimeConditionEmbedding(condition, hidden)
+        self.pictures = ConditionPictures(condition)
+        self.embedding = TimeConditionEmbedding(self.pictures.left, hidden)
         self.context = TokenContext(condition, hidden) if attending else None
         folded = event_shape[0] * patch**2
-        self.input = nn.Conv2d(inputs * folded, levels[0], 3, padding=1)
+        beside = self.pictures.channels * patch**2
+        self.input = nn.Conv2d(inputs * folded + beside, levels[0], 3, padding=1)
         pairs = list(itertools.pairwise(levels))
         lowest = len(levels) - len(attending)
 
@@ -201,9 +205,9 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x."""
-        embedding = functional.silu(self.embedding(t, cond))
+        embedding = functional.silu(self.embedding(t, self.pictures.rest(cond)))
         context = None if self.context is None else self.context(cond)
-        hidden = self.input(self._fold(x))
+        hidden = self.input(self._fold(x, cond))
         skips = []
         for encoder in self.encoders:
             skip, hidden = encoder(hidden, embedding, context)
@@ -215,9 +219,10 @@ class UNet(nn.Module):
         velocity = functional.pixel_shuffle(velocity, self.patch)
         return velocity[..., : x.shape[2], : x.shape[3]].to(x.dtype).contiguous()
 
-    def _fold(self, x: Tensor) -> Tensor:
+    def _fold(self, x: Tensor, cond: Conditions | None) -> Tensor:
         if x.dim() != 4:
             raise InputError(f"unet: expected x [B, C, H, W], got {list(x.shape)}")
+        x = self.pictures.beside(x, cond)
         right, bottom = -x.shape[3] % self.multiple, -x.shape[2] % self.multiple
         if right or bottom:
             x = functional.pad(x, (0, right, 0, bottom))

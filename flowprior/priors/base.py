@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, Parts, as_value, read_part
+from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.priors.asked import check_events, count_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
+CONDITIONS_OF_THE_MEAN = 1024
 
 
 class Prior(nn.Module, Registered, abc.ABC):
@@ -47,7 +48,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors", shared={"reads": ""})
-    takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings")
+    takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings", "tensor")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
     fits_shares: ClassVar[bool] = False
     """Whether several processes can fit the prior together, each to its share of the data."""
@@ -76,7 +77,8 @@ class Prior(nn.Module, Registered, abc.ABC):
 
         Args:
             data: re-iterable of batches (x1 ``[B, *event]``, c) with c labels ``[B]`` or ``[B, 1]``
-                (integers), embeddings ``[B, E]``, a mapping of named parts, or None; or one tuple (x1, c), or
+                (integers), embeddings ``[B, E]``, a tensor ``[B, …]`` such as a picture, a mapping of named
+                parts, or None; or one tuple (x1, c), or
                 x1 alone, as tensors or NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch
                 Dataset. Batches are streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
@@ -157,6 +159,14 @@ class Prior(nn.Module, Registered, abc.ABC):
             found = torch.where(null[:, None], self._marginal_mean(), found)
         return found.reshape(n, *self.event_shape)
 
+    def marginal_mean(self) -> Tensor:
+        """Mean of the marginal source Σ_c p(c) p0(·|c), ``[*event]``, p(c) as seen by fit.
+
+        Of a plug-in prior that does not say it, the mean over 1,024 conditions that fit saw.
+        """
+        self._require_fitted("marginal_mean")
+        return self._marginal_mean().reshape(self.event_shape)
+
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
         self._require_fitted("sample_marginal")
@@ -169,7 +179,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         return self._log_prob_marginal(event_rows(x))
 
     def reading(self, cond: Conditions | None, method: str = "reading") -> Tensor | None:
-        """The part of a condition that this prior reads; a tensor is read as it is.
+        """The part of a condition that this prior reads: labels ``[B]``, or embeddings ``[B, E]``.
+
+        A tensor of another shape, such as a picture, is read as a row of its numbers, but by ``"fit"``.
 
         Raises:
             InputError: no part of the name :attr:`reads` or of a kind that the prior takes, or several.
@@ -179,7 +191,8 @@ class Prior(nn.Module, Registered, abc.ABC):
                 f"{self.name}.fit: reads='{self.reads}' names a part, but the condition has none; leave it "
                 "out"
             )
-        return read_part(cond, self.reads, self.takes, f"{self.name}.{method}", self.name)
+        part = read_part(cond, self.reads, self.takes, f"{self.name}.{method}", self.name)
+        return part if part is None or method == "fit" else flat(part)
 
     def unseen_rows(self, cond: Conditions | None) -> Tensor | None:
         """Which rows have a label that fit did not see, and that starts from the marginal: bool ``[B]``.
@@ -261,8 +274,10 @@ class Prior(nn.Module, Registered, abc.ABC):
         return filled
 
     def _marginal_mean(self) -> Tensor:
-        """Mean of the marginal source, ``[D]``; of a prior that has null conditions."""
-        raise NotImplementedError
+        """Mean of the marginal source, ``[D]``; over some conditions, where a subclass knows no better."""
+        generator = torch.Generator(self.event_dims.device).manual_seed(0)
+        drawn = self._sample_conditions(CONDITIONS_OF_THE_MEAN, generator)
+        return self._mean(drawn, 1 if drawn is None else len(drawn)).mean(0)
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         """Only right for an unconditional prior; conditional ones override it."""

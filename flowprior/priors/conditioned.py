@@ -58,8 +58,8 @@ class SeenConditions:
         """
         _, first = data.peek()
         assert first is not None
-        if first.is_floating_point() and first.dim() == 2:
-            return cls._embeddings(data, first, generator)
+        if first.is_floating_point() and first.dim() > 1:
+            return cls._embeddings(data, first.flatten(1), generator)
         if first.is_floating_point() or first.dim() != 1:
             raise InputError(
                 f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
@@ -197,7 +197,9 @@ class ConditionedPrior(Prior, abc.ABC):
 
     @torch.no_grad()
     def _marginal_mean(self) -> Tensor:
-        """Over the embeddings kept from fit, as often as each was seen."""
+        """Over the labels or embeddings kept from fit, as often as each was seen."""
+        if self.condition.kind == "none":
+            return self._mean(None, 1)[0]
         total: Tensor | None = None
         shares = self.seen_weight / self.seen_weight.sum()
         for rows, share in zip(self.seen.split(AT_ONCE), shares.split(AT_ONCE), strict=True):

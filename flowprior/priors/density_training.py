@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ WEIGHT_DECAY = 1e-4
 CLIP_NORM = 1.0
 CHECKS = 20
 FIRST_FACTOR, WARM_UP = 0.1, 0.1
+MOST_PASSES = 50
+"""Over the data in a training that is :func:`bounded`: on few rows more of them would only overfit."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class DensityTraining:
     steps: int
     batch_size: int
     lr: float
+
+
+def bounded(options: DensityTraining, data: Holdout) -> DensityTraining:
+    """``options`` with as many steps, but at most ``MOST_PASSES`` over the rows to train on."""
+    count = sum(len(x) for x, _ in data.rows(held_out=False))
+    return replace(options, steps=min(options.steps, max(1, MOST_PASSES * count // options.batch_size)))
 
 
 def train_density(

@@ -206,6 +206,8 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         return null if null is not None and bool(null.any()) else None
 
     def _marginal_mean(self) -> Tensor:
+        if not self.is_conditional:
+            return self._mean(None, 1)[0]
         labels = torch.arange(len(self.count), device=self.loc.device)
         return (self.count / self.count.sum()).to(self.loc) @ self._mean(labels, len(labels))
 

@@ -1,8 +1,9 @@
 """A learned mean: x0 = P_θ(c) + residual, the paper's prior for text (arXiv 2502.09611, section 4.2).
 
 P_θ is trained by mean squared error, whose optimum is E[x1 | c]. The residual is W z + σ ε, the same for all
-conditions, or of a low-rank covariance that depends on the condition, with latents that have a law of their
-own (:mod:`flowprior.priors.lowrank_residuals`). The authors feed an optional latent z to the mapper itself
+conditions; or of variances that depend on the condition (:mod:`flowprior.priors.diagonal_residuals`); or of a
+low-rank covariance that does, with latents that have a law of their own
+(:mod:`flowprior.priors.lowrank_residuals`). The authors feed an optional latent z to the mapper itself
 and match moments; here z enters linearly, so that the density and the inference of z from a datum stay exact,
 and W is the maximum-likelihood factor of the residuals.
 """
@@ -22,23 +23,24 @@ from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of
-from flowprior.priors.density_training import DensityTraining
+from flowprior.priors.density_training import DensityTraining, bounded
+from flowprior.priors.diagonal_residuals import DiagonalResiduals
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
-from flowprior.priors.mapper_training import Mapper, MapperNetwork, MapperTraining, train_mapper
-from flowprior.priors.projector import Projector
+from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
+from flowprior.priors.mappers import MAPPERS, make_mapper
+from flowprior.priors.picture_mapper import PictureMapper
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'learned-mean'"
-COVARIANCES = ("fixed", "lowrank")
+COVARIANCES = ("fixed", "diagonal", "lowrank")
 AUTO, WIDEN = "auto", "widen"
-MAPPERS = ("mlp", "projector")
 ROWS, NUMBERS = 4096, 1 << 24
 """Most held-out rows, and numbers in them, that distances are learned from."""
 DENSITY_RATE = 2e-3
@@ -47,22 +49,27 @@ DENSITY_RATE = 2e-3
 
 @Prior.register("learned-mean", aliases=("mapper",))
 class LearnedMeanPrior(ConditionedPrior, LatentPrior):
-    """A mapper from labels or embeddings to a mean, plus noise (the paper's text prior).
+    """A mapper from labels, embeddings or pictures to a mean, plus noise (the paper's text prior).
 
-    With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a subspace, and inferred latents
+    With ``covariance="diagonal"`` the noise follows the condition, too, as suits conditions that say much,
+    such as the low-resolution picture; use it with the coupling ``condot`` and the prediction
+    ``preconditioned``. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a subspace,
+    and inferred latents
     whose law is fitted; with them the coupling ``posterior`` and the prediction ``residual``.
 
     Args:
-        covariance: of the residuals: ``"fixed"``, one for all conditions, as ``sigma`` and ``latent`` say; or
-            ``"lowrank"``, which a network gives from the condition.
+        covariance: of the residuals: ``"fixed"``, one for all conditions, as ``sigma`` and ``latent`` say;
+            ``"diagonal"``, variances of the coordinates that a network gives from the condition; or
+            ``"lowrank"``, of which that is so, too.
         sigma: standard deviation of the noise: a number (the authors use 0.7), or ``"scalar"`` or
             ``"diagonal"`` to estimate it on held-out residuals.
         latent: dimensions of z; 0 for none.
         hidden: width of the mapper.
         depth: residual blocks of the mapper.
-        epochs: passes over the data at the most. The training ends when the error on held-out examples has
-            stopped falling, and warns where it has not. Without held-out examples it takes all ``epochs``.
-            Embeddings that repeat, as of five pictures of one caption, are held out whole.
+        epochs: passes over the data at the most; the mapper ``"unet"`` takes ``steps``. The training ends
+            when the error on held-out examples has stopped falling, and warns where it has not. Without
+            held-out examples it takes all ``epochs``. Embeddings that repeat, as of five pictures of one
+            caption, are held out whole.
         batch_size: examples in a step.
         lr: first learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the epoch and estimate ``sigma``. Which
@@ -70,26 +77,30 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             held out whole, as large a share of the examples of the others is kept for ``sigma``.
         rank: of the low-rank covariance, cut to the number of dimensions.
         components: Gaussians in the law of its latents; 1 for standard normal latents.
-        reg_covar: variance floor of the low-rank covariance, added to the noise variances. Pictures with a
-            constant background need one: where a pixel hardly varies, the latents' scale is without bound,
-            and draws go far outside of the data.
-        steps: optimiser steps for the network of the low-rank covariance; at most 50 passes over the data.
+        reg_covar: variance floor of the diagonal or low-rank covariance, added to the noise variances.
+            Pictures with a constant background need one: where a pixel hardly varies, the latents' scale is
+            without bound, and draws go far outside of the data.
+        steps: optimiser steps for the network of the diagonal or low-rank covariance, and for the mapper
+            ``"unet"``; at most 50 passes over the data each.
         law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most
             50 passes; 0 for one law along the principal axes of every condition.
-        mapper: ``"mlp"``, a residual MLP; or ``"projector"``, which grows a picture [C, H, W] from a small
-            grid by convolutions (:mod:`flowprior.priors.projector`).
+        mapper: ``"mlp"``, a residual MLP; ``"projector"``, which grows a picture [C, H, W] from a small
+            grid by convolutions (:mod:`flowprior.priors.projector`); ``"unet"``, from pictures to pictures
+            (:mod:`flowprior.priors.picture_mapper`); ``"auto"`` is ``"unet"`` where both are pictures, else
+            ``"mlp"``.
         far: what is said of embeddings far from those trained on: ``"widen"`` draws the mean to that of all
             data and widens the spread with the distance, as held-out embeddings ask for
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other. Of labels, and of fewer than
             ten embeddings held out, nothing is learned about it. ``"auto"`` widens a fixed covariance, and
-            takes a low-rank one as near: there one factor for all directions, which the many narrow ones ask
-            for, makes the few wide ones far too wide.
+            takes the others as near: of a low-rank one, a factor for all directions, which the many narrow
+            ones ask for, makes the few wide ones far too wide.
     """
 
     network: MapperNetwork | None
-    residuals: FixedResiduals | LowRankResiduals | None
+    residuals: FixedResiduals | DiagonalResiduals | LowRankResiduals | None
     center: Tensor
     known: Tensor
+    condition_dims: Tensor
 
     def __init__(
         self,
@@ -107,7 +118,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         reg_covar: float = 0.04,
         steps: int = 2000,
         law_steps: int = 0,
-        mapper: str = "mlp",
+        mapper: str = AUTO,
         far: str = AUTO,
     ) -> None:
         super().__init__()
@@ -122,10 +133,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         check_counts(OWNER, 0, law_steps=law_steps)
         check_numbers(OWNER, reg_covar=(reg_covar, 0, 1e12))
         self.covariance = choose(OWNER, "covariance", covariance, COVARIANCES)
-        if covariance == "lowrank" and latent:
+        if covariance != "fixed" and latent:
             raise OptionError(
-                f"{OWNER}: expected latent=0 with covariance='lowrank', got {latent}; rank says how many its "
-                "latents are"
+                f"{OWNER}: expected latent=0 with covariance='{covariance}', got {latent}; rank says how "
+                "many latents a low-rank one has"
             )
         self.sigma = sigma
         self.latent = latent
@@ -148,6 +159,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.register_buffer("center", torch.empty(0))
         # Embeddings [M, E], at most 4,096, of the mapper's training, to measure distances to.
         self.register_buffer("known", torch.empty(0))
+        # Shape of a condition that is a tensor.
+        self.register_buffer("condition_dims", torch.empty(0, dtype=torch.long))
 
     @property
     def training_options(self) -> MapperTraining:
@@ -185,15 +198,22 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         if cond is None:
             raise InputError("learned-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
         center = self._learn_conditions(data, generator)
+        shape = cond.shape[1:] if cond.dim() > 2 else ()
+        self.condition_dims = torch.tensor(shape, dtype=torch.long, device=self.event_dims.device)
         self._build(self.condition, first.shape[1:], first.dtype)
         assert self.network is not None
         self.center = center.to(first)
         split = Holdout(data, self.holdout, whole_conditions=True)
-        train_mapper(self.network, split, self.center, self.training_options, generator)
+        options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
+        if isinstance(self.network, PictureMapper):
+            train_by_steps(self.network, split, self.center, bounded(options, split), generator)
+        else:
+            train_mapper(self.network, split, self.center, self.training_options, generator)
         if isinstance(self.residuals, LowRankResiduals):
             settings = FitSettings(self.reg_covar, 0.0, generator)
-            options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
             self.residuals.fit(split, self.network, self.center, settings, options, self.law_steps)
+        elif isinstance(self.residuals, DiagonalResiduals):
+            self.residuals.fit(split, self.network, self.center, bounded(options, split), generator)
         else:
             assert self.residuals is not None
             self.residuals.fit(split, self._means, generator)
@@ -203,15 +223,15 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
-        dim = event_shape.numel()
+        dim, shape = event_shape.numel(), tuple(self.condition_dims.tolist())
+        parts = (self.mapper, condition, shape, event_shape, self.hidden, self.depth)
         with torch.random.fork_rng(devices=[]):
-            if self.mapper == "projector":
-                self.network = Projector(condition, event_shape, self.hidden, self.depth)
-            else:
-                self.network = Mapper(condition, dim, self.hidden, self.depth)
+            self.network = make_mapper(*parts)
             if self.covariance == "lowrank":
                 sizes = (dim, self.rank, self.components, self.hidden, self.depth)
                 self.residuals = LowRankResiduals(condition, *sizes)
+            elif self.covariance == "diagonal":
+                self.residuals = DiagonalResiduals(make_mapper(*parts), dim, self.reg_covar)
             else:
                 self.residuals = FixedResiduals(dim, self.sigma, self.latent)
         self.distance, self.known = FarConditions(), torch.empty(0)
@@ -284,7 +304,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         return self._spread.infer(x1, self._around(cond), draw_seed(generator, self.center.device))
 
     @property
-    def _spread(self) -> FixedResiduals | LowRankResiduals:
+    def _spread(self) -> FixedResiduals | DiagonalResiduals | LowRankResiduals:
         assert self.residuals is not None
         return self.residuals
 
@@ -295,6 +315,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         for name in [name for name in state_dict if name.startswith(prefix + "mapper.")]:
             state_dict[prefix + "network." + name.removeprefix(prefix + "mapper.")] = state_dict.pop(name)
         state_dict.setdefault(prefix + "known", torch.empty(0))
+        self.condition_dims = state_dict.setdefault(prefix + "condition_dims", self.condition_dims)
         names = ("condition_size", "center", "event_dims")
         size, center, event = (state_dict.get(prefix + name) for name in names)
         if self.network is None and size is not None and center is not None and event is not None:

@@ -24,15 +24,13 @@ from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import Stream, standard_normal, uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread
-from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.priors.density_training import DensityTraining, Objective, bounded, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import KeptMean, MapperNetwork
 from flowprior.priors.mixture_density import MixtureDensity
 
-MOST_PASSES = 50
-"""Over the data in each training: on few rows more of them would only overfit."""
 MEAN_STEPS, MEAN_RATE = 400, 1e-3
 """Most optimiser steps in which the mean is improved under the law of the latents, and their peak rate."""
 SAMPLE = 16384
@@ -79,13 +77,13 @@ class LowRankResiduals(nn.Module):
             law_steps: optimiser steps in which the law learns what the condition changes; 0 leaves one law.
         """
         generator = settings.generator
-        self.spread.fit(data, mapper, center, settings, _bounded(options, data))
+        self.spread.fit(data, mapper, center, settings, bounded(options, data))
         if self.law.components > 1:
             self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
             self._improve_mean(data, mapper, center, options, generator)
             self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
         if self.law.components > 1 and law_steps:
-            options = _bounded(replace(options, steps=law_steps), data)
+            options = bounded(replace(options, steps=law_steps), data)
             train_density(self.law, self._loss_of(mapper, center), data, options, generator)
         self.requires_grad_(False)
 
@@ -115,7 +113,7 @@ class LowRankResiduals(nn.Module):
             return -(density + self.law.log_prob(h, cond)).mean() / x.shape[1]
 
         steps = min(options.steps, MEAN_STEPS)
-        options = _bounded(replace(options, steps=steps, lr=MEAN_RATE), data)
+        options = bounded(replace(options, steps=steps, lr=MEAN_RATE), data)
         train_density(mapper, loss, data, options, generator)
         mapper.requires_grad_(False)
         kept.restored()
@@ -182,12 +180,6 @@ class LowRankResiduals(nn.Module):
         """Multiply the covariance, but for the variance floor, by ``factor``."""
         factors = self.spread.factors
         self.spread.factors = torch.cat([factors[:-1], factor * factors[-1:]])
-
-
-def _bounded(options: DensityTraining, data: Holdout) -> DensityTraining:
-    """``options`` with as many steps, but at most ``MOST_PASSES`` over the rows to train on."""
-    count = sum(len(x) for x, _ in data.rows(held_out=False))
-    return replace(options, steps=min(options.steps, max(1, MOST_PASSES * count // options.batch_size)))
 
 
 def _noise(frame: Frame, seed: Tensor) -> tuple[Tensor, Tensor]:

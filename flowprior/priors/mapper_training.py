@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.models.embeddings import ConditionEmbedding
+from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.holdout import Holdout
 
 DRAWN = (nn.Linear, nn.Embedding, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
@@ -144,6 +145,23 @@ def train_mapper(
     mapper.load_state_dict(progress.weights)
     mapper.requires_grad_(False)
     return progress
+
+
+def train_by_steps(
+    mapper: MapperNetwork,
+    data: Holdout,
+    center: Tensor,
+    options: DensityTraining,
+    generator: torch.Generator | None,
+) -> None:
+    """As :func:`train_mapper`, for as many steps as ``options`` say; see :func:`train_density`."""
+
+    def error(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
+        assert cond is not None
+        return nn.functional.mse_loss(mapper(cond), x - center)
+
+    mapper.requires_grad_(True).initialise(generator)
+    train_density(mapper, error, data, options, generator)
 
 
 def _train_until_stale(

@@ -56,12 +56,12 @@ class Projector(MapperNetwork):
         self.grid = (channels, -(-self.height // 2**DOUBLINGS), -(-self.width // 2**DOUBLINGS))
         self.embed = ConditionEmbedding(condition, hidden)
         self.project = nn.Linear(hidden, self.grid[0] * self.grid[1] * self.grid[2])
-        self.blocks = nn.ModuleList(_Convolution(channels) for _ in range(depth))
+        self.blocks = nn.ModuleList(ResidualConvolution(channels) for _ in range(depth))
         self.grow = nn.ModuleList()
         for _ in range(DOUBLINGS):
             fewer = max(LEAST_CHANNELS, channels // 2 // GROUPS * GROUPS)
             change = nn.Conv2d(channels, fewer, 3, padding=1)
-            self.grow.append(nn.Sequential(nn.Upsample(scale_factor=2), change, _Convolution(fewer)))
+            self.grow.append(nn.Sequential(nn.Upsample(scale_factor=2), change, ResidualConvolution(fewer)))
             channels = fewer
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.out = nn.Conv2d(channels, colours, 3, padding=1)
@@ -78,7 +78,7 @@ class Projector(MapperNetwork):
         return picture[..., : self.height, : self.width].flatten(1)
 
 
-class _Convolution(nn.Module):
+class ResidualConvolution(nn.Module):
     """x + conv(SiLU(norm(x)))."""
 
     def __init__(self, channels: int) -> None:

@@ -57,7 +57,7 @@ def test_token_states_count_by_their_mean():
 
 def test_what_it_cannot_read_is_refused():
     _, _, cond = batch()
-    sketch = Parts({"sketch": torch.zeros(COUNT, 1, 2, 2)})
+    sketch = Parts({"sketch": torch.zeros(COUNT, 1, 2, 2, dtype=torch.long)})
     with pytest.raises(CouplingError, match="expected labels, embeddings or token states, got sketch"):
         pair(sketch)
     with pytest.raises(InputError, match=r"reads='size' names no part 'size'; there are caption, group"):

@@ -71,7 +71,7 @@ def test_non_finite_embeddings_are_refused():
         (torch.zeros(3, 2), torch.tensor([0, 1]), r"expected labels \[3\]"),
         (torch.zeros(3, 2), torch.zeros(2, 4), r"embeddings \[3, E\]"),
         (torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.long), r"got torch.int64 \[3, 2\]"),
-        (torch.zeros(3, 2), torch.zeros(3, 2, 2), r"got torch.float32 \[3, 2, 2\]"),
+        (torch.zeros(3, 2), torch.zeros(3, 2, 2).long(), r"got torch.int64 \[3, 2, 2\]"),
         (torch.zeros(3, 2), torch.tensor([0, -1, 1]), "labels from 0 on, got -1"),
     ],
 )

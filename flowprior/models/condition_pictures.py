@@ -1,0 +1,75 @@
+"""Pictures of a condition as further channels of a network's input, such as the low-resolution one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flowprior.conditions import Condition, Conditions, Parts, describe_value
+from flowprior.errors import InputError
+
+PICTURE = 3
+"""Dimensions of a picture: [channels, height, width]."""
+
+
+def without_pictures(condition: Condition) -> Condition:
+    """What a network that takes pictures as channels is left to embed."""
+    if condition.kind != "parts":
+        return Condition() if _is_picture(condition) else condition
+    left = tuple((name, part) for name, part in condition.parts if not _is_picture(part))
+    return Condition("parts", parts=left) if left else Condition()
+
+
+class ConditionPictures:
+    """The pictures of a condition, stretched to the size of the event and side by side along their channels.
+
+    A condition without a picture has no channels. The null condition is a picture of zeros.
+
+    Args:
+        condition: kind and size of the whole condition.
+    """
+
+    def __init__(self, condition: Condition) -> None:
+        parts = dict(condition.parts) or {"": condition}
+        self.shapes = {name: part.shape for name, part in parts.items() if _is_picture(part)}
+        self.left = without_pictures(condition)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the pictures have together."""
+        return sum(shape[0] for shape in self.shapes.values())
+
+    def beside(self, x: Tensor, cond: Conditions | None) -> Tensor:
+        """x ``[B, C, H, W]`` with the pictures of ``cond`` beside it, ``[B, C + channels, H, W]``.
+
+        Raises:
+            InputError: a picture is missing, or has another shape.
+        """
+        if not self.shapes:
+            return x
+        found = [functional.interpolate(p.to(x), x.shape[2:], mode="bilinear") for p in self._read(cond)]
+        return torch.cat([x, *found], 1)
+
+    def rest(self, cond: Conditions | None) -> Conditions | None:
+        """The condition without its pictures."""
+        if not self.shapes or not isinstance(cond, Parts):
+            return None if self.shapes else cond
+        names = self.left.names
+        return cond.only(names) if names else None
+
+    def _read(self, cond: Conditions | None) -> list[Tensor]:
+        read = []
+        for name, shape in self.shapes.items():
+            value = cond[name] if name and isinstance(cond, Parts) and name in cond else cond
+            if not isinstance(value, Tensor) or value.shape[1:] != torch.Size(shape):
+                sides = ", ".join(map(str, shape))
+                raise InputError(
+                    f"model: expected a picture [B, {sides}] as condition, got {describe_value(cond)}"
+                )
+            read.append(value)
+        return read
+
+
+def _is_picture(condition: Condition) -> bool:
+    return condition.kind == "tensor" and len(condition.shape) == PICTURE

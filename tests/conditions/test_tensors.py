@@ -1,0 +1,147 @@
+"""Conditions that are pictures, series and the like: checked, dropped, saved and read as what they are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowprior import Flow, Prior, train
+from flowprior.conditions import Condition, Parts, embeddings_in, flat, kind_of, numbers_in
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData, as_data
+from flowprior.data.base import data_digest
+from flowprior.errors import InputError, OptionError
+from flowprior.models import build_model
+
+COUNT = 48
+PICTURES = Condition.of_shape((1, 2, 2))
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures 4 × 4, and the means of their quarters."""
+    x = torch.tanh(torch.randn(COUNT, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
+    return x, torch.nn.functional.avg_pool2d(x, 2)
+
+
+def test_shape_is_read_off_the_data_and_survives_a_file():
+    found = Condition.of(torch.zeros(3, 1, 2, 2))
+    assert found == PICTURES
+    assert (found.kind, found.size, found.shape) == ("tensor", 4, (1, 2, 2))
+    assert Condition.from_dict(found.as_dict()) == found
+    assert Condition.of_shape((7,)) == Condition("embeddings", 7)
+    assert found.null(torch.ones(2, 1, 2, 2)).tolist() == torch.zeros(2, 1, 2, 2).tolist()
+
+
+def test_older_conditions_are_written_as_before():
+    assert repr(Condition("embeddings", 3)) == "Condition(kind='embeddings', size=3)"
+    assert Condition("labels", 3).as_dict() == {"kind": "labels", "size": 3}
+
+
+@pytest.mark.parametrize("given", [("tensor", 4, ()), ("tensor", 5, (1, 2, 2)), ("labels", 4, (2, 2))])
+def test_a_shape_belongs_to_tensors_and_has_their_size(given):
+    kind, size, shape = given
+    with pytest.raises(InputError, match="expected the shape of a tensor"):
+        Condition(kind, size, shape=shape)
+
+
+@pytest.mark.parametrize("cond", [torch.zeros(3, 4), torch.zeros(3, 1, 2, 3), torch.zeros(3, 1, 2, 2).long()])
+def test_another_shape_is_refused(cond):
+    with pytest.raises(InputError, match=r"expected a floating-point tensor \[B, 1, 2, 2\], got"):
+        PICTURES.check(cond, "model")
+
+
+def test_numbers_of_a_tensor_are_no_embedding():
+    _, cond = pictures()
+    assert kind_of(cond) == "tensor"
+    assert embeddings_in(cond) is None
+    assert torch.equal(numbers_in(cond), cond.flatten(1))
+    parts = Parts({"picture": cond, "caption": torch.ones(COUNT, 3), "label": torch.arange(COUNT)})
+    assert numbers_in(parts).shape == (COUNT, 7)
+    assert torch.equal(flat(cond), cond.flatten(1))
+    assert flat(torch.arange(3)).shape == (3,)
+
+
+def test_a_torch_dataset_keeps_the_shape_of_its_conditions():
+    x, cond = pictures()
+    data = as_data([(a, b) for a, b in zip(x, cond, strict=True)]) if False else TensorData(x, cond)
+    assert data.condition == PICTURES
+    assert data_digest(data) == data_digest(TensorData(x, cond.clone()))
+
+
+@pytest.mark.parametrize(
+    "model", ["unet:widths=8-16,patch=1", "mlp:width=16,depth=1", "dit:patch=2,width=16,depth=1,heads=2"]
+)
+def test_a_flow_is_trained_sampled_and_saved(tmp_path, model):
+    flow = train(
+        pictures(),
+        prior="learned-mean:covariance=diagonal,epochs=2,steps=4,hidden=32,depth=1",
+        coupling="condot",
+        model=model,
+        prediction="preconditioned",
+        condition_dropout=0.3,
+        steps=4,
+        batch_size=8,
+        warmup=1,
+        checkpoint_every=0,
+        sample_every=0,
+        device="cpu",
+    )
+    _, cond = pictures()
+    drawn = flow.sample(cond[:5], nfe=2, guidance=1.5, generator=torch.Generator().manual_seed(0))
+    assert drawn.shape == (5, 1, 4, 4)
+    assert torch.isfinite(drawn).all()
+    flow.save(tmp_path / "flow")
+    again = Flow.load(tmp_path / "flow").sample(
+        cond[:5], nfe=2, guidance=1.5, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(drawn, again)
+    assert torch.isfinite(flow.log_prob(pictures()[0][:2], cond[:2])).all()
+
+
+def test_the_unet_sees_where_in_the_condition_something_is():
+    model = build_model("unet:widths=8-16,patch=1", torch.Size([1, 4, 4]), PICTURES)
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, t = torch.zeros(1, 1, 4, 4), torch.zeros(1)
+    first, second = torch.zeros(2, 1, 1, 2, 2)
+    first[..., 0, 0], second[..., 1, 1] = 1.0, 1.0
+    assert not torch.allclose(model(x, t, first), model(x, t, second))
+    with pytest.raises(InputError, match=r"expected a picture \[B, 1, 2, 2\] as condition, got None"):
+        model(x, t, None)
+
+
+def test_a_picture_and_a_label_are_read_together():
+    x, cond = pictures()
+    labels = torch.arange(COUNT) % 3
+    condition = Condition.of(Parts({"picture": cond, "label": labels}))
+    model = build_model("unet:widths=8-16,patch=1", torch.Size([1, 4, 4]), condition)
+    out = model(x, torch.zeros(COUNT), Parts({"picture": cond, "label": labels}))
+    assert out.shape == x.shape
+
+
+def test_diffusers_refuse_a_picture_in_one_line():
+    with pytest.raises(OptionError, match="use model 'unet'"):
+        build_model("diffusers:widths=8", torch.Size([1, 4, 4]), PICTURES)
+
+
+def test_priors_of_embeddings_take_a_tensor_by_its_numbers():
+    x, cond = pictures()
+    generator = torch.Generator().manual_seed(0)
+    own = Prior.create("kernel-mean").fit((x, cond), generator=generator)
+    rows = Prior.create("kernel-mean").fit((x, cond.flatten(1)), generator=generator)
+    assert torch.equal(own.mean(cond[:4]), rows.mean(cond[:4].flatten(1)))
+
+
+def test_ot_prefers_near_pictures():
+    x, cond = pictures()
+    own = Coupling.create("ot").pair(x.flip(0), x, cond)
+    rows = Coupling.create("ot").pair(x.flip(0), x, cond.flatten(1))
+    assert own.tolist() == rows.tolist()
+
+
+def test_changing_shapes_are_refused_while_fitting():
+    x, cond = pictures()
+    batches = [(x[:8], cond[:8]), (x[8:], cond[8:, :, :1])]
+    with pytest.raises(InputError, match=r"expected conditions \[1, 2, 2\]"):
+        Prior.create("learned-mean", epochs=1).fit(batches)

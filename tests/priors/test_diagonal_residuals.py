@@ -1,0 +1,130 @@
+"""A mean and a scale from the condition: what they learn of a law that is known, and what they tell."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from flowprior import Prior
+from flowprior.errors import InputError, OptionError
+from flowprior.priors.picture_mapper import PictureMapper
+
+SPEC = (
+    "learned-mean:covariance=diagonal,hidden=64,depth=1,epochs=60,steps=600,batch_size=128,reg_covar={floor}"
+)
+
+
+def heteroscedastic(n: int = 6000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """x = (c, −c) + (0.1 + |c|/2, 0.3) ε for c in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    c = 2 * torch.rand(n, 1, generator=generator) - 1
+    scale = torch.cat([0.1 + c.abs() / 2, torch.full_like(c, 0.3)], 1)
+    return torch.cat([c, -c], 1) + scale * torch.randn(n, 2, generator=generator), c
+
+
+def fitted(floor: float = 0.0) -> Prior:
+    spec = SPEC.format(floor=floor)
+    return Prior.registry.resolve(spec).fit(heteroscedastic(), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    return fitted()
+
+
+def test_scale_follows_the_condition(prior):
+    for c in (-0.8, 0.3, 0.8):
+        x = prior.sample(torch.full((20000, 1), c), generator=torch.Generator().manual_seed(1))
+        assert x.mean(0).tolist() == pytest.approx([c, -c], abs=0.06)
+        assert x.std(0).tolist() == pytest.approx([0.1 + abs(c) / 2, 0.3], rel=0.15)
+
+
+def test_density_is_that_of_the_samples(prior):
+    cond = torch.full((4, 1), 0.5)
+    x = prior.sample(cond, generator=torch.Generator().manual_seed(2))
+    mean, frame = prior.mean(cond), prior.frame(cond, 4)
+    normal = torch.distributions.Normal(mean, frame.noise.sqrt())
+    assert torch.allclose(prior.log_prob(x, cond), normal.log_prob(x).sum(1), atol=1e-5)
+
+
+def test_held_out_likelihood_is_above_that_of_one_scale(prior):
+    x, cond = heteroscedastic(4000, seed=7)
+    fixed = Prior.registry.resolve("learned-mean:sigma=diagonal,hidden=64,depth=1,epochs=60,far=as-near")
+    fixed.fit(heteroscedastic(), generator=torch.Generator().manual_seed(0))
+    assert prior.log_prob(x, cond).mean() > fixed.log_prob(x, cond).mean() + 0.1
+    scale = torch.cat([0.1 + cond.abs() / 2, torch.full_like(cond, 0.3)], 1)
+    truth = torch.distributions.Normal(torch.cat([cond, -cond], 1), scale).log_prob(x).sum(1).mean()
+    assert prior.log_prob(x, cond).mean() == pytest.approx(float(truth), abs=0.05)
+
+
+def test_floor_is_the_source_samples_own():
+    floor, bare = fitted(0.25), fitted()
+    cond = torch.tensor([[-0.5], [0.5]])
+    with_floor, without = floor.frame(cond, 2), bare.frame(cond, 2)
+    assert torch.allclose(with_floor.noise, without.noise + 0.25, atol=1e-5)
+    data = with_floor.noise * with_floor.variance_outside()
+    assert torch.allclose(data, without.noise * without.variance_outside(), atol=1e-5)
+
+
+def test_null_condition_has_the_moments_of_all_data(prior):
+    x, _ = heteroscedastic()
+    frame = prior.frame(torch.zeros(1, 1), 1)
+    assert torch.allclose(frame.loc[0], x.mean(0), atol=0.02)
+    assert torch.allclose((frame.noise * frame.variance_outside())[0], x.var(0), rtol=0.02)
+    drawn = prior.sample_marginal(20000, generator=torch.Generator().manual_seed(3))
+    assert torch.allclose(frame.noise[0], drawn.var(0), rtol=0.1)
+
+
+def test_saved_and_loaded_it_is_the_same(prior, tmp_path):
+    prior.save(tmp_path / "prior")
+    again = Prior.load(tmp_path / "prior")
+    cond = torch.linspace(-1, 1, 9)[:, None]
+    draws = [p.sample(cond, generator=torch.Generator().manual_seed(4)) for p in (prior, again)]
+    assert torch.equal(*draws)
+
+
+def test_latents_are_refused():
+    with pytest.raises(OptionError, match="expected latent=0 with covariance='diagonal', got 3"):
+        Prior.create("learned-mean", covariance="diagonal", latent=3)
+
+
+def test_a_mean_that_copies_its_rows_does_not_make_the_spread_too_narrow():
+    x, c = heteroscedastic(160)
+    spec = "learned-mean:covariance=diagonal,hidden=256,depth=2,holdout=0.3,epochs=60,steps=400,reg_covar=0"
+    prior = Prior.registry.resolve(spec).fit((x, c), generator=torch.Generator().manual_seed(0))
+    new, cond = heteroscedastic(4000, seed=9)
+    frame = prior.frame(cond, len(cond))
+    calibration = ((new - frame.loc).square() / frame.noise).mean()
+    assert 0.6 < float(calibration) < 1.6
+
+
+def test_pictures_are_mapped_by_a_network_that_does_not_depend_on_place():
+    mapper = PictureMapper((1, 4, 4), (2, 16, 16), hidden=128, depth=1)
+    mapper.initialise(torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(mapper.out.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    cond = torch.rand(3, 1, 4, 4)
+    out = mapper(cond)
+    assert out.shape == (3, 2 * 16 * 16)
+    assert torch.equal(out, mapper(cond.flatten(1)))
+    assert sum(p.numel() for p in mapper.parameters()) < 20_000
+
+
+def test_pictures_of_any_size_and_flat_conditions_are_told_apart():
+    assert PictureMapper((3, 5, 7), (1, 9, 6))(torch.zeros(2, 105)).shape == (2, 54)
+    with pytest.raises(InputError, match=r"expected conditions and events \[C, H, W\] for mapper='unet'"):
+        PictureMapper((7,), (1, 9, 6))
+
+
+def test_the_mean_of_pictures_beats_the_stretched_condition():
+    generator = torch.Generator().manual_seed(0)
+    wave = torch.linspace(0, 2 * math.pi, 8)
+    phase = 6.28 * torch.rand(800, 1, 1, 1, generator=generator)
+    x = torch.sin(wave[None, None, :, None] + phase) * torch.cos(wave)[None, None, None]
+    cond = torch.nn.functional.avg_pool2d(x, 4)
+    prior = Prior.registry.resolve("learned-mean:covariance=diagonal,hidden=128,depth=1,epochs=30,steps=100")
+    prior.fit((x[:700], cond[:700]), generator=generator)
+    error = (prior.mean(cond[700:]) - x[700:]).square().mean()
+    stretched = torch.nn.functional.interpolate(cond[700:], (8, 8), mode="bilinear")
+    assert error < 0.2 * (stretched - x[700:]).square().mean()
