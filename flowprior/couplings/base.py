@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.data.stream import FitData
+from flowprior.errors import CouplingError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -84,6 +85,21 @@ class Coupling(Registered, abc.ABC):
             CouplingError: it is not known.
         """
         return prior.mean(cond, n)
+
+    def source_deviation(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
+        """Mean of each source sample's condition less that of all conditions together, ``[B, *event]``.
+
+        A sampler's prior guidance moves source samples along it.
+
+        Raises:
+            CouplingError: source samples have one mean for all conditions.
+        """
+        if cond is None or not prior.takes:
+            raise CouplingError(
+                f"{self.name}: the source samples of prior '{prior.name}' have one mean for all conditions; "
+                "use prior_guidance=1 (--prior-guidance 1), or another prior"
+            )
+        return self.source_mean(prior, cond, n) - prior.marginal_mean()
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Log-density ``[B]`` of the law that :meth:`source` draws from."""

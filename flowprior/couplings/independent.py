@@ -45,7 +45,7 @@ class IndependentCoupling(Coupling):
         if cond is not None and prior.takes:
             raise CouplingError(
                 "independent: its source samples are those of all conditions together, not around the mean "
-                "of one; use temperature=1 (--temperature 1), or train with the coupling 'condot'"
+                "of one; use temperature=1 and prior_guidance=1, or train with the coupling 'condot'"
             )
         return prior.mean(None, n)
 

@@ -15,7 +15,7 @@ from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric,
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
-from flowprior.samplers import Sampler, Solution
+from flowprior.samplers import PLAIN, Sampler, Solution, SourceOptions
 
 Row = dict[str, Any]
 Columns = dict[Any, dict[str, MetricInfo]]
@@ -23,9 +23,11 @@ Columns = dict[Any, dict[str, MetricInfo]]
 
 
 @cache
-def prior_alone(temperature: float) -> Cell:
-    """The cell of the prior alone, whatever the sampler and the guidance, at a temperature."""
-    return Cell("euler", Sampler.create("euler", temperature=temperature), 0, 1.0)
+def prior_alone(options: SourceOptions) -> Cell:
+    """The cell of the prior alone, whatever the sampler and the guidance, with its source samples."""
+    return Cell(
+        "euler", Sampler.create("euler").with_source(options.temperature, options.prior_guidance), 0, 1.0
+    )
 
 
 @dataclass(eq=False)
@@ -51,7 +53,7 @@ class Evaluator:
         self.split, self.setup = next(iter(self.setups.items()))
         self.terms = {"flow": self.label, "seed": self.setup.seed}
         self._entries: dict[Cell, dict[str, Entry]] = {}
-        self._solved: dict[tuple[float, float], Trajectories] = {}
+        self._solved: dict[tuple[float, SourceOptions], Trajectories] = {}
         self._all_columns = {split: self._columns_of(setup) for split, setup in self.setups.items()}
 
     @property
@@ -73,7 +75,7 @@ class Evaluator:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        entries = self._filled(prior_alone(cell.sampler.temperature) if cell.nfe == 0 else cell)
+        entries = self._filled(prior_alone(cell.sampler.source_options) if cell.nfe == 0 else cell)
         facts = entries[self.split].facts
         grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else cell.grid
         terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}
@@ -146,7 +148,7 @@ class Evaluator:
                 if isinstance(metric, SampleMetric):
                     return metric.values(setup, drawn())
                 assert isinstance(metric, StepMetric)
-                solved = self._trajectories(cell.guidance, cell.sampler.temperature)
+                solved = self._trajectories(cell.guidance, cell.sampler.source_options)
                 x = samples()[0].x
                 return metric.values(setup, cell.sampler, cell.nfe, cell.guidance, x, solved)
 
@@ -169,13 +171,13 @@ class Evaluator:
             self.store.write(entry)
         return bool(missing)
 
-    def _trajectories(self, guidance: float, temperature: float = 1.0) -> Trajectories:
-        """The reference solution at one guidance and temperature, solved once."""
-        key = guidance, temperature
+    def _trajectories(self, guidance: float, options: SourceOptions = PLAIN) -> Trajectories:
+        """The reference solution at one guidance and from source samples of these options, solved once."""
+        key = guidance, options
         if key not in self._solved:
             setup, count = self.setup, self.setup.paths
-            start, cond = setup.source_samples(count, temperature), setup.asked(count)
-            solve = partial(solve_trajectories, setup.flow, start, cond, times=self.times, guidance=guidance)
+            x0, cond = setup.source_samples(count, options), setup.asked(count)
+            solve = partial(solve_trajectories, setup.flow, x0, cond, times=self.times, guidance=guidance)
             self._solved[key], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
         return self._solved[key]
 
@@ -208,4 +210,5 @@ class Evaluator:
             terms |= {"flow": self._flow_digest} | ({"conditions": "balanced"} if setup.balanced else {})
         terms |= {"data": setup.training.digest, "reference": setup.reference.digest}
         terms |= {"samples": setup.samples, "seed": setup.seed}
+        terms |= {"members": setup.members} if setup.members > 1 else {}
         return self.store.read(f"{name}-seed{setup.seed}", terms)

@@ -136,6 +136,7 @@ class Flow(FlowParts):
         nfe: int | None = None,
         sampler: str | Sampler | None = None,
         temperature: float | None = None,
+        prior_guidance: float | None = None,
         guidance: float = 1.0,
         negative: str | Conditions | Mapping[str, Any] | None = None,
         generator: torch.Generator | None = None,
@@ -157,6 +158,8 @@ class Flow(FlowParts):
             sampler: a name, ``name:key=value,…`` or an instance; None takes :attr:`default_sampler`.
             temperature: factor of the source samples' distance from the prior's mean, see
                 :class:`~flowprior.Sampler`; None takes the sampler's, 1 unless its spec says otherwise.
+            prior_guidance: strength of guidance by the prior, which moves the source samples away from the
+                mean of all conditions, see :class:`~flowprior.Sampler`; None takes the sampler's.
             guidance: strength of classifier-free guidance; 1 is none, 0 ignores the condition. Others need a
                 flow trained with ``condition_dropout``; one without a record of its training is trusted.
             negative: a caption, or a condition of one row, to guide away from in place of the null condition:
@@ -175,7 +178,8 @@ class Flow(FlowParts):
         Raises:
             InputError: a condition that does not fit the flow, texts without the encoder of its embeddings,
                 or a prior that has learned labels beyond the flow's since.
-            CouplingError: a temperature where the coupling does not know the mean of its source.
+            CouplingError: a temperature, or prior guidance, where the coupling does not know the mean of its
+                source.
             OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
                 or of a flow that was trained without dropping it; a negative condition without guidance; an
                 unknown sampler option, or a sampler that is not valid for this flow; generators of a group in
@@ -189,11 +193,11 @@ class Flow(FlowParts):
         generator = processes.generator(generator, self.prior.event_dims.device, "flow.sample")
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
-        solver = solver if temperature is None else solver.with_temperature(temperature)
+        solver = solver.with_source(temperature, prior_guidance)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
-            start = self.coupling, self.prior, cond, n
-            x0 = draw_source(*start, temperature=solver.temperature, generator=generator)
+            source = self.coupling, self.prior, cond, n
+            x0 = draw_source(*source, options=solver.source_options, generator=generator)
             x0 = x0.to(self.dtype or x0.dtype)
             velocity: Velocity = partial(self.velocity, guidance=guidance, negative=away)
             if nfe == 0:

@@ -19,7 +19,7 @@ from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.flow.unseen import unseen_as_null
 from flowprior.metrics.reference import Reference
-from flowprior.samplers import Solution, draw_source
+from flowprior.samplers import PLAIN, Solution, SourceOptions, draw_source
 
 POOLED = 2000
 """Real samples that clouds are compared with where conditions are no labels."""
@@ -129,6 +129,7 @@ class Setup:
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
+        members: samples of each condition, one after the other; they divide ``samples``.
         solve: the same, where it gives just what ``flow.solve`` would, with assistants; values are kept then.
         balanced: whether samples are generated for every label in turn, not for the reference's conditions.
     """
@@ -143,6 +144,7 @@ class Setup:
     batch_size: int = 500
     generate: Generate | None = None
     balanced: bool = False
+    members: int = 1
     solve: Generate | None = None
 
     @property
@@ -208,12 +210,12 @@ class Setup:
         """As many real training samples, whose values are the real-data scores."""
         return Drawn(*self.data.batch(self._indices[2]))
 
-    def source_samples(self, count: int, temperature: float = 1.0) -> Tensor:
+    def source_samples(self, count: int, options: SourceOptions = PLAIN) -> Tensor:
         """The first source samples ``[count, *event]`` that samples of this seed are solved from."""
         cond, generator = self.conditions(self.samples), self.generator()
         with torch.no_grad():
             parts = self.flow.coupling, self.flow.prior, cond, self.samples
-            x0 = draw_source(*parts, temperature=temperature, generator=generator)
+            x0 = draw_source(*parts, options=options, generator=generator)
         return x0[:count].to(self.flow.dtype or x0.dtype)
 
     def conditions(self, count: int) -> Conditions | None:
@@ -230,8 +232,9 @@ class Setup:
         """Of conditions, real samples and training samples, drawn one after the other from one generator."""
         generator, data = torch.Generator().manual_seed(self.seed), self.reference.data
         size = len(data) if self.is_labelled else min(POOLED, len(data))
+        conditions = draw_indices(data, self.samples // self.members, generator)
         return (
-            draw_indices(data, self.samples, generator),
+            conditions.repeat_interleave(self.members),
             draw_indices(data, size, generator),
             draw_indices(self.data, self.samples, generator),
         )

@@ -13,10 +13,11 @@ from flowprior.samplers.heun import Heun
 from flowprior.samplers.heun3 import Heun3
 from flowprior.samplers.midpoint import Midpoint
 from flowprior.samplers.rk4 import RK4
-from flowprior.samplers.source import check_temperature, draw_source
+from flowprior.samplers.source import PLAIN, SourceOptions, check_temperature, draw_source
 
 __all__ = [
     "DDIM",
+    "PLAIN",
     "RK4",
     "AdaptiveHeun",
     "AdaptiveSampler",
@@ -36,6 +37,7 @@ __all__ = [
     "Midpoint",
     "Sampler",
     "Solution",
+    "SourceOptions",
     "TimeGrid",
     "Velocity",
     "check_temperature",

@@ -17,7 +17,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, is_whole
-from flowprior.samplers.source import check_temperature
+from flowprior.samplers.source import SourceOptions, check_prior_guidance, check_temperature
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -59,7 +59,8 @@ def check_nfe(owner: str, nfe: Any) -> None:
 class Sampler(Registered, abc.ABC):
     """Base class of samplers. Implementations give :meth:`solve`.
 
-    Every registered sampler has the option ``temperature`` beside its own; the name is reserved for it.
+    Every registered sampler has the options ``temperature`` and ``prior_guidance`` beside its own; the names
+    are reserved for them.
 
     Args:
         temperature: factor of a source sample's distance from the prior's mean of its condition; 1 leaves it.
@@ -67,13 +68,21 @@ class Sampler(Registered, abc.ABC):
             the reduced temperature of Glow (Kingma & Dhariwal 2018, arXiv 1807.03039), and in flow matching
             of Matcha-TTS (Mehta et al. 2023, arXiv 2309.03199). At 0 all samples of a condition are
             one. What a stochastic sampler draws on the way stays as it is.
+        prior_guidance: how far source samples are moved along what tells their condition from all others, the
+            prior's mean of the condition less that of all together; 1 leaves them. Above 1 samples are more
+            typical of their condition and less of others, as classifier-free guidance makes them (Ho &
+            Salimans 2022), but before the network is called, which costs no evaluation and needs no dropped
+            conditions.
     """
 
-    registry: ClassVar[Registry[Any]] = Registry("sampler", "flowprior.samplers", shared={"temperature": 1.0})
+    registry: ClassVar[Registry[Any]] = Registry(
+        "sampler", "flowprior.samplers", shared={"temperature": 1.0, "prior_guidance": 1.0}
+    )
     adaptive: ClassVar[bool] = False
     stochastic: bool = False
     """Draws noise on the way, so that all samples of a call have to be solved side by side."""
     _temperature: float = 1.0
+    _prior_guidance: float = 1.0
 
     @property
     def temperature(self) -> float:
@@ -85,11 +94,31 @@ class Sampler(Registered, abc.ABC):
         # Also where a plug-in's class is frozen.
         object.__setattr__(self, "_temperature", check_temperature("sampler", value))
 
+    @property
+    def prior_guidance(self) -> float:
+        """Strength of the guidance by the prior; an OptionError refuses impossible ones."""
+        return self._prior_guidance
+
+    @prior_guidance.setter
+    def prior_guidance(self, value: float) -> None:
+        object.__setattr__(self, "_prior_guidance", check_prior_guidance("sampler", value))
+
+    @property
+    def source_options(self) -> SourceOptions:
+        """How it moves source samples before it carries them."""
+        return SourceOptions(self.temperature, self.prior_guidance)
+
+    def with_source(self, temperature: float | None = None, prior_guidance: float | None = None) -> Sampler:
+        """The same sampler with other options of its source samples; None leaves what it has."""
+        other = copy.copy(self)
+        for option, value in (("temperature", temperature), ("prior_guidance", prior_guidance)):
+            if value is not None:
+                object.__setattr__(other, option, value)
+        return other
+
     def with_temperature(self, temperature: float) -> Sampler:
         """The same sampler at another temperature."""
-        other = copy.copy(self)
-        object.__setattr__(other, "temperature", temperature)
-        return other
+        return self.with_source(temperature=temperature)
 
     @abc.abstractmethod
     def solve(

@@ -1,7 +1,8 @@
-"""Where sampling starts: the source samples, at a temperature."""
+"""Where sampling starts: the source samples, at a temperature, and guided by the prior."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -14,25 +15,44 @@ from flowprior.errors import OptionError
 from flowprior.priors import Prior
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """How source samples x0 are moved before the flow carries them.
+
+    With m(c) the prior's mean of the condition and m̄ that of all conditions together, they become
+    m(c) + temperature (x0 − m(c)) + (prior_guidance − 1) (m(c) − m̄).
+    """
+
+    temperature: float = 1.0
+    prior_guidance: float = 1.0
+
+
+PLAIN = SourceOptions()
+
+
 def draw_source(
     coupling: Coupling,
     prior: Prior,
     cond: Conditions | None,
     n: int | None = None,
     *,
-    temperature: float = 1.0,
+    options: SourceOptions = PLAIN,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Source samples ``[B, *event]``, each at ``temperature`` times its distance from their mean.
+    """Source samples ``[B, *event]``, moved as the options say.
 
     Raises:
-        CouplingError: a temperature other than 1 where the mean is not known.
+        CouplingError: they are to be moved, and their mean is not known, or is the same for all conditions.
     """
     x0 = coupling.source(prior, cond, n, generator=generator)
-    if temperature == 1:
+    if options == PLAIN:
         return x0
     mean = coupling.source_mean(prior, cond, len(x0)).to(x0)
-    return mean + temperature * (x0 - mean)
+    moved = mean + options.temperature * (x0 - mean) if options.temperature != 1 else x0
+    if options.prior_guidance != 1:
+        away = coupling.source_deviation(prior, cond, len(x0)).to(x0)
+        moved = moved + (options.prior_guidance - 1) * away
+    return moved
 
 
 def check_temperature(owner: str, temperature: Any) -> float:
@@ -41,7 +61,20 @@ def check_temperature(owner: str, temperature: Any) -> float:
     Raises:
         OptionError: no finite number of 0 or more.
     """
-    number = isinstance(temperature, Real) and not isinstance(temperature, bool)
-    if not number or not 0 <= float(temperature) < float("inf"):
-        raise OptionError(f"{owner}: temperature={temperature!r} is not possible; choose a number, 0 or more")
-    return float(temperature)
+    return _not_negative(owner, "temperature", temperature)
+
+
+def check_prior_guidance(owner: str, guidance: Any) -> float:
+    """Check a strength of prior guidance and return it as a plain number.
+
+    Raises:
+        OptionError: no finite number of 0 or more.
+    """
+    return _not_negative(owner, "prior_guidance", guidance)
+
+
+def _not_negative(owner: str, option: str, value: Any) -> float:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= float(value) < float("inf"):
+        raise OptionError(f"{owner}: {option}={value!r} is not possible; choose a number, 0 or more")
+    return float(value)

@@ -1,0 +1,141 @@
+"""Prior guidance: source samples moved along what tells their condition from all others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition
+from flowprior.couplings import Coupling
+from flowprior.data import TensorData
+from flowprior.errors import CouplingError, OptionError
+from flowprior.evaluation import sweep
+from flowprior.flow import Flow
+from flowprior.paths import Path
+from flowprior.priors import Prior
+from flowprior.registry import spec_of
+from flowprior.samplers import Sampler
+from tests.gaussian_flow import ClassVelocity, flow_of
+
+LABELS = torch.arange(12) % 3
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def class_flow() -> Flow:
+    return flow_of(ClassVelocity(3, 3), prior="gmm", classes=3, dtype=torch.float32)
+
+
+def fitted(spec: str, labels: int = 2) -> tuple[Prior, Tensor]:
+    """A prior, and conditions of rows of which three quarters are of the first kind."""
+    kind = (torch.arange(400) % 4 == 0).long()
+    x = torch.randn(400, 3, generator=seeded()) + 4 * kind[:, None]
+    cond = torch.eye(labels)[kind] + 0.5 if spec.startswith(("learned", "kernel")) else kind
+    return Prior.registry.resolve(spec).fit((x, cond), generator=seeded()), cond
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
+def test_samples_move_by_their_share_of_the_distance_between_means(strength: float) -> None:
+    flow = class_flow()
+    plain = flow.sample(LABELS, nfe=0, generator=seeded())
+    moved = flow.sample(LABELS, nfe=0, prior_guidance=strength, generator=seeded())
+    away = flow.prior.mean(LABELS) - flow.prior.marginal_mean()
+    assert away.abs().max() > 0.1
+    torch.testing.assert_close(moved - plain, (strength - 1) * away)
+
+
+def test_at_none_every_condition_starts_around_the_mean_of_all() -> None:
+    flow = class_flow()
+    cold = flow.sample(LABELS, nfe=0, prior_guidance=0, temperature=0, generator=seeded())
+    torch.testing.assert_close(cold, flow.prior.marginal_mean().expand_as(cold))
+
+
+def test_at_one_nothing_changes_and_it_costs_no_evaluation() -> None:
+    flow = class_flow()
+    plain = flow.solve(LABELS, nfe=4, generator=seeded())
+    same = flow.solve(LABELS, nfe=4, prior_guidance=1, generator=seeded())
+    moved = flow.solve(LABELS, nfe=4, prior_guidance=1.5, generator=seeded())
+    assert torch.equal(plain.x, same.x)
+    assert moved.nfe == 4
+    assert not torch.allclose(plain.x, moved.x)
+
+
+def test_with_a_temperature_both_are_kept() -> None:
+    flow = class_flow()
+    mean, marginal = flow.prior.mean(LABELS), flow.prior.marginal_mean()
+    plain = flow.sample(LABELS, nfe=0, generator=seeded())
+    found = flow.sample(LABELS, nfe=0, prior_guidance=3, temperature=0.5, generator=seeded())
+    torch.testing.assert_close(found, mean + 0.5 * (plain - mean) + 2 * (mean - marginal))
+
+
+@pytest.mark.parametrize("name", Sampler.available())
+def test_every_sampler_has_the_option_in_its_spec(name: str) -> None:
+    sampler = Sampler.registry.resolve(f"{name}:prior_guidance=1.5")
+    assert sampler.prior_guidance == 1.5
+    assert "prior_guidance=1.5" in spec_of(Sampler.registry, sampler)
+    assert "prior_guidance" not in spec_of(Sampler.registry, Sampler.create(name))
+    assert sampler.with_source(temperature=0.5).source_options == (
+        sampler.with_source(temperature=0.5, prior_guidance=1.5).source_options
+    )
+
+
+@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf"), True, "much"])
+def test_impossible_strengths_are_refused(wrong: Any) -> None:
+    for attempt in (
+        lambda: Sampler.create("euler", prior_guidance=wrong),
+        lambda: class_flow().sample(LABELS, nfe=1, prior_guidance=wrong),
+    ):
+        with pytest.raises(
+            OptionError, match=r"prior_guidance=.* is not possible; (choose|expected) a number"
+        ):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "gmm",
+        "gmm:components=2",
+        "latent-gmm:rank=2",
+        "averaged-gmm",
+        "learned-mean:epochs=2",
+        "kernel-mean",
+        "vae:steps=20,latent=2,width=8,importance=4",
+    ],
+)
+def test_the_mean_of_all_is_that_of_the_marginal_source(spec: str) -> None:
+    prior, cond = fitted(spec)
+    drawn = prior.sample_marginal(20_000, generator=seeded(1))
+    torch.testing.assert_close(prior.marginal_mean(), drawn.mean(0), rtol=0, atol=0.12)
+    every = prior.mean(cond).mean(0)
+    torch.testing.assert_close(prior.marginal_mean(), every, rtol=0, atol=0.12)
+
+
+def test_an_unconditional_prior_and_marginal_source_samples_are_refused() -> None:
+    x = torch.randn(40, 3, generator=seeded())
+    normal = Prior.create("gaussian").fit((x, torch.arange(40) % 2))
+    flow = class_flow()
+    for prior, coupling, message in (
+        (normal, "condot", "'gaussian' have one mean for all conditions; use prior_guidance=1"),
+        (fitted("gmm")[0], "independent", "use temperature=1 and prior_guidance=1"),
+    ):
+        parts = prior, Coupling.create(coupling), Path.create("condot"), Condition("labels", 2)
+        with pytest.raises(CouplingError, match=message):
+            Flow(flow.model, *parts).sample(torch.zeros(2, dtype=torch.long), nfe=0, prior_guidance=2)
+
+
+def test_an_evaluation_tells_strengths_apart_also_where_nothing_is_evaluated() -> None:
+    flow = class_flow()
+    x = torch.randn(60, 3, generator=seeded()) + torch.arange(60)[:, None] % 3
+    data = TensorData(x, torch.arange(60) % 3)
+    samplers = ["euler", "euler:prior_guidance=2"]
+    found = sweep(
+        flow, data, samplers=samplers, nfe=(0, 2), samples=60, metrics=["sliced-w2"], classifier=None
+    )
+    values = {(row["sampler"], row["nfe"]): row["value"] for row in found.select(metric="sliced_w2_squared")}
+    assert len(set(values.values())) == 4
