@@ -22,6 +22,9 @@ def evaluate(
         str, typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone.")
     ] = "0,1,2,4,8,15,30",
     samples: Annotated[int, typer.Option(help="How many samples to generate at each.")] = 2000,
+    members: Annotated[
+        int, typer.Option(help="Samples of each condition, for scores of ensembles such as crps.")
+    ] = 1,
     sampler: Annotated[
         str | None,
         typer.Option(help="One or more samplers, with commas between; by default what suits the flow."),
@@ -84,6 +87,7 @@ def evaluate(
         guidances=guidances,
         seeds=numbers,
         samples=samples,
+        members=members,
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,

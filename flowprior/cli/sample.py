@@ -10,6 +10,7 @@ import typer
 
 from flowprior.cli.captions import draw_samples, notes_of, prior_panels, read_asked, read_captions
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.given_pictures import given_panels, read_given, refuse_beside_pictures
 from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
 from flowprior.cli.parts import read_parts
 
@@ -36,6 +37,10 @@ def sample(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="The same of a part of any name; can be repeated."),
     ] = None,
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Picture to restore, for a flow of pictures; can be repeated."),
+    ] = None,
     negative: Annotated[
         str | None, typer.Option(help="Caption to guide away from; needs --guidance.")
     ] = None,
@@ -55,6 +60,14 @@ def sample(
         typer.Option(
             help="Factor of the source samples' distance from the prior's mean; 1 by default. Below 1: more "
             "typical samples, less variety.",
+            show_default=False,
+        ),
+    ] = None,
+    prior_guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="Factor of the way from the mean of all conditions to the one's own; 1 by default. Above 1: "
+            "more typical of the condition, at no cost.",
             show_default=False,
         ),
     ] = None,
@@ -83,10 +96,15 @@ def sample(
     check_events(out, flow.event_shape, show_prior)
     if encoder is not None:
         flow.text_encoder = encoder
-    asked = read_asked(flow, captions, cond, count, labels)
+    if picture:
+        refuse_beside_pictures(cond, captions, labels)
+        asked = read_given(flow, picture, count)
+    else:
+        asked = read_asked(flow, captions, cond, count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
         "temperature": temperature,
+        "prior_guidance": prior_guidance,
         "guidance": guidance,
         "negative": negative,
     }
@@ -98,8 +116,11 @@ def sample(
         return
     if show_prior:
         panels = prior_panels(flow, asked, draw_samples(flow, asked, 0, seed, **settings).x, solution.x)
+    if picture:
+        panels = given_panels(flow, asked, panels or {"restored": (solution.x, asked.rows)})
     spent = f"{solution.nfe} evaluations, {settings['sampler']}" if solution.nfe else "the prior alone"
     spent += "" if temperature is None else f", temperature {temperature:g}"
+    spent += "" if prior_guidance is None else f", prior guidance {prior_guidance:g}"
     save_samples(
         out,
         solution.x,

@@ -14,6 +14,8 @@ from flowprior.data.huggingface import HuggingFaceData, huggingface
 from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
+from flowprior.data.picture_pairs import PicturePairs, picture_pairs
+from flowprior.data.restoration import Restoration, restoration
 from flowprior.data.several_conditions import EveryCondition, every_condition
 from flowprior.data.shards import ShardData, shards
 from flowprior.data.splits import split_indices
@@ -45,6 +47,8 @@ __all__ = [
     "HuggingFaceData",
     "ImageNet64",
     "LatentRows",
+    "PicturePairs",
+    "Restoration",
     "ShardData",
     "Split",
     "Subset",
@@ -70,6 +74,8 @@ __all__ = [
     "latents",
     "load_data",
     "moons",
+    "picture_pairs",
+    "restoration",
     "sample_eight_gaussians",
     "sample_moons",
     "shards",

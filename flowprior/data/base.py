@@ -13,6 +13,7 @@ from torch import Tensor
 from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, named_tensors, rows
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.locations import data_set_of_path
+from flowprior.data.observation import Observation
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
 from flowprior.storage.digests import tensor_bytes
@@ -49,6 +50,8 @@ class Data(abc.ABC):
         condition_counts: int64 ``[N]``, how many conditions each event has, where any has more than the one
             of :meth:`batch`, such as five captions; else None.
         corrupt: counts and names the records that cannot be read, of data that may have some; else None.
+        observation: what of an event its condition shows, where the condition is an observation of it, such
+            as a low-resolution picture; else None.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Data(abc.ABC):
     licences: Sequence[str] = ()
     condition_counts: Tensor | None = None
     corrupt: CorruptRecords | None = None
+    observation: Observation | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...

@@ -87,6 +87,18 @@ def read_picture(file: PictureFile, size: tuple[int, int] | None, channels: int)
         return _tensor(picture, channels) / 127.5 - 1
 
 
+def read_opacity(file: PictureFile, size: tuple[int, int]) -> Tensor:
+    """How opaque each pixel of the first frame is, float32 ``[1, height, width]`` in [0, 1]; of this size.
+
+    Raises:
+        InputError: it cannot be decoded, or has more than :data:`MOST_PIXELS`.
+    """
+    with _reading(file), _opened(file) as opened:
+        opened.load()
+        opacity = _upright(opened).convert("RGBA").getchannel("A")
+        return _tensor(_fit(opacity, size), 1) / 255
+
+
 def check_headers(files: Sequence[Path], name: str) -> None:
     """Read the header of every file, so that what is no picture is known before any training.
 

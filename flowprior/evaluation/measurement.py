@@ -55,6 +55,7 @@ class Measurement:
     seeds: Sequence[int]
     samples: int
     conditions: Conditions
+    members: int
     asked_metrics: str | Metric | Sequence[str | Metric]
     metrics: list[Metric]
     classifier: Classifier | None
@@ -105,6 +106,7 @@ class Measurement:
             "seeds": list(self.seeds),
             "samples": self.samples,
             "conditions": self.conditions,
+            **({"members": self.members} if self.members > 1 else {}),
             "metrics": [metric.name for metric in self.metrics],
             "features": [short_identity(extractor) for extractor in self.extractors],
         }
@@ -124,6 +126,7 @@ class Measurement:
             batch_size=size,
             generate=self.generate,
             balanced=self.conditions == "balanced",
+            members=self.members,
         )
         if assistants is None:
             return setup

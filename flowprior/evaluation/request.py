@@ -31,7 +31,12 @@ MOST_SAMPLES = 1_000_000
 
 
 def check_counts(
-    samples: int, nfe: Sequence[int], guidances: Sequence[float], seeds: Sequence[int], batch_size: int | str
+    samples: int,
+    nfe: Sequence[int],
+    guidances: Sequence[float],
+    seeds: Sequence[int],
+    batch_size: int | str,
+    members: int = 1,
 ) -> None:
     """Refuse impossible numbers.
 
@@ -42,6 +47,12 @@ def check_counts(
         if not values:
             raise OptionError(f"evaluate: {name}=[] is not possible; give one or more")
     check_count("evaluate", "samples", samples, 2, MOST_SAMPLES)
+    check_count("evaluate", "members", members, 1, samples)
+    if samples % members:
+        raise OptionError(
+            f"evaluate: members={members} does not divide samples={samples}; choose samples that are a "
+            "multiple of it"
+        )
     for count in nfe:
         check_count("evaluate", "nfe", count, 0, MOST_EVALUATIONS)
     for seed in seeds:
@@ -113,7 +124,9 @@ def _fit(given: Condition, expected: Condition) -> bool:
 def classifier_for(
     classifier: str | Classifier | None, data: Data, metrics: Sequence[Metric]
 ) -> Classifier | None:
-    """The classifier to use; none for data without labels or with a single one.
+    """The classifier to use; none by itself for data without labels or with a single one.
+
+    One that is given serves data of other conditions, too: by its features.
 
     Raises:
         InputError: one of other events or labels.
@@ -121,10 +134,11 @@ def classifier_for(
         CheckpointError: a file that holds no classifier of these data, or other weights than it promises.
     """
     unused = classifier == "auto" and not any(metric.needs_classifier for metric in metrics)
-    if classifier in (None, "none") or unused or data.condition.kind != "labels" or data.condition.size < 2:
+    labelled = data.condition.kind == "labels" and data.condition.size > 1
+    if classifier in (None, "none") or unused or (classifier == "auto" and not labelled):
         return None
     if not isinstance(classifier, str):
-        if not classifier.fits(data.event_shape, data.condition):
+        if not classifier.serves(data.event_shape, data.condition):
             raise InputError(f"evaluate: the classifier is not one for '{data.name}': other events or labels")
         return classifier
     if classifier == "auto":
@@ -171,11 +185,15 @@ def describe_settings(
         "model": flow.specs["model"] or type(flow.model).__name__,
         **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
         "classifier": None if classifier is None else classifier.describe(),
-        "classifier_accuracy": None if classifier is None else accuracy_on(classifier, references[0].data),
+        "classifier_accuracy": _accuracy(classifier, references[0].data),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
         "flowprior": package_version(),
     }
+
+
+def _accuracy(classifier: Classifier | None, data: Data) -> float | None:
+    return None if classifier is None or data.condition.kind != "labels" else accuracy_on(classifier, data)
 
 
 def name_of(component: str | Registered) -> str:

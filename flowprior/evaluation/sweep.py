@@ -38,6 +38,7 @@ def evaluate(
     guidance: float = 1.0,
     seed: int = 0,
     conditions: Conditions = "reference",
+    members: int = 1,
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
@@ -65,6 +66,8 @@ def evaluate(
         seed: of conditions, source samples and the subsets of real data.
         conditions: what samples are generated for: ``"reference"`` takes the conditions of the reference in
             its proportions, ``"balanced"`` the labels 0, 1, … in turn, so that each comes equally often.
+        members: samples of each condition, one after the other, as the scores of ensembles take them
+            (``crps``, ``energy-score``); they divide ``samples``.
         metrics: ``"quick"`` (Fréchet and kernel distance, accuracy, W2²), ``"all"``, or names or specs of
             ``Metric.available()``.
         features: feature extractors besides the classifier, such as ``"lite0"`` or a module of your own.
@@ -93,6 +96,7 @@ def evaluate(
         seeds=[seed],
         samples=samples,
         conditions=conditions,
+        members=members,
         metrics=metrics,
         features=features,
         batch_size=batch_size,
@@ -115,6 +119,7 @@ def sweep(
     seeds: Sequence[int] = (0,),
     samples: int = 2000,
     conditions: Conditions = "reference",
+    members: int = 1,
     metrics: str | Metric | Sequence[str | Metric] = "quick",
     features: Features = (),
     batch_size: int | Literal["auto"] = "auto",
@@ -145,7 +150,7 @@ def sweep(
         InputError: data that do not fit the flow.
         OptionError: unknown or impossible options, or no ``nfe`` that any sampler can spend.
     """
-    request.check_counts(samples, nfe, guidances, seeds, batch_size)
+    request.check_counts(samples, nfe, guidances, seeds, batch_size, members)
     data = as_data(data)
     training, splits = request.references_for(data, reference, references)
     request.check_flow(flow, guidances, conditions, [training, *splits.values()])
@@ -164,6 +169,7 @@ def sweep(
         seeds=seeds,
         samples=samples,
         conditions=conditions,
+        members=members,
         asked_metrics=metrics,
         metrics=wanted,
         classifier=known,

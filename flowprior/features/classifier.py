@@ -105,6 +105,11 @@ class Classifier(nn.Module):
         known = condition.kind == "labels" and condition.size <= self.classes
         return known and torch.Size(event_shape) == self.event_shape
 
+    def serves(self, event_shape: torch.Size, condition: Condition) -> bool:
+        """Whether it takes events of this shape and, where the condition is a label, knows all of them."""
+        labelled = condition.kind == "labels"
+        return self.fits(event_shape, condition) if labelled else torch.Size(event_shape) == self.event_shape
+
     def _apply_to(self, x: Tensor, layers: nn.Module) -> Tensor:
         if x.shape[1:] != self.event_shape or len(x) == 0:
             expected = f"x [B, {list(self.event_shape)}] with B >= 1"

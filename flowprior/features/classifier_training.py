@@ -116,7 +116,7 @@ def load_classifier(path: str | Path, data: Data) -> Classifier:
 
     Args:
         path: the file.
-        data: gives event shape and number of labels.
+        data: gives event shape and, where its condition is a label, the number of labels.
 
     Raises:
         CheckpointError: the file is missing or damaged, is for other events or labels, or its weights are not
@@ -125,7 +125,9 @@ def load_classifier(path: str | Path, data: Data) -> Classifier:
     path = Path(path)
     tensors, kept = load_tensors(path)
     try:
-        classifier = Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
+        labelled = data.condition.kind == "labels"
+        classes = data.condition.size if labelled else len(tensors["network.1.bias"])
+        classifier = Classifier.of_tensors(tensors, data.event_shape, classes)
     except (KeyError, RuntimeError) as error:
         problem = f"{path} holds no classifier of '{data.name}': other events or labels"
         raise CheckpointError(problem) from error

@@ -14,22 +14,32 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
+from flowprior.metrics.consistency import Consistency, consistency
+from flowprior.metrics.crps import Crps, crps
+from flowprior.metrics.energy_score import EnergyScore, energy_score
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import Kernel, KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
+from flowprior.metrics.member_spread import MemberSpread, member_spread
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
+from flowprior.metrics.paired import PairedMetric
+from flowprior.metrics.psnr import Psnr, psnr
 from flowprior.metrics.retrieval import caption_ranks
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
+from flowprior.metrics.ssim import Ssim, ssim
 from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
 from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
 
-__all__ = ["FeatureMetric", "FlowMetric", "Metric", "SampleMetric", "StepMetric", "TwoSampleMetric"]
+__all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
+__all__ += ["TwoSampleMetric"]
 __all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
 __all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
+__all__ += ["Consistency", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
+__all__ += ["consistency", "crps", "energy_score", "member_spread", "psnr", "ssim"]
 __all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
 __all__ += ["FeatureMoments", "Kernel", "KernelDistance", "PrecisionRecall"]
 __all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]

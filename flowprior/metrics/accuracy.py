@@ -15,7 +15,7 @@ class Accuracy(SampleMetric):
     quick = True
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        if setup.classifier is None:
+        if setup.classifier is None or not setup.is_labelled:
             return {}
         description = "share of samples that the classifier recognises as their condition"
         reference, features = setup.reference.describe(), setup.classifier.describe()

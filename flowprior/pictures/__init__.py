@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from flowprior.pictures.beside import beside, check_drawable, is_drawable
+from flowprior.pictures.given import given_pictures
 from flowprior.pictures.grid import first_of_each, image_panels, sample_grid
 from flowprior.pictures.points import point_panels, points
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
@@ -20,6 +21,7 @@ __all__ = [
     "check_drawable",
     "figure_bytes",
     "first_of_each",
+    "given_pictures",
     "image_panels",
     "is_drawable",
     "point_panels",

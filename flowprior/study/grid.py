@@ -36,7 +36,7 @@ DECIDED_BY_GRID = {
 }
 """Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
 
-EVALUATION = ("metrics", "features", "batch_size", "classifier")
+EVALUATION = ("metrics", "features", "batch_size", "classifier", "members")
 """Options of :func:`flowprior.evaluate` that a grid has; the others follow from its keys."""
 
 OWN_SPLITS = ("test", "validation")

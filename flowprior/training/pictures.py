@@ -12,7 +12,7 @@ from flowprior.conditions import Conditions, labels_in, moved
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.pictures import beside, save_figure
+from flowprior.pictures import beside, given_pictures, save_figure
 from flowprior.storage.writing import writing
 from flowprior.training.batches import probe_indices
 from flowprior.training.config import TrainingConfig
@@ -60,7 +60,9 @@ class SamplePictures:
         cond = self._conditions()
         source, x = self._sample(flow, cond, COLUMNS * COLUMNS if cond is None else len(cond))
         shown = cond if isinstance(cond, Tensor) else labels_in(cond)
-        panels = {"prior alone": (_shown(source), shown), self._evaluations(): (_shown(x), shown)}
+        given = given_pictures(cond, self.data.event_shape)
+        panels = {} if given is None else {"given": (_shown(given), shown)}
+        panels |= {"prior alone": (_shown(source), shown), self._evaluations(): (_shown(x), shown)}
         return beside(panels, names=self.data.class_names, title=self._title(step), columns=COLUMNS)
 
     def _conditions(self) -> Conditions | None:

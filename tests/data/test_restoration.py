@@ -1,0 +1,94 @@
+"""Pictures to be restored: what is left of them, and what would be observed of a restoration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+
+from flowprior.conditions import Condition, Parts
+from flowprior.data import Restoration, TensorData, load_data
+from flowprior.data.restoration import HiddenRectangle, LowResolution
+from flowprior.data.subset import split_validation
+from flowprior.errors import InputError, OptionError
+
+X = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+DATA = TensorData(X, torch.arange(40) % 4, is_image=True, class_names=list("abcd"))
+SOME = torch.tensor([3, 1, 7])
+
+
+def test_low_resolution_is_the_mean_of_squares():
+    data = Restoration(DATA, LowResolution(4))
+    x, cond = data.batch(SOME)
+    assert data.condition == Condition.of_shape((1, 2, 2))
+    assert torch.equal(x, X[SOME])
+    assert torch.equal(cond, avg_pool2d(X[SOME], 4))
+    assert data.class_names is None
+
+
+def test_what_is_hidden_is_a_rectangle_that_stays_where_it_is():
+    data = Restoration(DATA, HiddenRectangle(0.5, seed=3))
+    x, cond = data.batch(torch.arange(40))
+    picture, known = cond[:, :1], cond[:, 1:] > 0
+    assert data.condition == Condition.of_shape((2, 8, 8))
+    assert (~known).flatten(1).sum(1).tolist() == [16] * 40
+    assert torch.equal(picture, x * known)
+    assert len({tuple(mask.flatten().tolist()) for mask in known}) > 5
+    assert torch.equal(data.batch(SOME)[1], cond[SOME])
+    other = Restoration(DATA, HiddenRectangle(0.5, seed=4)).batch(torch.arange(40))[1]
+    assert not torch.equal(other, cond)
+
+
+@pytest.mark.parametrize("task", [LowResolution(2), HiddenRectangle(0.4, seed=0)])
+def test_the_original_agrees_with_its_observation_and_another_picture_does_not(task):
+    data = Restoration(DATA, task)
+    x, cond = data.batch(torch.arange(40))
+    expected, found = data.observation.of(x, cond)
+    assert torch.allclose(expected, found)
+    expected, found = data.observation.of(x.flip(0), cond)
+    assert (expected - found).abs().mean() > 0.1
+
+
+def test_what_is_hidden_does_not_count_as_observed():
+    data = Restoration(DATA, HiddenRectangle(0.5, seed=0))
+    x, cond = data.batch(torch.arange(40))
+    expected, found = data.observation.of(torch.where(cond[:, 1:] > 0, x, 5.0), cond)
+    assert torch.allclose(expected, found)
+
+
+def test_label_and_picture_go_together():
+    data = Restoration(DATA, LowResolution(2), with_label=True)
+    _, cond = data.batch(SOME)
+    assert isinstance(cond, Parts)
+    assert cond["label"].tolist() == [3, 1, 3]
+    assert data.condition.names == ("label", "picture")
+    assert data.label_names == {"label": list("abcd")}
+    with pytest.raises(InputError, match="has no labels"):
+        Restoration(TensorData(X, is_image=True), LowResolution(2), with_label=True)
+
+
+def test_a_part_of_it_still_knows_how_it_is_observed():
+    kept, held = split_validation(Restoration(DATA, LowResolution(2)), 8)
+    assert kept.observation is not None
+    assert held.condition == Condition.of_shape((1, 4, 4))
+
+
+def test_the_registered_one_restores_another_data_set():
+    data = load_data("restoration:of=digits,task=inpainting,hidden=0.5", "test")
+    x, cond = data.batch(torch.arange(5))
+    assert cond.shape[1:] == (x.shape[1] + 1, *x.shape[2:])
+    assert len(data) == len(load_data("digits", "test"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("restoration:of=digits,factor=3", "factor=3 does not divide 8 x 8 pixels"),
+        ("restoration:of=digits,task=colour", "task"),
+        ("restoration:of=moons", r"expected pictures \[C, H, W\], got events \[2\]"),
+        ("restoration:of=digits,task=inpainting,hidden=2", "hidden"),
+    ],
+)
+def test_impossible_tasks_are_refused(spec, message):
+    with pytest.raises((OptionError, InputError), match=message):
+        load_data(spec)
