@@ -30,7 +30,7 @@ def check_fit_labels(cond: Tensor | None) -> None:
     if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
         raise InputError(
             f"gmm.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
-            "embeddings need the prior 'learned-mean'"
+            "embeddings need the prior 'learned-mean', pictures 'learned-mean:covariance=diagonal'"
         )
 
 
@@ -82,7 +82,7 @@ def table_rows(cond: Tensor | None, usable: Tensor, *, pooled: bool, method: str
     if cond.is_floating_point() or cond.dim() != 1:
         raise InputError(
             f"gmm.{method}: expected labels as int64 [B], got {cond.dtype} {list(cond.shape)}; "
-            "embeddings need the prior 'learned-mean'"
+            "embeddings need the prior 'learned-mean', pictures 'learned-mean:covariance=diagonal'"
         )
     rows = cond.long().to(usable.device)
     known = len(usable)

@@ -1,0 +1,59 @@
+"""What is read off the study of restoration: a start that knows the condition beside N(0, I)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas
+
+from benchmarks.studies import lead
+from benchmarks.studies.tables import BASE, FEATURES
+from flowprior.study.table import DataFrame, Series, means, select
+
+OURS = "learned+condot"
+MEAN = f"{OURS}, mean"
+"""The mean of the prior alone, as one certain restoration."""
+TASKS = {
+    "super-resolution": "28 × 28 pixels from 7 × 7",
+    "inpainting": "a hidden rectangle of half the sides",
+}
+SCORES: Mapping[str, str] = {
+    "crps": "%.4f",
+    "energy_score": "%.3f",
+    "member_spread": "%.3f",
+    "psnr": "%.2f",
+    "ssim": "%.3f",
+    "consistency": "%.4f",
+}
+EQUAL_STEPS = "euler"
+JUDGED = (*FEATURES, "crps")
+"""The metrics of which the design at 4 evaluations is to be no worse than the baseline at any number."""
+
+
+def scores(table: DataFrame, metric: str) -> DataFrame:
+    """Test means with equal steps: a row for each flow, and for the prior's mean, a column for each NFE."""
+    own = select(table, sampler=[EQUAL_STEPS, "euler:temperature=0"])
+    return means(own, metric).dropna(how="all")
+
+
+def values(table: DataFrame, metric: str) -> DataFrame:
+    """Distances at the grid that the validation split prefers, scores with equal steps; NFE from 1 on."""
+    found = lead.settings(table, metric) if metric in FEATURES else scores(table, metric)
+    return found.reindex([BASE, OURS]).drop(columns=0, errors="ignore")
+
+
+def against_best(table: DataFrame) -> Series:
+    """The design at 4 evaluations over the baseline's best at any number of them, by metric."""
+    found = {metric: values(table, metric) for metric in JUDGED}
+    return pandas.Series({metric: own.loc[OURS, 4] / own.loc[BASE].min() for metric, own in found.items()})
+
+
+def behind(table: DataFrame) -> list[str]:
+    """Where the baseline is ahead: metric and number of evaluations."""
+    found = {metric: values(table, metric) for metric in JUDGED}
+    return [
+        f"{metric} at {nfe:g}"
+        for metric, own in found.items()
+        for nfe in own.columns
+        if own.loc[OURS, nfe] > own.loc[BASE, nfe]
+    ]
