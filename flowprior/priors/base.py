@@ -229,6 +229,15 @@ class Prior(nn.Module, Registered, abc.ABC):
         return load_prior(cls.registry.resolve, Path(directory)).to(device)
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether source samples of a condition lie about as its data do, so that pairs at random are near.
+
+        ``train`` then takes the coupling ``condot`` where none is named, and lets the network predict what
+        the moments leave.
+        """
+        return False
+
+    @property
     def has_latents(self) -> bool:
         """Whether the prior has latent variables that can be inferred from a datum (``LatentPrior``)."""
         return False

@@ -52,10 +52,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     """A mapper from labels, embeddings or pictures to a mean, plus noise (the paper's text prior).
 
     With ``covariance="diagonal"`` the noise follows the condition, too, as suits conditions that say much,
-    such as the low-resolution picture; use it with the coupling ``condot`` and the prediction
-    ``preconditioned``. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a subspace,
-    and inferred latents
-    whose law is fitted; with them the coupling ``posterior`` and the prediction ``residual``.
+    such as the low-resolution picture; ``train`` then takes the coupling ``condot`` and the prediction
+    ``preconditioned`` by itself. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a
+    subspace, and inferred latents whose law is fitted; with them the coupling ``posterior`` and the
+    prediction ``residual``.
 
     Args:
         covariance: of the residuals: ``"fixed"``, one for all conditions, as ``sigma`` and ``latent`` say;
@@ -179,6 +179,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     @property
     def fits_latents(self) -> bool:
         return self.covariance == "lowrank"
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.covariance == "diagonal"
 
     @property
     def tells_moments(self) -> bool:

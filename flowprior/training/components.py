@@ -101,11 +101,12 @@ def choose_defaults(
     """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
     training, prior = config.training, prior or config.prior
     if config.coupling == DEFAULT_COUPLING:
-        coupling = "posterior" if _fits_latents(prior) else "ot"
+        narrow = Prior.registry.resolve(prior).is_narrow
+        coupling = "posterior" if _fits_latents(prior) else "condot" if narrow else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
         known = are_known(Prior.registry.resolve(prior), resolve_coupling(coupling or config.coupling))
-        known = known and _fits_latents(prior)
+        known = known and (_fits_latents(prior) or Prior.registry.resolve(prior).is_narrow)
         model = config.model if model is None else model
         named = isinstance(model, str) and takes_inputs(model)
         moments = "preconditioned" if named else "residual"

@@ -98,6 +98,22 @@ def test_a_flow_is_trained_sampled_and_saved(tmp_path, model):
     assert torch.isfinite(flow.log_prob(pictures()[0][:2], cond[:2])).all()
 
 
+def test_what_suits_such_a_prior_is_taken_where_nothing_is_named():
+    flow = train(
+        pictures(),
+        prior="learned-mean:covariance=diagonal,steps=2,hidden=32,depth=1",
+        model="unet:widths=8-16,patch=1",
+        steps=2,
+        batch_size=8,
+        warmup=1,
+        checkpoint_every=0,
+        sample_every=0,
+        device="cpu",
+    )
+    assert flow.coupling.name == "condot"
+    assert flow.prediction == "preconditioned"
+
+
 def test_the_unet_sees_where_in_the_condition_something_is():
     model = build_model("unet:widths=8-16,patch=1", torch.Size([1, 4, 4]), PICTURES)
     torch.manual_seed(0)
