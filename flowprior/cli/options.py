@@ -78,6 +78,11 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
         if text is not None:
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
+    if condition.kind == "tensor":
+        raise OptionError(
+            f"{_refused(text)}: this flow's condition is {condition.describe()}; give pictures as --picture "
+            "FILE, or call flow.sample from Python"
+        )
     if condition.kind in ("tokens", "parts"):
         raise OptionError(
             f"{_refused(text)}: this flow's condition is {condition.describe()}; write "

@@ -88,4 +88,6 @@ def _check_parts(flow: Flow, captions: Sequence[str] | None, labels: Mapping[str
         )
     if captions is None and len(known) < len(kinds):
         texts = next(name for name in kinds if name not in known)
+        if kinds[texts] == "tensor":
+            raise OptionError(f"this flow's condition has a part '{texts}', too; add --picture FILE")
         raise OptionError(f"this flow's condition has a part '{texts}' of texts, too; add --text")

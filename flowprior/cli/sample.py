@@ -97,8 +97,8 @@ def sample(
     if encoder is not None:
         flow.text_encoder = encoder
     if picture:
-        refuse_beside_pictures(cond, captions, labels)
-        asked = read_given(flow, picture, count)
+        refuse_beside_pictures(cond, captions)
+        asked = read_given(flow, picture, count, labels)
     else:
         asked = read_asked(flow, captions, cond, count, labels)
     settings = {

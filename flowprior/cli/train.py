@@ -92,13 +92,13 @@ def train(
     run = RunDirectory(out or made or "")
     try:
         parts = {**given, "cache": place, "callbacks": callbacks or []}
-        train_flow(**parts, out=run.path, resume=resume, config=base, progress=True, **options)
+        flow = train_flow(**parts, out=run.path, resume=resume, config=base, progress=True, **options)
     finally:
         if made is not None:
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
     if process_rank() == 0:
-        _report(run, json)
+        _report(run, json, "--picture FILE " if flow.condition.kind == "tensor" else "")
 
 
 def _cache(folder: Path | None, off: bool) -> Path | bool | None:
@@ -132,8 +132,8 @@ def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:
     return config
 
 
-def _report(run: RunDirectory, json: bool) -> None:
-    """Say where the flow is, and what its last loss was."""
+def _report(run: RunDirectory, json: bool, asked: str) -> None:
+    """Say where the flow is, what its last loss was, and how to sample it, ``asked`` being the condition."""
     from flowprior.training import read_metrics
 
     last = next((line for line in reversed(read_metrics(run.metrics)) if line["kind"] == "train"), {})
@@ -145,5 +145,5 @@ def _report(run: RunDirectory, json: bool) -> None:
         reached = f"step {last['step']}, loss {last['loss']:.4g}; " if last else ""
         print_rich(
             f"{reached}the flow is in {run.flow}",
-            f"next: flowprior sample {run.path} --out grid.png, or flowprior evaluate {run.path}",
+            f"next: flowprior sample {run.path} {asked}--out grid.png, or flowprior evaluate {run.path}",
         )

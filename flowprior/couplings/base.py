@@ -99,7 +99,8 @@ class Coupling(Registered, abc.ABC):
                 f"{self.name}: the source samples of prior '{prior.name}' have one mean for all conditions; "
                 "use prior_guidance=1 (--prior-guidance 1), or another prior"
             )
-        return self.source_mean(prior, cond, n) - prior.marginal_mean()
+        mean = self.source_mean(prior, cond, n)
+        return mean - prior.marginal_mean().to(mean)
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Log-density ``[B]`` of the law that :meth:`source` draws from."""

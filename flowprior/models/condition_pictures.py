@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -48,7 +50,7 @@ class ConditionPictures:
         """
         if not self.shapes:
             return x
-        found = [functional.interpolate(p.to(x), x.shape[2:], mode="bilinear") for p in self._read(cond)]
+        found = [stretched(picture.to(x), x.shape[2:]) for picture in self._read(cond)]
         return torch.cat([x, *found], 1)
 
     def rest(self, cond: Conditions | None) -> Conditions | None:
@@ -69,6 +71,12 @@ class ConditionPictures:
                 )
             read.append(value)
         return read
+
+
+def stretched(picture: Tensor, size: Sequence[int]) -> Tensor:
+    """Pictures ``[B, C, h, w]`` at another size (H, W), bilinear; every pixel counts where they shrink."""
+    smaller = size[0] < picture.shape[2] or size[1] < picture.shape[3]
+    return functional.interpolate(picture, tuple(size), mode="bilinear", antialias=smaller)
 
 
 def _is_picture(condition: Condition) -> bool:

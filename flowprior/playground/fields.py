@@ -58,6 +58,11 @@ def fields_of(flow: Flow) -> list[Field]:
 
 
 def _field(flow: Flow, name: str, part: Condition) -> Field:
+    if part.kind == "tensor":
+        raise InputError(
+            f"{OWNER}: a condition that is {part.describe()} cannot be entered here; use flowprior sample "
+            "--picture"
+        )
     if part.kind in TEXTUAL:
         return Field(name, "caption")
     names = class_names(flow) if name == WHOLE else flow.captions.label_names(name)

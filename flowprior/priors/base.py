@@ -61,6 +61,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
+        self._mean_of_all: tuple[int, Tensor] | None = None  # and after how many changes
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
         self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
 
@@ -108,7 +109,7 @@ class Prior(nn.Module, Registered, abc.ABC):
             state = processes.of_first(self.state_dict())
             self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
-        self.changes = []
+        self.changes, self._mean_of_all = [], None
         return self
 
     def sample(
@@ -165,7 +166,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         Of a plug-in prior that does not say it, the mean over 1,024 conditions that fit saw.
         """
         self._require_fitted("marginal_mean")
-        return self._marginal_mean().reshape(self.event_shape)
+        if self._mean_of_all is None or self._mean_of_all[0] != len(self.changes):
+            self._mean_of_all = len(self.changes), self._marginal_mean()
+        return self._mean_of_all[1].to(self.event_dims.device).reshape(self.event_shape)
 
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
@@ -192,7 +195,10 @@ class Prior(nn.Module, Registered, abc.ABC):
                 "out"
             )
         part = read_part(cond, self.reads, self.takes, f"{self.name}.{method}", self.name)
-        return part if part is None or method == "fit" else flat(part)
+        if part is None or method == "fit":
+            return part
+        self._check_shape(part, method)
+        return flat(part)
 
     def unseen_rows(self, cond: Conditions | None) -> Tensor | None:
         """Which rows have a label that fit did not see, and that starts from the marginal: bool ``[B]``.
@@ -292,6 +298,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Only right for an unconditional prior; conditional ones override it."""
         return self._log_prob(x, None)
 
+    def _check_shape(self, part: Tensor, method: str) -> None:
+        """Raise InputError where ``part``, not flat yet, has another shape than the fitted conditions."""
+
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         """Return ``cond`` in the form the prior works with, or raise InputError."""
         return cond
@@ -335,6 +344,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
+        self._mean_of_all = None
         for key, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + key)
             if buffer is not None and saved is not None and saved.shape != buffer.shape:

@@ -16,7 +16,13 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component
 from flowprior.priors.base import POOLED, Prior
 
-EMBEDDINGS_KEPT = 4096
+EMBEDDINGS_KEPT, NUMBERS_KEPT, LEAST_KEPT = 4096, 1 << 24, 256
+"""Most embeddings that a fit remembers, most numbers in them (64 MiB), and how many it does in any case."""
+
+
+def rows_kept(numbers: int) -> int:
+    """How many embeddings of so many numbers are remembered."""
+    return min(EMBEDDINGS_KEPT, max(LEAST_KEPT, NUMBERS_KEPT // max(1, numbers)))
 
 
 def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
@@ -78,7 +84,7 @@ class SeenConditions:
     def _embeddings(
         cls, data: CheckedBatches, first: Tensor, generator: torch.Generator | None
     ) -> SeenConditions:
-        kept = Reservoirs(1, EMBEDDINGS_KEPT, first.shape[1], first.dtype)
+        kept, saw_zero = Reservoirs(1, rows_kept(first.shape[1]), first.shape[1], first.dtype), False
         moments: ConditionMoments | None = None
         for x, cond in data:
             if cond is None or cond.shape[1:] != first.shape[1:]:
@@ -87,9 +93,12 @@ class SeenConditions:
                 raise InputError(f"{data.owner}.fit: expected finite embeddings, got NaN or infinity")
             moments = moments or ConditionMoments(x.shape[1])
             moments.update(x, None)
+            saw_zero = saw_zero or bool((cond == 0).all(1).any())
             kept.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
         assert moments is not None
         rows = kept.rows[0][kept.filled[0]]
+        if saw_zero and not bool((rows == 0).all(1).any()):
+            rows[0] = 0  # for it is no null condition then
         weight = torch.ones(len(rows), dtype=torch.float64)
         return cls(Condition("embeddings", first.shape[1]), rows, weight, moments.mean[0])
 

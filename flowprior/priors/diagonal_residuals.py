@@ -44,17 +44,22 @@ class DiagonalResiduals(nn.Module):
     factor: Tensor
     left: Tensor
     total: Tensor
+    means: Tensor
+    shared: Tensor
 
     def __init__(self, network: MapperNetwork, dim: int, floor: float) -> None:
         super().__init__()
         self.network = network
         self.floor = floor
-        # Logarithms of the variances that the mean leaves over all rows, ``[D]``; a; and the variances of
-        # the data, ``[D]`` each: what the mean leaves, on average, and of all data together.
+        # Logarithms of the variances that the mean leaves over all rows, ``[D]``; a; and second moments about
+        # the mean of all data, ``[D]`` each: what the mean leaves, on average; of all data; of the means; and
+        # of means with data.
         self.register_buffer("level", torch.zeros(dim))
         self.register_buffer("factor", torch.ones(()))
         self.register_buffer("left", torch.ones(dim))
         self.register_buffer("total", torch.ones(dim))
+        self.register_buffer("means", torch.zeros(dim))
+        self.register_buffer("shared", torch.zeros(dim))
 
     def fit(
         self,
@@ -96,19 +101,20 @@ class DiagonalResiduals(nn.Module):
             with torch.no_grad():
                 expected += float(self.variance(cond).sum(dtype=torch.float64))
         self.factor = self.factor * (squares / expected)
-        self._average(data.data)
+        self._average(data.data, mapper, center)
 
     @torch.no_grad()
-    def _average(self, data: Iterable[Batch]) -> None:
-        """The variances of all data x ``[B, D]``, whatever their condition, and the mean of those left."""
-        left, count = torch.zeros_like(self.left, dtype=torch.float64), 0
+    def _average(self, data: Iterable[Batch], mapper: MapperNetwork, center: Tensor) -> None:
+        """The moments of all data x ``[B, D]`` together, whatever their condition: those of the null one."""
+        sums, count = torch.zeros(4, len(center), dtype=torch.float64), 0
         for x, cond in data:
             assert cond is not None
-            left += self.variance(cond).sum(0, dtype=torch.float64)
+            deviation, mean = (x - center).double(), mapper(cond).double()
+            parts = self.variance(cond).double(), deviation.square(), mean.square(), mean * deviation
+            sums += torch.stack([part.sum(0) for part in parts]).cpu()
             count += len(x)
-        self.left = (left / count).to(self.left)
-        total = ConditionMoments.over((x, None) for x, _ in data).variance()[0]
-        self.total = (total + LEAST_VARIANCE).to(self.total)
+        left, total, means, shared = (sums / count).to(self.left)
+        self.left, self.total, self.means, self.shared = left, total + LEAST_VARIANCE, means, shared
 
     def variance(self, cond: Tensor) -> Tensor:
         """a s(c)² of the data ``[B, D]``, without the floor."""
@@ -127,11 +133,10 @@ class DiagonalResiduals(nn.Module):
             center: mean of all data, ``[D]``.
         """
         rows, squared = null[:, None], around.width.square()
-        means = (self.total - self.left).clamp_min(0)
         left = squared * self.variance(around.cond)
-        noise = torch.where(rows, self.left + self.floor + means, left + squared * self.floor)
+        noise = torch.where(rows, self.left + self.floor + self.means, left + squared * self.floor)
         datum = torch.where(rows, self.total, left)
-        loc, shared = torch.where(rows, center, around.loc), torch.where(rows, means, 0.0)
+        loc, shared = torch.where(rows, center, around.loc), torch.where(rows, self.shared, 0.0)
         return Frame.without_axes(loc, noise, datum / noise, shared / noise)
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:

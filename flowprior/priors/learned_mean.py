@@ -22,7 +22,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior, condition_of
+from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_kept
 from flowprior.priors.density_training import DensityTraining, bounded
 from flowprior.priors.diagonal_residuals import DiagonalResiduals
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
@@ -249,7 +249,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         held_out = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
         if len(held_out.rows) < LEAST_CONDITIONS:
             return
-        self.known = DistinctEmbeddings.over(split.rows(held_out=False)).rows.to(self.center)
+        most = rows_kept(self.condition.size)
+        self.known = DistinctEmbeddings.over(split.rows(held_out=False), most).rows.to(self.center)
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
         apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
         beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
@@ -270,6 +271,13 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             return self._spread.squares(x, Around(self.center + share * deviation, own, share, ones))
 
         return Part(nearest(own, self.known)[0][:, 0].cpu(), squares)
+
+    def _check_shape(self, part: Tensor, method: str) -> None:
+        shape = tuple(self.condition_dims.tolist())
+        if shape and part.dim() > 2 and part.shape[1:] != shape:
+            raise InputError(
+                f"{self.name}.{method}: expected conditions {list(shape)}, got {list(part.shape[1:])}"
+            )
 
     def _means(self, cond: Tensor) -> Tensor:
         """Before they are drawn to the mean of all data."""

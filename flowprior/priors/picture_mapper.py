@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.errors import InputError
+from flowprior.models.condition_pictures import stretched
 from flowprior.priors.mapper_training import MapperNetwork
 from flowprior.priors.projector import GROUPS, ResidualConvolution
 
@@ -56,7 +57,7 @@ class PictureMapper(MapperNetwork):
                 f"{list(condition_shape)} and {list(event_shape)}; use mapper='mlp'"
             )
         self.condition_shape = tuple(condition_shape)
-        colours, self.height, self.width = event_shape
+        self.colours, self.height, self.width = event_shape
         channels = max(LEAST_CHANNELS, hidden // SHARE // GROUPS * GROUPS)
         sizes = [channels, *[2 * channels] * HALVINGS]
         self.first = nn.Conv2d(condition_shape[0] * SQUARE**2, channels, 3, padding=1)
@@ -66,14 +67,16 @@ class PictureMapper(MapperNetwork):
             self.up.append(nn.ModuleList([nn.Conv2d(below + here, here, 3, padding=1), _blocks(here, depth)]))
         self.lowest = _blocks(sizes[-1], depth)
         self.norm = nn.GroupNorm(GROUPS, channels)
-        self.out = nn.Conv2d(channels, colours * SQUARE**2, 3, padding=1)
+        self.out = nn.Conv2d(channels, self.colours * SQUARE**2, 3, padding=1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, C·H·W]`` of conditions ``[B, c·h·w]`` or ``[B, c, h, w]``; zero before training."""
-        picture = cond.reshape(-1, *self.condition_shape)
-        picture = functional.interpolate(picture, (self.height, self.width), mode="bilinear")
+        if not len(cond):
+            return cond.new_zeros(0, self.colours * self.height * self.width)
+        picture = cond.reshape(-1, *self.condition_shape).to(self.first.weight)
+        picture = stretched(picture, (self.height, self.width))
         multiple = SQUARE * 2**HALVINGS
         picture = functional.pad(picture, (0, -self.width % multiple, 0, -self.height % multiple))
         squares = functional.pixel_unshuffle(picture, SQUARE)

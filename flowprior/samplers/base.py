@@ -110,6 +110,8 @@ class Sampler(Registered, abc.ABC):
 
     def with_source(self, temperature: float | None = None, prior_guidance: float | None = None) -> Sampler:
         """The same sampler with other options of its source samples; None leaves what it has."""
+        if temperature is None and prior_guidance is None:
+            return self
         other = copy.copy(self)
         for option, value in (("temperature", temperature), ("prior_guidance", prior_guidance)):
             if value is not None:

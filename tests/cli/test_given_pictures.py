@@ -14,16 +14,17 @@ from flowprior.cli.given_pictures import read_given
 from flowprior.data import load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.flow import Flow
-from flowprior.pictures.given import given_pictures
+from flowprior.pictures import given_pictures
+from flowprior.playground.fields import fields_of
 from tests.cli.conftest import call_app
 
 SHORT = {"steps": 2, "batch_size": 8, "warmup": 1, "checkpoint_every": 0, "sample_every": 0, "device": "cpu"}
 
 
-def trained(task: str) -> Flow:
+def trained(task: str, reads: str = "") -> Flow:
     return train(
-        load_data(f"restoration:of=digits,task={task},factor=2"),
-        prior="learned-mean:covariance=diagonal,steps=2,depth=1,hidden=128",
+        load_data(f"restoration:of=digits,task={task},factor=2,with_label={'true' if reads else 'false'}"),
+        prior=f"learned-mean:covariance=diagonal,steps=2,depth=1,hidden=128{reads}",
         coupling="condot",
         model="unet:widths=8-16,patch=1",
         **SHORT,
@@ -85,7 +86,11 @@ def test_what_is_transparent_is_hidden(tmp_path):
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [(["--cond", "3"], "--picture and --cond exclude each other"), (["--text", "a"], "--picture and --text")],
+    [
+        (["--cond", "3"], "--picture and --cond exclude each other"),
+        (["--text", "a"], "--picture and --text"),
+        (["--part", "size=3"], "leave --part size out"),
+    ],
 )
 def test_other_conditions_beside_it_are_refused(saved, tmp_path, more, message):
     file = picture(tmp_path / "low.png")
@@ -103,3 +108,38 @@ def test_a_flow_of_labels_and_a_file_that_is_no_picture_are_refused(saved, tmp_p
     labels = train("digits", prior="gmm", coupling="condot", model="mlp:width=8,depth=1", **SHORT)
     with pytest.raises(OptionError, match="--picture is not possible: this flow's condition is int64 labels"):
         read_given(labels, [picture(tmp_path / "other.png")], 1)
+
+
+def test_a_label_goes_beside_the_picture(tmp_path):
+    flow = trained("super-resolution", ",reads=picture")
+    files = [picture(tmp_path / f"low{i}.png") for i in range(2)]
+    asked = read_given(flow, files, 3, {"label": "4"})
+    assert asked.cond["label"].tolist() == [4] * 6
+    assert asked.cond["picture"].shape == (6, 1, 4, 4)
+    assert asked.names == ["low0, 4", "low1, 4"]
+    with pytest.raises(OptionError, match="add --part label=NAME"):
+        read_given(flow, files, 1)
+
+
+def test_white_does_not_shine_through_at_the_edge_of_what_is_hidden(tmp_path):
+    flow, file = trained("inpainting"), tmp_path / "black.png"
+    black = np.zeros((100, 100, 2), np.uint8)
+    black[..., 1] = 255
+    black[31:72, 31:72, 1] = 0
+    Image.fromarray(black, "LA").save(file)
+    cond = read_given(flow, [file], 1).cond
+    known = cond[0, 1] > 0
+    assert 0 < int((~known).sum()) < 64
+    assert float(cond[0, 0][known].max()) < -0.9
+
+
+def test_a_flow_of_pictures_says_how_it_is_asked(saved, tmp_path):
+    found = call_app("sample", saved, "--out", tmp_path / "x.png")
+    assert found.code == 2
+    assert "give pictures as --picture FILE" in found.err
+    assert "--picture FILE" in (saved / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_demo_refuses_what_nobody_can_enter_there():
+    with pytest.raises(InputError, match="cannot be entered here; use flowprior sample --picture"):
+        fields_of(trained("super-resolution"))

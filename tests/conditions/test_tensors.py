@@ -161,3 +161,52 @@ def test_changing_shapes_are_refused_while_fitting():
     batches = [(x[:8], cond[:8]), (x[8:], cond[8:, :, :1])]
     with pytest.raises(InputError, match=r"expected conditions \[1, 2, 2\]"):
         Prior.create("learned-mean", epochs=1).fit(batches)
+
+
+def fitted_mean(x: torch.Tensor, cond: torch.Tensor) -> Prior:
+    spec = "learned-mean:covariance=diagonal,steps=8,hidden=128,depth=1"
+    return Prior.registry.resolve(spec).fit((x, cond), generator=torch.Generator().manual_seed(0))
+
+
+def test_events_and_conditions_of_other_precision_are_taken_and_no_rows_give_none():
+    x, cond = pictures()
+    prior = fitted_mean(x, cond.double())
+    assert prior.sample(cond[:3].double()).dtype == x.dtype
+    assert prior.sample(cond[:0]).shape == (0, 1, 4, 4)
+
+
+def test_a_prior_refuses_pictures_that_lie_another_way():
+    x = torch.rand(COUNT, 1, 4, 8)
+    prior = fitted_mean(x, torch.nn.functional.avg_pool2d(x, 2))
+    assert prior.mean(torch.rand(2, 1, 2, 4)).shape == (2, 1, 4, 8)
+    with pytest.raises(InputError, match=r"expected conditions \[1, 2, 4\], got \[1, 4, 2\]"):
+        prior.mean(torch.rand(2, 1, 4, 2))
+
+
+def test_every_pixel_counts_of_a_condition_that_is_larger_than_the_event():
+    x = torch.rand(COUNT, 1, 4, 4)
+    large = torch.nn.functional.interpolate(x, (16, 16), mode="nearest").requires_grad_()
+    prior = fitted_mean(x, large.detach())
+    assert prior.network is not None
+    torch.nn.init.normal_(prior.network.out.weight)
+    prior.network(large).square().sum().backward()
+    assert (large.grad != 0).double().mean() > 0.95
+
+
+def test_a_picture_of_zeros_that_was_fitted_to_is_no_null_condition(monkeypatch):
+    x, cond = pictures()
+    cond = cond.clone()
+    cond[3] = 0
+    monkeypatch.setattr("flowprior.priors.conditioned.EMBEDDINGS_KEPT", 4)
+    prior = fitted_mean(x, cond)
+    assert len(prior.seen) == 4
+    near = prior.mean(torch.full((1, 1, 2, 2), 1e-7))
+    assert torch.allclose(prior.mean(torch.zeros(1, 1, 2, 2)), near, atol=1e-4)
+
+
+def test_what_is_remembered_of_large_pictures_is_bounded():
+    from flowprior.priors.conditioned import rows_kept
+
+    assert rows_kept(384) == 4096
+    assert rows_kept(3 * 64 * 64) == 1365
+    assert rows_kept(1 << 24) == 256

@@ -75,6 +75,10 @@ def test_null_condition_has_the_moments_of_all_data(prior):
     assert torch.allclose((frame.noise * frame.variance_outside())[0], x.var(0), rtol=0.02)
     drawn = prior.sample_marginal(20000, generator=torch.Generator().manual_seed(3))
     assert torch.allclose(frame.noise[0], drawn.var(0), rtol=0.1)
+    cond = heteroscedastic(20000, seed=8)[1]
+    x1, x0 = heteroscedastic(20000, seed=8)[0], prior.sample(cond, generator=torch.Generator().manual_seed(5))
+    pairs = ((x0 - x0.mean(0)) * (x1 - x1.mean(0))).mean(0)
+    assert torch.allclose((frame.shared * frame.noise)[0], pairs, rtol=0.1)
 
 
 def test_saved_and_loaded_it_is_the_same(prior, tmp_path):

@@ -116,6 +116,22 @@ def test_the_mean_of_all_is_that_of_the_marginal_source(spec: str) -> None:
     torch.testing.assert_close(prior.marginal_mean(), every, rtol=0, atol=0.12)
 
 
+def test_the_mean_of_all_follows_a_new_fit_and_what_is_loaded() -> None:
+    prior, _ = fitted("gmm")
+    before = prior.marginal_mean()
+    other, _ = fitted("gmm")
+    other.fit((torch.full((20, 3), 7.0) + torch.randn(20, 3), torch.arange(20) % 2))
+    assert (other.marginal_mean() - before).abs().min() > 3
+    prior.load_state_dict(other.state_dict())
+    torch.testing.assert_close(prior.marginal_mean(), other.marginal_mean())
+
+
+def test_a_sampler_that_was_given_is_used_itself() -> None:
+    sampler = Sampler.create("euler")
+    assert sampler.with_source() is sampler
+    assert sampler.with_source(prior_guidance=2) is not sampler
+
+
 def test_an_unconditional_prior_and_marginal_source_samples_are_refused() -> None:
     x = torch.randn(40, 3, generator=seeded())
     normal = Prior.create("gaussian").fit((x, torch.arange(40) % 2))
