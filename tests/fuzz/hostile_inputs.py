@@ -103,7 +103,7 @@ def _npz_cases() -> Iterator[Case]:
         "label of no dimension": {"x": X, "y": np.int64(1)},
         "embedding of no dimension": {"x": X, "y": np.float32(0.5)},
         "embeddings of no width": {"x": X, "y": X[:, :0]},
-        "embeddings of three dimensions": {"x": X, "y": np.zeros((20, 2, 2), np.float32)},
+        "labels of three dimensions": {"x": X, "y": np.zeros((20, 2, 2), np.int64)},
         "nan in embeddings": {"x": X, "y": np.full((20, 2), np.nan, np.float32)},
         "text labels": {"x": X, "y": np.array(["a"] * 20)},
         "pictures of 0 to 255": {
