@@ -10,11 +10,16 @@ from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 
 SAMPLES, BATCH = 2000, 250
+ALONE = "-alone"
+"""How the names of these metrics end."""
 METRICS = ["fid", "crps", "energy-score", "psnr", "ssim", "consistency"]
 
 
 def values_of_the_mean(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """The metrics of the prior's mean for the conditions of the study; nothing of N(0, I)."""
+    """The metrics of the prior's mean, one sample of each of 2,000 conditions; nothing of N(0, I).
+
+    Their names end in ``-alone``, for they are over other conditions than those of the study.
+    """
     if flow.prior.is_standard_normal:
         return []
     found = sweep(
@@ -32,4 +37,5 @@ def values_of_the_mean(flow: Flow, cell: Any, data: Any) -> list[Row]:
     )
     label = f"{cell.variant.label}, mean"
     kept = [row for row in found.rows if row["nfe"] == 0 and row["flow"] != REAL_DATA]
-    return [row | {"flow": label, "seed": cell.seed} for row in kept]
+    own = {"flow": label, "seed": cell.seed}
+    return [row | own | {"metric": f"{row['metric']}{ALONE}"} for row in kept]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas
 
 from benchmarks.studies import lead
+from benchmarks.studies.restoration import ALONE
 from benchmarks.studies.tables import BASE, FEATURES
 from flowprior.study.table import DataFrame, Series, means, select
 
@@ -32,8 +33,9 @@ JUDGED = (*FEATURES, "crps")
 
 def scores(table: DataFrame, metric: str) -> DataFrame:
     """Test means with equal steps: a row for each flow, and for the prior's mean, a column for each NFE."""
-    own = select(table, sampler=[EQUAL_STEPS, "euler:temperature=0"])
-    return means(own, metric).dropna(how="all")
+    drawn = means(select(table, sampler=EQUAL_STEPS), metric)
+    alone = means(table, f"{metric}{ALONE}")
+    return pandas.concat([part for part in (drawn, alone) if len(part)])
 
 
 def values(table: DataFrame, metric: str) -> DataFrame:
