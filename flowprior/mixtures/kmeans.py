@@ -76,13 +76,14 @@ class Reservoirs:
         if group.size == 1:
             return self
         keys, place = torch.cat(group.of_each(self.keys), 1).topk(self.keys.shape[1], largest=False)
-        found = torch.zeros_like(self.rows)
         own = place // self.keys.shape[1] == group.rank
         within = place % self.keys.shape[1]
-        for rows, kept, mine, at in zip(self.rows, found, own & keys.isfinite(), within, strict=True):
+        for rows, mine, at in zip(self.rows, own & keys.isfinite(), within, strict=True):
+            kept = torch.zeros_like(rows)
             kept[mine] = rows[at[mine]]
-        group.add_up(found)  # of each place one process has the row, the others zeros
-        self.keys, self.rows = keys, found
+            rows.copy_(kept)  # a label after the other, for there may be no room for all of them twice
+        group.add_up(self.rows)  # of each place one process has the row, the others zeros
+        self.keys = keys
         return self
 
     def update(self, x: Tensor, labels: Tensor, generator: torch.Generator | None) -> None:
