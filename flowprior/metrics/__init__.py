@@ -23,7 +23,7 @@ from flowprior.metrics.kernel import Kernel, KernelDistance, KernelMetric, kerne
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.member_spread import MemberSpread, member_spread
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.paired import PairedMetric
+from flowprior.metrics.paired import EnsembleMetric, PairedMetric, PictureMetric
 from flowprior.metrics.psnr import Psnr, psnr
 from flowprior.metrics.retrieval import caption_ranks
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
@@ -35,7 +35,7 @@ from flowprior.metrics.truncation import Truncation, global_error, local_error, 
 from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
-__all__ += ["TwoSampleMetric"]
+__all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]
 __all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
 __all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
 __all__ += ["Consistency", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]

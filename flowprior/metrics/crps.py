@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.metrics.base import Metric
-from flowprior.metrics.paired import PairedMetric, pairwise_mean
+from flowprior.metrics.paired import EnsembleMetric, pairwise_mean
 
 
 def crps(samples: Tensor, truth: Tensor) -> Tensor:
@@ -28,11 +28,11 @@ def crps(samples: Tensor, truth: Tensor) -> Tensor:
 
 
 @Metric.register("crps")
-class Crps(PairedMetric):
+class Crps(EnsembleMetric):
     """Continuous ranked probability score of the numbers of an event, fair to the number of members."""
 
     value = "crps"
     what = "continuous ranked probability score, averaged over the numbers of an event"
 
-    def compare(self, samples: Tensor, truth: Tensor) -> float:
-        return crps(samples, truth).mean().item()
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return crps(samples, truth)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.metrics.base import Metric
-from flowprior.metrics.paired import PairedMetric, pairwise_mean
+from flowprior.metrics.paired import EnsembleMetric, pairwise_mean
 
 
 def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
@@ -26,11 +26,11 @@ def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
 
 
 @Metric.register("energy-score")
-class EnergyScore(PairedMetric):
+class EnergyScore(EnsembleMetric):
     """Energy score of whole events, fair to the number of members."""
 
     value = "energy_score"
     what = "energy score of whole events"
 
-    def compare(self, samples: Tensor, truth: Tensor) -> float:
-        return energy_score(samples, truth).mean().item()
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return energy_score(samples, truth)

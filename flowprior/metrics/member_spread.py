@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.metrics.base import Metric
-from flowprior.metrics.paired import PairedMetric
+from flowprior.metrics.paired import EnsembleMetric
 
 
 def member_spread(samples: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def member_spread(samples: Tensor) -> Tensor:
 
 
 @Metric.register("member-spread")
-class MemberSpread(PairedMetric):
+class MemberSpread(EnsembleMetric):
     """Standard deviation of several samples of one condition, in units of the event."""
 
     value = "member_spread"
@@ -22,5 +22,5 @@ class MemberSpread(PairedMetric):
     better = ""
     least = 2
 
-    def compare(self, samples: Tensor, truth: Tensor) -> float:
-        return member_spread(samples).mean().item()
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return member_spread(samples)

@@ -1,4 +1,4 @@
-"""PairedMetric: metrics that compare a sample with the one real event whose condition it was drawn for.
+"""Metrics that compare a sample with the one real event whose condition it was drawn for.
 
 Where conditions say much (a low-resolution picture, the hours before), each of them has one truth, and a
 sample can be held against it. Several samples of one condition are an *ensemble*, as of a weather forecast:
@@ -7,17 +7,18 @@ evaluations draw them with ``members``, one after the other.
 
 from __future__ import annotations
 
+import abc
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from flowprior.metrics.base import MetricInfo, SampleMetric
-from flowprior.metrics.setup import Drawn, Rows, Setup
+from flowprior.metrics.setup import Drawn, Setup
 
 
 class PairedMetric(SampleMetric):
-    """Base class: one value, of ensembles and truths. Implementations give :meth:`compare`.
+    """Base class: one value, of samples of the conditions of real events.
 
     Attributes:
         value: its name.
@@ -33,10 +34,6 @@ class PairedMetric(SampleMetric):
     better: ClassVar[str] = "lower"
     least: ClassVar[int] = 1
 
-    def compare(self, samples: Tensor, truth: Tensor) -> float:
-        """The value of samples ``[n, members, *event]`` of n conditions, whose truths are ``[n, *event]``."""
-        raise NotImplementedError
-
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         own = setup.rows is not None and setup.rows.data is setup.reference.data
         if not own or setup.members < self.least or setup.reference.data.condition.kind == "none":
@@ -50,21 +47,50 @@ class PairedMetric(SampleMetric):
             return f"{self.least} samples or more of each condition (members, --members)"
         return "real events with the samples' own conditions (conditions='reference')"
 
+
+class EnsembleMetric(PairedMetric):
+    """Base class of scores of ensembles against truths; the value is their mean over conditions."""
+
+    @abc.abstractmethod
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        """``[n]`` of samples ``[n, members, *event]`` of n conditions, whose truths are ``[n, *event]``."""
+
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        return {self.value: self.compare(*ensembles(drawn, setup.members))}
+        return {self.value: self.scores(*ensembles(drawn, setup.members)).mean().item()}
+
+
+class PictureMetric(EnsembleMetric):
+    """Base class of scores of each restored picture against the one that it restores."""
+
+    better = "higher"
+    side: ClassVar[int] = 1
+    """Pixels that a picture has at least, in height and width."""
+
+    @abc.abstractmethod
+    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
+        """``[B]`` of pictures x and truths, both ``[B, C, H, W]``."""
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        every = truth.repeat_interleave(samples.shape[1], 0)
+        return self.likeness(samples.flatten(0, 1), every).view(samples.shape[:2]).mean(1)
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return super().columns(setup) if self._serves(setup) else {}
+
+    def lacks(self, setup: Setup) -> str:
+        if self._serves(setup):
+            return super().lacks(setup)
+        return f"pictures of {self.side} x {self.side} pixels or more" if self.side > 1 else "pictures"
+
+    def _serves(self, setup: Setup) -> bool:
+        return setup.data.is_image and min(setup.data.event_shape[1:]) >= self.side
 
 
 def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
     """Samples ``[n, members, *event]`` of n conditions, and the real events ``[n, *event]`` that had them."""
-    rows = first_rows(drawn, members)
-    truth, _ = rows.data.batch(rows.indices)
-    return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
-
-
-def first_rows(drawn: Drawn, members: int) -> Rows:
-    """The real event of each ensemble."""
     assert drawn.rows is not None
-    return Rows(drawn.rows.data, drawn.rows.indices[::members])
+    truth, _ = drawn.rows.data.batch(drawn.rows.indices[::members])
+    return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
 
 
 def pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:

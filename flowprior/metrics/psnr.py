@@ -9,12 +9,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.metrics.base import Metric, MetricInfo
-from flowprior.metrics.paired import PairedMetric, ensembles
+from flowprior.metrics.paired import PictureMetric, ensembles
 from flowprior.metrics.setup import Drawn, Setup
 
 PEAK = 2.0
 """Range of the data."""
 LEAST_ERROR = 1e-10
+OF_MEAN = "psnr_of_mean"
 
 
 def psnr(x: Tensor, truth: Tensor) -> Tensor:
@@ -24,30 +25,26 @@ def psnr(x: Tensor, truth: Tensor) -> Tensor:
 
 
 @Metric.register("psnr")
-class Psnr(PairedMetric):
+class Psnr(PictureMetric):
     """Peak signal-to-noise ratio of each restored picture, and of the mean of several, in decibels."""
 
     value = "psnr"
     what = "peak signal-to-noise ratio in decibels"
-    better = "higher"
+
+    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
+        return psnr(x, truth)
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        found = super().columns(setup) if setup.data.is_image else {}
+        found = super().columns(setup)
         if not found or setup.members == 1:
             return found
         info = found[self.value]
         what = info.description.replace(self.what, f"{self.what} of the mean", 1)
-        return found | {"psnr_of_mean": MetricInfo(what, info.samples, info.reference, self.better)}
-
-    def lacks(self, setup: Setup) -> str:
-        return super().lacks(setup) if setup.data.is_image else "pictures"
+        return found | {OF_MEAN: MetricInfo(what, info.samples, info.reference, self.better)}
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        samples, truth = ensembles(drawn, setup.members)
-        found = {self.value: self.compare(samples, truth)}
+        found = super().values(setup, drawn)
         if setup.members > 1:
-            found["psnr_of_mean"] = psnr(samples.mean(1), truth).mean().item()
+            samples, truth = ensembles(drawn, setup.members)
+            found[OF_MEAN] = psnr(samples.mean(1), truth).mean().item()
         return found
-
-    def compare(self, samples: Tensor, truth: Tensor) -> float:
-        return psnr(samples.flatten(0, 1), truth.repeat_interleave(samples.shape[1], 0)).mean().item()

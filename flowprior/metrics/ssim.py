@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flowprior.metrics.base import Metric, MetricInfo
-from flowprior.metrics.paired import PairedMetric
-from flowprior.metrics.setup import Setup
+from flowprior.metrics.base import Metric
+from flowprior.metrics.paired import PictureMetric
 
 SIDE, DEVIATION = 11, 1.5
 RANGE, K1, K2 = 2.0, 0.01, 0.03
@@ -37,20 +36,12 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
 
 
 @Metric.register("ssim")
-class Ssim(PairedMetric):
+class Ssim(PictureMetric):
     """Structural similarity of each restored picture with the one that it restores."""
 
     value = "ssim"
     what = "structural similarity"
-    better = "higher"
+    side = SIDE
 
-    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        fits = setup.data.is_image and min(setup.data.event_shape[1:]) >= SIDE
-        return super().columns(setup) if fits else {}
-
-    def lacks(self, setup: Setup) -> str:
-        fits = setup.data.is_image and min(setup.data.event_shape[1:]) >= SIDE
-        return super().lacks(setup) if fits else f"pictures of {SIDE} x {SIDE} pixels or more"
-
-    def compare(self, samples: Tensor, truth: Tensor) -> float:
-        return ssim(samples.flatten(0, 1), truth.repeat_interleave(samples.shape[1], 0)).mean().item()
+    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
+        return ssim(x, truth)

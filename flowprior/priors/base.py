@@ -57,11 +57,13 @@ class Prior(nn.Module, Registered, abc.ABC):
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
 
     event_dims: Tensor
+    mean_of_all: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
-        self._mean_of_all: tuple[int, Tensor] | None = None  # and after how many changes
+        # Mean of the marginal source, once it was asked for; empty before. No file holds it.
+        self.register_buffer("mean_of_all", torch.empty(0), persistent=False)
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
         self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
 
@@ -109,7 +111,8 @@ class Prior(nn.Module, Registered, abc.ABC):
             state = processes.of_first(self.state_dict())
             self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
-        self.changes, self._mean_of_all = [], None
+        self.changes = []
+        self.forget_mean_of_all()
         return self
 
     def sample(
@@ -166,9 +169,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         Of a plug-in prior that does not say it, the mean over 1,024 conditions that fit saw.
         """
         self._require_fitted("marginal_mean")
-        if self._mean_of_all is None or self._mean_of_all[0] != len(self.changes):
-            self._mean_of_all = len(self.changes), self._marginal_mean()
-        return self._mean_of_all[1].to(self.event_dims.device).reshape(self.event_shape)
+        if not len(self.mean_of_all):
+            self.mean_of_all = self._marginal_mean()
+        return self.mean_of_all.reshape(self.event_shape)
 
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
@@ -288,6 +291,10 @@ class Prior(nn.Module, Registered, abc.ABC):
         filled[null] = cond[null] if drawn is None else drawn.to(cond)
         return filled
 
+    def forget_mean_of_all(self) -> None:
+        """Find the mean of the marginal source anew when it is asked for: the prior has changed."""
+        self.mean_of_all = torch.empty(0, device=self.event_dims.device)
+
     def _marginal_mean(self) -> Tensor:
         """Mean of the marginal source, ``[D]``; over some conditions, where a subclass knows no better."""
         generator = torch.Generator(self.event_dims.device).manual_seed(0)
@@ -344,7 +351,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
-        self._mean_of_all = None
+        self.forget_mean_of_all()
         for key, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + key)
             if buffer is not None and saved is not None and saved.shape != buffer.shape:

@@ -60,6 +60,7 @@ class UpdatablePrior(Prior, abc.ABC):
             labels = self._update(stream, generator)
         self.to(device)
         self.changes.append(f"{named(labels.tolist())} updated")
+        self.forget_mean_of_all()
         return self
 
     @torch.no_grad()
@@ -84,6 +85,7 @@ class UpdatablePrior(Prior, abc.ABC):
             with one_thread():
                 self._drop(chosen)
             self.changes.append(f"{named(chosen.tolist())} dropped")
+            self.forget_mean_of_all()
         return self
 
     @property

@@ -155,3 +155,14 @@ def test_an_evaluation_tells_strengths_apart_also_where_nothing_is_evaluated() -
     )
     values = {(row["sampler"], row["nfe"]): row["value"] for row in found.select(metric="sliced_w2_squared")}
     assert len(set(values.values())) == 4
+
+
+def test_the_mean_of_all_follows_labels_that_are_learned_anew_or_dropped() -> None:
+    x, labels = torch.randn(90, 3, generator=seeded()), torch.arange(90) % 3
+    prior = Prior.create("gmm").fit((x, labels))
+    before = prior.marginal_mean()
+    prior.update((torch.randn(30, 3, generator=seeded(1)) + 9, torch.zeros(30, dtype=torch.long)))
+    prior.changes = []  # as a training does
+    assert (prior.marginal_mean() - before).min() > 2
+    assert prior.double().marginal_mean().dtype == torch.float64
+    assert not any("mean_of_all" in name for name in prior.state_dict())
