@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies import CLASSIFIERS, Row, everything, rows_of
+from benchmarks.studies import FASHION_CLASSIFIER, Row, everything, rows_of
 from flowprior.features import FeatureExtractor, Lite0Features, load_classifier
 from flowprior.features.base import short_identity
 from flowprior.flow import Flow
@@ -32,7 +32,7 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Fréchet distances from inferred and from drawn source samples; nothing for priors without latents."""
     if latents_of(flow.prior) is None:
         return []
-    classifier = load_classifier(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors", data.train)
+    classifier = load_classifier(FASHION_CLASSIFIER, data.train)
     real = [(e, _moments(e, everything(data.test)[0])) for e in (classifier, Lite0Features())]
     x1, labels = everything(data.validation or data.train)
     classes = len(labels.unique())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.studies import CLASSIFIERS, Row
+from benchmarks.studies import FASHION_CLASSIFIER, Row
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
@@ -28,7 +28,7 @@ def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]
         conditions="balanced",
         metrics=["fid", "accuracy"],
         features=["lite0"],
-        classifier=str(CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors"),
+        classifier=str(FASHION_CLASSIFIER),
         batch_size=BATCH,
     )
     kept = [row for row in found.rows if row["nfe"] in NFES and row["flow"] != REAL_DATA]

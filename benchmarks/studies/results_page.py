@@ -38,7 +38,7 @@ from benchmarks.studies import (
     long_curves,
     mechanism,
     moved_source,
-    restored,
+    restoration,
     tables,
 )
 from flowprior.evaluation.result import REAL_DATA
@@ -52,7 +52,7 @@ CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training
 LOSSES, SIZES, MOVED, CONVERGENCE, LONG = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
-OWN_SECTION = ("lead-", "emoji-", "long-", *restored.TASKS)
+OWN_SECTION = ("lead-", "emoji-", "long-", *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -133,7 +133,7 @@ def template(name: str) -> jinja2.Template:
         "mechanism": mechanism,
         "convergence": convergence,
         "long": long_curves,
-        "restored": restored,
+        "restoration": restoration,
     }
     environment.filters["thousands"] = "{:,}".format
     environment.globals |= vars(markdown) | vars(tables) | modules

@@ -64,9 +64,8 @@ def read_given(
 
 def _picture_of(flow: Flow) -> tuple[str, tuple[int, ...]]:
     """Name and shape of the part that is a picture; the name is empty where it is the whole condition."""
-    parts = dict(flow.condition.parts) or {"": flow.condition}
-    shapes = {name: part.shape for name, part in parts.items() if part.kind == "tensor"}
-    found = {name: shape for name, shape in shapes.items() if len(shape) == 3 and _colours(shape) in COLOURS}
+    shapes = {name: part.shape for name, part in flow.condition.named.items() if part.is_picture}
+    found = {name: shape for name, shape in shapes.items() if _colours(shape) in COLOURS}
     if len(found) != 1:
         raise OptionError(
             f"--picture is not possible: this flow's condition is {flow.condition.describe()}; leave it out"

@@ -94,6 +94,16 @@ class Condition:
         return self.shape or (self.size,)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it is a tensor [channels, height, width]."""
+        return len(self.shape) == 3
+
+    @property
+    def named(self) -> dict[str, Condition]:
+        """The parts by name; a condition without any is its own, under no name."""
+        return dict(self.parts) or {"": self}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the parts, in order."""
         return tuple(name for name, _ in self.parts)

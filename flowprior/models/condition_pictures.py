@@ -11,15 +11,12 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions, Parts, describe_value
 from flowprior.errors import InputError
 
-PICTURE = 3
-"""Dimensions of a picture: [channels, height, width]."""
-
 
 def without_pictures(condition: Condition) -> Condition:
     """What a network that takes pictures as channels is left to embed."""
     if condition.kind != "parts":
-        return Condition() if _is_picture(condition) else condition
-    left = tuple((name, part) for name, part in condition.parts if not _is_picture(part))
+        return Condition() if condition.is_picture else condition
+    left = tuple((name, part) for name, part in condition.parts if not part.is_picture)
     return Condition("parts", parts=left) if left else Condition()
 
 
@@ -33,8 +30,7 @@ class ConditionPictures:
     """
 
     def __init__(self, condition: Condition) -> None:
-        parts = dict(condition.parts) or {"": condition}
-        self.shapes = {name: part.shape for name, part in parts.items() if _is_picture(part)}
+        self.shapes = {name: part.shape for name, part in condition.named.items() if part.is_picture}
         self.left = without_pictures(condition)
 
     @property
@@ -77,7 +73,3 @@ def stretched(picture: Tensor, size: Sequence[int]) -> Tensor:
     """Pictures ``[B, C, h, w]`` at another size (H, W), bilinear; every pixel counts where they shrink."""
     smaller = size[0] < picture.shape[2] or size[1] < picture.shape[3]
     return functional.interpolate(picture, tuple(size), mode="bilinear", antialias=smaller)
-
-
-def _is_picture(condition: Condition) -> bool:
-    return condition.kind == "tensor" and len(condition.shape) == PICTURE

@@ -83,9 +83,7 @@ class DiffusersModel(nn.Module):
 
 def parts_of(condition: Condition) -> dict[str, Condition]:
     """The parts by name; a condition without any is its own, under no name."""
-    if condition.kind == "none":
-        return {}
-    return dict(condition.parts) or {"": condition}
+    return {} if condition.kind == "none" else condition.named
 
 
 def _check_parts(condition: Condition) -> None:

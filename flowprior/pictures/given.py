@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from flowprior.conditions import Conditions, Parts, kind_of
+from flowprior.conditions import Conditions, Parts
 
 PICTURE = 4
 """Dimensions of pictures [B, C, H, W]."""
@@ -22,9 +22,7 @@ def given_pictures(cond: Conditions | None, event_shape: Sequence[int]) -> Tenso
     parts = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
     channels = event_shape[0]
     for part in parts:
-        if not isinstance(part, Tensor) or kind_of(part) != "tensor" or part.dim() != PICTURE:
-            continue
-        if len(event_shape) == PICTURE - 1 and part.shape[1] in (channels, channels + 1):
+        if isinstance(part, Tensor) and part.dim() == PICTURE and part.shape[1] in (channels, channels + 1):
             shown = part[:, :channels].detach().float().cpu()
             return functional.interpolate(shown, tuple(event_shape[1:]), mode="nearest")
     return None

@@ -33,7 +33,6 @@ from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
 from flowprior.priors.mappers import MAPPERS, make_mapper
-from flowprior.priors.picture_mapper import PictureMapper
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
@@ -209,7 +208,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.center = center.to(first)
         split = Holdout(data, self.holdout, whole_conditions=True)
         options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
-        if isinstance(self.network, PictureMapper):
+        if self.network.by_steps:
             train_by_steps(self.network, split, self.center, bounded(options, split), generator)
         else:
             train_mapper(self.network, split, self.center, self.training_options, generator)

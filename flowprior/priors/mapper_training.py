@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class MapperNetwork(nn.Module):
     """From labels ``[B]`` or embeddings ``[B, E]`` to flat events ``[B, D]``; ``out`` is its last layer."""
 
     out: nn.Linear | nn.Conv2d
+    by_steps: ClassVar[bool] = False
+    """Whether it is trained for a number of steps, as suits large examples, and not until it is stale."""
 
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draw the weights from ``generator``; those of the last layer are zero."""

@@ -47,6 +47,8 @@ class PictureMapper(MapperNetwork):
         InputError: conditions or events that are not [C, H, W].
     """
 
+    by_steps = True
+
     def __init__(
         self, condition_shape: Sequence[int], event_shape: Sequence[int], hidden: int = 256, depth: int = 1
     ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from flowprior import Flow, Prior, train
 from flowprior.conditions import Condition, Parts, embeddings_in, flat, kind_of, numbers_in
@@ -14,7 +17,28 @@ from flowprior.errors import InputError, OptionError
 from flowprior.models import build_model
 
 COUNT = 48
+SHORT: dict[str, Any] = {
+    "steps": 4,
+    "batch_size": 8,
+    "warmup": 1,
+    "checkpoint_every": 0,
+    "sample_every": 0,
+    "device": "cpu",
+}
 PICTURES = Condition.of_shape((1, 2, 2))
+
+
+class Pairs(Dataset):
+    """Events and conditions one by one."""
+
+    def __init__(self, x: torch.Tensor, cond: torch.Tensor) -> None:
+        self.x, self.cond = x, cond
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.x[index], self.cond[index]
 
 
 def pictures() -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,9 +87,11 @@ def test_numbers_of_a_tensor_are_no_embedding():
 
 def test_a_torch_dataset_keeps_the_shape_of_its_conditions():
     x, cond = pictures()
-    data = as_data([(a, b) for a, b in zip(x, cond, strict=True)]) if False else TensorData(x, cond)
+    data = as_data(Pairs(x, cond))
     assert data.condition == PICTURES
-    assert data_digest(data) == data_digest(TensorData(x, cond.clone()))
+    assert torch.equal(data.batch(torch.tensor([3, 1]))[1], cond[[3, 1]])
+    other = TensorData(x, cond.flip(0))
+    assert data_digest(TensorData(x, cond)) != data_digest(other)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +105,7 @@ def test_a_flow_is_trained_sampled_and_saved(tmp_path, model):
         model=model,
         prediction="preconditioned",
         condition_dropout=0.3,
-        steps=4,
-        batch_size=8,
-        warmup=1,
-        checkpoint_every=0,
-        sample_every=0,
-        device="cpu",
+        **SHORT,
     )
     _, cond = pictures()
     drawn = flow.sample(cond[:5], nfe=2, guidance=1.5, generator=torch.Generator().manual_seed(0))
@@ -103,12 +124,7 @@ def test_what_suits_such_a_prior_is_taken_where_nothing_is_named():
         pictures(),
         prior="learned-mean:covariance=diagonal,steps=2,hidden=32,depth=1",
         model="unet:widths=8-16,patch=1",
-        steps=2,
-        batch_size=8,
-        warmup=1,
-        checkpoint_every=0,
-        sample_every=0,
-        device="cpu",
+        **SHORT,
     )
     assert flow.coupling.name == "condot"
     assert flow.prediction == "preconditioned"
