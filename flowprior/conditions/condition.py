@@ -99,6 +99,11 @@ class Condition:
         return len(self.shape) == 3
 
     @property
+    def is_series(self) -> bool:
+        """Whether it is a tensor [channels, length]."""
+        return len(self.shape) == 2
+
+    @property
     def named(self) -> dict[str, Condition]:
         """The parts by name; a condition without any is its own, under no name."""
         return dict(self.parts) or {"": self}

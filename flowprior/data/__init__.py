@@ -33,6 +33,7 @@ from flowprior.data.toys import (
 )
 from flowprior.data.tuxpaint import tuxpaint
 from flowprior.data.user_tensors import tensor_data
+from flowprior.data.weather import WeatherData, weather
 
 __all__ = [
     "DATA",
@@ -53,6 +54,7 @@ __all__ = [
     "Split",
     "Subset",
     "TensorData",
+    "WeatherData",
     "arrays",
     "as_data",
     "cells",
@@ -83,4 +85,5 @@ __all__ = [
     "split_validation",
     "tensor_data",
     "tuxpaint",
+    "weather",
 ]

@@ -49,6 +49,9 @@ class Data(abc.ABC):
         licences: SPDX identifiers of what the data consist of, as far as they are known.
         condition_counts: int64 ``[N]``, how many conditions each event has, where any has more than the one
             of :meth:`batch`, such as five captions; else None.
+        groups: int64 ``[N]``, a number for each event; events with the same one are nearly alike, such as
+            overlapping windows of one series, and are held out together or not at all. None where each
+            stands for itself.
         corrupt: counts and names the records that cannot be read, of data that may have some; else None.
         observation: what of an event its condition shows, where the condition is an observation of it, such
             as a low-resolution picture; else None.
@@ -69,6 +72,7 @@ class Data(abc.ABC):
     spec: str | None = None
     licences: Sequence[str] = ()
     condition_counts: Tensor | None = None
+    groups: Tensor | None = None
     corrupt: CorruptRecords | None = None
     observation: Observation | None = None
 
@@ -155,6 +159,12 @@ class DataBatches:
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.size)
+
+    @property
+    def groups(self) -> Tensor | None:
+        """Those of the events, in the order of the rows; None where each stands for itself."""
+        groups = self.data.groups
+        return None if groups is None else groups[self.rows.start : self.rows.stop]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
         for start in range(0, len(self.rows), self.size):

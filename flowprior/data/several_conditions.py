@@ -36,6 +36,7 @@ class EveryCondition(Data):
         self.text_encoder = data.text_encoder
         self.text_encoder_identity = data.text_encoder_identity
         self._events = torch.arange(len(counts)).repeat_interleave(counts)
+        self.groups = None if data.groups is None else data.groups[self._events]
         first = (counts.cumsum(0) - counts)[self._events]
         place = torch.arange(len(self._events)) - first
         self._chance = (place + 0.5) / counts[self._events]

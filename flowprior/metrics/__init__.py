@@ -15,6 +15,7 @@ from flowprior.metrics.base import (
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.consistency import Consistency, consistency
+from flowprior.metrics.coverage import Coverage, coverage
 from flowprior.metrics.crps import Crps, crps
 from flowprior.metrics.energy_score import EnergyScore, energy_score
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
@@ -38,8 +39,8 @@ __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetri
 __all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]
 __all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
 __all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
-__all__ += ["Consistency", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
-__all__ += ["consistency", "crps", "energy_score", "member_spread", "psnr", "ssim"]
+__all__ += ["Consistency", "Coverage", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
+__all__ += ["consistency", "coverage", "crps", "energy_score", "member_spread", "psnr", "ssim"]
 __all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
 __all__ += ["FeatureMoments", "Kernel", "KernelDistance", "PrecisionRecall"]
 __all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]

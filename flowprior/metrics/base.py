@@ -22,7 +22,7 @@ from flowprior.samplers import Sampler
 GROUPS = ("quick", "all")
 ORDER = (
     *("fid", "kid", "accuracy", "w2", "image-text", "precision-recall", "memorisation", "sliced-w2"),
-    *("crps", "energy-score", "member-spread", "psnr", "ssim", "consistency"),
+    *("crps", "energy-score", "member-spread", "coverage", "psnr", "ssim", "consistency"),
     *("truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results: quick ones, then those of samples, of steps, of the flow. Other metrics follow."""

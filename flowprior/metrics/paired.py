@@ -8,6 +8,8 @@ evaluations draw them with ``members``, one after the other.
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -35,12 +37,17 @@ class PairedMetric(SampleMetric):
     least: ClassVar[int] = 1
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return self.described(setup, {self.value: self.what})
+
+    def described(self, setup: Setup, what: Mapping[str, str]) -> dict[str, MetricInfo]:
+        """The values that ``what`` describes by name; none where events have no conditions of their own."""
         own = setup.rows is not None and setup.rows.data is setup.reference.data
         if not own or setup.members < self.least or setup.reference.data.condition.kind == "none":
             return {}
         members = f", {setup.members} samples of each condition" if setup.members > 1 else ""
         reference = setup.reference.describe(setup.samples // setup.members)
-        return {self.value: MetricInfo(self.what + members, setup.samples, reference, self.better)}
+        info = partial(MetricInfo, samples=setup.samples, reference=reference, better=self.better)
+        return {name: info(description + members) for name, description in what.items()}
 
     def lacks(self, setup: Setup) -> str:
         if setup.rows is not None and setup.members < self.least:

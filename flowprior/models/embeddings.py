@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError
+from flowprior.models.series_embedding import SeriesEmbedding
 
 TIME_SCALE = 1000.0
 MAX_PERIOD = 10000.0
@@ -52,16 +53,19 @@ class ConditionEmbedding(nn.Module):
     """A condition as ``[B, hidden]``: a row of a table for labels, a linear map for embeddings and tensors.
 
     The table has ``condition.size + 1`` rows, the last for the null label; the null embedding is all
-    zeros and becomes the map's bias. Token states are mapped by their mean over the attended tokens. The
-    embeddings of several parts are added up.
+    zeros and becomes the map's bias. Token states are mapped by their mean over the attended tokens. Tensors
+    [channels, length] are series (:mod:`flowprior.models.series_embedding`). The embeddings of several parts
+    are added up.
     """
 
     def __init__(self, condition: Condition, hidden: int) -> None:
         super().__init__()
         self.condition = condition
-        self.embed: nn.Embedding | nn.Linear | None = None
+        self.embed: nn.Embedding | nn.Linear | SeriesEmbedding | None = None
         if condition.kind == "labels":
             self.embed = nn.Embedding(condition.size + 1, hidden)
+        elif condition.is_series:
+            self.embed = SeriesEmbedding(condition.shape, hidden)
         elif condition.kind in ("embeddings", "tensor", "tokens"):
             self.embed = nn.Linear(condition.size, hidden)
         elif condition.kind == "parts":
@@ -82,9 +86,17 @@ class ConditionEmbedding(nn.Module):
         labels = self.condition.kind == "labels"
         width = () if labels else self.condition.event_shape
         is_tensor = isinstance(cond, Tensor)
+        if (
+            is_tensor
+            and isinstance(self.embed, SeriesEmbedding)
+            and cond.shape[1:].numel() == self.condition.size
+        ):
+            return self.embed(cond)  # flat, too, as priors have it
         if not is_tensor or cond.is_floating_point() == labels or cond.shape[1:] != torch.Size(width):
             raise InputError(f"model: expected {self.condition.describe()}, got {describe_value(cond)}")
-        return self.embed(cond if labels else cond.flatten(1).to(self.embed.weight.dtype))
+        if isinstance(self.embed, nn.Linear):
+            cond = cond.flatten(1).to(self.embed.weight.dtype)
+        return self.embed(cond)
 
     def _sum(self, cond: Conditions | None) -> Tensor:
         if not isinstance(cond, Parts):

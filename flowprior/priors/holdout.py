@@ -29,6 +29,9 @@ class Holdout:
     share of the rows of the other embeddings is kept from training, too: rows :meth:`beside` those that
     are trained on.
 
+    Data whose events come in groups (:class:`flowprior.data.Data`), such as overlapping windows of a series,
+    have whole groups held out: a window of which all hours but one are trained on tells nothing.
+
     Args:
         data: read once or twice here, for 8 bytes a row, and again at each call of :meth:`rows`.
         share: of the rows to hold out, in [0, 0.5].
@@ -41,7 +44,10 @@ class Holdout:
         self._limit: int | None = None
         self._beside: int | None = None
         self.by_condition = False
-        if share > 0:
+        self._groups = None if data.groups is None else _mixed(data.groups)
+        if share > 0 and self._groups is not None:
+            self._limit = _limit(self._groups.unique(), round(1 / share))
+        elif share > 0:
             self._choose(round(1 / share), whole_conditions)
 
     def _choose(self, period: int, whole_conditions: bool) -> None:
@@ -83,20 +89,27 @@ class Holdout:
         return self.rows(held_out=not self.is_empty)
 
     def _part(self, part: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        first = 0
         for x, cond in self.data:
-            rows = (self._parts(x, cond) == part).nonzero()[:, 0]
+            rows = (self._parts(x, cond, first) == part).nonzero()[:, 0]
+            first += len(x)
             if len(rows):
                 yield x[rows.to(x.device)], None if cond is None else cond[rows.to(cond.device)]
 
-    def _parts(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        """Which part each row belongs to, ``[B]`` on the CPU."""
+    def _parts(self, x: Tensor, cond: Tensor | None, first: int) -> Tensor:
+        """Which part each row belongs to, ``[B]`` on the CPU; x begins at the row ``first`` of all."""
         parts = torch.full((len(x),), TRAINED)
         if self._beside is not None:
             parts[row_digests(x) < self._beside] = BESIDE
         if self._limit is not None:
-            digests = condition_digests(cond) if self.by_condition and cond is not None else row_digests(x)
-            parts[digests < self._limit] = HELD_OUT
+            parts[self._digests(x, cond, first) < self._limit] = HELD_OUT
         return parts
+
+    def _digests(self, x: Tensor, cond: Tensor | None, first: int) -> Tensor:
+        """Of what decides about each row."""
+        if self._groups is not None:
+            return self._groups[first : first + len(x)]
+        return condition_digests(cond) if self.by_condition and cond is not None else row_digests(x)
 
 
 TRAINED, HELD_OUT, BESIDE = range(3)

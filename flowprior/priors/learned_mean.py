@@ -20,6 +20,7 @@ from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
+from flowprior.models.series_embedding import SERIES
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_kept
@@ -30,6 +31,7 @@ from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout
 from flowprior.priors.latent import LatentPrior
+from flowprior.priors.linear_mapper import LinearMapper
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
 from flowprior.priors.mappers import MAPPERS, make_mapper
@@ -208,7 +210,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.center = center.to(first)
         split = Holdout(data, self.holdout, whole_conditions=True)
         options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
-        if self.network.by_steps:
+        if isinstance(self.network, LinearMapper):
+            self.network.fit(split, self.center)
+        elif self.network.by_steps:
             train_by_steps(self.network, split, self.center, bounded(options, split), generator)
         else:
             train_mapper(self.network, split, self.center, self.training_options, generator)
@@ -227,6 +231,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
         dim, shape = event_shape.numel(), tuple(self.condition_dims.tolist())
+        if len(shape) == SERIES:
+            condition = Condition.of_shape(shape)
         parts = (self.mapper, condition, shape, event_shape, self.hidden, self.depth)
         with torch.random.fork_rng(devices=[]):
             self.network = make_mapper(*parts)

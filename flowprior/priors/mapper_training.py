@@ -19,7 +19,7 @@ from flowprior.models.embeddings import ConditionEmbedding
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.holdout import Holdout
 
-DRAWN = (nn.Linear, nn.Embedding, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
+DRAWN = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 """Layers with weights of their own."""
 
 

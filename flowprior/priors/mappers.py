@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 
 from flowprior.conditions import Condition
+from flowprior.errors import InputError
+from flowprior.priors.linear_mapper import LinearMapper
 from flowprior.priors.mapper_training import Mapper, MapperNetwork
 from flowprior.priors.picture_mapper import PICTURE, PictureMapper
 from flowprior.priors.projector import Projector
 
 AUTO = "auto"
-MAPPERS = (AUTO, "mlp", "projector", "unet")
+MAPPERS = (AUTO, "mlp", "projector", "unet", "linear")
 
 
 def make_mapper(
@@ -38,6 +40,12 @@ def make_mapper(
         kind = "unet" if len(condition_shape) == len(event_shape) == PICTURE else "mlp"
     if kind == "unet":
         return PictureMapper(condition_shape, event_shape, hidden, depth)
+    if kind == "linear":
+        if condition.kind == "labels":
+            raise InputError(
+                "learned-mean.fit: expected embeddings or tensors for mapper='linear', got labels; use 'gmm'"
+            )
+        return LinearMapper(condition.size, condition_shape, event_shape.numel())
     if kind == "projector":
         return Projector(condition, event_shape, hidden, depth)
     return Mapper(condition, event_shape.numel(), hidden, depth)

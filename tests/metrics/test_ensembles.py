@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from flowprior.metrics import crps, energy_score, member_spread, psnr, ssim
+from flowprior.metrics import coverage, crps, energy_score, member_spread, psnr, ssim
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -76,3 +76,18 @@ def test_picture_metrics_are_those_of_torchmetrics():
     expected = structural_similarity_index_measure(x, y, data_range=2.0, reduction="none")
     assert torch.allclose(ssim(x, y).float(), expected, atol=1e-4)
     assert float(ssim(y, y).mean()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("members", [19, 20, 50])
+@pytest.mark.parametrize("probability", [0.5, 0.9])
+def test_intervals_of_members_of_the_true_law_cover_as_often_as_they_say(members, probability):
+    """To within 1 %, three standard errors of 20,000 conditions, whatever the number of members."""
+    found = coverage(normal(20000, members, 1), normal(20000, 1, seed=1), probability)
+    assert float(found.mean()) == pytest.approx(probability, abs=0.01)
+
+
+def test_members_that_spread_too_little_cover_too_seldom():
+    truth = normal(4000, 2, seed=1)
+    narrow, wide = (float(coverage(s * normal(4000, 19, 2), truth, 0.9).mean()) for s in (0.5, 2.0))
+    assert narrow < 0.7
+    assert wide > 0.97

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowprior import Prior
+from flowprior.data import Subset, TensorData
 from flowprior.data.stream import CheckedBatches
 from flowprior.priors.holdout import Holdout, row_digests
 from tests.priors.captions import captions
@@ -107,3 +108,38 @@ def test_otherwise_rows_are_held_out_as_they_were(condition):
     plain = Holdout(CheckedBatches((x, cond), "learned-mean"), 0.1)
     assert torch.equal(*(next(part.rows(held_out=True))[0] for part in (split, plain)))
     assert not list(split.beside())
+
+
+def test_groups_are_held_out_whole(generator):
+    """Overlapping windows of one series: neighbours are nearly equal, though their bits are not."""
+    x = torch.randn(400, 3, generator=generator)
+    data = TensorData(x, torch.arange(400))
+    data.groups = torch.arange(400) // 10
+    split = Holdout(CheckedBatches(data, "learned-mean"), 0.25)
+    held = torch.cat([c for _, c in split.rows(held_out=True) if c is not None])
+    kept = torch.cat([c for _, c in split.rows(held_out=False) if c is not None])
+    assert len(held) == 100
+    assert not set((held // 10).tolist()) & set((kept // 10).tolist())
+    assert len(set((held // 10).tolist())) == 10
+
+
+def test_a_part_of_the_data_keeps_its_groups(generator):
+    data = TensorData(torch.randn(90, 3, generator=generator), torch.arange(90))
+    data.groups = torch.arange(90) // 9
+    part = Subset(data, torch.arange(0, 90, 2), "half")
+    assert part.groups is not None
+    assert torch.equal(part.groups, torch.arange(0, 90, 2) // 9)
+    share = part.batches(4).share(1, 3)
+    assert share.groups is not None
+    assert torch.equal(share.groups, part.groups[15:30])
+
+
+def test_groups_are_followed_in_batches_of_any_size(generator):
+    data = TensorData(torch.randn(70, 3, generator=generator), torch.arange(70))
+    data.groups = torch.arange(70) % 7
+    held = []
+    for size in (1, 8, 70):
+        split = Holdout(CheckedBatches(data.batches(size), "learned-mean"), 1 / 7)
+        held.append(torch.cat([c for _, c in split.rows(held_out=True) if c is not None]))
+    assert len(held[0]) == 10
+    assert all(torch.equal(held[0], other) for other in held)

