@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -147,4 +148,4 @@ def against(table: DataFrame, nfe: int) -> Series:
     flows = scores(table, "crps")
     others = plain(table)["crps"]
     rivals = {name: flows.loc[name, nfe] if name == BASE else others[name] for name in RIVALS}
-    return flows.loc[OURS, nfe] / Series(rivals)
+    return flows.loc[OURS, nfe] / pandas.Series(rivals)

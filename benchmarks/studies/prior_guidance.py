@@ -1,13 +1,19 @@
-"""Classifier-free guidance of a flow, alone and with guidance by the prior, to be held against the latter."""
+"""Classifier-free guidance of a flow beside guidance by its prior, and what is read off the study."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from benchmarks.studies import FASHION_CLASSIFIER, Row
+from benchmarks.studies.tables import FEATURES
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
+from flowprior.pictures import save_figure
+from flowprior.study.table import DataFrame, Series, trained
 
 STRENGTHS = (1.25, 1.5, 2.0, 3.0)
 NFES = (1, 4, 15)
@@ -33,3 +39,65 @@ def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]
     )
     kept = [row for row in found.rows if row["nfe"] in NFES and row["flow"] != REAL_DATA]
     return [row | {"flow": cell.variant.label, "seed": cell.seed} for row in kept]
+
+
+NONE, PRIOR, FREE = "none", "prior", "classifier-free"
+"""The ways of guidance."""
+ALLOWED = 1.05
+"""What a distance may become, as a multiple of that without guidance."""
+
+
+def guided(table: DataFrame, metric: str) -> DataFrame:
+    """Means over seeds: a row for each (flow, way, strength), a column for each number of evaluations."""
+    own = trained(table, metric)
+    by_prior = own["sampler"].str.extract(r"prior_guidance=([\d.]+)")[0].astype(float)
+    free = own["guidance"].astype(float).fillna(1.0)
+    own = own.assign(way=NONE, strength=1.0)
+    own.loc[by_prior.notna(), "way"], own.loc[by_prior.notna(), "strength"] = PRIOR, by_prior
+    own.loc[free != 1, "way"], own.loc[free != 1, "strength"] = FREE, free
+    found = own.pivot_table(index=["flow", "way", "strength"], columns="nfe", values="value", sort=False)
+    return found.sort_index(axis=1)
+
+
+def gains(table: DataFrame, flow: str, nfe: int) -> Series:
+    """Way -> the most accuracy that it adds where no distance exceeds 1.05 times the one without guidance."""
+    accuracy = guided(table, "accuracy").loc[flow][nfe]
+    allowed = accuracy.notna()
+    for metric in FEATURES:
+        distance = guided(table, metric).loc[flow][nfe]
+        allowed &= distance <= ALLOWED * distance[(NONE, 1.0)]
+    return (accuracy[allowed] - accuracy[(NONE, 1.0)]).groupby(level="way", sort=False).max()
+
+
+def most(table: DataFrame, flow: str, nfe: int) -> float:
+    """The most accuracy that classifier-free guidance adds at any strength, whatever becomes of distances."""
+    accuracy = guided(table, "accuracy").loc[flow][nfe]
+    return float((accuracy.loc[FREE] - accuracy[(NONE, 1.0)]).max())
+
+
+def draw_curves(table: DataFrame, path: Path) -> None:
+    """Accuracy against Fréchet distance along the strengths, for each flow and number of evaluations."""
+    flows = list(dict.fromkeys(guided(table, "accuracy").index.get_level_values("flow")))
+    figure = Figure(figsize=(9.0, 2.9 * len(flows)), layout="constrained")
+    panels = figure.subplots(len(flows), len(NFES), squeeze=False)
+    for row, flow in zip(panels, flows, strict=True):
+        for axes, nfe in zip(row, NFES, strict=True):
+            for way, marker in ((PRIOR, "o-"), (FREE, "s--")):
+                _draw(axes, table, flow, nfe, way, marker)
+            axes.set_title(f"{flow}, NFE {nfe}", fontsize=9)
+            axes.set_xlabel(FEATURES[1])
+        row[0].set_ylabel("accuracy")
+    panels[0][0].legend(fontsize=8, frameon=False)
+    save_figure(figure, path)
+
+
+def _draw(axes: Any, table: DataFrame, flow: str, nfe: int, way: str, marker: str) -> None:
+    """One way's curve, from no guidance on; a number beside each point is its strength."""
+    distance, accuracy = (guided(table, metric).loc[flow][nfe] for metric in (FEATURES[1], "accuracy"))
+    places = [(NONE, 1.0), *((way, strength) for strength in accuracy.loc[way].index)]
+    x, y = [distance[place] for place in places], [accuracy[place] for place in places]
+    axes.plot(
+        x, y, marker, markersize=4, label="guidance by the prior" if way == PRIOR else "classifier-free"
+    )
+    for (_, strength), a, b in zip(places, x, y, strict=True):
+        axes.annotate(f"{strength:g}", (a, b), fontsize=6, xytext=(3, 3), textcoords="offset points")

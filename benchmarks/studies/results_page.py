@@ -32,12 +32,14 @@ from benchmarks.studies import (
     emoji_pairs,
     emoji_sizes,
     few_labels,
+    forecasting,
     kills,
     kinds,
     lead,
     long_curves,
     mechanism,
     moved_source,
+    prior_guidance,
     restoration,
     tables,
 )
@@ -48,8 +50,8 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
 WITH_CLAIMS = DOCS / "choosing.md"
-CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training")
-LOSSES, SIZES, MOVED, CONVERGENCE, LONG = (DOCS / "images" / f"{name}.png" for name in CHARTS)
+CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training", "prior-guidance")
+LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
 OWN_SECTION = ("lead-", "emoji-", "long-", *restoration.TASKS)
@@ -125,9 +127,11 @@ def template(name: str) -> jinja2.Template:
     modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
     modules |= {
         "few_labels": few_labels,
+        "forecasting": forecasting,
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
+        "prior_guidance": prior_guidance,
         "kills": kills,
         "kinds": kinds,
         "mechanism": mechanism,
@@ -191,6 +195,8 @@ def main() -> None:
         convergence.draw_curves(study.table, study.runs, CONVERGENCE)
     if study := read_study(RESULTS / "long-training"):
         long_curves.draw_curves(study.table, LONG)
+    if study := read_study(RESULTS / "prior-guidance"):
+        prior_guidance.draw_curves(study.table, GUIDED)
     TARGET.write_text(page(), encoding="utf-8")
     WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
 

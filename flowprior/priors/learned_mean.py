@@ -87,8 +87,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             50 passes; 0 for one law along the principal axes of every condition.
         mapper: ``"mlp"``, a residual MLP; ``"projector"``, which grows a picture [C, H, W] from a small
             grid by convolutions (:mod:`flowprior.priors.projector`); ``"unet"``, from pictures to pictures
-            (:mod:`flowprior.priors.picture_mapper`); ``"auto"`` is ``"unet"`` where both are pictures, else
-            ``"mlp"``.
+            (:mod:`flowprior.priors.picture_mapper`); ``"linear"``, ridge regression on embeddings or on the
+            last step of a series (:mod:`flowprior.priors.linear_mapper`); ``"auto"`` is ``"unet"`` where both
+            are pictures, else ``"mlp"``.
         far: what is said of embeddings far from those trained on: ``"widen"`` draws the mean to that of all
             data and widens the spread with the distance, as held-out embeddings ask for
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other. Of labels, and of fewer than

@@ -1,0 +1,68 @@
+"""Forecasts that need no network, on windows whose answers are known, and what the page says of all."""
+
+from __future__ import annotations
+
+import pandas
+import pytest
+import torch
+
+from benchmarks.studies import forecasting
+from benchmarks.studies.tables import BASE
+from flowprior.data.weather import DAY, WeatherData
+from flowprior.evaluation.result import table_row
+
+
+@pytest.fixture
+def windows(generator) -> tuple[WeatherData, WeatherData]:
+    """Windows whose events repeat their last hour but for noise of 0.3, an hour apart."""
+    hours = torch.arange(600) + 72
+    cond = torch.randn(600, 28, 72, generator=generator)
+    last = cond[:, :18, -1].unflatten(1, (3, 6))[:, :, :3].flatten(1)
+    x = last[:, :, None] + 0.3 * torch.randn(600, 9, 24, generator=generator)
+    parts = []
+    for rows in (torch.arange(500), torch.arange(500, 600)):
+        part = WeatherData(x[rows], cond[rows], name="weather")
+        part.hours, part.groups = hours[rows], hours[rows] // DAY
+        parts.append(part)
+    return parts[0], parts[1]
+
+
+def chance() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_persistence_repeats_the_last_hour_of_the_right_rows(windows):
+    found = forecasting.scored(forecasting.persistence(*windows, chance()), windows[1].x)
+    assert found["crps"] == pytest.approx(0.3 * (2 / torch.pi) ** 0.5, rel=0.05)
+    assert "coverage_50" not in found
+
+
+def test_regression_finds_the_law_and_its_spread(windows):
+    found = forecasting.scored(forecasting.last_hour_regression(*windows, chance()), windows[1].x)
+    assert found["crps"] == pytest.approx(0.3 / torch.pi**0.5, rel=0.15)
+    assert found["coverage_50"] == pytest.approx(0.5, abs=0.05)
+    assert found["coverage_90"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_climatology_takes_the_same_hour_of_near_days(windows):
+    train, test = windows
+    train.x = train.hours[:, None, None].float().expand(-1, 9, 24).clone()
+    found = forecasting.climatology(train, test, chance())
+    assert found.shape == (100, forecasting.MEMBERS, 9, 24)
+    apart = found[:, :, 0, 0] - test.hours[:, None]
+    assert bool((apart % DAY == 0).all())
+    assert float(apart.abs().max()) <= forecasting.DAYS * DAY
+
+
+def test_the_design_is_held_against_every_rival():
+    rows = []
+    for flow, value in ((BASE, 0.4), (forecasting.OURS, 0.2)):
+        rows += [table_row("crps", value * n, flow=flow, nfe=n, seed=0, split="test") for n in (1, 15)]
+    rows += [
+        table_row("crps", 0.5, flow=name, nfe=None, seed=0, split="test") for name in forecasting.FORECASTS
+    ]
+    table = pandas.DataFrame(rows).assign(step=None, sampler=None).astype({"nfe": "Int64"})
+    found = forecasting.against(table, 1)
+    assert list(found.index) == list(forecasting.RIVALS)
+    assert found[BASE] == pytest.approx(0.5)
+    assert found["regression"] == pytest.approx(0.4)
