@@ -130,6 +130,8 @@ class TrainingConfig:
         validation: about how many events are held out of the training split, each class giving its share.
             Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is
             kept, too; 0 holds none out.
+        init: weights that the network starts with, in place of random ones: the path of a run or saved flow,
+            or of a ``.safetensors`` or ``.pt`` file; empty for none (:mod:`flowprior.training.warm_start`).
         max_minutes: limit of the run's time, from the fit of its prior on: the step under way is finished
             and saved, and the process ends with code 124; 0 for as long as it takes.
 
@@ -166,6 +168,7 @@ class TrainingConfig:
     compile: Literal["none", "model", "step"] = "none"
     prefetch: int = 0
     validation: int = 0
+    init: str = ""
     max_minutes: float = 0.0
 
     def __post_init__(self) -> None:

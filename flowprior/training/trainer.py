@@ -20,6 +20,7 @@ from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
+from flowprior.flow.reading import step_folders
 from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
@@ -39,6 +40,7 @@ from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import Validation
+from flowprior.training.warm_start import start_from
 
 
 def train(
@@ -136,6 +138,11 @@ def _folder(cache: str | Path | bool | None) -> Path | None:
     return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
 
 
+def _has_begun(run: RunDirectory | None) -> bool:
+    """Whether a checkpoint has the weights, so that what they began with is not asked for again."""
+    return run is not None and bool(step_folders(run.checkpoints))
+
+
 def _train(
     parts: Components,
     engine: Engine,
@@ -146,6 +153,8 @@ def _train(
 ) -> Flow:
     """From the newest checkpoint to the saved flow; of several processes the first one alone writes."""
     config = parts.config.training
+    if config.init and not _has_begun(run):
+        start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     with engine.processes.first_goes_ahead():
         if isinstance(parts.data, EncodedData):

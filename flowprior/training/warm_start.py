@@ -1,0 +1,96 @@
+"""Warm start: a network that begins with the weights of another one, such as one trained from N(0, I).
+
+``training.init`` names them: a run, a saved flow, or a file of weights. A network that is shown more beside
+x_t than the other was, as under the prediction ``preconditioned``, starts with zeros for it, so that at first
+it gives what the other gave.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.errors import CheckpointError
+from flowprior.flow.reading import find_flow, read_flow
+from flowprior.flow.tensors import plain_names, refuse_non_finite
+from flowprior.storage import load_tensors
+
+MODEL = "model."
+"""How the names of the network's tensors begin in a flow's file."""
+WRAPPERS = ("state_dict", "model_state_dict", "model", "ema")
+"""Names under which files of other programs keep weights beside other things; the first is taken."""
+NAMED = 3
+"""Tensors that a message names."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The network's weights in a run, a saved flow, a ``.safetensors`` file or a ``.pt`` file of tensors.
+
+    Raises:
+        CheckpointError: there are none, or they are damaged.
+    """
+    if path.is_dir():
+        found = read_flow(find_flow(path).folder)[1]
+        weights = {name.removeprefix(MODEL): t for name, t in found.items() if name.startswith(MODEL)}
+    elif path.suffix == ".safetensors":
+        weights = load_tensors(path)[0]
+    else:
+        weights = _pickled(path)
+    if not weights:
+        raise CheckpointError(f"training.init={path}: no weights of a network there; give a run or a flow")
+    refuse_non_finite(weights, str(path))
+    return weights
+
+
+def start_from(model: nn.Module, path: Path) -> None:
+    """Set the weights of ``model`` to those at ``path``.
+
+    Raises:
+        CheckpointError: they are missing or damaged, or those of another network; the first ones that
+            differ are named.
+    """
+    given, own = read_weights(path), plain_names(model.state_dict())
+    missing, further = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    if missing or further:
+        names = ", ".join((missing or further)[:NAMED])
+        raise CheckpointError(
+            f"training.init={path} is another network's: it {'lacks' if missing else 'has also'} {names}; "
+            "give the run the same model and conditions"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(_fitted(name, given[name], tensor, path))
+
+
+def _fitted(name: str, given: Tensor, own: Tensor, path: Path) -> Tensor:
+    """``given`` in the shape of ``own``, zeros for further inputs."""
+    if given.shape == own.shape:
+        return given
+    same = given.dim() == own.dim() > 1 and given.shape[:1] + given.shape[2:] == own.shape[:1] + own.shape[2:]
+    if not same or given.shape[1] > own.shape[1] or own.shape[1] % given.shape[1]:
+        raise CheckpointError(
+            f"training.init={path} is another network's: expected {name} {list(own.shape)}, got "
+            f"{list(given.shape)}; give the run the same model and conditions"
+        )
+    wider = torch.zeros_like(own)
+    wider[:, : given.shape[1]] = given
+    return wider
+
+
+def _pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # What a damaged or foreign file raises is its own affair.
+        raise CheckpointError(
+            f"training.init={path} cannot be read ({type(error).__name__}); give a run, a saved flow, or "
+            ".safetensors or .pt with tensors alone"
+        ) from error
+    for name in WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(name), dict):
+            found = found[name]
+            break
+    if not isinstance(found, dict):
+        return {}
+    return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
