@@ -143,7 +143,7 @@ class ConditionalSpread(nn.Module):
         parameters = list(self.network.parameters())
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return found()
-        return self._last.get((cond, torch.as_tensor(trust), self.spread, *parameters), found)
+        return self._last.get((cond, self.spread, *parameters), torch.as_tensor(trust), found)
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio

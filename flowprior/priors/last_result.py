@@ -26,17 +26,23 @@ class LastResult:
         self._held: tuple[Tensor, ...] = ()
         self._result: Any = None
 
-    def get(self, given: Sequence[Tensor], find: Callable[[], T]) -> T:
-        """The last result, where it was found for tensors like ``given``; else that of ``find``."""
-        if torch.compiler.is_compiling() or any(map(_has_no_place, given)):
+    def get(self, given: Sequence[Tensor], value: Tensor, find: Callable[[], T]) -> T:
+        """The last result, where it was found for the same tensors; else that of ``find``.
+
+        Args:
+            given: those that count as the same by their place.
+            value: small, and the same where its numbers are, wherever it lies.
+            find: what to do for others.
+        """
+        if torch.compiler.is_compiling() or any(map(_has_no_place, (*given, value))):
             return find()
         asked = tuple(map(_place, given))
-        if self._result is not None and asked == self._of:
+        if self._result is not None and asked == self._of and torch.equal(value, self._held[-1]):
             return self._result
         self.__init__()  # room for the next
         found = find()
         if sum(tensor.numel() * tensor.element_size() for tensor in found) <= MOST_BYTES:
-            self._of, self._held, self._result = asked, tuple(given), found
+            self._of, self._held, self._result = asked, (*given, value.clone()), found
         return found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LastResult:

@@ -8,8 +8,11 @@ import pickle
 import pytest
 import torch
 
-from flowprior import Prior
+from flowprior import Coupling, Flow, Path, Prior
+from flowprior.conditions import Condition
+from flowprior.models import build_model
 from flowprior.priors import last_result
+from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.last_result import LastResult
 
 
@@ -19,12 +22,12 @@ class Doubling:
     def __init__(self) -> None:
         self.calls, self.last = 0, LastResult()
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, factor: float = 2.0) -> torch.Tensor:
         def find() -> tuple[torch.Tensor]:
             self.calls += 1
-            return (2 * x,)
+            return (factor * x,)
 
-        return self.last.get((x,), find)[0]
+        return self.last.get((x,), torch.tensor(factor), find)[0]
 
 
 def test_the_same_tensor_and_views_of_it_are_found_again():
@@ -32,6 +35,13 @@ def test_the_same_tensor_and_views_of_it_are_found_again():
     assert torch.equal(double(x), double(x))
     assert torch.equal(double(x.view(6)), 2 * x)
     assert double.calls == 1
+
+
+def test_a_value_counts_wherever_it_lies():
+    double, x = Doubling(), torch.arange(6.0)
+    assert torch.equal(double(x, 3.0), double(x, 3.0))
+    assert torch.equal(double(x, 4.0), 4 * x)
+    assert double.calls == 2
 
 
 def test_what_was_written_to_or_lies_elsewhere_is_found_anew():
@@ -83,6 +93,18 @@ def prior(generator) -> Prior:
     options = {"covariance": "lowrank", "hidden": 16, "rank": 3, "steps": 30, "components": 2, "epochs": 3}
     with pytest.warns(RuntimeWarning, match="has not converged"):
         return Prior.create("learned-mean", **options).fit((x, cond), generator=generator)
+
+
+def test_the_axes_are_found_once_for_the_steps_of_a_sampler(prior, generator, monkeypatch):
+    calls, own = [], ConditionalSpread._parts
+    monkeypatch.setattr(
+        ConditionalSpread, "_parts", lambda self, *a: calls.append(len(a[0])) or own(self, *a)
+    )
+    model = build_model("mlp:width=8,depth=1", torch.Size([5]), Condition("embeddings", 3), 3)
+    parts = prior, Coupling.create("posterior"), Path.create("condot"), Condition("embeddings", 3)
+    flow = Flow(model, *parts, prediction="preconditioned").eval()
+    flow.sample(torch.randn(7, 3, generator=generator), nfe=6, generator=generator)
+    assert calls == [7]
 
 
 def test_a_low_rank_prior_answers_for_the_conditions_asked_for(prior, generator):
