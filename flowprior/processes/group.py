@@ -19,6 +19,8 @@ from flowprior.processes.sending import sendable
 
 S = TypeVar("S")
 T = TypeVar("T")
+PIECE = 1 << 22
+"""Numbers that are added up at a time."""
 
 
 class Group:
@@ -126,10 +128,15 @@ class Processes(Group):
         )
 
     def add_up(self, *tensors: Tensor) -> None:
+        """In pieces, for what receives them takes as much memory again."""
         for tensor in tensors:
-            sent = tensor.to(self._device).contiguous()
-            distributed.all_reduce(sent, group=self._group)
-            tensor.copy_(sent)
+            whole = tensor.contiguous()
+            for piece in whole.view(-1).split(PIECE):
+                sent = piece.to(self._device)
+                distributed.all_reduce(sent, group=self._group)
+                piece.copy_(sent)
+            if whole is not tensor:
+                tensor.copy_(whole)
 
     def largest(self, number: int) -> int:
         found = torch.tensor(number, device=self._device)

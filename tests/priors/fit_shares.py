@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from flowprior import Prior
+from flowprior.processes import group
 from flowprior.processes.leaving import leave
 
 SPECS = {
@@ -59,6 +60,7 @@ def fitted(spec: str, rank: int, size: int, dtype: torch.dtype, group: object = 
 
 def main(path: str, dtype: torch.dtype) -> None:
     distributed.init_process_group("gloo")
+    group.PIECE = 100  # so that sums are taken in several pieces, as those of large fits are
     rank, size = distributed.get_rank(), distributed.get_world_size()
     found = {spec: fitted(spec, rank, size, dtype, distributed.group.WORLD) for spec in SPECS}
     torch.save(found, f"{path}-{rank}")
