@@ -42,6 +42,7 @@ from benchmarks.studies import (
     prior_guidance,
     restoration,
     tables,
+    warm_start,
 )
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report import markdown
@@ -54,7 +55,7 @@ CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training
 LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
-OWN_SECTION = ("lead-", "emoji-", "long-", *restoration.TASKS)
+OWN_SECTION = ("lead-", "emoji-", "long-", "from-scratch", "warm-start", *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -138,6 +139,7 @@ def template(name: str) -> jinja2.Template:
         "convergence": convergence,
         "long": long_curves,
         "restoration": restoration,
+        "warm_start": warm_start,
     }
     environment.filters["thousands"] = "{:,}".format
     environment.globals |= vars(markdown) | vars(tables) | modules

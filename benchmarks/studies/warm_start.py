@@ -1,0 +1,21 @@
+"""A designed start for a network that was trained from N(0, I): how soon it is as good as one from scratch."""
+
+from __future__ import annotations
+
+from benchmarks.studies.tables import curves
+from flowprior.study.table import DataFrame, select
+
+SHOWN = (100, 200, 500, 1000)
+"""Steps of the page's table."""
+
+
+def on_the_way(table: DataFrame, metric: str) -> DataFrame:
+    """Test means over seeds: a row for each (setting, NFE), a column for each evaluated step."""
+    return curves(select(table, split="test"), metric)
+
+
+def reached(warm: DataFrame, scratch: DataFrame, setting: str, nfe: int) -> int | None:
+    """The first evaluated step at which the warm start is as good as the other's last; None for none."""
+    goal = scratch.loc[(setting, nfe)].iloc[-1]
+    steps = warm.columns[warm.loc[(setting, nfe)] <= goal]
+    return int(steps[0]) if len(steps) else None
