@@ -1,20 +1,31 @@
-"""Classifier-free guidance of a flow beside guidance by its prior, and what is read off the study."""
+"""Classifier-free guidance of a flow beside guidance by its prior, and what is read off the study.
+
+    python -m benchmarks.studies.prior_guidance RUN
+
+writes what guidance by the prior does to a flow that was trained for longer, such as the 60,000 steps of
+long_training.toml, into ``benchmarks/results/prior-guidance-long``.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.studies import FASHION_CLASSIFIER, Row
+from benchmarks.studies import FASHION_CLASSIFIER, RESULTS, SEED, Row, write_cell
 from benchmarks.studies.tables import FEATURES
+from flowprior.data import load_data
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.pictures import save_figure
 from flowprior.study.table import DataFrame, Series, trained
 
+BASE_SAMPLER = "euler:grid=last,at=0.7"
+SMALL = (1.0, 1.05, 1.1, 1.25)
+"""Strengths of guidance by the prior for a flow that was trained for longer."""
 STRENGTHS = (1.25, 1.5, 2.0, 3.0)
 NFES = (1, 4, 15)
 SAMPLES, BATCH = 2000, 250
@@ -27,7 +38,7 @@ def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]
         data.train,
         reference=data.test,
         nfe=NFES,
-        samplers=["euler:grid=last,at=0.7"],
+        samplers=[BASE_SAMPLER],
         guidances=STRENGTHS,
         seeds=[cell.seed + 1000],
         samples=SAMPLES,
@@ -53,7 +64,8 @@ def guided(table: DataFrame, metric: str) -> DataFrame:
     by_prior = own["sampler"].str.extract(r"prior_guidance=([\d.]+)")[0].astype(float)
     free = own["guidance"].astype(float).fillna(1.0)
     own = own.assign(way=NONE, strength=1.0)
-    own.loc[by_prior.notna(), "way"], own.loc[by_prior.notna(), "strength"] = PRIOR, by_prior
+    moved = by_prior.fillna(1.0) != 1
+    own.loc[moved, "way"], own.loc[moved, "strength"] = PRIOR, by_prior
     own.loc[free != 1, "way"], own.loc[free != 1, "strength"] = FREE, free
     found = own.pivot_table(index=["flow", "way", "strength"], columns="nfe", values="value", sort=False)
     return found.sort_index(axis=1)
@@ -73,6 +85,16 @@ def most(table: DataFrame, flow: str, nfe: int) -> float:
     """The most accuracy that classifier-free guidance adds at any strength, whatever becomes of distances."""
     accuracy = guided(table, "accuracy").loc[flow][nfe]
     return float((accuracy.loc[FREE] - accuracy[(NONE, 1.0)]).max())
+
+
+def better_everywhere(table: DataFrame, strength: float) -> bool:
+    """Whether this strength of the prior brings both distances down for all flows, from NFE 1 on."""
+    for metric in FEATURES:
+        found = guided(table, metric).drop(columns=0, errors="ignore")
+        own, none = (found.xs(place, level=("way", "strength")) for place in ((PRIOR, strength), (NONE, 1.0)))
+        if not bool((own < none).to_numpy().all()):
+            return False
+    return True
 
 
 def draw_curves(table: DataFrame, path: Path) -> None:
@@ -101,3 +123,30 @@ def _draw(axes: Any, table: DataFrame, flow: str, nfe: int, way: str, marker: st
     )
     for (_, strength), a, b in zip(places, x, y, strict=True):
         axes.annotate(f"{strength:g}", (a, b), fontsize=6, xytext=(3, 3), textcoords="offset points")
+
+
+def main(run: str) -> None:
+    """Evaluate the flow of ``run`` at small strengths, and store it as a cell."""
+    flow = Flow.load(run)
+    found = sweep(
+        flow,
+        load_data("fashion-mnist"),
+        reference=load_data("fashion-mnist", "test"),
+        nfe=NFES,
+        samplers=[f"{BASE_SAMPLER},prior_guidance={strength:g}" for strength in SMALL],
+        seeds=[SEED],
+        samples=SAMPLES,
+        conditions="balanced",
+        metrics=["fid", "accuracy"],
+        features=["lite0"],
+        classifier=str(FASHION_CLASSIFIER),
+        batch_size=BATCH,
+    )
+    config = flow.metadata["config"]
+    setting = {"label": "default", "seed": 0, "steps": config["training"]["steps"], "prior": config["prior"]}
+    rows = [row | {"flow": "default", "seed": 0} for row in found.rows if row["flow"] != REAL_DATA]
+    write_cell(RESULTS / "prior-guidance-long" / "default.json", setting, rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

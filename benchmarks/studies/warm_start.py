@@ -1,4 +1,4 @@
-"""A designed start for a network that was trained from N(0, I): how soon it is as good as one from scratch."""
+"""A designed start for a network trained from N(0, I): how soon it is as good as one from scratch."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 
 SINGLE = 64
 EACH = 8
+ARRAY = ".npy"
 
 
 def parse_integers(text: str, option: str) -> list[int]:
@@ -65,7 +66,7 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
 
     Args:
         text: ``"3"``, ``"0,1,2"`` or ``"all"`` (None is the same) for labels; one embedding, its numbers
-            separated by commas, for embeddings.
+            separated by commas, for embeddings; or a file ``.npy`` of conditions, one in a row.
         condition: what the flow expects.
         count: samples for each; by default 64 of a single condition, 8 of several.
 
@@ -78,10 +79,13 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
         if text is not None:
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
+    if text is not None and text.endswith(ARRAY) and condition.kind not in ("tokens", "parts"):
+        rows = _array(Path(text), condition)
+        return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
     if condition.kind == "tensor":
+        advice = "give pictures as --picture FILE, or arrays" if condition.is_picture else "give arrays"
         raise OptionError(
-            f"{_refused(text)}: this flow's condition is {condition.describe()}; give pictures as --picture "
-            "FILE, or call flow.sample from Python"
+            f"{_refused(text)}: this flow's condition is {condition.describe()}; {advice} as --cond FILE.npy"
         )
     if condition.kind in ("tokens", "parts"):
         raise OptionError(
@@ -93,6 +97,33 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
     else:
         rows = torch.tensor([_embedding(text, condition.size)])
     return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
+
+
+def _array(path: Path, condition: Condition) -> Tensor:
+    """The conditions in a file, checked.
+
+    Raises:
+        DataNotFoundError: no such file.
+        InputError: no array, or one of other conditions.
+    """
+    import numpy as np
+
+    from flowprior.data.user_tensors import plain_tensor
+    from flowprior.errors import DataNotFoundError, InputError
+
+    if not path.is_file():
+        raise DataNotFoundError(f"--cond: no file {path}; give labels, numbers or an existing .npy file")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            f"--cond: {path} holds no array of numbers ({error}); write it by numpy.save"
+        ) from error
+    rows = plain_tensor(values, "condition", f"--cond {path}")
+    rows = rows.float() if rows.is_floating_point() else rows.long()
+    if not len(rows):
+        raise InputError(f"--cond: {path} holds no row")
+    return condition.check(rows, f"--cond {path}")
 
 
 def _labels(text: str | None, condition: Condition) -> list[int]:

@@ -21,7 +21,8 @@ def sample(
         Path, typer.Option(help="File to write: a picture (.png, .svg, .pdf …), or arrays (.npz, .pt).")
     ],
     cond: Annotated[
-        str | None, typer.Option(help="Condition: 3, or 0,1,2, or all; the numbers of an embedding.")
+        str | None,
+        typer.Option(help="Condition: 3, or 0,1,2, or all; an embedding; a file .npy of conditions."),
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option(help="Caption, for a flow of captions; can be repeated.")

@@ -13,6 +13,7 @@ from flowprior.cli.options import Json
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
+    from flowprior.conditions import Condition
     from flowprior.training import RunDirectory
 
 
@@ -98,7 +99,14 @@ def train(
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
     if process_rank() == 0:
-        _report(run, json, "--picture FILE " if flow.condition.kind == "tensor" else "")
+        _report(run, json, _asked(flow.condition))
+
+
+def _asked(condition: Condition) -> str:
+    """What a tensor is asked for by."""
+    if condition.kind != "tensor":
+        return ""
+    return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
 
 
 def _cache(folder: Path | None, off: bool) -> Path | bool | None:

@@ -110,7 +110,7 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
     option, argument = {
         "none": ("", "n=8"),
         "labels": ("--cond 0 ", "torch.tensor([0] * 8)"),
-        "tensor": ("--picture FILE ", "condition"),
+        "tensor": ("--picture FILE " if condition.is_picture else "--cond FILE.npy ", "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
     lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out samples.png\n```"]

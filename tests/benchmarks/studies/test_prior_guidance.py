@@ -44,6 +44,15 @@ def test_a_gain_counts_where_the_distances_stay(table):
     assert prior_guidance.most(table, "default", 4) == pytest.approx(0.06)
 
 
+def test_a_strength_is_better_everywhere_or_not(table):
+    assert not prior_guidance.better_everywhere(table, 1.25)
+    better = table.copy()
+    better.loc[better["sampler"].str.contains("1.25") & better["metric"].str.startswith("fid"), "value"] = (
+        90.0
+    )
+    assert prior_guidance.better_everywhere(better, 1.25)
+
+
 def test_the_chart_has_a_curve_of_each_way(table, tmp_path, monkeypatch):
     monkeypatch.setattr(prior_guidance, "NFES", (4,))
     prior_guidance.draw_curves(table, tmp_path / "curves.png")
