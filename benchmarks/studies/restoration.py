@@ -19,6 +19,7 @@ METRICS = ["fid", "crps", "energy-score", "psnr", "ssim", "consistency"]
 ALONE = "-alone"
 """How the names of the metrics of the prior's mean alone end."""
 OURS = "learned+condot"
+IN_UNITS = f"{OURS}, preconditioned"
 MEAN = f"{OURS}, mean"
 """The mean of the prior alone, as one certain restoration."""
 TASKS = {

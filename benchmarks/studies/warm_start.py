@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.studies.tables import curves
-from flowprior.study.table import DataFrame, select
+from flowprior.study.table import DataFrame, Series, select
 
 SHOWN = (100, 200, 500, 1000)
 """Steps of the page's table."""
@@ -12,6 +12,11 @@ SHOWN = (100, 200, 500, 1000)
 def on_the_way(table: DataFrame, metric: str) -> DataFrame:
     """Test means over seeds: a row for each (setting, NFE), a column for each evaluated step."""
     return curves(select(table, split="test"), metric)
+
+
+def at_the_end(table: DataFrame, metric: str) -> Series:
+    """(setting, NFE) -> test mean after the last evaluated step."""
+    return on_the_way(table, metric).iloc[:, -1]
 
 
 def reached(warm: DataFrame, scratch: DataFrame, setting: str, nfe: int) -> int | None:

@@ -54,7 +54,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     With ``covariance="diagonal"`` the noise follows the condition, too, as suits conditions that say much,
     such as the low-resolution picture; ``train`` then takes the coupling ``condot`` and the prediction
-    ``preconditioned`` by itself. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a
+    ``residual`` by itself. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a
     subspace, and inferred latents whose law is fitted; with them the coupling ``posterior`` and the
     prediction ``residual``.
 

@@ -105,11 +105,12 @@ def choose_defaults(
         coupling = "posterior" if _fits_latents(prior) else "condot" if narrow else "ot"
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
+        narrow = Prior.registry.resolve(prior).is_narrow
         known = are_known(Prior.registry.resolve(prior), resolve_coupling(coupling or config.coupling))
-        known = known and (_fits_latents(prior) or Prior.registry.resolve(prior).is_narrow)
+        known = known and (_fits_latents(prior) or narrow)
         model = config.model if model is None else model
         named = isinstance(model, str) and takes_inputs(model)
-        moments = "preconditioned" if named else "residual"
+        moments = "preconditioned" if named and not narrow else "residual"
         training = replace(training, prediction=moments if known else "velocity")
     if training.time == DEFAULT_TIME:
         training = replace(training, time=KINDS[training.prediction].times)

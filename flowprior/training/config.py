@@ -104,7 +104,8 @@ class TrainingConfig:
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"preconditioned"``, the same in
             units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"epsilon"``, DDPM's
             noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where prior and coupling tell those
-            moments (``"residual"`` for a network of your own, which is shown x_t alone), else
+            moments (``"residual"`` for a network of your own, which is shown x_t alone, and for a
+            prior whose source samples lie as the data do, :attr:`~flowprior.Prior.is_narrow`), else
             ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
             :class:`~flowprior.training.times.TimeDistribution` with its options; ``"auto"`` takes

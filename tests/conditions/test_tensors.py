@@ -127,7 +127,7 @@ def test_what_suits_such_a_prior_is_taken_where_nothing_is_named():
         **SHORT,
     )
     assert flow.coupling.name == "condot"
-    assert flow.prediction == "preconditioned"
+    assert flow.prediction == "residual"
 
 
 def test_the_unet_sees_where_in_the_condition_something_is():
