@@ -26,19 +26,21 @@ from flowprior.study.table import DataFrame, Series, trained
 BASE_SAMPLER = "euler:grid=last,at=0.7"
 SMALL = (1.0, 1.05, 1.1, 1.25)
 """Strengths of guidance by the prior for a flow that was trained for longer."""
+BESIDE = 1.25
+"""Strength of the prior's guidance that is looked at together with classifier-free guidance."""
 STRENGTHS = (1.25, 1.5, 2.0, 3.0)
 NFES = (1, 4, 15)
 SAMPLES, BATCH = 2000, 250
 
 
 def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """Fréchet distances and accuracy under classifier-free guidance of several strengths."""
+    """Distances and accuracy under classifier-free guidance, alone and together with the prior's."""
     found = sweep(
         flow,
         data.train,
         reference=data.test,
         nfe=NFES,
-        samplers=[BASE_SAMPLER],
+        samplers=[BASE_SAMPLER, f"{BASE_SAMPLER},prior_guidance={BESIDE:g}"],
         guidances=STRENGTHS,
         seeds=[cell.seed + 1000],
         samples=SAMPLES,
@@ -53,6 +55,7 @@ def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]
 
 
 NONE, PRIOR, FREE = "none", "prior", "classifier-free"
+BOTH = f"prior {BESIDE:g} and classifier-free"
 """The ways of guidance."""
 ALLOWED = 1.05
 """What a distance may become, as a multiple of that without guidance."""
@@ -67,6 +70,7 @@ def guided(table: DataFrame, metric: str) -> DataFrame:
     moved = by_prior.fillna(1.0) != 1
     own.loc[moved, "way"], own.loc[moved, "strength"] = PRIOR, by_prior
     own.loc[free != 1, "way"], own.loc[free != 1, "strength"] = FREE, free
+    own.loc[moved & (free != 1), "way"] = BOTH
     found = own.pivot_table(index=["flow", "way", "strength"], columns="nfe", values="value", sort=False)
     return found.sort_index(axis=1)
 
@@ -104,7 +108,7 @@ def draw_curves(table: DataFrame, path: Path) -> None:
     panels = figure.subplots(len(flows), len(NFES), squeeze=False)
     for row, flow in zip(panels, flows, strict=True):
         for axes, nfe in zip(row, NFES, strict=True):
-            for way, marker in ((PRIOR, "o-"), (FREE, "s--")):
+            for way, marker in ((PRIOR, "o-"), (FREE, "s--"), (BOTH, "^:")):
                 _draw(axes, table, flow, nfe, way, marker)
             axes.set_title(f"{flow}, NFE {nfe}", fontsize=9)
             axes.set_xlabel(FEATURES[1])
@@ -116,11 +120,12 @@ def draw_curves(table: DataFrame, path: Path) -> None:
 def _draw(axes: Any, table: DataFrame, flow: str, nfe: int, way: str, marker: str) -> None:
     """One way's curve, from no guidance on; a number beside each point is its strength."""
     distance, accuracy = (guided(table, metric).loc[flow][nfe] for metric in (FEATURES[1], "accuracy"))
-    places = [(NONE, 1.0), *((way, strength) for strength in accuracy.loc[way].index)]
+    if way not in accuracy.index.get_level_values("way"):
+        return
+    first = (PRIOR, BESIDE) if way == BOTH else (NONE, 1.0)
+    places = [first, *((way, strength) for strength in accuracy.loc[way].index)]
     x, y = [distance[place] for place in places], [accuracy[place] for place in places]
-    axes.plot(
-        x, y, marker, markersize=4, label="guidance by the prior" if way == PRIOR else "classifier-free"
-    )
+    axes.plot(x, y, marker, markersize=4, label=way)
     for (_, strength), a, b in zip(places, x, y, strict=True):
         axes.annotate(f"{strength:g}", (a, b), fontsize=6, xytext=(3, 3), textcoords="offset points")
 

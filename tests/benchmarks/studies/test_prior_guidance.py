@@ -15,6 +15,7 @@ WAYS = {  # sampler, guidance: accuracy, distance
     (PRIOR.format(2), 1.0): (0.95, 150.0),
     (FREE, 1.5): (0.82, 103.0),
     (FREE, 3.0): (0.86, 300.0),
+    (PRIOR.format(1.25), 1.5): (0.87, 120.0),
 }
 
 
@@ -35,6 +36,7 @@ def test_ways_and_strengths_are_told_apart(table):
     assert found[("none", 1.0)] == pytest.approx(0.80)
     assert found[("prior", 1.25)] == pytest.approx(0.84)
     assert found[("classifier-free", 3.0)] == pytest.approx(0.86)
+    assert found[(prior_guidance.BOTH, 1.5)] == pytest.approx(0.87)
 
 
 def test_a_gain_counts_where_the_distances_stay(table):
