@@ -12,7 +12,6 @@ from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value, flat
 from flowprior.data import Data, as_data
-from flowprior.data.base import DataBatches
 from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.errors import InputError
@@ -78,7 +77,7 @@ class CheckedBatches:
             )
         self._pair = cast("Batch", tuple(data)) if _is_pair(data) else None
         self._data = data
-        self.groups = data.groups if isinstance(data, DataBatches) else None
+        self.groups: Tensor | None = getattr(data, "groups", None)
         if self._pair is None and not isinstance(data, Sized) and iter(data) is data:
             raise InputError(
                 f"{owner}.fit: expected data that can be iterated more than once, got a one-shot iterator; "

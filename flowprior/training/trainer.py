@@ -256,6 +256,11 @@ class DeviceBatches:
     def __len__(self) -> int:
         return len(self._batches)
 
+    @property
+    def groups(self) -> Tensor | None:
+        """Of the rows, those that are held out together."""
+        return self._batches.groups
+
     def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
         for x1, cond in self._batches:
             yield x1.to(self._device), moved(cond, self._device)
