@@ -43,11 +43,11 @@ def plain_forecasts(flow: Flow, cell: Any, data: Any) -> list[Row]:
     if cell.variant.label != BASE or cell.seed != 0:
         return []
     train, test = whole(data.train), whole(data.test)
-    columns = {"split": "test", "nfe": None, "samples": len(test) * MEMBERS}
     found: list[Row] = []
     for name, forecast in FORECASTS.items():
         samples = forecast(train, test, generator(0))
-        found += rows_of(scored(samples, test.x), flow=name, seed=0, **columns)
+        told = {"split": "test", "nfe": None, "samples": len(samples) * samples.shape[1]}
+        found += rows_of(scored(samples, test.x), flow=name, seed=0, **told)
     return found
 
 

@@ -56,6 +56,7 @@ def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]
 
 NONE, PRIOR, FREE = "none", "prior", "classifier-free"
 BOTH = f"prior {BESIDE:g} and classifier-free"
+"""At that strength of the prior's alone."""
 """The ways of guidance."""
 ALLOWED = 1.05
 """What a distance may become, as a multiple of that without guidance."""
@@ -70,7 +71,8 @@ def guided(table: DataFrame, metric: str) -> DataFrame:
     moved = by_prior.fillna(1.0) != 1
     own.loc[moved, "way"], own.loc[moved, "strength"] = PRIOR, by_prior
     own.loc[free != 1, "way"], own.loc[free != 1, "strength"] = FREE, free
-    own.loc[moved & (free != 1), "way"] = BOTH
+    own.loc[(by_prior == BESIDE) & (free != 1), "way"] = BOTH
+    own = own[~(moved & (free != 1)) | (by_prior == BESIDE)]
     found = own.pivot_table(index=["flow", "way", "strength"], columns="nfe", values="value", sort=False)
     return found.sort_index(axis=1)
 

@@ -108,21 +108,23 @@ def _array(path: Path, condition: Condition) -> Tensor:
     """
     import numpy as np
 
-    from flowprior.data.user_tensors import plain_tensor
+    from flowprior.data.user_tensors import check_finite, plain_tensor
     from flowprior.errors import DataNotFoundError, InputError
 
     if not path.is_file():
         raise DataNotFoundError(f"--cond: no file {path}; give labels, numbers or an existing .npy file")
     try:
         values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # What a damaged or foreign file raises is its own affair.
         raise InputError(
             f"--cond: {path} holds no array of numbers ({error}); write it by numpy.save"
         ) from error
     rows = plain_tensor(values, "condition", f"--cond {path}")
     rows = rows.float() if rows.is_floating_point() else rows.long()
-    if not len(rows):
-        raise InputError(f"--cond: {path} holds no row")
+    if not rows.dim() or not len(rows):
+        raise InputError(f"--cond: {path} holds no row; expected {condition.describe()}")
+    if rows.dim() > 1:
+        check_finite(rows, "condition", f"--cond {path}")
     return condition.check(rows, f"--cond {path}")
 
 

@@ -103,10 +103,10 @@ def train(
 
 
 def _asked(condition: Condition) -> str:
-    """What a tensor is asked for by."""
-    if condition.kind != "tensor":
-        return ""
-    return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
+    """How ``sample`` asks for such a condition, and where it writes."""
+    if condition.is_series:
+        return "--cond FILE.npy --out samples.npz"
+    return "--picture FILE --out grid.png" if condition.is_picture else "--out grid.png"
 
 
 def _cache(folder: Path | None, off: bool) -> Path | bool | None:
@@ -153,5 +153,5 @@ def _report(run: RunDirectory, json: bool, asked: str) -> None:
         reached = f"step {last['step']}, loss {last['loss']:.4g}; " if last else ""
         print_rich(
             f"{reached}the flow is in {run.flow}",
-            f"next: flowprior sample {run.path} {asked}--out grid.png, or flowprior evaluate {run.path}",
+            f"next: flowprior sample {run.path} {asked}, or flowprior evaluate {run.path}",
         )

@@ -122,6 +122,19 @@ class CheckedBatches:
                 yield x.flatten(1), c if c is None else flat(c)
         self._known_finite = True
 
+    def check_groups(self, rows: int) -> None:
+        """Check that ``groups`` has a whole number for each of so many rows.
+
+        Raises:
+            InputError: it has not.
+        """
+        groups = self.groups
+        if groups is not None and (groups.is_floating_point() or groups.shape != (rows,)):
+            raise InputError(
+                f"{self.owner}.fit: expected groups as whole numbers, one for each of {rows} rows, got "
+                f"{_shape(groups)}"
+            )
+
     @property
     def share(self) -> Share:
         """Where these rows stand among all; several processes ask together, and count the first time."""

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
@@ -70,7 +71,8 @@ class Subset(Data):
 def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
     """(training part, validation part of about ``count`` events); disjoint, the same for one ``seed``.
 
-    Each class gives its share where the data set tells its labels without reading its events.
+    Each class gives its share where the data set tells its labels without reading its events. Of events in
+    groups, whole groups are held out.
 
     Raises:
         OptionError: ``count`` is not below the number of events, or so small that no class gives one.
@@ -79,6 +81,8 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
         raise OptionError(
             f"validation={count} is not possible: '{data.name}' has {len(data)} events; hold fewer out"
         )
+    if data.groups is not None:
+        return _split_groups(data, data.groups, count, seed)
     options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": _labels(data)}
     try:
         kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
@@ -89,6 +93,22 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
         ) from error
     train = Subset(data, kept, f"{data.name}-train{len(kept)}")
     return train, Subset(data, held, f"{data.name}-validation{len(held)}")
+
+
+def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> tuple[Subset, Subset]:
+    """Whole groups, in an order drawn from ``seed``, until ``count`` events are held out."""
+    names, place, sizes = groups.unique(return_inverse=True, return_counts=True)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    held = torch.zeros(len(names), dtype=torch.bool)
+    held[order] = sizes[order].cumsum(0) - sizes[order] < count
+    if bool(held.all()):
+        raise OptionError(
+            f"validation={count} is not possible: the {len(names)} groups of '{data.name}' would all be held "
+            "out; hold fewer out"
+        )
+    parts = [part.nonzero()[:, 0] for part in (~held[place], held[place])]
+    train = Subset(data, parts[0], f"{data.name}-train{len(parts[0])}")
+    return train, Subset(data, parts[1], f"{data.name}-validation{len(parts[1])}")
 
 
 def _labels(data: Data) -> Tensor | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import math
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,8 @@ LONGEST = 20
 """Days of a block of test windows."""
 DAY = 24
 YEAR = 365.2425 * DAY
+LONGEST_TABLE = 366 * DAY
+"""Hours of a table; the test blocks are in the months of one year."""
 
 
 class Readings(NamedTuple):
@@ -67,7 +70,9 @@ def weather(
     before it. Windows in which an hour that is forecast was not measured are left out of both splits.
 
     Readings of one week are alike, so the test split is not drawn hour by hour: it is all windows whose
-    forecast begins in a block of ``test_days`` in each month, and no hour of them is in a training window.
+    forecast begins in a block of ``test_days`` in each month of the year in which the readings begin, and no
+    hour of them is in a training window (but that a gap before may be filled with an older value).
+    ``data.groups`` is the week in which a forecast begins; windows of two weeks may share hours.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -87,13 +92,15 @@ def weather(
             f"weather: test_days={test_days} leaves nothing to train on; give at most {LONGEST}"
         )
     check_seed("weather", seed)
-    readings = _read(_find(path))
+    file = _find(path)
+    readings = _read(file)
     begins = _begins(readings)
     parts = {"test": _in_blocks(readings, begins, test_days, seed, 0)}
     parts["train"] = ~_in_blocks(readings, begins, test_days, seed, APART - 1)
+    empty = next((name for name, part in parts.items() if not part.any()), None)
+    if empty is not None:
+        raise InputError(f"weather: the {empty} split of {file} has no window; expected a year of readings")
     chosen = begins[parts[split]]
-    if not len(chosen):
-        raise InputError(f"weather: the {split} split of {path} has no window; it holds less than a year")
     shift, scale = _units(readings, begins[parts["train"]])
     values = (readings.values - shift) / scale
     x = _windows(values[..., : len(FORECAST)], chosen, AHEAD)
@@ -146,6 +153,8 @@ def _read(file: Path) -> Readings:
         times = [datetime.fromisoformat(row["time_hour"]) for row in rows]
         first = min(times)
         hours = [(time - first) // timedelta(hours=1) for time in times]
+        if max(hours) > LONGEST_TABLE:
+            raise ValueError(f"readings from {first:%Y-%m-%d} to {max(times):%Y-%m-%d}, more than a year")
         values = np.full((max(hours) + 1, len(STATIONS), len(COLUMNS)), np.nan)
         for hour, row in zip(hours, rows, strict=True):
             values[hour, STATIONS.index(row["origin"])] = _numbers(row)
@@ -160,6 +169,7 @@ def _numbers(row: dict[str, str]) -> list[float]:
     """A row in the order of :data:`COLUMNS`."""
     texts = {name: row[name] for name in (*FORECAST, "pressure", "wind_dir")}
     read = {name: float("nan" if text in ("", "NA") else text) for name, text in texts.items()}
+    read = {name: value if math.isfinite(value) else float("nan") for name, value in read.items()}
     if read["wind_speed"] > HIGHEST_WIND:
         read["wind_speed"] = float("nan")
     # Where the wind comes from, clockwise from north; a calm has no direction.
@@ -194,7 +204,7 @@ def _units(readings: Readings, begins: np.ndarray) -> tuple[np.ndarray, np.ndarr
     hours = np.unique(begins[:, None] + np.arange(AHEAD))
     seen = readings.values[hours]
     scale = np.nanstd(seen, 0)
-    return np.nanmean(seen, 0), np.where(scale > 0, scale, 1.0)
+    return np.nan_to_num(np.nanmean(seen, 0)), np.where(scale > 0, scale, 1.0)
 
 
 def _conditions(readings: Readings, values: np.ndarray, begins: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowprior.conditions import Condition
 from flowprior.flow.description import FILES
+from flowprior.models.series_embedding import SERIES
 
 Table = Sequence[tuple[str, str]]
 HEAD_KEYS = ("library_name", "pipeline_tag", "tags", "datasets")
@@ -113,7 +114,8 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
         "tensor": ("--picture FILE " if condition.is_picture else "--cond FILE.npy ", "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
-    lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out samples.png\n```"]
+    ending = "npz" if len(description["event_shape"]) == SERIES else "png"
+    lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out samples.{ending}\n```"]
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
     return [*lines, f"```py\n{imports}\n\n{python}\n```"]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowprior.errors import OptionError
 from flowprior.metrics.base import Metric, MetricInfo
 from flowprior.metrics.paired import PairedMetric, ensembles
 from flowprior.metrics.setup import Drawn, Setup
@@ -24,10 +25,17 @@ def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
     Args:
         samples: ``[n, members, *event]``, at least (1 + p)/(1 − p) members: 19 for 0.9.
         truth: ``[n, *event]``.
-        probability: p of the interval.
+        probability: p of the interval, in (0, 1).
+
+    Raises:
+        OptionError: no such probability, or too few members for its interval.
     """
+    members = samples.shape[1]
+    if not 0 < probability < 1 or (1 - probability) / 2 * (members + 1) < 1 - 1e-9:
+        raise OptionError(
+            f"coverage: an interval of {probability:g} needs (1 + p)/(1 - p) members or more, got {members}"
+        )
     ordered, truth = samples.double().flatten(2).sort(1).values, truth.double().flatten(1)
-    members = ordered.shape[1]
     low = (1 - probability) / 2 * (members + 1)
     ends = [_at(ordered, rank) for rank in (low, members + 1 - low)]
     return ((truth >= ends[0]) & (truth <= ends[1])).double().mean(1)
@@ -35,10 +43,9 @@ def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
 
 def _at(ordered: Tensor, rank: float) -> Tensor:
     """What lies at a rank from 1 on, between two members where it is no whole number."""
-    place = min(max(rank - 1, 0.0), ordered.shape[1] - 1)
-    below = int(place + 1e-9)
+    below = int(rank - 1 + 1e-9)
     above = min(below + 1, ordered.shape[1] - 1)
-    return torch.lerp(ordered[:, below], ordered[:, above], max(0.0, place - below))
+    return torch.lerp(ordered[:, below], ordered[:, above], max(0.0, rank - 1 - below))
 
 
 @Metric.register("coverage")

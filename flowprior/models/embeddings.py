@@ -86,12 +86,8 @@ class ConditionEmbedding(nn.Module):
         labels = self.condition.kind == "labels"
         width = () if labels else self.condition.event_shape
         is_tensor = isinstance(cond, Tensor)
-        if (
-            is_tensor
-            and isinstance(self.embed, SeriesEmbedding)
-            and cond.shape[1:].numel() == self.condition.size
-        ):
-            return self.embed(cond)  # flat, too, as priors have it
+        if is_tensor and isinstance(self.embed, SeriesEmbedding) and cond.dim() == 2:
+            width = (self.condition.size,)  # flat, as priors have it
         if not is_tensor or cond.is_floating_point() == labels or cond.shape[1:] != torch.Size(width):
             raise InputError(f"model: expected {self.condition.describe()}, got {describe_value(cond)}")
         if isinstance(self.embed, nn.Linear):

@@ -184,6 +184,7 @@ class UNet(nn.Module):
         self.context = TokenContext(condition, hidden) if attending else None
         folded = event_shape[0] * patch**2
         beside = self.pictures.channels * patch**2
+        self.condition_inputs = beside
         self.input = nn.Conv2d(inputs * folded + beside, levels[0], 3, padding=1)
         pairs = list(itertools.pairwise(levels))
         lowest = len(levels) - len(attending)

@@ -31,7 +31,7 @@ from flowprior.priors.density_training import DensityTraining, Objective, train_
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.last_result import LastResult
+from flowprior.priors.last_results import LastResults
 from flowprior.priors.lowrank_tables import canonical_basis
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
@@ -82,7 +82,7 @@ class ConditionalSpread(nn.Module):
         self.register_buffer("null_rotation", torch.eye(rank))
         self.register_buffer("factors", torch.ones(rank + 1))
         self.register_buffer("floor", torch.zeros(()))
-        self._last = LastResult()
+        self._last = LastResults()
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -131,8 +131,8 @@ class ConditionalSpread(nn.Module):
     def _axes(self, cond: Tensor, trust: Tensor | float = 1.0) -> Axes:
         """1/λ ``[B, r]`` and U ``[B, r, r]`` of the principal axes, and ρ_c ``[B, D]``; no factors yet.
 
-        Those of the conditions that were asked for last are kept: a sampler asks for the same ones at every
-        step, and finding the axes of one condition takes longer than most networks.
+        Those of the conditions that were asked for last are kept (:class:`LastResults`): a sampler asks for
+        the same ones at every step, and finding the axes of one condition takes longer than most networks.
         """
 
         def found() -> Axes:
@@ -140,10 +140,8 @@ class ConditionalSpread(nn.Module):
             precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
             return precision, rotation, ratio
 
-        parameters = list(self.network.parameters())
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
-            return found()
-        return self._last.get((cond, self.spread, *parameters), torch.as_tensor(trust), found)
+        values = (cond, torch.as_tensor(trust))
+        return self._last.get(values, (self.spread, *self.network.parameters()), found)
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio

@@ -30,7 +30,8 @@ class Holdout:
     are trained on.
 
     Data whose events come in groups (:class:`flowprior.data.Data`), such as overlapping windows of a series,
-    have whole groups held out: a window of which all hours but one are trained on tells nothing.
+    have whole groups held out, one at least where there are two: a window of which all hours but one are
+    trained on tells nothing.
 
     Args:
         data: read once or twice here, for 8 bytes a row, and again at each call of :meth:`rows`.
@@ -44,9 +45,13 @@ class Holdout:
         self._limit: int | None = None
         self._beside: int | None = None
         self.by_condition = False
-        self._groups = None if data.groups is None else _mixed(data.groups)
-        if share > 0 and self._groups is not None:
-            self._limit = _limit(self._groups.unique(), round(1 / share))
+        self._groups: Tensor | None = None
+        if share > 0 and data.groups is not None:
+            data.check_groups(sum(len(x) for x, _ in data))
+            self._groups = _mixed(data.groups.cpu().long())
+            distinct = self._groups.unique()
+            if len(distinct) > 1:
+                self._limit = _limit(distinct, min(round(1 / share), len(distinct)))
         elif share > 0:
             self._choose(round(1 / share), whole_conditions)
 

@@ -56,7 +56,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     such as the low-resolution picture; ``train`` then takes the coupling ``condot`` and the prediction
     ``residual`` by itself. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a
     subspace, and inferred latents whose law is fitted; with them the coupling ``posterior`` and the
-    prediction ``residual``.
+    prediction ``preconditioned`` (``residual`` for a network of your own).
 
     Args:
         covariance: of the residuals: ``"fixed"``, one for all conditions, as ``sigma`` and ``latent`` say;
@@ -221,6 +221,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             settings = FitSettings(self.reg_covar, 0.0, generator)
             self.residuals.fit(split, self.network, self.center, settings, options, self.law_steps)
         elif isinstance(self.residuals, DiagonalResiduals):
+            if isinstance(self.network, LinearMapper) and isinstance(self.residuals.network, LinearMapper):
+                self.residuals.network.scale_as(self.network)
             self.residuals.fit(split, self.network, self.center, bounded(options, split), generator)
         else:
             assert self.residuals is not None

@@ -53,14 +53,25 @@ class LinearMapper(MapperNetwork):
         return cond.reshape(-1, *self.shape)[:, :, -1] if self.shape else cond.flatten(1)
 
     @torch.no_grad()
+    def scale_as(self, other: LinearMapper) -> None:
+        """Read conditions in the units that another mapper was fitted in."""
+        self.loc, self.scale = other.loc.clone(), other.scale.clone()
+
+    def _origin(self, data: Holdout) -> Tensor:
+        """The mean of the first batch, so that sums of squares of numbers far from zero lose no digits."""
+        _, cond = next(iter(data.rows(held_out=False)))
+        assert cond is not None
+        return self._read(cond).double().cpu().mean(0)
+
+    @torch.no_grad()
     def fit(self, data: Holdout, center: Tensor) -> None:
         """Ridge regression of x − ``center`` on the rows to train on; λ by those held out."""
-        size = len(self.loc)
+        size, origin = len(self.loc), self._origin(data)
         products = torch.zeros(size + 1, size + 1, dtype=torch.float64)
         shared = torch.zeros(size + 1, len(center), dtype=torch.float64)
         for x, cond in data.rows(held_out=False):
             assert cond is not None
-            with_one = functional.pad(self._read(cond).double().cpu(), (0, 1), value=1.0)
+            with_one = functional.pad(self._read(cond).double().cpu() - origin, (0, 1), value=1.0)
             products += with_one.T @ with_one
             shared += with_one.T @ (x - center).double().cpu()
         products, shared = products / products[-1, -1], shared / products[-1, -1]
@@ -70,7 +81,7 @@ class LinearMapper(MapperNetwork):
         scale = torch.where(scale > 0, scale, 1.0)
         values, vectors = torch.linalg.eigh(covariance / torch.outer(scale, scale))
         along = vectors.T @ ((shared[:-1] - torch.outer(loc, offset)) / scale[:, None])
-        self.loc, self.scale = loc.to(self.loc), scale.to(self.scale)
+        self.loc, self.scale = (loc + origin).to(self.loc), scale.to(self.scale)
         assert self.out.bias is not None
         self.out.bias.copy_(offset)
 

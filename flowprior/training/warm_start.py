@@ -19,8 +19,12 @@ from flowprior.storage import load_tensors
 
 MODEL = "model."
 """How the names of the network's tensors begin in a flow's file."""
-WRAPPERS = ("state_dict", "model_state_dict", "model", "ema")
+WRAPPERS = ("ema", "state_dict", "model_state_dict", "model")
 """Names under which files of other programs keep weights beside other things; the first is taken."""
+PARALLEL = "module."
+"""What torch's DistributedDataParallel puts before every name."""
+INPUT = "input.weight"
+"""The layer that sees x_t, and what a network is shown beside it, in all models of the library."""
 NAMED = 3
 """Tensors that a message names."""
 
@@ -40,8 +44,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         weights = _pickled(path)
     if not weights:
         raise CheckpointError(f"training.init={path}: no weights of a network there; give a run or a flow")
+    odd = next((name for name, tensor in weights.items() if _is_odd(tensor)), None)
+    if odd is not None:
+        raise CheckpointError(f"training.init={path}: expected dense tensors of real numbers, got '{odd}'")
     refuse_non_finite(weights, str(path))
     return weights
+
+
+def _is_odd(tensor: Tensor) -> bool:
+    return tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized
 
 
 def start_from(model: nn.Module, path: Path) -> None:
@@ -51,7 +62,9 @@ def start_from(model: nn.Module, path: Path) -> None:
         CheckpointError: they are missing or damaged, or those of another network; the first ones that
             differ are named.
     """
-    given, own = read_weights(path), plain_names(model.state_dict())
+    given, own = plain_names(read_weights(path)), plain_names(model.state_dict())
+    if given and all(name.startswith(PARALLEL) for name in given):
+        given = {name.removeprefix(PARALLEL): tensor for name, tensor in given.items()}
     missing, further = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or further:
         names = ", ".join((missing or further)[:NAMED])
@@ -61,21 +74,30 @@ def start_from(model: nn.Module, path: Path) -> None:
         )
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(_fitted(name, given[name], tensor, path))
+            beside = getattr(model, "condition_inputs", 0) if name == INPUT else None
+            tensor.copy_(_fitted(name, given[name], tensor, beside, path))
 
 
-def _fitted(name: str, given: Tensor, own: Tensor, path: Path) -> Tensor:
-    """``given`` in the shape of ``own``, zeros for further inputs."""
-    if given.shape == own.shape:
+def _fitted(name: str, given: Tensor, own: Tensor, beside: int | None, path: Path) -> Tensor:
+    """``given`` in the shape of ``own``; zeros for further inputs of the layer that may have some.
+
+    Args:
+        name: of the tensor.
+        given, own: the other network's, and this one's.
+        beside: how many of the layer's last inputs are the condition's; None for other layers.
+        path: for messages.
+    """
+    if given.shape == own.shape and given.is_floating_point() == own.is_floating_point():
         return given
     same = given.dim() == own.dim() > 1 and given.shape[:1] + given.shape[2:] == own.shape[:1] + own.shape[2:]
-    if not same or given.shape[1] > own.shape[1] or own.shape[1] % given.shape[1]:
+    if beside is None or not same or given.shape[1] > own.shape[1] or given.shape[1] <= beside:
         raise CheckpointError(
             f"training.init={path} is another network's: expected {name} {list(own.shape)}, got "
             f"{list(given.shape)}; give the run the same model and conditions"
         )
-    wider = torch.zeros_like(own)
-    wider[:, : given.shape[1]] = given
+    wider, event = torch.zeros_like(own), given.shape[1] - beside
+    wider[:, :event] = given[:, :event]
+    wider[:, own.shape[1] - beside :] = given[:, event:]
     return wider
 
 
@@ -93,4 +115,5 @@ def _pickled(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(found, dict):
         return {}
-    return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    weights = {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    return {name: tensor for name, tensor in weights.items() if isinstance(name, str)}

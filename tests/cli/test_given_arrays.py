@@ -51,6 +51,8 @@ def test_each_row_is_asked_for_as_often_as_said(run, series, tmp_path, dtype):
         (np.zeros((4, 2, 9), np.int64), r"expected a floating-point tensor [B, 2, 9]"),
         (np.full((4, 2, 9), np.nan, np.float32), "finite"),
         (np.zeros((0, 2, 9), np.float32), "holds no row"),
+        (np.float32(3.0), "holds no row"),
+        (np.full((4, 2, 9), 1e300), "finite"),
     ],
 )
 def test_other_arrays_are_refused_in_one_line(run, tmp_path, values, message):
@@ -60,7 +62,10 @@ def test_other_arrays_are_refused_in_one_line(run, tmp_path, values, message):
     assert len(found.err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("text", "message"), [(b"hello", "holds no array"), (None, "no file")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b"hello", "holds no array"), (b"PK\x03\x04", "holds no array"), (None, "no file")],
+)
 def test_files_that_hold_none_are_refused(run, tmp_path, text, message):
     path = tmp_path / "x.npy"
     if text is not None:
@@ -73,7 +78,8 @@ def test_files_that_hold_none_are_refused(run, tmp_path, text, message):
 def test_a_run_of_series_says_how_it_is_asked(run, tmp_path):
     found = call_app("sample", run, "--out", tmp_path / "y.npz")
     assert "give arrays as --cond FILE.npy" in found.err
-    assert "--cond FILE.npy" in (run / "flow" / "README.md").read_text(encoding="utf-8")
+    card = (run / "flow" / "README.md").read_text(encoding="utf-8")
+    assert "--cond FILE.npy --nfe 15 --out samples.npz" in card
 
 
 def test_labels_in_a_file_serve_too(tmp_path):

@@ -151,6 +151,30 @@ def test_blocks_longer_than_a_month_are_refused(file):
         weather("train", file, test_days=29)
 
 
+def test_numbers_that_are_none_are_gaps(file, rows, tmp_path):
+    hour = int(weather("train", file).hours[10])
+    path = changed(rows, tmp_path, hour, temp="inf", pressure="1e400")
+    assert hour not in weather("train", path).hours
+    for split in ("train", "test"):
+        data = weather(split, path)
+        assert torch.isfinite(data.x).all()
+        assert torch.isfinite(data.cond).all()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_table_without_windows_of_both_splits_is_refused(file, rows, tmp_path, split):
+    first = int(weather("test", file).hours[0])
+    short = [row(station, hour) for station in STATIONS for hour in range(first - 72, first + 60)]
+    with pytest.raises(InputError, match=r"the train split of .* has no window"):
+        weather(split, write(tmp_path / "short.csv", short))
+
+
+def test_a_table_of_several_years_is_refused(rows, tmp_path):
+    late = row("EWR", 0) | {"time_hour": "9999-12-31T23:00:00Z"}
+    with pytest.raises(InputError, match="more than a year"):
+        weather("train", write(tmp_path / "long.csv", [*rows[:100], late]))
+
+
 def test_another_table_is_refused(tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")

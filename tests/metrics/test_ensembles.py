@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from flowprior.errors import OptionError
 from flowprior.metrics import coverage, crps, energy_score, member_spread, psnr, ssim
 
 
@@ -84,6 +85,12 @@ def test_intervals_of_members_of_the_true_law_cover_as_often_as_they_say(members
     """To within 1 %, three standard errors of 20,000 conditions, whatever the number of members."""
     found = coverage(normal(20000, members, 1), normal(20000, 1, seed=1), probability)
     assert float(found.mean()) == pytest.approx(probability, abs=0.01)
+
+
+@pytest.mark.parametrize(("members", "probability"), [(18, 0.9), (2, 0.5), (50, 1.0), (50, -1.0)])
+def test_intervals_that_members_do_not_tell_are_refused(members, probability):
+    with pytest.raises(OptionError, match="coverage: an interval of"):
+        coverage(normal(4, members, 1), normal(4, 1), probability)
 
 
 def test_members_that_spread_too_little_cover_too_seldom():

@@ -41,7 +41,14 @@ def test_a_network_reads_a_series_as_its_condition():
     assert model(torch.randn(5, 2, 6), torch.rand(5), torch.randn(5, 3, 12)).shape == (5, 2, 6)
 
 
-def test_a_series_of_another_shape_is_refused():
+@pytest.mark.parametrize("shape", [(3, 11), (12, 3), (4, 9), (35,)])
+def test_a_series_of_another_shape_is_refused(shape):
     embed = ConditionEmbedding(Condition.of_shape((3, 12)), 8)
     with pytest.raises(InputError, match=r"expected a floating-point tensor \[B, 3, 12\]"):
-        embed(torch.randn(5, 3, 11))
+        embed(torch.randn(5, *shape))
+
+
+def test_whole_numbers_are_no_series():
+    embed = ConditionEmbedding(Condition.of_shape((3, 12)), 8)
+    with pytest.raises(InputError, match="expected a floating-point tensor"):
+        embed(torch.zeros(5, 3, 12, dtype=torch.long))

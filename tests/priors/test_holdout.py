@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from flowprior import Prior
+from flowprior import Prior, train
 from flowprior.data import Subset, TensorData
 from flowprior.data.stream import CheckedBatches
+from flowprior.errors import InputError
 from flowprior.priors.holdout import Holdout, row_digests
 from tests.priors.captions import captions
 
@@ -143,3 +144,39 @@ def test_groups_are_followed_in_batches_of_any_size(generator):
         held.append(torch.cat([c for _, c in split.rows(held_out=True) if c is not None]))
     assert len(held[0]) == 10
     assert all(torch.equal(held[0], other) for other in held)
+
+
+@pytest.mark.parametrize(("groups", "held"), [(1, 0), (2, 1), (4, 1), (40, 4)])
+def test_of_few_groups_one_is_held_out_where_there_are_two(groups, held, generator):
+    data = TensorData(torch.randn(80, 3, generator=generator), torch.arange(80))
+    data.groups = torch.arange(80) % groups
+    split = Holdout(CheckedBatches(data, "learned-mean"), 0.1)
+    found = [c % groups for _, c in split.rows(held_out=True) if c is not None]
+    assert len(torch.cat(found).unique() if found else []) == held
+
+
+@pytest.mark.parametrize("groups", [torch.zeros(79, dtype=torch.long), torch.zeros(80)])
+def test_groups_that_do_not_fit_are_refused(groups, generator):
+    data = TensorData(torch.randn(80, 3, generator=generator), torch.arange(80))
+    data.groups = groups
+    with pytest.raises(InputError, match="expected groups as whole numbers, one for each of 80 rows"):
+        Holdout(CheckedBatches(data, "learned-mean"), 0.1)
+
+
+def test_train_tells_its_prior_of_the_groups(generator, monkeypatch):
+    """A prior that train fits holds out what one that is fitted to the data themselves does."""
+    x = torch.randn(120, 3, generator=generator)
+    data = TensorData(x, torch.randn(120, 2, generator=generator))
+    data.groups = torch.arange(120) // 10
+    held, own = [], Holdout.__init__
+
+    def noted(self, *args, **kwargs):
+        own(self, *args, **kwargs)
+        held.append(torch.cat([rows for rows, _ in self.rows(held_out=True)]))
+
+    monkeypatch.setattr(Holdout, "__init__", noted)
+    prior = "learned-mean:mapper=linear,sigma=diagonal,holdout=0.2"
+    Prior.create(prior).fit(data)
+    train(data, prior=prior, coupling="condot", model="mlp:width=8,depth=1", steps=1, progress=False)
+    assert len(held[0]) == 20
+    assert torch.equal(held[0], held[1])

@@ -75,3 +75,25 @@ def test_labels_are_refused(generator):
     x = torch.randn(40, 3, generator=generator)
     with pytest.raises(InputError, match="mapper='linear', got labels; use 'gmm'"):
         Prior.create("learned-mean", mapper="linear").fit((x, torch.arange(40) % 4))
+
+
+def test_the_units_of_the_condition_do_not_matter(generator):
+    """Mean and spread, whose deviations grow with a number of the condition."""
+    cond = torch.randn(3000, 2, generator=generator, dtype=torch.float64)
+    noise = torch.randn(3000, 3, generator=generator, dtype=torch.float64)
+    x = cond.sum(1, keepdim=True) + (0.5 * cond[:, :1]).exp() * noise
+    spec = "learned-mean:mapper=linear,covariance=diagonal,steps=200,reg_covar=0"
+    found = []
+    for shift, factor in ((0.0, 1.0), (1000.0, 1.0), (0.0, 1e-3), (0.0, 1e3)):
+        given = factor * cond + shift
+        prior = Prior.create(spec).fit((x, given), generator=torch.Generator().manual_seed(0))
+        found.append(prior.log_prob(x, given).mean().item())
+    assert found == pytest.approx([found[0]] * 4, abs=1e-3)
+
+
+def test_conditions_far_from_zero_lose_no_digits(generator):
+    cond = 1e8 + torch.randn(500, 2, generator=generator, dtype=torch.float64)
+    x = (cond - 1e8) @ torch.ones(2, 3, dtype=torch.float64)
+    mapper = LinearMapper(2, (), 3).double()
+    mapper.fit(Holdout(CheckedBatches((x, cond), "learned-mean"), 0.25), x.mean(0))
+    assert float((mapper(cond) + x.mean(0) - x).detach().square().mean()) < 1e-4

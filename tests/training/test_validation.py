@@ -226,3 +226,17 @@ def test_a_part_says_of_itself_what_the_whole_says() -> None:
     x, cond = part.batch(torch.tensor([1]))
     assert torch.equal(x, whole.x[1:2])
     assert torch.equal(torch.as_tensor(cond), torch.tensor([1]))
+
+
+def test_groups_are_held_out_whole():
+    data = TensorData(torch.randn(100, 2), torch.arange(100) % 5)
+    data.groups = torch.arange(100) // 8
+    kept, held = split_validation(data, 20, seed=3)
+    assert kept.groups is not None
+    assert held.groups is not None
+    assert not set(kept.groups.tolist()) & set(held.groups.tolist())
+    assert 20 <= len(held) < 28
+    assert len(kept) + len(held) == 100
+    data.groups = torch.zeros(100, dtype=torch.long)
+    with pytest.raises(OptionError, match="the 1 groups of 'tensors' would all be held out"):
+        split_validation(data, 20)

@@ -75,6 +75,40 @@ def test_a_network_that_is_shown_more_gives_at_first_what_the_other_gave(base):
     assert torch.allclose(unet[0](x, t, cond), unet[1](shown, t, cond), atol=1e-5)
 
 
+def test_pictures_of_the_condition_keep_their_place_behind_what_is_shown_more(tmp_path):
+    condition = Condition.of_shape((1, 4, 4))
+    one, three = (
+        build_model("unet:widths=16-16", torch.Size([1, 8, 8]), condition, inputs) for inputs in (1, 3)
+    )
+    torch.nn.init.normal_(one.output.weight)
+    torch.save(one.state_dict(), tmp_path / "unet.pt")
+    start_from(three, tmp_path / "unet.pt")
+    x, t, cond = torch.randn(6, 1, 8, 8), torch.rand(6), torch.randn(6, 1, 4, 4)
+    shown = torch.cat([x, torch.randn(6, 2, 8, 8)], 1)
+    assert torch.allclose(one(x, t, cond), three(shown, t, cond), atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_what_wrappers_put_before_names_is_taken_off(base, tmp_path, prefix):
+    weights = read_weights(base)
+    torch.save({prefix + name: tensor for name, tensor in weights.items()}, tmp_path / "w.pt")
+    assert still(tmp_path / "w.pt", prior="gaussian") is not None
+
+
+@pytest.mark.parametrize("odd", [torch.ones(2, dtype=torch.complex64), torch.eye(2).to_sparse()])
+def test_other_kinds_of_tensors_are_refused(tmp_path, odd):
+    torch.save({"weight": odd, 3: torch.ones(1)}, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match="expected dense tensors of real numbers, got 'weight'"):
+        still(tmp_path / "odd.pt", prior="gaussian")
+
+
+def test_only_the_layer_that_sees_x_may_have_more_inputs(tmp_path):
+    small, large = (build_model(MODEL, torch.Size([2]), Condition("embeddings", size)) for size in (4, 8))
+    torch.save(small.state_dict(), tmp_path / "small.pt")
+    with pytest.raises(CheckpointError, match="is another network's: expected embedding"):
+        start_from(large, tmp_path / "small.pt")
+
+
 def test_a_resumed_run_goes_on_from_its_own_weights_without_the_others(base, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(base, copy)

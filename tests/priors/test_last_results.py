@@ -1,0 +1,160 @@
+"""The last results are found again for the same values, and for no others."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from flowprior import Coupling, Flow, Path, Prior
+from flowprior.conditions import Condition
+from flowprior.models import build_model
+from flowprior.priors import last_results
+from flowprior.priors.conditional_spread import ConditionalSpread
+from flowprior.priors.last_results import KEPT, LastResults
+
+
+class Multiples:
+    """A tensor times a factor that is a parameter, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls, self.last, self.factor = 0, LastResults(), torch.tensor(2.0)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        def find() -> tuple[torch.Tensor]:
+            self.calls += 1
+            return (self.factor * x,)
+
+        return self.last.get((x,), (self.factor,), find)[0]
+
+
+def test_equal_values_are_found_again_wherever_they_lie():
+    multiples, x = Multiples(), torch.arange(6.0)
+    assert torch.equal(multiples(x), multiples(x.clone()))
+    assert multiples.calls == 1
+
+
+def test_other_values_and_changed_parameters_are_found_anew():
+    multiples, x = Multiples(), torch.arange(6.0)
+    multiples(x)
+    x[0] = 9
+    assert torch.equal(multiples(x), 2 * x)
+    x.data.neg_()  # which no version counts
+    assert torch.equal(multiples(x), 2 * x)
+    multiples.factor.mul_(2)
+    assert torch.equal(multiples(x), 4 * x)
+    assert torch.equal(multiples(x.double()), 4 * x.double())
+    assert multiples.calls == 5
+
+
+def test_a_few_results_are_kept_and_the_oldest_goes():
+    multiples = Multiples()
+    several = [torch.full((3,), float(k)) for k in range(KEPT + 1)]
+    for x in several[:KEPT] * 2:
+        multiples(x)
+    assert multiples.calls == KEPT
+    multiples(several[KEPT])
+    multiples(several[0])
+    assert multiples.calls == KEPT + 2
+
+
+def test_where_a_gradient_may_be_asked_for_nothing_is_kept():
+    multiples, x = Multiples(), torch.arange(6.0)
+    multiples(x)
+    asked = x.clone().requires_grad_()
+    for _ in range(2):
+        (gradient,) = torch.autograd.grad(multiples(asked).sum(), asked)
+        assert torch.equal(gradient, torch.full((6,), 2.0))
+    assert torch.equal(torch.func.jvp(multiples, (x,), (torch.ones(6),))[1], torch.full((6,), 2.0))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones(6))
+        assert torch.autograd.forward_ad.unpack_dual(multiples(dual)).tangent is not None
+
+
+def test_inside_of_transforms_nothing_is_kept_and_in_inference_mode_it_serves():
+    multiples, x = Multiples(), torch.arange(6.0).view(2, 3)
+    assert torch.equal(torch.func.vmap(multiples)(x), 2 * x)
+    with torch.inference_mode():
+        inside = torch.arange(3.0)
+        assert torch.equal(multiples(inside), multiples(inside.clone()))
+
+
+def test_autocast_is_another_question():
+    multiples, x = Multiples(), torch.arange(6.0)
+    multiples(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        multiples(x)
+    assert multiples.calls == 2
+
+
+def test_threads_never_get_each_others_results():
+    multiples, before = Multiples(), sys.getswitchinterval()
+    several = [torch.full((50,), float(k)) for k in range(KEPT + 3)]
+
+    def work(k: int) -> bool:
+        return all(torch.equal(multiples(several[(k + n) % 7]), 2 * several[(k + n) % 7]) for n in range(500))
+
+    try:
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_copy_is_empty_and_too_large_results_are_not_kept(monkeypatch):
+    multiples, x = Multiples(), torch.arange(6.0)
+    multiples(x)
+    for other in (copy.deepcopy(multiples), pickle.loads(pickle.dumps(multiples))):
+        other(x)
+        assert other.calls == 2
+    monkeypatch.setattr(last_results, "MOST_BYTES", 10)
+    multiples(x[:5])
+    multiples(x[:5])
+    assert multiples.calls == 3
+
+
+@pytest.fixture
+def prior(generator) -> Prior:
+    cond = torch.randn(300, 3, generator=generator)
+    x = cond @ torch.randn(3, 5, generator=generator) + torch.randn(300, 5, generator=generator)
+    options = {"covariance": "lowrank", "hidden": 16, "rank": 3, "steps": 30, "components": 2, "epochs": 3}
+    with pytest.warns(RuntimeWarning, match="has not converged"):
+        return Prior.create("learned-mean", **options).fit((x, cond), generator=generator)
+
+
+def test_the_axes_are_found_once_for_the_steps_of_a_sampler(prior, generator, monkeypatch):
+    calls, own = [], ConditionalSpread._parts
+    monkeypatch.setattr(
+        ConditionalSpread, "_parts", lambda self, *a: calls.append(len(a[0])) or own(self, *a)
+    )
+    model = build_model("mlp:width=8,depth=1", torch.Size([5]), Condition("embeddings", 3), 3)
+    parts = prior, Coupling.create("posterior"), Path.create("condot"), Condition("embeddings", 3)
+    flow = Flow(model, *parts, prediction="preconditioned").eval()
+    flow.sample(torch.randn(7, 3, generator=generator), nfe=6, generator=generator)
+    assert calls == [7]
+
+
+def test_a_low_rank_prior_answers_for_the_conditions_asked_for(prior, generator):
+    """One after the other, in place, and after another fit."""
+    cond = torch.randn(4, 3, generator=generator)
+    first = prior.frame(cond, 4)
+    assert torch.equal(first.rotation, prior.frame(cond, 4).rotation)
+    kept = first.rotation.clone()
+    cond.neg_()
+    assert not torch.allclose(prior.frame(cond, 4).rotation, kept)
+    changed = cond.clone().requires_grad_()
+    gradients = [torch.autograd.grad(prior.log_prob(torch.zeros(4, 5), changed).sum(), changed) for _ in "ab"]
+    assert torch.equal(gradients[0][0], gradients[1][0])
+    assert float(gradients[0][0].abs().max()) > 0
+    fresh = Prior.create("learned-mean", covariance="lowrank", hidden=16, rank=3, components=2)
+    fresh.load_state_dict(prior.state_dict())
+    assert torch.allclose(prior.frame(cond, 4).rotation, fresh.frame(cond, 4).rotation, atol=1e-5)
+    with torch.no_grad():
+        for parameter in prior.residuals.spread.network.parameters():
+            parameter.mul_(0.0)
+    assert torch.allclose(prior.frame(cond, 4).rotation.abs().sum(2), torch.ones(4, 3), atol=1e-4)
