@@ -9,6 +9,7 @@ long_training.toml, into ``benchmarks/results/prior-guidance-long``.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.studies import FASHION_CLASSIFIER, RESULTS, SEED, Row, write_cell
 from benchmarks.studies.tables import FEATURES
-from flowprior.data import load_data
+from flowprior.data import Data, load_data
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
@@ -35,14 +36,23 @@ SAMPLES, BATCH = 2000, 250
 
 def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Distances and accuracy under classifier-free guidance, alone and together with the prior's."""
+    samplers = [BASE_SAMPLER, f"{BASE_SAMPLER},prior_guidance={BESIDE:g}"]
+    found = _evaluated(flow, data.train, data.test, cell.seed + SEED, samplers, STRENGTHS)
+    return [row | {"flow": cell.variant.label, "seed": cell.seed} for row in found if row["nfe"] in NFES]
+
+
+def _evaluated(
+    flow: Flow, train: Data, test: Data, seed: int, samplers: Sequence[str], guidances: Sequence[float]
+) -> list[Row]:
+    """Fréchet distances and accuracy of a flow; nothing of real data."""
     found = sweep(
         flow,
-        data.train,
-        reference=data.test,
+        train,
+        reference=test,
         nfe=NFES,
-        samplers=[BASE_SAMPLER, f"{BASE_SAMPLER},prior_guidance={BESIDE:g}"],
-        guidances=STRENGTHS,
-        seeds=[cell.seed + 1000],
+        samplers=samplers,
+        guidances=guidances,
+        seeds=[seed],
         samples=SAMPLES,
         conditions="balanced",
         metrics=["fid", "accuracy"],
@@ -50,8 +60,7 @@ def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]
         classifier=str(FASHION_CLASSIFIER),
         batch_size=BATCH,
     )
-    kept = [row for row in found.rows if row["nfe"] in NFES and row["flow"] != REAL_DATA]
-    return [row | {"flow": cell.variant.label, "seed": cell.seed} for row in kept]
+    return [row for row in found.rows if row["flow"] != REAL_DATA]
 
 
 NONE, PRIOR, FREE = "none", "prior", "classifier-free"
@@ -135,23 +144,12 @@ def _draw(axes: Any, table: DataFrame, flow: str, nfe: int, way: str, marker: st
 def main(run: str) -> None:
     """Evaluate the flow of ``run`` at small strengths, and store it as a cell."""
     flow = Flow.load(run)
-    found = sweep(
-        flow,
-        load_data("fashion-mnist"),
-        reference=load_data("fashion-mnist", "test"),
-        nfe=NFES,
-        samplers=[f"{BASE_SAMPLER},prior_guidance={strength:g}" for strength in SMALL],
-        seeds=[SEED],
-        samples=SAMPLES,
-        conditions="balanced",
-        metrics=["fid", "accuracy"],
-        features=["lite0"],
-        classifier=str(FASHION_CLASSIFIER),
-        batch_size=BATCH,
-    )
+    train, test = load_data("fashion-mnist"), load_data("fashion-mnist", "test")
+    samplers = [f"{BASE_SAMPLER},prior_guidance={strength:g}" for strength in SMALL]
+    found = _evaluated(flow, train, test, SEED, samplers, [1.0])
     config = flow.metadata["config"]
     setting = {"label": "default", "seed": 0, "steps": config["training"]["steps"], "prior": config["prior"]}
-    rows = [row | {"flow": "default", "seed": 0} for row in found.rows if row["flow"] != REAL_DATA]
+    rows = [row | {"flow": "default", "seed": 0} for row in found]
     write_cell(RESULTS / "prior-guidance-long" / "default.json", setting, rows)
 
 
