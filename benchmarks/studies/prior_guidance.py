@@ -32,6 +32,10 @@ BESIDE = 1.25
 STRENGTHS = (1.25, 1.5, 2.0, 3.0)
 NFES = (1, 4, 15)
 SAMPLES, BATCH = 2000, 250
+NONE, PRIOR, FREE, BOTH = "none", "prior", "classifier-free", f"prior {BESIDE:g} and classifier-free"
+"""The ways of guidance; the last is at this strength of the prior's alone."""
+ALLOWED = 1.05
+"""What a distance may become, as a multiple of that without guidance."""
 
 
 def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]:
@@ -61,14 +65,6 @@ def _evaluated(
         batch_size=BATCH,
     )
     return [row for row in found.rows if row["flow"] != REAL_DATA]
-
-
-NONE, PRIOR, FREE = "none", "prior", "classifier-free"
-BOTH = f"prior {BESIDE:g} and classifier-free"
-"""At that strength of the prior's alone."""
-"""The ways of guidance."""
-ALLOWED = 1.05
-"""What a distance may become, as a multiple of that without guidance."""
 
 
 def guided(table: DataFrame, metric: str) -> DataFrame:

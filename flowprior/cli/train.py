@@ -13,7 +13,7 @@ from flowprior.cli.options import Json
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
-    from flowprior.conditions import Condition
+    from flowprior.flow import Flow
     from flowprior.training import RunDirectory
 
 
@@ -99,14 +99,16 @@ def train(
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
     if process_rank() == 0:
-        _report(run, json, _asked(flow.condition))
+        _report(run, json, _asked(flow))
 
 
-def _asked(condition: Condition) -> str:
-    """How ``sample`` asks for such a condition, and where it writes."""
-    if condition.is_series:
-        return "--cond FILE.npy --out samples.npz"
-    return "--picture FILE --out grid.png" if condition.is_picture else "--out grid.png"
+def _asked(flow: Flow) -> str:
+    """How ``sample`` asks for samples of this flow, and where it writes them."""
+    from flowprior.flow.card import samples_ending, tensor_option
+
+    option = tensor_option(flow.condition) if flow.condition.kind == "tensor" else ""
+    ending = samples_ending(flow.event_shape)
+    return f"{option}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
 
 
 def _cache(folder: Path | None, off: bool) -> Path | bool | None:

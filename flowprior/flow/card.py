@@ -11,7 +11,6 @@ from typing import Any
 
 from flowprior.conditions import Condition
 from flowprior.flow.description import FILES
-from flowprior.models.series_embedding import SERIES
 
 Table = Sequence[tuple[str, str]]
 HEAD_KEYS = ("library_name", "pipeline_tag", "tags", "datasets")
@@ -105,17 +104,27 @@ def _repeat(description: Mapping[str, Any]) -> list[str]:
     return ["It was trained from Python, on data or parts that no command line names."]
 
 
+def tensor_option(condition: Condition) -> str:
+    """How ``flowprior sample`` is told a condition that is a tensor."""
+    return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
+
+
+def samples_ending(event_shape: Sequence[int]) -> str:
+    """Of a file that such events fit in: series [channels, length] are not drawn."""
+    return "npz" if len(event_shape) == 2 else "png"
+
+
 def _sampling(description: Mapping[str, Any]) -> list[str]:
     condition = Condition.from_dict(description["condition"])
     known = "text_encoder" in description["metadata"]
     option, argument = {
         "none": ("", "n=8"),
         "labels": ("--cond 0 ", "torch.tensor([0] * 8)"),
-        "tensor": ("--picture FILE " if condition.is_picture else "--cond FILE.npy ", "condition"),
+        "tensor": (tensor_option(condition), "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
-    ending = "npz" if len(description["event_shape"]) == SERIES else "png"
-    lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out samples.{ending}\n```"]
+    out = f"samples.{samples_ending(description['event_shape'])}"
+    lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"]
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
     return [*lines, f"```py\n{imports}\n\n{python}\n```"]
 

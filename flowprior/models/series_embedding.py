@@ -20,8 +20,6 @@ CHANNELS = 8
 HALVINGS = 3
 FEATURES = 4
 """Numbers that are left of the steps before the last."""
-SERIES = 2
-"""Dimensions of a series [channels, length]."""
 
 
 class SeriesEmbedding(nn.Module):

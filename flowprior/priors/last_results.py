@@ -57,9 +57,11 @@ class LastResults:
 
 def _may_be_followed(tensors: Sequence[Tensor]) -> bool:
     """Whether a derivative may be asked for, or tensors stand for others, as inside of ``torch.func``."""
-    if forward_ad._current_level >= 0 or any(map(is_functorch_wrapped_tensor, tensors)):
+    if any(map(is_functorch_wrapped_tensor, tensors)):
         return True
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return True
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _bounded(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:

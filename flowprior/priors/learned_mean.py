@@ -20,7 +20,6 @@ from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
-from flowprior.models.series_embedding import SERIES
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_kept
@@ -234,8 +233,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
         dim, shape = event_shape.numel(), tuple(self.condition_dims.tolist())
-        if len(shape) == SERIES:
-            condition = Condition.of_shape(shape)
+        if shape and (tensor := Condition.of_shape(shape)).is_series:
+            condition = tensor
         parts = (self.mapper, condition, shape, event_shape, self.hidden, self.depth)
         with torch.random.fork_rng(devices=[]):
             self.network = make_mapper(*parts)

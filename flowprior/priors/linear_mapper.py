@@ -7,13 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.models.series_embedding import SERIES
+from flowprior.conditions import Condition
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import MapperNetwork, held_out_error
 
@@ -27,18 +25,17 @@ class LinearMapper(MapperNetwork):
     """From embeddings ``[B, E]``, or the last step of series, to one flat event.
 
     Args:
-        size: E, or the numbers of a series.
-        shape: (channels, length) of a series; else empty.
+        condition: embeddings, or a series.
         dim: D, numbers in an event.
     """
 
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, size: int, shape: Sequence[int], dim: int) -> None:
+    def __init__(self, condition: Condition, dim: int) -> None:
         super().__init__()
-        self.shape = tuple(shape) if len(shape) == SERIES else ()
-        size = self.shape[0] if self.shape else size
+        self.shape = condition.shape
+        size = self.shape[0] if condition.is_series else condition.size
         self.out = nn.Linear(size, dim)
         self.register_buffer("loc", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))

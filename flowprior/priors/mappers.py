@@ -27,7 +27,7 @@ def make_mapper(
 
     Args:
         kind: one of :data:`MAPPERS`; ``"auto"`` is ``"unet"`` from pictures to pictures, else ``"mlp"``.
-        condition: labels or embeddings, as which the numbers of a picture count.
+        condition: labels, embeddings, as which the numbers of a picture count, or a series.
         condition_shape: of a condition that is a tensor; else empty.
         event_shape: of x1.
         hidden: width.
@@ -45,7 +45,7 @@ def make_mapper(
             raise InputError(
                 "learned-mean.fit: expected embeddings or tensors for mapper='linear', got labels; use 'gmm'"
             )
-        return LinearMapper(condition.size, condition_shape, event_shape.numel())
+        return LinearMapper(condition, event_shape.numel())
     if kind == "projector":
         return Projector(condition, event_shape, hidden, depth)
     return Mapper(condition, event_shape.numel(), hidden, depth)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.reading import find_flow, read_flow
@@ -63,8 +64,7 @@ def start_from(model: nn.Module, path: Path) -> None:
             differ are named.
     """
     given, own = plain_names(read_weights(path)), plain_names(model.state_dict())
-    if given and all(name.startswith(PARALLEL) for name in given):
-        given = {name.removeprefix(PARALLEL): tensor for name, tensor in given.items()}
+    consume_prefix_in_state_dict_if_present(given, PARALLEL)
     missing, further = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or further:
         names = ", ".join((missing or further)[:NAMED])

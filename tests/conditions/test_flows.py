@@ -17,17 +17,10 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.training.loop import drop_conditions, dropped_rows
 from flowprior.training.randomness import Randomness
+from tests.conditions.short import SHORT
 
 COUNT = 40
-SHORT: dict[str, Any] = {
-    "steps": 4,
-    "batch_size": 8,
-    "warmup": 1,
-    "checkpoint_every": 0,
-    "sample_every": 0,
-    "device": "cpu",
-    "condition_dropout": 0.3,
-}
+DROPPING = SHORT | {"condition_dropout": 0.3}
 MLP = "mlp:width=16,depth=1"
 UNET = "unet:widths=8-16,patch=1,heads=2"
 DIT = "dit:patch=2,width=16,depth=1,heads=2"
@@ -75,7 +68,7 @@ ALONE: list[tuple[str, str, str, str, Callable[[], torch.Tensor]]] = [
 def test_one_part_in_a_mapping_is_that_tensor_alone(name, prior, coupling, model, events, tmp_path):
     alone, x = conditions()[name], events()
     flows = [
-        train((x, cond), prior=prior, coupling=coupling, model=model, **SHORT, out=tmp_path / run)
+        train((x, cond), prior=prior, coupling=coupling, model=model, **DROPPING, out=tmp_path / run)
         for run, cond in (("alone", alone), ("mapping", {"it": alone}))
     ]
     assert same_weights(*flows)
@@ -103,7 +96,7 @@ def several(tmp_path_factory) -> Flow:
         coupling="ot:reads=style",
         model=UNET,
         out=tmp_path_factory.mktemp("run") / "run",
-        **{**SHORT, "sample_every": 4, "sample_nfe": 1},
+        **{**DROPPING, "sample_every": 4, "sample_nfe": 1},
     )
 
 
@@ -157,7 +150,13 @@ def test_guidance_and_batches_keep_all_parts_together(several):
 
 
 def test_the_run_is_resumed_bit_for_bit(tmp_path):
-    options: dict[str, Any] = {"prior": "gmm", "coupling": "ot", "model": MLP, **SHORT, "checkpoint_every": 2}
+    options: dict[str, Any] = {
+        "prior": "gmm",
+        "coupling": "ot",
+        "model": MLP,
+        **DROPPING,
+        "checkpoint_every": 2,
+    }
     data = (points(), {"style": conditions()["style"], "caption": conditions()["caption"]})
     whole = train(data, out=tmp_path / "run", **options)
     shutil.rmtree(tmp_path / "run" / "flow")
@@ -224,7 +223,7 @@ def test_training_says_which_parts_there_are_to_choose_from(options, message):
     cond = conditions() if given is ... else conditions()["style"]
     if isinstance(given, dict):
         cond = dict.fromkeys(given, conditions()["style"])
-    parts = {"prior": "gaussian", "coupling": "condot", "model": MLP, **SHORT, **options}
+    parts = {"prior": "gaussian", "coupling": "condot", "model": MLP, **DROPPING, **options}
     with pytest.raises((InputError, OptionError), match=message) as caught:
         train((points(), cond), **parts)
     assert "\n" not in str(caught.value)
@@ -232,13 +231,13 @@ def test_training_says_which_parts_there_are_to_choose_from(options, message):
 
 def test_a_network_that_reads_one_part_is_that_of_the_tensor_alone():
     data = conditions()
-    of_one = train((points(), data["style"]), prior="gmm", coupling="ot", model=MLP, **SHORT)
+    of_one = train((points(), data["style"]), prior="gmm", coupling="ot", model=MLP, **DROPPING)
     reads = train(
         (points(), {"style": data["style"], "caption": data["caption"]}),
         prior="gmm",
         coupling="ot:reads=style",
         model=f"{MLP},reads=style",
-        **SHORT,
+        **DROPPING,
     )
     assert same_weights(of_one, reads)
 

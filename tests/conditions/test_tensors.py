@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -15,16 +13,9 @@ from flowprior.data import TensorData, as_data
 from flowprior.data.base import data_digest
 from flowprior.errors import InputError, OptionError
 from flowprior.models import build_model
+from tests.conditions.short import SHORT
 
 COUNT = 48
-SHORT: dict[str, Any] = {
-    "steps": 4,
-    "batch_size": 8,
-    "warmup": 1,
-    "checkpoint_every": 0,
-    "sample_every": 0,
-    "device": "cpu",
-}
 PICTURES = Condition.of_shape((1, 2, 2))
 
 

@@ -7,6 +7,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from flowprior import Prior
+from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors.holdout import Holdout
@@ -24,7 +25,7 @@ def rows(generator: torch.Generator, n: int = 600) -> tuple[torch.Tensor, torch.
 def test_it_is_scikit_learns_ridge_regression(generator):
     x, cond = rows(generator)
     data = Holdout(CheckedBatches((x, cond), "learned-mean"), 0.0)
-    mapper = LinearMapper(5, (), 4).double()
+    mapper = LinearMapper(Condition("embeddings", 5), 4).double()
     mapper.fit(data, x.mean(0))
     standard = (cond - cond.mean(0)) / cond.std(0, correction=0)
     expected = Ridge(UNCHOSEN * len(x)).fit(standard.numpy(), x.numpy()).predict(standard.numpy())
@@ -35,11 +36,11 @@ def test_the_strength_is_that_of_the_least_error_on_held_out_rows(generator):
     """Of 40 rows with 30 useless numbers each a strong one; of many rows a weak one."""
     cond = torch.randn(40, 30, generator=generator, dtype=torch.float64)
     x = torch.randn(40, 2, generator=generator, dtype=torch.float64)
-    few = LinearMapper(30, (), 2).double()
+    few = LinearMapper(Condition("embeddings", 30), 2).double()
     few.fit(Holdout(CheckedBatches((x, cond), "learned-mean"), 0.25), x.mean(0))
     assert few(cond).square().mean() < 0.5 * x.square().mean()
     x, cond = rows(generator, 4000)
-    many = LinearMapper(5, (), 4).double()
+    many = LinearMapper(Condition("embeddings", 5), 4).double()
     many.fit(Holdout(CheckedBatches((x, cond), "learned-mean"), 0.25), x.mean(0))
     assert (many(cond) + x.mean(0) - x).square().mean().item() == pytest.approx(0.09, rel=0.1)
     assert tuple(sorted(STRENGTHS)) == STRENGTHS
@@ -94,6 +95,6 @@ def test_the_units_of_the_condition_do_not_matter(generator):
 def test_conditions_far_from_zero_lose_no_digits(generator):
     cond = 1e8 + torch.randn(500, 2, generator=generator, dtype=torch.float64)
     x = (cond - 1e8) @ torch.ones(2, 3, dtype=torch.float64)
-    mapper = LinearMapper(2, (), 3).double()
+    mapper = LinearMapper(Condition("embeddings", 2), 3).double()
     mapper.fit(Holdout(CheckedBatches((x, cond), "learned-mean"), 0.25), x.mean(0))
     assert float((mapper(cond) + x.mean(0) - x).detach().square().mean()) < 1e-4
