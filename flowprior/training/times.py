@@ -107,8 +107,8 @@ class IntervalTimes(TimeDistribution):
     def __init__(
         self,
         mean: float = 0.0,
-        deviation: float = 2.0,
-        apart: float = 0.75,
+        deviation: float = 1.4,
+        apart: float = 0.5,
         split: float = 0.02,
         anneal: float = 0.5,
         last: float = 1.0,

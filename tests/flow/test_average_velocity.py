@@ -175,7 +175,7 @@ def test_a_trained_network_carries_a_normal_law_onto_another_in_one_evaluation(s
     x1 = MEAN + DEVIATION * torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
     flow = train(
         TensorData(x1), prior="gaussian", coupling="condot", model="mlp:width=64", steps=1500, seed=0,
-        prediction="average-velocity", time=f"interval:split={split}", batch_size=256, ema=0.99,
+        prediction="average-velocity", time=f"interval:deviation=2,split={split}", batch_size=256, ema=0.99,
     )  # fmt: skip
     x0 = torch.linspace(-2, 2, 41)[:, None]
     said = flow.velocity(x0, torch.tensor([[0.0, 1.0]]).expand(41, 2)).detach()

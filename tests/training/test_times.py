@@ -87,7 +87,7 @@ def test_intervals_are_two_times_in_order_and_the_rest_have_no_length() -> None:
     assert bool((split <= end).all())
     torch.testing.assert_close(split[apart], (begin + 0.1 * (end - begin))[apart])
     both = torch.cat([begin[apart], end[apart]]).double()
-    law = TimeDistribution.create("logit-normal", deviation=2.0)
+    law = TimeDistribution.create("logit-normal", deviation=1.4)
     alone = law.draw(len(both), 0.0, torch.Generator().manual_seed(2), CPU).double()
     for times in (both, begin[~apart].double()):
         shares = [torch.histogram(t, 10, range=(0, 1)).hist / len(t) for t in (times, alone)]
