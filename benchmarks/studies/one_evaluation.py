@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import pandas
+
 from benchmarks.studies import lead
-from flowprior.study.table import DataFrame
+from flowprior.study.table import DataFrame, select
 
 AVERAGE = "average velocity"
 GOAL = 1.15
 """What one evaluation may have of the default's least distance."""
+
+
+def beside(average: DataFrame, velocity: DataFrame) -> DataFrame:
+    """The rows of the average velocity, and those of the default from the study of its lead, same seeds."""
+    own = select(velocity, flow=[lead.OURS])
+    parts = [
+        part.dropna(axis="columns", how="all") for part in (own[own["seed"].isin(average["seed"])], average)
+    ]
+    return pandas.concat(parts, ignore_index=True).reindex(columns=average.columns)
 
 
 def over_best(table: DataFrame, metric: str, nfe: int = 1) -> float:

@@ -22,6 +22,14 @@ def table() -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
+def test_the_default_of_the_same_seeds_comes_from_the_other_study() -> None:
+    rows = table()
+    average = rows[(rows["flow"] == one_evaluation.AVERAGE) & (rows["seed"] == 1)]
+    found = one_evaluation.beside(average, rows)
+    assert set(found["seed"]) == {1}
+    assert one_evaluation.over_best(found, "fid-lite0") == pytest.approx(12.5 / 10.5)
+
+
 def test_one_evaluation_is_compared_with_the_best_and_with_the_same() -> None:
     assert one_evaluation.over_best(table(), "fid-lite0") == pytest.approx(1.2)
     assert one_evaluation.over_same(table(), "fid-lite0") == pytest.approx(0.3)
