@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions
+from flowprior.conditions import Condition, Conditions
 from flowprior.data.stream import FitData
 from flowprior.errors import CouplingError
 from flowprior.priors import Prior
@@ -120,6 +120,13 @@ class Coupling(Registered, abc.ABC):
             The slopes, or None where they are not known before the pairs are drawn.
         """
         return None
+
+    def keeps_conditions(self, condition: Condition) -> bool:
+        """Whether each x0 is drawn under the condition of its own datum, and the prior is not learned from.
+
+        Only then can a part of the prior be trained with the flow (:class:`flowprior.priors.TrainedPrior`).
+        """
+        return False
 
     def draw_size(self, batch_size: int) -> int:
         """How many pairs to draw at once for training batches of ``batch_size``; a multiple of it."""

@@ -13,6 +13,9 @@ Outside, every coordinate is on its own, v0 = 1 and k = 0, and v1 follows from �
 variance floor f (``reg_covar``): the network need not learn to take that noise away again. A mean with noise
 around it, as of ``kernel-mean``, has no axes, and v1 is what is left of the data around the mean.
 
+A source of samples e (x0 + b), with x0 as above, is one with an offset on the path of coefficients α and e σ, for
+x_t = α x1 + e σ (x0 + b). The mean of x_t is then off by e σ b, that of u by e σ' b, and all else is as above.
+
 The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
 differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.
 """
@@ -73,7 +76,7 @@ class PairMoments:
     Attributes:
         frame: of the rows.
         slope: a ``[B, r]``, of h0 = a h1 + noise along the principal axes.
-        path: α, σ, α', σ' of each row, ``[B, 1]`` each.
+        path: α, σ, α', σ' of each row, ``[B, 1]`` each; σ and σ' times the frame's scale.
     """
 
     frame: Frame
@@ -92,6 +95,9 @@ class PairMoments:
         slope = coupling.latent_slope(frame.spread, *given)
         assert slope is not None
         columns = Coefficients(*(c[:, None] for c in path.coefficients(t.to(frame.loc.dtype))))
+        if frame.scale is not None:
+            scaled = {"sigma": frame.scale * columns.sigma, "sigma_dot": frame.scale * columns.sigma_dot}
+            columns = columns._replace(**scaled)
         return cls(frame, slope, columns)
 
     @cached_property
@@ -102,7 +108,12 @@ class PairMoments:
     @property
     def mean(self) -> Tensor:
         """E[x_t] ``[B, D]``."""
-        return (self.path.alpha + self.path.sigma) * self.frame.loc
+        return self._joined_means(self.path.alpha, self.path.sigma)
+
+    def _joined_means(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """α m + σ (m + b) ``[B, D]`` of coefficients ``[B, 1]``."""
+        means = (alpha + sigma) * self.frame.loc
+        return means if self.frame.offset is None else torch.addcmul(means, sigma, self.frame.offset)
 
     def standardised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of x ``[B, D]``: (x − E[x_t])/Var[x_t]^½, E[u | x_t], and Var[u | x_t]^½, ``[B, D]`` each.
@@ -125,7 +136,8 @@ class PairMoments:
         projected, white_velocity = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
         beside = slope_of_velocity(path, datum=self.outside, covariance=self._shared)
         white_velocity = torch.addcmul(white_velocity, beside, white - projected)
-        return (path.alpha_dot + path.sigma_dot) * frame.loc + white_velocity * frame.noise.sqrt()
+        mean = self._joined_means(path.alpha_dot, path.sigma_dot)
+        return mean + white_velocity * frame.noise.sqrt()
 
     def variances(self) -> tuple[Tensor, Tensor]:
         """Var[x_t], and Var[u | x_t], what the linear velocity leaves, of each coordinate, ``[B, D]``."""

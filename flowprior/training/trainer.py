@@ -169,6 +169,7 @@ def _train(
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
     fit_seconds = fit_prior(parts, randomness, engine)
+    state.train_prior()
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
