@@ -13,8 +13,9 @@ Outside, every coordinate is on its own, v0 = 1 and k = 0, and v1 follows from �
 variance floor f (``reg_covar``): the network need not learn to take that noise away again. A mean with noise
 around it, as of ``kernel-mean``, has no axes, and v1 is what is left of the data around the mean.
 
-A source of samples e (x0 + b), with x0 as above, is one with an offset on the path of coefficients α and e σ, for
-x_t = α x1 + e σ (x0 + b). The mean of x_t is then off by e σ b, that of u by e σ' b, and all else is as above.
+A source of samples e (x0 + b), with x0 as above, is one with an offset on the path of coefficients α and
+e σ, for x_t = α x1 + e σ (x0 + b). The mean of x_t is then off by e σ b, that of u by e σ' b, and all else
+is as above.
 
 The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
 differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.

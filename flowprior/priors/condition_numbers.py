@@ -1,4 +1,4 @@
-"""Numbers for each condition that are trained: a table for labels, a network for embeddings; zero at first."""
+"""Numbers for each condition that are trained: of labels a table, of embeddings a network; zero at first."""
 
 from __future__ import annotations
 

@@ -1,25 +1,26 @@
-"""A prior moved by a shift of each condition that is trained with the flow, and by a scale where it is asked for.
+"""A prior moved by a shift of each condition that is trained with the flow, and by a scale if asked for.
 
     x0 = m(c) + s(c) + a(c) (y − m(c)),   y ~ q(y | c),
 
-with q a prior that was fitted before, m its mean, and a = 1 unless asked for. s and log a are zero at first. Their
-gradient is that of the flow-matching loss, through x_t and u_t alike. With q = N(0, I) this is the shift of the
-source in CAR-Flow's condition-aware reparameterisation (arXiv 2509.19300).
+with q a prior that was fitted before, m its mean, and a = 1 unless asked for. s and log a are zero at first.
+Their gradient is that of the flow-matching loss, through x_t and u_t alike. With q = N(0, I) this is the
+shift of the source in CAR-Flow's condition-aware reparameterisation (arXiv 2509.19300).
 
-**What a shift can do.** On every path it moves x_t by σ s(c) and u by σ' s(c), so that the variance of u given x_t
-and c is what it was. The least loss that any network could reach is the same for all shifts: none makes the loss
-small in a trivial way, and what a shift can gain is that the network learns the rest sooner. A prediction that takes
-the moments of the pairs off (:mod:`flowprior.flow.pair_moments`) takes σ s and σ' s off, too; there the shift shows
-in one of the network's inputs alone.
+**What a shift can do.** On every path it moves x_t by σ s(c) and u by σ' s(c), so that the variance of u
+given x_t and c is what it was. The least loss that any network could reach is the same for all shifts: none
+makes the loss small in a trivial way, and what a shift can gain is that the network learns the rest sooner.
+A prediction that takes the moments of the pairs off (:mod:`flowprior.flow.pair_moments`) takes σ s and σ' s
+off, too; there the shift shows in one of the network's inputs alone.
 
-**Why a scale has to be held.** The smaller the source, the less of x0 is in u = x1 − x0, and at a = 0 every x_t gives
-its x1 away. The loss is then 0, and the flow begins at a single point, from which no velocity leads to all data. So
-a is one number a condition, between 1/2 and 2, and the loss has the term
+**Why a scale has to be held.** The smaller the source, the less of x0 is in u = x1 − x0, and at a = 0 every
+x_t gives its x1 away. The loss is then 0, and the flow begins at a single point, from which no velocity
+leads to all data. So a is one number a condition, between 1/2 and 2, and the loss has the term
 
     ½ (a² − 1 − log a²),
 
-the divergence KL(x0 ‖ y) a dimension, their means apart, where q is a Gaussian: the variance term of CSFM (arXiv
-2602.05951), whose source is held to N(0, I). Its second term draws the mean to the direction of the data.
+the divergence KL(x0 ‖ y) a dimension, their means apart, where q is a Gaussian: the variance term of CSFM
+(arXiv 2602.05951), whose source is held to N(0, I). Its second term draws the mean to the direction of the
+data.
 """
 
 from __future__ import annotations
@@ -36,11 +37,10 @@ from flowprior.conditions import Condition, Conditions, as_value
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.condition_numbers import ConditionTable, make_numbers
+from flowprior.priors.condition_numbers import make_numbers
 from flowprior.priors.conditioned import EMBEDDINGS_OF_THE_MARGINAL, ConditionedPrior, condition_of
 from flowprior.priors.frame import Frame, TellsMoments
 from flowprior.priors.latent import LatentPrior, latents_of
-from flowprior.priors.mapper_training import Mapper
 from flowprior.priors.trained import TrainedPrior
 from flowprior.registry import check_counts, check_numbers
 
@@ -53,25 +53,23 @@ SHORTEST_MEAN = 0.1
 
 @Prior.register("shifted")
 class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
-    """Another prior, moved by a shift of each condition that is trained together with the flow (CAR-Flow).
+    """Another prior, moved by a shift of each condition that is trained with the flow (CAR-Flow).
 
-    The other prior is fitted as it is by itself. Labels have a shift each, embeddings a network that gives it.
-    Couplings that pair across conditions cannot train it.
+    The other prior is fitted as it is by itself. Labels have a shift each, embeddings a network that gives
+    it. Couplings that pair across conditions cannot train it.
 
     Args:
         prior: that is moved: a name, or a spec with ``;`` between its options, as in
             ``shifted:prior=gmm:components=8;covariance=lowrank``.
         scale: whether a scale of the deviation from the mean is trained, too, one number a condition.
         variance: weight of the term of the loss that holds the scale.
-        align: weight of the term 1 − cos(mean of the condition, datum), which draws the mean to the direction
-            of the data; 0 for none.
+        align: weight of the term 1 − cos(mean of the condition, datum), which draws the mean to the
+            direction of the data; 0 for none.
         rate: learning rate, as a multiple of the network's.
         hidden: width of the network that embeddings need.
         depth: its residual blocks.
         reads: name of the part of a condition that is read; empty for the only one that can be.
     """
-
-    trained: ConditionTable | Mapper | None
 
     def __init__(
         self,
@@ -204,7 +202,7 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
 
     @torch.no_grad()
     def measures(self) -> dict[str, float]:
-        """Root mean square of the shift, ``prior_shift``, and mean ``prior_scale``, over conditions of the fit."""
+        """Root mean square of the shift, ``prior_shift``, and mean ``prior_scale``, over seen conditions."""
         seen = None if self.condition.kind == "none" else self.seen[:EMBEDDINGS_OF_THE_MARGINAL]
         shift, scale = self._move(seen, 1 if seen is None else len(seen))
         found = {"prior_shift": float(shift.square().mean().sqrt())}
@@ -231,8 +229,8 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """The other prior's source sample with latents inferred from x1, moved.
 
-        The latents are those of the prior that was fitted to the data, so that their law over the data is what
-        it is there, whatever the shift.
+        The latents are those of the prior that was fitted to the data, so that their law over the data is
+        what it is there, whatever the shift.
         """
         latents, event = latents_of(self.inner), (len(x1), *self.event_shape)
         assert latents is not None
@@ -308,7 +306,7 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
 
 
 def spread_from_fit(scale: Tensor) -> Tensor:
-    """½ (a² − 1 − log a²), the divergence a dimension from a source of scale 1 with the same mean; a scalar.
+    """½ (a² − 1 − log a²), the divergence a dimension from a Gaussian source of scale 1; a scalar.
 
     The variance term of arXiv 2602.05951, of scales a ``[B, 1]``.
     """
@@ -319,8 +317,8 @@ def spread_from_fit(scale: Tensor) -> Tensor:
 def direction_off(mean: Tensor, x1: Tensor) -> Tensor:
     """Mean of 1 − cos(mean, x1) over rows ``[B, D]``, a scalar; the directional term of arXiv 2602.05951.
 
-    Of a mean shorter than a tenth of its datum the length counts as that, so that a mean of zero has a gradient
-    of a reasonable size.
+    Of a mean shorter than a tenth of its datum the length counts as that, so that a mean of zero has a
+    gradient of a reasonable size.
     """
     length = x1.norm(dim=1)
     cosine = (mean * x1).sum(1) / torch.maximum(mean.norm(dim=1), SHORTEST_MEAN * length) / length

@@ -125,8 +125,8 @@ class PairStream:
 
     Args:
         data: the training set.
-        prior: fitted, on the device of ``randomness``; of one that is trained with the flow, pairs are of what
-            is fixed.
+        prior: fitted, on the device of ``randomness``; of one that is trained with the flow, pairs are of
+            what is fixed.
         coupling: draws the source samples, for ``coupling.draw_size(paired)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.

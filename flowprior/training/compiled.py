@@ -53,8 +53,8 @@ def check_graph_of_prior(prediction: Prediction) -> None:
     """
     if isinstance(prediction, OpaqueView):
         raise OptionError(
-            f"training.compile={STEP}: a prior that is trained with its flow needs the derivative of what this "
-            f"prediction asks it; choose compile={NETWORK}, or prediction 'velocity'"
+            f"training.compile={STEP}: a prior that is trained with its flow needs the derivative of what "
+            f"this prediction asks it; choose compile={NETWORK}, or prediction 'velocity'"
         )
 
 

@@ -61,7 +61,7 @@ class TrainingState:
 
     Attributes:
         begun: when this process began the run, by ``time.monotonic``.
-        prior_training: what the prior trains with the flow, from :meth:`train_prior` on; None for most priors.
+        prior_training: what the prior trains with the flow, from :meth:`train_prior` on; mostly None.
         best: step and validation loss of the averaged weights where it was lowest; None before the first.
     """
 

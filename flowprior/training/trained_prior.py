@@ -1,8 +1,7 @@
-"""What a prior trains with the flow, beside the network: its optimiser, its schedule and the average of its weights.
+"""What a prior trains with the flow, beside the network: its optimiser, schedule and averaged weights.
 
-The loss is the network's, and the prior's own terms (``Prior.loss``). The gradient has a bound of its own, so that
-neither of the two makes the other's steps shorter.
-"""
+The loss is the network's, and the prior's own terms (``Prior.loss``). The gradient has a bound of its own,
+so that neither of the two makes the other's steps shorter."""
 
 from __future__ import annotations
 
@@ -50,7 +49,7 @@ class PriorTraining:
         self.averaged: TrainedPrior = copy.deepcopy(prior, shared)
 
     def pairs_of(self, x0: Tensor, x1: Tensor, cond: Conditions | None) -> tuple[Tensor, Tensor]:
-        """The prior's source samples ``[B, *event]`` of those x0 that are fixed, and its terms of the loss."""
+        """The prior's source samples ``[B, *event]``, of fixed ones x0, and its terms of the loss."""
         return self.prior.moved(x0, cond), self.prior.loss(x1, cond)
 
     def step(self) -> None:
@@ -105,10 +104,11 @@ def check_trained(coupling: Coupling, condition: Condition, engine: Engine) -> N
     """
     if not coupling.keeps_conditions(condition):
         raise CouplingError(
-            f"training a prior with its flow: expected a coupling that draws each source sample under the "
-            f"condition of its datum, got '{coupling.name}'; use condot or posterior, or ot with condition=within"
+            "training a prior with its flow: expected a coupling that draws each source sample under the "
+            f"condition of its datum, got '{coupling.name}'; use condot, posterior or ot:condition=within"
         )
     if engine.shards:
         raise OptionError(
-            "training.shard: the weights of a prior that is trained with its flow are not divided; set it to false"
+            "training.shard: the weights of a prior that is trained with its flow are not divided; set it to "
+            "false"
         )
