@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions
 from flowprior.data.stream import FitData
-from flowprior.errors import CouplingError
-from flowprior.priors import Prior
+from flowprior.errors import CouplingError, OptionError
+from flowprior.priors import Prior, TrainedPrior
 from flowprior.registry import Registered, Registry
 
 
@@ -32,6 +32,24 @@ class Coupling(Registered, abc.ABC):
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """One source sample x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
+
+    def rdraw(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """As :meth:`draw`, with gradients to what of the prior is trained with the flow.
+
+        For a coupling that keeps conditions (:meth:`keeps_conditions`): what is paired is fixed, and moved
+        afterwards.
+
+        Raises:
+            OptionError: nothing of the prior is trained; see :class:`flowprior.priors.TrainedPrior`.
+        """
+        if not isinstance(prior, TrainedPrior):
+            raise OptionError(
+                f"{self.name}.rdraw: nothing of the prior '{prior.name}' is trained with a flow; use "
+                f"shifted:prior={prior.name}, or draw"
+            )
+        return prior.moved(self.draw(prior.fixed, x1, cond, generator=generator), cond)
 
     def pairs(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None

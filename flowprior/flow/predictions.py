@@ -50,6 +50,8 @@ class Prediction:
     """Tensors of the event's shape that the network is shown side by side."""
     beside: int = 0
     """Tensors that a view holds beside its inputs."""
+    takes_moments: bool = False
+    """Whether the network learns what the moments of the pairs leave, whatever their means are."""
     times: str = "uniform"
     """The law of the times that trains best (:class:`flowprior.training.TimeDistribution`)."""
 
@@ -74,6 +76,7 @@ class Residual(Prediction):
     """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
 
     beside: int = 1
+    takes_moments: bool = True
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
@@ -92,6 +95,7 @@ class Preconditioned(Prediction):
 
     inputs: int = 3
     beside: int = 2
+    takes_moments: bool = True
     times: str = "logit-normal"
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:

@@ -77,7 +77,7 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         scale: bool = False,
         variance: float = 1.0,
         align: float = 0.0,
-        rate: float = 1.0,
+        rate: float = 10.0,
         hidden: int = 256,
         depth: int = 2,
         reads: str = "",

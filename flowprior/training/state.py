@@ -47,7 +47,7 @@ from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
 from flowprior.training.times import TimeDistribution
-from flowprior.training.trained_prior import PriorTraining, check_trained
+from flowprior.training.trained_prior import PriorTraining, check_trained, warn_of_moments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,6 +106,7 @@ class TrainingState:
             return
         check_trained(self.parts.coupling, self.parts.data.condition, self.engine)
         check_graph_of_prior(self.prediction)
+        warn_of_moments(self.config.prediction)
         self.prior_training = PriorTraining(prior, self.config, self.engine)
 
     @property
@@ -263,6 +264,7 @@ class TrainingState:
         # Assigned, so that the prior keeps the dtype it was fitted in.
         load_plain(self.parts.prior, _below(checkpoint.flow, "prior."), assign=True)
         self.parts.prior.to(self.parts.device)
+        self.prior_training = None  # of an unreadable checkpoint before
         self.train_prior()
         if self.prior_training is not None:
             self.prior_training.load_state(training["prior"], training["step"])

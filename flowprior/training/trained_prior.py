@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition, Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import CouplingError, OptionError
+from flowprior.flow.predictions import KINDS
 from flowprior.flow.tensors import load_plain
 from flowprior.priors import TrainedPrior
 from flowprior.training.config import TrainingConfig
@@ -93,6 +95,18 @@ class PriorTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.n_averaged.fill_(state["averaged"])
         self.scheduler = build_scheduler(self.optimizer, self._own, step)
+
+
+def warn_of_moments(prediction: str) -> None:
+    """Say that a shift is taken off again by a ``prediction`` that takes off the moments of the pairs."""
+    if KINDS[prediction].takes_moments:
+        warnings.warn(
+            f"training a prior with its flow: prediction '{prediction}' takes the moments of the pairs off, "
+            "and with them all that a shift of the source could gain; use prediction 'velocity', or the "
+            "prior as it is fitted",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def check_trained(coupling: Coupling, condition: Condition, engine: Engine) -> None:
