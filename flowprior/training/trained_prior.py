@@ -43,9 +43,10 @@ class PriorTraining:
         assert prior.trained is not None
         self.prior, self.config, self.engine = prior, config, engine
         self.module: nn.Module = prior.trained.requires_grad_(True)
-        self._own = replace(config, lr=config.lr * prior.rate, weight_decay=0.0)
-        self.optimizer = build_optimizer(self.module, self._own)
-        self.scheduler = build_scheduler(self.optimizer, self._own)
+        self.optimizer = build_optimizer(self.module, replace(config, weight_decay=0.0))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * prior.rate
+        self.scheduler = build_scheduler(self.optimizer, config)
         self.ema = build_ema(self.module, config.ema)
         shared = {id(prior.fixed): prior.fixed, id(self.module): self.ema.module}
         self.averaged: TrainedPrior = copy.deepcopy(prior, shared)
@@ -94,7 +95,7 @@ class PriorTraining:
         load_plain(self.module, state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.n_averaged.fill_(state["averaged"])
-        self.scheduler = build_scheduler(self.optimizer, self._own, step)
+        self.scheduler = build_scheduler(self.optimizer, self.config, step)
 
 
 def warn_of_moments(prediction: str) -> None:

@@ -172,7 +172,7 @@ def test_a_coupling_draws_with_gradients(coupling: str) -> None:
     x0 = pairing.rdraw(prior, X.double(), LABELS, generator=seeded())
     torch.testing.assert_close(x0, pairing.draw(prior, X.double(), LABELS, generator=seeded()))
     (x0 - X.double()).square().sum().backward()
-    expected = torch.stack([2 * (x0 - X.double())[LABELS == c].sum(0).flatten() for c in range(3)])
+    expected = torch.stack([2 * (x0 - X.double())[c == LABELS].sum(0).flatten() for c in range(3)])
     torch.testing.assert_close(next(prior.trained.parameters()).grad, expected.detach())
 
 
