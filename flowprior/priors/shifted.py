@@ -1,4 +1,4 @@
-"""A prior moved by a shift of each condition that is trained with the flow, and by a scale if asked for.
+"""A prior moved by a shift or a scale of each condition that is trained with the flow.
 
     x0 = m(c) + s(c) + a(c) (y − m(c)),   y ~ q(y | c),
 
@@ -10,7 +10,7 @@ shift of the source in CAR-Flow's condition-aware reparameterisation (arXiv 2509
 given x_t and c is what it was. The least loss that any network could reach is the same for all shifts: none
 makes the loss small in a trivial way, and what a shift can gain is that the network learns the rest sooner.
 A prediction that takes the moments of the pairs off (:mod:`flowprior.flow.pair_moments`) takes σ s and σ' s
-off, too; there the shift shows in one of the network's inputs alone.
+off, too. Nothing would hold a shift there, and it is not trained (``shift=False``).
 
 **Why a scale has to be held.** The smaller the source, the less of x0 is in u = x1 − x0, and at a = 0 every
 x_t gives its x1 away. The loss is then 0, and the flow begins at a single point, from which no velocity
@@ -53,15 +53,17 @@ SHORTEST_MEAN = 0.1
 
 @Prior.register("shifted")
 class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
-    """Another prior, moved by a shift of each condition that is trained with the flow (CAR-Flow).
+    """Another prior, moved by a shift or scale of each condition that is trained with the flow (CAR-Flow).
 
-    The other prior is fitted as it is by itself. Labels have a shift each, embeddings a network that gives
-    it. Couplings that pair across conditions cannot train it.
+    The other prior is fitted as it is by itself. Labels have numbers of their own, embeddings a network
+    that gives them. Couplings that pair across conditions cannot train it.
 
     Args:
         prior: that is moved: a name, or a spec with ``;`` between its options, as in
             ``shifted:prior=gmm:components=8;covariance=lowrank``.
-        scale: whether a scale of the deviation from the mean is trained, too, one number a condition.
+        shift: whether a shift is trained. Predictions that take moments off, such as those of the default,
+            need it to be false.
+        scale: whether a scale of the deviation from the mean is trained, one number a condition.
         variance: weight of the term of the loss that holds the scale.
         align: weight of the term 1 − cos(mean of the condition, datum), which draws the mean to the
             direction of the data; 0 for none.
@@ -74,8 +76,9 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
     def __init__(
         self,
         prior: str = "gaussian",
+        shift: bool = True,
         scale: bool = False,
-        variance: float = 1.0,
+        variance: float = 0.1,
         align: float = 0.0,
         rate: float = 10.0,
         hidden: int = 256,
@@ -86,7 +89,10 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         check_numbers(OWNER, variance=(variance, 0, 1e12), align=(align, 0, 1e12), rate=(rate, 0, 1e6))
         check_counts(OWNER, hidden=hidden)
         check_counts(OWNER, 0, depth=depth)
+        if not (shift or scale):
+            raise OptionError(f"{OWNER}: expected something to train, got shift=False and scale=False")
         self.prior = prior
+        self.shift = shift
         self.scale = scale
         self.variance = variance
         self.align = align
@@ -105,6 +111,10 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
     @property
     def fixed(self) -> Prior:
         return self.inner
+
+    @property
+    def trains_mean(self) -> bool:
+        return self.shift
 
     @property
     def is_narrow(self) -> bool:
@@ -155,7 +165,8 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
     def _build(
         self, condition: Condition, dim: int, dtype: torch.dtype, generator: torch.Generator | None = None
     ) -> None:
-        built = make_numbers(condition, dim + self.scale, self.hidden, self.depth, generator)
+        numbers = dim * self.shift + self.scale
+        built = make_numbers(condition, numbers, self.hidden, self.depth, generator)
         self.trained = built.to(self.event_dims.device, dtype)
 
     def _load_from_state_dict(
@@ -205,7 +216,7 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         """Root mean square of the shift, ``prior_shift``, and mean ``prior_scale``, over seen conditions."""
         seen = None if self.condition.kind == "none" else self.seen[:EMBEDDINGS_OF_THE_MARGINAL]
         shift, scale = self._move(seen, 1 if seen is None else len(seen))
-        found = {"prior_shift": float(shift.square().mean().sqrt())}
+        found = {"prior_shift": float(shift.square().mean().sqrt())} if self.shift else {}
         return found if scale is None else {**found, "prior_scale": float(scale.mean())}
 
     def _rsample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
@@ -268,7 +279,8 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         if not self.scale:
             return numbers, None
         log_scale = MOST_LOG_SCALE * (numbers[:, -1:] / MOST_LOG_SCALE).tanh()
-        return numbers[:, :-1], log_scale.exp()
+        shift = numbers[:, :-1] if self.shift else numbers.new_zeros(n, self.event_shape.numel())
+        return shift, log_scale.exp()
 
     def _numbers(self, cond: Tensor | None, n: int) -> Tensor:
         """What is trained, for each row; of a null condition the mean over those that fit saw."""

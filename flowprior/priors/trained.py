@@ -35,6 +35,11 @@ class TrainedPrior(Prior, abc.ABC):
     def fixed(self) -> Prior:
         """What source samples are drawn from, before they are moved."""
 
+    @property
+    def trains_mean(self) -> bool:
+        """Whether the mean of a condition is trained; predictions that take moments off do not let it be."""
+        return True
+
     @abc.abstractmethod
     def moved(self, x0: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
         """Source samples ``[B, *event]`` of this prior, made of those x0 of :attr:`fixed`.

@@ -47,7 +47,7 @@ from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
 from flowprior.training.times import TimeDistribution
-from flowprior.training.trained_prior import PriorTraining, check_trained, warn_of_moments
+from flowprior.training.trained_prior import PriorTraining, check_trained
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,14 +99,13 @@ class TrainingState:
 
         Raises:
             CouplingError: the coupling cannot serve that.
-            OptionError: weights in shards, or one graph of a step that asks the prior.
+            OptionError: a prediction, shards or a graph that cannot.
         """
         prior = self.parts.prior
         if self.prior_training is not None or not isinstance(prior, TrainedPrior):
             return
-        check_trained(self.parts.coupling, self.parts.data.condition, self.engine)
+        check_trained(self.parts, self.engine)
         check_graph_of_prior(self.prediction)
-        warn_of_moments(self.config.prediction)
         self.prior_training = PriorTraining(prior, self.config, self.engine)
 
     @property

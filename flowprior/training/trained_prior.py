@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition, Conditions
-from flowprior.couplings import Coupling
+from flowprior.conditions import Conditions
 from flowprior.errors import CouplingError, OptionError
 from flowprior.flow.predictions import KINDS
 from flowprior.flow.tensors import load_plain
 from flowprior.priors import TrainedPrior
+from flowprior.training.components import Components
 from flowprior.training.config import TrainingConfig
 from flowprior.training.engine import Engine
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
@@ -98,29 +97,25 @@ class PriorTraining:
         self.scheduler = build_scheduler(self.optimizer, self.config, step)
 
 
-def warn_of_moments(prediction: str) -> None:
-    """Say that a shift is taken off again by a ``prediction`` that takes off the moments of the pairs."""
-    if KINDS[prediction].takes_moments:
-        warnings.warn(
-            f"training a prior with its flow: prediction '{prediction}' takes the moments of the pairs off, "
-            "and with them all that a shift of the source could gain; use prediction 'velocity', or the "
-            "prior as it is fitted",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-
-def check_trained(coupling: Coupling, condition: Condition, engine: Engine) -> None:
+def check_trained(parts: Components, engine: Engine) -> None:
     """Refuse what a prior cannot be trained with.
 
     Raises:
         CouplingError: pairs across conditions, or of a prior that must stay as it is.
-        OptionError: weights in shards.
+        OptionError: a prediction that takes a shift off again, or weights in shards.
     """
-    if not coupling.keeps_conditions(condition):
+    coupling, prediction = parts.coupling, parts.config.training.prediction
+    trains_mean = isinstance(parts.prior, TrainedPrior) and parts.prior.trains_mean
+    if not coupling.keeps_conditions(parts.data.condition):
         raise CouplingError(
             "training a prior with its flow: expected a coupling that draws each source sample under the "
             f"condition of its datum, got '{coupling.name}'; use condot, posterior or ot:condition=within"
+        )
+    if trains_mean and KINDS[prediction].takes_moments:
+        raise OptionError(
+            f"training a prior with its flow: prediction '{prediction}' takes the moments of the pairs off, "
+            "and a shift with them; use shift=false,scale=true, or prediction 'velocity' (--set "
+            "training.prediction=velocity)"
         )
     if engine.shards:
         raise OptionError(

@@ -17,7 +17,13 @@ from flowprior.priors.shifted import direction_off, spread_from_fit
 LABELS = torch.arange(60) % 3
 X = torch.randn(60, 2, 3, generator=torch.Generator().manual_seed(0)) + LABELS[:, None, None]
 EMBEDDINGS = torch.nn.functional.one_hot(LABELS, 4).float()
-SPECS = ["shifted", "shifted:scale=true", "shifted:prior=latent-gmm:rank=2,scale=true", "shifted:prior=gmm"]
+SPECS = [
+    "shifted",
+    "shifted:scale=true",
+    "shifted:prior=latent-gmm:rank=2,scale=true",
+    "shifted:prior=gmm",
+    "shifted:shift=false,scale=true",
+]
 
 
 def moved(
@@ -234,6 +240,14 @@ def test_the_scale_stays_between_a_half_and_two() -> None:
 def test_the_other_prior_may_have_options_of_its_own() -> None:
     prior = Prior.registry.resolve("shifted:prior=gmm:components=2;covariance=lowrank,rate=5")
     assert (prior.inner.components, prior.inner.covariance, prior.rate) == (2, "lowrank", 5)
+
+
+def test_a_scale_may_be_trained_alone() -> None:
+    prior = moved("shifted:prior=gmm,shift=false,scale=true")
+    assert torch.equal(prior.mean(LABELS), prior.fixed.mean(LABELS))
+    assert prior.measures().keys() == {"prior_scale"}
+    with pytest.raises(OptionError, match="expected something to train"):
+        Prior.create("shifted", shift=False)
 
 
 def test_a_prior_that_is_trained_itself_is_refused() -> None:

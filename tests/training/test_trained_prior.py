@@ -202,8 +202,13 @@ def test_held_out_events_see_the_average_and_leave_the_rest_alone(points: Tensor
         {},
         {"coupling": "ot:ot_batch=32", "prior": "shifted:prior=gmm:components=2"},
         {"prior": "shifted:prior=latent-gmm:rank=1,scale=true", "coupling": "posterior"},
+        {
+            "prior": "shifted:prior=latent-gmm:rank=1,shift=false,scale=true",
+            "coupling": "posterior",
+            "prediction": "residual",
+        },
     ],
-    ids=["gaussian", "ot", "latents"],
+    ids=["gaussian", "ot", "latents", "moments"],
 )
 def test_a_run_in_pieces_is_the_run_in_one(points: TensorData, tmp_path: Path, parts: dict[str, Any]) -> None:
     options = {**parts, "condition_dropout": 0.3}
@@ -287,12 +292,19 @@ def test_one_graph_of_a_step_serves_the_velocity_alone(
     plain, graph = (run_on(points, compile=what, model="mlp:width=8,depth=1") for what in ("none", "step"))
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(graph.state_dict()[name], value, rtol=1e-5, atol=1e-6, msg=name)
-    latents: dict[str, Any] = {"prior": "shifted:prior=latent-gmm:rank=1", "coupling": "posterior"}
+    prior = "shifted:prior=latent-gmm:rank=1,shift=false,scale=true"
+    latents: dict[str, Any] = {"prior": prior, "coupling": "posterior"}
     with pytest.raises(OptionError, match=r"^training.compile=step: a prior that is trained .*compile=model"):
-        run_on(points, compile="step", prediction="residual", **latents)
+        run_on(points, compile="step", **{**latents, "prediction": "residual"})
 
 
-def test_a_prediction_that_takes_the_shift_off_is_warned_of(points: TensorData) -> None:
-    latents: dict[str, Any] = {"prior": "shifted:prior=latent-gmm:rank=1", "coupling": "posterior"}
-    with pytest.warns(RuntimeWarning, match="prediction 'residual' takes the moments of the pairs off"):
-        run_on(points, prediction="residual", **latents)
+def test_a_prediction_that_takes_a_shift_off_trains_a_scale_alone(points: TensorData) -> None:
+    latents: dict[str, Any] = {"coupling": "posterior", "prediction": "residual"}
+    with pytest.raises(
+        OptionError, match=r"'residual' takes the moments of the pairs off.*shift=false,scale"
+    ):
+        run_on(points, prior="shifted:prior=latent-gmm:rank=1", **latents)
+    flow = run_on(points, prior="shifted:prior=latent-gmm:rank=1,shift=false,scale=true", **latents)
+    assert isinstance(flow.prior, TrainedPrior)
+    assert flow.prior.measures().keys() == {"prior_scale"}
+    assert flow.prior.measures()["prior_scale"] != 1
