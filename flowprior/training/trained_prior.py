@@ -19,7 +19,7 @@ from flowprior.conditions import Conditions
 from flowprior.errors import CouplingError, OptionError
 from flowprior.flow.predictions import KINDS
 from flowprior.flow.tensors import load_plain
-from flowprior.priors import TrainedPrior
+from flowprior.priors import Prior, TrainedPrior
 from flowprior.training.components import Components
 from flowprior.training.config import TrainingConfig
 from flowprior.training.engine import Engine
@@ -104,21 +104,29 @@ def check_trained(parts: Components, engine: Engine) -> None:
         CouplingError: pairs across conditions, or of a prior that must stay as it is.
         OptionError: a prediction that takes a shift off again, or weights in shards.
     """
-    coupling, prediction = parts.coupling, parts.config.training.prediction
-    trains_mean = isinstance(parts.prior, TrainedPrior) and parts.prior.trains_mean
-    if not coupling.keeps_conditions(parts.data.condition):
+    if not parts.coupling.keeps_conditions(parts.data.condition):
         raise CouplingError(
             "training a prior with its flow: expected a coupling that draws each source sample under the "
-            f"condition of its datum, got '{coupling.name}'; use condot, posterior or ot:condition=within"
+            f"condition of its datum, got '{parts.coupling.name}'; use condot, posterior or "
+            "ot:condition=within"
         )
-    if trains_mean and KINDS[prediction].takes_moments:
-        raise OptionError(
-            f"training a prior with its flow: prediction '{prediction}' takes the moments of the pairs off, "
-            "and a shift with them; use shift=false,scale=true, or prediction 'velocity' (--set "
-            "training.prediction=velocity)"
-        )
+    check_mean(parts.prior, parts.config.training.prediction)
     if engine.shards:
         raise OptionError(
             "training.shard: the weights of a prior that is trained with its flow are not divided; set it to "
             "false"
+        )
+
+
+def check_mean(prior: Prior, prediction: str) -> None:
+    """Refuse to train a mean that nothing would hold.
+
+    Raises:
+        OptionError: a prediction that takes the moments of the pairs off.
+    """
+    if isinstance(prior, TrainedPrior) and prior.trains_mean and KINDS[prediction].takes_moments:
+        raise OptionError(
+            f"training a prior with its flow: prediction '{prediction}' takes the moments of the pairs off, "
+            "and a shift with them; use shift=false,scale=true, or prediction 'velocity' (--set "
+            "training.prediction=velocity)"
         )
