@@ -332,6 +332,6 @@ def direction_off(mean: Tensor, x1: Tensor) -> Tensor:
     Of a mean shorter than a tenth of its datum the length counts as that, so that a mean of zero has a
     gradient of a reasonable size.
     """
-    length = x1.norm(dim=1)
+    length = x1.norm(dim=1).clamp_min(torch.finfo(x1.dtype).tiny ** 0.25)
     cosine = (mean * x1).sum(1) / torch.maximum(mean.norm(dim=1), SHORTEST_MEAN * length) / length
     return (1 - cosine).mean()

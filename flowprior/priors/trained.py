@@ -22,7 +22,8 @@ from flowprior.priors.base import Prior
 class TrainedPrior(Prior, abc.ABC):
     """Base class of priors with weights that are trained with the flow, beside what :meth:`fit` learns.
 
-    Subclasses implement :meth:`moved`, :meth:`loss` and :meth:`_rsample` beside what every prior does.
+    Subclasses implement :attr:`fixed`, :meth:`moved`, :meth:`measures` and :meth:`_rsample` beside what every
+    prior does, and :meth:`loss` where the flow-matching loss alone would make the source collapse.
     """
 
     trained: nn.Module | None

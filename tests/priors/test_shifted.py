@@ -210,6 +210,7 @@ def test_the_directional_term_is_least_along_the_datum() -> None:
     assert float(direction_off(-x1, x1)) == pytest.approx(2)
     aside = torch.tensor([[1.0, 0.0], [5.0, 5.0]])
     assert float(direction_off(aside, x1)) == pytest.approx(1 - (0.6 + math.sqrt(0.5)) / 2)
+    assert float(direction_off(torch.zeros(2, 2), torch.zeros(2, 2))) == 1
     mean = torch.zeros(2, 2, requires_grad=True)
     direction_off(mean, x1).backward()
     assert mean.grad is not None
