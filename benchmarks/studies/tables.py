@@ -148,6 +148,14 @@ def fitted_over_plain(table: DataFrame) -> DataFrame:
     return at_most[fitted] / at_most["gaussian"] if "gaussian" in at_most.index else at_most.head(0)
 
 
+def trained_over_fixed(table: DataFrame, metric: str) -> DataFrame:
+    """Means of flows "name, what is trained" over those of "name": flows by evaluations from 1 on."""
+    found = means(table, metric)
+    own = [flow for flow in found.index if ", " in flow and flow.partition(", ")[0] in found.index]
+    fixed = found.loc[[flow.partition(", ")[0] for flow in own]].set_axis(own)
+    return (found.loc[own] / fixed).drop(columns=0, errors="ignore")
+
+
 def blood_choice(choice: DataFrame, result: DataFrame) -> dict[str, dict[str, Any]]:
     """For each distance the design that the held-out quarter chose, and its ratio to the plain one's."""
     said = {}

@@ -22,6 +22,10 @@ where s_e² is the variance at the end, and
 where ᾱ and σ̄ are the means of the coefficients of both ends. At h = 0 this is g. Where the variance outside
 of the axes differs from coordinate to coordinate, that is nearly so.
 
+A source of samples e (x0 + b), with x0 as above, is one with an offset on the path of coefficients α and
+e σ, for x_t = α x1 + e σ (x0 + b). The mean of x_t is then off by e σ b, that of u by e σ' b, and all else
+is as above.
+
 The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
 differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.
 """
@@ -87,7 +91,7 @@ class PairMoments:
     Attributes:
         frame: of the rows.
         slope: a ``[B, r]``, of h0 = a h1 + noise along the principal axes.
-        path: α, σ, α', σ' of each row, ``[B, 1]`` each.
+        path: α, σ, α', σ' of each row, ``[B, 1]`` each; σ and σ' times the frame's scale.
     """
 
     frame: Frame
@@ -106,6 +110,9 @@ class PairMoments:
         slope = coupling.latent_slope(frame.spread, *given)
         assert slope is not None
         columns = Coefficients(*(c[:, None] for c in path.coefficients(t.to(frame.loc.dtype))))
+        if frame.scale is not None:
+            scaled = {"sigma": frame.scale * columns.sigma, "sigma_dot": frame.scale * columns.sigma_dot}
+            columns = columns._replace(**scaled)
         return cls(frame, slope, columns)
 
     @cached_property
@@ -116,7 +123,12 @@ class PairMoments:
     @property
     def mean(self) -> Tensor:
         """E[x_t] ``[B, D]``."""
-        return (self.path.alpha + self.path.sigma) * self.frame.loc
+        return self._joined_means(self.path.alpha, self.path.sigma)
+
+    def _joined_means(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """α m + σ (m + b) ``[B, D]`` of coefficients ``[B, 1]``."""
+        means = (alpha + sigma) * self.frame.loc
+        return means if self.frame.offset is None else torch.addcmul(means, sigma, self.frame.offset)
 
     def standardised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of x ``[B, D]``: (x − E[x_t])/Var[x_t]^½, E[u | x_t], and Var[u | x_t]^½, ``[B, D]`` each.
@@ -136,7 +148,8 @@ class PairMoments:
 
     def average_velocity(self, x: Tensor, chord: Chord) -> Tensor:
         """The average ``[B, D]`` of the linear velocity over an interval that begins at x ``[B, D]``."""
-        path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=chord.sigma_slope)
+        scale = 1.0 if self.frame.scale is None else self.frame.scale
+        path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
         return self._affine(x, path, partial(slope_of_average, length=chord.length))
 
     def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
@@ -148,7 +161,8 @@ class PairMoments:
         projected, white_velocity = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
         beside = slope_of(path, datum=self.outside, covariance=self._shared)
         white_velocity = torch.addcmul(white_velocity, beside, white - projected)
-        return (path.alpha_dot + path.sigma_dot) * frame.loc + white_velocity * frame.noise.sqrt()
+        mean = self._joined_means(path.alpha_dot, path.sigma_dot)
+        return mean + white_velocity * frame.noise.sqrt()
 
     def variances(self) -> tuple[Tensor, Tensor]:
         """Var[x_t], and Var[u | x_t], what the linear velocity leaves, of each coordinate, ``[B, D]``."""

@@ -22,6 +22,7 @@ from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
 from flowprior.training.components import resolve_coupling
 from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PATH, DEFAULT_PREDICTION, DEFAULT_PRIOR
+from flowprior.training.trained_prior import check_mean
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,
@@ -84,6 +85,7 @@ class Variant:
         path.check(prior)
         coupling.check(prior)
         make_prediction(self.prediction, prior, coupling, path)
+        check_mean(prior, self.prediction)
         drawn = coupling.draw_size(batch_size)
         if drawn < batch_size or drawn % batch_size:
             raise OptionError(

@@ -67,7 +67,8 @@ def train(
     Args:
         data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
             pair (events, condition), or a torch data set of tensors.
-        prior: where the flow starts; an instance that is fitted already is left as it is.
+        prior: where the flow starts; an instance that is fitted already is left as it is, but for what of it
+            is trained with the flow.
         coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
@@ -169,6 +170,7 @@ def _train(
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
     fit_seconds = fit_prior(parts, randomness, engine)
+    state.train_prior()
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.

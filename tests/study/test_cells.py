@@ -152,6 +152,15 @@ def test_a_prediction_that_a_variant_cannot_be_trained_on_is_refused():
     assert found["gaussian + condot + vp"]["prediction"] == "epsilon"
 
 
+def test_a_shift_that_nothing_would_hold_is_refused():
+    training = {**TINY["training"], "prediction": "residual"}
+    priors = ["shifted:prior=latent-gmm", "shifted:prior=latent-gmm,shift=false,scale=true"]
+    found = planned(priors=priors, couplings=["condot"], training=training)
+    shift, scale = (found[f"{prior} + condot"]["skipped"] for prior in priors)
+    assert "takes the moments of the pairs off, and a shift with them" in shift
+    assert scale is None
+
+
 def test_the_prior_alone_is_nothing_that_a_sampler_has_to_spend():
     found = planned(samplers=["heun"], nfe=[0, 2], curve={"nfe": [2]})
     assert found["gaussian + condot"]["refused_samplers"] == {}
