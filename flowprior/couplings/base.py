@@ -61,7 +61,7 @@ class Coupling(Registered, abc.ABC):
 
     @property
     def own_prior(self) -> Prior | None:
-        """The fitted prior that the pairs start from, which training takes; None for one fitted to the data."""
+        """The fitted prior that the pairs start from, which a run takes for its own; None for any."""
         return None
 
     def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:

@@ -28,9 +28,7 @@ class Pool:
 
     pairs: Mapping[int, tuple[Tensor, Tensor]]
 
-    def draw(
-        self, cond: Tensor | None, n: int, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """(x0, x1), ``[n, *event]`` each, with replacement, of the labels ``[n]`` or without conditions.
 
         Raises:
@@ -67,7 +65,10 @@ def label_counts(data: CheckedBatches, owner: str) -> dict[int, int]:
 
 
 def some_events(
-    data: CheckedBatches, counts: Mapping[int, int], wanted: Mapping[int, int], generator: torch.Generator | None
+    data: CheckedBatches,
+    counts: Mapping[int, int],
+    wanted: Mapping[int, int],
+    generator: torch.Generator | None,
 ) -> dict[int, Tensor]:
     """``wanted`` events of each label ``[M, *event]``, drawn without replacement, in the order of the data.
 

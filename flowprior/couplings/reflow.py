@@ -1,8 +1,8 @@
 """Pairs of a trained flow's own making: what it carries a source sample to, or a datum back to.
 
-Trajectories of a flow do not cross, so its source samples and samples are better paired than any that are
-drawn: a flow trained on such pairs is straighter than the one they come from, and never farther in transport
-(Liu et al. 2022, arXiv 2209.03003, theorem 3.5). One such round is enough (Lee et al. 2024, arXiv 2405.20320).
+Trajectories of a flow do not cross. A network that is trained on its source samples and samples as pairs has
+few crossings to average over: the new flow is straighter, and its transport cost no higher (Liu et al. 2022,
+arXiv 2209.03003, section 3). One such round is enough (Lee et al. 2024, arXiv 2405.20320).
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from flowprior.registry import check_count, check_numbers
 
 OWNER = "coupling 'reflow'"
 AUTO = "auto"
+NO_FLOW = (
+    f"{OWNER}: expected a trained flow, got none; name a run or a saved flow, as in reflow:flow=runs/first"
+)
 
 
 class Teacher(Protocol):
@@ -46,11 +49,11 @@ class Teacher(Protocol):
 class ReflowCoupling(Coupling):
     """x0 ~ p0(·|c) and what a trained flow carries it to: one round of rectification.
 
-    Training loads the flow, starts from its prior and makes the pairs; the flow that it leaves needs the other
+    Training loads the flow, starts from its prior and makes the pairs; the flow that is left needs the other
     one no more. ``training.init`` lets its network begin where the other one ended. With a ``pool``, for
-    labels or no condition, pairs are made once, in :meth:`fit`, and drawn with replacement; the flow has to
-    stay as it is until the training has ended, for a training that is resumed makes them again. :meth:`draw`,
-    which must keep the data that it is given, carries them back.
+    labels or no condition, pairs are made once, in :meth:`fit`, and drawn with replacement. A training that
+    is resumed makes them again, so that the flow has to stay as it is until the end. :meth:`draw`, which must
+    keep the data that it is given, carries them back.
 
     Args:
         flow: the run or saved flow whose pairs they are.
@@ -96,14 +99,11 @@ class ReflowCoupling(Coupling):
             CouplingError: no flow is named, nor its coupling.
         """
         if self.origin == AUTO and not self.flow:
-            raise CouplingError(
-                f"{OWNER}: expected a trained flow, got none; name a run or a saved flow, as in "
-                "reflow:flow=runs/first"
-            )
+            raise CouplingError(NO_FLOW)
         if self.origin == AUTO:
             raise CouplingError(
-                f"{OWNER}: expected the coupling that its flow was trained with, got none; train reads it from "
-                "the flow, or name it, as in origin=posterior"
+                f"{OWNER}: expected the coupling that its flow was trained with, got none; train reads it "
+                "from the flow, or name it, as in origin=posterior"
             )
         return Coupling.create(self.origin)
 
@@ -183,7 +183,9 @@ class ReflowCoupling(Coupling):
         if self.pool == 0:
             return self._fresh(prior, x1, cond, generator)
         if self.made is None:
-            raise NotFittedError(f"{OWNER}: no pairs yet; call coupling.fit(prior, data) first, as train does")
+            raise NotFittedError(
+                f"{OWNER}: no pairs yet; call coupling.fit(prior, data) first, as train does"
+            )
         x0, ends = self.made.draw(self._labels(cond), len(x1), generator)
         return x0.to(x1), ends.to(x1)
 
@@ -222,7 +224,7 @@ class ReflowCoupling(Coupling):
     def _teacher(self) -> Teacher:
         if self.teacher is None:
             raise NotFittedError(
-                f"{OWNER}: its flow is not loaded; train loads it, and a flow that was trained needs it no more"
+                f"{OWNER}: its flow is not loaded; train loads it, and what was trained needs it no more"
             )
         return self.teacher
 

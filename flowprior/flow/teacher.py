@@ -63,8 +63,7 @@ class FlowTeacher:
     def _solved(
         self, sampler: Sampler, velocity: Velocity, x: Tensor, cond: Conditions | None, nfe: int
     ) -> Tensor:
-        flow = self.flow
-        start = x.to(flow.dtype or x.dtype)
-        with torch.no_grad(), evaluating(flow.model):
-            parts = [sampler.integrate(velocity, rows, c, nfe=nfe) for rows, c in batches(start, cond, AT_ONCE)]
+        rows = batches(x.to(self.flow.dtype or x.dtype), cond, AT_ONCE)
+        with torch.no_grad(), evaluating(self.flow.model):
+            parts = [sampler.integrate(velocity, part, c, nfe=nfe) for part, c in rows]
         return torch.cat(parts).to(x)

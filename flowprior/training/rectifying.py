@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from flowprior.couplings import Coupling, ReflowCoupling
-from flowprior.couplings.reflow import AUTO, OWNER
+from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER
 from flowprior.data.base import Data
 from flowprior.encoding import EncodedData
 from flowprior.errors import CouplingError
@@ -20,16 +20,16 @@ from flowprior.registry import spec_of
 
 
 def with_origin(spec: str) -> str:
-    """The spec of a coupling; of ``reflow`` with its ``origin``, which the flow's description says.
+    """The spec of a coupling; of ``reflow`` with its ``origin``, which the description of its flow says.
 
     Raises:
-        CouplingError: no flow is named, or its training is not finished.
+        CouplingError: the training of the flow is not finished.
         CheckpointError: there is no flow, or its description is damaged.
     """
     if Coupling.registry.parse(spec).name != "reflow":
         return spec
     coupling = Coupling.registry.resolve(spec)
-    if coupling.origin == AUTO:
+    if coupling.flow and coupling.origin == AUTO:
         coupling.origin = _origin_of(_folder_of(coupling))
     return spec_of(Coupling.registry, coupling)
 
@@ -44,11 +44,14 @@ def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.dev
         device: of the run.
 
     Raises:
-        CouplingError: a flow of other events, conditions, latents, prior or coupling than the run's.
+        CouplingError: no flow is named, or one of other events, conditions, latents, prior or coupling than
+            the run's.
         CheckpointError: it cannot be read.
     """
     if not isinstance(coupling, ReflowCoupling) or coupling.teacher is not None:
         return
+    if not coupling.flow:
+        raise CouplingError(NO_FLOW)
     folder = _folder_of(coupling)
     origin = _origin_of(folder)
     if coupling.origin == AUTO:
@@ -73,14 +76,12 @@ def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.dev
 
 
 def _folder_of(coupling: ReflowCoupling) -> Path:
-    """The folder with the ``flow.json`` of the flow that is named; of a run the flow of its finished training."""
-    if not coupling.flow:
-        coupling.first  # which is missing, too, and says what to do
+    """The folder with the ``flow.json`` of the flow that is named, which of a run has to be finished."""
     location = find_flow(Path(coupling.flow).expanduser())
     if location.note:
         raise CouplingError(
-            f"{OWNER}: expected a flow that stays as it is, got one that is trained further: {location.note}; "
-            "finish its training, or name one of its checkpoints"
+            f"{OWNER}: expected a flow that stays as it is, got one that is trained further: "
+            f"{location.note}; finish its training, or name one of its checkpoints"
         )
     return location.folder
 

@@ -221,7 +221,8 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
     parts.prior.changes = []  # to a prior before the training are no changes to the flow
     own = parts.coupling.own_prior
     if own is not None and not parts.prior.is_fitted:
-        load_plain(parts.prior, {name: value.clone() for name, value in own.state_dict().items()}, assign=True)
+        copied = {name: value.clone() for name, value in own.state_dict().items()}
+        load_plain(parts.prior, copied, assign=True)
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         engine = engine or Engine()
