@@ -12,6 +12,7 @@ from flowprior.conditions import Conditions, describe_value
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CouplingError
 
+OWNER = "coupling 'reflow'"
 WITHOUT = -1
 """Stands for the label of data without conditions."""
 MOST_BYTES = 4 << 30
@@ -40,7 +41,7 @@ class Pool:
         for label in labels.unique().tolist():
             if label not in self.pairs:
                 raise CouplingError(
-                    f"coupling 'reflow': there are no pairs of label {label}, of which there were no data; "
+                    f"{OWNER}: there are no pairs of label {label}, of which there were no data; "
                     "use pool=0, which makes pairs for each batch"
                 )
             places, held = (labels == label).nonzero()[:, 0], self.pairs[label]
@@ -49,7 +50,7 @@ class Pool:
         return x0, x1
 
 
-def label_counts(data: CheckedBatches, owner: str) -> dict[int, int]:
+def label_counts(data: CheckedBatches) -> dict[int, int]:
     """How many events each label has, or all of them together without conditions.
 
     Raises:
@@ -57,7 +58,7 @@ def label_counts(data: CheckedBatches, owner: str) -> dict[int, int]:
     """
     counts: dict[int, int] = {}
     for x, cond in data:
-        check_labels(cond, owner)
+        check_labels(cond)
         labels = torch.full((len(x),), WITHOUT) if cond is None else cond
         for label, count in zip(*(t.tolist() for t in labels.unique(return_counts=True)), strict=True):
             counts[label] = counts.get(label, 0) + count
@@ -99,7 +100,7 @@ def shares(total: int, counts: Mapping[int, int]) -> dict[int, int]:
     return {label: max(1, round(total * count / everything)) for label, count in counts.items()}
 
 
-def check_labels(cond: Conditions | None, owner: str) -> None:
+def check_labels(cond: Conditions | None) -> None:
     """Refuse conditions whose pairs cannot be told apart by a label.
 
     Raises:
@@ -108,12 +109,12 @@ def check_labels(cond: Conditions | None, owner: str) -> None:
     if cond is None or (isinstance(cond, Tensor) and not cond.is_floating_point() and cond.dim() == 1):
         return
     raise CouplingError(
-        f"{owner}: expected labels or no condition for a pool of pairs, got {describe_value(cond)}; use "
+        f"{OWNER}: expected labels or no condition for a pool of pairs, got {describe_value(cond)}; use "
         "pool=0, which makes pairs for each batch"
     )
 
 
-def check_bytes(owner: str, pairs: int, event: Tensor) -> None:
+def check_bytes(pairs: int, event: Tensor) -> None:
     """Refuse more pairs of events like ``event`` than may be held.
 
     Raises:
@@ -121,6 +122,6 @@ def check_bytes(owner: str, pairs: int, event: Tensor) -> None:
     """
     if 2 * pairs * event.numel() * event.element_size() > MOST_BYTES:
         raise CouplingError(
-            f"{owner}: {pairs} pairs take more than {MOST_BYTES >> 30} GiB; use a smaller pool, or pool=0, "
+            f"{OWNER}: {pairs} pairs take more than {MOST_BYTES >> 30} GiB; use a smaller pool, or pool=0, "
             "which makes pairs for each batch"
         )

@@ -15,13 +15,12 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings.base import Coupling
-from flowprior.couplings.pool import Pool, check_bytes, check_labels, label_counts, shares, some_events
+from flowprior.couplings.pool import OWNER, Pool, check_bytes, check_labels, label_counts, shares, some_events
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import CouplingError, NotFittedError, OptionError
 from flowprior.priors import Prior
 from flowprior.registry import check_count, check_numbers
 
-OWNER = "coupling 'reflow'"
 AUTO = "auto"
 NO_FLOW = (
     f"{OWNER}: expected a trained flow, got none; name a run or a saved flow, as in reflow:flow=runs/first"
@@ -151,8 +150,8 @@ class ReflowCoupling(Coupling):
             return self
         stream = CheckedBatches(data, self.name, self._labels)
         first = stream.peek()[0]
-        check_bytes(OWNER, self.pool, first[0])
-        counts = label_counts(stream, OWNER)
+        check_bytes(self.pool, first[0])
+        counts = label_counts(stream)
         sizes = shares(self.pool, counts)
         real = {label: min(round(self.real * size), counts[label]) for label, size in sizes.items()}
         ends = some_events(stream, counts, real, generator)
@@ -195,14 +194,11 @@ class ReflowCoupling(Coupling):
         """Pairs made for a batch; each datum is kept with the probability ``real``."""
         x0 = self.source(prior, cond, len(x1), generator=generator)
         kept = torch.rand(len(x1), generator=generator, device=x0.device) < self.real
-        ends = x1.clone()
-        for rows, is_kept in ((kept, True), (~kept, False)):
-            if not bool(rows.any()):
-                continue
-            if is_kept:
-                x0[rows] = self.draw(prior, x1[rows], rows_of(cond, rows))
-            else:
-                ends[rows] = self._forth(x0[rows], rows_of(cond, rows)).to(x1)
+        made, ends = ~kept, x1.clone()
+        if bool(kept.any()):
+            x0[kept] = self.draw(prior, x1[kept], rows_of(cond, kept)).to(x0)
+        if bool(made.any()):
+            ends[made] = self._forth(x0[made], rows_of(cond, made)).to(x1)
         return x0, ends
 
     def _made(
@@ -229,7 +225,7 @@ class ReflowCoupling(Coupling):
         return self.teacher
 
     def _labels(self, cond: Conditions | None) -> Tensor | None:
-        check_labels(cond, OWNER)
+        check_labels(cond)
         return cond if isinstance(cond, Tensor) else None
 
     # -- what the flow's own coupling says --------------------------------------------------------

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from flowprior.couplings import Coupling, ReflowCoupling
-from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER
+from flowprior.couplings.pool import OWNER
+from flowprior.couplings.reflow import AUTO, NO_FLOW
 from flowprior.data.base import Data
+from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CouplingError
 from flowprior.flow import Flow
@@ -53,26 +55,29 @@ def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.dev
     if not coupling.flow:
         raise CouplingError(NO_FLOW)
     folder = _folder_of(coupling)
-    origin = _origin_of(folder)
+    flow, origin = Flow.load(folder, device=device), _origin_of(folder)
     if coupling.origin == AUTO:
         coupling.origin = origin
-    flow = Flow.load(folder, device=device)
-    encoder = data.encoder.identity() if isinstance(data, EncodedData) else "none"
-    own = "none" if flow.encoder is None else flow.encoder.identity()
-    compared = {
-        "a coupling of origin": (coupling.origin, origin),
-        "a prior": (spec_of(Prior.registry, prior), spec_of(Prior.registry, flow.prior)),
-        "events of shape": (list(data.event_shape), list(flow.state_shape)),
-        "the condition": (data.condition, flow.condition),
-        "latents of": (encoder, own),
-    }
-    for what, (wanted, got) in compared.items():
-        if wanted != got:
-            raise CouplingError(
-                f"{OWNER}: expected {what} {got}, which the flow in {coupling.flow} has, got {wanted}; give "
-                "the run the same, or name another flow"
-            )
+    own, encoder = Prior.registry, data.encoder if isinstance(data, EncodedData) else None
+    _check("a coupling of origin", coupling.origin, origin, coupling)
+    _check("a prior", spec_of(own, prior), spec_of(own, flow.prior), coupling)
+    _check("events of shape", list(data.event_shape), list(flow.state_shape), coupling)
+    _check("the condition", data.condition, flow.condition, coupling)
+    _check("latents of", _identity(encoder), _identity(flow.encoder), coupling)
     coupling.teacher = FlowTeacher(flow)
+
+
+def _check(what: str, wanted: object, had: object, coupling: ReflowCoupling) -> None:
+    """Refuse a run that is not like the flow whose pairs it takes."""
+    if wanted != had:
+        raise CouplingError(
+            f"{OWNER}: expected {what} {had}, which the flow in {coupling.flow} has, got {wanted}; give the "
+            "run the same, or name another flow"
+        )
+
+
+def _identity(encoder: LatentEncoder | None) -> str:
+    return "no encoder" if encoder is None else encoder.identity()
 
 
 def _folder_of(coupling: ReflowCoupling) -> Path:
