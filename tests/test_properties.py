@@ -14,6 +14,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import LeaveOneOutPrior, Prior
+from tests.couplings.teachers import made
 
 SPECS = {
     "gaussian": ["gaussian", "gaussian:moments=scalar", "gaussian:moments=diagonal"],
@@ -111,7 +112,7 @@ def test_every_prior_serves_what_it_was_fitted_on(spec, drawn):
 def test_every_coupling_draws_finite_starts_of_the_shape_and_dtype_of_the_data(name, spec, drawn):
     data = drawn.draw(examples(KINDS.get(spec.split(":")[0], ("none", "labels", "embeddings"))))
     prior = Prior.registry.resolve(spec).fit((data.x, data.cond), generator=data.generator)
-    coupling = Coupling.create(name)
+    coupling = made(name, prior)
     count = len(data.x) if data.cond is None else None
     try:
         coupling.check(prior)

@@ -11,6 +11,7 @@ from flowprior.couplings.independent import IndependentCoupling
 from flowprior.couplings.leave_one_out import LeaveOneOutCoupling
 from flowprior.couplings.ot import OTCoupling
 from flowprior.couplings.posterior import PosteriorCoupling
+from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.couplings.semidiscrete import SemidiscreteCoupling
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "OTCoupling",
     "PairingCoupling",
     "PosteriorCoupling",
+    "ReflowCoupling",
     "SemidiscreteCoupling",
     "SourceGap",
     "source_gap",

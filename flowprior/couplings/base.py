@@ -72,6 +72,16 @@ class Coupling(Registered, abc.ABC):
         """Whether :meth:`pairs` can be called; a coupling is not saved with a flow, only its options are."""
         return True
 
+    @property
+    def can_pair(self) -> bool:
+        """Whether all is here that pairs are made of; one that is read with a flow may lack some of it."""
+        return True
+
+    @property
+    def own_prior(self) -> Prior | None:
+        """The fitted prior that the pairs start from, which a run takes for its own; None for any."""
+        return None
+
     def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
         """Learn from the whole data set what :meth:`pairs` needs; most couplings need nothing.
 

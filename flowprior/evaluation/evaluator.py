@@ -128,10 +128,11 @@ class Evaluator:
         costs = entry.facts
         what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
         coupled, alone = f"{what} by the coupling", f"{what} from the prior, each by itself"
-        return {
-            "transport_cost": (costs["paired"], MetricInfo(coupled, costs["pairs"])),
-            "transport_cost_unpaired": (costs["unpaired"], MetricInfo(alone, costs["pairs"])),
+        infos = {
+            "transport_cost": ("paired", MetricInfo(coupled, costs["pairs"])),
+            "transport_cost_unpaired": ("unpaired", MetricInfo(alone, costs["pairs"])),
         }
+        return {name: (costs[key], info) for name, (key, info) in infos.items() if key in costs}
 
     # -- computing ----------------------------------------------------------------------------
 

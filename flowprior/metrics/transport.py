@@ -26,24 +26,29 @@ def measure_transport(
         generator: of the source samples, on the prior's device.
 
     Returns:
-        ``paired`` by ``coupling.pairs``, ``unpaired`` with source samples of the prior under each datum's
-        condition, ``pairs``, and ``draw_size``: how many were drawn at once.
+        ``paired`` by ``coupling.pairs``, where all is here that they are made of; ``unpaired`` with source
+        samples of the prior under each datum's condition; ``pairs``, and ``draw_size``: how many were drawn
+        at once.
     """
     device = flow.prior.event_dims.device
     seed = 0 if generator is None else generator.initial_seed()
     indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
     size = flow.coupling.draw_size(TRAINING_BATCH)
-    _fit_where_needed(flow, data, seed)
+    can_pair = flow.coupling.can_pair
+    if can_pair:
+        _fit_where_needed(flow, data, seed)
     paired = unpaired = 0.0
     for part in indices.split(size):
         x1, cond = data.batch(part)
         x1, cond = flow.encode(x1.to(device)), moved(cond, device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
-        coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
-        paired += transport_cost(*coupled).item() * len(part)
+        if can_pair:
+            coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
+            paired += transport_cost(*coupled).item() * len(part)
     count = len(indices)
-    return {"paired": paired / count, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
+    costs = {"paired": paired / count} if can_pair else {}
+    return {**costs, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
 
 
 def _fit_where_needed(flow: Flow, data: Data, seed: int) -> None:

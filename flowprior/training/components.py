@@ -40,6 +40,7 @@ from flowprior.training.config import (
 )
 from flowprior.training.config_file import load_config
 from flowprior.training.randomness import mix
+from flowprior.training.rectifying import load_teacher, with_origin
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 
@@ -82,7 +83,7 @@ def resolve_config(
 
     ``config`` may be the path of a TOML file. An instance is recorded by name and options where
     they can be read off it, else as ``<ClassName>``; the coupling ``"auto"`` and the
-    prediction ``"auto"`` as what they stand for.
+    prediction ``"auto"`` as what they stand for, and ``reflow`` with its ``origin``.
     """
     if isinstance(config, str | FilePath):
         config = load_config(config)
@@ -103,6 +104,9 @@ def choose_defaults(
     if config.coupling == DEFAULT_COUPLING:
         narrow = Prior.registry.resolve(prior).is_narrow
         coupling = "posterior" if _fits_latents(prior) else "condot" if narrow else "ot"
+        config = replace(config, coupling=coupling)
+    elif not isinstance(coupling, Coupling):
+        coupling = with_origin(config.coupling)
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
         narrow = Prior.registry.resolve(prior).is_narrow
@@ -137,8 +141,8 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     device = resolve_device(config.training.device)
     warn_of_emulation("training", config.training.precision, device)
     given = {name: part for name, part in parts.items() if part is not None}
-    if given.get("coupling") == DEFAULT_COUPLING:
-        del given["coupling"]
+    if isinstance(given.get("coupling"), str):
+        del given["coupling"]  # the configuration has it, with what "auto" stands for
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
     data = as_data(chosen["data"])
     if config.training.condition_dropout == DEFAULT_DROPOUT:
@@ -151,6 +155,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
     _check_single_conditions(coupling, data)
+    load_teacher(coupling, prior, data, device)
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):

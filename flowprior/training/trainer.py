@@ -213,6 +213,7 @@ def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> 
 def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None = None) -> float | None:
     """Fit the prior where it is not fitted, and check it against path and coupling.
 
+    It becomes the coupling's own prior, where that has one, and is fitted to the data otherwise.
     Several processes fit it together where that is possible; else the first one fits, and tells the others.
 
     Returns:
@@ -220,6 +221,10 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
     """
     seconds = None
     parts.prior.changes = []  # to a prior before the training are no changes to the flow
+    own = parts.coupling.own_prior
+    if own is not None and not parts.prior.is_fitted:
+        copied = {name: value.clone() for name, value in own.state_dict().items()}
+        load_plain(parts.prior, copied, assign=True)
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         engine = engine or Engine()

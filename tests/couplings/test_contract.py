@@ -14,6 +14,8 @@ from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import LeaveOneOutPrior, Prior
 
+from .teachers import made
+
 LATENT = {
     "gmm": "gmm:components=2,covariance=lowrank,rank=1",
     "learned-mean": "learned-mean:latent=2",
@@ -61,7 +63,8 @@ def test_contract(
     name: str, prior_name: str, n: int, event: tuple[int, ...], dtype: torch.dtype, seed: int, choice: int
 ) -> None:
     kind = kinds(prior_name)[choice]
-    prior, coupling = fitted(prior_name, event, kind, dtype), Coupling.create(name)
+    prior = fitted(prior_name, event, kind, dtype)
+    coupling = made(name, prior)
     x1, cond = data(n, event, kind, dtype, seed)
     if name == "posterior" and not prior.has_latents:
         with pytest.raises(CouplingError, match="no latent variables"):

@@ -10,6 +10,8 @@ from flowprior.couplings import Coupling, OTCoupling, source_gap
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import Prior
 
+from .teachers import made
+
 COUNT = 48
 
 
@@ -73,7 +75,7 @@ def test_every_coupling_draws_under_parts_what_it_draws_under_the_part(name):
     _, x1, cond = batch()
     spec = "kernel-mean" if name == "leave-one-out" else "gmm:covariance=lowrank,rank=1"
     prior = Prior.create(spec).fit((x1, cond["style"]))
-    coupling, parts = Coupling.create(name), Parts({"style": cond["style"]})
+    coupling, parts = made(name, prior), Parts({"style": cond["style"]})
 
     def seeded() -> torch.Generator:
         return torch.Generator().manual_seed(1)

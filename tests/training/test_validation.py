@@ -21,6 +21,7 @@ from flowprior.training.config import RunConfig, TrainingConfig
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import LOSS, TIMES, Validation
+from tests.couplings.teachers import made
 from tests.pictures_on_disk import paint
 
 from .conftest import SHORT, components, small_net
@@ -205,7 +206,7 @@ def test_pairs_of_new_data_have_these_data(points: TensorData, coupling: str) ->
     if coupling == "leave-one-out":
         cond = nn.functional.one_hot(torch.as_tensor(cond)).float()
     prior = Prior.create(spec.get(coupling, "gaussian")).fit((x, cond))
-    built = Coupling.create(coupling).fit(prior, (x, cond), generator=torch.Generator().manual_seed(0))
+    built = made(coupling, prior).fit(prior, (x, cond), generator=torch.Generator().manual_seed(0))
     new = x[:20] + 0.25
     x0, x1 = built.pairs_of_new(prior, new, cond[:20], generator=torch.Generator().manual_seed(1))
     assert torch.equal(x1, new)

@@ -1,0 +1,272 @@
+"""Pairs of a trained flow's own making: what it carries a source sample to, or a datum back to.
+
+Trajectories of a flow do not cross. A network that is trained on its source samples and samples as pairs has
+few crossings to average over: the new flow is straighter, and its transport cost no higher (Liu et al. 2022,
+arXiv 2209.03003, section 3). One such round is enough (Lee et al. 2024, arXiv 2405.20320).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Conditions
+from flowprior.conditions import rows as rows_of
+from flowprior.couplings.base import Coupling
+from flowprior.couplings.pool import OWNER, Pool, check_bytes, check_labels, label_counts, shares, some_events
+from flowprior.data.stream import CheckedBatches, FitData
+from flowprior.errors import CouplingError, NotFittedError, OptionError
+from flowprior.priors import Prior
+from flowprior.registry import check_count, check_numbers
+
+AUTO = "auto"
+NO_FLOW = (
+    f"{OWNER}: expected a trained flow, got none; name a run or a saved flow, as in reflow:flow=runs/first"
+)
+
+
+class Teacher(Protocol):
+    """The flow whose pairs they are, as :class:`flowprior.flow.teacher.FlowTeacher`."""
+
+    @property
+    def prior(self) -> Prior:
+        """Where it starts; fitted."""
+        ...
+
+    def forth(self, x0: Tensor, cond: Conditions | None, *, nfe: int, guidance: float) -> Tensor:
+        """The samples ``[B, *event]`` that source samples are carried to."""
+        ...
+
+    def back(self, x1: Tensor, cond: Conditions | None, *, nfe: int, guidance: float) -> Tensor:
+        """The source samples ``[B, *event]`` that are carried to x1."""
+        ...
+
+
+@Coupling.register("reflow")
+class ReflowCoupling(Coupling):
+    """x0 ~ p0(·|c) and what a trained flow carries it to: one round of rectification.
+
+    Training loads the flow, starts from its prior and makes the pairs; the flow that is left needs the other
+    one no more. ``training.init`` lets its network begin where the other one ended. With a ``pool``, for
+    labels or no condition, pairs are made once, in :meth:`fit`, and drawn with replacement. A training that
+    is resumed makes them again, so that the flow has to stay as it is until the end. :meth:`draw`, which must
+    keep the data that it is given, carries them back.
+
+    Args:
+        flow: the run or saved flow whose pairs they are.
+        pool: pairs that are made before the training; 0 makes them anew for each batch, under any condition,
+            at ``nfe`` evaluations of the flow each.
+        nfe: evaluations of the flow for a pair, with the sampler that suits it; backwards, by the midpoint
+            rule, one more where the number is odd.
+        real: share of the pairs that end at a datum, which the flow carries back to its source sample.
+        guidance: strength of classifier-free guidance that the flow's pairs are made with.
+        origin: name of the coupling that the flow was trained with, or the first of several that were
+            rectified one after the other. It says where sampling starts, and what slope the network is shown.
+            ``"auto"`` asks the flow, and is recorded as its answer.
+    """
+
+    def __init__(
+        self,
+        flow: str = "",
+        pool: int = 20_000,
+        nfe: int = 15,
+        real: float = 0.0,
+        guidance: float = 1.0,
+        origin: str = AUTO,
+    ) -> None:
+        check_count(OWNER, "pool", pool, least=0)
+        check_count(OWNER, "nfe", nfe)
+        check_numbers(OWNER, real=(real, 0, 1), guidance=(guidance, -1e6, 1e6))
+        if origin != AUTO and Coupling.record(origin).factory is ReflowCoupling:
+            raise OptionError(f"{OWNER}: origin={origin} is itself; name the coupling of the first flow")
+        self.flow = flow
+        self.pool = pool
+        self.nfe = nfe
+        self.real = real
+        self.guidance = guidance
+        self.origin = origin
+        self.teacher: Teacher | None = None
+        self.made: Pool | None = None
+
+    @property
+    def first(self) -> Coupling:
+        """The coupling that ``origin`` names.
+
+        Raises:
+            CouplingError: no flow is named, nor its coupling.
+        """
+        if self.origin == AUTO and not self.flow:
+            raise CouplingError(NO_FLOW)
+        if self.origin == AUTO:
+            raise CouplingError(
+                f"{OWNER}: expected the coupling that its flow was trained with, got none; train reads it "
+                "from the flow, or name it, as in origin=posterior"
+            )
+        return Coupling.create(self.origin)
+
+    @property
+    def can_pair(self) -> bool:
+        return self.teacher is not None
+
+    @property
+    def own_prior(self) -> Prior | None:
+        return None if self.teacher is None else self.teacher.prior
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.can_pair and (self.pool == 0 or self.made is not None)
+
+    def check(self, prior: Prior) -> None:
+        """Refuse a prior that is not the flow's.
+
+        Raises:
+            CouplingError: no flow is named, its coupling cannot serve the prior, or its prior is another one.
+        """
+        self.first.check(prior)
+        own = self.own_prior
+        if own is not None and prior.is_fitted and not _are_equal(prior, own):
+            raise CouplingError(
+                f"{OWNER}: expected the fitted prior of the flow, got another one, which its pairs do not "
+                "start from; pass the flow's own, or name it and leave it unfitted"
+            )
+
+    @torch.no_grad()
+    def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
+        """Make the pool of pairs; nothing with ``pool=0``.
+
+        Args:
+            prior: of the flow.
+            data: batches (x1, c) with labels or without conditions.
+            generator: of source samples, and of the data that are carried back; on the prior's device.
+
+        Raises:
+            NotFittedError: there is no flow.
+            CouplingError: other conditions, or more pairs than may be held.
+        """
+        self._teacher()
+        if self.pool == 0:
+            return self
+        stream = CheckedBatches(data, self.name, self._labels)
+        first = stream.peek()[0]
+        check_bytes(self.pool, first[0])
+        counts = label_counts(stream)
+        sizes = shares(self.pool, counts)
+        real = {label: min(round(self.real * size), counts[label]) for label, size in sizes.items()}
+        ends = some_events(stream, counts, real, generator)
+        pairs = {
+            label: self._made(prior, ends[label], None if label < 0 else label, size, generator)
+            for label, size in sizes.items()
+        }
+        self.made = Pool(pairs)
+        return self
+
+    def draw(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The source samples that the flow carries to x1."""
+        return self._teacher().back(x1, cond, nfe=self.nfe, guidance=self.guidance)
+
+    @torch.no_grad()
+    def pairs(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1), ``[B, *event]`` each, of the flow under ``cond``; of the given data only some are kept.
+
+        Raises:
+            NotFittedError: there is no flow, or :meth:`fit` was not called.
+            CouplingError: a pool and other conditions than its own.
+        """
+        self._teacher()
+        if self.pool == 0:
+            return self._fresh(prior, x1, cond, generator)
+        if self.made is None:
+            raise NotFittedError(
+                f"{OWNER}: no pairs yet; call coupling.fit(prior, data) first, as train does"
+            )
+        x0, ends = self.made.draw(self._labels(cond), len(x1), generator)
+        return x0.to(x1), ends.to(x1)
+
+    def _fresh(
+        self, prior: Prior, x1: Tensor, cond: Conditions | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Pairs made for a batch; each datum is kept with the probability ``real``."""
+        x0 = self.source(prior, cond, len(x1), generator=generator)
+        kept = torch.rand(len(x1), generator=generator, device=x0.device) < self.real
+        made, ends = ~kept, x1.clone()
+        if bool(kept.any()):
+            x0[kept] = self.draw(prior, x1[kept], rows_of(cond, kept)).to(x0)
+        if bool(made.any()):
+            ends[made] = self._forth(x0[made], rows_of(cond, made)).to(x1)
+        return x0, ends
+
+    def _made(
+        self, prior: Prior, ends: Tensor, label: int | None, size: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0, x1), ``[size, *event]`` each, of one label, the first ones from the data ``ends``."""
+        device = prior.event_dims.device
+        cond = None if label is None else torch.full((size,), label, device=device)
+        kept, ends = len(ends), ends.to(device)
+        rest = rows_of(cond, slice(kept, None))
+        x0 = self.source(prior, rest, size - kept, generator=generator)
+        back = self.draw(prior, ends, rows_of(cond, slice(kept))) if kept else ends
+        made = self._forth(x0, rest) if kept < size else x0
+        return torch.cat([back.to(x0), x0]), torch.cat([ends.to(x0), made.to(x0)])
+
+    def _forth(self, x0: Tensor, cond: Conditions | None) -> Tensor:
+        return self._teacher().forth(x0, cond, nfe=self.nfe, guidance=self.guidance)
+
+    def _teacher(self) -> Teacher:
+        if self.teacher is None:
+            raise NotFittedError(
+                f"{OWNER}: its flow is not loaded; train loads it, and what was trained needs it no more"
+            )
+        return self.teacher
+
+    def _labels(self, cond: Conditions | None) -> Tensor | None:
+        check_labels(cond)
+        return cond if isinstance(cond, Tensor) else None
+
+    # -- what the flow's own coupling says --------------------------------------------------------
+
+    def source(
+        self,
+        prior: Prior,
+        cond: Conditions | None,
+        n: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        return self.first.source(prior, cond, n, generator=generator)
+
+    def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
+        return self.first.source_mean(prior, cond, n)
+
+    def source_deviation(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
+        return self.first.source_deviation(prior, cond, n)
+
+    def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
+        return self.first.source_log_prob(prior, x0, cond)
+
+    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor | None:
+        """The slope that the flow's network was shown, so that another one can begin with its weights.
+
+        That of these pairs is another one, which no formula knows: what the network is shown, and in which
+        units it answers, is a matter of scale, and leaves the velocity that it learns as it is.
+        """
+        return None if self.origin == AUTO else self.first.latent_slope(spread, *_given(given))
+
+
+def _given(given: Tensor | None) -> tuple[Tensor, ...]:
+    return () if given is None else (given,)
+
+
+def _are_equal(prior: Prior, other: Prior) -> bool:
+    """Whether two fitted priors are the same one, on whatever device."""
+    if prior is other:
+        return True
+    own, others = prior.state_dict(), other.state_dict()
+    return own.keys() == others.keys() and all(
+        torch.equal(value.cpu(), others[name].to(value.dtype).cpu()) for name, value in own.items()
+    )

@@ -1,0 +1,97 @@
+"""Training on a flow's own pairs, coupling ``reflow``: which flow that is, and what a run shares with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from flowprior.couplings import Coupling, ReflowCoupling
+from flowprior.couplings.pool import OWNER
+from flowprior.couplings.reflow import AUTO, NO_FLOW
+from flowprior.data.base import Data
+from flowprior.encoders import LatentEncoder
+from flowprior.encoding import EncodedData
+from flowprior.errors import CouplingError
+from flowprior.flow import Flow
+from flowprior.flow.description import read_description
+from flowprior.flow.reading import find_flow
+from flowprior.flow.teacher import FlowTeacher
+from flowprior.priors import Prior
+from flowprior.registry import spec_of
+
+
+def with_origin(spec: str) -> str:
+    """The spec of a coupling; of ``reflow`` with its ``origin``, which the description of its flow says.
+
+    Raises:
+        CouplingError: the training of the flow is not finished.
+        CheckpointError: there is no flow, or its description is damaged.
+    """
+    if Coupling.registry.parse(spec).name != "reflow":
+        return spec
+    coupling = Coupling.registry.resolve(spec)
+    if coupling.flow and coupling.origin == AUTO:
+        coupling.origin = _origin_of(_folder_of(coupling))
+    return spec_of(Coupling.registry, coupling)
+
+
+def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.device) -> None:
+    """Load the flow of a coupling ``reflow`` that has none yet, on ``device``; nothing for other couplings.
+
+    Args:
+        coupling: of a run.
+        prior: of the run; it may be unfitted.
+        data: what the run is trained on, in latents where it is.
+        device: of the run.
+
+    Raises:
+        CouplingError: no flow is named, or one of other events, conditions, latents, prior or coupling than
+            the run's.
+        CheckpointError: it cannot be read.
+    """
+    if not isinstance(coupling, ReflowCoupling) or coupling.teacher is not None:
+        return
+    if not coupling.flow:
+        raise CouplingError(NO_FLOW)
+    folder = _folder_of(coupling)
+    flow, origin = Flow.load(folder, device=device), _origin_of(folder)
+    if coupling.origin == AUTO:
+        coupling.origin = origin
+    own, encoder = Prior.registry, data.encoder if isinstance(data, EncodedData) else None
+    _check("a coupling of origin", coupling.origin, origin, coupling)
+    _check("a prior", spec_of(own, prior), spec_of(own, flow.prior), coupling)
+    _check("events of shape", list(data.event_shape), list(flow.state_shape), coupling)
+    _check("the condition", data.condition, flow.condition, coupling)
+    _check("latents of", _identity(encoder), _identity(flow.encoder), coupling)
+    coupling.teacher = FlowTeacher(flow)
+
+
+def _check(what: str, wanted: object, had: object, coupling: ReflowCoupling) -> None:
+    """Refuse a run that is not like the flow whose pairs it takes."""
+    if wanted != had:
+        raise CouplingError(
+            f"{OWNER}: expected {what} {had}, which the flow in {coupling.flow} has, got {wanted}; give the "
+            "run the same, or name another flow"
+        )
+
+
+def _identity(encoder: LatentEncoder | None) -> str:
+    return "no encoder" if encoder is None else encoder.identity()
+
+
+def _folder_of(coupling: ReflowCoupling) -> Path:
+    """The folder with the ``flow.json`` of the flow that is named, which of a run has to be finished."""
+    location = find_flow(Path(coupling.flow).expanduser())
+    if location.note:
+        raise CouplingError(
+            f"{OWNER}: expected a flow that stays as it is, got one that is trained further: "
+            f"{location.note}; finish its training, or name one of its checkpoints"
+        )
+    return location.folder
+
+
+def _origin_of(folder: Path) -> str:
+    """Name of the coupling that a flow was trained with, or the first of those that it descends from."""
+    spec = Coupling.registry.parse(read_description(folder)["coupling"])
+    return str(spec.options["origin"]) if spec.name == "reflow" else spec.name

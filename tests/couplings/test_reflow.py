@@ -1,0 +1,188 @@
+"""Pairs of a flow's own making, of one whose map is known: which ones, how many, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.stats import ks_2samp
+from torch import Tensor
+
+from flowprior.conditions import Parts
+from flowprior.couplings import Coupling, ReflowCoupling, source_gap
+from flowprior.errors import CouplingError, NotFittedError, OptionError, UnknownComponentError
+from flowprior.priors import Prior
+
+from .laws import fitted, two_classes
+from .teachers import Affine, taught
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def teacher_of(coupling: ReflowCoupling) -> Affine:
+    assert isinstance(coupling.teacher, Affine)
+    return coupling.teacher
+
+
+def p_value(x: Tensor, y: Tensor) -> float:
+    """Of the Kolmogorov-Smirnov test between two samples of numbers."""
+    return ks_2samp(x.numpy(), y.numpy())[1]  # type: ignore[index]
+
+
+def are_pairs(x0: Tensor, x1: Tensor, labels: Tensor) -> bool:
+    return bool(torch.isclose(x1, 2 * x0 + 1 + labels[:, None]).all())
+
+
+@pytest.mark.parametrize("real", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("pool", [0, 500])
+def test_every_pair_lies_on_the_map_of_the_flow(pool: int, real: float) -> None:
+    x1, labels = two_classes(300, 3)
+    prior = fitted("gmm")
+    coupling = taught(prior, pool=pool, real=real).fit(prior, (x1, labels), generator=generator())
+    x0, ends = coupling.pairs(prior, x1, labels, generator=generator(1))
+    assert x0.shape == ends.shape == x1.shape
+    assert are_pairs(x0, ends, labels)
+
+
+def test_the_share_of_real_data_is_as_asked() -> None:
+    x1, labels = two_classes(300, 3)
+    prior, rows = fitted("gmm"), {tuple(row) for row in x1.tolist()}
+    for real in (0.0, 0.3, 1.0):
+        coupling = taught(prior, pool=200, real=real).fit(prior, (x1, labels), generator=generator())
+        assert coupling.made is not None
+        ends = torch.cat([ends for _, ends in coupling.made.pairs.values()])
+        assert sum(tuple(row) in rows for row in ends.tolist()) == pytest.approx(200 * real, abs=1)
+        assert (teacher_of(coupling).forth_rows, teacher_of(coupling).back_rows) == pytest.approx(
+            (200 * (1 - real), 200 * real), abs=1
+        )
+        _, fresh = taught(prior, pool=0, real=real).pairs(prior, x1, labels, generator=generator(1))
+        assert (fresh == x1).all(1).double().mean() == pytest.approx(real, abs=0.1)
+
+
+def test_the_pool_is_divided_as_the_data_are_and_made_once() -> None:
+    x1, labels = two_classes(400, 3)
+    prior = fitted("gmm")
+    coupling = taught(prior, pool=100).fit(prior, (x1, labels), generator=generator())
+    assert coupling.made is not None
+    for label in (0, 1):
+        share = (labels == label).double().mean().item()
+        assert len(coupling.made.pairs[label][0]) == pytest.approx(100 * share, abs=1)
+    rows = teacher_of(coupling).forth_rows
+    for seed in range(3):
+        coupling.pairs(prior, x1, labels, generator=generator(seed))
+    assert teacher_of(coupling).forth_rows == rows
+
+
+def test_a_label_of_one_datum_has_a_pair() -> None:
+    x1, labels = two_classes(200, 3)
+    labels[0], prior = 2, Prior.create("gaussian")
+    prior.fit((x1, labels))
+    coupling = taught(prior, pool=20).fit(prior, (x1, labels), generator=generator())
+    x0, ends = coupling.pairs(prior, x1[:1], labels[:1], generator=generator(1))
+    assert are_pairs(x0, ends, labels[:1])
+
+
+@pytest.mark.parametrize("pool", [0, 20_000])
+def test_the_source_samples_of_training_are_those_of_sampling(pool: int) -> None:
+    """Per label, on each coordinate: what a pool gives follows the prior as fresh draws do."""
+    x1, labels = two_classes(4000, 3)
+    prior = fitted("gmm")
+    coupling = taught(prior, pool=pool).fit(prior, (x1, labels), generator=generator())
+    x0, ends = coupling.pairs(prior, x1, labels, generator=generator(1))
+    sampled = coupling.source(prior, labels, generator=generator(2))
+    for label in (0, 1):
+        of_it = labels == label
+        for axis in (0, 1):
+            carried = 2 * sampled[of_it, axis] + 1 + label
+            assert p_value(x0[of_it, axis], sampled[of_it, axis]) > 0.01
+            assert p_value(ends[of_it, axis], carried) > 0.01
+    assert source_gap(coupling, prior, x1[:800], labels[:800], generator=generator(3)).p_value > 0.01
+
+
+def test_a_fit_and_its_pairs_follow_from_the_generator() -> None:
+    x1, labels = two_classes(100, 3)
+    prior = fitted("gmm")
+    drawn = []
+    for fit, draw in ((0, 1), (0, 1), (5, 1), (0, 5)):
+        coupling = taught(prior, pool=40, real=0.5).fit(prior, (x1, labels), generator=generator(fit))
+        drawn.append(torch.cat(coupling.pairs(prior, x1, labels, generator=generator(draw))))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[3])
+
+
+def test_data_that_are_given_are_carried_back() -> None:
+    x1, labels = two_classes(50, 3)
+    prior = fitted("gmm")
+    assert are_pairs(taught(prior).draw(prior, x1, labels), x1, labels)
+
+
+def test_the_flow_is_asked_with_the_options() -> None:
+    x1, labels = two_classes(50, 3)
+    prior = fitted("gmm")
+    coupling = taught(prior, pool=0, nfe=7, guidance=2.5, real=0.5)
+    coupling.pairs(prior, x1, labels, generator=generator())
+    assert teacher_of(coupling).asked == [{"nfe": 7, "guidance": 2.5}] * 2
+
+
+@pytest.mark.parametrize("origin", ["condot", "independent", "posterior"])
+def test_sampling_starts_where_the_first_flow_starts(origin: str) -> None:
+    _, labels = two_classes(50, 3)
+    prior, first = fitted("latent-gmm:rank=1,components=2"), Coupling.create(origin)
+    coupling = taught(prior, origin=origin)
+    starts = [c.source(prior, labels, generator=generator()) for c in (coupling, first)]
+    assert torch.equal(*starts)
+    assert torch.equal(*(c.source_log_prob(prior, starts[0], labels) for c in (coupling, first)))
+    spread = torch.tensor([[3.0, 1.5]])
+    slope, expected = coupling.latent_slope(spread), first.latent_slope(spread)
+    assert (slope is None) == (expected is None) == (origin == "independent")
+    torch.testing.assert_close(slope, expected)
+    if origin != "independent":
+        for name in ("source_mean", "source_deviation"):
+            assert torch.equal(*(getattr(c, name)(prior, labels, len(labels)) for c in (coupling, first)))
+
+
+def test_embeddings_and_parts_have_pairs_of_each_batch() -> None:
+    x1, labels = two_classes(60, 3)
+    embedding = torch.nn.functional.one_hot(labels, 2).to(x1)
+    prior = Prior.create("learned-mean", epochs=1).fit((x1, embedding), generator=generator())
+    for cond in (embedding, Parts({"kind": embedding})):
+        coupling = taught(prior, pool=0).fit(prior, (x1, embedding))
+        assert are_pairs(*coupling.pairs(prior, x1, cond, generator=generator()), torch.zeros(60))
+        message = "expected labels or no condition for a pool of pairs, got .*; use pool=0"
+        with pytest.raises(CouplingError, match=message):
+            taught(prior, pool=10).fit(prior, [(x1, cond)])
+
+
+def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    x1, labels = two_classes(30, 3)
+    prior = fitted("gaussian")
+    bare, loaded = ReflowCoupling(), ReflowCoupling(flow="runs/first", origin="condot")
+    with pytest.raises(CouplingError, match="expected a trained flow, got none; name a run or a saved flow"):
+        bare.check(prior)
+    with pytest.raises(CouplingError, match="train reads it from the flow, or name it"):
+        ReflowCoupling(flow="runs/first").check(prior)
+    loaded.check(prior)
+    assert not loaded.can_pair
+    for call in (lambda: loaded.fit(prior, (x1, labels)), lambda: loaded.draw(prior, x1, labels)):
+        with pytest.raises(NotFittedError, match="its flow is not loaded; train loads it"):
+            call()
+    with pytest.raises(NotFittedError, match=r"no pairs yet; call coupling\.fit\(prior, data\) first"):
+        taught(prior).pairs(prior, x1, labels)
+    few = taught(prior, pool=10).fit(prior, (x1[labels == 0], labels[labels == 0]))
+    with pytest.raises(CouplingError, match="there are no pairs of label 1"):
+        few.pairs(prior, x1, labels)
+    with pytest.raises(CouplingError, match="expected the fitted prior of the flow, got another one"):
+        taught(prior).check(fitted("gaussian:moments=diagonal"))
+    with pytest.raises(CouplingError, match="has no latent variables"):
+        taught(prior, origin="posterior").check(prior)
+    with pytest.raises(OptionError, match="name the coupling of the first flow"):
+        ReflowCoupling(origin="reflow")
+    with pytest.raises(UnknownComponentError, match="unknown coupling 'posteriour'"):
+        ReflowCoupling(origin="posteriour")
+    with pytest.raises(OptionError, match="expected real to be a number from 0 to 1"):
+        ReflowCoupling(real=2)
+    monkeypatch.setattr("flowprior.couplings.pool.MOST_BYTES", 1 << 10)
+    with pytest.raises(CouplingError, match=r"take more than .* use a smaller pool, or pool=0"):
+        taught(prior).fit(prior, (x1, labels))
