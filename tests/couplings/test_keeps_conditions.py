@@ -21,6 +21,7 @@ KEPT = {
     "ot:condition=weighted": (NONE,),
     "semidiscrete": (),
     "leave-one-out": (),
+    "reflow": (),
 }
 
 
