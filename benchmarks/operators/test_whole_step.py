@@ -26,7 +26,7 @@ from benchmarks.operators.peers import Call, peer
 from benchmarks.operators.problem import pictures
 from flowprior import Prior
 from flowprior.data import TensorData
-from flowprior.flow.predictions import inputs_of
+from flowprior.flow.predictions import Preconditioned
 from flowprior.models import build_model
 from flowprior.training import RunConfig, TrainingConfig
 from flowprior.training.batches import PairStream
@@ -228,7 +228,7 @@ def around_the_step(network: str, batch: int, ours: str) -> Group:
     makers = {way: make for way, make in whole.makers.items() if "DataLoader" not in way}
     makers[NETWORK] = partial(network_step, network, batch)
     if ours == "default":
-        makers[OWN_NETWORK] = partial(network_step, network, batch, inputs_of("preconditioned"))
+        makers[OWN_NETWORK] = partial(network_step, network, batch, Preconditioned.inputs)
     goals = {"torchcfm": 2.0, "torchcfm, OT": 5.0, "flow_matching": 2.0}
     goals = {way: goal for way, goal in goals.items() if way in makers}
     return Group(f"around the network in a step of {batch} pictures, {network}, {ours}", makers, goals)

@@ -39,6 +39,7 @@ from benchmarks.studies import (
     long_curves,
     mechanism,
     moved_source,
+    one_evaluation,
     prior_guidance,
     restoration,
     tables,
@@ -55,7 +56,8 @@ CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training
 LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
-OWN_SECTION = ("lead-", "emoji-", "long-", "from-scratch", "warm-start", "reflow", *restoration.TASKS)
+STANDS_ALONE = ("lead-", "emoji-", "long-", "from-scratch", "one-evaluation", "reflow", "warm-start")
+OWN_SECTION = (*STANDS_ALONE, *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -132,6 +134,7 @@ def template(name: str) -> jinja2.Template:
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
+        "one_evaluation": one_evaluation,
         "prior_guidance": prior_guidance,
         "kills": kills,
         "kinds": kinds,

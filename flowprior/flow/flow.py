@@ -21,6 +21,7 @@ from flowprior.flow.guidance import away_from, check_guidance, check_negative
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.parts import FlowParts
+from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
     batches,
@@ -54,7 +55,8 @@ class Flow(FlowParts):
         path: the path it was trained on.
         condition: kind and size of the condition.
         prediction: what the model gives: ``"velocity"``; ``"residual"``, what is left of it beyond
-            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; or ``"epsilon"``, the source
+            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; the ``"average-velocity"`` of an interval
+            (:mod:`flowprior.flow.average_velocity`); or ``"epsilon"``, the source
             sample x0 that is noise under N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components are read off the instances where they are left out.
@@ -95,7 +97,8 @@ class Flow(FlowParts):
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation. ``negative``,
-        one condition of one row, or some of its parts, takes the place of the null condition.
+        one condition of one row, or some of its parts, takes the place of the null condition. Of a flow with
+        prediction ``average-velocity`` times may be ``[B, 2]``: the average over these intervals.
 
         Raises:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
@@ -194,6 +197,7 @@ class Flow(FlowParts):
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.with_source(temperature, prior_guidance)
+        check_sampler(solver, self.prediction)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             source = self.coupling, self.prior, cond, n

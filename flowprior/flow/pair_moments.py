@@ -13,14 +13,25 @@ Outside, every coordinate is on its own, v0 = 1 and k = 0, and v1 follows from �
 variance floor f (``reg_covar``): the network need not learn to take that noise away again. A mean with noise
 around it, as of ``kernel-mean``, has no axes, and v1 is what is left of the data around the mean.
 
+Over an interval of length h, on which the chords of the path's coefficients have the slopes Δα and Δσ, the
+average of the linear velocity has a closed form. Along each direction x_t − E[x_t] becomes s_e/s of itself,
+where s_e² is the variance at the end, and
+
+    (s_e/s − 1)/h = 2 (ᾱ Δα v1 + σ̄ Δσ v0 + (ᾱ Δσ + σ̄ Δα) k) / (s (s + s_e)),
+
+where ᾱ and σ̄ are the means of the coefficients of both ends. At h = 0 this is g. Where the variance outside
+of the axes differs from coordinate to coordinate, that is nearly so.
+
 The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
 differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +49,9 @@ LEAST_VARIANCE = 0.05
 """Of the data relative to the source samples'. Coordinates that hardly vary still do so now and then, in no
 Gaussian way, and a network cannot talk a velocity out of it that expects nothing there: with 1e-6 the
 held-out log-density of digits falls by thousands of nats, with 0.05 it stays; samples are as good."""
+
+SHORTEST = 1e-3
+"""Length of an interval below which its chord is the tangent."""
 
 
 def are_known(prior: Prior, coupling: Coupling) -> bool:
@@ -118,12 +132,21 @@ class PairMoments:
 
     def velocity(self, x: Tensor) -> Tensor:
         """E[u | x_t] ``[B, D]`` at x ``[B, D]``."""
-        frame, path = self.frame, self.path
+        return self._affine(x, self.path, slope_of_velocity)
+
+    def average_velocity(self, x: Tensor, chord: Chord) -> Tensor:
+        """The average ``[B, D]`` of the linear velocity over an interval that begins at x ``[B, D]``."""
+        path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=chord.sigma_slope)
+        return self._affine(x, path, partial(slope_of_average, length=chord.length))
+
+    def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
+        """(α' + σ') m + G (x − E[x_t]) ``[B, D]``, the slopes of G along all directions by ``slope_of``."""
+        frame = self.frame
         white = (x - self.mean) * frame.noise.rsqrt()
         inside = frame.into(white)
-        along = slope_of_velocity(path, covariance=self.slope) * inside
+        along = slope_of(path, covariance=self.slope) * inside
         projected, white_velocity = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
-        beside = slope_of_velocity(path, datum=self.outside, covariance=self._shared)
+        beside = slope_of(path, datum=self.outside, covariance=self._shared)
         white_velocity = torch.addcmul(white_velocity, beside, white - projected)
         return (path.alpha_dot + path.sigma_dot) * frame.loc + white_velocity * frame.noise.sqrt()
 
@@ -145,13 +168,53 @@ class PairMoments:
         return 0.0 if self.frame.shared is None else self.frame.shared
 
 
+class Chord(NamedTuple):
+    """Of a path over an interval of each row: its length, and the mean slopes of α and σ, ``[B, 1]`` each."""
+
+    length: Tensor
+    alpha_slope: Tensor
+    sigma_slope: Tensor
+
+    @classmethod
+    def of(cls, path: Path, begin: Tensor, end: Tensor, dtype: torch.dtype) -> Chord:
+        """Of intervals from ``begin`` to ``end``, ``[B]`` each; of length 0 the derivatives."""
+        begin, end = begin.to(dtype), end.to(dtype)
+        here, there = path.coefficients(begin), path.coefficients(end)
+        length = end - begin
+        short = length < SHORTEST
+        divisor = torch.where(short, 1.0, length)
+        alpha = torch.where(short, here.alpha_dot, (there.alpha - here.alpha) / divisor)
+        sigma = torch.where(short, here.sigma_dot, (there.sigma - here.sigma) / divisor)
+        return cls(*(part[:, None] for part in (length, alpha, sigma)))
+
+
+def slope_of_average(
+    path: Coefficients,
+    datum: Tensor | float = 1.0,
+    covariance: Tensor | float = 0.0,
+    *,
+    length: Tensor,
+) -> Tensor:
+    """(s_e/s − 1)/h of the module's formula, h the ``length``; ``path`` has the slopes of its chords."""
+    a, s, a_dot, s_dot = path
+    end = path._replace(alpha=a + length * a_dot, sigma=s + length * s_dot)
+    middle = path._replace(alpha=(a + end.alpha) / 2, sigma=(s + end.sigma) / 2)
+    here, there = (variance_of_state(place, datum, covariance).sqrt() for place in (path, end))
+    joint = _joint(middle, datum, covariance)
+    return 2 * joint / (here * (here + there))
+
+
 def slope_of_velocity(
     path: Coefficients, datum: Tensor | float = 1.0, covariance: Tensor | float = 0.0
 ) -> Tensor:
     """g of the module's formula for v0 = 1, v1 ``datum`` and k ``covariance``, shaped like the times."""
+    return _joint(path, datum, covariance) / variance_of_state(path, datum, covariance)
+
+
+def _joint(path: Coefficients, datum: Tensor | float, covariance: Tensor | float) -> Tensor:
+    """Half the derivative of the variance of x_t in t, which is the covariance of x_t and u."""
     a, s, a_dot, s_dot = path
-    joint = a * a_dot * datum + s * s_dot + (a * s_dot + s * a_dot) * covariance
-    return joint / variance_of_state(path, datum, covariance)
+    return a * a_dot * datum + s * s_dot + (a * s_dot + s * a_dot) * covariance
 
 
 def variance_of_state(

@@ -13,7 +13,7 @@ from flowprior.couplings import Coupling
 from flowprior.encoders import LatentEncoder
 from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
-from flowprior.flow.predictions import make_prediction, suited_sampler
+from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
 from flowprior.paths import Path
 from flowprior.priors import Prior, UpdatablePrior
 from flowprior.samplers import Velocity

@@ -1,12 +1,13 @@
 """Prediction: what a network is shown of x_t, and how its output F becomes a velocity: u = offset + scale F.
 
-The names stand in :data:`flowprior.paths.prediction.PREDICTIONS`. Training and :class:`flowprior.Flow` both
-ask here, so that what is learned is what is used.
+The names stand in :mod:`flowprior.flow.prediction_kinds`. Training and :class:`flowprior.Flow` both ask here,
+so that what is learned is what is used.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,10 +16,8 @@ from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import PairMoments, check_moments
-from flowprior.paths import Path, check_prediction, velocity_of_source
+from flowprior.paths import Path, velocity_of_source
 from flowprior.priors import Prior
-
-LAST_STEP_LONG = "euler:grid=last,at=0.7"
 
 
 class View(NamedTuple):
@@ -39,6 +38,18 @@ class View(NamedTuple):
         return output if self.scale is None else self.scale * output
 
 
+class Compared(NamedTuple):
+    """What a loss compares: what a network says and what it should, ``[B, *event]``, and the view's scale."""
+
+    said: Tensor
+    target: Tensor
+    scale: Tensor | None
+
+
+Network = Callable[[Tensor, Tensor, Any], Tensor]
+"""A network's output ``[B, *event]`` for its inputs, times and the condition."""
+
+
 class Prediction:
     """The network gives the velocity itself; other predictions derive from this one.
 
@@ -50,6 +61,8 @@ class Prediction:
     """Tensors of the event's shape that the network is shown side by side."""
     beside: int = 0
     """Tensors that a view holds beside its inputs."""
+    interval: bool = False
+    """Whether the network's times are ``[B, 2]``, beginning and end of an interval."""
     times: str = "uniform"
     """The law of the times that trains best (:class:`flowprior.training.TimeDistribution`)."""
 
@@ -68,6 +81,14 @@ class Prediction:
     def regression(self, output: Tensor, view: View, x0: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """What the loss compares: what the network says and what it should, both ``[B, *event]``."""
         return view.scaled(output), u if view.offset is None else u - view.offset
+
+    def compared(
+        self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
+    ) -> Compared:
+        """What the loss compares at the points x ``[B, *event]`` of paths from x0 with velocities u."""
+        view = self.view(x, t, cond)
+        said, target = self.regression(network(view.inputs, t, cond), view, x0, u)
+        return Compared(said, target, view.scale)
 
 
 class Residual(Prediction):
@@ -100,7 +121,10 @@ class Preconditioned(Prediction):
         self.prior, self.coupling = prior, coupling
 
     def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
-        moments = PairMoments.at(self.prior, self.coupling, self.path, t, cond)
+        return self.view_of(x, PairMoments.at(self.prior, self.coupling, self.path, t, cond))
+
+    def view_of(self, x: Tensor, moments: PairMoments) -> View:
+        """What the network is shown of x ``[B, *event]`` where these are the moments of its pairs."""
         flat = x.flatten(1).to(moments.frame.loc.dtype)
         tensors = (moments.frame.loc, *moments.standardised(flat))
         mean, standard, velocity, scale = (tensor.view_as(x).to(x.dtype) for tensor in tensors)
@@ -115,36 +139,3 @@ class Epsilon(Prediction):
 
     def regression(self, output: Tensor, view: View, x0: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         return output, x0
-
-
-KINDS: dict[str, type[Prediction]] = {
-    "velocity": Prediction,
-    "residual": Residual,
-    "preconditioned": Preconditioned,
-    "epsilon": Epsilon,
-}
-
-
-def suited_sampler(name: str, coupling: Coupling) -> str:
-    """Spec of the sampler that suits a prediction.
-
-    Where source samples follow their data nearly all the way, as under ``posterior``, little noise is left
-    near the end, which a network hardly sees: the last step is a long one. Else steps are equal.
-    """
-    slope = coupling.latent_slope(torch.full((1, 1), 100.0))
-    follows = slope is not None and float(slope) > 0.5
-    return LAST_STEP_LONG if follows and name in ("residual", "preconditioned") else "euler"
-
-
-def inputs_of(name: str) -> int:
-    """Tensors of the event's shape that the network of a prediction is shown; 1 where none is chosen yet."""
-    return KINDS.get(name, Prediction).inputs
-
-
-def make_prediction(name: str, prior: Prior, coupling: Coupling, path: Path) -> Prediction:
-    """The prediction of this name.
-
-    Raises:
-        OptionError: an unknown one, or one that this prior, coupling or path cannot serve.
-    """
-    return KINDS[check_prediction(path, name)](prior, coupling, path)

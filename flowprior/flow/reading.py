@@ -20,7 +20,8 @@ from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.description import BOUND, CHANGES, DESCRIPTION, bindings_of, dtype_of, read_description
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.predictions import inputs_of
+from flowprior.flow.prediction_kinds import make_prediction
+from flowprior.flow.predictions import Prediction
 from flowprior.flow.tensors import assign_tensors, check_prior, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
@@ -184,13 +185,17 @@ def _rebuild(
     cls: type[F], description: dict[str, Any], model: nn.Module | None, encoder: dict[str, Any]
 ) -> F:
     condition = Condition.from_dict(description["condition"])
+    prior = Prior.registry.resolve(description["prior"])
+    coupling = Coupling.registry.resolve(description["coupling"])
+    path = Path.registry.resolve(description["path"])
     if model is None:
-        model = _build_model(description, condition)
+        predicted = make_prediction(description["prediction"], prior, coupling, path)
+        model = _build_model(description, condition, predicted)
     return cls(
         model,
-        Prior.registry.resolve(description["prior"]),
-        Coupling.registry.resolve(description["coupling"]),
-        Path.registry.resolve(description["path"]),
+        prior,
+        coupling,
+        path,
         condition,
         prediction=description["prediction"],
         **{f"{part}_spec": description[part] for part in ("model", "prior", "coupling", "path")},
@@ -199,10 +204,10 @@ def _rebuild(
     )
 
 
-def _build_model(description: dict[str, Any], condition: Condition) -> nn.Module:
+def _build_model(description: dict[str, Any], condition: Condition, predicted: Prediction) -> nn.Module:
     if not description["model"]:
         raise CheckpointError("its model is not one of flowprior's; pass it as Flow.load(…, model=network)")
-    shape, inputs = torch.Size(description["event_shape"]), inputs_of(description["prediction"])
-    model = build_model(description["model"], shape, condition, inputs)
+    shape = torch.Size(description["event_shape"])
+    model = build_model(description["model"], shape, condition, predicted.inputs, predicted.interval)
     dtype = dtype_of(description)
     return model.to(dtype) if dtype else model

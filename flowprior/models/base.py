@@ -5,8 +5,10 @@ Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with c
 than there are classes: the last is the null label of classifier-free guidance; the null embedding is all
 zeros. Any other ``nn.Module`` with this call works just as well.
 
-Under prediction ``preconditioned`` (:mod:`flowprior.flow.preconditioning`) a model sees several tensors of
-the event's shape side by side along their first dimension, as many as its argument ``inputs`` says.
+Under prediction ``preconditioned`` (:mod:`flowprior.flow.predictions`) a model sees several tensors of
+the event's shape side by side along their first dimension, as many as its argument ``inputs`` says. Under
+prediction ``average-velocity`` (:mod:`flowprior.flow.average_velocity`) its times are ``[B, 2]``, beginning
+and end of an interval, for which its argument ``interval`` makes room.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from flowprior.models.reading import ReadingModel, read_condition
 from flowprior.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
-GIVEN = ("event_shape", "condition", "inputs")
+GIVEN = ("event_shape", "condition", "inputs", "interval")
 READS = "reads"
 """Option of every model: parts of the condition that it is shown, with ``+`` between; empty for all."""
 
 
-def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1) -> nn.Module:
+def build_model(
+    spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1, interval: bool = False
+) -> nn.Module:
     """Build the model ``spec`` for events of ``event_shape`` and their ``condition``.
 
     Args:
@@ -35,6 +39,7 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
         event_shape: of what it gives.
         condition: kind and size of the condition.
         inputs: tensors of the event's shape that it sees side by side along their first dimension.
+        interval: whether its times are ``[B, 2]``, beginning and end of an interval.
 
     Raises:
         UnknownComponentError: no such model.
@@ -56,6 +61,13 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
                 "prediction 'residual' (--set training.prediction=residual)"
             )
         given["inputs"] = inputs
+    if interval:
+        if "interval" not in MODELS.record(name).options:
+            raise OptionError(
+                f"model '{name}' is told one time alone (it has no argument interval); choose another model, "
+                "or another prediction (--set training.prediction=auto)"
+            )
+        given["interval"] = True
     net = MODELS.create(name, **given, **options)
     return ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
 

@@ -12,11 +12,13 @@ from flowprior.errors import InputError
 from flowprior.models.series_embedding import SeriesEmbedding
 
 TIME_SCALE = 1000.0
+INTERVAL_SCALE = 20.0
+"""Of times in networks of average velocities, whose derivative in time is part of what they learn."""
 MAX_PERIOD = 10000.0
 
 
-def sinusoids(t: Tensor, size: int) -> Tensor:
-    """cos and sin of ``1000 t ω_i``, with ω_i from 1 down to 1/10000 in geometric steps.
+def sinusoids(t: Tensor, size: int, scale: float = TIME_SCALE) -> Tensor:
+    """cos and sin of ``scale t ω_i``, with ω_i from 1 down to 1/10000 in geometric steps.
 
     t runs over [0, 1] where the frequencies (Vaswani et al. 2017) were made for steps 0..1000; unscaled,
     nearly all of them would be constant over it.
@@ -24,6 +26,7 @@ def sinusoids(t: Tensor, size: int) -> Tensor:
     Args:
         t: times ``[B]``.
         size: an even number of features.
+        scale: of the times.
 
     Returns:
         ``[B, size]`` in the dtype of ``t``.
@@ -31,21 +34,22 @@ def sinusoids(t: Tensor, size: int) -> Tensor:
     half = size // 2
     steps = torch.arange(half, device=t.device, dtype=t.dtype)
     frequencies = torch.exp(-math.log(MAX_PERIOD) * steps / half)
-    angles = TIME_SCALE * t[:, None] * frequencies
+    angles = scale * t[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 class TimeEmbedding(nn.Module):
     """Sinusoids of t through Linear, SiLU, Linear: ``[B] -> [B, hidden]``."""
 
-    def __init__(self, hidden: int, features: int = 128) -> None:
+    def __init__(self, hidden: int, features: int = 128, scale: float = TIME_SCALE) -> None:
         super().__init__()
         self.features = features
+        self.scale = scale
         self.first = nn.Linear(features, hidden)
         self.second = nn.Linear(hidden, hidden)
 
     def forward(self, t: Tensor) -> Tensor:
-        features = sinusoids(t.to(self.first.weight.dtype), self.features)
+        features = sinusoids(t.to(self.first.weight.dtype), self.features, self.scale)
         return self.second(nn.functional.silu(self.first(features)))
 
 
@@ -102,13 +106,29 @@ class ConditionEmbedding(nn.Module):
 
 
 class TimeConditionEmbedding(nn.Module):
-    """Sum of the time's and the condition's embeddings: (t ``[B]``, cond) -> ``[B, hidden]``."""
+    """Sum of the time's and the condition's embeddings: (t ``[B]``, cond) -> ``[B, hidden]``.
 
-    def __init__(self, condition: Condition, hidden: int) -> None:
+    Args:
+        condition: kind and size of the condition.
+        hidden: width of the embeddings.
+        interval: whether times may be ``[B, 2]``, beginning and end of an interval; the interval's length is
+            embedded, too, by what starts at zero. Times ``[B]`` are intervals of length 0.
+    """
+
+    def __init__(self, condition: Condition, hidden: int, interval: bool = False) -> None:
         super().__init__()
-        self.time = TimeEmbedding(hidden)
+        scale = INTERVAL_SCALE if interval else TIME_SCALE
+        self.time = TimeEmbedding(hidden, scale=scale)
+        self.length = TimeEmbedding(hidden, scale=scale) if interval else None
+        if self.length is not None:
+            nn.init.zeros_(self.length.second.weight)
+            nn.init.zeros_(self.length.second.bias)
         self.condition = ConditionEmbedding(condition, hidden)
 
     def forward(self, t: Tensor, cond: Conditions | None) -> Tensor:
-        embedded = self.condition(cond)
-        return self.time(t) if embedded is None else self.time(t) + embedded
+        begin = t if t.dim() == 1 else t[:, 0]
+        embedded = self.time(begin)
+        if self.length is not None:
+            embedded = embedded + self.length(torch.zeros_like(t) if t.dim() == 1 else t[:, 1] - begin)
+        condition = self.condition(cond)
+        return embedded if condition is None else embedded + condition

@@ -10,7 +10,8 @@ N(0, I) and the data x0 is the noise ε, and its prediction is the objective of 
 
 A network that predicts the ``residual`` gives what is left of u beyond the linear velocity of the pairs'
 first two moments (:mod:`flowprior.flow.linear_velocity`); one that is ``preconditioned`` gives that in units
-of its own standard deviation (:mod:`flowprior.flow.predictions`).
+of its own standard deviation (:mod:`flowprior.flow.predictions`). One that predicts the ``average-velocity``
+gives that of a whole interval of time (:mod:`flowprior.flow.average_velocity`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from flowprior.errors import OptionError
 from flowprior.paths.base import Coefficients, Path
 from flowprior.registry import choose
 
-PREDICTIONS = ("velocity", "epsilon", "residual", "preconditioned")
+PREDICTIONS = ("velocity", "epsilon", "residual", "preconditioned", "average-velocity")
 
 
 class Ends(NamedTuple):

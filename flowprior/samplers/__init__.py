@@ -8,6 +8,7 @@ from flowprior.samplers.ddim import DDIM
 from flowprior.samplers.diffusion import DiffusionSampler
 from flowprior.samplers.euler import Euler
 from flowprior.samplers.fixed import FixedStepSampler
+from flowprior.samplers.flow_map import FlowMap
 from flowprior.samplers.grids import TimeGrid, time_grid
 from flowprior.samplers.heun import Heun
 from flowprior.samplers.heun3 import Heun3
@@ -31,6 +32,7 @@ __all__ = [
     "ExplicitAdams",
     "Fehlberg2",
     "FixedStepSampler",
+    "FlowMap",
     "Heun",
     "Heun3",
     "ImplicitAdams",

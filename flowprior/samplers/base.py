@@ -79,6 +79,8 @@ class Sampler(Registered, abc.ABC):
         "sampler", "flowprior.samplers", shared={"temperature": 1.0, "prior_guidance": 1.0}
     )
     adaptive: ClassVar[bool] = False
+    over_intervals: ClassVar[bool] = False
+    """Asks for average velocities: its times are ``[B, 2]``, beginning and end of an interval."""
     stochastic: bool = False
     """Draws noise on the way, so that all samples of a call have to be solved side by side."""
     _temperature: float = 1.0
@@ -174,7 +176,7 @@ class Sampler(Registered, abc.ABC):
 
 
 class CountedVelocity:
-    """A velocity that counts its evaluations and takes a scalar time."""
+    """A velocity that counts its evaluations and takes a scalar time, or the two of an interval."""
 
     def __init__(self, velocity: Velocity, cond: Conditions | None) -> None:
         self.velocity = velocity
@@ -183,5 +185,6 @@ class CountedVelocity:
 
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
         self.nfe += 1
-        time = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
+        time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        time = time.expand(len(x), *time.shape)
         return self.velocity(x, time, self.cond)

@@ -11,7 +11,7 @@ from typing import Any
 
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.flow.predictions import suited_sampler
+from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid

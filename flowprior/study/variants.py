@@ -14,7 +14,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
-from flowprior.flow.predictions import make_prediction
+from flowprior.flow.prediction_kinds import check_sampler, make_prediction
 from flowprior.paths import Path
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
@@ -93,7 +93,9 @@ class Variant:
     def _check_sampler(self, spec: str, counts: tuple[int, ...]) -> None:
         prior, coupling, path = self._parts()
         generator = torch.Generator().manual_seed(0)
-        sampler = Sampler.registry.resolve(spec).prepare(path, prior, coupling, generator=generator)
+        sampler = Sampler.registry.resolve(spec)
+        check_sampler(sampler, self.prediction)
+        sampler = sampler.prepare(path, prior, coupling, generator=generator)
         if not sampler.adaptive:
             spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
             reasons = [_refusal(sampler.solve, _still, torch.zeros(1, 1), nfe=count) for count in spent]

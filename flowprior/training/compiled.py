@@ -28,8 +28,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _served: WeakValueDictionary[int, Prediction] = WeakValueDictionary()
 
 
-def check_compiled(what: str, engine: Engine) -> None:
-    """Refuse graphs that processes which talk in between would break.
+def check_compiled(what: str, engine: Engine, intervals: bool = False) -> None:
+    """Refuse graphs that processes which talk in between would break, or that training on intervals would.
 
     Raises:
         OptionError: what to choose instead.
@@ -38,6 +38,11 @@ def check_compiled(what: str, engine: Engine) -> None:
         raise OptionError(
             f"training.compile={what}: weights in shards come together layer by layer, which no graph holds; "
             f"choose compile={NOTHING}"
+        )
+    if what == STEP and intervals:
+        raise OptionError(
+            f"training.compile={STEP}: prediction 'average-velocity' calls the network on rows that the "
+            f"times choose, which no graph holds; choose compile={NETWORK}"
         )
     if what == STEP and engine.size > 1:
         raise OptionError(

@@ -17,7 +17,7 @@ from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
-from flowprior.flow.predictions import KINDS, inputs_of
+from flowprior.flow.prediction_kinds import make_prediction, suited_times
 from flowprior.models import build_model
 from flowprior.models.base import takes_inputs
 from flowprior.models.precision import warn_of_emulation
@@ -117,7 +117,8 @@ def choose_defaults(
         moments = "preconditioned" if named and not narrow else "residual"
         training = replace(training, prediction=moments if known else "velocity")
     if training.time == DEFAULT_TIME:
-        training = replace(training, time=KINDS[training.prediction].times)
+        made = resolve_coupling(coupling or config.coupling)
+        training = replace(training, time=suited_times(training.prediction, made))
     if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
         config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
@@ -158,7 +159,8 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        model = seeded_model(model, data, config.training.seed, inputs_of(config.training.prediction))
+        prediction = make_prediction(config.training.prediction, prior, coupling, path)
+        model = seeded_model(model, data, config.training.seed, prediction.inputs, prediction.interval)
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -221,14 +223,14 @@ def resolve_coupling(coupling: str | Coupling) -> Coupling:
         raise UnknownComponentError(f"{error}, and '{DEFAULT_COUPLING}' for what suits the prior") from None
 
 
-def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1) -> nn.Module:
+def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1, interval: bool = False) -> nn.Module:
     """The network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
 
-    It is shown ``inputs`` tensors of the event's shape side by side.
+    It is shown ``inputs`` tensors of the event's shape side by side, and with ``interval`` told two times.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(mix(seed, "initial weights"))
-        return build_model(spec, data.event_shape, data.condition, inputs)
+        return build_model(spec, data.event_shape, data.condition, inputs, interval)
 
 
 def resolve_device(name: str) -> torch.device:

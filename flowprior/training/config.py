@@ -102,14 +102,16 @@ class TrainingConfig:
         seed: of everything random: prior fit, model, data order, source samples, times, dropout.
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"preconditioned"``, the same in
-            units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"epsilon"``, DDPM's
+            units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"average-velocity"``,
+            that of an interval of time (:mod:`flowprior.flow.average_velocity`); ``"epsilon"``, DDPM's
             noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where prior and coupling tell those
             moments (``"residual"`` for a network of your own, which is shown x_t alone, and for a
             prior whose source samples lie as the data do, :attr:`~flowprior.Prior.is_narrow`), else
             ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
             :class:`~flowprior.training.times.TimeDistribution` with its options; ``"auto"`` takes
-            ``"logit-normal"`` with prediction ``"preconditioned"``, else ``"uniform"``, and is recorded so.
+            ``"logit-normal"`` with prediction ``"preconditioned"``, ``"interval"`` with
+            ``"average-velocity"``, else ``"uniform"``, and is recorded so.
         loss_weight: of the squared errors, a name of
             :class:`~flowprior.training.loss_weights.LossWeight` with its options.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.
@@ -155,7 +157,9 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     seed: int = 0
-    prediction: Literal["auto", "velocity", "residual", "preconditioned", "epsilon"] = DEFAULT_PREDICTION
+    prediction: Literal["auto", "velocity", "residual", "preconditioned", "epsilon", "average-velocity"] = (
+        DEFAULT_PREDICTION
+    )
     time: str = DEFAULT_TIME
     loss_weight: str = "none"
     device: str = "auto"

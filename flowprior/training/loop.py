@@ -132,7 +132,7 @@ def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | 
     Args:
         state: of the training.
         pairs: (x0, x1, condition) of B rows.
-        t: times ``[B]``.
+        t: times ``[B]``, or intervals ``[B, 3]``.
         dropped: which rows lose their condition, bool ``[B]``; None for none.
     """
     x0, x1, cond = pairs
@@ -147,8 +147,8 @@ def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | 
 def loss_of_pairs(
     state: TrainingState, x0: Tensor, x1: Tensor, t: Tensor, cond: Conditions | None
 ) -> tuple[Tensor, Tensor]:
-    """The loss of B pairs at times ``[B]``, a scalar, and the points x_t ``[B, *event]`` of their path."""
-    x_t, u_t, _ = state.parts.path.interpolate(x0, x1, t)
+    """The loss of B pairs at times ``[B]``, or intervals ``[B, 3]``, and their points x_t ``[B, *event]``."""
+    x_t, u_t, _ = state.parts.path.interpolate(x0, x1, t if t.dim() == 1 else t[:, 0])
     return batch_loss(state, state.forward, x0, x_t, u_t, t, cond), x_t
 
 
@@ -175,22 +175,26 @@ def batch_loss(
         x0: source samples ``[B, *event]``.
         x_t: points of the path.
         u_t: its velocities there.
-        t: times ``[B]``.
+        t: times ``[B]``, or intervals ``[B, 3]``.
         cond: condition of each row.
     """
     config = state.config
-    view = state.prediction.view(x_t, t, cond)
-    inputs = view.inputs
-    if config.channels_last and inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    with in_precision(config.precision, x_t.device):
-        output = model(inputs, t, cond)
-    predicted, target = state.prediction.regression(output, view, x0, u_t)
-    weight = state.loss_weight.weight(t, view.scale)
+
+    def network(inputs: Tensor, times: Tensor, cond: Conditions | None) -> Tensor:
+        if config.channels_last and inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with in_precision(config.precision, x_t.device):
+            return model(inputs, times, cond)
+
+    said, target, scale = state.prediction.compared(network, x0, x_t, u_t, t, cond)
+    if state.loss_weight.reads_errors:
+        errors = flow_matching_loss(said.detach(), target, reduction="none")
+        return flow_matching_loss(said, target, state.loss_weight.of_errors(errors))
+    weight = state.loss_weight.weight(t, scale)
     if weight is None:
-        return flow_matching_loss(predicted, target)
+        return flow_matching_loss(said, target)
     root = weight.sqrt()
-    return flow_matching_loss(root * predicted, root * target)
+    return flow_matching_loss(root * said, root * target)
 
 
 def dropped_rows(count: int, share: float, step: int, randomness: Randomness) -> Tensor | None:

@@ -15,6 +15,8 @@ class LossWeight(Registered, abc.ABC):
     """Base class of the weights of the loss; named by ``training.loss_weight``."""
 
     registry: ClassVar[Registry[Any]] = Registry("loss weight", "flowprior.loss_weights")
+    reads_errors: ClassVar[bool] = False
+    """Whether the weights follow the errors: then :meth:`of_errors` gives them."""
 
     @abc.abstractmethod
     def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
@@ -25,6 +27,10 @@ class LossWeight(Registered, abc.ABC):
             scale: c_out ``[B, *event]``, the standard deviation of what the network learns; None where the
                 prediction has none.
         """
+
+    def of_errors(self, errors: Tensor) -> Tensor:
+        """Weights ``[B]`` of events whose mean squared errors are ``errors`` ``[B]``, without gradients."""
+        raise NotImplementedError
 
     def check(self, prediction: str) -> None:
         """Raise OptionError where a network of this ``prediction`` cannot be trained with these weights."""
@@ -63,3 +69,28 @@ class OutputScaleWeight(LossWeight):
                 f"loss weight 'output-scale' needs prediction 'preconditioned', which has an output scale, "
                 f"got '{prediction}'; use loss_weight 'none'"
             )
+
+
+@LossWeight.register("adaptive")
+class AdaptiveWeight(LossWeight):
+    """(e + floor)^(−power) for an event of mean squared error e: events with large errors count less.
+
+    With power ½ the gradient is that of the pseudo-Huber loss (Lee et al. 2024, arXiv 2405.20320, section
+    4.2), with 1 that of the logarithm of the error, which MeanFlow takes (arXiv 2505.13447, eq. 22).
+
+    Args:
+        power: in [0, 2].
+        floor: above 0; errors far below it count alike.
+    """
+
+    reads_errors: ClassVar[bool] = True
+
+    def __init__(self, power: float = 1.0, floor: float = 1e-3) -> None:
+        check_numbers("loss weight 'adaptive'", power=(power, 0, 2), floor=(floor, 1e-12, 1e12))
+        self.power, self.floor = power, floor
+
+    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
+        return None
+
+    def of_errors(self, errors: Tensor) -> Tensor:
+        return (errors + self.floor).pow(-self.power)

@@ -18,7 +18,7 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS
 from flowprior.flow.label_names import KEY as LABEL_NAMES
-from flowprior.flow.predictions import make_prediction
+from flowprior.flow.prediction_kinds import make_prediction, suited_times
 from flowprior.flow.tensors import load_plain
 from flowprior.flow.unseen import GIVEN_PRIOR
 from flowprior.registry import package_version
@@ -60,7 +60,6 @@ class TrainingState:
         self.parts = parts
         self.engine = engine or Engine()
         self.config = parts.config.training
-        check_compiled(self.config.compile, self.engine)
         self.step = 0
         self.saved: Path | None = None
         self.best: tuple[int, float] | None = None
@@ -74,9 +73,12 @@ class TrainingState:
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
         prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
-        times = self.config.time if self.config.time != DEFAULT_TIME else type(prediction).times
+        check_compiled(self.config.compile, self.engine, prediction.interval)
+        suited = suited_times(self.config.prediction, parts.coupling)
+        times = self.config.time if self.config.time != DEFAULT_TIME else suited
         self.prediction = traceable(prediction, self.config.compile)
         self.times = TimeDistribution.registry.resolve(times)
+        self.times.check(self.config.prediction, intervals=prediction.interval)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
         self.loss_weight.check(self.config.prediction)
         self.micro_batches = self.engine.size * self.config.accumulate

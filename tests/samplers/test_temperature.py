@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
@@ -29,6 +29,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class Averages(nn.Module):
+    """An average velocity that depends on point and interval."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        return x.sin() * t.sum(1, keepdim=True)
+
+
 def class_flow() -> Flow:
     return flow_of(ClassVelocity(3, 3), prior="gmm", classes=3, dtype=torch.float32)
 
@@ -43,6 +50,9 @@ def gaussian_flow() -> tuple[Flow, tuple[Tensor, Tensor]]:
 def serving(name: str) -> tuple[Flow, Tensor]:
     """A flow that the sampler can serve, and its conditions; diffusion samplers want noise, and its path."""
     flow = class_flow()
+    if Sampler.create(name).over_intervals:
+        return Flow(Averages(), flow.prior, flow.coupling, flow.path, Condition("labels", 3),
+                    prediction="average-velocity"), LABELS  # fmt: skip
     if name != "ancestral":
         return flow, LABELS
     prior = Prior.create("gaussian").fit(torch.randn(20, 3, generator=seeded()))

@@ -18,6 +18,32 @@ def test_output_scale_goes_from_equal_weights_of_the_velocity_to_equal_weights_o
     torch.testing.assert_close(LossWeight.create("output-scale", power=0.5).weight(t, scale), 1 / scale)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_adaptive_weights_have_the_gradient_of_a_robust_loss(power: float) -> None:
+    """(e + c)^(1 − power)/(1 − power) of each event's squared error e, pseudo-Huber at ½; at 1 log(e + c)."""
+    said, target = torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    said.requires_grad_()
+    weight = LossWeight.create("adaptive", power=power, floor=0.3)
+    errors = (said - target).square().mean(1)
+    weighed = (weight.of_errors(errors.detach()) * errors).mean()
+    robust = (errors + 0.3).log() if power == 1 else (errors + 0.3) ** (1 - power) / (1 - power)
+    found, expected = (
+        torch.autograd.grad(loss, said, retain_graph=True)[0] for loss in (weighed, robust.mean())
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_training_weighs_by_errors() -> None:
+    """One step with power 0 is the plain step; with 1 the gradient is another."""
+    options = {"prior": "gaussian", "coupling": "condot", "prediction": "velocity", "steps": 2, "warmup": 0}
+    plain, zero, one = (
+        torch.cat([p.flatten() for p in train("moons", loss_weight=spec, **options).model.parameters()])
+        for spec in ("none", "adaptive:power=0", "adaptive")
+    )
+    torch.testing.assert_close(plain, zero)
+    assert not torch.allclose(plain, one)
+
+
 def test_a_prediction_without_output_scale_is_refused() -> None:
     with pytest.raises(OptionError, match=r"needs prediction 'preconditioned'.*got 'velocity'"):
         train("moons", prior="gaussian", coupling="condot", steps=1, loss_weight="output-scale")

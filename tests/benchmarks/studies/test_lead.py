@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.studies import STUDIES, lead
 from flowprior.couplings import Coupling
-from flowprior.flow.predictions import suited_sampler
+from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.study.grid import load_grid
 
 UNIFORM = "euler"

@@ -1,0 +1,171 @@
+"""Average velocity: one evaluation carries x_t over a whole interval of time (MeanFlow, Geng et al. 2025).
+
+The average velocity of the flow over [t, s], as a function of where it begins,
+
+    ū(x_t, t, s) = 1/(s − t) ∫_t^s v(x_τ, τ) dτ,   x_s = x_t + (s − t) ū(x_t, t, s),
+
+is the velocity itself at s = t, and (arXiv 2505.13447, eq. 6)
+
+    ū = v + (s − t) (∂_t + v · ∂_x) ū(x_t, t, s).
+
+Training puts the pairs' own velocity u, whose mean it is, in the place of the first v, and the network's own
+in that of the second, as in "Improved Mean Flows" (arXiv 2512.02012); what stands on the right side is taken
+without its gradient. The derivative is a difference over the interval's first part [t, m],
+
+    ū = u + (s − m) (ū(x_t + (m − t) v, m, s) − ū(x_t, t, s)) / (m − t),   v = ū(x_t, t, t),
+
+where the law of the times says how long that is (:class:`flowprior.training.times.IntervalTimes`): all of
+the interval at first, which leaves u alone, and ever less of it (α-Flow, arXiv 2510.20771, section 3.3). At
+m = t it is a Jacobian-vector product of the network.
+
+Where the moments of the pairs are known, the linear velocity is taken out, whose average has a closed form
+(:mod:`flowprior.flow.pair_moments`), and the network's output is in units of c_out at the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Conditions
+from flowprior.conditions import rows as rows_of
+from flowprior.couplings import Coupling
+from flowprior.flow.pair_moments import Chord, PairMoments, are_known
+from flowprior.flow.predictions import Compared, Network, Preconditioned, Prediction, View
+from flowprior.paths import Path
+from flowprior.priors import Prior
+
+STEP = 1e-3
+"""In time, of the differences of what a network is shown, where its own derivative is taken exactly."""
+
+
+class Interval(NamedTuple):
+    """Beginning, split and end ``[B]`` of intervals of time."""
+
+    begin: Tensor
+    split: Tensor
+    end: Tensor
+
+    @classmethod
+    def of(cls, t: Tensor) -> Interval:
+        """Of times ``[B]``, which are intervals of length 0, ``[B, 2]`` without a split, or ``[B, 3]``."""
+        if t.dim() == 1:
+            return cls(t, t, t)
+        return cls(t[:, 0], t[:, t.shape[1] - 2], t[:, -1])
+
+    @property
+    def told(self) -> Tensor:
+        """What a network is told, ``[B, 2]``."""
+        return torch.stack([self.begin, self.end], 1)
+
+    def rows(self, index: Tensor) -> Interval:
+        """Those of some rows."""
+        return Interval(*(times[index] for times in self))
+
+
+class AverageVelocity(Prediction):
+    """The average velocity over [t, s], for times ``[B, 2]``; the velocity for times ``[B]``."""
+
+    beside: int = 2
+    interval: bool = True
+    times: str = "interval"
+
+    def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
+        super().__init__(prior, coupling, path)
+        self.prior, self.coupling = prior, coupling
+        known = are_known(prior, coupling)
+        self.moments = Preconditioned(prior, coupling, path) if known else None
+        self.inputs = 1 if self.moments is None else self.moments.inputs
+
+    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
+        if self.moments is None:
+            return View(x)
+        begin, _, end = Interval.of(t)
+        moments = PairMoments.at(self.prior, self.coupling, self.path, begin, cond)
+        view = self.moments.view_of(x, moments)
+        if t.dim() == 1:
+            return view
+        flat = x.flatten(1).to(moments.frame.loc.dtype)
+        average = moments.average_velocity(flat, Chord.of(self.path, begin, end, flat.dtype))
+        return view._replace(offset=average.view_as(x).to(x.dtype))
+
+    def compared(
+        self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
+    ) -> Compared:
+        times = Interval.of(t)
+        view = self.view(x, times.told, cond)
+        said = view.scaled(network(view.inputs, times.told, cond))
+        target = u.clone() if view.offset is None else u - view.offset
+        apart = (times.end > times.split).nonzero()[:, 0]
+        if len(apart):
+            here = said.detach() if view.offset is None else said.detach() + view.offset
+            rate = self._rate(network, here[apart], x[apart], times.rows(apart), rows_of(cond, apart))
+            target[apart] += _columns((times.end - times.split)[apart], x) * rate
+        return Compared(said, target, view.scale)
+
+    @torch.no_grad()
+    def _rate(
+        self, network: Network, here: Tensor, x: Tensor, times: Interval, cond: Conditions | None
+    ) -> Tensor:
+        """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
+        v = self._said(network, x, Interval(times.begin, times.begin, times.begin), cond)
+        step = _columns(times.split - times.begin, x)
+        if not bool((step > 0).all()):
+            return self._derivative(network, x, v, times, cond)
+        later = self._said(network, x + step * v, Interval(times.split, times.split, times.end), cond)
+        return (later - here) / step
+
+    def _said(self, network: Network, x: Tensor, times: Interval, cond: Conditions | None) -> Tensor:
+        """The network's own ū ``[B, *event]``."""
+        view = self.view(x, times.told, cond)
+        return self.velocity(network(view.inputs, times.told, cond), view, x, times.told)
+
+    def _derivative(
+        self, network: Network, x: Tensor, v: Tensor, times: Interval, cond: Conditions | None
+    ) -> Tensor:
+        """(∂_t + v · ∂_x) ū: exactly of the network, by short steps of what it is shown, offset and scale."""
+        short = (times.end - times.begin).clamp_max(STEP)
+        step, told = _columns(short, x), times.told
+        later = torch.stack([times.begin + short, times.end], 1)
+        view, then = self.view(x, told, cond), self.view(x + step * v, later, cond)
+        rates = [
+            torch.zeros_like(x) if now is None or soon is None else (soon - now) / step
+            for now, soon in zip(view, then, strict=True)
+        ]
+        turned = torch.stack([torch.ones_like(short), torch.zeros_like(short)], 1)
+        call = partial(_called, network, cond)
+        output, change = _along(call, (view.inputs, told), (rates[0], turned), short)
+        return view.scaled(change) + rates[1] + rates[2] * output
+
+
+def _columns(times: Tensor, x: Tensor) -> Tensor:
+    """Times ``[B]`` shaped to multiply x ``[B, *event]``."""
+    return times.view(-1, *[1] * (x.dim() - 1))
+
+
+def _called(network: Network, cond: Conditions | None, inputs: Tensor, told: Tensor) -> Tensor:
+    return network(inputs, told, cond)
+
+
+def _along(
+    function: Callable[[Tensor, Tensor], Tensor],
+    given: tuple[Tensor, Tensor],
+    rates: tuple[Tensor, Tensor],
+    short: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """A function's value and its derivative as what it is given, ``[B, …]`` each, changes at these rates.
+
+    A Jacobian-vector product in forward mode; where one of the function's operators has none, a difference
+    over the ``short`` step of each row.
+    """
+    try:
+        output, change, *_ = torch.func.jvp(function, given, rates)
+    except (RuntimeError, NotImplementedError):
+        output = function(*given)
+        moved = [x + _columns(short, x) * rate for x, rate in zip(given, rates, strict=True)]
+        change = (function(moved[0], moved[1]) - output) / _columns(short, output)
+    return output, change

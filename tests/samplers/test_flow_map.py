@@ -1,0 +1,46 @@
+"""The flow map: one evaluation an interval, and no error where averages are exact."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.samplers import Sampler, time_grid
+
+RATE = 1.7
+
+
+def average(x: Tensor, t: Tensor, cond: None) -> Tensor:
+    """Of dx/dt = RATE x over the interval [t, s]: (exp(RATE (s − t)) − 1) x / (s − t)."""
+    length = (t[:, 1] - t[:, 0])[:, None]
+    return torch.expm1(RATE * length) / length * x
+
+
+@pytest.mark.parametrize("grid", ["uniform", "cosine", "power", "last"])
+@pytest.mark.parametrize("nfe", [1, 2, 9])
+def test_steps_by_exact_averages_end_at_the_solution(grid: str, nfe: int) -> None:
+    x0 = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = Sampler.create("flow-map", grid=grid).solve(average, x0, nfe=nfe, trajectory=True)
+    assert found.nfe == nfe
+    assert found.trajectory is not None
+    torch.testing.assert_close(found.x, math.exp(RATE) * x0)
+    expected = torch.exp(RATE * found.times)[:, None, None] * x0
+    torch.testing.assert_close(found.trajectory, expected)
+
+
+def test_each_evaluation_is_told_where_its_step_begins_and_ends() -> None:
+    told = []
+
+    def watched(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        told.append(t)
+        assert cond is labels
+        return torch.zeros_like(x)
+
+    labels = torch.arange(4)
+    Sampler.create("meanflow", grid="last", at=0.7).solve(watched, torch.zeros(4, 2), labels, nfe=3)
+    times = time_grid(3, "last", at=0.7).float()
+    assert [t.shape for t in told] == [(4, 2)] * 3
+    torch.testing.assert_close(torch.stack([t[0] for t in told]), torch.stack([times[:-1], times[1:]], 1))
