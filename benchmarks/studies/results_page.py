@@ -56,16 +56,8 @@ CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training
 LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/choosing.md speaks of."""
-OWN_SECTION = (
-    "lead-",
-    "emoji-",
-    "long-",
-    "from-scratch",
-    "one-evaluation",
-    "reflow",
-    "warm-start",
-    *restoration.TASKS,
-)
+STANDS_ALONE = ("lead-", "emoji-", "long-", "from-scratch", "one-evaluation", "reflow", "warm-start")
+OWN_SECTION = (*STANDS_ALONE, *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
