@@ -1,8 +1,8 @@
-"""Which prior and coupling to train from on data that nobody has looked at: few rules, read from stored results.
+"""Which prior and coupling to train from on data that are new: few rules, read from stored results.
 
 | the data | the choice | read from |
 |---|---|---|
-| labels, or none, with too few examples to show that a Gaussian is wrong | ``gmm`` + ``ot`` | cells, few-labels |
+| labels, or none, with few examples | ``gmm:shrinkage=2`` + ``ot`` | cells, few-labels |
 | labels, or none, whose Gaussians have the law of held-out rows | ``gmm`` + ``ot`` | eight-modes |
 | labels, or none, of any other law | ``latent-gmm`` + ``posterior`` | digits, fashion-mnist, moons |
 | pictures of captions that repeat | ``kernel-mean`` + ``leave-one-out`` | emoji |
@@ -30,8 +30,6 @@ from flowprior.inspection.held_out_score import held_out_score
 from flowprior.inspection.misfit import LEVEL, Misfit, misfit
 from flowprior.priors import Prior
 
-AUTO = "auto"
-"""What a prior is called that the data choose."""
 MOST_EXAMPLES = 4000
 """Of data with labels or no condition that are looked at; a fifth is held out."""
 MOST_FORETOLD = 1500
@@ -40,8 +38,8 @@ FEW_EXAMPLES = 64
 """Examples of the median label below which a Gaussian is all that they can tell: with 20 digits of each label
 ``gmm`` is ahead of ``latent-gmm`` (few-labels), with 24 cells of each type too, with 100 digits no more."""
 TOLD_APART = 0.65
-"""Share of pairs in which a held-out row must be told from a draw for a Gaussian to be wrong by enough: of eight
-true Gaussians one was flagged at 0.58 (eight-modes), of moons, digits and wines all at 0.80 and more."""
+"""Share of pairs in which a held-out row must be told from a draw for a Gaussian to be wrong enough: of
+eight true Gaussians one was flagged at 0.58 (eight-modes), moons, digits and wines all at 0.80 and more."""
 MARGIN = 0.01
 """Share of its score by which a later candidate must be better than an earlier, simpler one."""
 SHRINKAGE = 2.0
@@ -50,7 +48,7 @@ apart, they would widen each Gaussian for nothing (eight-modes)."""
 MOST_FULL_DIMENSIONS = 16
 """Up to which a Gaussian's covariance is tried in full."""
 REPEATS = 2.0
-"""Pictures of one caption, on average, from which on the mean of its others foretells each (emoji has five)."""
+"""Pictures of one caption, on average, from which on the mean of the others foretells each (emoji: 3.9)."""
 MOST_CONDITIONS = 8192
 """Rows whose embeddings are looked through for ones that repeat."""
 

@@ -132,7 +132,7 @@ def draw_pairs(
 
 
 def _divided(count: int, labels: Tensor | None, groups: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to fit on and to hold out: a share of each label, or whole groups of events that are nearly alike."""
+    """Rows to fit on and to hold out: a share of each label, or whole groups of events that are alike."""
     options: dict[str, Any] = {"test_fraction": HELD_OUT_SHARE, "seed": seed}
     if groups is None or len(names := groups.unique()) < round(1 / HELD_OUT_SHARE):
         fit, held_out = (split_indices(count, part, labels=labels, **options) for part in ("train", "test"))
