@@ -3,6 +3,11 @@
 data = "table:of=breast-cancer"
 values = "benchmarks.studies.auto:values"
 
+    python -m benchmarks.studies.auto runs
+
+keeps what `flowprior compare` left in ``runs/auto-NAME``; the choice may be one of the designs beside it, and
+is then the same trained cell under two names.
+
 Four tables of scikit-learn's, each column in standard deviations from its mean over the training split: 569
 biopsies under 2 labels; 150 irises under 3; of 442 people six serum measurements under age, sex, body mass
 and blood pressure; 178 wines under 3 labels, on which the rules were made. And a roll in three dimensions,
@@ -12,23 +17,31 @@ under the quarter of its length.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from torch import Tensor
 
-from benchmarks.studies import Row, everything, generator, rows_of
+from benchmarks.studies import RESULTS, Row, everything, generator, rows_of
 from flowprior.data import DATA, TensorData
 from flowprior.data.base import Split
 from flowprior.data.splits import split_indices
+from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.inspection import energy_coefficient
 from flowprior.registry import choose
+from flowprior.storage import read_json
+from flowprior.study.cell_file import StudyFolder, write_object
+from flowprior.study.table import DataFrame, read_table, select
 
 NFES = (0, 1, 4, 15)
 TIMES = 10
 """Samples for each test event."""
 QUARTERS = 4
+CHOICE, BASELINE = "auto", "gaussian+condot"
+FEW_STEPS = (4, 15)
 Table = tuple[Tensor, Tensor]
 
 
@@ -136,3 +149,66 @@ def energy_distance(drawn: Tensor, x: Tensor, cond: Tensor) -> float:
     labels = cond.unique().tolist()
     found = [energy_coefficient(drawn[told == label].double(), x[cond == label].double()) for label in labels]
     return sum(found) / len(labels)
+
+
+def measure(table: DataFrame) -> str:
+    """What designs are compared by: sliced W2² of each label, or the energy score where labels are none."""
+    return "sliced_w2_squared" if "full+ot" in set(table.flow) else "energy_score"
+
+
+def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
+    """Means over seeds, each design at the times that suit it best: rows designs, columns NFE."""
+    kept = select(table, metric=metric)
+    kept = kept[kept.nfe.isin(FEW_STEPS)]
+    found = kept.groupby(["flow", "sampler", "nfe"], as_index=False).value.mean()
+    return found.pivot_table(index="flow", columns="nfe", values="value", aggfunc="min")
+
+
+def outcome(table: DataFrame, metric: str) -> dict[int, dict[str, Any]]:
+    """NFE -> the best studied design, and the choice's value over its and over that of N(0, I)."""
+    found, rows = at_best_grid(table, metric), {}
+    for nfe in FEW_STEPS:
+        studied = found[nfe].drop(CHOICE)
+        own = float(found[nfe][CHOICE])
+        rows[nfe] = {"best": studied.idxmin(), "over best": own / float(studied.min())}
+        rows[nfe]["over N(0, I)"] = own / float(studied[BASELINE])
+    return rows
+
+
+def outcomes(root: Path = RESULTS) -> dict[str, DataFrame]:
+    """Name of the data -> its stored cells."""
+    return {name: read_table(folder) for name in TABLES if (folder := root / "auto" / name).is_dir()}
+
+
+def shown(ratio: float, most: float) -> str:
+    """Two digits, in bold where it is more than ``most``."""
+    return f"**{ratio:.2f}**" if ratio > most else f"{ratio:.2f}"
+
+
+def short(prior: str) -> str:
+    """The prior without the options that only give sizes."""
+    name, colon, options = prior.partition(":")
+    kept = [
+        option for option in options.split(",") if option.startswith(("covariance", "mapper", "shrinkage"))
+    ]
+    return f"{name}{colon if kept else ''}{','.join(kept)}"
+
+
+def keep(runs: Path, root: Path = RESULTS) -> None:
+    """Write the cells of every study below ``runs`` to the stored results, each under its design's name."""
+    for study in sorted(runs.glob("auto-*")):
+        folder = StudyFolder(study)
+        for variant in read_json(folder.plan)["variants"]:
+            for cell in variant["cells"]:
+                found = read_json(folder.cell(cell["name"], cell["key"]).result)
+                named = {"label": variant["label"], "reasons": list(variant["reasons"])}
+                for row in found["rows"]:
+                    row["flow"] = row["flow"] if row["flow"] == REAL_DATA else variant["label"]
+                target = root / "auto" / study.name.removeprefix("auto-")
+                target.mkdir(parents=True, exist_ok=True)
+                name = f"{variant['label']}-seed{cell['seed']}.json"
+                write_object(target / name, found | {"setting": found["setting"] | named})
+
+
+if __name__ == "__main__":
+    typer.run(keep)

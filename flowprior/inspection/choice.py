@@ -42,7 +42,7 @@ MARGIN = 0.01
 """Share of its score by which a later candidate must be better than an earlier, simpler one."""
 FEW_EXAMPLES = 64
 """Examples of the median label below which a Gaussian is all that they tell: with 20 digits of each label
-``gmm`` is ahead of ``latent-gmm`` (few-labels), with 24 cells of each type too; with 100 digits level."""
+``gmm`` leads ``latent-gmm`` (few-labels), with 24 cells of each type too; with 100 digits they are level."""
 TOLD_APART = 0.65
 """Share of pairs in which a held-out row must be told from a draw for a Gaussian to be wrong enough: of
 eight true Gaussians one was flagged at 0.58 (eight-modes), moons, digits and wines all at 0.80 and more."""

@@ -13,7 +13,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
 from flowprior.errors import InputError
 from flowprior.inspection import choose_design
-from flowprior.inspection.choice import BLIND, CAPTIONS, FEW, LATENT, LINEAR, NETWORK, PICTURES
+from flowprior.inspection.choice import BLIND, CAPTIONS, FEW, FULL, LATENT, LINEAR, NETWORK, PICTURES
 from flowprior.priors import Prior
 
 
@@ -66,15 +66,24 @@ def test_a_covariance_is_full_where_the_coordinates_go_together() -> None:
 
 
 def test_a_rare_label_among_gaussians_borrows() -> None:
-    many = clouds(each=600)
-    assert many.cond is not None
-    kept = torch.cat([(many.cond == 0).nonzero()[:, 0], (many.cond == 1).nonzero()[:20, 0]])
-    assert chosen(TensorData(*many.batch(kept), classes=2)) == (FEW, "ot")
+    kept = torch.cat([torch.arange(0, 1200, 2), torch.arange(1, 41, 2)])
+    assert chosen(TensorData(*clouds(each=600).batch(kept), classes=2)) == (FEW, "ot")
 
 
 @pytest.mark.parametrize("labels", [True, False])
 def test_a_law_that_is_no_gaussian_gets_the_latent_mixture(labels: bool) -> None:
     assert chosen(ring(800, labels)) == (LATENT, "posterior")
+
+
+def test_a_skewed_law_of_few_rows_and_many_numbers_keeps_its_full_gaussian() -> None:
+    label = torch.arange(300) % 2
+    x = (0.4 * normal(300, 24) @ normal(24, 24, seed=1) / 5).exp() + label[:, None]
+    assert chosen(TensorData(x, label, classes=2)) == (FULL, "ot")
+
+
+def test_pictures_of_labels_get_the_latent_mixture_and_few_of_them_gaussians() -> None:
+    assert chosen(pictures(200, torch.arange(200) % 2)) == (LATENT, "posterior")
+    assert chosen(pictures(60, torch.arange(60) % 2)) == (FEW, "ot")
 
 
 def test_captions_that_repeat_get_the_mean_of_their_other_pictures() -> None:
@@ -98,9 +107,7 @@ def test_numbers_that_foretell_nothing_are_not_asked() -> None:
 def test_the_lines_say_what_was_measured() -> None:
     found = choose_design(ring(800, labels=True))
     assert found.data == "data: 800 examples of shape 2 under 2 labels"
-    assert found.reason.startswith(
-        "latent-gmm + posterior: held-out rows of 2 of 2 labels are told from draws"
-    )
+    assert found.reason.startswith("latent-gmm + posterior: held-out rows are told from a Gaussian's draws")
     assert "\n" not in found.reason
 
 

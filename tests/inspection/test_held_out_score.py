@@ -20,9 +20,11 @@ def score(prior: Prior, examples: Examples) -> float:
 
 
 def test_of_the_law_itself_it_is_half_the_mean_distance_of_two_draws() -> None:
-    examples = examples_of(torch.randn(2500, 1, generator=torch.Generator().manual_seed(0)))
-    found = score(GaussianPrior().fit((examples.x, None)), examples)
-    assert abs(found - 1 / math.sqrt(math.pi)) < 0.03
+    found = []
+    for seed in range(5):
+        examples = examples_of(torch.randn(2500, 1, generator=torch.Generator().manual_seed(seed)))
+        found.append(score(GaussianPrior().fit((examples.x, None)), examples))
+    assert abs(sum(found) / 5 - 1 / math.sqrt(math.pi)) < 0.02
 
 
 def test_a_law_that_is_moved_or_too_wide_has_a_larger_one() -> None:

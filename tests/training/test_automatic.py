@@ -21,7 +21,8 @@ PARTS: dict[str, Any] = {name: value for name, value in SAVED.items() if name no
 DESIGNS = {
     "few": (choice.FEW, "ot", "velocity"),
     "gaussian": ("gmm", "ot", "velocity"),
-    "full": ("gmm:covariance=full", "ot", "velocity"),
+    "correlated": ("gmm:covariance=full", "ot", "velocity"),
+    "full": (choice.FULL, "ot", "velocity"),
     "latent": (choice.LATENT, "posterior", "preconditioned"),
     "captions": (choice.CAPTIONS, "leave-one-out", "velocity"),
     "pictures": (choice.PICTURES, "condot", "residual"),
@@ -68,7 +69,7 @@ def test_the_choice_is_recorded_with_what_follows_from_it(points: TensorData, tm
 def test_the_flow_keeps_the_reasons_and_its_card_tells_them(points: TensorData, tmp_path: Path) -> None:
     train(points, prior="auto", out=tmp_path / "run", **PARTS)
     card = (tmp_path / "run" / "flow" / "README.md").read_text(encoding="utf-8")
-    assert "examples of each label tell little more" in card
+    assert "examples of a label tell little more" in card
     assert len(Flow.load(tmp_path / "run").metadata["choice"]) == 3
 
 
@@ -125,7 +126,7 @@ def made_for(design: str) -> TensorData:
     """A few events under a condition that the design takes."""
     generator = torch.Generator().manual_seed(0)
     x, count = torch.randn(48, 1, 4, 4, generator=generator).clamp(-1, 1), 48
-    if design in ("few", "gaussian", "full", "latent"):
+    if design in ("few", "gaussian", "correlated", "full", "latent"):
         return TensorData(x, torch.arange(count) % 2, classes=2, is_image=True)
     if design == "pictures":
         return TensorData(x, torch.randn(count, 1, 2, 2, generator=generator), is_image=True)
