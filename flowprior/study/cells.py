@@ -30,12 +30,22 @@ EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", 
 def variants(grid: Grid, data: Data | None = None) -> list[Variant]:
     """Those that the grid names, or else every prior × coupling × path; the path is named among several.
 
-    ``data`` choose what a prior ``auto`` stands for, once for all variants and seeds.
+    ``data`` choose what a prior ``auto`` stands for, once for all variants and seeds; without them its
+    variants are left out.
     """
-    choice = _choice(grid, data)
+    named = _named(grid)
+    asks = any(parts["prior"] == AUTO_PRIOR for _, _, parts in named)
+    choice = choose_for(data, grid.latent, grid.training.device) if asks and data is not None else None
+    if choice is None:
+        named = [of for of in named if of[2]["prior"] != AUTO_PRIOR]
+    return [_variant(grid, *of, choice) for of in named]
+
+
+def _named(grid: Grid) -> list[tuple[str, tuple[str, ...], Mapping[str, str]]]:
+    """Label, labels of the parts, and parts of each variant, as the grid has them."""
     if grid.variants:
         return [
-            _variant(grid, label, (label, *_names(parts["coupling"], parts["path"])), parts, choice)
+            (label, (label, *_names(parts["coupling"], parts["path"])), parts)
             for label, parts in grid.variants.items()
         ]
     found = []
@@ -43,16 +53,8 @@ def variants(grid: Grid, data: Data | None = None) -> list[Variant]:
         prior, coupling, path = grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]]
         name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
         parts = VARIANT | {"prior": prior, "coupling": coupling, "path": path}
-        found.append(_variant(grid, name, labels, parts, choice))
+        found.append((name, labels, parts))
     return found
-
-
-def _choice(grid: Grid, data: Data | None) -> Choice | None:
-    """What the data choose; None where every prior is named, or no data are given."""
-    named = [parts["prior"] for parts in grid.variants.values()] or grid.priors.values()
-    if data is None or AUTO_PRIOR not in named:
-        return None
-    return choose_for(data, grid.latent, grid.training.device)
 
 
 def _variant(
