@@ -151,9 +151,10 @@ def energy_distance(drawn: Tensor, x: Tensor, cond: Tensor) -> float:
     return sum(found) / len(labels)
 
 
-def measure(table: DataFrame) -> str:
-    """What designs are compared by: sliced W2² of each label, or the energy score where labels are none."""
-    return "sliced_w2_squared" if "full+ot" in set(table.flow) else "energy_score"
+def measures(table: DataFrame) -> list[str]:
+    """What designs are compared by, first what the study names: sliced W2² of each label, else the score."""
+    named = ["sliced_w2_squared", "energy_score"]
+    return [*(named if "full+ot" in set(table.flow) else reversed(named)), "energy-distance"]
 
 
 def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
