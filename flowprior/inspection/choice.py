@@ -3,7 +3,7 @@
 | the data | the choice | read from |
 |---|---|---|
 | labels with few examples each | ``gmm:shrinkage=2`` + ``ot`` | cells, few-labels |
-| pictures under labels, or none | ``latent-gmm`` + ``posterior`` | digits, fashion-mnist |
+| pictures or their latents, under labels or none | ``latent-gmm`` + ``posterior`` | digits, fashion-mnist |
 | points whose Gaussians have the law of held-out ones | ``gmm`` + ``ot`` | eight-modes |
 | points of another law | ``latent-gmm`` + ``posterior`` | moons, awkward-laws |
 | the same, where full Gaussians foretell them better | ``gmm:covariance=full`` + ``ot`` | biopsies |
@@ -129,7 +129,7 @@ def _of_labels(data: Data, seed: int) -> _Found:
     if count < FEW_EXAMPLES:
         few = f"{count:g} examples of a label tell little more than mean and variance (cells, few-labels)"
         return _Found(FEW, "ot", f"gmm + ot: {few}")
-    if data.is_image:
+    if len(data.event_shape) == 3:  # pictures, or their latents
         ahead = "of pictures, it is ahead at few evaluations (digits, fashion-mnist)"
         return _Found(LATENT, "posterior", f"{LATENT} + posterior: {ahead}")
     return _of_points(examples, seed)

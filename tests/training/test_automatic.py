@@ -147,3 +147,9 @@ def test_every_choice_that_the_rules_can_make_trains_two_steps(
     assert config["training"]["prediction"] == prediction
     assert flow.default_sampler == suited_sampler(prediction, flow.coupling)
     assert flow.metadata["choice"][2].endswith(f"sampled by {flow.default_sampler}")
+
+
+def test_of_a_flow_in_latents_these_are_looked_at(seen: list[Data]) -> None:
+    flow = train("digits", prior="auto", latent="identity", **{**PARTS, "model": "auto", "steps": 2})
+    assert [type(data).__name__ for data in seen] == ["EncodedData"]
+    assert flow.metadata["config"]["prior"] == choice.LATENT
