@@ -23,7 +23,10 @@ def inspect(
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
-    suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures, and count modes.")] = True,
+    suggest: Annotated[
+        bool,
+        typer.Option(help="Also try a set of mixtures, count modes, and say what --prior auto chooses."),
+    ] = True,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,
     json: Json = False,
@@ -56,5 +59,7 @@ def inspect(
     if found.modes:
         print_rich(modes_line(found))
     print_rich(*inspection_tables(found), *(f"warning: {warning}" for warning in found.warnings))
+    if found.choice is not None:
+        print_rich(found.choice.data, f"--prior auto takes {found.choice.reason}")
     written = f"; inspection.json and pictures are in {out}" if out is not None else ""
     print_rich(f"{found.seconds:.1f} s{written}")

@@ -28,7 +28,8 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
     prior: Annotated[
-        str | None, typer.Option(help="Where the flow starts; see flowprior list priors.")
+        str | None,
+        typer.Option(help="Where the flow starts; see flowprior list priors; auto chooses by the data."),
     ] = None,
     coupling: Annotated[
         str | None,

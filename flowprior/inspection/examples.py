@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling
-from flowprior.data.base import Data, Split
+from flowprior.data.base import Data
 from flowprior.data.splits import labels_of, split_indices
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
@@ -43,7 +44,7 @@ class Examples:
 
     @classmethod
     def of(cls, data: Data, limit: int, seed: int = 0) -> Examples:
-        """At most ``limit`` examples of ``data``, a fifth of each label held out.
+        """At most ``limit`` examples of ``data``, a fifth of each label held out, or of the groups of events.
 
         A label with fewer than three examples is fitted on and not measured on; one whose share of ``limit``
         rounds to nothing is left out.
@@ -69,12 +70,13 @@ class Examples:
             )
         counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
 
-        def part(split: Split) -> tuple[Tensor, Conditions | None]:
-            rows = split_indices(len(chosen), split, test_fraction=HELD_OUT_SHARE, seed=seed, labels=own)
+        def part(rows: Tensor) -> tuple[Tensor, Conditions | None]:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
             return data.batch(chosen[rows[order]])
 
-        return cls(*part("train"), *part("test"), counts)
+        groups = None if data.groups is None else data.groups[chosen]
+        fit, held_out = _divided(len(chosen), own, groups, seed)
+        return cls(*part(fit), *part(held_out), counts)
 
     @property
     def labels(self) -> Tensor | None:
@@ -127,6 +129,16 @@ def draw_pairs(
     """Source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
     for rows in torch.arange(len(x1)).split(coupling.draw_size(batch)):
         yield coupling.pairs(prior, x1[rows], take(cond, rows), generator=generator)
+
+
+def _divided(count: int, labels: Tensor | None, groups: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows to fit on and to hold out: a share of each label, or whole groups of events that are alike."""
+    options: dict[str, Any] = {"test_fraction": HELD_OUT_SHARE, "seed": seed}
+    if groups is None or len(names := groups.unique()) < round(1 / HELD_OUT_SHARE):
+        fit, held_out = (split_indices(count, part, labels=labels, **options) for part in ("train", "test"))
+        return fit, held_out
+    is_held_out = torch.isin(groups, names[split_indices(len(names), "test", **options)])
+    return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
 
 
 def _as_labels(cond: Conditions | None) -> Tensor | None:

@@ -13,7 +13,8 @@ import torch
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
-from flowprior.errors import CouplingError, OptionError
+from flowprior.errors import CouplingError, InputError, OptionError
+from flowprior.inspection.choice import Choice, choose_design
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.misfit import misfit_warning
@@ -68,6 +69,8 @@ class Inspection:
         suggestion: mixtures by held-out log-density, or None.
         modes: how many each of at most ten labels has (:func:`flowprior.inspection.modes.modes`); empty
             without a suggestion.
+        choice: what ``--prior auto`` takes, and why; None without a suggestion, or where no rule serves these
+            data.
         warnings: what to look out for.
         settings: seed, steps, torch's threads.
         seconds: of all of it.
@@ -79,6 +82,7 @@ class Inspection:
     pairings: list[Pairing]
     suggestion: Suggestion | None
     modes: dict[int, int]
+    choice: Choice | None
     warnings: list[str]
     settings: dict[str, Any]
     seconds: float
@@ -117,7 +121,7 @@ def inspect_priors(
         examples: how many of the data to look at, at most; a fifth is held out.
         steps: Euler steps of the simulated flow that pairings are ranked by.
         seed: of the split, the fits and the draws.
-        suggestion: also fit a set of mixtures, and count modes.
+        suggestion: also fit a set of mixtures, count modes, and say what ``--prior auto`` chooses.
         out: directory for ``inspection.json`` and a picture of each prior.
 
     Raises:
@@ -151,6 +155,7 @@ def inspect_priors(
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
         suggestion=suggest(chosen, seed) if suggestion else None,
         modes=modes(chosen) if suggestion else {},
+        choice=_choice(data, warnings) if suggestion else None,
         warnings=warnings,
         settings={"seed": seed, "steps": steps, "threads": torch.get_num_threads()},
         seconds=time.perf_counter() - start,
@@ -158,6 +163,15 @@ def inspect_priors(
     if out is not None:
         found.save(Path(out) / "inspection.json")
     return found
+
+
+def _choice(data: Data, warnings: list[str]) -> Choice | None:
+    """What ``--prior auto`` takes for these data; a warning where no rule serves them."""
+    try:
+        return choose_design(data)
+    except InputError as error:
+        warnings.append(str(error))
+        return None
 
 
 def _draw(

@@ -10,25 +10,42 @@ from itertools import chain, product
 from typing import Any
 
 from flowprior.couplings import Coupling
+from flowprior.data import Data
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import suited_sampler
+from flowprior.inspection import Choice
 from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
 from flowprior.study.variants import AUTO, VARIANT, Variant
+from flowprior.training.automatic import choose_for, reasons_for, with_choice
 from flowprior.training.components import choose_defaults
-from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
+from flowprior.training.config import AUTO_PRIOR, DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
 """Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""
 
 
-def variants(grid: Grid) -> list[Variant]:
-    """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
+def variants(grid: Grid, data: Data | None = None) -> list[Variant]:
+    """Those that the grid names, or else every prior × coupling × path; the path is named among several.
+
+    ``data`` choose what a prior ``auto`` stands for, once for all variants and seeds; without them its
+    variants are left out.
+    """
+    named = _named(grid)
+    asks = any(parts["prior"] == AUTO_PRIOR for _, _, parts in named)
+    choice = choose_for(data, grid.latent, grid.training.device) if asks and data is not None else None
+    if choice is None:
+        named = [of for of in named if of[2]["prior"] != AUTO_PRIOR]
+    return [_variant(grid, *of, choice) for of in named]
+
+
+def _named(grid: Grid) -> list[tuple[str, tuple[str, ...], Mapping[str, str]]]:
+    """Label, labels of the parts, and parts of each variant, as the grid has them."""
     if grid.variants:
         return [
-            _variant(grid, label, (label, *_names(parts["coupling"], parts["path"])), parts)
+            (label, (label, *_names(parts["coupling"], parts["path"])), parts)
             for label, parts in grid.variants.items()
         ]
     found = []
@@ -36,18 +53,24 @@ def variants(grid: Grid) -> list[Variant]:
         prior, coupling, path = grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]]
         name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
         parts = VARIANT | {"prior": prior, "coupling": coupling, "path": path}
-        found.append(_variant(grid, name, labels, parts))
+        found.append((name, labels, parts))
     return found
 
 
-def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str, str]) -> Variant:
+def _variant(
+    grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str, str], choice: Choice | None
+) -> Variant:
     """A variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
     training, sampler = grid.training, parts["sampler"]
     if parts["prediction"] != DEFAULT_PREDICTION:
         training = replace(training, prediction=parts["prediction"])
     specs = (parts["prior"], parts["coupling"], parts["path"])
     asked = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
-    chosen = choose_defaults(asked, asked.prior, asked.coupling)
+    choice = choice if asked.prior == AUTO_PRIOR else None
+    if choice is None:
+        chosen = choose_defaults(asked, asked.prior, asked.coupling)
+    else:
+        chosen = with_choice(asked, choice)
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
     coupling = Coupling.registry.resolve(chosen.coupling)
@@ -61,6 +84,7 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
         labels=labels,
         samplers={name: suited if spec == AUTO else spec for name, spec in samplers.items()},
         trainer=parts["trainer"] or grid.trainer,
+        reasons=() if choice is None else reasons_for(choice, chosen),
     )
 
 
@@ -152,8 +176,8 @@ def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
     Raises:
         OptionError: nothing of the grid can be run, or its curve cannot be drawn.
     """
-    identity = splits.identity()
-    entries, rows = zip(*(_plan_variant(grid, variant, identity) for variant in variants(grid)), strict=True)
+    identity, chosen = splits.identity(), variants(grid, splits.train)
+    entries, rows = zip(*(_plan_variant(grid, variant, identity) for variant in chosen), strict=True)
     cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
     if not cells:
         raise OptionError(f"compare: no combination of the grid is possible: {entries[0]['skipped']}")

@@ -83,6 +83,9 @@ def run_grid(
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
     run = _Run(folder, grid, splits, progress, notify)
+    for variant in plan["variants"]:
+        for reason in variant["reasons"]:
+            notify(f"{variant['label']}: {reason}")
     for row in skipped_of(plan["variants"]):
         name = f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
         run.outcome.skipped[name] = row["reason"]

@@ -21,7 +21,13 @@ from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
 from flowprior.training.components import resolve_coupling
-from flowprior.training.config import DEFAULT_COUPLING, DEFAULT_PATH, DEFAULT_PREDICTION, DEFAULT_PRIOR
+from flowprior.training.config import (
+    AUTO_PRIOR,
+    DEFAULT_COUPLING,
+    DEFAULT_PATH,
+    DEFAULT_PREDICTION,
+    DEFAULT_PRIOR,
+)
 from flowprior.training.trained_prior import check_mean
 
 AXES: dict[str, Registry[Any]] = {
@@ -61,6 +67,7 @@ class Variant:
         labels: labels of the three, as the grid has them.
         samplers: label -> spec of those that evaluate it.
         trainer: function that trains it, as ``package.module:function``; empty for ``flowprior.train``.
+        reasons: why the data chose its prior; none where a prior is named.
     """
 
     label: str
@@ -71,6 +78,7 @@ class Variant:
     labels: tuple[str, ...]
     samplers: Mapping[str, str]
     trainer: str = ""
+    reasons: tuple[str, ...] = ()
 
     def refusal(self, batch_size: int) -> str | None:
         """Why the library refuses this combination, in one line; None where it does not."""
@@ -171,7 +179,7 @@ def split_label(text: str) -> tuple[str, str]:
 def _canonical(axis: str, text: str) -> str:
     """The spec with the component's own name in place of an alias."""
     text, registry = text.strip(), AXES[axis]
-    if axis == "samplers" and text == AUTO:
+    if (axis == "samplers" and text == AUTO) or (axis == "priors" and text == AUTO_PRIOR):
         return text
     if axis != "couplings":
         registry.resolve(text)

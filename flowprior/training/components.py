@@ -26,6 +26,7 @@ from flowprior.priors import Prior, latents_of
 from flowprior.processes.launched import process_count
 from flowprior.registry import spec_of
 from flowprior.training.config import (
+    AUTO_PRIOR,
     DEFAULT_COUPLING,
     DEFAULT_DROPOUT,
     DEFAULT_MODEL,
@@ -49,7 +50,8 @@ PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 class Components:
     """The parts of a run, on its device; the prior may still be unfitted.
 
-    ``held`` are events that are held out of the training, None where there are none.
+    ``held`` are events that are held out of the training, None where there are none; ``reasons`` why the
+    prior is this one, where the data chose it.
     """
 
     data: Data
@@ -60,6 +62,7 @@ class Components:
     device: torch.device
     config: RunConfig
     held: Data | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -99,8 +102,13 @@ def choose_defaults(
     coupling: str | Coupling | None,
     model: str | nn.Module | None = None,
 ) -> RunConfig:
-    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
+    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came.
+
+    Where the data are to choose the prior, it is left as it is until they have.
+    """
     training, prior = config.training, prior or config.prior
+    if prior == AUTO_PRIOR:
+        return config
     if config.coupling == DEFAULT_COUPLING:
         narrow = Prior.registry.resolve(prior).is_narrow
         coupling = "posterior" if _fits_latents(prior) else "condot" if narrow else "ot"
@@ -129,11 +137,14 @@ def _fits_latents(prior: str | Prior) -> bool:
     return latents is not None and latents.fits_latents
 
 
-def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts: Any) -> Components:
+def resolve_components(
+    config: RunConfig, cache: FilePath | None = None, reasons: tuple[str, ...] = (), **parts: Any
+) -> Components:
     """Build what is named, take what is given as an instance, and check that the parts fit together.
 
     The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for. Data for a flow
-    in latents are encoded when they are first asked for: into the folder ``cache``, or into memory.
+    in latents are encoded when they are first asked for: into the folder ``cache``, or into memory. Why the
+    data chose the prior, ``reasons``, is kept with the flow.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
@@ -164,7 +175,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return Components(data, prior.to(device), coupling, path, model, device, config, held)
+    return Components(data, prior.to(device), coupling, path, model, device, config, held, reasons)
 
 
 def hold_out(data: Data, config: TrainingConfig) -> tuple[Data, Data | None]:

@@ -17,6 +17,8 @@ from flowprior.training.loss_weights import LossWeight
 from flowprior.training.times import TimeDistribution
 
 DEFAULT_PRIOR = "latent-gmm"
+AUTO_PRIOR = "auto"
+"""The prior, and with it the coupling, that the data choose (:mod:`flowprior.inspection.choice`)."""
 DEFAULT_COUPLING = "auto"
 """``posterior`` with a prior that fits the law of its latents, else ``ot``; see :func:`coupling_for`."""
 DEFAULT_PREDICTION = "auto"
@@ -215,7 +217,8 @@ class RunConfig:
 
     Attributes:
         data: data set, as a name or spec string.
-        prior: where the flow starts, as a spec string such as ``"gmm:components=8"``.
+        prior: where the flow starts, as a spec string such as ``"gmm:components=8"``; ``"auto"`` chooses by
+            the data before the training and is recorded as what it chose.
         coupling: which source sample belongs to which datum; ``"auto"`` chooses by the prior and is recorded
             as what it chose.
         path: how they are joined.

@@ -45,7 +45,7 @@ from flowprior.training.config import BATCH, DEFAULT_TIME, MAY_CHANGE, RunConfig
 from flowprior.training.engine import Engine
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.run_info import package_commit
+from flowprior.training.run_info import CHOICE, package_commit
 from flowprior.training.times import TimeDistribution
 from flowprior.training.trained_prior import PriorTraining, check_trained
 
@@ -160,6 +160,8 @@ class TrainingState:
             "command": train_command(self._of_one_process(), self.parts.data.spec),
         }
         parts, data = self.parts, self.parts.data
+        if parts.reasons:
+            metadata[CHOICE] = list(parts.reasons)
         if self.prior_was_given:
             metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:

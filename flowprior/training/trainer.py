@@ -25,6 +25,7 @@ from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
+from flowprior.training.automatic import design_of_data
 from flowprior.training.batches import Batches, PairStream, fetch, probe_indices
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
@@ -37,7 +38,7 @@ from flowprior.training.monitor import Monitor, ending
 from flowprior.training.prefetch import Prefetched
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
-from flowprior.training.run_info import RunInfo
+from flowprior.training.run_info import CHOICE, RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import Validation
 from flowprior.training.warm_start import start_from
@@ -68,7 +69,7 @@ def train(
         data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
             pair (events, condition), or a torch data set of tensors.
         prior: where the flow starts; an instance that is fitted already is left as it is, but for what of it
-            is trained with the flow.
+            is trained with the flow; ``"auto"`` chooses by the data.
         coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
@@ -111,14 +112,15 @@ def train(
         callback.check(None if run is None else run.path)
     if run is None:
         _refuse_limit(resolved.training)
+    resolved, given, reasons = design_of_data(resolved, given, run, resume, engine.processes)
     if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
-        parts = resolve_components(resolved, place, **given)
+        parts = resolve_components(resolved, place, reasons, **given)
         return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
     if run is None:
-        parts = resolve_components(resolved, place, **given)
+        parts = resolve_components(resolved, place, reasons, **given)
         return _train(parts, engine, None, progress, told, recover=False)
     run.check(resolved, resume)
-    parts = resolve_components(resolved, place, **given)
+    parts = resolve_components(resolved, place, reasons, **given)
     with run.lock() as lock:
         run.check(parts.config, resume)  # Once more: another process may have trained here since.
         if lock.held:
@@ -157,6 +159,9 @@ def _train(
     if config.init and not _has_begun(run):
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
+    if progress:
+        for line in parts.reasons:
+            _say(line)
     with engine.processes.first_goes_ahead():
         if isinstance(parts.data, EncodedData):
             parts.data.prepare(_say if progress else None)
@@ -179,6 +184,8 @@ def _train(
             _say(f"the run is in {own.path}")
     info = RunInfo(own.info if own else None)
     info.start(parts.device, state.step, fit_seconds, processes=engine.size)
+    if parts.reasons:
+        info.update(**{CHOICE: list(parts.reasons)})
     with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
         if state.step == 0 and own is not None:
             measured = measure_starts(pairs)

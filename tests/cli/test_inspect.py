@@ -35,3 +35,11 @@ def test_a_mistake_is_one_line(call: Call) -> None:
     answer = call("inspect", "--data", "digits", "--prior", "gmn")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "did you mean 'gmm'?" in answer.err
+
+
+def test_it_ends_by_naming_what_auto_chooses(call: Call) -> None:
+    answer = call("inspect", "--data", "moons:n=400", "--prior", "gaussian")
+    assert answer.code == 0, answer.err
+    assert "--prior auto takes latent-gmm + posterior: held-out rows are told" in answer.out
+    found = json.loads(call("inspect", "--data", "moons:n=400", "--prior", "gaussian", "--json").out)
+    assert (found["choice"]["prior"], found["choice"]["coupling"]) == ("latent-gmm", "posterior")

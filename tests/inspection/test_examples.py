@@ -50,3 +50,12 @@ def test_what_cannot_be_split_is_refused():
         Examples.of(numbered([4]), limit=100)
     with pytest.raises(InputError, match="no label of 'tensors' has 3 examples"):
         Examples.of(numbered([2] * 20), limit=100)
+
+
+def test_events_that_are_nearly_alike_are_held_out_together_or_not_at_all() -> None:
+    data = TensorData(torch.arange(200.0)[:, None])
+    data.groups = torch.arange(200) // 20
+    examples = Examples.of(data, limit=200)
+    kept, held = ({int(value) // 20 for value in part[:, 0]} for part in (examples.x, examples.held_out))
+    assert (len(kept), len(held)) == (8, 2)
+    assert not kept & held

@@ -1,0 +1,215 @@
+"""Data that the rules of ``--prior auto`` were not made on, and the distance that its choice is judged by.
+
+data = "table:of=breast-cancer"
+values = "benchmarks.studies.auto:values"
+
+    python -m benchmarks.studies.auto runs
+
+keeps what `flowprior compare` left in ``runs/auto-NAME``; the choice may be one of the designs beside it, and
+is then the same trained cell under two names.
+
+Four tables of scikit-learn's, each column in standard deviations from its mean over the training split: 569
+biopsies under 2 labels; 150 irises under 3; of 442 people six serum measurements under age, sex, body mass
+and blood pressure; 178 wines under 3 labels, on which the rules were made. And a roll in three dimensions,
+under the quarter of its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks.studies import RESULTS, Row, everything, generator, rows_of
+from flowprior.data import DATA, TensorData
+from flowprior.data.base import Split
+from flowprior.data.splits import split_indices
+from flowprior.evaluation.result import REAL_DATA
+from flowprior.flow import Flow
+from flowprior.inspection import energy_coefficient
+from flowprior.registry import choose
+from flowprior.storage import read_json
+from flowprior.study.cell_file import StudyFolder, write_object
+from flowprior.study.table import DataFrame, read_table, select
+
+NFES = (0, 1, 4, 15)
+TIMES = 10
+"""Samples for each test event."""
+QUARTERS = 4
+CHOICE, BASELINE = "auto", "gaussian+condot"
+FEW_STEPS = (4, 15)
+Table = tuple[Tensor, Tensor]
+
+
+def breast_cancer() -> Table:
+    """Thirty numbers of each biopsy, and whether it is benign."""
+    from sklearn.datasets import load_breast_cancer
+
+    return _labelled(*load_breast_cancer(return_X_y=True))
+
+
+def wine() -> Table:
+    """Thirteen numbers of each wine, and its cultivar."""
+    from sklearn.datasets import load_wine
+
+    return _labelled(*load_wine(return_X_y=True))
+
+
+def iris() -> Table:
+    """Four lengths of each flower, and its species."""
+    from sklearn.datasets import load_iris
+
+    return _labelled(*load_iris(return_X_y=True))
+
+
+def diabetes() -> Table:
+    """Six serum measurements of each person, under age, sex, body mass index and blood pressure."""
+    from sklearn.datasets import load_diabetes
+
+    x = torch.from_numpy(load_diabetes(return_X_y=True, scaled=False)[0]).float()
+    return x[:, 4:], x[:, :4]
+
+
+def swiss_roll() -> Table:
+    """Two thousand points of a rolled-up sheet, under the quarter of its length that they lie in."""
+    from sklearn.datasets import make_swiss_roll
+
+    x, along = make_swiss_roll(2000, noise=0.3, random_state=0)
+    place = torch.from_numpy(along).argsort().argsort()
+    return torch.from_numpy(x).float(), place * QUARTERS // len(place)
+
+
+def _labelled(x: Any, y: Any) -> Table:
+    return torch.from_numpy(x).float(), torch.from_numpy(y).long()
+
+
+TABLES: Mapping[str, Callable[[], Table]] = {
+    "breast-cancer": breast_cancer,
+    "wine": wine,
+    "iris": iris,
+    "diabetes": diabetes,
+    "swiss-roll": swiss_roll,
+}
+
+
+@DATA.register("table")
+def table(split: Split = "train", of: str = "breast-cancer", seed: int = 0) -> TensorData:
+    """A table of scikit-learn's, its columns in standard deviations; three in ten rows are the test split.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        of: which table.
+        seed: another seed gives another split.
+    """
+    choose("table", "of", of, tuple(TABLES))
+    x, cond = TABLES[of]()
+    options: Any = {"test_fraction": 0.3, "seed": seed}
+    options["labels"] = None if cond.is_floating_point() else cond
+    known, rows = (split_indices(len(x), part, **options) for part in ("train", split))
+    x = _in_deviations(x, known)
+    cond = _in_deviations(cond, known) if cond.is_floating_point() else cond
+    return TensorData(x[rows], cond[rows], name=of, classes=_classes(cond))
+
+
+def _in_deviations(x: Tensor, rows: Tensor) -> Tensor:
+    return (x - x[rows].mean(0)) / x[rows].std(0)
+
+
+def _classes(cond: Tensor) -> int | None:
+    return None if cond.is_floating_point() else int(cond.max()) + 1
+
+
+def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
+    """``energy-distance`` at every number of evaluations, by the sampler that suits the flow.
+
+    Unbiased, as a share of the largest it could be, averaged over labels; of events and conditions together
+    where these are numbers.
+    """
+    x, cond = everything(data.test)
+    rows = []
+    for nfe in NFES:
+        drawn = flow.sample(
+            cond.repeat(TIMES, *[1] * (cond.dim() - 1)), nfe=nfe, generator=generator(cell.seed)
+        )
+        found = {"energy-distance": energy_distance(drawn, x, cond)}
+        rows += rows_of(found, nfe=nfe, sampler=flow.default_sampler, samples=len(drawn), split="test")
+    return rows
+
+
+def energy_distance(drawn: Tensor, x: Tensor, cond: Tensor) -> float:
+    """Between ``drawn`` ``[TIMES · N, D]``, for the conditions one after another, and events x ``[N, D]``."""
+    told = cond.repeat(len(drawn) // len(cond), *[1] * (cond.dim() - 1))
+    if cond.is_floating_point():
+        joint = torch.cat([drawn, told], 1).double()
+        return energy_coefficient(joint, torch.cat([x, cond], 1).double())
+    labels = cond.unique().tolist()
+    found = [energy_coefficient(drawn[told == label].double(), x[cond == label].double()) for label in labels]
+    return sum(found) / len(labels)
+
+
+def measures(table: DataFrame) -> list[str]:
+    """What designs are compared by, first what the study names: sliced W2² of each label, else the score."""
+    named = ["sliced_w2_squared", "energy_score"]
+    return named if "full+ot" in set(table.flow) else named[::-1]
+
+
+def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
+    """Means over seeds, each design at the times that suit it best: rows designs, columns NFE."""
+    kept = select(table, metric=metric)
+    kept = kept[kept.nfe.isin(FEW_STEPS)]
+    found = kept.groupby(["flow", "sampler", "nfe"], as_index=False).value.mean()
+    return found.pivot_table(index="flow", columns="nfe", values="value", aggfunc="min")
+
+
+def outcome(table: DataFrame, metric: str) -> dict[int, dict[str, Any]]:
+    """NFE -> the best studied design, and the choice's value over its and over that of N(0, I)."""
+    found, rows = at_best_grid(table, metric), {}
+    for nfe in FEW_STEPS:
+        studied = found[nfe].drop(CHOICE)
+        own = float(found[nfe][CHOICE])
+        rows[nfe] = {"best": studied.idxmin(), "over best": own / float(studied.min())}
+        rows[nfe]["over N(0, I)"] = own / float(studied[BASELINE])
+    return rows
+
+
+def outcomes(root: Path = RESULTS) -> dict[str, DataFrame]:
+    """Name of the data -> its stored cells."""
+    return {name: read_table(folder) for name in TABLES if (folder := root / "auto" / name).is_dir()}
+
+
+def shown(ratio: float, most: float) -> str:
+    """Two digits, in bold where it is more than ``most``."""
+    return f"**{ratio:.2f}**" if ratio > most else f"{ratio:.2f}"
+
+
+def short(prior: str) -> str:
+    """The prior without the options that only give sizes."""
+    name, colon, options = prior.partition(":")
+    kept = [
+        option for option in options.split(",") if option.startswith(("covariance", "mapper", "shrinkage"))
+    ]
+    return f"{name}{colon if kept else ''}{','.join(kept)}"
+
+
+def keep(runs: Path, root: Path = RESULTS) -> None:
+    """Write the cells of every study below ``runs`` to the stored results, each under its design's name."""
+    for study in sorted(runs.glob("auto-*")):
+        folder = StudyFolder(study)
+        for variant in read_json(folder.plan)["variants"]:
+            for cell in variant["cells"]:
+                found = read_json(folder.cell(cell["name"], cell["key"]).result)
+                named = {"label": variant["label"], "reasons": list(variant["reasons"])}
+                for row in found["rows"]:
+                    row["flow"] = row["flow"] if row["flow"] == REAL_DATA else variant["label"]
+                target = root / "auto" / study.name.removeprefix("auto-")
+                target.mkdir(parents=True, exist_ok=True)
+                name = f"{variant['label']}-seed{cell['seed']}.json"
+                write_object(target / name, found | {"setting": found["setting"] | named})
+
+
+if __name__ == "__main__":
+    typer.run(keep)

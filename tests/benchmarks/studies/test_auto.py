@@ -1,0 +1,81 @@
+"""The data that `--prior auto` is tried on, what is kept of the study, and the ratios that the page shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+
+from benchmarks.studies import auto
+from flowprior.data import load_data
+from flowprior.study import grid_from_dict, run_grid
+
+BUDGET = {"steps": 2, "warmup": 1, "batch_size": 16, "device": "cpu", "log_every": 1}
+
+
+@pytest.mark.parametrize("of", auto.TABLES)
+def test_columns_are_in_deviations_of_the_training_split_which_the_test_split_does_not_share(of: str) -> None:
+    train, test = (load_data(f"table:of={of}", split) for split in ("train", "test"))
+    x, y = (data.batch(torch.arange(len(data)))[0] for data in (train, test))
+    torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x.std(0), torch.ones(x.shape[1]), atol=1e-4, rtol=0)
+    assert 0.28 < len(y) / (len(x) + len(y)) < 0.32
+    assert train.condition == test.condition
+
+
+def test_the_energy_distance_is_of_each_label_on_its_own() -> None:
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    cond = torch.arange(400) % 2
+    x = x + 5.0 * cond[:, None]
+    again = torch.randn(4000, 2, generator=torch.Generator().manual_seed(1)) + 5.0 * cond.repeat(10)[:, None]
+    assert abs(auto.energy_distance(again, x, cond)) < 0.02
+    assert auto.energy_distance(again.flip(0), x, cond) > 0.3, "labels are exchanged"
+
+
+def rows(values: dict[str, float]) -> pandas.DataFrame:
+    found = [
+        {
+            "metric": "energy_score",
+            "flow": flow,
+            "sampler": sampler,
+            "nfe": nfe,
+            "value": value + late * (nfe > 4),
+        }
+        for flow, value in values.items()
+        for sampler, late in (("euler", 0.0), ("power", 1.0))
+        for nfe in (4, 15)
+    ]
+    return pandas.DataFrame(found)
+
+
+def test_the_choice_is_compared_with_the_best_of_the_others_each_at_its_own_times() -> None:
+    found = auto.outcome(rows({"auto": 1.2, "gaussian+condot": 1.6, "gmm+ot": 1.0}), "energy_score")
+    assert found[15] == found[4]
+    assert found[4]["best"] == "gmm+ot"
+    assert found[4]["over best"] == pytest.approx(1.2)
+    assert found[4]["over N(0, I)"] == pytest.approx(0.75)
+    assert (auto.shown(1.2, 1.1), auto.shown(1.04, 1.1)) == ("**1.20**", "1.04")
+
+
+def test_a_choice_that_is_a_design_too_is_kept_under_both_names(tmp_path: Path) -> None:
+    grid = {
+        "data": "table:of=iris",
+        "model": "mlp:width=8",
+        "seeds": 1,
+        "nfe": [0, 1],
+        "samples": 90,
+        "variants": {"few": {"prior": "gmm:shrinkage=2.0", "coupling": "ot"}, "auto": {"prior": "auto"}},
+        "training": BUDGET,
+        "curve": {"points": 0},
+        "evaluation": {"metrics": ["sliced-w2"]},
+    }
+    assert run_grid(grid_from_dict(grid), tmp_path / "runs" / "auto-iris").finished == 1
+    auto.keep(tmp_path / "runs", tmp_path)
+    kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "auto" / "iris").iterdir()}
+    assert sorted(kept) == ["auto-seed0", "few-seed0"]
+    assert kept["auto-seed0"]["setting"]["label"] == "auto"
+    assert {row["flow"] for row in kept["auto-seed0"]["rows"]} == {"auto", "real data"}
+    assert [len(kept[name]["setting"]["reasons"]) for name in ("auto-seed0", "few-seed0")] == [3, 0]

@@ -1,0 +1,132 @@
+"""Each rule of ``--prior auto`` speaks on data made for it, and not on data made for another."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.conditions import TokenStates
+from flowprior.couplings import Coupling
+from flowprior.data import Data, TensorData
+from flowprior.errors import InputError
+from flowprior.inspection import choose_design
+from flowprior.inspection.choice import BLIND, CAPTIONS, FEW, FULL, LATENT, LINEAR, NETWORK, PICTURES
+from flowprior.priors import Prior
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def clouds(each: int, labels: int = 2, correlation: float = 0.0) -> TensorData:
+    """Gaussians of two correlated numbers, ten deviations apart."""
+    x = normal(each * labels, 2)
+    x[:, 1] = correlation * x[:, 0] + math.sqrt(1 - correlation**2) * x[:, 1]
+    label = torch.arange(len(x)) % labels
+    return TensorData(x + 10.0 * label[:, None], label, classes=labels)
+
+
+def ring(count: int, labels: bool) -> TensorData:
+    """Points of a thin ring; the label is the half that they lie in."""
+    angle = 2 * math.pi * torch.rand(count, generator=torch.Generator().manual_seed(0))
+    x = torch.stack([angle.cos(), angle.sin()], 1) + 0.05 * normal(count, 2)
+    return TensorData(x, (angle > math.pi).long() if labels else None, classes=2 if labels else None)
+
+
+def foretold(count: int, law: str) -> TensorData:
+    """Three numbers that follow from the condition in a line or in waves, or not at all; and noise."""
+    cond = 2 * torch.rand(count, 2, generator=torch.Generator().manual_seed(0)) - 1
+    slopes = normal(2, 3, seed=1)
+    mean = {"line": 3 * cond @ slopes, "waves": 3 * (6 * cond[:, :1] + torch.arange(3)).cos(), "no": 0}[law]
+    return TensorData(mean + 0.2 * normal(count, 3, seed=2), cond)
+
+
+def pictures(count: int, cond: Tensor) -> TensorData:
+    return TensorData(normal(count, 1, 4, 4).clamp(-1, 1), cond, is_image=True)
+
+
+def chosen(data: Data) -> tuple[str, str]:
+    found = choose_design(data)
+    return found.prior, found.coupling
+
+
+def test_few_examples_of_a_label_tell_a_gaussian_that_borrows() -> None:
+    assert chosen(clouds(each=30)) == (FEW, "ot")
+
+
+def test_labels_that_are_gaussians_get_gaussians() -> None:
+    assert chosen(clouds(each=600)) == ("gmm", "ot")
+
+
+def test_a_covariance_is_full_where_the_coordinates_go_together() -> None:
+    assert chosen(clouds(each=600, correlation=0.97)) == ("gmm:covariance=full", "ot")
+
+
+def test_a_rare_label_among_gaussians_borrows() -> None:
+    kept = torch.cat([torch.arange(0, 1200, 2), torch.arange(1, 41, 2)])
+    assert chosen(TensorData(*clouds(each=600).batch(kept), classes=2)) == (FEW, "ot")
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_law_that_is_no_gaussian_gets_the_latent_mixture(labels: bool) -> None:
+    assert chosen(ring(800, labels)) == (LATENT, "posterior")
+
+
+def test_a_skewed_law_of_few_rows_and_many_numbers_keeps_its_full_gaussian() -> None:
+    label = torch.arange(300) % 2
+    x = (0.4 * normal(300, 24) @ normal(24, 24, seed=1) / 5).exp() + label[:, None]
+    assert chosen(TensorData(x, label, classes=2)) == (FULL, "ot")
+
+
+def test_pictures_of_labels_get_the_latent_mixture_and_few_of_them_gaussians() -> None:
+    assert chosen(pictures(200, torch.arange(200) % 2)) == (LATENT, "posterior")
+    assert chosen(pictures(60, torch.arange(60) % 2)) == (FEW, "ot")
+
+
+def test_captions_that_repeat_get_the_mean_of_their_other_pictures() -> None:
+    embeddings = normal(20, 6)
+    assert chosen(pictures(80, embeddings.repeat_interleave(4, 0))) == (CAPTIONS, "leave-one-out")
+
+
+def test_pictures_under_pictures_get_a_mean_and_variances() -> None:
+    assert chosen(pictures(40, normal(40, 1, 2, 2))) == (PICTURES, "condot")
+
+
+@pytest.mark.parametrize(("law", "prior"), [("line", LINEAR), ("waves", NETWORK)])
+def test_numbers_get_the_mapper_that_foretells_held_out_events_best(law: str, prior: str) -> None:
+    assert chosen(foretold(800, law)) == (prior, "posterior")
+
+
+def test_numbers_that_foretell_nothing_are_not_asked() -> None:
+    assert chosen(foretold(200, "no")) == (BLIND, "ot")
+
+
+def test_the_lines_say_what_was_measured() -> None:
+    found = choose_design(ring(800, labels=True))
+    assert found.data == "data: 800 examples of shape 2 under 2 labels"
+    assert found.reason.startswith("latent-gmm + posterior: held-out rows are told from a Gaussian's draws")
+    assert "\n" not in found.reason
+
+
+def test_it_is_the_same_again_and_every_part_can_be_built() -> None:
+    found = choose_design(clouds(each=100))
+    assert found == choose_design(clouds(each=100))
+    Coupling.registry.resolve(found.coupling).check(Prior.registry.resolve(found.prior))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (TensorData(normal(5, 2)), "5 examples"),
+        (TensorData(normal(12, 2), torch.arange(12), classes=12), "no label of"),
+        (TensorData(normal(40, 2), TokenStates(normal(40, 3, 4), torch.ones(40, 3).bool())), "token states"),
+    ],
+)
+def test_data_that_no_rule_serves_are_refused_in_one_line(data: Data, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        choose_design(data)
+    assert str(caught.value).startswith("prior 'auto': ")
+    assert "\n" not in str(caught.value)
