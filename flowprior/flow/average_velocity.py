@@ -39,6 +39,8 @@ from flowprior.flow.predictions import Compared, Network, Preconditioned, Predic
 from flowprior.paths import Path
 from flowprior.priors import Prior
 
+SHORTEST = 1e-6
+"""In time, of a difference."""
 STEP = 1e-3
 """In time, of the differences of what a network is shown, where its own derivative is taken exactly."""
 
@@ -101,11 +103,11 @@ class AverageVelocity(Prediction):
         view = self.view(x, times.told, cond)
         said = view.scaled(network(view.inputs, times.told, cond))
         target = u.clone() if view.offset is None else u - view.offset
-        apart = (times.end > times.split).nonzero()[:, 0]
-        if len(apart):
+        if t.dim() > 1:
             here = said.detach() if view.offset is None else said.detach() + view.offset
-            rate = self._rate(network, here[apart], x[apart], times.rows(apart), rows_of(cond, apart))
-            target[apart] += _columns((times.end - times.split)[apart], x) * rate
+            rows = _looked_at(times)
+            rate = self._rate(network, here[rows], x[rows], times.rows(rows), rows_of(cond, rows))
+            target[rows] += _columns((times.end - times.split)[rows], x) * rate
         return Compared(said, target, view.scale)
 
     @torch.no_grad()
@@ -114,9 +116,9 @@ class AverageVelocity(Prediction):
     ) -> Tensor:
         """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
         v = self._said(network, x, Interval(times.begin, times.begin, times.begin), cond)
-        step = _columns(times.split - times.begin, x)
-        if not bool((step > 0).all()):
+        if bool((times.split == times.begin).all()):
             return self._derivative(network, x, v, times, cond)
+        step = _columns((times.split - times.begin).clamp_min(SHORTEST), x)
         later = self._said(network, x + step * v, Interval(times.split, times.split, times.end), cond)
         return (later - here) / step
 
@@ -129,7 +131,7 @@ class AverageVelocity(Prediction):
         self, network: Network, x: Tensor, v: Tensor, times: Interval, cond: Conditions | None
     ) -> Tensor:
         """(∂_t + v · ∂_x) ū: exactly of the network, by short steps of what it is shown, offset and scale."""
-        short = (times.end - times.begin).clamp_max(STEP)
+        short = (times.end - times.begin).clamp(SHORTEST, STEP)
         step, told = _columns(short, x), times.told
         later = torch.stack([times.begin + short, times.end], 1)
         view, then = self.view(x, told, cond), self.view(x + step * v, later, cond)
@@ -141,6 +143,15 @@ class AverageVelocity(Prediction):
         call = partial(_called, network, cond)
         output, change = _along(call, (view.inputs, told), (rates[0], turned), short)
         return view.scaled(change) + rates[1] + rates[2] * output
+
+
+def _looked_at(times: Interval) -> Tensor:
+    """Rows whose interval is longer than 0, as many at every step; all where there are none.
+
+    Where a network is divided among processes, each of them calls it equally often.
+    """
+    rows = (times.end > times.begin).nonzero()[:, 0]
+    return rows if len(rows) else torch.arange(len(times.begin), device=times.begin.device)
 
 
 def _columns(times: Tensor, x: Tensor) -> Tensor:
@@ -165,7 +176,9 @@ def _along(
     """
     try:
         output, change, *_ = torch.func.jvp(function, given, rates)
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         output = function(*given)
         moved = [x + _columns(short, x) * rate for x, rate in zip(given, rates, strict=True)]
         change = (function(moved[0], moved[1]) - output) / _columns(short, output)

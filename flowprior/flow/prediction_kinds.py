@@ -8,6 +8,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.flow.average_velocity import AverageVelocity
 from flowprior.flow.predictions import Epsilon, Preconditioned, Prediction, Residual
+from flowprior.models.precision import BFLOAT16
 from flowprior.paths import Path, check_prediction
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
@@ -69,4 +70,17 @@ def check_sampler(sampler: Sampler, name: str) -> None:
         raise OptionError(
             f"sampler '{sampler.name}' needs a flow of prediction 'average-velocity', got '{name}'; choose "
             "another sampler (--sampler euler), or train with --set training.prediction=average-velocity"
+        )
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Refuse to train in a precision that loses what a prediction learns from.
+
+    Raises:
+        OptionError: what to choose instead.
+    """
+    if KINDS[name].interval and precision == BFLOAT16:
+        raise OptionError(
+            f"prediction '{name}' learns from differences of the network's own output, of which bfloat16 "
+            "keeps too few digits; choose precision float32 (--set training.precision=float32)"
         )

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
+from flowprior.data.splits import labels_of
 from flowprior.errors import FlowpriorError, InputError
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.held_out_score import held_out_score
@@ -124,15 +125,25 @@ def _described(data: Data) -> str:
 
 def _of_labels(data: Data, seed: int) -> _Found:
     """The latent mixture, but for a Gaussian of each label where that is as good or all that can be told."""
-    examples = [Examples.of(data, MOST_EXAMPLES, seed + division) for division in range(DIVISIONS)]
-    count = examples[0].summary(len(data)).get("median", float(len(data)))
+    count = _median_count(data)
     if count < FEW_EXAMPLES:
+        Examples.of(data, MOST_EXAMPLES, seed)  # refuses what is too few for anything
         few = f"{count:g} examples of a label tell little more than mean and variance (cells, few-labels)"
         return _Found(FEW, "ot", f"gmm + ot: {few}")
     if len(data.event_shape) == 3:  # pictures, or their latents
         ahead = "of pictures, it is ahead at few evaluations (digits, fashion-mnist)"
         return _Found(LATENT, "posterior", f"{LATENT} + posterior: {ahead}")
+    examples = [Examples.of(data, MOST_EXAMPLES, seed + division) for division in range(DIVISIONS)]
     return _of_points(examples, seed)
+
+
+def _median_count(data: Data) -> float:
+    """Examples of the median label, of those that have any; of data without labels all."""
+    labels = labels_of(data)
+    if labels is None:
+        return float(len(data))
+    counts = torch.bincount(labels)
+    return float(counts[counts > 0].double().quantile(0.5))
 
 
 def _of_points(examples: Sequence[Examples], seed: int) -> _Found:

@@ -8,7 +8,9 @@ an event go together, and compares priors of different kinds in the units of the
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from flowprior.conditions import Conditions, repeated
 from flowprior.conditions import rows as take
 from flowprior.inspection.examples import Examples
 from flowprior.priors import Prior
@@ -17,6 +19,8 @@ MOST_ROWS = 500
 """Held-out events that are foretold."""
 DRAWS, LEAST_MEMBERS, MOST_MEMBERS = 16_000, 20, 200
 """Draws for all of them together, and for each: with 20 for each of 80 biopsies chance chose the prior."""
+MOST_NUMBERS = 1 << 24
+"""Numbers of draws that are held at once."""
 
 
 @torch.no_grad()
@@ -31,11 +35,22 @@ def held_out_score(prior: Prior, examples: Examples, generator: torch.Generator)
     Raises:
         InputError: the prior cannot serve a condition.
     """
-    truth = examples.held_out[:MOST_ROWS].flatten(1).double()
+    truth = examples.held_out[:MOST_ROWS].flatten(1)
     count = max(LEAST_MEMBERS, min(MOST_MEMBERS, DRAWS // len(truth)))
-    repeated = torch.arange(len(truth)).repeat_interleave(count)
-    drawn = prior.sample(take(examples.held_out_cond, repeated), len(repeated), generator=generator)
+    at_once = max(1, MOST_NUMBERS // (count * truth.shape[1]))
+    parts = torch.arange(len(truth)).split(at_once)
+    scores = [
+        _scores(prior, truth[rows], take(examples.held_out_cond, rows), count, generator) for rows in parts
+    ]
+    return float(torch.cat(scores).mean())
+
+
+def _scores(
+    prior: Prior, truth: Tensor, cond: Conditions | None, count: int, generator: torch.Generator
+) -> Tensor:
+    """The energy score of ``count`` draws for each held-out event ``[B, D]``, ``[B]``."""
+    drawn = prior.sample(repeated(cond, count), count * len(truth), generator=generator)
     members = drawn.flatten(1).double().cpu().reshape(len(truth), count, -1)
-    error = torch.linalg.vector_norm(members - truth[:, None], dim=-1).mean()
-    between = torch.cdist(members, members, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2)).mean()
-    return float(error - between / (2 * count * (count - 1)))
+    error = torch.linalg.vector_norm(members - truth.double()[:, None], dim=-1).mean(1)
+    between = torch.cdist(members, members, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
+    return error - between / (2 * count * (count - 1))

@@ -91,6 +91,8 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         check_counts(OWNER, 0, depth=depth)
         if not (shift or scale):
             raise OptionError(f"{OWNER}: expected something to train, got shift=False and scale=False")
+        if align and not shift:
+            raise OptionError(f"{OWNER}: align={align:g} draws a shift, and none is trained; use shift=true")
         self.prior = prior
         self.shift = shift
         self.scale = scale

@@ -28,7 +28,7 @@ from flowprior.training.config import (
     DEFAULT_PREDICTION,
     DEFAULT_PRIOR,
 )
-from flowprior.training.trained_prior import check_mean
+from flowprior.training.trained_prior import check_learned
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,
@@ -93,7 +93,7 @@ class Variant:
         path.check(prior)
         coupling.check(prior)
         make_prediction(self.prediction, prior, coupling, path)
-        check_mean(prior, self.prediction)
+        check_learned(prior, self.prediction)
         drawn = coupling.draw_size(batch_size)
         if drawn < batch_size or drawn % batch_size:
             raise OptionError(

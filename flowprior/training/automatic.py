@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 
+from flowprior.couplings import Coupling
 from flowprior.data import Data, as_data
 from flowprior.data.splits import draw_indices
 from flowprior.data.subset import Subset
 from flowprior.encoders import LatentEncoder
+from flowprior.errors import CouplingError
 from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection.choice import MOST_EXAMPLES, Choice, choose_design
+from flowprior.priors import Prior
 from flowprior.processes.group import Group
 from flowprior.training.components import (
     choose_defaults,
@@ -66,7 +69,19 @@ def design_of_data(
     choice = processes.of_each(own)[0]
     assert choice is not None
     config = _with(config, choice.prior, choice.coupling, named)
+    _check_together(config, given["coupling"] or config.coupling)
     return config, given, reasons_for(choice, config)
+
+
+def _check_together(config: RunConfig, coupling: str | Coupling) -> None:
+    """Refuse a coupling that is named beside ``"auto"`` and cannot serve the prior that the data choose."""
+    try:
+        resolve_coupling(coupling).check(Prior.registry.resolve(config.prior))
+    except CouplingError as error:
+        raise CouplingError(
+            f"prior 'auto' took {config.prior}, which the coupling that you named cannot serve: {error}; "
+            "leave the coupling out, or name the prior, too"
+        ) from error
 
 
 def _look(data: Data, config: RunConfig, latent: str | LatentEncoder | None) -> Choice:

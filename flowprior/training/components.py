@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowprior.couplings import Coupling, LeaveOneOutCoupling
+from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
 from flowprior.encoders import Encoder, LatentEncoder
@@ -22,7 +22,7 @@ from flowprior.models import build_model
 from flowprior.models.base import takes_inputs
 from flowprior.models.precision import warn_of_emulation
 from flowprior.paths import Path
-from flowprior.priors import Prior, latents_of
+from flowprior.priors import Prior, TrainedPrior, latents_of
 from flowprior.processes.launched import process_count
 from flowprior.registry import spec_of
 from flowprior.training.config import (
@@ -110,16 +110,19 @@ def choose_defaults(
     if prior == AUTO_PRIOR:
         return config
     if config.coupling == DEFAULT_COUPLING:
-        narrow = Prior.registry.resolve(prior).is_narrow
-        coupling = "posterior" if _fits_latents(prior) else "condot" if narrow else "ot"
+        random = Prior.registry.resolve(prior).is_narrow or _is_trained(prior)
+        coupling = "posterior" if _fits_latents(prior) else "condot" if random else "ot"
         config = replace(config, coupling=coupling)
+    elif isinstance(coupling, ReflowCoupling):
+        config = replace(config, coupling=with_origin(config.coupling))
+        coupling.origin = Coupling.registry.resolve(config.coupling).origin
     elif not isinstance(coupling, Coupling):
         coupling = with_origin(config.coupling)
         config = replace(config, coupling=coupling)
     if training.prediction == DEFAULT_PREDICTION:
         narrow = Prior.registry.resolve(prior).is_narrow
         known = are_known(Prior.registry.resolve(prior), resolve_coupling(coupling or config.coupling))
-        known = known and (_fits_latents(prior) or narrow)
+        known = known and (_fits_latents(prior) or narrow) and not _is_trained(prior, mean=True)
         model = config.model if model is None else model
         named = isinstance(model, str) and takes_inputs(model)
         moments = "preconditioned" if named and not narrow else "residual"
@@ -130,6 +133,12 @@ def choose_defaults(
     if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
         config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
+
+
+def _is_trained(prior: str | Prior, mean: bool = False) -> bool:
+    """Whether something of a prior, or its ``mean``, is trained with the flow."""
+    made = Prior.registry.resolve(prior)
+    return isinstance(made, TrainedPrior) and (made.trains_mean or not mean)
 
 
 def _fits_latents(prior: str | Prior) -> bool:

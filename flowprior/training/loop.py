@@ -172,6 +172,7 @@ def batch_loss(
     u_t: Tensor,
     t: Tensor,
     cond: Conditions | None,
+    weigh_errors: bool = True,
 ) -> Tensor:
     """The weighted mean squared error of the model's velocity at x_t ``[B, *event]``, a scalar.
 
@@ -183,6 +184,7 @@ def batch_loss(
         u_t: its velocities there.
         t: times ``[B]``, or intervals ``[B, 3]``.
         cond: condition of each row.
+        weigh_errors: whether weights that follow the errors apply, as in training.
     """
     config = state.config
 
@@ -193,8 +195,8 @@ def batch_loss(
             return model(inputs, times, cond)
 
     said, target, scale = state.prediction.compared(network, x0, x_t, u_t, t, cond)
-    if state.loss_weight.reads_errors:
-        errors = flow_matching_loss(said.detach(), target, reduction="none")
+    if state.loss_weight.reads_errors and weigh_errors:
+        errors = flow_matching_loss(said.detach(), target.detach(), reduction="none")
         return flow_matching_loss(said, target, state.loss_weight.of_errors(errors))
     weight = state.loss_weight.weight(t, scale)
     if weight is None:

@@ -61,7 +61,7 @@ class OutputScaleWeight(LossWeight):
 
     def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
         assert scale is not None
-        return scale.pow(-2 * self.power)
+        return scale.detach().pow(-2 * self.power)
 
     def check(self, prediction: str) -> None:
         if prediction != "preconditioned":

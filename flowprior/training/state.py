@@ -19,7 +19,7 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS
 from flowprior.flow.label_names import KEY as LABEL_NAMES
-from flowprior.flow.prediction_kinds import make_prediction, suited_times
+from flowprior.flow.prediction_kinds import check_precision, make_prediction, suited_times
 from flowprior.flow.tensors import load_plain
 from flowprior.flow.unseen import GIVEN_PRIOR
 from flowprior.priors import Prior, TrainedPrior
@@ -88,6 +88,7 @@ class TrainingState:
         suited = suited_times(self.config.prediction, parts.coupling)
         times = self.config.time if self.config.time != DEFAULT_TIME else suited
         self.prediction = traceable(prediction, self.config.compile)
+        check_precision(self.config.prediction, self.config.precision)
         self.times = TimeDistribution.registry.resolve(times)
         self.times.check(self.config.prediction, intervals=prediction.interval)
         self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)

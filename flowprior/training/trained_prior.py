@@ -110,7 +110,7 @@ def check_trained(parts: Components, engine: Engine) -> None:
             f"condition of its datum, got '{parts.coupling.name}'; use condot, posterior or "
             "ot:condition=within"
         )
-    check_mean(parts.prior, parts.config.training.prediction)
+    check_learned(parts.prior, parts.config.training.prediction)
     if engine.shards:
         raise OptionError(
             "training.shard: the weights of a prior that is trained with its flow are not divided; set it to "
@@ -118,12 +118,17 @@ def check_trained(parts: Components, engine: Engine) -> None:
         )
 
 
-def check_mean(prior: Prior, prediction: str) -> None:
-    """Refuse to train a mean that nothing would hold.
+def check_learned(prior: Prior, prediction: str) -> None:
+    """Refuse to train a mean that nothing would hold, or by targets that are no loss of the prior.
 
     Raises:
-        OptionError: a prediction that takes the moments of the pairs off.
+        OptionError: a prediction that takes the moments of the pairs off, or that learns from itself.
     """
+    if isinstance(prior, TrainedPrior) and KINDS[prediction].interval:
+        raise OptionError(
+            f"training a prior with its flow: prediction '{prediction}' learns from its own output, which "
+            "tells the prior nothing; use prediction 'velocity' (--set training.prediction=velocity)"
+        )
     if isinstance(prior, TrainedPrior) and prior.trains_mean and KINDS[prediction].takes_moments:
         raise OptionError(
             f"training a prior with its flow: prediction '{prediction}' takes the moments of the pairs off, "

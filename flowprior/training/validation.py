@@ -21,7 +21,8 @@ class Validation:
     """Measures the averaged weights on events that no step sees.
 
     The loss is that of the training, but at the middles of eight equal parts of [0, 1], whatever the law of
-    the training's times is: event i of a fixed order is looked at at time i mod 8. Pairs are those of the
+    the training's times is (of average velocities that of the velocity), and without weights that follow the
+    errors: event i of a fixed order is looked at at time i mod 8. Pairs are those of the
     coupling for new data, the same ones at every call, so that two values differ by their weights alone.
 
     Args:
@@ -64,4 +65,4 @@ class Validation:
             return x1.new_zeros(())
         t = torch.full((len(x1),), time, device=x1.device)
         x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
-        return len(x1) * batch_loss(state, state.averaged, x0.float(), x_t, u_t, t, cond)
+        return len(x1) * batch_loss(state, state.averaged, x0.float(), x_t, u_t, t, cond, weigh_errors=False)

@@ -70,7 +70,7 @@ def start_from(model: nn.Module, path: Path) -> None:
         names = ", ".join((missing or further)[:NAMED])
         raise CheckpointError(
             f"training.init={path} is another network's: it {'lacks' if missing else 'has also'} {names}; "
-            "give the run the same model and conditions"
+            "give the run the same model, prediction and conditions"
         )
     with torch.no_grad():
         for name, tensor in own.items():
@@ -93,7 +93,7 @@ def _fitted(name: str, given: Tensor, own: Tensor, beside: int | None, path: Pat
     if beside is None or not same or given.shape[1] > own.shape[1] or given.shape[1] <= beside:
         raise CheckpointError(
             f"training.init={path} is another network's: expected {name} {list(own.shape)}, got "
-            f"{list(given.shape)}; give the run the same model and conditions"
+            f"{list(given.shape)}; give the run the same model, prediction and conditions"
         )
     wider, event = torch.zeros_like(own), given.shape[1] - beside
     wider[:, :event] = given[:, :event]

@@ -186,6 +186,35 @@ def test_a_trained_network_carries_a_normal_law_onto_another_in_one_evaluation(s
     assert float(found.std()) == pytest.approx(DEVIATION, abs=0.1)
 
 
+def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
+    """Rows that no derivative is asked for are not left out, and a batch without intervals has one, too."""
+    calls: list[int] = []
+
+    def network(x: Tensor, t: Tensor, cond: None) -> Tensor:
+        calls.append(len(x))
+        return Exact()(x, t, cond)
+
+    prediction = AverageVelocity(normal_prior(), Coupling.create("condot"), Path.create("condot"))
+    x0, x1 = torch.randn(2, 8, 1, generator=torch.Generator().manual_seed(0))
+    begin = torch.tensor([0.1, 0.2, 0.8, 0.9, 0.3, 0.3, 0.3, 0.3])
+    end = torch.tensor([1.0, 0.5, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3])
+    split = torch.tensor([0.2, 0.3, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3])
+    x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
+    found = prediction.compared(network, x0, x, u, torch.stack([begin, split, end], 1), None)
+    assert calls == [8, 4, 4]
+    torch.testing.assert_close(found.target[2:], u[2:])
+    assert not torch.allclose(found.target[:2], u[:2])
+    calls.clear()
+    alone = prediction.compared(network, x0, x, u, torch.stack([begin, begin, begin], 1), None)
+    assert len(calls) == 3
+    torch.testing.assert_close(alone.target, u)
+
+
+def test_half_precision_is_refused():
+    with pytest.raises(OptionError, match="of which bfloat16 keeps too few digits; choose precision float32"):
+        train("moons", steps=1, prediction="average-velocity", precision="bfloat16")
+
+
 def test_a_sampler_of_averages_is_refused_to_flows_without_them():
     flow = Flow(nn.Identity(), normal_prior(), Coupling.create("condot"), Path.create("condot"), Condition())
     with pytest.raises(
