@@ -179,7 +179,9 @@ def resolve_components(
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        prediction = make_prediction(config.training.prediction, prior, coupling, path)
+        undecided = config.training.prediction == DEFAULT_PREDICTION
+        name = "velocity" if undecided else config.training.prediction
+        prediction = make_prediction(name, prior, coupling, path)
         model = seeded_model(model, data, config.training.seed, prediction.inputs, prediction.interval)
     model = model.to(device)
     if config.training.channels_last:
