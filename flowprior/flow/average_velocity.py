@@ -116,7 +116,7 @@ class AverageVelocity(Prediction):
     ) -> Tensor:
         """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
         v = self._said(network, x, Interval(times.begin, times.begin, times.begin), cond)
-        if bool((times.split == times.begin).all()):
+        if bool(((times.split == times.begin) & (times.end - times.begin > STEP)).any()):
             return self._derivative(network, x, v, times, cond)
         step = _columns((times.split - times.begin).clamp_min(SHORTEST), x)
         later = self._said(network, x + step * v, Interval(times.split, times.split, times.end), cond)

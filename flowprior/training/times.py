@@ -83,6 +83,10 @@ class LogitNormalTimes(TimeDistribution):
         return super().draw(count, progress, generator, device)
 
 
+NEAREST = 0.01
+"""How near to the last step an interval may begin of which a derivative is taken; over less it is noise."""
+
+
 @TimeDistribution.register("interval")
 class IntervalTimes(TimeDistribution):
     """Beginning, split and end ``[B, 3]`` of intervals, for prediction ``average-velocity``.
@@ -129,7 +133,7 @@ class IntervalTimes(TimeDistribution):
         begin, end = times.sort(0).values
         end = torch.where(end > self.last, torch.ones_like(end), end)
         split = begin + self._share(progress) * (end - begin)
-        split = torch.where(begin < self.last, split.clamp_max(self.last), end)
+        split = torch.where(begin < self.last - NEAREST, split.clamp_max(self.last), end)
         apart = (torch.arange(count + 1, device=device) * self.apart).floor().diff() > 0
         split = end if self._share(progress) == 1 else split
         found = torch.stack([begin, split, end], 1)

@@ -210,6 +210,22 @@ def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
     torch.testing.assert_close(alone.target, u)
 
 
+def test_the_derivative_is_taken_beside_intervals_that_need_none():
+    """At share 0 rows in the last long step have their split at the end, and leave the others' derivative."""
+    prediction = AverageVelocity(normal_prior(), Coupling.create("condot"), Path.create("condot"))
+    x0, x1 = torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(0))
+    begin, end = torch.tensor([0.1, 0.2, 0.8, 0.9]), torch.tensor([1.0, 0.5, 1.0, 1.0])
+    x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
+
+    def targets(split: list[float]) -> Tensor:
+        t = torch.stack([begin, torch.tensor(split), end], 1)
+        return prediction.compared(Exact(), x0, x, u, t, None).target
+
+    exact, nearly = targets([0.1, 0.2, 1.0, 1.0]), targets([0.101, 0.201, 1.0, 1.0])
+    torch.testing.assert_close(exact, nearly, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(exact[2:], u[2:])
+
+
 def test_half_precision_is_refused():
     with pytest.raises(OptionError, match="of which bfloat16 keeps too few digits; choose precision float32"):
         train("moons", steps=1, prediction="average-velocity", precision="bfloat16")
