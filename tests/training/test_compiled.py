@@ -71,6 +71,18 @@ def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData, what
     assert_same(plain, graph)
 
 
+def test_networks_of_average_velocities_keep_few_graphs(points: TensorData) -> None:
+    """As many rows are looked at in every step, whatever the times: else each number would be a graph."""
+    options = {**DESIGNS["preconditioned"], "prediction": "average-velocity", "steps": 24, "batch_size": 32}
+    plain, graph = (run_on(points, choice, **options) for choice in ("none", "model"))
+    assert_same(plain, graph, rtol=1e-4, atol=1e-5)
+
+
+def test_a_graph_of_the_whole_step_is_refused_to_average_velocities(points: TensorData) -> None:
+    with pytest.raises(OptionError, match=r"compile=step: prediction 'average-velocity' .* compile=model"):
+        run_on(points, "step", **{**DESIGNS["preconditioned"], "prediction": "average-velocity"})
+
+
 @pytest.mark.slow
 def test_many_runs_in_one_process_have_graphs_of_their_own(points: TensorData) -> None:
     """torch keeps eight graphs of one function, and refuses a ninth where it has to be whole."""

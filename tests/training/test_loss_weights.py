@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -42,6 +45,28 @@ def test_a_training_weighs_by_errors() -> None:
     )
     torch.testing.assert_close(plain, zero)
     assert not torch.allclose(plain, one)
+
+
+def test_validation_measures_the_errors_themselves(tmp_path: Path) -> None:
+    """Weights that follow the errors would let a worse network look as good; untrained, both are alike."""
+    losses = []
+    for spec in ("none", "adaptive:power=2"):
+        out = tmp_path / spec.partition(":")[0]
+        train(
+            "moons:n=200", prior="gaussian", coupling="condot", prediction="velocity", steps=1, warmup=0,
+            lr=1e-12, validation=40, loss_weight=spec, out=out,
+        )  # fmt: skip
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        losses.append(next(line["validation_loss"] for line in lines if "validation_loss" in line))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_no_weight_sends_a_gradient_to_what_it_is_made_of() -> None:
+    """A prior that is trained with its flow would else widen what its own errors are divided by."""
+    scale = torch.full((3, 2), 0.5, requires_grad=True)
+    weight = LossWeight.create("output-scale").weight(torch.zeros(3), scale)
+    assert weight is not None
+    assert not weight.requires_grad
 
 
 def test_a_prediction_without_output_scale_is_refused() -> None:

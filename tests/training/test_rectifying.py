@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from flowprior import Flow, evaluate, train
+from flowprior.couplings import ReflowCoupling
 from flowprior.data import load_data
 from flowprior.errors import CheckpointError, CouplingError, OptionError
 from flowprior.flow.teacher import FlowTeacher
@@ -55,6 +56,25 @@ def distance(flow: Flow, nfe: int) -> float:
     x, labels = load_data(DATA, "test").batch(torch.arange(600))
     generated = flow.sample(labels, nfe=nfe, generator=torch.Generator().manual_seed(1))
     return fmean(wasserstein2_per_condition(generated, labels, x, labels).values())
+
+
+@pytest.mark.parametrize("prediction", ["auto", "average-velocity"])
+def test_a_coupling_that_is_given_is_recorded_like_one_that_is_named(
+    designed: Path, tmp_path: Path, prediction: str
+) -> None:
+    """So that its flow can be loaded, and is trained at the times that its sampler asks for."""
+    options = {**TINY, "prior": LATENT["prior"], "prediction": prediction}
+    given = ReflowCoupling(flow=str(designed), pool=40, nfe=2)
+    train(DATA, coupling=given, out=tmp_path / "given", **options)
+    train(DATA, coupling=f"reflow:flow={designed},pool=40,nfe=2", out=tmp_path / "named", **options)
+    of_given, of_named = (RunDirectory(tmp_path / name).read_config() for name in ("given", "named"))
+    assert of_given == of_named
+    labels = torch.tensor([0, 1])
+    samples = [
+        Flow.load(tmp_path / name).sample(labels, nfe=1, generator=torch.Generator().manual_seed(0))
+        for name in ("given", "named")
+    ]
+    assert torch.equal(*samples)
 
 
 def test_one_evaluation_is_enough_after_a_round(base: Path, tmp_path: Path) -> None:
