@@ -39,8 +39,8 @@ from flowprior.flow.predictions import Compared, Network, Preconditioned, Predic
 from flowprior.paths import Path
 from flowprior.priors import Prior
 
-SHORTEST = 1e-6
-"""In time, of a difference."""
+LEAST_STEP = 1e-6
+"""In time, of a difference along the path."""
 STEP = 1e-3
 """In time, of the differences of what a network is shown, where its own derivative is taken exactly."""
 
@@ -118,7 +118,7 @@ class AverageVelocity(Prediction):
         v = self._said(network, x, Interval(times.begin, times.begin, times.begin), cond)
         if bool(((times.split == times.begin) & (times.end - times.begin > STEP)).any()):
             return self._derivative(network, x, v, times, cond)
-        step = _columns((times.split - times.begin).clamp_min(SHORTEST), x)
+        step = _columns((times.split - times.begin).clamp_min(LEAST_STEP), x)
         later = self._said(network, x + step * v, Interval(times.split, times.split, times.end), cond)
         return (later - here) / step
 
@@ -131,13 +131,13 @@ class AverageVelocity(Prediction):
         self, network: Network, x: Tensor, v: Tensor, times: Interval, cond: Conditions | None
     ) -> Tensor:
         """(∂_t + v · ∂_x) ū: exactly of the network, by short steps of what it is shown, offset and scale."""
-        short = (times.end - times.begin).clamp(SHORTEST, STEP)
+        short = (times.end - times.begin).clamp(LEAST_STEP, STEP)
         step, told = _columns(short, x), times.told
         later = torch.stack([times.begin + short, times.end], 1)
         view, then = self.view(x, told, cond), self.view(x + step * v, later, cond)
         rates = [
-            torch.zeros_like(x) if now is None or soon is None else (soon - now) / step
-            for now, soon in zip(view, then, strict=True)
+            torch.zeros_like(x) if before is None or after is None else (after - before) / step
+            for before, after in zip(view, then, strict=True)
         ]
         turned = torch.stack([torch.ones_like(short), torch.zeros_like(short)], 1)
         call = partial(_called, network, cond)

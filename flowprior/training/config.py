@@ -112,8 +112,8 @@ class TrainingConfig:
             ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
             :class:`~flowprior.training.times.TimeDistribution` with its options; ``"auto"`` takes
-            ``"logit-normal"`` with prediction ``"preconditioned"``, one of ``"interval"``s
-            with ``"average-velocity"``, else ``"uniform"``, and is recorded so.
+            ``"logit-normal"`` with prediction ``"preconditioned"``, a law of intervals with
+            ``"average-velocity"``, else ``"uniform"``, and is recorded so.
         loss_weight: of the squared errors, a name of
             :class:`~flowprior.training.loss_weights.LossWeight` with its options.
         device: ``"auto"`` (CUDA where there is one), or a torch device such as ``"cuda:1"``.

@@ -16,6 +16,7 @@ from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Batches, Pairs
 from flowprior.training.compiled import compiling
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
+from flowprior.training.loss_weights import ErrorWeight
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.randomness import Randomness
@@ -195,7 +196,7 @@ def batch_loss(
             return model(inputs, times, cond)
 
     said, target, scale = state.prediction.compared(network, x0, x_t, u_t, t, cond)
-    if state.loss_weight.reads_errors and weigh_errors:
+    if isinstance(state.loss_weight, ErrorWeight) and weigh_errors:
         errors = flow_matching_loss(said.detach(), target.detach(), reduction="none")
         return flow_matching_loss(said, target, state.loss_weight.of_errors(errors))
     weight = state.loss_weight.weight(t, scale)

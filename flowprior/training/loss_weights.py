@@ -15,8 +15,6 @@ class LossWeight(Registered, abc.ABC):
     """Base class of the weights of the loss; named by ``training.loss_weight``."""
 
     registry: ClassVar[Registry[Any]] = Registry("loss weight", "flowprior.loss_weights")
-    reads_errors: ClassVar[bool] = False
-    """Whether the weights follow the errors: then :meth:`of_errors` gives them."""
 
     @abc.abstractmethod
     def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
@@ -28,12 +26,19 @@ class LossWeight(Registered, abc.ABC):
                 prediction has none.
         """
 
-    def of_errors(self, errors: Tensor) -> Tensor:
-        """Weights ``[B]`` of events whose mean squared errors are ``errors`` ``[B]``, without gradients."""
-        raise NotImplementedError
-
     def check(self, prediction: str) -> None:
         """Raise OptionError where a network of this ``prediction`` cannot be trained with these weights."""
+
+
+class ErrorWeight(LossWeight):
+    """Base class of weights that follow the errors of each event."""
+
+    @abc.abstractmethod
+    def of_errors(self, errors: Tensor) -> Tensor:
+        """Weights ``[B]`` of events whose mean squared errors are ``errors`` ``[B]``, without gradients."""
+
+    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
+        return None
 
 
 @LossWeight.register("none")
@@ -72,7 +77,7 @@ class OutputScaleWeight(LossWeight):
 
 
 @LossWeight.register("adaptive")
-class AdaptiveWeight(LossWeight):
+class AdaptiveWeight(ErrorWeight):
     """(e + floor)^(−power) for an event of mean squared error e: events with large errors count less.
 
     With power ½ the gradient is that of the pseudo-Huber loss (Lee et al. 2024, arXiv 2405.20320, section
@@ -83,14 +88,9 @@ class AdaptiveWeight(LossWeight):
         floor: above 0; errors far below it count alike.
     """
 
-    reads_errors: ClassVar[bool] = True
-
     def __init__(self, power: float = 1.0, floor: float = 1e-3) -> None:
         check_numbers("loss weight 'adaptive'", power=(power, 0, 2), floor=(floor, 1e-12, 1e12))
         self.power, self.floor = power, floor
-
-    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
-        return None
 
     def of_errors(self, errors: Tensor) -> Tensor:
         return (errors + self.floor).pow(-self.power)
