@@ -20,8 +20,8 @@ from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
 from flowprior.study.variants import AUTO, VARIANT, Variant
 from flowprior.training.automatic import choose_for, reasons_for, with_choice
-from flowprior.training.components import choose_defaults
 from flowprior.training.config import AUTO_PRIOR, DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
+from flowprior.training.defaults import choose_defaults
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
 """Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""

@@ -20,7 +20,6 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
-from flowprior.training.components import resolve_coupling
 from flowprior.training.config import (
     AUTO_PRIOR,
     DEFAULT_COUPLING,
@@ -28,7 +27,8 @@ from flowprior.training.config import (
     DEFAULT_PREDICTION,
     DEFAULT_PRIOR,
 )
-from flowprior.training.trained_prior import check_learned
+from flowprior.training.defaults import resolve_coupling
+from flowprior.training.prior_training import check_learned
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,

@@ -20,14 +20,9 @@ from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection.choice import MOST_EXAMPLES, Choice, choose_design
 from flowprior.priors import Prior
 from flowprior.processes.group import Group
-from flowprior.training.components import (
-    choose_defaults,
-    hold_out,
-    in_latents,
-    resolve_coupling,
-    resolve_device,
-)
+from flowprior.training.components import hold_out, in_latents, resolve_device
 from flowprior.training.config import AUTO_PRIOR, DEFAULT_COUPLING, NO_LATENT, RunConfig
+from flowprior.training.defaults import choose_defaults, resolve_coupling
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import CHOICE, RunInfo
 

@@ -10,29 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
+from flowprior.couplings import Coupling, LeaveOneOutCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.encoding import EncodedData
-from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
-from flowprior.flow.pair_moments import are_known
-from flowprior.flow.prediction_kinds import make_prediction, suited_times
+from flowprior.errors import CheckpointError, CouplingError, OptionError
+from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.models import build_model
-from flowprior.models.base import takes_inputs
 from flowprior.models.precision import warn_of_emulation
 from flowprior.paths import Path
-from flowprior.priors import Prior, TrainedPrior, latents_of
+from flowprior.priors import Prior
 from flowprior.processes.launched import process_count
 from flowprior.registry import spec_of
 from flowprior.training.config import (
-    AUTO_PRIOR,
-    DEFAULT_COUPLING,
     DEFAULT_DROPOUT,
-    DEFAULT_MODEL,
     DEFAULT_PREDICTION,
-    DEFAULT_TIME,
-    LATENT_MODEL,
     NO_LATENT,
     TEXT_DROPOUT,
     RunConfig,
@@ -40,8 +33,9 @@ from flowprior.training.config import (
     training_options,
 )
 from flowprior.training.config_file import load_config
+from flowprior.training.defaults import choose_defaults, resolve_coupling
 from flowprior.training.randomness import mix
-from flowprior.training.rectifying import load_teacher, with_origin
+from flowprior.training.rectifying import load_teacher
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 
@@ -94,56 +88,6 @@ def resolve_config(
     given = {name: _record(part) for name, part in parts.items() if part is not None}
     config = replace(base, **given, training=training_options(base.training, options))
     return choose_defaults(config, parts.get("prior"), parts.get("coupling"), parts.get("model"))
-
-
-def choose_defaults(
-    config: RunConfig,
-    prior: str | Prior | None,
-    coupling: str | Coupling | None,
-    model: str | nn.Module | None = None,
-) -> RunConfig:
-    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came.
-
-    Where the data are to choose the prior, it is left as it is until they have.
-    """
-    training, prior = config.training, prior or config.prior
-    if prior == AUTO_PRIOR:
-        return config
-    if config.coupling == DEFAULT_COUPLING:
-        random = Prior.registry.resolve(prior).is_narrow or _is_trained(prior)
-        coupling = "posterior" if _fits_latents(prior) else "condot" if random else "ot"
-        config = replace(config, coupling=coupling)
-    elif isinstance(coupling, ReflowCoupling):
-        config = replace(config, coupling=with_origin(config.coupling))
-        coupling.origin = Coupling.registry.resolve(config.coupling).origin
-    elif not isinstance(coupling, Coupling):
-        coupling = with_origin(config.coupling)
-        config = replace(config, coupling=coupling)
-    if training.prediction == DEFAULT_PREDICTION:
-        narrow = Prior.registry.resolve(prior).is_narrow
-        known = are_known(Prior.registry.resolve(prior), resolve_coupling(coupling or config.coupling))
-        known = known and (_fits_latents(prior) or narrow) and not _is_trained(prior, mean=True)
-        model = config.model if model is None else model
-        named = isinstance(model, str) and takes_inputs(model)
-        moments = "preconditioned" if named and not narrow else "residual"
-        training = replace(training, prediction=moments if known else "velocity")
-    if training.time == DEFAULT_TIME:
-        made = resolve_coupling(coupling or config.coupling)
-        training = replace(training, time=suited_times(training.prediction, made))
-    if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
-        config = replace(config, model=LATENT_MODEL)
-    return replace(config, training=training)
-
-
-def _is_trained(prior: str | Prior, mean: bool = False) -> bool:
-    """Whether something of a prior, or its ``mean``, is trained with the flow."""
-    made = Prior.registry.resolve(prior)
-    return isinstance(made, TrainedPrior) and (made.trains_mean or not mean)
-
-
-def _fits_latents(prior: str | Prior) -> bool:
-    latents = latents_of(Prior.registry.resolve(prior))
-    return latents is not None and latents.fits_latents
 
 
 def resolve_components(
@@ -231,18 +175,6 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
 def _is_latent(name: str) -> bool:
     factory = Encoder.record(name).factory
     return isinstance(factory, type) and issubclass(factory, LatentEncoder)
-
-
-def resolve_coupling(coupling: str | Coupling) -> Coupling:
-    """The coupling that is named or given.
-
-    Raises:
-        UnknownComponentError: no such name; of those that ``train`` takes, ``"auto"`` is named too.
-    """
-    try:
-        return Coupling.registry.resolve(coupling)
-    except UnknownComponentError as error:
-        raise UnknownComponentError(f"{error}, and '{DEFAULT_COUPLING}' for what suits the prior") from None
 
 
 def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1, interval: bool = False) -> nn.Module:

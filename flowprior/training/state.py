@@ -45,9 +45,9 @@ from flowprior.training.config import BATCH, DEFAULT_TIME, MAY_CHANGE, RunConfig
 from flowprior.training.engine import Engine
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
+from flowprior.training.prior_training import PriorTraining, check_trained
 from flowprior.training.run_info import CHOICE, package_commit
 from flowprior.training.times import TimeDistribution
-from flowprior.training.trained_prior import PriorTraining, check_trained
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -20,9 +20,9 @@ from flowprior.training.batches import PairStream
 from flowprior.training.components import Components
 from flowprior.training.engine import Engine
 from flowprior.training.loop import training_step
+from flowprior.training.prior_training import PriorTraining
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
-from flowprior.training.trained_prior import PriorTraining
 from flowprior.training.validation import Validation
 
 from .conftest import SHORT, components, small_net
