@@ -17,20 +17,8 @@ from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import Chord, PairMoments
 from flowprior.samplers import Sampler
 
-from .test_linear_velocity import exact_prior, gaussian_classes
-
 MEAN, DEVIATION = 2.0, 0.5
 """Of the data of one dimension that a flow from N(0, 1) leads to."""
-
-
-@pytest.fixture(scope="module")
-def data() -> TensorData:
-    return gaussian_classes(20_000)
-
-
-@pytest.fixture(scope="module")
-def prior(data: TensorData) -> Prior:
-    return exact_prior(data)
 
 
 @pytest.mark.parametrize("coupling", ["condot", "posterior"])

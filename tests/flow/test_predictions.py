@@ -7,25 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior
-from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import KINDS, make_prediction
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.samplers import time_grid
 
-from .test_linear_velocity import DIMS, exact_prior, gaussian_classes
+from .two_classes import DIMS
 
 PATHS = ["condot", "cosine", "vp"]
-
-
-@pytest.fixture(scope="module")
-def data() -> TensorData:
-    return gaussian_classes(20_000)
-
-
-@pytest.fixture(scope="module")
-def prior(data: TensorData) -> Prior:
-    return exact_prior(data)
 
 
 def test_every_prediction_has_a_class() -> None:
