@@ -1,7 +1,8 @@
 """Build script; everything that is not code stands in pyproject.toml.
 
-It puts the native extension of ``csrc/`` and the record of its build into the package. ``FLOWPRIOR_BUILD``
-says whether to build it: ``auto`` (default), ``cpu``, ``cuda`` or ``none``; see ``csrc/build.py``.
+It puts the native extension of ``csrc/`` and the record of its build into the package, and the README into
+its metadata. ``FLOWPRIOR_BUILD`` says whether to build it: ``auto`` (default), ``cpu``, ``cuda`` or ``none``; see
+``csrc/build.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
 from csrc.build import RECORD, install, wanted  # noqa: E402
-from csrc.parameters import module_name  # noqa: E402
+from csrc.index_page import read_index_page  # noqa: E402
+from csrc.parameters import LIMITED_API, module_name  # noqa: E402
 from csrc.toolchain import BuildError  # noqa: E402
 
 
@@ -52,15 +54,19 @@ class BuildNative(build_ext):
 
 
 class Wheel(bdist_wheel):
-    """Builds before it names itself: a wheel is for any platform once the extension is dropped."""
+    """Builds before it names itself: for any platform without the extension, or for any Python since 3.11."""
 
     def run(self) -> None:
         self.run_command("build_ext")
         self.root_is_pure = not self.distribution.has_ext_modules()
+        if LIMITED_API and not self.root_is_pure:
+            self.py_limited_api = "cp311"
         super().run()
 
 
 setup(
+    long_description=read_index_page(ROOT / "README.md"),
+    long_description_content_type="text/markdown",
     ext_modules=[Extension("flowprior._C", sources=[])],
     cmdclass={"build_ext": BuildNative, "bdist_wheel": Wheel},
 )

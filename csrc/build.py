@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import re
@@ -59,16 +58,17 @@ def wanted() -> str:
 def install(choice: str, package: Path) -> Record:
     """Build what ``choice`` asks for and put module and record into the folder ``package``.
 
-    Where no module comes of it, the one that an earlier build left goes: it must not pass for this one's.
+    What an earlier build left goes, under whatever name: it must not pass for this one's module.
 
     Raises:
         BuildError: ``cpu`` or ``cuda`` cannot be built; what an earlier build left stays.
     """
     module, record = _attempt(choice)
     package.mkdir(parents=True, exist_ok=True)
-    if module is None:
-        (package / module_name()).unlink(missing_ok=True)
-    else:
+    for old in package.glob("_C.*.so"):
+        if module is None or old.name != module.name:
+            old.unlink()
+    if module is not None:
         _put(module, package / module.name)
     (package / RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n")
     return record
@@ -161,6 +161,8 @@ def _run_aloud(command: list[str]) -> tuple[int, list[str]]:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """One build at a time in a folder of objects."""
+    import fcntl  # not on Windows, where this file is only asked for the reason why nothing is built
+
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
