@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import flowprior
 import flowprior.couplings
 import flowprior.metrics
 from flowprior.metrics import SampleMetric
@@ -35,7 +36,7 @@ WARNING_FILES = {
 
 def files_that_warn() -> set[str]:
     """Files of the package that call ``warnings.warn`` with one of the two categories."""
-    package = REPOSITORY / "flowprior"
+    package = Path(flowprior.__file__).parent
     return {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")

@@ -1,0 +1,81 @@
+"""The page of expectations promises only names, options, extras and settings that exist."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import fields
+from importlib import import_module
+
+import pytest
+import torch
+
+from flowprior import Prior
+from flowprior.flow.captions import MEANT
+from flowprior.metrics import Metric
+from flowprior.training import Callback, TrainingConfig
+from tests.markdown_blocks import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "expectations.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith("| expectation")
+]
+NAMES = sorted(set(re.findall(r"\bflowprior(?:\.\w+)+", PAGE)))
+
+
+def row(beginning: str) -> list[str]:
+    (found,) = [cells for cells in ROWS if cells[0].startswith(beginning)]
+    return found
+
+
+def test_every_row_is_done_otherwise_or_no_and_says_where_or_why():
+    assert len(ROWS) > 40
+    for expectation, state, reason in ROWS:
+        assert state in ("done", "otherwise", "no"), expectation
+        assert len(reason) > 10, expectation
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_the_package_exists(name):
+    room, _, attribute = name.rpartition(".")
+    try:
+        import_module(name)
+    except ModuleNotFoundError:
+        assert hasattr(import_module(room), attribute), name
+
+
+def test_every_setting_of_a_training_exists():
+    known = {field.name for field in fields(TrainingConfig)}
+    named = set(re.findall(r"`training\.(\w+)", PAGE)) | {"final_lr", "clip"}
+    assert len(named) > 8
+    assert named <= known
+
+
+def test_callbacks_are_told_of_what_the_page_says():
+    told = row("callbacks")[2].partition(": ")[2].split(", ")
+    assert told == [name.removeprefix("on_") for name in vars(Callback) if name.startswith("on_")]
+
+
+def test_words_of_diffusers_are_answered_as_the_page_says():
+    expectation, _, reason = row("`num_inference_steps`")
+    for word in re.findall(r"`(\w+)`", expectation):
+        assert f"`{MEANT[word].partition(',')[0]}`" in reason
+
+
+def test_the_metrics_with_the_three_calls_are_those_on_the_page():
+    expectation, _, reason = row("`update`")
+    calls = re.findall(r"`(\w+)`", expectation)
+    have = {
+        each.name for each in Metric.registry.records() if all(hasattr(each.factory, call) for call in calls)
+    }
+    assert set(re.findall(r"`([\w-]+)`", reason.partition(":")[0])) == have
+
+
+def test_a_fitted_prior_is_copied_and_fit_returns_it():
+    prior = Prior.create("gaussian")
+    assert prior.fit(torch.randn(20, 3)) is prior
+    copied = copy.deepcopy(prior)
+    drawn = [each.sample(n=2, generator=torch.Generator().manual_seed(0)) for each in (prior, copied)]
+    assert torch.equal(*drawn)
