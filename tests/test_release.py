@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
+
+import pytest
 
 from tests.markdown_blocks import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = {"scikit-learn": "sklearn", "pot": "ot"}
+"""Dependencies whose module has another name."""
 NO_RUN_TIME = {"all", "test", "docs", "benchmark"}
 
 
@@ -55,3 +61,21 @@ def test_the_classifiers_begin_with_the_python_that_is_required() -> None:
     minors = [int(found[1]) for line in PROJECT["classifiers"] if (found := re.search(r":: 3\.(\d+)$", line))]
     assert minors == list(range(minors[0], minors[0] + len(minors)))
     assert PROJECT["requires-python"] == f">=3.{minors[0]}"
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("import flowprior", set()),
+        (
+            "from flowprior import Coupling, Flow, Prior, train",
+            {"torch", "numpy", "rich", "safetensors", "tomli_w"},
+        ),
+    ],
+)
+def test_what_an_import_loads_of_the_dependencies(line: str, allowed: set[str]) -> None:
+    names = {re.match(r"[\w-]+", each)[0] for each in PROJECT["dependencies"]}  # type: ignore[index]
+    modules = {MODULES.get(name, name.replace("-", "_")) for name in names}
+    program = f"import sys; {line}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert modules & set(run.stdout.split()) <= allowed
