@@ -17,7 +17,11 @@ from flowprior.cli.sample import sample
 from flowprior.cli.train import train
 from flowprior.cli.train_encoder import train_encoder
 
-app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
 for name, command in {
     "train": train,
     "train-encoder": train_encoder,
@@ -50,7 +54,9 @@ def _root(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version", "-V", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Designed priors, couplings and samplers for conditional flow matching."""

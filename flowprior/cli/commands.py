@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import warnings
@@ -13,7 +12,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from flowprior.errors import FlowpriorError
+from flowprior.cli.mistakes import unknown_command, usage
+from flowprior.errors import FlowpriorError, OptionError
 from flowprior.processes.launched import process_rank
 
 # Newer versions of typer carry their own copy of click, so its class is found through typer's.
@@ -29,6 +29,13 @@ MOST_CHARACTERS = 2000
 
 class Commands(TyperGroup):
     """The group of commands; anything but a user's mistake keeps its stack trace."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments begin with; a word that is none is answered by the nearest."""
+        word = args[0]
+        if not (word.startswith("-") or self.get_command(ctx, word) or ctx.resilient_parsing):
+            raise OptionError(unknown_command(word, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
 
     def main(
         self,
@@ -49,7 +56,7 @@ class Commands(TyperGroup):
             except FlowpriorError as error:
                 code = _report(f"error: {error}", USER_ERROR)
             except ClickException as error:
-                code = _report(f"error: {_usage(error)}", USER_ERROR)
+                code = _report(f"error: {usage(error)}", USER_ERROR)
             except (MemoryError, RuntimeError) as error:
                 if not _wants_memory(error):
                     raise
@@ -92,19 +99,6 @@ def _one_line(message: str) -> str:
 def _wants_memory(error: BaseException) -> bool:
     """Whether ``error`` says that there was not enough memory; torch has no type of its own for the CPU."""
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-
-
-def _usage(error: Any) -> str:
-    """What is wrong with the command line, and what to do."""
-    context = getattr(error, "ctx", None)
-    hint = f"; see {context.command_path} --help" if context else ""
-    wrong = getattr(error, "option_name", None)
-    if type(error).__name__ == "NoSuchOption" and wrong and context:
-        known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
-        near = difflib.get_close_matches(wrong, [*known, "--help"], n=1, cutoff=0.5)
-        return f"no such option '{wrong}'" + (f"; did you mean '{near[0]}'?" if near else hint)
-    message = error.format_message().rstrip(".")
-    return message if message.endswith("?") else message + hint
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json, parse_integers
+from flowprior.cli.plan import show_plan
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
@@ -28,14 +30,40 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="OUT", help="Directory of cells and report.")] = Path(
         "runs/comparison"
     ),
-    data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
-    prior: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
-    coupling: Annotated[
-        Names, typer.Option(help="SPEC or LABEL=SPEC, or auto for what suits each prior; repeat for several.")
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set: a name (flowprior list data), name:key=value,… or a path.",
+            autocompletion=completing("data"),
+        ),
     ] = None,
-    path: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
-    sampler: Annotated[Names, typer.Option(help="SPEC or LABEL=SPEC; repeat for several.")] = None,
-    model: Annotated[str | None, typer.Option(help="Velocity network of every cell.")] = None,
+    prior: Annotated[
+        Names,
+        typer.Option(
+            help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("priors", "auto")
+        ),
+    ] = None,
+    coupling: Annotated[
+        Names,
+        typer.Option(
+            help="SPEC or LABEL=SPEC, or auto for what suits each prior; repeat for several.",
+            autocompletion=completing("couplings", "auto"),
+        ),
+    ] = None,
+    path: Annotated[
+        Names,
+        typer.Option(help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("paths")),
+    ] = None,
+    sampler: Annotated[
+        Names,
+        typer.Option(
+            help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("samplers", "auto")
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Velocity network of every cell.", autocompletion=completing("models", "auto")),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds: 0, 1, ….")] = None,
     nfe: Annotated[
         str | None,
@@ -54,6 +82,13 @@ def compare(
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Run every N-th cell from the I-th, for N processes.")
     ] = "0/1",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say which cells would be run and about how long it takes; run and write nothing.",
+        ),
+    ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the report of OUT anew, run nothing.")
     ] = False,
@@ -66,13 +101,16 @@ def compare(
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
+    from flowprior.progress import showing
     from flowprior.report import require_report_extra, write_report
-    from flowprior.study import run_grid
+    from flowprior.study import preview_grid, run_grid
 
+    _refuse_two(dry_run=dry_run, report_only=report_only, check=check)
     if check:
         _check(out, json)
         return
-    require_report_extra()
+    if not dry_run:
+        require_report_extra()
     if report_only:
         _show(write_report(out, baseline=baseline, metric=metric), out, json)
         return
@@ -81,7 +119,11 @@ def compare(
     values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_integers(nfe, "--nfe")}
     budget = [] if steps is None else [f"training.steps={steps}"]
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
-    outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
+    if dry_run:
+        show_plan(preview_grid(chosen, out, shard=_shard(shard)), json)
+        return
+    with showing(not json):
+        outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
     _show(write_report(out), out, json)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
@@ -96,6 +138,17 @@ def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[
     if path is None and not given and not overrides and before.is_file():
         path = before
     return load_grid(path, given, overrides)
+
+
+def _refuse_two(**modes: bool) -> None:
+    """Refuse more than one of the options that run nothing.
+
+    Raises:
+        OptionError: two of them are given.
+    """
+    given = [f"--{name.replace('_', '-')}" for name, on in modes.items() if on]
+    if len(given) > 1:
+        raise OptionError(f"{given[0]} and {given[1]} exclude each other; choose one of them")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -114,9 +167,11 @@ def _check(out: Path, json: bool) -> None:
     """Compute the values again; exit code 1 where one differs."""
     from dataclasses import asdict
 
+    from flowprior.progress import showing
     from flowprior.study import check_report
 
-    found = check_report(out, notify=_notify)
+    with showing(not json):
+        found = check_report(out, notify=_notify)
     if json:
         print_json(asdict(found))
     else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Run, data_spec, load_run, parse_integers
 from flowprior.errors import OptionError
 
@@ -27,7 +28,10 @@ def evaluate(
     ] = 1,
     sampler: Annotated[
         str | None,
-        typer.Option(help="One or more samplers, with commas between; by default what suits the flow."),
+        typer.Option(
+            help="One or more samplers, with commas between; by default what suits the flow.",
+            autocompletion=completing("samplers"),
+        ),
     ] = None,
     guidance: Annotated[
         str, typer.Option(help="Strengths of classifier-free guidance, with commas between; 1 is none.")
@@ -41,7 +45,10 @@ def evaluate(
     features: Annotated[
         str, typer.Option(help="Features besides the classifier's, such as lite0.", show_default=False)
     ] = "",
-    data: Annotated[str | None, typer.Option(help="Data set; by default the one of the run.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set; by default the one of the run.", autocompletion=completing("data")),
+    ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,7 +98,7 @@ def evaluate(
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,
-        progress=engine.is_main,
+        progress=engine.is_main and not json,
         group=engine.group,
     )
     if not engine.is_main:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from flowprior.cli.catalogue import registries
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.list import registries
 from flowprior.cli.options import Json
 from flowprior.registry import package_version
 

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json, Seed
+
+if TYPE_CHECKING:
+    from flowprior.inspection import Pairing
 
 
 def inspect(
-    data: Annotated[str, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = "digits",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Data set: a name (flowprior list data), name:key=value,… or a path.",
+            autocompletion=completing("data"),
+        ),
+    ] = "digits",
     prior: Annotated[
         list[str] | None,
-        typer.Option(help="Source that a flow would start from; can be repeated. See flowprior list priors."),
+        typer.Option(
+            help="Source that a flow would start from; can be repeated. See flowprior list priors.",
+            autocompletion=completing("priors"),
+        ),
     ] = None,
     coupling: Annotated[
         list[str] | None,
-        typer.Option(help="Which source sample belongs to which datum; can be repeated. condot by default."),
+        typer.Option(
+            help="Which source sample belongs to which datum; can be repeated. condot by default.",
+            autocompletion=completing("couplings"),
+        ),
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
@@ -34,21 +51,24 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
+    from flowprior.progress import showing
     from flowprior.report.terminal import inspection_tables, modes_line
     from flowprior.training.config import DEFAULT_PRIOR
 
-    found = inspect_priors(
-        load_data(data),
-        prior or [DEFAULT_PRIOR],
-        coupling or ["condot"],
-        examples=examples,
-        steps=steps,
-        seed=seed,
-        suggestion=suggest,
-        out=out,
-    )
+    with showing(not json):
+        found = inspect_priors(
+            load_data(data),
+            prior or [DEFAULT_PRIOR],
+            coupling or ["condot"],
+            examples=examples,
+            steps=steps,
+            seed=seed,
+            suggestion=suggest,
+            out=out,
+        )
+    command = command_of(data, found.pairings[0])
     if json:
-        print_json(found.as_dict())
+        print_json(found.as_dict() | {"command": command})
         return
     count = found.examples
     if "min" in count:
@@ -62,4 +82,10 @@ def inspect(
     if found.choice is not None:
         print_rich(found.choice.data, f"--prior auto takes {found.choice.reason}")
     written = f"; inspection.json and pictures are in {out}" if out is not None else ""
-    print_rich(f"{found.seconds:.1f} s{written}")
+    print_rich(f"{found.seconds:.1f} s{written}", f"to train the best: {command}")
+
+
+def command_of(data: str, pairing: Pairing) -> str:
+    """What trains a prior with a coupling, for a shell."""
+    parts = {"data": data, "prior": pairing.prior, "coupling": pairing.coupling}
+    return shlex.join(["flowprior", "train", *(f"--{name}={spec}" for name, spec in parts.items())])

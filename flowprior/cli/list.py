@@ -1,101 +1,139 @@
-"""``flowprior list``: what can be named, with its options and their defaults."""
+"""``flowprior list``: what can be named, with its options, their defaults and what they mean."""
 
 from __future__ import annotations
 
-import inspect
+import shutil
+import textwrap
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import FAMILIES, names_of
 from flowprior.cli.options import Json
-from flowprior.registry import Record, Registry, choose
+from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.registry import did_you_mean, plain
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.text import Text
 
-FAMILIES = (
-    "priors",
-    "couplings",
-    "paths",
-    "samplers",
-    "grids",
-    "models",
-    "encoders",
-    "data",
-    "times",
-    "weights",
-    "callbacks",
-    "metrics",
-    "features",
-)
-NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("split",)}
+ALSO = {"dataset": "data", "datasets": "data", "extractors": "features", "losses": "weights"}
+"""Other words for a family, beside its singular."""
+WIDEST = 110
+OPTION = 6
+"""Columns that options stand in from the left."""
+LONGEST = 30
+"""Characters of an option and its default that leave room for the meaning beside them."""
+
+
+def _families(incomplete: str) -> list[str]:
+    return [family for family in FAMILIES if family.startswith(incomplete)]
+
+
+def _components(ctx: typer.Context, incomplete: str) -> list[str]:
+    family = ctx.params.get("family") or ""
+    return [name for name in (names_of(family) if family in FAMILIES else ()) if name.startswith(incomplete)]
 
 
 def list_components(
     family: Annotated[
-        str | None, typer.Argument(metavar=f"[{'|'.join(FAMILIES)}]", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar=f"[{'|'.join(FAMILIES)}]",
+            help="What to list; all of them by default.",
+            show_default=False,
+            autocompletion=_families,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A single component, such as gmm, with all that is said of its options.",
+            show_default=False,
+            autocompletion=_components,
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List components and their options, plug-ins included."""
-    chosen = FAMILIES if family is None else (choose("list", "family", family, FAMILIES),)
-    found = {name: [_describe(record, name) for record in _records(name)] for name in chosen}
+    """List components and explain their options, plug-ins included."""
+    from flowprior.cli.catalogue import catalogue
+
+    chosen = list(FAMILIES) if family is None else [_family(family)]
+    everything = catalogue()
+    found = {of: everything[of] for of in chosen}
+    if name is not None:
+        found = {of: [_named(name, of, components)] for of, components in found.items()}
     if json:
         print_json(found)
     else:
-        print_rich(*(_table(name, components) for name, components in found.items()))
+        print_rich(*(_text(of, components, whole=name is not None) for of, components in found.items()))
 
 
-def _records(family: str) -> list[Record[Any]]:
-    registry = registries()[family]
-    return [registry.record(name) for name in registry.available()]
+def _family(word: str) -> str:
+    """The family that is meant, in singular or plural.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    for family in (word, f"{word}s", ALSO.get(word)):
+        if family in FAMILIES:
+            return family
+    homes = [f"; did you mean 'flowprior list {of} {word}'?" for of in FAMILIES if word in names_of(of)]
+    near = homes[0] if homes else did_you_mean(word, list(FAMILIES))
+    raise OptionError(f"list: no family '{word}'{near} there are {', '.join(FAMILIES)}")
 
 
-def registries() -> dict[str, Registry[Any]]:
-    """The registry of every family that can be listed."""
-    from flowprior import Coupling, Path, Prior, Sampler
-    from flowprior.data import DATA
-    from flowprior.encoders import Encoder
-    from flowprior.features import FEATURES
-    from flowprior.metrics import Metric
-    from flowprior.models import MODELS
-    from flowprior.samplers import TimeGrid
-    from flowprior.training import Callback, LossWeight, TimeDistribution
+def _named(name: str, family: str, components: list[dict[str, Any]]) -> dict[str, Any]:
+    """The component of this name or alias.
 
-    components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
-    training = (TimeDistribution.registry, LossWeight.registry, Callback.registry)
-    families = (*components, MODELS, Encoder.registry, DATA, *training, Metric.registry, FEATURES)
-    return dict(zip(FAMILIES, families, strict=True))
-
-
-def _describe(record: Record[Any], family: str) -> dict[str, Any]:
-    from flowprior.models import model_options
-
-    hidden = NOT_FOR_USERS.get(family, ())
-    known = model_options(record.name) if family == "models" else record.options
-    options = {name: _default(value) for name, value in known.items() if name not in hidden}
-    return {
-        "name": record.name,
-        "aliases": list(record.aliases),
-        "description": record.description,
-        "options": options,
-    }
-
-
-def _default(value: Any) -> Any:
-    return "required" if value is inspect.Parameter.empty else value
-
-
-def _table(family: str, components: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=family, title_justify="left", show_lines=True)
-    table.add_column("name", style="bold", no_wrap=True)
-    table.add_column("description")
-    table.add_column("options")
+    Raises:
+        UnknownComponentError: there is none.
+    """
     for component in components:
-        names = "\n".join([component["name"], *component["aliases"]])
-        options = "\n".join(f"{name}={value}" for name, value in component["options"].items())
-        table.add_row(names, component["description"].replace("``", ""), options)
-    return table
+        if name in (component["name"], *component["aliases"]):
+            return component
+    known = [component["name"] for component in components]
+    raise UnknownComponentError(
+        f"list: nothing in {family} is named '{name}'{did_you_mean(name, known)} known: {', '.join(known)}"
+    )
+
+
+def _text(family: str, components: list[dict[str, Any]], whole: bool) -> Text:
+    """The components one below the other; where they are many, meanings are cut to their first sentence."""
+    from rich.text import Text
+
+    found = Text().append(f"{family}\n", "bold underline")
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    for component in components:
+        also = f"  (also {', '.join(component['aliases'])})" if component["aliases"] else ""
+        found.append(f"\n  {component['name']}", "bold").append(f"{also}\n", "dim")
+        found.append(
+            textwrap.indent(textwrap.fill(plain(component["description"]), width - 4), "    ") + "\n"
+        )
+        for line in _option_lines(component, width, whole):
+            found.append(f"{line}\n")
+    return found
+
+
+def _option_lines(component: dict[str, Any], width: int, whole: bool) -> Iterator[str]:
+    """``name=default`` with the meaning beside it, or below where the default is long."""
+    shown = {option: f"{option}={default}" for option, default in component["options"].items()}
+    column = max((len(text) for text in shown.values() if len(text) <= LONGEST), default=0) + 2
+    for option, text in shown.items():
+        meaning = component["meanings"][option]
+        meaning = meaning if whole else first_sentence(meaning)
+        room = width - OPTION - column
+        lines = textwrap.wrap(meaning, max(room, 20)) or [""]
+        start = " " * OPTION + text.ljust(column)
+        if len(text) > LONGEST:
+            yield start.rstrip()
+            start = " " * (OPTION + column)
+        yield (start + lines[0]).rstrip()
+        yield from (" " * (OPTION + column) + line for line in lines[1:])
+
+
+def first_sentence(text: str) -> str:
+    """``text`` up to its first full stop, or what stands before a semicolon."""
+    return text.split(". ")[0].split("; ")[0].rstrip(".")

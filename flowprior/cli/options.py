@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowprior.cli.names import completing
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run or 
 Sampler = Annotated[
     str | None,
     typer.Option(
-        help="Sampler, as name or name:key=value,… (flowprior list samplers); by default what suits the flow."
+        help="Sampler, a name (flowprior list samplers) or name:key=value,…; by default what suits the flow.",
+        autocompletion=completing("samplers"),
     ),
 ]
 Guidance = Annotated[

@@ -85,6 +85,7 @@ def sample(
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import check_events, check_suffix, save_samples
+    from flowprior.progress import showing, stage
     from flowprior.storage import check_place
     from flowprior.training.engines import make_engine
 
@@ -110,7 +111,8 @@ def sample(
         "negative": negative,
     }
     start = time.perf_counter()
-    solution = draw_samples(flow, asked, nfe, seed, group=engine.group, **settings)
+    with showing(not json), stage("draw samples"):
+        solution = draw_samples(flow, asked, nfe, seed, group=engine.group, **settings)
     seconds = time.perf_counter() - start
     panels = None
     if not engine.is_main:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json
 from flowprior.errors import OptionError
 
@@ -26,22 +28,53 @@ def train(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set: a name, name:key=value,… or a path.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set: a name (flowprior list data), name:key=value,… or a path.",
+            autocompletion=completing("data"),
+        ),
+    ] = None,
     prior: Annotated[
         str | None,
-        typer.Option(help="Where the flow starts; see flowprior list priors; auto chooses by the data."),
+        typer.Option(
+            help="Where the flow starts; see flowprior list priors; auto chooses by the data.",
+            autocompletion=completing("priors", "auto"),
+        ),
     ] = None,
     coupling: Annotated[
         str | None,
-        typer.Option(help="Which source sample goes with which datum; see flowprior list couplings."),
+        typer.Option(
+            help="Which source sample goes with which datum; see flowprior list couplings.",
+            autocompletion=completing("couplings", "auto"),
+        ),
     ] = None,
-    path: Annotated[str | None, typer.Option(help="How they are joined; see flowprior list paths.")] = None,
-    model: Annotated[str | None, typer.Option(help="Velocity network; see flowprior list models.")] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            help="How they are joined; see flowprior list paths.", autocompletion=completing("paths")
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Velocity network; see flowprior list models.",
+            autocompletion=completing("models", "auto"),
+        ),
+    ] = None,
+    prediction: Annotated[
+        str | None,
+        typer.Option(
+            help="What the network gives: velocity, residual, preconditioned, average-velocity or epsilon; "
+            "auto takes what suits prior and coupling."
+        ),
+    ] = None,
     latent: Annotated[
         str | None,
         typer.Option(
             help="Encoder to the latents that the flow lives in, such as vae; see flowprior list encoders.",
             show_default=False,
+            autocompletion=completing("encoders", "none"),
         ),
     ] = None,
     cache: Annotated[
@@ -52,6 +85,11 @@ def train(
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode the data into memory.")] = False,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (CUDA where there is one), or a torch device such as cuda:1.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     max_minutes: Annotated[
         float | None,
@@ -60,11 +98,18 @@ def train(
     callbacks: Annotated[
         list[str] | None,
         typer.Option(
-            "--callback", help="Told of the run, such as tensorboard; see list callbacks; can be repeated."
+            "--callback",
+            help="Told of the run, such as tensorboard (flowprior list callbacks); can be repeated.",
+            autocompletion=completing("callbacks"),
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file of the configuration.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in RUN, whatever it was trained on.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file of the configuration.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; can be repeated."),
@@ -83,7 +128,8 @@ def train(
     given: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
     given["latent"] = latent
     place = _cache(cache, no_cache)
-    options: dict[str, Any] = {"steps": steps, "seed": seed, "max_minutes": max_minutes}
+    options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "prediction": prediction}
+    options |= {"device": device, "seed": seed, "max_minutes": max_minutes}
     options = {name: value for name, value in options.items() if value is not None}
     base = load_config(config, overrides or [])
     if out is None and process_count() > 1:
@@ -94,7 +140,8 @@ def train(
     run = RunDirectory(out or made or "")
     try:
         parts = {**given, "cache": place, "callbacks": callbacks or []}
-        flow = train_flow(**parts, out=run.path, resume=resume, config=base, progress=True, **options)
+        goes_on = {"resume": resume, "overwrite": overwrite}
+        flow = train_flow(**parts, out=run.path, **goes_on, config=base, progress=True, **options)
     finally:
         if made is not None:
             with suppress(OSError):
@@ -148,13 +195,18 @@ def _report(run: RunDirectory, json: bool, asked: str) -> None:
     from flowprior.training import read_metrics
 
     last = next((line for line in reversed(read_metrics(run.metrics)) if line["kind"] == "train"), {})
+    picture = max(run.samples.glob("step-*.png"), default=None)
     if json:
-        print_json(
-            {"run": str(run.path), "flow": str(run.flow), "step": last.get("step"), "loss": last.get("loss")}
-        )
-    else:
-        reached = f"step {last['step']}, loss {last['loss']:.4g}; " if last else ""
-        print_rich(
-            f"{reached}the flow is in {run.flow}",
-            f"next: flowprior sample {run.path} {asked}, or flowprior evaluate {run.path}",
-        )
+        places = {"run": str(run.path), "flow": str(run.flow), "picture": picture and str(picture)}
+        print_json(places | {"step": last.get("step"), "loss": last.get("loss")})
+        return
+    reached, folder = (
+        f"step {last['step']}, loss {last['loss']:.4g}; " if last else "",
+        shlex.quote(str(run.path)),
+    )
+    print_rich(
+        f"{reached}the flow is in {run.flow}",
+        *([f"samples beside those of the prior alone: {picture}"] if picture else []),
+        f"next: flowprior sample {folder} {asked}",
+        f"  or: flowprior evaluate {folder}",
+    )

@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Seed
 
 
 def train_encoder(
     out: Annotated[Path, typer.Option(metavar="FILE", help="File of the weights, such as vae.safetensors.")],
-    data: Annotated[str, typer.Option(help="Pictures: a name, name:key=value,… or a path.")] = "emoji",
+    data: Annotated[
+        str,
+        typer.Option(help="Pictures: a name, name:key=value,… or a path.", autocompletion=completing("data")),
+    ] = "emoji",
     latent: Annotated[int, typer.Option(help="Channels of the latents.")] = 8,
     widths: Annotated[
         str,
@@ -40,14 +44,17 @@ def train_encoder(
     from flowprior.data import load_data
     from flowprior.encoders import VaeEncoder
     from flowprior.encoding import VaeTraining, measure_reconstruction, train_vae
+    from flowprior.progress import showing, stage
     from flowprior.training.components import resolve_device
 
     VaeEncoder.check_file(out)
     training = VaeTraining(latent, widths, blocks, steps, batch_size, lr, kl, seed, precision)
     train, test = load_data(data, "train"), load_data(data, "test")
     where = resolve_device(device)
-    encoder = train_vae(train, training, device=where, notify=_teller(steps)).to(where)
-    found = measure_reconstruction(encoder, test)
+    with showing(not json):
+        encoder = train_vae(train, training, device=where, notify=_teller(steps)).to(where)
+        with stage("measure how well pictures come back"):
+            found = measure_reconstruction(encoder, test)
     shape = list(encoder.latent_shape(train.event_shape))
     kept = {"data": train.name, "steps": steps, "psnr": f"{found.psnr:.3f}", "pictures": found.pictures}
     encoder.save(out, {name: str(value) for name, value in kept.items()})

@@ -13,6 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,6 +113,15 @@ def cached_latents(folder: Path, source: Source, encode: Rows, notify: Notify | 
             if not (folder / MANIFEST).is_file():
                 _Making(folder, source).run(encode, notify)
     return _open(folder, source)
+
+
+def remove_latents(folder: Path) -> None:
+    """Remove the latents in ``folder``, finished or not, and the folder where nothing else is in it."""
+    if folder.is_dir():
+        remove_files([folder / MANIFEST, folder / ARRAY, folder / LOCK])
+        remove_files(path for path in folder.iterdir() if leftover_of(path) in (MANIFEST, ARRAY, BLOCKS))
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _open(folder: Path, source: Source) -> np.ndarray:

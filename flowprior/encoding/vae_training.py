@@ -20,6 +20,7 @@ from flowprior.encoders.vae import VaeEncoder
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.models.convolutional_vae import ConvolutionalVae
 from flowprior.models.precision import PRECISIONS, in_precision, warn_of_emulation
+from flowprior.progress import stage
 from flowprior.registry import check_count, check_numbers, choose
 
 REPORT_EVERY = 100
@@ -98,19 +99,25 @@ def train_vae(
         )
     network = _seeded_network(data, training).to(device)
     errors: list[Tensor] = []
-    for step, error in enumerate(_errors(network, data, training), 1):
-        errors.append(error)
-        if step % REPORT_EVERY == 0 or step == training.steps:
-            mean = torch.stack(errors).mean().item()
-            if not mean <= MOST_ERROR:  # NaN, too
-                raise TrainingDiverged(
-                    f"train-encoder: to step {step} the squared error of a number in [-1, 1] is {mean:.3g}; "
-                    f"lower lr={training.lr:g}, for many widths to a third"
-                )
-            if notify is not None:
-                notify(step, mean)
-            errors.clear()
+    with stage("train the encoder", training.steps) as under_way:
+        for step, error in enumerate(_errors(network, data, training), 1):
+            errors.append(error)
+            under_way.advance()
+            if step % REPORT_EVERY == 0 or step == training.steps:
+                mean = torch.stack(errors).mean().item()
+                _refuse_divergence(step, mean, training)
+                if notify is not None:
+                    notify(step, mean)
+                errors.clear()
     return _standardised(network.cpu(), data)
+
+
+def _refuse_divergence(step: int, error: float, training: VaeTraining) -> None:
+    if not error <= MOST_ERROR:  # NaN, too
+        raise TrainingDiverged(
+            f"train-encoder: to step {step} the squared error of a number in [-1, 1] is {error:.3g}; "
+            f"lower lr={training.lr:g}, for many widths to a third"
+        )
 
 
 def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Iterator[Tensor]:

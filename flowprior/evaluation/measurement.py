@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from flowprior.conditions import Conditions as Condition
@@ -29,6 +27,7 @@ from flowprior.flow import Flow
 from flowprior.metrics.base import Metric
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Generate, Setup
+from flowprior.progress import stage
 from flowprior.samplers import Sampler, Solution
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ class Measurement:
     batch_size: int | Literal["auto"]
     folder: Path | str | None
     generate: Generate | None
-    progress: bool
 
     def taken(self, assistants: Assistants | None = None) -> Result:
         """The values, computed or read from the folder; assistants do their part of samples and features.
@@ -76,11 +74,12 @@ class Measurement:
         times, base = sampler_times(self.samplers.values(), self.nfe), self._base(assistants)
         setups = [_setups(base, self.splits, seed) for seed in self.seeds]
         evaluators = [Evaluator(label, own, self.metrics, store, times) for own in setups]
-        rows, notes = _quality(evaluators, self._cells(), self.progress)
+        rows, notes = _quality(evaluators, self._cells())
         for evaluator in evaluators:
-            for guidance in self.guidances:
-                rows += evaluator.flow_values(guidance)
-            rows += [*evaluator.transport(), *evaluator.real_data()]
+            with stage("values of the flow, its pairs and the data"):
+                for guidance in self.guidances:
+                    rows += evaluator.flow_values(guidance)
+                rows += [*evaluator.transport(), *evaluator.real_data()]
         settings["batch_size"] = min(evaluator.setup.batch_size for evaluator in evaluators)
         notes = [*_missing_notes(evaluators[0], self.asked_metrics), *notes]
         return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
@@ -170,22 +169,19 @@ def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str
     return setups
 
 
-def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> tuple[list[Row], list[str]]:
+def _quality(evaluators: list[Evaluator], cells: list[Cell]) -> tuple[list[Row], list[str]]:
     """The rows of every cell and seed, and what was left out; an OptionError where no sampler spends any."""
     rows, notes = [], []
     spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    shown = {"console": Console(stderr=True), "transient": True, "disable": not progress}
-    with Progress(*columns, TimeRemainingColumn(), **shown) as bar:
-        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
+    with stage("evaluate", len(cells) * len(evaluators)) as evaluating:
         for cell, evaluator in product(cells, evaluators):
-            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
+            evaluating.rename(f"{cell}, seed {evaluator.setup.seed}")
             try:
                 rows += evaluator.quality(cell)
                 spent |= {cell.name} if cell.nfe != 0 else set()
             except OptionError as error:
                 notes.append(f"nfe={cell.nfe} left out: {error}")
-            bar.advance(task)
+            evaluating.advance()
     if not spent:
         raise OptionError(notes[-1].split(": ", 1)[1])
     return [row for row in rows if row["sampler"] in spent], notes

@@ -18,6 +18,7 @@ from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, select
 from flowprior.metrics.setup import Generate
 from flowprior.processes.group import group_of
+from flowprior.progress import showing
 from flowprior.samplers import Sampler
 
 if TYPE_CHECKING:
@@ -157,7 +158,10 @@ def sweep(
     samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     wanted = select(metrics)
-    with group_of(group).first_goes_ahead():  # it trains and keeps the classifier, which the others read
+    with (
+        showing(progress),
+        group_of(group).first_goes_ahead(),
+    ):  # it trains and keeps the classifier, which the others read
         known = request.classifier_for(classifier, data, wanted)
     measurement = Measurement(
         flow=flow,
@@ -177,9 +181,9 @@ def sweep(
         batch_size=batch_size,
         folder=folder,
         generate=generate,
-        progress=progress,
     )
-    if group is None:
-        return measurement.taken()
-    assistants = Assistants(group, measurement.tasks(group))
-    return assistants.run(partial(measurement.taken, assistants))
+    with showing(progress):
+        if group is None:
+            return measurement.taken()
+        assistants = Assistants(group, measurement.tasks(group))
+        return assistants.run(partial(measurement.taken, assistants))

@@ -21,6 +21,7 @@ from flowprior.errors import CheckpointError, InputError
 from flowprior.features.base import initialise
 from flowprior.features.classifier import Classifier
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.progress import stage
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.storage.cache import cached_tensors
 
@@ -80,11 +81,12 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     steps = min(STEPS, MOST_EPOCHS * (len(data) // size))
     optimiser = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    with torch.enable_grad():
+    with torch.enable_grad(), stage(f"train the classifier of {data.name}", steps) as training:
         for indices in islice(_shuffled(len(data), size, generator), steps):
             x, labels = data.batch(indices)
             _step(classifier, optimiser, x, labels_in(labels))
             schedule.step()
+            training.advance()
     return classifier.eval().requires_grad_(False)
 
 

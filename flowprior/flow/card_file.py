@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.card import HEAD_KEYS, body_of, head_of, weights_digest, yaml_of
 from flowprior.flow.description import FILES, read_description
-from flowprior.storage import read_text, write_text
+from flowprior.storage import read_text, remove_files, write_text
 
 CARD = "README.md"
 TRAINING, EVALUATION = "training", "evaluation"
@@ -66,6 +67,13 @@ def add_to_card(folder: Path, name: str, text: str, digest: str) -> None:
     if not (folder / CARD).exists():
         write_card(folder, description)  # of an older version, which wrote none
     return _update(folder, lambda old: with_section(old or "", name, f"{text}\n\nweights sha256 {digest}"))
+
+
+def remove_card(folder: Path) -> None:
+    """Remove the card of a flow that is to be removed, too; one of somebody else's stays."""
+    with suppress(CheckpointError):
+        if section_in(_read(folder / CARD) or "", TRAINING) is not None:
+            remove_files([folder / CARD])
 
 
 def digest_of(folder: Path) -> str | None:

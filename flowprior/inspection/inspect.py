@@ -23,6 +23,7 @@ from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest
 from flowprior.pictures import save_figure
 from flowprior.priors import Prior
+from flowprior.progress import stage
 from flowprior.storage import write_json
 
 PAIRS = 2048
@@ -138,7 +139,8 @@ def inspect_priors(
     pairers = {spec: Coupling.registry.resolve(spec) for spec in couplings}
     fitted, pairings, warnings = [], [], chosen.warnings()
     for place, spec in enumerate(dict.fromkeys(priors), 1):
-        prior, report = fit_prior(spec, chosen, seed)
+        with stage(f"fit and measure {spec}"):
+            prior, report = fit_prior(spec, chosen, seed)
         if out is not None:
             path = Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
             report = _draw(path, prior, report, chosen, seed, data)
@@ -154,7 +156,7 @@ def inspect_priors(
         priors=fitted,
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
         suggestion=suggest(chosen, seed) if suggestion else None,
-        modes=modes(chosen) if suggestion else {},
+        modes=_modes(chosen) if suggestion else {},
         choice=_choice(data, warnings) if suggestion else None,
         warnings=warnings,
         settings={"seed": seed, "steps": steps, "threads": torch.get_num_threads()},
@@ -165,10 +167,16 @@ def inspect_priors(
     return found
 
 
+def _modes(chosen: Examples) -> dict[int, int]:
+    with stage("count modes"):
+        return modes(chosen)
+
+
 def _choice(data: Data, warnings: list[str]) -> Choice | None:
     """What ``--prior auto`` takes for these data; a warning where no rule serves them."""
     try:
-        return choose_design(data)
+        with stage("what --prior auto chooses"):
+            return choose_design(data)
     except InputError as error:
         warnings.append(str(error))
         return None
@@ -204,8 +212,9 @@ def _pairings(
             warnings.append(f"{spec} + {name} is left out: {error}")
             continue
         start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
-        coupling.fit(prior, (examples.x, examples.cond), generator=torch.Generator().manual_seed(seed))
-        gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
-        cost = mean_transport_cost(prior, coupling, examples, generator)
-        flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
+        with stage(f"rank {spec} + {name}"):
+            coupling.fit(prior, (examples.x, examples.cond), generator=torch.Generator().manual_seed(seed))
+            gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+            cost = mean_transport_cost(prior, coupling, examples, generator)
+            flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
         yield Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)

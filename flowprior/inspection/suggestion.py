@@ -11,6 +11,7 @@ import torch
 from flowprior.conditions import rows as take
 from flowprior.inspection.examples import Examples
 from flowprior.priors import Prior
+from flowprior.progress import stage
 from flowprior.registry import Spec
 
 MOST_ROWS = 4000
@@ -57,12 +58,15 @@ def suggest(examples: Examples, seed: int) -> Suggestion | None:
         known = torch.isin(cond1, cond)
         x1, cond1 = x1[known], cond1[known]
     found = []
-    for options in _candidates(examples, x[0].numel()):
-        began = time.perf_counter()
-        prior = Prior.create("gmm", max_iter=MAX_ITERATIONS, **options)
-        prior.fit((x, cond), generator=torch.Generator().manual_seed(seed))
-        density = float(prior.log_prob(x1, cond1).double().mean()) / x1[0].numel()
-        found.append(Candidate(str(Spec("gmm", options)), density, time.perf_counter() - began))
+    candidates = _candidates(examples, x[0].numel())
+    with stage("try mixtures", len(candidates)) as trying:
+        for options in candidates:
+            began = time.perf_counter()
+            prior = Prior.create("gmm", max_iter=MAX_ITERATIONS, **options)
+            prior.fit((x, cond), generator=torch.Generator().manual_seed(seed))
+            density = float(prior.log_prob(x1, cond1).double().mean()) / x1[0].numel()
+            found.append(Candidate(str(Spec("gmm", options)), density, time.perf_counter() - began))
+            trying.advance()
     found.sort(key=lambda candidate: -candidate.log_density)
     return Suggestion(found, time.perf_counter() - start, len(x))
 

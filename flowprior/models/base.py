@@ -26,7 +26,8 @@ from flowprior.registry import Registry
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs", "interval")
 READS = "reads"
-"""Option of every model: parts of the condition that it is shown, with ``+`` between; empty for all."""
+"""Option of every model, beside those of its constructor."""
+READS_MEANING = "parts of the condition that it is shown, with + between; empty for all."
 
 
 def build_model(

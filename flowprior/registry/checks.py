@@ -112,5 +112,5 @@ def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[
 
 def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
     """``; did you mean '…'?`` for a word that one of ``known`` resembles, else ``;``."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{prefix}{near[0]}'?" if near else ";"

@@ -4,19 +4,17 @@ Tensors go to safetensors with a checksum; training state (optimiser, running me
 ``torch.save`` files that are only ever read with ``weights_only=True``. What belongs together is bound by
 a digest of each file, and whatever comes back from the disk is either right or a
 :class:`flowprior.errors.CheckpointError` of one line.
+
+What needs torch is imported on first use, so that reading and writing texts does without it.
 """
 
-from flowprior.storage.digests import Binding, bind, signed, unsigned
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_bytes, read_json, read_text
-from flowprior.storage.tensor_files import (
-    load_state,
-    load_tensors,
-    parse_state,
-    parse_tensors,
-    save_state,
-    save_tensors,
-)
 from flowprior.storage.writing import (
     check_place,
     is_leftover,
@@ -26,6 +24,17 @@ from flowprior.storage.writing import (
     write_json,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from flowprior.storage.digests import Binding, bind, signed, unsigned
+    from flowprior.storage.tensor_files import (
+        load_state,
+        load_tensors,
+        parse_state,
+        parse_tensors,
+        save_state,
+        save_tensors,
+    )
 
 __all__ = [
     "Binding",
@@ -50,3 +59,14 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_DIGESTS = ("Binding", "bind", "signed", "unsigned")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'flowprior.storage' has no attribute '{name}'")
+    home = "digests" if name in _DIGESTS else "tensor_files"
+    value = getattr(import_module(f"flowprior.storage.{home}"), name)
+    globals()[name] = value
+    return value

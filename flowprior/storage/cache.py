@@ -6,11 +6,12 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from flowprior.errors import CheckpointError
-from flowprior.storage.tensor_files import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def cache_folder() -> Path:
@@ -31,6 +32,8 @@ def cached_tensors(
         metadata: what else goes into the file.
         compute: gives the tensors.
     """
+    from flowprior.storage.tensor_files import load_tensors, save_tensors
+
     path = cache_folder() / f"{name}.safetensors"
     if path.is_file():
         try:

@@ -5,6 +5,7 @@ from flowprior.study.cells import Cell, make_cell, variants
 from flowprior.study.check import Check, check_report
 from flowprior.study.evaluating import Recorder, Replay
 from flowprior.study.grid import Curve, Grid, grid_from_dict, load_grid
+from flowprior.study.preview import PlannedCell, Preview, preview_grid
 from flowprior.study.running import Outcome, run_grid
 from flowprior.study.splits import Splits
 from flowprior.study.statistics import PairedTest, Spread, paired_test, sign_flip_p, spread
@@ -19,6 +20,8 @@ __all__ = [
     "Grid",
     "Outcome",
     "PairedTest",
+    "PlannedCell",
+    "Preview",
     "Recorder",
     "Replay",
     "Splits",
@@ -30,6 +33,7 @@ __all__ = [
     "load_grid",
     "make_cell",
     "paired_test",
+    "preview_grid",
     "run_grid",
     "sign_flip_p",
     "spread",

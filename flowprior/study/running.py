@@ -72,14 +72,7 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     folder = StudyFolder(out)
-    resolve_device(grid.training.device)
-    check_evaluation_parts(grid.evaluation)
-    splits = Splits.of(grid.as_dict())
-    plan, cells = plan_grid(grid, splits)
-    for variant in plan["variants"]:
-        if variant["trainer"]:
-            load_hook("trainer", variant["trainer"])
-    find_baseline(plan["variants"], grid.baseline)
+    splits, plan, cells = checked_plan(grid)
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
     run = _Run(folder, grid, splits, progress, notify)
@@ -92,6 +85,23 @@ def run_grid(
         notify(f"skipped {name}: {row['reason']}")
     run.all(cells[shard[0] :: shard[1]])
     return run.outcome
+
+
+def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
+    """The data, what plan.json holds, and the cells, after all that can be checked before a cell is run.
+
+    Raises:
+        FlowpriorError: a grid that cannot be run at all.
+    """
+    resolve_device(grid.training.device)
+    check_evaluation_parts(grid.evaluation)
+    splits = Splits.of(grid.as_dict())
+    plan, cells = plan_grid(grid, splits)
+    for variant in plan["variants"]:
+        if variant["trainer"]:
+            load_hook("trainer", variant["trainer"])
+    find_baseline(plan["variants"], grid.baseline)
+    return splits, plan, cells
 
 
 def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool = False) -> None:

@@ -29,6 +29,16 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     return config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def warm_up_note(config: TrainingConfig) -> str | None:
+    """One line where the run is too short for the whole warm-up; None where it is not."""
+    if config.warmup <= config.steps // 2:
+        return None
+    return (
+        f"{config.steps} steps are short for training.warmup={config.warmup}: the learning rate rises over "
+        f"the first {config.steps // 2} of them, and falls from there"
+    )
+
+
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over the weights that want a gradient, fused where torch offers it."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

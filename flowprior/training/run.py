@@ -64,21 +64,28 @@ class RunDirectory:
         """
         return FolderLock(self.path)
 
-    def check(self, config: RunConfig, resume: bool) -> None:
+    def check(self, config: RunConfig, resume: bool, overwrite: bool = False) -> None:
         """Check that a new run may start here, or that the one that stands here can go on; writes nothing.
 
+        Args:
+            config: of what is to be trained.
+            resume: the run that stands here goes on.
+            overwrite: it is replaced.
+
         Raises:
-            OptionError: a run or something else stands there and ``resume`` is False, or the configuration
-                changed.
+            OptionError: a run or something else stands there that is neither to go on nor to be replaced, or
+                the configuration changed.
             CheckpointError: config.toml was changed by somebody else, or ``flow`` is no saved flow.
         """
         if self.config.exists() or self.checkpoints.exists():
-            if not resume:
+            if not (resume or overwrite):
                 raise OptionError(
                     f"train: {self.path} already holds a run; pass resume=True (--resume) to go on with it, "
-                    "or choose another directory"
+                    "overwrite=True (--overwrite) to replace it, or choose another directory"
                 )
-            if self.config.exists():
+            if overwrite:
+                self._refuse_config_of_others()
+            elif self.config.exists():
                 self._compare(self.read_config(), config)
             check_target(self.flow)
         elif self.path.exists() and not self.path.is_dir():
@@ -135,6 +142,15 @@ class RunDirectory:
                     f"train: {self.path} holds '{path.name}' but no run; choose another directory, so that "
                     "nothing of yours is replaced"
                 )
+
+    def _refuse_config_of_others(self) -> None:
+        """Refuse to replace a config.toml that no run has written, as far as can be told."""
+        if self.checkpoints.exists() or not self.config.exists():
+            return
+        if not read_text(self.config, CONFIG_LIMIT).startswith(_SIGNATURE):
+            raise OptionError(
+                f"train: {self.config} was written by no run, and is not removed; choose another directory"
+            )
 
     def _should_be_signed(self) -> bool:
         """Whether this run was written by a version that signs config.toml."""

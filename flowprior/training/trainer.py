@@ -25,9 +25,11 @@ from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
+from flowprior.progress import showing, stage
 from flowprior.training.automatic import design_of_data
 from flowprior.training.batches import Batches, PairStream, fetch, probe_indices
 from flowprior.training.callbacks import Callback
+from flowprior.training.clearing import clear_run
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.engine import Engine
@@ -35,6 +37,7 @@ from flowprior.training.engines import make_engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
+from flowprior.training.optimiser import warm_up_note
 from flowprior.training.prefetch import Prefetched
 from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
@@ -55,6 +58,7 @@ def train(
     cache: str | Path | bool | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     config: RunConfig | TrainingConfig | str | Path | None = None,
     progress: bool = False,
     callbacks: Sequence[str | Callback] = (),
@@ -78,6 +82,7 @@ def train(
             memory without ``out``; False takes memory.
         out: directory of the run; without it nothing is written.
         resume: go on with the run in ``out``, or start it where there is none.
+        overwrite: replace the run in ``out``, if there is one; what the library did not write stays.
         config: components and options that are not given here; may be the path of a TOML file.
         progress: show a progress bar on stderr.
         callbacks: told of the run while it goes on, such as ``"tensorboard"``; see
@@ -85,8 +90,8 @@ def train(
         training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
 
     Raises:
-        OptionError: an impossible option, ``out`` holds a run and ``resume`` is False, or another process is
-            training there.
+        OptionError: an impossible option, ``out`` holds a run and neither ``resume`` nor ``overwrite`` is
+            True, both are, or another process is training there.
         InputError: data that the prior or the model cannot be trained on.
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
         CheckpointError: a checkpoint cannot be saved, none can be read, or a part has no name to save.
@@ -102,6 +107,11 @@ def train(
         "latent": latent,
     }
     resolved = resolve_config(config, training_options, **given)
+    if resume and overwrite:
+        raise OptionError(
+            "train: resume=True (--resume) goes on with a run and overwrite=True (--overwrite) replaces it; "
+            "choose one of them"
+        )
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
@@ -112,20 +122,25 @@ def train(
         callback.check(None if run is None else run.path)
     if run is None:
         _refuse_limit(resolved.training)
-    resolved, given, reasons = design_of_data(resolved, given, run, resume, engine.processes)
-    if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
+    with showing(progress and engine.is_main):
+        resolved, given, reasons = design_of_data(
+            resolved, given, None if overwrite else run, resume, engine.processes
+        )
+        if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
+            parts = resolve_components(resolved, place, reasons, **given)
+            return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
+        if run is None:
+            parts = resolve_components(resolved, place, reasons, **given)
+            return _train(parts, engine, None, progress, told, recover=False)
+        run.check(resolved, resume, overwrite)
         parts = resolve_components(resolved, place, reasons, **given)
-        return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
-    if run is None:
-        parts = resolve_components(resolved, place, reasons, **given)
-        return _train(parts, engine, None, progress, told, recover=False)
-    run.check(resolved, resume)
-    parts = resolve_components(resolved, place, reasons, **given)
-    with run.lock() as lock:
-        run.check(parts.config, resume)  # Once more: another process may have trained here since.
-        if lock.held:
-            run.recover()
-        return _train(parts, engine, run, progress, told, recover=lock.held)
+        with run.lock() as lock:
+            run.check(parts.config, resume, overwrite)  # Another process may have trained here since.
+            if overwrite:
+                clear_run(run)
+            elif lock.held:
+                run.recover()
+            return _train(parts, engine, run, progress, told, recover=lock.held)
 
 
 def _refuse_limit(config: TrainingConfig) -> None:
@@ -160,7 +175,7 @@ def _train(
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
-        for line in parts.reasons:
+        for line in (*parts.reasons, *filter(None, [warm_up_note(config)])):
             _say(line)
     with engine.processes.first_goes_ahead():
         if isinstance(parts.data, EncodedData):
@@ -174,9 +189,12 @@ def _train(
     randomness = Randomness(config.seed, parts.device)
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
-    fit_seconds = fit_prior(parts, randomness, engine)
+    with stage(f"fit prior {parts.prior.name}"):
+        fit_seconds = fit_prior(parts, randomness, engine)
     state.train_prior()
-    parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
+    with stage(f"fit coupling {parts.coupling.name}"):
+        generator = randomness.generator("coupling fit")
+        parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
         own.create(parts.config)
@@ -188,7 +206,8 @@ def _train(
         info.update(**{CHOICE: list(parts.reasons)})
     with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
         if state.step == 0 and own is not None:
-            measured = measure_starts(pairs)
+            with stage("measure source samples and pairs"):
+                measured = measure_starts(pairs)
             monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
             info.update(**measured)
         measure = None if parts.held is None else Validation(parts.held, randomness).measure

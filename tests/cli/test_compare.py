@@ -68,6 +68,19 @@ def test_the_same_grid_from_its_file_runs_nothing(call: Call, compared: Path) ->
     assert again.out == answer.out
 
 
+def test_a_dry_run_says_what_is_done_and_what_is_left(call: Call, compared: Path) -> None:
+    before = sorted(compared.rglob("*"))
+    answer = call("compare", *GRID, "--seeds", "3", "--out", compared, "--dry-run")
+    assert (answer.code, answer.err) == (0, "")
+    assert "2 of 6 cells to run, about 0 s of training" in answer.out
+    assert "each: 6 steps of 16 pairs, model mlp:width=16; 40 samples at NFE 1, 2" in answer.out
+    found = json.loads(call("compare", *GRID, "--seeds", "3", "--out", compared, "--dry-run", "--json").out)
+    assert found["to_run"] == 2
+    assert [cell["state"] for cell in found["cells"]] == ["finished"] * 4 + ["waiting"] * 2
+    assert "all 4 cells are finished" in call("compare", "--out", compared, "--dry-run").out
+    assert sorted(compared.rglob("*")) == before
+
+
 def test_report_only_writes_it_anew(call: Call, compared: Path) -> None:
     report = compared / "report.html"
     before = report.read_bytes()
@@ -134,6 +147,9 @@ def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) 
         (["--coupling", "posterior", "--prior", "gaussian"], ["no combination", "latent"]),
         (["--report-only"], ["holds no comparison"]),
         (["--check"], ["report.json is missing"]),
+        (["--check", "--dry-run"], ["--dry-run and --check exclude each other"]),
+        (["--dry-run", "--prior", "gmn"], ["unknown prior 'gmn'"]),
+        (["--epochs", "3"], ["no such option '--epochs'", "did you mean '--steps'?"]),
         (["gone.toml"], ["cannot read gone.toml"]),
         (["--pior", "gmm"], ["no such option '--pior'", "did you mean '--prior'?"]),
     ],

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
-from tests.cli.conftest import Call
+import pytest
+
+from flowprior.cli.inspect import command_of
+from tests.cli.conftest import SHORT, Call
 
 PARTS = ["inspect", "--data", "digits", "--examples", "600", "--prior", "gmm", "--no-suggest"]
 
@@ -23,6 +28,35 @@ def test_json_and_nothing_else(call: Call) -> None:
     assert list(found["pairings"][0]["simulated_flow"]["distance"]) == ["1", "2"]
     assert found["suggestion"] is None
     assert found["examples"]["all"] == 1438
+
+
+def test_it_ends_with_the_command_that_trains_the_best(call: Call, tmp_path: Path) -> None:
+    lowrank = "gmm:covariance=lowrank,rank=8"
+    parts = ["--data", "digits", "--examples", "600", "--prior", lowrank, "--no-suggest"]
+    *_, last = call("inspect", *parts, "--coupling", "ot").out.splitlines()
+    told, command = last.split(": ", 1)
+    assert told == "to train the best"
+    assert command == f"flowprior train --data=digits --prior={lowrank} --coupling=ot"
+    small = ["--model", "mlp:width=8", "--steps", "2", "--out", str(tmp_path / "run"), *SHORT]
+    answer = call(*shlex.split(command)[1:], *small)
+    assert answer.code == 0, answer.err
+    assert json.loads(call("inspect", *parts, "--coupling", "ot", "--json").out)["command"] == command
+
+
+def test_a_path_with_spaces_stands_in_quotes() -> None:
+    pairing = SimpleNamespace(prior="gmm", coupling="condot")
+    command = command_of("my photos/", pairing)  # type: ignore[arg-type]
+    assert shlex.split(command)[2] == "--data=my photos/"
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_what_it_is_at_is_shown_on_a_terminal_unless_json_is_asked_for(
+    call: Call, monkeypatch: pytest.MonkeyPatch, json: bool
+) -> None:
+    assert call(*PARTS, *["--json"] * json).err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    err = call(*PARTS, *["--json"] * json).err
+    assert ("fit and measure gmm" in err, "rank gmm + condot" in err) == (not json, not json)
 
 
 def test_a_directory_is_filled(call: Call, tmp_path: Path) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path as FilePath
 
 import pytest
 import torch
 
 from flowprior import Coupling, Path, Prior, Sampler, __version__
+from flowprior.cli import catalogue
+from flowprior.cli.catalogue import FILE
+from flowprior.cli.names import names_of
 from flowprior.data import DATA
 from flowprior.encoders import Encoder
 from flowprior.features import FEATURES
@@ -62,6 +70,61 @@ def test_options_come_with_their_defaults(call: Call) -> None:
     assert "components=1" in call("list", "priors").out
 
 
+def test_every_option_of_every_component_is_explained(call: Call) -> None:
+    found = json.loads(call("list", "--json").out)
+    silent = {
+        f"{component['name']} {option}"
+        for components in found.values()
+        for component in components
+        for option in component["options"]
+        if not component["meanings"][option]
+    }
+    assert not silent
+    assert "K, number of components of each condition" in " ".join(call("list", "priors").out.split())
+
+
+@pytest.mark.parametrize("words", [("priors", "gmm"), ("prior", "gmm"), ("prior", "mixture")])
+def test_one_component_is_shown_with_all_that_is_said_of_it(call: Call, words: tuple[str, str]) -> None:
+    answer = call("list", *words)
+    said = " ".join(answer.out.split())
+    assert "gmm (also mixture)" in said
+    assert "so that a condition with 0, 1 or 2 examples still has a usable prior" in said
+    assert "latent-gmm" not in said
+    (component,) = json.loads(call("list", *words, "--json").out)["priors"]
+    assert component["name"] == "gmm"
+
+
+def test_what_was_listed_once_needs_no_torch_until_a_file_of_the_package_changes(tmp_path: FilePath) -> None:
+    """Two processes on one cache, then one whose cache is of other files."""
+    program = (
+        "import sys\nfrom flowprior.cli import main\n"
+        "try:\n    main(['list', '--json'])\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "print('torch' in sys.modules, file=sys.stderr)\n"
+    )
+    environment = {**os.environ, "FLOWPRIOR_CACHE": str(tmp_path)}
+
+    def listed() -> tuple[str, str]:
+        command = [sys.executable, "-c", program]
+        answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        return answer.stdout, answer.stderr.strip()
+
+    first, imported = listed()
+    assert imported == "True"
+    assert listed() == (first, "False")
+    kept = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({**kept, "key": "of other files"}))
+    assert listed() == (first, "True")
+
+
+def test_where_there_are_plug_ins_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = EntryPoints([EntryPoint("mine", "my_package:Mine", "flowprior.priors")])
+    monkeypatch.setattr(catalogue, "entry_points", lambda: points)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert catalogue.asks_the_registries()
+    monkeypatch.setattr(catalogue, "entry_points", lambda: EntryPoints([]))
+    assert not catalogue.asks_the_registries()
+
+
 def test_what_follows_from_the_data_is_no_option(call: Call) -> None:
     found = json.loads(call("list", "--json").out)
     assert all("split" not in component["options"] for component in found["data"])
@@ -93,8 +156,6 @@ def test_info_as_a_table(call: Call) -> None:
 
 
 def test_info_shows_plug_ins(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib.metadata import EntryPoint
-
     from flowprior.cli import info
 
     point = EntryPoint("mine", "my_package:Mine", "flowprior.priors")
@@ -103,3 +164,9 @@ def test_info_shows_plug_ins(call: Call, monkeypatch: pytest.MonkeyPatch) -> Non
         {"group": "flowprior.priors", "name": "mine", "value": "my_package:Mine", "package": ""}
     ]
     assert "flowprior.priors: mine" in call("info").out
+
+
+@pytest.mark.parametrize("family", REGISTRIES)
+def test_the_names_that_a_shell_completes_are_those_of_the_registry(family: str) -> None:
+    package = [r.name for r in REGISTRIES[family].records() if r.factory.__module__.startswith("flowprior.")]
+    assert names_of(family) == sorted(package)

@@ -50,8 +50,13 @@ def assert_one_line(answer: object, *words: str) -> None:
         (["--prior", "gaussian", "--coupling", "posterior"], ["latent"]),
         (["--steps", "0"], ["steps=0", "1 or more"]),
         (["--steps", "many"], ["--steps", "train --help"]),
+        (["--lr", "0"], ["lr=0.0", "a positive number"]),
+        (["--batch-size", "0"], ["batch_size=0", "1 or more"]),
+        (["--prediction", "velocty"], ["prediction='velocty'", "did you mean 'velocity'?"]),
+        (["--device", "gpu9"], ["device='gpu9'"]),
+        (["--resume", "--overwrite"], ["--resume", "--overwrite", "choose one of them"]),
         (["--stesp", "3"], ["no such option '--stesp'", "did you mean '--steps'?"]),
-        (["--zzz"], ["no such option '--zzz'", "train --help"]),
+        (["--zzz"], ["no such option '--zzz'; ", "train --help lists the options"]),
         (["--set", "training.stps=3"], ["unknown key 'training.stps'", "did you mean 'training.steps'?"]),
         (["--set", "training.lr=fast"], ["lr='fast'", "a finite number"]),
         (["--set", "training"], ["expected section.key=value, got 'training'"]),
@@ -109,12 +114,16 @@ def test_evaluate(call: Call, run: Path, arguments: list[str], words: list[str])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["trian"], ["No such command 'trian'", "Did you mean 'train'?"]),
+        (["trian"], ["no such command 'trian'", "did you mean 'train'?"]),
+        (["fit"], ["no such command 'fit'", "did you mean 'train'?"]),
+        (["xyzzy"], ["no such command 'xyzzy'", "there are train, train-encoder, sample"]),
         (["--verson"], ["no such option '--verson'", "did you mean '--version'?"]),
-        (["sample"], ["Missing", "RUN"]),
-        (["sample", "."], ["Missing option '--out'"]),
-        (["list", "prior"], ["did you mean 'priors'?"]),
-        (["list", "priors", "paths"], ["paths", "list --help"]),
+        (["sample"], ["missing", "RUN", "sample --help"]),
+        (["sample", "."], ["missing option '--out'"]),
+        (["list", "piors"], ["no family 'piors'", "did you mean 'priors'?"]),
+        (["list", "gmm"], ["no family 'gmm'", "did you mean 'flowprior list priors gmm'?"]),
+        (["list", "priors", "gmn"], ["'gmn'", "did you mean 'gmm'?", "known: "]),
+        (["list", "priors", "gmm", "flow"], ["flow", "list --help"]),
     ],
 )
 def test_commands_and_arguments(call: Call, arguments: list[str], words: list[str]) -> None:
@@ -158,7 +167,7 @@ def test_data_with_nan(call: Call, tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten(call: Call, run: Path) -> None:
     before = weights_of(run / "flow").read_bytes()
-    assert_one_line(call("train", "--out", run), "already holds a run", "--resume")
+    assert_one_line(call("train", "--out", run), "already holds a run", "--resume", "--overwrite")
     assert_one_line(call("train", "--out", run, "--resume", "--seed", "5"), "training.seed 0 -> 5")
     assert weights_of(run / "flow").read_bytes() == before
 

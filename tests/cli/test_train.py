@@ -52,6 +52,55 @@ def test_json_is_all_of_stdout(call: Call, tmp_path: Path) -> None:
     assert Path(found["flow"]).is_dir()
 
 
+def test_what_is_set_most_has_options_of_its_own(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    own = ["--lr", "0.25", "--batch-size", "8", "--prediction", "velocity", "--device", "cpu"]
+    overrides = ["--set", "training.lr=0.5", "--set", "training.prediction=residual"]
+    parts = ["--prior", "gaussian", "--steps", "2", "--model", "mlp:width=8,depth=1"]
+    answer = call("train", "--out", out, *overrides, *own, *parts)
+    assert answer.code == 0, answer.err
+    found = config(out)["training"]
+    assert [found[key] for key in ("lr", "batch_size", "prediction", "device")] == [
+        0.25,
+        8,
+        "velocity",
+        "cpu",
+    ]
+
+
+def test_a_run_is_replaced_on_request(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ["--data", "eight-modes:n=200", "--steps", "2", *SMALL]
+    call("train", "--out", out, "--prior", "gaussian", *options)
+    assert call("train", "--out", out, "--prior", "gmm", *options).code == 2
+    answer = call("train", "--out", out, "--prior", "gmm", *options, "--overwrite")
+    assert answer.code == 0, answer.err
+    assert config(out)["prior"] == "gmm"
+
+
+def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "my run"
+    drawn = ["--set", "training.sample_every=2"]
+    answer = call("train", "--out", out, "--prior", "gaussian", "--steps", "2", *drawn, *SMALL)
+    picture = out / "samples" / "step-000002.png"
+    assert f"samples beside those of the prior alone: {picture}" in answer.out
+    assert picture.is_file()
+    assert f"next: flowprior sample '{out}' --out grid.png" in answer.out
+    assert f"or: flowprior evaluate '{out}'" in answer.out
+    again = call("train", "--out", out, "--resume", "--json")
+    assert json.loads(again.out)["picture"] == str(picture)
+
+
+def test_a_run_too_short_for_its_warm_up_says_so_in_one_line(call: Call, tmp_path: Path) -> None:
+    said = "6 steps are short for training.warmup=5: the learning rate rises over the first 3"
+    parts = ["--prior", "gaussian", "--steps", "6", *SMALL, "--set", "training.warmup=5"]
+    answer = call("train", "--out", tmp_path / "short", *parts)
+    (line,) = (line for line in answer.err.splitlines() if "warmup" in line)
+    assert line.startswith(said)
+    answer = call("train", "--out", tmp_path / "long", *parts, "--set", "training.warmup=3")
+    assert "warmup" not in answer.err
+
+
 def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Path) -> None:
     halves, whole = tmp_path / "halves", tmp_path / "whole"
     options = ["--data", "eight-modes:n=200", "--prior", "gaussian", "--seed", "3", *SMALL]

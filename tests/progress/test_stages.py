@@ -1,0 +1,76 @@
+"""Stages are shown where somebody asked for them and stderr is a terminal, and leave nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowprior.progress import Stage, showing, stage
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich takes stderr for a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def test_a_stage_and_one_within_it_are_shown_by_their_titles(
+    terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with showing(), stage("the whole", 2) as whole:
+        whole.advance()
+        whole.rename("[b] the rest")
+        with stage("a part"):
+            pass
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for title in ("the whole", "50%", "a part", "[b] the rest"):
+        assert title in captured.err
+
+
+def test_stages_one_after_the_other_are_shown(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with showing():
+        for title in ("first", "second"):
+            with stage(title):
+                pass
+    err = capsys.readouterr().err
+    assert err.index("first") < err.index("second")
+
+
+def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with stage("unasked", 3) as under_way:
+        under_way.advance()
+    with showing(False), stage("refused"):
+        pass
+    with showing():
+        pass
+    with stage("too late"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_shown_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    with showing(), stage("quiet"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_passes_through_and_ends_the_bars(
+    terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyError), showing(), stage("doomed"):
+        raise KeyError
+    capsys.readouterr()
+    with stage("afterwards"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_without_bars_takes_all_calls() -> None:
+    unseen = Stage()
+    unseen.advance(3)
+    unseen.rename("anything")

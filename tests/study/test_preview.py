@@ -1,0 +1,54 @@
+"""What a run would do is said before: states of the cells, what is refused, about how long it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowprior.errors import FlowpriorError
+from flowprior.study import preview_grid
+from tests.study.conftest import tiny_grid
+
+
+def test_of_a_new_grid_everything_waits_and_nothing_is_written(tmp_path: Path) -> None:
+    found = preview_grid(tiny_grid(), tmp_path / "out")
+    assert [(cell.variant, cell.seed) for cell in found.cells[:2]] == [
+        ("gaussian + condot", 0),
+        ("gaussian + ot", 0),
+    ]
+    assert {cell.state for cell in found.cells} == {"waiting"}
+    assert (len(found.to_run), found.seconds) == (8, None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_finished_cells_tell_how_long_others_take(copied: Path) -> None:
+    before = sorted(copied.rglob("*"))
+    found = preview_grid(tiny_grid(seeds=3), copied)
+    states = {(cell.seed, cell.state) for cell in found.cells}
+    assert states == {(0, "finished"), (1, "finished"), (2, "waiting")}
+    assert found.seconds == pytest.approx(sum(cell.seconds or 0 for cell in found.to_run))
+    assert 0 < found.seconds < 60
+    done = preview_grid(tiny_grid(), copied)
+    assert (done.to_run, done.seconds) == ([], 0)
+    assert sorted(copied.rglob("*")) == before
+
+
+def test_cells_that_were_begun_or_have_failed_are_told_apart(copied: Path) -> None:
+    first, second, *_ = sorted(copied.glob("cells/*/result-*.json"))
+    first.rename(first.with_name(first.name.replace("result", "failure")))
+    second.unlink()
+    states = [cell.state for cell in preview_grid(tiny_grid(), copied).cells]
+    assert sorted(states) == ["begun", "failed", *["finished"] * 6]
+
+
+def test_a_shard_is_every_so_manyth_cell(tmp_path: Path) -> None:
+    whole = preview_grid(tiny_grid(), tmp_path)
+    assert preview_grid(tiny_grid(), tmp_path, shard=(1, 2)).cells == whole.cells[1::2]
+
+
+def test_what_the_library_refuses_is_said(tmp_path: Path) -> None:
+    found = preview_grid(tiny_grid(couplings=["condot", "posterior"]), tmp_path)
+    assert [row["variant"] for row in found.skipped] == ["gaussian + posterior"]
+    with pytest.raises(FlowpriorError, match="no variant"):
+        preview_grid(tiny_grid(baseline="nothing"), tmp_path)
