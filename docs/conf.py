@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+import gallery
 
 project = "flowprior"
 author = "flowprior contributors"
@@ -19,14 +20,20 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "api_index",
     "component_table",
+    "gallery",
+    "mathml",
 ]
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
+
+html_math_renderer = "mathml"
+sphinx_gallery_conf = gallery.configuration()
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

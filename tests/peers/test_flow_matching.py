@@ -1,0 +1,127 @@
+"""facebookresearch/flow_matching and flowprior on the same inputs: paths, conversions, solvers, likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior import Coupling, Flow, Path, Prior
+from flowprior.conditions import Condition
+from flowprior.paths.prediction import ends_of_velocity, velocity_of_source
+from flowprior.samplers import Sampler, time_grid
+
+paths = pytest.importorskip(
+    "flow_matching.path", reason="flow_matching is not installed: see benchmarks/peers.txt"
+)
+schedulers = pytest.importorskip("flow_matching.path.scheduler")
+solvers = pytest.importorskip("flow_matching.solver")
+
+SCHEDULERS = {"condot": "CondOTScheduler", "cosine": "CosineScheduler", "vp": "VPScheduler"}
+MATRIX = torch.tensor([[-0.4, 1.0, 0.0], [-1.0, -0.2, 0.3], [0.1, 0.0, 0.5]], dtype=torch.float64)
+
+
+def ends(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """x0, x1 and times that are not 0 or 1."""
+    generator = torch.Generator().manual_seed(0)
+    x0, x1 = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    return x0, 3 * x1 + 1, 0.05 + 0.9 * torch.rand(shape[0], generator=generator, dtype=torch.float64)
+
+
+def velocity(x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    """Linear in x, of one time for all rows or one for each."""
+    return x @ MATRIX.mT * (1 + t.reshape(-1, 1) ** 2)
+
+
+@pytest.mark.parametrize("shape", [(32, 3), (8, 3, 4, 4)])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_paths_of_the_same_schedule_agree(name: str, shape: tuple[int, ...]) -> None:
+    x0, x1, t = ends(shape)
+    theirs = paths.AffineProbPath(getattr(schedulers, SCHEDULERS[name])()).sample(x_0=x0, x_1=x1, t=t)
+    ours = Path.create(name).interpolate(x0, x1, t)
+    torch.testing.assert_close(theirs.x_t, ours.x_t)
+    torch.testing.assert_close(theirs.dx_t, ours.u_t)
+    assert theirs.x_t.shape == ours.x_t.shape == x1.shape
+
+
+def test_the_straight_path_has_a_class_of_its_own_there() -> None:
+    x0, x1, t = ends((16, 2))
+    theirs, ours = paths.CondOTProbPath().sample(x_0=x0, x_1=x1, t=t), Path.create("condot")
+    torch.testing.assert_close(theirs.dx_t, ours.interpolate(x0, x1, t).u_t)
+
+
+def test_at_the_data_their_diffusion_path_has_no_finite_velocity_and_ours_has() -> None:
+    """σ' grows without bound there; ours takes it at a diffusion time of 1e-5 and says so."""
+    x0, x1, _ = ends((16, 2))
+    one = torch.ones(16, dtype=torch.float64)
+    theirs = paths.AffineProbPath(schedulers.VPScheduler()).sample(x_0=x0, x_1=x1, t=one)
+    assert not theirs.dx_t.isfinite().all()
+    assert Path.create("vp").interpolate(x0, x1, one).u_t.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_velocities_lead_to_the_same_ends(name: str) -> None:
+    x0, x1, t = ends((16, 2))
+    theirs, ours = paths.AffineProbPath(getattr(schedulers, SCHEDULERS[name])()), Path.create(name)
+    x_t, u_t, _ = ours.interpolate(x0, x1, t)
+    column = t[:, None]
+    found = ends_of_velocity(ours, u_t, x_t, t)
+    torch.testing.assert_close(theirs.velocity_to_target(u_t, x_t, column), found.x1, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(theirs.velocity_to_epsilon(u_t, x_t, column), found.x0, rtol=1e-6, atol=1e-6)
+    of_noise = velocity_of_source(ours, x0, x_t, t)
+    torch.testing.assert_close(theirs.epsilon_to_velocity(x0, x_t, column), of_noise, rtol=1e-6, atol=1e-6)
+
+
+def solved(method: str, x0: Tensor, **options: object) -> Tensor:
+    return solvers.ODESolver(velocity_model=velocity).sample(x_init=x0, method=method, **options)
+
+
+@pytest.mark.parametrize(("method", "evaluations"), [("euler", 1), ("midpoint", 2), ("heun3", 3)])
+def test_equal_steps_of_the_same_method_lead_to_the_same_points(method: str, evaluations: int) -> None:
+    x0, *_ = ends((16, 3))
+    ours = Sampler.create(method).solve(velocity, x0, nfe=4 * evaluations)
+    torch.testing.assert_close(solved(method, x0, step_size=0.25), ours.x)
+    assert ours.nfe == 4 * evaluations
+
+
+def test_two_methods_are_called_rk4_and_both_are_of_order_four() -> None:
+    """torchdiffeq's is the 3/8 rule, ours the classical one: they differ by less than either's error of 2 %."""
+    x0, *_ = ends((16, 3))
+    exact = solved("dopri5", x0, step_size=None, rtol=1e-10, atol=1e-10)
+    errors: dict[str, list[float]] = {"theirs": [], "ours": []}
+    for steps in (4, 8):
+        errors["theirs"].append(float((solved("rk4", x0, step_size=1 / steps) - exact).norm()))
+        found = Sampler.create("rk4").solve(velocity, x0, nfe=4 * steps)
+        errors["ours"].append(float((found.x - exact).norm()))
+    for coarse, fine in errors.values():
+        assert 10 < coarse / fine < 24
+
+
+@pytest.mark.parametrize("method", ["dopri5", "bosh3", "adaptive_heun"])
+def test_adaptive_solutions_agree_within_the_tolerance(method: str) -> None:
+    x0, *_ = ends((16, 3))
+    theirs = solved(method, x0, step_size=None, rtol=1e-7, atol=1e-7)
+    ours = Sampler.create(method, rtol=1e-7, atol=1e-7).solve(velocity, x0)
+    torch.testing.assert_close(theirs, ours.x, rtol=1e-5, atol=1e-5)
+
+
+def test_a_grid_of_times_is_the_same_grid() -> None:
+    x0, *_ = ends((16, 3))
+    grid = time_grid(5, "power")
+    theirs = solved("euler", x0, step_size=None, time_grid=grid, return_intermediates=True)
+    ours = Sampler.create("euler", grid="power").solve(velocity, x0, nfe=5, trajectory=True)
+    torch.testing.assert_close(theirs, ours.trajectory)
+
+
+def test_likelihoods_agree_from_the_same_prior() -> None:
+    x1 = ends((16, 3))[1]
+    prior = Prior.create("gmm", components=2).fit(x1, generator=torch.Generator().manual_seed(0))
+    prior.double()
+    log_p0: Callable[[Tensor], Tensor] = prior.log_prob
+    _, theirs = solvers.ODESolver(velocity_model=velocity).compute_likelihood(
+        x_1=x1, log_p0=log_p0, step_size=None, method="dopri5", rtol=1e-8, atol=1e-8, exact_divergence=True
+    )
+    flow = Flow(velocity, prior, Coupling.create("condot"), Path.create("condot"), Condition())
+    torch.testing.assert_close(theirs, flow.log_prob(x1, rtol=1e-8, atol=1e-8), rtol=1e-5, atol=1e-5)
