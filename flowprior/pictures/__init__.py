@@ -1,7 +1,7 @@
 """Arrays to pictures: images and points, trajectories, densities, forecasts, quality; animations of a flow.
 
-Every function but :func:`animate` returns a ``matplotlib.figure.Figure`` that belongs to no window and no back
-end of the user's; :func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
+Every function but :func:`animate` returns a ``matplotlib.figure.Figure`` that belongs to no window and no
+back end of the user's; :func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
 """
 
 import warnings

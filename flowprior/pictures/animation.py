@@ -18,16 +18,18 @@ from flowprior.pictures.trajectories import check_states
 from flowprior.storage import replacing
 
 if TYPE_CHECKING:
-    from matplotlib.animation import FuncAnimation
+    from matplotlib.animation import FuncAnimation, PillowWriter
     from matplotlib.figure import Figure
 
 SUFFIXES = (".gif", ".mp4")
 """What an animation's name may end in."""
 LONGEST_TITLE = 48
-MOST_FRAMES = 40
+MOST_FRAMES = 16
 """States that are shown; of more, so many that lie evenly between the first and the last."""
-FRAMES_A_SECOND = 8
-HELD = 8
+FRAMES_A_SECOND = 5
+COLOURS = 128
+"""Of a frame of a .gif: what is left out cannot be seen in grey, and a quarter of the file is saved."""
+HELD = 4
 """Further frames for which the first and the last state stand still."""
 
 
@@ -104,13 +106,27 @@ def save_animation(animation: FuncAnimation, path: Path | str) -> None:
         OptionError: as :func:`check_animation`.
         CheckpointError: the file cannot be written.
     """
-    from matplotlib.animation import FFMpegWriter, PillowWriter
+    from matplotlib.animation import FFMpegWriter
 
     check_animation(path)
-    writers: dict[str, Any] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
-    writer = writers[Path(path).suffix.lower()](fps=FRAMES_A_SECOND)
+    gif = Path(path).suffix.lower() == ".gif"
+    writer = _gif_writer() if gif else FFMpegWriter(fps=FRAMES_A_SECOND)
     with replacing(path, keep_suffix=True) as temporary:
         animation.save(temporary, writer=writer)
+
+
+def _gif_writer() -> PillowWriter:
+    """Pillow's writer, with a palette of fewer colours for each frame and no dots in between."""
+    from matplotlib.animation import PillowWriter
+    from PIL import Image
+
+    class SmallGif(PillowWriter):
+        def finish(self) -> None:
+            plain = [frame.convert("RGB") for frame in self._frames]
+            self._frames = [frame.quantize(COLOURS, dither=Image.Dither.NONE) for frame in plain]
+            super().finish()
+
+    return SmallGif(fps=FRAMES_A_SECOND)
 
 
 Drawn = tuple["Figure", Callable[[int], None]]

@@ -80,7 +80,7 @@ def marker_outline(marker: str) -> str:
     path = style.get_path().transformed(style.get_transform())
     letters = {path.MOVETO: "M", path.LINETO: "L", path.CURVE3: "Q", path.CURVE4: "C", path.CLOSEPOLY: "Z"}
     steps = [
-        letters[code] + ("" if code == path.CLOSEPOLY else " ".join(f"{value:.3g}" for value in ends))
+        letters[code] + ("" if code == path.CLOSEPOLY else " ".join(f"{round(value, 3) + 0.0:g}" for value in ends))
         for ends, code in path.iter_segments()
     ]
     return "".join(steps)
