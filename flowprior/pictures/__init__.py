@@ -1,7 +1,7 @@
-"""Arrays to pictures: labelled grids of images, points of the plane, and several of either beside each other.
+"""Arrays to pictures: images and points, trajectories, densities, forecasts, quality; animations of a flow.
 
-Every function returns a ``matplotlib.figure.Figure`` that belongs to no window and no back end of the user's;
-:func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
+Every function but :func:`animate` returns a ``matplotlib.figure.Figure`` that belongs to no window and no
+back end of the user's; :func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
 """
 
 import warnings
@@ -9,16 +9,26 @@ from pathlib import Path
 
 from torch import Tensor
 
+from flowprior.pictures.animation import animate, check_animation, save_animation
 from flowprior.pictures.beside import beside, check_drawable, is_drawable
+from flowprior.pictures.densities import densities
+from flowprior.pictures.fans import fans
 from flowprior.pictures.given import given_pictures
 from flowprior.pictures.grid import first_of_each, image_panels, sample_grid
 from flowprior.pictures.points import point_panels, points
+from flowprior.pictures.quality import quality
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
+from flowprior.pictures.stages import stages
+from flowprior.pictures.trajectories import trajectories, trajectory_panels
 
 __all__ = [
     "SUFFIXES",
+    "animate",
     "beside",
+    "check_animation",
     "check_drawable",
+    "densities",
+    "fans",
     "figure_bytes",
     "first_of_each",
     "given_pictures",
@@ -26,11 +36,16 @@ __all__ = [
     "is_drawable",
     "point_panels",
     "points",
+    "quality",
     "sample_grid",
+    "save_animation",
     "save_figure",
     "save_grid",
     "save_picture",
     "save_scatter",
+    "stages",
+    "trajectories",
+    "trajectory_panels",
 ]
 
 # -- names of the last release: they draw and save in one call, and will be removed in the next ---

@@ -70,6 +70,13 @@ def image_panels(
     Raises:
         InputError: as :func:`sample_grid`.
     """
+    return draw_sheet(image_sheet(panels, columns=columns, names=names), title)
+
+
+def image_sheet(
+    panels: Mapping[str, Panel], *, columns: int | None = None, names: Sequence[str] | None = None
+) -> Sheet:
+    """Where :func:`image_panels` puts its images and names."""
     for x, _ in panels.values():
         _check_images(x)
     classes = _classes(panels)
@@ -82,7 +89,7 @@ def image_panels(
         captions = []
     labelled = len(row_names) > 1
     blocks = [Block(name, own, _columns(max(map(len, own)), columns, labelled)) for name, own in rows.items()]
-    return draw_sheet(Sheet(blocks, row_names, captions), title)
+    return Sheet(blocks, row_names, captions)
 
 
 def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 10) -> Tensor:

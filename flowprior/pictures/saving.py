@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import CheckpointError
@@ -17,10 +18,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 """What a picture's name may end in."""
 _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """The same figure gives the same file."""
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "flowprior", "pdf.fonttype": 42}
+"""Text stays text, in a PDF in TrueType as journals ask for; an SVG's ids are the same every time."""
+_STYLING = Lock()
+"""Settings of matplotlib are those of all threads."""
 
 
 def save_figure(figure: Figure, path: Path | str, notes: Mapping[str, str] | None = None) -> None:
     """Write ``figure`` to ``path``; its suffix decides the format, and its folder is made.
+
+    Files bear no date, and in ``.svg`` and ``.pdf`` text is text, which can be searched and edited.
 
     Args:
         figure: of this package.
@@ -45,6 +52,13 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
 
 
 def _write(figure: Figure, target: Any, kind: str, notes: Mapping[str, str] | None = None) -> None:
+    from matplotlib import rc_context
+
     options: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}  # a tenth smaller
     metadata: dict[str, Any] | None = dict(notes) if notes and kind == "png" else _UNDATED.get(kind)
-    figure.savefig(target, format=kind, facecolor="white", metadata=metadata, **options)
+    options |= {"format": kind, "facecolor": "white", "metadata": metadata}
+    if kind not in _UNDATED:
+        figure.savefig(target, **options)
+        return
+    with _STYLING, rc_context(_STYLE):
+        figure.savefig(target, **options)

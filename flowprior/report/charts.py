@@ -1,29 +1,24 @@
-"""The charts of the report: each metric against NFE, and against training steps.
-
-Colour says a variant's prior, neutral for the baseline's; dashes and marker its coupling, fill its path. The
-style sheet gives each colour a light and a dark value: hues of Okabe & Ito (2008), for the colour-blind, too.
-"""
+"""The charts of the report: each metric against NFE, and against training steps."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
-from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from flowprior.evaluation.result import ADAPTIVE
-from flowprior.report.quality_figure import PLAIN_TEXT, draw_quality, means_of, name_ends
+from flowprior.pictures.curves import name_below, name_ends
+from flowprior.report.looks import PAPER, SERIES, Style
+from flowprior.report.quality_figure import PLAIN_TEXT, draw_quality, means_of
 from flowprior.report.wording import BETTER, counted, number
 from flowprior.study.table import DataFrame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, FAINT, RULE, PAPER = "#010101", "#808080", "#b0b0b0", "#040404"
-COLOURS = 6
-SERIES = [f"#0a0a{number:02x}" for number in range(COLOURS)]
+INK, FAINT, RULE = "#010101", "#808080", "#b0b0b0"
 VARIABLES = {INK: "ink", FAINT: "muted", RULE: "rule", PAPER: "card"} | {
     colour: f"series-{number}" for number, colour in enumerate(SERIES)
 }
@@ -39,62 +34,11 @@ PAGE_STYLE: Any = {
     **dict.fromkeys(("text.color", "xtick.color", "ytick.color"), INK),
 }
 """Figures have the page's colours and no frame."""
-DASHES: tuple[tuple[float, ...], ...] = ((4, 2), (), (1.2, 1.6), (6, 2, 1.5, 2), (9, 3))
-"""By coupling: the baseline's is dashed where there are others, which are solid, dotted, …"""
-MARKERS = "os^DvP"
-LONGEST_LABEL = 22
+LONGEST_END = 22
+"""Letters of a name at the end of its line; longer ones stand below the chart."""
 WIDTH, HEIGHT, LINE_HEIGHT = 344, 250, 13.5
-"""Of a chart, in points; one of more than eight lines is as much higher for each of them."""
+"""Of a chart, in points; one is as much higher for each line beyond eight, or for each name below it."""
 Charts = list[dict[str, Any]]
-
-
-class Style(NamedTuple):
-    """Look of one variant.
-
-    Attributes:
-        short: what stands at the end of its line: the label, or a letter where the labels are long.
-        colour: number of the colour, 0 for the neutral one.
-        dash: lengths of dashes and gaps in points; empty for a solid line.
-        marker: as matplotlib calls it.
-        hollow: whether the marker is drawn as an outline.
-    """
-
-    short: str
-    colour: int
-    dash: tuple[float, ...]
-    marker: str
-    hollow: bool
-
-    def drawn(self) -> dict[str, Any]:
-        """What matplotlib takes to draw a line."""
-        colour = SERIES[self.colour]
-        look = {"linestyle": (0, self.dash) if self.dash else "-", "capsize": 0, "elinewidth": 1.1}
-        fill = PAPER if self.hollow else colour
-        return {"label": self.short, "color": colour, "marker": self.marker, "markerfacecolor": fill, **look}
-
-
-def styles(variants: Sequence[dict[str, Any]]) -> dict[str, Style]:
-    """The style of each variant of report.json, by its label."""
-    ordered = sorted(variants, key=lambda variant: not variant["baseline"])
-    axes = [list(dict.fromkeys(names)) for names in zip(*(v["labels"] for v in ordered), strict=True)]
-    long = max(len(variant["label"]) for variant in variants) > LONGEST_LABEL
-    found = {}
-    for turn, variant in enumerate(variants):
-        prior, coupling, path = (axis.index(name) for axis, name in zip(axes, variant["labels"], strict=True))
-        found[variant["label"]] = Style(
-            short=letter(turn) if long else variant["label"],
-            colour=(prior if len(axes[0]) > 1 else coupling) % COLOURS,
-            dash=DASHES[coupling % len(DASHES)] if len(axes[1]) > 1 else (),
-            marker=MARKERS[coupling % len(MARKERS)],
-            hollow=path % 2 == 1,
-        )
-    return found
-
-
-def letter(number: int) -> str:
-    """A, B, …, Z, A2, B2, …"""
-    turn, place = divmod(number, len(ascii_uppercase))
-    return ascii_uppercase[place] + (str(turn + 1) if turn else "")
 
 
 def quality_charts(summary: Mapping[str, Any], table: DataFrame, looks: Mapping[str, Style]) -> Charts:
@@ -148,13 +92,14 @@ def line_chart(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    height = HEIGHT + LINE_HEIGHT * max(0, frame["flow"].nunique() - 8)
     drawn, x = {label: look.drawn() for label, look in looks.items()}, options.get("x", "nfe")
+    lines, below = frame["flow"].nunique(), max(len(look.short) for look in looks.values()) > LONGEST_END
+    height = HEIGHT + LINE_HEIGHT * (lines + 1 if below else max(0, lines - 8))
     with rc_context(PAGE_STYLE):
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         axes = figure.subplots()
-        draw_quality(axes, frame, metric, group=["flow"], styles=drawn, **options)
-        name_ends(axes)
+        draw_quality(axes, frame, metric, group=["flow"], styles=drawn, better=better, **options)
+        (name_below if below else name_ends)(axes)
     axis = {"nfe": "evaluations", "step": "training steps"}[x]
     svg = inline_svg(figure, name, f"{metric} against {axis}: {_ends(frame, metric, x)}")
     return {"metric": metric, "better": BETTER[better], "about": about, "svg": svg}

@@ -12,8 +12,9 @@ import tomli_w
 
 from flowprior.errors import FlowpriorError
 from flowprior.report import wording
-from flowprior.report.charts import convergence_charts, quality_charts, styles
+from flowprior.report.charts import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
+from flowprior.report.looks import styles
 from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object

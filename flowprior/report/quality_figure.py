@@ -6,17 +6,16 @@ One metric of any long table is a figure; an evaluation is one with a panel for 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, save_figure
+from flowprior.pictures.curves import Curve, draw_curves
+from flowprior.pictures.quality import evaluations_label
 from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS
 
@@ -31,13 +30,6 @@ PANEL_SIZE = (4.2, 3.2)
 """Width and height in inches."""
 PLAIN_TEXT: Any = {"text.parse_math": False}
 """A dollar sign in a name is no formula."""
-MARKERS = "os^Dvx"
-WIDE_RANGE = 4
-"""Values that span more than this factor have a logarithmic axis."""
-MANY_TICKS = 500
-"""Those that span more than this factor have a tick a decade."""
-GAP = 13.5
-"""Points between the names at the ends of curves."""
 
 
 def save_plot(result: Result, path: Path | str) -> None:
@@ -85,7 +77,8 @@ def evaluation_figure(result: Result) -> Figure:
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         for number, (name, info) in enumerate(metrics.items(), 1):
             axes = figure.add_subplot(rows, columns, number)
-            draw_quality(axes, frame, name, group=group, level=result.real_data_score(name))
+            level = result.real_data_score(name)
+            draw_quality(axes, frame, name, group=group, better=info.better, level=level)
             axes.set_title(name + ARROWS[info.better], fontsize=10)
         _legend(figure)
         figure.suptitle(f"{title_of(result)}\n{terms}", fontsize=10)
@@ -107,11 +100,8 @@ def draw_quality(
     metric: str,
     *,
     group: Sequence[str],
-    styles: Mapping[str, Mapping[str, Any]] | None = None,
-    level: float | None = None,
-    level_name: str = REAL_DATA,
-    doubling: bool = True,
     x: str = "nfe",
+    **options: Any,
 ) -> None:
     """Draw one metric of a long table as curves, without their names.
 
@@ -120,34 +110,19 @@ def draw_quality(
         frame: rows of the long table, see :meth:`flowprior.evaluation.Result.frame`; those of real data and
             of other metrics are passed over.
         metric: its name.
-        group: the columns that tell curves apart; everything else is averaged over.
-        styles: group -> what ``errorbar`` takes for its curve, such as ``{"label": "ours", "color": "C0"}``;
-            a group of several columns is their values with commas between.
-        level: drawn as a dotted line, such as the real-data score.
-        level_name: what the dotted line is called.
-        doubling: space x by powers of two; 0 stands one doubling before the first of the others.
+        group: the columns that tell curves apart; everything else is averaged over. A curve's name is their
+            values with commas between.
         x: the column along the bottom, ``"nfe"`` or ``"step"``.
+        options: of :func:`flowprior.pictures.curves.draw_curves`.
     """
     means = means_of(frame, metric, group, x)
-    places = sorted(means["place"].unique())
-    curves: list[Any] = list(means.groupby(list(group), sort=False))
-    for number, ((key, curve), marker) in enumerate(zip(curves, cycle(MARKERS), strict=False)):
-        name = ", ".join(map(str, key))
-        look = {"label": name, "marker": marker, "ms": 4, "capsize": 3, "lw": 1.6}
-        look |= (styles or {}).get(name, {})
-        at = curve["place"]
-        if doubling:
-            at = _beside(at, number / len(curves) - 0.5, min(filter(None, places), default=1))
-        axes.errorbar(at, curve["mean"], curve["std"].fillna(0), **look)
-    levels = [] if level is None else [level]
-    for height in levels:
-        axes.axhline(height, color="0.5", ls=":", lw=1, label=level_name, zorder=1)
-    _set_height(axes, [*means["mean"], *levels])
-    _set_width(axes, places, doubling)
-    prior = " (0: the prior alone)" if x == "nfe" and 0 in places else ""
-    axes.set_xlabel({"nfe": "NFE", "step": "training steps"}[x] + prior)
-    axes.grid(axis="y", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    curves = {
+        ", ".join(map(str, key)): Curve(*(curve[name] for name in ("place", "mean", "std")))
+        for key, curve in means.fillna({"std": 0.0}).groupby(list(group), sort=False)
+    }
+    draw_curves(axes, curves, **options)
+    labels = {"nfe": evaluations_label(bool((means["place"] == 0).any())), "step": "training steps"}
+    axes.set_xlabel(labels[x])
 
 
 def means_of(frame: DataFrame, metric: str, keys: Sequence[str], x: str = "nfe") -> DataFrame:
@@ -161,67 +136,3 @@ def means_of(frame: DataFrame, metric: str, keys: Sequence[str], x: str = "nfe")
     groups = rows.groupby([*keys, "asked"], sort=False, dropna=False)
     means = groups.agg(place=("place", "mean"), mean=("value", "mean"), std=("value", "std")).reset_index()
     return means.sort_values("place", kind="stable")
-
-
-def name_ends(axes: Axes) -> None:
-    """Write each line's name at its right end, moved apart where names would overlap."""
-    figure: Any = axes.figure
-    figure.draw_without_rendering()
-    handles, labels = axes.get_legend_handles_labels()
-    lines: list[Any] = [getattr(handle, "lines", [handle])[0] for handle in handles]
-    look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
-    in_axes = axes.transData - axes.transAxes
-    ends = [in_axes.transform((1, line.get_ydata()[-1]))[1] for line in lines]
-    gap = GAP / 72 * figure.dpi / axes.get_window_extent().height
-    for line, name, place in zip(lines, labels, spread_out(ends, gap, 0, 1), strict=True):
-        axes.annotate(name, (1, place), (7, 0), color=line.get_color(), **look)
-
-
-def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """``places`` moved as little as a sweep up and one down can, to lie ``gap`` apart within the range.
-
-    Where the range is too small for all of them they run out at its lower end.
-    """
-    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
-    up = np.maximum.accumulate(np.fmax(np.asarray(places)[order], low) - steps)
-    down = np.minimum.accumulate((np.minimum(up + steps, high) - steps)[::-1])[::-1]
-    return (down + steps)[np.argsort(order)].tolist()
-
-
-def _beside(places: Any, shift: float, least: float) -> Any:
-    """Places moved by a share of a doubling, so that bars of different curves stand beside each other."""
-    return (places * 2 ** (0.14 * shift)).where(places > 0, 0.14 * shift * least)
-
-
-def _set_height(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis for values that span a wide range, with plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    if values and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
-        axes.set_yscale("log")
-        fine = max(values) < MANY_TICKS * min(values)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=12))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(axis="y", which="minor", length=0)
-    axes.yaxis.set_major_formatter(
-        lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
-    )
-
-
-def _set_width(axes: Axes, places: Sequence[float], doubling: bool) -> None:
-    """Powers of two are a step apart; 0 stands as far before the least of the others as its half would."""
-    from matplotlib.ticker import MaxNLocator
-
-    if not doubling:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        return
-    positive = [place for place in places if place > 0]
-    if not positive:
-        axes.set_xlim(-1, 1)
-    elif len(positive) == len(places):
-        axes.set_xscale("log", base=2)
-    else:
-        # Between 0 and the threshold the axis is linear, and linscale=0.5 makes that stretch one doubling.
-        axes.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
-    axes.set_xticks(places, [f"{place:.3g}" for place in places])
-    axes.set_xticks([], minor=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import matplotlib
 import pytest
 import torch
 from PIL import Image
@@ -41,10 +43,30 @@ def test_every_format_is_written_and_the_folder_made(tmp_path: Path, suffix: str
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("kind", ["png", "pdf"])
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_the_same_figure_is_the_same_file(kind: str) -> None:
     first, second = (figure_bytes(sample_grid(IMAGES, torch.arange(4)), kind) for _ in range(2))
     assert first == second
+
+
+def test_an_svg_holds_its_text_as_text_and_no_date() -> None:
+    svg = figure_bytes(sample_grid(IMAGES, torch.arange(4), names=["a cat", "b", "c", "d"]), "svg").decode()
+    assert re.search(r"<text[^>]*>a cat</text>", svg)
+    assert "<dc:date>" not in svg
+
+
+def test_a_pdf_holds_its_text_in_a_font_that_can_be_searched() -> None:
+    pdf = figure_bytes(points(torch.zeros(3, 2)), "pdf")
+    assert b"/Subtype /CIDFontType2" in pdf or b"/Subtype /TrueType" in pdf
+    assert b"/Subtype /Type3" not in pdf
+    assert b"/CreationDate" not in pdf
+
+
+def test_settings_of_the_user_are_left_as_they_are() -> None:
+    before = dict(matplotlib.rcParams)
+    for kind in ("svg", "pdf", "png"):
+        figure_bytes(points(torch.zeros(3, 2)), kind)
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

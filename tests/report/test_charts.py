@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 
 from flowprior.evaluation.result import table_row
-from flowprior.report.charts import COLOURS, letter, line_chart, styles
+from flowprior.report.charts import line_chart
 from flowprior.report.gallery import draw
+from flowprior.report.looks import COLOURS, marker_outline, styles
 
 
 def variants(priors: tuple[str, ...], couplings: tuple[str, ...]) -> list[dict[str, object]]:
@@ -30,18 +31,26 @@ def variants(priors: tuple[str, ...], couplings: tuple[str, ...]) -> list[dict[s
     ]
 
 
-def test_every_variant_looks_different_and_the_baseline_is_neutral():
+def test_every_variant_has_a_marker_of_its_own_and_the_baseline_is_neutral():
     found = styles(variants(("gmm", "vae", "gaussian"), ("condot", "ot", "posterior")))
-    looks = {(s.colour, s.dash, s.marker, s.hollow) for s in found.values()}
-    assert len(looks) == len(found) == 9
+    assert len({style.marker for style in found.values()}) == len(found) == 9
     assert found["gaussian + condot"].colour == 0
     assert found["gmm + ot"].short == "gmm + ot"
 
 
-def test_long_labels_become_letters():
+def test_names_lose_the_options_that_tell_nothing_apart():
     found = styles(variants(("gmm:covariance=lowrank,rank=64", "gaussian"), ("condot", "ot")))
-    assert [style.short for style in found.values()] == ["A", "B", "C", "D"]
-    assert [letter(n) for n in (0, 25, 26)] == ["A", "Z", "A2"]
+    shorts = ["gmm + condot", "gmm + ot", "gaussian + condot", "gaussian + ot"]
+    assert [style.short for style in found.values()] == shorts
+
+
+@pytest.mark.parametrize(("marker", "corners"), [("s", 4), ("^", 3), ("D", 4), ("o", 1)])
+def test_the_marker_beside_a_name_is_that_of_the_chart(marker, corners):
+    outline = marker_outline(marker)
+    assert outline.startswith("M")
+    assert outline.endswith("Z")
+    assert len(re.findall(r"[ML]", outline)) in (corners, corners + 1)
+    assert max(abs(float(value)) for value in re.findall(r"-?\d+\.?\d*", outline)) < 1
 
 
 def frame(*lines: tuple[str, Sequence[float], Sequence[float]]) -> pandas.DataFrame:
@@ -77,7 +86,8 @@ def test_a_chart_is_one_svg_in_the_pages_font_and_colours(chart):
         assert f"var({variable})" in chart
     assert "DejaVu" not in chart
     words = {"".join(text.itertext()).strip() for text in root.iter("text")}
-    assert {"gmm + ot", "gaussian + condot", "real data", "NFE", "4"} <= words
+    axis = "NFE, evaluations of the network"
+    assert {"gmm + ot", "gaussian + condot", "real data", axis, "4"} <= words
 
 
 def test_a_chart_says_what_it_shows():
@@ -127,6 +137,29 @@ def test_no_label_is_read_as_a_pattern_a_formula_or_markup(label):
     root = ElementTree.fromstring(draw_chart(frame((label, [1, 2], [2.0, 1.0])), looks)["svg"])
     assert label in root.get("aria-label", "")
     assert label in {"".join(text.itertext()).strip() for text in root.iter("text")}
+
+
+def test_names_too_long_for_the_ends_of_lines_stand_below_the_chart():
+    names = ["a network of another width", "gaussian"]
+    looks = styles([{"label": n, "labels": (n, "ot", "condot"), "baseline": n == "gaussian"} for n in names])
+    svg = draw_chart(frame(*((name, [1, 2], [3.0, 2.0]) for name in names)), looks, level=1.0)["svg"]
+    places = {}
+    for text in ElementTree.fromstring(svg).iter("text"):
+        move = text.get("transform", "").partition("translate(")[2].partition(")")[0].split()
+        height = float(move[1]) if move else float(text.get("y", "0"))
+        places["".join(text.itertext()).strip()] = height
+    axis = places["NFE, evaluations of the network"]
+    assert axis < places[names[0]] < places[names[1]] < places["real data"]
+
+
+@pytest.mark.parametrize(("better", "scale"), [("lower", "log"), ("higher", "linear")])
+def test_only_distances_have_a_logarithmic_axis(monkeypatch, better, scale):
+    found = []
+    monkeypatch.setattr("flowprior.report.charts.name_ends", lambda axes: found.append(axes.get_yscale()))
+    looks = styles(variants(("gaussian",), ("condot",)))
+    table = frame(("gaussian + condot", [1, 2], [0.9, 90.0])).assign(value=[0.01, 0.01, 0.9, 0.9])
+    line_chart(table, "fid", looks, name="q", better=better, about="")
+    assert found == [scale]
 
 
 def test_the_level_of_a_training_curve_has_its_own_name():

@@ -16,13 +16,8 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
-from flowprior.report.quality_figure import (
-    draw_quality,
-    evaluation_figure,
-    name_ends,
-    save_plot,
-    spread_out,
-)
+from flowprior.pictures.curves import name_ends, spread_out
+from flowprior.report.quality_figure import draw_quality, evaluation_figure, save_plot
 from flowprior.report.terminal import lines_of, result_table
 from flowprior.study import Spread
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
@@ -136,6 +131,11 @@ def test_zero_stands_one_doubling_before_the_first_number() -> None:
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "1", "4"]
     assert axis.get_xlabel() == "NFE (0: the prior alone)"
     assert evaluation_figure(swept()).axes[0].get_xscale() == "log"
+
+
+def test_distances_may_have_a_logarithmic_axis_and_shares_never() -> None:
+    fid, accuracy = evaluation_figure(swept(prior=(900.0, 0.01))).axes[:2]
+    assert (fid.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
 
 
 def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:

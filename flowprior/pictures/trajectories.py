@@ -1,0 +1,132 @@
+"""The way of samples from the prior to the data: lines in the plane, or images along t."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError
+from flowprior.pictures.beside import check_drawable
+from flowprior.pictures.grid import Panel, image_panels
+from flowprior.pictures.plane import add_legend, check_points, coordinates, plane_axes
+from flowprior.pictures.points import class_colour, rows_of_classes, scatter, scatter_real
+from flowprior.pictures.sheet import class_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_STATES = 8
+"""Images of a strip."""
+RING, LINE = 12, 0.7
+
+
+def trajectories(
+    states: Tensor,
+    times: Tensor | Sequence[float],
+    cond: Tensor | None = None,
+    *,
+    real: Tensor | None = None,
+    names: Sequence[str] | None = None,
+    title: str = "",
+    most: int = MOST_STATES,
+) -> Figure:
+    """The way of each sample: a line of the plane, or a strip of images along t, one row a sample.
+
+    Args:
+        states: of ``flow.solve(…, trajectory=True).trajectory``: ``[T, N, 2]`` or ``[T, N, C, H, W]``.
+        times: of the states ``[T]``, as ``solve(…).times``.
+        cond: labels ``[N]``, or None.
+        real: real points ``[M, 2]`` in grey underneath; images do without.
+        names: of the classes; by default their numbers.
+        title: of the picture.
+        most: images of a row; first and last are among them, the others lie evenly between.
+
+    Raises:
+        InputError: events that have no picture, or another number of times than of states.
+    """
+    check_states(states, times)
+    if states.dim() == 3:
+        return trajectory_panels({"": (states, cond)}, real=real, names=names, title=title)
+    rows, row_names = _one_row_a_sample(states.shape[1], cond, names)
+    places = torch.linspace(0, len(states) - 1, min(max(most, 2), len(states))).round().long().tolist()
+    panels = {f"t = {float(times[place]):.2g}": (states[place], rows) for place in places}
+    return image_panels(panels, columns=1, names=row_names, title=title)
+
+
+def trajectory_panels(
+    panels: Mapping[str, Panel],
+    *,
+    real: Tensor | None = None,
+    names: Sequence[str] | None = None,
+    title: str = "",
+    frame: Tensor | None = None,
+) -> Figure:
+    """Trajectories in the plane of several flows beside each other: from source samples (rings) to samples.
+
+    Args:
+        panels: states ``[T, N, 2]`` and labels ``[N]`` or None, by the name that stands above them.
+        real: real points ``[M, 2]``, in grey under each.
+        names: of the classes; by default their numbers.
+        title: of the picture.
+        frame: points ``[K, 2]`` that decide which part of the plane is seen; by default all that are drawn.
+
+    Raises:
+        InputError: no points of the plane.
+    """
+    clouds = [states.flatten(0, 1) for states, _ in panels.values()] + ([] if real is None else [real])
+    check_points(*clouds, *([] if frame is None else [frame]))
+    figure, places = plane_axes(list(panels), title, clouds if frame is None else [frame])
+    for axes, (states, cond) in zip(places, panels.values(), strict=True):
+        scatter_real(axes, real)
+        _draw_lines(axes, states, cond)
+        axes.scatter(
+            *coordinates(states[0]),
+            s=RING,
+            facecolors="none",
+            edgecolors="0.2",
+            linewidths=LINE,
+            label="source",
+        )
+        scatter(axes, states[-1], cond, names)
+    add_legend(figure, places)
+    return figure
+
+
+def check_states(states: Tensor, times: Tensor | Sequence[float]) -> None:
+    """Refuse states that have no picture, or that do not lie at the times.
+
+    Raises:
+        InputError: neither ``[T, N, 2]`` nor ``[T, N, C, H, W]``, or not T times.
+    """
+    check_drawable(states.shape[2:])
+    if len(times) != len(states) or len(states) == 0:
+        raise InputError(
+            f"picture: expected one time for each state, got {len(states)} states and {len(times)} times; "
+            "take both from one flow.solve(…, trajectory=True)"
+        )
+
+
+def _draw_lines(axes: Axes, states: Tensor, cond: Tensor | None) -> None:
+    """One thin line a sample, in the colour of its class."""
+    from matplotlib.collections import LineCollection
+
+    lines = states.detach().double().cpu().transpose(0, 1)
+    classes = [(class_colour(label), lines[rows.cpu()]) for label, rows in rows_of_classes(cond)]
+    for colour, own in classes or [("0.5", lines)]:
+        axes.add_collection(LineCollection(list(own.numpy()), colors=colour, linewidths=LINE, alpha=0.6))
+
+
+def _one_row_a_sample(
+    count: int, cond: Tensor | None, names: Sequence[str] | None
+) -> tuple[Tensor, Sequence[str]]:
+    """Row of each sample, and the name of its class for each row, in the order of the classes."""
+    if cond is None or cond.is_floating_point():
+        return torch.arange(count), [""] * count
+    order = cond.cpu().argsort(stable=True)
+    rows = torch.empty_like(order)
+    rows[order] = torch.arange(count)
+    return rows, [class_name(label, names) for label in cond.cpu()[order].tolist()]

@@ -1,0 +1,96 @@
+"""Animations: frames from source to data, named by class and time, in a small file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.animation import FFMpegWriter
+from PIL import Image, ImageSequence
+
+from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.pictures import animate, check_animation, save_animation
+from flowprior.pictures.animation import HELD, MOST_FRAMES
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with Image.open(path) as image:
+        return [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(image)]
+
+
+def test_images_go_from_the_first_state_to_the_last_under_their_classes(tmp_path: Path) -> None:
+    states = torch.linspace(-1, 1, 5).view(5, 1, 1, 1, 1).expand(5, 4, 1, 8, 8)
+    labels = torch.tensor([0, 0, 1, 1])
+    animation = animate(states, torch.linspace(0, 1, 5), labels, names=["cat", "dog"], title="toy")
+    words = [text.get_text() for text in animation._fig.findobj() if hasattr(text, "get_text")]  # type: ignore[attr-defined]
+    assert {"cat", "dog", "toy, t = 0.00"} <= set(words)
+    save_animation(animation, tmp_path / "new" / "flow.gif")
+    found = frames(tmp_path / "new" / "flow.gif")
+    assert len(found) == 5
+    middle = [frame[frame.shape[0] // 2 - 15, 60] for frame in found]
+    assert middle[0] == 0
+    assert middle[-1] == 255
+    assert middle == sorted(middle)
+    assert animation._fig.texts[-1].get_text() == "toy, t = 1.00"  # type: ignore[attr-defined]
+
+
+def test_first_and_last_state_stand_still_for_a_while(tmp_path: Path) -> None:
+    states = torch.linspace(-1, 1, 3).view(3, 1, 1, 1, 1).expand(3, 1, 1, 8, 8)
+    save_animation(animate(states, [0.0, 0.5, 1.0]), tmp_path / "flow.gif")
+    with Image.open(tmp_path / "flow.gif") as image:
+        lengths = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+    assert lengths[0] == lengths[2] == (HELD + 1) * lengths[1]
+
+
+def test_points_move_over_one_part_of_the_plane(generator: torch.Generator, tmp_path: Path) -> None:
+    states = torch.randn(4, 20, 2, generator=generator) * torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)
+    labels = torch.arange(20) % 2
+    animation = animate(states, torch.linspace(0, 1, 4), labels, real=states[-1], names=["a", "b"])
+    save_animation(animation, tmp_path / "points.gif")
+    axes = animation._fig.axes[0]  # type: ignore[attr-defined]
+    shown = {str(artist.get_label()): artist for artist in axes.collections}
+    assert set(shown) == {"real data", "a", "b"}
+    assert np.allclose(shown["b"].get_offsets(), states[-1][labels == 1])
+    assert axes.get_xlim()[1] > float(states[-1, :, 0].max())
+
+
+def test_many_states_become_few_frames_with_both_ends(tmp_path: Path) -> None:
+    states = torch.linspace(-1, 1, 200).view(200, 1, 1, 1, 1).expand(200, 1, 1, 8, 8)
+    save_animation(animate(states, torch.linspace(0, 1, 200)), tmp_path / "flow.gif")
+    found = frames(tmp_path / "flow.gif")
+    assert len(found) == MOST_FRAMES
+    assert (found[0] == 0).sum() > 1000
+    assert (found[-1] == 0).sum() < (found[0] == 0).sum() / 10
+
+
+def test_the_same_animation_is_the_same_small_file(generator: torch.Generator, tmp_path: Path) -> None:
+    states = torch.randn(MOST_FRAMES, 80, 1, 8, 8, generator=generator)
+    labels = torch.arange(10).repeat_interleave(8)
+    for name in ("one.gif", "two.gif"):
+        save_animation(animate(states, torch.linspace(0, 1, MOST_FRAMES), labels), tmp_path / name)
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.gif", "two.gif"))
+    assert one == two
+    assert len(one) < 1_000_000
+
+
+def test_what_cannot_be_written_is_one_line_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    with pytest.raises(OptionError, match=r"'flow\.mp4' needs ffmpeg, which is not installed"):
+        check_animation("flow.mp4")
+    with pytest.raises(OptionError, match=r"ends in \.gif or \.mp4"):
+        check_animation("flow.webm")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        save_animation(animate(torch.zeros(1, 1, 1, 8, 8), [0.0]), tmp_path / "file" / "flow.gif")
+
+
+@pytest.mark.filterwarnings("ignore:Animation was deleted")
+def test_events_without_a_picture_and_other_times_are_refused() -> None:
+    with pytest.raises(InputError, match="picture: expected images"):
+        animate(torch.zeros(3, 4, 7), [0.0, 0.5, 1.0])
+    with pytest.raises(InputError, match="3 states and 2 times"):
+        animate(torch.zeros(3, 4, 2), [0.0, 1.0])

@@ -1,0 +1,77 @@
+"""Log-densities over the plane: the values that the functions give, one scale, one part of the plane."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowprior.errors import InputError, OptionError
+from flowprior.pictures import densities
+
+AROUND = torch.tensor([[-2.0, -1.0], [2.0, 1.0], [0.0, 2.0]])
+
+
+def gaussian(mean: tuple[float, float]):
+    """log p of a standard normal around ``mean``."""
+    return lambda x: -(x - torch.tensor(mean)).square().sum(1) / 2 - math.log(2 * math.pi)
+
+
+def test_colours_are_the_log_density_where_they_stand() -> None:
+    figure = densities({"prior": gaussian((0.0, 0.0)), "flow": gaussian((1.0, 0.5))}, AROUND, side=80)
+    prior, flow = figure.axes[:2]
+    assert [prior.get_title(), flow.get_title()] == ["prior", "flow"]
+    for axes, mean in ((prior, (0.0, 0.0)), (flow, (1.0, 0.5))):
+        image = axes.images[0]
+        values = torch.as_tensor(image.get_array())
+        left, right, bottom, top = image.get_extent()
+        row, column = divmod(int(values.argmax()), 80)
+        place = (left + (column + 0.5) / 80 * (right - left), bottom + (row + 0.5) / 80 * (top - bottom))
+        assert place == pytest.approx(mean, abs=(right - left) / 80)
+        assert (left, right) == pytest.approx(axes.get_xlim())
+
+
+def test_panels_share_a_scale_that_is_named_with_its_unit() -> None:
+    figure = densities(
+        {"low": gaussian((0.0, 0.0)), "high": lambda x: gaussian((0.0, 0.0))(x) + 3}, AROUND, depth=6.0
+    )
+    low, high, scale = figure.axes
+    assert scale.get_ylabel() == "log-density, nats"
+    assert low.images[0].get_clim() == high.images[0].get_clim()
+    least, most = high.images[0].get_clim()
+    assert most - least == pytest.approx(6.0)
+    assert most == pytest.approx(3 - math.log(2 * math.pi), abs=0.01)
+
+
+def test_points_of_no_density_have_the_lowest_colour() -> None:
+    def half(x: Tensor) -> Tensor:
+        return gaussian((0.0, 0.0))(x).masked_fill(x[:, 0] < 0, float("-inf"))
+
+    image = densities({"half": half}, AROUND, side=40).axes[0].images[0]
+    values = torch.as_tensor(image.get_array())
+    assert (values[:, :19] == image.get_clim()[0]).all()
+    assert (values[:, 21:] > image.get_clim()[0]).any()
+
+
+def test_data_are_dots_on_request() -> None:
+    panels = {"prior": gaussian((0.0, 0.0))}
+    assert not densities(panels, AROUND, side=4).axes[0].collections
+    (dots,) = densities(panels, AROUND, side=4, show_points=True).axes[0].collections
+    assert torch.as_tensor(dots.get_offsets().data).tolist() == AROUND.tolist()  # type: ignore[union-attr]
+
+
+def test_the_grid_has_the_dtype_of_the_points() -> None:
+    seen = []
+    densities({"p": lambda x: seen.append(x.dtype) or x.sum(1)}, AROUND.double(), side=3)
+    assert seen == [torch.float64]
+
+
+def test_what_is_no_density_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expected log p of 9 points \[9\] from 'p', got \[1\]"):
+        densities({"p": lambda x: x.sum()[None]}, AROUND, side=3)
+    with pytest.raises(InputError, match="expected points"):
+        densities({"p": gaussian((0.0, 0.0))}, torch.zeros(3, 4))
+    with pytest.raises(OptionError, match="side >= 2"):
+        densities({"p": gaussian((0.0, 0.0))}, AROUND, side=1)
