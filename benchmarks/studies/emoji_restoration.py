@@ -10,7 +10,6 @@ from flowprior.flow import Flow
 
 SAMPLES = 1000
 DISTANCES = ("kid-lite0", "fid-lite0")
-JUDGED = (*DISTANCES, "crps")
 TASKS = {
     "emoji-super-resolution": "32 × 32 pixels from 8 × 8",
     "emoji-inpainting": restoration.TASKS["inpainting"],
