@@ -18,7 +18,7 @@ TASKS = {
     "emoji-super-resolution": "32 × 32 pixels from 8 × 8",
     "emoji-inpainting": restoration.TASKS["inpainting"],
 }
-SCORES: Mapping[str, str] = restoration.SCORES | {"caption-top5-lite0": "%.3f", "nearest-q05": "%.2f"}
+SCORES: Mapping[str, str] = {**restoration.SCORES, "caption-top5-lite0": "%.3f", "nearest-q05": "%.2f"}
 """Whether a restoration shows what its caption says, and how near to training pictures the nearest are."""
 BY_HEART: Mapping[str, str] = {name: restoration.SCORES[name] for name in ("crps", "psnr")}
 
