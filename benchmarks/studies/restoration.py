@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas
@@ -40,9 +40,21 @@ JUDGED = (*FEATURES, "crps")
 
 
 def values_of_the_mean(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """The metrics of the prior's mean, one sample of each of 2,000 conditions; nothing of N(0, I).
+    """The metrics of the prior's mean on 2,000 conditions of Fashion-MNIST, as :func:`of_the_mean`."""
+    options = {"samples": SAMPLES, "metrics": METRICS, "classifier": str(FASHION_CLASSIFIER)}
+    return of_the_mean(flow, cell, data, **options)
+
+
+def of_the_mean(flow: Flow, cell: Any, data: Any, **options: Any) -> list[Row]:
+    """The metrics of the prior's mean, one sample of each condition; nothing of N(0, I).
 
     Their names end in ``-alone``, for they are over other conditions than those of the study.
+
+    Args:
+        flow: a trained one.
+        cell: of the study.
+        data: its splits.
+        options: of :func:`flowprior.evaluation.sweep`: how many samples, which metrics and classifier.
     """
     if flow.prior.is_standard_normal:
         return []
@@ -53,11 +65,9 @@ def values_of_the_mean(flow: Flow, cell: Any, data: Any) -> list[Row]:
         nfe=[0],
         samplers=["euler:temperature=0"],
         seeds=[cell.seed + 1000],
-        samples=SAMPLES,
-        metrics=METRICS,
         features=["lite0"],
-        classifier=str(FASHION_CLASSIFIER),
         batch_size=BATCH,
+        **options,
     )
     label = f"{cell.variant.label}, mean"
     kept = [row for row in found.rows if row["nfe"] == 0 and row["flow"] != REAL_DATA]
@@ -74,19 +84,19 @@ def scores(table: DataFrame, metric: str) -> DataFrame:
 
 def values(table: DataFrame, metric: str) -> DataFrame:
     """Distances at the grid that the validation split prefers, scores with equal steps; NFE from 1 on."""
-    found = lead.settings(table, metric) if metric in FEATURES else scores(table, metric)
+    found = scores(table, metric) if metric in SCORES else lead.settings(table, metric)
     return found.reindex([BASE, OURS]).drop(columns=0, errors="ignore")
 
 
-def against_best(table: DataFrame) -> Series:
+def against_best(table: DataFrame, judged: Sequence[str] = JUDGED) -> Series:
     """The design at 4 evaluations over the baseline's best at any number of them, by metric."""
-    found = {metric: values(table, metric) for metric in JUDGED}
+    found = {metric: values(table, metric) for metric in judged}
     return pandas.Series({metric: own.loc[OURS, 4] / own.loc[BASE].min() for metric, own in found.items()})
 
 
-def behind(table: DataFrame) -> list[str]:
+def behind(table: DataFrame, judged: Sequence[str] = JUDGED) -> list[str]:
     """Where the baseline is ahead: metric and number of evaluations."""
-    found = {metric: values(table, metric) for metric in JUDGED}
+    found = {metric: values(table, metric) for metric in judged}
     return [
         f"{metric} at {nfe:g}"
         for metric, own in found.items()

@@ -31,6 +31,7 @@ from benchmarks.studies import (
     emoji,
     emoji_far,
     emoji_pairs,
+    emoji_restoration,
     emoji_sizes,
     few_labels,
     forecasting,
@@ -143,6 +144,7 @@ def template(name: str) -> jinja2.Template:
         "mechanism": mechanism,
         "convergence": convergence,
         "long": long_curves,
+        "emoji_restoration": emoji_restoration,
         "restoration": restoration,
         "warm_start": warm_start,
     }

@@ -52,6 +52,9 @@ class Data(abc.ABC):
         groups: int64 ``[N]``, a number for each event; events with the same one are nearly alike, such as
             overlapping windows of one series, and are held out together or not at all. None where each
             stands for itself.
+        look_alikes: int64 ``[N]``, a number for each event; events with the same one look nearly alike, such
+            as drawings of one thing in one style. They are the ``groups`` of data whose conditions are made
+            of the events themselves (:class:`flowprior.data.Restoration`). None where none do.
         corrupt: counts and names the records that cannot be read, of data that may have some; else None.
         observation: what of an event its condition shows, where the condition is an observation of it, such
             as a low-resolution picture; else None.
@@ -73,6 +76,7 @@ class Data(abc.ABC):
     licences: Sequence[str] = ()
     condition_counts: Tensor | None = None
     groups: Tensor | None = None
+    look_alikes: Tensor | None = None
     corrupt: CorruptRecords | None = None
     observation: Observation | None = None
 

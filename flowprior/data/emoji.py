@@ -64,6 +64,7 @@ class EmojiData(Data):
         self.caption_ids = [file.ids[place] for place in of]
         self.styles = [file.styles[place] for place in styles]
         self.licences = sorted({source["licence"] for source in file.about.get("sources", [])})
+        self.look_alikes = torch.from_numpy(_look_alikes(file)[indices])
         self.embeddings = _of_length_one(file.embeddings)[torch.from_numpy(of)]
         self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
         values = {
@@ -176,8 +177,7 @@ def _check_condition(condition: str) -> None:
 
 def parts_of(file: EmojiFile) -> np.ndarray:
     """The part of each picture ``[N]``: train-seen, test-seen, test-unseen or train-scorer."""
-    groups = np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
-    families = np.array(file.families)[file.caption_of]
+    families, groups = np.array(file.families)[file.caption_of], _style_groups(file)
     parts = np.empty(len(groups), dtype="U12")
     for family in sorted(set(file.families)):
         rows = np.flatnonzero(families == family)
@@ -185,6 +185,21 @@ def parts_of(file: EmojiFile) -> np.ndarray:
         if part_of(family) == "seen":
             parts[rows[is_held_out(family, file.caption_of[rows], groups[rows])]] = "test-seen"
     return parts
+
+
+def _style_groups(file: EmojiFile) -> np.ndarray:
+    """The style of each picture ``[N]``, that of its twin where it has one."""
+    return np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
+
+
+def _look_alikes(file: EmojiFile) -> np.ndarray:
+    """One number, int64 ``[N]``, for the pictures of one family in one group of styles.
+
+    They are what :func:`parts_of` holds out together.
+    """
+    families = np.unique(file.families, return_inverse=True)[1][file.caption_of]
+    styles = np.unique(_style_groups(file), return_inverse=True)[1]
+    return (families * len(file.styles) + styles).astype(np.int64)
 
 
 def _of_length_one(embeddings: np.ndarray) -> Tensor:

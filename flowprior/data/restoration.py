@@ -49,6 +49,7 @@ class Restoration(Data):
         # What the other condition was made of does not describe this one.
         self.text_encoder = self.text_encoder_identity = self.captions = self.caption_ids = None
         self.condition_counts = None
+        self.groups = data.look_alikes if data.groups is None else data.groups
         picture = Condition.of_shape(task.shape(data.event_shape))
         if not with_label:
             self.condition = picture
@@ -58,7 +59,10 @@ class Restoration(Data):
             self.label_names = None if data.class_names is None else {LABEL: data.class_names}
             self.class_names = None
         else:
-            raise InputError(f"restoration: '{data.name}' has no labels; leave with_label out")
+            raise InputError(
+                f"restoration: with_label=true needs labels, but the condition of '{data.name}' is "
+                f"{data.condition.describe()}; leave it out, or choose labels, as in of=emoji:condition=style"
+            )
 
     def __len__(self) -> int:
         return len(self.data)
@@ -72,6 +76,14 @@ class Restoration(Data):
         labels = labels_in(cond)
         assert labels is not None
         return x, Parts({LABEL: labels, PICTURE: left})
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        """Those of the pictures' own captions, which a restoration is to fit as the picture does."""
+        return self.data.caption_embeddings(indices)
+
+    def scorer_split(self) -> Data | None:
+        """That of the pictures, for an image-text score."""
+        return self.data.scorer_split()
 
     def fingerprint(self) -> str:
         return self.data.fingerprint()

@@ -30,11 +30,13 @@ class Subset(Data):
             setattr(self, attribute, getattr(data, attribute))
         self.data, self.indices, self.name = data.within(indices), indices, name
         self.spec = None  # no name reads a part
-        captions, counts, groups = data.captions, data.condition_counts, data.groups
+        captions, counts = data.captions, data.condition_counts
         self.captions = None if captions is None else [captions[int(index)] for index in indices]
         self.caption_ids = None  # those of the whole are in any order
         self.condition_counts = None if counts is None else counts[indices]
-        self.groups = None if groups is None else groups[indices]
+        self.groups, self.look_alikes = (
+            None if of_events is None else of_events[indices] for of_events in (data.groups, data.look_alikes)
+        )
 
     def __len__(self) -> int:
         return len(self.indices)

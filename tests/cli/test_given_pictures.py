@@ -11,7 +11,7 @@ from PIL import Image
 
 from flowprior import train
 from flowprior.cli.given_pictures import read_given
-from flowprior.data import load_data
+from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures
@@ -82,6 +82,40 @@ def test_what_is_transparent_is_hidden(tmp_path):
     assert not asked.cond[0, 0][~known].any()
     shown = given_pictures(asked.cond, flow.event_shape)
     assert torch.equal(shown, asked.cond[:, :1])
+
+
+@pytest.mark.parametrize("task", ["super-resolution", "inpainting"])
+def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
+    emoji = load_data(f"restoration:of=emoji,task={task}")
+    options = "covariance=diagonal,steps=2,depth=1,hidden=128"
+    flow = train(
+        Subset(emoji, torch.arange(40), "few"),
+        prior=f"learned-mean:{options}",
+        coupling="condot",
+        model="unet:widths=8-16,patch=1",
+        **SHORT,
+    )
+    flow.save(tmp_path / "flow")
+    red = np.full((64, 64, 4), (255, 0, 0, 255), np.uint8)
+    red[:32, :32, 3] = 0
+    Image.fromarray(red if task == "inpainting" else red[..., :3]).save(tmp_path / "red.png")
+    found = call_app(
+        "sample",
+        tmp_path / "flow",
+        "--picture",
+        tmp_path / "red.png",
+        "--count",
+        "2",
+        "--out",
+        tmp_path / "x.png",
+    )
+    assert found.code == 0, found.err
+    asked = read_given(flow, [tmp_path / "red.png"], 1)
+    assert asked.cond.shape[1:] == emoji.condition.shape
+    assert asked.cond[0, :3, -1, -1].tolist() == [1, -1, -1]
+    with Image.open(tmp_path / "x.png") as drawn:
+        pixels = {colour for _, colour in drawn.convert("RGB").getcolors(drawn.width * drawn.height)}
+        assert (255, 0, 0) in pixels
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from flowprior.conditions import Condition, Parts
-from flowprior.data import Restoration, TensorData, load_data
+from flowprior.data import Data, Restoration, TensorData, load_data
 from flowprior.data.restoration import HiddenRectangle, LowResolution
 from flowprior.data.subset import split_validation
 from flowprior.errors import InputError, OptionError
@@ -63,7 +63,7 @@ def test_label_and_picture_go_together():
     assert cond["label"].tolist() == [3, 1, 3]
     assert data.condition.names == ("label", "picture")
     assert data.label_names == {"label": list("abcd")}
-    with pytest.raises(InputError, match="has no labels"):
+    with pytest.raises(InputError, match="with_label=true needs labels, but the condition of"):
         Restoration(TensorData(X, is_image=True), LowResolution(2), with_label=True)
 
 
@@ -80,6 +80,58 @@ def test_the_registered_one_restores_another_data_set():
     assert len(data) == len(load_data("digits", "test"))
 
 
+@pytest.mark.parametrize("of", ["emoji", "emoji:captions=unseen"])
+def test_emoji_are_restored_in_colour_on_the_splits_of_their_own(of):
+    for split in ("train", "test"):
+        own = load_data(of, split)
+        for task, shape in {"super-resolution": (3, 8, 8), "inpainting": (4, 32, 32)}.items():
+            data = load_data(f"restoration:of={of},task={task}", split)
+            x, cond = data.batch(SOME)
+            assert len(data) == len(own)
+            assert torch.equal(x, own.batch(SOME)[0])
+            assert data.condition == Condition.of_shape(shape)
+            assert cond.shape == (3, *shape)
+            assert (cond[:, :3].amax(1) > cond[:, :3].amin(1)).any(), "not grey"
+
+
+def test_drawings_that_look_alike_are_held_out_together():
+    emoji = load_data("emoji")
+    assert emoji.groups is None, "a caption's embedding does not show the picture"
+    data = load_data("restoration:of=emoji")
+    kept, held = split_validation(data, 500)
+    assert set(kept.groups.tolist()).isdisjoint(held.groups.tolist())
+    rows = {
+        (text, style): place
+        for place, (text, style) in enumerate(zip(emoji.captions, emoji.styles, strict=True))
+    }
+    ours = [data.groups[rows[text, "twemoji"]] for text in ("man pouting", "woman pouting", "tractor")]
+    assert ours[0] == ours[1] != ours[2]
+    assert data.groups[rows["tractor", "noto"]] == data.groups[rows["tractor", "noto-v1"]] != ours[2]
+
+
+def test_what_is_held_out_is_as_far_from_training_pictures_as_the_test_split():
+    data = load_data("restoration:of=emoji")
+    by_groups, (kept, held) = split_validation(data, 500), split_validation(load_data("emoji"), 500)
+    assert near_copies(held, kept) > 0.04, "drawn by chance"
+    kept, held = by_groups
+    assert near_copies(held, kept) < 0.01
+    assert near_copies(load_data("emoji", "test"), data) < 0.01
+
+
+def near_copies(data: Data, training: Data) -> float:
+    """Share of pictures within a mean squared difference of 0.01 of a training picture."""
+    ours, theirs = (some.batch(torch.arange(len(some)))[0].flatten(1) for some in (data, training))
+    return float((torch.cdist(ours, theirs).amin(1).square() < 0.01 * ours.shape[1]).float().mean())
+
+
+def test_a_restoration_is_held_against_the_caption_of_its_picture():
+    emoji, data = load_data("emoji", "test"), load_data("restoration:of=emoji", "test")
+    assert torch.equal(data.caption_embeddings(SOME), emoji.embeddings[SOME])
+    assert len(data.scorer_split()) == len(emoji.scorer_split())
+    assert Restoration(DATA, LowResolution(2)).caption_embeddings(SOME) is None
+    assert data.text_encoder is None, "a flow of it takes pictures, no captions"
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -87,6 +139,8 @@ def test_the_registered_one_restores_another_data_set():
         ("restoration:of=digits,task=colour", "task"),
         ("restoration:of=moons", r"expected pictures \[C, H, W\], got events \[2\]"),
         ("restoration:of=digits,task=inpainting,hidden=2", "hidden"),
+        ("restoration:of=emoji,with_label=true", "embeddings .* or choose labels, as in of=emoji:condition"),
+        ("restoration:of=emoji,factor=5", "factor=5 does not divide 32 x 32 pixels"),
     ],
 )
 def test_impossible_tasks_are_refused(spec, message):

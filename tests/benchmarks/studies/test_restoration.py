@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas
 import pytest
 
-from benchmarks.studies import restoration
+from benchmarks.studies import emoji_restoration, restoration
+from benchmarks.studies.results_page import page
 from benchmarks.studies.tables import BASE
-from flowprior.evaluation.result import table_row
+from flowprior.evaluation.result import REAL_DATA, table_row
+from tests.study.stored import Row, cell, keep, rows
 
 SAMPLERS = ("euler", "euler:grid=last,at=0.7")
 
@@ -41,3 +45,31 @@ def test_the_design_at_four_is_held_against_the_best_of_the_baseline():
 def test_where_the_baseline_is_ahead_is_named():
     assert restoration.behind(table({1: 0.5, 4: 0.9})) == []
     assert restoration.behind(table({1: 1.1, 4: 0.9})) == [f"{metric} at 1" for metric in restoration.JUDGED]
+
+
+def emoji_cell(label: str, value: float) -> Row:
+    """All that the study of emoji measures, the same at every number of evaluations, halved at 4."""
+    at = {"nfe0": value, "nfe1": value, "nfe4": value / 2}
+    names = (*emoji_restoration.DISTANCES, *emoji_restoration.SCORES)
+    found = [row for name in names for row in rows(label, name, **at)]
+    for name in emoji_restoration.DISTANCES:
+        found += rows(label, name, "validation", **at)
+    if label == restoration.OURS:
+        found += [
+            row for name in names for row in rows(restoration.MEAN, f"{name}{restoration.ALONE}", nfe0=3.0)
+        ]
+    real = {"flow": REAL_DATA, "split": "test", "metric": "caption-top5-lite0", "value": 0.25}
+    columns = {"features": "lite0 64px sha256 57934424", "reference": "9 test examples"}
+    return cell(label, [row | columns for row in [*found, real]])
+
+
+def test_restored_emoji_have_a_section_with_distances_that_need_no_classifier(tmp_path: Path) -> None:
+    keep(tmp_path / "emoji-inpainting", emoji_cell(BASE, 8.0), emoji_cell(restoration.OURS, 6.0))
+    text = page(tmp_path)
+    assert text.count("\n## ") == 1
+    assert "### emoji-inpainting: a hidden rectangle of half the sides" in text
+    assert "| kid-lite0, `learned+condot` | 6.00 | 3.00 |" in text
+    assert "| caption-top5-lite0, `learned+condot, mean` | 3.000 |" in text
+    assert "**0.75** (kid-lite0), **0.75** (fid-lite0), **0.75** (crps)." in text
+    assert "nearest of 300 in 0.250." in text
+    assert "fid-cnn128" not in text
