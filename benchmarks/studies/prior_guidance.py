@@ -116,7 +116,7 @@ def gains(
     agreement: str = AGREEMENT,
     distances: Sequence[str] = tuple(FEATURES),
 ) -> Series:
-    """Way -> the most agreement that it adds where no distance exceeds 1.05 times the one without guidance."""
+    """Way -> the most agreement it adds where no distance exceeds 1.05 times the one without guidance."""
     agreeing = guided(table, agreement).loc[flow][nfe]
     allowed = agreeing.notna()
     for metric in distances:
@@ -126,7 +126,7 @@ def gains(
 
 
 def most(table: DataFrame, flow: str, nfe: int, agreement: str = AGREEMENT) -> float:
-    """The most agreement that classifier-free guidance adds at any strength, whatever becomes of distances."""
+    """The most agreement classifier-free guidance adds at any strength, whatever becomes of distances."""
     agreeing = guided(table, agreement).loc[flow][nfe]
     return float((agreeing.loc[FREE] - agreeing[(NONE, 1.0)]).max())
 
