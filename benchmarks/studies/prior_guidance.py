@@ -9,7 +9,7 @@ long_training.toml, into ``benchmarks/results/prior-guidance-long``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,29 @@ from flowprior.flow import Flow
 from flowprior.pictures import save_figure
 from flowprior.study.table import DataFrame, Series, trained
 
-BASE_SAMPLER = "euler:grid=last,at=0.7"
+BASE_SAMPLER, CAPTION_SAMPLER = "euler:grid=last,at=0.7", "euler:temperature=0.6"
 SMALL = (1.0, 1.05, 1.1, 1.25)
 """Strengths of guidance by the prior for a flow that was trained for longer."""
 BESIDE = 1.25
 """Strength of the prior's guidance that is looked at together with classifier-free guidance."""
 STRENGTHS = (1.25, 1.5, 2.0, 3.0)
 NFES = (1, 4, 15)
-SAMPLES, BATCH = 2000, 250
+BATCH = 250
+LABELS: dict[str, Any] = {
+    "samples": 2000,
+    "conditions": "balanced",
+    "metrics": ["fid", "accuracy"],
+    "classifier": str(FASHION_CLASSIFIER),
+}
+CAPTIONS: dict[str, Any] = {
+    "samples": 1000,
+    "conditions": "reference",
+    "metrics": ["fid", "image-text"],
+    "classifier": "none",
+}
+"""What is asked of the flows of labels, and of those of captions."""
+AGREEMENT = "accuracy"
+CAPTION_AGREEMENT, CAPTION_DISTANCES = "caption-top5-lite0", ("fid-lite0",)
 NONE, PRIOR, FREE, BOTH = "none", "prior", "classifier-free", f"prior {BESIDE:g} and classifier-free"
 """The ways of guidance; the last is at this strength of the prior's alone."""
 ALLOWED = 1.05
@@ -40,15 +55,30 @@ ALLOWED = 1.05
 
 def with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Distances and accuracy under classifier-free guidance, alone and together with the prior's."""
-    samplers = [BASE_SAMPLER, f"{BASE_SAMPLER},prior_guidance={BESIDE:g}"]
-    found = _evaluated(flow, data.train, data.test, cell.seed + SEED, samplers, STRENGTHS)
+    return _free(flow, cell, data, BASE_SAMPLER, LABELS)
+
+
+def captions_with_classifier_free_guidance(flow: Flow, cell: Any, data: Any) -> list[Row]:
+    """The distance and captions found under classifier-free guidance, alone and together with the prior's."""
+    return _free(flow, cell, data, CAPTION_SAMPLER, CAPTIONS)
+
+
+def _free(flow: Flow, cell: Any, data: Any, sampler: str, asked: Mapping[str, Any]) -> list[Row]:
+    samplers = [sampler, f"{sampler},prior_guidance={BESIDE:g}"]
+    found = _evaluated(flow, data.train, data.test, cell.seed + SEED, samplers, STRENGTHS, asked)
     return [row | {"flow": cell.variant.label, "seed": cell.seed} for row in found if row["nfe"] in NFES]
 
 
 def _evaluated(
-    flow: Flow, train: Data, test: Data, seed: int, samplers: Sequence[str], guidances: Sequence[float]
+    flow: Flow,
+    train: Data,
+    test: Data,
+    seed: int,
+    samplers: Sequence[str],
+    guidances: Sequence[float],
+    asked: Mapping[str, Any] = LABELS,
 ) -> list[Row]:
-    """Fréchet distances and accuracy of a flow; nothing of real data."""
+    """What is asked of a flow; nothing of real data."""
     found = sweep(
         flow,
         train,
@@ -57,12 +87,9 @@ def _evaluated(
         samplers=samplers,
         guidances=guidances,
         seeds=[seed],
-        samples=SAMPLES,
-        conditions="balanced",
-        metrics=["fid", "accuracy"],
         features=["lite0"],
-        classifier=str(FASHION_CLASSIFIER),
         batch_size=BATCH,
+        **asked,
     )
     return [row for row in found.rows if row["flow"] != REAL_DATA]
 
@@ -82,20 +109,26 @@ def guided(table: DataFrame, metric: str) -> DataFrame:
     return found.sort_index(axis=1)
 
 
-def gains(table: DataFrame, flow: str, nfe: int) -> Series:
-    """Way -> the most accuracy that it adds where no distance exceeds 1.05 times the one without guidance."""
-    accuracy = guided(table, "accuracy").loc[flow][nfe]
-    allowed = accuracy.notna()
-    for metric in FEATURES:
+def gains(
+    table: DataFrame,
+    flow: str,
+    nfe: int,
+    agreement: str = AGREEMENT,
+    distances: Sequence[str] = tuple(FEATURES),
+) -> Series:
+    """Way -> the most agreement it adds where no distance exceeds 1.05 times the one without guidance."""
+    agreeing = guided(table, agreement).loc[flow][nfe]
+    allowed = agreeing.notna()
+    for metric in distances:
         distance = guided(table, metric).loc[flow][nfe]
         allowed &= distance <= ALLOWED * distance[(NONE, 1.0)]
-    return (accuracy[allowed] - accuracy[(NONE, 1.0)]).groupby(level="way", sort=False).max()
+    return (agreeing[allowed] - agreeing[(NONE, 1.0)]).groupby(level="way", sort=False).max()
 
 
-def most(table: DataFrame, flow: str, nfe: int) -> float:
-    """The most accuracy that classifier-free guidance adds at any strength, whatever becomes of distances."""
-    accuracy = guided(table, "accuracy").loc[flow][nfe]
-    return float((accuracy.loc[FREE] - accuracy[(NONE, 1.0)]).max())
+def most(table: DataFrame, flow: str, nfe: int, agreement: str = AGREEMENT) -> float:
+    """The most agreement classifier-free guidance adds at any strength, whatever becomes of distances."""
+    agreeing = guided(table, agreement).loc[flow][nfe]
+    return float((agreeing.loc[FREE] - agreeing[(NONE, 1.0)]).max())
 
 
 def better_everywhere(table: DataFrame, strength: float) -> bool:
@@ -108,30 +141,37 @@ def better_everywhere(table: DataFrame, strength: float) -> bool:
     return True
 
 
-def draw_curves(table: DataFrame, path: Path) -> None:
-    """Accuracy against Fréchet distance along the strengths, for each flow and number of evaluations."""
-    flows = list(dict.fromkeys(guided(table, "accuracy").index.get_level_values("flow")))
+def draw_curves(
+    table: DataFrame,
+    path: Path,
+    *,
+    agreement: str = AGREEMENT,
+    distance: str = FEATURES[1],
+    name: str = AGREEMENT,
+) -> None:
+    """Agreement against Fréchet distance along the strengths, for each flow and number of evaluations."""
+    flows = list(dict.fromkeys(guided(table, agreement).index.get_level_values("flow")))
     figure = Figure(figsize=(9.0, 2.9 * len(flows)), layout="constrained")
     panels = figure.subplots(len(flows), len(NFES), squeeze=False)
     for row, flow in zip(panels, flows, strict=True):
         for axes, nfe in zip(row, NFES, strict=True):
             for way, marker in ((PRIOR, "o-"), (FREE, "s--"), (BOTH, "^:")):
-                _draw(axes, table, flow, nfe, way, marker)
+                values = tuple(guided(table, metric).loc[flow][nfe] for metric in (distance, agreement))
+                _draw(axes, *values, way=way, marker=marker)
             axes.set_title(f"{flow}, NFE {nfe}", fontsize=9)
-            axes.set_xlabel(FEATURES[1])
-        row[0].set_ylabel("accuracy")
+            axes.set_xlabel(distance)
+        row[0].set_ylabel(name)
     panels[0][0].legend(fontsize=8, frameon=False)
     save_figure(figure, path)
 
 
-def _draw(axes: Any, table: DataFrame, flow: str, nfe: int, way: str, marker: str) -> None:
+def _draw(axes: Any, distance: Series, agreement: Series, *, way: str, marker: str) -> None:
     """One way's curve, from no guidance on; a number beside each point is its strength."""
-    distance, accuracy = (guided(table, metric).loc[flow][nfe] for metric in (FEATURES[1], "accuracy"))
-    if way not in accuracy.index.get_level_values("way"):
+    if way not in agreement.index.get_level_values("way"):
         return
     first = (PRIOR, BESIDE) if way == BOTH else (NONE, 1.0)
-    places = [first, *((way, strength) for strength in accuracy.loc[way].index)]
-    x, y = [distance[place] for place in places], [accuracy[place] for place in places]
+    places = [first, *((way, strength) for strength in agreement.loc[way].index)]
+    x, y = [distance[place] for place in places], [agreement[place] for place in places]
     axes.plot(x, y, marker, markersize=4, label=way)
     for (_, strength), a, b in zip(places, x, y, strict=True):
         axes.annotate(f"{strength:g}", (a, b), fontsize=6, xytext=(3, 3), textcoords="offset points")
