@@ -34,7 +34,7 @@ result = evaluate(
     flow, weather, reference=test, nfe=(0, 1, 4), samples=2000, members=10, metrics=("crps", "energy-score")
 )
 for nfe in (0, 1, 4):
-    crps, energy = result.value("crps", nfe), result.value("energy-score", nfe)
+    crps, energy = result.value("crps", nfe), result.value("energy_score", nfe)
     print(f"{nfe} evaluations: CRPS {crps:.3f}, energy score {energy:.3f}")
 
 # %%

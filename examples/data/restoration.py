@@ -28,7 +28,7 @@ SETTINGS = {
 flows = {}
 for name, (prior, coupling) in SETTINGS.items():
     flows[name] = train(
-        digits, prior=prior, coupling=coupling, model="mlp", batch_size=128, steps=400, seed=0
+        digits, prior=prior, coupling=coupling, model="mlp:width=128", batch_size=128, steps=400, seed=0
     )
     result = evaluate(
         flows[name], digits, reference=test, nfe=(0, 1, 4), samples=800, members=4, metrics=("crps", "psnr")
