@@ -42,6 +42,8 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["gallery.css"]
 html_title = f"flowprior {release}"
 copybutton_exclude = ".linenos, .gp, .go"
 

@@ -57,7 +57,7 @@ def test_a_page_has_a_title_and_ends_a_block_with_its_picture(page: Path) -> Non
     assert set(lines[2]) == {"="}
     assert len(lines[2]) == len(lines[1])
     assert {"figure", "scatter"} & set(lines), "no line that shows a picture"
-    assert 30 <= len(lines) <= 100
+    assert 30 <= len(lines) <= 110
 
 
 def missing_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

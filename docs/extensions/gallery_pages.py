@@ -89,7 +89,7 @@ def configuration() -> dict[str, Any]:
         "within_subsection_order": "FileNameSortKey",
         "filename_pattern": runnable(),
         "image_scrapers": ("gallery_pages.scrape_figures",),
-        "ignore_repr_types": r"matplotlib\.figure",
+        "capture_repr": (),
         "backreferences_dir": f"{FOLDER}/backreferences",
         "doc_module": ("flowprior",),
         "first_notebook_cell": "%matplotlib inline",
