@@ -13,7 +13,7 @@ help:
 	@echo "make test-all  run those, too, as CI does"
 	@echo "make native build the native extension in place, as far as edits in csrc/ ask for it"
 	@echo "make lint   ruff and pyright"
-	@echo "make docs   build the documentation into docs/_build/html; a warning is an error"
+	@echo "make docs   build the documentation into docs/_build/html and run what changed of its gallery; a warning is an error"
 	@echo "make bench  install the benchmark extra and its peers and run the benchmarks"
 	@echo "make gpu    on a machine with a CUDA card: build, check, time, profile and train in 9 minutes; elsewhere a rehearsal"
 	@echo "make gpu-bundle  pack what such a machine lacks without a network into build/gpu-bundle"
@@ -56,6 +56,8 @@ lint: $(BIN)/python
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# A page of the gallery is run again where its script has changed; make clean forgets what they printed.
+docs: export OMP_NUM_THREADS = 1
 docs: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
@@ -80,7 +82,7 @@ gpu-bundle:
 	$(GPU_PYTHON) -m benchmarks.gpu.bundle $(BUNDLE)
 
 clean:
-	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda build dist flowprior.egg-info docs/_build
+	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda build dist flowprior.egg-info docs/_build docs/gallery
 	rm -f flowprior/_C.*.so flowprior/_build.json
 	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
-import gallery
+import gallery_pages
 
 project = "flowprior"
 author = "flowprior contributors"
@@ -24,7 +24,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "api_index",
     "component_table",
-    "gallery",
+    "gallery_pages",
     "mathml",
 ]
 exclude_patterns = ["_build"]
@@ -33,7 +33,7 @@ myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 
 html_math_renderer = "mathml"
-sphinx_gallery_conf = gallery.configuration()
+sphinx_gallery_conf = gallery_pages.configuration()
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -42,6 +42,8 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["gallery.css"]
 html_title = f"flowprior {release}"
 copybutton_exclude = ".linenos, .gp, .go"
 

@@ -2,9 +2,9 @@
 Pictures from captions
 ======================
 
-The package holds some ten thousand emoji, each with the embedding of its name, so that nothing is needed to
-train on captions. The prior of this page knows which pictures the nearest captions have, and the flow
-starts there.
+The package holds some ten thousand emoji, each with the embedding of its name, so
+that nothing is needed to train on captions. The prior of this page knows which
+pictures the nearest captions have, and the flow starts there.
 """
 
 import torch
@@ -14,17 +14,19 @@ from flowprior.data import load_data
 from flowprior.pictures import image_panels
 
 emoji = load_data("emoji")
-print(f"{len(emoji)} pictures, for instance", ", ".join(dict.fromkeys(emoji.captions[:40])))
+names = list(dict.fromkeys(emoji.captions))
+print(f"{len(emoji)} pictures of {len(names)} captions: {names[0]}, {names[1]}, …")
 
 # %%
-# ``kernel-mean`` starts an embedding at the mean of what its four nearest captions look like, plus noise.
-# Nothing is trained for that.
+# ``kernel-mean`` starts an embedding at the mean of what its four nearest captions
+# look like, plus noise. Nothing is trained for that.
 
 prior = Prior.create("kernel-mean", neighbours=4, bandwidth=0.3, sigma=0.4)
 prior.fit(emoji.batches(), generator=torch.Generator().manual_seed(0))
 
 # %%
-# The budget of this page is far too small for good pictures; :doc:`/emoji` has the recipe for better ones.
+# The budget of this page is far too small for good pictures; :doc:`/emoji` has the
+# recipe for better ones.
 
 flow = train(
     emoji,
@@ -37,17 +39,22 @@ flow = train(
 )
 
 # %%
-# Captions that were trained on. The first panel is what the prior expects, the second where the flow
-# starts, the third where it ends. A low temperature draws source samples nearer to the mean.
+# Captions that were trained on. The first panel is what the prior expects, the
+# second where the flow starts, the third where it ends. A low temperature draws
+# source samples nearer to the mean.
 
-CAPTIONS = ["red heart", "sun", "green apple", "black cat", "soccer ball", "tropical fish"]
+CAPTIONS = ["red heart", "sun", "green apple", "black cat", "soccer ball", "fish"]
 asked = emoji.embeddings[[emoji.captions.index(caption) for caption in CAPTIONS]]
 rows = torch.arange(len(CAPTIONS))
 many, places = asked.repeat_interleave(4, 0), rows.repeat_interleave(4)
 panels = {"prior's mean": (prior.mean(asked), rows)}
 for name, nfe in {"source samples": 0, "eight evaluations": 8}.items():
-    drawn = flow.sample(many, nfe=nfe, temperature=0.4, generator=torch.Generator().manual_seed(1))
+    drawn = flow.sample(
+        many, nfe=nfe, temperature=0.4, generator=torch.Generator().manual_seed(1)
+    )
     panels[name] = (drawn, places)
 
-figure = image_panels(panels, names=CAPTIONS, title="Emoji from captions, after a very short training")
+figure = image_panels(
+    panels, names=CAPTIONS, title="Emoji from captions, after a very short training"
+)
 figure

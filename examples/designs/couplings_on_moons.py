@@ -2,8 +2,8 @@
 What a coupling does
 ====================
 
-All couplings of this page draw their source samples from one prior. They differ in which sample belongs to
-which datum, and that decides how far the pairs cross.
+All couplings of this page draw their source samples from one prior. They differ in
+which sample belongs to which datum, and that decides how far the pairs cross.
 """
 
 import torch
@@ -19,30 +19,41 @@ prior = Prior.create("gmm", components=4, covariance="full")
 prior.fit(moons.batches(), generator=torch.Generator().manual_seed(0))
 
 # %%
-# ``independent`` knows nothing of the condition, ``condot`` draws for the datum's own condition, ``ot``
-# pairs within the condition by optimal transport, and ``posterior`` infers the prior's component from the
-# datum.
+# ``independent`` knows nothing of the condition, ``condot`` draws for the datum's
+# own condition, ``ot`` pairs within the condition by optimal transport, and
+# ``posterior`` infers the prior's component from the datum.
 #
-# The transport cost is E‖x1 − x0‖² of the pairs. The gap tells source samples of training from those of
-# sampling: where the p-value is small the two laws differ, and a network learns from source samples that it
-# will not see.
+# The transport cost is E‖x1 − x0‖² of the pairs. The gap tells source samples of
+# training from those of sampling: where the p-value is small the two laws differ,
+# and a network learns from source samples that it will not see.
 
 pairs = {}
 for name in ("independent", "condot", "ot", "posterior"):
     coupling = Coupling.create(name)
-    x0 = coupling.draw(prior, x1, labels, generator=torch.Generator().manual_seed(0))
-    gap = source_gap(coupling, prior, x1, labels, generator=torch.Generator().manual_seed(0))
+    x0 = coupling.draw(
+        prior, x1, labels, generator=torch.Generator().manual_seed(0)
+    )
+    gap = source_gap(
+        coupling, prior, x1, labels, generator=torch.Generator().manual_seed(0)
+    )
     pairs[name] = x0
-    print(f"{name:12} cost {transport_cost(x0, x1):5.2f}   gap {gap.coefficient:.4f} (p = {gap.p_value:.2f})")
+    cost, apart = transport_cost(x0, x1), gap.coefficient
+    print(f"{name:12} cost {cost:5.2f}  gap {apart:.4f} (p = {gap.p_value:.2f})")
 
 # %%
-# A line for each of the first 150 pairs, from its source sample (a ring) to its datum, in the colour of the
-# datum's label:
+# A line for each of the first 150 pairs, from its source sample (a ring) to its
+# datum, in the colour of the datum's label:
 
 figure = Figure(figsize=(8, 5.5), layout="constrained")
-for axes, (name, x0) in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, pairs.items(), strict=True):
-    for start, end, label in zip(x0[:150], x1[:150], labels[:150].tolist(), strict=True):
+for axes, (name, x0) in zip(
+    figure.subplots(2, 2, sharex=True, sharey=True).flat, pairs.items(), strict=True
+):
+    for start, end, label in zip(
+        x0[:150], x1[:150], labels[:150].tolist(), strict=True
+    ):
         axes.plot(*torch.stack([start, end]).T, color=f"C{label}", linewidth=0.6)
-    axes.scatter(*x0[:150].T, s=12, facecolors="none", edgecolors="0.3", linewidths=0.6)
+    axes.scatter(
+        *x0[:150].T, s=12, facecolors="none", edgecolors="0.3", linewidths=0.6
+    )
     axes.set_title(f"{name}: cost {transport_cost(x0, x1):.2f}", fontsize=10)
 figure

@@ -2,8 +2,9 @@
 A prior of your own
 ===================
 
-A registered class is a prior like any other: ``train`` finds it by its name, its options are parsed and
-recorded, and a saved flow is loaded with it. This page writes one for points that lie around a circle.
+A registered class is a prior like any other: ``train`` finds it by its name, its
+options are parsed and recorded, and a saved flow is loaded with it. This page
+writes one for points that lie around a circle.
 """
 
 import math
@@ -17,18 +18,20 @@ from flowprior.metrics import wasserstein2_squared
 from flowprior.pictures import point_panels
 
 # %%
-# The radius is normal, with mean and deviation of the data, and the angle is uniform. In the plane the
-# density is that of the radius over the length of its circle:
+# The radius is normal, with mean and deviation of the data, and the angle is
+# uniform. In the plane the density is that of the radius over the length of its
+# circle:
 #
-# .. math:: p(x) = \frac{\mathcal{N}(\lVert x \rVert;\, r, s^2)}{2 \pi \lVert x \rVert}.
+# .. math::
+#    p(x) = \frac{\mathcal{N}(\lVert x \rVert;\, r, s^2)}{2 \pi \lVert x \rVert}.
 #
-# The constructor stores its options. What ``_fit`` learns goes into buffers, so that it is moved and saved
-# with the flow.
+# The constructor stores its options. What ``_fit`` learns goes into buffers, so
+# that it is moved and saved with the flow.
 
 
 @Prior.register("ring")
 class RingPrior(Prior):
-    """Points around a circle about the origin, with a normal radius and a uniform angle.
+    """Points around a circle about the origin: a normal radius, a uniform angle.
 
     Args:
         widen: factor of the radius's deviation in the data.
@@ -53,14 +56,16 @@ class RingPrior(Prior):
 
     def _log_prob(self, x: Tensor, cond) -> Tensor:
         length = x.norm(dim=1)
-        return torch.distributions.Normal(*self.radius).log_prob(length) - (2 * math.pi * length).log()
+        radial = torch.distributions.Normal(*self.radius).log_prob(length)
+        return radial - (2 * math.pi * length).log()
 
     def _mean(self, cond, n: int) -> Tensor:
         return self.radius.new_zeros(n, 2)
 
 
 # %%
-# It is in the list, with the option that it brings, and its density integrates to one.
+# It is in the list, with the option that it brings, and its density integrates to
+# one.
 
 print(Prior.record("ring").description, dict(Prior.record("ring").options))
 
@@ -69,17 +74,28 @@ real, _ = load_data("8gaussians:n=2000", split="test").batch(torch.arange(600))
 prior = Prior.create("ring").fit(x)
 side = torch.linspace(-9, 9, 400)
 plane = torch.cartesian_prod(side, side)
-print(f"integral over the plane: {prior.log_prob(plane).exp().sum() * (side[1] - side[0]) ** 2:.3f}")
+cell = (side[1] - side[0]) ** 2
+print(f"integral over the plane: {prior.log_prob(plane).exp().sum() * cell:.3f}")
 
 # %%
 # Two short trainings, alike but for the prior:
 
 panels = {}
 for name in ("gaussian", "ring:widen=1.5"):
-    flow = train(x, prior=name, coupling="ot", model="mlp:width=64", batch_size=128, steps=500, seed=0)
+    flow = train(
+        x,
+        prior=name,
+        coupling="ot",
+        model="mlp:width=64",
+        batch_size=128,
+        steps=500,
+        seed=0,
+    )
     samples = flow.sample(n=600, nfe=2, generator=torch.Generator().manual_seed(1))
-    panels[f"{name}: W2² = {wasserstein2_squared(samples, real):.2f}"] = (samples, None)
-    print(list(panels)[-1])
+    heading = f"{name}: W2² = {wasserstein2_squared(samples, real):.2f}"
+    panels[heading] = (samples, None)
+    print(heading)
 
-figure = point_panels(panels, real=real, title="Eight Gaussians without labels, two evaluations")
+title = "Eight Gaussians without labels, two evaluations"
+figure = point_panels(panels, real=real, title=title)
 figure

@@ -2,8 +2,8 @@
 The path and the solver of flow_matching, with a designed prior
 ===============================================================
 
-Path, loss and solver of this page are those of facebookresearch/flow_matching; the source samples are ours.
-:doc:`/from-flow-matching` maps the rest of it.
+Path, loss and solver of this page are those of facebookresearch/flow_matching; the
+source samples are ours. :doc:`/from-flow-matching` maps the rest of it.
 """
 # sphinx_gallery_needs = "flow_matching"
 
@@ -18,7 +18,8 @@ from flowprior.data import load_data
 from flowprior.pictures import beside
 
 # %%
-# Eight classes, each a round cloud. The prior has the mean and one variance of each, fitted in one pass.
+# Eight classes, each a round cloud. The prior has the mean and one variance of
+# each, fitted in one pass.
 
 modes = load_data("eight-modes:n=2000")
 x, labels = modes.batch(torch.arange(len(modes)))
@@ -28,17 +29,23 @@ coupling = Coupling.create("ot")
 
 
 class Network(nn.Module):
-    """A small network v(x, t, label), with one time for all rows or one for each."""
+    """A small v(x, t, label), with one time for all rows or one for each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(8, 16)
         self.layers = nn.Sequential(
-            nn.Linear(19, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2)
+            nn.Linear(19, 64),
+            nn.SiLU(),
+            nn.Linear(64, 64),
+            nn.SiLU(),
+            nn.Linear(64, 2),
         )
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        return self.layers(torch.cat([x, t.expand(len(x))[:, None], self.embedding(label)], dim=1))
+        return self.layers(
+            torch.cat([x, t.expand(len(x))[:, None], self.embedding(label)], dim=1)
+        )
 
 
 # %%
@@ -59,9 +66,10 @@ for _ in range(800):
 
 
 # %%
-# Its solver starts from source samples of ours. Two steps of the midpoint method are four evaluations of
-# the network. The same start and the same method in flowprior lead to the same points; beside step sizes,
-# flowprior can be asked for a number of evaluations.
+# Its solver starts from source samples of ours. Two steps of the midpoint method
+# are four evaluations of the network. The same start and the same method in
+# flowprior lead to the same points; beside step sizes, flowprior can be asked for a
+# number of evaluations.
 
 
 class Wrapped(ModelWrapper):
@@ -76,14 +84,20 @@ theirs = ODESolver(velocity_model=Wrapped(network)).sample(
 )
 
 flow = Flow(network, prior, coupling, Path.create("condot"), modes.condition)
-ours = flow.solve(asked, nfe=4, sampler="midpoint", generator=torch.Generator().manual_seed(1))
-print(f"{ours.nfe} evaluations, largest difference {(ours.x - theirs).abs().max():.1e}")
+ours = flow.solve(
+    asked, nfe=4, sampler="midpoint", generator=torch.Generator().manual_seed(1)
+)
+difference = (ours.x - theirs).abs().max()
+print(f"{ours.nfe} evaluations, largest difference {difference:.1e}")
 
 # %%
 # Where the flow starts, and where it ends:
 
 figure = beside(
-    {"source samples": (x_init, asked), "samples of flow_matching's solver": (theirs, asked)},
+    {
+        "source samples": (x_init, asked),
+        "samples of flow_matching's solver": (theirs, asked),
+    },
     title="Eight modes, four evaluations",
 )
 figure

@@ -2,8 +2,9 @@
 The training loop of torchcfm, with a designed prior
 ====================================================
 
-The loop of this page is torchcfm's own: its network, its matcher, its loss. One line differs from its
-examples, the one that draws the source samples. :doc:`/from-torchcfm` maps the rest of torchcfm.
+The loop of this page is torchcfm's own: its network, its matcher, its loss. One
+line differs from its examples, the one that draws the source samples.
+:doc:`/from-torchcfm` maps the rest of torchcfm.
 """
 # sphinx_gallery_needs = "torchcfm"
 
@@ -17,9 +18,10 @@ from flowprior.metrics import wasserstein2_per_condition
 from flowprior.pictures import beside
 
 # %%
-# The data are two moons, each with a label. The designed prior is a mixture of four Gaussians for each
-# moon, and the coupling pairs its samples with the data by optimal transport within each moon. Beside it
-# stands what is usual: one N(0, I) for both, paired at random.
+# The data are two moons, each with a label. The designed prior is a mixture of four
+# Gaussians for each moon, and the coupling pairs its samples with the data by
+# optimal transport within each moon. Beside it stands what is usual: one N(0, I)
+# for both, paired at random.
 
 moons, held_out = load_data("moons:n=2000"), load_data("moons:n=2000", split="test")
 x, labels = moons.batch(torch.arange(len(moons)))
@@ -33,8 +35,9 @@ for prior, _ in designs.values():
 
 
 # %%
-# torchcfm's network has no argument for a label, so it is given one as a third coordinate. In torchcfm's
-# examples the marked line reads ``x0 = torch.randn_like(x1)``.
+# torchcfm's network has no argument for a label, so it is given one as a third
+# coordinate. In torchcfm's examples the marked line reads ``x0 =
+# torch.randn_like(x1)``.
 
 
 def learn(prior: Prior, coupling: Coupling) -> MLP:
@@ -56,27 +59,26 @@ def learn(prior: Prior, coupling: Coupling) -> MLP:
 
 
 # %%
-# A :class:`~flowprior.Flow` takes any function v(x, t, cond), and so the trained networks, too. It draws
-# where the coupling says that sampling starts, and counts evaluations. W2² is the squared 2-Wasserstein
-# distance to points that no training saw, the mean over both moons.
+# A :class:`~flowprior.Flow` takes any function v(x, t, cond), and so the trained
+# networks, too. It draws where the coupling says that sampling starts, and counts
+# evaluations. W2² is the squared 2-Wasserstein distance to points that no training
+# saw, the mean over both moons.
 
 real, asked = held_out.batch(torch.arange(400))
 panels = {}
 for name, (prior, coupling) in designs.items():
     network = learn(prior, coupling)
-    flow = Flow(
-        lambda x, t, y, network=network: network(torch.cat([x, y[:, None], t[:, None]], dim=1)),
-        prior,
-        coupling,
-        Path.create("condot"),
-        moons.condition,
-    )
+
+    def velocity(x, t, y, network=network):
+        return network(torch.cat([x, y[:, None], t[:, None]], dim=1))
+
+    flow = Flow(velocity, prior, coupling, Path.create("condot"), moons.condition)
     samples = flow.sample(asked, nfe=2, generator=torch.Generator().manual_seed(1))
     distances = wasserstein2_per_condition(samples, asked, real, asked)
-    panels[f"{name}: W2² = {sum(distances.values()) / len(distances):.3f}"] = (samples, asked)
-    print(list(panels)[-1])
+    heading = f"{name}: W2² = {sum(distances.values()) / len(distances):.3f}"
+    panels[heading] = (samples, asked)
+    print(heading)
 
-figure = beside(
-    panels, real=real, title="Two moons, two evaluations of the network, and held-out points in grey"
-)
+title = "Two moons, two evaluations of the network, held-out points in grey"
+figure = beside(panels, real=real, title=title)
 figure

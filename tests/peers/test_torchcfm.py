@@ -96,7 +96,7 @@ def test_the_exact_plan_is_the_permutation_of_ot(shape: tuple[int, ...]) -> None
     torch.testing.assert_close(plan.sum(), torch.tensor(1.0, dtype=torch.float64))
     assert torch.equal(plan.argmax(0), ours)
     costs = torch.cdist(x0.flatten(1), x1.flatten(1)) ** 2
-    assert float((plan * costs).sum()) == pytest.approx(transport_cost(x0[ours], x1), rel=1e-6)
+    assert float((plan * costs).sum()) == pytest.approx(float(transport_cost(x0[ours], x1)), rel=1e-6)
 
 
 def test_a_plan_that_is_sampled_loses_data_and_a_permutation_loses_none() -> None:
