@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas
+
 from benchmarks.studies import Row, restoration
+from benchmarks.studies.tables import BASE
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
@@ -20,6 +23,11 @@ TASKS = {
 }
 SCORES: Mapping[str, str] = {**restoration.SCORES, "caption-top5-lite0": "%.3f", "nearest-q05": "%.2f"}
 """Whether a restoration shows what its caption says, and how near to training pictures the nearest are."""
+SUMMARY: Mapping[str, str] = {
+    "kid-lite0": "%.2f",
+    **{name: restoration.SCORES[name] for name in ("crps", "psnr", "ssim", "consistency")},
+}
+"""What docs/restoration.md shows of it."""
 BY_HEART: Mapping[str, str] = {name: restoration.SCORES[name] for name in ("crps", "psnr")}
 
 
@@ -55,9 +63,18 @@ def of_training_pictures(flow: Flow, cell: Any, data: Any) -> list[Row]:
     return [row | own for row in found.rows if row["metric"] in BY_HEART and row["flow"] != REAL_DATA]
 
 
-def by_heart(table: DataFrame, metric: str) -> DataFrame:
-    """A score on test pictures less that on training pictures: a row for each flow, a column for each NFE."""
-    test, training = (
-        means(select(table, sampler=restoration.EQUAL_STEPS), metric, split) for split in ("test", TRAINING)
-    )
-    return test - training
+def by_heart(table: DataFrame, metric: str, nfe: int) -> DataFrame:
+    """A score of test and of training pictures by equal steps, flows by splits."""
+    drawn = select(table, sampler=restoration.EQUAL_STEPS)
+    return pandas.DataFrame({split: means(drawn, metric, split)[nfe] for split in ("test", TRAINING)})
+
+
+def summary(table: DataFrame, task: str) -> list[str]:
+    """Rows of Markdown: of each metric both settings at 1, 4 and 15 evaluations, and the prior's mean."""
+    rows = []
+    for metric, digits in SUMMARY.items():
+        found = restoration.values(table, metric)
+        cells = [found.loc[flow, nfe] for flow in (BASE, restoration.OURS) for nfe in NFE[1:]]
+        cells.append(means(table, f"{metric}{restoration.ALONE}").loc[restoration.MEAN, 0])
+        rows.append(f"| {task} | {metric} | {' | '.join(digits % cell for cell in cells)} |")
+    return rows

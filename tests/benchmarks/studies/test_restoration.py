@@ -58,6 +58,7 @@ def emoji_cell(label: str, value: float) -> Row:
         found += [
             row for name in names for row in rows(restoration.MEAN, f"{name}{restoration.ALONE}", nfe0=3.0)
         ]
+    found += rows(label, "crps", "training", **at) + rows(label, "psnr", "training", **at)
     real = {"flow": REAL_DATA, "split": "test", "metric": "caption-top5-lite0", "value": 0.25}
     columns = {"features": "lite0 64px sha256 57934424", "reference": "9 test examples"}
     return cell(label, [row | columns for row in [*found, real]])
@@ -72,4 +73,5 @@ def test_restored_emoji_have_a_section_with_distances_that_need_no_classifier(tm
     assert "| caption-top5-lite0, `learned+condot, mean` | 3.000 |" in text
     assert "**0.75** (kid-lite0), **0.75** (fid-lite0), **0.75** (crps)." in text
     assert "nearest of 300 in 0.250." in text
+    assert "`learned+condot` has crps 3.0000 on test and 3.0000 on training pictures" in text
     assert "fid-cnn128" not in text
