@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from flowprior.conditions import Conditions as Condition
+from flowprior.display import ProgressLine
 from flowprior.errors import OptionError
 from flowprior.evaluation import request
 from flowprior.evaluation.assistants import Assistants, SpreadFeatures
@@ -174,18 +173,15 @@ def _quality(evaluators: list[Evaluator], cells: list[Cell], progress: bool) -> 
     """The rows of every cell and seed, and what was left out; an OptionError where no sampler spends any."""
     rows, notes = [], []
     spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    shown = {"console": Console(stderr=True), "transient": True, "disable": not progress}
-    with Progress(*columns, TimeRemainingColumn(), **shown) as bar:
-        task = bar.add_task("evaluate", total=len(cells) * len(evaluators))
-        for cell, evaluator in product(cells, evaluators):
-            bar.update(task, description=f"{cell}, seed {evaluator.setup.seed}")
+    with ProgressLine("evaluate", len(cells) * len(evaluators), shown=progress, kept=False) as line:
+        for done, (cell, evaluator) in enumerate(product(cells, evaluators)):
+            line.update(done, f"{cell}, seed {evaluator.setup.seed}")
             try:
                 rows += evaluator.quality(cell)
                 spent |= {cell.name} if cell.nfe != 0 else set()
             except OptionError as error:
                 notes.append(f"nfe={cell.nfe} left out: {error}")
-            bar.advance(task)
+            line.update(done + 1)
     if not spent:
         raise OptionError(notes[-1].split(": ", 1)[1])
     return [row for row in rows if row["sampler"] in spent], notes

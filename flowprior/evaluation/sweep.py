@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowprior.data import as_data
+from flowprior.display import shows_progress
 from flowprior.evaluation import request
 from flowprior.evaluation.assistants import Assistants
 from flowprior.evaluation.measurement import Measurement
@@ -44,7 +45,7 @@ def evaluate(
     batch_size: int | Literal["auto"] = "auto",
     classifier: str | Classifier | None = "auto",
     generate: Generate | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     group: ProcessGroup | None = None,
 ) -> Result:
     """Generate ``samples`` samples at each number of evaluations and compare them with real ones.
@@ -77,7 +78,8 @@ def evaluate(
             (:func:`flowprior.features.save_classifier`).
         generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
             calls it and keeps what it gave; everything else is asked of ``flow``.
-        progress: show a progress bar on stderr.
+        progress: show how far it has come, in a terminal, a notebook or a log; None does, unless the
+            environment variable ``FLOWPRIOR_PROGRESS`` is 0.
         group: processes of ``torch.distributed`` that call this together, with the same arguments. They share
             samples and features out, the first one computes the metrics, and each gets the result.
 
@@ -126,7 +128,7 @@ def sweep(
     classifier: str | Classifier | None = "auto",
     folder: Path | str | None = None,
     generate: Generate | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     group: ProcessGroup | None = None,
 ) -> Result:
     """Generate samples at every setting and compare them with real ones.
@@ -177,7 +179,7 @@ def sweep(
         batch_size=batch_size,
         folder=folder,
         generate=generate,
-        progress=progress,
+        progress=shows_progress(progress) and group_of(group).rank == 0,
     )
     if group is None:
         return measurement.taken()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.data.stream import CheckedBatches, FitData
+from flowprior.display import ProgressLine, counted, quiet, shape_of, shows_progress
 from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.priors.asked import check_events, count_of
 from flowprior.priors.one_thread import one_thread
@@ -62,6 +63,9 @@ class Prior(nn.Module, Registered, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
+        self.fitted_to = (
+            ""  # what fit read, in words; a saved prior keeps it, a flow's files say it themselves
+        )
         # Mean of the marginal source, once it was asked for; empty before. No file holds it.
         self.register_buffer("mean_of_all", torch.empty(0), persistent=False)
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
@@ -75,6 +79,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         *,
         generator: torch.Generator | None = None,
         group: ProcessGroup | None = None,
+        progress: bool | None = None,
     ) -> Prior:
         """Learn the prior from ``data`` and return ``self``.
 
@@ -89,6 +94,8 @@ class Prior(nn.Module, Registered, abc.ABC):
                 the same state. Sums over the data are added up, and each process gets the prior that one
                 would have fitted to all shares, up to rounding; only where :attr:`fits_shares`. An error in
                 one process must end all of them, as launchers see to: the others wait for it.
+            progress: show a line about a fit that takes more than a second; None does, unless the
+                environment variable ``FLOWPRIOR_PROGRESS`` is 0.
 
         Raises:
             InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
@@ -103,15 +110,19 @@ class Prior(nn.Module, Registered, abc.ABC):
                 "one of them fit it to all data, and save it for the others"
             )
         generator = processes.generator(_on_cpu(generator), torch.device("cpu"), f"{self.name}.fit")
-        stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), processes)
+        line = ProgressLine(f"fit {self.name}", shown=shows_progress(progress), after=1.0, kept=False)
+        told = partial(_tell_rows, line)
+        stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), processes, told)
         first = stream.peek_together()
-        with one_thread():
+        with line, quiet(), one_thread():
             self._fit(stream, generator)
+            fitted_to = stream.describe()
+            line.update(0, f"fitted to {fitted_to}")
         if processes.size > 1:
             state = processes.of_first(self.state_dict())
             self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
-        self.changes = []
+        self.changes, self.fitted_to = [], fitted_to
         self.forget_mean_of_all()
         return self
 
@@ -339,6 +350,15 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     # -- shared plumbing ----------------------------------------------------------------------
 
+    __repr__ = Registered.__repr__  # not that of a module, which tells of its layers
+
+    def _told(self) -> str:
+        if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
+            return "not fitted"
+        events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"
+        changed = f", {counted(len(self.changes), 'change')} since" if self.changes else ""
+        return f"fitted to {events}{changed}, {counted(_numbers(self), 'number')}"
+
     @property
     def is_fitted(self) -> bool:
         """Whether :meth:`fit` or ``load_state_dict`` has given the prior its state."""
@@ -378,6 +398,16 @@ class Prior(nn.Module, Registered, abc.ABC):
             if buffer is not None and saved is not None and saved.shape != buffer.shape:
                 self._buffers[key] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _tell_rows(line: ProgressLine, rows: int) -> None:
+    """Say how many rows a fit has read, in all of its passes."""
+    line.update(rows, f"{counted(rows, 'row')} read")
+
+
+def _numbers(prior: Prior) -> int:
+    """How many numbers a prior keeps."""
+    return sum(value.numel() for value in prior.state_dict().values() if isinstance(value, Tensor))
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

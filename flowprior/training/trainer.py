@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions, moved, pieces
 from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.data.several_conditions import every_condition
+from flowprior.display import quiet, shows_progress
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, OptionError
@@ -56,7 +57,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     config: RunConfig | TrainingConfig | str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     callbacks: Sequence[str | Callback] = (),
     **training_options: Any,
 ) -> Flow:
@@ -79,7 +80,8 @@ def train(
         out: directory of the run; without it nothing is written.
         resume: go on with the run in ``out``, or start it where there is none.
         config: components and options that are not given here; may be the path of a TOML file.
-        progress: show a progress bar on stderr.
+        progress: show how far fit and training have come, in a terminal, a notebook or a log; None does,
+            unless the environment variable ``FLOWPRIOR_PROGRESS`` is 0.
         callbacks: told of the run while it goes on, such as ``"tensorboard"``; see
             :class:`~flowprior.training.callbacks.Callback`.
         training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
@@ -104,7 +106,7 @@ def train(
     resolved = resolve_config(config, training_options, **given)
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
-    run = RunDirectory(out) if out is not None else None
+    run, progress = RunDirectory(out) if out is not None else None, shows_progress(progress)
     place = run.latents if run is not None and cache is None else _folder(cache)
     engine = make_engine(resolved.training.device, shard=resolved.training.shard)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
@@ -112,7 +114,8 @@ def train(
         callback.check(None if run is None else run.path)
     if run is None:
         _refuse_limit(resolved.training)
-    resolved, given, reasons = design_of_data(resolved, given, run, resume, engine.processes)
+    with quiet():  # of several fits, which its reasons sum up
+        resolved, given, reasons = design_of_data(resolved, given, run, resume, engine.processes)
     if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
         parts = resolve_components(resolved, place, reasons, **given)
         return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
@@ -174,7 +177,7 @@ def _train(
     randomness = Randomness(config.seed, parts.device)
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
-    fit_seconds = fit_prior(parts, randomness, engine)
+    fit_seconds = fit_prior(parts, randomness, engine, progress)
     state.train_prior()
     parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=randomness.generator("coupling fit"))
     if own is not None:
@@ -217,7 +220,9 @@ def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> 
     return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches, whole=whole)
 
 
-def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None = None) -> float | None:
+def fit_prior(
+    parts: Components, randomness: Randomness, engine: Engine | None = None, progress: bool = False
+) -> float | None:
     """Fit the prior where it is not fitted, and check it against path and coupling.
 
     It becomes the coupling's own prior, where that has one, and is fitted to the data otherwise.
@@ -240,9 +245,9 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
         together = engine.size > 1 and parts.prior.fits_shares and enough
         if together:
             share = DeviceBatches(parts, engine.rank, engine.size)
-            parts.prior.fit(share, generator=generator, group=engine.group)
+            parts.prior.fit(share, generator=generator, group=engine.group, progress=progress)
         elif engine.is_main:
-            parts.prior.fit(DeviceBatches(parts), generator=generator)
+            parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
         if engine.size > 1 and not together:
             load_plain(parts.prior, engine.processes.of_first(parts.prior.state_dict()), assign=True)
             parts.prior.to(parts.device)
