@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import InputError
+from flowprior.evaluation.card import evaluation_section
 from flowprior.evaluation.wording import best_values, table_by_nfe
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage import write_json
@@ -164,6 +165,15 @@ class Result(Shown):
     def frame(self) -> pandas.DataFrame:
         """As :meth:`to_pandas`, by its older name."""
         return self.to_pandas()
+
+    def card_section(self) -> str:
+        """The values and their terms in Markdown, for the model card of the flow."""
+        rows = [row for row in self.rows if row["metric"] != SECONDS]
+        return evaluation_section(rows, self.settings, self.notes, REAL_DATA)
+
+    def card_metrics(self) -> list[str]:
+        """Names of the metrics, for the head of the model card."""
+        return list(dict.fromkeys(row["metric"] for row in self.rows if row["metric"] != SECONDS))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""

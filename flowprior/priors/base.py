@@ -350,7 +350,8 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     # -- shared plumbing ----------------------------------------------------------------------
 
-    __repr__ = Registered.__repr__  # not that of a module, which tells of its layers
+    def __repr__(self) -> str:
+        return Registered.__repr__(self)  # not that of a module, which tells of its layers
 
     def _told(self) -> str:
         if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
