@@ -90,7 +90,6 @@ def evaluate(
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,
-        progress=engine.is_main,
         group=engine.group,
     )
     if not engine.is_main:

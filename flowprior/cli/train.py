@@ -94,7 +94,7 @@ def train(
     run = RunDirectory(out or made or "")
     try:
         parts = {**given, "cache": place, "callbacks": callbacks or []}
-        flow = train_flow(**parts, out=run.path, resume=resume, config=base, progress=True, **options)
+        flow = train_flow(**parts, out=run.path, resume=resume, config=base, **options)
     finally:
         if made is not None:
             with suppress(OSError):

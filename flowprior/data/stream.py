@@ -47,7 +47,6 @@ class CheckedBatches:
         owner: who asks, for messages.
         read: from a condition to the part that is read; None reads what is no mapping of parts.
         group: of processes, where ``data`` are this one's share of them.
-
         told: called with the number of rows that were read in all passes together, after each batch.
 
     Attributes:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,8 +85,7 @@ def push_folder(
         CheckpointError: ``folder`` is no saved flow, or the Hub refuses or does not answer.
     """
     api, description = _api(token), read_description(Path(folder))
-    weights = [binding.name for binding in bindings_of(description).values()] or [OLD_WEIGHTS]
-    names = [DESCRIPTION, *weights, *([CARD] if (Path(folder) / CARD).is_file() else [])]
+    names = [DESCRIPTION, _weights_of(description), *([CARD] if (Path(folder) / CARD).is_file() else [])]
     with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):
         copy = Path(place)
         for name in names:
@@ -120,10 +119,15 @@ def pull_flow(
     options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
     with _explaining(f"Flow.from_pretrained: '{repo_id}'"):
         folder = Path(api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, **options)).parent
-        bound = bindings_of(read_description(folder)).get("weights")
-        weights = OLD_WEIGHTS if bound is None else bound.name
+        weights = _weights_of(read_description(folder))
         api.hf_hub_download(repo_id, weights, revision=folder.name, **options)  # of the same commit
     return folder
+
+
+def _weights_of(description: Mapping[str, Any]) -> str:
+    """Name of the file of the tensors; a checkpoint binds others, too, which stay where they are."""
+    bound = bindings_of(description).get("weights")
+    return OLD_WEIGHTS if bound is None else bound.name
 
 
 def is_folder(place: Path | str) -> bool:

@@ -56,6 +56,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     reads: str = ""
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
+    fitted_to: str = ""
+    """What fit has read, in words; :meth:`save` keeps it, and it is empty where the state came otherwise."""
 
     event_dims: Tensor
     mean_of_all: Tensor
@@ -63,9 +65,6 @@ class Prior(nn.Module, Registered, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
-        self.fitted_to = (
-            ""  # what fit read, in words; a saved prior keeps it, a flow's files say it themselves
-        )
         # Mean of the marginal source, once it was asked for; empty before. No file holds it.
         self.register_buffer("mean_of_all", torch.empty(0), persistent=False)
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
@@ -110,7 +109,8 @@ class Prior(nn.Module, Registered, abc.ABC):
                 "one of them fit it to all data, and save it for the others"
             )
         generator = processes.generator(_on_cpu(generator), torch.device("cpu"), f"{self.name}.fit")
-        line = ProgressLine(f"fit {self.name}", shown=shows_progress(progress), after=1.0, kept=False)
+        shown = shows_progress(progress) and processes.rank == 0
+        line = ProgressLine(f"fit {self.name}", shown=shown, after=1.0, kept=False)
         told = partial(_tell_rows, line)
         stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), processes, told)
         first = stream.peek_together()
@@ -394,6 +394,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     ) -> None:
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
         self.forget_mean_of_all()
+        self.fitted_to = ""
         for key, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + key)
             if buffer is not None and saved is not None and saved.shape != buffer.shape:

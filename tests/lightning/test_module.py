@@ -8,6 +8,7 @@ import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,6 +206,23 @@ def test_processes_share_the_batches_out(data: Any) -> None:
         assert torch.equal(torch.cat([part[number][1] for part in parts]), labels)
     with pytest.raises(OptionError, match="batch_size=16 cannot be divided among 3 processes"):
         TrainingBatches(whole, 16, 2, 3, size=3)
+
+
+def test_the_losses_of_two_processes_average_to_that_of_two_micro_batches(data: Any, tmp_path: Path) -> None:
+    """What each process is given, draws and drops is what ``train`` gives a micro-batch."""
+    from flowprior.training import read_metrics
+
+    run = {"out": tmp_path / "run", "progress": False, "accumulate": 2, "log_every": 1, "sample_every": 0}
+    flow = train(data, **{**SMALL, **run, "steps": 1})
+    (line,) = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "train"]
+    losses = []
+    for rank in (0, 1):
+        module = FlowModule(data, **{**SMALL, "prior": flow.prior, "steps": 1})
+        module._trainer = SimpleNamespace(global_rank=rank, world_size=2, global_step=0)
+        module.log = lambda *_, **__: None
+        (batch,) = TrainingBatches(module._parts.data, 16, 1, SMALL["seed"], rank=rank, size=2)
+        losses.append(float(module.training_step(batch, 0)))
+    assert sum(losses) / 2 == pytest.approx(line["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
