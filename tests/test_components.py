@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import inspect
@@ -122,6 +123,41 @@ def test_a_component_is_made_by_name_alias_and_spec_with_its_defaults(component)
         assert type(family.create(alias)) is type(made)
     with pytest.raises(OptionError, match=f"'{name}' has no option 'nonsense'"):
         family.create(name, nonsense=1)
+
+
+@every_component
+def test_repr_says_class_family_and_name_and_no_option_that_is_a_default(component):
+    family, name = component
+    made = family.create(name)
+    known = f"{type(made).__name__}(): {family.registry.family} '{name}'"
+    assert repr(made).startswith(known)
+    assert "\n" not in repr(made)
+    assert len(repr(made)) < 200
+
+
+@every_component
+def test_repr_says_options_that_are_no_defaults_as_they_are_given(component):
+    family, name = component
+    shared = {Prior: {"reads": "genre"}, Sampler: {"temperature": 0.5}}.get(family, {})
+    own = {option: value for option, value in family.record(name).options.items() if option not in shared}
+    changed = next((other for other in _other_options(own) if _can_be_made(family, name, other)), {})
+    given = {**changed, **shared}
+    shown = repr(family.create(name, **given))
+    assert all(f"{option}={value!r}" in shown for option, value in given.items())
+    assert shown[: shown.index("): ")].count("=") == len(given)
+
+
+def _other_options(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """One option each with a value that is not its default."""
+    truths = [{option: not value} for option, value in options.items() if isinstance(value, bool)]
+    whole = [{option: value + 1} for option, value in options.items() if type(value) is int]
+    return truths + whole + [{o: value / 2} for o, value in options.items() if type(value) is float and value]
+
+
+def _can_be_made(family: type[Registered], name: str, options: dict[str, Any]) -> bool:
+    with contextlib.suppress(OptionError):
+        return bool(family.create(name, **options))
+    return False
 
 
 # -- priors -------------------------------------------------------------------------------------
@@ -306,8 +342,21 @@ def test_use_before_fit_says_what_to_call(spec):
 @every_prior
 def test_repr_before_and_after_fit_names_the_class(spec):
     prior = Prior.create(spec[0], **spec[1])
-    assert type(prior).__name__ in repr(prior)
-    assert type(prior).__name__ in repr(prior.fit(data()))
+    assert repr(prior).startswith(f"{type(prior).__name__}(")
+    assert repr(prior).endswith(f"): prior '{spec[0]}', not fitted")
+
+
+@every_prior
+def test_repr_of_a_fitted_prior_says_what_it_was_fitted_to_and_how_large_it_is(spec, tmp_path):
+    prior = fitted(spec)
+    numbers = sum(value.numel() for value in prior.state_dict().values())
+    assert re.search(
+        r"fitted to (60 )?examples of shape \[3, 2\] with(out a condition| labels 0\.\.2)", repr(prior)
+    )
+    assert repr(prior).endswith(f", {numbers:,} numbers")
+    assert repr(copy.deepcopy(prior)) == repr(prior)
+    prior.save(tmp_path / "prior")
+    assert repr(Prior.load(tmp_path / "prior")) == repr(prior)
 
 
 @every_prior

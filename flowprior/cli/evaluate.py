@@ -67,9 +67,8 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
-    from flowprior.flow.card_file import digest_of
+    from flowprior.flow.card_file import add_evaluation, digest_of
     from flowprior.flow.reading import find_flow
-    from flowprior.report.card import add_evaluation
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.training.engines import make_engine
@@ -98,7 +97,7 @@ def evaluate(
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,
-        progress=engine.is_main and not json,
+        progress=False if json else None,
         group=engine.group,
     )
     if not engine.is_main:

@@ -141,7 +141,7 @@ def train(
     try:
         parts = {**given, "cache": place, "callbacks": callbacks or []}
         goes_on = {"resume": resume, "overwrite": overwrite}
-        flow = train_flow(**parts, out=run.path, **goes_on, config=base, progress=True, **options)
+        flow = train_flow(**parts, out=run.path, **goes_on, config=base, **options)
     finally:
         if made is not None:
             with suppress(OSError):

@@ -156,6 +156,9 @@ class Coupling(Registered, abc.ABC):
         """
         return False
 
+    def _told(self) -> str:
+        return "" if self.is_fitted else "not fitted"
+
     def draw_size(self, batch_size: int) -> int:
         """How many pairs to draw at once for training batches of ``batch_size``; a multiple of it."""
         return batch_size

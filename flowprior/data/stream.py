@@ -14,6 +14,7 @@ from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as
 from flowprior.data import Data, as_data
 from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
+from flowprior.display.words import counted, shape_of
 from flowprior.errors import InputError
 from flowprior.processes.group import Group, Share
 
@@ -46,9 +47,11 @@ class CheckedBatches:
         owner: who asks, for messages.
         read: from a condition to the part that is read; None reads what is no mapping of parts.
         group: of processes, where ``data`` are this one's share of them.
+        told: called with the number of rows that were read in all passes together, after each batch.
 
     Attributes:
         groups: int64 ``[N]``, of rows that are held out together, in their order; None of other data.
+        examples: rows of this process's share, once a pass has ended; None before.
     """
 
     chunk = 8192
@@ -59,8 +62,11 @@ class CheckedBatches:
         owner: str,
         read: Callable[[Any], Tensor | None] | None = None,
         group: Group | None = None,
+        told: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.owner = owner
+        self.examples: int | None = None
+        self._told, self._rows_read, self._labels = told, 0, 0
         self._read_part = read
         self.group = group or Group()
         self._shares: list[Tensor] | None = None
@@ -116,11 +122,28 @@ class CheckedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         first_x, first_c = self.peek()
+        rows = 0
         for x, c in self._raw():
             self._check(x, c, first_x, first_c)
             if len(x):
+                rows, self._rows_read = rows + len(x), self._rows_read + len(x)
+                self._told(self._rows_read)
                 yield x.flatten(1), c if c is None else flat(c)
-        self._known_finite = True
+        self._known_finite, self.examples = True, rows
+
+    def describe(self) -> str:
+        """``1,437 examples of shape [1, 8, 8] with labels 0..9``, as far as it is known by now."""
+        x, c = self.peek()
+        told = self.examples is not None and self.group.size == 1
+        count = f"{counted(self.examples or 0, 'example')} of" if told else "examples of"
+        return f"{count} shape {shape_of(x.shape[1:])} {self._condition(c)}"
+
+    def _condition(self, c: Tensor | None) -> str:
+        if c is None:
+            return "without a condition"
+        if not c.is_floating_point():
+            return f"with labels 0..{self._labels - 1}"
+        return f"with {'embeddings' if c.dim() == 2 else 'conditions'} {shape_of(c.shape[1:])}"
 
     def check_groups(self, rows: int) -> None:
         """Check that ``groups`` has a whole number for each of so many rows.
@@ -269,8 +292,10 @@ class CheckedBatches:
             )
         if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
-        if c is not None and c.dtype == torch.long and len(c) and int(c.max()) >= MOST_LABELS:
-            raise self._too_high(int(c.max()))
+        if c is not None and c.dtype == torch.long and len(c):
+            self._labels = max(self._labels, int(c.max()) + 1)
+            if self._labels > MOST_LABELS:
+                raise self._too_high(self._labels - 1)
         if c is not None and first_c is not None and _kind(c) != _kind(first_c):
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"

@@ -173,9 +173,9 @@ def _quality(evaluators: list[Evaluator], cells: list[Cell]) -> tuple[list[Row],
     """The rows of every cell and seed, and what was left out; an OptionError where no sampler spends any."""
     rows, notes = [], []
     spent = {cell.name for cell in cells} - {cell.name for cell in cells if cell.nfe != 0}
-    with stage("evaluate", len(cells) * len(evaluators)) as evaluating:
-        for cell, evaluator in product(cells, evaluators):
-            evaluating.rename(f"{cell}, seed {evaluator.setup.seed}")
+    with stage("evaluate", len(cells) * len(evaluators), everywhere=True) as evaluating:
+        for done, (cell, evaluator) in enumerate(product(cells, evaluators)):
+            evaluating.update(done, f"{cell}, seed {evaluator.setup.seed}")
             try:
                 rows += evaluator.quality(cell)
                 spent |= {cell.name} if cell.nfe != 0 else set()

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowprior.display import Shown, Table, counted
 from flowprior.errors import InputError
+from flowprior.evaluation.card import evaluation_section
+from flowprior.evaluation.wording import best_values, table_by_nfe
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage import write_json
 
@@ -42,8 +45,8 @@ def table_row(metric: str, value: float, info: MetricInfo | None = None, **colum
     return dict.fromkeys(COLUMNS) | known | columns | {"metric": metric, "value": value}
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """Values of one flow or several, and in what terms they were measured.
 
     Attributes:
@@ -133,11 +136,44 @@ class Result:
         rows = [row | columns | (kept if row["flow"] == REAL_DATA else {}) for row in self.rows]
         return Result(rows, self.metrics, self.settings, self.notes)
 
-    def frame(self) -> pandas.DataFrame:
-        """The rows as a pandas data frame (extra ``plot``)."""
+    def heading(self) -> str:
+        flows = list(dict.fromkeys(row["flow"] for row in self.rows if row["flow"] != REAL_DATA))
+        nfe = list(dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None))
+        of = ", ".join(map(str, flows[:3])) + (", …" if len(flows) > 3 else "")
+        at = f", NFE {', '.join(nfe)}" if nfe else ""
+        return f"Result of {of or 'nothing'}{at}: {counted(len(self.rows), 'value')}"
+
+    def lines(self) -> list[str]:
+        return [*best_values(self._of_flows, self.quality_metrics), *self.notes[:3]]
+
+    def tables(self) -> list[Table]:
+        own = [row for row in self._of_flows if row["nfe"] is None]
+        values = [[row["metric"], row["value"]] for row in own]
+        by_nfe = table_by_nfe(self._of_flows, self.quality_metrics)
+        return [by_nfe, *([Table(("metric of the flow", "value"), values)] if values else [])]
+
+    @property
+    def _of_flows(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["flow"] != REAL_DATA]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a pandas data frame (extra ``plot``), one a value."""
         import pandas
 
         return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
+
+    def frame(self) -> pandas.DataFrame:
+        """As :meth:`to_pandas`, by its older name."""
+        return self.to_pandas()
+
+    def card_section(self) -> str:
+        """The values and their terms in Markdown, for the model card of the flow."""
+        rows = [row for row in self.rows if row["metric"] != SECONDS]
+        return evaluation_section(rows, self.settings, self.notes, REAL_DATA)
+
+    def card_metrics(self) -> list[str]:
+        """Names of the metrics, for the head of the model card."""
+        return list(dict.fromkeys(row["metric"] for row in self.rows if row["metric"] != SECONDS))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""

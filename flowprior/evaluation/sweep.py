@@ -18,7 +18,7 @@ from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, select
 from flowprior.metrics.setup import Generate
 from flowprior.processes.group import group_of
-from flowprior.progress import showing
+from flowprior.progress import showing, shows_progress
 from flowprior.samplers import Sampler
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def evaluate(
     batch_size: int | Literal["auto"] = "auto",
     classifier: str | Classifier | None = "auto",
     generate: Generate | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     group: ProcessGroup | None = None,
 ) -> Result:
     """Generate ``samples`` samples at each number of evaluations and compare them with real ones.
@@ -78,7 +78,8 @@ def evaluate(
             (:func:`flowprior.features.save_classifier`).
         generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
             calls it and keeps what it gave; everything else is asked of ``flow``.
-        progress: show a progress bar on stderr.
+        progress: show how far it has come, in a terminal, a notebook or a log; None does, unless the
+            environment variable ``FLOWPRIOR_PROGRESS`` is 0.
         group: processes of ``torch.distributed`` that call this together, with the same arguments. They share
             samples and features out, the first one computes the metrics, and each gets the result.
 
@@ -127,7 +128,7 @@ def sweep(
     classifier: str | Classifier | None = "auto",
     folder: Path | str | None = None,
     generate: Generate | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     group: ProcessGroup | None = None,
 ) -> Result:
     """Generate samples at every setting and compare them with real ones.
@@ -158,10 +159,12 @@ def sweep(
     samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     wanted = select(metrics)
+    processes = group_of(group)
+    shown = shows_progress(progress) and processes.rank == 0
     with (
-        showing(progress),
-        group_of(group).first_goes_ahead(),
-    ):  # it trains and keeps the classifier, which the others read
+        showing(shown),
+        processes.first_goes_ahead(),
+    ):  # it trains and keeps the classifier, which others read
         known = request.classifier_for(classifier, data, wanted)
     measurement = Measurement(
         flow=flow,
@@ -182,7 +185,7 @@ def sweep(
         folder=folder,
         generate=generate,
     )
-    with showing(progress):
+    with showing(shown):
         if group is None:
             return measurement.taken()
         assistants = Assistants(group, measurement.tasks(group))

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from flowprior.errors import CheckpointError
-from flowprior.flow.card import HEAD_KEYS, body_of, head_of, weights_digest, yaml_of
+from flowprior.flow.card import HEAD_KEYS, body_of, head_of, is_word, weights_digest, yaml_of
 from flowprior.flow.description import FILES, read_description
 from flowprior.storage import read_text, remove_files, write_text
 
 CARD = "README.md"
-TRAINING, EVALUATION = "training", "evaluation"
+TRAINING, EVALUATION, HUB = "training", "evaluation", "hub"
+METRICS = "metrics"
+"""Key of the head that belongs to the section of the evaluation."""
 LIMIT = 1 << 20
 """Longest card that is read, in bytes."""
 _HEAD = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
@@ -39,14 +41,38 @@ def write_card(folder: Path, description: Mapping[str, Any]) -> None:
 
     def renewed(old: str | None) -> str:
         old = old or ""
-        if f"weights sha256 {weights_digest(description)}" not in (section_in(old, EVALUATION) or ""):
-            old = with_section(old, EVALUATION, None)
+        found = section_in(old, EVALUATION)
+        if found is not None and f"weights sha256 {weights_digest(description)}" not in found:
+            old = with_head(with_section(old, EVALUATION, None), {}, (METRICS,))
         return with_head(with_section(old, TRAINING, body_of(description)), head_of(description))
 
     _update(folder, renewed)
 
 
-def add_to_card(folder: Path, name: str, text: str, digest: str) -> None:
+class Evaluation(Protocol):
+    """What of an evaluation goes into a card; a :class:`flowprior.evaluation.Result`."""
+
+    def card_section(self) -> str: ...
+
+    def card_metrics(self) -> list[str]: ...
+
+
+def add_evaluation(folder: Path, evaluation: Evaluation, digest: str | None) -> None:
+    """Put what an evaluation found into the card of a saved flow, in place of what is there.
+
+    Args:
+        folder: of the saved flow.
+        evaluation: of this flow alone.
+        digest: sha256 of its weights when it was read; None where it is no saved flow, which has no card.
+    """
+    if digest is not None:
+        metrics = [name for name in evaluation.card_metrics() if is_word(name)]
+        add_to_card(folder, EVALUATION, evaluation.card_section(), digest, {METRICS: metrics})
+
+
+def add_to_card(
+    folder: Path, name: str, text: str, digest: str, head: Mapping[str, Any] | None = None
+) -> None:
     """Put a section into the card of the flow in ``folder``, in place of the one of that name.
 
     Where there is no card of ours, the flow is another one by now, or the card cannot be written, one warning
@@ -57,6 +83,7 @@ def add_to_card(folder: Path, name: str, text: str, digest: str) -> None:
         name: of the section.
         text: Markdown.
         digest: sha256 of the weights that it is about.
+        head: keys of the head that belong to it.
     """
     try:
         description = read_description(folder)
@@ -66,7 +93,25 @@ def add_to_card(folder: Path, name: str, text: str, digest: str) -> None:
         return _warn(folder, "the flow was replaced meanwhile; evaluate it again")
     if not (folder / CARD).exists():
         write_card(folder, description)  # of an older version, which wrote none
-    return _update(folder, lambda old: with_section(old or "", name, f"{text}\n\nweights sha256 {digest}"))
+
+    def renewed(old: str | None) -> str:
+        card = with_section(old or "", name, f"{text}\n\nweights sha256 {digest}")
+        return with_head(card, head, tuple(head)) if head else card
+
+    return _update(folder, renewed)
+
+
+def merged(own: str, theirs: str) -> str:
+    """A card ``theirs`` with the sections and the keys of the head of ``own``: what others wrote stays."""
+    card = theirs
+    for name in (TRAINING, EVALUATION):
+        card = with_section(card, name, section_in(own, name))
+    found, head = _HEAD.match(card), _HEAD.match(own)
+    keys = (*HEAD_KEYS, METRICS)
+    written = "" if head is None else _lines_of_keys(head[1], lambda key: key in keys)
+    others = "" if found is None else _lines_of_keys(found[1], lambda key: key not in keys)
+    body = card if found is None else card[found.end() :]
+    return f"---\n{written}{others}---\n\n{body.lstrip()}"
 
 
 def remove_card(folder: Path) -> None:
@@ -103,23 +148,27 @@ def with_section(card: str, name: str, text: str | None) -> str:
     return first + block + "".join(others)
 
 
-def with_head(card: str, values: Mapping[str, Any]) -> str:
-    """The card with these keys in its head in YAML; keys of a user's own stay, and so does a license."""
+def with_head(card: str, values: Mapping[str, Any], owned: Sequence[str] = HEAD_KEYS) -> str:
+    """The card with these keys in its head in YAML, in place of the ``owned`` ones; others stay.
+
+    A license stays, too, where there is one.
+    """
     found = _HEAD.match(card)
-    others = _other_keys(found[1]) if found else ""
+    others = _lines_of_keys(found[1], lambda key: key not in owned) if found else ""
     if re.search(r"^license\s*:", others, re.MULTILINE):
         values = {name: value for name, value in values.items() if name != "license"}
     body = card[found.end() :] if found else card
-    return f"---\n{yaml_of(values)}\n{others}---\n\n{body.lstrip()}"
+    lines = f"{yaml_of(values)}\n" if values else ""
+    return f"---\n{lines}{others}---\n\n{body.lstrip()}"
 
 
-def _other_keys(head: str) -> str:
-    """The lines of a head that belong to none of :data:`HEAD_KEYS`."""
-    kept, own = [], False
+def _lines_of_keys(head: str, wanted: Callable[[str], bool]) -> str:
+    """The lines of a head that belong to wanted keys; those before the first key belong to the key ``""``."""
+    kept, key = [], ""
     for line in head.splitlines(keepends=True):
-        key = re.match(r"([^\s#:-][^:]*):", line)
-        own = key[1].strip() in HEAD_KEYS if key else own
-        if not own:
+        found = re.match(r"([^\s#:-][^:]*):", line)
+        key = found[1].strip() if found else key
+        if wanted(key):
             kept.append(line)
     return "".join(kept)
 

@@ -18,9 +18,9 @@ from flowprior.errors import InputError, OptionError
 from flowprior.flow.captions import refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import away_from, check_guidance, check_negative
+from flowprior.flow.hub_flow import HubFlow
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
-from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
@@ -43,7 +43,7 @@ Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
 
 
-class Flow(FlowParts):
+class Flow(HubFlow):
     """A velocity model between a prior and the data.
 
     A module: ``flow.to(device)`` and ``flow.double()`` move and cast model and prior together.

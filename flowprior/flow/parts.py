@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
+from flowprior.display import Table, html_of
 from flowprior.encoders import LatentEncoder
 from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
 from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
+from flowprior.flow.wording import heading_of, rows_of
 from flowprior.paths import Path
 from flowprior.priors import Prior, UpdatablePrior
 from flowprior.samplers import Velocity
@@ -101,6 +103,13 @@ class FlowParts(nn.Module):
             return z
         with torch.no_grad():
             return self.encoder.decode(z.to(self.encoder.dtype), self.picture_shape).to(z.dtype)
+
+    def __repr__(self) -> str:
+        return "\n".join([heading_of(self), *(f"  {name}: {text}" for name, text in rows_of(self))])
+
+    def _repr_html_(self) -> str:
+        """For Jupyter and for whatever else asks as IPython does."""
+        return html_of(heading_of(self), Table(("part", "what it is"), rows_of(self)))
 
     def check_labels(self, owner: str) -> None:
         """Check that the prior has learned no label beyond the flow's, where the null condition's number is.

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
+from flowprior.display import Shown, Table, counted
 from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.inspection.choice import Choice, choose_design
 from flowprior.inspection.examples import Examples
@@ -21,10 +22,14 @@ from flowprior.inspection.misfit import misfit_warning
 from flowprior.inspection.modes import modes
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest
+from flowprior.inspection.wording import pairing_records, prior_record, table_of
 from flowprior.pictures import save_figure
 from flowprior.priors import Prior
 from flowprior.progress import stage
 from flowprior.storage import write_json
+
+if TYPE_CHECKING:
+    import pandas
 
 PAIRS = 2048
 RELABELLINGS = 100
@@ -57,8 +62,8 @@ class Pairing:
         return self.simulated_flow.score
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """Every prior and every pairing, the latter best first.
 
     Attributes:
@@ -87,6 +92,27 @@ class Inspection:
     warnings: list[str]
     settings: dict[str, Any]
     seconds: float
+
+    def heading(self) -> str:
+        counts = f"{counted(len(self.priors), 'prior')}, {counted(len(self.pairings), 'pairing')}"
+        return f"Inspection of {self.data}: {counts}, {self.seconds:.3g} s"
+
+    def lines(self) -> list[str]:
+        best = [f"best: {p.prior} + {p.coupling}, score {p.score:.4g}" for p in self.pairings[:1]]
+        auto = [] if self.choice is None else [f"auto takes: {self.choice.prior} + {self.choice.coupling}"]
+        return [*best, *auto, *(f"warning: {warning}" for warning in self.warnings[:3])]
+
+    def tables(self) -> list[Table]:
+        return [table_of(self._records()), table_of([prior_record(prior) for prior in self.priors])]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each pairing, best first, with what is known of its prior (extra ``plot``)."""
+        import pandas
+
+        return pandas.DataFrame(self._records())
+
+    def _records(self) -> list[dict[str, Any]]:
+        return pairing_records(self.pairings, self.priors)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""

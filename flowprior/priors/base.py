@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.data.stream import CheckedBatches, FitData
+from flowprior.display import counted, shape_of
 from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.priors.asked import check_events, count_of
 from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.processes.group import group_of
+from flowprior.progress import Stage, showing, shows_progress, stage
 from flowprior.registry import Registered, Registry, spec_of
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     reads: str = ""
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
+    fitted_to: str = ""
+    """What fit has read, in words; :meth:`save` keeps it, and it is empty where the state came otherwise."""
 
     event_dims: Tensor
     mean_of_all: Tensor
@@ -75,6 +79,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         *,
         generator: torch.Generator | None = None,
         group: ProcessGroup | None = None,
+        progress: bool | None = None,
     ) -> Prior:
         """Learn the prior from ``data`` and return ``self``.
 
@@ -89,6 +94,8 @@ class Prior(nn.Module, Registered, abc.ABC):
                 the same state. Sums over the data are added up, and each process gets the prior that one
                 would have fitted to all shares, up to rounding; only where :attr:`fits_shares`. An error in
                 one process must end all of them, as launchers see to: the others wait for it.
+            progress: show a line about a fit that takes more than a second; None does, unless the
+                environment variable ``FLOWPRIOR_PROGRESS`` is 0.
 
         Raises:
             InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
@@ -103,15 +110,25 @@ class Prior(nn.Module, Registered, abc.ABC):
                 "one of them fit it to all data, and save it for the others"
             )
         generator = processes.generator(_on_cpu(generator), torch.device("cpu"), f"{self.name}.fit")
-        stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), processes)
-        first = stream.peek_together()
-        with one_thread():
+        shown, title = shows_progress(progress) and processes.rank == 0, f"fit {self.name}"
+        # Fits within this one show nothing of their own.
+        with (
+            showing(shown),
+            stage(title, everywhere=True, after=1.0) as fitting,
+            showing(False),
+            one_thread(),
+        ):
+            read, told = partial(self.reading, method="fit"), partial(_tell_rows, fitting)
+            stream = CheckedBatches(data, self.name, read, processes, told)
+            first = stream.peek_together()
             self._fit(stream, generator)
+            fitted_to = stream.describe()
+            fitting.update(0, f"fitted to {fitted_to}")
         if processes.size > 1:
             state = processes.of_first(self.state_dict())
             self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
-        self.changes = []
+        self.changes, self.fitted_to = [], fitted_to
         self.forget_mean_of_all()
         return self
 
@@ -339,6 +356,16 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     # -- shared plumbing ----------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        return Registered.__repr__(self)  # not that of a module, which tells of its layers
+
+    def _told(self) -> str:
+        if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
+            return "not fitted"
+        events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"
+        changed = f", {counted(len(self.changes), 'change')} since" if self.changes else ""
+        return f"fitted to {events}{changed}, {counted(_numbers(self), 'number')}"
+
     @property
     def is_fitted(self) -> bool:
         """Whether :meth:`fit` or ``load_state_dict`` has given the prior its state."""
@@ -373,11 +400,22 @@ class Prior(nn.Module, Registered, abc.ABC):
     ) -> None:
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
         self.forget_mean_of_all()
+        self.fitted_to = ""
         for key, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + key)
             if buffer is not None and saved is not None and saved.shape != buffer.shape:
                 self._buffers[key] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _tell_rows(line: Stage, rows: int) -> None:
+    """Say how many rows a fit has read, in all of its passes."""
+    line.update(rows, f"{counted(rows, 'row')} read")
+
+
+def _numbers(prior: Prior) -> int:
+    """How many numbers a prior keeps."""
+    return sum(value.numel() for value in prior.state_dict().values() if isinstance(value, Tensor))
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

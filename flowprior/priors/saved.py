@@ -16,11 +16,13 @@ from flowprior.storage.writing import one_line
 
 FORMAT = 1
 DESCRIPTION, STEM = "prior.json", "prior"
+MOST_CHARACTERS = 200
+"""Of what a file says that the prior was fitted to."""
 TRIED = 64
 """Rows that are drawn of a prior that was just loaded, to see that it can be."""
 
 
-def save_prior(prior: nn.Module, spec: str, folder: Path) -> None:
+def save_prior(prior: Any, spec: str, folder: Path) -> None:
     """Write a fitted prior, which ``spec`` rebuilds.
 
     Raises:
@@ -28,7 +30,7 @@ def save_prior(prior: nn.Module, spec: str, folder: Path) -> None:
     """
     tensors = {name: value for name, value in prior.state_dict().items() if isinstance(value, Tensor)}
     refuse_impossible(tensors, "prior.save")
-    values = {"format": FORMAT, "flowprior": package_version(), "prior": spec}
+    values = {"format": FORMAT, "flowprior": package_version(), "prior": spec, "fitted_to": prior.fitted_to}
     save_bound(folder, DESCRIPTION, STEM, values, tensors)
 
 
@@ -51,6 +53,7 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
         prior.load_state_dict(tensors, assign=True)
         check_types(prior, kinds)
         draw_some(prior)
+        prior.fitted_to = _line(values.get("fitted_to"))
     except FlowpriorError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     except Exception as error:  # Whatever a prior makes of tensors that are not its own.
@@ -58,6 +61,11 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
             f"{folder}: the tensors do not fit the prior '{values['prior']}': {one_line(error)}; fit it again"
         ) from error
     return prior
+
+
+def _line(text: object) -> str:
+    """One line of a file; empty where older versions wrote none."""
+    return " ".join(text.split())[:MOST_CHARACTERS] if isinstance(text, str) else ""
 
 
 def refuse_impossible(tensors: Mapping[str, Tensor], source: str) -> None:

@@ -1,5 +1,5 @@
-"""What is told on a terminal while something takes long."""
+"""How far long work has come: its stages, shown in a terminal, a notebook or a log."""
 
-from flowprior.progress.stages import Stage, showing, stage
+from flowprior.progress.stages import PROGRESS, Stage, showing, shows_progress, stage
 
-__all__ = ["Stage", "showing", "stage"]
+__all__ = ["PROGRESS", "Stage", "showing", "shows_progress", "stage"]

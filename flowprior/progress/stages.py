@@ -1,114 +1,124 @@
-"""Stages of a long piece of work, each with a bar on stderr while it lasts.
+"""Stages of a long piece of work, each with a line that follows it while it lasts.
 
-The code that works names its stages; whoever runs it decides by :func:`showing` whether they are shown, which
-nobody sees without a terminal. Bars vanish with their stage, and a stage within another stands below it.
+The code that works names its stages; whoever runs it decides by :func:`showing` whether they are shown. A
+stage within another stands below it.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from flowprior.progress.lines import Standing, Writer, writer_for_here
 
-REFRESHES = 5
-"""Of the bars, in a second."""
-
-
-class Stage:
-    """A stage that is under way; without bars nothing is shown of it.
-
-    Args:
-        bars: that are shown.
-        task: its own one.
-    """
-
-    def __init__(self, bars: Progress | None = None, task: TaskID | None = None) -> None:
-        self._bars, self._task = bars, task
-
-    def advance(self, count: int = 1) -> None:
-        """So many more of the stage's parts are done."""
-        if self._bars is not None and self._task is not None:
-            self._bars.advance(self._task, count)
-
-    def rename(self, title: str) -> None:
-        """What the stage is at."""
-        if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, description=title)
+PROGRESS = "FLOWPRIOR_PROGRESS"
+"""Environment variable: ``0``, ``off``, ``no`` or ``false`` shows no progress where a call does not say."""
+OFF = ("0", "off", "no", "false")
+_SHOWN: ContextVar[bool | None] = ContextVar(
+    "whether stages are shown; None outside of any work", default=None
+)
 
 
-class _Screen:
-    """The bars that are shown now, made with the first stage and left with the last."""
-
-    def __init__(self) -> None:
-        self.bars: Progress | None = None
-
-    @contextmanager
-    def stage(self, title: str, total: int | None) -> Iterator[Stage]:
-        outermost = self.bars is None
-        bars = self.bars = self.bars or _make_bars()
-        task = bars.add_task(title, total=total)
-        if outermost:
-            bars.start()
-        try:
-            yield Stage(bars, task)
-        finally:
-            bars.remove_task(task)
-            if outermost:
-                bars.stop()
-                self.bars = None
-
-
-_SCREEN: ContextVar[_Screen | None] = ContextVar("screen", default=None)
+def shows_progress(asked: bool | None = None) -> bool:
+    """Whether progress is shown: as ``asked``, else as around this, else unless :data:`PROGRESS` says no."""
+    if asked is not None:
+        return asked
+    around = _SHOWN.get()
+    return os.environ.get(PROGRESS, "").strip().lower() not in OFF if around is None else around
 
 
 @contextmanager
-def showing(on: bool = True) -> Iterator[None]:
-    """Around what has stages: they are shown on stderr, where that is a terminal.
-
-    Args:
-        on: False leaves it as it is.
-    """
-    if not on or _SCREEN.get() is not None or not _is_terminal():
-        yield
-        return
-    token = _SCREEN.set(_Screen())
+def showing(asked: bool | None = None) -> Iterator[None]:
+    """Around work that has stages: whether they are shown, see :func:`shows_progress`."""
+    token = _SHOWN.set(shows_progress(asked))
     try:
         yield
     finally:
-        _SCREEN.reset(token)
+        _SHOWN.reset(token)
 
 
-@contextmanager
-def stage(title: str, total: int | None = None) -> Iterator[Stage]:
-    """Around a piece of work that may take seconds.
+class Stage:
+    """A stage that is under way.
 
     Args:
         title: what is done, in a few words.
-        total: number of its parts, each of which :meth:`Stage.advance` tells; None where it is not known.
+        total: how much there is to do; None where nobody knows.
+        shown: False shows nothing.
+        everywhere: notebooks and logs show it, too, as a line that stays; else a terminal alone does.
+        kept: whether a terminal keeps the last state of the line.
+        after: seconds before the line appears, so that short work shows none.
     """
-    screen = _SCREEN.get()
-    if screen is None:
-        yield Stage()
-        return
-    with screen.stage(title, total) as begun:
-        yield begun
+
+    def __init__(
+        self,
+        title: str,
+        total: int | None = None,
+        *,
+        shown: bool = True,
+        everywhere: bool = False,
+        kept: bool = False,
+        after: float = 0.0,
+    ) -> None:
+        self._title, self._total, self._shown, self._after = title, total, shown, after
+        self._everywhere, self._kept = everywhere, kept
+        self._writer: Writer | None = None
+        self._first = self._done = 0
+        self._report = ""
+        self._begun = time.perf_counter()
+
+    def start(self, done: int = 0) -> None:
+        """The work begins, or goes on where ``done`` is done."""
+        self._begun, self._first, self._done = time.perf_counter(), done, done
+        self._show()
+
+    def advance(self, count: int = 1) -> None:
+        """So much more is done."""
+        self.update(self._done + count)
+
+    def update(self, done: int, report: str | None = None) -> None:
+        """``done`` is done; ``report`` is said beside it until there is another."""
+        self._done = done
+        self._report = self._report if report is None else report
+        self._show()
+
+    def rename(self, title: str) -> None:
+        """What the stage is at."""
+        self._title = title
+        self._show()
+
+    def stop(self) -> None:
+        """The work has ended; more than once does no harm."""
+        if self._writer is not None:
+            self._writer.close(self._standing())
+        self._writer, self._shown = None, False
+
+    def _show(self) -> None:
+        if not self._shown or time.perf_counter() - self._begun < self._after:
+            return
+        if self._writer is None:
+            self._writer = writer_for_here(self._everywhere, self._kept)
+        self._writer.show(self._standing())
+
+    def _standing(self) -> Standing:
+        seconds = time.perf_counter() - self._begun
+        return Standing(self._title, self._first, self._done, self._total, self._report, seconds)
 
 
-def _is_terminal() -> bool:
-    from rich.console import Console
+@contextmanager
+def stage(
+    title: str, total: int | None = None, *, everywhere: bool = False, kept: bool = False, after: float = 0.0
+) -> Iterator[Stage]:
+    """Around a piece of work that may take seconds; shown where :func:`showing` around it says so.
 
-    return Console(stderr=True).is_terminal
-
-
-def _make_bars() -> Progress:
-    """Title, bar, share and time; a bar without a total moves to and fro."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-    shown = {"console": Console(stderr=True), "transient": True, "refresh_per_second": REFRESHES}
-    return Progress(*columns, TimeElapsedColumn(), **shown)
+    The arguments are those of :class:`Stage`.
+    """
+    shown = bool(_SHOWN.get())
+    under_way = Stage(title, total, shown=shown, everywhere=everywhere, kept=kept, after=after)
+    under_way.start()
+    try:
+        yield under_way
+    finally:
+        under_way.stop()

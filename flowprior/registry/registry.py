@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from flowprior.display.words import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
 from flowprior.registry.checks import check_option_types, did_you_mean
 from flowprior.registry.spec import Record, Spec, parse_spec, record_of
@@ -238,12 +239,24 @@ def spec_of(registry: Registry[Any], component: object) -> str:
             f"{registry.family} {kind} does not store its option '{missing[0]}'; "
             f"pass {registry.family}_spec= to Flow"
         )
-    values = {option: getattr(component, option) for option in record.options}
-    changed = {option: value for option, value in values.items() if value != record.options[option]}
+    changed = changed_options(component, record.options)
     spec = Spec(record.name, changed)
     if dict(registry.parse(str(spec)).options) != changed:
         raise CheckpointError(f"{registry.family} '{spec}' cannot be written as a spec string")
     return str(spec)
+
+
+def changed_options(component: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the ``options`` that a component stores with another value than their default."""
+    stored = {name: getattr(component, name) for name in options if hasattr(component, name)}
+    return {name: value for name, value in stored.items() if not _is_same(value, options[name])}
+
+
+def _is_same(value: object, default: object) -> bool:
+    try:
+        return value is default or bool(value == default)
+    except (RuntimeError, ValueError):  # arrays, which say so of each of their numbers
+        return False
 
 
 class Registered:
@@ -281,6 +294,20 @@ class Registered:
     def name(self) -> str:
         """Registered name, for messages."""
         return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+
+    def __repr__(self) -> str:
+        """``GmmPrior(components=8): prior 'gmm', …``: class, options that are no defaults, what is known."""
+        record = next((r for r in self.registry.records() if r.factory is type(self)), None)
+        options = record_of("", type(self), ()).options if record is None else record.options
+        given = ", ".join(f"{name}={short(value)}" for name, value in changed_options(self, options).items())
+        known = (
+            f"{self.registry.family} '{record.name}'" if record else f"{self.registry.family}, not registered"
+        )
+        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._told())))}"
+
+    def _told(self) -> str:
+        """What else ``repr`` says of a component, such as what it was fitted to."""
+        return ""
 
 
 def package_version(package: str = "flowprior", missing: str = "unknown") -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
+from flowprior.display import Shown, counted, shape_of
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -23,8 +24,8 @@ Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Shown):
     """What an integration leaves.
 
     Attributes:
@@ -38,6 +39,11 @@ class Solution:
     nfe: int
     times: Tensor
     trajectory: Tensor | None = None
+
+    def heading(self) -> str:
+        dtype = str(self.x.dtype).removeprefix("torch.")
+        kept = "" if self.trajectory is None else f", trajectory at {counted(len(self.times), 'time')}"
+        return f"Solution: samples {shape_of(self.x.shape)} in {dtype}, NFE {self.nfe}{kept}"
 
 
 MOST_EVALUATIONS = 1_000_000

@@ -16,11 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from flowprior.display import Shown, Table, counted
 from flowprior.errors import CheckpointError
-from flowprior.evaluation.result import REAL_DATA
+from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas
 
 FORMAT = 3
 """Of plan, cell files and report; format 2 held one row for each number of evaluations."""
@@ -95,8 +99,8 @@ class CellFolder:
         return self.flow if step is None else self.flows / f"step-{step:06d}"
 
 
-@dataclass
-class Collection:
+@dataclass(repr=False)
+class Collection(Shown):
     """A study as it stands; a cell is known by its variant's label and its seed.
 
     Attributes:
@@ -121,6 +125,23 @@ class Collection:
     def labels(self) -> list[str]:
         """Labels of the variants that the library does not refuse, in the grid's order."""
         return [variant["label"] for variant in self.variants if variant["skipped"] is None]
+
+    def heading(self) -> str:
+        count = sum(map(len, self.results.values()))
+        return f"Collection: {counted(count, 'cell')} of {counted(len(self.labels), 'variant')}"
+
+    def lines(self) -> list[str]:
+        return [f"{len(self.failures)} failed, {len(self.waiting)} waiting"]
+
+    def tables(self) -> list[Table]:
+        rows = [[label, len(self.results.get(label, {}))] for label in self.labels]
+        return [Table(("variant", "cells"), rows)]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The long table of all cells (extra ``plot``); see also :func:`flowprior.study.table.read_table`."""
+        import pandas
+
+        return pandas.DataFrame(self.rows(), columns=pandas.Index(COLUMNS))
 
     def cells(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Label, seed and content of every cell file, variant by variant."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flowprior.display import Shown, Table, counted
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
@@ -28,12 +29,14 @@ from flowprior.training.config import NO_LATENT
 from flowprior.training.run_info import RunInfo, describe_machine
 
 Notify = Callable[[str], None]
+MOST_NAMED = 5
+"""Cells without a result that a prompt names."""
 COSTS = ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired", "starts_gap")
 
 
-@dataclass
-class Outcome:
-    """How a run of a study ended.
+@dataclass(repr=False)
+class Outcome(Shown):
+    """How a run of a study ended; :func:`flowprior.study.table.read_table` reads its values.
 
     Attributes:
         finished: cells that have a result, whenever they were run.
@@ -46,6 +49,21 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+
+    def heading(self) -> str:
+        counts = f"{counted(self.finished, 'cell')} finished, {len(self.failed)} failed"
+        return f"Outcome: {counts}, {len(self.skipped)} skipped{', interrupted' if self.interrupted else ''}"
+
+    def lines(self) -> list[str]:
+        return [f"{how}: {title}: {why}" for title, how, why in self._unfinished()[:MOST_NAMED]]
+
+    def tables(self) -> list[Table]:
+        return [Table(("cell", "", "why"), self._unfinished())]
+
+    def _unfinished(self) -> list[tuple[str, str, str]]:
+        """(title, failed or skipped, why) of what has no result."""
+        told = {"failed": self.failed, "skipped": self.skipped}
+        return [(title, how, why) for how, cells in told.items() for title, why in cells.items()]
 
 
 def run_grid(

@@ -20,7 +20,7 @@ from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection.choice import MOST_EXAMPLES, Choice, choose_design
 from flowprior.priors import Prior
 from flowprior.processes.group import Group
-from flowprior.progress import stage
+from flowprior.progress import showing, stage
 from flowprior.training.components import hold_out, in_latents, resolve_device
 from flowprior.training.config import AUTO_PRIOR, DEFAULT_COUPLING, NO_LATENT, RunConfig
 from flowprior.training.defaults import choose_defaults, resolve_coupling
@@ -83,7 +83,8 @@ def _check_together(config: RunConfig, coupling: str | Coupling) -> None:
 def _look(data: Data, config: RunConfig, latent: str | LatentEncoder | None) -> Choice:
     """The choice for what is trained on: without the events held out, in latents where there are some."""
     kept, _ = hold_out(data, config.training)
-    with stage("choose prior and coupling by the data"):
+    # The reasons sum up what several fits have found.
+    with stage("choose prior and coupling by the data", everywhere=True, after=1.0), showing(False):
         return choose_for(kept, latent or config.latent, config.training.device)
 
 

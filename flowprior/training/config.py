@@ -277,6 +277,19 @@ def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
     return [key for key in {**before, **after} if before.get(key) != after.get(key)]
 
 
+def changed_values(saved: Mapping[str, Any], config: RunConfig) -> list[str]:
+    """``key old -> new`` of what a checkpoint's configuration has otherwise and a resumed run may not change.
+
+    Parts without a name, ``<ClassName>``, cannot be compared and are left out.
+    """
+    old, new = flatten(saved), config.flat()
+    return [
+        f"{key} {old[key]!r} -> {value!r}"
+        for key, value in new.items()
+        if key in old.keys() - MAY_CHANGE and old[key] != value and not str(old[key]).startswith("<")
+    ]
+
+
 def _check_types(config: Any, owner: str) -> None:
     """Plain Python types only; an int is taken for a float, a bool never for a number."""
     for name, hint in typing.get_type_hints(type(config)).items():

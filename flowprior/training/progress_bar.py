@@ -1,17 +1,15 @@
-"""The bar on stderr, as a callback."""
+"""The line of progress, as a callback."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from flowprior.progress import Stage
 from flowprior.training.callbacks import Callback, TrainingStart
 
 
 class ProgressBar(Callback):
-    """A bar with loss, steps a second and the time that is left, on stderr.
+    """A line with the steps, the loss, steps a second and the time that is left.
 
     Args:
         steps: of the whole run.
@@ -19,31 +17,20 @@ class ProgressBar(Callback):
     """
 
     def __init__(self, steps: int, shown: bool = True) -> None:
-        self._bar = Progress(
-            TextColumn("train"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[report]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-        )
-        self._task = self._bar.add_task("train", total=steps, report="")
+        self._line = Stage("train", steps, shown=shown, everywhere=True, kept=True)
 
     def on_start(self, start: TrainingStart) -> None:
-        self._bar.update(self._task, completed=start.step)
-        self._bar.start()
+        self._line.start(start.step)
 
     def on_step(self, step: int) -> None:
-        self._bar.update(self._task, completed=step)
+        self._line.update(step)
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        report = f"loss {values['loss']:.4g} {values['steps_per_second']:.3g} steps/s"
-        self._bar.update(self._task, report=report)
+        self._line.update(step, f"loss {values['loss']:.4g}, {values['steps_per_second']:.3g} steps/s")
 
     def on_end(self, step: int, status: str) -> None:
         self.close()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.stop()
+        """Leave the line as it stands."""
+        self._line.stop()

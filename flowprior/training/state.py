@@ -41,7 +41,7 @@ from flowprior.training.compiled import (
     traceable,
 )
 from flowprior.training.components import Components
-from flowprior.training.config import BATCH, DEFAULT_TIME, MAY_CHANGE, RunConfig, flatten
+from flowprior.training.config import BATCH, DEFAULT_TIME, RunConfig, changed_values
 from flowprior.training.engine import Engine
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
@@ -239,13 +239,7 @@ class TrainingState:
 
     def _check_config(self, description: dict[str, Any], path: Path) -> None:
         """Refuse a checkpoint of another configuration; parts without a name cannot be compared."""
-        old, new = flatten(description["metadata"].get("config", {})), self.parts.config.flat()
-        changed = [
-            f"{key} {old[key]!r} -> {value!r}"
-            for key, value in new.items()
-            if key in old.keys() - MAY_CHANGE and old[key] != value and not str(old[key]).startswith("<")
-        ]
-        if changed:
+        if changed := changed_values(description["metadata"].get("config", {}), self.parts.config):
             raise CheckpointError(f"{path} was trained with another configuration ({', '.join(changed)})")
 
     def _of_one_process(self) -> RunConfig:

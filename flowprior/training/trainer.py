@@ -25,7 +25,7 @@ from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
-from flowprior.progress import showing, stage
+from flowprior.progress import showing, shows_progress, stage
 from flowprior.training.automatic import design_of_data
 from flowprior.training.batches import Batches, PairStream, fetch, probe_indices
 from flowprior.training.callbacks import Callback
@@ -60,7 +60,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     config: RunConfig | TrainingConfig | str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     callbacks: Sequence[str | Callback] = (),
     **training_options: Any,
 ) -> Flow:
@@ -84,7 +84,8 @@ def train(
         resume: go on with the run in ``out``, or start it where there is none.
         overwrite: replace the run in ``out``, if there is one; what the library did not write stays.
         config: components and options that are not given here; may be the path of a TOML file.
-        progress: show a progress bar on stderr.
+        progress: show how far fit and training have come, in a terminal, a notebook or a log; None does,
+            unless the environment variable ``FLOWPRIOR_PROGRESS`` is 0.
         callbacks: told of the run while it goes on, such as ``"tensorboard"``; see
             :class:`~flowprior.training.callbacks.Callback`.
         training_options: fields of :class:`TrainingConfig`, such as ``steps=4000``.
@@ -114,7 +115,7 @@ def train(
         )
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
-    run = RunDirectory(out) if out is not None else None
+    run, progress = RunDirectory(out) if out is not None else None, shows_progress(progress)
     place = run.latents if run is not None and cache is None else _folder(cache)
     engine = make_engine(resolved.training.device, shard=resolved.training.shard)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
@@ -189,8 +190,7 @@ def _train(
     randomness = Randomness(config.seed, parts.device)
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
-    with stage(f"fit prior {parts.prior.name}"):
-        fit_seconds = fit_prior(parts, randomness, engine)
+    fit_seconds = fit_prior(parts, randomness, engine, progress)
     state.train_prior()
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
@@ -236,7 +236,9 @@ def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> 
     return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches, whole=whole)
 
 
-def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None = None) -> float | None:
+def fit_prior(
+    parts: Components, randomness: Randomness, engine: Engine | None = None, progress: bool = False
+) -> float | None:
     """Fit the prior where it is not fitted, and check it against path and coupling.
 
     It becomes the coupling's own prior, where that has one, and is fitted to the data otherwise.
@@ -259,9 +261,9 @@ def fit_prior(parts: Components, randomness: Randomness, engine: Engine | None =
         together = engine.size > 1 and parts.prior.fits_shares and enough
         if together:
             share = DeviceBatches(parts, engine.rank, engine.size)
-            parts.prior.fit(share, generator=generator, group=engine.group)
+            parts.prior.fit(share, generator=generator, group=engine.group, progress=progress)
         elif engine.is_main:
-            parts.prior.fit(DeviceBatches(parts), generator=generator)
+            parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
         if engine.size > 1 and not together:
             load_plain(parts.prior, engine.processes.of_first(parts.prior.state_dict()), assign=True)
             parts.prior.to(parts.device)

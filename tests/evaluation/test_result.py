@@ -118,3 +118,36 @@ def test_json_holds_everything(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot write"):
         RESULT.save(tmp_path)
+
+
+def test_a_prompt_shows_the_best_value_of_each_metric_and_what_was_left_out() -> None:
+    assert repr(RESULT).splitlines() == [
+        "Result of gmm + ot, NFE 1, 4: 8 values",
+        "  fid-cnn128 10.25 at NFE 4, euler (lower is better)",
+        "  accuracy 0.875 at NFE 4, euler (higher is better)",
+        "  nfe=3 left out: a step takes 2",
+    ]
+
+
+def test_a_notebook_shows_means_over_seeds_by_nfe_and_escapes_names() -> None:
+    two = Result([*rows_of(sampler="<b>"), *rows_of(sampler="<b>", seed=1, shift=2.0)], METRICS, SETTINGS)
+    by_nfe, of_flow = two.tables()
+    assert list(by_nfe.columns) == ["sampler", "guidance", "NFE", "fid-cnn128", "accuracy"]
+    assert [list(row) for row in by_nfe.rows] == [
+        ["<b>", 1.0, 1, 21.5, 0.75],
+        ["<b>", 1.0, 4, 11.25, 0.875],
+    ]
+    assert of_flow.rows[0] == ["curvature", 3.0]
+    assert "&lt;b&gt;" in two._repr_html_()
+    assert "<b>" not in two._repr_html_()
+
+
+def test_pandas_gets_every_row_by_both_names() -> None:
+    pytest.importorskip("pandas")
+    assert RESULT.to_pandas().equals(RESULT.frame())
+    assert len(RESULT.to_pandas()) == len(RESULT.rows)
+
+
+def test_an_empty_result_says_so() -> None:
+    assert repr(Result([])) == "Result of nothing: 0 values"
+    assert "<table>" in Result([])._repr_html_()

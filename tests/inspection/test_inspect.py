@@ -107,3 +107,21 @@ def test_nothing_to_inspect_is_refused(three_modes):
         inspect_priors(three_modes, [])
     with pytest.raises(OptionError, match=r"gaussian \+ posterior is left out"):
         inspect_priors(three_modes, ["gaussian"], ["posterior"], suggestion=False)
+
+
+def test_a_prompt_says_the_best_pairing_and_a_notebook_shows_all(found):
+    inspection, _ = found
+    best = inspection.pairings[0]
+    shown = repr(inspection)
+    assert shown.startswith(f"Inspection of {inspection.data}: {len(inspection.priors)} priors")
+    assert f"best: {best.prior} + {best.coupling}, score" in shown
+    assert inspection._repr_html_().count("<tr>") == len(inspection.pairings) + len(inspection.priors) + 2
+
+
+def test_pandas_gets_a_row_for_each_pairing(found):
+    pytest.importorskip("pandas")
+    inspection, _ = found
+    table = inspection.to_pandas()
+    assert list(table["coupling"]) == [pairing.coupling for pairing in inspection.pairings]
+    assert list(table["score"]) == [pairing.score for pairing in inspection.pairings]
+    assert table["log_density"].notna().all()

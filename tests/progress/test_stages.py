@@ -17,19 +17,19 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stage_and_one_within_it_are_shown_by_their_titles(
     terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with showing(), stage("the whole", 2) as whole:
+    with showing(True), stage("the whole", 2) as whole:
         whole.advance()
         whole.rename("[b] the rest")
         with stage("a part"):
             pass
     captured = capsys.readouterr()
     assert captured.out == ""
-    for title in ("the whole", "50%", "a part", "[b] the rest"):
+    for title in ("the whole", "1/2", "a part", "[b] the rest"):
         assert title in captured.err
 
 
 def test_stages_one_after_the_other_are_shown(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
-    with showing():
+    with showing(True):
         for title in ("first", "second"):
             with stage(title):
                 pass
@@ -42,7 +42,7 @@ def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.Ca
         under_way.advance()
     with showing(False), stage("refused"):
         pass
-    with showing():
+    with showing(True):
         pass
     with stage("too late"):
         pass
@@ -54,7 +54,7 @@ def test_nothing_is_shown_without_a_terminal(
 ) -> None:
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
-    with showing(), stage("quiet"):
+    with showing(True), stage("quiet"):
         pass
     assert capsys.readouterr().err == ""
 
@@ -62,7 +62,7 @@ def test_nothing_is_shown_without_a_terminal(
 def test_an_error_passes_through_and_ends_the_bars(
     terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyError), showing(), stage("doomed"):
+    with pytest.raises(KeyError), showing(True), stage("doomed"):
         raise KeyError
     capsys.readouterr()
     with stage("afterwards"):
@@ -71,6 +71,6 @@ def test_an_error_passes_through_and_ends_the_bars(
 
 
 def test_a_stage_without_bars_takes_all_calls() -> None:
-    unseen = Stage()
+    unseen = Stage("unseen", shown=False)
     unseen.advance(3)
     unseen.rename("anything")

@@ -16,7 +16,7 @@ from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
-from flowprior.study import evaluating, run_grid, running
+from flowprior.study import Outcome, evaluating, run_grid, running
 from flowprior.training import loop, train
 from tests.study.conftest import TINY, tiny_grid
 
@@ -233,3 +233,13 @@ def test_a_damaged_run_says_what_to_remove(copied):
     assert outcome.finished == 7
     (reason,) = outcome.failed.values()
     assert f"remove {cell}" in reason
+
+
+def test_an_outcome_says_what_failed_and_why():
+    outcome = Outcome(3, failed={"gmm + ot, seed 0": "InputError: <no>"}, skipped={"vp": "another prior"})
+    assert repr(outcome).splitlines() == [
+        "Outcome: 3 cells finished, 1 failed, 1 skipped",
+        "  failed: gmm + ot, seed 0: InputError: <no>",
+        "  skipped: vp: another prior",
+    ]
+    assert "&lt;no&gt;" in outcome._repr_html_()

@@ -1,0 +1,209 @@
+"""A flow on the Hugging Face Hub: its files and its model card, and nothing that is unpickled.
+
+``flow.json`` says which file of weights belongs to it, by name and digest; these two are what is read back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowprior.errors import CheckpointError, FlowpriorError, OptionError
+from flowprior.flow.card_file import (
+    CARD,
+    HUB,
+    LIMIT,
+    TRAINING,
+    Evaluation,
+    add_evaluation,
+    digest_of,
+    merged,
+    section_in,
+    with_section,
+    write_card,
+)
+from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
+from flowprior.flow.files import save_flow
+from flowprior.flow.parts import FlowParts
+from flowprior.flow.reading import OLD_WEIGHTS
+from flowprior.registry import package_version
+from flowprior.storage import read_text, write_text
+from flowprior.storage.writing import one_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+WEIGHTS = "weights*.safetensors"
+PUSHED = (DESCRIPTION, WEIGHTS, CARD)
+"""Patterns of the files of a flow; others in its folder stay there."""
+MESSAGE = "A flow of flowprior"
+
+
+def push_flow(flow: FlowParts, repo_id: str, evaluation: Evaluation | None = None, **options: Any) -> str:
+    """Save ``flow`` to a folder of its own and push it with its card; see :func:`push_folder`."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "flow"
+        save_flow(flow, folder)
+        if evaluation is not None:
+            add_evaluation(folder, evaluation, digest_of(folder))
+        return push_folder(folder, repo_id, **options)
+
+
+def push_folder(
+    folder: Path | str,
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str = MESSAGE,
+) -> str:
+    """Push a saved flow, such as ``RUN/flow``, with the card that lies beside it, in one commit.
+
+    The repository is made where there is none. Weights of a flow that was there before are removed from the
+    branch; what a user has added to a card of flowprior's there stays. ``folder`` is left as it is.
+
+    Args:
+        folder: a saved flow.
+        repo_id: ``user/name``.
+        revision: branch, made where there is none; None for the main one.
+        private: of a repository that is made; None for what the account has by default.
+        token: of Hugging Face; None takes that of ``hf auth login`` or ``HF_TOKEN``.
+        message: of the commit.
+
+    Returns:
+        URL of the commit.
+
+    Raises:
+        OptionError: huggingface_hub is not installed.
+        CheckpointError: ``folder`` is no saved flow, or the Hub refuses or does not answer.
+    """
+    api, description = _api(token), read_description(Path(folder))
+    names = [DESCRIPTION, _weights_of(description), *([CARD] if (Path(folder) / CARD).is_file() else [])]
+    with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):
+        copy = Path(place)
+        for name in names:
+            shutil.copyfile(Path(folder) / name, copy / name)
+        if not (copy / CARD).exists():  # of an older version, which wrote none
+            write_card(copy, description)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        _write_card(api, copy, repo_id, revision)
+        options = {"allow_patterns": list(PUSHED), "delete_patterns": [WEIGHTS], "revision": revision}
+        commit = api.upload_folder(repo_id=repo_id, folder_path=copy, commit_message=message, **options)
+    return commit.commit_url
+
+
+def pull_flow(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: Path | str | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Download ``flow.json`` and its weights, of one commit, into the Hub's cache; the folder they lie in.
+
+    Raises:
+        OptionError: huggingface_hub is not installed.
+        CheckpointError: there is no such repository, revision or flow, or the Hub does not answer.
+    """
+    api = _api(token)
+    options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+    with _explaining(f"Flow.from_pretrained: '{repo_id}'"):
+        folder = Path(api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, **options)).parent
+        weights = _weights_of(read_description(folder))
+        api.hf_hub_download(repo_id, weights, revision=folder.name, **options)  # of the same commit
+    return folder
+
+
+def _weights_of(description: Mapping[str, Any]) -> str:
+    """Name of the file of the tensors; a checkpoint binds others, too, which stay where they are."""
+    bound = bindings_of(description).get("weights")
+    return OLD_WEIGHTS if bound is None else bound.name
+
+
+def is_folder(place: Path | str) -> bool:
+    """Whether a flow is to be read from this machine, and not from the Hub."""
+    return isinstance(place, Path) or Path(place).expanduser().exists()
+
+
+def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> None:
+    """Say in the card of ``copy`` how the flow is loaded; what users wrote into the one on the Hub stays."""
+    own = _ours(copy / CARD)
+    if own is None:
+        return
+    if api.file_exists(repo_id, CARD, revision=revision):
+        theirs = _theirs(api, repo_id, revision)
+        if section_in(theirs, TRAINING) is None:
+            warnings.warn(
+                f"the card of '{repo_id}' is none of flowprior's and is left alone",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            (copy / CARD).unlink()
+            return
+        own = merged(own, theirs)
+    write_text(copy / CARD, with_section(own, HUB, loading(repo_id, revision)))
+
+
+def _ours(card: Path) -> str | None:
+    """A card that flowprior wrote; None for one of a user's own, which is pushed as it is."""
+    text = read_text(card, LIMIT)
+    return None if section_in(text, TRAINING) is None else text
+
+
+def _theirs(api: HfApi, repo_id: str, revision: str | None) -> str:
+    """The card on the Hub."""
+    with tempfile.TemporaryDirectory() as place:
+        found = api.hf_hub_download(repo_id, CARD, revision=revision, local_dir=place)
+        return read_text(found, LIMIT).replace("\r\n", "\n")
+
+
+def loading(repo_id: str, revision: str | None) -> str:
+    """The section of a card that says how the flow is loaded from the Hub; in Markdown."""
+    at = "" if revision is None else f', revision="{revision}"'
+    code = f'from flowprior import Flow\n\nflow = Flow.from_pretrained("{repo_id}"{at})'
+    return f"## From the Hub\n\n```py\n{code}\n```\n\n`pip install 'flowprior[hub]'` brings what it needs."
+
+
+def _api(token: str | None) -> HfApi:
+    """The Hub's client, for the server that ``HF_ENDPOINT`` names now, else the Hub.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    try:
+        from huggingface_hub import HfApi
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            "flow: the Hub needs huggingface_hub, which is not installed; pip install 'flowprior[hub]'"
+        ) from error
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    version = package_version()
+    return HfApi(endpoint=endpoint, token=token, library_name="flowprior", library_version=version)
+
+
+@contextmanager
+def _explaining(owner: str) -> Iterator[None]:
+    """Turn whatever the Hub's client raises into an error of one line.
+
+    Raises:
+        CheckpointError: what it said, and what to do.
+    """
+    try:
+        yield
+    except FlowpriorError:
+        raise
+    except Exception as error:  # of httpx, of the file system, of the client's own checks and of the server's
+        raise CheckpointError(
+            f"{owner}: {type(error).__name__}: {one_line(error)}; check the name, the token (hf auth login) "
+            "and the network"
+        ) from error

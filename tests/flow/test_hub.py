@@ -1,0 +1,202 @@
+"""A flow goes to the Hub and comes back; cards keep what users wrote, and only safe files travel."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowprior import Flow
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.evaluation.result import Result, table_row
+from flowprior.flow.hub import pull_flow, push_folder
+from tests.flow.hub_server import TOKEN, Hub, hub
+from tests.flow.test_wording import small_flow
+
+huggingface_hub = pytest.importorskip("huggingface_hub", reason="the test extra is not installed")
+NAME = "me/points"
+SETTINGS = {"data": "points", "seeds": [0]}
+TERMS = {"flow": "gmm + ot", "sampler": "euler", "nfe": 4, "guidance": 1.0, "split": "test"}
+RESULT = Result([table_row("w2_squared", 0.25, **TERMS)], {}, SETTINGS, [])
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """The stand-in, where ``HF_ENDPOINT`` says; large files by LFS, for which it needs no Xet."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield running
+
+
+def flow_of(seed: int = 0) -> Flow:
+    torch.manual_seed(seed)
+    return small_flow(metadata={"data": {"name": "points", "examples": 30}, "step": 7})
+
+
+def drawn(flow: Flow) -> torch.Tensor:
+    return flow.sample(torch.tensor([0, 1, 2]), nfe=2, generator=torch.Generator().manual_seed(0))
+
+
+def card(server: Hub, revision: str = "main") -> str:
+    return server.files(NAME, revision)["README.md"].decode()
+
+
+def test_a_flow_comes_back_as_it_went(server: Hub, tmp_path: Path) -> None:
+    flow = flow_of()
+    url = flow.push_to_hub(NAME)
+    again = Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    assert url.startswith(f"{server.url}/{NAME}/commit/")
+    assert isinstance(again, Flow)
+    assert torch.equal(drawn(flow), drawn(again))
+    assert repr(again.prior).startswith("GmmPrior(): prior 'gmm', fitted")
+
+
+def test_only_json_safetensors_and_the_card_travel(server: Hub) -> None:
+    flow_of().push_to_hub(NAME)
+    files = server.files(NAME)
+    weights = [name for name in files if name.endswith(".safetensors")]
+    assert set(files) == {"flow.json", "README.md", ".gitattributes", *weights}
+    assert len(weights) == 1
+    assert not any(request.startswith("GET") and "README" in request for request in server.requests)
+
+
+def test_reading_asks_for_the_description_and_its_weights_of_one_commit(server: Hub, tmp_path: Path) -> None:
+    flow_of().push_to_hub(NAME)
+    server.requests.clear()
+    Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    asked = {request.split(" ")[1] for request in server.requests}
+    number = server.repositories[NAME].branches["main"]
+    weights = next(name for name in server.files(NAME) if name.endswith(".safetensors"))
+    assert f"/{NAME}/resolve/{number}/{weights}" in asked
+    assert {path.rsplit("/", 1)[1] for path in asked if "/resolve/" in path} == {"flow.json", weights}
+
+
+def test_the_card_has_a_head_the_training_and_how_to_load(server: Hub) -> None:
+    flow_of().push_to_hub(NAME, evaluation=RESULT)
+    found = huggingface_hub.ModelCard(card(server))
+    head = found.data.to_dict()
+    assert head["library_name"] == "flowprior"
+    assert "flow-matching" in head["tags"]
+    assert head["datasets"] == ["points"]
+    assert head["metrics"] == ["w2_squared"]
+    assert f'Flow.from_pretrained("{NAME}")' in found.text
+    assert "| `w2_squared` | 0.25 |" in found.text
+
+
+def test_another_flow_takes_the_place_of_the_first_and_keeps_what_users_wrote(server: Hub) -> None:
+    flow_of().push_to_hub(NAME, evaluation=RESULT)
+    before = server.files(NAME)
+    text = card(server).replace("---\n\n", "license: mit\n---\n\nBy Ada.\n\n", 1)
+    server.repositories[NAME].commit("main", {**before, "README.md": text.encode(), "notes.txt": b"mine"})
+    other = flow_of(seed=1)
+    other.push_to_hub(NAME)
+    after = server.files(NAME)
+    assert after["notes.txt"] == b"mine"
+    assert sum(name.endswith(".safetensors") for name in after) == 1
+    assert after.keys() != before.keys()
+    assert "By Ada." in card(server)
+    head = huggingface_hub.ModelCard(card(server)).data.to_dict()
+    assert head["license"] == "mit"
+    assert "metrics" not in head
+    assert "w2_squared" not in card(server), "it is of other weights"
+    assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(other))
+
+
+def test_a_card_of_somebody_elses_is_left_alone(server: Hub) -> None:
+    flow_of().push_to_hub(NAME)
+    server.repositories[NAME].commit("main", {**server.files(NAME), "README.md": b"# My own\n"})
+    with pytest.warns(RuntimeWarning, match=r"is none of flowprior's and is left alone"):
+        flow_of(seed=1).push_to_hub(NAME)
+    assert card(server) == "# My own\n"
+
+
+def test_a_branch_has_a_flow_of_its_own(server: Hub) -> None:
+    first, second = flow_of(), flow_of(seed=1)
+    first.push_to_hub(NAME)
+    second.push_to_hub(NAME, revision="v2")
+    assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(first))
+    assert torch.equal(drawn(Flow.from_pretrained(NAME, revision="v2")), drawn(second))
+    assert f'Flow.from_pretrained("{NAME}", revision="v2")' in card(server, "v2")
+    commit = server.repositories[NAME].branches["v2"]
+    assert torch.equal(drawn(Flow.from_pretrained(NAME, revision=commit)), drawn(second))
+
+
+def test_a_saved_folder_is_pushed_with_its_card_and_stays_as_it_is(server: Hub, tmp_path: Path) -> None:
+    flow_of().save(tmp_path / "flow")
+    (tmp_path / "flow" / "secret.txt").write_text("no", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
+    push_folder(tmp_path / "flow", NAME)
+    assert "secret.txt" not in server.files(NAME)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_pushing_the_same_flow_again_makes_no_commit(server: Hub) -> None:
+    flow = flow_of()
+    flow.push_to_hub(NAME)
+    stored = dict(server.objects)
+    flow.push_to_hub(NAME)
+    assert server.objects == stored
+    assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(flow))
+
+
+def test_what_was_downloaded_is_there_without_the_server(server: Hub, tmp_path: Path) -> None:
+    flow = flow_of()
+    flow.push_to_hub(NAME)
+    Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    server.repositories.clear()
+    again = Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept", local_files_only=True)
+    assert torch.equal(drawn(flow), drawn(again))
+
+
+def test_a_private_flow_needs_the_token(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flow_of().push_to_hub(NAME, private=True)
+    assert Flow.from_pretrained(NAME, token=TOKEN).state_shape == (2,)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(CheckpointError, match=r"Flow\.from_pretrained: 'me/points': .*check the name"):
+        Flow.from_pretrained(NAME, cache_dir=tmp_path / "new")
+    with pytest.raises(CheckpointError, match=r"flow\.push_to_hub: 'me/points'"):
+        flow_of().push_to_hub(NAME)
+
+
+def test_what_is_not_there_is_said_in_one_line(server: Hub) -> None:
+    flow_of().push_to_hub(NAME)
+    server.repositories["me/empty"] = type(server.repositories[NAME])(private=False)
+    server.repositories["me/empty"].commit("main", {})
+    for repo_id, revision in (("me/nobody", None), (NAME, "v9"), ("me/empty", None), ("a b", None)):
+        with pytest.raises(CheckpointError, match=r"Flow\.from_pretrained: ") as caught:
+            Flow.from_pretrained(repo_id, revision=revision)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_description_that_names_another_file_is_refused(server: Hub) -> None:
+    flow_of().push_to_hub(NAME)
+    files = server.files(NAME)
+    description = json.loads(files["flow.json"])
+    description["files"]["weights"]["name"] = "../../evil.pkl"
+    server.repositories[NAME].commit("main", {**files, "flow.json": json.dumps(description).encode()})
+    with pytest.raises(CheckpointError):
+        pull_flow(NAME)
+    assert not any("evil" in request for request in server.requests)
+
+
+def test_a_folder_is_read_as_load_reads_it(tmp_path: Path) -> None:
+    flow = flow_of()
+    flow.save(tmp_path / "flow")
+    assert torch.equal(drawn(Flow.from_pretrained(tmp_path / "flow")), drawn(flow))
+    assert torch.equal(drawn(Flow.from_pretrained(str(tmp_path / "flow"))), drawn(flow))
+    with pytest.raises(OptionError, match="is a folder, which has no revision 'v2'"):
+        Flow.from_pretrained(tmp_path / "flow", revision="v2")
+
+
+def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(OptionError, match=r"pip install 'flowprior\[hub\]'"):
+        Flow.from_pretrained(NAME)

@@ -1,0 +1,172 @@
+"""A line of progress: by default, off by an argument or the environment, and readable in every place."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from flowprior.priors import Prior
+from flowprior.progress import PROGRESS, Stage, showing, shows_progress, stage
+from flowprior.progress import lines as lines_module
+from flowprior.progress import stages as stages_module
+from flowprior.progress.lines import Standing
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that the test sets."""
+    now = [0.0]
+    monkeypatch.setattr(stages_module.time, "perf_counter", lambda: now[0])
+    return now
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("value", ["0", "off", "No", " false "])
+def test_the_environment_turns_progress_off_unless_a_call_asks_for_it(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PROGRESS, value)
+    assert not shows_progress()
+    assert shows_progress(True)
+
+
+def test_progress_is_shown_by_default_and_an_argument_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROGRESS, raising=False)
+    assert shows_progress()
+    assert not shows_progress(False)
+    with showing(False):
+        assert not shows_progress()
+        with showing():
+            assert not shows_progress()
+        with showing(True):
+            assert shows_progress()
+    assert shows_progress()
+
+
+def test_a_line_says_what_is_done_and_how_long_the_rest_takes() -> None:
+    assert str(Standing("train", 0, 500, 2000, "loss 0.31", 12.0)) == (
+        "train: 500/2,000, loss 0.31, 0:12, 0:36 left"
+    )
+    assert str(Standing("train", 400, 500, 600, "", 10.0)) == "train: 500/600, 0:10, 0:10 left"
+    assert str(Standing("fit gmm", 0, 9, None, "9 rows read", 2.0)) == "fit gmm: 9 rows read, 0:02"
+
+
+def test_a_log_gets_few_lines_and_the_last_state(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with showing(True), stage("train", 10_000, everywhere=True) as line:
+        for done in range(10_001):
+            clock[0] = done / 10
+            line.update(done)
+    written = capsys.readouterr().err.splitlines()
+    assert written[0].startswith("train: 0/10,000")
+    assert written[-1] == "train: 10,000/10,000, 16:40"
+    assert len(written) == 21
+
+
+def test_short_work_leaves_two_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with showing(True), stage("train", 50, everywhere=True) as line:
+        for done in range(51):
+            line.update(done)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_what_is_hidden_or_short_writes_nothing(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with showing(False), stage("work", 5, everywhere=True) as line:
+        line.update(5)
+    with showing(True), stage("fit", everywhere=True, after=1.0) as line:
+        clock[0] = 0.9
+        line.update(5, "read")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar_with_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with showing(True), stage("train", 50, kept=True) as line:
+        line.update(50, "loss [bold] 0.3")
+    assert "50/50" in terminal.getvalue()
+    assert "loss [bold] 0.3" in terminal.getvalue()
+
+
+def test_a_run_that_goes_on_counts_its_own_steps_alone(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = Stage("train", 1000, everywhere=True)
+    line.start(900)
+    clock[0] = 10.0
+    line.update(950)
+    line.stop()
+    line.stop()
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 900/1,000, 0:00",
+        "train: 950/1,000, 0:10, 0:10 left",
+    ]
+
+
+def test_a_notebook_replaces_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("IPython")
+    shown: list[Any] = []
+
+    class Handle:
+        def update(self, bundle: Any, raw: bool) -> None:
+            shown[-1] = bundle
+
+    def display(bundle: Any, raw: bool, display_id: bool) -> Handle:
+        shown.append(bundle)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(lines_module, "_in_notebook", lambda: True)
+    with showing(True), stage("train", 500, everywhere=True) as line:
+        for done in range(501):
+            line.update(done)
+    assert len(shown) == 1
+    assert shown[0]["text/plain"].startswith("train: 500/500")
+
+
+class SlowPrior(type(Prior.create("gaussian"))):
+    """A Gaussian whose fit takes two seconds of the test's clock."""
+
+    clock: list[float]
+
+    def _fit(self, data: Any, generator: Any) -> None:
+        for _ in data:
+            self.clock[0] += 2.0
+        super()._fit(data, generator)
+
+
+def slow_prior(clock: list[float]) -> SlowPrior:
+    prior = SlowPrior()
+    prior.clock = clock
+    return prior
+
+
+def test_a_fit_that_takes_a_while_says_what_it_reads_and_what_it_was_fitted_to(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow_prior(clock).fit([torch.randn(8, 2)] * 3)
+    written = capsys.readouterr().err.splitlines()
+    assert written[0].startswith("fit SlowPrior: 16 rows read")
+    assert "fitted to 24 examples of shape [2] without a condition" in written[-1]
+
+
+def test_a_fit_is_silent_where_it_is_asked_to_be(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_prior(clock).fit([torch.randn(8, 2)] * 3, progress=False)
+    monkeypatch.setenv(PROGRESS, "0")
+    slow_prior(clock).fit([torch.randn(8, 2)] * 3)
+    assert capsys.readouterr().err == ""
