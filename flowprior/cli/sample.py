@@ -18,8 +18,13 @@ from flowprior.cli.parts import read_parts
 def sample(
     run: Run,
     out: Annotated[
-        Path, typer.Option(help="File to write: a picture (.png, .svg, .pdf …), or arrays (.npz, .pt).")
-    ],
+        Path | None,
+        typer.Option(help="File to write: a picture (.png, .svg, .pdf …), or arrays (.npz, .pt)."),
+    ] = None,
+    animate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File of the way from prior to samples in motion (.gif, .mp4)."),
+    ] = None,
     cond: Annotated[
         str | None,
         typer.Option(help="Condition: 3, or 0,1,2, or all; an embedding; a file .npy of conditions."),
@@ -84,18 +89,16 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw samples of RUN and write them to a file."""
-    from flowprior.cli.samples_file import check_events, check_suffix, save_samples
+    from flowprior.cli.samples_file import check_events, check_files, save_motion, save_samples
     from flowprior.progress import showing, stage
-    from flowprior.storage import check_place
     from flowprior.training.engines import make_engine
 
-    check_suffix(out)
-    check_place(out)
+    check_files(out, animate)
     captions = read_captions(text, prompts, cond)
     labels = read_parts(part, style)
     engine = make_engine(device, "sample")
     flow = load_run(run, device)
-    check_events(out, flow.event_shape, show_prior)
+    check_events(out, animate, flow.event_shape, show_prior)
     if encoder is not None:
         flow.text_encoder = encoder
     if picture:
@@ -111,8 +114,9 @@ def sample(
         "negative": negative,
     }
     start = time.perf_counter()
+    whole = {"trajectory": animate is not None, "group": engine.group}
     with showing(not json), stage("draw samples"):
-        solution = draw_samples(flow, asked, nfe, seed, group=engine.group, **settings)
+        solution = draw_samples(flow, asked, nfe, seed, **whole, **settings)
     seconds = time.perf_counter() - start
     panels = None
     if not engine.is_main:
@@ -124,16 +128,23 @@ def sample(
     spent = f"{solution.nfe} evaluations, {settings['sampler']}" if solution.nfe else "the prior alone"
     spent += "" if temperature is None else f", temperature {temperature:g}"
     spent += "" if prior_guidance is None else f", prior guidance {prior_guidance:g}"
-    save_samples(
-        out,
-        solution.x,
-        asked.cond,
-        f"{run.name}: {spent}",
-        panels=panels or {"": (solution.x, asked.rows)},
-        names=asked.names,
-        notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
-    )
+    title = f"{run.name}: {spent}"
+    if out is not None:
+        save_samples(
+            out,
+            solution.x,
+            asked.cond,
+            title,
+            panels=panels or {"": (solution.x, asked.rows)},
+            names=asked.names,
+            notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
+        )
+    if animate is not None:
+        save_motion(animate, solution, asked.rows, title, asked.names)
+    written = [str(file) for file in (out, animate) if file is not None]
     if json:
-        print_json({"out": str(out), "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds})
+        found = {"out": written[0], "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds}
+        print_json(found | ({"animation": str(animate)} if animate is not None else {}))
     else:
-        print_rich(f"{len(solution.x)} samples, {solution.nfe} evaluations, {seconds:.2g} s: {out}")
+        files = " and ".join(written)
+        print_rich(f"{len(solution.x)} samples, {solution.nfe} evaluations, {seconds:.2g} s: {files}")

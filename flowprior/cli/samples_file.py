@@ -11,11 +11,19 @@ from torch import Tensor
 from flowprior.conditions import Conditions, labels_in, named_tensors
 from flowprior.errors import OptionError
 from flowprior.pictures import SUFFIXES as PICTURES
-from flowprior.pictures import beside, check_drawable, save_figure
-from flowprior.storage import replacing, save_state
+from flowprior.pictures import (
+    animate,
+    beside,
+    check_animation,
+    check_drawable,
+    save_animation,
+    save_figure,
+)
+from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
     from flowprior.pictures.grid import Panel
+    from flowprior.samplers import Solution
 
 SUFFIXES = (*PICTURES, ".npz", ".pt")
 
@@ -32,17 +40,49 @@ def check_suffix(path: Path | str) -> str:
     return suffix
 
 
-def check_events(path: Path | str, event_shape: Sequence[int], show_prior: bool = False) -> None:
-    """Refuse events that ``path`` could not hold, before they are generated.
+def check_files(out: Path | None, animation: Path | None) -> None:
+    """Refuse files that could not be written, before anything is loaded.
+
+    Args:
+        out: of the samples, or None.
+        animation: of their way, or None.
 
     Raises:
-        OptionError: a suffix that samples cannot be written as, or the prior is to be shown in no picture.
+        OptionError: neither of the two, or a suffix that one cannot be written as.
+        CheckpointError: a folder that takes no file.
+    """
+    if out is None and animation is None:
+        raise OptionError(
+            "Missing option '--out': give it a file for the samples, or give --animate one for their way"
+        )
+    if out is not None:
+        check_suffix(out)
+        check_place(out)
+    if animation is not None:
+        check_animation(animation)
+        check_place(animation)
+
+
+def check_events(
+    out: Path | None, animation: Path | None, event_shape: Sequence[int], show_prior: bool = False
+) -> None:
+    """Refuse events that the files could not hold, before they are generated.
+
+    Args:
+        out: of the samples, or None.
+        animation: of their way, or None.
+        event_shape: of one sample.
+        show_prior: whether mean and samples of the prior are to be shown in ``out``.
+
+    Raises:
+        OptionError: the prior is to be shown in no picture.
         InputError: a picture of events that cannot be drawn.
     """
-    if check_suffix(path) in PICTURES:
+    picture = out is not None and check_suffix(out) in PICTURES
+    if picture or animation is not None:
         check_drawable(event_shape)
-    elif show_prior:
-        raise OptionError(f"--show-prior draws a picture, got '{path}'; choose a name that ends in .png")
+    if show_prior and not picture:
+        raise OptionError(f"--show-prior draws a picture, got '{out}'; choose a name that ends in .png")
 
 
 def save_samples(
@@ -84,6 +124,27 @@ def save_samples(
         save_state(path, tensors)
     else:
         _save_npz(path, tensors)
+
+
+def save_motion(
+    path: Path, solution: Solution, rows: Tensor | None, title: str, names: Sequence[str] | None
+) -> None:
+    """Write the way of samples from the prior as an animation.
+
+    Args:
+        path: of the file.
+        solution: with its trajectory.
+        rows: which row of a picture each sample stands in, ``[N]``, or its embedding; None for no rows.
+        title: of every frame.
+        names: of the rows.
+
+    Raises:
+        OptionError: a suffix other than .gif and .mp4, or .mp4 without ffmpeg.
+        CheckpointError: the file cannot be written.
+    """
+    assert solution.trajectory is not None
+    states = solution.trajectory.detach().cpu()
+    save_animation(animate(states, solution.times.cpu(), rows, names=names, title=title), path)
 
 
 def _save_npz(path: Path, tensors: dict[str, Tensor]) -> None:

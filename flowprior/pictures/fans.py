@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -106,7 +106,7 @@ def _finish(figure: Figure, first: Axes, title: str) -> None:
         figure.suptitle(title, fontsize=11, parse_math=False)
 
 
-def _check(name: str, members: Tensor, count: int, **known: Any) -> None:
+def _check(name: str, members: Tensor, count: int, **known: Tensor | None) -> None:
     """Refuse shapes that do not fit the first quantity's windows.
 
     Raises:
@@ -115,9 +115,11 @@ def _check(name: str, members: Tensor, count: int, **known: Any) -> None:
     if members.dim() != 3 or len(members) != count:
         got = list(members.shape)
         raise InputError(f"fans: expected members [{count}, M, T] of '{name}', got {got}")
-    hours = {"truth": members.shape[2], "before": "K"}
+    ahead = {"truth": members.shape[2]}
     for part, values in known.items():
-        fits = values is None or (values.dim() == 2 and len(values) == count)
-        if not fits or (part == "truth" and values is not None and values.shape[1] != hours[part]):
+        if values is None:
+            continue
+        steps = ahead.get(part)
+        if values.dim() != 2 or len(values) != count or steps not in (None, values.shape[1]):
             got = list(values.shape)
-            raise InputError(f"fans: expected {part} [{count}, {hours[part]}] of '{name}', got {got}")
+            raise InputError(f"fans: expected {part} [{count}, {steps or 'K'}] of '{name}', got {got}")

@@ -79,8 +79,8 @@ def marker_outline(marker: str) -> str:
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
     letters = {path.MOVETO: "M", path.LINETO: "L", path.CURVE3: "Q", path.CURVE4: "C", path.CLOSEPOLY: "Z"}
-    steps = [
-        letters[code] + ("" if code == path.CLOSEPOLY else " ".join(f"{round(value, 3) + 0.0:g}" for value in ends))
-        for ends, code in path.iter_segments()
-    ]
+    steps = []
+    for ends, code in path.iter_segments():
+        numbers = [] if code == path.CLOSEPOLY else [f"{value:.3f}" for value in ends]
+        steps.append(letters[code] + " ".join(numbers))
     return "".join(steps)

@@ -116,9 +116,10 @@ def draw_quality(
         options: of :func:`flowprior.pictures.curves.draw_curves`.
     """
     means = means_of(frame, metric, group, x)
+    groups: Any = means.fillna({"std": 0.0}).groupby(list(group), sort=False)
     curves = {
-        ", ".join(map(str, key)): Curve(*(curve[name] for name in ("place", "mean", "std")))
-        for key, curve in means.fillna({"std": 0.0}).groupby(list(group), sort=False)
+        ", ".join(map(str, key)): Curve(*(curve[name].tolist() for name in ("place", "mean", "std")))
+        for key, curve in groups
     }
     draw_curves(axes, curves, **options)
     labels = {"nfe": evaluations_label(bool((means["place"] == 0).any())), "step": "training steps"}

@@ -17,8 +17,8 @@ def test_no_two_of_twelve_settings_have_one_marker_and_no_two_of_84_one_look() -
     [
         (["gmm:covariance=lowrank,rank=64 + ot", "gaussian + condot"], ["gmm + ot", "gaussian + condot"]),
         (
-            ["gmm:rank=64,tied=true + ot", "gmm:rank=16,tied=true + ot"],
-            ["gmm:rank=64 + ot", "gmm:rank=16 + ot"],
+            ["gmm:rank=64,tied=true + ot", "gmm:rank=8,tied=true + ot"],
+            ["gmm:rank=64 + ot", "gmm:rank=8 + ot"],
         ),
         (["gmm + ot", "gmm:rank=16 + ot"], ["gmm + ot", "gmm:rank=16 + ot"]),
         (["a:x=1,y=2", "a:y=2"], ["a:x=1", "a"]),

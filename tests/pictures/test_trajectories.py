@@ -28,7 +28,7 @@ def test_each_point_has_a_line_through_all_its_states_in_the_colour_of_its_class
     drawn = [torch.as_tensor(path) for artist in lines for path in artist.get_segments()]
     expected = states.double().transpose(0, 1)[[1, 3, 4, 0, 2]]
     assert torch.allclose(torch.stack(drawn), expected)
-    dots = {str(artist.get_label()): artist for artist in axes.collections}
+    dots: dict[str, Any] = {str(artist.get_label()): artist for artist in axes.collections}
     for number, label in enumerate(("0", "1")):
         assert lines[number].get_colors()[0][:3].tolist() == dots[label].get_facecolor()[0][:3].tolist()
 
@@ -63,7 +63,7 @@ def test_the_row_of_each_image_is_its_own(show) -> None:
     values = torch.tensor([0.9, -0.9, 0.5, -0.5, 0.0])
     states = values.view(1, 5, 1, 1, 1).expand(2, 5, 1, 8, 8)
     column = show(trajectories(states, [0.0, 1.0], LABELS)).canvas[:, 10, 0]
-    levels = [int(round((float(v) + 1) * 127.5)) for v in (-0.9, -0.5, 0.0, 0.9, 0.5)]
+    levels = [round((v + 1) * 127.5) for v in (-0.9, -0.5, 0.0, 0.9, 0.5)]
     found = [int(value) for value in column if value in levels]
     assert list(dict.fromkeys(found)) == levels
 

@@ -43,6 +43,23 @@ return [...document.querySelectorAll('.charts svg text')].filter(text => {
     || inner.top < outer.top || inner.bottom > outer.bottom;
 }).map(text => text.textContent);
 """
+ROOM_BESIDE_THE_FIGURE = """
+return [...document.querySelectorAll('figure.card > svg, figure.card > img')].map(drawn => {
+  const card = drawn.parentElement, style = getComputedStyle(card);
+  const inside = card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  return [inside - drawn.getBoundingClientRect().width, card.innerText.slice(0, 40)];
+});
+"""
+HINTS = """
+const done = arguments[arguments.length - 1], seen = hint => hint.checkVisibility({checkVisibilityCSS: true});
+const frames = then => requestAnimationFrame(() => requestAnimationFrame(then));
+const parts = [...document.querySelectorAll('.scroll')];
+frames(() => {
+  const wide = parts.map(part => [seen(part.previousElementSibling), part.scrollWidth - part.clientWidth]);
+  parts.forEach(part => { part.scrollLeft = 1e4 });
+  frames(() => done([wide, parts.every(part => !seen(part.previousElementSibling))]));
+});
+"""
 LOW_CONTRAST = """
 const light = color => {
   const parts = color.match(/[\\d.]+/g).slice(0, 3).map(value => value / 255);
@@ -115,6 +132,21 @@ def test_wide_tables_scroll_inside_their_own_container(driver, hard):
     )
     assert any(found[0] for found in wide)
     assert all(found[1:] == ["auto", 0] for found in wide)
+
+
+def test_each_chart_and_picture_fills_its_card(shown):
+    found = shown.execute_script(ROOM_BESIDE_THE_FIGURE)
+    assert len(found) >= 6 + 12
+    assert all(abs(room) <= 3 for room, _ in found), found
+
+
+def test_a_table_that_is_wider_than_its_card_says_so_until_its_end_is_seen(driver, hard):
+    browser.show(driver, hard, 390, "light")
+    wide, hidden = driver.execute_async_script(HINTS)
+    assert wide
+    assert all(said == (beyond > 0) for said, beyond in wide)
+    assert any(said for said, _ in wide)
+    assert hidden
 
 
 def test_headings_are_visible_and_the_links_lead_to_them(shown):

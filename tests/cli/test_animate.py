@@ -1,0 +1,75 @@
+"""flowprior sample --animate: the way of samples as an animation, beside their file or alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.animation import FFMpegWriter
+from PIL import Image
+
+from tests.cli.conftest import Call
+
+
+def test_frames_go_from_the_prior_to_the_samples_that_out_holds(
+    call: Call, run: Path, tmp_path: Path
+) -> None:
+    files = ["--animate", tmp_path / "flow.gif", "--out", tmp_path / "samples.npz"]
+    answer = call("sample", run, "--cond", "0,1", "--count", "2", "--nfe", "3", *files)
+    assert answer.code == 0, answer.err
+    assert "samples.npz and " in " ".join(answer.out.split())
+    with Image.open(tmp_path / "flow.gif") as image:
+        assert image.n_frames == 4  # type: ignore[attr-defined]
+        image.seek(3)
+        last = np.asarray(image.convert("L")).astype(float)
+    with np.load(tmp_path / "samples.npz") as stored:
+        first = stored["x"][0, 0]
+    wanted = ((first.clip(-1, 1) + 1) * 127.5).round()
+    found = [
+        last[y : y + 48 : 6, x : x + 48 : 6]
+        for y in range(last.shape[0] - 48)
+        for x in range(last.shape[1] - 48)
+    ]
+    assert min(float(np.abs(part - wanted).max()) for part in found) <= 4  # of 255; a frame has 128 colours
+
+
+def test_it_may_be_all_that_is_written(call: Call, run: Path, tmp_path: Path) -> None:
+    answer = call("sample", run, "--cond", "3", "--nfe", "1", "--animate", tmp_path / "f.gif", "--json")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    assert told["out"] == told["animation"] == str(tmp_path / "f.gif")
+    assert [file.name for file in tmp_path.iterdir()] == ["f.gif"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "Missing option '--out'"),
+        (["--animate", "f.png"], "ends in .gif or .mp4"),
+        (["--animate", "f.mp4"], "needs ffmpeg"),
+        (["--animate", "f.gif", "--show-prior"], "--show-prior draws a picture"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    call: Call, run: Path, options: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    answer = call("sample", run, *options)
+    assert answer.code == 2
+    assert words in " ".join(answer.err.split())
+    assert len(answer.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf"])
+def test_pictures_are_vectors_by_the_files_ending(call: Call, run: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"samples{suffix}"
+    answers = [
+        call("sample", run, "--cond", "3", "--nfe", "1", "--seed", "1", "--out", path) for _ in range(2)
+    ]
+    assert [answer.code for answer in answers] == [0, 0], answers[0].err
+    data = path.read_bytes()
+    assert data.startswith(b"%PDF") if suffix == ".pdf" else b"1 evaluations" in data
+    call("sample", run, "--cond", "3", "--nfe", "1", "--seed", "1", "--out", path)
+    assert path.read_bytes() == data
