@@ -82,7 +82,7 @@ gpu-bundle:
 	$(GPU_PYTHON) -m benchmarks.gpu.bundle $(BUNDLE)
 
 clean:
-	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda build dist flowprior.egg-info docs/_build docs/gallery
+	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda .venv-release build dist flowprior.egg-info docs/_build docs/gallery
 	rm -f flowprior/_C.*.so flowprior/_build.json
 	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """Build script; everything that is not code stands in pyproject.toml.
 
 It puts the native extension of ``csrc/`` and the record of its build into the package, and the README into
-its metadata. ``FLOWPRIOR_BUILD`` says whether to build it: ``auto`` (default), ``cpu``, ``cuda`` or ``none``; see
-``csrc/build.py``.
+its metadata. ``FLOWPRIOR_BUILD`` says whether to build it: ``auto`` (default), ``cpu``, ``cuda`` or ``none``;
+see ``csrc/build.py``.
 """
 
 from __future__ import annotations
