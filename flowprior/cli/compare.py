@@ -64,7 +64,7 @@ def compare(
         str | None,
         typer.Option(help="Velocity network of every cell.", autocompletion=completing("models", "auto")),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds: 0, 1, ….")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds: 0, 1, ….")] = None,
     nfe: Annotated[
         str | None,
         typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone."),

@@ -30,10 +30,12 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Serve a page that draws samples of RUN, with their prior and their way; Ctrl-C ends it."""
+    from flowprior.flow.reading import find_flow
     from flowprior.pictures import check_drawable
     from flowprior.playground import check_extra, fields_of, serve
     from flowprior.playground.page import build_page
 
+    find_flow(run)  # before what it needs is imported, which takes seconds
     check_extra()
     flow = load_run(run, device)
     check_drawable(flow.event_shape)

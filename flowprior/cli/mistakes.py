@@ -7,7 +7,7 @@ spelt nearly so. Where neither holds nothing is suggested, and the message says 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LIKENESS = 0.75
@@ -81,6 +81,12 @@ COMMANDS = {
     "demo": "serve ui app gradio web",
     "train-encoder": "train-vae vae encoder autoencoder",
 }
+EXPECTED = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+}
 
 
 def usage(error: Any) -> str:
@@ -90,8 +96,28 @@ def usage(error: Any) -> str:
     if type(error).__name__ == "NoSuchOption" and wrong and context:
         return unknown_option(wrong, options_of(context.command), context.command_path)
     hint = f"; see {context.command_path} --help" if context else ""
-    message = error.format_message().rstrip(".")
+    message = _refused_value(error) or error.format_message().rstrip(".")
     return f"{message[:1].lower()}{message[1:]}{hint}"
+
+
+def _refused_value(error: Any) -> str | None:
+    """Option, value and what was expected, where typer has had pydantic look at it."""
+    told: Any = getattr(error.__cause__, "errors", None)
+    option = getattr(error, "param", None)
+    if not callable(told) or option is None:
+        return None
+    refusals: Any = told()
+    first = refusals[0]
+    name, value = option.opts[0], first["input"]
+    return f"{name}={value!r} is not possible; expected {_expected(first)}"
+
+
+def _expected(refusal: Mapping[str, Any]) -> str:
+    """What pydantic expected, in our words as far as they are known."""
+    kind, bounds = refusal["type"], refusal.get("ctx", {})
+    if kind in EXPECTED:
+        return EXPECTED[kind].format(**bounds)
+    return refusal["msg"].removeprefix("Input should be ").split(", ")[0]
 
 
 def options_of(command: Any) -> list[str]:

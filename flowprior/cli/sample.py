@@ -105,7 +105,8 @@ def sample(
         refuse_beside_pictures(cond, captions)
         asked = read_given(flow, picture, count, labels)
     else:
-        asked = read_asked(flow, captions, cond, count, labels)
+        with showing(not json), stage("read the condition"):
+            asked = read_asked(flow, captions, cond, count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
         "temperature": temperature,

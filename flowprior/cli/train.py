@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from flowprior.flow import Flow
     from flowprior.training import RunDirectory
 
+DESIGN, BUDGET, RUN = "What is trained", "How it is trained", "The run and its folder"
+"""What options stand under in the help."""
+
 
 def train(
     out: Annotated[
@@ -26,47 +29,57 @@ def train(
             metavar="RUN",
             help="Directory of the run; by default a new one, runs/DATA-PRIOR-COUPLING-N.",
             show_default=False,
+            rich_help_panel=RUN,
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="Data set: a name (flowprior list data), name:key=value,… or a path.",
+            help="Data set: a name (flowprior list data), name:key=value,… or a path; digits by default.",
             autocompletion=completing("data"),
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     prior: Annotated[
         str | None,
         typer.Option(
-            help="Where the flow starts; see flowprior list priors; auto chooses by the data.",
+            help="Where the flow starts; see flowprior list priors; latent-gmm by default; auto chooses by "
+            "the data.",
             autocompletion=completing("priors", "auto"),
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     coupling: Annotated[
         str | None,
         typer.Option(
-            help="Which source sample goes with which datum; see flowprior list couplings.",
+            help="Which source sample goes with which datum; see flowprior list couplings; by default what "
+            "suits the prior.",
             autocompletion=completing("couplings", "auto"),
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     path: Annotated[
         str | None,
         typer.Option(
-            help="How they are joined; see flowprior list paths.", autocompletion=completing("paths")
+            help="How they are joined; see flowprior list paths; condot by default.",
+            autocompletion=completing("paths"),
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Velocity network; see flowprior list models.",
+            help="Velocity network; see flowprior list models; by default what suits the data.",
             autocompletion=completing("models", "auto"),
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     prediction: Annotated[
         str | None,
         typer.Option(
             help="What the network gives: velocity, residual, preconditioned, average-velocity or epsilon; "
-            "auto takes what suits prior and coupling."
+            "auto takes what suits prior and coupling.",
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     latent: Annotated[
@@ -75,25 +88,47 @@ def train(
             help="Encoder to the latents that the flow lives in, such as vae; see flowprior list encoders.",
             show_default=False,
             autocompletion=completing("encoders", "none"),
+            rich_help_panel=DESIGN,
         ),
     ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Where encoded data lie; RUN/latents by default.", show_default=False
+            metavar="FOLDER",
+            help="Where encoded data lie; RUN/latents by default.",
+            show_default=False,
+            rich_help_panel=DESIGN,
         ),
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode the data into memory.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pairs a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (CUDA where there is one), or a torch device such as cuda:1.")
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Encode the data into memory.", rich_help_panel=DESIGN)
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps; 2000 by default.", rich_help_panel=BUDGET)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pairs a step; 128 by default.", rich_help_panel=BUDGET)
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate of AdamW; 0.001 by default.", rich_help_panel=BUDGET),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="auto (CUDA where there is one), or a torch device such as cuda:1.", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything random.", rich_help_panel=BUDGET)
+    ] = None,
     max_minutes: Annotated[
         float | None,
-        typer.Option(help="Save and stop with code 124 after so long; --resume goes on.", show_default=False),
+        typer.Option(
+            help="Save and stop with code 124 after so long; --resume goes on.",
+            show_default=False,
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     callbacks: Annotated[
         list[str] | None,
@@ -101,18 +136,26 @@ def train(
             "--callback",
             help="Told of the run, such as tensorboard (flowprior list callbacks); can be repeated.",
             autocompletion=completing("callbacks"),
+            rich_help_panel=RUN,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in RUN.", rich_help_panel=RUN)
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in RUN, whatever it was trained on.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the run in RUN, whatever it was trained on.", rich_help_panel=RUN
+        ),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file of the configuration.")
+        Path | None, typer.Option(metavar="FILE", help="TOML file of the configuration.", rich_help_panel=RUN)
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one key; can be repeated."),
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Set one key; can be repeated.", rich_help_panel=RUN
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

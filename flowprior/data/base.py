@@ -17,6 +17,7 @@ from flowprior.data.observation import Observation
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
 from flowprior.storage.digests import tensor_bytes
+from flowprior.storage.user_paths import is_there, user_path
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data")
 Split = Literal["train", "test"]
@@ -251,6 +252,10 @@ def _parse(spec: str) -> Spec:
     reader = None if spec.partition(":")[0] in known else data_set_of_path(spec)
     if reader is not None:
         return Spec(reader, {"path": spec})
+    if spec.partition(":")[0] not in known and is_there(user_path(spec, "data"), "is_file"):
+        raise DataNotFoundError(
+            f"data: {spec} is a file of no known kind; expected a folder, .npz, .pt, .npy, .tar or .h5ad"
+        )
     if "/" in spec.partition(":")[0]:
         raise DataNotFoundError(f"data: no folder {spec}; expected a folder, .npz, .pt, .npy, .tar or .h5ad")
     return DATA.parse(spec)

@@ -21,7 +21,7 @@ from torch import nn
 from flowprior.conditions import BETWEEN, Condition
 from flowprior.errors import OptionError
 from flowprior.models.reading import ReadingModel, read_condition
-from flowprior.registry import Registry
+from flowprior.registry import Registry, did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs", "interval")
@@ -52,6 +52,7 @@ def build_model(
         if option in parsed.options:
             raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
     options = dict(parsed.options)
+    _check_options(name, options)
     reads = options.pop(READS, "")
     read = read_condition(condition, reads, f"model '{name}'")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}
@@ -71,6 +72,17 @@ def build_model(
         given["interval"] = True
     net = MODELS.create(name, **given, **options)
     return ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    """Refuse an option that a model does not have, without naming those that are none of a user's."""
+    known = list(model_options(name))
+    for option in options:
+        if option not in known:
+            raise OptionError(
+                f"model '{name}' has no option '{option}'{did_you_mean(option, known)} options: "
+                f"{', '.join(known)}"
+            )
 
 
 def takes_inputs(spec: str) -> bool:

@@ -12,6 +12,10 @@ from typing import Any
 
 from flowprior.errors import OptionError
 
+LIKENESS = 0.65
+"""Share of common letters from which on one word is taken for another, misspelt."""
+SHORTEST_START = 3
+"""Letters from which on the beginning of a word is taken for it."""
 _NAMES = {int: "a whole number", float: "a finite number", bool: "true or false", types.NoneType: "None"}
 
 
@@ -111,6 +115,7 @@ def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[
 
 
 def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
-    """``; did you mean '…'?`` for a word that one of ``known`` resembles, else ``;``."""
-    near = difflib.get_close_matches(word, known, n=1)
+    """``; did you mean '…'?`` for a word that one of ``known`` begins with or resembles, else ``;``."""
+    begun = [name for name in known if len(word) >= SHORTEST_START and name.startswith(word)]
+    near = begun[:1] or difflib.get_close_matches(word, known, n=1, cutoff=LIKENESS)
     return f"; did you mean '{prefix}{near[0]}'?" if near else ";"

@@ -115,6 +115,7 @@ class Registry(Generic[T]):
                     f"options: {', '.join(known) or 'none'}"
                 )
         owner = f"{self.family} '{record.name}'"
+        self._refuse_missing(record, options, owner)
         shared = {option: options.pop(option) for option in self._beside(record) if option in options}
         check_option_types(owner, record.factory, options)
         for option, value in shared.items():
@@ -128,6 +129,14 @@ class Registry(Generic[T]):
             raise
         except (TypeError, ValueError, OverflowError) as error:
             raise OptionError(f"{self.family} '{record.name}' cannot be built: {error}") from error
+
+    def _refuse_missing(self, record: Record[T], options: Mapping[str, Any], owner: str) -> None:
+        """Refuse to build what lacks an option that has no default."""
+        empty = inspect.Parameter.empty
+        missing = [name for name, value in record.options.items() if value is empty and name not in options]
+        if missing:
+            example = ",".join(f"{name}=…" for name in missing)
+            raise OptionError(f"{owner} needs {' and '.join(missing)}; write {record.name}:{example}")
 
     def _with_spec(self, text: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The name and the options of a spec, with the other ``options``."""

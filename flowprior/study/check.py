@@ -71,6 +71,10 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
         CheckpointError: there is no report, or a file is missing or damaged.
     """
     folder = StudyFolder(out)
+    if not folder.values.is_file():
+        raise CheckpointError(
+            f"{folder.values} is missing; run the comparison with: flowprior compare --out {folder.path}"
+        )
     reported, collection = folder.read(folder.values), collect(folder)
     splits, device = Splits.of(collection.grid), collection.grid["training"]["device"]
     found, derived = _Comparison(TOLERANCE), _Comparison(1e-12)

@@ -11,7 +11,9 @@ from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, flat
 
 PARTS = ("prior", "coupling", "path", "model", "latent")
 OPTIONS = ("steps", "seed")
-"""Keys of the training that are options of their own; the others are set by ``--set``."""
+"""Keys of the training that are always said."""
+NAMED = ("batch_size", "lr", "prediction", "device")
+"""Keys that are options of their own, too; the others are set by ``--set``."""
 HOW_IT_RAN = ("max_minutes", "prefetch", "shard", "compile")
 """Keys that change nothing of what is trained."""
 
@@ -40,7 +42,11 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
         words += [f"--{name}", str(values.pop(name))]
     for key, value in flatten({"training": values}).items():
         name = key.removeprefix("training.")
-        if value != usual[name] and name not in HOW_IT_RAN:
+        if value == usual[name] or name in HOW_IT_RAN:
+            continue
+        if name in NAMED:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        else:
             words += ["--set", f"{key}={_toml(value)}"]
     return shlex.join([*words, "--out", "RUN"])
 

@@ -267,7 +267,8 @@ def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "", ow
     """
     for key in values:
         if key not in known:
-            near = did_you_mean(key, known, prefix)
+            inside = "training" in known and key in TrainingConfig.__dataclass_fields__
+            near = f"; did you mean 'training.{key}'?" if inside else did_you_mean(key, known, prefix)
             raise OptionError(f"{owner}: unknown key '{prefix}{key}'{near} known: {', '.join(known)}")
 
 

@@ -128,13 +128,13 @@ def train(
             resolved, given, None if overwrite else run, resume, engine.processes
         )
         if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
-            parts = resolve_components(resolved, place, reasons, **given)
+            parts = _components(resolved, place, reasons, given)
             return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
         if run is None:
-            parts = resolve_components(resolved, place, reasons, **given)
+            parts = _components(resolved, place, reasons, given)
             return _train(parts, engine, None, progress, told, recover=False)
         run.check(resolved, resume, overwrite)
-        parts = resolve_components(resolved, place, reasons, **given)
+        parts = _components(resolved, place, reasons, given)
         with run.lock() as lock:
             run.check(parts.config, resume, overwrite)  # Another process may have trained here since.
             if overwrite:
@@ -142,6 +142,13 @@ def train(
             elif lock.held:
                 run.recover()
             return _train(parts, engine, run, progress, told, recover=lock.held)
+
+
+def _components(
+    config: RunConfig, cache: Path | None, reasons: tuple[str, ...], given: dict[str, Any]
+) -> Components:
+    with stage("read the data and build the network"):
+        return resolve_components(config, cache, reasons, **given)
 
 
 def _refuse_limit(config: TrainingConfig) -> None:

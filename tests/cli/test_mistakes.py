@@ -49,7 +49,9 @@ def assert_one_line(answer: object, *words: str) -> None:
         (["--prior", "gmm:components=0"], ["components=0", "1 or more"]),
         (["--prior", "gaussian", "--coupling", "posterior"], ["latent"]),
         (["--steps", "0"], ["steps=0", "1 or more"]),
-        (["--steps", "many"], ["--steps", "train --help"]),
+        (["--steps", "many"], ["--steps", "many", "train --help"]),
+        (["--set", "steps=3"], ["unknown key 'steps'", "did you mean 'training.steps'?"]),
+        (["--model", "mlp:widht=3"], ["did you mean 'width'? options: width, depth, reads"]),
         (["--lr", "0"], ["lr=0.0", "a positive number"]),
         (["--batch-size", "0"], ["batch_size=0", "1 or more"]),
         (["--prediction", "velocty"], ["prediction='velocty'", "did you mean 'velocity'?"]),
@@ -99,6 +101,7 @@ def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], wor
     ("arguments", "words"),
     [
         (["--nfe", "1,two"], ["--nfe='1,two'", "1,2,4"]),
+        (["--features", "inception"], ["'inception' needs path and sha256; write inception:path=…,sha256=…"]),
         (["--nfe", "-1"], ["nfe=-1"]),
         (["--samples", "1"], ["samples=1"]),
         (["--data", "moons"], ["makes events [1, 8, 8]", "'moons'"]),
@@ -128,6 +131,12 @@ def test_evaluate(call: Call, run: Path, arguments: list[str], words: list[str])
 )
 def test_commands_and_arguments(call: Call, arguments: list[str], words: list[str]) -> None:
     assert_one_line(call(*arguments), *words)
+
+
+def test_a_file_that_is_no_data_set(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no data")
+    answer = call("inspect", "--data", tmp_path / "notes.txt")
+    assert_one_line(answer, "is a file of no known kind", ".npz")
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])

@@ -111,3 +111,18 @@ def test_evaluate_asks_for_pandas_before_it_works(
     assert answer.code == 2
     assert "plot: pandas is not installed; pip install 'flowprior[plot]'" in answer.err
     assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_bars_are_shown_on_a_terminal_unless_json_is_asked_for(
+    call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, json: bool
+) -> None:
+    asked = ["--json"] * json
+    drawn = ["sample", run, "--nfe", "1", "--cond", "3", "--out", tmp_path / "s.png", *asked]
+    # Another number of samples each time, so that no value is read back from the run's folder.
+    valued = ["evaluate", run, "--nfe", "1", "--samples", 30 + json, *asked]
+    assert (call(*drawn).err, call(*valued).err) == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    told = call(*drawn).err + call(*valued).err
+    for title in ("draw samples", "values of the flow, its pairs and the data"):
+        assert (title in told) is not json

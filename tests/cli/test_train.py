@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flowprior.storage import FolderLock
+from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of
 
@@ -40,6 +41,14 @@ def test_options_win_over_set_and_that_over_the_file(call: Call, tmp_path: Path)
     found = config(out)
     assert (found["prior"], found["coupling"]) == ("gaussian", "condot")
     assert [found["training"][key] for key in ("steps", "seed", "lr")] == [3, 5, 0.25]
+
+
+def test_the_help_tells_the_defaults(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = " ".join(call("train", "--help").out.split())
+    training, run = TrainingConfig(), RunConfig()
+    for default in (training.steps, training.batch_size, training.lr, run.data, run.prior, run.path):
+        assert f"; {default} by default" in said
 
 
 def test_json_is_all_of_stdout(call: Call, tmp_path: Path) -> None:
