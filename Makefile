@@ -37,7 +37,7 @@ test test-all: $(BIN)/python
 	$(BIN)/python -m pytest $(PARALLEL) $(EXCEPT)
 
 native: $(BIN)/python
-	$(BIN)/python -m pip install --quiet ninja
+	$(BIN)/python -m pip install --quiet ninja pybind11
 	$(BIN)/python -m csrc.build
 
 # One thread: idle OpenMP threads spin, which slows both where other work shares the cores.

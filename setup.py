@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from csrc.build import RECORD, install, wanted  # noqa: E402
 from csrc.index_page import read_index_page  # noqa: E402
-from csrc.parameters import LIMITED_API, module_name  # noqa: E402
+from csrc.parameters import module_name  # noqa: E402
 from csrc.toolchain import BuildError  # noqa: E402
 
 
@@ -54,13 +54,11 @@ class BuildNative(build_ext):
 
 
 class Wheel(bdist_wheel):
-    """Builds before it names itself: for any platform without the extension, or for any Python since 3.11."""
+    """Builds before it names itself: a wheel is for any platform once the extension is dropped."""
 
     def run(self) -> None:
         self.run_command("build_ext")
         self.root_is_pure = not self.distribution.has_ext_modules()
-        if LIMITED_API and not self.root_is_pure:
-            self.py_limited_api = "cp311"
         super().run()
 
 

@@ -1,6 +1,6 @@
 """The build backend of pyproject.toml (PEP 517 and 660): setuptools, asked for a little more.
 
-A wheel with the native extension needs torch and ninja to build; one without needs neither.
+A wheel with the native extension needs torch, pybind11 and ninja to build; one without needs none of them.
 So they are asked for only where the extension will be tried, and torch only where there is none to build
 against yet: it is large, and pip unpacks it a second time for the build alone.
 """
@@ -44,7 +44,7 @@ def native_requirements() -> list[str]:
         find_compiler()
     except BuildError:
         return []  # setup.py says it, as an error where the extension was demanded
-    return [*([] if shutil.which("ninja") else ["ninja>=1.11"]), *_torch()]
+    return ["pybind11>=2.13", *([] if shutil.which("ninja") else ["ninja>=1.11"]), *_torch()]
 
 
 def _torch() -> list[str]:

@@ -58,17 +58,16 @@ def wanted() -> str:
 def install(choice: str, package: Path) -> Record:
     """Build what ``choice`` asks for and put module and record into the folder ``package``.
 
-    What an earlier build left goes, under whatever name: it must not pass for this one's module.
+    Where no module comes of it, the one that an earlier build left goes: it must not pass for this one's.
 
     Raises:
         BuildError: ``cpu`` or ``cuda`` cannot be built; what an earlier build left stays.
     """
     module, record = _attempt(choice)
     package.mkdir(parents=True, exist_ok=True)
-    for old in package.glob("_C.*.so"):
-        if module is None or old.name != module.name:
-            old.unlink()
-    if module is not None:
+    if module is None:
+        (package / module_name()).unlink(missing_ok=True)
+    else:
         _put(module, package / module.name)
     (package / RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n")
     return record

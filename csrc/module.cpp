@@ -1,9 +1,6 @@
 // The Python module flowprior._C. Loading it registers the operators (ops.cpp and the kernels); what it offers to
-// Python itself is only what it is: how it was built, and what it uses on this machine. It keeps to Python's limited
-// API of 3.11 (Py_LIMITED_API, in parameters.py), so that one module serves that Python and every later one.
-#include <Python.h>
-
-#include <exception>
+// Python itself is only what it is: how it was built, and what it uses on this machine.
+#include <pybind11/pybind11.h>
 
 #include "build_info.h"
 #if __has_include("cpu/dispatch.h")
@@ -11,62 +8,44 @@
 #define FLOWPRIOR_HAS_DISPATCH
 #endif
 
+namespace py = pybind11;
+
 namespace {
 
-// A list of the words in `text`, or null with Python's error set.
-PyObject* words(const char* text) {
-  PyObject* whole = PyUnicode_FromString(text);
-  PyObject* list = whole ? PyUnicode_Split(whole, nullptr, -1) : nullptr;
-  Py_XDECREF(whole);
-  return list;
-}
-
-PyObject* build_info(PyObject*, PyObject*) {
+py::dict build_info() {
   using namespace flowprior;
-  return Py_BuildValue(
-      "{s:s, s:s, s:s, s:z, s:N, s:s, s:N, s:s}",  // z: None where null; N: takes the reference over
-      "flowprior", built::flowprior,
-      "torch", built::torch,
-      "torch_abi", built::torch_abi,
-      "cuda", *built::cuda ? built::cuda : nullptr,
-      "architectures", words(built::architectures),
-      "compiler", built::compiler,
-      "instruction_sets", words(built::instruction_sets),
-      "flags", built::flags);
+  py::dict info;
+  const auto words = [](const char* text) { return py::str(text).attr("split")(); };
+  info["flowprior"] = built::flowprior;
+  info["torch"] = built::torch;
+  info["torch_abi"] = built::torch_abi;
+  info["cuda"] = *built::cuda ? py::object(py::str(built::cuda)) : py::object(py::none());
+  info["architectures"] = words(built::architectures);
+  info["compiler"] = built::compiler;
+  info["instruction_sets"] = words(built::instruction_sets);
+  info["flags"] = built::flags;
+  return info;
 }
 
-const char* instruction_set() {
+py::dict capabilities() {
+  py::dict found;
 #if defined(FLOWPRIOR_HAS_DISPATCH)
-  return flowprior::cpu::instruction_set();
+  found["instruction_set"] = flowprior::cpu::instruction_set();
 #else
-  return "baseline";
+  found["instruction_set"] = "baseline";
 #endif
-}
-
-PyObject* capabilities(PyObject*, PyObject*) {
 #if defined(FLOWPRIOR_CUDA)
-  constexpr char kDevices[] = "cpu cuda";
+  found["devices"] = py::make_tuple("cpu", "cuda");
 #else
-  constexpr char kDevices[] = "cpu";
+  found["devices"] = py::make_tuple("cpu");
 #endif
-  try {
-    return Py_BuildValue("{s:s, s:N}", "instruction_set", instruction_set(), "devices", words(kDevices));
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-    return nullptr;
-  }
+  return found;
 }
-
-PyMethodDef methods[] = {
-    {"build_info", &build_info, METH_NOARGS, "How it was built: versions, compiler, instruction sets, flags."},
-    {"capabilities", &capabilities, METH_NOARGS, "Instruction set in use on this machine, and devices served."},
-    {nullptr, nullptr, 0, nullptr}};
-
-PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_C",
-    "flowprior's native operators; torch.ops.flowprior has them once this module is loaded", -1, methods,
-    nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
 
-PyMODINIT_FUNC PyInit__C() { return PyModule_Create(&definition); }
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "flowprior's native operators; torch.ops.flowprior has them once this module is loaded";
+  module.def("build_info", &build_info, "How the module was built: versions, compiler, instruction sets, flags.");
+  module.def("capabilities", &capabilities, "Instruction set in use on this machine, and devices served.");
+}

@@ -27,6 +27,7 @@ from csrc.toolchain import (
     Torch,
     find_compiler,
     find_cuda,
+    find_pybind11,
     find_torch,
 )
 
@@ -41,8 +42,6 @@ HOST = ("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlin
 ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
 AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi2")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
-# Python's C API as of 3.11, which later ones keep. A free-threaded Python has no limited API yet.
-LIMITED_API = () if sysconfig.get_config_var("Py_GIL_DISABLED") else ("-DPy_LIMITED_API=0x030B0000",)
 DEVICE = ("-std=c++20", "-O3", "-cudart=static", "-Xptxas", "-v,-warn-spills")
 
 
@@ -116,8 +115,8 @@ def version() -> str:
 
 
 def module_name() -> str:
-    """File name of ``flowprior._C``: one for every Python that has the limited API, else this one's."""
-    return "_C.abi3.so" if LIMITED_API else f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
+    """File name of ``flowprior._C`` for this Python."""
+    return f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
 def instruction_sets() -> dict[str, tuple[str, ...]]:
@@ -190,8 +189,9 @@ def _includes(torch: Torch, cuda: Cuda | None) -> tuple[str, ...]:
 
 
 def _module_flags(folder: Path) -> tuple[str, ...]:
-    """module.cpp alone meets Python, and the header that says how it was built."""
-    return (f"-I{folder}", *LIMITED_API, "-isystem", sysconfig.get_path("include"))
+    """module.cpp alone meets Python and pybind11, and the header that says how it was built."""
+    python = sysconfig.get_path("include")
+    return (f"-I{folder}", "-isystem", str(find_pybind11()), "-isystem", python)
 
 
 def _link_flags(torch: Torch, cuda: Cuda | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a build of the native extension needs, and where it is: compiler, ninja, torch, nvcc.
+"""What a build of the native extension needs, and where it is: compiler, ninja, pybind11, torch, nvcc.
 
 Nothing here imports torch: its folder and its ``version.py`` say enough, and an import takes seconds.
 """
@@ -86,6 +86,18 @@ def find_ninja() -> str:
     from ninja import BIN_DIR  # pyright: ignore[reportMissingImports]
 
     return str(Path(BIN_DIR) / "ninja")
+
+
+def find_pybind11() -> Path:
+    """Folder of pybind11's headers.
+
+    Raises:
+        BuildError: the package is missing.
+    """
+    spec = importlib.util.find_spec("pybind11")
+    if spec is None or not spec.submodule_search_locations:
+        raise BuildError("pybind11 was not found; pip install pybind11")
+    return Path(spec.submodule_search_locations[0]) / "include"
 
 
 def find_torch() -> Torch:

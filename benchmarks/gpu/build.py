@@ -8,7 +8,7 @@ import time
 from benchmarks.gpu.command import run_command
 from benchmarks.gpu.machine import nvcc
 from benchmarks.gpu.steps import Job, StepError, Values
-from csrc.toolchain import BuildError, find_compiler, find_ninja, find_torch
+from csrc.toolchain import BuildError, find_compiler, find_ninja, find_pybind11, find_torch
 
 
 def run(job: Job) -> Values:
@@ -47,7 +47,7 @@ def capability() -> str:
 def tools() -> Values:
     """Where each tool of a build is, or why it is not there."""
     found: Values = {"nvcc": nvcc()}
-    finders = {"compiler": find_compiler, "ninja": find_ninja, "torch": find_torch}
+    finders = {"compiler": find_compiler, "ninja": find_ninja, "pybind11": find_pybind11, "torch": find_torch}
     for name, find in finders.items():
         try:
             found[name] = str(find())

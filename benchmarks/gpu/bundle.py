@@ -89,7 +89,7 @@ PARTS = (
         "wheels",
         wheels(
             *("typer", "click", "shellingham", "annotated-doc", "typing-extensions"),
-            *("rich", "markdown-it-py", "mdurl", "pygments", "safetensors", "ninja"),
+            *("rich", "markdown-it-py", "mdurl", "pygments", "safetensors", "ninja", "pybind11"),
             *("pytest", "iniconfig", "pluggy", "packaging", "hypothesis", "sortedcontainers"),
         ),
     ),

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.gpu.command import ROOT, run_command
 from benchmarks.gpu.steps import BUNDLE, SITE, Job, StepError, Values
 
-BUILD = ("ninja",)
+BUILD = ("ninja", "pybind11")
 TESTS = ("pytest", "hypothesis")
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 

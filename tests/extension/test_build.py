@@ -71,14 +71,6 @@ def test_a_build_and_what_an_edit_rebuilds(package: Path, capfd: pytest.CaptureF
 
 
 @needs_compiler
-def test_a_module_under_an_older_name_goes_for_python_would_take_it_first(package: Path) -> None:
-    old = package / "_C.cpython-311-x86_64-linux-gnu.so"
-    old.write_bytes(b"of an earlier build")
-    build.install("cpu", package)
-    assert [path.name for path in package.glob("_C.*")] == [module_name()]
-
-
-@needs_compiler
 def test_the_library_needs_torch_by_name_and_knows_no_folder(package: Path) -> None:
     build.install("cpu", package)
     dump = subprocess.run(

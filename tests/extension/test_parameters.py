@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from csrc import parameters as module
 from csrc.ninja_file import ninja_file
-from csrc.parameters import Object, Parameters, module_name, parameters
+from csrc.parameters import Object, Parameters, parameters
 from csrc.toolchain import BuildError, Compiler, Cuda, Torch
 
 
@@ -23,6 +21,7 @@ def machine(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(module, "find_compiler", lambda: Compiler(("ccache", "g++"), "g++ 12.4"))
     monkeypatch.setattr(module, "find_torch", lambda: Torch(Path("/torch"), "2.13.0+cu130", "13.0"))
     monkeypatch.setattr(module, "find_cuda", lambda torch: cuda)
+    monkeypatch.setattr(module, "find_pybind11", lambda: Path("/pybind11"))
     monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
     return repository
 
@@ -74,16 +73,8 @@ def test_the_stable_abi_of_torch_2_10_whatever_torch_builds(machine: Path) -> No
 
 def test_python_is_the_modules_matter_alone(machine: Path) -> None:
     objects = named(parameters("cpu"))
-    python = sysconfig.get_path("include")
-    assert {python, "-DPy_LIMITED_API=0x030B0000"} <= set(objects.pop("module.cpp.o").flags)
-    assert not any(python in item.flags for item in objects.values())
-
-
-def test_one_module_serves_every_python_that_has_the_limited_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module_name() == "_C.abi3.so"
-    assert ".abi3.so" in importlib.machinery.EXTENSION_SUFFIXES
-    monkeypatch.setattr(module, "LIMITED_API", ())
-    assert module_name() == f"_C{sysconfig.get_config_var('EXT_SUFFIX')}", "of a free-threaded Python"
+    assert "/pybind11" in objects.pop("module.cpp.o").flags
+    assert not any("/pybind11" in item.flags for item in objects.values())
 
 
 def test_warnings_are_errors_on_request(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

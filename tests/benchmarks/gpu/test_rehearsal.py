@@ -72,7 +72,7 @@ def test_the_small_cases_call_every_operator(rehearsal: Rehearsal) -> None:
 
 
 def test_the_build_looks_for_its_tools(rehearsal: Rehearsal) -> None:
-    assert set(rehearsal.values("build")["tools"]) == {"nvcc", "compiler", "ninja", "torch"}
+    assert set(rehearsal.values("build")["tools"]) == {"nvcc", "compiler", "ninja", "pybind11", "torch"}
 
 
 def test_every_operator_has_a_time_and_a_share_of_the_copys_rate(rehearsal: Rehearsal) -> None:
