@@ -13,19 +13,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from flowprior import Flow, train
 from flowprior.data import load_data
 from flowprior.metrics import wasserstein2_per_condition
-from flowprior.pictures import beside, save_figure
+from flowprior.pictures import save_figure, trajectory_panels
 
 PICTURE = Path(__file__).parent / "images" / "trajectories.png"
 NFE = 4
 POINTS = 2000
 SHOWN = 800
 LINES = 128
+REACH = 8.0
 SETTINGS = {
     "gaussian + condot": ("gaussian", "condot"),
     "gmm + ot": ("gmm:covariance=spherical", "ot"),
@@ -39,34 +39,22 @@ def main() -> None:
     found = {}
     for setting, (prior, coupling) in SETTINGS.items():
         flow = train("eight-modes", prior=prior, coupling=coupling, steps=2000, batch_size=256, seed=0)
-        paths = trajectories(flow, cond)
+        paths = states(flow, cond)
         distances = wasserstein2_per_condition(paths[-1], cond, real, cond)
         distance = sum(distances.values()) / len(distances)
         found[f"{setting}:  W2² = {distance:.3f} with {NFE} evaluations"] = paths
-    panels = {name: (paths[-1, :LINES], cond[:LINES]) for name, paths in found.items()}
-    figure = beside(
-        panels, real=real[:SHOWN], title="Eight modes: source samples (rings), their way, samples (dots)"
-    )
-    for axes, paths in zip(figure.axes, found.values(), strict=True):
-        draw_paths(axes, paths[:, :LINES], cond)
-    save_figure(figure, PICTURE)
+    panels = {name: (paths[:, :LINES], cond[:LINES]) for name, paths in found.items()}
+    frame = torch.tensor([[-REACH, -REACH], [REACH, REACH]])
+    title = "Eight modes: source samples (rings), their way, samples (dots)"
+    save_figure(trajectory_panels(panels, real=real[:SHOWN], title=title, frame=frame), PICTURE)
 
 
-def trajectories(flow: Flow, cond: Tensor) -> Tensor:
+def states(flow: Flow, cond: Tensor) -> Tensor:
     """Where samples are at each of the sampler's times, ``[T, N, 2]``."""
     generator = torch.Generator().manual_seed(0)
     solution = flow.solve(cond, nfe=NFE, sampler="euler", generator=generator, trajectory=True)
     assert solution.trajectory is not None
     return solution.trajectory
-
-
-def draw_paths(axes: Axes, paths: Tensor, cond: Tensor) -> None:
-    """Source samples as rings, and the way from each to its sample in the colour of its class."""
-    for path, label in zip(paths.unbind(1), cond.tolist(), strict=False):
-        axes.plot(*path.T, color=f"C{label}", linewidth=0.6, alpha=0.6)
-    axes.scatter(*paths[0].T, s=9, facecolors="none", edgecolors="0.2", linewidths=0.6)
-    axes.set_xlim(-9, 9)
-    axes.set_ylim(-9, 9)
 
 
 if __name__ == "__main__":
