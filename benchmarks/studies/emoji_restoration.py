@@ -69,6 +69,13 @@ def by_heart(table: DataFrame, metric: str, nfe: int) -> DataFrame:
     return pandas.DataFrame({split: means(drawn, metric, split)[nfe] for split in ("test", TRAINING)})
 
 
+def mean_leads(table: DataFrame) -> list[str]:
+    """The distances at which the prior's mean alone is nearer than either setting at any evaluations."""
+    alone = {metric: means(table, f"{metric}{restoration.ALONE}") for metric in DISTANCES}
+    nearest = {metric: restoration.values(table, metric).min(axis=None) for metric in DISTANCES}
+    return [metric for metric in DISTANCES if alone[metric].loc[restoration.MEAN, 0] < nearest[metric]]
+
+
 def summary(table: DataFrame, task: str) -> list[str]:
     """Rows of Markdown: of each metric both settings at 1, 4 and 15 evaluations, and the prior's mean."""
     rows = []

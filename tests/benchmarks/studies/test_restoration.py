@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas
 import pytest
 
-from benchmarks.studies import emoji_restoration, restoration
-from benchmarks.studies.results_page import page
+from benchmarks.studies import RESULTS, emoji_restoration, restoration
+from benchmarks.studies.results_page import DOCS, page
 from benchmarks.studies.tables import BASE
 from flowprior.evaluation.result import REAL_DATA, table_row
+from flowprior.study.table import read_table
 from tests.study.stored import Row, cell, keep, rows
 
 SAMPLERS = ("euler", "euler:grid=last,at=0.7")
@@ -75,3 +76,13 @@ def test_restored_emoji_have_a_section_with_distances_that_need_no_classifier(tm
     assert "nearest of 300 in 0.250." in text
     assert "`learned+condot` has crps 3.0000 on test and 3.0000 on training pictures" in text
     assert "fid-cnn128" not in text
+    assert "the prior's mean alone" not in text, "3 at a start is as near as the flow at 4, and no nearer"
+    keep(tmp_path / "emoji-inpainting", emoji_cell(BASE, 8.0), emoji_cell(restoration.OURS, 7.0))
+    assert "the prior's mean alone is nearer" in page(tmp_path)
+
+
+@pytest.mark.parametrize("folder", emoji_restoration.TASKS)
+def test_the_table_of_emoji_in_the_docs_is_what_the_cells_say(folder: str) -> None:
+    text = (DOCS / "restoration.md").read_text(encoding="utf-8")
+    for row in emoji_restoration.summary(read_table(RESULTS / folder), folder.removeprefix("emoji-")):
+        assert row in text
