@@ -158,10 +158,8 @@ def sweep(
     samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     wanted = select(metrics)
-    with (
-        showing(progress),
-        group_of(group).first_goes_ahead(),
-    ):  # it trains and keeps the classifier, which the others read
+    # The first process trains and keeps the classifier, which the others read.
+    with showing(progress), group_of(group).first_goes_ahead():
         known = request.classifier_for(classifier, data, wanted)
     measurement = Measurement(
         flow=flow,
