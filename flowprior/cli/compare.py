@@ -101,8 +101,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
-    from flowprior.progress import showing
-    from flowprior.report import require_report_extra, write_report
+    from flowprior.progress import showing, stage
+    from flowprior.report import require_report_extra
     from flowprior.study import preview_grid, run_grid
 
     _refuse_two(dry_run=dry_run, report_only=report_only, check=check)
@@ -112,7 +112,7 @@ def compare(
     if not dry_run:
         require_report_extra()
     if report_only:
-        _show(write_report(out, baseline=baseline, metric=metric), out, json)
+        _show(_reported(out, json, baseline=baseline, metric=metric), out, json)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
@@ -120,11 +120,13 @@ def compare(
     budget = [] if steps is None else [f"training.steps={steps}"]
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
     if dry_run:
-        show_plan(preview_grid(chosen, out, shard=_shard(shard)), json)
+        with showing(not json), stage("plan the cells"):
+            planned = preview_grid(chosen, out, shard=_shard(shard))
+        show_plan(planned, json)
         return
     with showing(not json):
         outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
-    _show(write_report(out), out, json)
+    _show(_reported(out, json), out, json)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
@@ -185,6 +187,15 @@ def _check(out: Path, json: bool) -> None:
         )
     if found.differences:
         raise typer.Exit(FAILED)
+
+
+def _reported(out: Path, json: bool, **options: str | None) -> dict[str, Any]:
+    """The summary of a report that is written anew."""
+    from flowprior.progress import showing, stage
+    from flowprior.report import write_report
+
+    with showing(not json), stage("write the report"):
+        return write_report(out, **options)
 
 
 def _show(summary: dict[str, Any], out: Path, json: bool) -> None:

@@ -32,8 +32,9 @@ def _families(incomplete: str) -> list[str]:
 
 
 def _components(ctx: typer.Context, incomplete: str) -> list[str]:
-    family = ctx.params.get("family") or ""
-    return [name for name in (names_of(family) if family in FAMILIES else ()) if name.startswith(incomplete)]
+    word = ctx.params.get("family") or ""
+    families = [family for family in FAMILIES if family in (word, f"{word}s")]
+    return [name for family in families for name in names_of(family) if name.startswith(incomplete)]
 
 
 def list_components(

@@ -168,6 +168,8 @@ def train(
 
     if resume:
         config = _config_of_the_run(out, config)
+    if overwrite and out is None:
+        raise OptionError("--overwrite needs --out RUN, the directory of the run to replace")
     given: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
     given["latent"] = latent
     place = _cache(cache, no_cache)
@@ -243,10 +245,8 @@ def _report(run: RunDirectory, json: bool, asked: str) -> None:
         places = {"run": str(run.path), "flow": str(run.flow), "picture": picture and str(picture)}
         print_json(places | {"step": last.get("step"), "loss": last.get("loss")})
         return
-    reached, folder = (
-        f"step {last['step']}, loss {last['loss']:.4g}; " if last else "",
-        shlex.quote(str(run.path)),
-    )
+    reached = f"step {last['step']}, loss {last['loss']:.4g}; " if last else ""
+    folder = shlex.quote(str(run.path))
     print_rich(
         f"{reached}the flow is in {run.flow}",
         *([f"samples beside those of the prior alone: {picture}"] if picture else []),

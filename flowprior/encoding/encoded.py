@@ -14,6 +14,7 @@ from flowprior.data.base import Data
 from flowprior.encoders.latent import LatentEncoder
 from flowprior.encoding.cache import Notify, Source, cached_latents
 from flowprior.errors import InputError
+from flowprior.progress import Stage, stage
 
 MOST_AT_ONCE = 1024
 OWN = {"event_shape", "is_image"}
@@ -64,14 +65,22 @@ class EncodedData(Data):
             InputError: pictures that cannot be read, or latents that are not finite.
         """
         if self._latents is None:
-            source = self.source()
-            if self.folder is not None:
-                self._latents = cached_latents(self.folder, source, self._encode, notify)
-            else:
-                if notify is not None:
-                    notify(f"encoding {source.describe()} in memory")
-                self._latents = np.concatenate([self._encode(*bounds) for bounds in source.bounds()])
+            with stage(f"read and encode {self.name}", len(self)) as encoding:
+                self._latents = self._all_latents(encoding, notify)
         return self
+
+    def _all_latents(self, encoding: Stage, notify: Notify | None) -> np.ndarray:
+        def encode(start: int, stop: int) -> np.ndarray:
+            latents = self._encode(start, stop)
+            encoding.advance(stop - start)
+            return latents
+
+        source = self.source()
+        if self.folder is not None:
+            return cached_latents(self.folder, source, encode, notify)
+        if notify is not None:
+            notify(f"encoding {source.describe()} in memory")
+        return np.concatenate([encode(*bounds) for bounds in source.bounds()])
 
     def source(self) -> Source:
         """What the latents are made from; reads all of the data for their digest."""

@@ -161,10 +161,8 @@ def sweep(
     wanted = select(metrics)
     processes = group_of(group)
     shown = shows_progress(progress) and processes.rank == 0
-    with (
-        showing(shown),
-        processes.first_goes_ahead(),
-    ):  # it trains and keeps the classifier, which others read
+    # The first process trains and keeps the classifier, which the others read.
+    with showing(shown), processes.first_goes_ahead():
         known = request.classifier_for(classifier, data, wanted)
     measurement = Measurement(
         flow=flow,

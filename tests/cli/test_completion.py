@@ -41,6 +41,7 @@ def completed(line: str) -> list[str]:
         ("flowprior compare --model un", ["unet"]),
         ("flowprior list pri", ["priors"]),
         ("flowprior list priors g", ["gaussian", "gmm"]),
+        ("flowprior list prior gm", ["gmm"]),
     ],
 )
 def test_what_was_begun_is_completed(line: str, expected: list[str]) -> None:

@@ -198,6 +198,8 @@ def test_two_runs_without_a_name_get_a_folder_each(
 def test_resume_wants_to_know_which_run(call: Call, tmp_path: Path) -> None:
     answer = call("train", "--resume")
     assert (answer.code, "--resume needs --out RUN" in answer.err) == (2, True)
+    answer = call("train", "--overwrite")
+    assert (answer.code, "--overwrite needs --out RUN" in answer.err) == (2, True)
     out = tmp_path / "run"
     call("train", "--out", out, "--data", "eight-modes:n=200", "--prior", "gaussian", "--steps", "2", *SMALL)
     (out / "config.toml").unlink()
