@@ -47,11 +47,11 @@ class Standing(NamedTuple):
         """``train: 500/2,000, loss 0.31, 0:12, 0:36 left``."""
         left = self._left()
         rest = f"{clock(left)} left" if left else ""
-        parts = (self.count, self.report, clock(self.seconds), rest)
+        parts = (self.counted, self.report, clock(self.seconds), rest)
         return f"{self.name}: {', '.join(filter(None, parts))}"
 
     @property
-    def count(self) -> str:
+    def counted(self) -> str:
         """``500/2,000``; nothing where the total is not known."""
         return "" if self.total is None else f"{self.done:,}/{self.total:,}"
 
@@ -183,7 +183,7 @@ class _Bar:
 def _columns(standing: Standing) -> dict[str, Any]:
     """What a bar shows beside its title."""
     known = {"completed": standing.done, "total": standing.total}
-    return {**known, "count": standing.count, "report": standing.report}
+    return {**known, "count": standing.counted, "report": standing.report}
 
 
 def _make_progress() -> Progress:
