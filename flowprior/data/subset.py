@@ -30,13 +30,12 @@ class Subset(Data):
             setattr(self, attribute, getattr(data, attribute))
         self.data, self.indices, self.name = data.within(indices), indices, name
         self.spec = None  # no name reads a part
-        captions, counts = data.captions, data.condition_counts
+        captions = data.captions
         self.captions = None if captions is None else [captions[int(index)] for index in indices]
         self.caption_ids = None  # those of the whole are in any order
-        self.condition_counts = None if counts is None else counts[indices]
-        self.groups, self.look_alikes = (
-            None if of_events is None else of_events[indices] for of_events in (data.groups, data.look_alikes)
-        )
+        self.condition_counts = _some(data.condition_counts, indices)
+        self.groups = _some(data.groups, indices)
+        self.look_alikes = _some(data.look_alikes, indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -68,6 +67,10 @@ class Subset(Data):
     ) -> Conditions | None:
         """The conditions that a training step gets for these indices of the part."""
         return self.data.training_condition(self.indices[indices], cond, chance)
+
+
+def _some(of_events: Tensor | None, indices: Tensor) -> Tensor | None:
+    return None if of_events is None else of_events[indices]
 
 
 def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
