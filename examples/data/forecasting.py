@@ -15,9 +15,8 @@ from flowprior import evaluate, train
 from flowprior.data import load_data
 
 weather, test = load_data("weather"), load_data("weather", split="test")
-print(
-    f"{len(weather)} windows {weather.event_shape}, {weather.condition.shape} before"
-)
+before = weather.condition.shape
+print(f"{len(weather)} windows: {weather.event_shape} after {before}")
 
 # %%
 # The training is short. 0 evaluations are the prior alone, the line to hold the
