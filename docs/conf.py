@@ -43,7 +43,7 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["gallery.css"]
+html_css_files = ["pages.css"]
 html_title = f"flowprior {release}"
 copybutton_exclude = ".linenos, .gp, .go"
 

@@ -7,6 +7,7 @@ import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from matplotlib.figure import Figure
@@ -67,7 +68,9 @@ def missing_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield from (page.stem for page in gallery_pages.pages() if gallery_pages.missing(page))
 
 
-def test_a_page_whose_peer_is_not_there_is_not_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_whose_peer_is_not_there_is_not_run_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
     import gallery_pages
@@ -77,7 +80,7 @@ def test_a_page_whose_peer_is_not_there_is_not_run_and_says_so(monkeypatch: pyte
     assert not re.search(pattern, str(EXAMPLES / "loops" / "torchcfm_loop.py"))
     assert re.search(pattern, str(EXAMPLES / "loops" / "own_network.py"))
     source = ["Title\n=====\n\nText.\n"]
-    gallery_pages.add_note(None, "gallery/loops/torchcfm_loop", source)
+    gallery_pages.add_note(SimpleNamespace(srcdir=tmp_path), "gallery/loops/torchcfm_loop", source)
     assert "``torchcfm`` was not installed" in source[0]
     assert source[0].index("=====") < source[0].index(".. note::") < source[0].index("Text.")
 

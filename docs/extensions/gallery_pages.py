@@ -74,7 +74,8 @@ def add_note(app: Sphinx, docname: str, source: list[str]) -> None:
     page = EXAMPLES / f"{docname.removeprefix(f'{FOLDER}/')}.py"
     if not docname.startswith(f"{FOLDER}/") or not page.is_file():
         return
-    if names := missing(page):
+    has_run = Path(app.srcdir, f"{docname}.py.md5").is_file()
+    if not has_run and (names := missing(page)):
         what = " and ".join(f"``{name}``" for name in names)
         note = f".. note::\n   Not run when the documentation was built: {what} was not installed there.\n"
         source[0] = re.sub(r"^=+\n", lambda line: f"{line[0]}\n{note}\n", source[0], count=1, flags=re.M)

@@ -15,17 +15,18 @@ from flowprior import evaluate, train
 from flowprior.data import load_data
 
 weather, test = load_data("weather"), load_data("weather", split="test")
-print(
-    len(weather), "windows", weather.event_shape, "under", weather.condition.shape
-)
+before = weather.condition.shape
+print(f"{len(weather)} windows: {weather.event_shape} after {before}")
 
 # %%
-# The training is short. 0 evaluations are the prior alone, which is worth comparing
-# with: :doc:`/forecasting` says how little a flow adds on one year of weather.
+# The training is short. 0 evaluations are the prior alone, the line to hold the
+# others against: :doc:`/forecasting` says how little a flow adds on one year of
+# weather.
 
 flow = train(
     weather,
-    prior="learned-mean:covariance=lowrank,mapper=linear,hidden=64,depth=1,reg_covar=0.001,steps=100",
+    prior="learned-mean:covariance=lowrank,mapper=linear,hidden=64,depth=1,"
+    "reg_covar=0.001,steps=100",
     coupling="posterior",
     model="mlp:width=64",
     batch_size=128,

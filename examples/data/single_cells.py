@@ -3,7 +3,7 @@ Single cells
 ============
 
 700 blood cells of ten types, each fifty principal components of its gene counts
-(from the wheel of scanpy). Some types have hundreds of cells and some have a dozen,
+(from the wheel of scanpy). Some types have a hundred cells, some a dozen or fewer,
 so the prior has to share what it learns between them.
 """
 # sphinx_gallery_needs = "scanpy, anndata"

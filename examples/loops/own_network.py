@@ -55,7 +55,7 @@ flow = train(
 )
 
 # %%
-# The left half are source samples (no evaluation of the network), the right half
+# The left half shows source samples (no evaluation of the network), the right half
 # what the flow makes of them. Both start from the same generator, so that each
 # picture on the right comes from the one at its place on the left.
 
