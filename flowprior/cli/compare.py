@@ -75,6 +75,10 @@ def compare(
         str | None, typer.Option(help="What to compare with, such as 'gaussian + condot'.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="The metric that the summary is about.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw every metric against NFE (.png, .svg, .pdf …)."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the grid; can be repeated."),
@@ -109,16 +113,24 @@ def compare(
     if check:
         _check(out, json)
         return
+<<<<<<< HEAD
     if not dry_run:
         require_report_extra()
     if report_only:
         _show(_reported(out, json, baseline=baseline, metric=metric), out, json)
+=======
+    require_report_extra()
+    _check_plot(plot)
+    if report_only:
+        _show(write_report(out, baseline=baseline, metric=metric), out, json, plot)
+>>>>>>> pics
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
     values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_integers(nfe, "--nfe")}
     budget = [] if steps is None else [f"training.steps={steps}"]
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
+<<<<<<< HEAD
     if dry_run:
         with showing(not json), stage("plan the cells"):
             planned = preview_grid(chosen, out, shard=_shard(shard))
@@ -127,6 +139,10 @@ def compare(
     with showing(not json):
         outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
     _show(_reported(out, json), out, json)
+=======
+    outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
+    _show(write_report(out), out, json, plot)
+>>>>>>> pics
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
@@ -189,6 +205,7 @@ def _check(out: Path, json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
+<<<<<<< HEAD
 def _reported(out: Path, json: bool, **options: str | None) -> dict[str, Any]:
     """The summary of a report that is written anew."""
     from flowprior.progress import showing, stage
@@ -200,10 +217,27 @@ def _reported(out: Path, json: bool, **options: str | None) -> dict[str, Any]:
 
 def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
     """The values of the summary's metric, what failed or waits, and where the report is."""
+=======
+def _check_plot(plot: Path | None) -> None:
+    """Refuse a picture that could not be written, before anything is run."""
+    from flowprior.report.quality_figure import check_suffix
+    from flowprior.storage import check_place
+
+    if plot is not None:
+        check_suffix(plot)
+        check_place(plot)
+
+
+def _show(summary: dict[str, Any], out: Path, json: bool, plot: Path | None = None) -> None:
+    """The values of the summary's metric, what failed or waits, and where report and plot are."""
+    from flowprior.report import save_comparison
+>>>>>>> pics
     from flowprior.report.wording import prior_sentence
     from flowprior.study import StudyFolder
 
     report = StudyFolder(out).report
+    if plot is not None:
+        save_comparison(summary, plot)
     if json:
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
@@ -212,6 +246,8 @@ def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
     tables += [note] if (note := prior_sentence(summary, summary["metric"])) else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
     print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
+    if plot is not None:
+        print_rich(f"the plot is in {plot}")
 
 
 def _tables(summary: dict[str, Any]) -> list[Any]:

@@ -1,5 +1,6 @@
 """Renderings of results: terminal, HTML, figures."""
 
+from flowprior.report.comparison_figure import save_comparison
 from flowprior.report.page import quality_tables, require_report_extra, write_report
 from flowprior.report.quality_figure import save_plot
 from flowprior.report.terminal import result_table
@@ -8,6 +9,7 @@ __all__ = [
     "quality_tables",
     "require_report_extra",
     "result_table",
+    "save_comparison",
     "save_plot",
     "write_report",
 ]

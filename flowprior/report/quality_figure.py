@@ -6,7 +6,7 @@ One metric of any long table is a figure; an evaluation is one with a panel for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, save_figure
-from flowprior.pictures.curves import Curve, draw_curves
+from flowprior.pictures.curves import Curve, draw_curves, named_lines
 from flowprior.pictures.quality import evaluations_label
 from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS
@@ -61,37 +61,52 @@ def evaluation_figure(result: Result) -> Figure:
     Raises:
         OptionError: none of the metrics depends on the number of evaluations.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     metrics, settings, frame = result.quality_metrics, result.settings, result.frame()
     if not metrics:
         raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
-    columns = 2 if len(metrics) == 4 else min(PANELS, len(metrics))
-    rows = math.ceil(len(metrics) / columns)
-    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.9)
     group = ["sampler"] if frame["guidance"].nunique() < 2 else ["sampler", "guidance"]
     bars = f", bars: deviation over {n} seeds" if (n := frame["seed"].nunique()) > 1 else ""
     terms = f"{settings['samples']} samples against {settings['reference']}{bars}"
+
+    def draw(axes: Axes, name: str) -> None:
+        options = {"better": metrics[name].better, "level": result.real_data_score(name)}
+        draw_quality(axes, frame, name, group=group, **options)
+
+    better = {name: info.better for name, info in metrics.items()}
+    return metric_panels(better, draw, f"{title_of(result)}\n{terms}")
+
+
+def metric_panels(better: Mapping[str, str], draw: Callable[[Axes, str], None], title: str) -> Figure:
+    """A figure with a panel for each metric, one legend and a title.
+
+    Args:
+        better: metric -> ``"lower"``, ``"higher"`` or ``""``.
+        draw: draws the curves of a metric into axes.
+        title: of the figure.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    columns = 2 if len(better) == 4 else min(PANELS, len(better))
+    rows = math.ceil(len(better) / columns)
+    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.9)
     with rc_context(PLAIN_TEXT):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
-        for number, (name, info) in enumerate(metrics.items(), 1):
+        for number, (name, side) in enumerate(better.items(), 1):
             axes = figure.add_subplot(rows, columns, number)
-            level = result.real_data_score(name)
-            draw_quality(axes, frame, name, group=group, better=info.better, level=level)
-            axes.set_title(name + ARROWS[info.better], fontsize=10)
-        _legend(figure)
-        figure.suptitle(f"{title_of(result)}\n{terms}", fontsize=10)
+            draw(axes, name)
+            axes.set_title(name + ARROWS[side], fontsize=10)
+        _legend(figure, 4 if columns > 1 else 1)
+        figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, columns: int) -> None:
     """One legend below all panels, the real-data score last."""
-    pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    entries = {label: handle for handle, label in pairs}
-    labels = sorted(entries, key=lambda label: label == REAL_DATA)
-    handles = [entries[label] for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    lines = {name: line for axes in figure.axes for name, line in named_lines(axes).items()}
+    labels = sorted(lines, key=lambda label: label == REAL_DATA)
+    handles = [lines[label] for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
 
 
 def draw_quality(

@@ -90,6 +90,15 @@ def test_report_only_writes_it_anew(call: Call, compared: Path) -> None:
     assert report.read_bytes() == before
 
 
+def test_the_values_are_drawn_as_the_files_ending_says(call: Call, compared: Path, tmp_path: Path) -> None:
+    answer = call("compare", "--out", compared, "--report-only", "--plot", tmp_path / "q.svg")
+    assert answer.code == 0, answer.err
+    assert "the plot is in" in answer.out
+    assert ">NFE, evaluations of the network<" in (tmp_path / "q.svg").read_text()
+    refused = call("compare", "--out", compared, "--report-only", "--plot", tmp_path / "q.txt")
+    assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
+
+
 def test_check_computes_the_values_again(call: Call, compared: Path) -> None:
     answer = call("compare", "--out", compared, "--check")
     assert answer.code == 0, answer.err
