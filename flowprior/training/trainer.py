@@ -115,7 +115,8 @@ def train(
         )
     if _folder(cache) is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
-    run, progress = RunDirectory(out) if out is not None else None, shows_progress(progress)
+    run = RunDirectory(out) if out is not None else None
+    progress = shows_progress(progress)
     place = run.latents if run is not None and cache is None else _folder(cache)
     engine = make_engine(resolved.training.device, shard=resolved.training.shard)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
