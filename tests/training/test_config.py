@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
 from pathlib import Path
 
@@ -172,4 +173,4 @@ def test_differing_keys_are_dotted() -> None:
 def test_every_field_is_documented() -> None:
     for tree in (RunConfig, TrainingConfig):
         for field in fields(tree):
-            assert f"\n        {field.name}: " in (tree.__doc__ or "")
+            assert f"\n    {field.name}: " in (inspect.getdoc(tree) or "")
