@@ -113,36 +113,25 @@ def compare(
     if check:
         _check(out, json)
         return
-<<<<<<< HEAD
     if not dry_run:
         require_report_extra()
-    if report_only:
-        _show(_reported(out, json, baseline=baseline, metric=metric), out, json)
-=======
-    require_report_extra()
     _check_plot(plot)
     if report_only:
-        _show(write_report(out, baseline=baseline, metric=metric), out, json, plot)
->>>>>>> pics
+        _show(_reported(out, json, baseline=baseline, metric=metric), out, json, plot)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
     values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_integers(nfe, "--nfe")}
     budget = [] if steps is None else [f"training.steps={steps}"]
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
-<<<<<<< HEAD
     if dry_run:
-        with showing(not json), stage("plan the cells"):
+        with showing(False if json else None), stage("plan the cells"):
             planned = preview_grid(chosen, out, shard=_shard(shard))
         show_plan(planned, json)
         return
-    with showing(not json):
-        outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
-    _show(_reported(out, json), out, json)
-=======
-    outcome = run_grid(chosen, out, shard=_shard(shard), progress=True, notify=_notify)
-    _show(write_report(out), out, json, plot)
->>>>>>> pics
+    with showing(False if json else None):
+        outcome = run_grid(chosen, out, shard=_shard(shard), notify=_notify)
+    _show(_reported(out, json), out, json, plot)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
@@ -188,7 +177,7 @@ def _check(out: Path, json: bool) -> None:
     from flowprior.progress import showing
     from flowprior.study import check_report
 
-    with showing(not json):
+    with showing(False if json else None):
         found = check_report(out, notify=_notify)
     if json:
         print_json(asdict(found))
@@ -205,19 +194,15 @@ def _check(out: Path, json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-<<<<<<< HEAD
 def _reported(out: Path, json: bool, **options: str | None) -> dict[str, Any]:
     """The summary of a report that is written anew."""
     from flowprior.progress import showing, stage
     from flowprior.report import write_report
 
-    with showing(not json), stage("write the report"):
+    with showing(False if json else None), stage("write the report"):
         return write_report(out, **options)
 
 
-def _show(summary: dict[str, Any], out: Path, json: bool) -> None:
-    """The values of the summary's metric, what failed or waits, and where the report is."""
-=======
 def _check_plot(plot: Path | None) -> None:
     """Refuse a picture that could not be written, before anything is run."""
     from flowprior.report.quality_figure import check_suffix
@@ -231,7 +216,6 @@ def _check_plot(plot: Path | None) -> None:
 def _show(summary: dict[str, Any], out: Path, json: bool, plot: Path | None = None) -> None:
     """The values of the summary's metric, what failed or waits, and where report and plot are."""
     from flowprior.report import save_comparison
->>>>>>> pics
     from flowprior.report.wording import prior_sentence
     from flowprior.study import StudyFolder
 

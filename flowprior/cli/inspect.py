@@ -55,7 +55,7 @@ def inspect(
     from flowprior.report.terminal import inspection_tables, modes_line
     from flowprior.training.config import DEFAULT_PRIOR
 
-    with showing(not json):
+    with showing(False if json else None):
         found = inspect_priors(
             load_data(data),
             prior or [DEFAULT_PRIOR],

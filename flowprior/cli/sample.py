@@ -105,7 +105,7 @@ def sample(
         refuse_beside_pictures(cond, captions)
         asked = read_given(flow, picture, count, labels)
     else:
-        with showing(not json), stage("read the condition"):
+        with showing(False if json else None), stage("read the condition"):
             asked = read_asked(flow, captions, cond, count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
@@ -116,7 +116,7 @@ def sample(
     }
     start = time.perf_counter()
     whole = {"trajectory": animate is not None, "group": engine.group}
-    with showing(not json), stage("draw samples"):
+    with showing(False if json else None), stage("draw samples"):
         solution = draw_samples(flow, asked, nfe, seed, **whole, **settings)
     seconds = time.perf_counter() - start
     panels = None

@@ -51,7 +51,7 @@ def train_encoder(
     training = VaeTraining(latent, widths, blocks, steps, batch_size, lr, kl, seed, precision)
     train, test = load_data(data, "train"), load_data(data, "test")
     where = resolve_device(device)
-    with showing(not json):
+    with showing(False if json else None):
         encoder = train_vae(train, training, device=where, notify=_teller(steps)).to(where)
         with stage("measure how well pictures come back"):
             found = measure_reconstruction(encoder, test)

@@ -71,7 +71,7 @@ def run_grid(
     out: str | Path,
     *,
     shard: tuple[int, int] = (0, 1),
-    progress: bool = False,
+    progress: bool | None = None,
     notify: Notify = lambda line: None,
 ) -> Outcome:
     """Run every cell that has no result yet; what is finished is not run again.
@@ -83,7 +83,8 @@ def run_grid(
         grid: what to compare.
         out: directory for the cells and the report.
         shard: (i, n) runs every n-th cell from the i-th on, for n processes on one directory.
-        progress: show progress bars on stderr.
+        progress: show progress on stderr; None does, unless ``FLOWPRIOR_PROGRESS`` is 0 or work around this
+            hides it.
         notify: is told in one line what happens.
 
     Raises:
@@ -122,7 +123,7 @@ def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
     return splits, plan, cells
 
 
-def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool = False) -> None:
+def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool | None = None) -> None:
     """Train and evaluate one cell, and write its file; what was trained already is not trained again."""
     train_cell(cell, place, splits, progress)
     found = evaluate_cell(cell, place, grid, splits)
@@ -132,7 +133,7 @@ def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress
     place.failure.unlink(missing_ok=True)
 
 
-def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool = False) -> None:
+def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool | None = None) -> None:
     """Train the flow of a cell: a finished run is left as it is, an interrupted one resumed.
 
     The flows on the way are the run's own checkpoints, so they stand on the schedule of the whole budget.
@@ -201,7 +202,7 @@ class _Run:
     folder: StudyFolder
     grid: Grid
     splits: Splits
-    progress: bool
+    progress: bool | None
     notify: Notify
     outcome: Outcome = field(default_factory=Outcome)
 
