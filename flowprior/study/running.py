@@ -17,6 +17,7 @@ from flowprior.flow.files import copy_flow
 from flowprior.storage import read_json, write_text
 from flowprior.study.cell_file import FORMAT, MACHINE, CellFolder, StudyFolder, write_object
 from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
+from flowprior.study.chosen import recorded_choice
 from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.splits import Splits
@@ -75,7 +76,7 @@ def run_grid(
     resolve_device(grid.training.device)
     check_evaluation_parts(grid.evaluation)
     splits = Splits.of(grid.as_dict())
-    plan, cells = plan_grid(grid, splits)
+    plan, cells = plan_grid(grid, splits, recorded_choice(grid, splits, folder))
     for variant in plan["variants"]:
         if variant["trainer"]:
             load_hook("trainer", variant["trainer"])
