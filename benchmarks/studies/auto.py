@@ -11,8 +11,8 @@ is then the same trained cell under two names.
 Four tables of scikit-learn's, each column in standard deviations from its mean over the training split: 569
 biopsies under 2 labels; 150 irises under 3; of 442 people six serum measurements under age, sex, body mass
 and blood pressure; 178 wines under 3 labels, on which the rules were made. A table of 342 penguins under 3
-species (``pip install palmerpenguins``). And data that are made: a roll in three dimensions, under the quarter
-of its length; two rings in the plane; three shells in five dimensions.
+species (``pip install palmerpenguins``). And data that are made: a roll in three dimensions, under the
+quarter of its length; two rings in the plane; three shells in five dimensions.
 """
 
 from __future__ import annotations
