@@ -149,7 +149,7 @@ def _of_points(data: Data, seed: int) -> _Found:
     safe = best_for_sure({spec: scores[spec] for spec in specs[:-1]})
     found = best_for_sure({spec: scores[spec] for spec in (safe, LATENT)})
     gain, error = lead_over(scores[LATENT], scores[safe])
-    apart = f"{abs(gain):.3g} ± {error:.1g} {'less' if gain > 0 else 'more'}"
+    apart = f"{abs(gain):.3g} ± {error:.2g} {'less' if gain > 0 else 'more'}"
     normal, own = float(scores[NORMAL].mean()), float(scores[found].mean())
     told = f"energy score {own:.4g} on {len(scores[found])} held-out rows"
     if found == LATENT:

@@ -61,10 +61,14 @@ def test_a_covariance_is_full_where_the_coordinates_go_together() -> None:
     assert chosen(clouds(each=600, correlation=0.97)) == ("gmm:covariance=full", "ot")
 
 
-def test_few_rows_of_many_numbers_borrow() -> None:
+def few_rows() -> TensorData:
+    """Ten rows of thirty numbers for each of six labels, which tell a mean and little else."""
     label = torch.arange(60) % 6
-    x = normal(60, 30) + 2.0 * normal(6, 1, seed=1)[label]
-    assert chosen(TensorData(x, label, classes=6)) == (FEW, "ot")
+    return TensorData(normal(60, 30) + 2.0 * normal(6, 1, seed=1)[label], label, classes=6)
+
+
+def test_few_rows_of_many_numbers_borrow() -> None:
+    assert chosen(few_rows()) == (FEW, "ot")
 
 
 def test_labels_that_say_nothing_leave_the_source_at_the_normal() -> None:
