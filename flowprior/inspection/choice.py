@@ -4,7 +4,7 @@
 |---|---|---|
 | pictures under labels with few examples each | ``gmm:shrinkage=2`` + ``ot`` | few-labels |
 | pictures or their latents, under labels or none | ``latent-gmm`` + ``posterior`` | digits, fashion-mnist |
-| points, where it foretells held-out rows best | ``latent-gmm`` + ``posterior`` | moons, irises |
+| points, where it foretells held-out rows best | ``latent-gmm`` + ``posterior`` | moons, awkward-laws |
 | other points: the best Gaussians | ``gmm``, diagonal or full, + ``ot`` | eight-modes, biopsies |
 | points that no prior foretells better than N(0, I) | ``gaussian`` + ``ot`` | none: a guard |
 | pictures of captions that repeat | ``kernel-mean`` + ``leave-one-out`` | emoji |

@@ -59,7 +59,7 @@ class Examples:
 
     @classmethod
     def folds(cls, data: Data, limit: int, seed: int = 0) -> Iterator[Examples]:
-        """Five divisions of at most ``limit`` examples, of which each holds out what the others fit on.
+        """Up to five divisions of at most ``limit`` examples, each holding out what the others fit on.
 
         A label with fewer than three examples is fitted on in all of them. Events that are alike stay
         together.
@@ -71,8 +71,9 @@ class Examples:
         chosen, labels, groups = _looked_at(data, limit, seed)
         fold = _folds_of(len(chosen), labels, groups, seed)
         for number in range(FOLDS):
-            held_out = (fold == number).nonzero()[:, 0]
-            yield cls._parted(data, chosen, (fold != number).nonzero()[:, 0], held_out, seed)
+            fit, held_out = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
+            if len(held_out):
+                yield cls._parted(data, chosen, fit, held_out, seed)
 
     @classmethod
     def _parted(cls, data: Data, chosen: Tensor, fit: Tensor, held_out: Tensor, seed: int) -> Examples:

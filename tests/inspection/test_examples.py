@@ -89,3 +89,8 @@ def test_folds_keep_events_together_that_are_nearly_alike() -> None:
         kept, held = ({int(value) // 20 for value in part[:, 0]} for part in (fold.x, fold.held_out))
         assert (len(kept), len(held)) == (8, 2)
         assert not kept & held
+
+
+def test_a_fold_that_would_hold_nothing_out_is_left_out() -> None:
+    folds = list(Examples.folds(numbered([3, 2, 2, 2, 2]), limit=1000))
+    assert sorted(float(fold.held_out) for fold in folds) == [0.0, 1.0, 2.0]
