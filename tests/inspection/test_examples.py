@@ -69,6 +69,8 @@ def test_folds_hold_every_example_out_once_with_its_share_of_each_label() -> Non
     for fold in folds:
         assert not set(fold.x.flatten().tolist()) & set(fold.held_out.flatten().tolist())
         assert len(fold.x) + len(fold.held_out) == 77
+        assert fold.labels is not None
+        assert fold.held_out_labels is not None
         counts = torch.bincount(fold.held_out_labels, minlength=3).tolist()
         assert counts[0] == 10
         assert counts[1] in (4, 5)
@@ -78,6 +80,8 @@ def test_folds_hold_every_example_out_once_with_its_share_of_each_label() -> Non
 
 def test_folds_fit_on_a_label_of_two_in_all_of_them() -> None:
     for fold in Examples.folds(numbered([30, 2]), limit=1000):
+        assert fold.labels is not None
+        assert fold.held_out_labels is not None
         assert (fold.labels == 1).sum() == 2
         assert not (fold.held_out_labels == 1).any()
 
