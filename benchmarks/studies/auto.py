@@ -10,8 +10,9 @@ is then the same trained cell under two names.
 
 Four tables of scikit-learn's, each column in standard deviations from its mean over the training split: 569
 biopsies under 2 labels; 150 irises under 3; of 442 people six serum measurements under age, sex, body mass
-and blood pressure; 178 wines under 3 labels, on which the rules were made. And a roll in three dimensions,
-under the quarter of its length.
+and blood pressure; 178 wines under 3 labels, on which the rules were made. A table of 342 penguins under 3
+species (``pip install palmerpenguins``). And data that are made: a roll in three dimensions, under the
+quarter of its length; two rings in the plane; three shells in five dimensions.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.studies import RESULTS, Row, everything, generator, rows_of
 from flowprior.data import DATA, TensorData
 from flowprior.data.base import Split
 from flowprior.data.splits import split_indices
+from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.inspection import energy_coefficient
@@ -41,6 +43,9 @@ TIMES = 10
 """Samples for each test event."""
 QUARTERS = 4
 CHOICE, BASELINE = "auto", "gaussian+condot"
+RULES = {"breast-cancer": "second", "diabetes": "second", "swiss-roll": "second", "iris": "second"}
+"""Data -> the rules that made the stored choice; of other data the third ones, see docs/automatic.md."""
+LATEST = "third"
 FEW_STEPS = (4, 15)
 Table = tuple[Tensor, Tensor]
 
@@ -83,6 +88,32 @@ def swiss_roll() -> Table:
     return torch.from_numpy(x).float(), place * QUARTERS // len(place)
 
 
+def penguins() -> Table:
+    """Lengths of bill and flipper, depth of bill and mass of each penguin, and its species."""
+    try:
+        from palmerpenguins import load_penguins
+    except ImportError as error:
+        raise OptionError("table: of=penguins needs a package; run: pip install palmerpenguins") from error
+
+    found = load_penguins().dropna(subset=["bill_length_mm"])
+    columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
+    return _labelled(found[columns].to_numpy(), found["species"].astype("category").cat.codes.to_numpy())
+
+
+def circles() -> Table:
+    """Six hundred points of two rings about one centre, under the ring."""
+    from sklearn.datasets import make_circles
+
+    return _labelled(*make_circles(600, noise=0.08, factor=0.5, random_state=0))
+
+
+def shells() -> Table:
+    """Six hundred points of a Gaussian in five dimensions, under the third that their radius lies in."""
+    from sklearn.datasets import make_gaussian_quantiles
+
+    return _labelled(*make_gaussian_quantiles(n_samples=600, n_features=5, n_classes=3, random_state=0))
+
+
 def _labelled(x: Any, y: Any) -> Table:
     return torch.from_numpy(x).float(), torch.from_numpy(y).long()
 
@@ -93,6 +124,9 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "iris": iris,
     "diabetes": diabetes,
     "swiss-roll": swiss_roll,
+    "penguins": penguins,
+    "circles": circles,
+    "shells": shells,
 }
 
 

@@ -1,16 +1,16 @@
-"""Write docs/results.md from the stored cell files, and the generated sentences of docs/choosing.md.
+"""Write docs/results.md from the stored cell files, and the generated sentences of pages that advise.
 
     python -m benchmarks.studies.results_page
 
-Prose and what each table shows are in ``results.md.jinja`` and ``choosing.md.jinja``. A study that has not
-run has no section.
+Prose and what each table shows are in ``results.md.jinja``, and in ``claims.md.jinja`` what the other pages
+take from there. A study that has not run has no section.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,15 +53,33 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
-WITH_CLAIMS = DOCS / "choosing.md"
 CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training", "prior-guidance")
 LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
-"""Steps of the studies of pictures that docs/choosing.md speaks of."""
+"""Steps of the studies of pictures that docs/findings.md speaks of."""
 STANDS_ALONE = ("lead-", "emoji-", "long-", "from-scratch", "one-evaluation", "reflow", "warm-start")
 OWN_SECTION = (*STANDS_ALONE, *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
+CLAIMS: Mapping[str, tuple[str, ...]] = {
+    "automatic": ("auto",),
+    "choosing": ("variance_floor",),
+    "few-evaluations": ("one_evaluation",),
+    "trained-priors": ("end_to_end",),
+    "findings": (
+        "own_prior",
+        "lead",
+        "residual",
+        "convergence",
+        "more_evaluations",
+        "paper_design",
+        "blood",
+        "without_condition",
+        "embeddings",
+        "captions",
+    ),
+}
+"""Page -> the blocks of ``claims.md.jinja`` that stand in it, between markers, in their order."""
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -173,13 +191,18 @@ def page(root: Path = RESULTS) -> str:
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
 
 
+def page_of_claims(name: str) -> Path:
+    """The file of a page of :data:`CLAIMS`."""
+    return DOCS / f"{name}.md"
+
+
 def filled(text: str, root: Path = RESULTS) -> str:
     """``text`` with what is between its markers generated anew.
 
     Raises:
         KeyError: a marker names no claim.
     """
-    said = template("choosing.md.jinja")
+    said = template("claims.md.jinja")
     pictures = {steps: read_table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
     stored = {"table": lambda name: read_table(root / name), "pictures": pictures, "nfes": NFES}
     led = {steps: study for steps in BUDGETS if (study := read_study(root / f"lead-{steps}"))}
@@ -207,7 +230,8 @@ def main() -> None:
     if study := read_study(RESULTS / "prior-guidance"):
         prior_guidance.draw_curves(study.table, GUIDED)
     TARGET.write_text(page(), encoding="utf-8")
-    WITH_CLAIMS.write_text(filled(WITH_CLAIMS.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in map(page_of_claims, CLAIMS):
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

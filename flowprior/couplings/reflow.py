@@ -51,8 +51,9 @@ class ReflowCoupling(Coupling):
     Training loads the flow, starts from its prior and makes the pairs; the flow that is left needs the other
     one no more. ``training.init`` lets its network begin where the other one ended. With a ``pool``, for
     labels or no condition, pairs are made once, in :meth:`fit`, and drawn with replacement. A training that
-    is resumed makes them again, so that the flow has to stay as it is until the end. :meth:`draw`, which must
-    keep the data that it is given, carries them back.
+    is resumed makes them again, so that the flow has to stay as it is until the end: its digest is in the
+    run's ``info.json``, and another flow at its path is refused. :meth:`draw`, which must keep the data that
+    it is given, carries them back.
 
     Args:
         flow: the run or saved flow whose pairs they are.
@@ -88,6 +89,7 @@ class ReflowCoupling(Coupling):
         self.guidance = guidance
         self.origin = origin
         self.teacher: Teacher | None = None
+        self.digest = ""  # of the flow's weights, sha256, where its file was read
         self.made: Pool | None = None
 
     @property

@@ -2,22 +2,22 @@
 
 | the data | the choice | read from |
 |---|---|---|
-| labels with few examples each | ``gmm:shrinkage=2`` + ``ot`` | cells, few-labels |
+| pictures under labels with few examples each | ``gmm:shrinkage=2`` + ``ot`` | few-labels |
 | pictures or their latents, under labels or none | ``latent-gmm`` + ``posterior`` | digits, fashion-mnist |
-| points whose Gaussians have the law of held-out ones | ``gmm`` + ``ot`` | eight-modes |
-| points of another law | ``latent-gmm`` + ``posterior`` | moons, awkward-laws |
-| the same, where full Gaussians foretell them better | ``gmm:covariance=full`` + ``ot`` | biopsies |
+| points, where it foretells held-out rows best | ``latent-gmm`` + ``posterior`` | moons, awkward-laws |
+| other points: the best Gaussians | ``gmm``, diagonal or full, + ``ot`` | eight-modes, biopsies |
+| points that no prior foretells better than N(0, I) | ``gaussian`` + ``ot`` | none: a guard |
 | pictures of captions that repeat | ``kernel-mean`` + ``leave-one-out`` | emoji |
 | pictures under a picture | ``learned-mean:covariance=diagonal`` + ``condot`` | super-resolution |
 | other numbers as the condition | the best of two low-rank ``learned-mean`` + ``posterior`` | forecasting |
 | numbers that foretell nothing | ``gaussian:moments=diagonal`` + ``ot`` | none: a guard |
 
-docs/choosing.md has the data sets that the rules were frozen on, and what they got wrong on others.
+What *best* is, :mod:`flowprior.inspection.comparison` says: surely better than what is safer.
+docs/automatic.md has the data sets that the rules were frozen on, and what they got wrong on others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,37 +28,32 @@ from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.data.splits import labels_of
 from flowprior.errors import FlowpriorError, InputError
+from flowprior.inspection.comparison import best_for_sure, compare_priors, lead_over
 from flowprior.inspection.examples import Examples
-from flowprior.inspection.held_out_score import held_out_score
-from flowprior.inspection.misfit import LEVEL, Misfit, misfit
 from flowprior.priors import Prior
 
 MOST_EXAMPLES = 4000
-"""Of data with labels or no condition that are looked at; a fifth is held out."""
+"""Of data with labels or no condition that are looked at; a fifth at a time is held out."""
 MOST_FORETOLD = 1500
-"""The same of data under numbers, where networks are fitted."""
-DIVISIONS = 3
-"""Into rows to fit on and rows held out, over which scores of points are averaged."""
-MARGIN = 0.01
-"""Share of its score by which a later candidate must be better than an earlier, simpler one."""
+"""The same of data under numbers, where networks are fitted; a fifth is held out."""
 FEW_EXAMPLES = 64
-"""Examples of the median label below which a Gaussian is all that they tell: with 20 digits of each label
-``gmm`` leads ``latent-gmm`` (few-labels), with 24 cells of each type too; with 100 digits they are level."""
-TOLD_APART = 0.65
-"""Share of pairs in which a held-out row must be told from a draw for a Gaussian to be wrong enough: of
-eight true Gaussians one was flagged at 0.58 (eight-modes), moons, digits and wines all at 0.80 and more."""
-SMALL_DIMENSIONS, MOST_FULL_DIMENSIONS = 16, 64
-"""Up to which a Gaussian's covariance is tried in full: to tell rows from its draws, and to start from it."""
+"""Pictures of the median label below which a Gaussian is all that they tell: with 20 digits of each label
+``gmm`` leads ``latent-gmm``, with 100 they are level (few-labels)."""
+MOST_FULL_DIMENSIONS = 64
+"""Up to which a Gaussian's covariance is tried in full."""
 REPEATS = 2.0
 """Pictures of one caption, on average, from which on the mean of the others foretells each (emoji: 3.9)."""
 MOST_CONDITIONS = 8192
 """Rows whose embeddings are looked through for ones that repeat."""
 
+NORMAL = "gaussian"
 FEW = "gmm:shrinkage=2.0"
 """Two examples of the pooled moments are borrowed (cells). With many, and labels far apart, they would widen
 each Gaussian for nothing (eight-modes)."""
-GAUSSIANS = ("gmm", "gmm:covariance=full")
 FULL = "gmm:covariance=full,shrinkage=2.0"
+LABELLED = (FEW, "gmm"), (FULL, "gmm:covariance=full")
+UNLABELLED = ("gmm", "gmm:components=8"), ("gmm:covariance=full",)
+"""Diagonal and full Gaussians of each label, and of all data; the safe ones first."""
 LATENT = "latent-gmm"
 CAPTIONS = "kernel-mean:neighbours=4,sigma=0.4"
 PICTURES = "learned-mean:covariance=diagonal,depth=1,steps=500"
@@ -68,7 +63,7 @@ LINEAR = (
     "learned-mean:covariance=lowrank,mapper=linear,hidden=64,depth=1,reg_covar=0.001,components=8,holdout=0.3"
 )
 """Ridge regression for the mean, and a small network for the covariance about it (forecasting)."""
-FORETELLING = (LINEAR, NETWORK)
+FORETELLING = (BLIND, LINEAR, NETWORK)
 
 
 @dataclass(frozen=True)
@@ -124,17 +119,16 @@ def _described(data: Data) -> str:
 
 
 def _of_labels(data: Data, seed: int) -> _Found:
-    """The latent mixture, but for a Gaussian of each label where that is as good or all that can be told."""
+    """Pictures by what is known of pictures; points by what foretells held-out ones."""
+    if len(data.event_shape) != 3:
+        return _of_points(data, seed)
     count = _median_count(data)
     if count < FEW_EXAMPLES:
         Examples.of(data, MOST_EXAMPLES, seed)  # refuses what is too few for anything
-        few = f"{count:g} examples of a label tell little more than mean and variance (cells, few-labels)"
+        few = f"{count:g} pictures of a label tell little more than mean and variance (few-labels)"
         return _Found(FEW, "ot", f"gmm + ot: {few}")
-    if len(data.event_shape) == 3:  # pictures, or their latents
-        ahead = "of pictures, it is ahead at few evaluations (digits, fashion-mnist)"
-        return _Found(LATENT, "posterior", f"{LATENT} + posterior: {ahead}")
-    examples = [Examples.of(data, MOST_EXAMPLES, seed + division) for division in range(DIVISIONS)]
-    return _of_points(examples, seed)
+    ahead = "of pictures, it is ahead at few evaluations (digits, fashion-mnist)"
+    return _Found(LATENT, "posterior", f"{LATENT} + posterior: {ahead}")
 
 
 def _median_count(data: Data) -> float:
@@ -146,36 +140,22 @@ def _median_count(data: Data) -> float:
     return float(counts[counts > 0].double().quantile(0.5))
 
 
-def _of_points(examples: Sequence[Examples], seed: int) -> _Found:
-    """Gaussians that have the law of held-out rows, else the latent mixture or what foretells them better."""
-    gaussian, told = _best_gaussian(examples[0], seed)
-    flagged = [of.told_apart for of in told.values() if of.p_value < LEVEL and of.told_apart > TOLD_APART]
-    if not flagged:
-        return _Found(
-            gaussian, "ot", f"{gaussian} + ot: held-out rows are hardly told from its draws (eight-modes)"
-        )
-    apart = f"held-out rows are told from a Gaussian's draws in {max(flagged):.0%} of pairs"
-    if examples[0].x[0].numel() <= MOST_FULL_DIMENSIONS:
-        scores = _scores((FULL, LATENT), examples, seed)
-        compared = f"energy score {scores[LATENT]:.4g}, of full Gaussians {scores[FULL]:.4g}"
-        if scores[FULL] < scores[LATENT]:
-            return _Found(
-                FULL, "ot", f"{FULL} + ot: {apart}, but {LATENT} is no better, {compared} (biopsies)"
-            )
-        apart = f"{apart}, {compared}"
-    return _Found(LATENT, "posterior", f"{LATENT} + posterior: {apart} (moons, awkward-laws)")
-
-
-def _best_gaussian(examples: Examples, seed: int) -> tuple[str, dict[int, Misfit]]:
-    """The Gaussian with the least held-out score, and how well rows are told from its draws."""
-    if examples.summary(0).get("min", FEW_EXAMPLES) < FEW_EXAMPLES:
-        specs: tuple[str, ...] = (FEW,)
-    else:
-        specs = GAUSSIANS if examples.x[0].numel() <= SMALL_DIMENSIONS else GAUSSIANS[:1]
-    generator, spec = torch.Generator().manual_seed(seed), _first_best(_scores(specs, [examples], seed))
-    prior: Prior = Prior.registry.resolve(spec)
-    prior.fit((examples.x, examples.cond), generator=generator)
-    return spec, misfit(prior, examples, generator)
+def _of_points(data: Data, seed: int) -> _Found:
+    """The latent mixture where it foretells held-out rows best for sure, else Gaussians, else N(0, I)."""
+    diagonal, full = LABELLED if data.condition.kind == "labels" else UNLABELLED
+    full = full if data.event_shape.numel() <= MOST_FULL_DIMENSIONS else ()
+    specs = (NORMAL, *diagonal, *full, LATENT)
+    scores = compare_priors(specs, Examples.folds(data, MOST_EXAMPLES, seed), seed)
+    safe = best_for_sure({spec: scores[spec] for spec in specs[:-1]})
+    found = best_for_sure({spec: scores[spec] for spec in (safe, LATENT)})
+    gain, error = lead_over(scores[LATENT], scores[safe])
+    apart = f"{abs(gain):.3g} ± {error:.2g} {'less' if gain > 0 else 'more'}"
+    normal, own = float(scores[NORMAL].mean()), float(scores[found].mean())
+    told = f"energy score {own:.4g} on {len(scores[found])} held-out rows"
+    if found == LATENT:
+        return _Found(LATENT, "posterior", f"{LATENT} + posterior: {told}, {apart} than {safe}")
+    beside = "no prior surely less" if found == NORMAL else f"N(0, I) {normal:.4g}"
+    return _Found(found, "ot", f"{found} + ot: {told}, {beside}, {LATENT} {apart}")
 
 
 def _of_numbers(data: Data, seed: int) -> _Found:
@@ -186,35 +166,18 @@ def _of_numbers(data: Data, seed: int) -> _Found:
     if data.is_image and data.condition.is_picture:
         says = "pictures under pictures, which say nearly everything (super-resolution)"
         return _Found(PICTURES, "condot", f"learned-mean + condot: {says}")
-    scores = _scores((*FORETELLING, BLIND), [Examples.of(data, MOST_FORETOLD, seed)], seed)
-    blind = scores.pop(BLIND)
-    spec = _first_best(scores)
-    score = scores[spec]
-    told = f"energy score {score:.3g} on held-out rows, {blind:.3g} without the condition"
-    if score >= blind:
-        return _Found(BLIND, "ot", f"gaussian + ot: the condition foretells nothing, {told}")
+    scores = compare_priors(FORETELLING, [Examples.of(data, MOST_FORETOLD, seed)], seed)
+    spec = best_for_sure(scores)
+    own, blind = float(scores[spec].mean()), float(scores[BLIND].mean())
+    told = f"energy score {own:.3g} on held-out rows, {blind:.3g} without the condition"
+    if spec == BLIND:
+        least = min(float(of.mean()) for of in scores.values())
+        nothing = f"energy score {blind:.3g} on held-out rows, with the condition {least:.3g}"
+        return _Found(BLIND, "ot", f"gaussian + ot: the condition foretells nothing for sure, {nothing}")
     mapper = "ridge regression" if spec == LINEAR else "a network"
     return _Found(
         spec, "posterior", f"learned-mean + posterior: {mapper} foretells best, {told} (forecasting)"
     )
-
-
-def _scores(specs: Sequence[str], divisions: Sequence[Examples], seed: int) -> dict[str, float]:
-    """The held-out energy score of each prior, fitted anew to each division of the data; means over these."""
-    found = dict.fromkeys(specs, 0.0)
-    for spec in specs:
-        for examples in divisions:
-            generator = torch.Generator().manual_seed(seed)
-            prior: Prior = Prior.registry.resolve(spec)
-            prior.fit((examples.x, examples.cond), generator=generator)
-            found[spec] += held_out_score(prior, examples, generator) / len(divisions)
-    return found
-
-
-def _first_best(scores: Mapping[str, float]) -> str:
-    """The prior of the least score; of those about equal the first."""
-    least = min(scores.values())
-    return next(spec for spec, score in scores.items() if score <= (1 + MARGIN) * least)
 
 
 def _repeats(data: Data) -> float:

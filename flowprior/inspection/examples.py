@@ -18,6 +18,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 
 HELD_OUT_SHARE = 0.2
+FOLDS = 5
 FEWEST_EXAMPLES = 10
 FEWEST_OF_A_LABEL = 3
 FEW_OF_A_LABEL = 20
@@ -53,29 +54,37 @@ class Examples:
             OptionError: a limit below 10.
             InputError: fewer than 10 examples, or no label with three of them.
         """
-        if limit < FEWEST_EXAMPLES:
-            raise OptionError(f"inspect: examples={limit} is not possible; choose {FEWEST_EXAMPLES} or more")
-        if len(data) < FEWEST_EXAMPLES:
-            few = f"{len(data)} examples; expected {FEWEST_EXAMPLES} or more"
-            raise InputError(f"inspect: '{data.name}' has {few}")
-        labels, chosen = labels_of(data), torch.arange(len(data))
-        if len(data) > limit:  # of each label its share
-            share = limit / len(data)
-            chosen = split_indices(len(data), "test", test_fraction=share, seed=seed, labels=labels)
-        own = take(labels, chosen)
-        if own is not None and int(torch.bincount(own).max()) < FEWEST_OF_A_LABEL:
-            raise InputError(
-                f"inspect: no label of '{data.name}' has {FEWEST_OF_A_LABEL} examples, so none can be held "
-                "out; pass more data, or a larger examples="
-            )
+        chosen, labels, groups = _looked_at(data, limit, seed)
+        return cls._parted(data, chosen, *_divided(len(chosen), labels, groups, seed), seed)
+
+    @classmethod
+    def folds(cls, data: Data, limit: int, seed: int = 0) -> Iterator[Examples]:
+        """Up to five divisions of at most ``limit`` examples, each holding out what the others fit on.
+
+        A label with fewer than three examples is fitted on in all of them. Events that are alike stay
+        together.
+
+        Raises:
+            OptionError: a limit below 10.
+            InputError: as :meth:`of`.
+        """
+        chosen, labels, groups = _looked_at(data, limit, seed)
+        fold = _folds_of(len(chosen), labels, groups, seed)
+        for number in range(FOLDS):
+            fit, held_out = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
+            if len(held_out):
+                yield cls._parted(data, chosen, fit, held_out, seed)
+
+    @classmethod
+    def _parted(cls, data: Data, chosen: Tensor, fit: Tensor, held_out: Tensor, seed: int) -> Examples:
+        """Of the rows ``chosen`` of ``data`` some to fit on and some to hold out, both in random order."""
+        labels = labels_of(data)
         counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
 
         def part(rows: Tensor) -> tuple[Tensor, Conditions | None]:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
             return data.batch(chosen[rows[order]])
 
-        groups = None if data.groups is None else data.groups[chosen]
-        fit, held_out = _divided(len(chosen), own, groups, seed)
         return cls(*part(fit), *part(held_out), counts)
 
     @property
@@ -131,6 +140,31 @@ def draw_pairs(
         yield coupling.pairs(prior, x1[rows], take(cond, rows), generator=generator)
 
 
+def _looked_at(data: Data, limit: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Rows of ``data``, of each label its share, with their labels and groups.
+
+    Raises:
+        OptionError: a limit below 10.
+        InputError: fewer than 10 examples, or no label with three of them.
+    """
+    if limit < FEWEST_EXAMPLES:
+        raise OptionError(f"inspect: examples={limit} is not possible; choose {FEWEST_EXAMPLES} or more")
+    if len(data) < FEWEST_EXAMPLES:
+        few = f"{len(data)} examples; expected {FEWEST_EXAMPLES} or more"
+        raise InputError(f"inspect: '{data.name}' has {few}")
+    labels, chosen = labels_of(data), torch.arange(len(data))
+    if len(data) > limit:
+        share = limit / len(data)
+        chosen = split_indices(len(data), "test", test_fraction=share, seed=seed, labels=labels)
+    own = take(labels, chosen)
+    if own is not None and int(torch.bincount(own).max()) < FEWEST_OF_A_LABEL:
+        raise InputError(
+            f"inspect: no label of '{data.name}' has {FEWEST_OF_A_LABEL} examples, so none can be held "
+            "out; pass more data, or a larger examples="
+        )
+    return chosen, own, None if data.groups is None else data.groups[chosen]
+
+
 def _divided(count: int, labels: Tensor | None, groups: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
     """Rows to fit on and to hold out: a share of each label, or whole groups of events that are alike."""
     options: dict[str, Any] = {"test_fraction": HELD_OUT_SHARE, "seed": seed}
@@ -139,6 +173,20 @@ def _divided(count: int, labels: Tensor | None, groups: Tensor | None, seed: int
         return fit, held_out
     is_held_out = torch.isin(groups, names[split_indices(len(names), "test", **options)])
     return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
+
+
+def _folds_of(count: int, labels: Tensor | None, groups: Tensor | None, seed: int) -> Tensor:
+    """Which fold holds each row out, ``[count]``: of each label about as many in each; -1 for none."""
+    units = torch.arange(count)  # what is held out together
+    if groups is not None and len(groups.unique()) >= FOLDS:
+        units, labels = groups.unique(return_inverse=True)[1], None
+    order = torch.randperm(int(units.max()) + 1, generator=torch.Generator().manual_seed(seed))
+    if labels is None:
+        return (order.argsort() % FOLDS)[units]
+    order = order[labels[order].argsort(stable=True)]
+    fold = order.argsort() % FOLDS
+    rare = torch.bincount(labels) < FEWEST_OF_A_LABEL
+    return torch.where(rare[labels], -1, fold)
 
 
 def _as_labels(cond: Conditions | None) -> Tensor | None:

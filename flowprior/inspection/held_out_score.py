@@ -1,4 +1,4 @@
-"""How well a prior's own draws foretell held-out events: the energy score (Gneiting & Raftery 2007, eq. 22).
+"""How well a prior's own draws foretell held-out events: their energy score, event by event.
 
 It is proper, so that the law of the data has the least; it asks for no density, sees whether the numbers of
 an event go together, and compares priors of different kinds in the units of the event. Under the coupling
@@ -13,6 +13,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions, repeated
 from flowprior.conditions import rows as take
 from flowprior.inspection.examples import Examples
+from flowprior.mixtures.ensembles import energy_score
 from flowprior.priors import Prior
 
 MOST_ROWS = 500
@@ -24,8 +25,10 @@ MOST_NUMBERS = 1 << 24
 
 
 @torch.no_grad()
-def held_out_score(prior: Prior, examples: Examples, generator: torch.Generator) -> float:
-    """E‖X − y‖ − ½ E‖X − X'‖, X drawn under the condition of a held-out event y; less is better.
+def held_out_scores(prior: Prior, examples: Examples, generator: torch.Generator) -> Tensor:
+    """E‖X − y‖ − ½ E‖X − X'‖ of each held-out event y, X drawn under its condition: float64 ``[M]``.
+
+    Less is better. Of many events the first 500 are foretold.
 
     Args:
         prior: fitted on ``examples.x``.
@@ -39,18 +42,13 @@ def held_out_score(prior: Prior, examples: Examples, generator: torch.Generator)
     count = max(LEAST_MEMBERS, min(MOST_MEMBERS, DRAWS // len(truth)))
     at_once = max(1, MOST_NUMBERS // (count * truth.shape[1]))
     parts = torch.arange(len(truth)).split(at_once)
-    scores = [
-        _scores(prior, truth[rows], take(examples.held_out_cond, rows), count, generator) for rows in parts
-    ]
-    return float(torch.cat(scores).mean())
+    drawn = (_draws(prior, take(examples.held_out_cond, rows), len(rows), count, generator) for rows in parts)
+    return torch.cat([energy_score(members, truth[rows]) for members, rows in zip(drawn, parts, strict=True)])
 
 
-def _scores(
-    prior: Prior, truth: Tensor, cond: Conditions | None, count: int, generator: torch.Generator
+def _draws(
+    prior: Prior, cond: Conditions | None, events: int, count: int, generator: torch.Generator
 ) -> Tensor:
-    """The energy score of ``count`` draws for each held-out event ``[B, D]``, ``[B]``."""
-    drawn = prior.sample(repeated(cond, count), count * len(truth), generator=generator)
-    members = drawn.flatten(1).double().cpu().reshape(len(truth), count, -1)
-    error = torch.linalg.vector_norm(members - truth.double()[:, None], dim=-1).mean(1)
-    between = torch.cdist(members, members, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
-    return error - between / (2 * count * (count - 1))
+    """``count`` draws for each of some events, ``[events, count, D]``."""
+    drawn = prior.sample(repeated(cond, count), count * events, generator=generator)
+    return drawn.flatten(1).cpu().reshape(events, count, -1)

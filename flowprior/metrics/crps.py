@@ -10,7 +10,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.metrics.base import Metric
-from flowprior.metrics.paired import EnsembleMetric, pairwise_mean
+from flowprior.metrics.paired import EnsembleMetric
+from flowprior.mixtures.ensembles import pairwise_mean
 
 
 def crps(samples: Tensor, truth: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from flowprior.metrics.base import MetricInfo, SampleMetric
@@ -98,20 +97,3 @@ def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
     assert drawn.rows is not None
     truth, _ = drawn.rows.data.batch(drawn.rows.indices[::members])
     return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
-
-
-def pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
-    """Mean over the pairs of different members of what ``torch.linalg.vector_norm`` of ``[…, D]`` gives.
-
-    Args:
-        samples: ``[n, members, D]``.
-        distance: 2 for the Euclidean distance, ``[n]``; None for that of each coordinate, ``[n, D]``.
-    """
-    members = samples.shape[1]
-    total: Tensor | None = None
-    for lag in range(1, members):
-        apart = samples[:, lag:] - samples[:, :-lag]
-        found = apart.abs() if distance is None else torch.linalg.vector_norm(apart, distance, dim=-1)
-        total = found.sum(1) if total is None else total + found.sum(1)
-    assert total is not None
-    return 2 * total / (members * (members - 1))

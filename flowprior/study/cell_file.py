@@ -42,6 +42,7 @@ class StudyFolder:
         self.path = Path(path)
         self.grid = self.path / "grid.toml"
         self.plan = self.path / "plan.json"
+        self.choice = self.path / "choice.json"
         self.report = self.path / "report.html"
         self.values = self.path / "report.json"
 

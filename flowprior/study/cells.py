@@ -9,17 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, product
 from typing import Any
 
+from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.data import Data
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection import Choice
 from flowprior.registry import package_version
 from flowprior.study.cell_file import FORMAT
+from flowprior.study.chosen import study_choice
 from flowprior.study.grid import Grid
 from flowprior.study.splits import Splits
 from flowprior.study.variants import AUTO, VARIANT, Variant
-from flowprior.training.automatic import choose_for, reasons_for, with_choice
+from flowprior.training.automatic import reasons_for, with_choice
 from flowprior.training.config import AUTO_PRIOR, DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 from flowprior.training.defaults import choose_defaults
 
@@ -27,17 +28,12 @@ EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", 
 """Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""
 
 
-def variants(grid: Grid, data: Data | None = None) -> list[Variant]:
+def variants(grid: Grid, choice: Choice | None = None) -> list[Variant]:
     """Those that the grid names, or else every prior × coupling × path; the path is named among several.
 
-    ``data`` choose what a prior ``auto`` stands for, once for all variants and seeds; without them its
-    variants are left out.
+    ``choice`` is what a prior ``auto`` stands for, in all variants; without it its variants are left out.
     """
-    named = _named(grid)
-    asks = any(parts["prior"] == AUTO_PRIOR for _, _, parts in named)
-    choice = choose_for(data, grid.latent, grid.training.device) if asks and data is not None else None
-    if choice is None:
-        named = [of for of in named if of[2]["prior"] != AUTO_PRIOR]
+    named = [of for of in _named(grid) if choice is not None or of[2]["prior"] != AUTO_PRIOR]
     return [_variant(grid, *of, choice) for of in named]
 
 
@@ -168,16 +164,23 @@ def _deciding(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.flat().items() if key not in free}
 
 
-def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
+def plan_grid(grid: Grid, splits: Splits, choice: Choice | None = None) -> tuple[dict[str, Any], list[Cell]]:
     """What plan.json holds, and its cells, seed by seed, so that what an interrupted study has compares.
 
     A cell comes once: the coupling ``auto`` may stand for one that the grid names, too.
 
+    Args:
+        grid: of the study.
+        splits: its data.
+        choice: of a prior ``auto``; None asks the data, where the grid does.
+
     Raises:
         OptionError: nothing of the grid can be run, or its curve cannot be drawn.
+        InputError: data that no rule has a prior for.
     """
-    identity, chosen = splits.identity(), variants(grid, splits.train)
-    entries, rows = zip(*(_plan_variant(grid, variant, identity) for variant in chosen), strict=True)
+    identity, chosen = splits.identity(), variants(grid, choice or study_choice(grid, splits))
+    planned = (_plan_variant(grid, variant, splits.train.condition, identity) for variant in chosen)
+    entries, rows = zip(*planned, strict=True)
     cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
     if not cells:
         raise OptionError(f"compare: no combination of the grid is possible: {entries[0]['skipped']}")
@@ -188,9 +191,11 @@ def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
     return plan, list({(cell.name, cell.key): cell for cell in cells}.values())
 
 
-def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[Cell]]:
+def _plan_variant(
+    grid: Grid, variant: Variant, condition: Condition, identity: Any
+) -> tuple[dict[str, Any], list[Cell]]:
     """A variant as plan.json has it, with why it is skipped, and its cells; none where it is."""
-    skipped, refused = variant.refusal(grid.training.batch_size), {}
+    skipped, refused = variant.refusal(grid.training, condition), {}
     if not skipped:
         reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
         refused = {name: reason for name, reason in reasons.items() if reason}

@@ -74,7 +74,7 @@ def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)
         FlowpriorError: a grid that cannot be run at all, or a cell file that is damaged.
     """
     folder = StudyFolder(out)
-    _, plan, cells = checked_plan(grid)
+    _, plan, cells = checked_plan(grid, folder, dry=True)
     places = {cell.title: folder.cell(cell.name, cell.key) for cell in cells}
     spent = {cell.title: _seconds_spent(folder, places[cell.title], cell) for cell in cells}
     planned = [

@@ -18,6 +18,7 @@ from flowprior.flow.files import copy_flow
 from flowprior.storage import read_json, write_text
 from flowprior.study.cell_file import FORMAT, MACHINE, CellFolder, StudyFolder, write_object
 from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
+from flowprior.study.chosen import kept_choice, recorded_choice
 from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.splits import Splits
@@ -91,7 +92,7 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     folder = StudyFolder(out)
-    splits, plan, cells = checked_plan(grid)
+    splits, plan, cells = checked_plan(grid, folder)
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
     run = _Run(folder, grid, splits, progress, notify)
@@ -106,8 +107,15 @@ def run_grid(
     return run.outcome
 
 
-def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
+def checked_plan(
+    grid: Grid, folder: StudyFolder, *, dry: bool = False
+) -> tuple[Splits, dict[str, Any], list[Cell]]:
     """The data, what plan.json holds, and the cells, after all that can be checked before a cell is run.
+
+    Args:
+        grid: what to compare.
+        folder: which holds what ``auto`` stands for, or will.
+        dry: write nothing.
 
     Raises:
         FlowpriorError: a grid that cannot be run at all.
@@ -115,7 +123,8 @@ def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
     resolve_device(grid.training.device)
     check_evaluation_parts(grid.evaluation)
     splits = Splits.of(grid.as_dict())
-    plan, cells = plan_grid(grid, splits)
+    choose = kept_choice if dry else recorded_choice
+    plan, cells = plan_grid(grid, splits, choose(grid, splits, folder))
     for variant in plan["variants"]:
         if variant["trainer"]:
             load_hook("trainer", variant["trainer"])

@@ -6,11 +6,12 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
@@ -20,15 +21,19 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
+from flowprior.training.compiled import check_compiled
 from flowprior.training.config import (
     AUTO_PRIOR,
     DEFAULT_COUPLING,
     DEFAULT_PATH,
     DEFAULT_PREDICTION,
     DEFAULT_PRIOR,
+    TrainingConfig,
 )
 from flowprior.training.defaults import resolve_coupling
-from flowprior.training.prior_training import check_learned
+from flowprior.training.engine import Engine
+from flowprior.training.objective import times_and_weight
+from flowprior.training.prior_training import check_learned, check_pairs
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,
@@ -80,21 +85,29 @@ class Variant:
     trainer: str = ""
     reasons: tuple[str, ...] = ()
 
-    def refusal(self, batch_size: int) -> str | None:
-        """Why the library refuses this combination, in one line; None where it does not."""
-        return _refusal(self._check, batch_size)
+    def refusal(self, training: TrainingConfig, condition: Condition) -> str | None:
+        """Why the library refuses this combination, in one line; None where it does not.
+
+        Args:
+            training: of the grid.
+            condition: of its data.
+        """
+        return _refusal(self._check, replace(training, prediction=self.prediction), condition)
 
     def sampler_refusal(self, spec: str, counts: tuple[int, ...]) -> str | None:
         """Why a sampler cannot serve this variant with any of ``counts`` evaluations; None where it can."""
         return _refusal(self._check_sampler, spec, counts)
 
-    def _check(self, batch_size: int) -> None:
+    def _check(self, training: TrainingConfig, condition: Condition) -> None:
         prior, coupling, path = self._parts()
         path.check(prior)
         coupling.check(prior)
-        make_prediction(self.prediction, prior, coupling, path)
+        prediction = make_prediction(self.prediction, prior, coupling, path)
+        check_pairs(prior, coupling, condition)
         check_learned(prior, self.prediction)
-        drawn = coupling.draw_size(batch_size)
+        check_compiled(training.compile, Engine(), prediction.interval)
+        times_and_weight(training, prediction, coupling)
+        drawn, batch_size = coupling.draw_size(training.batch_size), training.batch_size
         if drawn < batch_size or drawn % batch_size:
             raise OptionError(
                 f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}"

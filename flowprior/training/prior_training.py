@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions
+from flowprior.conditions import Condition, Conditions
+from flowprior.couplings import Coupling
 from flowprior.errors import CouplingError, OptionError
 from flowprior.flow.prediction_kinds import KINDS
 from flowprior.flow.tensors import load_plain
@@ -101,20 +102,28 @@ def check_trained(parts: Components, engine: Engine) -> None:
     """Refuse what a prior cannot be trained with.
 
     Raises:
-        CouplingError: pairs across conditions, or of a prior that must stay as it is.
-        OptionError: a prediction that takes a shift off again, or weights in shards.
+        CouplingError: as :func:`check_pairs`.
+        OptionError: as :func:`check_learned`, or weights in shards.
     """
-    if not parts.coupling.keeps_conditions(parts.data.condition):
-        raise CouplingError(
-            "training a prior with its flow: expected a coupling that draws each source sample under the "
-            f"condition of its datum, got '{parts.coupling.name}'; use condot, posterior or "
-            "ot:condition=within"
-        )
+    check_pairs(parts.prior, parts.coupling, parts.data.condition)
     check_learned(parts.prior, parts.config.training.prediction)
     if engine.shards:
         raise OptionError(
             "training.shard: the weights of a prior that is trained with its flow are not divided; set it to "
             "false"
+        )
+
+
+def check_pairs(prior: Prior, coupling: Coupling, condition: Condition) -> None:
+    """Refuse to train a prior on pairs across conditions, or on those of a prior that must stay as it is.
+
+    Raises:
+        CouplingError: which couplings can serve it.
+    """
+    if isinstance(prior, TrainedPrior) and not coupling.keeps_conditions(condition):
+        raise CouplingError(
+            "training a prior with its flow: expected a coupling that draws each source sample under the "
+            f"condition of its datum, got '{coupling.name}'; use condot, posterior or ot:condition=within"
         )
 
 

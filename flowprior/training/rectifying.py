@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,11 +15,16 @@ from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CouplingError
 from flowprior.flow import Flow
+from flowprior.flow.card import weights_digest
 from flowprior.flow.description import read_description
 from flowprior.flow.reading import find_flow
 from flowprior.flow.teacher import FlowTeacher
 from flowprior.priors import Prior, TrainedPrior
 from flowprior.registry import spec_of
+
+TEACHER = "teacher"
+"""Key of info.json: the flow whose pairs the run is trained on."""
+WEIGHTS = "weights_sha256"
 
 
 def with_origin(spec: str) -> str:
@@ -69,7 +75,34 @@ def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.dev
     _check("events of shape", list(data.event_shape), list(flow.state_shape), coupling)
     _check("the condition", data.condition, flow.condition, coupling)
     _check("latents of", _identity(encoder), _identity(flow.encoder), coupling)
-    coupling.teacher = FlowTeacher(flow)
+    coupling.teacher, coupling.digest = FlowTeacher(flow), weights_digest(read_description(folder))
+
+
+def teacher_of(coupling: Coupling) -> dict[str, str] | None:
+    """Path and sha256 of the weights of the flow that a coupling ``reflow`` has loaded; None for others."""
+    if not isinstance(coupling, ReflowCoupling) or not coupling.digest:
+        return None
+    return {"flow": coupling.flow, WEIGHTS: coupling.digest}
+
+
+def check_teacher(coupling: Coupling, recorded: object) -> None:
+    """Refuse to go on with the pairs of another flow than the one that a run began with.
+
+    Args:
+        coupling: of the run.
+        recorded: what :func:`teacher_of` gave at its begin; a run of an older version has noted nothing.
+
+    Raises:
+        CouplingError: the flow that is named has other weights by now.
+    """
+    before = recorded.get(WEIGHTS) if isinstance(recorded, Mapping) else None
+    now = teacher_of(coupling) or {}
+    if before and now and before != now[WEIGHTS]:
+        raise CouplingError(
+            f"{OWNER}: expected the flow that the run began with, of weights sha256 {before[:16]}…, got one "
+            f"of {now[WEIGHTS][:16]}… in {now['flow']}: it was trained on or replaced; put the first one "
+            "back, or train in another directory"
+        )
 
 
 def _check(what: str, wanted: object, had: object, coupling: ReflowCoupling) -> None:

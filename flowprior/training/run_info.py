@@ -53,7 +53,7 @@ class RunInfo:
 
     Keys: those of :func:`describe_machine`, ``started``, ``ended``, ``status`` (running, finished,
     interrupted, diverged or failed), ``step``, ``prior_fit_seconds``, the measures of the start,
-    :data:`CHOICE` where the data chose the prior,
+    :data:`CHOICE` where the data chose the prior, ``teacher`` where it is trained on the pairs of a flow,
     and ``resumed``: one record for each time the run was taken up again.
     """
 

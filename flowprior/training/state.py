@@ -19,7 +19,7 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS
 from flowprior.flow.label_names import KEY as LABEL_NAMES
-from flowprior.flow.prediction_kinds import check_precision, make_prediction, suited_times
+from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.flow.tensors import load_plain
 from flowprior.flow.unseen import GIVEN_PRIOR
 from flowprior.priors import Prior, TrainedPrior
@@ -41,13 +41,12 @@ from flowprior.training.compiled import (
     traceable,
 )
 from flowprior.training.components import Components
-from flowprior.training.config import BATCH, DEFAULT_TIME, RunConfig, changed_values
+from flowprior.training.config import BATCH, RunConfig, changed_values
 from flowprior.training.engine import Engine
-from flowprior.training.loss_weights import LossWeight
+from flowprior.training.objective import times_and_weight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.prior_training import PriorTraining, check_trained
 from flowprior.training.run_info import CHOICE, package_commit
-from flowprior.training.times import TimeDistribution
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,14 +84,8 @@ class TrainingState:
         self.means = RunningMean(parts.device)
         prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         check_compiled(self.config.compile, self.engine, prediction.interval)
-        suited = suited_times(self.config.prediction, parts.coupling)
-        times = self.config.time if self.config.time != DEFAULT_TIME else suited
         self.prediction = traceable(prediction, self.config.compile)
-        check_precision(self.config.prediction, self.config.precision)
-        self.times = TimeDistribution.registry.resolve(times)
-        self.times.check(self.config.prediction, intervals=prediction.interval)
-        self.loss_weight = LossWeight.registry.resolve(self.config.loss_weight)
-        self.loss_weight.check(self.config.prediction)
+        self.times, self.loss_weight = times_and_weight(self.config, prediction, parts.coupling)
         self.micro_batches = self.engine.size * self.config.accumulate
         self._graphs: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.forward = self.engine.prepared(compiled_network(self.model, self.config.compile))

@@ -40,6 +40,7 @@ from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
 from flowprior.training.prefetch import Prefetched
 from flowprior.training.randomness import Randomness
+from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import CHOICE, RunInfo
 from flowprior.training.state import TrainingState
@@ -194,6 +195,8 @@ def _train(
         if run is not None:
             state.resume(run.checkpoints, recover)
     engine.check_same(state.step)
+    if run is not None and state.step:
+        check_teacher(parts.coupling, RunInfo(run.info).read().get(TEACHER))
     own = run if engine.is_main else None
     randomness = Randomness(config.seed, parts.device)
     # Before the fit, for sizes that do not fit together are refused here.
@@ -212,8 +215,8 @@ def _train(
         _say(note)
     info = RunInfo(own.info if own else None)
     info.start(parts.device, state.step, fit_seconds, processes=engine.size)
-    if parts.reasons:
-        info.update(**{CHOICE: list(parts.reasons)})
+    notes = {CHOICE: list(parts.reasons), TEACHER: teacher_of(parts.coupling)}
+    info.update(**{name: note for name, note in notes.items() if note})
     with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
         if state.step == 0 and own is not None:
             with stage("measure source samples and pairs"):

@@ -74,6 +74,6 @@ def test_a_mistake_is_one_line(call: Call) -> None:
 def test_it_ends_by_naming_what_auto_chooses(call: Call) -> None:
     answer = call("inspect", "--data", "moons:n=400", "--prior", "gaussian")
     assert answer.code == 0, answer.err
-    assert "--prior auto takes latent-gmm + posterior: held-out rows are told" in answer.out
+    assert "--prior auto takes latent-gmm + posterior: energy score" in answer.out
     found = json.loads(call("inspect", "--data", "moons:n=400", "--prior", "gaussian", "--json").out)
     assert (found["choice"]["prior"], found["choice"]["coupling"]) == ("latent-gmm", "posterior")

@@ -228,7 +228,7 @@ def test_a_prior_that_the_data_choose_comes_with_three_lines(call: Call, tmp_pat
     assert answer.code == 0, answer.err
     data, reason, follows = answer.err.splitlines()[:3]
     assert data == "data: 400 examples of shape 2 under 2 labels"
-    assert reason.startswith("latent-gmm + posterior: held-out rows")
+    assert reason.startswith("latent-gmm + posterior: energy score")
     assert follows.startswith("so: prediction preconditioned, times logit-normal, sampled by euler:grid=last")
     assert (config(out)["prior"], config(out)["coupling"]) == ("latent-gmm", "posterior")
     assert json.loads((out / "info.json").read_text())["choice"] == [data, reason, follows]

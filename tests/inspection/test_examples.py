@@ -59,3 +59,42 @@ def test_events_that_are_nearly_alike_are_held_out_together_or_not_at_all() -> N
     kept, held = ({int(value) // 20 for value in part[:, 0]} for part in (examples.x, examples.held_out))
     assert (len(kept), len(held)) == (8, 2)
     assert not kept & held
+
+
+def test_folds_hold_every_example_out_once_with_its_share_of_each_label() -> None:
+    folds = list(Examples.folds(numbered([50, 23, 4]), limit=1000))
+    assert len(folds) == 5
+    held_out = torch.cat([fold.held_out for fold in folds]).flatten().sort().values
+    assert torch.equal(held_out, torch.arange(77.0))
+    for fold in folds:
+        assert not set(fold.x.flatten().tolist()) & set(fold.held_out.flatten().tolist())
+        assert len(fold.x) + len(fold.held_out) == 77
+        assert fold.labels is not None
+        assert fold.held_out_labels is not None
+        counts = torch.bincount(fold.held_out_labels, minlength=3).tolist()
+        assert counts[0] == 10
+        assert counts[1] in (4, 5)
+        assert counts[2] <= 1
+        assert set(fold.held_out_labels.tolist()) <= set(fold.labels.tolist())
+
+
+def test_folds_fit_on_a_label_of_two_in_all_of_them() -> None:
+    for fold in Examples.folds(numbered([30, 2]), limit=1000):
+        assert fold.labels is not None
+        assert fold.held_out_labels is not None
+        assert (fold.labels == 1).sum() == 2
+        assert not (fold.held_out_labels == 1).any()
+
+
+def test_folds_keep_events_together_that_are_nearly_alike() -> None:
+    data = TensorData(torch.arange(200.0)[:, None])
+    data.groups = torch.arange(200) // 20
+    for fold in Examples.folds(data, limit=200):
+        kept, held = ({int(value) // 20 for value in part[:, 0]} for part in (fold.x, fold.held_out))
+        assert (len(kept), len(held)) == (8, 2)
+        assert not kept & held
+
+
+def test_a_fold_that_would_hold_nothing_out_is_left_out() -> None:
+    folds = list(Examples.folds(numbered([3, 2, 2, 2, 2]), limit=1000))
+    assert sorted(float(fold.held_out) for fold in folds) == [0.0, 1.0, 2.0]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowprior.data import as_data
 from flowprior.inspection.examples import Examples
-from flowprior.inspection.held_out_score import held_out_score
+from flowprior.inspection.held_out_score import held_out_scores
 from flowprior.priors import GaussianPrior, Prior
 
 
@@ -16,7 +16,7 @@ def examples_of(x: Tensor) -> Examples:
 
 
 def score(prior: Prior, examples: Examples) -> float:
-    return held_out_score(prior, examples, torch.Generator().manual_seed(1))
+    return float(held_out_scores(prior, examples, torch.Generator().manual_seed(1)).mean())
 
 
 def test_of_the_law_itself_it_is_half_the_mean_distance_of_two_draws() -> None:

@@ -177,6 +177,43 @@ def test_a_shift_that_nothing_would_hold_is_refused():
     assert scale is None
 
 
+def test_a_coupling_that_cannot_serve_a_prior_that_is_trained_is_refused():
+    found = planned(priors=["shifted", "gmm"], couplings=["condot", "independent", "semidiscrete"])
+    for label, variant in found.items():
+        is_wrong = label.startswith("shifted") and "condot" not in label
+        assert (variant["skipped"] is not None) == is_wrong, label
+        assert len(variant["cells"]) == (0 if is_wrong else 2)
+    reason = found["shifted + independent"]["skipped"]
+    assert "expected a coupling that draws each source sample under the condition of its datum" in reason
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"time": "logit-normal"}, "draws single times, which prediction 'average-velocity' is not"),
+        ({"precision": "bfloat16"}, "of which bfloat16 keeps too few digits"),
+        ({"compile": "step"}, "calls the network on rows that the times choose"),
+        ({"loss_weight": "output-scale"}, "needs prediction 'preconditioned'"),
+    ],
+)
+def test_what_an_average_velocity_cannot_be_trained_with_is_refused(training, said):
+    parts = {"prior": "latent-gmm", "coupling": "posterior"}
+    named = {"average": {**parts, "prediction": "average-velocity"}, "usual": parts}
+    own = {name: TINY[name] for name in TINY if name not in ("priors", "couplings")}
+    grid = grid_from_dict({**own, "variants": named, "training": {**TINY["training"], **training}})
+    plan, _ = plan_grid(grid, Splits.load("digits"))
+    reasons = {variant["label"]: variant["skipped"] for variant in plan["variants"]}
+    assert said in reasons["average"]
+    assert reasons["usual"] is None
+
+
+def test_an_average_velocity_of_a_prior_that_is_trained_is_refused():
+    training = {**TINY["training"], "prediction": "average-velocity"}
+    with pytest.raises(OptionError, match="learns from its own output, which tells the prior nothing"):
+        planned(priors=["shifted"], couplings=["condot"], training=training)
+
+
 def test_the_prior_alone_is_nothing_that_a_sampler_has_to_spend():
     found = planned(samplers=["heun"], nfe=[0, 2], curve={"nfe": [2]})
     assert found["gaussian + condot"]["refused_samplers"] == {}

@@ -15,6 +15,7 @@ from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection import Choice, choice, choose_design
 from flowprior.training import RunConfig, RunDirectory, automatic
 from flowprior.training.components import resolve_config
+from tests.inspection.test_choice import few_rows
 from tests.training.conftest import SAVED
 
 PARTS: dict[str, Any] = {name: value for name, value in SAVED.items() if name not in ("prior", "coupling")}
@@ -23,6 +24,8 @@ DESIGNS = {
     "gaussian": ("gmm", "ot", "velocity"),
     "correlated": ("gmm:covariance=full", "ot", "velocity"),
     "full": (choice.FULL, "ot", "velocity"),
+    "normal": (choice.NORMAL, "ot", "velocity"),
+    "several": ("gmm:components=8", "ot", "velocity"),
     "latent": (choice.LATENT, "posterior", "preconditioned"),
     "captions": (choice.CAPTIONS, "leave-one-out", "velocity"),
     "pictures": (choice.PICTURES, "condot", "residual"),
@@ -31,6 +34,12 @@ DESIGNS = {
     "blind": (choice.BLIND, "ot", "velocity"),
 }
 """Everything that the rules can say, and the prediction that follows."""
+
+
+@pytest.fixture
+def points() -> TensorData:
+    """Of which the choice is clear: Gaussians that borrow."""
+    return few_rows()
 
 
 @pytest.fixture
@@ -69,7 +78,7 @@ def test_the_choice_is_recorded_with_what_follows_from_it(points: TensorData, tm
 def test_the_flow_keeps_the_reasons_and_its_card_tells_them(points: TensorData, tmp_path: Path) -> None:
     train(points, prior="auto", out=tmp_path / "run", **PARTS)
     card = (tmp_path / "run" / "flow" / "README.md").read_text(encoding="utf-8")
-    assert "examples of a label tell little more" in card
+    assert "gmm:shrinkage=2.0 + ot: energy score" in card
     assert len(Flow.load(tmp_path / "run").metadata["choice"]) == 3
 
 
@@ -107,8 +116,8 @@ def test_what_is_named_beside_it_stays(points: TensorData) -> None:
 
 
 def test_events_that_are_held_out_are_not_looked_at(points: TensorData, seen: list[Data]) -> None:
-    train(points, prior="auto", validation=9, **PARTS)
-    assert [len(data) for data in seen] == [41]
+    train(points, prior="auto", validation=12, **PARTS)
+    assert [len(data) for data in seen] == [48]
 
 
 def test_a_configuration_file_may_ask_for_it(points: TensorData, tmp_path: Path) -> None:
@@ -126,7 +135,7 @@ def made_for(design: str) -> TensorData:
     """A few events under a condition that the design takes."""
     generator = torch.Generator().manual_seed(0)
     x, count = torch.randn(48, 1, 4, 4, generator=generator).clamp(-1, 1), 48
-    if design in ("few", "gaussian", "correlated", "full", "latent"):
+    if design in ("few", "gaussian", "correlated", "full", "normal", "several", "latent"):
         return TensorData(x, torch.arange(count) % 2, classes=2, is_image=True)
     if design == "pictures":
         return TensorData(x, torch.randn(count, 1, 2, 2, generator=generator), is_image=True)

@@ -18,6 +18,7 @@ from flowprior.errors import CheckpointError, CouplingError, OptionError
 from flowprior.flow.teacher import FlowTeacher
 from flowprior.metrics.wasserstein import wasserstein2_per_condition
 from flowprior.priors import Prior
+from flowprior.storage.digests import file_sha256
 from flowprior.training import RunDirectory, TrainingInterrupted
 from flowprior.training.rectifying import with_origin
 from tests.encoders.pictures import pictures, small_vae
@@ -106,6 +107,25 @@ def test_a_run_in_pieces_is_the_run_in_one(designed: Path, tmp_path: Path, pool:
     pieces = train(DATA, out=tmp_path / "run", resume=True, **parts)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, pieces.state_dict()[name]), name
+
+
+def test_a_run_notes_its_flow_and_does_not_go_on_with_another(
+    base: Path, designed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(designed, tmp_path / "first")
+    coupling = f"reflow:flow={tmp_path / 'first'},pool=20,nfe=2"
+    parts = {"prior": LATENT["prior"], "coupling": coupling, "out": tmp_path / "run", "resume": True}
+    train(DATA, **parts, **TINY)
+    noted = json.loads((tmp_path / "run" / "info.json").read_text())["teacher"]
+    weights = next((tmp_path / "first" / "flow").glob("weights-*.safetensors"))
+    assert noted == {"flow": str(tmp_path / "first"), "weights_sha256": file_sha256(weights)}
+    train(DATA, **parts, **{**TINY, "steps": 6})
+    train(DATA, out=tmp_path / "first", resume=True, **LATENT, **{**TINY, "steps": 5})
+    with pytest.raises(CouplingError, match="expected the flow that the run began with, of weights sha256"):
+        train(DATA, **parts, **{**TINY, "steps": 8})
+    assert json.loads((tmp_path / "run" / "info.json").read_text())["step"] == 6
+    train(DATA, **{**parts, "out": tmp_path / "other"}, **TINY)
+    assert "teacher" not in json.loads((base / "info.json").read_text())
 
 
 def test_it_begins_as_the_flow_that_it_comes_from(designed: Path) -> None:

@@ -1,14 +1,19 @@
-"""What docs/choosing.md and docs/results.md say is what the cells say."""
+"""What docs/results.md and the pages that give advice say is what the cells say."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.studies.results_page import MARKED, TARGET, WITH_CLAIMS, filled, page, template
+from benchmarks.studies.results_page import CLAIMS, MARKED, TARGET, filled, page, page_of_claims, template
 
 
-def test_every_generated_sentence_of_the_page_is_what_the_generator_gives() -> None:
-    text = WITH_CLAIMS.read_text(encoding="utf-8")
+def text_of(name: str) -> str:
+    return page_of_claims(name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_generated_sentence_of_a_page_is_what_the_generator_gives(name: str) -> None:
+    text = text_of(name)
     assert filled(text) == text, "run python -m benchmarks.studies.results_page"
 
 
@@ -16,9 +21,11 @@ def test_the_committed_results_are_what_the_generator_gives() -> None:
     assert TARGET.read_bytes() == page().encode(), "run python -m benchmarks.studies.results_page"
 
 
-def test_every_claim_has_its_place() -> None:
-    named = [found[1] for found in MARKED.findall(WITH_CLAIMS.read_text(encoding="utf-8"))]
-    assert sorted(named) == sorted(template("choosing.md.jinja").blocks)
+def test_every_claim_has_one_place_and_stands_there() -> None:
+    placed = [block for blocks in CLAIMS.values() for block in blocks]
+    assert sorted(placed) == sorted(template("claims.md.jinja").blocks)
+    for name, blocks in CLAIMS.items():
+        assert tuple(found[1] for found in MARKED.findall(text_of(name))) == blocks
 
 
 def test_a_sentence_that_somebody_edits_is_put_right() -> None:
@@ -32,7 +39,7 @@ def test_a_sentence_that_somebody_edits_is_put_right() -> None:
 
 
 def test_the_advice_without_a_condition_is_what_the_table_says() -> None:
-    text = WITH_CLAIMS.read_text(encoding="utf-8")
+    text = text_of("findings") + text_of("choosing")
     assert "4 of 4 with a network that is not told the labels" in text
     assert "has been measured to hurt" not in text
     assert "the default has after 3,200" not in text
