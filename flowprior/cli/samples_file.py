@@ -53,7 +53,7 @@ def check_files(out: Path | None, animation: Path | None) -> None:
     """
     if out is None and animation is None:
         raise OptionError(
-            "Missing option '--out': give it a file for the samples, or give --animate one for their way"
+            "missing option '--out': give it a file for the samples, or give --animate one for their way"
         )
     if out is not None:
         check_suffix(out)

@@ -46,7 +46,7 @@ def test_it_may_be_all_that_is_written(call: Call, run: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "Missing option '--out'"),
+        ([], "missing option '--out'"),
         (["--animate", "f.png"], "ends in .gif or .mp4"),
         (["--animate", "f.mp4"], "needs ffmpeg"),
         (["--animate", "f.gif", "--show-prior"], "--show-prior draws a picture"),
