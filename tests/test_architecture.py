@@ -138,7 +138,17 @@ def test_nothing_private_is_imported_from_another_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["pandas", "jinja2", "matplotlib", "torchvision", "diffusers", "transformers"]
+    "package",
+    [
+        "pandas",
+        "jinja2",
+        "matplotlib",
+        "torchvision",
+        "diffusers",
+        "transformers",
+        "lightning",
+        "huggingface_hub",
+    ],
 )
 def test_packages_that_not_everybody_needs_are_imported_where_they_are_used(package: str) -> None:
     """At the top of no file that ``import flowprior``, ``train``, ``sample`` or ``evaluate`` reads."""
