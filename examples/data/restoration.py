@@ -35,7 +35,7 @@ for name, (prior, coupling) in SETTINGS.items():
         digits,
         prior=prior,
         coupling=coupling,
-        model="mlp:width=128",
+        model="mlp",
         batch_size=128,
         steps=400,
         seed=0,
