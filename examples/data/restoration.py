@@ -18,9 +18,9 @@ digits, test = load_data(low), load_data(low, split="test")
 print(digits.event_shape, "from", digits.condition.shape)
 
 # %%
-# Both flows have the same network and budget; what the fit of the learned mean costs
-# comes on top. CRPS scores several samples of one condition against the truth; lower
-# is better. 0 evaluations are the prior alone.
+# Both flows have the same network and budget; what the fit of the learned mean
+# costs comes on top. CRPS scores several samples of one condition against the
+# truth; lower is better. 0 evaluations are the prior alone.
 
 SETTINGS = {
     "N(0, I)": ("gaussian", "condot"),
@@ -35,7 +35,7 @@ for name, (prior, coupling) in SETTINGS.items():
         digits,
         prior=prior,
         coupling=coupling,
-        model="mlp:width=128",
+        model="mlp",
         batch_size=128,
         steps=400,
         seed=0,
