@@ -104,7 +104,7 @@ def metric_panels(better: Mapping[str, str], draw: Callable[[Axes, str], None], 
 
 
 def _legend(figure: Figure) -> None:
-    """One legend below all panels, in as many columns as there is room for; the real-data score comes last."""
+    """One legend below all panels, in as many columns as there is room for; the real-data score is last."""
     lines = {name: line for axes in figure.axes for name, line in named_lines(axes).items()}
     labels = sorted(lines, key=lambda label: label == REAL_DATA)
     handles = [lines[label] for label in labels]
