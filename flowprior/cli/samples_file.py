@@ -143,8 +143,7 @@ def save_motion(
         CheckpointError: the file cannot be written.
     """
     assert solution.trajectory is not None
-    states = solution.trajectory.detach().cpu()
-    save_animation(animate(states, solution.times.cpu(), rows, names=names, title=title), path)
+    save_animation(animate(solution.trajectory, solution.times, rows, names=names, title=title), path)
 
 
 def _save_npz(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -61,7 +61,8 @@ def animate(
 
     check_states(states, times)
     places = torch.linspace(0, len(states) - 1, min(len(states), MOST_FRAMES)).round().long().tolist()
-    states, shown = states[places], [float(times[place]) for place in places]
+    states, shown = states[places].detach().cpu(), [float(times[place]) for place in places]
+    cond = None if cond is None else cond.cpu()
     title = clipped(title, LONGEST_TITLE) + ", " * bool(title)
     titles = [f"{title}t = {time:.2f}" for time in shown]
     draw = _points if states.dim() == 3 else _images

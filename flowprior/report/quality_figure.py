@@ -28,6 +28,8 @@ PANELS = 3
 """Of an evaluation's figure, beside each other."""
 PANEL_SIZE = (4.2, 3.2)
 """Width and height in inches."""
+LETTERS_AN_INCH, SAMPLE_LETTERS, MOST_COLUMNS = 13, 6, 4
+"""Of a legend: letters that go into an inch, those that a line's sample takes, and columns at most."""
 PLAIN_TEXT: Any = {"text.parse_math": False}
 """A dollar sign in a name is no formula."""
 
@@ -96,17 +98,19 @@ def metric_panels(better: Mapping[str, str], draw: Callable[[Axes, str], None], 
             axes = figure.add_subplot(rows, columns, number)
             draw(axes, name)
             axes.set_title(name + ARROWS[side], fontsize=10)
-        _legend(figure, 4 if columns > 1 else 1)
+        _legend(figure)
         figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _legend(figure: Figure, columns: int) -> None:
-    """One legend below all panels, the real-data score last."""
+def _legend(figure: Figure) -> None:
+    """One legend below all panels, in as many columns as there is room for; the real-data score is last."""
     lines = {name: line for axes in figure.axes for name, line in named_lines(axes).items()}
     labels = sorted(lines, key=lambda label: label == REAL_DATA)
     handles = [lines[label] for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
+    letters = LETTERS_AN_INCH * figure.get_figwidth() / (max(map(len, labels)) + SAMPLE_LETTERS)
+    columns = min(len(labels), MOST_COLUMNS, max(1, int(letters)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def draw_quality(
