@@ -182,7 +182,7 @@ def _train(
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
-        for line in (*parts.reasons, *filter(None, [warm_up_note(config)])):
+        for line in parts.reasons:
             _say(line)
     with engine.processes.first_goes_ahead():
         if isinstance(parts.data, EncodedData):
@@ -207,6 +207,8 @@ def _train(
         own.create(parts.config)
         if progress:
             _say(f"the run is in {own.path}")
+    if progress and (note := warm_up_note(config)) is not None:
+        _say(note)
     info = RunInfo(own.info if own else None)
     info.start(parts.device, state.step, fit_seconds, processes=engine.size)
     if parts.reasons:
