@@ -100,6 +100,18 @@ def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call
     assert json.loads(again.out)["picture"] == str(picture)
 
 
+def test_what_comes_before_the_first_step_is_shown_on_a_terminal(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--data", "eight-modes:n=200", "--prior", "gmm", "--coupling", "ot", "--steps", "2", *SMALL]
+    quiet = call("train", "--out", tmp_path / "quiet", *options)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = call("train", "--out", tmp_path / "shown", *options)
+    for title in ("read the data and build the network", "fit prior gmm", "fit coupling ot"):
+        assert (title in quiet.err, title in shown.err) == (False, True)
+    assert "2/2" in shown.err, "and then the bar of the training"
+
+
 def test_a_run_too_short_for_its_warm_up_says_so_in_one_line(call: Call, tmp_path: Path) -> None:
     said = "6 steps are short for training.warmup=5: the learning rate rises over the first 3"
     parts = ["--prior", "gaussian", "--steps", "6", *SMALL, "--set", "training.warmup=5"]
