@@ -156,9 +156,7 @@ def test_what_was_downloaded_is_there_without_the_server(server: Hub, tmp_path: 
     assert torch.equal(drawn(flow), drawn(again))
 
 
-def test_a_private_flow_needs_the_token(
-    server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_private_flow_needs_the_token(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     flow_of().push_to_hub(NAME, private=True)
     assert Flow.from_pretrained(NAME, token=TOKEN).state_shape == (2,)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
