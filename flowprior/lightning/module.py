@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import as_value, moved
 from flowprior.couplings import Coupling
-from flowprior.display import short
+from flowprior.display import short, shows_progress
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, InputError, OptionError
@@ -105,7 +105,8 @@ class FlowModule(LightningModule):
         parts = replace(self._parts, device=self.device)
         if isinstance(parts.data, EncodedData):
             parts.data.prepare(None)
-        fit_prior(parts, self._randomness, progress=self.trainer.is_global_zero)
+        shown = self.trainer.is_global_zero and shows_progress()
+        fit_prior(parts, self._randomness, progress=shown)
         generator = self._randomness.generator("coupling fit")
         parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
 
