@@ -10,7 +10,7 @@ from typing import Any
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito (2008), told apart by the colour-blind, too; their yellow is too light for lines on white."""
 MARKERS = "os^DvPX*<>ph"
-_SPEC = re.compile(r"([\w.-]+):(\w+=[^\s]*)")
+_SPEC = re.compile(r"([\w.-]+):(\w+=\S*[^\s,])")
 _BETWEEN_OPTIONS = re.compile(r",(?=\w+=)")
 
 

@@ -15,6 +15,7 @@ from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, save_figure
 from flowprior.pictures.curves import Curve, draw_curves, named_lines
+from flowprior.pictures.looks import short_names
 from flowprior.pictures.quality import evaluations_label
 from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS
@@ -107,10 +108,11 @@ def _legend(figure: Figure) -> None:
     """One legend below all panels, in as many columns as there is room for; the real-data score is last."""
     lines = {name: line for axes in figure.axes for name, line in named_lines(axes).items()}
     labels = sorted(lines, key=lambda label: label == REAL_DATA)
+    names = list(short_names(labels).values())
+    room = LETTERS_AN_INCH * figure.get_figwidth() / (max(map(len, names)) + SAMPLE_LETTERS)
+    columns = min(len(names), MOST_COLUMNS, max(1, int(room)))
     handles = [lines[label] for label in labels]
-    letters = LETTERS_AN_INCH * figure.get_figwidth() / (max(map(len, labels)) + SAMPLE_LETTERS)
-    columns = min(len(labels), MOST_COLUMNS, max(1, int(letters)))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def draw_quality(

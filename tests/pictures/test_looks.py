@@ -24,6 +24,7 @@ def test_no_two_of_twelve_settings_have_one_marker_and_no_two_of_84_one_look() -
         (["a:x=1,y=2", "a:y=2"], ["a:x=1", "a"]),
         (["a:x=1,y=2", "a:y=2,x=1"], ["a:x=1,y=2", "a:y=2,x=1"]),
         (["shifted:prior=latent-gmm,shift=false + posterior"], ["shifted + posterior"]),
+        (["euler:grid=last,at=0.7, 1.0", "euler:grid=last,at=0.7, 2.0"], ["euler, 1.0", "euler, 2.0"]),
         (["ours: W2² = 0.3", "default, scale", "$x$"], ["ours: W2² = 0.3", "default, scale", "$x$"]),
         (["same", "same"], ["same", "same"]),
     ],

@@ -155,6 +155,23 @@ def test_the_plot_has_a_panel_a_metric_and_a_curve_a_sampler(tmp_path: Path) -> 
     assert (tmp_path / "new" / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_legend_leaves_out_what_its_names_share_and_stays_within_the_figure() -> None:
+    found = swept()
+    spec = ":grid=last,at=0.7,temperature=0.95,prior_guidance=1.25"
+    rows = [{**row, "sampler": row["sampler"] and row["sampler"] + spec} for row in found.rows]
+    figure = evaluation_figure(replace(found, rows=rows))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["euler", "heun", "real data"]
+    names = [
+        {**row, "sampler": row["sampler"] and f"{row['sampler']} with a long name of its own"} for row in rows
+    ]
+    figure = evaluation_figure(replace(found, rows=names))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
 def test_impossible_plots_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"ends in \.png, .*\.svg, \.pdf"):
         save_plot(swept(), tmp_path / "p.txt")
