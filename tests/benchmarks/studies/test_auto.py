@@ -69,7 +69,7 @@ def test_a_choice_that_is_a_design_too_is_kept_under_both_names(tmp_path: Path) 
         "seeds": 1,
         "nfe": [0, 1],
         "samples": 90,
-        "variants": {"few": {"prior": "gmm:shrinkage=2.0", "coupling": "ot"}, "auto": {"prior": "auto"}},
+        "variants": {"full": {"prior": "gmm:covariance=full", "coupling": "ot"}, "auto": {"prior": "auto"}},
         "training": BUDGET,
         "curve": {"points": 0},
         "evaluation": {"metrics": ["sliced-w2"]},
@@ -77,7 +77,7 @@ def test_a_choice_that_is_a_design_too_is_kept_under_both_names(tmp_path: Path) 
     assert run_grid(grid_from_dict(grid), tmp_path / "runs" / "auto-iris").finished == 1
     auto.keep(tmp_path / "runs", tmp_path)
     kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "auto" / "iris").iterdir()}
-    assert sorted(kept) == ["auto-seed0", "few-seed0"]
+    assert sorted(kept) == ["auto-seed0", "full-seed0"]
     assert kept["auto-seed0"]["setting"]["label"] == "auto"
     assert {row["flow"] for row in kept["auto-seed0"]["rows"]} == {"auto", "real data"}
-    assert [len(kept[name]["setting"]["reasons"]) for name in ("auto-seed0", "few-seed0")] == [3, 0]
+    assert [len(kept[name]["setting"]["reasons"]) for name in ("auto-seed0", "full-seed0")] == [3, 0]
