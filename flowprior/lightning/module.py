@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import as_value, moved
 from flowprior.couplings import Coupling
-from flowprior.display import short, shows_progress
+from flowprior.display import short
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, InputError, OptionError
@@ -23,6 +23,7 @@ from flowprior.lightning.package import LightningModule
 from flowprior.paths import Path
 from flowprior.priors import Prior, TrainedPrior
 from flowprior.processes.group import Group
+from flowprior.progress import shows_progress
 from flowprior.registry import package_version
 from flowprior.training.automatic import design_of_data
 from flowprior.training.compiled import compiling
