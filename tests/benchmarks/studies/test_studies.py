@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.studies import RESULTS, STUDIES
+from flowprior.data import Condition
 from flowprior.evaluation.result import COLUMNS, Result
 from flowprior.study.cells import variants
 from flowprior.study.grid import load_grid
@@ -21,6 +22,10 @@ GRIDS = sorted(path.name for path in STUDIES.glob("*.toml"))
 SHORT = ["training.steps=2", "training.warmup=1"]
 
 
+LABELS = Condition("labels", 10)
+"""Of most studies' data; what prior and coupling can serve under these they can serve under the others'."""
+
+
 def stored(name: str) -> Result:
     cell = json.loads((RESULTS / f"{name}.json").read_text())
     return Result([dict.fromkeys(COLUMNS) | row for row in cell["rows"]])
@@ -31,7 +36,7 @@ def test_a_study_is_a_grid_whose_functions_are_there(name: str) -> None:
     grid = load_grid(STUDIES / name)
     found = variants(grid)
     assert found
-    assert all(variant.refusal(grid.training.batch_size) is None for variant in found)
+    assert all(variant.refusal(grid.training, LABELS) is None for variant in found)
     named = [(key, getattr(grid, key)) for key in HOOKS] + [("trainer", v.trainer) for v in found]
     assert all(callable(load_hook(key, text)) for key, text in named if text)
 
