@@ -107,7 +107,7 @@ def test_what_comes_before_the_first_step_is_shown_on_a_terminal(
     quiet = call("train", "--out", tmp_path / "quiet", *options)
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = call("train", "--out", tmp_path / "shown", *options)
-    for title in ("read the data and build the network", "fit prior gmm", "fit coupling ot"):
+    for title in ("read the data and build the network", "fit coupling ot"):
         assert (title in quiet.err, title in shown.err) == (False, True)
     assert "2/2" in shown.err, "and then the bar of the training"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.studies import RESULTS, STUDIES
-from flowprior.data import Condition
+from flowprior.conditions import Condition
 from flowprior.evaluation.result import COLUMNS, Result
 from flowprior.study.cells import variants
 from flowprior.study.grid import load_grid
