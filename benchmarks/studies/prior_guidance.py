@@ -125,6 +125,17 @@ def gains(
     return (agreeing[allowed] - agreeing[(NONE, 1.0)]).groupby(level="way", sort=False).max()
 
 
+def caption_gains(table: DataFrame, flow: str, nfe: int) -> Series:
+    """As :func:`gains`: the captions found, where the distance of lite0's features allows it."""
+    return gains(table, flow, nfe, CAPTION_AGREEMENT, CAPTION_DISTANCES)
+
+
+def draw_captions(table: DataFrame, path: Path) -> None:
+    """As :func:`draw_curves`: the captions found against the distance of lite0's features."""
+    distance = CAPTION_DISTANCES[0]
+    draw_curves(table, path, agreement=CAPTION_AGREEMENT, distance=distance, name="caption found")
+
+
 def most(table: DataFrame, flow: str, nfe: int, agreement: str = AGREEMENT) -> float:
     """The most agreement classifier-free guidance adds at any strength, whatever becomes of distances."""
     agreeing = guided(table, agreement).loc[flow][nfe]

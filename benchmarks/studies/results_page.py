@@ -53,11 +53,30 @@ from flowprior.study.table import DataFrame, read_runs, read_table, select
 
 DOCS = STUDIES.parents[1] / "docs"
 TARGET = DOCS / "results.md"
-CHARTS = ("losses", "emoji-sizes", "moved-source", "convergence", "long-training", "prior-guidance")
-LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED = (DOCS / "images" / f"{name}.png" for name in CHARTS)
+CHARTS = (
+    "losses",
+    "emoji-sizes",
+    "moved-source",
+    "convergence",
+    "long-training",
+    "prior-guidance",
+    "caption-guidance",
+)
+LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED, CAPTIONS = (
+    DOCS / "images" / f"{name}.png" for name in CHARTS
+)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/findings.md speaks of."""
-STANDS_ALONE = ("lead-", "emoji-", "long-", "from-scratch", "one-evaluation", "reflow", "warm-start")
+STANDS_ALONE = (
+    "lead-",
+    "emoji-",
+    "caption-guidance",
+    "long-",
+    "from-scratch",
+    "one-evaluation",
+    "reflow",
+    "warm-start",
+)
 OWN_SECTION = (*STANDS_ALONE, *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
@@ -229,6 +248,8 @@ def main() -> None:
         long_curves.draw_curves(study.table, LONG)
     if study := read_study(RESULTS / "prior-guidance"):
         prior_guidance.draw_curves(study.table, GUIDED)
+    if study := read_study(RESULTS / "caption-guidance"):
+        prior_guidance.draw_captions(study.table, CAPTIONS)
     TARGET.write_text(page(), encoding="utf-8")
     for path in map(page_of_claims, CLAIMS):
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
