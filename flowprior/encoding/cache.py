@@ -116,10 +116,21 @@ def cached_latents(folder: Path, source: Source, encode: Rows, notify: Notify | 
 
 
 def remove_latents(folder: Path) -> None:
-    """Remove the latents in ``folder``, finished or not, and the folder where nothing else is in it."""
+    """Remove the latents in ``folder``, finished or not, and the folder where nothing else is in it.
+
+    Raises:
+        OptionError: another process is encoding there.
+        CheckpointError: it is a link to another place, whose files are not removed.
+    """
+    if folder.is_symlink():
+        raise CheckpointError(
+            f"{folder} is a link to another place, whose files are not removed; remove the link, or choose "
+            "another directory"
+        )
     if folder.is_dir():
-        remove_files([folder / MANIFEST, folder / ARRAY, folder / LOCK])
-        remove_files(path for path in folder.iterdir() if leftover_of(path) in (MANIFEST, ARRAY, BLOCKS))
+        with FolderLock(folder, quiet=True):
+            remove_files([folder / MANIFEST, folder / ARRAY])
+            remove_files(path for path in folder.iterdir() if leftover_of(path) in (MANIFEST, ARRAY, BLOCKS))
         with suppress(OSError):
             folder.rmdir()
 

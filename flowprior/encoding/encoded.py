@@ -72,7 +72,7 @@ class EncodedData(Data):
     def _all_latents(self, encoding: Stage, notify: Notify | None) -> np.ndarray:
         def encode(start: int, stop: int) -> np.ndarray:
             latents = self._encode(start, stop)
-            encoding.advance(stop - start)
+            encoding.update(stop)
             return latents
 
         source = self.source()

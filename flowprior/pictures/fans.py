@@ -55,6 +55,8 @@ def fans(
     for level in levels:
         if not 0 < level < 1:
             raise OptionError(f"fans: level {level} is not possible; choose shares between 0 and 1, as 0.9")
+    if not members or not min(part.numel() for part in members.values()):
+        raise InputError("fans: expected forecasts [N, M, T] of one quantity or more, got none")
     count = len(next(iter(members.values())))
     size = (WIDTH * count + 0.6, HEIGHT * len(members) + 0.5 + 0.3 * bool(title))
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")

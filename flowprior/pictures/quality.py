@@ -56,7 +56,10 @@ def quality(
     if better not in BETTER:
         raise OptionError(f"quality: better={better!r} is not possible; choose 'lower', 'higher' or ''")
     names = short_names(list(settings))
-    curves = {clipped(names[name], LONGEST_NAME): _curve(name, own) for name, own in settings.items()}
+    labels = {name: clipped(names[name], LONGEST_NAME) for name in settings}
+    if len(set(labels.values())) < len(labels):  # alike in their first letters
+        labels = names
+    curves = {labels[name]: _curve(name, own) for name, own in settings.items()}
     if not curves:
         raise InputError("quality: expected values of one setting or more, got none")
     lines = len(curves) + (real_data is not None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from flowprior.display import clock
@@ -134,28 +135,31 @@ class _Bars:
         self._progress: Progress | None = None
         self._open: set[TaskID] = set()
         self._keeps = False
+        self._lock = Lock()  # of threads that begin and end work at the same time
 
     def add(self, standing: Standing) -> tuple[Progress, TaskID]:
         """A new bar below the others."""
-        progress = self._progress = self._progress or _make_progress()
-        task = progress.add_task(standing.name, **_columns(standing))
-        self._open.add(task)
-        progress.start()
-        return progress, task
+        with self._lock:
+            progress = self._progress = self._progress or _make_progress()
+            task = progress.add_task(standing.name, **_columns(standing))
+            self._open.add(task)
+            progress.start()
+            return progress, task
 
     def close(self, task: TaskID, kept: bool) -> None:
         """Take a bar away, or leave it as it stands; the last one ends the display."""
-        progress = self._progress
-        if progress is None:
-            return
-        self._open.discard(task)
-        self._keeps |= kept
-        if not kept:
-            progress.remove_task(task)
-        if not self._open:
-            progress.live.transient = not self._keeps
-            progress.stop()
-            self._progress, self._keeps = None, False
+        with self._lock:
+            progress = self._progress
+            if progress is None:
+                return
+            self._open.discard(task)
+            self._keeps |= kept
+            if not kept:
+                progress.remove_task(task)
+            if not self._open:
+                progress.live.transient = not self._keeps
+                progress.stop()
+                self._progress, self._keeps = None, False
 
 
 _BARS = _Bars()
@@ -196,7 +200,9 @@ def _make_progress() -> Progress:
         for name in ("description", "fields[count]", "fields[report]")
     ]
     columns = (texts[0], BarColumn(), *texts[1:], TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), refresh_per_second=REFRESHES)
+    # What is printed meanwhile goes above the bars where both are seen, and into its file where it has one.
+    seen = {"console": Console(stderr=True), "redirect_stdout": sys.stdout.isatty()}
+    return Progress(*columns, **seen, refresh_per_second=REFRESHES)
 
 
 class _Log:

@@ -32,7 +32,10 @@ def shows_progress(asked: bool | None = None) -> bool:
 
 @contextmanager
 def showing(asked: bool | None = None) -> Iterator[None]:
-    """Around work that has stages: whether they are shown, see :func:`shows_progress`."""
+    """Around work that has stages: whether they are shown, see :func:`shows_progress`.
+
+    Threads that are started within know nothing of it, unless they run in a copy of the context.
+    """
     token = _SHOWN.set(shows_progress(asked))
     try:
         yield

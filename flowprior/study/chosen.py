@@ -62,7 +62,12 @@ def recorded_choice(grid: Grid, splits: Splits, folder: StudyFolder) -> Choice |
 def kept_choice(grid: Grid, splits: Splits, folder: StudyFolder) -> Choice | None:
     """What ``folder`` keeps of these data; None where it keeps nothing of them."""
     kept = _read(folder)
-    return Choice(**kept["choice"]) if kept.get("asked") == _asked(grid, splits) else None
+    if kept.get("asked") != _asked(grid, splits):
+        return None
+    try:
+        return Choice(**kept["choice"])
+    except (KeyError, TypeError):  # damaged, or of another version
+        return None
 
 
 def _asked(grid: Grid, splits: Splits) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from flowprior.errors import FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
+from flowprior.progress import showing
 from flowprior.storage import read_json, write_text
 from flowprior.study.cell_file import FORMAT, MACHINE, CellFolder, StudyFolder, write_object
 from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
@@ -84,18 +85,22 @@ def run_grid(
         grid: what to compare.
         out: directory for the cells and the report.
         shard: (i, n) runs every n-th cell from the i-th on, for n processes on one directory.
-        progress: show progress on stderr; None does, unless ``FLOWPRIOR_PROGRESS`` is 0 or work around this
-            hides it.
+        progress: show how far it has come, in a terminal, a notebook or a log; None does, unless
+            ``FLOWPRIOR_PROGRESS`` is 0 or work around this hides it.
         notify: is told in one line what happens.
 
     Raises:
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
-    folder = StudyFolder(out)
+    with showing(progress):
+        return _run_grid(grid, StudyFolder(out), shard, notify)
+
+
+def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: Notify) -> Outcome:
     splits, plan, cells = checked_plan(grid, folder)
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
-    run = _Run(folder, grid, splits, progress, notify)
+    run = _Run(folder, grid, splits, notify)
     for variant in plan["variants"]:
         for reason in variant["reasons"]:
             notify(f"{variant['label']}: {reason}")
@@ -132,9 +137,9 @@ def checked_plan(
     return splits, plan, cells
 
 
-def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress: bool | None = None) -> None:
+def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> None:
     """Train and evaluate one cell, and write its file; what was trained already is not trained again."""
-    train_cell(cell, place, splits, progress)
+    train_cell(cell, place, splits)
     found = evaluate_cell(cell, place, grid, splits)
     run = _describe_run(place) | {"evaluations": found.pop("evaluations")}
     header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
@@ -142,7 +147,7 @@ def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits, progress
     place.failure.unlink(missing_ok=True)
 
 
-def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool | None = None) -> None:
+def train_cell(cell: Cell, place: CellFolder, splits: Splits) -> None:
     """Train the flow of a cell: a finished run is left as it is, an interrupted one resumed.
 
     The flows on the way are the run's own checkpoints, so they stand on the schedule of the whole budget.
@@ -159,7 +164,7 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits, progress: bool | N
     elif not (finished and run.flow.is_dir()):
         part = None if splits.validation is None else splits.train  # None: what the configuration names
         cache = None if cell.config.latent == NO_LATENT else place.latents
-        train(part, config=cell.config, out=run.path, cache=cache, resume=True, progress=progress)
+        train(part, config=cell.config, out=run.path, cache=cache, resume=True)
     _keep_flows(run, place, cell)
 
 
@@ -211,7 +216,6 @@ class _Run:
     folder: StudyFolder
     grid: Grid
     splits: Splits
-    progress: bool | None
     notify: Notify
     outcome: Outcome = field(default_factory=Outcome)
 
@@ -231,7 +235,7 @@ class _Run:
     def _one(self, cell: Cell) -> bool:
         """Run one cell; False where the user stopped it."""
         try:
-            run_cell(cell, self._place(cell), self.grid, self.splits, self.progress)
+            run_cell(cell, self._place(cell), self.grid, self.splits)
         except (KeyboardInterrupt, TrainingInterrupted):
             self.outcome.interrupted = True
             return False

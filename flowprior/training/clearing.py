@@ -6,7 +6,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError
 from flowprior.flow.card_file import remove_card
 from flowprior.storage import is_leftover, remove_files
@@ -17,15 +16,21 @@ PICTURE = re.compile(r"step-\d{6,}\.png")
 
 
 def clear_run(run: RunDirectory) -> None:
-    """Remove the flow, checkpoints, pictures, encoded data, metrics and configuration of a run.
+    """Remove the flow, checkpoints, pictures, metrics and configuration of a run.
 
     Only for the holder of the run's lock. The configuration goes last: a process that is killed before leaves
     a folder that still counts as a run. What somebody else put there stays, and so do evaluations, which are
     bound to the weights that they are of.
 
     Raises:
-        CheckpointError: a checkpoint or the flow cannot be removed.
+        CheckpointError: a checkpoint or the flow cannot be removed, or a folder is a link to another place.
     """
+    for folder in (run.flow, run.checkpoints, run.samples):
+        if folder.is_symlink():
+            raise CheckpointError(
+                f"train: {folder} is a link to another place, whose files are not removed; choose another "
+                "directory"
+            )
     remove_card(run.flow)
     remove_checkpoint(run.flow)
     checkpoints = [path for _, path in list_checkpoints(run.checkpoints)]
@@ -33,7 +38,6 @@ def clear_run(run: RunDirectory) -> None:
         remove_checkpoint(checkpoint)
     if run.samples.is_dir():
         remove_files(path for path in run.samples.iterdir() if _is_picture(path))
-    remove_latents(run.latents)
     for folder in (run.samples, run.checkpoints):
         with suppress(OSError):
             folder.rmdir()

@@ -29,7 +29,7 @@ class Monitor:
     Args:
         state: standing at the step where the run starts or resumes.
         run: where files go; None writes none.
-        progress: show a bar on stderr.
+        progress: show how far it has come.
         callbacks: told after the bar and metrics.jsonl.
     """
 

@@ -84,7 +84,7 @@ class RunDirectory:
                     "overwrite=True (--overwrite) to replace it, or choose another directory"
                 )
             if overwrite:
-                self._refuse_config_of_others()
+                self._refuse_what_no_run_wrote()
             elif self.config.exists():
                 self._compare(self.read_config(), config)
             check_target(self.flow)
@@ -143,11 +143,13 @@ class RunDirectory:
                     "nothing of yours is replaced"
                 )
 
-    def _refuse_config_of_others(self) -> None:
-        """Refuse to replace a config.toml that no run has written, as far as can be told."""
-        if self.checkpoints.exists() or not self.config.exists():
+    def _refuse_what_no_run_wrote(self) -> None:
+        """Refuse to replace files that no run has written, as far as can be told."""
+        if list_checkpoints(self.checkpoints):
             return
-        if not read_text(self.config, CONFIG_LIMIT).startswith(_SIGNATURE):
+        if not self.config.exists():
+            self._refuse_foreign()
+        elif not read_text(self.config, CONFIG_LIMIT).startswith(_SIGNATURE):
             raise OptionError(
                 f"train: {self.config} was written by no run, and is not removed; choose another directory"
             )

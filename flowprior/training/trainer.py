@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, moved, pieces
@@ -17,6 +17,7 @@ from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.data.several_conditions import every_condition
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
+from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
@@ -131,19 +132,22 @@ def train(
         )
         if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
             parts = _components(resolved, place, reasons, given)
-            return _train(parts, engine, run, progress=False, callbacks=(), recover=False)
+            return _train(parts, engine, run, False, (), recover=False, replace=overwrite)
         if run is None:
             parts = _components(resolved, place, reasons, given)
-            return _train(parts, engine, None, progress, told, recover=False)
+            return _train(parts, engine, None, progress, told, recover=False, replace=False)
         run.check(resolved, resume, overwrite)
         parts = _components(resolved, place, reasons, given)
         with run.lock() as lock:
             run.check(parts.config, resume, overwrite)  # Another process may have trained here since.
-            if overwrite:
-                clear_run(run)
-            elif lock.held:
+            if overwrite and not lock.held:
+                raise OptionError(
+                    f"train: {run.path} cannot be locked, so that another process may be training there, and "
+                    "nothing is replaced; choose another directory"
+                )
+            if lock.held and not overwrite:
                 run.recover()
-            return _train(parts, engine, run, progress, told, recover=lock.held)
+            return _train(parts, engine, run, progress, told, recover=lock.held, replace=overwrite)
 
 
 def _components(
@@ -178,21 +182,27 @@ def _train(
     progress: bool,
     callbacks: Sequence[Callback],
     recover: bool,
+    replace: bool,
 ) -> Flow:
-    """From the newest checkpoint to the saved flow; of several processes the first one alone writes."""
+    """From the newest checkpoint to the saved flow; of several processes the first one alone writes.
+
+    A run that is to be replaced goes when nothing of the new one is refused any more, but for encoded data.
+    """
     config = parts.config.training
-    if config.init and not _has_begun(run):
+    if config.init and (replace or not _has_begun(run)):
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
         for line in parts.reasons:
             _say(line)
     with engine.processes.first_goes_ahead():
+        if replace and run is not None and engine.is_main:
+            remove_latents(run.latents)
         if isinstance(parts.data, EncodedData):
             parts.data.prepare(_say if progress else None)
         if isinstance(parts.held, EncodedData):
             parts.held.prepare(_say if progress else None)
-        if run is not None:
+        if run is not None and not replace:
             state.resume(run.checkpoints, recover)
     engine.check_same(state.step)
     if run is not None and state.step:
@@ -208,6 +218,8 @@ def _train(
         parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
+        if replace:
+            clear_run(own)
         own.create(parts.config)
         if progress:
             _say(f"the run is in {own.path}")
@@ -278,7 +290,9 @@ def fit_prior(
         elif engine.is_main:
             parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
         if engine.size > 1 and not together:
-            load_plain(parts.prior, engine.processes.of_first(parts.prior.state_dict()), assign=True)
+            fitted = engine.processes.of_first(parts.prior.state_dict())
+            if not engine.is_main:  # the first one knows, too, what it was fitted to
+                load_plain(parts.prior, fitted, assign=True)
             parts.prior.to(parts.device)
         seconds = time.perf_counter() - start
     parts.path.check(parts.prior)
@@ -332,7 +346,7 @@ def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
 
 def _say(line: str) -> None:
     """One line on stderr, as it is."""
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(line)
+    sys.stderr.write(f"{line}\n")  # by this name, for bars to stay below it
 
 
 EXAMPLES = 2048

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.storage import FolderLock
 from flowprior.training import RunConfig, RunDirectory, read_metrics, train
@@ -85,6 +87,65 @@ def test_an_impossible_option_leaves_the_old_run(run: RunDirectory) -> None:
     run.check(RunConfig(), resume=False, overwrite=True)
     assert Flow.load(run.path).prior.name == "gaussian"
     assert len(read_metrics(run.metrics)) > 0
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"accumulate": 7},
+        {"data": torch.zeros(64, 2), "prior": "kernel-mean"},
+        {"init": "nowhere"},
+        {"prior": "gmm", "path": "vp"},
+    ],
+    ids=["sizes", "prior", "init", "path"],
+)
+def test_what_is_refused_late_leaves_the_old_run(run: RunDirectory, refused: dict[str, Any]) -> None:
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(FlowpriorError):
+        train(**{**SMALL, **refused}, steps=2, out=run.path, overwrite=True)
+    after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_run_may_begin_with_the_weights_of_the_one_that_it_replaces(run: RunDirectory) -> None:
+    train(**SMALL, steps=2, out=run.path, overwrite=True, init=str(run.flow))
+    assert json.loads(run.info.read_text())["step"] == 2
+
+
+def test_a_folder_with_the_names_of_a_run_that_none_wrote_stays(tmp_path: Path) -> None:
+    kept = [tmp_path / "checkpoints" / "epoch=1.ckpt", tmp_path / "info.json"]
+    kept[0].parent.mkdir()
+    for path in kept:
+        path.write_text("mine")
+    with pytest.raises(OptionError, match="but no run"):
+        train(**SMALL, steps=2, out=tmp_path, overwrite=True)
+    (tmp_path / "config.toml").write_text("[my]\n")
+    with pytest.raises(OptionError, match="was written by no run"):
+        train(**SMALL, steps=2, out=tmp_path, overwrite=True)
+    assert [path.read_text() for path in kept] == ["mine", "mine"]
+
+
+@pytest.mark.parametrize("name", ["samples", "checkpoints", "flow"])
+def test_the_files_behind_a_link_stay(run: RunDirectory, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (run.path / name).rename(elsewhere)
+    (run.path / name).symlink_to(elsewhere)
+    before = sorted(run.path.rglob("*")), sorted(elsewhere.rglob("*"))
+    with pytest.raises(CheckpointError, match="link to another place"):
+        clear_run(run)
+    assert (sorted(run.path.rglob("*")), sorted(elsewhere.rglob("*"))) == before
+
+
+def test_nothing_is_replaced_where_nothing_can_be_locked(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    with pytest.warns(RuntimeWarning), pytest.raises(OptionError, match="cannot be locked"):
+        train(**SMALL, steps=2, out=run.path, overwrite=True)
+    assert Flow.load(run.path).prior.name == "gaussian"
 
 
 def test_to_go_on_and_to_replace_exclude_each_other(run: RunDirectory) -> None:
