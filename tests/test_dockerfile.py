@@ -33,7 +33,7 @@ def copied() -> list[tuple[str, str]]:
 
 def made() -> tuple[list[list[str]], str]:
     """The commands of ``make demo`` in words, interpreters without their folders, and the Makefile."""
-    command = ["make", "--dry-run", "--always-make", "demo", "VENV=.venv"]
+    command = ["make", "--no-print-directory", "--dry-run", "--always-make", "demo", "VENV=.venv"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     words = [shlex.split(line) for line in shown.splitlines()]
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
