@@ -60,9 +60,10 @@ def learn(prior: Prior, coupling: Coupling) -> MLP:
 
 # %%
 # A :class:`~flowprior.Flow` takes any function v(x, t, cond), and so the trained
-# networks, too. It draws where the coupling says that sampling starts, and counts
-# evaluations. W2² is the squared 2-Wasserstein distance to points that no training
-# saw, the mean over both moons.
+# networks, too. (To save it, make the function a ``torch.nn.Module`` that holds the
+# network: the weights behind a function are not saved.) It draws where the coupling
+# says that sampling starts, and counts evaluations. W2² is the squared
+# 2-Wasserstein distance to points that no training saw, the mean over both moons.
 
 real, asked = held_out.batch(torch.arange(400))
 panels = {}

@@ -197,9 +197,12 @@ def train(
 
 def _asked(flow: Flow) -> str:
     """How ``sample`` asks for samples of this flow, and where it writes them."""
+    from flowprior.flow.captions import KEY as TEXT_ENCODER
     from flowprior.flow.card import samples_ending, tensor_option
 
     option = tensor_option(flow.condition) if flow.condition.kind == "tensor" else ""
+    if flow.condition.kind == "embeddings" and TEXT_ENCODER in flow.metadata:
+        option = "--text 'a caption' "
     ending = samples_ending(flow.event_shape)
     return f"{option}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
 

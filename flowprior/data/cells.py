@@ -104,7 +104,11 @@ def _representation(annotated: Any, key: str, file: Path) -> Tensor:
     """float64 ``[N, D]``."""
     if key not in annotated.obsm:
         known = ", ".join(annotated.obsm) or "none"
-        raise InputError(f"{file}: no representation '{key}' in obsm; known: {known}; pass representation=")
+        raise InputError(
+            f"{file}: no representation '{key}' in obsm; known: {known}; name one, as in --data "
+            "cells:path=FILE,representation=NAME. The counts in X are not read: put a PCA of them "
+            "there first, such as annotated.obsm['X_pca'] = pca"
+        )
     matrix = annotated.obsm[key]
     dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
     x = plain_tensor(dense, f"'{key}'", str(file)).double()
@@ -118,7 +122,10 @@ def _labels(annotated: Any, column: str, file: Path) -> tuple[Tensor, list[str]]
     """Labels int64 ``[N]`` and class names; classes that no cell has are left out."""
     if column not in annotated.obs:
         known = ", ".join(map(str, annotated.obs)) or "none"
-        raise InputError(f"{file}: no column '{column}' in obs; known: {known}; pass label= (None for none)")
+        raise InputError(
+            f"{file}: no column '{column}' in obs; known: {known}; name one, as in "
+            "--data cells:path=FILE,label=NAME (label=None for none)"
+        )
     values = annotated.obs[column]
     if values.isna().any():
         raise InputError(f"{file}: {int(values.isna().sum())} cells have no '{column}'; drop or label them")

@@ -111,8 +111,9 @@ def tensor_option(condition: Condition) -> str:
 
 
 def samples_ending(event_shape: Sequence[int]) -> str:
-    """Of a file that such events fit in: series [channels, length] are not drawn."""
-    return "npz" if len(event_shape) == 2 else "png"
+    """Of a file that such events fit in: pictures and points of the plane are drawn, nothing else is."""
+    picture = len(event_shape) == 3 and event_shape[0] in (1, 3, 4)
+    return "png" if picture or tuple(event_shape) == (2,) else "npz"
 
 
 def _sampling(description: Mapping[str, Any]) -> list[str]:

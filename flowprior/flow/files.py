@@ -8,11 +8,12 @@ afterwards, and nothing else ever is. The model card beside them follows last, a
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.card_file import write_card
@@ -43,8 +44,18 @@ def save_flow(flow: FlowParts, directory: FilePath) -> None:
         CheckpointError: the directory holds something else, it cannot be written, a part is not registered,
             or a tensor is not finite.
         OptionError: another process is saving there.
+
+    Warns:
+        RuntimeWarning: the network is a function, which has no weights of its own to save.
     """
     check_target(directory)
+    if not isinstance(flow.model, nn.Module):
+        warnings.warn(
+            "flow.save: the network is a function, and whatever weights it calls are not saved; give Flow a "
+            "torch.nn.Module, one that calls yours where the arguments differ",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     description, tensors = describe(flow), tensors_of(flow)
     refuse_non_finite(tensors, "flow.save")
     _replace(directory, description, tensors)

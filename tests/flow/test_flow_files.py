@@ -281,3 +281,10 @@ def test_every_registered_component_can_be_rebuilt_from_what_it_stores(
     family: type[Prior], name: str
 ) -> None:
     assert spec_of(family.registry, family.create(name)) == name
+
+
+def test_a_network_behind_a_function_is_not_saved_and_that_is_said(tmp_path):
+    prior = Prior.create("gaussian").fit(torch.randn(50, 2))
+    flow = Flow(lambda x, t, cond: -x, prior, Coupling.create("condot"), Path.create("condot"), Condition())
+    with pytest.warns(RuntimeWarning, match=r"flow\.save: the network is a function, .* not saved"):
+        flow.save(tmp_path / "flow")
