@@ -39,8 +39,9 @@ from flowprior.storage.writing import one_line
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-WEIGHTS = "weights*.safetensors"
-PUSHED = (DESCRIPTION, WEIGHTS, CARD)
+WEIGHTS = (OLD_WEIGHTS, f"weights-{'[0-9a-f]' * 16}.safetensors")
+"""Patterns of the files of tensors that a flow binds; others with names alike are left alone."""
+PUSHED = (DESCRIPTION, *WEIGHTS, CARD)
 """Patterns of the files of a flow; others in its folder stay there."""
 MESSAGE = "A flow of flowprior"
 
@@ -96,7 +97,7 @@ def push_folder(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         _write_card(api, copy, repo_id, revision)
-        options = {"allow_patterns": list(PUSHED), "delete_patterns": [WEIGHTS], "revision": revision}
+        options = {"allow_patterns": list(PUSHED), "delete_patterns": list(WEIGHTS), "revision": revision}
         commit = api.upload_folder(repo_id=repo_id, folder_path=copy, commit_message=message, **options)
     return commit.commit_url
 

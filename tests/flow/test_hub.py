@@ -90,16 +90,20 @@ def test_the_card_has_a_head_the_training_and_how_to_load(server: Hub) -> None:
     assert "| `w2_squared` | 0.25 |" in found.text
 
 
+MINE = {"notes.txt": b"mine", "weights-ema.safetensors": b"mine", "weights/other.safetensors": b"mine"}
+
+
 def test_another_flow_takes_the_place_of_the_first_and_keeps_what_users_wrote(server: Hub) -> None:
     flow_of().push_to_hub(NAME, evaluation=RESULT)
     before = server.files(NAME)
     text = card(server).replace("---\n\n", "license: mit\n---\n\nBy Ada.\n\n", 1)
-    server.repositories[NAME].commit("main", {**before, "README.md": text.encode(), "notes.txt": b"mine"})
+    server.repositories[NAME].commit("main", {**before, "README.md": text.encode(), **MINE})
     other = flow_of(seed=1)
     other.push_to_hub(NAME)
     after = server.files(NAME)
-    assert after["notes.txt"] == b"mine"
-    assert sum(name.endswith(".safetensors") for name in after) == 1
+    assert {name: after[name] for name in MINE} == MINE
+
+    assert sum(name.endswith(".safetensors") for name in after.keys() - MINE) == 1, "the old weights are gone"
     assert after.keys() != before.keys()
     assert "By Ada." in card(server)
     head = huggingface_hub.ModelCard(card(server)).data.to_dict()
