@@ -102,7 +102,6 @@ def test_another_flow_takes_the_place_of_the_first_and_keeps_what_users_wrote(se
     other.push_to_hub(NAME)
     after = server.files(NAME)
     assert {name: after[name] for name in MINE} == MINE
-
     assert sum(name.endswith(".safetensors") for name in after.keys() - MINE) == 1, "the old weights are gone"
     assert after.keys() != before.keys()
     assert "By Ada." in card(server)
