@@ -136,14 +136,14 @@ class CheckedBatches:
         x, c = self.peek()
         told = self.examples is not None and self.group.size == 1
         count = f"{counted(self.examples or 0, 'example')} of" if told else "examples of"
-        return f"{count} shape {shape_of(x.shape[1:])} {self._condition(c, told)}"
+        return f"{count} shape {shape_of(x.shape[1:])} {self._condition(c)}"
 
-    def _condition(self, c: Tensor | None, told: bool) -> str:
+    def _condition(self, c: Tensor | None) -> str:
         """What the condition is; the labels of one share are not all."""
         if c is None:
             return "without a condition"
         if not c.is_floating_point():
-            return f"with labels 0..{self._labels - 1}" if told else "with labels"
+            return f"with labels 0..{self._labels - 1}" if self.group.size == 1 else "with labels"
         return f"with {'embeddings' if c.dim() == 2 else 'conditions'} {shape_of(c.shape[1:])}"
 
     def check_groups(self, rows: int) -> None:

@@ -165,7 +165,7 @@ def inspect_priors(
     pairers = {spec: Coupling.registry.resolve(spec) for spec in couplings}
     fitted, pairings, warnings = [], [], chosen.warnings()
     for place, spec in enumerate(dict.fromkeys(priors), 1):
-        with stage(f"fit and measure {spec}", everywhere=True, after=1.0), showing(False):
+        with stage(f"fit and measure {spec}"), showing(False):
             prior, report = fit_prior(spec, chosen, seed)
         if out is not None:
             path = Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
@@ -201,7 +201,7 @@ def _modes(chosen: Examples) -> dict[int, int]:
 def _choice(data: Data, warnings: list[str]) -> Choice | None:
     """What ``--prior auto`` takes for these data; a warning where no rule serves them."""
     try:
-        with stage("what --prior auto chooses", everywhere=True, after=1.0), showing(False):
+        with stage("what --prior auto chooses"), showing(False):
             return choose_design(data)
     except InputError as error:
         warnings.append(str(error))
