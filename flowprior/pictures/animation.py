@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
@@ -14,7 +13,7 @@ from flowprior.pictures.grid import image_sheet
 from flowprior.pictures.plane import add_legend, coordinates, plane_axes
 from flowprior.pictures.points import scatter, scatter_real
 from flowprior.pictures.sheet import clipped, draw_sheet
-from flowprior.pictures.trajectories import check_states
+from flowprior.pictures.trajectories import check_states, spread_places
 from flowprior.storage import replacing
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def animate(
     from matplotlib.animation import FuncAnimation
 
     check_states(states, times)
-    places = torch.linspace(0, len(states) - 1, min(len(states), MOST_FRAMES)).round().long().tolist()
+    places = spread_places(len(states), MOST_FRAMES)
     states, shown = states[places].detach().cpu(), [float(times[place]) for place in places]
     cond = None if cond is None else cond.cpu()
     title = clipped(title, LONGEST_TITLE) + ", " * bool(title)

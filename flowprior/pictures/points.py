@@ -67,14 +67,33 @@ def point_panels(
     Raises:
         InputError: no points of the plane.
     """
-    clouds = [x for x, _ in panels.values()] + ([] if real is None else [real])
-    check_points(*clouds, *([] if frame is None else [frame]))
-    figure, places = plane_axes(list(panels), title, clouds if frame is None else [frame])
+    clouds = [x for x, _ in panels.values()]
+    figure, places = panels_over_real(list(panels), clouds, real=real, title=title, frame=frame)
     for axes, (x, cond) in zip(places, panels.values(), strict=True):
-        scatter_real(axes, real)
         scatter(axes, x, cond, names)
     add_legend(figure, places)
     return figure
+
+
+def panels_over_real(
+    headings: Sequence[str],
+    clouds: Sequence[Tensor],
+    *,
+    real: Tensor | None,
+    title: str,
+    frame: Tensor | None,
+) -> tuple[Figure, list[Axes]]:
+    """Panels over the part of the plane that ``frame``, else all points, take up, with real points in each.
+
+    Raises:
+        InputError: no points of the plane.
+    """
+    drawn = [*clouds] if real is None else [*clouds, real]
+    check_points(*drawn, *([] if frame is None else [frame]))
+    figure, places = plane_axes(headings, title, drawn if frame is None else [frame])
+    for axes in places:
+        scatter_real(axes, real)
+    return figure, places
 
 
 def scatter_real(axes: Axes, real: Tensor | None) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from flowprior.errors import InputError
 from flowprior.pictures.beside import check_drawable
 from flowprior.pictures.grid import Panel, image_panels
-from flowprior.pictures.plane import add_legend, check_points, coordinates, plane_axes
-from flowprior.pictures.points import class_colour, rows_of_classes, scatter, scatter_real
+from flowprior.pictures.plane import add_legend, coordinates
+from flowprior.pictures.points import class_colour, panels_over_real, rows_of_classes, scatter
 from flowprior.pictures.sheet import class_name
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def trajectories(
     if states.dim() == 3:
         return trajectory_panels({"": (states, cond)}, real=real, names=names, title=title)
     rows, row_names = _one_row_a_sample(states.shape[1], cond, names)
-    places = torch.linspace(0, len(states) - 1, min(max(most, 2), len(states))).round().long().tolist()
+    places = spread_places(len(states), max(most, 2))
     panels = {f"t = {float(times[place]):.2g}": (states[place], rows) for place in places}
     return image_panels(panels, columns=1, names=row_names, title=title)
 
@@ -77,11 +77,9 @@ def trajectory_panels(
     Raises:
         InputError: no points of the plane.
     """
-    clouds = [states.flatten(0, 1) for states, _ in panels.values()] + ([] if real is None else [real])
-    check_points(*clouds, *([] if frame is None else [frame]))
-    figure, places = plane_axes(list(panels), title, clouds if frame is None else [frame])
+    clouds = [states.flatten(0, 1) for states, _ in panels.values()]
+    figure, places = panels_over_real(list(panels), clouds, real=real, title=title, frame=frame)
     for axes, (states, cond) in zip(places, panels.values(), strict=True):
-        scatter_real(axes, real)
         _draw_lines(axes, states, cond)
         axes.scatter(
             *coordinates(states[0]),
@@ -94,6 +92,11 @@ def trajectory_panels(
         scatter(axes, states[-1], cond, names)
     add_legend(figure, places)
     return figure
+
+
+def spread_places(count: int, most: int) -> list[int]:
+    """At most so many of ``count`` places: the first, the last, and what lies evenly between."""
+    return torch.linspace(0, count - 1, min(most, count)).round().long().tolist()
 
 
 def check_states(states: Tensor, times: Tensor | Sequence[float]) -> None:

@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, moved, pieces
-from flowprior.couplings import Coupling, source_gap, transport_cost
+from flowprior.conditions import Conditions, moved
+from flowprior.couplings import Coupling
 from flowprior.data.several_conditions import every_condition
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
@@ -28,7 +27,7 @@ from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.training.automatic import design_of_data
-from flowprior.training.batches import Batches, PairStream, fetch, probe_indices
+from flowprior.training.batches import Batches, PairStream
 from flowprior.training.callbacks import Callback
 from flowprior.training.clearing import clear_run
 from flowprior.training.components import Components, resolve_components, resolve_config
@@ -44,6 +43,7 @@ from flowprior.training.randomness import Randomness
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import CHOICE, RunInfo
+from flowprior.training.start_measures import measure_starts
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import Validation
 from flowprior.training.warm_start import start_from
@@ -347,39 +347,3 @@ def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
 def _say(line: str) -> None:
     """One line on stderr, as it is."""
     sys.stderr.write(f"{line}\n")  # by this name, for bars to stay below it
-
-
-EXAMPLES = 2048
-
-
-def measure_starts(pairs: PairStream) -> dict[str, Any]:
-    """Gap between source samples of training and of sampling; transport cost with and without the coupling.
-
-    Measured on up to 2,048 training examples; pairs are drawn as many at once as in training.
-
-    Returns:
-        ``starts_gap`` (see :func:`flowprior.couplings.source_gap`), ``transport_cost`` E‖x1 − x0‖² of the
-        coupled pairs, and ``transport_cost_unpaired`` of the same data with source samples drawn as for
-        sampling.
-    """
-    seed, device = pairs.randomness.seed, pairs.randomness.device
-    x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)
-    generator = pairs.randomness.generator("measures")
-    unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
-    return {
-        "starts_gap": source_gap(pairs.coupling, pairs.prior, x1, cond, generator=generator).as_dict(),
-        "transport_cost": transport_cost(*_drawn(pairs, x1, cond, generator)).item(),
-        "transport_cost_unpaired": transport_cost(unpaired, x1).item(),
-    }
-
-
-def _drawn(
-    pairs: PairStream, x1: Tensor, cond: Conditions | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(x0, x1) of the coupled pairs, drawn as many at once as in training."""
-    conditions = pieces(cond, pairs.draw_size, len(x1))
-    drawn = [
-        pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
-        for x, c in zip(x1.split(pairs.draw_size), conditions, strict=True)
-    ]
-    return torch.cat([x0 for x0, _ in drawn]), torch.cat([x for _, x in drawn])

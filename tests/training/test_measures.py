@@ -10,10 +10,10 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.priors import Prior
-from flowprior.training import trainer
+from flowprior.training import start_measures
 from flowprior.training.batches import PairStream
 from flowprior.training.randomness import Randomness
-from flowprior.training.trainer import measure_starts
+from flowprior.training.start_measures import measure_starts
 
 
 def pairs_of(data: TensorData, coupling: str, batch_size: int = 16) -> PairStream:
@@ -41,7 +41,7 @@ def test_pairs_are_drawn_as_many_at_once_as_in_training(
         return draw(prior, x1, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(
-        trainer, "source_gap", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
+        start_measures, "source_gap", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
     )
     monkeypatch.setattr(pairs.coupling, "draw", recorded)
     measure_starts(pairs)
