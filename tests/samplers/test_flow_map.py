@@ -19,7 +19,7 @@ def average(x: Tensor, t: Tensor, cond: None) -> Tensor:
     return torch.expm1(RATE * length) / length * x
 
 
-@pytest.mark.parametrize("grid", ["uniform", "cosine", "power", "last"])
+@pytest.mark.parametrize("grid", ["uniform", "cosine", "power"])
 @pytest.mark.parametrize("nfe", [1, 2, 9])
 def test_steps_by_exact_averages_end_at_the_solution(grid: str, nfe: int) -> None:
     x0 = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -40,7 +40,42 @@ def test_each_evaluation_is_told_where_its_step_begins_and_ends() -> None:
         return torch.zeros_like(x)
 
     labels = torch.arange(4)
-    Sampler.create("meanflow", grid="last", at=0.7).solve(watched, torch.zeros(4, 2), labels, nfe=3)
-    times = time_grid(3, "last", at=0.7).float()
+    Sampler.create("meanflow", grid="power").solve(watched, torch.zeros(4, 2), labels, nfe=3)
+    times = time_grid(3, "power").float()
     assert [t.shape for t in told] == [(4, 2)] * 3
     torch.testing.assert_close(torch.stack([t[0] for t in told]), torch.stack([times[:-1], times[1:]], 1))
+
+
+@pytest.mark.parametrize(
+    ("nfe", "told"),
+    [
+        (1, [(0.0, 1.0)]),
+        (2, [(0.0, 0.7), (0.7, 0.7)]),
+        (3, [(0.0, 0.35), (0.35, 0.7), (0.7, 0.7)]),
+    ],
+)
+def test_on_the_grid_last_a_step_of_the_velocity_ends_whatever_the_number_of_steps(
+    nfe: int, told: list[tuple[float, float]]
+) -> None:
+    """Of intervals of length 0 the average is the velocity; one evaluation asks for the average of it all."""
+    seen: list[Tensor] = []
+
+    def watched(x: Tensor, t: Tensor, cond: None) -> Tensor:
+        seen.append(t[0])
+        return torch.ones_like(x)
+
+    found = Sampler.create("flow-map", grid="last", at=0.7).solve(watched, torch.zeros(4, 2), nfe=nfe)
+    torch.testing.assert_close(torch.stack(seen), torch.tensor(told))
+    torch.testing.assert_close(found.x, torch.ones(4, 2))
+
+
+def test_steps_before_the_last_one_are_exact_where_averages_are() -> None:
+    """Two evaluations end where the exact solution at 0.7 and one step of the velocity from there do."""
+    x0 = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def exact(x: Tensor, t: Tensor, cond: None) -> Tensor:
+        return torch.where((t[:, 1] > t[:, 0])[:, None], average(x, t, cond), RATE * x)
+
+    for nfe in (2, 5):
+        found = Sampler.create("flow-map", grid="last", at=0.7).solve(exact, x0, nfe=nfe).x
+        torch.testing.assert_close(found, math.exp(0.7 * RATE) * (1 + 0.3 * RATE) * x0)
