@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import pandas
 
+from benchmarks.studies.alike import means
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
-from flowprior.study.table import DataFrame, Series, means, select, trained
+from flowprior.study.table import DataFrame, Series, select, trained
 
 BASELINES = ("condot", "batchot", "torchcfm-ot", "ddpm")
 """The settings that start from N(0, I)."""
