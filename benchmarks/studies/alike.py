@@ -58,14 +58,15 @@ def refuse_unlike(first: DataFrame, second: DataFrame, differs: Collection[str])
 
     Raises:
         UnlikeStudies: a setting or how values came about differs, or no metric is in both.
-        OptionError: ``differs`` names what no table has.
+        OptionError: ``differs`` names what is neither a setting nor of :data:`EVALUATION`.
     """
     metrics = set(_of_flows(first)["metric"]) & set(_of_flows(second)["metric"])
     if not metrics:
         raise UnlikeStudies(f"{_labels(first)} beside {_labels(second)}: expected a metric that both have")
+    if unknown := sorted({*differs} - {*UNNAMED, *EVALUATION}):
+        known = ", ".join((*UNNAMED, *EVALUATION))
+        raise OptionError(f"differs: got {', '.join(unknown)}; expected some of {known}")
     fields = [*_settings(first, second), *EVALUATION]
-    if unknown := sorted({*differs} - {*fields}):
-        raise OptionError(f"differs: expected some of {', '.join(fields)}; got {', '.join(unknown)}")
     told = [_told(table, metrics, fields) for table in (first, second)]
     unlike = [field for field in fields if field not in differs and told[0][field] != told[1][field]]
     if unlike:

@@ -75,6 +75,11 @@ def spaces(runs: DataFrame) -> dict[str, list[str]]:
     return {name: list(own) for name, own in runs.assign(space=encoders).groupby("space", sort=False)["cell"]}
 
 
+def of_space(table: DataFrame, space: str = PIXELS) -> DataFrame:
+    """The rows of flows that live there; those of another space have the same labels."""
+    return table[table["latent"].fillna(PIXELS) == space]
+
+
 def has_both(table: DataFrame) -> bool:
     """Whether a design and a baseline ran."""
     found = means(table, DISTANCE)

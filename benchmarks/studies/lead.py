@@ -52,7 +52,9 @@ def with_rivals(table: DataFrame, earlier: DataFrame) -> DataFrame:
 
 def uneven_seeds(table: DataFrame) -> str:
     """The seeds of each setting where not all have the same, in words; else empty."""
-    ran = {flow: sorted(own.unique()) for flow, own in trained(table, FEATURES[0]).groupby("flow")["seed"]}
+    own = trained(table, FEATURES[0])
+    own = own[~own["flow"].str.endswith(" source samples")]
+    ran = {flow: sorted(seeds.unique()) for flow, seeds in own.groupby("flow")["seed"]}
     told = [f"`{flow}` {', '.join(map(str, seeds))}" for flow, seeds in ran.items()]
     return "" if len({*map(tuple, ran.values())}) < 2 else "; ".join(told)
 

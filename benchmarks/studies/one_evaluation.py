@@ -24,6 +24,11 @@ def beside(average: DataFrame, velocity: DataFrame) -> DataFrame:
     return joined(average, own[own["seed"].isin(average["seed"])], COMPARED)
 
 
+def minutes(runs: DataFrame) -> float:
+    """What the steps of a training took, mean over the cells."""
+    return float((runs["seconds_per_step"] * runs["steps"]).mean() / 60)
+
+
 def over_best(table: DataFrame, metric: str, nfe: int = 1) -> float:
     """The average velocity's distance at ``nfe`` evaluations over the default's least at any number."""
     found = lead.settings(table, metric)

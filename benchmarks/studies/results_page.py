@@ -84,8 +84,9 @@ NFES = [1, 2, 4, 8, 15, 30]
 CLAIMS: Mapping[str, tuple[str, ...]] = {
     "automatic": ("auto",),
     "choosing": ("variance_floor",),
-    "few-evaluations": ("one_evaluation",),
+    "few-evaluations": ("warm_start", "one_evaluation"),
     "trained-priors": ("end_to_end",),
+    "README": ("standing",),
     "findings": (
         "own_prior",
         "lead",
@@ -214,7 +215,7 @@ def page(root: Path = RESULTS) -> str:
 
 def page_of_claims(name: str) -> Path:
     """The file of a page of :data:`CLAIMS`."""
-    return DOCS / f"{name}.md"
+    return (DOCS.parent if name == "README" else DOCS) / f"{name}.md"
 
 
 def filled(text: str, root: Path = RESULTS) -> str:
@@ -226,6 +227,7 @@ def filled(text: str, root: Path = RESULTS) -> str:
     said = template("claims.md.jinja")
     pictures = {steps: read_table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
     stored = {"table": lambda name: read_table(root / name), "pictures": pictures, "nfes": NFES}
+    stored["study"] = lambda name: read_study(root / name)
     led = {steps: study for steps in BUDGETS if (study := read_study(root / f"lead-{steps}"))}
     stored["leads"] = {steps: lead.with_rivals(s.table, pictures[steps]) for steps, s in led.items()}
 
