@@ -24,6 +24,7 @@ from benchmarks.operators.comparison import full_size, operators, pairing_cost, 
 from benchmarks.studies import (
     RESULTS,
     STUDIES,
+    alike,
     auto,
     awkward_laws,
     component_counts,
@@ -172,6 +173,7 @@ def template(name: str) -> jinja2.Template:
     modules |= {
         "few_labels": few_labels,
         "forecasting": forecasting,
+        "alike": alike,
         "auto": auto,
         "awkward": awkward_laws,
         "counts": component_counts,

@@ -76,6 +76,14 @@ def test_flows_of_captions_have_no_mean_over_pixels_and_latents() -> None:
     assert set(pixels["cell"].str.partition("-")[0]) == {"pixels"}
 
 
+@pytest.mark.parametrize("folder", ["emoji-far", "emoji-temperatures"])
+def test_what_the_page_calls_the_same_flows_were_trained_alike(folder: str) -> None:
+    other = stored(folder, label=["condot", "caption-means", "kernel-mean"])
+    other = emoji.of_space(other) if "latent" in other else other
+    flows = emoji.of_space(stored("emoji", seed=0, label=list(other["label"].unique())))
+    refuse_unlike(flows, other, ("split", "reference", "samples", "nfe", "sampler"))
+
+
 def test_a_setting_that_older_cells_do_not_name_is_what_it_was() -> None:
     table = stored("lead-1000", label="gaussian+condot")
     older = table.drop(columns="pair_within")
