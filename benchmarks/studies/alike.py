@@ -28,8 +28,12 @@ UNNAMED: Mapping[str, Any] = (
     {key.removeprefix("training."): value for key, value in RunConfig().flat().items() if key not in FREE}
     | {"condition_dropout": 0.0, "prediction": "velocity", "latent": "none"}
     | {"trainer": "", "peer": "", "part": "", "variant": "", "count": 0}
+    | dict.fromkeys(("data", "prior", "coupling", "path", "model"))
 )
-"""Settings, and what each is in cells that do not name it: they were made before one could choose."""
+"""Settings, and what each is in cells that do not name it: they were made before one could choose.
+
+What one always could is None, and so unlike everything that is named.
+"""
 
 
 class UnlikeStudies(FlowpriorError):
@@ -137,7 +141,13 @@ def _values(table: DataFrame, field: str) -> str:
     found = table.reindex(columns=[field])[field].astype(object)
     kept = found.dropna() if field in EVALUATION else found.where(found.notna(), UNNAMED.get(field))
     distinct = sorted(set(kept), key=lambda value: (isinstance(value, str), value))
-    return " or ".join(repr(short(str(value))) for value in distinct) or "nothing"
+    return " or ".join(map(_text, distinct)) or "nothing"
+
+
+def _text(value: Any) -> str:
+    """A value in quotes; whole numbers alike, whether or not a column holds them as such."""
+    whole = isinstance(value, float) and value.is_integer()
+    return repr(short(str(int(value) if whole else value)))
 
 
 def _labels(table: DataFrame) -> str:

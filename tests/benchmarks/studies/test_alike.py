@@ -88,6 +88,8 @@ def test_a_setting_that_older_cells_do_not_name_is_what_it_was() -> None:
     table = stored("lead-1000", label="gaussian+condot")
     older = table.drop(columns="pair_within")
     refuse_unlike(table, older, ())
+    some = table["validation"].where(table["seed"] > 0).astype(float)
+    refuse_unlike(table, table.assign(validation=some), ())
     with pytest.raises(UnlikeStudies, match="pair_within 'batch' and 'micro-batch'"):
         refuse_unlike(table.assign(pair_within="batch"), older, ())
 
@@ -109,6 +111,12 @@ def test_evaluators_samples_and_seeds_are_held_against_each_other(column: str, o
     refuse_unlike(table, table.assign(**{column: other}), (column,))
 
 
+def test_data_that_a_cell_does_not_name_are_not_taken_for_any_other() -> None:
+    table = stored("lead-8000", label="default")
+    with pytest.raises(UnlikeStudies, match="data 'fashion-mnist' and 'None'"):
+        refuse_unlike(table, table.drop(columns="data"), ())
+
+
 def test_a_study_without_pictures_held_out_is_told_from_one_with() -> None:
     table = stored("lead-8000", label="default")
     with pytest.raises(UnlikeStudies, match="split 'test' or 'validation' and 'test'"):
@@ -128,6 +136,7 @@ def test_a_label_is_one_setting(folder) -> None:
     if folder.relative_to(RESULTS).parts[0] in NOT_TRAINED:
         pytest.skip("no trained cells")
     table = read_table(folder)
-    own = table.reindex(columns=[*alike.UNNAMED, "label"]).fillna(alike.UNNAMED).astype(str)
+    unnamed = {name: "" if value is None else value for name, value in alike.UNNAMED.items()}
+    own = table.reindex(columns=[*unnamed, "label"]).fillna(unnamed).astype(str)
     counts = own.groupby(["label", *DIVIDED]).nunique().max()
     assert set(counts.index[counts > 1]) <= NAMED.get(folder.name, set())
