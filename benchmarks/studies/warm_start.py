@@ -74,7 +74,7 @@ def over_longer(warm: DataFrame, longer: DataFrame, metric: str, nfe: int) -> fl
     Raises:
         UnlikeStudies: the two differ in more than :data:`FROM_LONGER`.
     """
-    ours, theirs = (select(table, label=lead.OURS, step=None) for table in (warm, longer))
+    ours, theirs = (select(table, flow=lead.OURS, step=None) for table in (warm, longer))
     refuse_unlike(ours, theirs, FROM_LONGER)
     ended = (select(table, sampler=lead.GRID) for table in (ours, theirs))
     own, other = (means(table, metric).loc[lead.OURS, nfe] for table in ended)
