@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import RESULTS, Row, everything, generator, rows_of, write_cell
+from benchmarks.studies.alike import means
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.flow import Flow
 from flowprior.inspection.examples import Examples
@@ -29,7 +30,7 @@ from flowprior.inspection.misfit import LEVEL, misfit
 from flowprior.inspection.simulated_flow import energy_coefficient
 from flowprior.priors import Prior
 from flowprior.registry import parse_spec
-from flowprior.study.table import DataFrame, means
+from flowprior.study.table import DataFrame
 
 OURS, BASELINE = "default", "gaussian+condot"
 GRIDS: Mapping[str, str] = {
@@ -153,8 +154,9 @@ def at_best_grid(table: DataFrame) -> DataFrame:
     import pandas as pd
 
     table = table.assign(dim=table["data"].map(_dimensions))
-    index = ["dim", "flow", "sampler"]
-    found = {law: means(table, f"energy-{law}", index=index).groupby(level=index[:2]).min() for law in LAWS}
+    index, drawn = ["dim", "flow", "sampler"], ("data",)  # anew by every seed
+    each = {law: means(table, f"energy-{law}", index=index, differs=drawn) for law in LAWS}
+    found = {law: values.groupby(level=index[:2]).min() for law, values in each.items()}
     whole = pd.concat(found, names=["law"]).reorder_levels(["dim", "law", "flow"])
     return whole.sort_index(level="dim", sort_remaining=False)
 

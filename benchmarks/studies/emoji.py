@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import pandas
 
+from benchmarks.studies.alike import means
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
-from flowprior.study.table import DataFrame, Series, means, select, trained
+from flowprior.study.table import DataFrame, Series, select, trained
 
 BASELINES = ("condot", "batchot", "torchcfm-ot", "ddpm")
 """The settings that start from N(0, I)."""
@@ -72,6 +73,11 @@ def spaces(runs: DataFrame) -> dict[str, list[str]]:
     """Where flows live, "pixels" or the encoder of their latents, and the cells of each."""
     encoders = runs["latent"].fillna(PIXELS) if "latent" in runs else [PIXELS] * len(runs)
     return {name: list(own) for name, own in runs.assign(space=encoders).groupby("space", sort=False)["cell"]}
+
+
+def of_space(table: DataFrame, space: str = PIXELS) -> DataFrame:
+    """The rows of flows that live there; those of another space have the same labels."""
+    return table[table["latent"].fillna(PIXELS) == space]
 
 
 def has_both(table: DataFrame) -> bool:

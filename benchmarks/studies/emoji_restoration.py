@@ -8,11 +8,12 @@ from typing import Any
 import pandas
 
 from benchmarks.studies import Row, restoration
+from benchmarks.studies.alike import means
 from benchmarks.studies.tables import BASE
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
-from flowprior.study.table import DataFrame, means, select
+from flowprior.study.table import DataFrame, select
 
 SAMPLES, NFE = 1000, (0, 1, 4, 15)
 TRAINING = "training"

@@ -19,12 +19,13 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from torch import Tensor
 
 from benchmarks.studies import Row, generator, rows_of
+from benchmarks.studies.alike import means
 from benchmarks.studies.tables import BASE
 from flowprior.data import Data
 from flowprior.data.weather import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
 from flowprior.flow import Flow
 from flowprior.metrics import coverage, crps, energy_score, member_spread
-from flowprior.study.table import DataFrame, Series, means
+from flowprior.study.table import DataFrame, Series
 
 MEMBERS = 20
 DAYS = 15

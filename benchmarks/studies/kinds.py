@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from flowprior.study.table import DataFrame, means
+from benchmarks.studies.alike import means
+from flowprior.study.table import DataFrame
 
 QUALITY = ("fid-cnn128", "fid-lite0")
 NEAREST = ("nearest-q05", "nearest-q50")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas
 from matplotlib.figure import Figure
 
+from benchmarks.studies.alike import joined, means
 from benchmarks.studies.tables import FEATURES, RIVALS
 from flowprior.pictures import save_figure
-from flowprior.study.table import DataFrame, Series, means, select, trained
+from flowprior.study.table import DataFrame, Series, select, trained
 
 OURS, BEFORE = "default", "before"
 GRID = "euler:grid=last,at=0.7"
@@ -27,14 +27,54 @@ INFERRED, DRAWN = "inferred", "drawn"
 VALIDATION = "validation"
 
 
+COMPARED = ("prior", "coupling", "prediction", "trainer", "peer", "sampler", "seed")
+"""What the default and its rivals differ in: who trains, too, and the grids and seeds that were tried."""
+EARLIER: Mapping[str, str] = {"test": "fashion-mnist", "validation": "fashion-mnist-validation5000"}
+"""Split -> what it is called in the references of today; cells of fashion_mnist.toml count without naming."""
+
+
 def with_rivals(table: DataFrame, earlier: DataFrame) -> DataFrame:
-    """The table with those rivals of an earlier study of the same budget that it has not itself."""
+    """The table with those rivals of an earlier study of the same budget that it has not itself.
+
+    Raises:
+        UnlikeStudies: the two differ in more than :data:`COMPARED`.
+    """
     missing = [flow for flow in RIVALS if flow not in set(table["flow"])]
-    others = select(earlier, flow=missing)
+    others = select(earlier, flow=missing, step=None)
     if others.empty:
         return table
-    parts = [part.dropna(axis="columns", how="all") for part in (table, others)]
-    return pandas.concat(parts, ignore_index=True).reindex(columns=table.columns)
+    named = others.assign(
+        data=EARLIER["test"],
+        reference=others["reference"] + " of " + others["split"].map(EARLIER),
+    )
+    return joined(table, named, COMPARED)
+
+
+def uneven_seeds(table: DataFrame) -> str:
+    """The seeds of each setting where not all have the same, in words; else empty."""
+    own = trained(table, FEATURES[0])
+    own = own[~own["flow"].str.endswith(" source samples")]
+    ran = {flow: sorted(seeds.unique()) for flow, seeds in own.groupby("flow")["seed"]}
+    told = [f"`{flow}` {', '.join(map(str, seeds))}" for flow, seeds in ran.items()]
+    return "" if len({*map(tuple, ran.values())}) < 2 else "; ".join(told)
+
+
+def at_one_grid(tables: Mapping[int, DataFrame]) -> list[str]:
+    """The rivals, by steps of the training, that were sampled at equal steps alone, in words."""
+    found = []
+    for steps, table in tables.items():
+        tried = trained(table, FEATURES[0], flow=list(RIVALS)).groupby("flow")["sampler"].unique()
+        found += [f"`{flow}` after {steps:,} steps" for flow, grids in tried.items() if len(grids) == 1]
+    return found
+
+
+def spans(tables: Mapping[int, DataFrame], nfes: list[int]) -> dict[str, tuple[float, float]]:
+    """Metric -> the least and the largest ratio to the best rival, over budgets and evaluations."""
+    found = {}
+    for metric in FEATURES:
+        ratios = [ratio for table in tables.values() for ratio in over_best_rival(table, metric)[nfes]]
+        found[metric] = min(ratios), max(ratios)
+    return found
 
 
 def settings(table: DataFrame, metric: str) -> DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowprior.study.table import DataFrame, means, trained
+from benchmarks.studies.alike import means
+from flowprior.study.table import DataFrame, trained
 
 NFES = (1, 4, 15)
 QUALITY = ("fid-cnn128", "fid-lite0")

@@ -8,11 +8,12 @@ from typing import Any
 import pandas
 
 from benchmarks.studies import FASHION_CLASSIFIER, Row, lead
+from benchmarks.studies.alike import means
 from benchmarks.studies.tables import BASE, FEATURES
 from flowprior.evaluation import sweep
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
-from flowprior.study.table import DataFrame, Series, means, select
+from flowprior.study.table import DataFrame, Series, select
 
 SAMPLES, BATCH = 2000, 250
 METRICS = ["fid", "crps", "energy-score", "psnr", "ssim", "consistency"]

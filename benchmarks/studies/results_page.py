@@ -24,6 +24,7 @@ from benchmarks.operators.comparison import full_size, operators, pairing_cost, 
 from benchmarks.studies import (
     RESULTS,
     STUDIES,
+    alike,
     auto,
     awkward_laws,
     component_counts,
@@ -43,6 +44,7 @@ from benchmarks.studies import (
     moved_source,
     one_evaluation,
     prior_guidance,
+    reflow,
     restoration,
     tables,
     warm_start,
@@ -83,8 +85,9 @@ NFES = [1, 2, 4, 8, 15, 30]
 CLAIMS: Mapping[str, tuple[str, ...]] = {
     "automatic": ("auto",),
     "choosing": ("variance_floor",),
-    "few-evaluations": ("one_evaluation",),
+    "few-evaluations": ("warm_start", "one_evaluation"),
     "trained-priors": ("end_to_end",),
+    "README": ("standing",),
     "findings": (
         "own_prior",
         "lead",
@@ -170,12 +173,14 @@ def template(name: str) -> jinja2.Template:
     modules |= {
         "few_labels": few_labels,
         "forecasting": forecasting,
+        "alike": alike,
         "auto": auto,
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
         "one_evaluation": one_evaluation,
         "prior_guidance": prior_guidance,
+        "reflow": reflow,
         "kills": kills,
         "kinds": kinds,
         "mechanism": mechanism,
@@ -212,7 +217,7 @@ def page(root: Path = RESULTS) -> str:
 
 def page_of_claims(name: str) -> Path:
     """The file of a page of :data:`CLAIMS`."""
-    return DOCS / f"{name}.md"
+    return (DOCS.parent if name == "README" else DOCS) / f"{name}.md"
 
 
 def filled(text: str, root: Path = RESULTS) -> str:
@@ -224,6 +229,7 @@ def filled(text: str, root: Path = RESULTS) -> str:
     said = template("claims.md.jinja")
     pictures = {steps: read_table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
     stored = {"table": lambda name: read_table(root / name), "pictures": pictures, "nfes": NFES}
+    stored["study"] = lambda name: read_study(root / name)
     led = {steps: study for steps in BUDGETS if (study := read_study(root / f"lead-{steps}"))}
     stored["leads"] = {steps: lead.with_rivals(s.table, pictures[steps]) for steps, s in led.items()}
 

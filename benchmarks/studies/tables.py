@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas
 
+from benchmarks.studies.alike import means
 from benchmarks.studies.inspect_ranking import correlations, distances, with_mean_rank
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
 from flowprior.report.markdown import markdown_table, spread
-from flowprior.study.table import DataFrame, Series, means, select, trained
+from flowprior.study.table import DataFrame, Series, select, trained
 
 BASE = "gaussian+condot"
 RIVALS = (BASE, "torchcfm", "torchcfm-ot", "flow_matching")

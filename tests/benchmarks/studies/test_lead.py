@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -64,12 +65,41 @@ def test_the_ratio_is_to_the_best_rival_at_each_number_of_evaluations():
     assert lead.last_over_best(stored(), "fid-lite0") == 0.875
 
 
+def cells(both: Any) -> Any:
+    """The same rows as those of stored cells of an earlier study, which call no data."""
+    return both.assign(label=both["flow"], reference="9 examples", steps=1000)
+
+
 def test_rivals_of_an_earlier_study_stand_in_where_none_has_run():
-    both = stored()
-    ours, theirs = both[both["flow"] == "default"], both[both["flow"] != "default"]
-    joined = lead.with_rivals(ours, theirs)
+    both = cells(stored())
+    both = both[both["nfe"] > 0]
+    ours, theirs = (both[(both["flow"] == "default") == own] for own in (True, False))
+    named = ours.assign(
+        data="fashion-mnist", reference=ours["reference"] + " of " + ours["split"].map(lead.EARLIER)
+    )
+    joined = lead.with_rivals(named, theirs)
     assert lead.over_best_rival(joined, "fid-lite0").equals(lead.over_best_rival(both, "fid-lite0"))
     assert lead.with_rivals(both, theirs.assign(value=0.0)) is both
+
+
+def test_seeds_that_not_all_settings_have_are_told():
+    both = stored()
+    assert lead.uneven_seeds(both.assign(metric="fid-cnn128")) == ""
+    fewer = both.assign(metric="fid-cnn128", seed=[0, 1] * (len(both) // 2) + [0] * (len(both) % 2))
+    fewer.loc[fewer["flow"] == "default", "seed"] = 1
+    assert lead.uneven_seeds(fewer) == "`default` 1; `flow_matching` 0, 1; `gaussian+condot` 0, 1"
+
+
+def test_rivals_with_equal_steps_alone_are_named_with_their_budget():
+    both = stored().assign(metric="fid-cnn128")
+    alone = both[(both["flow"] != "flow_matching") | (both["sampler"] == UNIFORM)]
+    assert lead.at_one_grid({1000: both, 16000: alone}) == ["`flow_matching` after 16,000 steps"]
+
+
+def test_the_span_of_the_lead_is_over_budgets_and_numbers_of_evaluations():
+    both = pandas.concat([stored(), stored().assign(metric="fid-cnn128")])
+    found = lead.spans({1000: both, 16000: both}, [1, 4])
+    assert found == {"fid-cnn128": (0.2, 0.25), "fid-lite0": (0.2, 0.25)}
 
 
 def losses() -> pandas.DataFrame:

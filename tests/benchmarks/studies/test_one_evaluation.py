@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pandas
 import pytest
 
-from benchmarks.studies import lead, one_evaluation
+from benchmarks.studies import RESULTS, lead, one_evaluation
+from benchmarks.studies.alike import UnlikeStudies
+from benchmarks.studies.results_page import page
 from flowprior.evaluation.result import table_row
 
 
@@ -19,18 +25,42 @@ def table() -> pandas.DataFrame:
                 common = {"flow": flow, "nfe": nfe, "seed": seed, "sampler": lead.GRID}
                 rows.append(table_row("fid-lite0", value + shift, split="test", **common))
                 rows.append(table_row("fid-lite0", value + shift, split="validation", **common))
-    return pandas.DataFrame(rows)
+    return pandas.DataFrame(rows).assign(label=lambda found: found["flow"])
 
 
 def test_the_default_of_the_same_seeds_comes_from_the_other_study() -> None:
     rows = table()
+    rows = rows[rows["nfe"].isin([1, 4])]
     average = rows[(rows["flow"] == one_evaluation.AVERAGE) & (rows["seed"] == 1)]
     found = one_evaluation.beside(average, rows)
     assert set(found["seed"]) == {1}
     assert one_evaluation.over_best(found, "fid-lite0") == pytest.approx(12.5 / 10.5)
+    with pytest.raises(UnlikeStudies, match="nfe '1' or '4' and '4'"):
+        one_evaluation.beside(average, rows[rows["nfe"] == 4])
 
 
 def test_one_evaluation_is_compared_with_the_best_and_with_the_same() -> None:
     assert one_evaluation.over_best(table(), "fid-lite0") == pytest.approx(1.2)
     assert one_evaluation.over_same(table(), "fid-lite0") == pytest.approx(0.3)
     assert one_evaluation.over_best(table(), "fid-lite0", nfe=4) == pytest.approx(0.9)
+
+
+def results(root: Path, cells: str, **setting: object) -> Path:
+    """A folder of results with the stored average velocities, and these cells as those beside them."""
+    shutil.copytree(RESULTS / "one-evaluation", root / "one-evaluation")
+    (root / one_evaluation.VELOCITY).mkdir()
+    for path in (RESULTS / cells).glob("default-seed*.json"):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        cell["setting"] |= setting
+        (root / one_evaluation.VELOCITY / path.name).write_text(json.dumps(cell), encoding="utf-8")
+    return root
+
+
+def test_the_section_stands_with_the_same_network_and_with_no_other(tmp_path: Path) -> None:
+    text = page(results(tmp_path / "same", "lead-16000", steps=8000))
+    assert text.count("\n## One evaluation\n") == 1
+    assert "(305,764 weights with the end of an interval as input, 293,348 without)" in text
+    with pytest.raises(UnlikeStudies, match="model 'unet:widths=32-64' and 'unet:widths=32-64-128'"):
+        page(results(tmp_path / "larger", "lead-8000"))
+    shutil.rmtree(tmp_path / "same" / one_evaluation.VELOCITY)
+    assert "## One evaluation" not in page(tmp_path / "same")
