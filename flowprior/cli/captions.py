@@ -177,7 +177,7 @@ def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> s
     said = [asked.class_names[labels[0]]] if len(labels) == 1 else []
     said.append(f"{nfe} evaluations, {settings['sampler']}" if nfe else "the prior alone")
     for name, plain in PLAIN.items():
-        if settings[name] not in (None, plain):
+        if settings[name] not in (None, plain) and (nfe or name != "guidance"):
             said.append(f"{name.replace('_', ' ')} {settings[name]:g}")
     if settings["negative"] is not None and nfe:
         said.append(f"away from '{settings['negative'] or NAMELESS}'")

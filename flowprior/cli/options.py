@@ -139,10 +139,10 @@ def _array(path: Path, condition: Condition) -> Tensor:
 def _labels(text: str | None, condition: Condition, names: Sequence[str]) -> list[int]:
     if text is None or text == "all":
         return list(range(condition.size))
-    if any(name != str(label) for label, name in enumerate(names)):
-        from flowprior.flow.label_names import labels_of
-        from flowprior.registry import listed_names
+    from flowprior.flow.label_names import are_words, labels_of
+    from flowprior.registry import listed_names
 
+    if are_words(names):
         return labels_of(listed_names(text, names), condition, names, "--cond").tolist()
     try:
         return [int(part) for part in text.split(",")]

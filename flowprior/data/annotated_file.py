@@ -122,8 +122,8 @@ def _no_numbers(annotated: Any, key: str, file: Path) -> str:
     layers = [name for name in annotated.layers if name is not None]
     known = [*(["X"] if annotated.X is not None else []), *(["raw"] if annotated.raw is not None else []), *layers, *annotated.obsm]
     return (
-        f"{file}: no representation '{key}'{did_you_mean(key, known)} known: {', '.join(known)} (X, raw, "
-        "layers and obsm); name one, as in --data cells:path=FILE,representation=NAME"
+        f"{file}: no representation '{key}'{did_you_mean(key, known)} known: {some_of(known)} (X, raw, "
+        "layers, obsm); name one, as in --data cells:path=FILE,representation=NAME"
     )
 
 

@@ -110,8 +110,15 @@ def tensor_option(condition: Condition) -> str:
     return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
 
 
-def samples_ending(event_shape: Sequence[int]) -> str:
-    """Of a file that such events fit in: pictures and points of the plane are drawn, nothing else is."""
+def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:
+    """Of a file that such events fit in: pictures and points of the plane are drawn, cells keep their names.
+
+    Args:
+        event_shape: of one sample.
+        data: what the flow's metadata say of its data.
+    """
+    if isinstance(data, Mapping) and "annotation" in data:
+        return "h5ad"
     picture = len(event_shape) == 3 and event_shape[0] in (1, 3, 4)
     return "png" if picture or tuple(event_shape) == (2,) else "npz"
 
@@ -125,7 +132,7 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
         "tensor": (tensor_option(condition), "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
-    out = f"samples.{samples_ending(description['event_shape'])}"
+    out = f"samples.{samples_ending(description['event_shape'], _data(description))}"
     lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"]
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
     return [*lines, f"```py\n{imports}\n\n{python}\n```"]

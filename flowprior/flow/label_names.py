@@ -48,13 +48,18 @@ def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], 
     known |= {str(label): label for label in range(condition.size) if str(label) not in known}
     for word in words:
         if word not in known:
-            if not names:
+            if not are_words(names):
                 raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
             raise InputError(
                 f"{owner}: no label is named '{word}'{did_you_mean(word, list(names))} known: "
                 f"{_some(names)}, and their numbers 0..{condition.size - 1}"
             )
     return torch.tensor([known[word] for word in words], dtype=torch.long)
+
+
+def are_words(names: Sequence[str]) -> bool:
+    """Whether names say more than the numbers of the labels."""
+    return any(name != str(label) for label, name in enumerate(names))
 
 
 def _some(names: Sequence[str]) -> str:
