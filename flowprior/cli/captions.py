@@ -174,7 +174,7 @@ def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> s
         settings: of :func:`draw_samples`, as they were asked for.
     """
     labels = asked.rows.unique().tolist() if asked.class_names and asked.rows is not None else []
-    said = [asked.class_names[labels[0]]] if len(labels) == 1 else []
+    said = [str(asked.class_names[label]) for label in labels] if len(labels) == 1 else []
     said.append(f"{nfe} evaluations, {settings['sampler']}" if nfe else "the prior alone")
     for name, plain in PLAIN.items():
         if settings[name] not in (None, plain) and (nfe or name != "guidance"):

@@ -26,7 +26,9 @@ def sample(
     run: Run,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write: a picture (.png, .svg, .pdf …), arrays (.npz, .pt), or cells (.h5ad)."),
+        typer.Option(
+            help="File to write: a picture (.png, .svg, .pdf …), arrays (.npz, .pt), or cells (.h5ad)."
+        ),
     ] = None,
     animate: Annotated[
         Path | None,
@@ -35,8 +37,8 @@ def sample(
     cond: Annotated[
         str | None,
         typer.Option(
-            help="Condition: labels by name or number, such as 3, or 0,1,2, or all; an embedding; a file .npy of "
-            "conditions."
+            help="Condition: labels by name or number, such as 3, or 0,1,2, or all; an embedding; a file "
+            ".npy of conditions."
         ),
     ] = None,
     text: Annotated[

@@ -87,8 +87,8 @@ def check_events(
     """
     if out is not None and check_suffix(out) == CELLS and len(event_shape) != 1:
         raise InputError(
-            f"samples: expected vectors for '{out}', got events {list(event_shape)}; write an .npz or .pt file "
-            "instead"
+            f"samples: expected vectors for '{out}', got events {list(event_shape)}; write an .npz or .pt "
+            "file instead"
         )
     picture = out is not None and check_suffix(out) in PICTURES
     if picture or animation is not None:
@@ -110,8 +110,8 @@ def save_samples(
 ) -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
-    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``), ``.h5ad`` vectors in the units
-    of the data's file; names of another kind are pictures with ``title`` above.
+    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``), ``.h5ad`` vectors in the
+    units of the data's file; names of another kind are pictures with ``title`` above.
 
     Args:
         path: of the file.

@@ -94,11 +94,11 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
     if key in annotated.obsm:
         values = _matrix(annotated.obsm[key], key, file)
         return CellNumbers(key, values, _names_in_obsm(annotated.obsm[key], key, values.shape[1]), False)
-    source = annotated.raw if key == "raw" else annotated
-    known = key in annotated.layers or (key in EXPRESSION and source is not None and source.X is not None)
-    if not known:
+    source: Any = annotated.raw if key == "raw" else annotated
+    matrix = annotated.layers.get(key, None if source is None else source.X)
+    known = key in annotated.layers or key in EXPRESSION
+    if not known or source is None or matrix is None:
         raise InputError(_no_numbers(annotated, key, file))
-    matrix = annotated.layers[key] if key in annotated.layers else source.X
     var, values = source.var, _matrix(matrix, key, file)
     variable = np.asarray(var["highly_variable"], dtype=bool) if "highly_variable" in var else None
     marked = variable if variable is not None and variable.any() else None
@@ -120,7 +120,12 @@ def numbered(stem: str, count: int) -> tuple[str, ...]:
 def _no_numbers(annotated: Any, key: str, file: Path) -> str:
     """The sentence for a name that a file does not have."""
     layers = [name for name in annotated.layers if name is not None]
-    known = [*(["X"] if annotated.X is not None else []), *(["raw"] if annotated.raw is not None else []), *layers, *annotated.obsm]
+    known = [
+        *(["X"] if annotated.X is not None else []),
+        *(["raw"] if annotated.raw is not None else []),
+        *layers,
+        *annotated.obsm,
+    ]
     return (
         f"{file}: no representation '{key}'{did_you_mean(key, known)} known: {some_of(known)} (X, raw, "
         "layers, obsm); name one, as in --data cells:path=FILE,representation=NAME"

@@ -1,4 +1,4 @@
-"""What a file of cells calls the numbers of a cell, in which units it has them, and what its labels are of."""
+"""What a file of cells calls the numbers of a cell, which units they have, and what its labels are of."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ class Annotation:
             return None
         names, label, key = found.get("names"), found.get("label"), found.get("key")
         scale, shift = (_numbers(found.get(name), size) for name in ("scale", "shift"))
-        named = isinstance(names, list | tuple) and len(names) == size
-        if not named or scale is None or shift is None or not isinstance(key, str):
+        if not isinstance(names, list | tuple) or len(names) != size:
+            return None
+        if scale is None or shift is None or not isinstance(key, str):
             return None
         return cls(key, tuple(map(str, names)), scale, shift, label if isinstance(label, str) else None)
 

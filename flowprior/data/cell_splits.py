@@ -41,7 +41,9 @@ def held_out_cells(
             f"{file}: expected two or more values in '{column}' to hold some out, got '{donors[0]}' alone; "
             "leave split_by out to hold out cells at random"
         )
-    names = _drawn(donors, test_fraction, seed) if held_out is None else _named(donors, held_out, column, file)
+    names = (
+        _drawn(donors, test_fraction, seed) if held_out is None else _named(donors, held_out, column, file)
+    )
     codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
     return torch.isin(codes, torch.tensor([donors.index(name) for name in names]))
 
@@ -89,7 +91,9 @@ def cells_of_both(
         return split_indices(count, "train", **terms), split_indices(count, "test", **terms)
     out = held[types.kept]
     if not out.any():
-        raise InputError("cells: no cell that is held out is of a type that training cells have; hold others out")
+        raise InputError(
+            "cells: no cell that is held out is of a type that training cells have; hold others out"
+        )
     return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
 
 

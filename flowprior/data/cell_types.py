@@ -70,13 +70,7 @@ def cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: i
     names = [str(name) for name in values.cat.categories]
     codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
     sizes = torch.bincount(codes, minlength=len(names))
-    frequent = sizes >= (min_cells or 1)
-    if not frequent.any():
-        most = int(sizes.argmax())
-        raise InputError(
-            f"{file}: expected a type of {min_cells} or more cells, got at most {int(sizes[most])}, of "
-            f"'{names[most]}'; lower min_cells"
-        )
+    frequent = _frequent(sizes, names, min_cells or 1, file)
     trained = sizes > 0 if held is None else torch.bincount(codes[~held], minlength=len(names)) > 0
     known = frequent & trained
     kept = torch.nonzero(known[codes])[:, 0]
@@ -85,3 +79,18 @@ def cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: i
     unseen = [f"'{names[code]}' ({int(sizes[code])})" for code in torch.nonzero(frequent & ~trained)[:, 0]]
     caution = f"no training cell is of {', '.join(unseen)}: these cells are left out of the test split, too"
     return CellTypes(kept, labels, named, (caution,) if unseen else ())
+
+
+def _frequent(sizes: Tensor, names: list[str], least: int, file: Path) -> Tensor:
+    """Which types have ``least`` cells or more, bool, of ``sizes`` one a type.
+
+    Raises:
+        InputError: none has.
+    """
+    if int(sizes.max()) < least:
+        most = int(sizes.argmax())
+        raise InputError(
+            f"{file}: expected a type of {least} or more cells, got at most {int(sizes[most])}, of "
+            f"'{names[most]}'; lower min_cells"
+        )
+    return sizes >= least

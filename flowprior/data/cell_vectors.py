@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowprior.data.annotated_file import PCA, CellNumbers, numbered
 from flowprior.data.expression import are_counts, log_normalised, principal_components
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.registry import check_count
 
 COMPONENTS = 50
@@ -27,7 +27,7 @@ class CellVectors:
 
     Attributes:
         key: what they are called together, such as ``"X_pca"``.
-        x: float64 ``[N, D]``, or a view of rows.
+        x: float64 ``[N, D]``.
         names: of the D numbers.
         done: what was done to the numbers of the file, in words.
         caution: what is to be said of them in a warning; None for nothing.
@@ -42,6 +42,12 @@ class CellVectors:
     caution: str | None = None
     pca: Any = None
     genes: tuple[str, ...] = ()
+
+    def expression(self, stored: Tensor) -> Tensor:
+        """Expression float32 ``[N, genes]`` of vectors ``[N, D]`` in the units of the file."""
+        if self.pca is None:
+            return stored
+        return torch.from_numpy(np.asarray(self.pca.inverse_transform(stored.double().numpy()))).float()
 
 
 def cell_vectors(
@@ -71,42 +77,42 @@ def cell_vectors(
         genes = tuple(np.asarray(genes, dtype=object)[numbers.variable])
         done = (*done, f"{len(genes):,} highly variable of {len(numbers.names):,} genes")
     made = CellVectors(numbers.key, torch.empty(0), genes, done, caution, None, genes)
-    return _genes(made, values, file) if components == 0 else _components(made, values, train, components, file)
+    return (
+        _genes(made, values, file) if components == 0 else _components(made, values, train, components, file)
+    )
 
 
 def _of_obsm(numbers: CellNumbers, components: int | None, file: Path) -> CellVectors:
     found = numbers.values.shape[1]
     if components is not None and components > found:
         raise InputError(
-            f"{file}: expected components={components} numbers in '{numbers.key}', got {found}; choose at most "
-            f"{found}"
+            f"{file}: expected components={components} numbers in '{numbers.key}', got {found}; choose "
+            f"at most {found}"
         )
     names = numbers.names[:components]
     x = torch.from_numpy(_dense(numbers.values)[:, :components]).double()
     return CellVectors(numbers.key, x, names, (f"{numbers.key} as it is, {names[0]} … {names[-1]}",))
 
 
-def _comparable(
-    numbers: CellNumbers, normalise: bool, file: Path
-) -> tuple[Any, tuple[str, ...], str | None]:
+def _comparable(numbers: CellNumbers, normalise: bool, file: Path) -> tuple[Any, tuple[str, ...], str | None]:
     """The expression, what was done to it, and what is to be said of it."""
     if not are_counts(numbers.values):
         return numbers.values, (numbers.key,), None
-    if normalise:
-        formula = "log(1 + 10,000 n / Σ n)"
-        caution = f"{file}: expected normalised expression in '{numbers.key}', got raw counts n; {formula} of "
-        caution += "them is taken, over each cell's total (normalise=false takes the counts as they are)"
-        return log_normalised(numbers.values), (f"{formula} of the counts in {numbers.key}",), caution
-    caution = f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
-    caution += "leave normalise=false out, or name another representation"
-    return numbers.values, (f"the raw counts in {numbers.key}",), caution
+    got = f"{file}: expected normalised expression in '{numbers.key}', got raw counts n"
+    if not normalise:
+        caution = f"{got}, taken as they are; leave normalise=false out, or name another representation"
+        return numbers.values, (f"the raw counts in {numbers.key}",), caution
+    formula = "log(1 + 10,000 n / Σ n)"
+    caution = f"{got}; {formula} is taken, over each cell's total (normalise=false takes n as it is)"
+    return log_normalised(numbers.values), (f"{formula} of the counts in {numbers.key}",), caution
 
 
 def _genes(made: CellVectors, values: Any, file: Path) -> CellVectors:
     if len(made.genes) > MOST_GENES:
         raise InputError(
-            f"{file}: expected at most {MOST_GENES:,} genes as the numbers of a cell, got {len(made.genes):,}; "
-            "leave components=0 out for principal components, or mark genes as highly_variable in var"
+            f"{file}: expected at most {MOST_GENES:,} genes as the numbers of a cell, got "
+            f"{len(made.genes):,}; leave components=0 out for principal components, or mark genes as "
+            "highly_variable in var"
         )
     return replace(made, x=torch.from_numpy(_dense(values)).double())
 

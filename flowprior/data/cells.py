@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,7 +99,6 @@ class CellData(TensorData):
         vectors: what was made of the numbers of the file.
     """
 
-    annotation: Annotation
     vectors: CellVectors
 
     def expression(self, x: Tensor) -> Tensor:
@@ -109,15 +107,13 @@ class CellData(TensorData):
         Raises:
             InputError: the numbers are neither genes' nor principal components that were made here.
         """
-        stored = self.annotation.stored(x)
+        assert self.annotation is not None
         if not self.vectors.genes:
             raise InputError(
                 f"{self.name}: expected events that were made of genes here, got '{self.annotation.key}' of "
                 "the file, of which nothing says how; read the genes: representation=X"
             )
-        if self.vectors.pca is None:
-            return stored
-        return torch.from_numpy(np.asarray(self.vectors.pca.inverse_transform(stored.double().numpy()))).float()
+        return self.vectors.expression(self.annotation.stored(x))
 
     @property
     def genes(self) -> tuple[str, ...]:
@@ -143,7 +139,7 @@ def _data(
     )
     terms = tuple(scale.reshape(-1).tolist()), tuple(shift.reshape(-1).tolist())
     data.annotation = Annotation(vectors.key, vectors.names, *terms, None if label is None else str(label))
-    data.vectors = vectors
+    data.vectors = replace(vectors, x=vectors.x[:0])
     types = f" of {len(found.names)} types (obs column {label})" if found.names else ""
     units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
     data.remarks = [f"{len(train):,} training cells{types}: {', '.join([*vectors.done, units])}"]
@@ -177,7 +173,8 @@ def _label_column(annotated: Any, file: Path) -> str:
     if found is None:
         raise InputError(
             f"{file}: expected a column of cell types in obs, found none of {', '.join(LABELS)}; known: "
-            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None for no condition)"
+            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None "
+            "for no condition)"
         )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -27,8 +28,8 @@ def write_cells(
 ) -> None:
     """Write events ``[N, D]`` as X, with the names of the numbers in ``var`` and labels by name in ``obs``.
 
-    They are in the units of the file that the data came from, and once more in ``obsm`` under its key, where it
-    has them there, so that they can be put beside the data. Embeddings go to ``obsm``.
+    They are in the units of the file that the data came from, and once more in ``obsm`` under its key, where
+    it has them there, so that they can be put beside the data. Embeddings go to ``obsm``.
 
     Args:
         path: of the file.
@@ -47,20 +48,31 @@ def write_cells(
 
     annotation = annotation or Annotation("X", numbered("x", x.shape[1]))
     stored = annotation.stored(x).numpy()
-    rows = pandas.Index([f"sample{number}" for number in range(1, len(x) + 1)])
-    obs, obsm = pandas.DataFrame(index=rows), {}
-    for name, tensor in named_tensors(cond).items():
-        values = tensor.detach().cpu().numpy()
-        if values.ndim == 1 and not tensor.is_floating_point():
-            named = name == CONDITION and class_names
-            column = (annotation.label or name) if name == CONDITION else name
-            obs[column] = pandas.Categorical.from_codes(values, list(class_names)) if named else values
-        else:
-            obsm[name] = values.reshape(len(values), -1)
+    columns, obsm = _of_condition(cond, annotation.label, class_names)
     if annotation.key.startswith("X_"):
         obsm[annotation.key] = stored
+    rows = pandas.Index([f"sample{number}" for number in range(1, len(x) + 1)])
     var = pandas.DataFrame(index=pandas.Index(list(annotation.names)))
     about = {"flowprior": dict(notes or {})}
+    obs = pandas.DataFrame(columns, index=rows)
     annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
     with replacing(path, keep_suffix=True) as temporary:
         annotated.write_h5ad(temporary)
+
+
+def _of_condition(
+    cond: Conditions | None, label: str | None, class_names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns of ``obs``, labels, and arrays of ``obsm``, everything else, by name."""
+    import pandas
+
+    columns, arrays = {}, {}
+    for name, tensor in named_tensors(cond).items():
+        values = tensor.detach().cpu().numpy()
+        if values.ndim > 1 or tensor.is_floating_point():
+            arrays[name] = values.reshape(len(values), -1)
+        elif name == CONDITION and class_names:
+            columns[label or name] = pandas.Categorical([class_names[label] for label in values])
+        else:
+            columns[(label or name) if name == CONDITION else name] = values
+    return columns, arrays

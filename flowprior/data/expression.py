@@ -1,4 +1,4 @@
-"""Expression of genes ``[cells, genes]``: raw counts made comparable between cells, and principal components."""
+"""Expression ``[cells, genes]``: raw counts made comparable between cells, and principal components."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def log_normalised(counts: Any) -> Any:
 
 
 def principal_components(values: Any, count: int) -> Any:
-    """scikit-learn's PCA with ``count`` components, fitted to a matrix ``[cells, genes]``, dense or sparse."""
+    """scikit-learn's PCA with ``count`` components, fitted to ``[cells, genes]``, dense or sparse."""
     from sklearn.decomposition import PCA
 
     solver = "auto" if isinstance(values, np.ndarray) else "arpack"

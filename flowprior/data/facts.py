@@ -13,7 +13,8 @@ MOST_NAMES = 1000
 
 
 def data_facts(data: Data) -> dict[str, Any]:
-    """Name, split, size, shape and condition; captions by their number and digest; names of classes and numbers.
+    """Name, split, size, shape and condition; captions by their number and digest; names of classes,
+    names and units of numbers.
 
     Of data with corrupt records how many were found so far, and the first of them.
 

@@ -9,8 +9,8 @@ from flowprior.metrics.base import Metric, SampleMetric
 from flowprior.metrics.reference import Reference
 
 FEW = 100
-"""Examples below which no metric of samples can be trusted: a share or mean of n of them has a standard error of
-up to 1/√n of its scale, 10 % at 100, which is as much as good designs differ by."""
+"""Examples below which no metric of samples can be trusted: a share or mean of n of them has a standard error
+of up to 1/√n of its scale, 10 % at 100, which is as much as good designs differ by."""
 USUAL = {
     "fid": "10,000 or more",  # Heusel et al. 2017
     "kid": "1,000 or more",  # the subsets of Bińkowski et al. 2018
@@ -42,7 +42,7 @@ def _sentence(reference: Reference, names: list[str]) -> str:
     usual = [f"{name} {USUAL[name]}" for name in names if name in USUAL]
     needs = f" (usual are: {', '.join(usual)})" if usual else ""
     return (
-        f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: values "
-        f"against so few say little{needs}; hold more out (test_fraction=) or name larger data (--reference), or "
-        "take the values as a sign that it runs, and no more"
+        f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: "
+        f"values against so few say little{needs}; hold more out (test_fraction=) or name larger data "
+        "(--reference), or take the values as a sign that it runs, and no more"
     )

@@ -23,7 +23,7 @@ MOST_NAMED = 30
 def names_of(metadata: Mapping[str, Any], part: str, size: int) -> list[str]:
     """The names of the labels of a part; empty where the flow does not know one for each of ``size``.
 
-    Labels that are the whole condition are :data:`WHOLE`; their names are those that its data gave the classes.
+    Labels that are the whole condition are :data:`WHOLE`; their names are those of the data's classes.
     """
     key, name = ("data", "class_names") if part == WHOLE else (KEY, part)
     stored = metadata.get(key)

@@ -37,7 +37,7 @@ def build_model(
 ) -> nn.Module:
     """Build the model ``spec`` for events of ``event_shape`` and their ``condition``.
 
-    The network remembers what it was built by (:func:`built_by`), so that a flow of it can be saved and loaded.
+    The network remembers what it was built by (:func:`built_by`), so that a saved flow of it can be read.
 
     Args:
         spec: a name or ``name:key=value,…``; ``"auto"`` picks ``unet`` for events [C, H, W], else ``mlp``.

@@ -8,8 +8,8 @@ from collections.abc import Collection
 def listed_names(text: str, known: Collection[str], separator: str = ",") -> list[str]:
     """The pieces of ``text`` between separators; those that make a known name together are one.
 
-    ``"CD4-positive, alpha-beta T cell,B cell"`` is two names where the first is known as it stands. The longest
-    known name is taken, from the left. Blanks around a piece do not count.
+    ``"CD4-positive, alpha-beta T cell,B cell"`` is two names where the first is known as it stands. From the
+    left, the longest known name is taken. Blanks around a piece do not count.
     """
     pieces, found = text.split(separator), []
     while pieces:

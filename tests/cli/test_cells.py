@@ -28,7 +28,10 @@ def cells_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = ["--data", folder / "cells.h5ad", "--prior", "gmm", "--coupling", "ot", "--model", "mlp:width=16"]
     answer = call_app("train", *parts, "--out", folder / "run", "--steps", "2", *SHORT)
     assert answer.code == 0, answer.err
-    assert "96 training cells of 3 types (obs column cell_type): X_pca as it is, PC1 … PC4, divided by" in answer.err
+    assert (
+        "96 training cells of 3 types (obs column cell_type): X_pca as it is, PC1 … PC4, divided by"
+        in answer.err
+    )
     assert answer.out.splitlines()[-2].endswith("run --out samples.h5ad")
     return folder / "run"
 
@@ -38,7 +41,9 @@ def sampled(call: Call, run: Path, out: Path, cond: str) -> tuple[int, str]:
     return answer.code, answer.err
 
 
-def test_types_are_asked_for_by_name_and_come_back_by_name_in_the_units_of_the_file(call, cells_run, tmp_path):
+def test_types_are_asked_for_by_name_and_come_back_by_name_in_the_units_of_the_file(
+    call, cells_run, tmp_path
+):
     code, err = sampled(call, cells_run, tmp_path / "s.h5ad", f"NK cell,{TYPES[1]}")
     assert code == 0, err
     found = anndata.read_h5ad(tmp_path / "s.h5ad")
@@ -70,7 +75,10 @@ def test_samples_are_read_back_as_data(call, cells_run, tmp_path):
     ("cond", "message"),
     [
         ("B cel", "no label is named 'B cel'; did you mean 'B cell'?"),
-        ("7", "no label is named '7'; known: B cell, CD4-positive, alpha-beta T cell, NK cell, and their numbers 0..2"),
+        (
+            "7",
+            f"no label is named '7'; known: B cell, {TYPES[1]}, NK cell, and their numbers 0..2",
+        ),
     ],
 )
 def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, call, cells_run, tmp_path):
@@ -82,7 +90,13 @@ def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, call
 
 def test_a_picture_of_one_type_names_it_in_its_title():
     asked = Asked(torch.ones(3).long(), None, torch.ones(3).long(), class_names=["B cell", "NK cell"])
-    settings = {"sampler": "euler", "temperature": None, "prior_guidance": None, "guidance": 1.0, "negative": None}
+    settings = {
+        "sampler": "euler",
+        "temperature": None,
+        "prior_guidance": None,
+        "guidance": 1.0,
+        "negative": None,
+    }
     assert title_of("cells", asked, 4, settings) == "cells: NK cell, 4 evaluations, euler"
     both = Asked(torch.arange(2), None, torch.arange(2), class_names=["B cell", "NK cell"])
     assert title_of("cells", both, 4, settings) == "cells: 4 evaluations, euler"

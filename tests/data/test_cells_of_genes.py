@@ -50,7 +50,7 @@ def expected_log(raw: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_matrix, scipy.sparse.csc_matrix])
 def test_raw_counts_are_normalised_and_a_warning_says_so(layout, tmp_path):
     path = write(tmp_path / "c.h5ad", layout(counts()))
-    with pytest.warns(RuntimeWarning, match=r"got raw counts n; log\(1 \+ 10,000 n / Σ n\) of them is taken"):
+    with pytest.warns(RuntimeWarning, match=r"got raw counts n; log\(1 \+ 10,000 n / Σ n\) is taken"):
         data = load_data(f"cells:path={path},components=0,test_fraction=0")
     np.testing.assert_allclose(data.annotation.stored(data.x), expected_log(counts()), rtol=1e-4)
     assert data.annotation.names[:2] == ("gene0", "gene1")
@@ -59,7 +59,7 @@ def test_raw_counts_are_normalised_and_a_warning_says_so(layout, tmp_path):
 
 def test_counts_can_be_taken_as_they_are(tmp_path):
     path = write(tmp_path / "c.h5ad", counts())
-    with pytest.warns(RuntimeWarning, match="got raw counts, taken as they are"):
+    with pytest.warns(RuntimeWarning, match="got raw counts n, taken as they are"):
         data = load_data(f"cells:path={path},components=0,test_fraction=0,normalise=false")
     np.testing.assert_allclose(data.annotation.stored(data.x), counts(), rtol=1e-4, atol=1e-4)
 
@@ -114,11 +114,15 @@ def test_the_first_numbers_of_a_representation_and_standardised_ones(tmp_path):
 
 def test_whole_donors_are_held_out(tmp_path):
     path = write(tmp_path / "c.h5ad", expected_log(counts()))
-    named = [silent(f"cells:path={path},components=0,split_by=donor,held_out=d2", s) for s in ("train", "test")]
+    named = [
+        silent(f"cells:path={path},components=0,split_by=donor,held_out=d2", s) for s in ("train", "test")
+    ]
     stored = expected_log(counts())[np.asarray(DONORS) == "d2"]
     np.testing.assert_allclose(named[1].annotation.stored(named[1].x), stored, rtol=1e-4)
     assert (len(named[0]), len(named[1])) == (90, 30)
-    drawn = [silent(f"cells:path={path},split_by=donor,test_fraction=0.5,seed=3", s) for s in ("train", "test")]
+    drawn = [
+        silent(f"cells:path={path},split_by=donor,test_fraction=0.5,seed=3", s) for s in ("train", "test")
+    ]
     assert [len(part) for part in drawn] == [60, 60]
 
 
@@ -174,12 +178,16 @@ def test_a_file_without_cell_types_says_how_to_name_them(tmp_path):
     rows = [str(row) for row in range(CELLS)]
     obs = pandas.DataFrame({"kind": TYPES}, index=rows)
     anndata.AnnData(expected_log(counts()), obs=obs).write_h5ad(tmp_path / "c.h5ad")
-    with pytest.raises(InputError, match=r"found none of cell_type, .*; known: kind; name one, as in .*label=NAME"):
+    with pytest.raises(
+        InputError, match=r"found none of cell_type, .*; known: kind; name one, as in .*label=NAME"
+    ):
         load_data(str(tmp_path / "c.h5ad"))
 
 
 def test_what_was_done_is_said(tmp_path):
     data = silent(str(write(tmp_path / "c.h5ad", counts())))
     (remark,) = data.remarks
-    assert remark.startswith("96 training cells of 3 types (obs column cell_type): log(1 + 10,000 n / Σ n) of the")
+    assert remark.startswith(
+        "96 training cells of 3 types (obs column cell_type): log(1 + 10,000 n / Σ n) of the"
+    )
     assert "29 principal components of the training cells (100% of the variance), divided by" in remark

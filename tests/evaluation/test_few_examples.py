@@ -32,9 +32,7 @@ def test_an_evaluation_against_six_examples_warns_once_and_says_what_is_usual():
         evaluate(flow, split(50, "whole"), reference=split(6, "six"), **options)
 
 
-@pytest.mark.parametrize(
-    ("count", "metric"), [(FEW, "sliced-w2"), (FEW - 1, "curvature"), (FEW - 1, "nll")]
-)
+@pytest.mark.parametrize(("count", "metric"), [(FEW, "sliced-w2"), (FEW - 1, "curvature"), (FEW - 1, "nll")])
 def test_enough_examples_and_metrics_that_see_none_are_not_warned_of(count, metric):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -131,7 +131,9 @@ def test_somebody_elses_network(tmp_path: FilePath) -> None:
         Flow.load(tmp_path / "flow", model=ClassVelocity(4, 4))
 
 
-@pytest.mark.parametrize("wrap", [lambda net: net, copy.deepcopy, torch.compile], ids=["built", "copied", "compiled"])
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, copy.deepcopy, torch.compile], ids=["built", "copied", "compiled"]
+)
 @pytest.mark.parametrize("spec", ["mlp:width=16,depth=1", "auto:width=8"])
 def test_a_network_that_was_built_by_a_spec_says_it_itself(spec: str, wrap: Any, tmp_path: FilePath) -> None:
     network = build_model(spec, torch.Size([4]), LABELS)
@@ -142,7 +144,9 @@ def test_a_network_that_was_built_by_a_spec_says_it_itself(spec: str, wrap: Any,
     assert loaded.specs["model"] == spec.replace("auto", "mlp")
     kept = Flow(network, prior, Coupling.create("condot"), CondOTPath(), LABELS)
     assert_same(kept, loaded)
-    drawn = [each.sample(labels, nfe=2, generator=torch.Generator().manual_seed(1)) for each in (kept, loaded)]
+    drawn = [
+        each.sample(labels, nfe=2, generator=torch.Generator().manual_seed(1)) for each in (kept, loaded)
+    ]
     assert torch.equal(*drawn)
 
 
