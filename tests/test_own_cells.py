@@ -28,9 +28,11 @@ def run_console(lines: str) -> str:
     for line in lines.splitlines():
         words = shlex.split(line.removeprefix("$ "))
         if words[0] == "flowprior":
-            answer = call_app(*words[1:])
+            with warnings.catch_warnings():
+                warnings.simplefilter("default")
+                answer = call_app(*words[1:])
             assert answer.code == 0, answer.err
-            said = answer.out + answer.err if words[1] == "evaluate" else said + answer.err
+            said += answer.out + answer.err
     return said
 
 
@@ -64,14 +66,14 @@ def test_the_page_leads_from_a_file_to_cells_by_name_and_their_genes(tmp_path: P
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     namespace: dict[str, object] = {"__name__": "page"}
-    said = {"console": ""}
+    said = ""
     for language, code in re.findall(
         r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     ):
         if language == "console":
-            said["console"] += run_console(code)
+            said += run_console(code)
         elif language == "text":
-            check_text(code, said["console"])
+            check_text(code, said)
         else:
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed), warnings.catch_warnings():

@@ -147,7 +147,7 @@ def _data(
 
 
 def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
-    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; numbers that do not vary keep theirs."""
+    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units."""
     variance = x.var(dim=0, correction=0)
     if not standardise:
         scale = variance.mean().sqrt()
