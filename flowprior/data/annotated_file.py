@@ -100,7 +100,7 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
     if not known or source is None or matrix is None:
         raise InputError(_no_numbers(annotated, key, file))
     var, values = source.var, _matrix(matrix, key, file)
-    variable = np.asarray(var["highly_variable"], dtype=bool) if "highly_variable" in var else None
+    variable = var["highly_variable"].isin([True]).to_numpy() if "highly_variable" in var else None
     marked = variable if variable is not None and variable.any() else None
     return CellNumbers(key, values, tuple(map(str, var.index)), True, marked)
 
