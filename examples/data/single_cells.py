@@ -4,7 +4,8 @@ Single cells
 
 700 blood cells of ten types, each fifty principal components of its gene counts
 (from the wheel of scanpy). Some types have a hundred cells, some a dozen or fewer,
-so the prior has to share what it learns between them.
+so the prior has to share what it learns between them. :doc:`/own-cells` does the
+same with a file of your own, from the command line.
 """
 # sphinx_gallery_needs = "scanpy, anndata"
 

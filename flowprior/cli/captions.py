@@ -25,6 +25,8 @@ PROMPTS_LIMIT = 1 << 20
 """Longest file of captions that is read, in bytes."""
 NAMELESS = "(empty)"
 """What a picture calls the empty caption."""
+PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
+"""Settings that a title names, in this order, and what they are where nobody asked for anything."""
 
 
 def read_captions(texts: Sequence[str] | None, prompts: Path | None, cond: str | None) -> list[str] | None:
@@ -75,6 +77,7 @@ class Asked:
         rows: which row of a picture each sample stands in, ``[N]``, or its embedding; None for no rows.
         captions: one for each row, or None.
         labels: part -> the word that asks for its label, one for each row.
+        class_names: where ``rows`` are labels, one for each label that the flow knows; else empty.
     """
 
     cond: Conditions | None
@@ -82,10 +85,13 @@ class Asked:
     rows: Tensor | None
     captions: list[str] | None = None
     labels: Mapping[str, list[str]] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
 
     @property
     def names(self) -> list[str] | None:
         """What stands beside each row of a picture, where it is a caption or the name of a label."""
+        if self.class_names:
+            return list(self.class_names)
         captions = [] if self.captions is None else [[text.strip() or NAMELESS for text in self.captions]]
         rows = zip(*captions, *self.labels.values(), strict=True)
         return [", ".join(words) for words in rows] or None
@@ -127,8 +133,10 @@ def read_asked(
         rows = torch.arange(len(value)).repeat_interleave(each)
         return Asked(value[rows], None, rows, texts, words)
     if captions is None:
-        conditions = parse_conditions(cond, flow.condition, count)
-        return Asked(conditions, (count or SINGLE) if conditions is None else None, conditions)
+        names = flow.captions.label_names()
+        conditions = parse_conditions(cond, flow.condition, count, names)
+        n = (count or SINGLE) if conditions is None else None
+        return Asked(conditions, n, conditions, class_names=names)
     each = count or (SINGLE if len(captions) == 1 else EACH)
     rows = torch.arange(len(captions)).repeat_interleave(each)
     value = as_value(flow.captions.read(captions, None, "sample"))
@@ -154,6 +162,26 @@ def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[st
     mean = prior_means(flow, None if asked.cond is None else asked.cond[places])
     means = (mean, None if asked.rows is None else asked.rows[places])
     return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
+
+
+def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> str:
+    """What stands above a picture: whose samples these are, and all that they were drawn with but the seed.
+
+    Args:
+        run: name of the run.
+        asked: for which conditions; a single label is named.
+        nfe: evaluations that were spent.
+        settings: of :func:`draw_samples`, as they were asked for.
+    """
+    labels = asked.rows.unique().tolist() if asked.class_names and asked.rows is not None else []
+    said = [str(asked.class_names[label]) for label in labels] if len(labels) == 1 else []
+    said.append(f"{nfe} evaluations, {settings['sampler']}" if nfe else "the prior alone")
+    for name, plain in PLAIN.items():
+        if settings[name] not in (None, plain) and (nfe or name != "guidance"):
+            said.append(f"{name.replace('_', ' ')} {settings[name]:g}")
+    if settings["negative"] is not None and nfe:
+        said.append(f"away from '{settings['negative'] or NAMELESS}'")
+    return f"{run}: {', '.join(said)}"
 
 
 def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,17 +64,22 @@ def parse_integers(text: str, option: str) -> list[int]:
         ) from None
 
 
-def parse_conditions(text: str | None, condition: Condition, count: int | None) -> Tensor | None:
+def parse_conditions(
+    text: str | None, condition: Condition, count: int | None, names: Sequence[str] = ()
+) -> Tensor | None:
     """The condition of each sample, ``count`` samples for each one in ``text``.
 
     Args:
-        text: ``"3"``, ``"0,1,2"`` or ``"all"`` (None is the same) for labels; one embedding, its numbers
-            separated by commas, for embeddings; or a file ``.npy`` of conditions, one in a row.
+        text: ``"3"``, ``"0,1,2"``, names with commas between, or ``"all"`` (None is the same) for labels; one
+            embedding, its numbers separated by commas, for embeddings; or a file ``.npy`` of conditions, one
+            in a row.
         condition: what the flow expects.
         count: samples for each; by default 64 of a single condition, 8 of several.
+        names: of the labels, where the flow knows them.
 
     Raises:
         OptionError: something else.
+        InputError: no label of that name.
     """
     import torch
 
@@ -95,7 +101,7 @@ def parse_conditions(text: str | None, condition: Condition, count: int | None) 
             "captions as --text and labels as --part NAME=VALUE, or call flow.sample from Python"
         )
     if condition.kind == "labels":
-        rows = torch.tensor(_labels(text, condition))
+        rows = torch.tensor(_labels(text, condition, names))
     else:
         rows = torch.tensor([_embedding(text, condition.size)])
     return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
@@ -130,9 +136,14 @@ def _array(path: Path, condition: Condition) -> Tensor:
     return condition.check(rows, f"--cond {path}")
 
 
-def _labels(text: str | None, condition: Condition) -> list[int]:
+def _labels(text: str | None, condition: Condition, names: Sequence[str]) -> list[int]:
     if text is None or text == "all":
         return list(range(condition.size))
+    from flowprior.flow.label_names import are_words, labels_of
+    from flowprior.registry import listed_names
+
+    if are_words(names):
+        return labels_of(listed_names(text, names), condition, names, "--cond").tolist()
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from flowprior.cli.captions import draw_samples, notes_of, prior_panels, read_asked, read_captions
+from flowprior.cli.captions import (
+    draw_samples,
+    notes_of,
+    prior_panels,
+    read_asked,
+    read_captions,
+    title_of,
+)
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.given_pictures import given_panels, read_given, refuse_beside_pictures
 from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
@@ -19,7 +26,9 @@ def sample(
     run: Run,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write: a picture (.png, .svg, .pdf …), or arrays (.npz, .pt)."),
+        typer.Option(
+            help="File to write: a picture (.png, .svg, .pdf …), arrays (.npz, .pt), or cells (.h5ad)."
+        ),
     ] = None,
     animate: Annotated[
         Path | None,
@@ -27,7 +36,10 @@ def sample(
     ] = None,
     cond: Annotated[
         str | None,
-        typer.Option(help="Condition: 3, or 0,1,2, or all; an embedding; a file .npy of conditions."),
+        typer.Option(
+            help="Condition: labels by name or number, such as 3, or 0,1,2, or all; an embedding; a file "
+            ".npy of conditions."
+        ),
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option(help="Caption, for a flow of captions; can be repeated.")
@@ -89,7 +101,7 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw samples of RUN and write them to a file."""
-    from flowprior.cli.samples_file import check_events, check_files, save_motion, save_samples
+    from flowprior.cli.samples_file import annotation_of, check_events, check_files, save_motion, save_samples
     from flowprior.progress import showing, stage
     from flowprior.training.engines import make_engine
 
@@ -126,10 +138,7 @@ def sample(
         panels = prior_panels(flow, asked, draw_samples(flow, asked, 0, seed, **settings).x, solution.x)
     if picture:
         panels = given_panels(flow, asked, panels or {"restored": (solution.x, asked.rows)})
-    spent = f"{solution.nfe} evaluations, {settings['sampler']}" if solution.nfe else "the prior alone"
-    spent += "" if temperature is None else f", temperature {temperature:g}"
-    spent += "" if prior_guidance is None else f", prior guidance {prior_guidance:g}"
-    title = f"{run.name}: {spent}"
+    title = title_of(run.name, asked, solution.nfe, settings)
     if out is not None:
         save_samples(
             out,
@@ -138,6 +147,7 @@ def sample(
             title,
             panels=panels or {"": (solution.x, asked.rows)},
             names=asked.names,
+            annotation=annotation_of(flow),
             notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
         )
     if animate is not None:

@@ -1,4 +1,4 @@
-"""Samples on disk: a picture, or arrays that ``flowprior`` reads back as a data set."""
+"""Samples on disk: a picture, or arrays or cells that ``flowprior`` reads back as a data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from flowprior.conditions import Conditions, labels_in, named_tensors
-from flowprior.errors import OptionError
+from flowprior.errors import InputError, OptionError
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import (
     animate,
@@ -22,10 +22,13 @@ from flowprior.pictures import (
 from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
+    from flowprior.data.annotation import Annotation
+    from flowprior.flow import Flow
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
 
-SUFFIXES = (*PICTURES, ".npz", ".pt")
+CELLS = ".h5ad"
+SUFFIXES = (*PICTURES, ".npz", ".pt", CELLS)
 
 
 def check_suffix(path: Path | str) -> str:
@@ -49,6 +52,7 @@ def check_files(out: Path | None, animation: Path | None) -> None:
 
     Raises:
         OptionError: neither of the two, or a suffix that one cannot be written as.
+        DataNotFoundError: cells, where anndata is not installed.
         CheckpointError: a folder that takes no file.
     """
     if out is None and animation is None:
@@ -56,7 +60,10 @@ def check_files(out: Path | None, animation: Path | None) -> None:
             "missing option '--out': give it a file for the samples, or give --animate one for their way"
         )
     if out is not None:
-        check_suffix(out)
+        if check_suffix(out) == CELLS:
+            from flowprior.data.annotated_file import import_anndata
+
+            import_anndata("writing")
         check_place(out)
     if animation is not None:
         check_animation(animation)
@@ -76,8 +83,13 @@ def check_events(
 
     Raises:
         OptionError: the prior is to be shown in no picture.
-        InputError: a picture of events that cannot be drawn.
+        InputError: a picture of events that cannot be drawn, or cells that are no vectors.
     """
+    if out is not None and check_suffix(out) == CELLS and len(event_shape) != 1:
+        raise InputError(
+            f"samples: expected vectors for '{out}', got events {list(event_shape)}; write an .npz or .pt "
+            "file instead"
+        )
     picture = out is not None and check_suffix(out) in PICTURES
     if picture or animation is not None:
         check_drawable(event_shape)
@@ -93,12 +105,13 @@ def save_samples(
     *,
     panels: Mapping[str, Panel] | None = None,
     names: Sequence[str] | None = None,
+    annotation: Annotation | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
 
-    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``); names of another kind are
-    pictures with ``title`` above.
+    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``), ``.h5ad`` vectors in the
+    units of the data's file; names of another kind are pictures with ``title`` above.
 
     Args:
         path: of the file.
@@ -106,8 +119,9 @@ def save_samples(
         cond: their condition ``[N, …]``.
         title: of a picture.
         panels: what a picture shows in place of the samples and their condition alone, by name.
-        names: of the rows of a picture.
-        notes: keyword -> text, for the text chunks of a ``.png``.
+        names: of the rows of a picture, and of labels in cells.
+        annotation: names and units of vectors, for cells.
+        notes: keyword -> text, for the text chunks of a ``.png``, and for cells.
 
     Raises:
         OptionError: another suffix.
@@ -122,8 +136,19 @@ def save_samples(
         save_figure(beside(shown, title=title, names=names), path, notes)
     elif suffix == ".pt":
         save_state(path, tensors)
+    elif suffix == CELLS:
+        from flowprior.data.cells_writing import write_cells
+
+        write_cells(path, x, cond, annotation, names or (), notes)
     else:
         _save_npz(path, tensors)
+
+
+def annotation_of(flow: Flow) -> Annotation | None:
+    """Names and units of the numbers of a flow's vectors; None where its data did not say any."""
+    from flowprior.data.annotation import Annotation
+
+    return Annotation.of_facts(flow.metadata.get("data"), flow.event_shape.numel())
 
 
 def save_motion(

@@ -203,7 +203,7 @@ def _asked(flow: Flow) -> str:
     option = tensor_option(flow.condition) if flow.condition.kind == "tensor" else ""
     if flow.condition.kind == "embeddings" and TEXT_ENCODER in flow.metadata:
         option = "--text 'a caption' "
-    ending = samples_ending(flow.event_shape)
+    ending = samples_ending(flow.event_shape, flow.metadata.get("data"))
     return f"{option}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
 
 

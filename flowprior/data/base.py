@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, named_tensors, rows
+from flowprior.data.annotation import Annotation
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.locations import data_set_of_path
 from flowprior.data.observation import Observation
@@ -57,6 +58,8 @@ class Data(abc.ABC):
             as drawings of one thing in one style. They are the ``groups`` of data whose conditions are made
             of the events themselves (:class:`flowprior.data.Restoration`). None where none do.
         corrupt: counts and names the records that cannot be read, of data that may have some; else None.
+        annotation: names and units of the numbers of a vector, where the data come from a file of cells.
+        remarks: what was done to the numbers of a file, a line each, for whoever trains on them.
         observation: what of an event its condition shows, where the condition is an observation of it, such
             as a low-resolution picture; else None.
     """
@@ -80,6 +83,8 @@ class Data(abc.ABC):
     look_alikes: Tensor | None = None
     corrupt: CorruptRecords | None = None
     observation: Observation | None = None
+    annotation: Annotation | None = None
+    remarks: Sequence[str] = ()
 
     @abc.abstractmethod
     def __len__(self) -> int: ...

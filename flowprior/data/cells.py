@@ -1,72 +1,182 @@
-"""Single cells: annotated matrices (.h5ad) read through anndata."""
+"""Single cells: annotated matrices (.h5ad) of expression, or of principal components, with their types."""
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from flowprior.data.annotated_file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
+from flowprior.data.annotation import Annotation
 from flowprior.data.base import DATA, Split, TensorData
-from flowprior.data.splits import check_split, split_indices
-from flowprior.data.user_tensors import check_finite, plain_tensor
+from flowprior.data.cell_splits import cells_of_both, check_held_out, held_out_cells
+from flowprior.data.cell_types import CellTypes, cell_types
+from flowprior.data.cell_vectors import CellVectors, cell_vectors
+from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_file
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
+LABELS = ("cell_type", "celltype", "cell_types", "celltypes", "CellType", "bulk_labels", "leiden", "louvain")
+"""Columns of ``obs`` that are taken for the cell type where none is named: the first that is there."""
 
 
 @DATA.register("cells")
 def cells(
     split: Split = "train",
     path: str | None = None,
-    label: str | None = "bulk_labels",
-    representation: str = "X_pca",
+    label: str | None = AUTO,
+    representation: str = AUTO,
+    components: int | None = None,
+    normalise: bool = True,
+    standardise: bool = False,
+    split_by: str | None = None,
+    held_out: str | None = None,
     test_fraction: float = 0.2,
+    min_cells: int | None = None,
     seed: int = 0,
-) -> TensorData:
+) -> CellData:
     """Cells of an .h5ad file, by default 700 PBMC of 10 types from the scanpy wheel: PCA vectors [50].
 
-    The vectors are divided by one number, so that the mean variance of their coordinates over the
-    training split is 1; it is kept as ``data.scale``.
+    Of genes, principal components are made of the training cells. In the end all numbers are divided by one,
+    so that the mean variance of the coordinates over the training split is 1. What was done to the numbers is
+    said in ``data.remarks``; ``data.annotation`` turns samples back into the units of the file.
 
     Args:
         split: ``"train"`` or ``"test"``; each cell type is divided by ``test_fraction`` on its own.
         path: the file; None looks for the one that scanpy brings.
-        label: column of ``obs`` with the cell type, or None for no condition.
-        representation: key of ``obsm``, such as ``X_pca``.
-        test_fraction: share of the cells held out, in [0, 1); 0 puts all of them into both splits.
+        label: column of ``obs`` with the cell type; ``auto`` takes one of the usual names; None is for no
+            condition.
+        representation: ``X``, ``raw``, a layer, or a key of ``obsm``; ``auto`` is ``X_pca``, or else X.
+        components: principal components that are made of genes, 50 by default, and 0 for genes themselves; of
+            ``obsm`` the first so many numbers, by default all.
+        normalise: of raw counts, take log(1 + 10,000 n / Σ n), n over the cell's total.
+        standardise: give each coordinate mean 0 and variance 1, in place of one scale for all.
+        split_by: column of ``obs``, such as the donor or batch, whose values are held out whole.
+        held_out: values of it to hold out, with + between; by default ``test_fraction`` of them by ``seed``.
+        test_fraction: share that is held out, in [0, 1); 0 puts all cells into both splits.
+        min_cells: leave out types with fewer cells; by default none, with a warning below 10.
         seed: another seed gives another split.
 
     Raises:
         DataNotFoundError: no such file, or anndata is not installed; the message says what brings it.
-        InputError: the file is corrupt or lacks the representation or the column.
+        InputError: the file is corrupt or lacks the representation or a column; NaN; cells without a type.
+
+    Warns:
+        RuntimeWarning: raw counts, types of few training cells, and types that only test cells have.
     """
     check_split(split)
+    check_held_out(split_by, held_out)
     file = _find(path)
-    annotated = _read(file)
-    x = _representation(annotated, representation, file)
-    cond, names = _labels(annotated, label, file) if label is not None else (None, None)
-    parts = {"test_fraction": test_fraction, "seed": seed, "labels": cond}
-    train = split_indices(len(x), "train", **parts)
-    scale = float(x[train].var(dim=0, correction=0).mean().sqrt()) or 1.0
-    chosen = split_indices(len(x), split, **parts)
-    kept = None if cond is None else cond[chosen]
-    name = "cells" if path is None else str(file)
-    classes = None if names is None else len(names)
-    data = CellData((x[chosen] / scale).float(), kept, name=name, classes=classes, class_names=names)
-    data.scale = scale
+    with opened(file) as annotated:
+        numbers = read_numbers(annotated, str(representation), file)
+        label = _label_column(annotated, file) if label == AUTO else label
+        types = None if label is None else read_column(annotated, str(label), "label", file)
+        donors = None if split_by is None else read_column(annotated, str(split_by), "split_by", file)
+    share = {"test_fraction": test_fraction, "seed": seed}
+    held = None if donors is None else held_out_cells(donors, str(split_by), held_out, file=file, **share)
+    found = cell_types(types, held, min_cells, numbers.values.shape[0], file)
+    train, test = cells_of_both(found, held, **share)
+    vectors = cell_vectors(_rows(numbers, found.kept), train, components, normalise, file)
+    data = _data(vectors, found, train, train if split == "train" else test, standardise, label)
+    data.name = "cells" if path is None else str(file)
+    if split == "train" and path is not None:
+        few = found.few_in(train) if min_cells is None else None
+        for caution in filter(None, (vectors.caution, *found.cautions, few)):
+            warnings.warn(caution, RuntimeWarning, stacklevel=2)
     return data
 
 
 class CellData(TensorData):
-    """Cells in memory; ``x * scale`` is the stored representation."""
+    """Cells in memory: vectors ``[D]``, whose names and units ``annotation`` has.
 
-    scale: float = 1.0
+    Attributes:
+        vectors: what was made of the numbers of the file.
+    """
+
+    vectors: CellVectors
+
+    def expression(self, x: Tensor) -> Tensor:
+        """Expression ``[N, genes]`` of events x ``[N, D]``, data or samples, float32; ``genes`` names them.
+
+        Raises:
+            InputError: the numbers are neither genes' nor principal components that were made here.
+        """
+        assert self.annotation is not None
+        if not self.vectors.genes:
+            raise InputError(
+                f"{self.name}: expected events that were made of genes here, got '{self.annotation.key}' of "
+                "the file, of which nothing says how; read the genes: representation=X"
+            )
+        return self.vectors.expression(self.annotation.stored(x))
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """Names of the genes of :meth:`expression`; none where there is none."""
+        return self.vectors.genes
+
+
+def _data(
+    vectors: CellVectors,
+    found: CellTypes,
+    train: Tensor,
+    chosen: Tensor,
+    standardise: bool,
+    label: str | None,
+) -> CellData:
+    """The data set of the cells ``chosen``, in units of the training cells."""
+    shift, scale = _units(vectors.x[train], standardise)
+    data = CellData(
+        ((vectors.x[chosen] - shift) / scale).float(),
+        None if found.labels is None else found.labels[chosen],
+        classes=None if found.names is None else len(found.names),
+        class_names=found.names,
+    )
+    terms = tuple(scale.reshape(-1).tolist()), tuple(shift.reshape(-1).tolist())
+    data.annotation = Annotation(vectors.key, vectors.names, *terms, None if label is None else str(label))
+    data.vectors = replace(vectors, x=vectors.x[:0])
+    types = f" of {len(found.names)} types (obs column {label})" if found.names else ""
+    units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
+    data.remarks = [f"{len(train):,} training cells{types}: {', '.join([*vectors.done, units])}"]
+    return data
+
+
+def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
+    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units."""
+    variance = x.var(dim=0, correction=0)
+    if not standardise:
+        scale = variance.mean().sqrt()
+        return torch.zeros_like(scale), scale if scale > 0 else torch.ones_like(scale)
+    return x.mean(0), torch.where(variance > 0, variance.sqrt(), 1.0)
+
+
+def _rows(numbers: CellNumbers, kept: Tensor) -> CellNumbers:
+    """The numbers of the cells ``kept``."""
+    if len(kept) == numbers.values.shape[0]:
+        return numbers
+    return replace(numbers, values=numbers.values[kept.numpy()])
+
+
+def _label_column(annotated: Any, file: Path) -> str:
+    """The column with the cell types by its name.
+
+    Raises:
+        InputError: none has one of the usual names.
+    """
+    known = [str(name) for name in annotated.obs]
+    found = next((name for name in LABELS if name in known), None)
+    if found is None:
+        raise InputError(
+            f"{file}: expected a column of cell types in obs, found none of {', '.join(LABELS)}; known: "
+            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None "
+            "for no condition)"
+        )
+    return found
 
 
 def _find(path: str | None) -> Path:
@@ -82,53 +192,3 @@ def _find(path: str | None) -> Path:
             "or pass path= an .h5ad file"
         )
     return found
-
-
-def _read(file: Path) -> Any:
-    try:
-        import anndata
-    except ImportError as error:
-        raise DataNotFoundError(
-            "cells: reading .h5ad files needs anndata; run `pip install 'flowprior[cells]'`"
-        ) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # old files' layout, which anndata still reads
-            return anndata.read_h5ad(file)
-    except Exception as error:  # anndata and h5py raise a dozen kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: cannot be read as .h5ad ({reason}); write or download it again") from error
-
-
-def _representation(annotated: Any, key: str, file: Path) -> Tensor:
-    """float64 ``[N, D]``."""
-    if key not in annotated.obsm:
-        known = ", ".join(annotated.obsm) or "none"
-        raise InputError(
-            f"{file}: no representation '{key}' in obsm; known: {known}; name one, as in --data "
-            "cells:path=FILE,representation=NAME. The counts in X are not read: put a PCA of them "
-            "there first, such as annotated.obsm['X_pca'] = pca"
-        )
-    matrix = annotated.obsm[key]
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    x = plain_tensor(dense, f"'{key}'", str(file)).double()
-    if x.dim() != 2 or not x.numel():
-        raise InputError(f"{file}: expected cells by numbers in '{key}', got shape {list(x.shape)}")
-    check_finite(x, key, str(file))
-    return x
-
-
-def _labels(annotated: Any, column: str, file: Path) -> tuple[Tensor, list[str]]:
-    """Labels int64 ``[N]`` and class names; classes that no cell has are left out."""
-    if column not in annotated.obs:
-        known = ", ".join(map(str, annotated.obs)) or "none"
-        raise InputError(
-            f"{file}: no column '{column}' in obs; known: {known}; name one, as in "
-            "--data cells:path=FILE,label=NAME (label=None for none)"
-        )
-    values = annotated.obs[column]
-    if values.isna().any():
-        raise InputError(f"{file}: {int(values.isna().sum())} cells have no '{column}'; drop or label them")
-    values = values.astype("category").cat.remove_unused_categories()
-    names = [str(name) for name in values.cat.categories]
-    return torch.from_numpy(values.cat.codes.to_numpy().astype(np.int64)), names

@@ -13,7 +13,8 @@ MOST_NAMES = 1000
 
 
 def data_facts(data: Data) -> dict[str, Any]:
-    """Name, split, size, shape and condition; captions by their number and digest; names of classes.
+    """Name, split, size, shape and condition; captions by their number and digest; names of classes,
+    names and units of numbers.
 
     Of data with corrupt records how many were found so far, and the first of them.
 
@@ -33,6 +34,7 @@ def data_facts(data: Data) -> dict[str, Any]:
         "condition": data.condition.describe(),
         "captions": caption_facts(data),
         "class_names": list(names) if names is not None and len(names) <= MOST_NAMES else None,
+        "annotation": None if data.annotation is None else data.annotation.as_dict(),
         "licences": sorted(data.licences),
         "corrupt_records": data.corrupt.facts() if data.corrupt is not None and data.corrupt.count else None,
     }

@@ -31,8 +31,7 @@ def split_indices(
     """
     check_split(split)
     check_seed("data", seed)
-    if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction < 1:
-        raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a share in [0, 1)")
+    check_test_fraction(test_fraction)
     if test_fraction == 0:
         return torch.arange(count)
     is_test = _choose_test(count, test_fraction, seed, labels)
@@ -62,6 +61,16 @@ def check_seed(owner: str, seed: int) -> None:
     """
     if type(seed) is not int or not 0 <= seed < HIGHEST_SEED:
         raise OptionError(f"{owner}: seed={seed!r} is not possible; give a whole number from 0 to 2**62 - 1")
+
+
+def check_test_fraction(test_fraction: object) -> None:
+    """Check that ``test_fraction`` is a share in [0, 1).
+
+    Raises:
+        OptionError: it is not.
+    """
+    if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction < 1:
+        raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a share in [0, 1)")
 
 
 def _choose_test(count: int, fraction: float, seed: int, labels: Tensor | None) -> Tensor:

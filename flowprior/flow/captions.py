@@ -14,7 +14,7 @@ from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
 from flowprior.encoders.text import check_texts, is_empty
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
-from flowprior.flow.label_names import labels_of, names_of
+from flowprior.flow.label_names import WHOLE, labels_of, names_of
 from flowprior.registry import spec_of
 
 KEY = "text_encoder"
@@ -60,9 +60,10 @@ class Captions:
             self._encoder = text_encoder(spec)
         return self._encoder
 
-    def label_names(self, part: str) -> list[str]:
-        """Names of the labels of a part, in their order; empty where they are not known."""
-        return names_of(self._metadata, part, self._condition[part].size)
+    def label_names(self, part: str = WHOLE) -> list[str]:
+        """Names of the labels of a part, or of the whole condition, in their order; empty where not known."""
+        condition = self._condition if part == WHOLE else self._condition[part]
+        return names_of(self._metadata, part, condition.size) if condition.kind == "labels" else []
 
     def choose(self, encoder: str | TextEncoder | None) -> None:
         """Take this encoder, by name, spec or as it is, and remember its spec; None forgets the former.
@@ -87,7 +88,7 @@ class Captions:
         """``asked`` with conditions in place of texts, be they all of it or some of its parts.
 
         A list of texts is one for each sample; one text is for all of ``n`` samples, or of the rows of the
-        other parts. Each text is encoded once. As a part of labels they are names or numbers of these.
+        other parts. Each text is encoded once. As labels they are names or numbers of these.
 
         Raises:
             InputError: texts for labels, no encoder that is known, or one of another width or identity than
@@ -108,6 +109,8 @@ class Captions:
         if not are_texts(asked):
             return asked
         texts = _repeated(asked, 1 if n is None else n)
+        if self._condition.kind == "labels":
+            return labels_of(texts, self._condition, self.label_names(), owner)
         if self._condition.kind != "parts":
             return self._value(texts, self._condition, owner)
         others = [name for name, part in self._condition.parts if part.kind not in TEXTUAL]

@@ -6,11 +6,13 @@ The facts are those of ``flow.json``: the parts, the configuration, and what tra
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flowprior.conditions import Condition
 from flowprior.flow.description import FILES
+from flowprior.flow.label_names import WHOLE, names_of
 
 Table = Sequence[tuple[str, str]]
 HEAD_KEYS = ("library_name", "pipeline_tag", "tags", "datasets")
@@ -110,8 +112,21 @@ def tensor_option(condition: Condition) -> str:
     return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
 
 
-def samples_ending(event_shape: Sequence[int]) -> str:
-    """Of a file that such events fit in: pictures and points of the plane are drawn, nothing else is."""
+def label_option(metadata: Mapping[str, Any], size: int) -> str:
+    """How ``flowprior sample`` is told the first label: by its name, where it has one."""
+    name = next(iter(names_of(metadata, WHOLE, size)), "0")
+    return f"--cond {shlex.quote(plain(name))} "
+
+
+def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:
+    """Of a file that such events fit in: pictures and points of the plane are drawn, cells keep their names.
+
+    Args:
+        event_shape: of one sample.
+        data: what the flow's metadata say of its data.
+    """
+    if isinstance(data, Mapping) and "annotation" in data:
+        return "h5ad"
     picture = len(event_shape) == 3 and event_shape[0] in (1, 3, 4)
     return "png" if picture or tuple(event_shape) == (2,) else "npz"
 
@@ -121,11 +136,11 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
     known = "text_encoder" in description["metadata"]
     option, argument = {
         "none": ("", "n=8"),
-        "labels": ("--cond 0 ", "torch.tensor([0] * 8)"),
+        "labels": (label_option(description["metadata"], condition.size), "torch.tensor([0] * 8)"),
         "tensor": (tensor_option(condition), "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
-    out = f"samples.{samples_ending(description['event_shape'])}"
+    out = f"samples.{samples_ending(description['event_shape'], _data(description))}"
     lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"]
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
     return [*lines, f"```py\n{imports}\n\n{python}\n```"]

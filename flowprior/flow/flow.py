@@ -59,7 +59,8 @@ class Flow(HubFlow):
             (:mod:`flowprior.flow.average_velocity`); or ``"epsilon"``, the source
             sample x0 that is noise under N(0, I), from which :meth:`velocity` follows.
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
-            registered components are read off the instances where they are left out.
+            registered components, and of a network of :func:`flowprior.models.build_model`, are read off the
+            instances where they are left out.
         encoder: where the flow lives in latents, what turns them into pictures.
         picture_shape: [C, H, W] of those pictures.
         metadata: plain values saved along. What ``train`` writes there says whether the flow can be guided:

@@ -14,12 +14,20 @@ from flowprior.registry import did_you_mean
 
 KEY = "label_names"
 """Of a flow's metadata: part -> names of its labels, in their order, as the data said them."""
+WHOLE = ""
+"""Stands for the name of a part where labels are the whole condition."""
+MOST_NAMED = 30
+"""Names that a message lists."""
 
 
 def names_of(metadata: Mapping[str, Any], part: str, size: int) -> list[str]:
-    """The names of the labels of a part; empty where the flow does not know one for each of ``size``."""
-    stored = metadata.get(KEY)
-    found = stored.get(part) if isinstance(stored, Mapping) else None
+    """The names of the labels of a part; empty where the flow does not know one for each of ``size``.
+
+    Labels that are the whole condition are :data:`WHOLE`; their names are those of the data's classes.
+    """
+    key, name = ("data", "class_names") if part == WHOLE else (KEY, part)
+    stored = metadata.get(key)
+    found = stored.get(name) if isinstance(stored, Mapping) else None
     is_whole = isinstance(found, list) and len(found) == size and all(isinstance(name, str) for name in found)
     return found if is_whole and isinstance(found, list) else []
 
@@ -40,10 +48,20 @@ def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], 
     known |= {str(label): label for label in range(condition.size) if str(label) not in known}
     for word in words:
         if word not in known:
-            if not names:
+            if not are_words(names):
                 raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
             raise InputError(
                 f"{owner}: no label is named '{word}'{did_you_mean(word, list(names))} known: "
-                f"{', '.join(names)}, and their numbers 0..{condition.size - 1}"
+                f"{_some(names)}, and their numbers 0..{condition.size - 1}"
             )
     return torch.tensor([known[word] for word in words], dtype=torch.long)
+
+
+def are_words(names: Sequence[str]) -> bool:
+    """Whether names say more than the numbers of the labels."""
+    return any(name != str(label) for label, name in enumerate(names))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -16,6 +16,7 @@ from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
 from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
 from flowprior.flow.wording import heading_of, rows_of
+from flowprior.models import built_by
 from flowprior.paths import Path
 from flowprior.priors import Prior, UpdatablePrior
 from flowprior.samplers import Velocity
@@ -61,6 +62,7 @@ class FlowParts(nn.Module):
         self.coupling = coupling
         self.path = path
         self.condition = condition
+        model_spec = model_spec or built_by(model)
         self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
         self.metadata = dict(metadata or {})
         self.captions = Captions(condition, self.metadata)

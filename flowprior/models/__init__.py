@@ -1,6 +1,6 @@
 """Velocity networks; conveniences, for any ``nn.Module`` v(x, t, cond) will do."""
 
-from flowprior.models.base import MODELS, build_model, model_options
+from flowprior.models.base import MODELS, build_model, built_by, model_options
 from flowprior.models.diffusers import DiffusersModel
 from flowprior.models.dit import DiT
 from flowprior.models.embeddings import ConditionEmbedding, TimeConditionEmbedding, TimeEmbedding, sinusoids
@@ -22,6 +22,7 @@ __all__ = [
     "TokenContext",
     "UNet",
     "build_model",
+    "built_by",
     "model_options",
     "sinusoids",
 ]

@@ -21,19 +21,23 @@ from torch import nn
 from flowprior.conditions import BETWEEN, Condition
 from flowprior.errors import OptionError
 from flowprior.models.reading import ReadingModel, read_condition
-from flowprior.registry import Registry, did_you_mean
+from flowprior.registry import Registry, Spec, did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs", "interval")
 READS = "reads"
 """Option of every model, beside those of its constructor."""
 READS_MEANING = "parts of the condition that it is shown, with + between; empty for all."
+BUILT_BY = "flowprior_spec"
+"""Attribute of a network that was built by a spec, which copies keep."""
 
 
 def build_model(
     spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1, interval: bool = False
 ) -> nn.Module:
     """Build the model ``spec`` for events of ``event_shape`` and their ``condition``.
+
+    The network remembers what it was built by (:func:`built_by`), so that a saved flow of it can be read.
 
     Args:
         spec: a name or ``name:key=value,…``; ``"auto"`` picks ``unet`` for events [C, H, W], else ``mlp``.
@@ -71,7 +75,15 @@ def build_model(
             )
         given["interval"] = True
     net = MODELS.create(name, **given, **options)
-    return ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
+    net = ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
+    setattr(net, BUILT_BY, str(Spec(name, parsed.options)))
+    return net
+
+
+def built_by(net: object) -> str:
+    """The spec that :func:`build_model` built a network by, also a compiled one; empty for any other."""
+    net = getattr(net, "_orig_mod", net)
+    return vars(net).get(BUILT_BY, "") if isinstance(net, nn.Module) else ""
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:

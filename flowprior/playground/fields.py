@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,10 +12,9 @@ from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.flow.captions import TEXTUAL
+from flowprior.flow.label_names import WHOLE
 
 OWNER = "demo"
-WHOLE = ""
-"""Name of the field of a condition that has no parts."""
 MOST_CHARACTERS = 10_000
 """Of a caption."""
 
@@ -65,15 +64,8 @@ def _field(flow: Flow, name: str, part: Condition) -> Field:
         )
     if part.kind in TEXTUAL:
         return Field(name, "caption")
-    names = class_names(flow) if name == WHOLE else flow.captions.label_names(name)
-    return Field(name, "class", tuple(names if len(names) == part.size else map(str, range(part.size))))
-
-
-def class_names(flow: Flow) -> list[str]:
-    """The names that the training data gave the classes; empty where they gave none."""
-    data = flow.metadata.get("data")
-    known = data.get("class_names") if isinstance(data, Mapping) else None
-    return [str(name) for name in known] if isinstance(known, list) else []
+    names = flow.captions.label_names(name)
+    return Field(name, "class", tuple(names or map(str, range(part.size))))
 
 
 def condition_of(fields: Sequence[Field], values: Sequence[Any], n: int) -> Any:

@@ -9,6 +9,7 @@ from flowprior.registry.checks import (
     did_you_mean,
     is_whole,
 )
+from flowprior.registry.listed import listed_names
 from flowprior.registry.meanings import option_meanings, plain
 from flowprior.registry.registry import Registered, Registry, package_version, spec_of
 from flowprior.registry.spec import Record, Spec, parse_spec, parse_value
@@ -25,6 +26,7 @@ __all__ = [
     "choose",
     "did_you_mean",
     "is_whole",
+    "listed_names",
     "option_meanings",
     "package_version",
     "parse_spec",

@@ -193,7 +193,7 @@ def _train(
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
-        for line in parts.reasons:
+        for line in (*parts.data.remarks, *parts.reasons):
             _say(line)
     with engine.processes.first_goes_ahead():
         if replace and run is not None and engine.is_main:

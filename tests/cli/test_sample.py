@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -151,3 +152,26 @@ def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tm
     assert refused.code == 2
     assert "temperature=-1.0 is not possible; choose a number, 0 or more" in refused.err
     assert not (tmp_path / "c.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        (["--guidance", "2"], "guided: 2 evaluations, euler, guidance 2"),
+        (["--prior-guidance", "1.5"], "guided: 2 evaluations, euler, prior guidance 1.5"),
+        (
+            ["--guidance", "3", "--temperature", "0.5", "--prior-guidance", "1.25"],
+            "guided: 2 evaluations, euler, temperature 0.5, prior guidance 1.25, guidance 3",
+        ),
+        (["--nfe", "0", "--guidance", "2"], "guided: the prior alone"),
+        ([], "guided: 2 evaluations, euler"),
+    ],
+)
+def test_a_title_says_the_guidance(
+    options: list[str], title: str, call: Call, guided_run: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "g.svg"
+    parts = ["--cond", "3,4", "--n", "2", "--nfe", "2", "--sampler", "euler", "--out", file]
+    answer = call("sample", guided_run, *parts, *options)
+    assert answer.code == 0, answer.err
+    assert re.search(f">\\s*{re.escape(title)}\\s*</text>", file.read_text(encoding="utf-8"))

@@ -44,10 +44,10 @@ def write(path, vectors, types=TYPES, key="X_pca"):
 def test_one_number_scales_the_training_split_to_mean_variance_one(file, vectors):
     train, test = load_data(file), load_data(file, "test")
     assert float(train.x.var(dim=0, correction=0).mean()) == pytest.approx(1, rel=1e-5)
-    assert train.scale == test.scale
+    assert train.annotation == test.annotation
     stored = sorted(map(tuple, np.round(vectors, 4).tolist()))
-    found = torch.cat([train.x, test.x]).double() * train.scale
-    assert sorted(map(tuple, np.round(found.numpy(), 4).tolist())) == stored
+    found = train.annotation.stored(torch.cat([train.x, test.x]))
+    assert sorted(map(tuple, np.round(found.double().numpy(), 4).tolist())) == stored
 
 
 def test_labels_are_the_types_that_occur(file):
@@ -60,7 +60,7 @@ def test_labels_are_the_types_that_occur(file):
 
 def test_labels_stay_with_their_cells(file, vectors):
     data = load_data(f"cells:path={file},test_fraction=0")
-    np.testing.assert_allclose(data.x.numpy() * data.scale, vectors, rtol=1e-5)
+    np.testing.assert_allclose(data.annotation.stored(data.x).numpy(), vectors, rtol=1e-5)
     assert [data.class_names[label] for label in data.cond.tolist()] == TYPES
 
 
@@ -75,7 +75,10 @@ def test_the_condition_can_be_left_out_and_the_representation_chosen(tmp_path, v
     ("options", "message"),
     [
         ("label=louvain", "no column 'louvain' in obs; known: bulk_labels"),
-        ("representation=X_tsne", "no representation 'X_tsne' in obsm; known: X_pca"),
+        ("representation=X_tsne", "no representation 'X_tsne'; known: X, X_pca"),
+        ("representation=X_pcs", "did you mean 'X_pca'"),
+        ("label=bulk_label", "did you mean 'bulk_labels'"),
+        ("split_by=donor", "no column 'donor' in obs; known: bulk_labels"),
     ],
 )
 def test_what_is_not_in_the_file_is_named_with_what_is(options, message, file):

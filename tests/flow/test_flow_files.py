@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
 import subprocess
 from pathlib import Path as FilePath
+from typing import Any
 
 import pytest
 import torch
@@ -127,6 +129,25 @@ def test_somebody_elses_network(tmp_path: FilePath) -> None:
         Flow.load(tmp_path / "flow")
     with pytest.raises(CheckpointError, match=r"the tensors do not fit the model.*size mismatch for table"):
         Flow.load(tmp_path / "flow", model=ClassVelocity(4, 4))
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, copy.deepcopy, torch.compile], ids=["built", "copied", "compiled"]
+)
+@pytest.mark.parametrize("spec", ["mlp:width=16,depth=1", "auto:width=8"])
+def test_a_network_that_was_built_by_a_spec_says_it_itself(spec: str, wrap: Any, tmp_path: FilePath) -> None:
+    network = build_model(spec, torch.Size([4]), LABELS)
+    prior = Prior.create("gmm").fit(data(torch.float32), generator=torch.Generator().manual_seed(0))
+    flow = Flow(wrap(network), prior, Coupling.create("condot"), CondOTPath(), LABELS)
+    flow.save(tmp_path / "flow")
+    loaded, labels = Flow.load(tmp_path / "flow"), torch.arange(3)
+    assert loaded.specs["model"] == spec.replace("auto", "mlp")
+    kept = Flow(network, prior, Coupling.create("condot"), CondOTPath(), LABELS)
+    assert_same(kept, loaded)
+    drawn = [
+        each.sample(labels, nfe=2, generator=torch.Generator().manual_seed(1)) for each in (kept, loaded)
+    ]
+    assert torch.equal(*drawn)
 
 
 def test_a_function_as_the_model(tmp_path: FilePath) -> None:

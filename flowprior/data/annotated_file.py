@@ -1,0 +1,200 @@
+"""Annotated matrices (.h5ad) read through anndata: the numbers of cells by name, and columns of ``obs``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowprior.data.user_tensors import plain_tensor
+from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
+from flowprior.registry import did_you_mean
+
+AUTO = "auto"
+EXPRESSION = ("X", "raw")
+"""Names of matrices of genes that are neither a layer nor in ``obsm``."""
+PCA = "X_pca"
+"""Where scanpy puts principal components."""
+MOST_NAMED = 20
+"""Columns that a message names."""
+
+
+@dataclass(frozen=True)
+class CellNumbers:
+    """What a file has of its cells under one name.
+
+    Attributes:
+        key: ``X``, ``raw``, a layer or a key of ``obsm``.
+        values: ``[N, D]``, a NumPy array or a sparse matrix of SciPy in rows.
+        names: of the D numbers.
+        of_genes: whether each is a gene's.
+        variable: bool ``[D]``, the genes that ``var`` marks as highly variable; None where it marks none.
+    """
+
+    key: str
+    values: Any
+    names: tuple[str, ...]
+    of_genes: bool
+    variable: np.ndarray | None = None
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """The annotated matrix of a file, of which X stays on the disk until it is asked for.
+
+    Raises:
+        DataNotFoundError: anndata is not installed.
+        InputError: the file is damaged, or no .h5ad.
+    """
+    anndata = import_anndata("reading")
+    annotated = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old files' layout, names that repeat: nothing that is read here
+            annotated = anndata.read_h5ad(file, backed="r")
+            yield annotated
+    except FlowpriorError:
+        raise
+    except Exception as error:  # anndata and h5py raise a dozen kinds for a damaged file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file}: cannot be read as .h5ad ({reason}); write or download it again") from error
+    finally:
+        if annotated is not None:
+            annotated.file.close()
+
+
+def import_anndata(what: str) -> Any:
+    """The module anndata.
+
+    Raises:
+        DataNotFoundError: it is not installed; ``what`` needs it.
+    """
+    try:
+        import anndata
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"cells: {what} .h5ad files needs anndata; run `pip install 'flowprior[cells]'`"
+        ) from error
+    return anndata
+
+
+def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
+    """The numbers of all cells under ``key``; ``auto`` takes ``X_pca`` where there is one, else X.
+
+    Raises:
+        InputError: nothing of that name, or no matrix of numbers.
+    """
+    if key == AUTO:
+        key = PCA if PCA in annotated.obsm else "X"
+    if key in annotated.obsm:
+        values = _matrix(annotated.obsm[key], key, file)
+        return CellNumbers(key, values, _names_in_obsm(annotated.obsm[key], key, values.shape[1]), False)
+    source: Any = annotated.raw if key == "raw" else annotated
+    matrix = annotated.layers.get(key, None if source is None else source.X)
+    known = key in annotated.layers or key in EXPRESSION
+    if not known or source is None or matrix is None:
+        raise InputError(_no_numbers(annotated, key, file))
+    var, values = source.var, _matrix(matrix, key, file)
+    variable = var["highly_variable"].isin([True]).to_numpy() if "highly_variable" in var else None
+    marked = variable if variable is not None and variable.any() else None
+    return CellNumbers(key, values, tuple(map(str, var.index)), True, marked)
+
+
+def _names_in_obsm(matrix: Any, key: str, count: int) -> tuple[str, ...]:
+    """The columns of a table; of a plain matrix its key with the number of the column, from 1 on."""
+    if hasattr(matrix, "columns"):
+        return tuple(map(str, matrix.columns))
+    return numbered("PC" if key == PCA else key.removeprefix("X_"), count)
+
+
+def numbered(stem: str, count: int) -> tuple[str, ...]:
+    """``PC1``, ``PC2`` and so on."""
+    return tuple(f"{stem}{number}" for number in range(1, count + 1))
+
+
+def _no_numbers(annotated: Any, key: str, file: Path) -> str:
+    """The sentence for a name that a file does not have."""
+    layers = [name for name in annotated.layers if name is not None]
+    known = [
+        *(["X"] if annotated.X is not None else []),
+        *(["raw"] if annotated.raw is not None else []),
+        *layers,
+        *annotated.obsm,
+    ]
+    return (
+        f"{file}: no representation '{key}'{did_you_mean(key, known)} known: {some_of(known)} (X, raw, "
+        "layers, obsm); name one, as in --data cells:path=FILE,representation=NAME"
+    )
+
+
+def _matrix(matrix: Any, key: str, file: Path) -> Any:
+    """A matrix in memory, checked: a NumPy array or a sparse matrix in rows, of floating-point numbers.
+
+    Numbers of genes are in single precision, as scanpy has them.
+    """
+    import scipy.sparse
+
+    matrix = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
+    if scipy.sparse.issparse(matrix):
+        matrix = matrix.tocsr()
+        plain_tensor(matrix.data, f"'{key}'", str(file))
+        values = matrix.astype(np.float32)
+        _check_finite(values.data, np.repeat(np.arange(values.shape[0]), np.diff(values.indptr)), key, file)
+    else:
+        values = plain_tensor(np.asarray(matrix), f"'{key}'", str(file)).numpy()
+        values = values if values.dtype == np.float64 else values.astype(np.float32)
+    if values.ndim != 2 or 0 in values.shape:
+        raise InputError(f"{file}: expected cells by numbers in '{key}', got shape {list(values.shape)}")
+    if isinstance(values, np.ndarray):
+        _check_finite(values.sum(1, dtype=np.float64), np.arange(len(values)), key, file)
+    return values
+
+
+def _check_finite(numbers: np.ndarray, rows: np.ndarray, key: str, file: Path) -> None:
+    """Refuse numbers that are not finite; ``rows`` says of which cell each is."""
+    bad = np.unique(rows[~np.isfinite(numbers)])
+    if len(bad):
+        raise InputError(
+            f"{file}: {key} has NaN or infinite numbers in {len(bad)} cells, first in row {bad[0]}; drop "
+            "or repair them"
+        )
+
+
+def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
+    """A column of ``obs`` as categories that occur: a pandas Series.
+
+    Args:
+        annotated: of :func:`opened`.
+        column: its name.
+        option: what it was asked for by, for messages.
+        file: for messages.
+
+    Raises:
+        InputError: no such column, cells without a value, or measured numbers in place of names.
+    """
+    known = [str(name) for name in annotated.obs]
+    if column not in known:
+        raise InputError(
+            f"{file}: no column '{column}' in obs{did_you_mean(column, known)} known: {some_of(known)}; name "
+            f"one, as in --data cells:path=FILE,{option}=NAME ({option}=None for none)"
+        )
+    values = annotated.obs[column]
+    if values.isna().any():
+        raise InputError(f"{file}: {int(values.isna().sum())} cells have no '{column}'; drop or label them")
+    if values.dtype.kind == "f":
+        raise InputError(
+            f"{file}: expected names in the column '{column}' of obs, got measured numbers ({values.dtype}); "
+            f"name another column as {option}=, or write them as texts"
+        )
+    return values.astype("category").cat.remove_unused_categories()
+
+
+def some_of(names: list[str]) -> str:
+    """The first of many names, with commas between."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (", ".join(names[:MOST_NAMED]) or "none") + more

@@ -1,0 +1,116 @@
+"""Cells from the command line: types by name, samples as .h5ad in the units of the file, titles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowprior.cli.captions import Asked, title_of
+from flowprior.flow import Flow
+from tests.cli.conftest import SHORT, Call, call_app
+
+anndata = pytest.importorskip("anndata")
+pandas = pytest.importorskip("pandas")
+
+TYPES = ["B cell", "CD4-positive, alpha-beta T cell", "NK cell"] * 40
+
+
+@pytest.fixture(scope="module")
+def cells_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    vectors = np.random.default_rng(0).normal(5, 2, (120, 4))
+    obs = pandas.DataFrame({"cell_type": TYPES}, index=[str(row) for row in range(120)])
+    annotated = anndata.AnnData(np.zeros((120, 2), np.float32), obs=obs, obsm={"X_pca": vectors})
+    annotated.write_h5ad(folder / "cells.h5ad")
+    parts = ["--data", folder / "cells.h5ad", "--prior", "gmm", "--coupling", "ot", "--model", "mlp:width=16"]
+    answer = call_app("train", *parts, "--out", folder / "run", "--steps", "2", *SHORT)
+    assert answer.code == 0, answer.err
+    assert (
+        "96 training cells of 3 types (obs column cell_type): X_pca as it is, PC1 … PC4, divided by"
+        in answer.err
+    )
+    assert answer.out.splitlines()[-2].endswith("run --out samples.h5ad")
+    return folder / "run"
+
+
+def sampled(call: Call, run: Path, out: Path, cond: str) -> tuple[int, str]:
+    answer = call("sample", run, "--cond", cond, "--n", "3", "--nfe", "2", "--out", out)
+    return answer.code, answer.err
+
+
+def test_types_are_asked_for_by_name_and_come_back_by_name_in_the_units_of_the_file(
+    call, cells_run, tmp_path
+):
+    code, err = sampled(call, cells_run, tmp_path / "s.h5ad", f"NK cell,{TYPES[1]}")
+    assert code == 0, err
+    found = anndata.read_h5ad(tmp_path / "s.h5ad")
+    assert found.obs["cell_type"].tolist() == ["NK cell"] * 3 + [TYPES[1]] * 3
+    assert found.var_names.tolist() == ["PC1", "PC2", "PC3", "PC4"]
+    np.testing.assert_array_equal(found.X, found.obsm["X_pca"])
+    assert found.uns["flowprior"]["nfe"] == "2"
+    code, err = sampled(call, cells_run, tmp_path / "s.npz", "2,1")
+    assert code == 0, err
+    flow = Flow.load(cells_run)
+    with np.load(tmp_path / "s.npz") as stored:
+        scale = flow.metadata["data"]["annotation"]["scale"][0]
+        np.testing.assert_allclose(stored["x"] * scale, found.X, rtol=1e-5)
+        assert stored["cond"].tolist() == [2] * 3 + [1] * 3
+    generator = torch.Generator().manual_seed(0)
+    words = [name for name in ("NK cell", TYPES[1]) for _ in range(3)]
+    x = flow.sample(words, nfe=2, generator=generator)
+    np.testing.assert_allclose(x.numpy() * scale, found.X, rtol=1e-4, atol=1e-4)
+
+
+def test_samples_are_read_back_as_data(call, cells_run, tmp_path):
+    assert sampled(call, cells_run, tmp_path / "s.h5ad", "all") == (0, "")
+    parts = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "1", *SHORT]
+    answer = call("train", "--data", f"cells:path={tmp_path / 's.h5ad'}", *parts, "--out", tmp_path / "again")
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        ("B cel", "no label is named 'B cel'; did you mean 'B cell'?"),
+        (
+            "7",
+            f"no label is named '7'; known: B cell, {TYPES[1]}, NK cell, and their numbers 0..2",
+        ),
+    ],
+)
+def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, call, cells_run, tmp_path):
+    code, err = sampled(call, cells_run, tmp_path / "s.h5ad", cond)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_picture_of_one_type_names_it_in_its_title():
+    asked = Asked(torch.ones(3).long(), None, torch.ones(3).long(), class_names=["B cell", "NK cell"])
+    settings = {
+        "sampler": "euler",
+        "temperature": None,
+        "prior_guidance": None,
+        "guidance": 1.0,
+        "negative": None,
+    }
+    assert title_of("cells", asked, 4, settings) == "cells: NK cell, 4 evaluations, euler"
+    both = Asked(torch.arange(2), None, torch.arange(2), class_names=["B cell", "NK cell"])
+    assert title_of("cells", both, 4, settings) == "cells: 4 evaluations, euler"
+    assert both.names == ["B cell", "NK cell"]
+
+
+def test_cells_hold_vectors_alone(call: Call, run: Path, tmp_path: Path) -> None:
+    answer = call("sample", run, "--cond", "3", "--nfe", "1", "--out", tmp_path / "s.h5ad")
+    assert answer.code == 2
+    assert "expected vectors for" in answer.err
+
+
+def test_without_anndata_no_cells_are_drawn(monkeypatch, call, cells_run, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "anndata", None)
+    code, err = sampled(call, cells_run, tmp_path / "s.h5ad", "B cell")
+    assert code == 2
+    assert "writing .h5ad files needs anndata; run `pip install 'flowprior[cells]'`" in err

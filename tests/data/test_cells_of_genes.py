@@ -1,0 +1,193 @@
+"""Cells whose numbers are genes': counts, principal components, donors, rare types, and the way back."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from flowprior.data import CellData, load_data
+from flowprior.errors import InputError, OptionError
+
+anndata = pytest.importorskip("anndata")
+pandas = pytest.importorskip("pandas")
+
+CELLS, GENES = 120, 30
+TYPES = ["B cell", "NK cell", "T cell"] * 40
+DONORS = ["d1", "d2", "d3", "d4"] * 30
+
+
+def counts() -> np.ndarray:
+    rates = 1 + np.arange(GENES) % 7 * (1 + np.arange(CELLS)[:, None] % 3)
+    return np.random.default_rng(0).poisson(rates).astype(np.float32)
+
+
+def write(path, x, *, types=TYPES, **parts):
+    rows = [str(row) for row in range(len(types))]
+    obs = pandas.DataFrame({"cell_type": types, "donor": DONORS[: len(types)]}, index=rows)
+    obs["depth"] = np.linspace(0, 1, len(types))
+    var = pandas.DataFrame(index=[f"gene{number}" for number in range(GENES)])
+    for column, values in parts.pop("var", {}).items():
+        var[column] = values
+    annotated = anndata.AnnData(x, obs=obs, var=var, **parts)
+    annotated.write_h5ad(path)
+    return path
+
+
+def silent(spec: str, split: str = "train") -> CellData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_data(spec, split)  # type: ignore[return-value]
+
+
+def expected_log(raw: np.ndarray) -> np.ndarray:
+    return np.log1p(raw / raw.sum(1, keepdims=True) * 10_000)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_matrix, scipy.sparse.csc_matrix])
+def test_raw_counts_are_normalised_and_a_warning_says_so(layout, tmp_path):
+    path = write(tmp_path / "c.h5ad", layout(counts()))
+    with pytest.warns(RuntimeWarning, match=r"got raw counts n; log\(1 \+ 10,000 n / Σ n\) is taken"):
+        data = load_data(f"cells:path={path},components=0,test_fraction=0")
+    np.testing.assert_allclose(data.annotation.stored(data.x), expected_log(counts()), rtol=1e-4)
+    assert data.annotation.names[:2] == ("gene0", "gene1")
+    assert (data.annotation.key, data.annotation.label) == ("X", "cell_type")
+
+
+def test_counts_can_be_taken_as_they_are(tmp_path):
+    path = write(tmp_path / "c.h5ad", counts())
+    with pytest.warns(RuntimeWarning, match="got raw counts n, taken as they are"):
+        data = load_data(f"cells:path={path},components=0,test_fraction=0,normalise=false")
+    np.testing.assert_allclose(data.annotation.stored(data.x), counts(), rtol=1e-4, atol=1e-4)
+
+
+def test_normalised_expression_is_not_normalised_again_nor_warned_of(tmp_path):
+    path = write(tmp_path / "c.h5ad", expected_log(counts()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load_data(f"cells:path={path},components=0,test_fraction=0")
+    np.testing.assert_allclose(data.annotation.stored(data.x), expected_log(counts()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_matrix])
+def test_principal_components_are_those_of_the_training_cells_and_lead_back_to_genes(layout, tmp_path):
+    path = write(tmp_path / "c.h5ad", layout(expected_log(counts())))
+    train, test = (silent(f"cells:path={path},components=29", split) for split in ("train", "test"))
+    assert train.annotation.names[0] == "PC1"
+    torch.testing.assert_close(train.x.mean(0), torch.zeros(29), atol=1e-4, rtol=0)
+    assert test.x.mean(0).abs().max() > 1e-3, "the centre is that of the training cells"
+    found = torch.cat([train.expression(train.x), test.expression(test.x)]).numpy()
+    rows = np.asarray(sorted(found.round(2).tolist()))
+    stored = np.asarray(sorted(expected_log(counts()).round(2).tolist()))
+    assert np.abs(rows.mean(0) - stored.mean(0)).max() < 0.02
+    assert train.genes[:2] == ("gene0", "gene1")
+
+
+def test_a_layer_and_the_highly_variable_genes_are_read(tmp_path):
+    marked = np.arange(GENES) < 10
+    path = write(
+        tmp_path / "c.h5ad",
+        np.zeros((CELLS, GENES), np.float32),
+        layers={"log": expected_log(counts())},
+        var={"highly_variable": marked},
+    )
+    data = silent(f"cells:path={path},representation=log,components=0,test_fraction=0")
+    np.testing.assert_allclose(data.annotation.stored(data.x), expected_log(counts())[:, marked], rtol=1e-4)
+    assert "10 highly variable of 30 genes" in data.remarks[0]
+
+
+def test_the_first_numbers_of_a_representation_and_standardised_ones(tmp_path):
+    vectors = np.random.default_rng(1).normal(3, [[1, 5, 9]], (CELLS, 3))
+    path = write(tmp_path / "c.h5ad", np.zeros((CELLS, GENES), np.float32), obsm={"X_pca": vectors})
+    data = silent(f"cells:path={path},components=2,standardise=true,test_fraction=0")
+    torch.testing.assert_close(data.x.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(data.x.std(0, correction=0), torch.ones(2))
+    np.testing.assert_allclose(data.annotation.stored(data.x), vectors[:, :2], rtol=1e-4)
+    with pytest.raises(InputError, match="expected components=9 numbers in 'X_pca', got 3"):
+        load_data(f"cells:path={path},components=9")
+    with pytest.raises(InputError, match="expected events that were made of genes here, got 'X_pca'"):
+        data.expression(data.x)
+
+
+def test_whole_donors_are_held_out(tmp_path):
+    path = write(tmp_path / "c.h5ad", expected_log(counts()))
+    named = [
+        silent(f"cells:path={path},components=0,split_by=donor,held_out=d2", s) for s in ("train", "test")
+    ]
+    stored = expected_log(counts())[np.asarray(DONORS) == "d2"]
+    np.testing.assert_allclose(named[1].annotation.stored(named[1].x), stored, rtol=1e-4)
+    assert (len(named[0]), len(named[1])) == (90, 30)
+    drawn = [
+        silent(f"cells:path={path},split_by=donor,test_fraction=0.5,seed=3", s) for s in ("train", "test")
+    ]
+    assert [len(part) for part in drawn] == [60, 60]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ("held_out=d1", OptionError, "add split_by=NAME"),
+        ("split_by=donor,held_out=d9", InputError, "no 'd9' in 'donor'.* known: d1, d2, d3, d4"),
+        ("split_by=donor,held_out=d1+d2+d3+d4", InputError, "leaves no cell to train on"),
+        ("label=depth", InputError, "expected names in the column 'depth' of obs, got measured numbers"),
+        ("min_cells=41", InputError, "expected a type of 41 or more cells, got at most 40, of 'B cell'"),
+        ("components=200", InputError, "choose components of at most 29"),
+        ("components=-1", OptionError, "components=-1"),
+        ("test_fraction=2,split_by=donor", OptionError, "give a share"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(options, error, message, tmp_path):
+    path = write(tmp_path / "c.h5ad", expected_log(counts()))
+    with pytest.raises(error, match=message) as caught:
+        load_data(f"cells:path={path},{options}")
+    assert "\n" not in str(caught.value)
+
+
+def test_rare_types_are_warned_of_and_can_be_left_out(tmp_path):
+    types = ["rare"] * 4 + TYPES[4:]
+    path = write(tmp_path / "c.h5ad", expected_log(counts()), types=types)
+    with pytest.warns(RuntimeWarning, match="expected 10 or more training cells of a type, got 'rare' 3"):
+        assert load_data(str(path)).condition.size == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load_data(f"cells:path={path},min_cells=5")
+    assert data.class_names == ["B cell", "NK cell", "T cell"]
+
+
+def test_types_of_no_training_cell_are_left_out_with_a_warning(tmp_path):
+    types = ["mast" if donor == "d2" else kind for kind, donor in zip(TYPES, DONORS, strict=True)]
+    path = write(tmp_path / "c.h5ad", expected_log(counts()), types=types)
+    path = f"cells:path={path},split_by=donor,held_out=d2+d3"
+    with pytest.warns(RuntimeWarning, match=r"no training cell is of 'mast' \(30\)"):
+        train = load_data(path)
+    assert train.class_names == ["B cell", "NK cell", "T cell"]
+    assert len(load_data(path, "test")) == 30
+
+
+def test_nan_in_a_sparse_matrix_is_found(tmp_path):
+    x = scipy.sparse.csr_matrix(expected_log(counts()))
+    x.data[x.indptr[7]] = np.nan
+    with pytest.raises(InputError, match="X has NaN or infinite numbers in 1 cells, first in row 7"):
+        load_data(str(write(tmp_path / "c.h5ad", x)))
+
+
+def test_a_file_without_cell_types_says_how_to_name_them(tmp_path):
+    rows = [str(row) for row in range(CELLS)]
+    obs = pandas.DataFrame({"kind": TYPES}, index=rows)
+    anndata.AnnData(expected_log(counts()), obs=obs).write_h5ad(tmp_path / "c.h5ad")
+    with pytest.raises(
+        InputError, match=r"found none of cell_type, .*; known: kind; name one, as in .*label=NAME"
+    ):
+        load_data(str(tmp_path / "c.h5ad"))
+
+
+def test_what_was_done_is_said(tmp_path):
+    data = silent(str(write(tmp_path / "c.h5ad", counts())))
+    (remark,) = data.remarks
+    assert remark.startswith(
+        "96 training cells of 3 types (obs column cell_type): log(1 + 10,000 n / Σ n) of the"
+    )
+    assert "29 principal components of the training cells (100% of the variance), divided by" in remark
