@@ -20,7 +20,7 @@ from flowprior.pictures.looks import look
 from flowprior.report.wording import ARROWS
 from flowprior.study.table import DataFrame, select
 
-WIDTH, DPI = 4.8, 150
+WIDTH, DPI = 4.8, 130
 SMALL = 9
 """Points of texts; on a page of 350 pixels the same in pixels."""
 NAMES = {
