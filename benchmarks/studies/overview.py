@@ -17,11 +17,13 @@ from flowprior.study.table import DataFrame, Series, means, trained
 
 Tables = Callable[[str], DataFrame]
 """Name of a study -> its values; a table without rows where it has not run."""
+Line = tuple[str, str, int, Series]
+"""Task, metric and seeds, and the ratio by NFE."""
 STEPS = (1000, 16000)
 """Trainings with one network for all; that of ``lead-8000`` is larger."""
 QUALITY = ["steps", "metric", "flow", "seeds", "grids", "nfe", "value"]
 LASTING = ["metric", "nfe", "step", "ratio"]
-CONDITIONS = ["task", "metric", "nfe", "ratio"]
+CONDITIONS = ["task", "metric", "seeds", "nfe", "ratio"]
 ENDS = (1, 15)
 """Evaluations of which the caption says how their lead goes on."""
 SOME = (1, 4)
@@ -105,41 +107,47 @@ def lasting(tables: Tables) -> DataFrame:
 def conditions(tables: Tables) -> DataFrame:
     """Designs over a start from N(0, I) where the condition says much: columns :data:`CONDITIONS`."""
     rows = [
-        (task, metric, int(nfe), float(ratio[nfe]))
-        for task, metric, ratio in (*_restored(tables), *_from_captions(tables), *_forecast(tables))
+        (task, metric, seeds, int(nfe), float(ratio[nfe]))
+        for task, metric, seeds, ratio in (*_restored(tables), *_from_captions(tables), *_forecast(tables))
         for nfe in (*SOME, *ratio.index[-1:])
         if nfe in ratio.index
     ]
     return pandas.DataFrame(rows, columns=pandas.Index(CONDITIONS)).dropna()
 
 
-def _restored(tables: Tables) -> Iterator[tuple[str, str, Series]]:
+def _restored(tables: Tables) -> Iterator[Line]:
     for folder, task in RESTORED.items():
         table = tables(folder)
         distances = emoji_restoration.DISTANCES[:1] if folder in emoji_restoration.TASKS else FEATURES
         for metric in (*distances, *SCORES) if len(table) else ():
             found = restoration.values(table, metric)
-            yield task, metric, found.loc[restoration.OURS] / found.loc[BASE]
+            yield task, metric, table["seed"].nunique(), found.loc[restoration.OURS] / found.loc[BASE]
 
 
-def _from_captions(tables: Tables) -> Iterator[tuple[str, str, Series]]:
+def _from_captions(tables: Tables) -> Iterator[Line]:
     """The best design in pixels over the best of the settings that start from N(0, I)."""
     table = tables("emoji")
     own = table[table["latent"].isna()] if "latent" in table else table
     for split, task in CAPTIONS.items() if len(own) and emoji.has_both(own) else ():
-        yield task, emoji.DISTANCE, emoji.over_best_baseline(own, emoji.DISTANCE, split)
+        yield (
+            task,
+            emoji.DISTANCE,
+            own["seed"].nunique(),
+            emoji.over_best_baseline(own, emoji.DISTANCE, split),
+        )
 
 
-def _forecast(tables: Tables) -> Iterator[tuple[str, str, Series]]:
+def _forecast(tables: Tables) -> Iterator[Line]:
     table = tables("forecasting")
     if table.empty:
         return
+    seeds = table["seed"].nunique()
     for metric in SCORES:
         found = forecasting.scores(table, metric)
-        yield WEATHER, metric, found.loc[forecasting.OURS] / found.loc[BASE]
+        yield WEATHER, metric, seeds, found.loc[forecasting.OURS] / found.loc[BASE]
     crps = means(table, "crps")
     least = forecasting.plain(table)["crps"].min()
-    yield WEATHER, REGRESSION, crps.loc[forecasting.OURS] / least
+    yield WEATHER, REGRESSION, seeds, crps.loc[forecasting.OURS] / least
 
 
 def course(found: DataFrame) -> DataFrame:

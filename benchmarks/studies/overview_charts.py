@@ -80,7 +80,7 @@ def draw_lasting(found: DataFrame) -> Figure:
             level_name=f"no better than {BASE}",
             doubling=False,
         )
-        axes.set_ylim(0, 1.08)
+        axes.set_ylim(0, 1.08 * max(1, found["ratio"].max()))
         axes.set_title(overview.FEATURE_NAMES[metric], fontsize=SMALL)
         axes.set_xlabel("thousand steps of training", fontsize=SMALL)
     figure.axes[0].set_ylabel(f"Fréchet distance{LOWER},\ndefault / {BASE}", fontsize=SMALL)
