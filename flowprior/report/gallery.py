@@ -104,14 +104,12 @@ def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] 
     """
     x, cond = samples
     if x.dim() == 2:
-        figure, look = (
-            panel_alone(points(x[:POINTS], None if cond is None else cond[:POINTS], frame=real)),
-            "smooth",
-        )
+        look, labels = "smooth", None if cond is None else cond[:POINTS]
+        figure = panel_alone(points(x[:POINTS], labels, frame=real))
     else:
         rows = first_of_each(cond, len(x), COLUMNS)
-        labels = None if cond is None or cond.is_floating_point() else cond[rows]
-        figure, look = sample_grid(x[rows], labels, columns=COLUMNS, names=names), "pixels"
+        look, labels = "pixels", None if cond is None or cond.is_floating_point() else cond[rows]
+        figure = sample_grid(x[rows], labels, columns=COLUMNS, names=names)
     picture = figure_bytes(figure)
     width, height = struct.unpack_from(">II", picture, 16)  # Where a PNG file holds its size.
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
