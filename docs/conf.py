@@ -26,6 +26,7 @@ extensions = [
     "component_table",
     "gallery_pages",
     "mathml",
+    "notebook_text",
 ]
 exclude_patterns = ["_build"]
 

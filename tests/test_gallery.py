@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
 from flowprior.priors import Prior
+from flowprior.progress.stages import shows_progress
 from tests.markdown_blocks import REPOSITORY, shortened
 
 EXAMPLES = REPOSITORY / "examples"
@@ -83,6 +86,76 @@ def test_a_page_whose_peer_is_not_there_is_not_run_and_says_so(
     gallery_pages.add_note(SimpleNamespace(srcdir=tmp_path), "gallery/loops/torchcfm_loop", source)
     assert "``torchcfm`` was not installed" in source[0]
     assert source[0].index("=====") < source[0].index(".. note::") < source[0].index("Text.")
+
+
+def test_pages_are_run_without_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
+    import gallery_pages
+
+    monkeypatch.setenv("FLOWPRIOR_PROGRESS", "")
+    monkeypatch.delenv("FLOWPRIOR_PROGRESS")
+    assert shows_progress()
+    app: Any = SimpleNamespace(connect=lambda *_: None)
+    gallery_pages.setup(app)
+    assert not shows_progress()
+
+
+def notebook_of(page: Path, script: str, folder: Path) -> Any:
+    """The notebook that the gallery offers for download, of a page whose script is another."""
+    pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
+    nbformat = pytest.importorskip("nbformat")
+    import gallery_pages
+    import notebook_text
+    from sphinx_gallery import gen_gallery, notebook
+    from sphinx_gallery.py_source_parser import split_code_and_text_blocks
+
+    app: Any = SimpleNamespace()
+    notebook_text.setup(app)
+    path = folder / page.name
+    path.write_text(script, encoding="utf-8")
+    options = gen_gallery.DEFAULT_GALLERY_CONF | gallery_pages.configuration() | {"rst_link_targets": {}}
+    made = notebook.jupyter_notebook(split_code_and_text_blocks(str(path))[1], options, str(folder))
+    path.unlink()
+    return nbformat.reads(json.dumps(made), as_version=4)
+
+
+@pytest.fixture
+def extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documentation's own, and sphinx-gallery as it was before one of them."""
+    notebook = pytest.importorskip("sphinx_gallery.notebook", reason="the docs extra is not installed")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
+    monkeypatch.setattr(notebook, "rst2md", notebook.rst2md)
+
+
+@pytest.mark.usefixtures("extensions")
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_a_notebook_shows_no_markup_of_the_documentation(page: Path, tmp_path: Path) -> None:
+    made = notebook_of(page, page.read_text(encoding="utf-8"), tmp_path)
+    words = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    assert words.count("# ") >= 1
+    assert not re.search(r":\w+:`|\.\. \w+::|(?<!`)`_(?!\w)", words)
+
+
+@pytest.mark.usefixtures("extensions")
+def test_pages_are_named_by_their_title_and_entries_by_their_name() -> None:
+    from notebook_text import without_roles
+
+    text = without_roles(":doc:`/compare` has :func:`flowprior.train` and :class:`~flowprior.Flow` in ``x``.")
+    assert text == "*Compare designs* has `flowprior.train` and `Flow` in ``x``."
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("extensions")
+def test_a_notebook_runs_in_an_empty_folder_and_shows_its_picture(tmp_path: Path) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    page = EXAMPLES / "designs" / "couplings_on_moons.py"
+    made = notebook_of(page, shortened(page.read_text(encoding="utf-8")), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(made, timeout=120, kernel_name="python3", resources=where).execute()
+    assert any("image/png" in output.get("data", {}) for output in made.cells[-1].outputs)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ from benchmarks.studies import (
     mechanism,
     moved_source,
     one_evaluation,
+    overview,
+    overview_charts,
     prior_guidance,
     reflow,
     restoration,
@@ -102,6 +104,8 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Page -> the blocks of ``claims.md.jinja`` that stand in it, between markers, in their order."""
+CONTENTS = "<!-- contents -->"
+"""Where the list of sections stands."""
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -146,6 +150,12 @@ def read_study(folder: Path) -> Study | None:
     return Study(pandas.concat(tables, ignore_index=True), pandas.concat(runs, ignore_index=True))
 
 
+def table_of(read: Callable[[Path], Study | None], root: Path, name: str) -> DataFrame:
+    """The values of a study below a folder; a table without rows where it has not run."""
+    found = read(root / name)
+    return found.table if found else pandas.DataFrame()
+
+
 def class_conditional(root: Path, read: Callable[[Path], Study | None] = read_study) -> dict[str, Study]:
     """The studies whose cells were evaluated on a validation split, too, but for those of ``OWN_SECTION``."""
     folders = sorted(
@@ -179,6 +189,7 @@ def template(name: str) -> jinja2.Template:
         "counts": component_counts,
         "moved_source": moved_source,
         "one_evaluation": one_evaluation,
+        "overview": overview,
         "prior_guidance": prior_guidance,
         "reflow": reflow,
         "kills": kills,
@@ -198,10 +209,12 @@ def template(name: str) -> jinja2.Template:
 def page(root: Path = RESULTS) -> str:
     """The whole page from the results below a folder; studies without results are left out."""
     read = cache(read_study)
+    values = partial(table_of, read, root)
     text = template("results.md.jinja").render(
         dropped=lambda name, study: dropped(root, name, study),
         conditional=class_conditional(root, read),
         study=lambda name: read(root / name),
+        overviews={name: found(values) for name, (found, _) in overview_charts.CHARTS.items()},
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
         steps=whole_steps(root / "whole-steps.json"),
@@ -212,7 +225,15 @@ def page(root: Path = RESULTS) -> str:
         pieces=long_curves.read_pieces(root),
         pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
     )
+    text = text.replace(CONTENTS, contents(text), 1)
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
+
+
+def contents(text: str) -> str:
+    """A link to each section of a page, in their order."""
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+    return "".join(f"- [{title}](#{anchor})\n" for title, anchor in zip(titles, anchors, strict=True))
 
 
 def page_of_claims(name: str) -> Path:
@@ -242,6 +263,7 @@ def filled(text: str, root: Path = RESULTS) -> str:
 
 def main() -> None:
     """Write the page and its charts, and the sentences of others that say what the page says."""
+    overview_charts.draw_all(partial(table_of, cache(read_study), RESULTS), DOCS / "images")
     if study := read_study(RESULTS / f"lead-{BUDGETS[0]}"):
         lead.draw_losses(study.table, BUDGETS[0], LOSSES)
     if study := read_study(RESULTS / "emoji-sizes"):

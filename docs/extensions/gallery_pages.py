@@ -10,6 +10,7 @@ Where that is not installed the page is shown without being run, under a note th
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from sphinx.application import Sphinx
 from sphinx_gallery.scrapers import figure_rst
 
 from flowprior.pictures import save_figure
+from flowprior.progress.stages import PROGRESS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDER = "gallery"
@@ -101,6 +103,7 @@ def configuration() -> dict[str, Any]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect the note."""
+    """Connect the note; pages are run without lines of progress, which differ from machine to machine."""
+    os.environ.setdefault(PROGRESS, "off")
     app.connect("source-read", add_note)
     return {"parallel_read_safe": True}

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,11 +22,16 @@ from flowprior.study.cell_file import Collection
 from flowprior.study.evaluating import conditions_of
 from flowprior.study.splits import Splits
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FAVOURITE = 4
 """The number of evaluations whose pictures are open at first, where the grid has it."""
 COLUMNS = 6
 POINTS = 400
 MOST_REAL = 2000
+PANEL = 3.6
+"""Inches of the side of a panel of points."""
 Samples = tuple[Tensor, Tensor | None]
 """Samples ``[N, *event]`` with their labels ``[N]``, embeddings ``[N, E]`` or None."""
 
@@ -99,12 +104,25 @@ def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] 
     """
     x, cond = samples
     if x.dim() == 2:
-        figure = points(x[:POINTS], None if cond is None else cond[:POINTS], names=names, frame=real)
+        look, labels = "smooth", None if cond is None else cond[:POINTS]
+        figure = panel_alone(points(x[:POINTS], labels, frame=real))
     else:
         rows = first_of_each(cond, len(x), COLUMNS)
-        labels = None if cond is None or cond.is_floating_point() else cond[rows]
+        look, labels = "pixels", None if cond is None or cond.is_floating_point() else cond[rows]
         figure = sample_grid(x[rows], labels, columns=COLUMNS, names=names)
     picture = figure_bytes(figure)
     width, height = struct.unpack_from(">II", picture, 16)  # Where a PNG file holds its size.
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(description)}">'
+    size = f'class="{look}" width="{width}" height="{height}"'
+    return f'<img {size} src="{source}" alt="{escape(description)}">'
+
+
+def panel_alone(figure: Figure) -> Figure:
+    """A figure's first panel without numbers and legend, which nobody could read in a card of two inches."""
+    axes, *others = figure.axes
+    for thing in (*others, *figure.legends):
+        thing.remove()
+    axes.set_axis_off()
+    axes.set_position((0, 0, 1, 1))
+    figure.set_size_inches(PANEL, PANEL)
+    return figure

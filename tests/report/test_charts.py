@@ -218,5 +218,18 @@ def test_a_drawn_picture_holds_the_samples_and_its_own_size():
 
 def test_points_of_the_plane_are_drawn_as_points():
     x = torch.randn(30, 2)
-    found = picture(draw((x, torch.arange(30) % 3), x, "points"))
+    html = draw((x, torch.arange(30) % 3), x, "points")
+    found = picture(html)
     assert len(np.unique(np.asarray(found.convert("RGB")).reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.parametrize("cond", [torch.arange(30) % 3, torch.linspace(0, 1, 30)[:, None], None])
+def test_points_fill_a_square_without_words_and_are_not_enlarged_pixel_by_pixel(cond):
+    x = torch.randn(30, 2)
+    html = draw((x, cond), x, "points")
+    found = picture(html)
+    assert found.width == found.height
+    assert 'class="smooth"' in html
+    edge = np.asarray(found.convert("L"))[:, : found.width // 150]
+    assert (edge == 255).all(), "no numbers at the left of the panel"
+    assert 'class="pixels"' in draw((torch.zeros(2, 1, 8, 8), None), torch.zeros(2, 1, 8, 8), "images")
