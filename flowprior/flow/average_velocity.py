@@ -18,13 +18,6 @@ where the law of the times says how long that is (:class:`flowprior.training.tim
 the interval at first, which leaves u alone, and ever less of it (α-Flow, arXiv 2510.20771, section 3.3). At
 m = t it is a Jacobian-vector product of the network.
 
-Where one step of the velocity leads from a time m to the end, as samplers on the grid ``last`` take it, the
-average over all of [0, 1] is put together from what the network says of both parts,
-
-    ū(x_0, 0, 1) = m ū(x_0, 0, m) + (1 − m) ū(x_m, m, m),   x_m = x_0 + m ū(x_0, 0, m),
-
-without a derivative and without the noise of the pairs (SplitMeanFlow, arXiv 2507.16884, eq. 8).
-
 Where the moments of the pairs are known, the linear velocity is taken out, whose average has a closed form
 (:mod:`flowprior.flow.pair_moments`), and the network's output is in units of c_out at the beginning.
 """
@@ -53,28 +46,18 @@ STEP = 1e-3
 
 
 class Interval(NamedTuple):
-    """Beginning, split and end ``[B]`` of intervals of time, and which of them are made up of two parts."""
+    """Beginning, split and end ``[B]`` of intervals of time."""
 
     begin: Tensor
     split: Tensor
     end: Tensor
-    joined: Tensor
 
     @classmethod
     def of(cls, t: Tensor) -> Interval:
-        """Of times ``[B]``, which are intervals of length 0, ``[B, 2]`` without a split, ``[B, 3]`` with one.
-
-        ``[B, 4]`` says of each row, too, whether it is put together from its parts (1) or not (0).
-        """
+        """Of times ``[B]``, which are intervals of length 0, ``[B, 2]`` without a split, or ``[B, 3]``."""
         if t.dim() == 1:
-            return cls(t, t, t, torch.zeros_like(t, dtype=torch.bool))
-        joined = t[:, 3] > 0 if t.shape[1] == 4 else torch.zeros_like(t[:, 0], dtype=torch.bool)
-        return cls(t[:, 0], t[:, 0 if t.shape[1] == 2 else 1], t[:, min(t.shape[1], 3) - 1], joined)
-
-    @classmethod
-    def between(cls, begin: Tensor, end: Tensor) -> Interval:
-        """Without a split."""
-        return cls.of(torch.stack([begin, end], 1))
+            return cls(t, t, t)
+        return cls(t[:, 0], t[:, t.shape[1] - 2], t[:, -1])
 
     @property
     def told(self) -> Tensor:
@@ -104,7 +87,7 @@ class AverageVelocity(Prediction):
     def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
         if self.moments is None:
             return View(x)
-        begin, _, end, _ = Interval.of(t)
+        begin, _, end = Interval.of(t)
         moments = PairMoments.at(self.prior, self.coupling, self.path, begin, cond)
         view = self.moments.view_of(x, moments)
         if t.dim() == 1:
@@ -122,34 +105,21 @@ class AverageVelocity(Prediction):
         target = u.clone() if view.offset is None else u - view.offset
         if t.dim() > 1:
             here = said.detach() if view.offset is None else said.detach() + view.offset
-            rows = _looked_at((times.end > times.begin) & ~times.joined)
+            rows = _looked_at(times)
             rate = self._rate(network, here[rows], x[rows], times.rows(rows), rows_of(cond, rows))
             target[rows] += _columns((times.end - times.split)[rows], x) * rate
-        if t.dim() > 1 and t.shape[1] == 4:
-            rows = _looked_at(times.joined)
-            whole = self._joined(network, x[rows], times.rows(rows), rows_of(cond, rows))
-            whole = whole if view.offset is None else whole - view.offset[rows]
-            target[rows] = torch.where(_columns(times.joined[rows], x), whole, target[rows])
         return Compared(said, target, view.scale)
-
-    @torch.no_grad()
-    def _joined(self, network: Network, x: Tensor, times: Interval, cond: Conditions | None) -> Tensor:
-        """ū ``[B, *event]`` over intervals, from the averages up to the split and the velocity there."""
-        first, second = _columns(times.split - times.begin, x), _columns(times.end - times.split, x)
-        before = self._said(network, x, Interval.between(times.begin, times.split), cond)
-        then = self._said(network, x + first * before, Interval.between(times.split, times.split), cond)
-        return (first * before + second * then) / (first + second).clamp_min(LEAST_STEP)
 
     @torch.no_grad()
     def _rate(
         self, network: Network, here: Tensor, x: Tensor, times: Interval, cond: Conditions | None
     ) -> Tensor:
         """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
-        v = self._said(network, x, Interval.between(times.begin, times.begin), cond)
+        v = self._said(network, x, Interval(times.begin, times.begin, times.begin), cond)
         if bool(((times.split == times.begin) & (times.end - times.begin > STEP)).any()):
             return self._derivative(network, x, v, times, cond)
         step = _columns((times.split - times.begin).clamp_min(LEAST_STEP), x)
-        later = self._said(network, x + step * v, Interval.between(times.split, times.end), cond)
+        later = self._said(network, x + step * v, Interval(times.split, times.split, times.end), cond)
         return (later - here) / step
 
     def _said(self, network: Network, x: Tensor, times: Interval, cond: Conditions | None) -> Tensor:
@@ -175,13 +145,13 @@ class AverageVelocity(Prediction):
         return view.scaled(change) + rates[1] + rates[2] * output
 
 
-def _looked_at(rows: Tensor) -> Tensor:
-    """Places of the rows ``[B]`` that are meant, as many at every step; all where there are none.
+def _looked_at(times: Interval) -> Tensor:
+    """Rows whose interval is longer than 0, as many at every step; all where there are none.
 
     Where a network is divided among processes, each of them calls it equally often.
     """
-    found = rows.nonzero()[:, 0]
-    return found if len(found) else torch.arange(len(rows), device=rows.device)
+    rows = (times.end > times.begin).nonzero()[:, 0]
+    return rows if len(rows) else torch.arange(len(times.begin), device=times.begin.device)
 
 
 def _columns(times: Tensor, x: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ class LogitNormalTimes(TimeDistribution):
         return super().draw(count, progress, generator, device)
 
 
+NEAREST = 0.01
+"""How near to the last step an interval may begin of which a derivative is taken; over less it is noise."""
+
+
 @TimeDistribution.register("interval")
 class IntervalTimes(TimeDistribution):
     """Beginning, split and end ``[B, 3]`` of intervals, for prediction ``average-velocity``.
@@ -92,19 +96,14 @@ class IntervalTimes(TimeDistribution):
     velocity is taken to, as a finite difference: after a share of the interval that falls geometrically from
     1, at which the network learns the velocity, to ``split`` (α-Flow, arXiv 2510.20771, section 3.3).
 
-    With a ``last`` step of the velocity there are three kinds of rows: intervals in [0, last], times of
-    [0, 1], and [0, 1] whole, split at ``last``, of which a fourth column ``[B, 4]`` says that both parts are
-    known to the network and make up the whole (SplitMeanFlow, arXiv 2507.16884, eq. 8).
-
     Args:
         mean: of the logits; above 0 favours times near the data.
         deviation: of the logits.
         apart: share of rows whose intervals are longer than 0.
-        whole: share of these that are all of [0, 1], what one evaluation asks for.
         split: last share of an interval that lies before its split; 0 takes the derivative itself.
         anneal: share of the training over which it falls; 0 for ``split`` from the first step on.
-        last: time from which on one step of the velocity leads to the end, as on the grid ``last``. With 1
-            there is no such step.
+        last: time from which on one step of the velocity leads to the end, as on the grid ``last``; intervals
+            that would end later end at 1. With 1 there is no such step.
     """
 
     of_intervals: ClassVar[bool] = True
@@ -113,8 +112,7 @@ class IntervalTimes(TimeDistribution):
         self,
         mean: float = 0.0,
         deviation: float = 1.4,
-        apart: float = 0.6,
-        whole: float = 0.5,
+        apart: float = 0.5,
         split: float = 0.02,
         anneal: float = 0.5,
         last: float = 1.0,
@@ -122,36 +120,24 @@ class IntervalTimes(TimeDistribution):
         owner = "time distribution 'interval'"
         check_numbers(owner, mean=(mean, -100, 100), deviation=(deviation, 1e-3, 100))
         check_numbers(owner, apart=(apart, 0, 1), split=(split, 0, 1), anneal=(anneal, 0, 1))
-        check_numbers(owner, whole=(whole, 0, 1), last=(last, 1e-3, 1))
-        self.mean, self.deviation, self.apart, self.whole = mean, deviation, apart, whole
+        check_numbers(owner, last=(last, 1e-3, 1))
+        self.mean, self.deviation, self.apart = mean, deviation, apart
         self.split, self.anneal, self.last = split, anneal, last
 
     def at(self, uniform: Tensor) -> Tensor:
         return torch.sigmoid(self.mean + self.deviation * torch.special.ndtri(uniform))
 
     def draw(self, count: int, progress: float, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Beginning, split and end ``[count, 3]``, with a last step ``[count, 4]``; see the class.
-
-        Each kind of rows is spread evenly over the batch, as many at every step.
-        """
+        """Beginning, split and end ``[count, 3]``; rows of length 0 are spread evenly over the batch."""
         times = self.at(torch.rand(2, count, generator=generator, device=device))
-        begin, end = self.last * times.sort(0).values
-        apart, whole = self._kinds(count, device)
-        begin, end = begin.masked_fill(whole, 0.0), end.masked_fill(whole, 1.0)
-        share = self._share(progress)
-        split = end if share == 1 else begin + share * (end - begin)
-        found = [begin, split, end]
-        if self.last < 1:
-            found = [begin, split.masked_fill(whole, self.last), end, whole.to(begin.dtype)]
-        single = times[0].expand(len(found), count).clone()
-        if self.last < 1:
-            single[3] = 0
-        return torch.where(apart, torch.stack(found), single).T.contiguous()
-
-    def _kinds(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Which of the rows ``[count]`` are longer than 0, and which of these are all of [0, 1]."""
-        before = (torch.arange(count + 1, device=device) * self.apart).floor()
-        return before.diff() > 0, (before * self.whole).floor().diff() > 0
+        begin, end = times.sort(0).values
+        end = torch.where(end > self.last, torch.ones_like(end), end)
+        split = begin + self._share(progress) * (end - begin)
+        split = torch.where(begin < self.last - NEAREST, split.clamp_max(self.last), end)
+        apart = (torch.arange(count + 1, device=device) * self.apart).floor().diff() > 0
+        split = end if self._share(progress) == 1 else split
+        found = torch.stack([begin, split, end], 1)
+        return torch.where(apart[:, None], found, times[0][:, None])
 
     def _share(self, progress: float) -> float:
         """Share of an interval that lies before its split."""

@@ -153,52 +153,6 @@ def test_the_derivative_and_a_short_difference_agree(data, prior):
     assert float(error) < 0.02
 
 
-def test_a_whole_that_has_a_last_step_is_where_two_evaluations_end(data, prior):
-    """What is learned of [0, 1] leads where the sampler's two steps do, whatever datum the pair has."""
-    coupling, path = Coupling.create("posterior"), Path.create("condot")
-    prediction, x0 = AverageVelocity(prior, coupling, path), prior.sample(data.cond[:64])
-    told = torch.tensor([0.0, 0.7, 1.0, 1.0]).expand(64, 4)
-    flow = Flow(Wave(), prior, coupling, path, Condition("labels", 2), prediction="average-velocity")
-    with torch.no_grad():
-        sampler = Sampler.create("flow-map", grid="last", at=0.7)
-        end = sampler.solve(flow.velocity, x0, data.cond[:64], nfe=2).x
-    for pairs in (data.x[:64], data.x[64:128]):
-        x, u, _ = path.interpolate(x0, pairs, told[:, 0])
-        found = prediction.compared(Wave(), x0, x, u, told, data.cond[:64])
-        offset = prediction.view(x, told[:, [0, 2]], data.cond[:64]).offset
-        torch.testing.assert_close(x0 + found.target + offset, end, rtol=1e-4, atol=1e-4)
-
-
-def test_rows_beside_a_whole_learn_what_they_did(data, prior):
-    coupling, path = Coupling.create("posterior"), Path.create("condot")
-    prediction = AverageVelocity(prior, coupling, path)
-    x0, x1, cond = prior.sample(data.cond[:3]), data.x[:3], data.cond[:3]
-    t = torch.tensor([[0.2, 0.3, 0.6, 0.0], [0.0, 0.7, 1.0, 1.0], [0.4, 0.4, 0.4, 0.0]])
-    x, u, _ = path.interpolate(x0, x1, t[:, 0])
-    beside = prediction.compared(Wave(), x0, x, u, t, cond).target
-    alone = prediction.compared(Wave(), x0, x, u, t[:, :3], cond).target
-    torch.testing.assert_close(beside[[0, 2]], alone[[0, 2]])
-    assert not torch.allclose(beside[1], alone[1])
-
-
-@pytest.mark.slow
-def test_a_trained_network_takes_a_last_step_with_the_first_in_one_evaluation():
-    """From N(0, 1) to N(MEAN, DEVIATION²) by the flow up to 0.7 and one step of the velocity from there."""
-    x1 = MEAN + DEVIATION * torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
-    flow = train(
-        TensorData(x1), prior="gaussian", coupling="condot", model="mlp:width=64", steps=1500, seed=0,
-        prediction="average-velocity", time="interval:deviation=2,last=0.7", batch_size=256, ema=0.99,
-    )  # fmt: skip
-    x0, exact = torch.linspace(-2, 2, 41)[:, None], Exact()
-    begin, last = torch.zeros(41), torch.full((41,), 0.7)
-    there = x0 + 0.7 * exact(x0, torch.stack([begin, last], 1))
-    there = there + 0.3 * exact(there, last)
-    found = x0 + flow.velocity(x0, torch.tensor([[0.0, 1.0]]).expand(41, 2)).detach()
-    assert float((found - there).abs().mean()) < 0.1
-    whole = x0 + exact(x0, torch.stack([begin, torch.ones(41)], 1))
-    assert float((found - there).abs().mean()) < float((found - whole).abs().mean())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("split", [0.0, 0.02])
 def test_a_trained_network_carries_a_normal_law_onto_another_in_one_evaluation(split):

@@ -76,12 +76,12 @@ def test_logit_normal_ends_after_its_share_of_the_training() -> None:
 def intervals(progress: float, count: int = 100_000, **options: float) -> tuple[torch.Tensor, ...]:
     """Beginning, split and end of intervals, and which are longer than 0."""
     law = TimeDistribution.create("interval", **options)
-    begin, split, end, *_ = law.draw(count, progress, torch.Generator().manual_seed(1), CPU).unbind(1)
+    begin, split, end = law.draw(count, progress, torch.Generator().manual_seed(1), CPU).unbind(1)
     return begin, split, end, end > begin
 
 
 def test_intervals_are_two_times_in_order_and_the_rest_have_no_length() -> None:
-    begin, split, end, apart = intervals(1.0, apart=0.25, whole=0.0, split=0.1)
+    begin, split, end, apart = intervals(1.0, apart=0.25, split=0.1)
     assert float(apart.float().mean()) == pytest.approx(0.25, abs=1e-4)
     assert bool((begin <= split).all())
     assert bool((split <= end).all())
@@ -115,34 +115,14 @@ def test_without_annealing_the_split_is_where_it_stays() -> None:
     assert torch.equal(begin, split)
 
 
-def test_a_share_of_the_intervals_is_all_of_the_time() -> None:
-    begin, split, end, apart = intervals(1.0, apart=0.5, whole=0.25, split=0.1)
-    whole = (begin == 0) & (end == 1)
-    assert float(whole.float().mean()) == pytest.approx(0.125, abs=1e-4)
-    assert bool(apart[whole].all())
-    torch.testing.assert_close(split[whole], torch.full_like(split[whole], 0.1))
-
-
-@pytest.mark.parametrize("progress", [0.0, 0.9])
-def test_with_a_last_step_the_whole_is_split_where_that_begins(progress: float) -> None:
-    """Other intervals end before it, times of the velocity lie on both sides, and the split never moves."""
-    law = TimeDistribution.create("interval", last=0.7)
-    found = law.draw(100_000, progress, torch.Generator().manual_seed(1), CPU)
-    begin, split, end, joined = found.unbind(1)
-    whole, single = joined > 0, end == begin
-    assert float(whole.float().mean()) == pytest.approx(0.3, abs=1e-4)
-    torch.testing.assert_close(found[whole], torch.tensor([0.0, 0.7, 1.0, 1.0]).expand(int(whole.sum()), 4))
-    assert float(end[~whole & ~single].max()) <= 0.7
-    assert float(begin[single].max()) > 0.99
-    assert bool((joined[single] == 0).all())
-    assert bool(((begin <= split) & (split <= end)).all())
-
-
-def test_a_batch_has_as_many_rows_of_each_kind_at_every_step() -> None:
-    law, generator = TimeDistribution.create("interval", last=0.7), torch.Generator().manual_seed(0)
-    drawn = [law.draw(64, step / 20, generator, CPU) for step in range(20)]
-    counts = {(int((t[:, 2] > t[:, 0]).sum()), int(t[:, 3].sum())) for t in drawn}
-    assert counts == {(38, 19)}
+def test_intervals_into_the_last_step_end_with_it() -> None:
+    """Beyond ``last`` one step of the velocity leads to 1: nothing is split, and no split lies there."""
+    begin, split, end, _ = intervals(1.0, last=0.7, split=0.5, apart=1.0)
+    assert bool(((end <= 0.7) | (end == 1.0)).all())
+    late = begin >= 0.69
+    assert bool((begin >= 0.7).any())
+    assert torch.equal(split[late], end[late])
+    assert float(split[~late].max()) <= 0.7
 
 
 @pytest.mark.parametrize(
@@ -150,7 +130,6 @@ def test_a_batch_has_as_many_rows_of_each_kind_at_every_step() -> None:
     [
         ("interval:apart=2", "apart"),
         ("interval:last=0", "last"),
-        ("interval:whole=-1", "whole"),
         ("logit-normal:deviation=0", "deviation"),
         ("logit-normal:until=2", "until"),
         ("u-shaped:steepness=0", "steep"),
