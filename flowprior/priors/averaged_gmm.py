@@ -54,11 +54,11 @@ LOOKED_AT = 16
 FEWEST = 4
 """Rows of a condition that are halved."""
 POINTS = 16
-"""Most dimensions of points, of which every number of components is tried, on several halvings. Of more, such as
-a picture's latents, a fit takes long, and the first number that is surely worse is the last that is tried."""
+"""Most dimensions of points, of which every number of components is tried, on several halvings. Of more, such
+as a picture's latents, a fit takes long, and the first number that is clearly worse is the last one tried."""
 HALVED, HALVINGS = 2048, 8
-"""Rows of a condition of points that are halved, counted as often as they are, and how often at the most: on one
-halving of 210 points two Gaussians were by chance worse than one, and sixteen were not tried."""
+"""Rows of a condition of points that are halved, counted as often as they are, and how often at the most: on
+one halving of 210 points two Gaussians were by chance worse than one, and sixteen were not tried."""
 MEMBERS = 2
 """Mixtures in an average: more of them gain density, and draw no better."""
 GATHERED = 1 << 24
