@@ -21,13 +21,14 @@ shells in five dimensions.
 from __future__ import annotations
 
 import csv
+import math
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import typer
@@ -45,6 +46,9 @@ from flowprior.registry import choose
 from flowprior.storage import read_json
 from flowprior.study.cell_file import StudyFolder, write_object
 from flowprior.study.table import DataFrame, read_table, select
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 NFES = (0, 1, 4, 15)
 TIMES = 10
@@ -236,21 +240,50 @@ def measures(table: DataFrame) -> list[str]:
 
 def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
     """Means over seeds, each design at the times that suit it best: rows designs, columns NFE."""
+    return of_each_seed(table, metric).groupby(level="flow").mean()
+
+
+def of_each_seed(table: DataFrame, metric: str) -> DataFrame:
+    """Values at the times that suit a design best on average: rows (flow, seed), columns NFE."""
     kept = select(table, metric=metric)
     kept = kept[kept.nfe.isin(FEW_STEPS)]
-    found = kept.groupby(["flow", "sampler", "nfe"], as_index=False).value.mean()
-    return found.pivot_table(index="flow", columns="nfe", values="value", aggfunc="min")
+    mean = kept.groupby(["flow", "nfe", "sampler"]).value.mean()
+    best = mean.loc[mean.groupby(["flow", "nfe"]).idxmin()].reset_index()[["flow", "nfe", "sampler"]]
+    return kept.merge(best).pivot_table(index=["flow", "seed"], columns="nfe", values="value")
+
+
+class Ratio(NamedTuple):
+    """Of two means over the same seeds, and its standard error, nan of one seed."""
+
+    value: float
+    error: float
+
+    @classmethod
+    def of(cls, own: Series, other: Series) -> Ratio:
+        """By the residuals of a ratio estimate (Cochran 1977, section 6.4)."""
+        value = float(own.mean() / other.mean())
+        error = (own - value * other).std() / math.sqrt(len(own)) / other.mean()
+        return cls(value, float(error))
 
 
 def outcome(table: DataFrame, metric: str) -> dict[int, dict[str, Any]]:
     """NFE -> the best studied design, and the choice's value over its and over that of N(0, I)."""
-    found, rows = at_best_grid(table, metric), {}
+    found, rows = of_each_seed(table, metric), {}
     for nfe in FEW_STEPS:
-        studied = found[nfe].drop(CHOICE)
-        own = float(found[nfe][CHOICE])
-        rows[nfe] = {"best": studied.idxmin(), "over best": own / float(studied.min())}
-        rows[nfe]["over N(0, I)"] = own / float(studied[BASELINE])
+        mean = found[nfe].groupby(level="flow").mean().drop(CHOICE)
+        own, best = found[nfe][CHOICE], str(mean.idxmin())
+        rows[nfe] = {"best": best, "over best": Ratio.of(own, found[nfe][best])}
+        rows[nfe]["over N(0, I)"] = Ratio.of(own, found[nfe][BASELINE])
     return rows
+
+
+def chosen(table: DataFrame) -> str:
+    """Prior and coupling of the choice, or all of them where divisions differ."""
+    own = select(table, flow=CHOICE).drop_duplicates("seed")
+    named = [
+        f"`{short(prior)}` + `{coupling}`" for prior, coupling in zip(own.prior, own.coupling, strict=True)
+    ]
+    return ", ".join(dict.fromkeys(named))
 
 
 def outcomes(root: Path = RESULTS) -> dict[str, DataFrame]:
@@ -258,9 +291,10 @@ def outcomes(root: Path = RESULTS) -> dict[str, DataFrame]:
     return {name: read_table(folder) for name in TABLES if (folder := root / "auto" / name).is_dir()}
 
 
-def shown(ratio: float, most: float) -> str:
-    """Two digits, in bold where it is more than ``most``."""
-    return f"**{ratio:.2f}**" if ratio > most else f"{ratio:.2f}"
+def shown(ratio: Ratio, most: float) -> str:
+    """Two digits and the standard error, in bold where it is more than ``most``."""
+    value = f"**{ratio.value:.2f}**" if ratio.value > most else f"{ratio.value:.2f}"
+    return value if math.isnan(ratio.error) else f"{value} ± {ratio.error:.2f}"
 
 
 def short(prior: str) -> str:
