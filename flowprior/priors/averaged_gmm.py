@@ -82,7 +82,8 @@ class AveragedGmmPrior(ConditionedPrior):
     mixtures of one half are compared by the other's log-density, from few components to many, and a number
     is refused where draws lie nearer to the fitted half than to the other, as copies do. The most components
     that come within 0.004 nats a dimension of the best are taken, and all rows fitted with as many rows a
-    component. At most 8,192 rows of a condition are kept during the fit.
+    component. Of up to 16 dimensions all numbers are tried, on up to eight halvings of few rows; of more,
+    those before the first that is worse. At most 8,192 rows of a condition are kept during the fit.
 
     Args:
         rows_each: rows that a component has on average; None lets the fit choose.
