@@ -260,7 +260,7 @@ class Ratio(NamedTuple):
 
     @classmethod
     def of(cls, own: Series, other: Series) -> Ratio:
-        """By the residuals of a ratio estimate (Cochran 1977, section 6.4)."""
+        """By the residuals of a ratio estimate (Cochran 1977, chapter 6)."""
         value = float(own.mean() / other.mean())
         error = (own - value * other).std() / math.sqrt(len(own)) / other.mean()
         return cls(value, float(error))

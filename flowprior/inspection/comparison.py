@@ -7,7 +7,7 @@ standard error of the paired differences: the rule of one standard error (Breima
 
 The rows that a prior is fitted to are as much of a sample as those that are held out, and folds share them.
 So the error of a mean over M held-out rows, from fits to n rows each, is s √(1/M + 1/n), s the deviation of
-the differences: the corrected error of resampling (Nadeau & Bengio 2003, section 4.1).
+the differences: the corrected error of resampling (Nadeau & Bengio 2003).
 """
 
 from __future__ import annotations
