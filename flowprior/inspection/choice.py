@@ -4,7 +4,7 @@
 |---|---|---|
 | pictures under labels with few examples each | ``gmm:shrinkage=2`` + ``ot`` | few-labels |
 | pictures or their latents, under labels or none | ``latent-gmm`` + ``posterior`` | digits, fashion-mnist |
-| points, where it foretells held-out rows best | ``latent-gmm`` + ``posterior`` | moons, awkward-laws |
+| points, where it is far ahead on held-out rows | ``latent-gmm`` + ``posterior`` | moons |
 | other points: the best Gaussians | ``gmm``, diagonal or full, + ``ot`` | eight-modes, biopsies |
 | points that no prior foretells better than N(0, I) | ``gaussian`` + ``ot`` | none: a guard |
 | pictures of captions that repeat | ``kernel-mean`` + ``leave-one-out`` | emoji |
@@ -12,7 +12,8 @@
 | other numbers as the condition | the best of two low-rank ``learned-mean`` + ``posterior`` | forecasting |
 | numbers that foretell nothing | ``gaussian:moments=diagonal`` + ``ot`` | none: a guard |
 
-What *best* is, :mod:`flowprior.inspection.comparison` says: surely better than what is safer.
+What *best* is, :mod:`flowprior.inspection.comparison` says: surely better than what is safer. *Far ahead* is
+by two standard errors and not by one.
 docs/automatic.md has the data sets that the rules were frozen on, and what they got wrong on others.
 """
 
@@ -28,7 +29,7 @@ from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.data.splits import labels_of
 from flowprior.errors import FlowpriorError, InputError
-from flowprior.inspection.comparison import best_for_sure, compare_priors, lead_over
+from flowprior.inspection.comparison import compare_priors
 from flowprior.inspection.examples import Examples
 from flowprior.priors import Prior
 
@@ -41,6 +42,9 @@ FEW_EXAMPLES = 64
 ``gmm`` leads ``latent-gmm``, with 100 they are level (few-labels)."""
 MOST_FULL_DIMENSIONS = 64
 """Up to which a Gaussian's covariance is tried in full."""
+LATENT_ERRORS = 2.0
+"""Standard errors by which ``latent-gmm`` must be ahead of the best Gaussians. Where these are a little off,
+a flow under ``ot`` mends it; under ``posterior`` it keeps what the prior has wrong (two rings, a roll)."""
 REPEATS = 2.0
 """Pictures of one caption, on average, from which on the mean of the others foretells each (emoji: 3.9)."""
 MOST_CONDITIONS = 8192
@@ -141,21 +145,21 @@ def _median_count(data: Data) -> float:
 
 
 def _of_points(data: Data, seed: int) -> _Found:
-    """The latent mixture where it foretells held-out rows best for sure, else Gaussians, else N(0, I)."""
+    """The latent mixture where it is far ahead on held-out rows, else the best Gaussians, else N(0, I)."""
     diagonal, full = LABELLED if data.condition.kind == "labels" else UNLABELLED
     full = full if data.event_shape.numel() <= MOST_FULL_DIMENSIONS else ()
     specs = (NORMAL, *diagonal, *full, LATENT)
-    scores = compare_priors(specs, Examples.folds(data, MOST_EXAMPLES, seed), seed)
-    safe = best_for_sure({spec: scores[spec] for spec in specs[:-1]})
-    found = best_for_sure({spec: scores[spec] for spec in (safe, LATENT)})
-    gain, error = lead_over(scores[LATENT], scores[safe])
-    apart = f"{abs(gain):.3g} ± {error:.2g} {'less' if gain > 0 else 'more'}"
-    normal, own = float(scores[NORMAL].mean()), float(scores[found].mean())
-    told = f"energy score {own:.4g} on {len(scores[found])} held-out rows"
-    if found == LATENT:
-        return _Found(LATENT, "posterior", f"{LATENT} + posterior: {told}, {apart} than {safe}")
-    beside = "no prior surely less" if found == NORMAL else f"N(0, I) {normal:.4g}"
-    return _Found(found, "ot", f"{found} + ot: {told}, {beside}, {LATENT} {apart}")
+    found = compare_priors(specs, Examples.folds(data, MOST_EXAMPLES, seed), seed)
+    safe = found.best_for_sure(specs[:-1])
+    lead = found.lead(LATENT, safe)
+    told = f"on {len(found.scores[safe])} held-out rows"
+    apart = f"{abs(lead.gain):.3g} ± {lead.error:.2g} {'less' if lead.gain > 0 else 'more'}"
+    if lead.is_sure(LATENT_ERRORS):
+        score = f"energy score {found.mean(LATENT):.4g} {told}, {apart} than {safe}"
+        return _Found(LATENT, "posterior", f"{LATENT} + posterior: {score}")
+    beside = "no prior surely less" if safe == NORMAL else f"N(0, I) {found.mean(NORMAL):.4g}"
+    score = f"energy score {found.mean(safe):.4g} {told}, {beside}, {LATENT} {apart}"
+    return _Found(safe, "ot", f"{safe} + ot: {score}")
 
 
 def _of_numbers(data: Data, seed: int) -> _Found:
@@ -166,12 +170,12 @@ def _of_numbers(data: Data, seed: int) -> _Found:
     if data.is_image and data.condition.is_picture:
         says = "pictures under pictures, which say nearly everything (super-resolution)"
         return _Found(PICTURES, "condot", f"learned-mean + condot: {says}")
-    scores = compare_priors(FORETELLING, [Examples.of(data, MOST_FORETOLD, seed)], seed)
-    spec = best_for_sure(scores)
-    own, blind = float(scores[spec].mean()), float(scores[BLIND].mean())
+    found = compare_priors(FORETELLING, [Examples.of(data, MOST_FORETOLD, seed)], seed)
+    spec = found.best_for_sure(FORETELLING)
+    own, blind = found.mean(spec), found.mean(BLIND)
     told = f"energy score {own:.3g} on held-out rows, {blind:.3g} without the condition"
     if spec == BLIND:
-        least = min(float(of.mean()) for of in scores.values())
+        least = min(map(found.mean, FORETELLING))
         nothing = f"energy score {blind:.3g} on held-out rows, with the condition {least:.3g}"
         return _Found(BLIND, "ot", f"gaussian + ot: the condition foretells nothing for sure, {nothing}")
     mapper = "ridge regression" if spec == LINEAR else "a network"

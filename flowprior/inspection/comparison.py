@@ -4,12 +4,17 @@ Of a few rows chance alone makes one prior look a little better than another. So
 how safe they are, and a later one takes the place of an earlier one only where it is better by more than a
 standard error of the paired differences: the rule of one standard error (Breiman, Friedman, Olshen & Stone
 1984, section 3.4.3), with pairs.
+
+The rows that a prior is fitted to are as much of a sample as those that are held out, and folds share them.
+So the error of a mean over M held-out rows, from fits to n rows each, is s √(1/M + 1/n), s the deviation of
+the differences: the corrected error of resampling (Nadeau & Bengio 2003).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,9 +28,6 @@ ENOUGH_ROWS = 500
 """Held-out rows after which no further fold is looked at."""
 STANDARD_ERRORS = 1.0
 
-Scores = Mapping[str, Tensor]
-"""Spec of a prior -> its energy score for each held-out row, ``[N]``, the rows of all in the same order."""
-
 
 class Lead(NamedTuple):
     """By how much one prior's mean score is less than another's, and the standard error of that."""
@@ -33,17 +35,53 @@ class Lead(NamedTuple):
     gain: float
     error: float
 
+    def is_sure(self, errors: float = STANDARD_ERRORS) -> bool:
+        """Whether it is more than so many standard errors."""
+        return self.gain > errors * self.error
 
-def compare_priors(specs: Sequence[str], folds: Iterable[Examples], seed: int) -> dict[str, Tensor]:
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of some priors for the same held-out rows, in the same order.
+
+    Attributes:
+        scores: spec of a prior -> its energy scores ``[M]``.
+        fitted: rows that each fit had.
+    """
+
+    scores: dict[str, Tensor]
+    fitted: int
+
+    def mean(self, spec: str) -> float:
+        return float(self.scores[spec].mean())
+
+    def lead(self, spec: str, other: str) -> Lead:
+        """Of one prior over another; positive where it foretells better."""
+        gains = self.scores[other] - self.scores[spec]
+        error = float(gains.std()) * math.sqrt(1 / len(gains) + 1 / self.fitted)
+        return Lead(float(gains.mean()), error)
+
+    def best_for_sure(self, specs: Sequence[str]) -> str:
+        """The first prior; or one after it that is surely better, or one after that which is better still."""
+        held, *others = specs
+        for spec in others:
+            if self.lead(spec, held).is_sure():
+                held = spec
+        return held
+
+
+def compare_priors(specs: Sequence[str], folds: Iterable[Examples], seed: int) -> Comparison:
     """The scores of each prior, fitted anew to each fold until 500 rows have been held out.
 
     Args:
         specs: of priors that can serve the condition.
-        folds: of the data.
+        folds: of the data, at least one.
         seed: of each fit and its draws.
     """
     found: dict[str, list[Tensor]] = {spec: [] for spec in specs}
+    fitted = 0
     for examples in folds:
+        fitted = len(examples.x)
         for spec in specs:
             generator = torch.Generator().manual_seed(seed)
             prior: Prior = Prior.registry.resolve(spec)
@@ -51,20 +89,4 @@ def compare_priors(specs: Sequence[str], folds: Iterable[Examples], seed: int) -
             found[spec].append(held_out_scores(prior, examples, generator))
         if sum(map(len, found[specs[0]])) >= ENOUGH_ROWS:
             break
-    return {spec: torch.cat(scores) for spec, scores in found.items()}
-
-
-def lead_over(scores: Tensor, others: Tensor) -> Lead:
-    """Of a prior with ``scores`` ``[N]`` over one with ``others``; positive where it foretells better."""
-    gains = others - scores
-    return Lead(float(gains.mean()), float(gains.std()) / math.sqrt(len(gains)))
-
-
-def best_for_sure(scores: Scores) -> str:
-    """The first prior; or one after it that is surely better, or one after that which is better still."""
-    held, *others = scores
-    for spec in others:
-        gain, error = lead_over(scores[spec], scores[held])
-        if gain > STANDARD_ERRORS * error:
-            held = spec
-    return held
+    return Comparison({spec: torch.cat(scores) for spec, scores in found.items()}, fitted)

@@ -12,8 +12,9 @@ from flowprior.conditions import TokenStates
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
 from flowprior.errors import InputError
-from flowprior.inspection import choose_design
+from flowprior.inspection import choice, choose_design
 from flowprior.inspection.choice import BLIND, CAPTIONS, FEW, FULL, LATENT, LINEAR, NETWORK, NORMAL, PICTURES
+from flowprior.inspection.comparison import Comparison
 from flowprior.priors import Prior
 
 
@@ -91,6 +92,20 @@ def test_a_skewed_law_of_few_rows_and_many_numbers_keeps_its_full_gaussian() -> 
     prior, coupling = chosen(TensorData(x, label, classes=2))
     assert prior in (FULL, "gmm:covariance=full")
     assert coupling == "ot"
+
+
+@pytest.mark.parametrize(("ahead", "design"), [(1.5, ("gmm", "ot")), (2.5, (LATENT, "posterior"))])
+def test_the_latent_mixture_must_be_ahead_by_two_errors(
+    ahead: float, design: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = normal(200).double()
+    gain = (noise - noise.mean()) / noise.std() + ahead * math.sqrt(1 / 200 + 1 / 800)
+    specs = (NORMAL, FEW, "gmm", FULL, "gmm:covariance=full")
+    scores = {spec: torch.full((200,), 9.0 if spec == NORMAL else 8.0).double() for spec in specs}
+    scores["gmm"] = scores["gmm"] - 0.5
+    found = Comparison(scores | {LATENT: scores["gmm"] - gain}, fitted=800)
+    monkeypatch.setattr(choice, "compare_priors", lambda *_: found)
+    assert chosen(clouds(each=10)) == design
 
 
 def test_pictures_of_labels_get_the_latent_mixture_and_few_of_them_gaussians() -> None:

