@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flowprior.cli.commands import Commands
+from flowprior.cli.commands import Command, Commands
 from flowprior.cli.compare import compare
 from flowprior.cli.demo import demo
 from flowprior.cli.evaluate import evaluate
@@ -33,7 +33,7 @@ for name, command in {
     "list": list_components,
     "info": info,
 }.items():
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)
 
 
 def main(args: list[str] | None = None) -> None:

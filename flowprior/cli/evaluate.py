@@ -97,7 +97,6 @@ def evaluate(
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,
-        progress=False if json else None,
         group=engine.group,
     )
     if not engine.is_main:

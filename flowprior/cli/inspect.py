@@ -51,21 +51,19 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
-    from flowprior.progress import showing
     from flowprior.report.terminal import inspection_tables, modes_line
     from flowprior.training.config import DEFAULT_PRIOR
 
-    with showing(False if json else None):
-        found = inspect_priors(
-            load_data(data),
-            prior or [DEFAULT_PRIOR],
-            coupling or ["condot"],
-            examples=examples,
-            steps=steps,
-            seed=seed,
-            suggestion=suggest,
-            out=out,
-        )
+    found = inspect_priors(
+        load_data(data),
+        prior or [DEFAULT_PRIOR],
+        coupling or ["condot"],
+        examples=examples,
+        steps=steps,
+        seed=seed,
+        suggestion=suggest,
+        out=out,
+    )
     command = command_of(data, found.pairings[0])
     if json:
         print_json(found.as_dict() | {"command": command})

@@ -26,7 +26,7 @@ def test_another_process_samples_and_evaluates_what_one_has_trained(call: Call, 
     trained = flowprior("train", *parts, "--steps", "5", "--out", run, "--json", *SHORT)
     assert trained.returncode == 0, trained.stderr
     assert json.loads(trained.stdout)["step"] == 5
-    assert "5/5" in trained.stderr
+    assert trained.stderr == ""
     sampled = call("sample", run, "--cond", "3", "--nfe", "15", "--out", picture)
     assert sampled.code == 0, sampled.err
     assert picture.read_bytes().startswith(b"\x89PNG")
