@@ -1,4 +1,4 @@
-"""With --json stdout holds JSON and stderr nothing, on a terminal too; without it a terminal sees progress."""
+"""With --json stdout holds JSON and stderr nothing; without it a terminal sees progress on stderr."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from typer.core import TyperCommand
 
 from flowprior.cli import app
 from tests.cli.conftest import SHORT, Call
@@ -69,7 +70,7 @@ def test_every_command_with_the_option_is_looked_at_here() -> None:
     assert {name for name in commands if takes_json(commands[name])} == {*LONG, *AT_ONCE}
 
 
-def takes_json(command: typer.core.TyperCommand) -> bool:
+def takes_json(command: TyperCommand) -> bool:
     return any(parameter.name == "json" for parameter in command.params)
 
 
