@@ -71,8 +71,11 @@ def evaluate(
     from flowprior.flow.reading import find_flow
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
+    from flowprior.storage import check_place
     from flowprior.training.engines import make_engine
 
+    for file in filter(None, (out, plot)):
+        check_place(file)
     if plot is not None:
         check_suffix(plot)
         if reference is not None and len(reference) > 1:

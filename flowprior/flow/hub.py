@@ -66,8 +66,8 @@ def push_folder(
     """Push a saved flow, such as ``RUN/flow``, with the card that lies beside it, in one commit.
 
     The repository is made where there is none. Weights of a flow that was there before are removed from the
-    branch; what people have written into the two cards stays (:mod:`flowprior.flow.card_merge`). ``folder`` is
-    left as it is.
+    branch; what people have written into the two cards stays (:mod:`flowprior.flow.card_merge`), and so does
+    ``folder``.
 
     Args:
         folder: a saved flow.
