@@ -58,8 +58,8 @@ def asks_the_registries() -> bool:
 def _uncollected() -> Iterator[None]:
     """Without passes of the garbage collector over what is imported, here and later.
 
-    Imports leave next to no garbage, and live as long as the process. The passes over all that torch makes take
-    a third of the time of a process that imports it and ends, most of that at its end.
+    Imports leave next to no garbage, and live as long as the process. The passes over all that torch makes
+    take a third of the time of a process that imports it and ends, most of that at its end.
     """
     enabled = gc.isenabled()
     gc.disable()

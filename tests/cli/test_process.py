@@ -103,9 +103,9 @@ def test_the_first_list_is_not_slowed_by_the_garbage_collector(tmp_path: Path) -
         "passes = []\n"
         "gc.callbacks.append(lambda phase, info: passes.append(info['generation']))\n"
         "assert catalogue()['priors']\n"
-        "assert not passes, passes\n"
+        "assert 2 not in passes, passes\n"
         "assert gc.isenabled()\n"
-        "assert gc.get_freeze_count() > 100_000\n"
+        "assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()\n"
     )
     environment = {**os.environ, "FLOWPRIOR_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", program]
