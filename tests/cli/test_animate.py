@@ -51,11 +51,6 @@ def test_a_video_has_every_frame_at_its_time(call: Call, run: Path, tmp_path: Pa
     assert answer.code == 0, answer.err
     count, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
     assert (count, seconds) == (12, pytest.approx(12 / 5, abs=0.05))
-    about, *frames = imageio_ffmpeg.read_frames(str(video))
-    width, height = about["size"]
-    first, held, last = (np.frombuffer(frames[place], np.uint8).astype(float) for place in (0, 4, 11))
-    assert (len(frames), len(first)) == (12, 3 * width * height)
-    assert np.abs(first - held).mean() < 0.1 < np.abs(first - last).mean()
 
 
 @pytest.mark.parametrize(
