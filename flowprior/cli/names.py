@@ -42,7 +42,7 @@ def names_of(family: str) -> list[str]:
 
 
 def completing(family: str, *others: str) -> Callable[[str], list[str]]:
-    """What typer asks for the names that begin with what was typed.
+    """What typer asks for the names, and options in specs, that begin with what was typed.
 
     Args:
         family: of the components.
@@ -50,6 +50,8 @@ def completing(family: str, *others: str) -> Callable[[str], list[str]]:
     """
 
     def complete(incomplete: str) -> list[str]:
-        return [name for name in (*others, *names_of(family)) if name.startswith(incomplete)]
+        from flowprior.cli.spec_completion import complete_spec
+
+        return complete_spec(incomplete, family, others)
 
     return complete
