@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from flowprior.cli.names import names_of
@@ -21,6 +21,20 @@ BEFORE = "_FLOWPRIOR_BEFORE"
 BREAKS = ":="
 """Characters at which bash parts the words of a line."""
 _QUOTED = re.compile(r'"([\w-]+)"')
+
+
+def completing(family: str, *others: str) -> Callable[[str], list[str]]:
+    """What typer asks for the names, and options in specs, that begin with what was typed.
+
+    Args:
+        family: of the components.
+        others: words that may stand in their place, such as ``auto``.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        return complete_spec(incomplete, family, others)
+
+    return complete
 
 
 def complete_spec(incomplete: str, family: str, others: tuple[str, ...] = ()) -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowprior.cli.names import completing, names_of
+from flowprior.cli.names import names_of
+from flowprior.cli.spec_completion import completing
 from tests.cli.conftest import Call
 
 COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
