@@ -10,11 +10,13 @@ pictures the nearest captions have, and the flow starts there.
 import torch
 
 from flowprior import Prior, train
-from flowprior.data import load_data
+from flowprior.data import EmojiData, load_data
 from flowprior.pictures import image_panels
 
 emoji = load_data("emoji")
-names = list(dict.fromkeys(emoji.captions))
+assert isinstance(emoji, EmojiData)
+captions = emoji.captions or []  # of each picture
+names = list(dict.fromkeys(captions))
 print(f"{len(emoji)} pictures of {len(names)} captions: {names[0]}, {names[1]}, …")
 
 # %%
@@ -44,7 +46,7 @@ flow = train(
 # source samples nearer to the mean.
 
 CAPTIONS = ["red heart", "sun", "green apple", "black cat", "soccer ball", "fish"]
-asked = emoji.embeddings[[emoji.captions.index(caption) for caption in CAPTIONS]]
+asked = emoji.embeddings[[captions.index(caption) for caption in CAPTIONS]]
 rows = torch.arange(len(CAPTIONS))
 many, places = asked.repeat_interleave(4, 0), rows.repeat_interleave(4)
 panels = {"prior's mean": (prior.mean(asked), rows)}

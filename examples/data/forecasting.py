@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from flowprior import evaluate, train
-from flowprior.data import load_data
+from flowprior.data import WeatherData, load_data
 
 weather, test = load_data("weather"), load_data("weather", split="test")
 before = weather.condition.shape
@@ -52,6 +52,8 @@ for nfe in (0, 1, 4):
 
 KENNEDY, BEFORE = 3, 6  # rows of an event and of a condition
 truth, given = test.batch(torch.tensor([60, 540]))
+assert isinstance(weather, WeatherData)
+assert isinstance(given, torch.Tensor)
 drawn = flow.sample(
     given.repeat_interleave(100, 0),
     nfe=4,

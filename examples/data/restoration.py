@@ -58,6 +58,7 @@ for name, (prior, coupling) in SETTINGS.items():
 # evaluations, and the truth.
 
 truth, given = test.batch(torch.arange(8))
+assert isinstance(given, torch.Tensor)
 rows = torch.arange(8)
 many, places = given.repeat_interleave(3, 0), rows.repeat_interleave(3)
 panels = {"given": (torch.nn.functional.interpolate(given, scale_factor=2), rows)}

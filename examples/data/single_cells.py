@@ -18,8 +18,9 @@ from flowprior.pictures import point_panels
 
 cells, test = load_data("cells"), load_data("cells", split="test")
 x, labels = cells.batch(torch.arange(len(cells)))
-for number, name in enumerate(cells.class_names):
-    print(f"{(labels == number).sum():4d} cells of type {name}")
+assert isinstance(labels, torch.Tensor)
+for number, name in enumerate(cells.class_names or []):
+    print(f"{int((labels == number).sum()):4d} cells of type {name}")
 
 # %%
 # ``shrinkage`` draws each type's moments to those of all cells together, the more
@@ -27,6 +28,7 @@ for number, name in enumerate(cells.class_names):
 # are drawn in the proportions of the held-out ones.
 
 real, asked = test.batch(torch.arange(len(test)))
+assert isinstance(asked, torch.Tensor)
 many = asked.repeat(4)
 samples = {}
 for prior, coupling in (("gaussian", "condot"), ("gmm:shrinkage=2", "ot")):

@@ -15,6 +15,7 @@ from flowprior.data import load_data
 
 moons = load_data("moons:n=2000")
 x1, labels = moons.batch(torch.arange(512))
+assert isinstance(labels, torch.Tensor)
 prior = Prior.create("gmm", components=4, covariance="full")
 prior.fit(moons.batches(), generator=torch.Generator().manual_seed(0))
 

@@ -56,7 +56,8 @@ class RingPrior(Prior):
 
     def _log_prob(self, x: Tensor, cond) -> Tensor:
         length = x.norm(dim=1)
-        radial = torch.distributions.Normal(*self.radius).log_prob(length)
+        mean, spread = self.radius
+        radial = torch.distributions.Normal(mean, spread).log_prob(length)
         return radial - (2 * math.pi * length).log()
 
     def _mean(self, cond, n: int) -> Tensor:

@@ -23,6 +23,7 @@ from flowprior.pictures import beside
 
 modes = load_data("eight-modes:n=2000")
 x, labels = modes.batch(torch.arange(len(modes)))
+assert isinstance(labels, Tensor)
 prior = Prior.create("gmm", covariance="spherical")
 prior.fit(modes.batches(), generator=torch.Generator().manual_seed(0))
 coupling = Coupling.create("ot")
@@ -82,6 +83,7 @@ x_init = coupling.source(prior, asked, generator=torch.Generator().manual_seed(1
 theirs = ODESolver(velocity_model=Wrapped(network)).sample(
     x_init=x_init, method="midpoint", step_size=0.5, label=asked
 )
+assert isinstance(theirs, Tensor)  # and no list, as with return_intermediates
 
 flow = Flow(network, prior, coupling, Path.create("condot"), modes.condition)
 ours = flow.solve(

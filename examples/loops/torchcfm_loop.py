@@ -24,7 +24,9 @@ from flowprior.pictures import beside
 # for both, paired at random.
 
 moons, held_out = load_data("moons:n=2000"), load_data("moons:n=2000", split="test")
-x, labels = moons.batch(torch.arange(len(moons)))
+x, cond = moons.batch(torch.arange(len(moons)))
+assert isinstance(cond, torch.Tensor)
+labels = cond
 
 designs = {
     "N(0, I) + condot": (Prior.create("gaussian"), Coupling.create("condot")),
@@ -49,7 +51,7 @@ def learn(prior: Prior, coupling: Coupling) -> MLP:
         rows = torch.randint(len(x), (256,))
         x1, y = x[rows], labels[rows]
         x0 = coupling.draw(prior, x1, y)  # the line that is ours
-        t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1)
+        t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1)[:3]
         vt = network(torch.cat([xt, y[:, None], t[:, None]], dim=1))
         loss = ((vt - ut) ** 2).mean()
         optimiser.zero_grad()

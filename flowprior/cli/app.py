@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
-from flowprior.cli.commands import Commands
+from flowprior.cli.commands import Command, Commands
 from flowprior.cli.compare import compare
 from flowprior.cli.demo import demo
 from flowprior.cli.evaluate import evaluate
@@ -14,6 +15,7 @@ from flowprior.cli.info import info
 from flowprior.cli.inspect import inspect
 from flowprior.cli.list import list_components
 from flowprior.cli.sample import sample
+from flowprior.cli.spec_completion import rejoin_words
 from flowprior.cli.train import train
 from flowprior.cli.train_encoder import train_encoder
 
@@ -33,11 +35,12 @@ for name, command in {
     "list": list_components,
     "info": info,
 }.items():
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit: 0 when done, 2 on a user's mistake, 130 on Ctrl-C, 143 on SIGTERM."""
+    rejoin_words(os.environ)
     typer.main.get_command(app).main(args=args, prog_name="flowprior")
 
 

@@ -7,11 +7,13 @@ is kept.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import json
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ def catalogue() -> Catalogue:
         kept = read_json(file, LIMIT)
         if kept.get("key") == key and list(kept["families"]) == list(FAMILIES):
             return kept["families"]
-    found = describe_all()
+    with _uncollected():
+        found = describe_all()
     with suppress(CheckpointError):  # without a cache it is only slower
         write_json(file, {"key": key, "families": found}, indent=None)
     return found
@@ -49,6 +52,23 @@ def catalogue() -> Catalogue:
 def asks_the_registries() -> bool:
     """Whether components may have joined that the package's files do not tell of."""
     return "torch" in sys.modules or any(group.startswith("flowprior.") for group in entry_points().groups)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without passes of the garbage collector over what is imported, here and later.
+
+    Imports leave next to no garbage, and live as long as the process. The passes over all that torch makes
+    take a third of the time of a process that imports it and ends, most of that at its end.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def _key() -> str:

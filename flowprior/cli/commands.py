@@ -1,4 +1,4 @@
-"""What all commands share: results go to stdout, and a mistake ends in one line on stderr."""
+"""What all commands share: results go to stdout, progress and a mistake's one line to stderr."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from flowprior.cli.mistakes import unknown_command, usage
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.processes.launched import process_rank
+from flowprior.progress import showing
 
 # Newer versions of typer carry their own copy of click, so its class is found through typer's.
 ClickException: type[Exception] = next(
@@ -25,6 +26,16 @@ USER_ERROR = 2
 INTERRUPTED = 130
 MOST_CHARACTERS = 2000
 """Of a line on stderr; names and values that a user gave may be longer."""
+
+
+class Command(TyperCommand):
+    """A command; a terminal shows what it is at, unless it is to print JSON."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; of processes that were started together the first alone shows progress."""
+        hidden = ctx.params.get("json") or _process()
+        with showing(False if hidden else None):
+            return super().invoke(ctx)
 
 
 class Commands(TyperGroup):

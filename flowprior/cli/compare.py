@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Json, parse_integers
 from flowprior.cli.plan import show_plan
+from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from flowprior.study import Grid
+    from flowprior.study import Grid, Outcome
 
 FAILED = 1
 Names = list[str] | None
@@ -105,9 +105,9 @@ def compare(
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
-    from flowprior.progress import showing, stage
+    from flowprior.progress import stage
     from flowprior.report import require_report_extra
-    from flowprior.study import preview_grid, run_grid
+    from flowprior.study import preview_grid
 
     _refuse_two(dry_run=dry_run, report_only=report_only, check=check)
     if check:
@@ -117,7 +117,7 @@ def compare(
         require_report_extra()
     _check_plot(plot)
     if report_only:
-        _show(_reported(out, json, baseline=baseline, metric=metric), out, json, plot)
+        _show(_reported(out, baseline=baseline, metric=metric), out, json, plot)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
@@ -125,13 +125,12 @@ def compare(
     budget = [] if steps is None else [f"training.steps={steps}"]
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
     if dry_run:
-        with showing(False if json else None), stage("plan the cells"):
+        with stage("plan the cells"):
             planned = preview_grid(chosen, out, shard=_shard(shard))
         show_plan(planned, json)
         return
-    with showing(False if json else None):
-        outcome = run_grid(chosen, out, shard=_shard(shard), notify=_notify)
-    _show(_reported(out, json), out, json, plot)
+    outcome = _run(chosen, out, _shard(shard), json)
+    _show(_reported(out), out, json, plot)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
@@ -145,6 +144,18 @@ def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[
     if path is None and not given and not overrides and before.is_file():
         path = before
     return load_grid(path, given, overrides)
+
+
+def _run(grid: Grid, out: Path, shard: tuple[int, int], json: bool) -> Outcome:
+    """Run the grid; beside JSON nothing is said of it but which cells failed."""
+    from flowprior.study import run_grid
+
+    if not json:
+        return run_grid(grid, out, shard=shard, notify=_notify)
+    outcome = run_grid(grid, out, shard=shard)
+    for title, why in outcome.failed.items():
+        _notify(f"failed {title}: {why}")
+    return outcome
 
 
 def _refuse_two(**modes: bool) -> None:
@@ -174,11 +185,9 @@ def _check(out: Path, json: bool) -> None:
     """Compute the values again; exit code 1 where one differs."""
     from dataclasses import asdict
 
-    from flowprior.progress import showing
     from flowprior.study import check_report
 
-    with showing(False if json else None):
-        found = check_report(out, notify=_notify)
+    found = check_report(out) if json else check_report(out, notify=_notify)
     if json:
         print_json(asdict(found))
     else:
@@ -194,12 +203,12 @@ def _check(out: Path, json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def _reported(out: Path, json: bool, **options: str | None) -> dict[str, Any]:
+def _reported(out: Path, **options: str | None) -> dict[str, Any]:
     """The summary of a report that is written anew."""
-    from flowprior.progress import showing, stage
+    from flowprior.progress import stage
     from flowprior.report import write_report
 
-    with showing(False if json else None), stage("write the report"):
+    with stage("write the report"):
         return write_report(out, **options)
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Run, data_spec, load_run, parse_integers
+from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
 FOLDER = "evaluation"
@@ -71,8 +71,11 @@ def evaluate(
     from flowprior.flow.reading import find_flow
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
+    from flowprior.storage import check_place
     from flowprior.training.engines import make_engine
 
+    for file in filter(None, (out, plot)):
+        check_place(file)
     if plot is not None:
         check_suffix(plot)
         if reference is not None and len(reference) > 1:
@@ -97,7 +100,6 @@ def evaluate(
         metrics=specs(metrics),
         features=specs(features),
         folder=run / FOLDER,
-        progress=False if json else None,
         group=engine.group,
     )
     if not engine.is_main:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Json, Seed
+from flowprior.cli.spec_completion import completing
 
 if TYPE_CHECKING:
     from flowprior.inspection import Pairing
@@ -51,21 +51,19 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
-    from flowprior.progress import showing
     from flowprior.report.terminal import inspection_tables, modes_line
     from flowprior.training.config import DEFAULT_PRIOR
 
-    with showing(False if json else None):
-        found = inspect_priors(
-            load_data(data),
-            prior or [DEFAULT_PRIOR],
-            coupling or ["condot"],
-            examples=examples,
-            steps=steps,
-            seed=seed,
-            suggestion=suggest,
-            out=out,
-        )
+    found = inspect_priors(
+        load_data(data),
+        prior or [DEFAULT_PRIOR],
+        coupling or ["condot"],
+        examples=examples,
+        steps=steps,
+        seed=seed,
+        suggestion=suggest,
+        out=out,
+    )
     command = command_of(data, found.pairings[0])
     if json:
         print_json(found.as_dict() | {"command": command})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -39,17 +38,3 @@ def names_of(family: str) -> list[str]:
         found |= {name for at, name in pairs if at == registry}
     points = entry_points(group=f"flowprior.{GROUPS.get(family, family)}")
     return sorted(found | {point.name for point in points})
-
-
-def completing(family: str, *others: str) -> Callable[[str], list[str]]:
-    """What typer asks for the names that begin with what was typed.
-
-    Args:
-        family: of the components.
-        others: words that may stand in their place, such as ``auto``.
-    """
-
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in (*others, *names_of(family)) if name.startswith(incomplete)]
-
-    return complete

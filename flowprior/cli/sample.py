@@ -102,7 +102,7 @@ def sample(
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import annotation_of, check_events, check_files, save_motion, save_samples
-    from flowprior.progress import showing, stage
+    from flowprior.progress import stage
     from flowprior.training.engines import make_engine
 
     check_files(out, animate)
@@ -117,7 +117,7 @@ def sample(
         refuse_beside_pictures(cond, captions)
         asked = read_given(flow, picture, count, labels)
     else:
-        with showing(False if json else None), stage("read the condition"):
+        with stage("read the condition"):
             asked = read_asked(flow, captions, cond, count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
@@ -128,7 +128,7 @@ def sample(
     }
     start = time.perf_counter()
     whole = {"trajectory": animate is not None, "group": engine.group}
-    with showing(False if json else None), stage("draw samples"):
+    with stage("draw samples"):
         solution = draw_samples(flow, asked, nfe, seed, **whole, **settings)
     seconds = time.perf_counter() - start
     panels = None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Seed
+from flowprior.cli.spec_completion import completing
 
 
 def train_encoder(
@@ -44,17 +43,16 @@ def train_encoder(
     from flowprior.data import load_data
     from flowprior.encoders import VaeEncoder
     from flowprior.encoding import VaeTraining, measure_reconstruction, train_vae
-    from flowprior.progress import showing, stage
+    from flowprior.progress import stage
     from flowprior.training.components import resolve_device
 
     VaeEncoder.check_file(out)
     training = VaeTraining(latent, widths, blocks, steps, batch_size, lr, kl, seed, precision)
     train, test = load_data(data, "train"), load_data(data, "test")
     where = resolve_device(device)
-    with showing(False if json else None):
-        encoder = train_vae(train, training, device=where, notify=_teller(steps)).to(where)
-        with stage("measure how well pictures come back"):
-            found = measure_reconstruction(encoder, test)
+    encoder = train_vae(train, training, device=where).to(where)
+    with stage("measure how well pictures come back"):
+        found = measure_reconstruction(encoder, test)
     shape = list(encoder.latent_shape(train.event_shape))
     kept = {"data": train.name, "steps": steps, "psnr": f"{found.psnr:.3f}", "pictures": found.pictures}
     encoder.save(out, {name: str(value) for name, value in kept.items()})
@@ -73,12 +71,3 @@ def train_encoder(
         f"latents {shape}, {found.psnr:.2f} dB on {found.pictures} pictures of the test split: {out}",
         f"next: flowprior train --data {data} --latent vae:weights={out}",
     )
-
-
-def _teller(steps: int) -> Callable[[int, float], None]:
-    """Writes how far it is to stderr, in one line each time."""
-
-    def tell(step: int, error: float) -> None:
-        typer.echo(f"step {step} of {steps}, squared error {error:.4g}", err=True)
-
-    return tell

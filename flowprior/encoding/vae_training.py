@@ -99,13 +99,14 @@ def train_vae(
         )
     network = _seeded_network(data, training).to(device)
     errors: list[Tensor] = []
-    with stage("train the encoder", training.steps) as under_way:
+    with stage("train the encoder", training.steps, everywhere=True, kept=True) as under_way:
         for step, error in enumerate(_errors(network, data, training), 1):
             errors.append(error)
             under_way.advance()
             if step % REPORT_EVERY == 0 or step == training.steps:
                 mean = torch.stack(errors).mean().item()
                 _refuse_divergence(step, mean, training)
+                under_way.update(step, f"squared error {mean:.4g}")
                 if notify is not None:
                     notify(step, mean)
                 errors.clear()

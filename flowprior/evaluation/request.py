@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,7 +23,8 @@ from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
 from flowprior.metrics.reference import Reference
 from flowprior.registry import Registered, check_count, choose, package_version, spec_of
-from flowprior.samplers.base import MOST_EVALUATIONS
+from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
+from flowprior.samplers.fixed import FixedStepSampler
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
 Conditions = Literal["reference", "balanced"]
@@ -121,6 +123,26 @@ def _fit(given: Condition, expected: Condition) -> bool:
     return given.kind == expected.kind and (given.kind == "labels" or given == expected)
 
 
+def check_spendable(samplers: Iterable[Sampler], nfe: Sequence[int]) -> None:
+    """Refuse numbers of evaluations of which none can be spent by any of the samplers.
+
+    Raises:
+        OptionError: the message names the nearest one that can.
+    """
+    refused = None
+    for sampler, count in product(samplers, nfe):
+        if count == 0 or not isinstance(sampler, FixedStepSampler):
+            return
+        try:
+            sampler.steps(count)
+        except OptionError as error:
+            refused = error
+        else:
+            return
+    if refused is not None:
+        raise refused
+
+
 def classifier_for(
     classifier: str | Classifier | None, data: Data, metrics: Sequence[Metric]
 ) -> Classifier | None:
@@ -151,24 +173,36 @@ def classifier_for(
     return load_classifier(classifier, data)
 
 
-def extractors_for(classifier: Classifier | None, features: Features, flow: Flow) -> list[FeatureExtractor]:
-    """The classifier's features first, then ``features``; those built here go to the flow's device.
+def extractors_for(features: Features, flow: Flow) -> list[FeatureExtractor]:
+    """The extractors that are asked for; those built here go to the flow's device.
 
     Raises:
         UnknownComponentError: no extractor of that name.
         OptionError: two of one name, or options that do not fit.
     """
-    found: list[FeatureExtractor] = [] if classifier is None else [classifier]
-    for item in features:
-        extractor = as_extractor(item)
+    found = [as_extractor(item) for item in features]
+    for item, extractor in zip(features, found, strict=True):
         if isinstance(item, str) and isinstance(extractor, nn.Module):
             extractor.to(flow.prior.event_dims.device)
-        if extractor.features_name in [other.features_name for other in found]:
+    return with_classifier(None, found)
+
+
+def with_classifier(
+    classifier: Classifier | None, extractors: Sequence[FeatureExtractor]
+) -> list[FeatureExtractor]:
+    """The classifier's features first, then the others.
+
+    Raises:
+        OptionError: two of one name.
+    """
+    found = [*([] if classifier is None else [classifier]), *extractors]
+    names = [extractor.features_name for extractor in found]
+    for name in names:
+        if names.count(name) > 1:
             raise OptionError(
-                f"evaluate: features '{extractor.features_name}' are given twice; leave one out, or name "
+                f"evaluate: features '{name}' are given twice; leave one out, or name "
                 "a module by NetworkFeatures(module, name)"
             )
-        found.append(extractor)
     return found
 
 

@@ -159,7 +159,8 @@ def sweep(
     request.check_flow(flow, guidances, conditions, [training, *splits.values()])
     samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
-    wanted = select(metrics)
+    request.check_spendable(chosen.values(), nfe)
+    wanted, extractors = select(metrics), request.extractors_for(features, flow)
     processes = group_of(group)
     if processes.rank == 0:
         warn_of_few(splits.values(), wanted)
@@ -181,7 +182,7 @@ def sweep(
         asked_metrics=metrics,
         metrics=wanted,
         classifier=known,
-        extractors=request.extractors_for(known, features, flow),
+        extractors=request.with_classifier(known, extractors),
         batch_size=batch_size,
         folder=folder,
         generate=generate,

@@ -37,10 +37,12 @@ def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> st
     """Hugging Face's name of the task; None where it has none, such as for points."""
     if not (data.get("is_image") or "encoder" in description):
         return None
+    parts = Condition.from_dict(description["condition"]).named.values()
+    if any(part.is_picture for part in parts):
+        return "image-to-image"
     captioned = "captions" in data or "text_encoder" in description["metadata"]
-    condition = Condition.from_dict(description["condition"])
-    kinds = {condition.kind, *(part.kind for _, part in condition.parts)}
-    return "text-to-image" if captioned and kinds & {*TEXTUAL} else "unconditional-image-generation"
+    textual = any(part.kind in TEXTUAL for part in parts)
+    return "text-to-image" if captioned and textual else "unconditional-image-generation"
 
 
 def body_of(description: Mapping[str, Any]) -> str:

@@ -1,31 +1,26 @@
 """The model card of a saved flow: ``README.md`` beside ``flow.json``, as Hugging Face's site shows it.
 
-Between the comments ``<!-- flowprior: NAME -->`` and ``<!-- flowprior: end of NAME -->`` stands what
-flowprior writes, and writes anew; what a user adds around them, and other keys of the head, stay. A
-``README.md`` without such comments is somebody else's and is left alone. No flow is loaded by its card.
+What flowprior writes into it, and writes anew, stands in sections (:mod:`flowprior.flow.card_text`). A
+``README.md`` without them is somebody else's and is left alone. No flow is loaded by its card.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowprior.errors import CheckpointError
-from flowprior.flow.card import HEAD_KEYS, body_of, head_of, is_word, weights_digest, yaml_of
+from flowprior.flow.card import body_of, head_of, is_word, weights_digest
+from flowprior.flow.card_text import EVALUATION, METRICS, TRAINING, section_in, with_head, with_section
 from flowprior.flow.description import FILES, read_description
 from flowprior.storage import read_text, remove_files, write_text
 
 CARD = "README.md"
-TRAINING, EVALUATION, HUB = "training", "evaluation", "hub"
-METRICS = "metrics"
-"""Key of the head that belongs to the section of the evaluation."""
 LIMIT = 1 << 20
 """Longest card that is read, in bytes."""
-_HEAD = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
 
 
 def write_card(folder: Path, description: Mapping[str, Any]) -> None:
@@ -101,19 +96,6 @@ def add_to_card(
     return _update(folder, renewed)
 
 
-def merged(own: str, theirs: str) -> str:
-    """A card ``theirs`` with the sections and the keys of the head of ``own``: what others wrote stays."""
-    card = theirs
-    for name in (TRAINING, EVALUATION):
-        card = with_section(card, name, section_in(own, name))
-    found, head = _HEAD.match(card), _HEAD.match(own)
-    keys = (*HEAD_KEYS, METRICS)
-    written = "" if head is None else _lines_of_keys(head[1], lambda key: key in keys)
-    others = "" if found is None else _lines_of_keys(found[1], lambda key: key not in keys)
-    body = card if found is None else card[found.end() :]
-    return f"---\n{written}{others}---\n\n{body.lstrip()}"
-
-
 def remove_card(folder: Path) -> None:
     """Remove the card of a flow that is to be removed, too; one of somebody else's stays."""
     with suppress(CheckpointError):
@@ -129,53 +111,6 @@ def digest_of(folder: Path) -> str | None:
         return None
     files = description.get(FILES, {})
     return weights_digest(description) or None if set(files) == {"weights"} else None
-
-
-def section_in(card: str, name: str) -> str | None:
-    """The text of a section; None where there is none."""
-    found = _section(name).search(card)
-    return None if found is None else found[1].strip("\n")
-
-
-def with_section(card: str, name: str, text: str | None) -> str:
-    """The card with a section of this text: where it was, else at the end; None takes it away."""
-    if text is None:
-        return _section(name).sub("", card)
-    block = f"<!-- flowprior: {name} -->\n\n{text}\n\n<!-- flowprior: end of {name} -->\n"
-    if _section(name).search(card) is None:
-        return f"{card.rstrip()}\n\n{block}".lstrip("\n")
-    first, *others = _section(name).split(card)[::2]
-    return first + block + "".join(others)
-
-
-def with_head(card: str, values: Mapping[str, Any], owned: Sequence[str] = HEAD_KEYS) -> str:
-    """The card with these keys in its head in YAML, in place of the ``owned`` ones; others stay.
-
-    A license stays, too, where there is one.
-    """
-    found = _HEAD.match(card)
-    others = _lines_of_keys(found[1], lambda key: key not in owned) if found else ""
-    if re.search(r"^license\s*:", others, re.MULTILINE):
-        values = {name: value for name, value in values.items() if name != "license"}
-    body = card[found.end() :] if found else card
-    lines = f"{yaml_of(values)}\n" if values else ""
-    return f"---\n{lines}{others}---\n\n{body.lstrip()}"
-
-
-def _lines_of_keys(head: str, wanted: Callable[[str], bool]) -> str:
-    """The lines of a head that belong to wanted keys; those before the first key belong to the key ``""``."""
-    kept, key = [], ""
-    for line in head.splitlines(keepends=True):
-        found = re.match(r"([^\s#:-][^:]*):", line)
-        key = found[1].strip() if found else key
-        if wanted(key):
-            kept.append(line)
-    return "".join(kept)
-
-
-def _section(name: str) -> re.Pattern[str]:
-    begin, end = f"<!-- flowprior: {re.escape(name)} -->", f"<!-- flowprior: end of {re.escape(name)} -->"
-    return re.compile(rf"{begin}\n(.*?){end}\n?", re.DOTALL)
 
 
 def _update(folder: Path, change: Any) -> None:

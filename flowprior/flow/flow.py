@@ -17,6 +17,7 @@ from flowprior.encoders.text import is_empty
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.captions import refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
+from flowprior.flow.finite import check_finite_condition
 from flowprior.flow.guidance import away_from, check_guidance, check_negative
 from flowprior.flow.hub_flow import HubFlow
 from flowprior.flow.latents import decoded
@@ -180,8 +181,8 @@ class Flow(HubFlow):
                 up to rounding.
 
         Raises:
-            InputError: a condition that does not fit the flow, texts without the encoder of its embeddings,
-                or a prior that has learned labels beyond the flow's since.
+            InputError: a condition that does not fit the flow or is not finite, texts without the encoder of
+                its embeddings, or a prior that has learned labels beyond the flow's since.
             CouplingError: a temperature, or prior guidance, where the coupling does not know the mean of its
                 source.
             OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
@@ -310,6 +311,7 @@ class Flow(HubFlow):
         if value is None or len(value) != 1:
             got = None if value is None else len(value)
             raise InputError(f"flow.sample: expected one negative condition, got {got}")
+        check_finite_condition(value, "flow.sample: negative")
         value = moved(value, self.prior.event_dims.device)
         if isinstance(value, Parts) and value.names != self.condition.names:
             return value
@@ -325,6 +327,7 @@ class Flow(HubFlow):
             return None
         if n is not None and n != len(cond):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
+        check_finite_condition(cond, owner)
         return unseen_as_null(self, moved(cond, self.prior.event_dims.device), owner)
 
     def _check_events(self, x: Tensor) -> None:

@@ -10,24 +10,22 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError
+from flowprior.flow.card import head_of
 from flowprior.flow.card_file import (
     CARD,
-    HUB,
     LIMIT,
-    TRAINING,
     Evaluation,
     add_evaluation,
     digest_of,
-    merged,
-    section_in,
-    with_section,
     write_card,
 )
+from flowprior.flow.card_merge import merged
+from flowprior.flow.card_text import HUB, TRAINING, section_in, with_section
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
 from flowprior.flow.files import save_flow
 from flowprior.flow.parts import FlowParts
@@ -68,7 +66,8 @@ def push_folder(
     """Push a saved flow, such as ``RUN/flow``, with the card that lies beside it, in one commit.
 
     The repository is made where there is none. Weights of a flow that was there before are removed from the
-    branch; what a user has added to a card of flowprior's there stays. ``folder`` is left as it is.
+    branch; what people have written into the two cards stays (:mod:`flowprior.flow.card_merge`), and so does
+    ``folder``.
 
     Args:
         folder: a saved flow.
@@ -151,7 +150,7 @@ def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> N
             )
             (copy / CARD).unlink()
             return
-        own = merged(own, theirs)
+        own = merged(own, theirs, _head_before(api, repo_id, revision))
     write_text(copy / CARD, with_section(own, HUB, loading(repo_id, revision)))
 
 
@@ -166,6 +165,16 @@ def _theirs(api: HfApi, repo_id: str, revision: str | None) -> str:
     with tempfile.TemporaryDirectory() as place:
         found = api.hf_hub_download(repo_id, CARD, revision=revision, local_dir=place)
         return read_text(found, LIMIT).replace("\r\n", "\n")
+
+
+def _head_before(api: HfApi, repo_id: str, revision: str | None) -> dict[str, Any]:
+    """The head that flowprior writes for the flow on the Hub; empty where there is none that it can read."""
+    if not api.file_exists(repo_id, DESCRIPTION, revision=revision):
+        return {}
+    with tempfile.TemporaryDirectory() as place, suppress(CheckpointError):
+        api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, local_dir=place)
+        return head_of(read_description(Path(place)))
+    return {}
 
 
 def loading(repo_id: str, revision: str | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from flowprior.errors import OptionError
+from flowprior.pictures.ffmpeg import with_ffmpeg
 from flowprior.pictures.grid import image_sheet
 from flowprior.pictures.plane import add_legend, coordinates, plane_axes
 from flowprior.pictures.points import scatter, scatter_real
@@ -90,13 +92,12 @@ def check_animation(path: Path | str) -> None:
             f"animation: cannot write '{path}'; choose a name that ends in {' or '.join(SUFFIXES)}"
         )
     if suffix == ".mp4":
-        from matplotlib.animation import FFMpegWriter
-
-        if not FFMpegWriter.isAvailable():
-            raise OptionError(
-                f"animation: '{path}' needs ffmpeg, which is not installed; install it, or choose a name "
-                "that ends in .gif"
-            )
+        with with_ffmpeg() as found:
+            if not found:
+                raise OptionError(
+                    f"animation: '{path}' needs ffmpeg, which is not installed; pip install "
+                    "'flowprior[video]', or choose a name that ends in .gif"
+                )
 
 
 def save_animation(animation: FuncAnimation, path: Path | str) -> None:
@@ -110,8 +111,8 @@ def save_animation(animation: FuncAnimation, path: Path | str) -> None:
 
     check_animation(path)
     gif = Path(path).suffix.lower() == ".gif"
-    writer = _gif_writer() if gif else FFMpegWriter(fps=FRAMES_A_SECOND)
-    with replacing(path, keep_suffix=True) as temporary:
+    with replacing(path, keep_suffix=True) as temporary, nullcontext() if gif else with_ffmpeg():
+        writer = _gif_writer() if gif else FFMpegWriter(fps=FRAMES_A_SECOND)
         animation.save(temporary, writer=writer)
 
 

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.data.stream import CheckedBatches, FitData
-from flowprior.display import counted, shape_of
-from flowprior.errors import InputError, NotFittedError, OptionError
+from flowprior.errors import InputError, OptionError
 from flowprior.priors.asked import check_events, count_of
+from flowprior.priors.described import DescribedPrior, tell_rows
 from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.processes.group import group_of
-from flowprior.progress import Stage, showing, shows_progress, stage
-from flowprior.registry import Registered, Registry, spec_of
+from flowprior.progress import showing, shows_progress, stage
+from flowprior.registry import Registry, spec_of
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -34,7 +34,7 @@ RAISE, POOLED = UNSEEN = ("raise", "pooled")
 CONDITIONS_OF_THE_MEAN = 1024
 
 
-class Prior(nn.Module, Registered, abc.ABC):
+class Prior(DescribedPrior, abc.ABC):
     """Base class of priors p0(x0 | c).
 
     A prior is an ``nn.Module``: what it learned lives in parameters and buffers, so ``state_dict``,
@@ -57,19 +57,13 @@ class Prior(nn.Module, Registered, abc.ABC):
     reads: str = ""
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
-    fitted_to: str = ""
-    """What fit has read, in words; :meth:`save` keeps it, and it is empty where the state came otherwise."""
 
-    event_dims: Tensor
     mean_of_all: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
         # Mean of the marginal source, once it was asked for; empty before. No file holds it.
         self.register_buffer("mean_of_all", torch.empty(0), persistent=False)
-        # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
-        self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
 
     # -- what a prior is asked for ------------------------------------------------------------
 
@@ -118,7 +112,7 @@ class Prior(nn.Module, Registered, abc.ABC):
             showing(False),
             one_thread(),
         ):
-            read, told = partial(self.reading, method="fit"), partial(_tell_rows, fitting)
+            read, told = partial(self.reading, method="fit"), partial(tell_rows, fitting)
             stream = CheckedBatches(data, self.name, read, processes, told)
             first = stream.peek_together()
             self._fit(stream, generator)
@@ -356,41 +350,10 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     # -- shared plumbing ----------------------------------------------------------------------
 
-    def __repr__(self) -> str:
-        return Registered.__repr__(self)  # not that of a module, which tells of its layers
-
-    def _told(self) -> str:
-        if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
-            return "not fitted"
-        events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"
-        changed = f", {counted(len(self.changes), 'change')} since" if self.changes else ""
-        return f"fitted to {events}{changed}, {counted(_numbers(self), 'number')}"
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether :meth:`fit` or ``load_state_dict`` has given the prior its state."""
-        return min(self.event_dims.tolist(), default=0) >= 0
-
     @property
     def is_standard_normal(self) -> bool:
         """Whether p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
         return False
-
-    @property
-    def event_shape(self) -> torch.Size:
-        """Shape of one sample."""
-        self._require_fitted("event_shape")
-        return torch.Size(self.event_dims.tolist())
-
-    def __getattr__(self, name: str) -> Any:
-        """As nn.Module, which would hide what the property of an unfitted prior has to say."""
-        if name == "event_shape":
-            self._require_fitted(name)
-        return super().__getattr__(name)
-
-    def _require_fitted(self, method: str) -> None:
-        if not self.is_fitted:
-            raise NotFittedError(f"{self.name}.{method}: the prior is not fitted; call prior.fit(data) first")
 
     def _check_event(self, x: Tensor, method: str, cond: Conditions | None = None) -> None:
         check_events(f"{self.name}.{method}", x, self.event_shape, cond)
@@ -406,16 +369,6 @@ class Prior(nn.Module, Registered, abc.ABC):
             if buffer is not None and saved is not None and saved.shape != buffer.shape:
                 self._buffers[key] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _tell_rows(line: Stage, rows: int) -> None:
-    """Say how many rows a fit has read, in all of its passes."""
-    line.update(rows, f"{counted(rows, 'row')} read")
-
-
-def _numbers(prior: Prior) -> int:
-    """How many numbers a prior keeps."""
-    return sum(value.numel() for value in prior.state_dict().values() if isinstance(value, Tensor))
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

@@ -7,6 +7,7 @@ stage within another stands below it.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,15 @@ OFF = ("0", "off", "no", "false")
 _SHOWN: ContextVar[bool | None] = ContextVar(
     "whether stages are shown; None outside of any work", default=None
 )
+_OF_MAIN: list[bool] = []
+"""What the outermost work of the main thread says, for threads that say nothing themselves."""
 
 
 def shows_progress(asked: bool | None = None) -> bool:
     """Whether progress is shown: as ``asked``, else as around this, else unless :data:`PROGRESS` says no."""
     if asked is not None:
         return asked
-    around = _SHOWN.get()
+    around = _around()
     return os.environ.get(PROGRESS, "").strip().lower() not in OFF if around is None else around
 
 
@@ -34,13 +37,30 @@ def shows_progress(asked: bool | None = None) -> bool:
 def showing(asked: bool | None = None) -> Iterator[None]:
     """Around work that has stages: whether they are shown, see :func:`shows_progress`.
 
-    Threads that are started within know nothing of it, unless they run in a copy of the context.
+    It holds for this thread and for what is awaited in it. A thread in which nobody says otherwise follows
+    the outermost of the main thread for as long as that lasts, so that a pool shows what its owner asked for.
     """
-    token = _SHOWN.set(shows_progress(asked))
+    shown = shows_progress(asked)
+    leads = _SHOWN.get() is None and _is_main_thread()
+    token = _SHOWN.set(shown)
+    if leads:
+        _OF_MAIN.append(shown)
     try:
         yield
     finally:
+        if leads:
+            _OF_MAIN.remove(shown)
         _SHOWN.reset(token)
+
+
+def _around() -> bool | None:
+    """Whether work around this is shown; None outside of any."""
+    own = _SHOWN.get()
+    return _OF_MAIN[-1] if own is None and _OF_MAIN and not _is_main_thread() else own
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class Stage:
@@ -118,7 +138,7 @@ def stage(
 
     The arguments are those of :class:`Stage`.
     """
-    shown = bool(_SHOWN.get())
+    shown = bool(_around())
     under_way = Stage(title, total, shown=shown, everywhere=everywhere, kept=kept, after=after)
     under_way.start()
     try:

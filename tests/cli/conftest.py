@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,15 @@ Call = Callable[..., Answer]
 
 
 def call_app(*arguments: str | Path) -> Answer:
-    """Run the command line in this process; anything but a clean exit is raised."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    """Run the command line in this process; anything but a clean exit is raised.
+
+    Warnings are shown as a process of its own shows them, whatever the filters of the test run.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Answer(result.exit_code, result.stdout, result.stderr)

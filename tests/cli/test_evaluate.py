@@ -125,3 +125,30 @@ def test_references_that_cannot_be_told_apart_or_drawn_are_refused(
     answer = call("evaluate", run, *OPTIONS, *several)
     assert answer.code == 2
     assert "--plot draws a single reference" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--features", "lite1", "did you mean 'lite0'?"),
+        ("--features", "lite0:size=2", "lite0"),
+        ("--metrics", "quick,fidd", "did you mean 'fid'?"),
+        ("--sampler", "midpoit", "did you mean 'midpoint'?"),
+        ("--sampler", "rk4", "nfe=1 cannot be spent exactly"),
+        ("--guidance", "2", "condition dropout"),
+        ("--out", "FILE/e.json", "is no folder"),
+        ("--plot", "FILE/p.svg", "is no folder"),
+    ],
+)
+def test_every_option_is_checked_before_a_classifier_is_trained(
+    option: str, value: str, said: str, call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: object) -> None:
+        raise AssertionError("trained too early")
+
+    monkeypatch.setattr("flowprior.evaluation.request.data_classifier", trained)
+    (tmp_path / "file").touch()
+    chosen = value.replace("FILE", str(tmp_path / "file"))
+    answer = call("evaluate", run, "--nfe", "1", "--samples", "50", option, chosen)
+    assert (answer.code, len(answer.err.strip().splitlines())) == (2, 1)
+    assert said in answer.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def test_another_process_samples_and_evaluates_what_one_has_trained(call: Call, 
     trained = flowprior("train", *parts, "--steps", "5", "--out", run, "--json", *SHORT)
     assert trained.returncode == 0, trained.stderr
     assert json.loads(trained.stdout)["step"] == 5
-    assert "5/5" in trained.stderr
+    assert trained.stderr == ""
     sampled = call("sample", run, "--cond", "3", "--nfe", "15", "--out", picture)
     assert sampled.code == 0, sampled.err
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -93,6 +94,24 @@ def test_help_and_version_start_without_torch() -> None:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert answer.returncode == 0, answer.stderr
         assert word in answer.stdout
+
+
+def test_the_first_list_is_not_slowed_by_the_garbage_collector(tmp_path: Path) -> None:
+    """Passes over all that torch makes are a third of the time of a process that imports it and ends."""
+    program = (
+        "import gc\nfrom flowprior.cli.catalogue import catalogue\n"
+        "passes = []\n"
+        "gc.callbacks.append(lambda phase, info: passes.append(info['generation']))\n"
+        "assert catalogue()['priors']\n"
+        "assert 2 not in passes, passes\n"
+        "assert gc.isenabled()\n"
+        "assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()\n"
+    )
+    environment = {**os.environ, "FLOWPRIOR_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "components.json").is_file()
 
 
 def test_the_public_names_are_there_and_register_the_built_ins() -> None:

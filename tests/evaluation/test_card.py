@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from flowprior.data import load_data
-from flowprior.flow.card_file import CARD, section_in
+from flowprior.flow.card_file import CARD
+from flowprior.flow.card_text import section_in
 from tests.cli.conftest import SHORT, Call, call_app
 
 OPTIONS = ["--samples", "40", "--metrics", "w2", "--json"]

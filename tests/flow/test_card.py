@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 import torch
 
+from flowprior.conditions import Condition
 from flowprior.data import TensorData, load_data
 from flowprior.flow import Flow
-from flowprior.flow.card_file import CARD, add_to_card, digest_of, section_in
+from flowprior.flow.card import head_of
+from flowprior.flow.card_file import CARD, add_to_card, digest_of
+from flowprior.flow.card_text import section_in
 from flowprior.training import train
 from tests.cli.conftest import SHORT, call_app
 from tests.flow.test_flow_files import build
@@ -56,6 +59,36 @@ def test_the_head_is_what_hugging_face_reads(emoji_run: Path) -> None:
     assert found["pipeline_tag"] == "text-to-image"
     assert found["datasets"] == ["emoji"]
     assert "license" not in found, "nobody said under which license these weights are"
+
+
+PICTURE, CAPTION = Condition.of_shape((3, 8, 8)), Condition("embeddings", 4)
+STYLED = Condition("parts", parts=(("style", Condition("labels", 2)), ("words", CAPTION)))
+MASKED = Condition("parts", parts=(("given", PICTURE), ("words", CAPTION)))
+
+
+@pytest.mark.parametrize(
+    ("condition", "tag"),
+    [
+        (PICTURE, "image-to-image"),
+        (MASKED, "image-to-image"),
+        (CAPTION, "text-to-image"),
+        (STYLED, "text-to-image"),
+        (Condition("labels", 2), "unconditional-image-generation"),
+        (Condition(), "unconditional-image-generation"),
+    ],
+)
+def test_the_task_follows_from_what_a_picture_is_made_of(condition: Condition, tag: str) -> None:
+    metadata = {"data": {"is_image": True, "captions": {"count": 2}}}
+    assert head_of({"condition": condition.as_dict(), "metadata": metadata})["pipeline_tag"] == tag
+    metadata["data"]["is_image"] = False
+    assert "pipeline_tag" not in head_of({"condition": condition.as_dict(), "metadata": metadata})
+
+
+def test_the_tasks_with_a_condition_are_those_of_hugging_face() -> None:
+    """Its package lists the tasks that it runs; pictures without a condition are a task of its site alone."""
+    providers = pytest.importorskip("huggingface_hub.inference._providers").PROVIDERS
+    known = {task for tasks in providers.values() for task in tasks}
+    assert {"image-to-image", "text-to-image"} <= known
 
 
 def test_the_card_tells_what_training_was_asked(emoji_run: Path) -> None:

@@ -112,6 +112,36 @@ def test_another_flow_takes_the_place_of_the_first_and_keeps_what_users_wrote(se
     assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(other))
 
 
+def test_what_people_wrote_here_and_there_survives_another_push(server: Hub, tmp_path: Path) -> None:
+    flow_of().save(tmp_path / "flow")
+    push_folder(tmp_path / "flow", NAME)
+    there = card(server).replace("tags:\n", "tags:\n- toys\n", 1) + "\nWritten on the site.\n"
+    server.repositories[NAME].commit("main", {**server.files(NAME), "README.md": there.encode()})
+    local = tmp_path / "flow" / "README.md"
+    local.write_text(
+        local.read_text("utf-8").replace("---\n\n", "language: en\n---\n\nWritten at home.\n\n", 1)
+    )
+    for _ in range(2):
+        push_folder(tmp_path / "flow", NAME)
+    found = huggingface_hub.ModelCard(card(server))
+    assert found.text.count("Written on the site.") == found.text.count("Written at home.") == 1
+    assert found.text.index("Written at home.") < found.text.index("## Training")
+    assert found.data.to_dict()["language"] == "en"
+    assert found.data.tags == ["flow-matching", "flowprior", "toys"]
+    assert found.data.datasets == ["points"]
+    local.unlink()
+    flow_of(seed=1).push_to_hub(NAME)
+    assert "Written at home." in card(server)
+
+
+def test_a_license_that_is_named_later_reaches_a_card_without_one(server: Hub) -> None:
+    flow = flow_of()
+    flow.push_to_hub(NAME)
+    flow.metadata["license"] = "mit"
+    flow.push_to_hub(NAME)
+    assert huggingface_hub.ModelCard(card(server)).data.license == "mit"
+
+
 def test_a_card_of_somebody_elses_is_left_alone(server: Hub) -> None:
     flow_of().push_to_hub(NAME)
     server.repositories[NAME].commit("main", {**server.files(NAME), "README.md": b"# My own\n"})
