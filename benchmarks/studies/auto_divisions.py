@@ -35,9 +35,9 @@ def main(
     first: Annotated[int, typer.Option(min=0)] = 0,
     out: Path = Path("runs"),
 ) -> None:
-    """Train all designs on each division, into ``out/auto-TABLE-DIVISION``."""
+    """Train all designs on so many divisions from ``first`` on, into ``out/auto-TABLE-DIVISION``."""
     torch.set_num_threads(1)
-    for division in range(first, divisions):
+    for division in range(first, first + divisions):
         run_grid(grid_of(table, division), out / f"auto-{table}-{division}")
 
 

@@ -94,7 +94,7 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
     if key in annotated.obsm:
         values = _matrix(annotated.obsm[key], key, file)
         return CellNumbers(key, values, _names_in_obsm(annotated.obsm[key], key, values.shape[1]), False)
-    source: Any = annotated.raw if key == "raw" else annotated
+    source: Any = annotated.raw if key == "raw" and "raw" not in annotated.layers else annotated
     matrix = annotated.layers.get(key, None if source is None else source.X)
     known = key in annotated.layers or key in EXPRESSION
     if not known or source is None or matrix is None:

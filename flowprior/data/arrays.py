@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,7 +124,9 @@ def check_packing(file: Path) -> None:
 
 
 def _read_pt(file: Path) -> dict[str, Tensor]:
-    stored: Any = torch.load(file, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # torch's own words about how it reads what is refused next
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+        stored: Any = torch.load(file, map_location="cpu", weights_only=True)
     if isinstance(stored, Tensor):
         stored = {"x": stored}
     if isinstance(stored, (tuple, list)) and len(stored) == 2:

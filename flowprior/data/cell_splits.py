@@ -54,7 +54,8 @@ def _named(donors: list[str], held_out: object, column: str, file: Path) -> list
     if unknown:
         raise InputError(
             f"{file}: no '{unknown[0]}' in '{column}'{did_you_mean(unknown[0], donors)} known: "
-            f"{', '.join(donors)}; name one as held_out=NAME, several with + between"
+            f"{', '.join(donors)}; name one as held_out=NAME, several with + between, "
+            "and what looks like a number in quotes, held_out='1e3'"
         )
     if len(set(names)) == len(donors):
         raise InputError(
@@ -86,7 +87,7 @@ def cells_of_both(
         InputError: a part without a cell.
     """
     count, labels = len(types.kept), types.labels
-    if held is None or test_fraction == 0:
+    if held is None:
         terms = {"test_fraction": test_fraction, "seed": seed, "labels": labels}
         return split_indices(count, "train", **terms), split_indices(count, "test", **terms)
     out = held[types.kept]
@@ -97,12 +98,16 @@ def cells_of_both(
     return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
 
 
-def check_held_out(split_by: object, held_out: object) -> None:
-    """Refuse a donor to hold out where no column says who it is.
+def check_held_out(split_by: object, held_out: object, test_fraction: float) -> None:
+    """Refuse a donor to hold out where no column says who it is, and a column where none is to be held out.
 
     Raises:
         OptionError: that is so.
     """
+    if split_by is not None and test_fraction == 0:
+        raise OptionError(
+            f"cells: split_by={split_by} holds cells out and test_fraction=0 holds none out; leave one out"
+        )
     if held_out is not None and split_by is None:
         raise OptionError(
             f"cells: held_out={held_out!r} needs the column of obs that it stands in; add split_by=NAME"

@@ -22,6 +22,8 @@ from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_file
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
+ROUNDING = 1e-6
+"""Deviation, as a share of the largest number of a coordinate, up to which it is float32's rounding."""
 LABELS = ("cell_type", "celltype", "cell_types", "celltypes", "CellType", "bulk_labels", "leiden", "louvain")
 """Columns of ``obs`` that are taken for the cell type where none is named: the first that is there."""
 
@@ -71,7 +73,7 @@ def cells(
         RuntimeWarning: raw counts, types of few training cells, and types that only test cells have.
     """
     check_split(split)
-    check_held_out(split_by, held_out)
+    check_held_out(split_by, held_out, test_fraction)
     file = _find(path)
     with opened(file) as annotated:
         numbers = read_numbers(annotated, str(representation), file)
@@ -147,12 +149,16 @@ def _data(
 
 
 def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
-    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units."""
+    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units.
+
+    What varies by no more than rounding does not vary.
+    """
     variance = x.var(dim=0, correction=0)
     if not standardise:
         scale = variance.mean().sqrt()
         return torch.zeros_like(scale), scale if scale > 0 else torch.ones_like(scale)
-    return x.mean(0), torch.where(variance > 0, variance.sqrt(), 1.0)
+    varies = variance.sqrt() > ROUNDING * x.abs().amax(0)
+    return x.mean(0), torch.where(varies, variance.sqrt(), 1.0)
 
 
 def _rows(numbers: CellNumbers, kept: Tensor) -> CellNumbers:

@@ -15,6 +15,7 @@ from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.evaluation.same_terms import check_same_terms
 from flowprior.features.base import FeatureExtractor, as_extractor, short
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.features.classifier_training import data_classifier, load_classifier
@@ -90,7 +91,8 @@ def check_flow(
 
     Raises:
         OptionError: see :func:`flowprior.flow.guidance.check_guidance`; balanced conditions without labels.
-        InputError: other events, another kind or width of condition, or embeddings by another text encoder.
+        InputError: other events, another kind or width of condition, embeddings by another text encoder, or
+            labels or units that mean something else.
     """
     for guidance in guidances:
         check_guidance(guidance, flow.condition, flow.metadata)
@@ -101,6 +103,7 @@ def check_flow(
         data = reference.data
         check_events("evaluate", flow.event_shape, flow.condition, data)
         flow.captions.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
+        check_same_terms(flow, data)
 
 
 def check_events(owner: str, event_shape: Sequence[int], condition: Condition, data: Data) -> None:

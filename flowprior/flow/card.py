@@ -115,9 +115,10 @@ def tensor_option(condition: Condition) -> str:
 
 
 def label_option(metadata: Mapping[str, Any], size: int) -> str:
-    """How ``flowprior sample`` is told the first label: by its name, where it has one."""
-    name = next(iter(names_of(metadata, WHOLE, size)), "0")
-    return f"--cond {shlex.quote(plain(name))} "
+    """How ``flowprior sample`` is told the first label: by its name, if it has one that a card can show."""
+    names = names_of(metadata, WHOLE, size) or ["0"]
+    shown = names[0] if plain(names[0]) == names[0] and names.count(names[0]) == 1 else "0"
+    return f"--cond {shlex.quote(shown)} "
 
 
 def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:

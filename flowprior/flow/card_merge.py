@@ -1,8 +1,8 @@
 """Two cards of a flow made one: the flow's facts from the one, what people wrote from both.
 
 A flow is pushed again from a folder with a card, and there is one on the Hub already; people may have written
-into either. Nothing that they wrote is lost: a paragraph that was changed in one of them stands in both
-versions.
+into either. Nothing of the text that they wrote is lost: a paragraph that was changed in one of them stands
+in both versions. Of a key of the head that both have, such as the licence, the one on the Hub stays.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowprior.errors import CheckpointError
 from flowprior.flow.card import HEAD_KEYS, yaml_of
 from flowprior.flow.card_text import (
     EVALUATION,
@@ -60,10 +61,27 @@ def _head(own: str, theirs: str, before: Mapping[str, Any]) -> str:
 
 
 def _values(card: str) -> dict[str, Any]:
-    """The head as Hugging Face's own reader gives it."""
+    """The head as Hugging Face's own reader gives it; nothing of a card without one.
+
+    Raises:
+        CheckpointError: the head is no YAML.
+    """
+    import yaml
     from huggingface_hub import ModelCard
 
-    return ModelCard(card, ignore_metadata_errors=True).data.to_dict()
+    if not split_head(card)[0]:
+        return {}
+    try:
+        return ModelCard(card, ignore_metadata_errors=True).data.to_dict()
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"push_to_hub: expected a card whose head is YAML, got one that is not ({_first_line(error)}); "
+            "mend it on the Hub or in the folder, then push again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _kept(ours: Any, theirs: Any, before: Any) -> Any:

@@ -78,7 +78,7 @@ def lines_of_keys(head: str, wanted: Callable[[str], bool]) -> str:
     kept, key = [], ""
     for line in head.splitlines(keepends=True):
         found = re.match(r"([^\s#:-][^:]*):", line)
-        key = found[1].strip() if found else key
+        key = found[1].strip().strip("\"'") if found else key
         if wanted(key):
             kept.append(line)
     return "".join(kept)

@@ -156,7 +156,7 @@ def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> N
 
 def _ours(card: Path) -> str | None:
     """A card that flowprior wrote; None for one of a user's own, which is pushed as it is."""
-    text = read_text(card, LIMIT)
+    text = read_text(card, LIMIT).replace("\r\n", "\n")
     return None if section_in(text, TRAINING) is None else text
 
 

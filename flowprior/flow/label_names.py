@@ -36,25 +36,38 @@ def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], 
     """Labels int64 ``[B]`` that words stand for, each a name or a number.
 
     Args:
-        words: one for each sample.
+        words: one for each sample. Where a name is a number itself, such as that of a cluster, words are
+            names alone.
         condition: labels.
         names: of the labels, or none.
         owner: who asks, for messages.
 
     Raises:
-        InputError: a word that is neither.
+        InputError: a word that is neither, or the name of several labels.
     """
     known = {name: label for label, name in enumerate(names)}
-    known |= {str(label): label for label in range(condition.size) if str(label) not in known}
+    numbers = "" if _names_a_number(names) else f", and their numbers 0..{condition.size - 1}"
+    if numbers or not are_words(names):
+        known |= {str(label): label for label in range(condition.size)}
     for word in words:
+        if word not in known and not are_words(names):
+            raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
         if word not in known:
-            if not are_words(names):
-                raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
             raise InputError(
                 f"{owner}: no label is named '{word}'{did_you_mean(word, list(names))} known: "
-                f"{_some(names)}, and their numbers 0..{condition.size - 1}"
+                f"{_some(names)}{numbers}"
+            )
+        if names.count(word) > 1:
+            raise InputError(
+                f"{owner}: {names.count(word)} labels are named '{word}'; give their numbers, of which the "
+                f"first is {names.index(word)}"
             )
     return torch.tensor([known[word] for word in words], dtype=torch.long)
+
+
+def _names_a_number(names: Sequence[str]) -> bool:
+    """Whether a name reads as a number, which might be meant in place of a label's own."""
+    return any(name.isdecimal() for name in names)
 
 
 def are_words(names: Sequence[str]) -> bool:

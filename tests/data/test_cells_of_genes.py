@@ -191,3 +191,31 @@ def test_what_was_done_is_said(tmp_path):
         "96 training cells of 3 types (obs column cell_type): log(1 + 10,000 n / Σ n) of the"
     )
     assert "29 principal components of the training cells (100% of the variance), divided by" in remark
+
+
+def test_donors_are_not_held_out_where_nothing_is(tmp_path):
+    """A share of none beside a donor that is named would train on the donor, so both together are refused."""
+    path = tmp_path / "a.h5ad"
+    write(path, counts())
+    with pytest.raises(
+        OptionError, match="split_by=donor holds cells out and test_fraction=0 holds none out"
+    ):
+        load_data(f"cells:path={path},split_by=donor,held_out=d2,test_fraction=0")
+
+
+def test_a_layer_that_is_called_raw_has_the_genes_of_the_layer(tmp_path):
+    path, x = tmp_path / "a.h5ad", counts()
+    write(path, x, layers={"raw": np.log1p(x)})
+    data = silent(f"cells:path={path},representation=raw,components=0,test_fraction=0")
+    assert len(data.genes) == x.shape[1]
+    torch.testing.assert_close(data.annotation.stored(data.x), torch.from_numpy(np.log1p(x)).float())
+
+
+def test_what_varies_by_rounding_alone_keeps_its_units(tmp_path):
+    """Divided by its own rounding a test cell one unit away would lie 10¹⁶ deviations off."""
+    x = np.random.default_rng(0).normal(size=(CELLS, GENES))
+    x[:, 1] = 0.1
+    write(tmp_path / "a.h5ad", x)
+    data = silent(f"cells:path={tmp_path / 'a.h5ad'},representation=X,components=0,standardise=true")
+    assert data.annotation.scale[1] == 1.0
+    assert float(data.x[:, 1].abs().max()) < 1e-6

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import types
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -161,6 +162,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     monkeypatch.setattr(backend, "find_compiler", find_compiler)
     monkeypatch.setattr(backend, "find_torch", find_torch)
     monkeypatch.setattr(backend.shutil, "which", lambda name: "/bin/ninja" if have["ninja"] else None)
+    room = types.SimpleNamespace(free=2 * backend.ROOM_FOR_TORCH)
+    monkeypatch.setattr(backend.shutil, "disk_usage", lambda folder: room)
     monkeypatch.delenv("FLOWPRIOR_BUILD", raising=False)
     return have
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flowprior.errors import CheckpointError
 from flowprior.flow.card_merge import merged
 from flowprior.flow.card_text import section_in
 
@@ -59,7 +60,7 @@ def test_keys_of_the_head_that_people_added_or_changed_stay() -> None:
 def test_what_flowprior_wrote_of_the_flow_before_goes() -> None:
     theirs = card("old", more='pipeline_tag: "image-to-image"\nmetrics:\n- "fid"\n')
     found = head_of(merged(card("new"), theirs, {**BEFORE, "pipeline_tag": "image-to-image"}))
-    assert found.get("pipeline_tag") in (None, "image-to-image")
+    assert "pipeline_tag" not in found
     assert "metrics" not in found
 
 
@@ -73,3 +74,18 @@ def test_a_head_with_comments_and_lists_in_one_line_is_read() -> None:
     found = merged(card("new"), theirs, {})
     assert head_of(found)["tags"] == ["flow-matching", "flowprior", "cool"]
     assert "# mine" in found
+
+
+def test_a_head_that_is_no_yaml_is_told_as_that() -> None:
+    with pytest.raises(CheckpointError, match="expected a card whose head is YAML"):
+        merged(card("new"), card("old", more="license: [apache\n"), BEFORE)
+
+
+def test_a_key_in_quotes_is_the_key_without_them() -> None:
+    theirs = card("old", head=HEAD.replace("tags:", '"tags":'))
+    assert merged(card("new"), theirs, BEFORE).count("tags") == 1
+
+
+def test_a_card_without_a_head_is_given_one() -> None:
+    body = card("old").partition("---\n")[2].partition("---\n")[2]
+    assert head_of(merged(card("new"), body, {}))["tags"] == head_of(card("new"))["tags"]

@@ -112,14 +112,18 @@ def test_another_flow_takes_the_place_of_the_first_and_keeps_what_users_wrote(se
     assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(other))
 
 
-def test_what_people_wrote_here_and_there_survives_another_push(server: Hub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_what_people_wrote_here_and_there_survives_another_push(
+    server: Hub, tmp_path: Path, line_end: str
+) -> None:
     flow_of().save(tmp_path / "flow")
     push_folder(tmp_path / "flow", NAME)
     there = card(server).replace("tags:\n", "tags:\n- toys\n", 1) + "\nWritten on the site.\n"
     server.repositories[NAME].commit("main", {**server.files(NAME), "README.md": there.encode()})
     local = tmp_path / "flow" / "README.md"
     local.write_text(
-        local.read_text("utf-8").replace("---\n\n", "language: en\n---\n\nWritten at home.\n\n", 1)
+        local.read_text("utf-8").replace("---\n\n", "language: en\n---\n\nWritten at home.\n\n", 1),
+        newline=line_end,
     )
     for _ in range(2):
         push_folder(tmp_path / "flow", NAME)

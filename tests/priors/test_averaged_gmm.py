@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -129,9 +130,9 @@ def test_of_many_dimensions_the_first_number_that_is_surely_worse_is_the_last_tr
     tried = []
     measure = averaged_gmm.AveragedGmmPrior._measure
 
-    def counted(self, tasks, rows_each, generator):
+    def counted(self, tasks, halvings, rows_each, generator):
         tried.append(rows_each)
-        return measure(self, tasks, rows_each, generator)
+        return measure(self, tasks, halvings, rows_each, generator)
 
     monkeypatch.setattr(averaged_gmm.AveragedGmmPrior, "_measure", counted)
     x = torch.randn(400, averaged_gmm.POINTS + 1, generator=generator)
@@ -232,3 +233,22 @@ def test_refusals():
         Prior.create("averaged-gmm", rows_each=0)
     with pytest.raises(OptionError, match="shrinkage"):
         Prior.create("averaged-gmm", shrinkage=-1.0)
+
+
+def test_numbers_of_components_are_told_apart_on_the_same_halvings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halvings differ by more than numbers do: with new ones for each, the richest that is lucky is taken."""
+    seen: dict[int, list[torch.Tensor]] = {}
+    fit = averaged_gmm.fit_average
+
+    def noted(x: torch.Tensor, components: int, *others: Any) -> Any:
+        seen.setdefault(components, []).append(x.clone())
+        return fit(x, components, *others)
+
+    monkeypatch.setattr(averaged_gmm, "fit_average", noted)
+    x = torch.randn(210, 2, generator=torch.Generator().manual_seed(11))
+    Prior.create("averaged-gmm").fit((x, None), generator=torch.Generator().manual_seed(0))
+    halves = {number: torch.stack(rows[:8]) for number, rows in seen.items() if len(rows) >= 8}
+    first, *others = halves.values()
+    assert others
+    for other in others:
+        assert torch.equal(first, other)

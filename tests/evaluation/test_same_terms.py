@@ -1,0 +1,77 @@
+"""Data in other units, or with labels in another order, are refused in place of being compared."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from flowprior import Coupling, Flow, Path, Prior, evaluate
+from flowprior.conditions import Condition
+from flowprior.data import TensorData
+from flowprior.data.annotation import Annotation
+from flowprior.errors import InputError
+
+CELLS = Annotation("X_pca", ("PC1", "PC2"), (2.0,), (0.0,), "cell_type")
+NAMES = ["A", "B", "C"]
+
+
+def cells(annotation: Annotation = CELLS, names: list[str] | None = None) -> TensorData:
+    found = names or NAMES
+    labels = torch.arange(120) % len(found)
+    data = TensorData(torch.randn(120, 2), labels, classes=len(found), class_names=found)
+    data.annotation = annotation
+    return data
+
+
+@pytest.fixture
+def flow() -> Flow:
+    """Of cells with three types; its network stands still."""
+    prior = Prior.create("gmm").fit(cells())
+    facts = {"class_names": NAMES, "annotation": CELLS.as_dict()}
+    still = Still()
+    parts = prior, Coupling.create("condot"), Path.create("condot"), Condition("labels", 3)
+    return Flow(still, *parts, metadata={"data": facts})
+
+
+class Still(nn.Module):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+def compared(flow: Flow, reference: TensorData, data: TensorData | None = None) -> None:
+    evaluate(
+        flow, data or cells(), reference=reference, nfe=[1], samples=60, metrics=["sliced-w2"], progress=False
+    )
+
+
+def test_data_of_the_same_units_and_names_are_compared(flow: Flow) -> None:
+    compared(flow, cells())
+    compared(flow, cells(dataclasses.replace(CELLS, scale=(2.0, 2.0))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": (6.0,)},
+        {"scale": (2.0, 2.1)},
+        {"shift": (0.5,)},
+        {"key": "X_umap"},
+        {"names": ("PC2", "PC1")},
+    ],
+)
+def test_other_units_are_refused(flow: Flow, change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="expected events in the units of the flow's data"):
+        compared(flow, cells(dataclasses.replace(CELLS, **change)))
+
+
+@pytest.mark.parametrize("names", [["B", "C"], ["A", "C", "B"]])
+def test_labels_in_another_order_are_refused(flow: Flow, names: list[str]) -> None:
+    with pytest.raises(InputError, match=r"expected labels A, B, C in this order, got .* with"):
+        compared(flow, cells(names=names))
+
+
+def test_the_first_of_the_labels_alone_mean_the_same(flow: Flow) -> None:
+    compared(flow, cells(names=["A", "B"]), cells(names=["A", "B"]))
