@@ -252,3 +252,11 @@ def test_numbers_of_components_are_told_apart_on_the_same_halvings(monkeypatch: 
     assert others
     for other in others:
         assert torch.equal(first, other)
+
+
+@pytest.mark.parametrize("seed", [0, 4, 6])
+def test_plain_data_get_one_gaussian(seed: int) -> None:
+    """With halvings of its own for each number of components these sets got six to twelve."""
+    x = torch.randn(210, 2, generator=torch.Generator().manual_seed(100 + seed))
+    prior = Prior.create("averaged-gmm").fit((x, None), generator=torch.Generator().manual_seed(seed))
+    assert int((prior.logits > -torch.inf).sum()) == 1
