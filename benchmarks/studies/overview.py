@@ -12,8 +12,9 @@ from typing import Any
 import pandas
 
 from benchmarks.studies import emoji, emoji_restoration, forecasting, lead, long_curves, restoration
+from benchmarks.studies.alike import means
 from benchmarks.studies.tables import BASE, FEATURES, RIVALS
-from flowprior.study.table import DataFrame, Series, means, trained
+from flowprior.study.table import DataFrame, Series, trained
 
 Tables = Callable[[str], DataFrame]
 """Name of a study -> its values; a table without rows where it has not run."""
@@ -127,7 +128,7 @@ def _restored(tables: Tables) -> Iterator[Line]:
 def _from_captions(tables: Tables) -> Iterator[Line]:
     """The best design in pixels over the best of the settings that start from N(0, I)."""
     table = tables("emoji")
-    own = table[table["latent"].isna()] if "latent" in table else table
+    own = emoji.of_space(table) if "latent" in table else table
     for split, task in CAPTIONS.items() if len(own) and emoji.has_both(own) else ():
         ratio = emoji.over_best_baseline(own, emoji.DISTANCE, split)
         yield task, emoji.DISTANCE, own["seed"].nunique(), ratio

@@ -15,7 +15,7 @@ from flowprior.data import as_data
 from flowprior.data.base import Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.evaluation.same_terms import check_same_terms
+from flowprior.evaluation.comparable_data import check_comparable
 from flowprior.features.base import FeatureExtractor, as_extractor, short
 from flowprior.features.classifier import Classifier, accuracy_on
 from flowprior.features.classifier_training import data_classifier, load_classifier
@@ -103,7 +103,7 @@ def check_flow(
         data = reference.data
         check_events("evaluate", flow.event_shape, flow.condition, data)
         flow.captions.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
-        check_same_terms(flow, data)
+        check_comparable(flow, data)
 
 
 def check_events(owner: str, event_shape: Sequence[int], condition: Condition, data: Data) -> None:

@@ -13,7 +13,7 @@ CLOSE = 1e-6
 """Relative difference of two units up to which they are the same; files keep them in double precision."""
 
 
-def check_same_terms(flow: Flow, data: Data) -> None:
+def check_comparable(flow: Flow, data: Data) -> None:
     """Refuse ``data`` whose numbers or labels mean something else than those of the flow's own data.
 
     Raises:
