@@ -35,10 +35,17 @@ def main(
     first: Annotated[int, typer.Option(min=0)] = 0,
     out: Path = Path("runs"),
 ) -> None:
-    """Train all designs on so many divisions from ``first`` on, into ``out/auto-TABLE-DIVISION``."""
+    """Train all designs on so many divisions from ``first`` on, into ``out/auto-TABLE-DIVISION``.
+
+    After Ctrl-C, SIGTERM or a division with a cell that failed no further one is begun, and the exit status
+    is 1; the same command goes on from there.
+    """
     torch.set_num_threads(1)
     for division in range(first, first + divisions):
-        run_grid(grid_of(table, division), out / f"auto-{table}-{division}")
+        outcome = run_grid(grid_of(table, division), out / f"auto-{table}-{division}")
+        if outcome.interrupted or outcome.failed:
+            typer.echo(f"division {division} of {table}: {outcome!r}", err=True)
+            raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas
 import pytest
 import torch
+import typer
 
 from benchmarks.studies import auto, auto_divisions
 from flowprior.study import grid_from_dict, run_grid
+from flowprior.study.running import Outcome
 
 BUDGET = {"steps": 2, "warmup": 1, "batch_size": 16, "device": "cpu", "log_every": 1}
 
@@ -97,3 +99,15 @@ def test_each_seed_has_a_division_of_its_own() -> None:
         ("table:of=iris,seed=2", (2,)),
     ]
     assert grids[1].samples == 20 * 45
+
+
+@pytest.mark.parametrize("outcome", [Outcome(interrupted=True), Outcome(failed={"full+ot": "no memory"})])
+def test_no_division_is_begun_after_one_that_did_not_end_well(
+    outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = {"auto-iris-1": Outcome(finished=7), "auto-iris-2": outcome}
+    monkeypatch.setattr(auto_divisions, "run_grid", lambda grid, out: outcomes.pop(out.name))
+    with pytest.raises(typer.Exit) as ended:
+        auto_divisions.main("iris", divisions=3, first=1, out=tmp_path)
+    assert ended.value.exit_code == 1
+    assert not outcomes, "both were run, and the third, which there is no outcome of, was not"
