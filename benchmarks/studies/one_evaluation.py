@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas
+
 from benchmarks.studies import lead
-from benchmarks.studies.alike import joined
-from flowprior.study.table import DataFrame, select
+from benchmarks.studies.alike import joined, means, refuse_unlike
+from flowprior.study.table import DataFrame, Series, select
 
 AVERAGE = "average velocity"
 VELOCITY = "lead-8000-small"
@@ -39,3 +43,36 @@ def over_same(table: DataFrame, metric: str, nfe: int = 1) -> float:
     """The average velocity's distance over the default's at the same number of evaluations."""
     found = lead.settings(table, metric)
     return float(found.loc[AVERAGE, nfe] / found.loc[lead.OURS, nfe])
+
+
+def by_sampler(guided: DataFrame, metrics: Sequence[str]) -> DataFrame:
+    """Test means of the flows of average velocities: a row for the options of a sampler, columns (metric, NFE)."""
+    found = {metric: means(guided, metric, index=["sampler"]) for metric in metrics}
+    table = pandas.concat(found, axis="columns")
+    return table.rename(index=lambda sampler: _options_beside_the_grid(str(sampler)))
+
+
+def chosen_over_best(guided: DataFrame, table: DataFrame, metrics: Sequence[str]) -> Series:
+    """One evaluation as the validation split prefers its source samples, over the default's least distance.
+
+    Args:
+        guided: the study of guided source samples.
+        table: what :func:`beside` gives; the default is read off it.
+        metrics: each is chosen by and read off itself.
+
+    Raises:
+        UnlikeStudies: the flows of the two were trained or evaluated otherwise.
+    """
+    refuse_unlike(guided, select(table, flow=[AVERAGE]), ("sampler", "nfe"))
+    found = {
+        metric: lead.settings(guided, metric).loc[AVERAGE, 1]
+        / lead.settings(table, metric).loc[lead.OURS].min()
+        for metric in metrics
+    }
+    return pandas.Series(found, dtype=float)
+
+
+def _options_beside_the_grid(sampler: str) -> str:
+    """The options of a spec that the samplers of the study do not share, in backticks."""
+    own = [part for part in sampler.partition(":")[2].split(",") if part.split("=")[0] not in ("grid", "at")]
+    return f"`{','.join(own)}`" if own else "nothing else"

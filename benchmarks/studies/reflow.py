@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from benchmarks.studies import lead
-from benchmarks.studies.alike import refuse_unlike
+from collections.abc import Mapping
+
+from benchmarks.studies import lead, one_evaluation
+from benchmarks.studies.alike import joined, refuse_unlike
 from flowprior.study.table import DataFrame, select
 
+ROUND = "reflow"
 COMPARED = ("coupling", "init", "steps", "nfe", "seed", "sampler", "time")
 """What the round differs in from the flow before it: pairs, weights to start with, grids and seeds, times."""
+
+
+ON_DIGITS = (*COMPARED, "prediction", "loss_weight")
+"""On digits average velocities stand beside the rounds, and a round may have a loss weight of its own."""
+
+
+def on_digits(parts: DataFrame, rounds: Mapping[str, DataFrame]) -> DataFrame:
+    """The rounds on digits below the default and the average velocity, which were trained from random weights.
+
+    Args:
+        parts: the study of the default's parts.
+        rounds: what stands behind the name of a setting -> the study of it.
+
+    Raises:
+        UnlikeStudies: they differ in more than :data:`ON_DIGITS`.
+    """
+    table = select(parts, flow=[lead.OURS, one_evaluation.AVERAGE])
+    for suffix, own in rounds.items():
+        named = own.assign(flow=own["flow"].where(own["flow"].ne(ROUND), ROUND + suffix))
+        table = joined(table, named if not suffix else select(named, flow=[ROUND + suffix]), ON_DIGITS)
+    return table
 
 
 def outcome(after: DataFrame, before: DataFrame, metric: str) -> DataFrame:

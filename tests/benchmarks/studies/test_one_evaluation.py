@@ -45,6 +45,34 @@ def test_one_evaluation_is_compared_with_the_best_and_with_the_same() -> None:
     assert one_evaluation.over_best(table(), "fid-lite0", nfe=4) == pytest.approx(0.9)
 
 
+def guided() -> pandas.DataFrame:
+    """Averages at 1 evaluation: 12 as they are, 9 guided, of which the validation split says 8 and 10."""
+    plain, turned = "flow-map:grid=last,at=0.7", "flow-map:grid=last,at=0.7,prior_guidance=1.2"
+    rows = []
+    for sampler, test, validation in ((plain, 12.0, 8.0), (turned, 9.0, 10.0)):
+        for split, value in (("test", test), ("validation", validation)):
+            common = {"flow": one_evaluation.AVERAGE, "nfe": 1, "seed": 0, "sampler": sampler}
+            rows.append(table_row("fid-lite0", value, split=split, **common))
+    return pandas.DataFrame(rows).assign(label=one_evaluation.AVERAGE)
+
+
+def test_source_samples_are_chosen_on_the_validation_split_and_read_off_the_test_split() -> None:
+    of_one_seed = table()[table()["seed"] == 0]
+    found = one_evaluation.chosen_over_best(guided(), of_one_seed, ["fid-lite0"])
+    assert found["fid-lite0"] == pytest.approx(12.0 / 9.5)
+
+
+def test_guided_flows_of_another_training_are_not_held_against_the_default() -> None:
+    of_one_seed = table()[table()["seed"] == 0].assign(batch_size=64)
+    with pytest.raises(UnlikeStudies, match="batch_size"):
+        one_evaluation.chosen_over_best(guided().assign(batch_size=128), of_one_seed, ["fid-lite0"])
+
+
+def test_rows_are_named_by_what_their_samplers_do_not_share() -> None:
+    found = one_evaluation.by_sampler(guided(), ["fid-lite0"])
+    assert found["fid-lite0", 1].to_dict() == {"nothing else": 12.0, "`prior_guidance=1.2`": 9.0}
+
+
 def results(root: Path, cells: str, **setting: object) -> Path:
     """A folder of results with the stored average velocities, and these cells as those beside them."""
     shutil.copytree(RESULTS / "one-evaluation", root / "one-evaluation")
