@@ -102,8 +102,9 @@ def means(
         UnlikeStudies: cells that would be averaged have different settings.
     """
     named = [index] if isinstance(index, str) else [*index]
-    _refuse_two_settings(_of_flows(tables.trained(table, metric, split)), named, differs)
-    return tables.means(table, metric, split, index)
+    own = tables.trained(table, metric, split)
+    _refuse_two_settings(_of_flows(own), named, differs)
+    return tables.over_seeds(own, index)
 
 
 def _refuse_two_settings(table: DataFrame, index: list[str], differs: Collection[str]) -> None:
@@ -111,7 +112,8 @@ def _refuse_two_settings(table: DataFrame, index: list[str], differs: Collection
     fields = [field for field in _settings(table) if field not in {*index, *differs}]
     cells = table[[*index, *fields]].drop_duplicates()
     for place, own in cells[cells.duplicated(index, keep=False)].groupby(index, sort=False):
-        found = "; ".join(f"{field} {told}" for field in fields if " or " in (told := _values(own, field)))
+        varied = [field for field in fields if own[field].nunique(dropna=False) > 1]
+        found = "; ".join(f"{field} {told}" for field in varied if " or " in (told := _values(own, field)))
         if found:
             raise UnlikeStudies(
                 f"`{', '.join(map(str, place))}`: expected cells of one setting, got {found}; take the cells "

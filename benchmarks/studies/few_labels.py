@@ -128,7 +128,12 @@ def at_own_grid(table: DataFrame, metric: str) -> DataFrame:
     its own grid, every other setting at the grid that is best for its kernel distance at that NFE; that is
     chosen on the samples that are judged, in their favour.
     """
-    table = table.assign(**{name: table["data"].map(found) for name, found in PLACES.items()})
+    sets = table["data"].unique()
+    places = {
+        name: table["data"].map(dict(zip(sets, map(found, sets), strict=True)))
+        for name, found in PLACES.items()
+    }
+    table = table.assign(**places)
     index, drawn = [*PLACES, "flow", "sampler"], ("data",)  # anew by every seed
     distance, wanted = (means(table, name, index=index, differs=drawn) for name in (DISTANCE, metric))
     best = distance.eq(distance.groupby(level=[*PLACES, "flow"]).transform("min"))

@@ -174,6 +174,7 @@ def dropped(root: Path, name: str, study: Study) -> dict[str, Any]:
     return {"evaluator": told["evaluator"], "cells": ", ".join(gone)} if gone else {}
 
 
+@cache
 def template(name: str) -> jinja2.Template:
     """A template beside this file, with everything that makes tables."""
     loader = jinja2.FileSystemLoader(STUDIES)
@@ -241,21 +242,34 @@ def page_of_claims(name: str) -> Path:
     return (DOCS.parent if name == "README" else DOCS) / f"{name}.md"
 
 
-def filled(text: str, root: Path = RESULTS) -> str:
+def told(root: Path = RESULTS) -> dict[str, Any]:
+    """What the claims are made from: the results below a folder, each read once."""
+    read, table = cache(read_study), cache(read_table)
+    pictures = {steps: table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
+    led = {steps: study for steps in BUDGETS if (study := read(root / f"lead-{steps}"))}
+    return {
+        "table": lambda name: table(root / name),
+        "study": lambda name: read(root / name),
+        "pictures": pictures,
+        "leads": {steps: lead.with_rivals(s.table, pictures[steps]) for steps, s in led.items()},
+        "nfes": NFES,
+    }
+
+
+def filled(text: str, stored: Mapping[str, Any]) -> str:
     """``text`` with what is between its markers generated anew.
+
+    Args:
+        text: of a page of :data:`CLAIMS`.
+        stored: as :func:`told` gives it.
 
     Raises:
         KeyError: a marker names no claim.
     """
     said = template("claims.md.jinja")
-    pictures = {steps: read_table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
-    stored = {"table": lambda name: read_table(root / name), "pictures": pictures, "nfes": NFES}
-    stored["study"] = lambda name: read_study(root / name)
-    led = {steps: study for steps in BUDGETS if (study := read_study(root / f"lead-{steps}"))}
-    stored["leads"] = {steps: lead.with_rivals(s.table, pictures[steps]) for steps, s in led.items()}
 
     def claim(match: re.Match[str]) -> str:
-        block = said.blocks[match[2]](said.new_context(stored))
+        block = said.blocks[match[2]](said.new_context(dict(stored)))
         return f"{match[1]}{''.join(block).strip()}\n{match[4]}"
 
     return MARKED.sub(claim, text)
@@ -279,8 +293,9 @@ def main() -> None:
     if study := read_study(RESULTS / "caption-guidance"):
         prior_guidance.draw_captions(study.table, CAPTIONS)
     TARGET.write_text(page(), encoding="utf-8")
+    stored = told()
     for path in map(page_of_claims, CLAIMS):
-        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(filled(path.read_text(encoding="utf-8"), stored), encoding="utf-8")
 
 
 if __name__ == "__main__":

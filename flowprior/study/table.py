@@ -6,7 +6,9 @@ reference set, from equally many samples. Cells that differ in one of these are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +88,25 @@ def read_runs(source: Source) -> DataFrame:
 
 def select(table: DataFrame, **where: Any) -> DataFrame:
     """The rows whose columns have these values; None is a column that does not apply, a list its values."""
-    for name, value in where.items():
-        column, several = table[name], isinstance(value, list | tuple)
-        table = table[column.isna() if value is None else column.isin(value if several else [value])]
-    return table
+    return table[_chosen(table, where)] if where else table
 
 
 def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) -> DataFrame:
     """The values of one metric of the trained flows: neither real data nor flows on the way, of one split."""
-    own = select(table, metric=metric, step=None, **where)
-    return own[(own["flow"] != REAL_DATA) & own["split"].isin([split, None])]
+    chosen = _chosen(table, {"metric": metric, "step": None, **where})
+    return table[chosen & (table["flow"] != REAL_DATA) & table["split"].isin([split, None])]
+
+
+def _chosen(table: DataFrame, where: Mapping[str, Any]) -> Series:
+    """For each row whether :func:`select` takes it."""
+    several = (list, tuple)
+    masks = [
+        table[name].isna()
+        if value is None
+        else table[name].isin(value if isinstance(value, several) else [value])
+        for name, value in where.items()
+    ]
+    return reduce(and_, masks)
 
 
 def means(table: DataFrame, metric: str, split: str = "test", index: str | list[str] = "flow") -> DataFrame:
@@ -103,7 +114,11 @@ def means(table: DataFrame, metric: str, split: str = "test", index: str | list[
 
     Other columns than ``flow`` become the rows by ``index``, such as flow and sampler.
     """
-    own = trained(table, metric, split)
+    return over_seeds(trained(table, metric, split), index)
+
+
+def over_seeds(own: DataFrame, index: str | list[str] = "flow") -> DataFrame:
+    """:func:`means` of rows that :func:`trained` has chosen."""
     return own.pivot_table(index=index, columns="nfe", values="value", sort=False).sort_index(axis=1)
 
 
@@ -117,8 +132,8 @@ def refuse_mixed(table: DataFrame, where: str) -> None:
     for (metric, split, _), own in table.groupby(["metric", "split", on_the_way], dropna=False):
         told = {"evaluator": evaluator[own.index], "reference": own["reference"], "samples": own["samples"]}
         for what, values in told.items():
-            counts = own.groupby(values)["cell"].nunique()
-            if len(counts) > 1:
+            if values.nunique() > 1:
+                counts = own.groupby(values)["cell"].nunique()
                 kinds = " and ".join(f"{short(str(kind))} ({n} cells)" for kind, n in counts.items())
                 of = f"{metric}, {split} split" if isinstance(split, str) else metric
                 raise MixedEvaluations(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,40 +18,56 @@ from tests.cli.conftest import Call
 COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
 
 
-def completed(line: str) -> list[str]:
-    """What bash is told for ``line``, in a process that must not import torch."""
-    program = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
-        "from flowprior.cli import main\nmain([])\n"
-    )
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    environment = {**os.environ, "_FLOWPRIOR_COMPLETE": "complete_bash", **words}
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
-    )
-    assert answer.stderr.strip() == "False", answer.stderr
-    return answer.stdout.split()
+PROGRAM = """
+import contextlib, io, json, os, sys
+from flowprior.cli import main
+for words in json.load(sys.stdin):
+    os.environ.update(words)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        main([])
+    print(json.dumps(out.getvalue()))
+assert "torch" not in sys.modules
+"""
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("flowprior tra", ["train", "train-encoder"]),
-        ("flowprior train --pri", ["--prior"]),
-        ("flowprior train --prior au", ["auto"]),
-        ("flowprior train --coupling semi", ["semidiscrete"]),
-        ("flowprior inspect --prior g", ["gaussian", "gmm"]),
-        ("flowprior sample runs/x --sampler mid", ["midpoint"]),
-        ("flowprior train --data dig", ["digits"]),
-        ("flowprior compare --model un", ["unet"]),
-        ("flowprior list pri", ["priors"]),
-        ("flowprior list priors g", ["gaussian", "gmm"]),
-        ("flowprior list prior gm", ["gmm"]),
-    ],
-)
-def test_what_was_begun_is_completed(line: str, expected: list[str]) -> None:
-    assert completed(line) == expected
+def answers(shell: str, *told: dict[str, str]) -> list[str]:
+    """What a shell gets for each of these sets of variables, of one process that must not import torch."""
+    words = json.dumps([{"_FLOWPRIOR_COMPLETE": f"complete_{shell}", **own} for own in told])
+    command = [sys.executable, "-c", PROGRAM]
+    answer = subprocess.run(command, input=words, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, ""), answer.stderr
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+def completed(*lines: str) -> dict[str, list[str]]:
+    """Line -> what bash is told for it."""
+    told = [{"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)} for line in lines]
+    return dict(zip(lines, map(str.split, answers("bash", *told)), strict=True))
+
+
+BEGUN = [
+    ("flowprior tra", ["train", "train-encoder"]),
+    ("flowprior train --pri", ["--prior"]),
+    ("flowprior train --prior au", ["auto"]),
+    ("flowprior train --coupling semi", ["semidiscrete"]),
+    ("flowprior inspect --prior g", ["gaussian", "gmm"]),
+    ("flowprior sample runs/x --sampler mid", ["midpoint"]),
+    ("flowprior train --data dig", ["digits"]),
+    ("flowprior compare --model un", ["unet"]),
+    ("flowprior list pri", ["priors"]),
+    ("flowprior list priors g", ["gaussian", "gmm"]),
+    ("flowprior list prior gm", ["gmm"]),
+]
+
+
+@pytest.fixture(scope="module")
+def begun() -> dict[str, list[str]]:
+    return completed(*(line for line, _ in BEGUN))
+
+
+@pytest.mark.parametrize(("line", "expected"), BEGUN)
+def test_what_was_begun_is_completed(begun: dict[str, list[str]], line: str, expected: list[str]) -> None:
+    assert begun[line] == expected
 
 
 def test_a_word_that_stands_for_a_component_is_completed_too() -> None:
@@ -89,33 +106,52 @@ SPECS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def in_bash(listed: None) -> dict[str, list[str]]:
+    return completed(*(parted(f"flowprior {line}") for line, _ in SPECS))
+
+
+@pytest.fixture(scope="module")
+def in_zsh(listed: None) -> dict[str, str]:
+    told = [{"_TYPER_COMPLETE_ARGS": f"flowprior {line}"} for line, _ in SPECS]
+    return dict(zip((line for line, _ in SPECS), answers("zsh", *told), strict=True))
+
+
 @pytest.mark.parametrize(("line", "expected"), SPECS, ids=[line for line, _ in SPECS])
 def test_bash_completes_inside_a_spec_what_follows_the_last_break(
-    listed: None, line: str, expected: list[str]
+    in_bash: dict[str, list[str]], line: str, expected: list[str]
 ) -> None:
     known = 1 + max(map(line.split()[-1].rfind, ":="))
-    assert completed(parted(f"flowprior {line}")) == [word[known:] for word in expected]
+    assert in_bash[parted(f"flowprior {line}")] == [word[known:] for word in expected]
 
 
 @pytest.mark.parametrize(("line", "expected"), SPECS, ids=[line for line, _ in SPECS])
 def test_zsh_completes_inside_a_spec_the_whole_word(
-    listed: None, line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    in_zsh: dict[str, str], line: str, expected: list[str]
 ) -> None:
-    monkeypatch.setenv("_FLOWPRIOR_COMPLETE", "complete_zsh")
-    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"flowprior {line}")
+    assert re.findall('"(.+?)"', in_zsh[line].replace(r"\\:", ":")) == expected
+
+
+def test_the_module_answers_a_shell(listed: None) -> None:
+    words = {
+        "_FLOWPRIOR_COMPLETE": "complete_bash",
+        "COMP_WORDS": "flowprior train --prior gm",
+        "COMP_CWORD": "3",
+    }
     command = [sys.executable, "-m", "flowprior"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert re.findall('"(.+?)"', answer.replace(r"\\:", ":")) == expected
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **words})
+    assert answer.stdout.split() == ["gmm"]
 
 
 def test_an_option_and_its_value_in_one_word_are_completed_in_bash(listed: None) -> None:
-    assert completed(parted("flowprior train --prior=gmm:comp")) == ["components="]
-    assert completed(parted("flowprior train --prior=gm")) == ["gmm"]
-    assert completed("flowprior train --prior gmm : components = 8 --coup") == ["--coupling"]
+    lines = ["train --prior=gmm:comp", "train --prior=gm", "train --prior gmm:components=8 --coup"]
+    found = completed(*(parted(f"flowprior {line}") for line in lines))
+    assert [*found.values()] == [["components="], ["gmm"], ["--coupling"]]
 
 
 def test_a_bash_that_parts_no_words_at_colons_gets_whole_ones(listed: None) -> None:
-    assert completed("flowprior train --prior gmm:comp") == ["gmm:components="]
+    line = "flowprior train --prior gmm:comp"
+    assert completed(line)[line] == ["gmm:components="]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

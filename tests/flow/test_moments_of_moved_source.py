@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from typing import cast
 
 import pytest
@@ -25,7 +27,9 @@ def data() -> Tensor:
     return means[LABELS] + torch.randn(len(LABELS), 4, generator=generator) @ mix
 
 
-def moved(inner: str, scale: bool) -> ShiftedPrior:
+@cache
+def fitted(inner: str, scale: bool) -> ShiftedPrior:
+    """Fitted once, and moved by weights of chance."""
     prior = cast("ShiftedPrior", Prior.create("shifted", prior=inner, scale=scale))
     prior.fit((data(), LABELS), generator=torch.Generator().manual_seed(0))
     assert prior.trained is not None
@@ -33,6 +37,11 @@ def moved(inner: str, scale: bool) -> ShiftedPrior:
         for weight in prior.trained.parameters():
             weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
     return prior
+
+
+def moved(inner: str, scale: bool) -> ShiftedPrior:
+    """A copy of the caller's own."""
+    return copy.deepcopy(fitted(inner, scale))
 
 
 @pytest.mark.parametrize("path", ["condot", "cosine"])

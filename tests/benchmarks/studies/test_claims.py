@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from benchmarks.studies.results_page import CLAIMS, MARKED, TARGET, filled, page, page_of_claims, template
+from benchmarks.studies.results_page import (
+    CLAIMS,
+    MARKED,
+    TARGET,
+    filled,
+    page,
+    page_of_claims,
+    template,
+    told,
+)
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, Any]:
+    return told()
 
 
 def text_of(name: str) -> str:
@@ -12,9 +28,11 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_every_generated_sentence_of_a_page_is_what_the_generator_gives(name: str) -> None:
+def test_every_generated_sentence_of_a_page_is_what_the_generator_gives(
+    name: str, stored: dict[str, Any]
+) -> None:
     text = text_of(name)
-    assert filled(text) == text, "run python -m benchmarks.studies.results_page"
+    assert filled(text, stored) == text, "run python -m benchmarks.studies.results_page"
 
 
 def test_the_committed_results_are_what_the_generator_gives() -> None:
@@ -28,14 +46,14 @@ def test_every_claim_has_one_place_and_stands_there() -> None:
         assert tuple(found[1] for found in MARKED.findall(text_of(name))) == blocks
 
 
-def test_a_sentence_that_somebody_edits_is_put_right() -> None:
+def test_a_sentence_that_somebody_edits_is_put_right(stored: dict[str, Any]) -> None:
     text = "before\n<!-- generated: without_condition -->\na fitted source always hurts\n<!-- end -->\nafter"
-    right = filled(text)
+    right = filled(text, stored)
     assert "On digits, sources fitted without a condition beat N(0, I)" in right
     assert right.startswith("before\n<!-- generated: without_condition -->\nOn digits")
     assert right.endswith("source alone.\n<!-- end -->\nafter")
     with pytest.raises(KeyError):
-        filled("<!-- generated: nonsense -->\nx\n<!-- end -->")
+        filled("<!-- generated: nonsense -->\nx\n<!-- end -->", stored)
 
 
 def test_the_advice_without_a_condition_is_what_the_table_says() -> None:
