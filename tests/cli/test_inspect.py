@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from flowprior.cli.inspect import command_of
+from flowprior.data import Data
+from flowprior.inspection import Choice, choose_design
 from tests.cli.conftest import SHORT, Call
 
 PARTS = ["inspect", "--data", "digits", "--examples", "600", "--prior", "gmm", "--no-suggest"]
@@ -71,7 +74,15 @@ def test_a_mistake_is_one_line(call: Call) -> None:
     assert "did you mean 'gmm'?" in answer.err
 
 
-def test_it_ends_by_naming_what_auto_chooses(call: Call) -> None:
+def test_it_ends_by_naming_what_auto_chooses(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Choice] = []
+
+    def once(data: Data) -> Choice:
+        """The second call sees the same points as the first."""
+        made[:] = made or [choose_design(data)]
+        return made[0]
+
+    monkeypatch.setattr(import_module("flowprior.inspection.inspect"), "choose_design", once)
     answer = call("inspect", "--data", "moons:n=400", "--prior", "gaussian")
     assert answer.code == 0, answer.err
     assert "--prior auto takes latent-gmm + posterior: energy score" in answer.out

@@ -46,6 +46,12 @@ def file(rows, tmp_path_factory) -> str:
     return write(tmp_path_factory.mktemp("weather") / "weather.csv", rows)
 
 
+@pytest.fixture(scope="module")
+def whole(file) -> torch.Tensor:
+    """The first hours of all windows."""
+    return torch.cat([weather(split, file).hours for split in ("train", "test")])
+
+
 def changed(rows, tmp_path: Path, hour: int, station: str = "JFK", **values: object) -> str:
     new = [dict(one) for one in rows]
     new[STATIONS.index(station) * HOURS + hour].update(values)
@@ -97,10 +103,10 @@ def test_another_seed_tests_other_days(file):
 
 
 @pytest.mark.parametrize("values", [{"temp": "NA"}, {"dewp": ""}, {"wind_speed": 1048.36}])
-def test_a_window_with_a_gap_in_what_is_forecast_is_left_out(file, rows, tmp_path, values):
-    whole = torch.cat([weather(split, file).hours for split in ("train", "test")])
+def test_a_window_with_a_gap_in_what_is_forecast_is_left_out(whole, rows, tmp_path, values):
     hour = int(whole[len(whole) // 4]) + 5
-    left = torch.cat([weather(s, changed(rows, tmp_path, hour, **values)).hours for s in ("train", "test")])
+    path = changed(rows, tmp_path, hour, **values)
+    left = torch.cat([weather(split, path).hours for split in ("train", "test")])
     gone = set(whole.tolist()) - set(left.tolist())
     assert gone == {one for one in whole.tolist() if hour - 24 < one <= hour}
 

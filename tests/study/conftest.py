@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,21 @@ def tiny_grid(**changes: Any) -> Grid:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """The finished comparison, with its report; not to be written to."""
-    out = tmp_path_factory.mktemp("comparison")
-    outcome = run_grid(tiny_grid(), out)
-    assert (outcome.finished, outcome.failed, outcome.interrupted) == (8, {}, False)
-    write_report(out)
+def finished(cache: Path) -> Path:
+    """The finished comparison, with its report; not to be written to.
+
+    It lies beside the cache of this run: the first worker that asks makes it for all, and for tests/report.
+    """
+    out = cache.parent / "comparison"
+    done = cache.parent / "comparison-is-done"
+    with (cache.parent / "comparison-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not done.exists():
+            shutil.rmtree(out, ignore_errors=True)
+            outcome = run_grid(tiny_grid(), out)
+            assert (outcome.finished, outcome.failed, outcome.interrupted) == (8, {}, False)
+            write_report(out)
+            done.touch()
     return out
 
 

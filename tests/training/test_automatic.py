@@ -42,6 +42,17 @@ def points() -> TensorData:
     return few_rows()
 
 
+@pytest.fixture(scope="module")
+def choice_of_points() -> Choice:
+    return choose_design(few_rows())
+
+
+@pytest.fixture
+def known(choice_of_points: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice of the points is not made anew: what is looked at is what comes after it."""
+    monkeypatch.setattr(automatic, "choose_design", lambda data: choice_of_points)
+
+
 @pytest.fixture
 def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at the data fails."""
@@ -65,8 +76,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     return looked
 
 
-def test_the_choice_is_recorded_with_what_follows_from_it(points: TensorData, tmp_path: Path) -> None:
-    expected = choose_design(points)
+def test_the_choice_is_recorded_with_what_follows_from_it(
+    points: TensorData, choice_of_points: Choice, tmp_path: Path
+) -> None:
+    expected = choice_of_points
     flow = train(points, prior="auto", out=tmp_path / "run", **PARTS)
     config = RunDirectory(tmp_path / "run").read_config()
     assert (config.prior, config.coupling) == (expected.prior, expected.coupling) == (choice.FEW, "ot")
@@ -75,6 +88,7 @@ def test_the_choice_is_recorded_with_what_follows_from_it(points: TensorData, tm
     assert flow.metadata["choice"] == [expected.data, expected.reason, follows]
 
 
+@pytest.mark.usefixtures("known")
 def test_the_flow_keeps_the_reasons_and_its_card_tells_them(points: TensorData, tmp_path: Path) -> None:
     train(points, prior="auto", out=tmp_path / "run", **PARTS)
     card = (tmp_path / "run" / "flow" / "README.md").read_text(encoding="utf-8")
@@ -86,6 +100,7 @@ def test_a_named_prior_has_no_reasons(points: TensorData) -> None:
     assert "choice" not in train(points, prior="gmm", coupling="ot", **PARTS).metadata
 
 
+@pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("prior", ["auto", choice.FEW])
 def test_a_resumed_run_keeps_choice_and_reasons(
     points: TensorData, tmp_path: Path, prior: str, monkeypatch: pytest.MonkeyPatch
@@ -108,6 +123,7 @@ def test_a_run_that_stands_there_is_refused_before_the_data_are_looked_at(
         train(points, prior="auto", out=tmp_path / "run", **PARTS)
 
 
+@pytest.mark.usefixtures("known")
 def test_what_is_named_beside_it_stays(points: TensorData) -> None:
     flow = train(points, prior="auto", coupling="condot", time="logit-normal", **PARTS)
     config = flow.metadata["config"]
@@ -120,6 +136,7 @@ def test_events_that_are_held_out_are_not_looked_at(points: TensorData, seen: li
     assert [len(data) for data in seen] == [48]
 
 
+@pytest.mark.usefixtures("known")
 def test_a_configuration_file_may_ask_for_it(points: TensorData, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('prior = "auto"\n', encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,17 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(**SMALL, steps=4, checkpoint_every=2, out=folder)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    train(**SMALL, steps=4, checkpoint_every=2, out=tmp_path / "run")
-    return RunDirectory(tmp_path / "run")
+def run(trained: Path, tmp_path: Path) -> RunDirectory:
+    """A copy of a run, for the test that replaces it."""
+    return RunDirectory(Path(shutil.copytree(trained, tmp_path / "run")))
 
 
 def test_another_run_takes_the_place_of_one(run: RunDirectory) -> None:

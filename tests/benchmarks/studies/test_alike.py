@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 
 from benchmarks.studies import RESULTS, alike, emoji, lead, one_evaluation, reflow, warm_start
@@ -17,8 +20,13 @@ NOT_TRAINED = {"gpu", "kills", "overhead", "component-counts", "misfit", "inspec
 TRAINED = sorted({path.parent for path in RESULTS.rglob("*-seed*.json")})
 
 
+@cache
+def table_of(folder: Path):
+    return read_table(folder)
+
+
 def stored(folder: str, **where):
-    return select(read_table(RESULTS / folder), **where)
+    return select(table_of(RESULTS / folder), **where)
 
 
 def test_a_larger_network_does_not_stand_beside_the_average_velocity() -> None:
@@ -135,7 +143,7 @@ def test_tables_without_a_common_metric_and_unknown_names_are_refused() -> None:
 def test_a_label_is_one_setting(folder) -> None:
     if folder.relative_to(RESULTS).parts[0] in NOT_TRAINED:
         pytest.skip("no trained cells")
-    table = read_table(folder)
+    table = table_of(folder)
     unnamed = {name: "" if value is None else value for name, value in alike.UNNAMED.items()}
     own = table.reindex(columns=[*unnamed, "label"]).fillna(unnamed).astype(str)
     counts = own.groupby(["label", *DIVIDED]).nunique().max()
