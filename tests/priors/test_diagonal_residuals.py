@@ -12,7 +12,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors.picture_mapper import PictureMapper
 
 SPEC = (
-    "learned-mean:covariance=diagonal,hidden=64,depth=1,epochs=60,steps=600,batch_size=128,reg_covar={floor}"
+    "learned-mean:covariance=diagonal,hidden=64,depth=1,epochs={epochs},steps={steps},batch_size=128,reg_covar={floor}"
 )
 
 
@@ -24,8 +24,8 @@ def heteroscedastic(n: int = 6000, seed: int = 0) -> tuple[torch.Tensor, torch.T
     return torch.cat([c, -c], 1) + scale * torch.randn(n, 2, generator=generator), c
 
 
-def fitted(floor: float = 0.0) -> Prior:
-    spec = SPEC.format(floor=floor)
+def fitted(floor: float = 0.0, epochs: int = 60, steps: int = 600) -> Prior:
+    spec = SPEC.format(floor=floor, epochs=epochs, steps=steps)
     return Prior.registry.resolve(spec).fit(heteroscedastic(), generator=torch.Generator().manual_seed(0))
 
 
@@ -60,7 +60,7 @@ def test_held_out_likelihood_is_above_that_of_one_scale(prior):
 
 
 def test_floor_is_the_source_samples_own():
-    floor, bare = fitted(0.25), fitted()
+    floor, bare = (fitted(value, epochs=2, steps=40) for value in (0.25, 0.0))
     cond = torch.tensor([[-0.5], [0.5]])
     with_floor, without = floor.frame(cond, 2), bare.frame(cond, 2)
     assert torch.allclose(with_floor.noise, without.noise + 0.25, atol=1e-5)

@@ -163,7 +163,7 @@ def test_a_cell_that_fails_is_one_line_and_the_rest_goes_on(tmp_path, monkeypatc
             raise CouplingError("the plan\nfailed") if cell.seed == 0 else ZeroDivisionError("a bug")
         return run_cell(cell, *arguments)
 
-    grid = tiny_grid(**{**SMALL, "seeds": 2})
+    grid = tiny_grid(**{**SMALL, "seeds": 2, "curve": {"points": 0}})
     with monkeypatch.context() as patch:
         patch.setattr("flowprior.study.running.run_cell", failing)
         outcome = run_grid(grid, tmp_path, notify=told.append)

@@ -20,6 +20,9 @@ from flowprior.ops.backend import native_devices
 from tests.native.parity import OPERATORS
 
 
+pytestmark = pytest.mark.slow  # a process for each of the steps
+
+
 @dataclass
 class Rehearsal:
     """What it wrote, what it said, and its folder."""
