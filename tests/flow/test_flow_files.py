@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import subprocess
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -43,15 +44,19 @@ def data(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     ], labels
 
 
+@cache
+def fitted(spec: str, dtype: torch.dtype) -> Prior:
+    """Fitted once; a flow gets a copy of its own."""
+    return Prior.registry.resolve(spec).fit(data(dtype), generator=torch.Generator().manual_seed(0))
+
+
 def build(
     prior: str = "gmm",
     coupling: str = "ot",
     dtype: torch.dtype = torch.float32,
     model: nn.Module | None = None,
 ) -> Flow:
-    fitted = Prior.registry.resolve(SPECS.get(prior, prior)).fit(
-        data(dtype), generator=torch.Generator().manual_seed(0)
-    )
+    prior_spec = SPECS.get(prior, prior)
     spec = "" if model is not None else "mlp"
     network = model or build_model("mlp", torch.Size([4]), LABELS).to(dtype)
     with torch.no_grad():
@@ -59,12 +64,12 @@ def build(
             parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(number))
     return Flow(
         network,
-        fitted,
+        copy.deepcopy(fitted(prior_spec, dtype)),
         Coupling.registry.resolve(coupling),
         CondOTPath(0.01),
         LABELS,
         model_spec=spec,
-        prior_spec=SPECS.get(prior, prior),
+        prior_spec=prior_spec,
         metadata={"step": 3},
     )
 

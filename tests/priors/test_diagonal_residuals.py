@@ -11,9 +11,7 @@ from flowprior import Prior
 from flowprior.errors import InputError, OptionError
 from flowprior.priors.picture_mapper import PictureMapper
 
-SPEC = (
-    "learned-mean:covariance=diagonal,hidden=64,depth=1,epochs={epochs},steps={steps},batch_size=128,reg_covar={floor}"
-)
+SPEC = "learned-mean:covariance=diagonal,hidden=64,depth=1,batch_size=128"
 
 
 def heteroscedastic(n: int = 6000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +23,7 @@ def heteroscedastic(n: int = 6000, seed: int = 0) -> tuple[torch.Tensor, torch.T
 
 
 def fitted(floor: float = 0.0, epochs: int = 60, steps: int = 600) -> Prior:
-    spec = SPEC.format(floor=floor, epochs=epochs, steps=steps)
+    spec = f"{SPEC},epochs={epochs},steps={steps},reg_covar={floor}"
     return Prior.registry.resolve(spec).fit(heteroscedastic(), generator=torch.Generator().manual_seed(0))
 
 

@@ -19,7 +19,6 @@ from benchmarks.gpu.steps import STEPS
 from flowprior.ops.backend import native_devices
 from tests.native.parity import OPERATORS
 
-
 pytestmark = pytest.mark.slow  # a process for each of the steps
 
 
