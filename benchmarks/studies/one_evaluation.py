@@ -46,7 +46,7 @@ def over_same(table: DataFrame, metric: str, nfe: int = 1) -> float:
 
 
 def by_sampler(guided: DataFrame, metrics: Sequence[str]) -> DataFrame:
-    """Test means of the flows of average velocities: a row for the options of a sampler, columns (metric, NFE)."""
+    """Test means of average velocities: a row for the options of a sampler, columns (metric, NFE)."""
     found = {metric: means(guided, metric, index=["sampler"]) for metric in metrics}
     table = pandas.concat(found, axis="columns")
     return table.rename(index=lambda sampler: _options_beside_the_grid(str(sampler)))

@@ -18,7 +18,7 @@ ON_DIGITS = (*COMPARED, "prediction", "loss_weight")
 
 
 def on_digits(parts: DataFrame, rounds: Mapping[str, DataFrame]) -> DataFrame:
-    """The rounds on digits below the default and the average velocity, which were trained from random weights.
+    """The rounds on digits below default and average velocity, which were trained from random weights.
 
     Args:
         parts: the study of the default's parts.

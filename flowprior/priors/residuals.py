@@ -188,8 +188,8 @@ def fit_factor(data: CheckedBatches, mean: Means, rank: int, settings: FitSettin
 class _Residuals:
     """x1 − P_θ(c) of all rows, as often as they are asked for.
 
-    Of a mapper that is a convolutional network finding them is nearly all of a pass, so that those of few rows
-    are kept from the first pass on; more than ``MOST_KEPT`` numbers are found anew in each.
+    Of a mapper that is a convolutional network finding them is nearly all of a pass. So those of few rows are
+    kept from the first pass on; more than ``MOST_KEPT`` numbers are found anew in each.
     """
 
     def __init__(self, data: CheckedBatches, mean: Means) -> None:
