@@ -13,11 +13,12 @@ neighbourhoods of a satellite's pixels under 6 kinds of ground; 20,000 printed l
 are made: a roll in three dimensions, under the quarter of its length; two rings in the plane; three shells in
 five dimensions.
 
-At most 1,300 test rows are kept, of each label its share, drawn with the seed of the division; training rows
-are all kept. Twenty samples are drawn and scored for each test row, at four numbers of evaluations by two
-samplers, so test rows decide what an evaluation costs: on made-up rows of the shape of the letters 1,800 took
-twice as long as 450, where the slowest fit to 14,000 training rows took 3 seconds. With 1,300 a set takes
-less than 20 minutes of one core for three divisions of seven designs, and each letter has 50 of them.
+About 1,300 test rows at the most are kept, of each label its share, drawn with the seed of the division;
+training rows are all kept. Twenty samples are drawn and scored for each test row, at four numbers of
+evaluations by two samplers, so test rows decide what an evaluation costs: on made-up rows of the shape of
+the letters 1,800 took twice as long as 450, where the slowest fit to 14,000 training rows took 3 seconds.
+With 1,300 a set takes less than 20 minutes of one core for three divisions of seven designs, and each letter
+has 50 of them.
 """
 
 from __future__ import annotations

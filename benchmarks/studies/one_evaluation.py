@@ -8,7 +8,7 @@ import pandas
 
 from benchmarks.studies import lead
 from benchmarks.studies.alike import joined, means, refuse_unlike
-from flowprior.study.table import DataFrame, Series, select
+from flowprior.study.table import DataFrame, select
 
 AVERAGE = "average velocity"
 VELOCITY = "lead-8000-small"
@@ -52,24 +52,29 @@ def by_sampler(guided: DataFrame, metrics: Sequence[str]) -> DataFrame:
     return table.rename(index=lambda sampler: _options_beside_the_grid(str(sampler)))
 
 
-def chosen_over_best(guided: DataFrame, table: DataFrame, metrics: Sequence[str]) -> Series:
-    """One evaluation as the validation split prefers its source samples, over the default's least distance.
+def chosen_over_best(guided: DataFrame, table: DataFrame, metrics: Sequence[str]) -> DataFrame:
+    """One evaluation from the source samples that the validation split prefers, over the default's least.
 
     Args:
         guided: the study of guided source samples.
         table: what :func:`beside` gives; the default is read off it.
-        metrics: each is chosen by and read off itself.
+        metrics: each has a row for what it prefers, and a column for what that is worth by it.
+
+    Returns:
+        The ratios, and in the column ``options`` those of the sampler that was chosen.
 
     Raises:
         UnlikeStudies: the flows of the two were trained or evaluated otherwise.
     """
     refuse_unlike(guided, select(table, flow=[AVERAGE]), ("sampler", "nfe"))
-    found = {
-        metric: lead.settings(guided, metric).loc[AVERAGE, 1]
-        / lead.settings(table, metric).loc[lead.OURS].min()
-        for metric in metrics
-    }
-    return pandas.Series(found, dtype=float)
+    found = {}
+    for metric in metrics:
+        sampler = means(guided, metric, lead.VALIDATION, index=["sampler"])[1].idxmin()
+        own = {by: means(guided, by, index=["sampler"]).loc[sampler, 1] for by in metrics}
+        least = {by: lead.settings(table, by).loc[lead.OURS].min() for by in metrics}
+        ratios = {by: float(own[by] / least[by]) for by in metrics}
+        found[metric] = {"options": _options_beside_the_grid(str(sampler)), **ratios}
+    return pandas.DataFrame.from_dict(found, orient="index")
 
 
 def _options_beside_the_grid(sampler: str) -> str:

@@ -21,8 +21,8 @@ from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 
 PASSES = 10
-MOST_KEPT = 1 << 26
-"""Numbers of residuals that are kept between passes: 256 MiB in float32."""
+MOST_KEPT = 1 << 28
+"""Bytes of residuals that are kept between passes."""
 LEAST_VARIANCE = 1e-6
 Means = Callable[[Tensor], Tensor]
 
@@ -189,7 +189,7 @@ class _Residuals:
     """x1 − P_θ(c) of all rows, as often as they are asked for.
 
     Of a mapper that is a convolutional network finding them is nearly all of a pass. So those of few rows are
-    kept from the first pass on; more than ``MOST_KEPT`` numbers are found anew in each.
+    kept from the first pass on; more than ``MOST_KEPT`` bytes are found anew in each.
     """
 
     def __init__(self, data: CheckedBatches, mean: Means) -> None:
@@ -201,14 +201,14 @@ class _Residuals:
             yield from self._kept
             return
         kept: list[Batch] = []
-        numbers = 0
+        size = 0
         for part in _residuals(iter(self._data), self._mean):
-            numbers += part[0].numel()
+            size += part[0].nbytes
             kept.append(part)
-            if numbers > MOST_KEPT:
+            if size > MOST_KEPT:
                 kept.clear()
             yield part
-        if numbers <= MOST_KEPT:
+        if size <= MOST_KEPT:
             self._kept = kept
 
 

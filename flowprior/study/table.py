@@ -93,7 +93,7 @@ def select(table: DataFrame, **where: Any) -> DataFrame:
 
 def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) -> DataFrame:
     """The values of one metric of the trained flows: neither real data nor flows on the way, of one split."""
-    chosen = _chosen(table, {"metric": metric, "step": None, **where})
+    chosen = _chosen(table, {**where, "metric": metric, "step": None})
     return table[chosen & (table["flow"] != REAL_DATA) & table["split"].isin([split, None])]
 
 

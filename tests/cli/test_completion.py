@@ -23,8 +23,12 @@ import contextlib, io, json, os, sys
 from flowprior.cli import main
 for words in json.load(sys.stdin):
     os.environ.update(words)
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
-        main([])
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            code = main([])
+        except SystemExit as end:
+            code = end.code
+    assert not code, code
     print(json.dumps(out.getvalue()))
 assert "torch" not in sys.modules
 """

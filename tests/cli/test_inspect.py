@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import Tensor
 
 from flowprior.cli.inspect import command_of
 from flowprior.data import Data
@@ -76,9 +78,12 @@ def test_a_mistake_is_one_line(call: Call) -> None:
 
 def test_it_ends_by_naming_what_auto_chooses(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Choice] = []
+    seen: list[Tensor] = []
 
     def once(data: Data) -> Choice:
-        """The second call sees the same points as the first."""
+        """The second call is held to see the same points as the first."""
+        seen.append(data.batch(torch.arange(len(data)))[0])
+        assert torch.equal(seen[0], seen[-1])
         made[:] = made or [choose_design(data)]
         return made[0]
 
