@@ -5,7 +5,7 @@ The noise is fixed, or estimated on held-out rows; the factor W is the maximum-l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,8 +21,6 @@ from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 
 PASSES = 10
-MOST_KEPT = 1 << 28
-"""Bytes of residuals that are kept between passes."""
 LEAST_VARIANCE = 1e-6
 Means = Callable[[Tensor], Tensor]
 
@@ -175,44 +173,16 @@ class FixedResiduals(nn.Module):
 @torch.no_grad()
 def fit_factor(data: CheckedBatches, mean: Means, rank: int, settings: FitSettings) -> tuple[Tensor, Tensor]:
     """The maximum-likelihood W ``[D, rank]`` and ψ ``[D]`` of all residuals about zero, in float64."""
-    residuals = _Residuals(data, mean)
-    moments = ConditionMoments.over(residuals).about_origin()
+    moments = ConditionMoments.over(_residuals(iter(data), mean)).about_origin()
     fitter = LowRank(rank).fitter(moments, 1, dtype=data.peek()[0].dtype, settings=settings)
     for _ in range(PASSES):
-        for residual, _ in residuals:
+        for residual, _ in _residuals(iter(data), mean):
             fitter.accumulate(residual, 0, residual.new_ones(len(residual), 1))
         fitter.maximise(torch.ones(1, dtype=torch.bool))
     return fitter.covariance["factor"][0, 0], fitter.covariance["noise"][0, 0]
 
 
-class _Residuals:
-    """x1 − P_θ(c) of all rows, as often as they are asked for.
-
-    Of a mapper that is a convolutional network finding them is nearly all of a pass. So those of few rows are
-    kept from the first pass on; more than ``MOST_KEPT`` bytes are found anew in each.
-    """
-
-    def __init__(self, data: CheckedBatches, mean: Means) -> None:
-        self._data, self._mean = data, mean
-        self._kept: list[Batch] | None = None
-
-    def __iter__(self) -> Iterator[Batch]:
-        if self._kept is not None:
-            yield from self._kept
-            return
-        kept: list[Batch] = []
-        size = 0
-        for part in _residuals(iter(self._data), self._mean):
-            size += part[0].nbytes
-            kept.append(part)
-            if size > MOST_KEPT:
-                kept.clear()
-            yield part
-        if size <= MOST_KEPT:
-            self._kept = kept
-
-
-def _residuals(batches: Iterable[Batch], mean: Means) -> Iterator[Batch]:
+def _residuals(batches: Iterable[Batch], mean: Means) -> Iterable[Batch]:
     for x, cond in batches:
         assert cond is not None
         yield (x - mean(cond)).cpu(), None
