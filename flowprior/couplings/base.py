@@ -26,6 +26,8 @@ class Coupling(Registered, abc.ABC):
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
     pairs_at_random: ClassVar[bool] = False
     """x0 says nothing of x1 beyond its condition, which stochastic diffusion samplers rely on."""
+    slope_is_of_pairs: ClassVar[bool] = True
+    """:meth:`latent_slope`, where it is known, is that of the pairs, and no matter of scale alone."""
 
     @abc.abstractmethod
     def draw(

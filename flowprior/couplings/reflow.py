@@ -7,7 +7,7 @@ arXiv 2209.03003, section 3). One such round is enough (Lee et al. 2024, arXiv 2
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -67,6 +67,8 @@ class ReflowCoupling(Coupling):
             rectified one after the other. It says where sampling starts, and what slope the network is shown.
             ``"auto"`` asks the flow, and is recorded as its answer.
     """
+
+    slope_is_of_pairs: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -20,8 +20,10 @@ from flowprior.flow.files import save_flow
 from flowprior.flow.finite import check_finite_condition
 from flowprior.flow.guidance import away_from, check_guidance, check_negative
 from flowprior.flow.hub_flow import HubFlow
+from flowprior.flow.late_start import Solve, from_source
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
+from flowprior.flow.linear_velocity import ITS_AVERAGE, LinearVelocity
 from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
@@ -99,11 +101,14 @@ class Flow(HubFlow):
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation. ``negative``,
-        one condition of one row, or some of its parts, takes the place of the null condition. Of a flow with
-        prediction ``average-velocity`` times may be ``[B, 2]``: the average over these intervals.
+        one condition of one row, or some of its parts, takes the place of the null condition. Times may be
+        ``[B, 2]``: the average over these intervals, which a flow of ``average-velocity`` has learned; for
+        others it is v at the beginning and the bend of the linear velocity from there
+        (:class:`~flowprior.flow.linear_velocity.LinearVelocity`).
 
         Raises:
-            OptionError: guidance of a flow without a condition, or of one trained without dropping it.
+            OptionError: guidance of a flow without a condition, or of one trained without dropping it; an
+                interval where neither network nor moments tell the average.
         """
         if guidance == 1.0:
             return self._unguided(x, t, cond)
@@ -118,7 +123,10 @@ class Flow(HubFlow):
         return unguided + guidance * (guided - unguided)
 
     def _unguided(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
-        """v(x, t, c) ``[B, *event]`` in one call of the model."""
+        """v(x, t, c) ``[B, *event]``, or its average over intervals ``[B, 2]``, in one call of the model."""
+        if t.dim() > 1 and not self.predicted.interval:
+            linear = LinearVelocity(self.prior, self.coupling, self.path, **ITS_AVERAGE)
+            return self._unguided(x, t[:, 0], cond) + linear.bend(x, t[:, 0], t[:, 1], cond)
         view = self.predicted.view(x, t, cond)
         return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
 
@@ -199,7 +207,7 @@ class Flow(HubFlow):
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.with_source(temperature, prior_guidance)
-        check_sampler(solver, self.prediction)
+        check_sampler(solver, self.prediction, self.prior, self.coupling)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             source = self.coupling, self.prior, cond, n
@@ -212,7 +220,8 @@ class Flow(HubFlow):
                 velocity = in_batches(velocity, batch_size, processes)
                 found = solver.solve(velocity, x0, cond, nfe=nfe, trajectory=trajectory)
             else:
-                solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
+                solve: Solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
+                solve = from_source(solve, self, solver.start)
                 size = batch_size if solver.adaptive else for_group(batch_size, len(x0), processes)
                 found = solve_batches(solve, batches(x0, cond, size), processes)
         return decoded(found, self, batch_size, processes) if decode else found

@@ -69,18 +69,29 @@ def _teller(prior: Prior) -> TellsMoments | None:
     return own if isinstance(own, TellsMoments) and own.tells_moments else None
 
 
-def check_moments(prior: Prior, coupling: Coupling) -> None:
+def check_moments(
+    prior: Prior,
+    coupling: Coupling,
+    what: str = "this prediction",
+    instead: str = "prediction 'velocity' (--set training.prediction=velocity)",
+    exact: bool = False,
+) -> None:
     """Refuse a prior or coupling whose pairs' moments are not known.
+
+    Args:
+        prior, coupling: fitted or not.
+        what: needs them, as the message says it.
+        instead: what does without them.
+        exact: a slope that is of another coupling's pairs, as that of ``reflow``, will not do.
 
     Raises:
         OptionError: it says what to use instead.
     """
-    if not are_known(prior, coupling):
+    if not are_known(prior, coupling) or (exact and not coupling.slope_is_of_pairs):
         raise OptionError(
-            f"this prediction needs the moments of the pairs, which prior '{prior.name}' with coupling "
+            f"{what} needs the moments of the pairs, which prior '{prior.name}' with coupling "
             f"'{coupling.name}' does not tell; use prior latent-gmm or flow with coupling posterior or "
-            "condot, kernel-mean or learned-mean with condot, or prediction 'velocity' (--set "
-            "training.prediction=velocity)"
+            f"condot, kernel-mean or learned-mean with condot, or {instead}"
         )
 
 

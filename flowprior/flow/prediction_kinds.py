@@ -7,6 +7,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.flow.average_velocity import AverageVelocity
+from flowprior.flow.pair_moments import check_moments
 from flowprior.flow.predictions import Epsilon, Preconditioned, Prediction, Residual
 from flowprior.models.precision import BFLOAT16
 from flowprior.paths import Path, check_prediction
@@ -60,13 +61,21 @@ def _follows(coupling: Coupling) -> bool:
     return slope is not None and float(slope) > 0.5
 
 
-def check_sampler(sampler: Sampler, name: str) -> None:
-    """Refuse a sampler that asks for average velocities of a flow that gives none.
+def check_sampler(sampler: Sampler, name: str, prior: Prior, coupling: Coupling) -> None:
+    """Refuse a sampler that asks for averages of a flow that gives none, or starts late where none can.
 
     Raises:
         OptionError: what to choose instead.
     """
-    if sampler.over_intervals and not KINDS[name].interval:
+    if sampler.start > 0:
+        late = f"sampler '{sampler.name}' with start={sampler.start:g}"
+        check_moments(prior, coupling, late, "start=0", exact=True)
+    if not sampler.over_intervals or KINDS[name].interval:
+        return
+    if sampler.bends_by_moments:
+        other = "another sampler (--sampler euler)"
+        check_moments(prior, coupling, f"sampler '{sampler.name}'", other, exact=True)
+    else:
         raise OptionError(
             f"sampler '{sampler.name}' needs a flow of prediction 'average-velocity', got '{name}'; choose "
             "another sampler (--sampler euler), or train with --set training.prediction=average-velocity"

@@ -7,6 +7,7 @@ from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.ddim import DDIM
 from flowprior.samplers.diffusion import DiffusionSampler
 from flowprior.samplers.euler import Euler
+from flowprior.samplers.exponential import Exponential
 from flowprior.samplers.fixed import FixedStepSampler
 from flowprior.samplers.flow_map import FlowMap
 from flowprior.samplers.grids import TimeGrid, time_grid
@@ -30,6 +31,7 @@ __all__ = [
     "Dopri8",
     "Euler",
     "ExplicitAdams",
+    "Exponential",
     "Fehlberg2",
     "FixedStepSampler",
     "FlowMap",

@@ -87,8 +87,12 @@ class Sampler(Registered, abc.ABC):
     adaptive: ClassVar[bool] = False
     over_intervals: ClassVar[bool] = False
     """Asks for average velocities: its times are ``[B, 2]``, beginning and end of an interval."""
+    bends_by_moments: ClassVar[bool] = False
+    """Averages may also come from a velocity and the bend that the moments of the pairs foretell."""
     stochastic: bool = False
     """Draws noise on the way, so that all samples of a call have to be solved side by side."""
+    start: float = 0.0
+    """The time at which it begins; what is before it a flow does without the network."""
     _temperature: float = 1.0
     _prior_guidance: float = 1.0
 
@@ -144,7 +148,7 @@ class Sampler(Registered, abc.ABC):
 
         Args:
             velocity: v(x, t, cond).
-            x0: source samples ``[B, *event]``.
+            x0: source samples ``[B, *event]``, or where they are at :attr:`start`.
             cond: passed on to ``velocity``.
             nfe: evaluations of the velocity to spend, exactly. Adaptive samplers choose their own.
             trajectory: also return the states at the sampler's times.

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
+from flowprior.registry import check_numbers
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.grids import TimeGrid, make_grid
+from flowprior.samplers.grids import Last, TimeGrid, make_grid
 
 DEFAULT_NFE = 15
 """Evaluations spent where nobody says how many (the number the CPD paper reports at)."""
+
+LATEST_START = 0.999
+"""The latest time of the first evaluation: a network has to have some time left."""
 
 
 class FixedStepSampler(Sampler):
@@ -26,16 +30,27 @@ class FixedStepSampler(Sampler):
             ``"last"``; or an instance.
         exponent: of the grid ``"power"``.
         at: of the grid ``"last"``.
+        start: time in [0, 1) of the first evaluation, before ``at``. Up to it a flow carries its source
+            samples along the linear velocity, which costs none
+            (:class:`flowprior.flow.late_start.LateStart`); 0 leaves nothing to it.
+
+    Raises:
+        OptionError: an unknown grid or option, or an impossible value.
     """
 
     stages: ClassVar[int]
     order: ClassVar[int]
 
     def __init__(
-        self, grid: str | TimeGrid = "uniform", exponent: float | None = None, at: float | None = None
+        self,
+        grid: str | TimeGrid = "uniform",
+        exponent: float | None = None,
+        at: float | None = None,
+        start: float = 0.0,
     ) -> None:
         self._grid = make_grid(grid, exponent=exponent, at=at)
         self.grid, self.exponent, self.at = grid, exponent, at
+        self.start = _checked_start(start, self._grid)
 
     @abc.abstractmethod
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
@@ -63,8 +78,8 @@ class FixedStepSampler(Sampler):
         return Solution(states[-1], counted.nfe, kept.to(x0), path)
 
     def times(self, nfe: int | None) -> Tensor:
-        """The times between which it steps, float64 ``[steps + 1]``; see :meth:`steps`."""
-        return self._grid.times(self.steps(nfe))
+        """The times between which it steps, from :attr:`start` to 1, float64; see :meth:`steps`."""
+        return self._grid.times_from(self.start, self.steps(nfe))
 
     def steps(self, nfe: int | None) -> int:
         """Number of steps that spend exactly ``nfe`` evaluations.
@@ -85,3 +100,17 @@ class FixedStepSampler(Sampler):
     def _nearest(self, nfe: int) -> str:
         below = nfe // self.stages * self.stages
         return f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
+
+
+def _checked_start(start: float, grid: TimeGrid) -> float:
+    """The time of the first evaluation, as a plain number.
+
+    Raises:
+        OptionError: outside of [0, 1), or not before the last step of the grid ``last``.
+    """
+    check_numbers("sampler", start=(start, 0.0, LATEST_START))
+    if isinstance(grid, Last) and start >= grid.at:
+        raise OptionError(
+            f"sampler: start={start} is not possible with grid=last,at={grid.at}; choose it below {grid.at}"
+        )
+    return float(start)

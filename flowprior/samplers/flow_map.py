@@ -28,8 +28,9 @@ class FlowMap(FixedStepSampler):
     def times(self, nfe: int | None) -> Tensor:
         steps = self.steps(nfe)
         if not isinstance(self._grid, Last) or steps == 1:
-            return self._grid.times(steps)
-        return torch.cat([self._grid.at * Uniform().times(steps - 1), torch.ones(1, dtype=torch.float64)])
+            return self._grid.times_from(self.start, steps)
+        before = self.start + (self._grid.at - self.start) * Uniform().times(steps - 1)
+        return torch.cat([before, torch.ones(1, dtype=torch.float64)])
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         by_velocity = isinstance(self._grid, Last) and t >= self._grid.at

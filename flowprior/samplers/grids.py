@@ -20,6 +20,10 @@ class TimeGrid(Registered, abc.ABC):
     def times(self, steps: int) -> Tensor:
         """Times 0 = t_0 < … < t_steps = 1, float64 ``[steps + 1]``."""
 
+    def times_from(self, start: float, steps: int) -> Tensor:
+        """The grid on what is left of [0, 1], ``start`` = t_0 < … < t_steps = 1, float64 ``[steps + 1]``."""
+        return start + (1.0 - start) * self.times(steps)
+
 
 @TimeGrid.register("uniform")
 class Uniform(TimeGrid):
@@ -74,8 +78,13 @@ class Last(TimeGrid):
         self.at = at
 
     def times(self, steps: int) -> Tensor:
-        begin = min(self.at, 1 - 1 / steps)
-        before = begin * Uniform().times(max(steps - 1, 1))[:steps]
+        return self.times_from(0.0, steps)
+
+    def times_from(self, start: float, steps: int) -> Tensor:
+        """Equal steps from ``start`` to ``at``, which is later and stays where it is; see :meth:`times`."""
+        left = 1.0 - start
+        begin = min(self.at - start, left * (1 - 1 / steps))
+        before = start + begin * Uniform().times(max(steps - 1, 1))[:steps]
         return torch.cat([before, torch.ones(1, dtype=torch.float64)])
 
 

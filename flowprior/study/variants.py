@@ -117,7 +117,7 @@ class Variant:
         prior, coupling, path = self._parts()
         generator = torch.Generator().manual_seed(0)
         sampler = Sampler.registry.resolve(spec)
-        check_sampler(sampler, self.prediction)
+        check_sampler(sampler, self.prediction, prior, coupling)
         sampler = sampler.prepare(path, prior, coupling, generator=generator)
         if not sampler.adaptive:
             spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches

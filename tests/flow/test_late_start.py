@@ -1,0 +1,229 @@
+"""A late start and the exponential method: what the moments of the pairs foretell costs no evaluation."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowprior import Coupling, Flow, Path, Prior
+from flowprior.conditions import Condition
+from flowprior.errors import OptionError
+from flowprior.flow.late_start import LateStart
+from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.pair_moments import PairMoments
+from flowprior.models import MLP
+from flowprior.registry import spec_of
+from flowprior.samplers import Sampler
+
+from .two_classes import DIMS
+
+LABELS = Condition("labels", 2)
+PAIRS = 20_000
+
+
+class Nothing(nn.Module):
+    """A network that adds nothing to what the moments say."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        assert t.shape == (len(x),)
+        return torch.zeros_like(x)
+
+
+def flow_of(prior: Prior, coupling: str, model: nn.Module | None = None, **options: str) -> Flow:
+    """A flow of what the linear velocity leaves, which by itself is nothing."""
+    paired, path = Coupling.create(coupling), Path.registry.resolve(options.pop("path", "condot"))
+    options = {"prediction": "residual"} | options
+    return Flow(model or Nothing(), prior, paired, path, LABELS, **options)  # type: ignore[arg-type]
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+class Bent(nn.Module):
+    """A network whose answer bends in x and t, and whose inputs may lie side by side."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        return (x[:, :DIMS] + 2 * t[:, None] + cond[:, None]).sin()
+
+
+def integrated(linear: LinearVelocity, x: Tensor, end: float, cond: Tensor) -> Tensor:
+    """Two hundred Heun steps of the linear velocity from 0 to ``end``."""
+    for t, s in pairwise(torch.linspace(0, end, 201)):
+        here = linear(x, t.expand(len(x)), cond)
+        there = linear(x + (s - t) * here, s.expand(len(x)), cond)
+        x = x + (s - t) * (here + there) / 2
+    return x
+
+
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variance outside of the axes made the same everywhere, where the closed form is exact."""
+    outside = property(lambda self: torch.full_like(self.frame.loc, 0.3))
+    monkeypatch.setattr(PairMoments, "outside", outside)
+
+
+@pytest.mark.parametrize("coupling", ["condot", "posterior"])
+@pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine"])
+def test_a_late_start_is_where_the_linear_velocity_leads(data, prior, coupling, path, even):
+    linear = LinearVelocity(prior, Coupling.create(coupling), Path.registry.resolve(path))
+    cond = data.cond[:64]
+    x0 = prior.sample(cond, generator=seeded())
+    expected = integrated(linear, x0, 0.4, cond)
+    error = LateStart(linear, 0.4)(x0, cond) - expected
+    assert float(error.norm()) < 1e-3 * float((expected - x0).norm())
+
+
+@pytest.mark.parametrize("coupling", ["condot", "posterior"])
+@pytest.mark.parametrize("time", [0.2, 0.6])
+def test_samples_that_start_late_have_the_moments_of_the_pairs_there(data, prior, coupling, time):
+    """Source samples carried to the time, beside pairs that the coupling draws; one Euler step is far off."""
+    paired, path = Coupling.create(coupling), Path.create("condot")
+    linear = LinearVelocity(prior, paired, path)
+    x, cond = data.x[:PAIRS], data.cond[:PAIRS]
+    t = torch.full((len(x),), time)
+    paired_points, _, _ = path.interpolate(paired.draw(prior, x, cond, generator=seeded()), x, t)
+    x0 = prior.sample(cond, generator=torch.Generator().manual_seed(4))
+    late = LateStart(linear, time)(x0, cond)
+    stepped = x0 + time * linear(x0, torch.zeros(len(x)), cond)
+    for label in (0, 1):
+        of = cond == label
+        expected, found, crude = (
+            (points[of].mean(0), torch.cov(points[of].T)) for points in (paired_points, late, stepped)
+        )
+        torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0.05)
+        error = (found[1] - expected[1]).norm() / expected[1].norm()
+        assert error < 0.05
+        if coupling == "condot":
+            assert (crude[1] - expected[1]).norm() / expected[1].norm() > 2 * error
+
+
+@pytest.mark.parametrize("coupling", ["condot", "posterior"])
+def test_without_a_network_few_exponential_steps_end_where_many_do(data, prior, coupling, even):
+    """All but the last step are exact there, whatever their number; Euler's are not."""
+    flow, cond = flow_of(prior, coupling), data.cond[:64]
+    linear, source = LinearVelocity(prior, flow.coupling, flow.path), prior.sample(cond, generator=seeded())
+    point = integrated(linear, source, 0.7, cond)
+    many = point + 0.3 * linear(point, torch.full((64,), 0.7), cond)
+    grid, way = "grid=last,at=0.7", float((many - source).norm())
+    for nfe in (4, 6):
+        found, by_euler = (
+            float((flow.sample(cond, nfe=nfe, sampler=f"{name}:{grid}", generator=seeded()) - many).norm())
+            for name in ("exponential", "euler")
+        )
+        assert found < 3e-3 * way
+        assert by_euler > 2 * found
+
+
+def test_it_converges_to_the_solution_of_the_same_velocity_with_order_one(data, prior):
+    flow = flow_of(deepcopy(prior), "posterior", Bent()).double()
+    cond = data.cond[:32]
+    exact = flow.sample(cond, nfe=800, sampler="rk4", generator=seeded())
+    errors = [
+        float((flow.sample(cond, nfe=nfe, sampler="exponential", generator=seeded()) - exact).norm())
+        for nfe in (16, 32, 64, 128)
+    ]
+    ratios = [before / after for before, after in pairwise(errors)]
+    assert all(1.7 < ratio < 2.3 for ratio in ratios), ratios
+
+
+def test_what_a_network_says_is_added_to_the_bend(data, prior):
+    """Two roads: of a step from 0 to 1/2, by hand from velocity and closed form."""
+    flow = flow_of(prior, "condot", Bent(), prediction="preconditioned")
+    cond, begin, end = data.cond[:16], torch.zeros(16), torch.full((16,), 0.5)
+    x0 = prior.sample(cond, generator=seeded())
+    linear = LinearVelocity(prior, flow.coupling, flow.path)
+    with torch.no_grad():
+        velocity = flow.velocity(x0, begin, cond)
+        middle = x0 + 0.5 * (velocity - linear(x0, begin, cond) + linear.average(x0, begin, end, cond))
+        expected = middle + 0.5 * flow.velocity(middle, end, cond)
+    found = flow.sample(cond, nfe=2, sampler="exponential", generator=seeded())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "rk4", "exponential"])
+def test_a_trajectory_begins_with_the_source_samples(data, prior, sampler):
+    flow, cond = flow_of(prior, "posterior", Bent()), data.cond[:9]
+    options = {"sampler": f"{sampler}:start=0.3", "nfe": 8, "batch_size": 4}
+    found = flow.solve(cond, trajectory=True, generator=seeded(), **options)
+    assert found.nfe == 8
+    assert found.times[:2].tolist() == pytest.approx([0.0, 0.3])
+    assert found.trajectory is not None
+    assert len(found.times) == len(found.trajectory)
+    source = flow.sample(cond, nfe=0, generator=seeded())
+    torch.testing.assert_close(found.trajectory[0], source, rtol=0, atol=0)
+    torch.testing.assert_close(found.trajectory[-1], found.x, rtol=0, atol=0)
+    whole = flow.solve(cond, generator=seeded(), **(options | {"batch_size": None}))
+    assert whole.times.tolist() == [0.0, 1.0]
+    torch.testing.assert_close(whole.x, found.x, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("grid", "times"), [
+    ("", [0.2, 0.6, 1.0]),
+    (",grid=power,exponent=2", [0.2, 0.8, 1.0]),
+    (",grid=last,at=0.5", [0.2, 0.5, 1.0]),
+])  # fmt: skip
+def test_the_grid_is_that_of_what_is_left(grid, times):
+    assert Sampler.registry.resolve(f"euler:start=0.2{grid}").times(2).tolist() == pytest.approx(times)
+
+
+def test_on_the_grid_last_the_last_step_begins_where_it_did():
+    late = Sampler.registry.resolve("euler:start=0.2,grid=last,at=0.7").times(5)
+    assert late.tolist() == pytest.approx([0.2, 0.325, 0.45, 0.575, 0.7, 1.0])
+    averages = Sampler.registry.resolve("flow-map:start=0.2,grid=last,at=0.7")
+    assert averages.times(2).tolist() == pytest.approx([0.2, 0.7, 1.0])
+    assert averages.times(1).tolist() == pytest.approx([0.2, 1.0])
+
+
+@pytest.mark.parametrize("spec", ["euler:start=0.3", "exponential:grid=power,exponent=1.5,start=0.1"])
+def test_a_start_is_written_down(spec):
+    assert spec_of(Sampler.registry, Sampler.registry.resolve(spec)) == spec
+
+
+def test_average_velocities_start_late_too(data, prior):
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            seen.append(t[0].tolist())
+            return x[:, : x.shape[1] // 3]
+
+    flow = flow_of(prior, "posterior", Watched(), prediction="average-velocity")
+    flow.sample(data.cond[:4], nfe=1, sampler="flow-map:start=0.25", generator=seeded())
+    assert seen == [[0.25, 1.0]]
+
+
+@pytest.mark.parametrize(("spec", "says"), [
+    ("euler:start=1", "expected start to be a number from 0"),
+    ("euler:start=-0.1", "expected start to be a number from 0"),
+    ("euler:start=0.7,grid=last,at=0.7", "start=0.7 is not possible with grid=last,at=0.7"),
+])  # fmt: skip
+def test_impossible_starts_are_refused(spec, says):
+    with pytest.raises(OptionError, match=says):
+        Sampler.registry.resolve(spec)
+
+
+@pytest.mark.parametrize(("spec", "says"), [
+    ("euler:start=0.2", r"sampler 'euler' with start=0.2 needs the moments of the pairs.*gaussian.*start=0"),
+    ("exponential", r"sampler 'exponential' needs the moments of the pairs.*--sampler euler"),
+])  # fmt: skip
+def test_a_prior_that_tells_no_moments_is_refused(data, spec, says):
+    prior = Prior.create("gaussian").fit((data.x[:100], None))
+    flow = flow_of(prior, "condot", prediction="velocity")
+    with pytest.raises(OptionError, match=says):
+        flow.sample(data.cond[:4], nfe=2, sampler=spec)
+    with pytest.raises(OptionError, match="the average velocity of an interval needs the moments"):
+        flow.velocity(data.x[:2], torch.tensor([[0.0, 0.5]] * 2), data.cond[:2])
+
+
+def test_pairs_of_a_flow_have_other_moments_and_are_refused(data, prior, tmp_path):
+    flow_of(prior, "posterior", MLP(data.event_shape, LABELS)).save(tmp_path)
+    reflow = Coupling.create("reflow", flow=str(tmp_path), origin="posterior")
+    flow = Flow(Nothing(), prior, reflow, Path.create("condot"), LABELS, prediction="residual")
+    for spec in ("euler:start=0.2", "exponential"):
+        with pytest.raises(OptionError, match="coupling 'reflow' does not tell"):
+            flow.sample(data.cond[:4], nfe=2, sampler=spec)
