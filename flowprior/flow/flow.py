@@ -221,7 +221,7 @@ class Flow(HubFlow):
                 found = solver.solve(velocity, x0, cond, nfe=nfe, trajectory=trajectory)
             else:
                 solve: Solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
-                solve = from_source(solve, self, solver.start)
+                solve = from_source(solve, solver.start, self.prior, self.coupling, self.path)
                 size = batch_size if solver.adaptive else for_group(batch_size, len(x0), processes)
                 found = solve_batches(solve, batches(x0, cond, size), processes)
         return decoded(found, self, batch_size, processes) if decode else found

@@ -19,17 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
+from flowprior.couplings import Coupling
 from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.paths import Path
+from flowprior.priors import Prior
 from flowprior.samplers import Solution
-
-if TYPE_CHECKING:
-    from flowprior.flow.flow import Flow
 
 Solve = Callable[[Tensor, Conditions | None], Solution]
 """Integrates states ``[B, *event]`` under their condition from some time on to t = 1."""
@@ -62,9 +61,8 @@ class LateStart:
         return Solution(found.x, found.nfe, torch.cat([source, found.times]), path)
 
 
-def from_source(solve: Solve, flow: Flow, start: float) -> Solve:
+def from_source(solve: Solve, start: float, prior: Prior, coupling: Coupling, path: Path) -> Solve:
     """``solve``, which begins at the time ``start``, as one from source samples at t = 0."""
     if start == 0:
         return solve
-    late = LateStart(LinearVelocity(flow.prior, flow.coupling, flow.path), start)
-    return partial(late.solved, solve)
+    return partial(LateStart(LinearVelocity(prior, coupling, path), start).solved, solve)

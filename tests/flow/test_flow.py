@@ -59,7 +59,9 @@ def test_evaluations_are_reported_and_are_those_of_the_model() -> None:
 
 
 @pytest.mark.parametrize("coupling", ["independent", "condot", "ot", "posterior"])
-@pytest.mark.parametrize("sampler", sorted(set(Sampler.available()) - {"ancestral", "flow-map"}))
+@pytest.mark.parametrize(
+    "sampler", sorted(set(Sampler.available()) - {"ancestral", "exponential", "flow-map"})
+)
 def test_no_evaluation_gives_the_source_samples_that_every_other_number_starts_from(
     sampler: str, coupling: str
 ) -> None:
