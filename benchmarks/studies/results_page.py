@@ -48,6 +48,7 @@ from benchmarks.studies import (
     prior_guidance,
     reflow,
     restoration,
+    restoration_steps,
     tables,
     warm_start,
 )
@@ -200,6 +201,7 @@ def template(name: str) -> jinja2.Template:
         "long": long_curves,
         "emoji_restoration": emoji_restoration,
         "restoration": restoration,
+        "restoration_steps": restoration_steps,
         "warm_start": warm_start,
     }
     environment.filters["thousands"] = "{:,}".format
