@@ -22,9 +22,15 @@ def by_sampler(steps: DataFrame, metric: str, split: str = "test") -> DataFrame:
     return means(steps, metric, split, index=["sampler"])
 
 
-def least(base: DataFrame, metric: str) -> float:
-    """What N(0, I) comes to at its best number of evaluations, in the study of the task."""
-    return float(restoration.values(base, metric).loc[BASE].min())
+def of_the_same_seeds(base: DataFrame, steps: DataFrame) -> DataFrame:
+    """The rows of the task's study whose seeds the study of samplers has, too.
+
+    Raises:
+        UnlikeStudies: the design was trained or evaluated otherwise in the two studies.
+    """
+    found = base[base["seed"].isin(steps["seed"])]
+    refuse_unlike(steps, select(found, flow=[restoration.OURS]), ("sampler", "nfe"))
+    return found
 
 
 def over_least(
@@ -41,11 +47,9 @@ def over_least(
     Raises:
         UnlikeStudies: the design was trained or evaluated otherwise in the two studies.
     """
-    own = select(base, flow=[restoration.OURS])
-    refuse_unlike(steps, own[own["seed"].isin(steps["seed"])], ("sampler", "nfe"))
-    return pandas.DataFrame(
-        {metric: by_sampler(steps, metric)[nfe] / least(base, metric) for metric in judged}
-    )
+    base = of_the_same_seeds(base, steps)
+    least = {metric: restoration.values(base, metric).loc[BASE].min() for metric in judged}
+    return pandas.DataFrame({metric: by_sampler(steps, metric)[nfe] / least[metric] for metric in judged})
 
 
 def chosen(
@@ -64,7 +68,7 @@ def chosen(
 
 def behind(steps: DataFrame, base: DataFrame, judged: Sequence[str] = restoration.JUDGED) -> list[str]:
     """Where N(0, I) is ahead of the sampler that the validation split prefers: metric and evaluations."""
-    found = []
+    base, found = of_the_same_seeds(base, steps), []
     for metric in judged:
         own, theirs = by_sampler(steps, metric), restoration.values(base, metric).loc[BASE]
         preferred = by_sampler(steps, metric, lead.VALIDATION)

@@ -11,19 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
-from flowprior.conditions import joined as joined_conditions
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.text import is_empty
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.flow.captions import refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
 from flowprior.flow.finite import check_finite_condition
-from flowprior.flow.guidance import away_from, check_guidance, check_negative
+from flowprior.flow.guidance import check_guidance, check_negative, guided
 from flowprior.flow.hub_flow import HubFlow
 from flowprior.flow.late_start import Solve, from_source
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
-from flowprior.flow.linear_velocity import ITS_AVERAGE, LinearVelocity
+from flowprior.flow.linear_velocity import averaging
 from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
@@ -103,32 +102,28 @@ class Flow(HubFlow):
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation. ``negative``,
         one condition of one row, or some of its parts, takes the place of the null condition. Times may be
         ``[B, 2]``: the average over these intervals, which a flow of ``average-velocity`` has learned; for
-        others it is v at the beginning and the bend of the linear velocity from there
-        (:class:`~flowprior.flow.linear_velocity.LinearVelocity`).
+        others it follows from v at the beginning and the linear velocity
+        (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`).
 
         Raises:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it; an
                 interval where neither network nor moments tell the average.
         """
-        if guidance == 1.0:
-            return self._unguided(x, t, cond)
         check_guidance(guidance, None, self.metadata if negative is None else None)
-        null = self.condition.null(cond) if negative is None else away_from(cond, negative)
-        if cond is None or null is None:
-            raise OptionError(
-                f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
-            )
-        both = self._unguided(torch.cat([x, x]), torch.cat([t, t]), joined_conditions([cond, null]))
-        guided, unguided = both.chunk(2)
-        return unguided + guidance * (guided - unguided)
+        return guided(self._unguided, self.condition, x, t, cond, guidance, negative)
 
     def _unguided(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         """v(x, t, c) ``[B, *event]``, or its average over intervals ``[B, 2]``, in one call of the model."""
         if t.dim() > 1 and not self.predicted.interval:
-            linear = LinearVelocity(self.prior, self.coupling, self.path, **ITS_AVERAGE)
-            return self._unguided(x, t[:, 0], cond) + linear.bend(x, t[:, 0], t[:, 1], cond)
+            linear = averaging(self.prior, self.coupling, self.path)
+            return linear.carrying(self._unguided(x, t[:, 0], cond), x, t, cond)
         view = self.predicted.view(x, t, cond)
         return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
+
+    def _foretold(self, x: Tensor, t: Tensor, cond: Conditions | None, **guidance: Any) -> Tensor:
+        """What the pairs' moments say of the average over intervals ``[B, 2]``, guided as velocities are."""
+        linear = averaging(self.prior, self.coupling, self.path)
+        return guided(linear.average, self.condition, x, t, cond, **guidance)
 
     def sample(self, cond: Asked | None = None, n: int | None = None, **options: Any) -> Tensor:
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``.
@@ -207,7 +202,8 @@ class Flow(HubFlow):
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.with_source(temperature, prior_guidance)
-        check_sampler(solver, self.prediction, self.prior, self.coupling)
+        if nfe != 0:
+            check_sampler(solver, self.prediction, self.prior, self.coupling)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             source = self.coupling, self.prior, cond, n
@@ -221,7 +217,8 @@ class Flow(HubFlow):
                 found = solver.solve(velocity, x0, cond, nfe=nfe, trajectory=trajectory)
             else:
                 solve: Solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
-                solve = from_source(solve, solver.start, self.prior, self.coupling, self.path)
+                foretold = partial(self._foretold, guidance=guidance, negative=away)
+                solve = from_source(solve, solver.start, foretold)
                 size = batch_size if solver.adaptive else for_group(batch_size, len(x0), processes)
                 found = solve_batches(solve, batches(x0, cond, size), processes)
         return decoded(found, self, batch_size, processes) if decode else found

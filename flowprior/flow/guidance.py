@@ -14,9 +14,11 @@ from numbers import Real
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions, Parts, rows
+from flowprior.conditions import Condition, Conditions, Parts, joined, rows
 from flowprior.errors import OptionError
+from flowprior.samplers import Velocity
 
 UNGUIDED = 1.0
 
@@ -72,6 +74,39 @@ def check_negative(negative: object, guidance: float) -> None:
         raise OptionError(
             "a negative condition (--negative) does nothing at guidance=1; choose guidance=2 (--guidance 2)"
         )
+
+
+def guided(
+    velocity: Velocity,
+    condition: Condition,
+    x: Tensor,
+    t: Tensor,
+    cond: Conditions | None,
+    guidance: float,
+    negative: Conditions | None,
+) -> Tensor:
+    """v_null + guidance (v_c − v_null) ``[B, *event]``, both halves in one call on a doubled batch.
+
+    Args:
+        velocity: v(x, t, cond), unguided.
+        condition: of the flow.
+        x, t, cond: points, times and conditions of B rows.
+        guidance: its strength; 1 asks for no other half.
+        negative: takes the place of the null condition; see :func:`away_from`.
+
+    Raises:
+        OptionError: guidance without a condition.
+    """
+    if guidance == UNGUIDED:
+        return velocity(x, t, cond)
+    null = condition.null(cond) if negative is None else away_from(cond, negative)
+    if cond is None or null is None:
+        raise OptionError(
+            f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+        )
+    both = velocity(torch.cat([x, x]), torch.cat([t, t]), joined([cond, null]))
+    toward, away = both.chunk(2)
+    return away + guidance * (toward - away)
 
 
 def away_from(cond: Conditions | None, negative: Conditions) -> Conditions | None:

@@ -8,8 +8,10 @@ t = 0 to the time ``start``, along each direction of the prior's frame,
 
     x_start = E[x_start] + (s_start/s_0) (x_0 − E[x_0]),   s_t² = Var[x_t],
 
-the first two moments of x_start are those of the pairs, exactly where pairs are jointly Gaussian
-(:mod:`flowprior.flow.pair_moments`). All evaluations are spent on what is left of the way.
+so that the first two moments of x_start are nearly those of the pairs: where the variance outside of the axes
+is the same everywhere, and above its least value (:mod:`flowprior.flow.pair_moments`). Its law is theirs
+where pairs are jointly Gaussian. All evaluations are spent on what is left of the way. Guidance moves the
+linear velocity as it moves the network's.
 
 Diffusion models start late from a law that some other model gives them (Lyu et al. 2022, arXiv 2205.12524;
 Zheng et al. 2022, arXiv 2202.09671); here the prior gives it, for it is fitted to the data.
@@ -24,32 +26,28 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.couplings import Coupling
-from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.paths import Path
-from flowprior.priors import Prior
-from flowprior.samplers import Solution
+from flowprior.samplers import Solution, Velocity
 
 Solve = Callable[[Tensor, Conditions | None], Solution]
 """Integrates states ``[B, *event]`` under their condition from some time on to t = 1."""
 
 
 class LateStart:
-    """Carries source samples to a time along the linear velocity; reads the prior and keeps no weights.
+    """Carries source samples to a time along the linear velocity, then leaves them to a sampler.
 
     Args:
-        linear: the linear velocity of the flow's pairs.
         time: in [0, 1), to which they are carried.
+        foretold: the average of the linear velocity, asked for x ``[B, *event]``, intervals ``[B, 2]`` and
+            the condition.
     """
 
-    def __init__(self, linear: LinearVelocity, time: float) -> None:
-        self.linear, self.time = linear, time
+    def __init__(self, time: float, foretold: Velocity) -> None:
+        self.time, self.foretold = time, foretold
 
     def __call__(self, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Where source samples x0 ``[B, *event]`` are at the time."""
-        begin = x0.new_zeros(len(x0))
-        end = torch.full_like(begin, self.time)
-        return x0 + self.time * self.linear.average(x0, begin, end, cond)
+        interval = x0.new_tensor([0.0, self.time]).expand(len(x0), 2)
+        return x0 + self.time * self.foretold(x0, interval, cond)
 
     def solved(self, solve: Solve, x0: Tensor, cond: Conditions | None) -> Solution:
         """The solution from source samples at t = 0: first to the time, then on by ``solve``."""
@@ -61,8 +59,6 @@ class LateStart:
         return Solution(found.x, found.nfe, torch.cat([source, found.times]), path)
 
 
-def from_source(solve: Solve, start: float, prior: Prior, coupling: Coupling, path: Path) -> Solve:
+def from_source(solve: Solve, start: float, foretold: Velocity) -> Solve:
     """``solve``, which begins at the time ``start``, as one from source samples at t = 0."""
-    if start == 0:
-        return solve
-    return partial(LateStart(LinearVelocity(prior, coupling, path), start).solved, solve)
+    return solve if start == 0 else partial(LateStart(start, foretold).solved, solve)

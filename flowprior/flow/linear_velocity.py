@@ -11,12 +11,10 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
+from flowprior.errors import InputError
 from flowprior.flow.pair_moments import Chord, PairMoments, check_moments
 from flowprior.paths import Path
 from flowprior.priors import Prior
-
-ITS_AVERAGE = {"what": "the average velocity of an interval", "instead": "prediction 'average-velocity'"}
-"""What the message says of moments that are not known, where an average is asked for."""
 
 
 class LinearVelocity:
@@ -26,14 +24,13 @@ class LinearVelocity:
         prior: with a frame, such as ``latent-gmm``; fitted when it is called, not before.
         coupling: ``condot`` or ``posterior``, whose slope is known.
         path: any.
-        what, instead: see :func:`~flowprior.flow.pair_moments.check_moments`.
 
     Raises:
         OptionError: a prior or coupling whose moments are not known.
     """
 
-    def __init__(self, prior: Prior, coupling: Coupling, path: Path, **what: str) -> None:
-        check_moments(prior, coupling, **what)
+    def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
+        check_moments(prior, coupling)
         self.prior, self.coupling, self.path = prior, coupling, path
 
     def __call__(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
@@ -41,19 +38,49 @@ class LinearVelocity:
         flat, moments = self._at(x, t, cond)
         return moments.velocity(flat).view_as(x).to(x.dtype)
 
-    def average(self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None) -> Tensor:
-        """Its average ``[B, *event]`` over the intervals from ``begin``, where it is at x, to ``end``."""
+    def average(self, x: Tensor, times: Tensor, cond: Conditions | None) -> Tensor:
+        """Its average ``[B, *event]`` over intervals ``[B, 2]``, at whose beginning it is at x."""
+        begin, end = _ends(times)
         flat, moments = self._at(x, begin, cond)
         average = moments.average_velocity(flat, Chord.of(self.path, begin, end, flat.dtype))
         return average.view_as(x).to(x.dtype)
 
-    def bend(self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None) -> Tensor:
-        """How far ``[B, *event]`` its average over an interval is from what it is at the beginning."""
+    def carrying(self, velocity: Tensor, x: Tensor, times: Tensor, cond: Conditions | None) -> Tensor:
+        """The average ``[B, *event]`` over intervals of a velocity whose nonlinear part does not change.
+
+        The flow of the linear velocity carries along what that part adds on the way.
+
+        Args:
+            velocity: at the beginning, ``[B, *event]``.
+            x: where the intervals begin, ``[B, *event]``.
+            times: beginning and end, ``[B, 2]``.
+            cond: of the rows.
+        """
+        begin, end = _ends(times)
         flat, moments = self._at(x, begin, cond)
-        average = moments.average_velocity(flat, Chord.of(self.path, begin, end, flat.dtype))
-        return (average - moments.velocity(flat)).view_as(x).to(x.dtype)
+        chord = Chord.of(self.path, begin, end, flat.dtype)
+        beyond = velocity.flatten(1).to(flat.dtype) - moments.velocity(flat)
+        average = moments.average_velocity(flat, chord) + moments.carried(beyond, chord)
+        return average.view_as(x).to(x.dtype)
 
     def _at(self, x: Tensor, t: Tensor, cond: Conditions | None) -> tuple[Tensor, PairMoments]:
         """x ``[B, D]`` and the moments of its pairs, in one dtype."""
         moments = PairMoments.at(self.prior, self.coupling, self.path, t, cond)
         return x.flatten(1).to(moments.frame.loc.dtype), moments
+
+
+def averaging(prior: Prior, coupling: Coupling, path: Path) -> LinearVelocity:
+    """The linear velocity, of which averages over intervals are asked.
+
+    Raises:
+        OptionError: the moments of the pairs are not known.
+    """
+    what, instead = "the average velocity of an interval", "prediction 'average-velocity'"
+    check_moments(prior, coupling, what, instead, exact=True)
+    return LinearVelocity(prior, coupling, path)
+
+
+def _ends(times: Tensor) -> tuple[Tensor, Tensor]:
+    if times.dim() != 2 or times.shape[1] != 2:
+        raise InputError(f"velocity: expected times [B], or intervals [B, 2], got {list(times.shape)}")
+    return times[:, 0], times[:, 1]

@@ -19,8 +19,9 @@ where s_e² is the variance at the end, and
 
     (s_e/s − 1)/h = 2 (ᾱ Δα v1 + σ̄ Δσ v0 + (ᾱ Δσ + σ̄ Δα) k) / (s (s + s_e)),
 
-where ᾱ and σ̄ are the means of the coefficients of both ends. At h = 0 this is g. Where the variance outside
-of the axes differs from coordinate to coordinate, that is nearly so.
+where ᾱ and σ̄ are the means of the coefficients of both ends. At h = 0 this is g. A constant that is added
+to the velocity adds itself, times the mean of s_e/s_τ over the interval's times τ, to the average. Where the
+variance outside of the axes differs from coordinate to coordinate, that is nearly so.
 
 A source of samples e (x0 + b), with x0 as above, is one with an offset on the path of coefficients α and
 e σ, for x_t = α x1 + e σ (x0 + b). The mean of x_t is then off by e σ b, that of u by e σ' b, and all else
@@ -163,6 +164,22 @@ class PairMoments:
         path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
         return self._affine(x, path, partial(slope_of_average, length=chord.length))
 
+    def carried(self, velocity: Tensor, chord: Chord) -> Tensor:
+        """What a constant velocity ``[B, D]``, added to the linear one, adds to its average over an interval.
+
+        The linear flow carries on what is added at time τ by the factor s_e/s_τ along each direction, whose
+        mean over the interval is taken by Simpson's rule.
+        """
+        scale = 1.0 if self.frame.scale is None else self.frame.scale
+        path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
+        factor = partial(mean_growth, path, length=chord.length)
+        white = velocity * self.frame.noise.rsqrt()
+        inside = self.frame.into(white)
+        grown = factor(covariance=self.slope) * inside
+        projected, grown = self.frame.out_of(torch.stack([inside, grown], 1)).unbind(1)
+        beside = factor(datum=self.outside, covariance=self._shared)
+        return torch.addcmul(grown, beside, white - projected) * self.frame.noise.sqrt()
+
     def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
         """(α' + σ') m + G (x − E[x_t]) ``[B, D]``, the slopes of G along all directions by ``slope_of``."""
         frame = self.frame
@@ -227,6 +244,22 @@ def slope_of_average(
     here, there = (variance_of_state(place, datum, covariance).sqrt() for place in (path, end))
     joint = _joint(middle, datum, covariance)
     return 2 * joint / (here * (here + there))
+
+
+def mean_growth(
+    path: Coefficients,
+    datum: Tensor | float = 1.0,
+    covariance: Tensor | float = 0.0,
+    *,
+    length: Tensor,
+) -> Tensor:
+    """The mean of s_e/s_τ over τ in an interval, by Simpson's rule; ``path`` has the slopes of its chords."""
+    a, s, a_dot, s_dot = path
+    middle, end = (
+        path._replace(alpha=a + part * length * a_dot, sigma=s + part * length * s_dot) for part in (0.5, 1)
+    )
+    here, half, there = (variance_of_state(at, datum, covariance).sqrt() for at in (path, middle, end))
+    return (there / here + 4 * there / half + 1) / 6
 
 
 def slope_of_velocity(

@@ -70,6 +70,13 @@ def check_sampler(sampler: Sampler, name: str, prior: Prior, coupling: Coupling)
     if sampler.start > 0:
         late = f"sampler '{sampler.name}' with start={sampler.start:g}"
         check_moments(prior, coupling, late, "start=0", exact=True)
+        if sampler.stochastic:
+            raise OptionError(f"{late} draws noise on the way, which cannot start late; use start=0")
+    if sampler.bends_by_moments and KINDS[name].interval:
+        raise OptionError(
+            f"sampler '{sampler.name}' makes averages of velocities, this flow predicts them; use sampler "
+            "'flow-map' (--sampler flow-map)"
+        )
     if not sampler.over_intervals or KINDS[name].interval:
         return
     if sampler.bends_by_moments:

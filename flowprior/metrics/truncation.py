@@ -93,7 +93,8 @@ class Truncation(StepMetric):
             return {}
         end = setup.flow.decode(trajectories.end)
         found = {"global_error": global_error(x[: setup.paths], replace(trajectories, states=end[None]))}
-        if isinstance(sampler, FixedStepSampler) and nfe is not None:
+        # What a late start loses is no error of a step.
+        if isinstance(sampler, FixedStepSampler) and nfe is not None and sampler.start == 0:
             cond, size = setup.asked(setup.paths), setup.batch_size
             found["local_error"] = local_error(
                 setup.flow, sampler, nfe, trajectories, cond, guidance=guidance, batch_size=size

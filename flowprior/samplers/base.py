@@ -88,7 +88,7 @@ class Sampler(Registered, abc.ABC):
     over_intervals: ClassVar[bool] = False
     """Asks for average velocities: its times are ``[B, 2]``, beginning and end of an interval."""
     bends_by_moments: ClassVar[bool] = False
-    """Averages may also come from a velocity and the bend that the moments of the pairs foretell."""
+    """Its averages are made of velocities, by what the moments of the pairs foretell."""
     stochastic: bool = False
     """Draws noise on the way, so that all samples of a call have to be solved side by side."""
     start: float = 0.0

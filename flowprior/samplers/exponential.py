@@ -16,15 +16,15 @@ LAST_STEP = 1 - 1e-9
 
 @Sampler.register("exponential")
 class Exponential(FixedStepSampler):
-    """Exponential Euler, order 1, one evaluation a step (Hochbruck & Ostermann 2010, eq. 2.5).
+    """Exponential Euler, order 1, one evaluation a step (Hochbruck & Ostermann 2010, section 2).
 
     Euler's method holds the velocity over a step. This one holds what the linear velocity of the pairs'
-    moments leaves of it, and takes the average of the linear one over the step, which has a closed form:
-    x + h (v(x, t) + ū_linear(x, t, t + h) − u_linear(x, t)). So a few steps lose less of the variance that
-    samples ought to have. The last step is one of Euler's, from x_t to the mean of the data that it may lead
-    to, which removes the noise that is left. It needs a prior and a coupling that tell their moments, such as
-    ``latent-gmm`` with ``posterior`` or ``learned-mean`` with ``condot``. Of a flow that predicts the
-    ``average-velocity`` the averages are its own.
+    moments leaves of it, and solves the linear part and what it carries along in closed form
+    (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`). So a few steps lose less of the variance
+    that samples ought to have. The last step is one of Euler's, from x_t to the mean of the data that it may
+    lead to, which removes the noise that is left. It needs a prior and a coupling that tell their moments,
+    such as ``latent-gmm`` with ``posterior`` or ``learned-mean`` with ``condot``, and a flow that predicts
+    velocities: averages that are learned are taken by ``flow-map``.
     """
 
     stages: ClassVar[int] = 1

@@ -30,8 +30,8 @@ class FixedStepSampler(Sampler):
             ``"last"``; or an instance.
         exponent: of the grid ``"power"``.
         at: of the grid ``"last"``.
-        start: time in [0, 1) of the first evaluation, before ``at``. Up to it a flow carries its source
-            samples along the linear velocity, which costs none
+        start: time of the first evaluation, from 0 to 0.999 and before ``at``. Up to it a flow carries its
+            source samples along the linear velocity, which costs none
             (:class:`flowprior.flow.late_start.LateStart`); 0 leaves nothing to it.
 
     Raises:
@@ -106,7 +106,7 @@ def _checked_start(start: float, grid: TimeGrid) -> float:
     """The time of the first evaluation, as a plain number.
 
     Raises:
-        OptionError: outside of [0, 1), or not before the last step of the grid ``last``.
+        OptionError: outside of [0, 0.999], or not before the last step of the grid ``last``.
     """
     check_numbers("sampler", start=(start, 0.0, LATEST_START))
     if isinstance(grid, Last) and start >= grid.at:
