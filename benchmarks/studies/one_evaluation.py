@@ -52,6 +52,26 @@ def by_sampler(guided: DataFrame, metrics: Sequence[str]) -> DataFrame:
     return table.rename(index=lambda sampler: _options_beside_the_grid(str(sampler)))
 
 
+def preferred(table: DataFrame, metric: str, nfe: int = 1) -> str:
+    """The sampler that the validation split prefers at ``nfe`` evaluations."""
+    return str(means(table, metric, lead.VALIDATION, index=["sampler"])[nfe].idxmin())
+
+
+def from_late_start(late: DataFrame, metrics: Sequence[str]) -> DataFrame:
+    """One evaluation of the default as it is, and by the options that the validation split prefers.
+
+    Returns:
+        A row for each metric: ``plain`` and ``chosen``, what both come to by it, and the ``options`` of the
+        second.
+    """
+    rows = {}
+    for metric in metrics:
+        found, sampler = means(late, metric, index=["sampler"])[1], preferred(late, metric)
+        own = {"plain": float(found[lead.GRID]), "chosen": float(found[sampler])}
+        rows[metric] = {"options": _options_beside_the_grid(sampler), **own}
+    return pandas.DataFrame.from_dict(rows, orient="index")
+
+
 def chosen_over_best(guided: DataFrame, table: DataFrame, metrics: Sequence[str]) -> DataFrame:
     """One evaluation from the source samples that the validation split prefers, over the default's least.
 
@@ -69,7 +89,7 @@ def chosen_over_best(guided: DataFrame, table: DataFrame, metrics: Sequence[str]
     refuse_unlike(guided, select(table, flow=[AVERAGE]), ("sampler", "nfe"))
     found = {}
     for metric in metrics:
-        sampler = means(guided, metric, lead.VALIDATION, index=["sampler"])[1].idxmin()
+        sampler = preferred(guided, metric)
         own = {by: means(guided, by, index=["sampler"]).loc[sampler, 1] for by in metrics}
         least = {by: lead.settings(table, by).loc[lead.OURS].min() for by in metrics}
         ratios = {by: float(own[by] / least[by]) for by in metrics}

@@ -78,6 +78,7 @@ STANDS_ALONE = (
     "caption-guidance",
     "long-",
     "from-scratch",
+    "late-start",
     "one-evaluation",
     "reflow",
     "warm-start",
@@ -88,7 +89,7 @@ NFES = [1, 2, 4, 8, 15, 30]
 CLAIMS: Mapping[str, tuple[str, ...]] = {
     "automatic": ("auto",),
     "choosing": ("variance_floor",),
-    "few-evaluations": ("warm_start", "one_evaluation"),
+    "few-evaluations": ("late_start", "warm_start", "one_evaluation"),
     "trained-priors": ("end_to_end",),
     "README": ("standing",),
     "findings": (

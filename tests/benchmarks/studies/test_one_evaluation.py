@@ -63,6 +63,17 @@ def test_source_samples_are_chosen_on_the_validation_split_and_read_off_the_test
     assert found.loc["fid-lite0", "options"] == "nothing else"
 
 
+def test_a_late_start_is_chosen_on_the_validation_split_and_read_off_the_test_split() -> None:
+    late = f"{lead.GRID},start=0.2"
+    rows = [
+        table_row("fid-lite0", value, split=split, flow=lead.OURS, nfe=1, seed=0, sampler=sampler)
+        for sampler, test, validation in ((lead.GRID, 40.0, 30.0), (late, 35.0, 20.0))
+        for split, value in (("test", test), ("validation", validation))
+    ]
+    found = one_evaluation.from_late_start(pandas.DataFrame(rows).assign(label=lead.OURS), ["fid-lite0"])
+    assert found.loc["fid-lite0"].to_dict() == {"options": "`start=0.2`", "plain": 40.0, "chosen": 35.0}
+
+
 def test_guided_flows_of_another_training_are_not_held_against_the_default() -> None:
     of_one_seed = table()[table()["seed"] == 0].assign(batch_size=64)
     with pytest.raises(UnlikeStudies, match="batch_size"):
