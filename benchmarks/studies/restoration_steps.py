@@ -8,8 +8,8 @@ import pandas
 
 from benchmarks.studies import lead, restoration
 from benchmarks.studies.alike import means, refuse_unlike
-from benchmarks.studies.tables import BASE
-from flowprior.study.table import DataFrame, select
+from benchmarks.studies.tables import BASE, FEATURES
+from flowprior.study.table import DataFrame, Series, select
 
 FOLDER = "{task}-steps"
 """Where the study of a task lies."""
@@ -33,6 +33,15 @@ def of_the_same_seeds(base: DataFrame, steps: DataFrame) -> DataFrame:
     return found
 
 
+def baseline(steps: DataFrame, base: DataFrame, metric: str) -> Series:
+    """N(0, I) in the study of the task, same seeds: a value for each number of evaluations.
+
+    Raises:
+        UnlikeStudies: as :func:`of_the_same_seeds`.
+    """
+    return restoration.values(of_the_same_seeds(base, steps), metric).loc[BASE]
+
+
 def over_least(
     steps: DataFrame, base: DataFrame, judged: Sequence[str] = restoration.JUDGED, nfe: int = NFE
 ) -> DataFrame:
@@ -47,15 +56,14 @@ def over_least(
     Raises:
         UnlikeStudies: the design was trained or evaluated otherwise in the two studies.
     """
-    base = of_the_same_seeds(base, steps)
-    least = {metric: restoration.values(base, metric).loc[BASE].min() for metric in judged}
+    least = {metric: baseline(steps, base, metric).min() for metric in judged}
     return pandas.DataFrame({metric: by_sampler(steps, metric)[nfe] / least[metric] for metric in judged})
 
 
-def chosen(
-    steps: DataFrame, base: DataFrame, judged: Sequence[str] = restoration.JUDGED, nfe: int = NFE
-) -> DataFrame:
-    """For each metric the sampler that the validation split prefers by it, and its :func:`over_least`.
+def chosen(steps: DataFrame, base: DataFrame, judged: Sequence[str] = FEATURES, nfe: int = NFE) -> DataFrame:
+    """For each distance the sampler that the validation split prefers by it, and its :func:`over_least`.
+
+    Scores are not known of the validation split.
 
     Returns:
         A row for each metric: the ``sampler``, a column for what it comes to by each metric.
@@ -64,15 +72,3 @@ def chosen(
     preferred = {metric: by_sampler(steps, metric, lead.VALIDATION)[nfe].idxmin() for metric in judged}
     rows = {metric: {"sampler": sampler, **ratios.loc[sampler]} for metric, sampler in preferred.items()}
     return pandas.DataFrame.from_dict(rows, orient="index")
-
-
-def behind(steps: DataFrame, base: DataFrame, judged: Sequence[str] = restoration.JUDGED) -> list[str]:
-    """Where N(0, I) is ahead of the sampler that the validation split prefers: metric and evaluations."""
-    base, found = of_the_same_seeds(base, steps), []
-    for metric in judged:
-        own, theirs = by_sampler(steps, metric), restoration.values(base, metric).loc[BASE]
-        preferred = by_sampler(steps, metric, lead.VALIDATION)
-        for nfe in own.columns.drop(0, errors="ignore"):
-            if own[nfe][preferred[nfe].idxmin()] > theirs[nfe]:
-                found.append(f"{metric} at {nfe:g}")
-    return found

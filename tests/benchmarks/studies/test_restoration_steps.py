@@ -60,17 +60,14 @@ def test_each_sampler_is_held_against_the_baselines_best_at_any_number() -> None
 
 
 def test_the_validation_split_chooses_and_the_test_split_is_read_off() -> None:
-    found = restoration_steps.chosen(steps(), base(), METRICS)
-    assert found["sampler"].to_dict() == {"fid-lite0": EXACT, "crps": EXACT}
+    found = restoration_steps.chosen(steps(), base(), ["fid-lite0"])
+    assert found["sampler"].to_dict() == {"fid-lite0": EXACT}
     assert found.loc["fid-lite0", "fid-lite0"] == pytest.approx(1.1)
-    assert found.loc["crps", "crps"] == pytest.approx(0.9)
 
 
-def test_where_the_baseline_is_ahead_at_equal_numbers_is_told() -> None:
-    assert restoration_steps.behind(steps(), base(), METRICS) == []
-    worse = steps()
-    worse.loc[(worse["metric"] == "crps") & (worse["nfe"] == 1), "value"] += 3
-    assert restoration_steps.behind(worse, base(), METRICS) == ["crps at 1"]
+def test_the_baseline_is_that_of_the_same_seeds() -> None:
+    found = restoration_steps.baseline(steps().query("seed == 0"), base(), "crps")
+    assert found.to_dict() == pytest.approx({1: 15.5, 4: 11.5, 30: 9.5})
 
 
 def test_a_design_of_another_training_is_not_held_against_the_baseline() -> None:
