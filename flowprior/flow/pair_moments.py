@@ -160,9 +160,7 @@ class PairMoments:
 
     def average_velocity(self, x: Tensor, chord: Chord) -> Tensor:
         """The average ``[B, D]`` of the linear velocity over an interval that begins at x ``[B, D]``."""
-        scale = 1.0 if self.frame.scale is None else self.frame.scale
-        path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
-        return self._affine(x, path, partial(slope_of_average, length=chord.length))
+        return self._affine(x, self._over(chord), partial(slope_of_average, length=chord.length))
 
     def carried(self, velocity: Tensor, chord: Chord) -> Tensor:
         """What a constant velocity ``[B, D]``, added to the linear one, adds to its average over an interval.
@@ -170,15 +168,18 @@ class PairMoments:
         The linear flow carries on what is added at time τ by the factor s_e/s_τ along each direction, whose
         mean over the interval is taken by Simpson's rule.
         """
-        scale = 1.0 if self.frame.scale is None else self.frame.scale
-        path = self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
-        factor = partial(mean_growth, path, length=chord.length)
+        factor = partial(mean_growth, self._over(chord), length=chord.length)
         white = velocity * self.frame.noise.rsqrt()
         inside = self.frame.into(white)
         grown = factor(covariance=self.slope) * inside
         projected, grown = self.frame.out_of(torch.stack([inside, grown], 1)).unbind(1)
         beside = factor(datum=self.outside, covariance=self._shared)
         return torch.addcmul(grown, beside, white - projected) * self.frame.noise.sqrt()
+
+    def _over(self, chord: Chord) -> Coefficients:
+        """The path with the slopes of a chord in place of its derivatives."""
+        scale = 1.0 if self.frame.scale is None else self.frame.scale
+        return self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
 
     def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
         """(α' + σ') m + G (x − E[x_t]) ``[B, D]``, the slopes of G along all directions by ``slope_of``."""
