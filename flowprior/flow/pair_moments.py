@@ -169,12 +169,7 @@ class PairMoments:
         mean over the interval is taken by Simpson's rule.
         """
         factor = partial(mean_growth, self._over(chord), length=chord.length)
-        white = velocity * self.frame.noise.rsqrt()
-        inside = self.frame.into(white)
-        grown = factor(covariance=self.slope) * inside
-        projected, grown = self.frame.out_of(torch.stack([inside, grown], 1)).unbind(1)
-        beside = factor(datum=self.outside, covariance=self._shared)
-        return torch.addcmul(grown, beside, white - projected) * self.frame.noise.sqrt()
+        return self._along_axes(velocity, factor)
 
     def _over(self, chord: Chord) -> Coefficients:
         """The path with the slopes of a chord in place of its derivatives."""
@@ -183,15 +178,18 @@ class PairMoments:
 
     def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
         """(α' + σ') m + G (x − E[x_t]) ``[B, D]``, the slopes of G along all directions by ``slope_of``."""
-        frame = self.frame
-        white = (x - self.mean) * frame.noise.rsqrt()
-        inside = frame.into(white)
-        along = slope_of(path, covariance=self.slope) * inside
-        projected, white_velocity = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
-        beside = slope_of(path, datum=self.outside, covariance=self._shared)
-        white_velocity = torch.addcmul(white_velocity, beside, white - projected)
         mean = self._joined_means(path.alpha_dot, path.sigma_dot)
-        return mean + white_velocity * frame.noise.sqrt()
+        return mean + self._along_axes(x - self.mean, partial(slope_of, path))
+
+    def _along_axes(self, rows: Tensor, factor: Callable[..., Tensor]) -> Tensor:
+        """Rows ``[B, D]``, each direction of the frame times its own ``factor(datum, covariance)``."""
+        frame = self.frame
+        white = rows * frame.noise.rsqrt()
+        inside = frame.into(white)
+        along = factor(covariance=self.slope) * inside
+        projected, scaled = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
+        beside = factor(datum=self.outside, covariance=self._shared)
+        return torch.addcmul(scaled, beside, white - projected) * frame.noise.sqrt()
 
     def variances(self) -> tuple[Tensor, Tensor]:
         """Var[x_t], and Var[u | x_t], what the linear velocity leaves, of each coordinate, ``[B, D]``."""
