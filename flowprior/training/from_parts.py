@@ -1,0 +1,234 @@
+"""``train_parts``: from the built parts of a run to a trained flow."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from flowprior.conditions import Conditions, moved
+from flowprior.data.several_conditions import every_condition
+from flowprior.encoding import EncodedData
+from flowprior.encoding.cache import remove_latents
+from flowprior.errors import CheckpointError
+from flowprior.flow import Flow
+from flowprior.flow.description import describe
+from flowprior.flow.reading import step_folders
+from flowprior.flow.tensors import load_plain
+from flowprior.paths import check_prediction
+from flowprior.progress import stage
+from flowprior.training.batches import Batches, PairStream
+from flowprior.training.callbacks import Callback
+from flowprior.training.clearing import clear_run
+from flowprior.training.components import Components
+from flowprior.training.config import BATCH
+from flowprior.training.engine import Engine
+from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.loop import run_steps
+from flowprior.training.monitor import Monitor, ending
+from flowprior.training.optimiser import warm_up_note
+from flowprior.training.prefetch import Prefetched
+from flowprior.training.randomness import Randomness
+from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
+from flowprior.training.run import RunDirectory
+from flowprior.training.run_info import CHOICE, RunInfo
+from flowprior.training.start_measures import measure_starts
+from flowprior.training.state import TrainingState
+from flowprior.training.validation import Validation
+from flowprior.training.warm_start import start_from
+
+
+def train_parts(
+    parts: Components,
+    engine: Engine,
+    run: RunDirectory | None = None,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    *,
+    recover: bool = False,
+    replace: bool = False,
+) -> Flow:
+    """From the newest checkpoint to the saved flow; of several processes the first one alone writes.
+
+    A run that is to be replaced goes when nothing of the new one is refused any more, but for encoded data.
+
+    Args:
+        parts: of the run.
+        engine: the processes that train together.
+        run: where it goes on, or begins; None writes nothing.
+        progress: show how far fit and training have come.
+        callbacks: told of the run while it goes on.
+        recover: whether this process holds the run, and may put what another has left in order.
+        replace: whether the run that stands there makes way.
+
+    Raises:
+        FlowpriorError: as :func:`flowprior.train`.
+    """
+    config = parts.config.training
+    if config.init and (replace or not _has_begun(run)):
+        start_from(parts.model, Path(config.init).expanduser())
+    state = TrainingState(parts, engine)
+    if progress:
+        for line in (*parts.data.remarks, *parts.reasons):
+            _say(line)
+    with engine.processes.first_goes_ahead():
+        if replace and run is not None and engine.is_main:
+            remove_latents(run.latents)
+        if isinstance(parts.data, EncodedData):
+            parts.data.prepare(_say if progress else None)
+        if isinstance(parts.held, EncodedData):
+            parts.held.prepare(_say if progress else None)
+        if run is not None and not replace:
+            state.resume(run.checkpoints, recover)
+    engine.check_same(state.step)
+    if run is not None and state.step:
+        check_teacher(parts.coupling, RunInfo(run.info).read().get(TEACHER))
+    own = run if engine.is_main else None
+    randomness = Randomness(config.seed, parts.device)
+    # Before the fit, for sizes that do not fit together are refused here.
+    pairs = stream_of(parts, randomness, state.micro_batches)
+    fit_seconds = fit_prior(parts, randomness, engine, progress)
+    state.train_prior()
+    with stage(f"fit coupling {parts.coupling.name}"):
+        generator = randomness.generator("coupling fit")
+        parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
+    if own is not None:
+        describe(state.flow())  # What could not be saved after the last step is refused before the first.
+        if replace:
+            clear_run(own)
+        own.create(parts.config)
+        if progress:
+            _say(f"the run is in {own.path}")
+    if progress and (note := warm_up_note(config)) is not None:
+        _say(note)
+    info = RunInfo(own.info if own else None)
+    info.start(parts.device, state.step, fit_seconds, processes=engine.size)
+    notes = {CHOICE: list(parts.reasons), TEACHER: teacher_of(parts.coupling)}
+    info.update(**{name: note for name, note in notes.items() if note})
+    with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
+        if state.step == 0 and own is not None:
+            with stage("measure source samples and pairs"):
+                measured = measure_starts(pairs)
+            monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
+            info.update(**measured)
+        measure = None if parts.held is None else Validation(parts.held, randomness).measure
+        with _prefetched(pairs, state) as batches:
+            run_steps(state, batches, randomness, monitor, run, measure)
+        state.gather_average()
+        flow = state.flow().to(parts.device)
+        if own is not None:
+            flow.save(own.flow)
+        engine.wait()
+    return flow
+
+
+def _has_begun(run: RunDirectory | None) -> bool:
+    """Whether a checkpoint has the weights, so that what they began with is not asked for again."""
+    return run is not None and bool(step_folders(run.checkpoints))
+
+
+def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManager[Batches]:
+    """The stream itself, or with a worker that prepares what comes next."""
+    config = state.config
+    if not config.prefetch:
+        return nullcontext(pairs)
+    return Prefetched(pairs, state.engine.parts(config.accumulate), config.prefetch, config.steps)
+
+
+def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> PairStream:
+    """The pairs of a run, to be asked for once its prior is fitted."""
+    size = parts.config.training.batch_size
+    whole = parts.config.training.pair_within == BATCH
+    return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches, whole=whole)
+
+
+def fit_prior(
+    parts: Components, randomness: Randomness, engine: Engine | None = None, progress: bool = False
+) -> float | None:
+    """Fit the prior where it is not fitted, and check it against path and coupling.
+
+    It becomes the coupling's own prior, where that has one, and is fitted to the data otherwise.
+    Several processes fit it together where that is possible; else the first one fits, and tells the others.
+
+    Returns:
+        Seconds that the fit took, or None where there was nothing to fit.
+    """
+    seconds = None
+    parts.prior.changes = []  # to a prior before the training are no changes to the flow
+    own = parts.coupling.own_prior
+    if own is not None and not parts.prior.is_fitted:
+        copied = {name: value.clone() for name, value in own.state_dict().items()}
+        load_plain(parts.prior, copied, assign=True)
+    if not parts.prior.is_fitted:
+        start = time.perf_counter()
+        engine = engine or Engine()
+        generator = randomness.generator("prior fit")
+        enough = len(every_condition(parts.data)) >= engine.size  # each process has an event
+        together = engine.size > 1 and parts.prior.fits_shares and enough
+        if together:
+            share = DeviceBatches(parts, engine.rank, engine.size)
+            parts.prior.fit(share, generator=generator, group=engine.group, progress=progress)
+        elif engine.is_main:
+            parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
+        if engine.size > 1 and not together:
+            fitted = engine.processes.of_first(parts.prior.state_dict())
+            if not engine.is_main:  # the first one knows, too, what it was fitted to
+                load_plain(parts.prior, fitted, assign=True)
+            parts.prior.to(parts.device)
+        seconds = time.perf_counter() - start
+    parts.path.check(parts.prior)
+    check_prediction(parts.path, parts.config.training.prediction)
+    parts.coupling.check(parts.prior)
+    return seconds
+
+
+class DeviceBatches:
+    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them.
+
+    An event with several conditions, such as captions, comes once with each of them.
+
+    Args:
+        parts: of a run.
+        rank: of the process whose share it is.
+        size: number of processes that share the data.
+    """
+
+    def __init__(self, parts: Components, rank: int = 0, size: int = 1) -> None:
+        self._batches, self._device = every_condition(parts.data).batches().share(rank, size), parts.device
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def groups(self) -> Tensor | None:
+        """Of the rows, those that are held out together."""
+        return self._batches.groups
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
+        for x1, cond in self._batches:
+            yield x1.to(self._device), moved(cond, self._device)
+
+
+@contextmanager
+def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
+    """Write down how the run ended, and say so where it was stopped, below the monitor's bar."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(CheckpointError):
+            info.end(state.step, ending(error), state.best)
+        if isinstance(error, TrainingInterrupted):
+            if state.engine.is_main:
+                _say(error.message)
+            state.engine.wait()  # a launcher ends the others as soon as one has ended
+        raise
+    info.end(state.step, ending(None), state.best)
+
+
+def _say(line: str) -> None:
+    """One line on stderr, as it is."""
+    sys.stderr.write(f"{line}\n")  # by this name, for bars to stay below it
