@@ -42,11 +42,12 @@ class Lead(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of some priors for the same held-out rows, in the same order.
+    """Scores of some priors, or of flows, for the same held-out rows, in the same order; less is better.
 
     Attributes:
-        scores: spec of a prior -> its energy scores ``[M]``.
-        fitted: rows that each fit had.
+        scores: spec of a prior -> its energy scores ``[M]`` of M rows; or a flow's design -> pseudo-values
+            of its distance from M parts of them.
+        fitted: rows that each fit had, or parts of that size.
     """
 
     scores: dict[str, Tensor]

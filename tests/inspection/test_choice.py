@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -111,6 +112,53 @@ def test_the_latent_mixture_must_be_ahead_by_two_errors(
     found = Comparison(scores | {LATENT: scores["gmm"] - gain}, fitted=800)
     monkeypatch.setattr(choice, "compare_priors", lambda *_: found)
     assert chosen(clouds(each=10)) == design
+
+
+class Told:
+    """A pilot that says what it is told, and notes what it is asked."""
+
+    def __init__(self, **distances: float | None) -> None:
+        self.distances = distances
+        self.designs: list[tuple[str, str]] = []
+
+    def __call__(self, designs: Sequence[tuple[str, str]], data: Data, seed: int) -> Comparison:
+        self.designs = list(designs)
+        noise = 1e-3 * torch.tensor([-1.0, 0.5, -0.5, 1.0, 0.0], dtype=torch.float64)
+        known = zip(designs, ("normal", "gaussians", "latent"), strict=True)
+        found = {f"{prior} + {coupling}": self.distances[name] for (prior, coupling), name in known}
+        scores = {
+            name: at + (place + 1) * noise for place, (name, at) in enumerate(found.items()) if at is not None
+        }
+        return Comparison(scores, fitted=20)
+
+
+@pytest.mark.parametrize(
+    ("distances", "design"),
+    [
+        ({"normal": 0.3, "gaussians": 0.2, "latent": 0.1}, (LATENT, "posterior")),
+        ({"normal": 0.3, "gaussians": 0.1, "latent": 0.2}, ("gmm", "ot")),
+        ({"normal": 0.3, "gaussians": 0.1002, "latent": 0.1}, ("gmm", "ot")),
+        ({"normal": 0.1, "gaussians": 0.2, "latent": 0.3}, (NORMAL, "condot")),
+        ({"normal": 0.1, "gaussians": None, "latent": 0.3}, (NORMAL, "condot")),
+        ({"normal": None, "gaussians": None, "latent": 0.3}, (LATENT, "posterior")),
+    ],
+)
+def test_of_many_points_what_is_surely_ahead_in_short_trainings_is_taken(
+    distances: dict[str, float | None], design: tuple[str, str]
+) -> None:
+    pilot = Told(**distances)
+    found = choose_design(clouds(each=1000), pilot)
+    assert pilot.designs == [(NORMAL, "condot"), ("gmm", "ot"), (LATENT, "posterior")]
+    assert (found.prior, found.coupling) == design
+    assert found.reason.startswith(f"{design[0]} + {design[1]}: sliced W2² ")
+
+
+def test_many_points_need_short_trainings_and_fewer_do_not_ask() -> None:
+    with pytest.raises(InputError, match=r"pilot=flowprior\.training\.compare_flows"):
+        choose_design(clouds(each=1000))
+    pilot = Told()
+    assert choose_design(clouds(each=999), pilot) == choose_design(clouds(each=999))
+    assert not pilot.designs
 
 
 def test_pictures_of_labels_get_the_latent_mixture_and_few_of_them_gaussians() -> None:

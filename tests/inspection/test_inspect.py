@@ -10,6 +10,7 @@ import torch
 from flowprior.data import tensor_data
 from flowprior.errors import OptionError
 from flowprior.inspection import inspect_priors
+from flowprior.inspection.comparison import Comparison
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,21 @@ def test_few_examples_are_warned_of():
     inspection = inspect_priors((torch.randn(65, 2), labels), ["gmm:shrinkage=1"], suggestion=False)
     (warning,) = inspection.warnings
     assert warning.startswith("1 of 2 labels have fewer than 20 examples (label 1: 5)")
+
+
+def test_many_points_are_told_of_what_is_missing_or_get_a_choice():
+    """What ``--prior auto`` takes is found by short trainings there, which the caller brings."""
+    data = (torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 2)
+
+    def pilot(designs, data, seed):
+        scores = (torch.full((5,), float(place), dtype=torch.float64) for place in range(3))
+        names = (" + ".join(design) for design in designs)
+        return Comparison(dict(zip(names, scores, strict=True)), fitted=20)
+
+    without, chosen = (inspect_priors(data, ["gaussian"], examples=100, pilot=own) for own in (None, pilot))
+    assert without.choice is None
+    assert "pilot=flowprior.training.compare_flows" in without.warnings[-1]
+    assert (chosen.choice.prior, chosen.choice.coupling) == ("gaussian", "condot")
 
 
 def test_nothing_to_inspect_is_refused(three_modes):
