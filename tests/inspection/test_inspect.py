@@ -108,7 +108,7 @@ def test_many_points_are_told_of_what_is_missing_or_get_a_choice():
     data = (torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 2)
 
     def pilot(designs, data, seed):
-        scores = (torch.full((5,), float(place), dtype=torch.float64) for place in range(3))
+        scores = (torch.full((5,), float(place), dtype=torch.float64) for place in range(len(designs)))
         names = (" + ".join(design) for design in designs)
         return Comparison(dict(zip(names, scores, strict=True)), fitted=20)
 
