@@ -86,11 +86,15 @@ def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
 
 
 def of_each_seed(table: DataFrame, metric: str) -> DataFrame:
-    """Values at the times that suit a design best on average: rows (flow, seed), columns NFE."""
+    """Values at the times that suit a design best on average: rows (flow, seed), columns NFE.
+
+    The choice may be one design on one division and another on the next, each with times of its own.
+    """
     kept = select(table, metric=metric)
     kept = kept[kept.nfe.isin(FEW_STEPS)]
-    mean = kept.groupby(["flow", "nfe", "sampler"]).value.mean()
-    best = mean.loc[mean.groupby(["flow", "nfe"]).idxmin()].reset_index()[["flow", "nfe", "sampler"]]
+    design = ["flow", "prior", "coupling", "nfe"]
+    mean = kept.groupby([*design, "sampler"]).value.mean()
+    best = mean.loc[mean.groupby(design).idxmin()].reset_index()[[*design, "sampler"]]
     return kept.merge(best).pivot_table(index=["flow", "seed"], columns="nfe", values="value")
 
 

