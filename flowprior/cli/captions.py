@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.cli.options import EACH, SINGLE, parse_conditions
 from flowprior.cli.parts import CAPTION
+from flowprior.display import counted
 from flowprior.errors import OptionError
 from flowprior.registry import package_version
 
@@ -175,7 +176,7 @@ def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> s
     """
     labels = asked.rows.unique().tolist() if asked.class_names and asked.rows is not None else []
     said = [str(asked.class_names[label]) for label in labels] if len(labels) == 1 else []
-    said.append(f"{nfe} evaluations, {settings['sampler']}" if nfe else "the prior alone")
+    said.append(f"{counted(nfe, 'evaluation')}, {settings['sampler']}" if nfe else "the prior alone")
     for name, plain in PLAIN.items():
         if settings[name] not in (None, plain) and (nfe or name != "guidance"):
             said.append(f"{name.replace('_', ' ')} {settings[name]:g}")

@@ -20,6 +20,7 @@ from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.given_pictures import given_panels, read_given, refuse_beside_pictures
 from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
 from flowprior.cli.parts import read_parts
+from flowprior.display import counted
 
 
 def sample(
@@ -158,4 +159,6 @@ def sample(
         print_json(found | ({"animation": str(animate)} if animate is not None else {}))
     else:
         files = " and ".join(written)
-        print_rich(f"{len(solution.x)} samples, {solution.nfe} evaluations, {seconds:.2g} s: {files}")
+        print_rich(
+            f"{counted(len(solution.x), 'sample')}, {counted(solution.nfe, 'evaluation')}, {seconds:.2g} s: {files}"
+        )

@@ -100,6 +100,7 @@ def test_a_picture_of_one_type_names_it_in_its_title():
     assert title_of("cells", asked, 4, settings) == "cells: NK cell, 4 evaluations, euler"
     both = Asked(torch.arange(2), None, torch.arange(2), class_names=["B cell", "NK cell"])
     assert title_of("cells", both, 4, settings) == "cells: 4 evaluations, euler"
+    assert title_of("cells", both, 1, settings) == "cells: 1 evaluation, euler"
     assert both.names == ["B cell", "NK cell"]
 
 
