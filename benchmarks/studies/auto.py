@@ -88,12 +88,13 @@ def at_best_grid(table: DataFrame, metric: str) -> DataFrame:
 def of_each_seed(table: DataFrame, metric: str) -> DataFrame:
     """Values at the times that suit a design best on average: rows (flow, seed), columns NFE.
 
-    The choice may be one design on one division and another on the next, each with times of its own.
+    The choice has the times that suit the design that it is, over all seeds of that design.
     """
     kept = select(table, metric=metric)
     kept = kept[kept.nfe.isin(FEW_STEPS)]
-    design = ["flow", "prior", "coupling", "nfe"]
-    mean = kept.groupby([*design, "sampler"]).value.mean()
+    design = ["prior", "coupling", "nfe"]
+    once = kept.drop_duplicates([*design, "sampler", "seed"])  # the choice may be one of those beside it
+    mean = once.groupby([*design, "sampler"]).value.mean()
     best = mean.loc[mean.groupby(design).idxmin()].reset_index()[[*design, "sampler"]]
     return kept.merge(best).pivot_table(index=["flow", "seed"], columns="nfe", values="value")
 

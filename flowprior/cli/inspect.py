@@ -42,7 +42,10 @@ def inspect(
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
     suggest: Annotated[
         bool,
-        typer.Option(help="Also try a set of mixtures, count modes, and say what --prior auto chooses."),
+        typer.Option(
+            help="Also try a set of mixtures, count modes, and say what --prior auto chooses, which takes "
+            "minutes of 2,000 points or more."
+        ),
     ] = True,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,

@@ -159,6 +159,5 @@ def sample(
         print_json(found | ({"animation": str(animate)} if animate is not None else {}))
     else:
         files = " and ".join(written)
-        print_rich(
-            f"{counted(len(solution.x), 'sample')}, {counted(solution.nfe, 'evaluation')}, {seconds:.2g} s: {files}"
-        )
+        drawn = f"{counted(len(solution.x), 'sample')}, {counted(solution.nfe, 'evaluation')}"
+        print_rich(f"{drawn}, {seconds:.2g} s: {files}")

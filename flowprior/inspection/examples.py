@@ -35,6 +35,7 @@ class Examples:
         held_out: events to measure on, ``[M, *event]``.
         held_out_cond: their condition.
         counts: examples of each label in the whole split, ``[C]``; None without labels.
+        fit_groups: of the rows to fit on, those that are alike ``[N]``; None where the data name none.
     """
 
     x: Tensor
@@ -42,6 +43,7 @@ class Examples:
     held_out: Tensor
     held_out_cond: Conditions | None
     counts: Tensor | None
+    fit_groups: Tensor | None = None
 
     @classmethod
     def of(cls, data: Data, limit: int, seed: int = 0) -> Examples:
@@ -81,11 +83,12 @@ class Examples:
         labels = labels_of(data)
         counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
 
-        def part(rows: Tensor) -> tuple[Tensor, Conditions | None]:
+        def part(rows: Tensor) -> Tensor:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-            return data.batch(chosen[rows[order]])
+            return chosen[rows[order]]
 
-        return cls(*part(fit), *part(held_out), counts)
+        fit_groups = None if data.groups is None else data.groups[part(fit)]
+        return cls(*data.batch(part(fit)), *data.batch(part(held_out)), counts, fit_groups)
 
     @property
     def labels(self) -> Tensor | None:

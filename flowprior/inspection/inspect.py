@@ -15,7 +15,7 @@ from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import CouplingError, InputError, OptionError
-from flowprior.inspection.choice import Choice, Pilot, choose_design
+from flowprior.inspection.choice import Choice, Pilot, asks_pilot, choose_design
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.misfit import misfit_warning
@@ -151,8 +151,9 @@ def inspect_priors(
         seed: of the split, the fits and the draws.
         suggestion: also fit a set of mixtures, count modes, and say what ``--prior auto`` chooses.
         out: directory for ``inspection.json`` and a picture of each prior.
-        pilot: trains the small flows that ``--prior auto`` compares of many points, such as
-            :func:`flowprior.training.compare_flows`; without it there is a warning in place of that choice.
+        pilot: trains the small flows that ``--prior auto`` compares of 2,000 points or more, whatever
+            ``examples`` says, such as :func:`flowprior.training.compare_flows`, which takes some minutes;
+            without it there is a warning in place of that choice.
 
     Raises:
         OptionError: nothing to inspect, or impossible counts.
@@ -203,6 +204,10 @@ def _modes(chosen: Examples) -> dict[int, int]:
 
 def _choice(data: Data, pilot: Pilot | None, warnings: list[str]) -> Choice | None:
     """What ``--prior auto`` takes for these data; a warning where no rule serves them."""
+    if pilot is None and asks_pilot(data):
+        said = "of so many points small flows say what --prior auto takes"
+        warnings.append(f"{said}; pass pilot=flowprior.training.compare_flows, or call flowprior inspect")
+        return None
     try:
         with stage("what --prior auto chooses"), showing(False):
             return choose_design(data, pilot)

@@ -20,7 +20,7 @@ from flowprior.study.splits import Splits
 from flowprior.training.automatic import choose_for
 from flowprior.training.config import AUTO_PRIOR
 
-PATIENCE = 600.0
+PATIENCE = 3600.0
 """Seconds to wait for another process that looks at the data."""
 
 
@@ -44,7 +44,7 @@ def recorded_choice(grid: Grid, splits: Splits, folder: StudyFolder) -> Choice |
 
     Raises:
         InputError: as :func:`study_choice`.
-        OptionError: another process holds the folder for ten minutes.
+        OptionError: another process holds the folder for an hour.
         CheckpointError: the folder cannot be written.
     """
     if not asks_for_choice(grid):

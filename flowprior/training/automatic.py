@@ -84,9 +84,7 @@ def _check_together(config: RunConfig, coupling: str | Coupling) -> None:
 def _look(data: Data, config: RunConfig, latent: str | LatentEncoder | None) -> Choice:
     """The choice for what is trained on: without the events held out, in latents where there are some."""
     kept, _ = hold_out(data, config.training)
-    # The reasons sum up what several fits have found.
-    with stage("choose prior and coupling by the data", everywhere=True, after=1.0), showing(False):
-        return choose_for(kept, latent or config.latent, config.training.device)
+    return choose_for(kept, latent or config.latent, config.training.device)
 
 
 def choose_for(data: Data, latent: str | LatentEncoder = NO_LATENT, device: str = "auto") -> Choice:
@@ -94,7 +92,9 @@ def choose_for(data: Data, latent: str | LatentEncoder = NO_LATENT, device: str 
     if latent != NO_LATENT and len(data) > MOST_EXAMPLES:
         rows = draw_indices(data, MOST_EXAMPLES, torch.Generator().manual_seed(0))
         data = Subset(data, rows, data.name)
-    return choose_design(in_latents(data, latent, None, resolve_device(device)), compare_flows)
+    # The reasons sum up what several fits and trainings have found.
+    with stage("choose prior and coupling by the data", everywhere=True, after=1.0), showing(False):
+        return choose_design(in_latents(data, latent, None, resolve_device(device)), compare_flows)
 
 
 def reasons_for(choice: Choice, config: RunConfig) -> Reasons:

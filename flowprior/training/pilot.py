@@ -2,8 +2,8 @@
 
 How far a flow mends its prior depends on the coupling and on how many numbers an event has, which no score of
 the prior's own draws sees (docs/automatic.md). So small networks are trained, and their samples held against
-events that neither they nor their priors have seen. They run on the processor, for one machine to choose
-like another.
+events that neither they nor their priors have seen. They run on the processor and on one thread, as fits do,
+for the number of threads not to choose.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import repeated
-from flowprior.data import Data
+from flowprior.conditions import rows as take
+from flowprior.data import Data, TensorData
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.flow import Flow
 from flowprior.inspection.comparison import Comparison
 from flowprior.inspection.examples import HELD_OUT_SHARE, Examples
 from flowprior.metrics.sliced import sliced_wasserstein2_squared
+from flowprior.priors.one_thread import one_thread
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig
 from flowprior.training.engine import Engine
@@ -28,6 +30,8 @@ from flowprior.training.from_parts import train_parts
 
 MOST_ROWS = 16_000
 """That are looked at; a fifth is held out."""
+MOST_NUMBERS = 1 << 25
+"""Numbers in rows, and in samples, that are held at once; of events of many numbers there are fewer."""
 MODEL = "mlp:width=64,depth=3"
 STEPS, BATCH, WARMUP, EMA = 1500, 128, 100, 0.995
 """Those of the study of ``auto``. 500 steps favour ``latent-gmm``: on two divisions of satellite it stays at
@@ -46,23 +50,24 @@ def compare_flows(designs: Sequence[tuple[str, str]], data: Data, seed: int) -> 
 
     Args:
         designs: specs of prior and coupling, which fit together.
-        data: points, whose labels are looked at one by one.
+        data: points, whose labels are looked at one by one; 16,000 of them at the most, and fewer where an
+            event has more than 2,000 numbers.
         seed: of the division, the trainings and the samples.
 
     Returns:
-        For each design whose training did not diverge, named ``PRIOR + COUPLING``, the sliced W2² between its
-        samples and the held-out events, as five pseudo-values, averaged over labels and over 4 and 15
-        evaluations at the times that suit the design.
+        For each design whose training and samples did not diverge, named ``PRIOR + COUPLING``, the sliced
+        W2² between its samples and the held-out events, as five pseudo-values, averaged over labels and over
+        4 and 15 evaluations at the times that suit the design.
 
     Raises:
         InputError: data that one of the priors cannot be fitted to, too few of them, or no training that did
             not diverge.
     """
-    examples = Examples.of(data, MOST_ROWS, seed)
+    examples = Examples.of(data, min(MOST_ROWS, MOST_NUMBERS // data.event_shape.numel()), seed)
     parts = _parts_of(examples)
     scores = {}
     for prior, coupling in designs:
-        with suppress(TrainingDiverged):
+        with suppress(TrainingDiverged), one_thread():
             flow = _trained(prior, coupling, examples, seed)
             scores[f"{prior} + {coupling}"] = _distances(flow, examples, parts, seed)
     if not scores:
@@ -74,17 +79,22 @@ def _trained(prior: str, coupling: str, examples: Examples, seed: int) -> Flow:
     """A small flow of one design, on the rows to fit on."""
     training = TrainingConfig(steps=STEPS, batch_size=BATCH, warmup=WARMUP, ema=EMA, seed=seed, device="cpu")
     config = RunConfig(prior=prior, coupling=coupling, model=MODEL, training=training)
-    data = examples.x if examples.cond is None else (examples.x, examples.cond)
+    classes = None if examples.counts is None else len(examples.counts)
+    data = TensorData(examples.x, examples.cond, classes=classes)
+    data.groups = examples.fit_groups
     return train_parts(resolve_components(resolve_config(config, {}), data=data), Engine())
 
 
 def _parts_of(examples: Examples) -> list[list[Tensor]]:
     """Five parts of the held-out rows, each a list of rows that share a label.
 
-    Labels with fewer than ten of them are left out; where all have fewer, labels are looked at together.
+    Labels that no row to fit on has are left out, and those with fewer than ten rows; where all have fewer,
+    labels are looked at together.
     """
-    groups = [rows for _, _, rows in examples.groups() if len(rows) >= FEWEST_OF_A_LABEL]
-    groups = groups or [torch.arange(len(examples.held_out))]
+    known = [held_out for _, rows, held_out in examples.groups() if len(rows)]
+    if not known:
+        raise InputError("no label has rows to fit on and rows to hold out; name other groups of rows")
+    groups = [rows for rows in known if len(rows) >= FEWEST_OF_A_LABEL] or [torch.cat(known)]
     return [[rows[part::PARTS] for rows in groups] for part in range(PARTS)]
 
 
@@ -94,15 +104,21 @@ def _distances(flow: Flow, examples: Examples, parts: list[list[Tensor]], seed: 
     Their mean is the distance without the share that the number of held-out events has in it, and their
     deviation gives its standard error (the jackknife: Tukey 1958).
     """
-    times = max(LEAST_TIMES, SAMPLES // len(examples.held_out))
-    cond, count = repeated(examples.held_out_cond, times), times * len(examples.held_out)
+    rows = torch.cat([rows for part in parts for rows in part])
+    samples = min(SAMPLES, MOST_NUMBERS // examples.x[0].numel())
+    times = max(LEAST_TIMES, samples // len(rows))
+    cond, count = repeated(take(examples.held_out_cond, rows), times), times * len(rows)
+    place = torch.empty(len(examples.held_out), dtype=torch.long)
+    place[rows] = torch.arange(len(rows))
     found = torch.zeros(PARTS, dtype=torch.float64)
     for nfe in EVALUATIONS:
         generator = torch.Generator().manual_seed(seed)
         drawn = flow.sample(cond, None if cond is not None else count, nfe=nfe, generator=generator)
+        if not drawn.isfinite().all():
+            raise TrainingDiverged(f"samples at {nfe} evaluations are not finite")
         of_row = drawn.unflatten(0, (-1, times))
         for label in zip(*parts, strict=True):
-            own = of_row[torch.cat(label)].flatten(0, 1)
+            own = of_row[place[torch.cat(label)]].flatten(0, 1)
             found += _pseudo_values(own, [examples.held_out[rows] for rows in label])
     return found / (len(EVALUATIONS) * len(parts[0]))
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from flowprior.cli.inspect import command_of
 from flowprior.data import Data
 from flowprior.inspection import Choice, choose_design
+from flowprior.inspection.choice import Pilot
+from flowprior.training import compare_flows
 from tests.cli.conftest import SHORT, Call
 
 PARTS = ["inspect", "--data", "digits", "--examples", "600", "--prior", "gmm", "--no-suggest"]
@@ -80,8 +82,9 @@ def test_it_ends_by_naming_what_auto_chooses(call: Call, monkeypatch: pytest.Mon
     made: list[Choice] = []
     seen: list[Tensor] = []
 
-    def once(data: Data) -> Choice:
+    def once(data: Data, pilot: Pilot) -> Choice:
         """The second call is held to see the same points as the first."""
+        assert pilot is compare_flows
         seen.append(data.batch(torch.arange(len(data)))[0])
         assert torch.equal(seen[0], seen[-1])
         made[:] = made or [choose_design(data)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flowprior.data import Data, TensorData
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection import Choice, choice, choose_design
+from flowprior.inspection.comparison import Comparison
 from flowprior.training import RunConfig, RunDirectory, automatic
 from flowprior.training.components import resolve_config
 from tests.inspection.test_choice import few_rows
@@ -94,6 +96,21 @@ def test_the_flow_keeps_the_reasons_and_its_card_tells_them(points: TensorData, 
     card = (tmp_path / "run" / "flow" / "README.md").read_text(encoding="utf-8")
     assert "gmm:shrinkage=2.0 + ot: energy score" in card
     assert len(Flow.load(tmp_path / "run").metadata["choice"]) == 3
+
+
+def test_of_many_points_small_flows_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+
+    def told(designs: Sequence[tuple[str, str]], data: Data, seed: int) -> Comparison:
+        assert len(data) == 2000
+        distances = {" + ".join(design): float(place) for place, design in enumerate(designs)}
+        return Comparison({name: torch.full((5,), at).double() for name, at in distances.items()}, fitted=20)
+
+    monkeypatch.setattr(automatic, "compare_flows", told)
+    flow = train(TensorData(x, torch.arange(2000) % 2), prior="auto", **PARTS)
+    config = flow.metadata["config"]
+    assert (config["prior"], config["coupling"]) == ("gaussian", "condot")
+    assert flow.metadata["choice"][1].startswith("gaussian + condot: sliced W2² 0 after a short training")
 
 
 def test_a_named_prior_has_no_reasons(points: TensorData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,8 +103,9 @@ def test_points_without_labels_are_compared_too() -> None:
 def test_held_out_events_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = _seen(monkeypatch)
     compare_flows([GAUSSIANS], clouds(100), 0)
-    ((x, _),) = seen
-    assert len(x) == 160
+    (fitted,) = seen
+    assert len(fitted) == 160
+    x = fitted.batch(torch.arange(160))[0]
     whole = clouds(100).batch(torch.arange(200))[0]
     assert {tuple(row) for row in x.tolist()} < {tuple(row) for row in whole.tolist()}
 
@@ -112,12 +114,65 @@ def test_of_very_many_rows_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pilot, "MOST_ROWS", 100)
     seen = _seen(monkeypatch)
     compare_flows([GAUSSIANS], clouds(300), 0)
-    assert len(seen[0][0]) == 80
+    assert len(seen[0]) == 80
 
 
-def _seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+def test_a_label_whose_only_group_is_held_out_is_not_measured() -> None:
+    """Events that are alike stay together, so that the flow may never have seen a label that is held out."""
+    data = clouds(40, labels=4)
+    groups = torch.arange(len(data)) // 4
+    data.groups = torch.where(data.batch(torch.arange(len(data)))[1] == 3, 1000, groups)
+    divisions = ((seed, pilot.Examples.of(data, 1000, seed)) for seed in range(50))
+    seed = next(seed for seed, found in divisions if found.labels is not None and 3 not in found.labels)
+    (scores,) = compare_flows([("gmm:shrinkage=2.0", "ot")], data, seed).scores.values()
+    assert scores.isfinite().all()
+
+
+def test_fits_know_which_rows_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _seen(monkeypatch)
+    data = clouds(100)
+    data.groups = torch.arange(200) // 4
+    compare_flows([GAUSSIANS], data, 0)
+    (fitted,) = seen
+    assert fitted.groups is not None
+    assert sorted(fitted.groups.unique(return_counts=True)[1].tolist()) == [4] * 40
+
+
+def test_of_events_of_many_numbers_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "MOST_NUMBERS", 200)
+    seen = _seen(monkeypatch)
+    compare_flows([GAUSSIANS], clouds(300), 0)
+    assert len(seen[0]) == 80
+
+
+def test_the_number_of_threads_does_not_choose() -> None:
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(compare_flows([GAUSSIANS], clouds(100), 0).scores)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    (name,) = found[0]
+    assert torch.equal(found[0][name], found[1][name])
+
+
+def test_a_design_whose_samples_are_not_finite_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = pilot._trained
+
+    def broken(prior: str, *rest: Any) -> Any:
+        return _Fixed(torch.full((4000, 2), math.nan)) if prior.startswith("gmm") else train(prior, *rest)
+
+    monkeypatch.setattr(pilot, "_trained", broken)
+    x, _ = clouds(50).batch(torch.arange(100))
+    assert list(compare_flows([BASE, GAUSSIANS], TensorData(x), 0).scores) == ["gaussian + condot"]
+
+
+def _seen(monkeypatch: pytest.MonkeyPatch) -> list[TensorData]:
     """The data that trainings get."""
-    seen: list[tuple[Tensor, Tensor]] = []
+    seen: list[TensorData] = []
     build = pilot.resolve_components
 
     def note(config: Any, **parts: Any) -> Any:
