@@ -13,6 +13,8 @@ from flowprior.study.table import DataFrame, Series, select
 
 FOLDER = "{task}-steps"
 """Where the study of a task lies."""
+ONE_SAMPLER = "{task}-one-sampler"
+"""Where that of one sampler lies that is to serve all metrics."""
 NFE = 4
 """Evaluations at which the design is held against the baseline's best at any number of them."""
 
