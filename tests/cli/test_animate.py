@@ -80,6 +80,6 @@ def test_pictures_are_vectors_by_the_files_ending(call: Call, run: Path, tmp_pat
     ]
     assert [answer.code for answer in answers] == [0, 0], answers[0].err
     data = path.read_bytes()
-    assert data.startswith(b"%PDF") if suffix == ".pdf" else b"1 evaluations" in data
+    assert data.startswith(b"%PDF") if suffix == ".pdf" else b"1 evaluation, " in data
     call("sample", run, "--cond", "3", "--nfe", "1", "--seed", "1", "--out", path)
     assert path.read_bytes() == data
