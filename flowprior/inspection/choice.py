@@ -32,7 +32,7 @@ from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.data.splits import labels_of
 from flowprior.errors import FlowpriorError, InputError
-from flowprior.inspection.comparison import Comparison, compare_priors
+from flowprior.inspection.comparison import Comparison, compare_priors, design_name
 from flowprior.inspection.examples import Examples
 from flowprior.priors import Prior
 
@@ -191,12 +191,14 @@ def _of_many_points(data: Data, pilot: Pilot | None, seed: int) -> _Found:
     fitted = compare_priors(sum(kinds, ()), Examples.folds(data, MOST_EXAMPLES, seed), seed)
     gaussians = [(fitted.best_for_sure(kind), "ot") for kind in kinds]
     designs = {
-        _named(*design): design for design in (BASE, (NORMAL, "ot"), *gaussians, (LATENT, "posterior"))
+        design_name(*design): design for design in (BASE, (NORMAL, "ot"), *gaussians, (LATENT, "posterior"))
     }
     found = pilot(list(designs.values()), data, seed)
     best, *others = sorted(found.scores, key=found.mean)
     told = [f"{found.mean(name):.3g} of {name}" for name in others[:1]]
-    told += [f"{found.mean(name):.3g} of N(0, I) + condot" for name in others[1:] if name == _named(*BASE)]
+    told += [
+        f"{found.mean(name):.3g} of N(0, I) + condot" for name in others[1:] if name == design_name(*BASE)
+    ]
     distances = ", ".join([f"{found.mean(best):.3g} after a short training", *told])
     return _Found(*designs[best], f"{best}: sliced W2² {distances}")
 
@@ -205,10 +207,6 @@ def _gaussians(data: Data) -> tuple[tuple[str, ...], ...]:
     """Gaussians with diagonal covariances, and with full ones where these have few numbers."""
     diagonal, full = LABELLED if data.condition.kind == "labels" else UNLABELLED
     return (diagonal, full) if data.event_shape.numel() <= MOST_FULL_DIMENSIONS else (diagonal,)
-
-
-def _named(prior: str, coupling: str) -> str:
-    return f"{prior} + {coupling}"
 
 
 def _of_numbers(data: Data, seed: int) -> _Found:

@@ -29,6 +29,11 @@ ENOUGH_ROWS = 500
 STANDARD_ERRORS = 1.0
 
 
+def design_name(prior: str, coupling: str) -> str:
+    """What a design is called among scores of flows: ``PRIOR + COUPLING``."""
+    return f"{prior} + {coupling}"
+
+
 class Lead(NamedTuple):
     """By how much one prior's mean score is less than another's, and the standard error of that."""
 

@@ -19,7 +19,7 @@ from flowprior.conditions import rows as take
 from flowprior.data import Data, TensorData
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.flow import Flow
-from flowprior.inspection.comparison import Comparison
+from flowprior.inspection.comparison import Comparison, design_name
 from flowprior.inspection.examples import HELD_OUT_SHARE, Examples
 from flowprior.metrics.sliced import sliced_wasserstein2_squared
 from flowprior.priors.one_thread import one_thread
@@ -69,7 +69,7 @@ def compare_flows(designs: Sequence[tuple[str, str]], data: Data, seed: int) -> 
     for prior, coupling in designs:
         with suppress(TrainingDiverged), one_thread():
             flow = _trained(prior, coupling, examples, seed)
-            scores[f"{prior} + {coupling}"] = _distances(flow, examples, parts, seed)
+            scores[design_name(prior, coupling)] = _distances(flow, examples, parts, seed)
     if not scores:
         raise InputError("every short training diverged; look for extreme values in the data")
     return Comparison(scores, fitted=round(PARTS * (1 - HELD_OUT_SHARE) / HELD_OUT_SHARE))
@@ -104,7 +104,7 @@ def _distances(flow: Flow, examples: Examples, parts: list[list[Tensor]], seed: 
     Their mean is the distance without the share that the number of held-out events has in it, and their
     deviation gives its standard error (the jackknife: Tukey 1958).
     """
-    rows = torch.cat([rows for part in parts for rows in part])
+    rows = torch.cat([rows for part in parts for rows in part]).sort().values
     samples = min(SAMPLES, MOST_NUMBERS // examples.x[0].numel())
     times = max(LEAST_TIMES, samples // len(rows))
     cond, count = repeated(take(examples.held_out_cond, rows), times), times * len(rows)
