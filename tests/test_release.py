@@ -82,7 +82,7 @@ def test_what_an_import_loads_of_the_dependencies(line: str, allowed: set[str]) 
 
 
 def test_ci_makes_and_tries_a_release() -> None:
-    steps = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    steps = (REPOSITORY / ".ci" / "rest").read_text(encoding="utf-8")
     assert "\nbash .ci/release\n" in steps
     release = (REPOSITORY / ".ci" / "release").read_text(encoding="utf-8")
     for tool in (

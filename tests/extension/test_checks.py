@@ -51,13 +51,31 @@ def test_the_command_fails_on_a_problem_and_where_nothing_was_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checks, "ROOT", tmp_path)
+    monkeypatch.setattr(checks, "BOUNDS", tmp_path / "registers.json")
+    checks.BOUNDS.write_text('{"fill sm_80": 17}')
     assert checks.main() == 1
     folder = tmp_path / checks.OBJECTS / "cuda-1"
     folder.mkdir(parents=True)
     (folder / "cuda-answer.cu.o.log").write_text(CLEAN)
     capsys.readouterr()
     assert checks.main() == 0
-    assert capsys.readouterr().err == "1 CUDA objects without spills, 0 AVX objects without weak symbols\n"
+    seen = capsys.readouterr().err
+    assert seen.startswith("1 CUDA objects without spills, 1 kernels within their registers, 0 AVX")
     (folder / "cuda-answer.cu.o.log").write_text(SPILT)
     assert checks.main() == 1
     assert "88 bytes spill stores" in capsys.readouterr().err
+    (folder / "cuda-answer.cu.o.log").write_text(CLEAN.replace("Used 17", "Used 18"))
+    assert checks.main() == 1
+    assert "fill sm_80 uses 18 registers, its bound is 17" in capsys.readouterr().err
+    assert checks.main(["--write"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("mangled", "name"),
+    [
+        ("_Z4fillPflm", "fill"),
+        ("_ZN9flowprior4cuda11gmm_sample_IfLi4EEEvPKT_", "gmm_sample_"),
+    ],
+)
+def test_the_name_of_a_kernel_is_read_from_its_mangled_name(mangled: str, name: str) -> None:
+    assert checks.plain_name(mangled) == name
