@@ -105,13 +105,17 @@ def test_every_prior_serves_what_it_was_fitted_on(spec, drawn):
         assert density.isfinite().all()
 
 
-@pytest.mark.parametrize("name", Coupling.available())
 @pytest.mark.parametrize("spec", PRIORS)
 @settings(max_examples=6)
 @given(drawn=st.data())
-def test_every_coupling_draws_finite_starts_of_the_shape_and_dtype_of_the_data(name, spec, drawn):
+def test_every_coupling_draws_finite_starts_of_the_shape_and_dtype_of_the_data(spec, drawn):
     data = drawn.draw(examples(KINDS.get(spec.split(":")[0], ("none", "labels", "embeddings"))))
     prior = Prior.registry.resolve(spec).fit((data.x, data.cond), generator=data.generator)
+    for name in Coupling.available():
+        check_coupling(name, prior, data)
+
+
+def check_coupling(name: str, prior: Prior, data: Example) -> None:
     coupling = made(name, prior)
     count = len(data.x) if data.cond is None else None
     try:

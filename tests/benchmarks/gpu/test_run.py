@@ -63,6 +63,7 @@ def test_a_step_that_dies_leaves_what_it_had_reported() -> None:
     assert (outcome.error or "").endswith(f"ended with {-signal.SIGABRT}")
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_is_ended_at_its_limit_and_leaves_what_it_had_reported() -> None:
     reports: list[dict[str, Any]] = []
     outcome = apart(step("hangs"), 10, reports.append)

@@ -76,6 +76,7 @@ def test_copies_are_told_from_new_pictures(alone):
     assert value(new, few_labels.DISTANCE) < value(rows_of(few, spec), few_labels.DISTANCE)
 
 
+@pytest.mark.slow
 def test_the_study_brings_its_data_sets():
     """In a process that has loaded nothing else, as ``flowprior compare`` does."""
     program = (

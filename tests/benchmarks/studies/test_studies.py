@@ -45,8 +45,13 @@ def test_a_study_is_a_grid_whose_functions_are_there(name: str) -> None:
     ("study", "overrides", "cells"),
     [
         ("few_examples", [], {"gmm+ot": "few-examples/gmm+ot-5-seed0"}),
-        ("unconditional_source", ["seeds=[0]"], {"gmm2": "unconditional-source/gmm2-unlabelled-seed0"}),
-        (
+        pytest.param(
+            "unconditional_source",
+            ["seeds=[0]"],
+            {"gmm2": "unconditional-source/gmm2-unlabelled-seed0"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "unconditional_source",
             [
                 "seeds=[0]",
@@ -55,8 +60,14 @@ def test_a_study_is_a_grid_whose_functions_are_there(name: str) -> None:
                 "evaluation.metrics=['fid', 'accuracy', 'w2']",
             ],
             {"gmm10": "unconditional-source/gmm10-labelled-seed0"},
+            marks=pytest.mark.slow,
         ),
-        ("coinciding", ["seeds=[0]"], {"gmm+ot": "out-of-distribution/coinciding-moved-gmm+ot-seed0"}),
+        pytest.param(
+            "coinciding",
+            ["seeds=[0]"],
+            {"gmm+ot": "out-of-distribution/coinciding-moved-gmm+ot-seed0"},
+            marks=pytest.mark.slow,
+        ),
         (
             "corrupted",
             ["seeds=[0]", "data=digits-with-a-corrupted-prior:kind=blur"],
