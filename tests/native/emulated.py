@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "emulation"
 TORCH = Path(torch.__file__).parent
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Werror", "-Wno-unknown-pragmas")
-FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", *WARNINGS)
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", *WARNINGS)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 ORDERS = ("ascending", "descending", "shuffled")
 GUARD = 0xA5
@@ -63,10 +64,12 @@ def _build(
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     digest = hashlib.sha256(b"\0".join([*texts, version, repr(command).encode(), torch.__version__.encode()]))
     library = folder / f"{name}-{digest.hexdigest()[:16]}.so"
-    if not library.exists():
-        part = library.with_suffix(f".{os.getpid()}")
-        subprocess.run([*command, "-o", str(part), *libraries], check=True)
-        part.replace(library)
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker compiles, the others wait for it
+        if not library.exists():
+            part = library.with_suffix(f".{os.getpid()}")
+            subprocess.run([*command, "-o", str(part), *libraries], check=True)
+            part.replace(library)
     return library
 
 

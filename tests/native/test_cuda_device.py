@@ -1,4 +1,4 @@
-"""The CUDA kernels on a real device; skipped where there is none, or no extension built for it."""
+"""The CUDA kernels on a real device: ``pytest -m cuda tests/native``; skipped where there is none."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.native.emulated import DTYPES, Layout
 from tests.native.parity import CHECKS, OPERATORS, Case, calls, check_loss
 
 pytestmark = [
+    pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
     pytest.mark.skipif("cuda" not in native_devices(), reason=f"no CUDA kernels: {backend()}"),
 ]

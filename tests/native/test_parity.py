@@ -58,8 +58,11 @@ def test_gradients_of_long_sums(case: Case, check: str, library: Any) -> None:
 
 
 @pytest.mark.parametrize(("given_u", "weighted", "mean"), list(itertools.product([False, True], repeat=3)))
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [*SHAPES[1:], (300, 9), (256, 3072)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [*itertools.product([*SHAPES[1:], (300, 9)], DTYPES), ((256, 3072), torch.float32)],
+    ids=str,
+)
 def test_loss(shape: tuple[int, int], dtype: torch.dtype, given_u: bool, weighted: bool, mean: bool) -> None:
     for layout in (Layout(), Layout(1, 3)):
         case = Case(*shape, dtype=dtype, layout=layout)
@@ -131,11 +134,11 @@ from tests.native.parity import CHECKS, Case, check_loss
 from flowprior.ops.backend import backend
 kernels = torch.ops.flowprior
 print(backend().instruction_set)
-for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-    for case in (Case(41, 401, 5, dtype), Case(7, 33, 3, dtype, spherical=True), Case(64, 3072, dtype=dtype)):
-        for check in CHECKS.values():
-            check(kernels, case)
-        check_loss(kernels, case, given_u=False, weighted=True, mean=True, wide_target=False)
+cases = [Case(41, 401, 5, dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)]
+for case in (*cases, Case(7, 33, 3, spherical=True), Case(64, 3072)):
+    for check in CHECKS.values():
+        check(kernels, case)
+    check_loss(kernels, case, given_u=False, weighted=True, mean=True, wide_target=False)
 """
 
 
@@ -145,6 +148,8 @@ def test_parity_with_every_instruction_set(instruction_set: str) -> None:
         pytest.skip(f"the extension has no {instruction_set} kernels")
     if not runs_here(instruction_set):
         pytest.skip(f"this processor has no {instruction_set}")
+    if instruction_set == backend().instruction_set:
+        pytest.skip(f"the rest of this file runs with {instruction_set}")
     environment = {**os.environ, "FLOWPRIOR_CPU_ISA": instruction_set, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(
         [sys.executable, "-c", ONE_SET], env=environment, capture_output=True, text=True, check=False
