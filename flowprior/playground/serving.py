@@ -7,23 +7,19 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import OptionError
+from flowprior.playground.gate import Gate
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from gradio import Blocks
 
 STYLE = Path(__file__).with_name("page.css")
-POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'"
-)
-"""What the browser may fetch: what this server gives, and nothing from elsewhere."""
 FONTS = ("system-ui", "sans-serif")
 MONOSPACE = ("ui-monospace", "monospace")
 FILES = "GRADIO_TEMP_DIR"
@@ -45,8 +41,13 @@ def check_extra() -> None:
         raise OptionError("demo: gradio is not installed; pip install 'flowprior[demo]'") from error
 
 
-def application(page: Blocks) -> FastAPI:
-    """The page as an ASGI application, whose answers forbid the browser to fetch anything from elsewhere."""
+def application(page: Blocks, hosts: Sequence[str]) -> FastAPI:
+    """Return the page as an ASGI application behind a :class:`~flowprior.playground.gate.Gate`.
+
+    Args:
+        page: The page.
+        hosts: The address that the server listens on, as the user wrote it and as the system gives it.
+    """
     import gradio
     from fastapi import FastAPI
 
@@ -56,12 +57,7 @@ def application(page: Blocks) -> FastAPI:
     plain: dict[str, Any] = {"footer_links": [], "run_history": False, "ssr_mode": False, "pwa": False}
     app = gradio.mount_gradio_app(app, page, path="", theme=theme, css=style, **plain)
 
-    @app.middleware("http")
-    async def forbid_elsewhere(request: Any, call_next: Callable[[Any], Any]) -> Any:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        return response
-
+    app.add_middleware(Gate, hosts=hosts)
     return app
 
 
@@ -106,7 +102,7 @@ def serve(build: Callable[[], Blocks], host: str, port: int, announce: Callable[
     import uvicorn
 
     with listening(host, port) as found, temporary_files():
-        app = application(build())
+        app = application(build(), (host, found.getsockname()[0]))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)
         # uvicorn ends in the handler that was there before: this one leaves the contexts, then the process.
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -92,7 +92,7 @@ def address(
         }.items():
             patch.setenv(name, value)
         check_extra()
-        app = application(build_page(caption_flow, "runs/colours", fields_of(caption_flow)))
+        app = application(build_page(caption_flow, "runs/colours", fields_of(caption_flow)), ["127.0.0.1"])
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [found]}, daemon=True)
         thread.start()

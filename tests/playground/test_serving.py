@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from flowprior.errors import OptionError
 from flowprior.flow import Flow
+from flowprior.playground.gate import MOST_BYTES
 from flowprior.playground.serving import check_extra, listening
 from flowprior.training import train
 from tests.cli.conftest import Call
@@ -87,8 +89,10 @@ def test_mistakes_are_one_line_before_anything_is_served(
         assert problem in line
 
 
-def test_every_answer_forbids_requests_to_elsewhere(label_flow: Flow) -> None:
-    pytest.importorskip("gradio", reason="no gradio: pip install 'flowprior[demo]'")
+@pytest.fixture(scope="module")
+def serve(label_flow: Flow) -> Callable[..., Any]:
+    """A client of the page as it is served on a host, whose requests name ``address``."""
+    pytest.importorskip("gradio", reason="no gradio: pip install gradio")
     from fastapi.testclient import TestClient
 
     from flowprior.playground import fields_of
@@ -96,12 +100,63 @@ def test_every_answer_forbids_requests_to_elsewhere(label_flow: Flow) -> None:
     from flowprior.playground.serving import application
 
     check_extra()
-    client = TestClient(application(build_page(label_flow, "runs/mine", fields_of(label_flow))))
-    page = client.get("/")
+    page = build_page(label_flow, "runs/mine", fields_of(label_flow))
+
+    def client(host: str = "127.0.0.1", address: str = "127.0.0.1:7860") -> TestClient:
+        return TestClient(application(page, [host]), base_url=f"http://{address}")
+
+    return client
+
+
+def test_every_answer_forbids_requests_to_elsewhere(serve: Callable[..., Any]) -> None:
+    page = serve().get("/")
     assert page.status_code == 200
     policy = page.headers["Content-Security-Policy"]
     assert "http:" not in policy
     assert "https:" not in policy
     assert "*" not in policy
     assert "runs/mine" in page.text
-    assert client.get("/no-such-page").headers["Content-Security-Policy"] == policy
+    assert serve().get("/no-such-page").headers["Content-Security-Policy"] == policy
+
+
+def test_uploads_and_large_bodies_are_refused(serve: Callable[..., Any]) -> None:
+    client, join = serve(), "/gradio_api/queue/join"
+    assert client.post("/gradio_api/upload", files={"files": b"x"}).status_code == 404
+    assert client.post(join, content=b"x" * (MOST_BYTES + 1)).status_code == 413
+    assert client.post(join, content=iter([b"{}"])).status_code == 413, "a body without a length"
+    assert client.post(join, json={}).status_code == 422, "the page's own route answers"
+
+
+def test_the_description_of_the_interface_is_not_served(serve: Callable[..., Any]) -> None:
+    for path in ("/openapi.json", "/gradio_api/openapi.json", "/gradio_api/openapi.json/", "/docs"):
+        assert serve().get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "served"),
+    [
+        ("127.0.0.1", "localhost:7860", True),
+        ("127.0.0.1", "[::1]:7860", True),
+        ("127.0.0.1", "elsewhere.example:7860", False),
+        ("127.0.0.1", "192.168.1.5:7860", False),
+        ("192.168.1.5", "192.168.1.5", True),
+        ("192.168.1.5", "localhost", False),
+        ("0.0.0.0", "192.168.1.5:7860", True),
+        ("0.0.0.0", f"{socket.gethostname()}:7860", True),
+        ("::", "elsewhere.example", False),
+    ],
+)
+def test_a_request_names_the_address_that_the_page_listens_on(
+    serve: Callable[..., Any], host: str, address: str, served: bool
+) -> None:
+    answer = serve(host, address).get("/robots.txt")
+    assert answer.status_code == (200 if served else 403)
+
+
+def test_a_request_of_another_page_is_refused(serve: Callable[..., Any]) -> None:
+    def status(origin: str) -> int:
+        return serve().post("/gradio_api/queue/join", json={}, headers={"Origin": origin}).status_code
+
+    assert status("http://127.0.0.1:7860") == 422
+    for origin in ("http://elsewhere.example", "http://127.0.0.1:8000", "null"):
+        assert status(origin) == 403
