@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from flowprior.registry import is_number
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,6 @@ def _numbers(values: Any, size: int) -> tuple[float, ...] | None:
     """One finite number, or ``size``; None for anything else."""
     if not isinstance(values, list | tuple) or len(values) not in (1, size):
         return None
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+    if not all(is_number(value) for value in values):
         return None
     return tuple(float(value) for value in values)

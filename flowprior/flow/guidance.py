@@ -8,7 +8,6 @@ flow with a condition can be guided.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -17,7 +16,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts, joined, rows
+from flowprior.display.words import short
 from flowprior.errors import OptionError
+from flowprior.registry import is_number
 from flowprior.samplers import Velocity
 
 UNGUIDED = 1.0
@@ -37,8 +38,8 @@ def check_guidance(
     Raises:
         OptionError: no finite number, a flow without a condition, or one trained without dropping it.
     """
-    if not isinstance(guidance, Real) or isinstance(guidance, bool) or not math.isfinite(guidance):
-        shown = f"{guidance:g}" if isinstance(guidance, float) else repr(guidance)
+    if not is_number(guidance):
+        shown = f"{guidance:g}" if isinstance(guidance, float) else short(guidance)
         raise OptionError(f"guidance={shown} is not possible; choose a finite number (--guidance)")
     if guidance == UNGUIDED:
         return

@@ -7,6 +7,7 @@ from flowprior.registry.checks import (
     check_option_types,
     choose,
     did_you_mean,
+    is_number,
     is_whole,
 )
 from flowprior.registry.listed import listed_names
@@ -25,6 +26,7 @@ __all__ = [
     "check_option_types",
     "choose",
     "did_you_mean",
+    "is_number",
     "is_whole",
     "listed_names",
     "option_meanings",

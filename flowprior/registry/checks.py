@@ -56,8 +56,16 @@ def _is(value: Any, kind: type) -> bool:
     if kind is int:
         return is_whole(value)
     if kind is float:
-        return isinstance(value, Real) and math.isfinite(value)
+        return is_number(value)
     return isinstance(value, kind)
+
+
+def is_number(value: object) -> bool:
+    """Check whether ``value`` is a finite number within the range of floats, and no truth value."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def is_whole(value: object) -> bool:

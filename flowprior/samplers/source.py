@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import torch
@@ -11,8 +10,10 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
+from flowprior.display.words import short
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
+from flowprior.registry import is_number
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ def check_prior_guidance(owner: str, guidance: Any) -> float:
 
 
 def _not_negative(owner: str, option: str, value: Any) -> float:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 <= float(value) < float("inf"):
-        raise OptionError(f"{owner}: {option}={value!r} is not possible; choose a number, 0 or more")
+    if not is_number(value) or value < 0:
+        raise OptionError(f"{owner}: {option}={short(value)} is not possible; choose a number, 0 or more")
     return float(value)

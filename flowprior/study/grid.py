@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import tomli_w
 
+from flowprior.display.words import short
 from flowprior.errors import OptionError
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance
 from flowprior.models import MODELS
-from flowprior.registry import choose
+from flowprior.registry import choose, is_number
 from flowprior.study.variants import AUTO, AXES, HOOKS, check_hook, checked_variants, labelled
 from flowprior.training.config import (
     DEFAULT_MODEL,
@@ -173,8 +173,10 @@ class Grid:
 
     def _check_guidance(self) -> None:
         """Before anything is trained: every cell shares this training and this guidance."""
-        if type(self.guidance) not in (int, float) or not math.isfinite(self.guidance):
-            raise OptionError(f"compare: guidance={self.guidance!r} is not possible; give a finite number")
+        if type(self.guidance) not in (int, float) or not is_number(self.guidance):
+            raise OptionError(
+                f"compare: guidance={short(self.guidance)} is not possible; give a finite number"
+            )
         dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
         check_guidance(self.guidance, metadata=dropout)
 

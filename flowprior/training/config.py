@@ -12,7 +12,7 @@ from typing import Any, Literal
 from flowprior.errors import OptionError
 from flowprior.models.precision import PRECISIONS
 from flowprior.paths.prediction import PREDICTIONS
-from flowprior.registry import choose, did_you_mean
+from flowprior.registry import choose, did_you_mean, is_number
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.times import TimeDistribution
 
@@ -296,9 +296,9 @@ def _check_types(config: Any, owner: str) -> None:
     for name, hint in typing.get_type_hints(type(config)).items():
         value = getattr(config, name)
         kind = _kind_of(hint, value)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and is_number(value):
             object.__setattr__(config, name, value := float(value))
-        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        if type(value) is not kind or (kind is float and not is_number(value)):
             raise OptionError(f"{owner}: {name}={value!r} is not possible; expected {_kind_name(kind)}")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flowprior.errors import OptionError
+from flowprior.paths import Path
 from flowprior.registry import (
     check_count,
     check_counts,
@@ -14,6 +15,9 @@ from flowprior.registry import (
     is_whole,
     package_version,
 )
+from flowprior.samplers import check_temperature
+from flowprior.study import load_grid
+from flowprior.training import TrainingConfig
 
 
 @pytest.mark.parametrize("wrong", [True, "3", 0, -2, None, 1.0, float("nan")])
@@ -53,3 +57,14 @@ def test_the_version_of_a_package_that_is_not_installed_is_said_in_words() -> No
     assert package_version("no-such-package-of-ours") == "unknown"
     assert package_version("no-such-package-of-ours", "not installed") == "not installed"
     assert package_version("torch")[0].isdigit()
+
+
+def test_a_number_that_no_float_can_hold_is_refused() -> None:
+    for refused in (
+        lambda: Path.create("condot", sigma_min=10**400),
+        lambda: TrainingConfig(lr=10**400),
+        lambda: check_temperature("sample", 10**400),
+        lambda: load_grid(values={"guidance": 10**400}),
+    ):
+        with pytest.raises(OptionError, match="is not possible"):
+            refused()
