@@ -68,6 +68,11 @@ class Evaluator:
         """The metrics that the data do not allow."""
         return [metric for metric in self.metrics if metric not in self._columns(self.split)]
 
+    @property
+    def measures(self) -> bool:
+        """Check whether the data allow any of the metrics, against any split."""
+        return any(self._all_columns.values())
+
     def quality(self, cell: Cell) -> Iterator[Row]:
         """Values of the samples of one cell and the seconds they took.
 

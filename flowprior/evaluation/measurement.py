@@ -67,13 +67,15 @@ class Measurement:
         """The values, computed or read from the folder; assistants do their part of samples and features.
 
         Raises:
-            OptionError: no number of evaluations that any sampler can spend.
+            OptionError: no number of evaluations that any sampler can spend, or no metric that the data
+                allow.
         """
         settings = self._settings()
         label, store = f"{settings['prior']} + {settings['coupling']}", Store(self.folder)
         times, base = sampler_times(self.samplers.values(), self.nfe), self._base(assistants)
         setups = [_setups(base, self.splits, seed) for seed in self.seeds]
         evaluators = [Evaluator(label, own, self.metrics, store, times) for own in setups]
+        _refuse_nothing(evaluators[0])
         rows, notes = _quality(evaluators, self._cells())
         for evaluator in evaluators:
             with stage("values of the flow, its pairs and the data"):
@@ -167,6 +169,18 @@ def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str
     for setup in others:
         setup.cond, setup.rows = first.cond, first.rows
     return setups
+
+
+def _refuse_nothing(evaluator: Evaluator) -> None:
+    """Refuse an evaluation of which no value would come, before any sample is generated.
+
+    Raises:
+        OptionError: the message says what each metric needs.
+    """
+    if not evaluator.measures:
+        lacks = {metric.name: metric.lacks(evaluator.setup) for metric in evaluator.lacking}
+        needs = "; ".join(f"{name} needs {what}" for name, what in lacks.items())
+        raise OptionError(f"evaluate: none of the metrics can be computed: {needs}")
 
 
 def _quality(evaluators: list[Evaluator], cells: list[Cell]) -> tuple[list[Row], list[str]]:

@@ -23,7 +23,7 @@ from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
 from flowprior.metrics.reference import Reference
-from flowprior.registry import Registered, check_count, choose, package_version, spec_of
+from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
 from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
 from flowprior.samplers.fixed import FixedStepSampler
 
@@ -47,7 +47,7 @@ def check_counts(
         OptionError: the message says which, and what to choose.
     """
     for name, values in (("nfe", nfe), ("guidances", guidances), ("seeds", seeds)):
-        if not values:
+        if not len(values):  # which an array has, too
             raise OptionError(f"evaluate: {name}=[] is not possible; give one or more")
     check_count("evaluate", "samples", samples, 2, MOST_SAMPLES)
     check_count("evaluate", "members", members, 1, samples)
@@ -62,6 +62,11 @@ def check_counts(
         check_count("evaluate", "seed", seed, 0, HIGHEST_SEED - 1)
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
+
+
+def plain_numbers(values: Sequence[Any]) -> list[Any]:
+    """Return whole numbers as ``int`` and others as ``float``; NumPy's own types would not go into JSON."""
+    return [int(value) if is_whole(value) else float(value) for value in values]
 
 
 def references_for(

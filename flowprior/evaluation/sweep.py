@@ -157,6 +157,9 @@ def sweep(
     data = as_data(data)
     training, splits = request.references_for(data, reference, references)
     request.check_flow(flow, guidances, conditions, [training, *splits.values()])
+    nfe, guidances, seeds = map(request.plain_numbers, (nfe, guidances, seeds))
+    samples, members = request.plain_numbers((samples, members))
+    batch_size = "auto" if batch_size == "auto" else request.plain_numbers([batch_size])[0]
     samplers = [flow.default_sampler] if samplers is None else samplers
     chosen = {request.name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
     request.check_spendable(chosen.values(), nfe)

@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -216,6 +217,15 @@ def test_the_prior_alone_begins_every_evaluation_and_is_sampled_once_a_seed(
     assert values["w2_squared"] == pytest.approx(statistics.fmean(distances.values()), rel=1e-9)
     run(**options, metrics=["w2"], folder=tmp_path)
     assert [nfe for nfe, _ in solves].count(0) == 1
+
+
+def test_numbers_may_be_numpys(run: Run, tmp_path: Path) -> None:
+    numbers = {"nfe": np.array([1]), "seeds": [np.int64(0)], "guidances": [np.float32(1)]}
+    counts = {name: np.int64(40) for name in ("samples", "batch_size")} | {"members": np.int32(1)}
+    found = run(metrics="w2", folder=tmp_path, **numbers, **counts)
+    found.save(tmp_path / "result.json")  # JSON knows no NumPy
+    plain = run(metrics="w2", nfe=[1], samples=40, batch_size=40)
+    assert found.value("w2_squared", 1) == plain.value("w2_squared", 1)
 
 
 def test_the_prior_alone_is_there_by_default_and_may_be_left_out(run: Run) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Parts
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
+from flowprior.errors import OptionError
 from flowprior.evaluation import Result, evaluate, sweep
 from flowprior.features import Classifier, as_extractor
 from flowprior.flow import Flow
@@ -109,9 +110,8 @@ def test_samples_are_compared_with_the_captions_of_the_rows_whose_labels_they_we
     assert score is not None
     assert score > 0.4
     assert found.value("caption-top1-flatten", 2) < 0.1
-    balanced = evaluated(flow, data, reference=test, classifier="none", conditions="balanced")
-    assert balanced.quality_metrics == {}
-    assert any("conditions='reference'" in note for note in balanced.notes)
+    with pytest.raises(OptionError, match="conditions='reference'"):
+        evaluated(flow, data, reference=test, classifier="none", conditions="balanced")
 
 
 def test_pairs_that_are_kept_for_the_score_are_learned_from_and_no_others() -> None:
@@ -156,13 +156,13 @@ def test_other_captions_are_another_value() -> None:
 def test_embeddings_of_two_encoders_are_not_compared() -> None:
     data, test = Colours(100, 1), Colours(50, 2)
     data.text_encoder_identity, test.text_encoder_identity = "one", "other"
-    found = evaluated(painting(data, right=True), data, reference=test)
-    assert found.quality_metrics == {}
-    assert any("by one text encoder" in note for note in found.notes)
+    with pytest.raises(OptionError, match="by one text encoder"):
+        evaluated(painting(data, right=True), data, reference=test)
 
 
-def test_labels_have_no_score(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> None:
+def test_without_features_there_is_no_score(
+    tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
     options = {"nfe": [1], "samples": 20, "metrics": "image-text", "classifier": classifier}
-    found = evaluate(tiny_flow, digits[0], **options)  # type: ignore[arg-type]
-    assert found.quality_metrics == {}
-    assert any("image-text left out: it needs features" in note for note in found.notes)
+    with pytest.raises(OptionError, match=r"image-text needs features of pictures: pass some \(--features\)"):
+        evaluate(tiny_flow, digits[0], **options)  # type: ignore[arg-type]
