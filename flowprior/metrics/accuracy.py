@@ -14,6 +14,8 @@ class Accuracy(SampleMetric):
 
     quick = True
 
+    names = ("accuracy",)
+
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if setup.classifier is None or not setup.is_labelled:
             return {}

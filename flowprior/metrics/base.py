@@ -66,6 +66,9 @@ class Metric(Registered, abc.ABC):
     """Part of the default set: at most about as expensive as generating the samples."""
     needs_classifier: ClassVar[bool] = True
     """Whether it may look at ``setup.classifier`` or its features; where none does, none is trained."""
+    names: ClassVar[tuple[str, ...] | None] = None
+    """The names of its values of samples of which more or less is better, without those of the features;
+    None if they are not known before there are data."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A class that still defines names of the release before works for one more."""
@@ -151,8 +154,6 @@ class TwoSampleMetric(SampleMetric):
 class FeatureMetric(TwoSampleMetric):
     """A metric that compares features, with its values for each set of them (``fid-lite0``)."""
 
-    names: ClassVar[tuple[str, ...]]
-    """Of the values, without the features'."""
     better: ClassVar[str] = "lower"
 
     @abc.abstractmethod
@@ -161,7 +162,7 @@ class FeatureMetric(TwoSampleMetric):
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         found = {}
-        for extractor, name in product(setup.extractors, self.names):
+        for extractor, name in product(setup.extractors, self.names or ()):
             what, reference = self.describe(setup, name)
             own = " of the data set's classifier" if extractor is setup.classifier else ""
             what, features = f"{what} of {extractor.features_name} features{own}", short_identity(extractor)
@@ -209,6 +210,7 @@ class FlowMetric(Metric):
 
     needs_classifier = False
     needs_trajectories: ClassVar[bool] = False
+    names = ()
 
     @abc.abstractmethod
     def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:

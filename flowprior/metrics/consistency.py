@@ -36,6 +36,7 @@ class Consistency(PairedMetric):
     """Difference between what was observed and what would be observed of a sample, root mean square."""
 
     value = "consistency"
+    names = ("consistency",)
     what = "root mean square difference of what would be observed of a sample and what was"
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:

@@ -53,6 +53,7 @@ class Coverage(PairedMetric):
     """Share of true numbers within the central intervals of 50 and 90 % of several samples."""
 
     better = ""
+    names = ()
     least = 19
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:

@@ -33,6 +33,7 @@ class Crps(EnsembleMetric):
     """Continuous ranked probability score of the numbers of an event, fair to the number of members."""
 
     value = "crps"
+    names = ("crps",)
     what = "continuous ranked probability score, averaged over the numbers of an event"
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ class EnergyScore(EnsembleMetric):
     """Energy score of whole events, fair to the number of members."""
 
     value = "energy_score"
+    names = ("energy_score",)
     what = "energy score of whole events"
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class ImageText(SampleMetric):
 
     real_data = "held-out"
     needs_classifier = False
+    names = ("clip-score", "caption-cosine", *(f"caption-top{count}" for count in NEAREST))
 
     def __init__(self) -> None:
         self._scorers: dict[tuple[int, int], CaptionScorer] = {}

@@ -20,6 +20,7 @@ class MemberSpread(EnsembleMetric):
     value = "member_spread"
     what = "standard deviation of the samples of one condition, root mean square over an event"
     better = ""
+    names = ()
     least = 2
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:

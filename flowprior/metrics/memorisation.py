@@ -188,6 +188,7 @@ class Memorisation(SampleMetric):
     """
 
     needs_classifier = False
+    names = ()
     real_data = "none"  # a training example's is 0
 
     def __init__(self, side: int | None = None) -> None:

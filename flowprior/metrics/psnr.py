@@ -29,6 +29,7 @@ class Psnr(PictureMetric):
     """Peak signal-to-noise ratio of each restored picture, and of the mean of several, in decibels."""
 
     value = "psnr"
+    names = ("psnr", OF_MEAN)
     what = "peak signal-to-noise ratio in decibels"
 
     def likeness(self, x: Tensor, truth: Tensor) -> Tensor:

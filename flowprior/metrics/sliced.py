@@ -69,6 +69,7 @@ class Sliced(TwoSampleMetric):
     """
 
     needs_classifier = False
+    names = ("sliced_w2_squared",)
 
     def __init__(self, directions: int = DIRECTIONS) -> None:
         check_count("metric 'sliced-w2'", "directions", directions)

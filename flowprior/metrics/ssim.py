@@ -40,6 +40,7 @@ class Ssim(PictureMetric):
     """Structural similarity of each restored picture with the one that it restores."""
 
     value = "ssim"
+    names = ("ssim",)
     what = "structural similarity"
     side = SIDE
 

@@ -74,6 +74,8 @@ def step_times(sampler: FixedStepSampler, nfe: int) -> list[float]:
 class Truncation(StepMetric):
     """Global and local truncation errors of a deterministic sampler against dopri5 at a tight tolerance."""
 
+    names = ("global_error", "local_error")
+
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         how = f"root mean square, {solution(setup)}, in units of the data"
         errors = {"global_error": "global truncation error"}

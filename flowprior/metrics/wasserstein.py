@@ -102,6 +102,7 @@ class Wasserstein(TwoSampleMetric):
 
     quick = True
     needs_classifier = False
+    names = ("w2_squared",)
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         points = PER_CONDITION if setup.is_labelled else POOLED

@@ -21,6 +21,7 @@ from flowprior.features import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Generate
+from flowprior.registry import did_you_mean
 from flowprior.samplers import Sampler, Solution
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study.cell_file import CellFolder
@@ -44,6 +45,23 @@ def check_evaluation_parts(options: Mapping[str, Any]) -> None:
     select(options.get("metrics", "quick"))
     for feature in options.get("features", ()):
         as_extractor(feature)
+
+
+def check_metric(grid: Grid) -> None:
+    """Check that the metrics of a grid give the one that its summary is about, before any training.
+
+    Raises:
+        OptionError: they give no value of this name.
+    """
+    names = [metric.names for metric in select(grid.evaluation.get("metrics", "quick"))]
+    if not grid.metric or grid.values or None in names:
+        return  # a function of the grid's, or a metric of another package, may give it
+    known = [name for own in names for name in own or ()]
+    if not any(grid.metric == name or grid.metric.startswith(f"{name}-") for name in known):
+        raise OptionError(
+            f"compare: metric='{grid.metric}' is not measured{did_you_mean(grid.metric, known)} the metrics "
+            f"of this grid give {', '.join(known) or 'none that can be ranked'}"
+        )
 
 
 def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from flowprior.storage import read_json, write_text
 from flowprior.study.cell_file import FORMAT, MACHINE, CellFolder, StudyFolder, write_object
 from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
 from flowprior.study.chosen import kept_choice, recorded_choice
-from flowprior.study.evaluating import check_evaluation_parts, evaluate_cell
+from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook
@@ -127,6 +127,7 @@ def checked_plan(
     """
     resolve_device(grid.training.device)
     check_evaluation_parts(grid.evaluation)
+    check_metric(grid)
     splits = Splits.of(grid.as_dict())
     choose = kept_choice if dry else recorded_choice
     plan, cells = plan_grid(grid, splits, choose(grid, splits, folder))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
 from flowprior.study import Outcome, evaluating, run_grid, running
+from flowprior.study.evaluating import check_metric
 from flowprior.training import loop, train
 from tests.study.conftest import TINY, tiny_grid
 
@@ -205,6 +207,16 @@ def test_what_the_evaluation_needs_is_checked_before_training(tmp_path, monkeypa
     with pytest.raises(FlowpriorError, match=words):
         run_grid(tiny_grid(**SMALL, evaluation=evaluation), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_that_is_not_measured_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "train", forbidden)
+    grid = tiny_grid(**SMALL, metric="accurracy", evaluation={"metrics": ["fid", "accuracy"]})
+    with pytest.raises(OptionError, match="metric='accurracy' is not measured; did you mean 'accuracy'"):
+        run_grid(grid, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    for known in ("", "fid", "fid-cnn128"):
+        check_metric(replace(grid, metric=known))
 
 
 @pytest.mark.slow
