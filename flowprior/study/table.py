@@ -6,6 +6,7 @@ reference set, from equally many samples. Cells that differ in one of these are 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import and_
@@ -33,6 +34,8 @@ class MixedEvaluations(FlowpriorError):
 def read_cells(source: Source) -> dict[str, dict[str, Any]]:
     """The cell files of a folder, of a study that ``flowprior compare`` has run, or these files, by name.
 
+    Files of one name in several folders are named by their paths.
+
     Raises:
         CheckpointError: there is none, or a file is damaged or of another format.
     """
@@ -40,8 +43,10 @@ def read_cells(source: Source) -> dict[str, dict[str, Any]]:
         found = collect(study)
         cells = {found.places[label, seed].result.stem: cell for label, seed, cell in found.cells()}
     else:
-        paths = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else source
-        cells = {path.stem: read_object(path) for path in paths}
+        paths = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else list(source)
+        stems = Counter(path.stem for path in paths)
+        names = {path: path.stem if stems[path.stem] == 1 else str(path.with_suffix("")) for path in paths}
+        cells = {name: read_object(path) for path, name in names.items()}
     if not cells:
         raise CheckpointError(
             f"{source} holds no cell files; give the OUT folder of flowprior compare, or its result files"

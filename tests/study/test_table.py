@@ -36,6 +36,15 @@ def test_a_table_has_every_value_beside_what_decided_the_training(tmp_path: Path
     assert list(read_runs(tmp_path)["seconds"]) == [60.0, 60.0]
 
 
+def test_files_of_one_name_in_two_folders_are_two_cells(tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+        keep(folder, evaluated(folder.name))
+    table = read_table([folder / "000.json" for folder in folders])
+    assert table.groupby("cell")["flow"].first().to_dict() == {str(f / "000"): f.name for f in folders}
+
+
 def test_means_are_of_the_trained_flows_on_one_split(tmp_path: Path) -> None:
     named = {"features": OURS}
     on_the_way = [row | named | {"step": 5} for row in rows("a", nfe4=99.0)]
