@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ from flowprior.cli.mistakes import unknown_command, usage
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.processes.launched import process_rank
 from flowprior.progress import showing
+from flowprior.storage.user_paths import expanded
 
 # Newer versions of typer carry their own copy of click, so its class is found through typer's.
 ClickException: type[Exception] = next(
@@ -33,9 +35,17 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; of processes that were started together the first alone shows progress."""
+        ctx.params = {name: _at_home(value) for name, value in ctx.params.items()}
         hidden = ctx.params.get("json") or _process()
         with showing(False if hidden else None):
             return super().invoke(ctx)
+
+
+def _at_home(value: Any) -> Any:
+    """Expand the ``~`` of a path, or of each path in a list; a shell leaves it in ``--out=~/run``."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return expanded(value) if isinstance(value, Path) else value
 
 
 class Commands(TyperGroup):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
-from flowprior.cli.options import Json, parse_integers
+from flowprior.cli.options import Json, parse_integers, refuse_given_twice
 from flowprior.cli.plan import show_plan
 from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
@@ -123,6 +123,8 @@ def compare(
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
     values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_integers(nfe, "--nfe")}
     budget = [] if steps is None else [f"training.steps={steps}"]
+    keys = [name for name, value in values.items() if value is not None]
+    refuse_given_twice([*keys, *(["training.steps"] if budget else [])], overrides or [])
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
     if dry_run:
         with stage("plan the cells"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
+from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +49,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 SINGLE = 64
 EACH = 8
 ARRAY = ".npy"
+
+
+def refuse_given_twice(keys: Collection[str], overrides: Sequence[str]) -> None:
+    """Refuse a key of ``--set`` that an option of its own gives, too; one of the two would be ignored.
+
+    Raises:
+        OptionError: one of ``overrides`` sets one of ``keys``.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in keys:
+            raise OptionError(
+                f"--set {key}=…: an option of the command gives {key}, too; leave one of them out"
+            )
 
 
 def parse_integers(text: str, option: str) -> list[int]:
@@ -88,7 +103,7 @@ def parse_conditions(
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
     if text is not None and text.endswith(ARRAY) and condition.kind not in ("tokens", "parts"):
-        rows = _array(Path(text), condition)
+        rows = _array(expanded(text), condition)
         return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
     if condition.kind == "tensor":
         advice = "give pictures as --picture FILE, or arrays" if condition.is_picture else "give arrays"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.options import Json
+from flowprior.cli.options import Json, refuse_given_twice
 from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
@@ -176,6 +176,9 @@ def train(
     options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "prediction": prediction}
     options |= {"device": device, "seed": seed, "max_minutes": max_minutes}
     options = {name: value for name, value in options.items() if value is not None}
+    keys = [name for name, value in given.items() if value is not None]
+    keys += [f"training.{name}" for name in options]
+    refuse_given_twice(keys, overrides or [])
     base = load_config(config, overrides or [])
     if out is None and process_count() > 1:
         raise OptionError(

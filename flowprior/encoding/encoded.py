@@ -15,6 +15,7 @@ from flowprior.encoders.latent import LatentEncoder
 from flowprior.encoding.cache import Notify, Source, cached_latents
 from flowprior.errors import InputError
 from flowprior.progress import Stage, stage
+from flowprior.storage.user_paths import expanded
 
 MOST_AT_ONCE = 1024
 OWN = {"event_shape", "is_image"}
@@ -46,7 +47,7 @@ class EncodedData(Data):
                 f"{list(data.event_shape)}; leave the encoder out"
             )
         self.data, self.encoder = data, encoder
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else expanded(folder)
         for attribute in inspect.get_annotations(Data).keys() - OWN:
             setattr(self, attribute, getattr(data, attribute))
         self.event_shape = encoder.latent_shape(data.event_shape)

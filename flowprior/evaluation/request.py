@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,6 +25,7 @@ from flowprior.metrics.reference import Reference
 from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
 from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
 from flowprior.samplers.fixed import FixedStepSampler
+from flowprior.storage.user_paths import expanded
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
 Conditions = Literal["reference", "balanced"]
@@ -173,7 +173,7 @@ def classifier_for(
         return classifier
     if classifier == "auto":
         return data_classifier(data)
-    if not Path(classifier).is_file():
+    if not expanded(classifier, "evaluate").is_file():
         raise OptionError(
             f"evaluate: classifier='{classifier}' is not possible; pass 'auto', 'none', a Classifier, or the "
             "file of one"

@@ -22,6 +22,7 @@ from flowprior.metrics.base import MetricInfo
 from flowprior.registry import spec_of
 from flowprior.storage import read_json, signed, unsigned, write_json
 from flowprior.storage.digests import module_description, settings_digest, tensors_digest
+from flowprior.storage.user_paths import expanded
 
 FORMAT = 3
 """Format 2 called the values figures; format 1 had no digest of itself."""
@@ -74,7 +75,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | str | None) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else expanded(folder)
         self._warned = False
 
     def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:

@@ -37,6 +37,7 @@ from flowprior.flow.sampling import (
 from flowprior.flow.unseen import unseen_as_null
 from flowprior.processes.group import group_of
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
+from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -284,7 +285,7 @@ class Flow(HubFlow):
                 rebuilt from what would be, or a tensor holds NaN or infinite values.
             OptionError: another process is saving there.
         """
-        save_flow(self, FilePath(directory))
+        save_flow(self, expanded(directory))
 
     @classmethod
     def load(
@@ -302,7 +303,7 @@ class Flow(HubFlow):
             CheckpointError: missing, truncated, corrupted, of a newer version, files or tensors that do not
                 fit together, or tensors that hold NaN or infinite values.
         """
-        return load_flow(cls, FilePath(directory), model).to(device)
+        return load_flow(cls, expanded(directory), model).to(device)
 
     def _negative(self, negative: Any) -> Conditions | None:
         """The condition of one row to guide away from, or some of its parts; None for the null condition."""

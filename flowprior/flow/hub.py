@@ -32,6 +32,7 @@ from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import OLD_WEIGHTS
 from flowprior.registry import package_version
 from flowprior.storage import read_text, write_text
+from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import one_line
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def push_folder(
         OptionError: huggingface_hub is not installed.
         CheckpointError: ``folder`` is no saved flow, or the Hub refuses or does not answer.
     """
-    api, description = _api(token), read_description(Path(folder))
-    names = [DESCRIPTION, _weights_of(description), *([CARD] if (Path(folder) / CARD).is_file() else [])]
+    api, description = _api(token), read_description(expanded(folder))
+    names = [DESCRIPTION, _weights_of(description), *([CARD] if (expanded(folder) / CARD).is_file() else [])]
     with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):
         copy = Path(place)
         for name in names:
-            shutil.copyfile(Path(folder) / name, copy / name)
+            shutil.copyfile(expanded(folder) / name, copy / name)
         if not (copy / CARD).exists():  # of an older version, which wrote none
             write_card(copy, description)
         api.create_repo(repo_id, private=private, exist_ok=True)

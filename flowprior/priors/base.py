@@ -25,6 +25,7 @@ from flowprior.priors.saved import load_prior, save_prior
 from flowprior.processes.group import group_of
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import Registry, spec_of
+from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -258,7 +259,7 @@ class Prior(DescribedPrior, abc.ABC):
             OptionError: another process is saving there.
         """
         self._require_fitted("save")
-        save_prior(self, spec_of(self.registry, self), Path(directory))
+        save_prior(self, spec_of(self.registry, self), expanded(directory))
 
     @classmethod
     def load(cls, directory: Path | str, device: torch.device | str = "cpu") -> Prior:
@@ -267,7 +268,7 @@ class Prior(DescribedPrior, abc.ABC):
         Raises:
             CheckpointError: missing, damaged, of a newer version, or files that do not belong together.
         """
-        return load_prior(cls.registry.resolve, Path(directory)).to(device)
+        return load_prior(cls.registry.resolve, expanded(directory)).to(device)
 
     @property
     def is_narrow(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
+from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import one_line
 
 MIB = 1 << 20
@@ -21,7 +22,7 @@ def read_bytes(path: Path | str, limit: int | None = None) -> bytes:
     Raises:
         CheckpointError: it is missing, no regular file, too long, or cannot be read.
     """
-    path = Path(path)
+    path = expanded(path)
     try:
         with path.open("rb") if path.is_file() else _no_file(path) as file:
             status = path.stat()

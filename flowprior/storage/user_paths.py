@@ -18,10 +18,19 @@ def user_path(text: object, owner: str) -> Path:
         raise OptionError(f"{owner}: expected a name or a path, got an empty text; write . for this folder")
     if "\0" in written:
         raise OptionError(f"{owner}: expected a path, got one with a NUL character: {written!r}")
+    return expanded(written, owner)
+
+
+def expanded(path: str | Path, owner: str = "path") -> Path:
+    """Return a path whose ``~`` at the beginning is replaced by the home folder.
+
+    Raises:
+        OptionError: the home of somebody unknown.
+    """
     try:
-        return Path(written).expanduser()
+        return Path(path).expanduser()
     except RuntimeError as error:
-        raise OptionError(f"{owner}: no home folder for {written!r}; write the whole path") from error
+        raise OptionError(f"{owner}: no home folder for {str(path)!r}; write the whole path") from error
 
 
 def existing_file(path: object, owner: str, kind: str) -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from flowprior.errors import CheckpointError
+from flowprior.storage.user_paths import expanded
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.\w+)?", re.DOTALL)
 
@@ -42,7 +43,7 @@ def check_place(path: Path | str) -> None:
     Raises:
         CheckpointError: what is to be its folder is a file, or cannot be written into.
     """
-    folder = Path(path).absolute().parent
+    folder = expanded(path).absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
@@ -92,7 +93,7 @@ def replacing(path: Path | str, keep_suffix: bool = False) -> Iterator[Path]:
     Raises:
         CheckpointError: the file cannot be written (disk full, no permission).
     """
-    path = Path(path)
+    path = expanded(path)
     temporary = beside(path, path.suffix if keep_suffix else "")
     try:
         with explaining(path):

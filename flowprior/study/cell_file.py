@@ -22,6 +22,7 @@ from flowprior.display import Shown, Table, counted
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.storage import read_json, write_json
+from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
     import pandas
@@ -39,7 +40,7 @@ class StudyFolder:
     """Names of the files of one study, in the directory ``path``."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.grid = self.path / "grid.toml"
         self.plan = self.path / "plan.json"
         self.choice = self.path / "choice.json"

@@ -13,6 +13,7 @@ import tomli_w
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
 from flowprior.storage import read_bytes, write_text
+from flowprior.storage.user_paths import expanded
 from flowprior.training.config import RunConfig, TrainingConfig, check_keys
 
 CONFIG_LIMIT = 1 << 20
@@ -50,7 +51,7 @@ def read_tree(
     Raises:
         OptionError: no such file, no TOML, a file that extends itself, or an override without an equals sign.
     """
-    tree = {} if path is None else _read_files(Path(path), owner, named)
+    tree = {} if path is None else _read_files(expanded(path, owner), owner, named)
     tree |= values or {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -127,7 +128,7 @@ def _read_files(
     name, chain = tree.pop(EXTENDS), (*extending, path.resolve())
     if not isinstance(name, str):
         raise OptionError(f'{owner}: {path} extends {name!r}; write extends = "other.toml"')
-    base = path.parent / name
+    base = path.parent / expanded(name, owner)
     if base.resolve() in chain:
         raise OptionError(f"{owner}: {path} extends {base}, which extends {path} itself; leave one out")
     return extended(_read_files(base, owner, named, chain), tree, named)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flowprior.storage import read_bytes, write_text
+from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.callbacks import Callback
 
@@ -64,7 +65,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         CheckpointError: the file is longer than 128 MiB, or cannot be read.
     """
-    if not Path(path).exists():
+    if not expanded(path).exists():
         return []
     found = (_parse(line) for line in read_bytes(path, METRICS_LIMIT).split(b"\n"))
     return [line for line in found if line is not None]

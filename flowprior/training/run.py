@@ -22,6 +22,7 @@ from flowprior.storage import (
     remove_files,
     write_text,
 )
+from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, recover_folders
 from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig, differing_keys
@@ -47,7 +48,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.config = self.path / "config.toml"
         self.info = self.path / INFO
         self.metrics = self.path / "metrics.jsonl"

@@ -12,6 +12,7 @@ from typing import Any
 from flowprior.errors import OptionError
 from flowprior.registry import choose
 from flowprior.storage import read_text, write_text
+from flowprior.storage.user_paths import expanded
 from flowprior.training.callbacks import Callback, TrainingStart
 
 ID_LIMIT = 64
@@ -37,7 +38,7 @@ class TensorBoard(Callback):
             _refuse_without(folder, "tensorboard")
 
     def on_start(self, start: TrainingStart) -> None:
-        folder = Path(self.folder) if self.folder else (start.folder or Path()) / "tensorboard"
+        folder = expanded(self.folder) if self.folder else (start.folder or Path()) / "tensorboard"
         # What a killed run had written after the checkpoint that it goes on from is hidden.
         self._writer = self._module.SummaryWriter(str(folder), purge_step=start.step + 1)
 

@@ -63,6 +63,9 @@ def assert_one_line(answer: object, *words: str) -> None:
         (["--set", "training.lr=fast"], ["lr='fast'", "a finite number"]),
         (["--set", "training"], ["expected section.key=value, got 'training'"]),
         (["--config", "gone.toml"], ["cannot read gone.toml"]),
+        (["--data", "moons", "--set", "data=foo"], ["an option of the command gives data, too"]),
+        (["--steps", "3", "--set", "training.steps=4"], ["an option of the command gives training.steps"]),
+        (["--out=~/x", "--config=~/gone.toml"], [f"cannot read {Path.home() / 'gone.toml'}"]),
         (["--set", "training.device=gpu9"], ["device='gpu9'"]),
     ],
 )
@@ -215,3 +218,9 @@ def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         main(["info"])
     assert stop.value.code == commands.INTERRUPTED == 130
     assert capsys.readouterr().err.strip() == "flowprior: interrupted"
+
+
+def test_compare_refuses_to_set_what_an_option_gives(call: Call, tmp_path: Path) -> None:
+    for option, override in {"--data=moons": "data=digits", "--prior=gmm": "priors=['gaussian']"}.items():
+        answer = call("compare", "--out", tmp_path / "study", option, "--set", override, "--dry-run")
+        assert_one_line(answer, f"an option of the command gives {override.partition('=')[0]}, too")

@@ -13,12 +13,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.evaluation.store import Store
+from flowprior.priors import Prior
 from flowprior.storage import (
     check_place,
     is_leftover,
     load_state,
     load_tensors,
+    read_text,
     replacing,
     save_state,
     save_tensors,
@@ -26,6 +29,8 @@ from flowprior.storage import (
     write_text,
     writing,
 )
+from flowprior.study.cell_file import StudyFolder
+from flowprior.training import RunDirectory
 
 TENSORS = {
     "float": torch.randn(3, 4),
@@ -62,6 +67,20 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_text("~/a/note.txt", "found")
+    assert read_text("~/a/note.txt") == (tmp_path / "a" / "note.txt").read_text() == "found"
+    for folder in (RunDirectory("~/run").path, StudyFolder("~/run").path, Store("~/run").folder):
+        assert folder == tmp_path / "run"
+    Prior.create("gaussian").fit(torch.randn(8, 2)).save("~/prior")
+    assert Prior.load("~/prior").event_shape == (2,)
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(OptionError, match="no home folder for '~nobody-at-all/x'"):
+        write_text("~nobody-at-all/x", "")
 
 
 def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:

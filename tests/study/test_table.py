@@ -39,7 +39,6 @@ def test_a_table_has_every_value_beside_what_decided_the_training(tmp_path: Path
 def test_files_of_one_name_in_two_folders_are_two_cells(tmp_path: Path) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        folder.mkdir()
         keep(folder, evaluated(folder.name))
     table = read_table([folder / "000.json" for folder in folders])
     assert table.groupby("cell")["flow"].first().to_dict() == {str(f / "000"): f.name for f in folders}
