@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, ClassVar, Self
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions
 from flowprior.data.stream import FitData
-from flowprior.errors import CouplingError, OptionError
+from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.priors import Prior, TrainedPrior
 from flowprior.registry import Registered, Registry
 
@@ -28,6 +30,12 @@ class Coupling(Registered, abc.ABC):
     """x0 says nothing of x1 beyond its condition, which stochastic diffusion samplers rely on."""
     slope_is_of_pairs: ClassVar[bool] = True
     """:meth:`latent_slope`, where it is known, is that of the pairs, and no matter of scale alone."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Every coupling's :meth:`draw` checks what it is given first."""
+        super().__init_subclass__(**options)
+        if "draw" in vars(cls):
+            cls.draw = _checked(cls.draw)
 
     @abc.abstractmethod
     def draw(
@@ -164,6 +172,21 @@ class Coupling(Registered, abc.ABC):
     def draw_size(self, batch_size: int) -> int:
         """How many pairs to draw at once for training batches of ``batch_size``; a multiple of it."""
         return batch_size
+
+
+def _checked(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a ``draw`` that refuses arguments in another order than prior, x1 and cond."""
+
+    @wraps(draw)
+    def checked(self: Coupling, prior: Prior, x1: Tensor, cond: Conditions | None, **options: Any) -> Tensor:
+        if isinstance(prior, Tensor) or not isinstance(x1, Tensor):
+            raise InputError(
+                f"{self.name}.draw: expected a prior and a tensor of data, got {type(prior).__name__} and "
+                f"{type(x1).__name__}; call draw(prior, x1, cond)"
+            )
+        return draw(self, prior, x1, cond, **options)
+
+    return checked
 
 
 class PairingCoupling(Coupling):

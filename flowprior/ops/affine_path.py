@@ -18,7 +18,7 @@ from flowprior.ops.operators import (
     is_transformed,
     native_operators,
 )
-from flowprior.ops.shapes import compute_dtype, contiguous_like, flat
+from flowprior.ops.shapes import check_tensors, compute_dtype, contiguous_like, flat
 
 
 def affine_path(
@@ -107,8 +107,10 @@ def _at_once(
     name: str, x0: Tensor, x1: Tensor, *times: Tensor, **options: float
 ) -> tuple[Tensor, Tensor] | None:
     """What the native operator makes of plain tensors of one dtype and two or more dimensions, if it can."""
+    if not is_plain(x0, x1, *times):
+        return None
     shape, dtype = x1.shape, x1.dtype
-    if x0.shape != shape or len(shape) < 2 or not is_plain(x0, x1, *times):
+    if x0.shape != shape or len(shape) < 2:
         return None
     if any(time.dtype != dtype for time in times):
         return None
@@ -120,6 +122,8 @@ def _at_once(
 
 def _alike(owner: str, x0: Tensor, x1: Tensor, *times: Tensor) -> tuple[Tensor, Tensor]:
     """x0 and x1 in one dtype, checked."""
+    names = ("t",) if len(times) == 1 else ("alpha", "sigma", "alpha_dot", "sigma_dot")
+    check_tensors(owner, x0=x0, x1=x1, **dict(zip(names, times, strict=True)))
     if x0.shape != x1.shape or x1.dim() == 0 or any(t.shape != x1.shape[:1] for t in times):
         raise InputError(
             f"{owner}: expected x0 and x1 of one shape [B, *event] and {_called(times)} [B], got "

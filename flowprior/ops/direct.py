@@ -32,7 +32,7 @@ def is_simple(*tensors: Tensor) -> bool:
     """Whether all are torch's own tensors on the CPU and the native library serves them, in eager mode."""
     if torch.compiler.is_compiling() or not _is_served or _transforms_active() or _has_tangents():
         return False
-    return all(tensor.is_cpu and type(tensor) in _TYPES for tensor in tensors)
+    return all(type(tensor) in _TYPES and tensor.is_cpu for tensor in tensors)
 
 
 def is_differentiated(*tensors: Tensor) -> bool:

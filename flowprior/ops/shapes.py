@@ -75,6 +75,20 @@ def _one_a_component(scale: Tensor, mean: Tensor) -> bool:
     )
 
 
+def check_tensors(owner: str, **values: object) -> None:
+    """Refuse what is no tensor, such as one number for the times of all rows.
+
+    Raises:
+        InputError: the message names the first one.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"{owner}: expected a tensor for {name}, got {type(value).__name__}; write it as a tensor with "
+                "one entry a row, such as torch.full([B], 0.5)"
+            )
+
+
 def check_alike(owner: str, **tensors: Tensor) -> None:
     """Refuse floating-point tensors that do not share dtype and device.
 

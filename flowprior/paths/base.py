@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.ops import affine_path
+from flowprior.ops.shapes import check_tensors
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -54,8 +55,9 @@ class Path(Registered, abc.ABC):
             x_t and u_t in the wider dtype of x0 and x1, and t.
 
         Raises:
-            InputError: shapes that do not fit.
+            InputError: no tensors, or shapes that do not fit.
         """
+        check_tensors("interpolate", x0=x0, x1=x1, t=t)
         if x0.shape != x1.shape or t.shape != x1.shape[:1]:
             raise InputError(
                 f"interpolate: expected x0 and x1 of one shape [B, *event] and t [B], "

@@ -117,3 +117,13 @@ def test_optimal_transport_refuses_rows_that_are_not_finite(bad: float) -> None:
     for condition in ("within", "ignore"):
         with pytest.raises(CouplingError, match="not finite"):
             Coupling.create("ot", condition=condition).pair(torch.zeros(6, 3), x1, cond)
+
+
+@pytest.mark.parametrize("name", Coupling.available())
+def test_arguments_in_another_order_are_refused(name: str) -> None:
+    x, prior = torch.zeros(4, 2), Prior.create("gaussian")
+    coupling = object.__new__(Coupling.record(name).factory)  # what its options are does not matter
+    with pytest.raises(
+        InputError, match=rf"{name}.draw: expected a prior .* got Tensor and .*Prior; call draw"
+    ):
+        coupling.draw(x, prior, None)

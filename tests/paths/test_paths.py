@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
+from flowprior.ops import affine_path
 from flowprior.paths import CondOTPath, Path
 from flowprior.priors import Prior
 
@@ -96,6 +97,15 @@ def test_vp_refuses_a_designed_prior() -> None:
 def test_impossible_options(name: str, options: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="not possible; choose"):
         Path.create(name, **options)
+
+
+@pytest.mark.parametrize("name", Path.available())
+def test_a_time_that_is_no_tensor_is_refused(name: str) -> None:
+    x = torch.zeros(3, 2)
+    with pytest.raises(InputError, match="interpolate: expected a tensor for t, got float; write it as"):
+        Path.create(name).interpolate(x, x, 0.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="affine_path: expected a tensor for alpha, got float"):
+        affine_path(x, x, (0.5, x[:, 0], x[:, 0], x[:, 0]))  # type: ignore[arg-type]
 
 
 def test_shapes_that_do_not_fit() -> None:
