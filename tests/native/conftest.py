@@ -32,7 +32,7 @@ def compiler() -> str:
 
 @pytest.fixture(scope="session")
 def compiled(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = pytestconfig.cache
+    cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
     return cache.mkdir("cuda-emulation") if cache else tmp_path_factory.mktemp("cuda-emulation")
 
 
