@@ -136,5 +136,5 @@ def _option_lines(component: dict[str, Any], width: int, whole: bool) -> Iterato
 
 
 def first_sentence(text: str) -> str:
-    """``text`` up to its first full stop, or what stands before a semicolon."""
-    return text.split(". ")[0].split("; ")[0].rstrip(".")
+    """Return ``text`` up to its first full stop."""
+    return text.split(". ")[0].rstrip(".")

@@ -70,6 +70,12 @@ def test_options_come_with_their_defaults(call: Call) -> None:
     assert "components=1" in call("list", "priors").out
 
 
+def test_the_choices_of_an_option_are_listed_to_the_last(call: Call) -> None:
+    said = " ".join(call("list", "priors").out.split())
+    for choice in ("standard", "scalar", "diagonal"):
+        assert f'"{choice}" for ' in said
+
+
 def test_every_option_of_every_component_is_explained(call: Call) -> None:
     # A process of its own: other tests register components of theirs.
     command = [sys.executable, "-m", "flowprior", "list", "--json"]
