@@ -84,8 +84,8 @@ def check_tensors(owner: str, **values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, Tensor):
             raise InputError(
-                f"{owner}: expected a tensor for {name}, got {type(value).__name__}; write it as a tensor with "
-                "one entry a row, such as torch.full([B], 0.5)"
+                f"{owner}: expected a tensor for {name}, got {type(value).__name__}; write it as a tensor "
+                "with one entry a row, such as torch.full([B], 0.5)"
             )
 
 

@@ -124,12 +124,6 @@ def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[
 
 def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
     """``; did you mean '…'?`` for a word that one of ``known`` begins with or resembles, else ``;``."""
-    near = nearest(word, known)
-    return f"; did you mean '{prefix}{near}'?" if near else ";"
-
-
-def nearest(word: str, known: list[str]) -> str | None:
-    """Return the one of ``known`` that ``word`` begins or misspells; None if there is none."""
     begun = [name for name in known if len(word) >= SHORTEST_START and name.startswith(word)]
     near = begun[:1] or difflib.get_close_matches(word, known, n=1, cutoff=LIKENESS)
-    return near[0] if near else None
+    return f"; did you mean '{prefix}{near[0]}'?" if near else ";"

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.display.words import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
-from flowprior.registry.checks import check_option_types, did_you_mean, nearest
+from flowprior.registry.checks import check_option_types, did_you_mean
 from flowprior.registry.spec import Record, Spec, parse_spec, record_of
 
 T = TypeVar("T")
@@ -196,12 +196,10 @@ class Registry(Generic[T]):
         return name in self._records or name in self._aliases
 
     def _unknown(self, name: str) -> str:
-        near = nearest(name, [*self._records, *self._aliases])
-        proper = self._aliases.get(near or "", near)
-        if proper != near and name in (proper or "").split("-"):
-            proper = None  # mnist is no misspelt fmnist, but another data set than fashion-mnist
-        told = f"; did you mean '{proper}'?" if proper else ";"
-        return f"unknown {self.family} '{name}'{told} known: {', '.join(sorted(self._records))}"
+        # mnist is no misspelt fmnist, but another data set than fashion-mnist.
+        aliases = [alias for alias, proper in self._aliases.items() if name not in proper.split("-")]
+        near = did_you_mean(name, [*self._records, *aliases])
+        return f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
 
     def _load_plugins(self) -> None:
         """Import every entry point of the group once; one that is broken or exits warns and is skipped."""

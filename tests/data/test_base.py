@@ -77,8 +77,6 @@ def test_paths_stand_for_the_data_set_that_reads_them(tmp_path, monkeypatch):
 def test_unknown_names_paths_and_options():
     with pytest.raises(UnknownComponentError, match="did you mean 'digits'"):
         load_data("digit")
-    with pytest.raises(UnknownComponentError, match="did you mean 'fashion-mnist'"):
-        load_data("fmnits")
     with pytest.raises(UnknownComponentError, match="unknown data set 'mnist'; known: "):
         load_data("mnist")  # which is another one than Fashion-MNIST
     with pytest.raises(DataNotFoundError, match="no folder photos/2024"):

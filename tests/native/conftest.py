@@ -32,8 +32,13 @@ def compiler() -> str:
 
 @pytest.fixture(scope="session")
 def compiled(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
-    return cache.mkdir("cuda-emulation") if cache else tmp_path_factory.mktemp("cuda-emulation")
+    return kept_folder(pytestconfig) or tmp_path_factory.mktemp("cuda-emulation")
+
+
+def kept_folder(config: object) -> Path | None:
+    """Return the folder in pytest's cache; None where it has none (``-p no:cacheprovider``)."""
+    cache = getattr(config, "cache", None)
+    return cache.mkdir("cuda-emulation") if cache else None
 
 
 @pytest.fixture(scope="session")

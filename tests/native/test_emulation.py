@@ -6,12 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.native.conftest import kept_folder
 from tests.native.emulated import ORDERS, Emulation, KernelError, Layout
 
 
 @pytest.fixture
 def numbers() -> Tensor:
     return torch.arange(64.0)
+
+
+def test_pytest_may_run_without_its_cache() -> None:
+    assert kept_folder(object()) is None
 
 
 @pytest.mark.parametrize("order", ORDERS)
