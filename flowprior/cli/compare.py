@@ -102,6 +102,13 @@ def compare(
             "--check", help="Compute the report's values again from the saved samples, some of these anew."
         ),
     ] = False,
+    allow_hooks: Annotated[
+        bool,
+        typer.Option(
+            "--allow-hooks",
+            help="Import the functions that the grid kept in OUT names; this runs code, with your rights.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
@@ -110,6 +117,8 @@ def compare(
     from flowprior.study import preview_grid
 
     _refuse_two(dry_run=dry_run, report_only=report_only, check=check)
+    if check or report_only:
+        _import_hooks(grid, out, allow_hooks)
     if check:
         _check(out, json)
         return
@@ -125,7 +134,8 @@ def compare(
     budget = [] if steps is None else [f"training.steps={steps}"]
     keys = [name for name, value in values.items() if value is not None]
     refuse_given_twice([*keys, *(["training.steps"] if budget else [])], overrides or [])
-    chosen = _grid(grid, out, values, [*budget, *(overrides or [])])
+    trusted = allow_hooks or dry_run  # A dry run imports nothing.
+    chosen = _grid(grid, out, values, [*budget, *(overrides or [])], trusted)
     if dry_run:
         with stage("plan the cells"):
             planned = preview_grid(chosen, out, shard=_shard(shard))
@@ -137,15 +147,41 @@ def compare(
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
 
-def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[str]) -> Grid:
-    """The grid of file and options; where neither is given, the one that OUT was run with."""
+def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[str], trusted: bool) -> Grid:
+    """The grid of file and options; where neither is given, the one that OUT was run with.
+
+    Raises:
+        OptionError: that one names functions, and is not ``trusted``: somebody else may have written it.
+    """
     from flowprior.study import StudyFolder, load_grid
+    from flowprior.study.variants import hooks_of
 
     given = {name: value for name, value in values.items() if value is not None}
     before = StudyFolder(out).grid
-    if path is None and not given and not overrides and before.is_file():
-        path = before
-    return load_grid(path, given, overrides)
+    if path is not None or given or overrides or not before.is_file():
+        return load_grid(path, given, overrides)
+    grid = load_grid(before)
+    if not trusted and (named := hooks_of(grid.as_dict())):
+        key, text = named[0]
+        raise OptionError(
+            f"compare: {before} names code ({key}='{text}'), which runs only where you say so: pass the file "
+            f"(flowprior compare {before} --out {out}), or give --allow-hooks"
+        )
+    return grid
+
+
+def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
+    """Import the functions of a file that the user passes, or those of OUT's own grid where that is allowed.
+
+    Their modules may register the data set.
+    """
+    from flowprior.study import StudyFolder, load_grid
+    from flowprior.study.variants import load_hooks
+
+    if grid is not None:
+        load_hooks(load_grid(grid).as_dict())
+    elif allowed:
+        load_hooks(StudyFolder(out).read_plan()["grid"])
 
 
 def _run(grid: Grid, out: Path, shard: tuple[int, int], json: bool) -> Outcome:

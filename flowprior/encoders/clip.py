@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowprior.encoders.base import Encoder
-from flowprior.encoders.folder import FolderTextEncoder
+from flowprior.encoders.folder import LOCAL, FolderTextEncoder
 from flowprior.errors import InputError
 
 KEPT = ("text_model.", "text_projection.")
@@ -57,7 +57,7 @@ class ClipTextEncoder(FolderTextEncoder):
                 f"encoder 'clip': {self._folder} holds no CLIP model with a text projection; take "
                 f"hugging-face:path={self._folder},pooling=pooler"
             )
-        config = CLIPTextConfig.from_pretrained(self._folder, local_files_only=True)
+        config = CLIPTextConfig.from_pretrained(self._folder, **LOCAL)
         config.projection_dim = len(tensors["text_projection.weight"])
         self._check_end_token(config)
         network = CLIPTextModelWithProjection(config)

@@ -23,6 +23,8 @@ CONFIG = "config.json"
 SENTENCE_CONFIG = "sentence_bert_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
 FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
 LONGEST_SHOWN = 40
 """Characters of a text that a message quotes."""
 
@@ -105,7 +107,7 @@ class FolderTextEncoder(TextEncoder):
         with self._reading(self._tokenizer_folder):
             from transformers import AutoTokenizer
 
-            return AutoTokenizer.from_pretrained(self._tokenizer_folder, local_files_only=True)
+            return AutoTokenizer.from_pretrained(self._tokenizer_folder, **LOCAL)
 
     @contextmanager
     def _reading(self, folder: Path) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowprior.encoders.base import Encoder
-from flowprior.encoders.folder import FolderTextEncoder, masked_mean
+from flowprior.encoders.folder import LOCAL, FolderTextEncoder, masked_mean
 from flowprior.errors import InputError
 from flowprior.registry import choose
 
@@ -80,10 +80,10 @@ def read_model(folder: Path, owner: str, pooler: bool) -> nn.Module:
     """
     from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoConfig, AutoModel, AutoModelForTextEncoding
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, **LOCAL)
     known = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING  # such as T5's encoder without its decoder
     network, report = (AutoModelForTextEncoding if known else AutoModel).from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder, use_safetensors=True, output_loading_info=True, **LOCAL
     )
     missing = [key for key in sorted(report["missing_keys"]) if pooler or not key.startswith("pooler.")]
     if missing:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.encoders import ClipTextEncoder
+from flowprior.encoders.folder import LOCAL
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
 from flowprior.storage.digests import checked_file, file_sha256
@@ -107,7 +108,7 @@ def _image_tower(folder: Path, weights: Path) -> Any:
     tensors = {name: tensor for name, tensor in load_file(weights).items() if name.startswith(kept)}
     if "visual_projection.weight" not in tensors:
         raise InputError(f"features 'clip': {weights} holds no CLIP model with an image tower")
-    config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+    config = CLIPVisionConfig.from_pretrained(folder, **LOCAL)
     config.projection_dim = len(tensors["visual_projection.weight"])
     network = CLIPVisionModelWithProjection(config)
     found = network.load_state_dict(tensors, strict=False)

@@ -23,7 +23,7 @@ from flowprior.study.chosen import kept_choice, recorded_choice
 from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.splits import Splits
-from flowprior.study.variants import load_hook
+from flowprior.study.variants import load_hook, load_hooks
 from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
@@ -97,6 +97,7 @@ def run_grid(
 
 
 def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: Notify) -> Outcome:
+    load_hooks(grid.as_dict())
     splits, plan, cells = checked_plan(grid, folder)
     write_object(folder.plan, plan)
     write_text(folder.grid, dump_grid(grid))
@@ -117,6 +118,8 @@ def checked_plan(
 ) -> tuple[Splits, dict[str, Any], list[Cell]]:
     """The data, what plan.json holds, and the cells, after all that can be checked before a cell is run.
 
+    Functions of the grid are not imported.
+
     Args:
         grid: what to compare.
         folder: which holds what ``auto`` stands for, or will.
@@ -131,9 +134,6 @@ def checked_plan(
     splits = Splits.of(grid.as_dict())
     choose = kept_choice if dry else recorded_choice
     plan, cells = plan_grid(grid, splits, choose(grid, splits, folder))
-    for variant in plan["variants"]:
-        if variant["trainer"]:
-            load_hook("trainer", variant["trainer"])
     find_baseline(plan["variants"], grid.baseline)
     return splits, plan, cells
 

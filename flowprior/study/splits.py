@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,9 +12,10 @@ import torch
 
 from flowprior.conditions import named_tensors
 from flowprior.data import Data, load_data, split_validation
+from flowprior.errors import UnknownComponentError
 from flowprior.evaluation.request import check_events
 from flowprior.storage.digests import tensor_bytes
-from flowprior.study.variants import HOOKS, load_hook
+from flowprior.study.variants import hooks_of
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,22 @@ class Splits:
 
     @classmethod
     def of(cls, grid: Mapping[str, Any]) -> Splits:
-        """The splits of a grid, given as plain values; its functions are loaded first.
-
-        Their modules may register its data set.
+        """The splits of a grid, given as plain values; none of its functions is imported.
 
         Raises:
-            FlowpriorError: as :meth:`load`, or a function of the grid cannot be loaded.
+            FlowpriorError: as :meth:`load`.
             InputError: a further reference has other events or conditions than the flows to be trained.
         """
-        for key in HOOKS:
-            if grid[key]:
-                load_hook(key, grid[key])
-        own = cls.load(grid["data"], grid["validation"])
+        try:
+            own = cls.load(grid["data"], grid["validation"])
+        except UnknownComponentError as error:
+            unloaded = [text for _, text in hooks_of(grid) if text.partition(":")[0] not in sys.modules]
+            if not unloaded:
+                raise
+            raise UnknownComponentError(
+                f"{error}; '{unloaded[0]}' of the grid may register it, which is not imported here: a run "
+                "imports it, and so do --check and --report-only with --allow-hooks"
+            ) from error
         others = {name: load_data(spec, "test") for name, spec in grid.get("references", {}).items()}
         for data in others.values():
             check_events("compare", own.train.event_shape, own.train.condition, data)

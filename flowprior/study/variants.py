@@ -211,6 +211,27 @@ def check_hook(key: str, text: Any) -> None:
         raise OptionError(f"compare: {key}={text!r} is not possible; write 'package.module:function'")
 
 
+def hooks_of(grid: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, function) of the code that a grid names, given as plain values; each function once."""
+    named = {grid[key]: key for key in HOOKS if grid.get(key)}
+    for label, parts in grid.get("variants", {}).items():
+        if trainer := parts.get("trainer"):
+            named.setdefault(trainer, f"variants.{label}.trainer")
+    return [(key, text) for text, key in named.items()]
+
+
+def load_hooks(grid: Mapping[str, Any]) -> None:
+    """Import every function that a grid names; their modules may register its data set.
+
+    Importing runs code: only for a grid that the user has passed, or has allowed to.
+
+    Raises:
+        OptionError: a function cannot be loaded.
+    """
+    for key, text in hooks_of(grid):
+        load_hook(key, text)
+
+
 def load_hook(key: str, text: str) -> Callable[..., Any]:
     """The function that ``text`` names; modules are looked for in the current folder, too."""
     module, _, name = text.partition(":")

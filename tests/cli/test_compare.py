@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,6 +174,45 @@ def test_mistakes(call: Call, tmp_path: Path, arguments: list[str], words: list[
     for word in words:
         assert word in answer.err
     assert not out.exists()
+
+
+HOSTILE = "open('ran', 'w').close()\n"
+"""A module of somebody else's, which leaves a file where it is imported."""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study folder whose grid names a module beside it; it is the current folder."""
+    (tmp_path / "grid.toml").write_text('seeds = 1\ntrainer = "hostile_study:train"\n')
+    (tmp_path / "hostile_study.py").write_text(HOSTILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "hostile_study", raising=False)
+    return tmp_path
+
+
+def test_a_study_folder_runs_no_code_unless_the_user_says_so(call: Call, hostile: Path) -> None:
+    refused = call("compare", "--out", ".")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert all(word in refused.err for word in ("trainer='hostile_study:train'", "--allow-hooks"))
+    for given in ([], ["grid.toml"], ["--allow-hooks"]):
+        assert call("compare", *given, "--out", ".", "--dry-run").code == 0
+    assert not (hostile / "ran").exists()
+    assert "cannot be loaded" in call("compare", "grid.toml", "--out", ".").err  # it has no function `train`
+    assert (hostile / "ran").exists()
+
+
+def test_a_report_or_check_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
+    out = hostile / "out"
+    shutil.copytree(compared, out)
+    plan = json.loads((out / "plan.json").read_text())
+    plan["grid"]["values"] = "hostile_study:train"
+    (out / "plan.json").write_text(json.dumps(plan))
+    assert call("compare", "--out", out, "--report-only").code == 0
+    assert call("compare", "--out", out, "--check").code == 0
+    assert not (hostile / "ran").exists()
+    assert "cannot be loaded" in call("compare", "--out", out, "--report-only", "--allow-hooks").err
+    assert (hostile / "ran").exists()
 
 
 def is_training(out: Path) -> bool:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,29 @@ def test_another_seed_is_another_identity(bert: Path, tmp_path: Path) -> None:
     other = HuggingFaceEncoder(str(save_bert(tmp_path, seed=1)))
     assert other.identity() != HuggingFaceEncoder(str(bert)).identity()
     assert HuggingFaceEncoder(str(bert), "pooler").identity() != HuggingFaceEncoder(str(bert)).identity()
+
+
+def test_code_in_a_folder_of_an_encoder_is_not_run(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where transformers asks on the terminal, and gets a yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder, ran = shutil.copytree(bert, tmp_path / "model"), tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    own = {"AutoConfig": "own.Config", "AutoModel": "own.Model", "AutoTokenizer": ["own.Tokenizer", None]}
+    for name in ("config.json", "tokenizer_config.json"):
+        values = json.loads((folder / name).read_text())
+        for key in ("model_type", "tokenizer_class"):
+            if key in values:
+                values[key] = "Own"
+        (folder / name).write_text(json.dumps(values | {"auto_map": own}))
+    for encoder in (
+        HuggingFaceEncoder(str(folder), tokenizer=str(bert)),
+        HuggingFaceEncoder(str(bert), tokenizer=str(folder)),
+    ):
+        with suppress(InputError):
+            encoder.encode(["a cat"])
+    assert not ran.exists()
 
 
 def test_without_transformers_the_extra_is_named(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
