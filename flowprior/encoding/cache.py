@@ -29,6 +29,7 @@ from flowprior.storage import (
     leftover_of,
     read_json,
     remove_files,
+    remove_leftovers,
     signed,
     unsigned,
     write_json,
@@ -130,7 +131,7 @@ def remove_latents(folder: Path) -> None:
     if folder.is_dir():
         with FolderLock(folder, quiet=True):
             remove_files([folder / MANIFEST, folder / ARRAY])
-            remove_files(path for path in folder.iterdir() if leftover_of(path) in (MANIFEST, ARRAY, BLOCKS))
+            remove_leftovers(folder, MANIFEST, ARRAY, BLOCKS)
         with suppress(OSError):
             folder.rmdir()
 

@@ -28,6 +28,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of
 from flowprior.storage import load_tensors, parse_tensors, read_bytes, read_json
+from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
 
 F = TypeVar("F", bound=FlowParts)
@@ -36,6 +37,8 @@ OLD_WEIGHTS = "weights.safetensors"
 """Name of the tensors in formats 1 and 2."""
 TRIES = 3
 FLOW, CHECKPOINTS, INFO = "flow", "checkpoints", "info.json"
+FLOW_DIGEST = "flow_digest"
+"""Key of info.json: the digest of the flow that the run has saved."""
 STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
 _STEP = re.compile(r"step-(\d{1,18})")
 
@@ -66,6 +69,7 @@ def _find(path: FilePath) -> Location:
     if (path / DESCRIPTION).is_file():
         return Location(path)
     if (path / FLOW / DESCRIPTION).is_file():
+        _check_own(path)
         return Location(path / FLOW, _note(path, "the flow of its last finished training"))
     steps = step_folders(path / CHECKPOINTS)
     if steps:
@@ -80,6 +84,36 @@ def _find(path: FilePath) -> Location:
     raise CheckpointError(
         f"{path} holds neither a run nor a flow: {path / DESCRIPTION} is missing; pass a directory that "
         "Flow.save wrote, or the one given to train --out"
+    )
+
+
+def digest_of(folder: FilePath) -> str | None:
+    """The digest in ``flow.json``, which binds all of a saved flow; formats 1 and 2 have none.
+
+    Raises:
+        CheckpointError: ``flow.json`` is missing or damaged.
+    """
+    return read_json(folder / DESCRIPTION).get(DIGEST)
+
+
+def _check_own(run: FilePath) -> None:
+    """Check that the flow in ``run`` is the one that its info.json names; older runs name none.
+
+    Raises:
+        CheckpointError: it is another one.
+    """
+    found = expected = None
+    for _ in range(TRIES):  # The run may be writing both just now.
+        found = digest_of(run / FLOW)
+        try:
+            expected = read_json(run / INFO).get(FLOW_DIGEST)
+        except CheckpointError:
+            return
+        if expected in (None, found):
+            return
+    raise CheckpointError(
+        f"{run / FLOW} is not the flow that the run {run} trained: expected the digest {str(expected)[:16]}… "
+        f"of {INFO}, got {str(found)[:16]}…; put the run's own back, or pass {run / FLOW} to take this one"
     )
 
 

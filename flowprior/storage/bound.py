@@ -65,7 +65,7 @@ def save_bound(
     named = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{16}}\.safetensors")
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"cannot save to {folder}, which is a file; choose a directory")
-    with FolderLock(folder, PATIENCE, quiet=True):
+    with FolderLock(folder, PATIENCE, quiet=True, own=(description, f"{stem}*.safetensors")):
         present = [path for path in folder.iterdir() if path.name != LOCK and not is_leftover(path)]
         old = [path for path in present if named.fullmatch(path.name)]
         if len(present) > len(old) and not (folder / description).is_file():

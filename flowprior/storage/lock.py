@@ -11,11 +11,12 @@ import os
 import socket
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from flowprior.errors import OptionError
-from flowprior.storage.writing import explaining
+from flowprior.storage.writing import explaining, remove_leftovers
 
 try:
     import fcntl
@@ -36,15 +37,19 @@ class FolderLock:
         folder: to lock.
         patience: seconds to wait for another writer.
         quiet: give no warning where the file system cannot lock.
+        own: names or patterns of the files that are written there under this lock. Temporary files of them,
+            which a killed process left, are removed as soon as the lock is held.
 
     Raises:
         OptionError: another writer holds the lock.
         CheckpointError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, patience: float = 0.0, quiet: bool = False) -> None:
+    def __init__(
+        self, folder: Path, patience: float = 0.0, quiet: bool = False, own: Sequence[str] = ()
+    ) -> None:
         self.folder, self.path = folder, folder / NAME
-        self.patience, self.quiet = patience, quiet
+        self.patience, self.quiet, self.own = patience, quiet, own
         self.held = False
         self._descriptor: int | None = None
         self._made = False
@@ -55,6 +60,8 @@ class FolderLock:
             self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._take()
+            if self.held:
+                remove_leftovers(self.folder, *self.own)
         except BaseException:
             self._close()
             raise

@@ -14,6 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +130,25 @@ def beside(path: Path, suffix: str = "") -> Path:
 
 def leftover_of(path: Path) -> str | None:
     """The name that a temporary file or folder of :func:`beside` was to get; None for any other path."""
-    match = _LEFTOVER.fullmatch(path.name)
-    return match["name"] if match else None
+    name = None
+    while match := _LEFTOVER.fullmatch(name or path.name):  # One may be beside another one.
+        name = match["name"]
+    return name
 
 
 def is_leftover(path: Path) -> bool:
     """Whether ``path`` has a temporary name that only this module gives."""
     return leftover_of(path) is not None
+
+
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Remove the temporary files in ``folder`` that were to get one of ``names``, patterns of a shell.
+
+    Only for the holder of the folder's lock: they are those of killed processes then.
+    """
+    found = folder.iterdir() if folder.is_dir() else ()
+    targets = ((path, leftover_of(path)) for path in found)
+    remove_files(path for path, name in targets if name and any(fnmatchcase(name, own) for own in names))
 
 
 def remove_files(paths: Iterable[Path]) -> None:

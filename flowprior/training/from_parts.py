@@ -35,7 +35,7 @@ from flowprior.training.prefetch import Prefetched
 from flowprior.training.randomness import Randomness
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory
-from flowprior.training.run_info import CHOICE, RunInfo
+from flowprior.training.run_info import CHOICE, RunInfo, save_run_flow
 from flowprior.training.start_measures import measure_starts
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import Validation
@@ -121,7 +121,7 @@ def train_parts(
         state.gather_average()
         flow = state.flow().to(parts.device)
         if own is not None:
-            flow.save(own.flow)
+            save_run_flow(flow, own)
         engine.wait()
     return flow
 

@@ -15,11 +15,10 @@ from flowprior.flow.files import check_target, sweep_flow
 from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
-    is_leftover,
-    leftover_of,
     read_json,
     read_text,
     remove_files,
+    remove_leftovers,
     write_text,
 )
 from flowprior.storage.user_paths import expanded
@@ -129,11 +128,10 @@ class RunDirectory:
         with writing(self.path):
             recover_folders(self.path, f".{FLOW}.*.tmp")
             sweep_flow(self.flow)
-            names = {path.name for path in (self.config, self.info, self.metrics)}
-            remove_files(path for path in self.path.iterdir() if leftover_of(path) in names)
+            names = [path.name for path in (self.config, self.info, self.metrics)]
+            remove_leftovers(self.path, *names)
             remove_files(self.path / f"{name}.tmp" for name in names)  # Of older versions.
-            if self.samples.is_dir():
-                remove_files(path for path in self.samples.iterdir() if is_leftover(path))
+            remove_leftovers(self.samples, "*")
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder without a run that holds files of the names that a run writes."""

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from flowprior.errors import CheckpointError
+from flowprior.flow import Flow
+from flowprior.flow.reading import FLOW_DIGEST, digest_of
 from flowprior.registry import package_version
 from flowprior.storage import read_json, write_json
-from flowprior.training.run import SIGNED
+from flowprior.training.run import SIGNED, RunDirectory
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -53,8 +55,9 @@ class RunInfo:
 
     Keys: those of :func:`describe_machine`, ``started``, ``ended``, ``status`` (running, finished,
     interrupted, diverged or failed), ``step``, ``prior_fit_seconds``, the measures of the start,
-    :data:`CHOICE` where the data chose the prior, ``teacher`` where it is trained on the pairs of a flow,
-    and ``resumed``: one record for each time the run was taken up again.
+    ``flow_digest`` of the flow that the run has saved, :data:`CHOICE` where the data chose the prior,
+    ``teacher`` where it is trained on the pairs of a flow, and ``resumed``: one record for each time the
+    run was taken up again.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -88,6 +91,20 @@ class RunInfo:
         """Set some keys and keep the others; the file is replaced in one move."""
         if self._path is not None:
             write_json(self._path, {**self.read(), **values})
+
+
+def save_run_flow(flow: Flow, run: RunDirectory) -> None:
+    """Save the flow of a run, whose digest info.json then has.
+
+    Whoever is killed in between leaves a flow that nothing is said of, as older versions do.
+
+    Raises:
+        CheckpointError: a file cannot be written.
+    """
+    info = RunInfo(run.info)
+    info.update(**{FLOW_DIGEST: None})
+    flow.save(run.flow)
+    info.update(**{FLOW_DIGEST: digest_of(run.flow)})
 
 
 def now() -> str:

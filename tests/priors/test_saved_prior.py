@@ -68,3 +68,13 @@ def test_a_prior_with_nan_is_not_saved(tmp_path):
     prior.get_buffer("loc")[0, 0, 0] = torch.nan
     with pytest.raises(CheckpointError, match="'loc' holds NaN"):
         prior.save(tmp_path)
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next_one(tmp_path):
+    ours = (".prior.json.0123abcd.tmp", ".prior.safetensors.0123abcd.tmp")
+    left = [*ours, "..prior.safetensors.0123abcd.tmp.89abcdef.tmp"]
+    for name in (*left, ".notes.txt.0123abcd.tmp"):
+        (tmp_path / name).touch()
+    fitted().save(tmp_path)
+    names = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    assert names == [".notes.txt.0123abcd.tmp", "prior", "prior.json"]

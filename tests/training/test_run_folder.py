@@ -15,6 +15,7 @@ import torch
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
+from flowprior.flow.files import copy_flow
 from flowprior.storage import lock
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import read_checkpoint
@@ -344,3 +345,24 @@ def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     path = new_run_folder(RunConfig(data="../data/My Set.npz", prior="gmm", coupling="ot"), tmp_path)
     assert path == tmp_path / "My-Set-gmm-ot-1"
     assert RunDirectory(path).path.is_dir()
+
+
+def test_the_flow_of_another_run_is_refused_until_the_run_writes_its_own_again(run: Path) -> None:
+    assert isinstance(Flow.load(run), Flow)
+    shutil.rmtree(run / "flow")
+    copy_flow(run / "checkpoints" / "step-000002", run / "flow")
+    with pytest.raises(CheckpointError, match=r"not the flow that the run .* trained") as caught:
+        Flow.load(run)
+    assert "\n" not in str(caught.value)
+    assert isinstance(Flow.load(run / "flow"), Flow)
+    go_on(run, steps=8)
+    assert isinstance(Flow.load(run), Flow)
+
+
+def test_a_run_of_an_older_version_names_no_flow_and_is_read_as_before(run: Path) -> None:
+    info = json.loads((run / "info.json").read_text())
+    del info["flow_digest"]
+    (run / "info.json").write_text(json.dumps(info))
+    shutil.rmtree(run / "flow")
+    copy_flow(run / "checkpoints" / "step-000002", run / "flow")
+    assert isinstance(Flow.load(run), Flow)
