@@ -16,7 +16,8 @@ from flowprior.data import Data
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.priors import Prior
-from flowprior.study.cell_file import FORMAT, write_object
+from flowprior.study.cell_file import write_object
+from flowprior.study.records import FORMAT
 from flowprior.training.run_info import describe_machine
 
 SEED = 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +16,7 @@ from flowprior.conditions import Conditions, labels_in
 from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import counted
-from flowprior.storage import load_tensors
+from flowprior.study import evaluating
 from flowprior.study.cell_file import Collection
 from flowprior.study.evaluating import conditions_of
 from flowprior.study.splits import Splits
@@ -48,7 +47,7 @@ def galleries(collection: Collection) -> list[dict[str, Any]]:
     seed = collection.grid["seeds"][0]
     results = {label: collection.results[label] for label in collection.labels}
     files = {
-        label: read_samples(collection.samples_file(label, seed))
+        label: read_samples(collection.samples_file(label, seed), test.event_shape)
         for label, own in results.items()
         if seed in own and is_drawable(test.event_shape)
     }
@@ -75,14 +74,13 @@ def galleries(collection: Collection) -> list[dict[str, Any]]:
     return found
 
 
-def read_samples(path: Path) -> dict[int, Samples]:
-    """Evaluations spent -> the samples of the first call of a file that spent so many.
+def read_samples(path: Path, event_shape: Sequence[int]) -> dict[int, Samples]:
+    """Evaluations spent -> the samples of the first call of a file that spent so many, of this shape.
 
     Raises:
         CheckpointError: the file is missing or corrupted.
     """
-    tensors, metadata = load_tensors(path)
-    spent: dict[str, int] = json.loads(metadata["nfe"])
+    tensors, spent = evaluating.read_samples(path, event_shape)
     return {
         n: (tensors[f"x/{name}"], _shown(conditions_of(tensors, name))) for name, n in reversed(spent.items())
     }

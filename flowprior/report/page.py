@@ -65,11 +65,13 @@ def write_report(
     changes = {"baseline": baseline, "metric": metric}
     collection.grid |= {name: value for name, value in changes.items() if value is not None}
     summary = summarise(collection)
-    if any(changes.values()):
-        write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
-        write_text(folder.grid, tomli_w.dumps(collection.grid))
-    write_object(folder.values, summary)
-    write_text(folder.report, _page(summary, folder, collection))
+    page = _page(summary, folder, collection)
+    with folder.lock():
+        if any(changes.values()):
+            write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
+            write_text(folder.grid, tomli_w.dumps(collection.grid))
+        write_object(folder.values, summary)
+        write_text(folder.report, page)
     return summary
 
 

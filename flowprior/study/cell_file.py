@@ -21,19 +21,16 @@ from typing import TYPE_CHECKING, Any
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
-from flowprior.storage import read_json, write_json
+from flowprior.storage import FolderLock, write_json
+from flowprior.storage.bound import PATIENCE
 from flowprior.storage.user_paths import expanded
+from flowprior.study.records import CellFile, Failure, Plan, Record, read_record
 
 if TYPE_CHECKING:
     import pandas
 
-FORMAT = 3
-"""Of plan, cell files and report; format 2 held one row for each number of evaluations."""
-OLDER = {"1": "judged residual and epsilon flows wrongly", "2": "an older flowprior wrote"}
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
 """Keys of a cell file's ``run`` that tell of the machine."""
-LIMIT = 256 << 20
-"""Longest file that is read, in bytes."""
 
 
 class StudyFolder:
@@ -46,6 +43,11 @@ class StudyFolder:
         self.choice = self.path / "choice.json"
         self.report = self.path / "report.html"
         self.values = self.path / "report.json"
+
+    def lock(self, patience: float = PATIENCE) -> FolderLock:
+        """Context of who writes the files of the study itself, which is short; its cells have their own."""
+        files = (self.grid, self.plan, self.choice, self.report, self.values)
+        return FolderLock(self.path, patience, quiet=True, own=[path.name for path in files])
 
     def cell(self, name: str, key: str) -> CellFolder:
         """The folder of one cell."""
@@ -61,15 +63,31 @@ class StudyFolder:
             raise CheckpointError(
                 f"{self.path} holds no comparison; run one with: flowprior compare --out {self.path}"
             )
-        return self.read(self.plan)
+        return self.read(self.plan, Plan)
 
-    def read(self, path: Path) -> dict[str, Any]:
-        """The object in a file of this study: its plan, a cell file or the report.
+    def read_result(self, place: CellFolder) -> dict[str, Any] | None:
+        """The cell file of a cell; None where it has none.
+
+        Raises:
+            CheckpointError: as :meth:`read`, or it is that of another cell.
+        """
+        if not place.result.is_file():
+            return None
+        found = self.read(place.result, CellFile)
+        if found["key"] != place.key:
+            raise CheckpointError(
+                f"{place.result} is another cell's: expected the key {place.key}, got {found['key']}; remove "
+                f"it and run again: flowprior compare --out {self.path}"
+            )
+        return found
+
+    def read(self, path: Path, kind: type[Record]) -> dict[str, Any]:
+        """The object in a file of this study, which holds a ``kind``.
 
         Raises:
             CheckpointError: it is missing, damaged or of another format.
         """
-        return read_object(path, f"flowprior compare --out {self.path}")
+        return read_record(path, kind, f"flowprior compare --out {self.path}")
 
 
 class CellFolder:
@@ -91,6 +109,15 @@ class CellFolder:
         self.flows = path / "flows"
         self.result = path / f"result-{key}.json"
         self.failure = path / f"failure-{key}.json"
+
+    def lock(self) -> FolderLock:
+        """Context of the one process that runs this cell, whatever the key.
+
+        Raises:
+            OptionError: another process does.
+        """
+        own = ("result-*.json", "failure-*.json", "samples-*.safetensors", self.facts.name)
+        return FolderLock(self.path, quiet=True, own=own)
 
     def samples(self, what: str) -> Path:
         """The file of the samples behind one evaluation."""
@@ -156,8 +183,9 @@ class Collection(Shown):
         for label, _, result in self.cells():
             names = of_variant[label]
             for row in result["rows"]:
-                own = {} if row["flow"] == REAL_DATA else {"flow": label}
-                yield row | own | {"sampler": names.get(row["sampler"], row["sampler"])}
+                own = {} if row.get("flow") == REAL_DATA else {"flow": label}
+                sampler = row.get("sampler")
+                yield row | own | {"sampler": names.get(sampler, sampler)}
 
     def samples_file(self, label: str, seed: int, number: int = 0) -> Path:
         """File of the samples of the ``number``-th evaluation of a cell that has a result."""
@@ -179,36 +207,13 @@ def collect(folder: StudyFolder) -> Collection:
         for cell in variant["cells"]:
             seed, place = cell["seed"], folder.cell(cell["name"], cell["key"])
             found.places[label, seed] = place
-            if place.result.is_file():
-                row[seed] = folder.read(place.result)
+            if (result := folder.read_result(place)) is not None:
+                row[seed] = result
             elif place.failure.is_file():
-                found.failures[label, seed] = _read(place.failure)["error"]
+                found.failures[label, seed] = folder.read(place.failure, Failure)["error"]
             else:
                 found.waiting.append((label, seed))
     return found
-
-
-def read_object(path: Path, command: str = "flowprior compare") -> dict[str, Any]:
-    """The object in a plan, a cell file or a report; ``command`` is what writes it anew.
-
-    Raises:
-        CheckpointError: it is missing or damaged, or of another format.
-    """
-    found = _read(path)
-    written = found.get("format")
-    if written == FORMAT:
-        return found
-    raise CheckpointError(
-        f"{path} has format {written}, which {OLDER.get(str(written), 'is another one')}; this flowprior has "
-        f"format {FORMAT}: to evaluate the trained flows again, run its study again with: {command}"
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path, LIMIT)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} is missing or damaged ({error}); remove it and run again") from error
 
 
 def write_object(path: Path, value: dict[str, Any]) -> None:

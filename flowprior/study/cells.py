@@ -15,9 +15,9 @@ from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import suited_sampler
 from flowprior.inspection import Choice
 from flowprior.registry import package_version
-from flowprior.study.cell_file import FORMAT
 from flowprior.study.chosen import study_choice
 from flowprior.study.grid import Grid
+from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits
 from flowprior.study.variants import AUTO, VARIANT, Variant
 from flowprior.training.automatic import reasons_for, with_choice

@@ -18,6 +18,7 @@ from flowprior.samplers import Solution
 from flowprior.storage.writing import only_finite
 from flowprior.study.cell_file import CellFolder, StudyFolder, collect
 from flowprior.study.evaluating import Replay, evaluate_request, kept_rows, load_flow
+from flowprior.study.records import Formatted
 from flowprior.study.splits import Splits
 from flowprior.study.summary import summarise
 
@@ -75,7 +76,7 @@ def check_report(out: str | Path, notify: Callable[[str], None] = lambda line: N
         raise CheckpointError(
             f"{folder.values} is missing; run the comparison with: flowprior compare --out {folder.path}"
         )
-    reported, collection = folder.read(folder.values), collect(folder)
+    reported, collection = folder.read(folder.values, Formatted), collect(folder)
     splits, device = Splits.of(collection.grid), collection.grid["training"]["device"]
     found, derived = _Comparison(TOLERANCE), _Comparison(1e-12)
     sources: dict[str, _Regenerating] = {}
@@ -137,9 +138,7 @@ def _check_cell(
 ) -> dict[str, _Regenerating]:
     """Set every value of a cell against the one computed again; the samples of each file, by its name."""
     sources, evaluations, setting = {}, result["run"]["evaluations"], result["setting"]
-    if not evaluations:
-        raise CheckpointError(f"{place.result} names no evaluation; remove it and run the comparison again")
-    written, metrics = {_key(row): row["value"] for row in result["rows"]}, set()
+    written, metrics = {_key(row): row.get("value") for row in result["rows"]}, set()
     unseen = dict(written)
     for number, asked in enumerate(evaluations):
         step, name = asked["step"], f"{title}: {asked['samples']}"
@@ -182,7 +181,7 @@ def _add_infos(found: _Comparison, name: str, metrics: dict[str, Any], again: Re
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     """Everything of a row but its value; the metric comes last."""
-    return tuple(row[name] for name in COLUMNS if name != "value")
+    return tuple(row.get(name) for name in COLUMNS if name != "value")
 
 
 def _refuse_other_classifier(written: str | None, again: str | None) -> None:
@@ -201,7 +200,7 @@ class _Regenerating(Replay):
     """
 
     def __init__(self, flow: Flow, asked: dict[str, Any], path: Path | str) -> None:
-        super().__init__(path)
+        super().__init__(path, flow.event_shape)
         self._flow, self._batch_size = flow, asked["settings"]["batch_size"]
         counts = [nfe for nfe in self.spent.values() if nfe > 0]
         self._chosen = {0, None if asked["adaptive"] else min(counts, default=0)}

@@ -8,20 +8,29 @@ that comes looks at the data and writes OUT/choice.json, the others wait and rea
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from flowprior.errors import CheckpointError
 from flowprior.inspection import Choice
 from flowprior.registry import package_version
-from flowprior.storage.lock import FolderLock
-from flowprior.study.cell_file import FORMAT, StudyFolder, read_object, write_object
+from flowprior.study.cell_file import StudyFolder, write_object
 from flowprior.study.grid import Grid
+from flowprior.study.records import FORMAT, Formatted, read_record
 from flowprior.study.splits import Splits
 from flowprior.training.automatic import choose_for
 from flowprior.training.config import AUTO_PRIOR
 
 PATIENCE = 3600.0
 """Seconds to wait for another process that looks at the data."""
+
+
+class _Kept(Formatted):
+    """``choice.json``."""
+
+    asked: dict[str, Any]
+    choice: Annotated[dict[Literal["prior", "coupling", "data", "reason"], str], Field(min_length=4)]
 
 
 def asks_for_choice(grid: Grid) -> bool:
@@ -49,7 +58,7 @@ def recorded_choice(grid: Grid, splits: Splits, folder: StudyFolder) -> Choice |
     """
     if not asks_for_choice(grid):
         return None
-    with FolderLock(folder.path, patience=PATIENCE, quiet=True):
+    with folder.lock(PATIENCE):
         if (kept := kept_choice(grid, splits, folder)) is not None:
             return kept
         choice = study_choice(grid, splits)
@@ -64,10 +73,7 @@ def kept_choice(grid: Grid, splits: Splits, folder: StudyFolder) -> Choice | Non
     kept = _read(folder)
     if kept.get("asked") != _asked(grid, splits):
         return None
-    try:
-        return Choice(**kept["choice"])
-    except (KeyError, TypeError):  # damaged, or of another version
-        return None
+    return Choice(**kept["choice"])
 
 
 def _asked(grid: Grid, splits: Splits) -> dict[str, Any]:
@@ -77,6 +83,6 @@ def _asked(grid: Grid, splits: Splits) -> dict[str, Any]:
 def _read(folder: StudyFolder) -> dict[str, Any]:
     """What is kept; nothing where it is missing, damaged or of another format: then the data choose anew."""
     try:
-        return read_object(folder.choice)
+        return read_record(folder.choice, _Kept)
     except CheckpointError:
         return {}

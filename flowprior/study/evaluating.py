@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from flowprior.conditions import Conditions, as_value, equal, named_tensors, value_of_tensors
@@ -27,6 +28,7 @@ from flowprior.storage import load_tensors, save_tensors
 from flowprior.study.cell_file import CellFolder
 from flowprior.study.cells import Cell
 from flowprior.study.grid import Grid, check_evaluation
+from flowprior.study.records import Count
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook
 from flowprior.training.components import resolve_device
@@ -152,7 +154,8 @@ def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
     path = place.flow_at(step)
     if not path.is_dir():
         raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
-    return Flow.load(path, device=resolve_device(device))
+    # By the run, which says whether the flow in it is its own.
+    return Flow.load(place.run if step is None else path, device=resolve_device(device))
 
 
 def _further_values(
@@ -179,6 +182,10 @@ def _described(request: Request, found: Result) -> dict[str, Any]:
         "settings": found.settings,
         "notes": found.notes,
     }
+
+
+_SPENT = TypeAdapter(dict[str, Count])
+"""The entry ``nfe`` of the metadata of samples: name of a call -> evaluations that it spent."""
 
 
 class Recorder:
@@ -210,14 +217,13 @@ class Replay:
     """Called like ``flow.solve``: gives the samples of a file of :class:`Recorder`, and generates none.
 
     Raises:
-        CheckpointError: the file is missing or corrupted, or has no samples of such a call.
+        CheckpointError: as :func:`read_samples`, or the file has no samples of such a call.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, event_shape: Sequence[int] | None = None) -> None:
         self._path = path
         self._calls: Counter[str] = Counter()
-        self._tensors, metadata = load_tensors(path)
-        self.spent: dict[str, int] = json.loads(metadata["nfe"])
+        self._tensors, self.spent = read_samples(path, event_shape)
 
     def __call__(self, cond: Conditions | None = None, n: int | None = None, **options: Any) -> Solution:
         name = _call_name(self._calls, **options)
@@ -227,6 +233,39 @@ class Replay:
                 f"{self._path} has no samples '{name}' of these conditions; run the comparison again"
             )
         return Solution(self._tensors[f"x/{name}"], self.spent[name], torch.tensor([0.0, 1.0]))
+
+
+def read_samples(
+    path: Path | str, event_shape: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The tensors of a file of :class:`Recorder`, and the evaluations that each of its calls spent.
+
+    Args:
+        path: of the file.
+        event_shape: of the samples, where it is known.
+
+    Raises:
+        CheckpointError: the file is missing or corrupted, or holds something else.
+    """
+    tensors, metadata = load_tensors(path)
+    try:
+        spent = _SPENT.validate_json(metadata.get("nfe", ""))
+    except ValidationError:
+        spent = {}
+    samples = {name: tensors.get(f"x/{name}", torch.empty(0)) for name in spent}
+    fits = samples and all(
+        x.is_floating_point() and x.dim() > 1 and tuple(x.shape[1:]) == tuple(event_shape or x.shape[1:])
+        for x in samples.values()
+    )
+    for key, tensor in tensors.items():
+        x = samples.get(key.partition("/")[2])
+        fits = fits and x is not None and tensor.shape[:1] == x.shape[:1]
+    if not fits:
+        raise CheckpointError(
+            f"{path} holds no samples of an evaluation, or others than it says; remove the result-*.json "
+            "beside it and run the comparison again, which evaluates the flow anew"
+        )
+    return tensors, spent
 
 
 def conditions_of(tensors: Mapping[str, Tensor], name: str) -> Conditions | None:

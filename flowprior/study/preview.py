@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowprior.errors import CheckpointError
 from flowprior.study.cell_file import CellFolder, StudyFolder
 from flowprior.study.cells import Cell, skipped_of
 from flowprior.study.grid import Grid
@@ -71,33 +72,42 @@ def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)
         shard: (i, n) for every n-th cell from the i-th on.
 
     Raises:
-        FlowpriorError: a grid that cannot be run at all, or a cell file that is damaged.
+        FlowpriorError: a grid that cannot be run at all.
     """
     folder = StudyFolder(out)
     _, plan, cells = checked_plan(grid, folder, dry=True)
     places = {cell.title: folder.cell(cell.name, cell.key) for cell in cells}
-    spent = {cell.title: _seconds_spent(folder, places[cell.title], cell) for cell in cells}
+    results = {title: _result(folder, place) for title, place in places.items()}
+    spent = {cell.title: _seconds_spent(results[cell.title], cell) for cell in cells}
+    states = {title: FINISHED if results[title] else _state(place) for title, place in places.items()}
     planned = [
-        PlannedCell(cell.variant.label, cell.seed, _state(places[cell.title]), _seconds(cell, cells, spent))
+        PlannedCell(cell.variant.label, cell.seed, states[cell.title], _seconds(cell, cells, spent))
         for cell in cells[shard[0] :: shard[1]]
     ]
     reasons = [f"{variant['label']}: {line}" for variant in plan["variants"] for line in variant["reasons"]]
     return Preview(planned, skipped_of(plan["variants"]), reasons, plan["grid"])
 
 
+def _result(folder: StudyFolder, place: CellFolder) -> dict[str, Any] | None:
+    """What a run keeps of a cell; nothing of a damaged file, which it measures again."""
+    try:
+        return folder.read_result(place)
+    except CheckpointError:
+        return None
+
+
 def _state(place: CellFolder) -> str:
-    if place.result.is_file():
-        return FINISHED
+    """The state of a cell without a result."""
     if place.failure.is_file():
         return FAILED
     return BEGUN if place.path.is_dir() else WAITING
 
 
-def _seconds_spent(folder: StudyFolder, place: CellFolder, cell: Cell) -> float | None:
+def _seconds_spent(result: dict[str, Any] | None, cell: Cell) -> float | None:
     """What the prior's fit and the steps of a finished cell took."""
-    if not place.result.is_file():
+    if result is None:
         return None
-    run = folder.read(place.result)["run"]
+    run = result["run"]
     if run.get("seconds_per_step") is None:
         return run.get("seconds")
     return run["seconds_per_step"] * cell.config.training.steps + (run.get("prior_fit_seconds") or 0.0)

@@ -11,24 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.display import Shown, Table, counted
-from flowprior.errors import FlowpriorError, OptionError
+from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
 from flowprior.progress import showing
 from flowprior.storage import read_json, write_text
-from flowprior.study.cell_file import FORMAT, MACHINE, CellFolder, StudyFolder, write_object
+from flowprior.study.cell_file import MACHINE, CellFolder, StudyFolder, write_object
 from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
 from flowprior.study.chosen import kept_choice, recorded_choice
 from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
+from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook, load_hooks
 from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
 from flowprior.training.config import NO_LATENT
-from flowprior.training.run_info import RunInfo, describe_machine
+from flowprior.training.run_info import RunInfo, describe_machine, save_run_flow
 
 Notify = Callable[[str], None]
 MOST_NAMED = 5
@@ -99,8 +100,9 @@ def run_grid(
 def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: Notify) -> Outcome:
     load_hooks(grid.as_dict())
     splits, plan, cells = checked_plan(grid, folder)
-    write_object(folder.plan, plan)
-    write_text(folder.grid, dump_grid(grid))
+    with folder.lock():
+        write_object(folder.plan, plan)
+        write_text(folder.grid, dump_grid(grid))
     run = _Run(folder, grid, splits, notify)
     for variant in plan["variants"]:
         for reason in variant["reasons"]:
@@ -140,12 +142,13 @@ def checked_plan(
 
 def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> None:
     """Train and evaluate one cell, and write its file; what was trained already is not trained again."""
-    train_cell(cell, place, splits)
-    found = evaluate_cell(cell, place, grid, splits)
-    run = _describe_run(place) | {"evaluations": found.pop("evaluations")}
-    header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
-    write_object(place.result, header | found)
-    place.failure.unlink(missing_ok=True)
+    with place.lock():
+        train_cell(cell, place, splits)
+        found = evaluate_cell(cell, place, grid, splits)
+        run = _describe_run(place) | {"evaluations": found.pop("evaluations")}
+        header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
+        write_object(place.result, header | found)
+        place.failure.unlink(missing_ok=True)
 
 
 def train_cell(cell: Cell, place: CellFolder, splits: Splits) -> None:
@@ -177,8 +180,7 @@ def _has_own_flow(place: CellFolder) -> bool:
 def _save_own_flow(cell: Cell, place: CellFolder, flow: Flow, begun: float) -> None:
     """Keep a flow that a trainer or runner has trained, with the seconds since ``begun``."""
     seconds = time.perf_counter() - begun
-    place.run.mkdir(parents=True, exist_ok=True)
-    flow.save(place.flow)
+    save_run_flow(flow, RunDirectory(place.run))
     machine = describe_machine(resolve_device(cell.config.training.device))
     write_object(place.facts, machine | {"seconds": seconds})
 
@@ -201,7 +203,7 @@ def _describe_run(place: CellFolder) -> dict[str, Any]:
     info |= read_json(place.facts) if place.facts.is_file() else {}
     lines = read_metrics(run.metrics) if run.metrics.is_file() else []
     speeds = [line["steps_per_second"] for line in lines if line["kind"] == "train"]
-    flow = Flow.load(place.flow)
+    flow = Flow.load(place.run)
     return {
         **{name: info.get(name) for name in (*MACHINE, "started", "ended", *COSTS, "seconds")},
         "parameters": sum(w.numel() for name, w in flow.named_parameters() if name.startswith("model.")),
@@ -223,7 +225,7 @@ class _Run:
     def all(self, order: list[Cell]) -> None:
         """Run the cells in their order, those of a runner together."""
         numbers = {cell.title: number for number, cell in enumerate(order, 1)}
-        cells = [cell for cell in order if not self._place(cell).result.is_file()]
+        cells = [cell for cell in order if not self._is_finished(cell)]
         self.outcome.finished += len(order) - len(cells)
         for cell in self._trained_together(cells) if self.grid.runner else cells:
             self.notify(f"cell {numbers[cell.title]} of {len(order)}: {cell.title}")
@@ -232,6 +234,14 @@ class _Run:
 
     def _place(self, cell: Cell) -> CellFolder:
         return self.folder.cell(cell.name, cell.key)
+
+    def _is_finished(self, cell: Cell) -> bool:
+        """Whether a cell has a result; a damaged one is reported, and the cell is measured again."""
+        try:
+            return self.folder.read_result(self._place(cell)) is not None
+        except CheckpointError as error:
+            self.notify(f"measured again: {cell.title}: {error}")
+            return False
 
     def _one(self, cell: Cell) -> bool:
         """Run one cell; False where the user stopped it."""

@@ -11,8 +11,9 @@ from typing import Any
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.storage.writing import only_finite
-from flowprior.study.cell_file import FORMAT, MACHINE, Collection
+from flowprior.study.cell_file import MACHINE, Collection
 from flowprior.study.cells import find_baseline, skipped_of
+from flowprior.study.records import FORMAT
 from flowprior.study.statistics import grouped, paired_test, spread
 from flowprior.study.table import DataFrame
 

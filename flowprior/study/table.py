@@ -16,7 +16,8 @@ from typing import Any
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.features.base import short
-from flowprior.study.cell_file import StudyFolder, collect, read_object
+from flowprior.study.cell_file import StudyFolder, collect
+from flowprior.study.records import Values, read_record
 
 DataFrame = Series = Any
 """Of pandas, whose own types a checker cannot follow."""
@@ -46,7 +47,7 @@ def read_cells(source: Source) -> dict[str, dict[str, Any]]:
         paths = sorted(Path(source).glob("*.json")) if isinstance(source, str | Path) else list(source)
         stems = Counter(path.stem for path in paths)
         names = {path: path.stem if stems[path.stem] == 1 else str(path.with_suffix("")) for path in paths}
-        cells = {name: read_object(path) for path, name in names.items()}
+        cells = {name: read_record(path, Values) for path, name in names.items()}
     if not cells:
         raise CheckpointError(
             f"{source} holds no cell files; give the OUT folder of flowprior compare, or its result files"

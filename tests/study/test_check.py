@@ -37,7 +37,7 @@ def test_a_row_that_was_added_is_a_difference(copied: Path) -> None:
 
 def test_a_cell_without_evaluations_is_refused(copied: Path) -> None:
     change(copied, lambda cell: cell["run"].update(evaluations=[]))
-    with pytest.raises(CheckpointError, match="names no evaluation; remove it and run"):
+    with pytest.raises(CheckpointError, match=r"run\.evaluations.* at least 1 item.*; remove it and run"):
         check_report(copied)
 
 

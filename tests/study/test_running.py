@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -245,6 +246,32 @@ def test_a_damaged_run_says_what_to_remove(copied):
     assert outcome.finished == 7
     (reason,) = outcome.failed.values()
     assert f"remove {cell}" in reason
+
+
+def test_a_run_whose_flow_is_another_runs_fails_in_one_line(copied):
+    ours, other = (next(copied.glob(f"cells/gaussian+ot+condot-seed{seed}-*")) for seed in (0, 1))
+    shutil.rmtree(ours / "run" / "flow")
+    shutil.copytree(other / "run" / "flow", ours / "run" / "flow")
+    next(ours.glob("result-*.json")).unlink()
+    (reason,) = run_grid(tiny_grid(), copied).failed.values()
+    assert "is not the flow that the run" in reason
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one(copied):
+    cell = next(copied.glob("cells/gaussian+ot+condot-seed1-*"))
+    result = next(cell.glob("result-*.json"))
+    others = [copied / ".notes.txt.0123abcd.tmp", cell / ".notes.txt.0123abcd.tmp"]
+    names = ("plan.json", "grid.toml", "choice.json", "report.json", "report.html")
+    inside = (result.name, "samples-0-sampler0.safetensors", "failure-0.json", "trained.json")
+    left = [*(copied / f".{name}.0123abcd.tmp" for name in names)]
+    left += [cell / f".{name}.0123abcd.tmp" for name in inside]
+    for path in (*others, *left):
+        path.touch()
+    result.unlink()
+    assert run_grid(tiny_grid(), copied).finished == 8
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in others)
+    assert not list(copied.rglob(".lock"))
 
 
 def test_an_outcome_says_what_failed_and_why():
