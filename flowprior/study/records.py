@@ -36,7 +36,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Scalar = str | bool | Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | Number | None
 Entry = Scalar | list[Any] | dict[str, Any]
-"""A column of a table, which holds no longer numbers."""
+"""A value that a table can hold: its whole numbers have 64 bits."""
 FileName = Annotated[str, Field(pattern=r"^\w[^/\\\x00]*$")]
 """A name inside the folder, which leads to no other one."""
 Labels = dict[str, str]
@@ -132,10 +132,10 @@ class Row(Record):
     step: Count | None = None
     sampler: str | None = None
     grid: str | None = None
-    nfe: Count | None = None
+    nfe: Number | None = None
     guidance: Number | None = None
     condition: Scalar = None
-    samples: Count | None = None
+    samples: Number | None = None
     split: str | None = None
     reference: str | None = None
     features: str | None = None
