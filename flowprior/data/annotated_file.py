@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flowprior.data.user_tensors import plain_tensor
-from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
+from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
 from flowprior.registry import did_you_mean
 
 AUTO = "auto"
@@ -78,7 +78,7 @@ def import_anndata(what: str) -> Any:
         import anndata
     except ImportError as error:
         raise DataNotFoundError(
-            f"cells: {what} .h5ad files needs anndata; run `pip install 'flowprior[cells]'`"
+            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
         ) from error
     return anndata
 

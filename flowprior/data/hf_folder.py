@@ -8,7 +8,7 @@ from typing import Any
 
 from flowprior.data.base import Split
 from flowprior.data.folder import TEST_FOLDERS
-from flowprior.errors import DataNotFoundError, InputError
+from flowprior.errors import DataNotFoundError, InputError, pip_install
 from flowprior.storage.writing import one_line
 
 
@@ -38,8 +38,7 @@ def _load(folder: Path) -> Any:
         import datasets
     except ImportError as error:
         raise DataNotFoundError(
-            "huggingface: reading what save_to_disk wrote needs datasets; run "
-            "`pip install 'flowprior[datasets]'`"
+            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
         ) from error
     try:
         return datasets.load_from_disk(str(folder))

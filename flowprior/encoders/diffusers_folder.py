@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from flowprior.encoders.latent import LatentEncoder
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 
 CONFIGURATION = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -75,9 +75,7 @@ def load_model(path: str, kind: str, owner: str) -> Any:
     try:
         network = getattr(importlib.import_module("diffusers"), kind)
     except ImportError as error:
-        raise OptionError(
-            f"{owner} needs the diffusers library; run `pip install 'flowprior[diffusers]'`"
-        ) from error
+        raise OptionError(f"{owner} needs the diffusers library; run `{pip_install('diffusers')}`") from error
     options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
     try:
         model, found = network.from_pretrained(str(folder), output_loading_info=True, **options)

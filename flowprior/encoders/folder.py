@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.encoders.text import TextEncoder, TextEncoding
-from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
 from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
 
@@ -120,9 +120,8 @@ class FolderTextEncoder(TextEncoder):
         try:
             from transformers.utils import logging
         except ImportError as error:
-            raise OptionError(
-                f"encoder '{self.name}' needs transformers; run `pip install 'flowprior[text]'`"
-            ) from error
+            needed = f"encoder '{self.name}' needs transformers; run `{pip_install('text')}`"
+            raise OptionError(needed) from error
         verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         logging.disable_progress_bar()

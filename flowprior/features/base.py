@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.registry import Registry
 from flowprior.storage.digests import module_description, settings_digest, tensors_digest
 
@@ -142,7 +142,7 @@ def short(identity: str) -> str:
 
 def missing_extra(features: str, package: str) -> OptionError:
     """The error of features whose package, of the extra of their name, is not installed."""
-    return OptionError(f"features '{features}' need {package}; run `pip install 'flowprior[{features}]'`")
+    return OptionError(f"features '{features}' need {package}; run `{pip_install(features)}`")
 
 
 def as_rgb(x: Tensor, owner: str) -> Tensor:

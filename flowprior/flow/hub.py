@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.errors import CheckpointError, FlowpriorError, OptionError
+from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
 from flowprior.flow.card import head_of
 from flowprior.flow.card_file import (
     CARD,
@@ -182,7 +182,7 @@ def loading(repo_id: str, revision: str | None) -> str:
     """The section of a card that says how the flow is loaded from the Hub; in Markdown."""
     at = "" if revision is None else f', revision="{revision}"'
     code = f'from flowprior import Flow\n\nflow = Flow.from_pretrained("{repo_id}"{at})'
-    return f"## From the Hub\n\n```py\n{code}\n```\n\n`pip install 'flowprior[hub]'` brings what it needs."
+    return f"## From the Hub\n\n```py\n{code}\n```\n\n`{pip_install('hub')}` brings what it needs."
 
 
 def _api(token: str | None) -> HfApi:
@@ -195,7 +195,7 @@ def _api(token: str | None) -> HfApi:
         from huggingface_hub import HfApi
     except ModuleNotFoundError as error:
         raise OptionError(
-            "flow: the Hub needs huggingface_hub, which is not installed; pip install 'flowprior[hub]'"
+            f"flow: the Hub needs huggingface_hub, which is not installed; {pip_install('hub')}"
         ) from error
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     version = package_version()

@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 
 NAMES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -29,9 +29,7 @@ else:
             except ModuleNotFoundError as error:
                 if error.name not in ("lightning", "lightning.pytorch", "pytorch_lightning"):
                     raise
-        raise OptionError(
-            "flowprior.lightning: neither lightning nor pytorch_lightning is installed; "
-            "pip install 'flowprior[lightning]'"
-        )
+        missing = "flowprior.lightning: neither lightning nor pytorch_lightning is installed"
+        raise OptionError(f"{missing}; {pip_install('lightning')}")
 
     LightningModule = _module()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.models.base import MODELS, check_picture, parse_widths
 from flowprior.models.embeddings import TIME_SCALE
 from flowprior.registry import check_counts
@@ -157,7 +157,7 @@ def _network_class(name: str) -> Any:
         return getattr(importlib.import_module("diffusers"), name)
     except ImportError as error:
         raise OptionError(
-            "model 'diffusers' needs the diffusers library; run `pip install 'flowprior[diffusers]'`"
+            f"model 'diffusers' needs the diffusers library; run `{pip_install('diffusers')}`"
         ) from error
 
 

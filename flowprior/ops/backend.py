@@ -25,7 +25,7 @@ from flowprior.registry import package_version
 CHOICES = ("auto", "native", "torch")
 EXTENSION = "flowprior._C"
 MINIMUM_TORCH = (2, 10)  # of the stable ABI that the extension is written against
-AGAIN = "pip install flowprior again"
+AGAIN = "install flowprior again"
 
 
 @dataclass(frozen=True)

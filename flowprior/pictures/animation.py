@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 from flowprior.pictures.ffmpeg import with_ffmpeg
 from flowprior.pictures.grid import image_sheet
 from flowprior.pictures.plane import add_legend, coordinates, plane_axes
@@ -95,8 +95,8 @@ def check_animation(path: Path | str) -> None:
         with with_ffmpeg() as found:
             if not found:
                 raise OptionError(
-                    f"animation: '{path}' needs ffmpeg, which is not installed; pip install "
-                    "'flowprior[video]', or choose a name that ends in .gif"
+                    f"animation: '{path}' needs ffmpeg, which is not installed; {pip_install('video')}, "
+                    "or choose a name that ends in .gif"
                 )
 
 

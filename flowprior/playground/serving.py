@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 from flowprior.playground.gate import Gate
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def check_extra() -> None:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise OptionError("demo: gradio is not installed; pip install 'flowprior[demo]'") from error
+        raise OptionError(f"demo: gradio is not installed; {pip_install('demo')}") from error
 
 
 def application(page: Blocks, hosts: Sequence[str]) -> FastAPI:

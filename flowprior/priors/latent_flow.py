@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.errors import FlowpriorError
+from flowprior.errors import FlowpriorError, pip_install
 from flowprior.mixtures.grouped import times_table
 from flowprior.models.embeddings import ConditionEmbedding
 from flowprior.ops.random import quasi_normal
@@ -110,7 +110,7 @@ def _couplings(features: int, context: int, transforms: int, hidden: int, kind: 
         from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
     except ImportError as error:
         raise FlowpriorError(
-            "prior 'flow' is built on zuko, which is not installed; pip install 'flowprior[flows]'"
+            f"prior 'flow' is built on zuko, which is not installed; {pip_install('flows')}"
         ) from error
     options: dict[str, Any] = {"hidden_features": (hidden, hidden), "activation": nn.SiLU}
     spline: dict[str, Any] = {

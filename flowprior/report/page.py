@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from flowprior.errors import FlowpriorError
+from flowprior.errors import FlowpriorError, pip_install
 from flowprior.report import wording
 from flowprior.report.charts import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
@@ -38,7 +38,7 @@ def require_report_extra() -> None:
     """
     for package in ("jinja2", "pandas"):
         if find_spec(package) is None:
-            raise FlowpriorError(f"compare: the report needs {package}; pip install 'flowprior[plot]'")
+            raise FlowpriorError(f"compare: the report needs {package}; {pip_install('plot')}")
 
 
 def write_report(
@@ -78,7 +78,6 @@ def write_report(
 def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) -> str:
     """The page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     table = long_table(collection)
     table = table[~table["split"].isin([VALIDATION, *summary["references"]])]
@@ -88,7 +87,7 @@ def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) 
         for name in ("page.css", "page.html.jinja")
     )
     content = vars(wording) | summary
-    content |= {"summary": summary, "styles": looks, "css": Markup(css), "out": folder.path}
+    content |= {"summary": summary, "styles": looks, "css": css, "out": folder.path}
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         .from_string(template)

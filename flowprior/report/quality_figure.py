@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, save_figure
 from flowprior.pictures.curves import Curve, draw_curves, named_lines
@@ -55,7 +55,7 @@ def check_suffix(path: Path | str) -> None:
     if Path(path).suffix.lower() not in SUFFIXES:
         raise OptionError(f"plot: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
     if find_spec("pandas") is None:
-        raise OptionError("plot: pandas is not installed; pip install 'flowprior[plot]'")
+        raise OptionError(f"plot: pandas is not installed; {pip_install('plot')}")
 
 
 def evaluation_figure(result: Result) -> Figure:

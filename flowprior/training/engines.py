@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 from flowprior.processes.launched import process_count
 from flowprior.training.engine import Engine
 
@@ -30,8 +30,7 @@ def make_engine(device: str, owner: str = "train", shard: bool = False) -> Engin
         from flowprior.training.several_processes import SeveralProcesses, ShardedProcesses
     except ImportError as error:
         raise OptionError(
-            f"{owner}: several processes need accelerate, which is not installed; "
-            "pip install 'flowprior[scale]'"
+            f"{owner}: several processes need accelerate, which is not installed; {pip_install('scale')}"
         ) from error
     kind = ShardedProcesses if shard else SeveralProcesses
     return kind(cpu=device == "cpu" or not torch.cuda.is_available())

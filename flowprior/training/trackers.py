@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 from flowprior.registry import choose
 from flowprior.storage import read_text, write_text
 from flowprior.storage.user_paths import expanded
@@ -131,9 +131,7 @@ def imported(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise OptionError(
-            f"callback '{extra}': {extra} is not installed; pip install 'flowprior[{extra}]'"
-        ) from error
+        raise OptionError(f"callback '{extra}': {extra} is not installed; {pip_install(extra)}") from error
 
 
 def _refuse_without(folder: Path | None, name: str) -> None:

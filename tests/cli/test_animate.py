@@ -58,7 +58,7 @@ def test_a_video_has_every_frame_at_its_time(call: Call, run: Path, tmp_path: Pa
     [
         ([], "missing option '--out'"),
         (["--animate", "f.png"], "ends in .gif or .mp4"),
-        (["--animate", "f.mp4"], "needs ffmpeg, which is not installed; pip install 'flowprior[video]'"),
+        (["--animate", "f.mp4"], "needs ffmpeg, which is not installed; pip install imageio-ffmpeg"),
         (["--animate", "f.gif", "--show-prior"], "--show-prior draws a picture"),
     ],
 )

@@ -141,5 +141,5 @@ def test_other_folders_and_damaged_files_are_named(tmp_path):
 
 def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataNotFoundError, match=r"pip install 'flowprior\[datasets\]'"):
+    with pytest.raises(DataNotFoundError, match=r"pip install datasets"):
         load_data(f"huggingface:path={tmp_path}")

@@ -169,7 +169,7 @@ def test_code_in_a_folder_of_an_encoder_is_not_run(
 def test_without_transformers_the_extra_is_named(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("transformers", "transformers.utils"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(OptionError, match=r"needs transformers; run `pip install 'flowprior\[text\]'`"):
+    with pytest.raises(OptionError, match=r"needs transformers; run `pip install transformers`"):
         HuggingFaceEncoder(str(bert)).encode(["a cat"])
 
 

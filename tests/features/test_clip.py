@@ -95,5 +95,5 @@ def test_files_are_checked(folder: Path, tmp_path: Path) -> None:
 
 def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(OptionError, match=r"pip install 'flowprior\[clip\]'"):
+    with pytest.raises(OptionError, match=r"pip install transformers"):
         as_extractor(spec(folder))

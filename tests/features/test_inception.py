@@ -71,5 +71,5 @@ def test_files_are_checked(weights: Path, tmp_path: Path) -> None:
 
 def test_without_torch_fidelity_the_extra_is_named(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(OptionError, match=r"pip install 'flowprior\[inception\]'"):
+    with pytest.raises(OptionError, match=r"pip install torch-fidelity"):
         as_extractor(f"inception:path={weights},sha256='{file_sha256(weights)}'")

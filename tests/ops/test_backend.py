@@ -92,8 +92,8 @@ def test_an_extension_that_fits_is_loaded_once(machine: Machine) -> None:
     ("record", "reason"),
     [
         (NOT_BUILT, "the native extension was not built: no C++ compiler was found"),
-        ({}, "the native extension was not built; pip install flowprior again"),
-        (BUILT, "the native extension was built for another Python; pip install flowprior again"),
+        ({}, "the native extension was not built; install flowprior again"),
+        (BUILT, "the native extension was built for another Python; install flowprior again"),
     ],
 )
 def test_no_extension(machine: Machine, record: dict[str, Any], reason: str) -> None:
@@ -129,7 +129,7 @@ def test_a_cuda_extension_beside_a_torch_without_cuda(machine: Machine) -> None:
 
 
 def test_an_extension_of_another_flowprior(machine: Machine) -> None:
-    reason = "the native extension was built for flowprior 0.0.9, found 0.1.0; pip install flowprior again"
+    reason = "the native extension was built for flowprior 0.0.9, found 0.1.0; install flowprior again"
     machine.record = {**BUILT, "flowprior": "0.0.9"}
     assert backend().reason == reason
     assert machine.loads == 0

@@ -64,7 +64,7 @@ def proxy() -> Iterator[CountingProxy]:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    pytest.importorskip("gradio", reason="no gradio: pip install 'flowprior[demo]'")
+    pytest.importorskip("gradio", reason="the test extra is not installed")
     found = browser.start(tmp_path_factory.mktemp("profile"), NOWHERE)
     metrics = {"width": WIDTH, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -24,7 +24,7 @@ PATIENCE = 240.0
 
 @pytest.fixture
 def process(label_run: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    pytest.importorskip("gradio", reason="no gradio: pip install 'flowprior[demo]'")
+    pytest.importorskip("gradio", reason="the test extra is not installed")
     command = [sys.executable, "-m", "flowprior", "demo", str(label_run), "--port", "0", "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as found:
         yield found

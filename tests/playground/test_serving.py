@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
 from flowprior.flow import Flow
 from flowprior.playground.gate import MOST_BYTES
 from flowprior.playground.serving import check_extra, listening
@@ -63,7 +63,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(call: Call, label_run
     answer = call("demo", label_run)
     assert answer.code == 2
     (line,) = answer.err.splitlines()
-    assert line == "flowprior: error: demo: gradio is not installed; pip install 'flowprior[demo]'"
+    assert line == f"flowprior: error: demo: gradio is not installed; {pip_install('demo')}"
     with pytest.raises(OptionError, match="gradio is not installed"):
         check_extra()
 
