@@ -9,16 +9,13 @@ import torch
 
 from flowprior.data import fashion_mnist as module_function
 from flowprior.data import load_data
-from flowprior.data.fashion_mnist import CLASS_NAMES, DEBIAN_FOLDER
+from flowprior.data.fashion_mnist import CLASS_NAMES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from tests.data.test_idx import idx_bytes
+from tests.debian_data import fashion_mnist
 
 IMAGES = (torch.arange(6 * 28 * 28) % 256).to(torch.uint8).reshape(6, 28, 28)
 LABELS = torch.tensor([0, 9, 3, 3, 1, 7], dtype=torch.uint8)
-
-needs_package = pytest.mark.skipif(
-    not (DEBIAN_FOLDER / "train-images-idx3-ubyte.gz").is_file(), reason="no Debian package"
-)
 
 
 def write(folder, stem="train", images=IMAGES, labels=LABELS, packed=True):
@@ -89,10 +86,9 @@ def test_unknown_splits_are_refused():
         module_function(split="valid")
 
 
-@needs_package
 def test_the_debian_package_holds_ten_balanced_classes(monkeypatch):
     monkeypatch.delenv("FLOWPRIOR_DATA", raising=False)
-    test = load_data("fashion-mnist", "test")
+    test = fashion_mnist("test")
     assert test.x.shape == (10_000, 1, 28, 28)
     assert torch.bincount(test.cond).tolist() == [1000] * 10
     assert test.class_names == CLASS_NAMES

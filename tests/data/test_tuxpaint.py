@@ -56,7 +56,7 @@ def test_a_stamp_without_an_english_caption_is_named(stamps):
         load_data(f"tuxpaint:path={stamps}", "test", encoder=None)
 
 
-@pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="tuxpaint-stamps-default is not installed")
+@pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="no stamps: apt-get install tuxpaint-stamps-default")
 def test_the_package_has_951_stamps():
     data = load_data("tuxpaint", "test", encoder=None)
     assert len(data) == 951

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
 
 from benchmarks.studies import CLASSIFIERS
 from flowprior.conditions import Condition
-from flowprior.data import Data, TensorData, load_data
+from flowprior.data import Data, TensorData
 from flowprior.errors import InputError
 from flowprior.features import (
     Classifier,
@@ -24,6 +23,7 @@ from flowprior.features import (
 )
 from flowprior.features.classifier_training import fingerprint
 from flowprior.storage.cache import cache_folder
+from tests.debian_data import fashion_mnist
 
 
 def blobs(shape: tuple[int, ...], count: int = 240) -> TensorData:
@@ -194,12 +194,6 @@ class TestCache:
     def test_home_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("FLOWPRIOR_CACHE")
         assert cache_folder() == Path.home() / ".cache" / "flowprior"
-
-
-def fashion_mnist(split: Literal["train", "test"]) -> Data:
-    if not Path("/usr/share/datasets/fashion-mnist").is_dir():
-        pytest.skip("needs the Debian package dataset-fashion-mnist")
-    return load_data("fashion-mnist", split)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from flowprior.errors import OptionError
 from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
 from tests.benchmarks.studies.conftest import cells_of
+from tests.debian_data import fashion_mnist
 from tests.markdown_blocks import REPOSITORY
 
 
@@ -47,9 +48,9 @@ def test_no_embedding_of_the_test_split_was_seen_in_training():
 
 
 def test_labels_are_places_that_can_be_told_apart():
+    real, labels = everything(fashion_mnist())
     data = load_data("fashion-mnist-embedded:n=400")
     x, cond = everything(data)
-    real, labels = everything(load_data("fashion-mnist"))
     assert torch.equal(x, real[:400])
     assert torch.equal(data.group, labels[:400])
     centres = torch.stack([cond[data.group == label].mean(0) for label in range(10)])
