@@ -20,6 +20,9 @@ from flowprior.paths import Path
 from flowprior.priors import LatentPrior, Prior, TrainedPrior
 from flowprior.registry import Registered
 from flowprior.samplers import Sampler
+from tests.expected_warnings import UNCONVERGED
+
+pytestmark = UNCONVERGED
 
 FAMILIES: tuple[type[Registered], ...] = (Prior, Coupling, Path, Sampler)
 COMPONENTS = [(family, name) for family in FAMILIES for name in family.available()]

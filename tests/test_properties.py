@@ -15,6 +15,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import LeaveOneOutPrior, Prior
 from tests.couplings.teachers import made
+from tests.expected_warnings import FEW_EXAMPLES, UNCONVERGED
 
 SPECS = {
     "gaussian": ["gaussian", "gaussian:moments=scalar", "gaussian:moments=diagonal"],
@@ -87,6 +88,8 @@ def check_starts(x0: Tensor, x1: Tensor) -> None:
     assert x0.isfinite().all()
 
 
+@UNCONVERGED
+@FEW_EXAMPLES
 @pytest.mark.parametrize("spec", PRIORS)
 @settings(max_examples=12)
 @given(drawn=st.data())
@@ -105,6 +108,8 @@ def test_every_prior_serves_what_it_was_fitted_on(spec, drawn):
         assert density.isfinite().all()
 
 
+@UNCONVERGED
+@FEW_EXAMPLES
 @pytest.mark.parametrize("spec", PRIORS)
 @settings(max_examples=6)
 @given(drawn=st.data())

@@ -22,6 +22,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.study.evaluating import Recorder, Replay
 from tests.conditions.test_flows import COUNT, conditions, points
+from tests.expected_warnings import FEW_REFERENCES
 
 COND = Parts(conditions())
 
@@ -39,6 +40,7 @@ def data() -> TensorData:
     return TensorData(points(), COND, name="points")
 
 
+@FEW_REFERENCES
 def test_a_flow_is_evaluated_for_the_conditions_of_the_data(flow, data):
     names = ("w2", "sliced-w2", "curvature", "path-energy", "truncation", "nll")
     found = evaluate(flow, data, nfe=(1,), samples=8, metrics=list(names))

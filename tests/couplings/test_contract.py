@@ -13,6 +13,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import LeaveOneOutPrior, Prior
+from tests.expected_warnings import UNCONVERGED
 
 from .teachers import made
 
@@ -50,6 +51,7 @@ def kinds(prior: str) -> list[str]:
     return ["labels", "embeddings"] if prior in ("learned-mean", "kernel-mean") else ["none", "labels"]
 
 
+@UNCONVERGED
 @pytest.mark.parametrize("name", Coupling.available())
 @pytest.mark.parametrize("prior_name", PRIORS)
 @given(

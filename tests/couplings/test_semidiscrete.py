@@ -10,6 +10,7 @@ from flowprior.couplings import Coupling, SemidiscreteCoupling, transport_cost
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.flow import Flow
 from flowprior.priors import Prior
+from tests.expected_warnings import UNEVEN
 
 from .laws import fitted, two_classes
 
@@ -74,6 +75,7 @@ def test_source_samples_are_those_of_the_prior() -> None:
     torch.testing.assert_close(x0, prior.sample(labels, generator=generator(1)), rtol=0, atol=0)
 
 
+@UNEVEN
 def test_coordinates_ignore_what_lies_outside_of_the_subspace() -> None:
     """Two points that differ along the leading axis, and noise of no meaning beside it."""
     x = torch.randn(200, 6, generator=generator(), dtype=torch.float64) * torch.tensor([5.0, 1, 1, 1, 1, 1])

@@ -120,5 +120,5 @@ def test_without_the_library_the_error_names_the_extra(
 ) -> None:
     save_kl(tmp_path)
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(OptionError, match=r"flowprior\[diffusers\]"):
+    with pytest.raises(OptionError, match="pip install diffusers"):
         load("autoencoder-kl", tmp_path)

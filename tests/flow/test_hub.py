@@ -18,6 +18,8 @@ from tests.flow.hub_server import TOKEN, Hub, hub
 from tests.flow.test_wording import small_flow
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the test extra is not installed")
+# huggingface_hub uploads files so.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 NAME = "me/points"
 SETTINGS = {"data": "points", "seeds": [0]}
 TERMS = {"flow": "gmm + ot", "sampler": "euler", "nfe": 4, "guidance": 1.0, "split": "test"}

@@ -15,6 +15,7 @@ from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.flow.tensors import tensors_of
 from flowprior.training import read_metrics
 from tests.encoders.pictures import pictures, small_vae
+from tests.expected_warnings import FEW_REFERENCES
 from tests.flow_folder import description_of, redescribe
 
 SHORT: dict[str, Any] = {"steps": 4, "batch_size": 8, "warmup": 1, "sample_every": 2, "device": "cpu"}
@@ -252,6 +253,7 @@ def test_unknown_encoders_are_refused() -> None:
 # -- evaluation ---------------------------------------------------------------------------------
 
 
+@FEW_REFERENCES
 def test_evaluation_compares_pictures(flow: Flow) -> None:
     metrics = ["w2", "truncation", "curvature", "nll"]
     result = evaluate(flow, pictures(), nfe=[0, 2], samples=12, metrics=metrics, classifier=None)

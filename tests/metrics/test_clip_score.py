@@ -21,7 +21,10 @@ from flowprior.metrics.reference import Reference
 from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
+from tests.expected_warnings import FEW_REFERENCES
 from tests.text_models import save_clip, transformers
+
+pytestmark = FEW_REFERENCES
 
 CAPTIONS = [f"a {colour} cat of the {mood} dog" for colour in ("red", "blue") for mood in ("sleepy", "happy")]
 OPTIONS: dict[str, Any] = {"nfe": [0], "samples": 40, "sampler": "euler"}

@@ -19,6 +19,7 @@ from flowprior.metrics import ImageText, Setup
 from flowprior.metrics.reference import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from tests.expected_warnings import FEW_REFERENCES
 
 NAMES = ["caption-cosine-flatten", "caption-top1-flatten", "caption-top5-flatten"]
 
@@ -132,6 +133,7 @@ def test_one_instance_learns_anew_from_other_data() -> None:
     assert again.value(NAMES[0], 2) < 0, "what was learned are the negative colours"
 
 
+@FEW_REFERENCES
 def test_samples_for_another_splits_conditions_have_no_score_there() -> None:
     data, parts = Colours(200, 1), {"test": Colours(100, 2), "validation": Colours(80, 3)}
     options: dict[str, Any] = {"features": [nn.Flatten()], "metrics": ["image-text", "w2"]}
@@ -153,6 +155,7 @@ def test_other_captions_are_another_value() -> None:
     assert columns[0] != columns[1]
 
 
+@FEW_REFERENCES
 def test_embeddings_of_two_encoders_are_not_compared() -> None:
     data, test = Colours(100, 1), Colours(50, 2)
     data.text_encoder_identity, test.text_encoder_identity = "one", "other"

@@ -19,6 +19,7 @@ from flowprior.metrics import Memorisation, precision_recall, sliced_wasserstein
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Rows, Setup
 from tests.evaluation.test_evaluate import exact_flow
+from tests.expected_warnings import FEW_REFERENCES
 
 SEED, SAMPLES = 11, 100
 METRICS = ["kid:subsets=5,subset_size=40", "precision-recall", "memorisation", "sliced-w2:directions=20"]
@@ -128,6 +129,7 @@ def test_sliced_w2_is_the_mean_over_labels(
     assert result.value("sliced_w2_squared", 2) == pytest.approx(np.mean(values), rel=1e-6)
 
 
+@FEW_REFERENCES
 def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow) -> None:
     data = TensorData(torch.randn(60, 2, generator=generator))
     found = evaluate(

@@ -121,6 +121,7 @@ def test_two_instances_share_no_batches(clouds: dict[str, Tensor]) -> None:
         Metric.create("w2").compute()
 
 
+@pytest.mark.filterwarnings("ignore:.*will save all extracted features:UserWarning")
 def test_torchmetrics_fed_with_the_same_batches_agrees(clouds: dict[str, Tensor]) -> None:
     peers: dict[str, Any] = {
         "fid": FrechetInceptionDistance(feature=Identity()),

@@ -87,7 +87,7 @@ def test_a_missing_condition_is_refused():
 
 def test_without_the_library_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(OptionError, match=r"flowprior\[diffusers\]"):
+    with pytest.raises(OptionError, match="pip install diffusers"):
         build_model("diffusers", EVENT, Condition())
 
 

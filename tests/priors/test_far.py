@@ -9,6 +9,7 @@ from torch import Tensor
 from flowprior.data import DATA
 from flowprior.priors import Prior
 from flowprior.priors.far import FarConditions, Part, trust_at
+from tests.expected_warnings import UNCONVERGED
 from tests.priors.captions import WIDTH, captions
 
 MAPPER = {"hidden": 64, "depth": 1, "epochs": 80, "batch_size": 100, "lr": 5e-3}
@@ -126,6 +127,7 @@ def test_few_embeddings_and_labels_say_nothing_of_distance(name):
         assert not getattr(prior, module if name == "scalar" else "widening").is_fitted
 
 
+@UNCONVERGED
 @pytest.mark.parametrize("name", ["learned-mean:epochs=1,sigma=scalar,hidden=8", "kernel-mean"])
 def test_events_that_never_vary_say_nothing_of_distance(name):
     _, cond = captions(120, 1)

@@ -15,6 +15,7 @@ from flowprior.errors import CheckpointError, InputError, NotFittedError, Option
 from flowprior.mixtures import COVARIANCES
 from flowprior.priors import Prior
 from flowprior.priors.gmm import GmmPrior
+from tests.expected_warnings import FEW_EXAMPLES
 
 MIXTURES = [(covariance, components) for covariance in COVARIANCES for components in (1, 3)]
 
@@ -331,6 +332,7 @@ def test_shrinkage_serves_classes_with_no_one_or_two_examples(covariance, genera
     assert prior.sample(torch.tensor([0, 2, 3, 4]), generator=generator).isfinite().all()
 
 
+@FEW_EXAMPLES
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_a_class_with_one_example_starts_next_to_it(covariance, generator):
     x = torch.randn(101, 3, generator=generator)
@@ -349,6 +351,7 @@ def test_conditions_name_the_number_of_classes(three_classes):
         fitted(three_classes, conditions=7).sample(torch.tensor([6]))
 
 
+@FEW_EXAMPLES
 def test_more_components_than_examples_are_refused(three_classes):
     x, _ = three_classes
     labels = torch.tensor([0] * 597 + [1] * 3)

@@ -16,6 +16,9 @@ from flowprior.priors import Prior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.mapper_training import Mapper, MapperTraining, held_out_error, train_mapper
+from tests.expected_warnings import UNCONVERGED
+
+pytestmark = UNCONVERGED
 
 SPREAD = torch.tensor([0.3, 0.6, 1.2])
 

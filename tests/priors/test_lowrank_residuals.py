@@ -21,6 +21,7 @@ from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperTraining, train_mapper
 from flowprior.priors.mixture_density import MixtureDensity
+from tests.expected_warnings import UNCONVERGED
 from tests.priors.known_laws import excess, two_modes
 
 LONG, SHORT, NOISE = 1.5, 0.3, 0.1
@@ -148,6 +149,7 @@ def test_the_mean_is_surer_where_the_law_tells_the_mode_of_a_row():
     assert error(components=4) < 0.7 * error(components=1)
 
 
+@UNCONVERGED
 def test_a_mean_that_a_likelihood_has_made_worse_is_taken_back(generator):
     """Where residuals are large, as in pictures, generalised least squares hardly looks at the mean."""
     x, cond = turning(500, 8)
@@ -179,6 +181,7 @@ def test_what_is_trained_anew_starts_from_zero_again(generator):
         assert torch.equal(mapper.state_dict()[name], value), name
 
 
+@UNCONVERGED
 def test_zeros_that_the_fit_has_seen_are_an_embedding_like_any_other():
     """They are no null condition then, neither to the mean nor to the moments of pairs."""
     x, cond = turning(400, 9)

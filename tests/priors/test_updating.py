@@ -279,6 +279,7 @@ def test_the_labels_of_a_flow_may_be_a_part_of_its_condition():
         flow.sample(asked, nfe=1)
 
 
+@pytest.mark.filterwarnings("ignore:flow.save. the network is a function:RuntimeWarning")
 def test_a_flow_whose_note_is_damaged_is_refused(tmp_path):
     from flowprior.errors import CheckpointError
     from flowprior.flow.description import bindings_of, describe, write_description

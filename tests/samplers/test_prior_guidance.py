@@ -18,6 +18,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import spec_of
 from flowprior.samplers import Sampler
+from tests.expected_warnings import FEW_REFERENCES, UNCONVERGED
 from tests.gaussian_flow import ClassVelocity, flow_of
 
 LABELS = torch.arange(12) % 3
@@ -96,6 +97,7 @@ def test_impossible_strengths_are_refused(wrong: Any) -> None:
             attempt()
 
 
+@UNCONVERGED
 @pytest.mark.parametrize(
     "spec",
     [
@@ -145,6 +147,7 @@ def test_an_unconditional_prior_and_marginal_source_samples_are_refused() -> Non
             Flow(flow.model, *parts).sample(torch.zeros(2, dtype=torch.long), nfe=0, prior_guidance=2)
 
 
+@FEW_REFERENCES
 def test_an_evaluation_tells_strengths_apart_also_where_nothing_is_evaluated() -> None:
     flow = class_flow()
     x = torch.randn(60, 3, generator=seeded()) + torch.arange(60)[:, None] % 3

@@ -271,6 +271,7 @@ def test_the_configuration_is_replaced_in_one_move(cut: Path, monkeypatch: pytes
     assert leftovers(cut) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*is a flow of format 1:RuntimeWarning")
 @pytest.mark.parametrize("file", ["weights", "model.safetensors", "training.pt", "flow.json"])
 @pytest.mark.parametrize("older", [False, True])
 def test_flipped_bits_lead_to_the_checkpoint_before(

@@ -145,6 +145,8 @@ def test_a_label_is_one_setting(folder) -> None:
         pytest.skip("no trained cells")
     table = table_of(folder)
     unnamed = {name: "" if value is None else value for name, value in alike.UNNAMED.items()}
-    own = table.reindex(columns=[*unnamed, "label"]).fillna(unnamed).astype(str)
+    own = table.reindex(columns=[*unnamed, "label"]).astype(object)
+    for name, value in unnamed.items():
+        own.loc[own[name].isna(), name] = value
     counts = own.groupby(["label", *DIVIDED]).nunique().max()
     assert set(counts.index[counts > 1]) <= NAMED.get(folder.name, set())

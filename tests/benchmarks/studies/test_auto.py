@@ -13,6 +13,7 @@ import typer
 from benchmarks.studies import auto, auto_divisions
 from flowprior.study import grid_from_dict, run_grid
 from flowprior.study.running import Outcome
+from tests.expected_warnings import FEW_REFERENCES
 
 BUDGET = {"steps": 2, "warmup": 1, "batch_size": 16, "device": "cpu", "log_every": 1}
 
@@ -88,6 +89,7 @@ def test_all_choices_are_named_where_divisions_choose_otherwise() -> None:
     assert auto.chosen(table) == "`gmm:shrinkage=2.0` + `ot`, `gmm` + `ot`"
 
 
+@FEW_REFERENCES
 def test_a_choice_that_is_a_design_too_is_kept_under_both_names(tmp_path: Path) -> None:
     grid = {
         "data": "table:of=iris",

@@ -1,0 +1,16 @@
+"""Warnings of flowprior that tests cause on purpose, as marks: they train briefly, on few examples."""
+
+from __future__ import annotations
+
+import pytest
+
+UNCONVERGED = pytest.mark.filterwarnings(
+    "ignore:learned-mean.fit. the mapper has not converged:RuntimeWarning"
+)
+FEW_EXAMPLES = pytest.mark.filterwarnings(
+    r"ignore:\S+\.fit. (label|each of labels) .* (one example|fewer examples):RuntimeWarning"
+)
+FEW_REFERENCES = pytest.mark.filterwarnings("ignore:evaluate. expected 100 or more examples:RuntimeWarning")
+UNEVEN = pytest.mark.filterwarnings(
+    "ignore:coupling 'semidiscrete'. the data receive uneven shares:UserWarning"
+)
