@@ -104,7 +104,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 def _read_npz(file: Path) -> dict[str, Tensor]:
     check_packing(file)
-    with np.load(file, allow_pickle=False) as stored:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:  # closed if it is damaged
         if isinstance(stored, np.ndarray):
             raise InputError(f"{file}: expected an archive of arrays, got a single array; use numpy.savez")
         return {name: plain_tensor(stored[name], f"'{name}'", str(file)) for name in stored.files}

@@ -29,6 +29,7 @@ def test_uneven_shards_come_back_in_any_order(tmp_path):
     assert data.batch(torch.empty(0, dtype=torch.long))[0].shape == (0, 3, 8, 8)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves it open
 def test_what_webdataset_writes_is_read_as_webdataset_reads_it(tmp_path):
     wds = pytest.importorskip("webdataset")
     with wds.TarWriter(str(tmp_path / "a.tar")) as shard:

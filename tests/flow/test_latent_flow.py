@@ -266,6 +266,7 @@ def test_evaluation_compares_pictures(flow: Flow) -> None:
     assert result.settings["encoder"].startswith("vae sha256 ")
 
 
+@FEW_REFERENCES
 def test_the_transport_cost_is_that_of_latents(flow: Flow, vae: VaeEncoder) -> None:
     result = evaluate(flow, pictures(), nfe=[1], samples=40, metrics=["w2"], classifier=None)
     (cost,) = (row["value"] for row in result.rows if row["metric"] == "transport_cost_unpaired")
