@@ -22,6 +22,8 @@ NOT_OF_A_RUN = {"all", "test", "docs", "benchmark"}
 NAMES = {"pil": "pillow", "ot": "pot", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Module -> the package that brings it, where the two have different names."""
 OURS = {"flowprior", "tests", "benchmarks", "csrc", *(path.stem for path in REPOSITORY.glob("docs/*/*.py"))}
+PEERS_LIST = (REPOSITORY / "benchmarks" / "peers.txt").read_text(encoding="utf-8")
+PEERS = {name.replace("_", "-") for name in re.findall(r"^(\w+)==", PEERS_LIST, re.MULTILINE)}
 BROKEN = "a-library-that-nobody-has"  # a plug-in of the tests fails with it
 BY_NAME = re.compile(r'\bimport_module\("([\w.]+)"\)')
 SKIPS = re.compile(r'\bimportorskip\(\s*"([\w.]+)"')
@@ -79,6 +81,16 @@ def test_what_the_package_imports_is_a_dependency_or_of_an_extra() -> None:
 
 def test_what_tests_import_comes_with_the_test_extra_or_the_test_skips() -> None:
     assert missing(["tests", "benchmarks/operators"], {*declared("test"), BROKEN}) == {}
+
+
+def test_what_the_documentation_imports_comes_with_its_extra() -> None:
+    """Examples of the peers run where those are installed; autodoc imports ``flowprior.lightning``."""
+    assert missing(["docs", "examples", "flowprior/lightning"], {*declared("docs"), *PEERS}) == {}
+
+
+def test_what_the_benchmarks_import_comes_with_their_extra_and_the_peers() -> None:
+    read_by_one_study = "rdata"  # whose error names it
+    assert missing(["benchmarks"], {*declared("benchmark"), *PEERS, read_by_one_study}) == {}
 
 
 def test_messages_name_the_packages_that_the_extras_declare() -> None:
