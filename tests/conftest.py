@@ -121,8 +121,8 @@ def digits() -> tuple[Data, Data]:
 
 @pytest.fixture(scope="session")
 def classifier(digits: tuple[Data, Data]) -> Classifier:
-    """The classifier of the digits, trained once."""
-    return data_classifier(digits[0], cache=False)
+    """The classifier of the digits, from the package."""
+    return data_classifier(digits[0])
 
 
 @pytest.fixture(scope="session")

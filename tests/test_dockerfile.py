@@ -79,3 +79,4 @@ def test_what_it_copies_is_enough_to_install_and_to_run(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "out" / wheel) as archive:
         names = set(archive.namelist())
     assert {"flowprior/py.typed", "flowprior/data/embedded/emoji.npz", "flowprior/report/page.css"} <= names
+    assert "flowprior/features/weights/digits-f607d1b6.safetensors" in names

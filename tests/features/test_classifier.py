@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.studies import CLASSIFIERS
 from flowprior.conditions import Condition
 from flowprior.data import Data, TensorData
 from flowprior.errors import InputError
@@ -18,7 +17,6 @@ from flowprior.features import (
     accuracy_on,
     classifier_training,
     data_classifier,
-    load_classifier,
     train_classifier,
 )
 from flowprior.features.classifier_training import fingerprint
@@ -191,6 +189,23 @@ class TestCache:
         with pytest.warns(RuntimeWarning, match="not cached"):
             assert accuracy_on(data_classifier(data), data) > 0.95
 
+    @pytest.mark.parametrize(("printed", "weights"), sorted(classifier_training.SHIPPED.items()))
+    def test_weights_of_the_package_are_taken_for_the_data_they_are_for(
+        self, printed: str, weights: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        side = 8 if weights.startswith("digits") else 28
+        data = TensorData(torch.zeros(10, 1, side, side), torch.arange(10), name="stand-in", classes=10)
+        monkeypatch.setattr(classifier_training, "fingerprint", lambda data, seed: printed)
+        self.forbid_training(monkeypatch)
+        assert data_classifier(data).describe().endswith(weights.rsplit("-", 1)[1])
+        assert list(folder.iterdir()) == []
+
+    def test_digits_need_no_training(
+        self, digits: tuple[Data, Data], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.forbid_training(monkeypatch)
+        assert accuracy_on(data_classifier(digits[0]), digits[1]) > 0.96
+
     def test_home_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("FLOWPRIOR_CACHE")
         assert cache_folder() == Path.home() / ".cache" / "flowprior"
@@ -204,7 +219,7 @@ def test_fashion_mnist_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_the_stored_classifier_recognises_fashion_mnist() -> None:
-    """The one that the committed values were made with, after all steps."""
-    (stored,) = CLASSIFIERS.glob("fashion-mnist-*.safetensors")
-    assert accuracy_on(load_classifier(stored, fashion_mnist("train")), fashion_mnist("test")) > 0.9
+def test_fashion_mnist_needs_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of the package recognise it after all their steps, and are found by its fingerprint."""
+    monkeypatch.setattr(classifier_training, "train_classifier", lambda *_, **__: pytest.fail("trained"))
+    assert accuracy_on(data_classifier(fashion_mnist("train")), fashion_mnist("test")) > 0.9
