@@ -8,16 +8,17 @@ PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist worksteal
 .PHONY: help demo test test-all native lint docs pictures bench gpu gpu-bundle clean
 
 help:
-	@echo "make demo   install flowprior into $(VENV), train three flows on digits, compare them, draw samples"
-	@echo "make test   install the test extra and run the tests but for the few that are slow"
-	@echo "make test-all  run those, too, as CI does"
-	@echo "make native build the native extension in place, as far as edits in csrc/ ask for it"
-	@echo "make lint   ruff and pyright"
-	@echo "make docs   build the documentation into docs/_build/html and run what changed of its gallery; a warning is an error"
-	@echo "make bench  install the benchmark extra and its peers and run the benchmarks"
-	@echo "make gpu    on a machine with a CUDA card: build, check, time, profile and train in 9 minutes; elsewhere a rehearsal"
-	@echo "make gpu-bundle  pack what such a machine lacks without a network into build/gpu-bundle"
-	@echo "make clean  remove $(VENV), build products and caches; runs/ stays"
+	@echo "make demo        install flowprior into $(VENV), train three flows on digits, compare them, draw samples"
+	@echo "make test        install the test extra and run the tests except the slow ones"
+	@echo "make test-all    run all tests, the slow ones too"
+	@echo "make native      rebuild the native extension after an edit in csrc/"
+	@echo "make lint        run ruff and pyright"
+	@echo "make docs        build the documentation into docs/_build/html; a warning is an error"
+	@echo "make pictures    train the flows of the README's figures and draw these again"
+	@echo "make bench       install the benchmark extra and its baselines and run the benchmarks"
+	@echo "make gpu         on a machine with a CUDA card: build, check, time, profile and train; elsewhere rehearse"
+	@echo "make gpu-bundle  pack what such a machine needs without a network into build/gpu-bundle"
+	@echo "make clean       remove $(VENV), build products and caches; runs/ stays"
 
 # torch comes first: the native extension is built against the torch that is there, where a compiler is.
 # Of torch's thousands of modules few are ever imported, and Python compiles those by itself: --no-compile.

@@ -1,4 +1,4 @@
-"""The main job in a few minutes: train on digits from three designs of the prior and compare them.
+"""The main job in a minute: train on digits from three designs of the prior and compare them.
 
     python benchmarks/demo.py --out runs/demo
 
@@ -13,76 +13,110 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, wait
+import shlex
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from flowprior import Flow, evaluate, train
 from flowprior.data import load_data
 from flowprior.evaluation import Result
-from flowprior.pictures import beside, first_of_each, save_figure
+from flowprior.pictures import beside, save_figure
+from flowprior.pictures.grid import Panel
+from flowprior.progress import Stage
 from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR, RunDirectory, read_metrics
 
 DESIGNS = {
-    "gaussian+condot": ("gaussian", "condot"),
-    "gmm+condot": ("gmm", "condot"),
     "default": (DEFAULT_PRIOR, DEFAULT_COUPLING),
+    "gaussian": ("gaussian", "condot"),
+    "gmm": ("gmm", "condot"),
 }
-BASELINE = next(iter(DESIGNS))
-NFE = (0, 1, 2, 4, 8, 15, 30)
-PICTURE_NFE = 4
-COLUMNS = 6
+ROWS = {
+    "gaussian": "gaussian: N(0,I)",
+    "gmm": "gmm: a Gaussian for each digit",
+    "default": "default: latent-gmm",
+}
+"""What stands beside the samples of each design, in the order of the picture and the table."""
+BASELINE = next(iter(ROWS))
+NFE = (0, 1, 2, 4, 15)
+PICTURE_NFE = (0, 1, 2, 4)
+DIGITS = (2, 2, 2, 4, 4, 4)
+SIDE = 48
+"""The side of an image in the picture, in pixels; 8 x 8 pixels are easier to read when enlarged smoothly."""
+TITLE = "Twos and fours after few evaluations of the network (8 x 8 pixels, enlarged smoothly)"
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the runs and the picture.")] = Path("runs/demo"),
-    steps: Annotated[int, typer.Option(help="Optimiser steps of each run.")] = 1000,
-    samples: Annotated[int, typer.Option(help="Samples behind each value.")] = 2000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps of each run.")] = 400,
+    samples: Annotated[int, typer.Option(help="Samples behind each value.")] = 1000,
 ) -> None:
     """Train, compare, draw."""
     console = Console()
-    console.print(comparison(run_designs(out, steps, samples)))
-    picture = out / "samples.png"
-    draw({design: Flow.load(out / design / "flow") for design in DESIGNS}, picture)
-    note = f"Samples with {PICTURE_NFE} evaluations of {', '.join(DESIGNS)}, beside real ones: {picture}"
-    console.print(note, soft_wrap=True, highlight=False)
+    results = run_designs(out, steps, samples)
+    console.print(comparison({design: results[design] for design in ROWS}))
+    panels = sample_panels({design: Flow.load(out / design / "flow") for design in ROWS})
+    figure = beside(panels, names=[*ROWS.values(), "real digits"], columns=len(DIGITS), title=TITLE)
+    save_figure(figure, picture := out / "samples.png")
+    console.print(f"the picture is {picture}\nnext: {next_command(out)}", soft_wrap=True, markup=False)
 
 
 def run_designs(out: Path, steps: int, samples: int) -> dict[str, Result]:
-    """Train and evaluate every design, beside each other, with a bar for each."""
+    """Train and evaluate every design, beside each other, with a line of progress for each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(len(DESIGNS), cores), spawn, torch.set_num_threads, (1,))
-    with pool, Progress(console=Console(stderr=True)) as progress:
-        tasks = {design: progress.add_task(design, total=steps) for design in DESIGNS}
+    with ProcessPoolExecutor(min(len(DESIGNS), cores), spawn, torch.set_num_threads, (1,)) as pool:
         futures = {design: pool.submit(run_design, design, out, steps, samples) for design in DESIGNS}
         try:
-            while wait(futures.values(), timeout=1).not_done:
-                for design, task in tasks.items():
-                    lines = read_metrics(RunDirectory(out / design).metrics)
-                    progress.update(task, completed=max((line["step"] for line in lines), default=0))
+            follow(futures, out, steps)
         except BaseException:  # Ctrl-C ends the trainings, too; the one that waits must not start
             pool.shutdown(cancel_futures=True)
             raise
-        for task in tasks.values():
-            progress.update(task, completed=steps)
         return {design: future.result() for design, future in futures.items()}
+
+
+def follow(futures: Mapping[str, Future[Result]], out: Path, steps: int) -> None:
+    """Show how far the run of each design has come, under its name, until all have ended."""
+    stages: dict[str, Stage] = {}
+    running = True
+    while running:
+        running = bool(wait(futures.values(), timeout=1).not_done)
+        for design, future in futures.items():
+            run = RunDirectory(out / design)
+            if design not in stages and run.path.exists():
+                stages[design] = Stage(f"train {design}", steps, everywhere=True, kept=True)
+            if design in stages:
+                done = max((line["step"] for line in read_metrics(run.metrics)), default=0)
+                doing = "evaluated" if future.done() else "evaluating"
+                stages[design].update(done, doing if done == steps else None)
+                if future.done():
+                    stages[design].stop()
 
 
 def run_design(design: str, out: Path, steps: int, samples: int) -> Result:
     """Train one design in its run directory, and evaluate what comes of it."""
     prior, coupling = DESIGNS[design]
-    flow = train("digits", prior=prior, coupling=coupling, steps=steps, seed=0, out=out / design)
+    options = {"steps": steps, "seed": 0, "progress": False}
+    flow = train("digits", prior=prior, coupling=coupling, out=out / design, **options)
     test = load_data("digits", split="test")
-    result = evaluate(flow, "digits", reference=test, nfe=NFE, samples=samples)
+    result = evaluate(flow, "digits", reference=test, nfe=NFE, samples=samples, progress=False)
     result.save(out / f"evaluation-{design}.json")
     return result
+
+
+def next_command(out: Path) -> str:
+    """A line that can be typed where the demo was started, whether or not its environment is activated."""
+    program = os.path.relpath(Path(sys.executable).with_name("flowprior"))
+    asked = ["--cond", "3", "--nfe", "1", "--show-prior", "--out", "threes.png"]
+    return shlex.join([program, "sample", str(out / "default"), *asked])
 
 
 def comparison(results: dict[str, Result]) -> Table:
@@ -105,17 +139,24 @@ def comparison(results: dict[str, Result]) -> Table:
     return table
 
 
-def draw(flows: dict[str, Flow], path: Path) -> None:
-    """One row a digit: real ones, and those of each design from the same generator seed."""
-    x1, labels = load_data("digits", split="test").batch(torch.arange(200))
+def sample_panels(flows: Mapping[str, Flow]) -> dict[str, Panel]:
+    """A panel for each number of evaluations; a row for each design, the last one real images."""
+    digits = torch.tensor(DIGITS)
+    x1, labels = load_data("digits", split="test").batch(torch.arange(300))
     assert isinstance(labels, torch.Tensor)
-    rows = first_of_each(labels, len(x1), COLUMNS)
-    panels = {"real data": (x1[rows], labels[rows])}
-    digits = torch.arange(10).repeat_interleave(COLUMNS)
-    for design, flow in flows.items():
-        x = flow.sample(digits, nfe=PICTURE_NFE, generator=torch.Generator().manual_seed(0))
-        panels[design] = (x, digits)
-    save_figure(beside(panels, title=f"digits, {PICTURE_NFE} evaluations"), path)
+    real = {digit: list(x1[labels == digit]) for digit in DIGITS}
+    rows = torch.arange(len(flows) + 1).repeat_interleave(len(digits))
+    panels = {}
+    for nfe in PICTURE_NFE:
+        x = [
+            flow.sample(digits, nfe=nfe, generator=torch.Generator().manual_seed(0))
+            for flow in flows.values()
+        ]
+        x.append(torch.stack([real[digit].pop(0) for digit in DIGITS]))
+        seen = F.interpolate(torch.cat(x).clamp(-1, 1), size=(SIDE, SIDE), mode="bicubic")
+        name = f"{nfe} evaluation{'' if nfe == 1 else 's'}{'' if nfe else ': the source'}"
+        panels[name] = (seen, rows)
+    return panels
 
 
 if __name__ == "__main__":
