@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/caption-gallery.md with a flow that the README's command trained.
+"""Draw the pictures of docs/caption-gallery.md with a flow that the page's first command trained.
 
 python docs/make_caption_pictures.py runs/emoji
 """

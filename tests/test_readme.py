@@ -6,6 +6,7 @@ import re
 import tomllib
 
 import pytest
+import torch
 
 from flowprior import Coupling, Path, Prior, Sampler
 from flowprior.data import DATA
@@ -14,7 +15,7 @@ from flowprior.samplers import TimeGrid
 from flowprior.training import Callback, LossWeight, TimeDistribution
 from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
-README = REPOSITORY / "README.md"
+README, PLUGINS = REPOSITORY / "README.md", REPOSITORY / "docs" / "plugins.md"
 FAMILIES = {
     "priors": Prior.registry,
     "couplings": Coupling.registry,
@@ -37,6 +38,25 @@ def test_the_python_blocks_run(monkeypatch, tmp_path):
     assert (tmp_path / "digits-flow" / "flow.json").is_file()
 
 
+def test_the_lines_for_a_loop_of_ones_own_run():
+    """They draw source samples that are nearer to the data of their labels than N(0, I) is."""
+    names: dict = {}
+    exec(blocks(README, "python")[0], names)
+    x1, x0, start = (names[name].flatten(1) for name in ("x1", "x0", "start"))
+    usual = (torch.randn_like(x1) - x1).norm(dim=1).mean()
+    assert (x0 - x1).norm(dim=1).mean() < usual / 2
+    assert (start - x1).norm(dim=1).mean() < usual / 2
+
+
+def test_extras_are_installed_from_the_checkout_and_exist():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = re.findall(r"pip install '?([\w.]*)\[([\w,]+)\]", README.read_text(encoding="utf-8"))
+    assert installed
+    for what, extras in installed:
+        assert what == "."
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_table_of_components_lists_what_flowprior_registers(family):
     registry = FAMILIES[family]
@@ -50,8 +70,10 @@ def test_the_table_of_components_lists_what_flowprior_registers(family):
 
 def test_entry_points_are_shown_under_groups_that_exist():
     groups = {registry.group for registry in FAMILIES.values()}
-    for block in blocks(README, "toml"):
-        assert set(tomllib.loads(block)["project"]["entry-points"]) <= groups
+    shown = [tomllib.loads(block)["project"] for block in blocks(PLUGINS, "toml")]
+    assert shown
+    for project in shown:
+        assert set(project["entry-points"]) <= groups
 
 
 def test_make_targets_exist():
