@@ -44,9 +44,9 @@ native: $(BIN)/python
 # One thread: idle OpenMP threads spin, which slows both where other work shares the cores.
 demo test test-all: export OMP_NUM_THREADS = 1
 
-# Bytecode is kept even where the environment forbids it: the workers and the hundred processes that tests start
-# would otherwise compile the package and the tests each anew.
-test test-all: export PYTHONDONTWRITEBYTECODE =
+# Bytecode is kept even where the environment forbids it: the demo's processes, and the hundred that tests start,
+# would otherwise compile what they import each anew.
+demo test test-all: export PYTHONDONTWRITEBYTECODE =
 
 # Keep what is freed: glibc otherwise returns large blocks to the kernel and faults them in again at every step of
 # a training, which costs up to a seventh of it. Read by glibc alone.

@@ -42,7 +42,7 @@ DESIGNS = {
 ROWS = {
     "gaussian": "gaussian: N(0,I)",
     "gmm": "gmm: a Gaussian for each digit",
-    "default": "default: latent-gmm",
+    "default": "default prior (latent-gmm)",
 }
 """What stands beside the samples of each design, in the order of the picture and the table."""
 BASELINE = next(iter(ROWS))
@@ -115,7 +115,7 @@ def run_design(design: str, out: Path, steps: int, samples: int) -> Result:
 def next_command(out: Path) -> str:
     """A line that can be typed where the demo was started, whether or not its environment is activated."""
     program = os.path.relpath(Path(sys.executable).with_name("flowprior"))
-    asked = ["--cond", "3", "--nfe", "1", "--show-prior", "--out", "threes.png"]
+    asked = ["--cond", "3", "--nfe", "4", "--out", "threes.png"]
     return shlex.join([program, "sample", str(out / "default"), *asked])
 
 
