@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
+from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
+from flowprior.storage.sized import SizedBy, sizes_in
 
 CONFIGURATION = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -78,7 +80,8 @@ def load_model(path: str, kind: str, owner: str) -> Any:
         raise OptionError(f"{owner} needs the diffusers library; run `{pip_install('diffusers')}`") from error
     options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
     try:
-        model, found = network.from_pretrained(str(folder), output_loading_info=True, **options)
+        with SizedBy(sizes_in([folder / WEIGHTS]), f"model that {folder / CONFIGURATION} describes"):
+            model, found = network.from_pretrained(str(folder), output_loading_info=True, **options)
     except Exception as error:  # What the library makes of damaged files is its own affair.
         raise InputError(f"{owner}: {folder} cannot be read ({_first_line(error)})") from error
     for names, problem in (("missing_keys", "lacks"), ("unexpected_keys", "has one too many,")):
@@ -100,8 +103,8 @@ def _folder(path: str, owner: str) -> Path:
 
 def _check_class(file: Path, kind: str, owner: str) -> None:
     try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("_class_name")
-    except (OSError, ValueError, AttributeError) as error:
+        found = json.loads(bounded_bytes(file, TEXT_LIMIT)).get("_class_name")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{owner}: {file} cannot be read ({_first_line(error)})") from error
     if found != kind:
         raise InputError(f"{owner}: expected a model of class {kind} in {file.parent}, got {found}")

@@ -18,6 +18,9 @@ from flowprior.encoders.text import TextEncoder, TextEncoding
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
 from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
+from flowprior.storage.reading import check_file
+from flowprior.storage.sized import SizedBy, sizes_in
+from flowprior.storage.writing import one_line
 
 CONFIG = "config.json"
 SENTENCE_CONFIG = "sentence_bert_config.json"
@@ -25,6 +28,10 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.jso
 FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
+TEXTS = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES, "*.json", "*.jinja")
+"""Files of a folder that transformers may read whole, beside the weights."""
+TEXTS_LIMIT = 64 << 20
+"""The longest of them that is read, in bytes; the tokenizers of the largest vocabularies have about 30 MB."""
 LONGEST_SHOWN = 40
 """Characters of a text that a message quotes."""
 
@@ -38,6 +45,7 @@ class FolderTextEncoder(TextEncoder):
 
     Raises:
         DataNotFoundError: a folder that is not there, or without ``config.json``, weights or tokenizer.
+        InputError: a file of it is a device or a pipe, or too long to be read.
     """
 
     batch: ClassVar[int] = 64
@@ -59,6 +67,23 @@ class FolderTextEncoder(TextEncoder):
             raise DataNotFoundError(
                 f"{owner}: no tokenizer in {tokenizer_folder}; save it there with save_pretrained(folder)"
             )
+        self._check_files(owner)
+
+    def _check_files(self, owner: str) -> None:
+        """Refuse files that have no end or are too long, before transformers reads them whole.
+
+        Raises:
+            InputError: which file, and what it is.
+        """
+        folders = dict.fromkeys((self._folder, self._tokenizer_folder))
+        texts = {file: TEXTS_LIMIT for folder in folders for name in TEXTS for file in folder.glob(name)}
+        for file, limit in {**texts, **dict.fromkeys(self._weights)}.items():
+            try:
+                check_file(file, limit)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"{owner}: {file} cannot be read ({one_line(error)}); pass another folder"
+                ) from error
 
     @abc.abstractmethod
     def _read_network(self) -> nn.Module:
@@ -100,7 +125,9 @@ class FolderTextEncoder(TextEncoder):
     @cached_property
     def _network(self) -> Any:
         with self._reading(self._folder), torch.random.fork_rng(devices=[]):
-            return self._read_network().float().eval().requires_grad_(False)
+            with SizedBy(sizes_in(self._weights), f"model that {self._folder / CONFIG} describes"):
+                network = self._read_network()
+            return network.float().eval().requires_grad_(False)
 
     @cached_property
     def _tokenizer(self) -> Any:

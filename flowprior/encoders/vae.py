@@ -12,6 +12,7 @@ from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import InputError, OptionError
 from flowprior.models.convolutional_vae import ConvolutionalVae
 from flowprior.storage import check_place, load_tensors, save_tensors
+from flowprior.storage.sized import SizedBy, sizes_of
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"
@@ -110,9 +111,11 @@ def _parts(tensors: Mapping[str, Tensor]) -> tuple[ConvolutionalVae, Tensor, Ten
         InputError: tensors of something else.
     """
     try:
-        network = ConvolutionalVae.of_tensors(
-            {name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)}
-        )
+        own = {
+            name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)
+        }
+        with SizedBy(sizes_of(own), "encoder 'vae'"):
+            network = ConvolutionalVae.of_tensors(own)
         shift, scale = tensors["shift"].float(), tensors["scale"].float()
         if shift.shape != (network.latent,) or scale.shape != shift.shape or not bool((scale > 0).all()):
             raise ValueError(f"a shift and a scale for each of {network.latent} channels")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,9 @@ from flowprior.encoders import ClipTextEncoder
 from flowprior.encoders.folder import LOCAL
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
+from flowprior.storage import read_json
 from flowprior.storage.digests import checked_file, file_sha256
+from flowprior.storage.sized import SizedBy, sizes_of
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -110,7 +111,8 @@ def _image_tower(folder: Path, weights: Path) -> Any:
         raise InputError(f"features 'clip': {weights} holds no CLIP model with an image tower")
     config = CLIPVisionConfig.from_pretrained(folder, **LOCAL)
     config.projection_dim = len(tensors["visual_projection.weight"])
-    network = CLIPVisionModelWithProjection(config)
+    with SizedBy(sizes_of(tensors), f"model that {folder} describes"):
+        network = CLIPVisionModelWithProjection(config)
     found = network.load_state_dict(tensors, strict=False)
     if found.missing_keys:
         problem = f"lacks {found.missing_keys[0]}; it does not fit its config.json"
@@ -120,5 +122,5 @@ def _image_tower(folder: Path, weights: Path) -> Any:
 
 def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
     file = folder / "preprocessor_config.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    found = read_json(file) if file.is_file() else {}
     return list(found.get("image_mean", MEAN)), list(found.get("image_std", STD))

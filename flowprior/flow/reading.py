@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.flow.predictions import Prediction
-from flowprior.flow.tensors import assign_tensors, check_prior, refuse_non_finite
+from flowprior.flow.tensors import assign_tensors, check_prior, part_of, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -30,6 +31,7 @@ from flowprior.priors.saved import kinds_of
 from flowprior.storage import load_tensors, parse_tensors, read_bytes, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
+from flowprior.storage.sized import SizedBy, sizes_of
 
 F = TypeVar("F", bound=FlowParts)
 
@@ -148,7 +150,7 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
         warnings.warn(location.note, RuntimeWarning, stacklevel=3)
     refuse_non_finite(tensors, str(location.folder))
     try:
-        flow = _rebuild(cls, description, model, rebuild_encoder(description, tensors))
+        flow = _rebuild(cls, description, model, tensors)
     except FlowpriorError as error:
         raise CheckpointError(f"{location.folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
@@ -216,7 +218,7 @@ def _stamp(folder: FilePath) -> bytes | None:
 
 
 def _rebuild(
-    cls: type[F], description: dict[str, Any], model: nn.Module | None, encoder: dict[str, Any]
+    cls: type[F], description: dict[str, Any], model: nn.Module | None, tensors: Mapping[str, Tensor]
 ) -> F:
     condition = Condition.from_dict(description["condition"])
     prior = Prior.registry.resolve(description["prior"])
@@ -224,7 +226,8 @@ def _rebuild(
     path = Path.registry.resolve(description["path"])
     if model is None:
         predicted = make_prediction(description["prediction"], prior, coupling, path)
-        model = _build_model(description, condition, predicted)
+        with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{description['model']}'"):
+            model = _build_model(description, condition, predicted)
     return cls(
         model,
         prior,
@@ -234,7 +237,7 @@ def _rebuild(
         prediction=description["prediction"],
         **{f"{part}_spec": description[part] for part in ("model", "prior", "coupling", "path")},
         metadata=description["metadata"],
-        **encoder,
+        **rebuild_encoder(description, tensors),
     )
 
 

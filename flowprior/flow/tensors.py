@@ -15,6 +15,7 @@ from flowprior.flow.latents import saved_tensors
 from flowprior.flow.parts import FlowParts
 from flowprior.priors import Prior
 from flowprior.priors.saved import check_types, draw_some
+from flowprior.storage.sized import SizedBy, sizes_of
 from flowprior.storage.writing import one_line
 
 COMPILED = "_orig_mod."
@@ -43,15 +44,21 @@ def assign_tensors(
     Raises:
         CheckpointError: they do not fit; ``described`` and ``source`` are named in the message.
     """
-    prefix = f"{part}."
-    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    own = part_of(tensors, part)
     try:
-        load_plain(module, own, assign=part == "prior")
+        with SizedBy(sizes_of(own), described):  # A prior builds its networks as it loads them.
+            load_plain(module, own, assign=part == "prior")
     except FlowpriorError as error:
         raise CheckpointError(f"{source}: {error}") from error
     except Exception as error:  # Whatever a part makes of tensors that are not its own.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"{source}: the tensors do not fit the {described}: {reason}") from error
+
+
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors below ``part.``, under the names that they have in it."""
+    prefix = f"{part}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def load_plain(module: nn.Module, tensors: Mapping[str, Tensor], assign: bool = False) -> None:

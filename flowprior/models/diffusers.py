@@ -16,6 +16,7 @@ from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.models.base import MODELS, check_picture, parse_widths
 from flowprior.models.embeddings import TIME_SCALE
 from flowprior.registry import check_counts
+from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
 
 
 class DiffusersModel(nn.Module):
@@ -184,8 +185,8 @@ def _stored(config: str) -> dict[str, Any]:
     file = Path(str(config)).expanduser()
     file = file / "config.json" if file.is_dir() else file
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        stored = json.loads(bounded_bytes(file, TEXT_LIMIT))
+    except (OSError, ValueError, RecursionError) as error:
         raise OptionError(f"diffusers: config={config} cannot be read: {error}") from error
     if not isinstance(stored, dict):
         raise OptionError(f"diffusers: expected an object in {file}, got {type(stored).__name__}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.registry import package_version
 from flowprior.storage.bound import read_bound, save_bound
+from flowprior.storage.sized import SizedBy, sizes_of
 from flowprior.storage.writing import one_line
 
 FORMAT = 1
@@ -50,7 +51,8 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
     try:
         prior = resolve(values["prior"])
         kinds = kinds_of(prior)
-        prior.load_state_dict(tensors, assign=True)
+        with SizedBy(sizes_of(tensors), f"prior '{values['prior']}'"):
+            prior.load_state_dict(tensors, assign=True)
         check_types(prior, kinds)
         draw_some(prior)
         prior.fitted_to = _line(values.get("fitted_to"))

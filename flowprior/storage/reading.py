@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -16,32 +18,55 @@ TEXT_LIMIT = 16 * MIB
 """Longest text or JSON file that is read, in bytes."""
 
 
+def check_file(path: Path | str, limit: int | None = None) -> None:
+    """Refuse what is no regular file of at most ``limit`` bytes, for a library that reads it whole.
+
+    Raises:
+        OSError: it is missing, or a directory.
+        ValueError: it is a device or a pipe, which may never end, or too long.
+    """
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no regular file")
+    if limit is not None and status.st_size > limit:
+        raise ValueError(f"expected at most {limit} bytes, got {status.st_size}")
+
+
+def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
+    """Read a regular file of at most ``limit`` bytes; a longer one is refused before it is read.
+
+    Whatever comes from somebody else's folder is read by this function. Each caller says in its own words
+    what the file should have been.
+
+    Raises:
+        OSError: it is missing, a directory, or cannot be read.
+        ValueError: it is a device or a pipe, or too long.
+    """
+    check_file(path, limit)
+    with open(path, "rb") as file:
+        # One byte more than there may be, in case that the file grows meanwhile.
+        data = file.read(-1 if limit is None else limit + 1)
+    if limit is not None and len(data) > limit:
+        raise ValueError(f"expected at most {limit} bytes, got more")
+    return data
+
+
 def read_bytes(path: Path | str, limit: int | None = None) -> bytes:
-    """The bytes of a file of at most ``limit`` bytes; a longer one is refused before it is read.
+    """The bytes of a file of a flow or run, as :func:`bounded_bytes` reads them.
 
     Raises:
         CheckpointError: it is missing, no regular file, too long, or cannot be read.
     """
     path = expanded(path)
+    advice = "pass the directory of a saved flow or run"
     try:
-        with path.open("rb") if path.is_file() else _no_file(path) as file:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{path} is no regular file; pass the directory of a saved flow or run")
-            if limit is not None and status.st_size > limit:
-                raise CheckpointError(
-                    f"{path} is corrupted: expected at most {limit} bytes, got {status.st_size}; "
-                    "use another checkpoint"
-                )
-            # One byte more than there may be, in case that the file grows meanwhile.
-            data = file.read(-1 if limit is None else limit + 1)
+        return bounded_bytes(path, limit)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(f"{path} is missing; {advice}") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"cannot read {path}: {one_line(error)}; check the path") from error
-    if limit is not None and len(data) > limit:
-        raise CheckpointError(f"{path} is corrupted: expected at most {limit} bytes; use another checkpoint")
-    return data
+        raise CheckpointError(f"cannot read {path}: {one_line(error)}; {advice}") from error
 
 
 def read_text(path: Path | str, limit: int = TEXT_LIMIT) -> str:
@@ -77,9 +102,3 @@ def read_json(path: Path | str, limit: int = TEXT_LIMIT) -> dict[str, Any]:
 def unreadable(path: Path, error: BaseException) -> CheckpointError:
     """The error of a file whose bytes make no sense."""
     return CheckpointError(f"{path} is truncated or corrupted ({one_line(error)}); use another checkpoint")
-
-
-def _no_file(path: Path) -> Any:
-    if path.exists():
-        raise CheckpointError(f"{path} is no regular file; pass the directory of a saved flow or run")
-    raise CheckpointError(f"{path} is missing; pass the directory of a saved flow or run")

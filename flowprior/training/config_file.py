@@ -12,7 +12,8 @@ import tomli_w
 
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
-from flowprior.storage import read_bytes, write_text
+from flowprior.storage import write_text
+from flowprior.storage.reading import bounded_bytes
 from flowprior.storage.user_paths import expanded
 from flowprior.training.config import RunConfig, TrainingConfig, check_keys
 
@@ -136,12 +137,13 @@ def _read_files(
 
 def _read_toml(path: Path, owner: str) -> dict[str, Any]:
     try:
-        data = read_bytes(path, CONFIG_LIMIT) if path.is_file() else path.read_bytes()
-        return _parse_toml(data.decode("utf-8"), path, owner)
-    except OSError as error:
-        raise OptionError(f"{owner}: cannot read {path}: {error.strerror}; check the path") from error
+        text = bounded_bytes(path, CONFIG_LIMIT).decode("utf-8")
     except UnicodeDecodeError as error:
         raise OptionError(f"{owner}: {path} is not TOML: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(f"{owner}: cannot read {path}: {reason}; check the path") from error
+    return _parse_toml(text, path, owner)
 
 
 def _parse_toml(text: str, source: str | Path, owner: str = "config") -> dict[str, Any]:

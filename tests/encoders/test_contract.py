@@ -173,3 +173,12 @@ def test_a_folder_that_is_no_model_is_one_line(name: str, bert: Path, tmp_path: 
     with pytest.raises(FlowpriorError, match="cannot be read as a text model") as caught:
         broken.encode(["a cat"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["hugging-face", "clip"])
+def test_a_folder_with_a_file_without_an_end_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).write_text("{}")
+    (tmp_path / "tokenizer.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"tokenizer\.json cannot be read \(it is no regular file\)"):
+        Encoder.create(name, path=str(tmp_path))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowprior.encoders import ClipTextEncoder, Encoder, HuggingFaceEncoder, MiniLMEncoder, minilm
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.clip import ClipFeatures
 from tests.text_models import CAPTIONS, save_bert, save_clip, transformers
 
@@ -256,3 +256,14 @@ def test_weights_of_half_precision_are_read_as_float32(bert: Path, tmp_path: Pat
     save_file(exact, widened / "model.safetensors", {"format": "pt"})
     found, expected = (HuggingFaceEncoder(str(folder)).encode(["a red cat"]) for folder in (halved, widened))
     torch.testing.assert_close(found.pooled, expected.pooled)
+
+
+def test_a_model_larger_than_its_weights_is_refused_before_it_takes_memory(
+    bert: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    config = json.loads((bert / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 8000}))
+    encoder = HuggingFaceEncoder(str(tmp_path))
+    with pytest.raises(CheckpointError, match="it is much larger than the 19,360 numbers that the file has"):
+        encoder.encode(["a cat"])

@@ -27,6 +27,7 @@ from flowprior.samplers import Sampler
 from tests.expected_warnings import UNCONVERGED
 from tests.flow_folder import redescribe, weights_of
 from tests.gaussian_flow import ClassVelocity
+from tests.little_memory import little_memory
 
 LABELS = Condition("labels", 3)
 SPECS = {
@@ -317,3 +318,25 @@ def test_a_network_behind_a_function_is_not_saved_and_that_is_said(tmp_path):
     flow = Flow(lambda x, t, cond: -x, prior, Coupling.create("condot"), Path.create("condot"), Condition())
     with pytest.warns(RuntimeWarning, match=r"flow\.save: the network is a function, .* not saved"):
         flow.save(tmp_path / "flow")
+
+
+@pytest.mark.filterwarnings("ignore:learned-mean.fit. the mapper has not converged")
+@pytest.mark.parametrize(
+    ("part", "spec"),
+    [
+        ("model", "mlp:width=16000"),
+        ("model", "mlp:width=1,depth=100000"),
+        ("prior", "learned-mean:hidden=16000"),
+    ],
+)
+def test_a_network_larger_than_its_weights_is_refused_before_it_takes_memory(
+    part: str, spec: str, tmp_path: FilePath
+) -> None:
+    """The description asks for gigabytes, in numbers or in layers; its tensors are those of a small flow."""
+    build("learned-mean").save(tmp_path)
+    redescribe(tmp_path, **{part: spec})
+    with (
+        little_memory(),
+        pytest.raises(CheckpointError, match=rf"the {part} '{spec}': it is much larger than"),
+    ):
+        Flow.load(tmp_path)

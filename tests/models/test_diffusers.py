@@ -11,6 +11,7 @@ import torch
 from flowprior.conditions import Condition, Parts, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models import DiffusersModel, build_model
+from tests.little_memory import little_memory
 
 EVENT = torch.Size([1, 8, 8])
 
@@ -98,6 +99,11 @@ def test_broken_configs_are_named(content, message, tmp_path):
         file.write_text(content)
     with pytest.raises(OptionError, match=message):
         build_model(f"diffusers:config={file}", EVENT, Condition())
+
+
+def test_a_config_without_an_end_is_refused_before_it_is_read():
+    with little_memory(), pytest.raises(OptionError, match="cannot be read: it is no regular file"):
+        build_model("diffusers:config=/dev/zero", EVENT, Condition())
 
 
 def test_token_states_are_hidden_states_with_their_mask():

@@ -9,6 +9,8 @@ import torch
 
 from flowprior import Prior
 from flowprior.errors import CheckpointError, NotFittedError
+from flowprior.storage import signed, unsigned
+from tests.little_memory import little_memory
 
 LABELS = torch.arange(200) % 3
 SPECS = ("gmm:components=2", "latent-gmm:components=2,rank=2,basis=shared", "gaussian:moments=diagonal")
@@ -78,3 +80,13 @@ def test_what_a_killed_save_left_is_removed_by_the_next_one(tmp_path):
     fitted().save(tmp_path)
     names = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
     assert names == [".notes.txt.0123abcd.tmp", "prior", "prior.json"]
+
+
+@pytest.mark.filterwarnings("ignore:learned-mean.fit. the mapper has not converged")
+def test_a_prior_larger_than_its_tensors_is_refused_before_it_takes_memory(tmp_path):
+    fitted("learned-mean:epochs=1,hidden=8").save(tmp_path)
+    file = tmp_path / "prior.json"
+    values = unsigned(json.loads(file.read_text()), file)
+    file.write_text(json.dumps(signed({**values, "prior": "learned-mean:hidden=16000"})))
+    with little_memory(), pytest.raises(CheckpointError, match="it is much larger than the"):
+        Prior.load(tmp_path)

@@ -174,3 +174,11 @@ def test_every_field_is_documented() -> None:
     for tree in (RunConfig, TrainingConfig):
         for field in fields(tree):
             assert f"\n    {field.name}: " in (inspect.getdoc(tree) or "")
+
+
+@pytest.mark.parametrize("line", ["", 'extends = "/dev/zero"'])
+def test_a_file_without_an_end_is_refused_before_it_is_read(tmp_path: Path, line: str) -> None:
+    """As ``--config`` itself, and where a file extends it."""
+    (tmp_path / "run.toml").write_text(line)
+    with pytest.raises(OptionError, match="cannot read /dev/zero: it is no regular file"):
+        load_config(tmp_path / "run.toml" if line else "/dev/zero")
