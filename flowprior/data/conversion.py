@@ -122,17 +122,24 @@ class DatasetData(Data):
 
     def _stacked(self, conditions: list[Tensor | None]) -> Tensor:
         """One row for each item: a label, or numbers in their own shape."""
-        found = [cond for cond in conditions if cond is not None]
+        found = [_row(cond) for cond in conditions if cond is not None]
         shapes = {tuple(cond.shape) for cond in found}
         if len(found) != len(conditions) or len(shapes) != 1:
+            kinds = sorted({f"{cond.dtype} {list(cond.shape)}" for cond in conditions if cond is not None})
             raise InputError(
-                f"{self.name}: expected a condition of one shape with every item, got shapes {sorted(shapes)}"
-                f"{' and none' if len(found) != len(conditions) else ''}"
+                f"{self.name}: expected a condition of one kind with every item, got {' and '.join(kinds)}"
+                f"{' and none' if len(found) != len(conditions) else ''}; make them all alike"
             )
-        return torch.stack([_row(cond) for cond in found])
+        return torch.stack(found)
 
     def _item(self, index: int) -> tuple[Tensor, Tensor | None]:
-        item = self.dataset[index]
+        try:
+            item = self.dataset[index]
+        except StopIteration as error:  # any loop on the way would take it for its own end
+            raise InputError(
+                f"{self.name}: expected {len(self)} items, got StopIteration at index {index}; raise another "
+                "error in __getitem__, or give the data set its true length"
+            ) from error
         x, cond = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
         if not isinstance(x, Tensor) or not x.is_floating_point():
             got = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -164,7 +171,7 @@ class DatasetData(Data):
             return Condition("labels", len(self.class_names))
         targets = getattr(self.dataset, "targets", None)
         if targets is None:
-            targets = [int(cond) for _, cond in map(self._item, range(len(self))) if cond is not None]
+            targets = self._stacked([cond for _, cond in map(self._item, range(len(self)))])
         labels = torch.as_tensor(targets).reshape(-1)
         check_labels(labels, self.name)
         return Condition("labels", int(labels.max()) + 1)

@@ -199,7 +199,7 @@ def resolve_device(name: str) -> torch.device:
         name = f"cuda:{torch.cuda.current_device()}"  # each process has one of its own
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).tolist()  # the meta device has no numbers to give back
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise OptionError(

@@ -139,6 +139,15 @@ def test_a_file_that_is_cut_off_is_named(tmp_path):
             load_data(str(tmp_path))
 
 
+def test_a_broken_header_is_one_line(tmp_path):
+    """A bracket that is never closed, of which numpy says something else than of other damage."""
+    save(tmp_path, latents=X)
+    content = (tmp_path / "latents.npy").read_bytes()
+    (tmp_path / "latents.npy").write_bytes(content.replace(b")", b" ", 1))
+    with pytest.raises(InputError, match=r"latents\.npy: cannot be read as \.npy \(a broken header"):
+        load_data(str(tmp_path))
+
+
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(DataNotFoundError, match="nothing at"):
         load_data(str(tmp_path / "absent.npy"))

@@ -83,3 +83,24 @@ def test_non_finite_items_are_refused_when_read():
     data = DatasetData(Items([torch.zeros(2), torch.tensor([0.0, float("nan")])]))
     with pytest.raises(InputError, match="first in row 1"):
         data.batch(torch.arange(2))
+
+
+@pytest.mark.parametrize("attributes", [{"targets": [0, 1]}, {}])
+def test_a_label_of_another_kind_midway_is_one_line(attributes):
+    items = [(torch.zeros(2), 0), (torch.zeros(2), 0.5)]
+    with pytest.raises(InputError, match="expected a condition of one kind with every item"):
+        DatasetData(Items(items, **attributes)).batch(torch.arange(2))
+
+
+def test_an_item_that_raises_stop_iteration_is_one_line():
+    """Labels that are counted in one pass would end there without a word."""
+
+    class Ends(Items):
+        def __getitem__(self, index):
+            return next(iter(self.items[index : index + 1]))
+
+        def __len__(self):
+            return 9
+
+    with pytest.raises(InputError, match="expected 9 items, got StopIteration at index 5"):
+        DatasetData(Ends(labelled(5)))

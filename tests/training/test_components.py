@@ -128,3 +128,8 @@ def test_devices() -> None:
         with pytest.raises(OptionError, match=f"device='{name}' is not usable") as caught:
             resolve_device(name)
         assert "\n" not in str(caught.value)
+
+
+def test_the_meta_device_is_refused_before_anything_is_computed_on_it() -> None:
+    with pytest.raises(OptionError, match="device='meta' is not usable: .*; choose 'auto' or 'cpu'"):
+        resolve_device("meta")
