@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
 from flowprior.data.user_tensors import plain_tensor
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
 from flowprior.registry import did_you_mean
@@ -20,6 +22,7 @@ EXPRESSION = ("X", "raw")
 """Names of matrices of genes that are neither a layer nor in ``obsm``."""
 PCA = "X_pca"
 """Where scanpy puts principal components."""
+UNPACKED_ADVICE = "leave out what is empty, or write it without compression"
 MOST_NAMED = 20
 """Columns that a message names."""
 
@@ -49,13 +52,14 @@ def opened(file: Path) -> Iterator[Any]:
 
     Raises:
         DataNotFoundError: anndata is not installed.
-        InputError: the file is damaged, or no .h5ad.
+        InputError: the file is damaged, no .h5ad, has parts in other files, or would take too much memory.
     """
     anndata = import_anndata("reading")
     annotated = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old files' layout, names that repeat: nothing that is read here
+            check_contents(file)
             annotated = anndata.read_h5ad(file, backed="r")
             yield annotated
     except FlowpriorError:
@@ -66,6 +70,37 @@ def opened(file: Path) -> Iterator[Any]:
     finally:
         if annotated is not None:
             annotated.file.close()
+
+
+def check_contents(file: Path) -> None:
+    """Look at all of a file's matrices, without reading one.
+
+    Raises:
+        InputError: one lies in another file, or all of them would take too much memory.
+    """
+    import h5py
+
+    sizes = []
+
+    def look(name: str, link: Any) -> str | None:
+        """Note the size of a matrix; the name of what lies elsewhere ends the walk."""
+        part = hdf5.get(name) if isinstance(link, h5py.HardLink) else None
+        is_matrix = isinstance(part, h5py.Dataset)
+        if isinstance(link, h5py.ExternalLink) or (is_matrix and (part.external or part.is_virtual)):
+            return name
+        if is_matrix:  # a chunk is unpacked as a whole, however little of it is in the matrix
+            numbers = max(part.size or 0, math.prod(part.chunks or ()))
+            sizes.append(numbers * max(FLOAT_BYTES, part.dtype.itemsize))
+        return None
+
+    with h5py.File(file, "r") as hdf5:
+        elsewhere = hdf5.visititems_links(look)
+    if elsewhere is not None:
+        raise InputError(
+            f"{file}: expected all of its parts in the file itself, got '{elsewhere}' in another one, which "
+            "is never read; write it anew with anndata"
+        )
+    check_unpacked(file, sum(sizes), UNPACKED_ADVICE)
 
 
 def import_anndata(what: str) -> Any:
@@ -93,6 +128,7 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
         key = PCA if PCA in annotated.obsm else "X"
     if key in annotated.obsm:
         values = _matrix(annotated.obsm[key], key, file)
+        check_unpacked(file, FLOAT_BYTES * math.prod(values.shape), UNPACKED_ADVICE)  # it may be sparse
         return CellNumbers(key, values, _names_in_obsm(annotated.obsm[key], key, values.shape[1]), False)
     source: Any = annotated.raw if key == "raw" and "raw" not in annotated.layers else annotated
     matrix = annotated.layers.get(key, None if source is None else source.X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from flowprior.conditions import Parts, value_of_tensors
 from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.npy_header import npy_header
 from flowprior.data.splits import check_split, split_indices
 from flowprior.data.user_tensors import is_array, plain_tensor, tensor_data
 from flowprior.errors import InputError
@@ -23,7 +25,9 @@ from flowprior.storage.user_paths import existing_file
 CONDITION_KEYS = ("cond", "y", "labels")
 MOST_UNPACKED_BYTES = 1 << 30
 MOST_PACKING = 100
-"""A .npz that unpacks to more than 1 GiB and to more than 100 times its own size is refused unread."""
+"""A file that unpacks to more than 1 GiB and to more than 100 times its own size is refused unread."""
+FLOAT_BYTES = 4
+"""Bytes of a number after the conversion to float32."""
 
 
 @DATA.register("arrays")
@@ -111,15 +115,37 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
 
 
 def check_packing(file: Path) -> None:
-    """Refuse an archive that a few bytes blow up into the whole memory."""
+    """Refuse an archive that a few bytes blow up into the whole memory.
+
+    Raises:
+        InputError: its arrays would take too much memory.
+    """
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
+        unpacked = sum(_unpacked_bytes(archive, member) for member in archive.infolist())
+    check_unpacked(file, unpacked, "write it with numpy.savez, which does not pack")
+
+
+def _unpacked_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """The bytes of a member, or those of its numbers as float32 where these are more."""
+    if not member.filename.endswith(".npy"):
+        return member.file_size
+    with archive.open(member) as stream:
+        shape, _, _ = npy_header(stream, f"{archive.filename}, {member.filename}")
+    return max(member.file_size, FLOAT_BYTES * math.prod(shape))
+
+
+def check_unpacked(file: Path, unpacked: int, advice: str) -> None:
+    """Refuse a file whose ``unpacked`` bytes are out of all proportion to its size.
+
+    Raises:
+        InputError: they are; the message ends with ``advice``.
+    """
     if unpacked > max(MOST_UNPACKED_BYTES, MOST_PACKING * file.stat().st_size):
         raise InputError(
             f"{file}: {file.stat().st_size:,} bytes would unpack to {unpacked:,}, more than "
-            f"{MOST_PACKING} times as many; write it with numpy.savez, which does not pack"
+            f"{MOST_PACKING} times as many; {advice}"
         )
 
 

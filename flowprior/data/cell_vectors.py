@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.annotated_file import PCA, CellNumbers, numbered
+from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
 from flowprior.data.expression import are_counts, log_normalised, principal_components
 from flowprior.errors import InputError
 from flowprior.registry import check_count
@@ -114,6 +116,7 @@ def _genes(made: CellVectors, values: Any, file: Path) -> CellVectors:
             f"{len(made.genes):,}; leave components=0 out for principal components, or mark genes as "
             "highly_variable in var"
         )
+    check_unpacked(file, FLOAT_BYTES * math.prod(values.shape), "leave components=0 out")
     return replace(made, x=torch.from_numpy(_dense(values)).double())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -130,7 +132,7 @@ def test_pickled_objects_are_never_loaded(tmp_path):
     with pytest.raises(InputError, match="expected tensors only"):
         load_data(str(tmp_path / "data.pt"))
     np.savez(tmp_path / "data.npz", x=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InputError, match=r"data.npz: cannot be read"):
+    with pytest.raises(InputError, match=r"data.npz, x.npy: .* got pickled objects, which are never"):
         load_data(str(tmp_path / "data.npz"))
 
 
@@ -145,3 +147,11 @@ def test_files_without_x_or_of_another_kind(tmp_path):
     torch.save(3, tmp_path / "number.pt")
     with pytest.raises(InputError, match="expected a tensor, a pair or a dictionary, got int"):
         load_data(str(tmp_path / "number.pt"))
+
+
+def test_bytes_are_counted_as_the_numbers_that_they_become(tmp_path, monkeypatch):
+    """Pictures of one byte a pixel take four as float32."""
+    monkeypatch.setattr(import_module("flowprior.data.arrays"), "MOST_UNPACKED_BYTES", 1 << 20)
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((500, 32, 32), np.uint8))
+    with pytest.raises(InputError, match=r"x\.npz: .* bytes would unpack to 2,048,000, more than 100 times"):
+        load_data(str(tmp_path / "x.npz"))

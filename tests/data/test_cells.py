@@ -14,7 +14,9 @@ import torch
 from flowprior.data import load_data
 from flowprior.data.cells import PBMC_FILE
 from flowprior.errors import DataNotFoundError, InputError
+from tests.little_memory import little_memory
 
+h5py = pytest.importorskip("h5py")
 anndata = pytest.importorskip("anndata")
 pandas = pytest.importorskip("pandas")
 
@@ -130,3 +132,29 @@ def test_without_anndata_the_error_names_the_extra(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "anndata", None)
     with pytest.raises(DataNotFoundError, match="pip install anndata pandas"):
         load_data(file)
+
+
+def test_an_empty_matrix_that_unpacks_to_gigabytes_is_refused_unread(file):
+    with h5py.File(file, "a") as hdf5:
+        hdf5.create_dataset("obsm/X_empty", (60, 20_000_000), "f4", compression="gzip")
+    with little_memory(), pytest.raises(InputError, match="bytes would unpack to 4,800,"):
+        load_data(file)
+
+
+@pytest.mark.parametrize("way", ["external storage", "external link", "virtual"])
+def test_nothing_is_read_from_another_file(file, tmp_path, way):
+    """HDF5 can name any file of the user, whose bytes would pass as numbers of cells."""
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as hdf5:
+        hdf5["secret"] = np.zeros((60, 2), "f4")
+    with h5py.File(file, "a") as hdf5:
+        if way == "external storage":
+            hdf5.create_dataset("obsm/X_other", (60, 2), "f4", external=[(str(other), 0, 480)])
+        elif way == "external link":
+            hdf5["obsm/X_other"] = h5py.ExternalLink(str(other), "secret")
+        else:
+            layout = h5py.VirtualLayout((60, 2), "f4")
+            layout[:] = h5py.VirtualSource(str(other), "secret", (60, 2))
+            hdf5.create_virtual_dataset("obsm/X_other", layout)
+    with pytest.raises(InputError, match="'obsm/X_other' in another one, which is never read"):
+        load_data(f"cells:path={file},representation=X_other")

@@ -131,5 +131,5 @@ def test_devices() -> None:
 
 
 def test_the_meta_device_is_refused_before_anything_is_computed_on_it() -> None:
-    with pytest.raises(OptionError, match="device='meta' is not usable: .*; choose 'auto' or 'cpu'"):
+    with pytest.raises(OptionError, match=r"device='meta' is not usable: .*; choose 'auto' or 'cpu'"):
         resolve_device("meta")
