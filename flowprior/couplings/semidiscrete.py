@@ -13,6 +13,7 @@ and pairs cost one row of products each, without an assignment problem for each 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,8 +32,12 @@ from flowprior.registry import check_counts, check_numbers, choose
 OWNER = "coupling 'semidiscrete'"
 MOST_BYTES = 4 << 30
 """Most bytes of events and of what is compared that a fit may hold."""
-LEAST_STEPS = 500
-"""Steps of the ascent that even a few data get."""
+STEPS_EACH, ENOUGH_STEPS = 64, 500
+"""Steps of the ascent for each datum of a label, up to what is enough where ``passes`` asks for no more."""
+DRAWN_EACH, LEAST_DRAWN = 128, 25
+"""Source samples drawn for each datum, and the fewest batches of them; later steps take them again."""
+MOST_KEPT = 256 << 20
+"""Most bytes of batches that are kept for later steps; where they take more, each step draws its own."""
 SHORTEST = 3e-3
 """Length of the last step of the ascent relative to the first."""
 UNEVEN = 0.5
@@ -64,14 +69,14 @@ class SemidiscreteCoupling(Coupling):
     """x0 ~ p0(·|c), and the datum of c that semidiscrete optimal transport sends it to.
 
     The source samples of training follow p0(·|c) exactly, and which data they meet does not depend on the
-    batch. For labels or no condition; :meth:`fit` holds all data in memory and takes ``passes`` times as many
-    source samples as there are data.
+    batch. For labels or no condition; :meth:`fit` holds all data in memory and draws source samples in
+    proportion to the data.
 
     :meth:`pairs` is what training calls. :meth:`draw`, which must keep the data that it is given, can only
     re-pair them within the batch, as ``ot`` does.
 
     Args:
-        passes: source samples that the potentials are fitted to, for each datum.
+        passes: source samples of the ascent for each datum, at least; few data get more.
         batch: source samples of one step of the ascent.
         rate: length of a step at the beginning, relative to the spread of the costs of one source sample.
         space: what distances are taken of: ``"events"``, or the ``"coordinates"`` in which data vary most,
@@ -190,19 +195,41 @@ class SemidiscreteCoupling(Coupling):
     ) -> tuple[Tensor, float]:
         """Potentials ``[N]``, averaged over the last quarter of the ascent, and their χ² on fresh samples."""
         count = len(points)
-        steps = max(LEAST_STEPS, -(-self.passes * count // self.batch))
+        steps = max(min(STEPS_EACH * count, ENOUGH_STEPS), -(-self.passes * count // self.batch))
         first = self._sources(prior, cond, generator)
         spread = (first @ points.T - 0.5 * points.square().sum(1)).std(1).mean()
         length = self.rate * float(spread) * min(1.0, self.batch / count)
         potentials, mean = points.new_zeros(count), points.new_zeros(count)
         averaged = steps // 4
-        for step in range(steps):
-            chosen = Target(points, points, potentials).nearest(self._sources(prior, cond, generator))
+        for step, sources in enumerate(self._batches(steps, prior, points, cond, generator)):
+            chosen = Target(points, points, potentials).nearest(sources)
             share = torch.bincount(chosen, minlength=count).to(points) * (count / self.batch)
             potentials = potentials + length * SHORTEST ** (step / steps) * (1 - share)
             if step >= steps - averaged:
                 mean += potentials / averaged
         return mean, self._unevenness(prior, Target(points, points, mean), cond, generator)
+
+    def _batches(
+        self,
+        steps: int,
+        prior: Prior,
+        points: Tensor,
+        cond: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Iterator[Tensor]:
+        """Source samples f(x0) ``[batch, F]`` of each step: the first ones are drawn, and taken in turn."""
+        drawn = max(LEAST_DRAWN, -(-max(DRAWN_EACH, self.passes) * len(points) // self.batch))
+        if drawn * self.batch * points[0].numel() * points.element_size() > MOST_KEPT:
+            drawn = steps
+        kept = []
+        for step in range(steps):
+            if step < drawn:
+                sources = self._sources(prior, cond, generator)
+                if drawn < steps:
+                    kept.append(sources)
+            else:
+                sources = kept[step % drawn]
+            yield sources
 
     def _unevenness(
         self, prior: Prior, target: Target, cond: Tensor | None, generator: torch.Generator | None

@@ -53,6 +53,21 @@ def test_every_datum_is_met_equally_often() -> None:
     assert (counts.double() / counts.double().mean() - 1).square().mean() < 0.1
 
 
+def test_few_data_need_few_source_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time goes into drawing them; a label of few rows drew as many as one of hundreds."""
+    drawn = []
+    sources = SemidiscreteCoupling._sources
+    monkeypatch.setattr(
+        SemidiscreteCoupling, "_sources", lambda *given: drawn.append(given[2]) or sources(*given)
+    )
+    x1, labels = two_classes(330, 3)
+    rows = torch.cat([(labels == 0).nonzero()[:10, 0], (labels == 1).nonzero()[:200, 0]])
+    coupling = SemidiscreteCoupling()
+    coupling.fit(fitted("gaussian"), (x1[rows], labels[rows]), generator=generator())
+    assert [drawn.count(torch.tensor([label])) for label in (0, 1)] == [25 + 3, 50 + 3]
+    assert abs(coupling.unevenness) < 0.1
+
+
 def test_data_keep_their_condition_and_pairs_are_short() -> None:
     x1, labels = two_classes(300, 3)
     prior = fitted("gaussian")
