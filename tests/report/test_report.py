@@ -25,6 +25,8 @@ from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study import StudyFolder, check_report, run_grid
 from flowprior.study.cell_file import collect
+from flowprior.training import RunDirectory
+from flowprior.training.run_info import save_run_flow
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
@@ -247,7 +249,7 @@ def test_the_check_finds_samples_that_are_not_the_flows(copied):
         for weights in flow.model.parameters():  # type: ignore[union-attr]
             weights.add_(0.05)
     shutil.rmtree(cell / "run" / "flow")
-    flow.save(cell / "run" / "flow")
+    save_run_flow(flow, RunDirectory(cell / "run"))
     found = check_report(copied)
     assert found.largest_shift > 1e-3
     assert len(found.differences) == 2  # of the sampler, and of the curve's last point
