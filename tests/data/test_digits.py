@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -24,6 +27,12 @@ def test_pictures_and_labels_belong_together():
     label_of = {tuple(row): int(label) for row, label in zip(images.tolist(), labels, strict=True)}
     rows = (digits.x.flatten(1) * 8 + 8).tolist()
     assert [label_of[tuple(row)] for row in rows] == digits.cond.tolist()
+
+
+def test_scikit_learn_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import brings pandas and SciPy's statistics into every process that reads the digits."""
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert len(load_data("digits")) > 1000
 
 
 def test_it_is_a_labelled_set_of_pictures():
