@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer.testing
 from typer.testing import CliRunner
 
 from flowprior.cli import app
+
+# Typer makes the command anew at every call, which takes longer than most calls of the tests.
+typer.testing._get_command = functools.cache(typer.main.get_command)
 
 SHORT = ["--set", "training.batch_size=16", "--set", "training.warmup=2", "--set", "training.device=cpu"]
 

@@ -20,6 +20,13 @@ MOST_BYTES = 1 << 30
 """Address space that a call may take beyond what the process has: what it states as bounds stays below."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What lives already is not looked at by the garbage collector before each call."""
+    gc.collect()
+    gc.freeze()
+
+
 @contextmanager
 def bounded() -> Iterator[None]:
     """Time and memory of this process limited, and free again afterwards."""
