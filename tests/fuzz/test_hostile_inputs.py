@@ -20,13 +20,6 @@ MOST_BYTES = 1 << 30
 """Address space that a call may take beyond what the process has: what it states as bounds stays below."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frozen() -> None:
-    """What lives already is not looked at by the garbage collector before each call."""
-    gc.collect()
-    gc.freeze()
-
-
 @contextmanager
 def bounded() -> Iterator[None]:
     """Time and memory of this process limited, and free again afterwards."""
@@ -35,6 +28,7 @@ def bounded() -> Iterator[None]:
         raise TimeoutError(f"took more than {MOST_SECONDS} seconds")
 
     gc.collect()
+    gc.freeze()  # so that the next call's collection looks at this one's objects alone
     before, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     previous = signal.signal(signal.SIGALRM, late)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "emulation"
 TORCH = Path(torch.__file__).parent
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Werror", "-Wno-unknown-pragmas")
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", *WARNINGS)
+FLAGS = ("-std=c++17", "-Og", "-fPIC", "-shared", *WARNINGS)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 ORDERS = ("ascending", "descending", "shuffled")
 GUARD = 0xA5
