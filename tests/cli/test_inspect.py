@@ -78,6 +78,7 @@ def test_a_mistake_is_one_line(call: Call) -> None:
     assert "did you mean 'gmm'?" in answer.err
 
 
+@pytest.mark.slow
 def test_it_ends_by_naming_what_auto_chooses(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Choice] = []
     seen: list[Tensor] = []

@@ -233,6 +233,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_prior_that_the_data_choose_comes_with_three_lines(call: Call, tmp_path: Path) -> None:
     out = tmp_path / "run"
     answer = call("train", "--data", "moons:n=400", "--prior", "auto", "--out", out, "--steps", "2", *SMALL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.priors import Prior
 
-ROUNDS, BATCH = 20, 60
+ROUNDS, BATCH = 12, 60
 
 
 def two_classes(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -23,13 +25,14 @@ def two_classes(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.where(labels[:, None] == 1, blobs, slanted), labels
 
 
+@functools.cache
 def fitted(spec: str) -> Prior:
     """The prior ``spec`` fitted to 3,000 of the two classes."""
     return Prior.registry.resolve(spec).fit(two_classes(3000, 1), generator=torch.Generator().manual_seed(0))
 
 
 def source_samples(coupling: Coupling, prior: Prior, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(source samples of training, those of sampling, labels) of 20 independent batches of 60 fresh data."""
+    """(source samples of training, those of sampling, labels) of 12 independent batches of 60 fresh data."""
     generator = torch.Generator().manual_seed(seed)
     x1, labels = two_classes(ROUNDS * BATCH, seed + 1)
     drawn = [

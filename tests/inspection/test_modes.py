@@ -24,6 +24,7 @@ def on_a_circle(count: int, rows: int, dim: int = 2, seed: int = 0, radius: floa
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "dim"), [(1, 2), (2, 2), (5, 2), (1, 12), (4, 12), (3, 40)])
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_modes_are_counted_at_any_scale_and_place(count, dim, scale):
@@ -54,6 +55,7 @@ def test_the_two_that_lose_least_are_merged_into_their_common_moments():
     torch.testing.assert_close(found.cholesky[1] @ found.cholesky[1].mT, expected)
 
 
+@pytest.mark.slow
 def test_labels_with_few_rows_are_left_out_and_data_without_labels_are_one():
     x = torch.cat([on_a_circle(3, 400), on_a_circle(1, 400), on_a_circle(1, 30)])
     labels = torch.tensor([0] * 400 + [1] * 400 + [2] * 30)

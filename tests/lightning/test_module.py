@@ -89,7 +89,11 @@ DESIGNS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: "-".join(design.values()) or "gmm-ot")
+@pytest.mark.parametrize(
+    "design",
+    [DESIGNS[0], *(pytest.param(design, marks=pytest.mark.slow) for design in DESIGNS[1:])],
+    ids=lambda design: "-".join(design.values()) or "gmm-ot",
+)
 def test_the_same_seed_gives_the_weights_of_train(data: Any, design: dict[str, Any]) -> None:
     flow = train(data, progress=False, **{**SMALL, **design})
     module = trained(data, **design)
@@ -133,6 +137,7 @@ def test_a_trainer_goes_on_from_its_checkpoint_to_the_same_weights(data: Any, tm
     assert second.to_flow().metadata["step"] == STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["latent-gmm", "learned-mean:epochs=1,hidden=8", "kernel-mean"])
 def test_a_module_is_read_from_a_checkpoint_with_its_fitted_prior(
     data: Any, tmp_path: Path, prior: str

@@ -110,6 +110,7 @@ def test_embeddings_have_a_network_and_labels_a_table() -> None:
     assert not torch.allclose(means[0], means[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["shifted:prior=latent-gmm:rank=2", "shifted:prior=latent-gmm,scale=true"])
 def test_samples_with_inferred_latents_follow_the_moved_prior(spec: str) -> None:
     """However far it has moved: training and sampling start at one law."""
@@ -145,6 +146,7 @@ def test_a_smoothing_prior_smooths_around_the_shift() -> None:
 # -- gradients ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("cond", [None, LABELS, EMBEDDINGS], ids=["none", "labels", "embeddings"])
 def test_gradients_of_rsample_are_right(spec: str, cond: Tensor | None) -> None:

@@ -141,6 +141,7 @@ def latent(data: tuple[Tensor, Tensor], law: str = "averaged-gmm", **options) ->
     return prior.fit(data, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS)
 def test_a_latent_mixture_learns_labels_anew_beside_the_others(law):
     first, new = rows(0, [200, 300, 250]), rows(1, [0, 280, 0, 0, 260])
@@ -171,6 +172,7 @@ def test_a_latent_mixture_learns_labels_anew_beside_the_others(law):
         prior.sample(torch.tensor([3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS)
 def test_a_latent_mixture_forgets_labels_and_travels(law, tmp_path):
     prior = latent(rows(0, [200, 300, 250]), law).update(rows(1, [0, 0, 0, 240])).drop([1])
@@ -188,6 +190,7 @@ def test_a_latent_mixture_forgets_labels_and_travels(law, tmp_path):
     assert drawn.isfinite().all()
 
 
+@pytest.mark.slow
 def test_what_labels_learn_from_each_other_is_refused():
     prior = latent(rows(0, [200, 300, 250]))
     with pytest.raises(InputError, match="label 1 has few examples for 3 latents"):

@@ -50,9 +50,10 @@ def choice_of_points() -> Choice:
 
 
 @pytest.fixture
-def known(choice_of_points: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The choice of the points is not made anew: what is looked at is what comes after it."""
-    monkeypatch.setattr(automatic, "choose_design", lambda *_: choice_of_points)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice of the points is not made: what is looked at is what comes after it."""
+    found = Choice(choice.FEW, "ot", "data: 60 examples", f"{choice.FEW} + ot: energy score 1")
+    monkeypatch.setattr(automatic, "choose_design", lambda *_: found)
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     return looked
 
 
+@pytest.mark.slow
 def test_the_choice_is_recorded_with_what_follows_from_it(
     points: TensorData, choice_of_points: Choice, tmp_path: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_what_is_named_beside_it_stays(points: TensorData) -> None:
     assert flow.metadata["choice"][2].startswith("so: coupling condot as given, prediction velocity")
 
 
+@pytest.mark.slow
 def test_events_that_are_held_out_are_not_looked_at(points: TensorData, seen: list[Data]) -> None:
     train(points, prior="auto", validation=12, **PARTS)
     assert [len(data) for data in seen] == [48]
@@ -177,6 +180,7 @@ def made_for(design: str) -> TensorData:
     return TensorData(x, rows, is_image=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 def test_every_choice_that_the_rules_can_make_trains_two_steps(
     design: str, monkeypatch: pytest.MonkeyPatch
@@ -192,6 +196,7 @@ def test_every_choice_that_the_rules_can_make_trains_two_steps(
     assert flow.metadata["choice"][2].endswith(f"sampled by {flow.default_sampler}")
 
 
+@pytest.mark.slow
 def test_of_a_flow_in_latents_these_are_looked_at(seen: list[Data]) -> None:
     flow = train("digits", prior="auto", latent="identity", **{**PARTS, "model": "auto", "steps": 2})
     assert [type(data).__name__ for data in seen] == ["EncodedData"]

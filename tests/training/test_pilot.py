@@ -48,6 +48,7 @@ def test_a_design_that_starts_at_the_data_is_ahead_for_sure() -> None:
     assert found.best_for_sure([base, gaussians]) == gaussians
 
 
+@pytest.mark.slow
 def test_designs_that_start_alike_end_alike() -> None:
     """A Gaussian of each label by two names."""
     found = compare_flows([BASE, GAUSSIANS, ("gmm:covariance=full,shrinkage=0.01", "ot")], clouds(300), 0)
@@ -55,6 +56,7 @@ def test_designs_that_start_alike_end_alike() -> None:
     assert abs(found.lead(own, other).gain) < 0.02 * found.lead(own, base).gain
 
 
+@pytest.mark.slow
 def test_the_same_seed_says_the_same() -> None:
     first, again, other = (compare_flows([GAUSSIANS], clouds(100), seed).scores for seed in (3, 3, 4))
     (name,) = first
@@ -62,6 +64,7 @@ def test_the_same_seed_says_the_same() -> None:
     assert not torch.equal(first[name], other[name])
 
 
+@pytest.mark.slow
 def test_the_number_of_held_out_events_is_not_in_the_distance() -> None:
     """Few events of the flow's own law lie apart from its samples by chance; their pseudo-values do not."""
     plain, corrected = [], []
@@ -87,6 +90,7 @@ class _Fixed:
         return self.drawn[:n]
 
 
+@pytest.mark.slow
 def test_labels_of_few_rows_are_looked_at_together() -> None:
     few = clouds(each=15, labels=20)
     (scores,) = compare_flows([("gmm:shrinkage=2.0", "ot")], few, 0).scores.values()
@@ -94,6 +98,7 @@ def test_labels_of_few_rows_are_looked_at_together() -> None:
     assert scores.isfinite().all()
 
 
+@pytest.mark.slow
 def test_points_without_labels_are_compared_too() -> None:
     x, _ = clouds(300).batch(torch.arange(600))
     found = compare_flows([BASE, GAUSSIANS], TensorData(x), 0)
@@ -110,6 +115,7 @@ def test_held_out_events_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> 
     assert {tuple(row) for row in x.tolist()} < {tuple(row) for row in whole.tolist()}
 
 
+@pytest.mark.slow
 def test_of_very_many_rows_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "MOST_ROWS", 100)
     seen = _seen(monkeypatch)
@@ -117,6 +123,7 @@ def test_of_very_many_rows_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -
     assert len(seen[0]) == 80
 
 
+@pytest.mark.slow
 def test_a_label_whose_only_group_is_held_out_is_not_measured() -> None:
     """Events that are alike stay together, so that the flow may never have seen a label that is held out."""
     data = clouds(40, labels=4)
@@ -128,6 +135,7 @@ def test_a_label_whose_only_group_is_held_out_is_not_measured() -> None:
     assert scores.isfinite().all()
 
 
+@pytest.mark.slow
 def test_fits_know_which_rows_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = _seen(monkeypatch)
     data = clouds(100)
@@ -138,6 +146,7 @@ def test_fits_know_which_rows_are_alike(monkeypatch: pytest.MonkeyPatch) -> None
     assert sorted(fitted.groups.unique(return_counts=True)[1].tolist()) == [4] * 40
 
 
+@pytest.mark.slow
 def test_of_events_of_many_numbers_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "MOST_NUMBERS", 200)
     seen = _seen(monkeypatch)
@@ -145,6 +154,7 @@ def test_of_events_of_many_numbers_fewer_are_looked_at(monkeypatch: pytest.Monke
     assert len(seen[0]) == 80
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not_choose() -> None:
     before = torch.get_num_threads()
     try:
@@ -159,6 +169,7 @@ def test_the_number_of_threads_does_not_choose() -> None:
     assert torch.equal(found[0][name], found[1][name])
 
 
+@pytest.mark.slow
 def test_a_design_whose_samples_are_not_finite_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     train = pilot._trained
 
@@ -194,6 +205,7 @@ def _diverging(monkeypatch: pytest.MonkeyPatch, names: Sequence[str]) -> None:
     monkeypatch.setattr(pilot, "train_parts", train_or_not)
 
 
+@pytest.mark.slow
 def test_a_design_whose_training_diverges_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     _diverging(monkeypatch, ["gmm"])
     assert list(compare_flows([BASE, GAUSSIANS], clouds(50), 0).scores) == ["gaussian + condot"]
@@ -205,6 +217,7 @@ def test_where_all_diverge_the_data_are_refused(monkeypatch: pytest.MonkeyPatch)
         compare_flows([BASE, GAUSSIANS], clouds(50), 0)
 
 
+@pytest.mark.slow
 def test_the_choice_of_many_points_is_made_by_them() -> None:
     data: Data = clouds(1000)
     found = choose_design(data, compare_flows)

@@ -101,6 +101,7 @@ def test_the_bound_of_the_gradient_is_its_own(points: TensorData) -> None:
     assert norms[1] > 0.01
 
 
+@pytest.mark.slow
 def test_a_displaced_source_moves_to_the_data() -> None:
     """Two classes far from N(0, I): the means go most of the way, each to its own."""
     generator = torch.Generator().manual_seed(0)
@@ -114,6 +115,7 @@ def test_a_displaced_source_moves_to_the_data() -> None:
     assert float(torch.nn.functional.cosine_similarity(found, means).min()) > 0.9
 
 
+@pytest.mark.slow
 def test_the_scale_shrinks_as_far_as_it_is_let(points: TensorData) -> None:
     """The loss alone makes the source small; its weight holds it."""
     scales = []
@@ -145,6 +147,7 @@ def test_other_priors_have_nothing_to_train(points: TensorData) -> None:
     assert state.flow().prior is state.parts.prior
 
 
+@pytest.mark.slow
 def test_pairs_are_the_same_ahead_of_time_and_in_line(points: TensorData) -> None:
     """Also those of a superbatch, which is drawn four steps before its last one is used."""
     for coupling in ("condot", "ot:ot_batch=32"):
@@ -196,6 +199,7 @@ def test_held_out_events_see_the_average_and_leave_the_rest_alone(points: Tensor
     assert Validation(points, Randomness(0)).measure(state) != measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts",
     [
@@ -284,6 +288,7 @@ def test_weights_in_shards_are_refused(points: TensorData) -> None:
         state.train_prior()
 
 
+@pytest.mark.slow
 def test_one_graph_of_a_step_serves_the_velocity_alone(
     points: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +303,7 @@ def test_one_graph_of_a_step_serves_the_velocity_alone(
         run_on(points, compile="step", **{**latents, "prediction": "residual"})
 
 
+@pytest.mark.slow
 def test_a_prediction_that_takes_a_shift_off_trains_a_scale_alone(points: TensorData) -> None:
     latents: dict[str, Any] = {"coupling": "posterior", "prediction": "residual"}
     with pytest.raises(

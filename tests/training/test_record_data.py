@@ -59,8 +59,11 @@ def arrow(folder: Path) -> str:
     return f"huggingface:path={folder},max_corrupt=1,test_fraction=0"
 
 
-MAKERS: dict[str, Callable[[Path], str]] = {"shards": shards, "latents": latents, "huggingface": arrow}
-every_kind = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+every_kind = pytest.mark.parametrize(
+    "make",
+    [pytest.param(shards, marks=pytest.mark.slow), latents, arrow],
+    ids=["shards", "latents", "huggingface"],
+)
 ignoring = pytest.mark.filterwarnings("ignore:.*records cannot be used:RuntimeWarning")
 
 
