@@ -69,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits for 40 ms
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -245,7 +246,7 @@ def hub() -> Iterator[Hub]:
     handler = type("HandlerOfOne", (Handler,), {"hub": held})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     held.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield held

@@ -23,7 +23,7 @@ MEAN, DEVIATION = 2.0, 0.5
 
 @pytest.mark.parametrize("coupling", ["condot", "posterior"])
 @pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine"])
-@pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (0.3, 0.4), (0.2, 0.9)])
+@pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (0.3, 0.4)])
 def test_the_linear_velocity_leads_where_its_average_says(
     data, prior, coupling, path, begin, end, monkeypatch
 ):
@@ -100,7 +100,7 @@ def test_steps_by_the_exact_average_have_no_error(nfe):
 def left_of_the_mean(share: float, network: nn.Module, begin: float = 0.2, end: float = 0.9) -> Tensor:
     """Coefficients of 1, x and x² in what training's target has beyond what the network says at x_t."""
     generator = torch.Generator().manual_seed(1)
-    x0, x1 = torch.randn(2, 400_000, 1, dtype=torch.float64, generator=generator)
+    x0, x1 = torch.randn(2, 200_000, 1, dtype=torch.float64, generator=generator)
     x1 = MEAN + DEVIATION * x1
     t = torch.full((len(x0),), begin, dtype=torch.float64)
     split, last = t + share * (end - begin), torch.full_like(t, end)

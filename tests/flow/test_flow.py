@@ -58,9 +58,15 @@ def test_evaluations_are_reported_and_are_those_of_the_model() -> None:
         flow.sample(labels, sampler="dopri5", nfe=15)
 
 
-@pytest.mark.parametrize("coupling", ["independent", "condot", "ot", "posterior"])
 @pytest.mark.parametrize(
-    "sampler", sorted(set(Sampler.available()) - {"ancestral", "exponential", "flow-map"})
+    ("sampler", "coupling"),
+    [
+        *(
+            (name, "condot")
+            for name in sorted(set(Sampler.available()) - {"ancestral", "exponential", "flow-map"})
+        ),
+        *(("euler", name) for name in ("independent", "ot", "posterior")),
+    ],
 )
 def test_no_evaluation_gives_the_source_samples_that_every_other_number_starts_from(
     sampler: str, coupling: str

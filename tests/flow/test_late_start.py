@@ -52,8 +52,8 @@ class Bent(nn.Module):
 
 
 def integrated(linear: LinearVelocity, x: Tensor, end: float, cond: Tensor) -> Tensor:
-    """Two hundred Heun steps of the linear velocity from 0 to ``end``."""
-    for t, s in pairwise(torch.linspace(0, end, 201)):
+    """Sixty Heun steps of the linear velocity from 0 to ``end``."""
+    for t, s in pairwise(torch.linspace(0, end, 61)):
         here = linear(x, t.expand(len(x)), cond)
         there = linear(x + (s - t) * here, s.expand(len(x)), cond)
         x = x + (s - t) * (here + there) / 2
@@ -123,10 +123,10 @@ def test_without_a_network_few_exponential_steps_end_where_many_do(data, prior, 
 def test_it_converges_to_the_solution_of_the_same_velocity_with_order_one(data, prior):
     flow = flow_of(deepcopy(prior), "posterior", Bent()).double()
     cond = data.cond[:32]
-    exact = flow.sample(cond, nfe=800, sampler="rk4", generator=seeded())
+    exact = flow.sample(cond, nfe=200, sampler="rk4", generator=seeded())
     errors = [
         float((flow.sample(cond, nfe=nfe, sampler="exponential", generator=seeded()) - exact).norm())
-        for nfe in (16, 32, 64, 128)
+        for nfe in (16, 32, 64)
     ]
     ratios = [before / after for before, after in pairwise(errors)]
     assert all(1.7 < ratio < 2.3 for ratio in ratios), ratios
@@ -135,7 +135,7 @@ def test_it_converges_to_the_solution_of_the_same_velocity_with_order_one(data, 
 @pytest.mark.parametrize("coupling", ["condot", "posterior"])
 @pytest.mark.parametrize("path", ["condot", "cosine"])
 def test_what_does_not_change_beside_the_linear_part_costs_no_accuracy(data, prior, coupling, path, even):
-    """Four steps beside four hundred of the same velocity, to which the network adds a constant."""
+    """Four steps beside a hundred of the same velocity, to which the network adds a constant."""
 
     class Constant(nn.Module):
         def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -146,7 +146,7 @@ def test_what_does_not_change_beside_the_linear_part_costs_no_accuracy(data, pri
     times = torch.linspace(0, 0.8, 5)
     many, few, crude = x0, x0, x0
     with torch.no_grad():
-        for t, s in pairwise(torch.linspace(0, 0.8, 401)):
+        for t, s in pairwise(torch.linspace(0, 0.8, 101)):
             here = flow.velocity(many, t.expand(64), cond)
             there = flow.velocity(many + (s - t) * here, s.expand(64), cond)
             many = many + (s - t) * (here + there) / 2

@@ -19,7 +19,7 @@ from .two_classes import DIMS, FLOOR, RANK, exact_prior, gaussian_classes
 
 @pytest.fixture(scope="module")
 def data() -> TensorData:
-    return gaussian_classes(40_000)
+    return gaussian_classes(16_000)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.expected_warnings import UNCONVERGED
 SPEC = "learned-mean:covariance=diagonal,hidden=64,depth=1,batch_size=128"
 
 
-def heteroscedastic(n: int = 6000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def heteroscedastic(n: int = 3000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """x = (c, −c) + (0.1 + |c|/2, 0.3) ε for c in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     c = 2 * torch.rand(n, 1, generator=generator) - 1
@@ -23,7 +23,7 @@ def heteroscedastic(n: int = 6000, seed: int = 0) -> tuple[torch.Tensor, torch.T
     return torch.cat([c, -c], 1) + scale * torch.randn(n, 2, generator=generator), c
 
 
-def fitted(floor: float = 0.0, epochs: int = 60, steps: int = 600) -> Prior:
+def fitted(floor: float = 0.0, epochs: int = 40, steps: int = 400) -> Prior:
     spec = f"{SPEC},epochs={epochs},steps={steps},reg_covar={floor}"
     return Prior.registry.resolve(spec).fit(heteroscedastic(), generator=torch.Generator().manual_seed(0))
 
@@ -50,7 +50,7 @@ def test_density_is_that_of_the_samples(prior):
 
 def test_held_out_likelihood_is_above_that_of_one_scale(prior):
     x, cond = heteroscedastic(4000, seed=7)
-    fixed = Prior.registry.resolve("learned-mean:sigma=diagonal,hidden=64,depth=1,epochs=60,far=as-near")
+    fixed = Prior.registry.resolve("learned-mean:sigma=diagonal,hidden=64,depth=1,epochs=40,far=as-near")
     fixed.fit(heteroscedastic(), generator=torch.Generator().manual_seed(0))
     assert prior.log_prob(x, cond).mean() > fixed.log_prob(x, cond).mean() + 0.1
     scale = torch.cat([0.1 + cond.abs() / 2, torch.full_like(cond, 0.3)], 1)
@@ -127,7 +127,7 @@ def test_the_mean_of_pictures_beats_the_stretched_condition():
     phase = 6.28 * torch.rand(800, 1, 1, 1, generator=generator)
     x = torch.sin(wave[None, None, :, None] + phase) * torch.cos(wave)[None, None, None]
     cond = torch.nn.functional.avg_pool2d(x, 4)
-    prior = Prior.registry.resolve("learned-mean:covariance=diagonal,hidden=128,depth=1,epochs=30,steps=100")
+    prior = Prior.registry.resolve("learned-mean:covariance=diagonal,hidden=128,depth=1,epochs=15,steps=50")
     prior.fit((x[:700], cond[:700]), generator=generator)
     error = (prior.mean(cond[700:]) - x[700:]).square().mean()
     stretched = torch.nn.functional.interpolate(cond[700:], (8, 8), mode="bilinear")

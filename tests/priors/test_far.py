@@ -12,8 +12,8 @@ from flowprior.priors.far import FarConditions, Part, trust_at
 from tests.expected_warnings import UNCONVERGED
 from tests.priors.captions import WIDTH, captions
 
-MAPPER = {"hidden": 64, "depth": 1, "epochs": 80, "batch_size": 100, "lr": 5e-3}
-LOWRANK = {**MAPPER, "covariance": "lowrank", "rank": 2, "components": 2, "steps": 60}
+MAPPER = {"hidden": 64, "depth": 1, "epochs": 40, "batch_size": 100, "lr": 5e-3}
+LOWRANK = {**MAPPER, "covariance": "lowrank", "rank": 2, "components": 2, "steps": 30}
 SPECS = {
     "scalar": ("learned-mean", {**MAPPER, "sigma": "scalar"}),
     "latent": ("learned-mean", {**MAPPER, "sigma": "diagonal", "latent": 2}),
@@ -43,7 +43,7 @@ def near_and_far() -> tuple[Tensor, Tensor]:
 
 @every_prior
 def test_draws_have_the_mean_and_the_density_that_are_told(name, generator):
-    prior, n = fitted(name), 4000
+    prior, n = fitted(name), 2000
     for asked in (*near_and_far(), torch.full((1, WIDTH), 1.1, dtype=torch.float64)):
         cond = asked.expand(n, -1)
         drawn = prior.sample(cond, generator=generator)

@@ -95,7 +95,7 @@ def test_diagonal_spread_is_that_of_the_held_out_residuals(by_embedding):
 
 def test_scalar_spread_is_one_number_over_all_dimensions(generator):
     x, e, _ = embedded(2000, generator)
-    prior = fitted(x, e, sigma="scalar")
+    prior = fitted(x, e, sigma="scalar", epochs=12)
     assert prior.residuals.noise.unique().numel() == 1
     assert prior.residuals.noise[0].item() == pytest.approx(SPREAD.square().mean().item(), rel=0.25)
 
@@ -126,7 +126,7 @@ def test_latents_recover_the_covariance_of_the_residuals(generator):
     x = mean + torch.randn(4000, 2, generator=generator) @ factor.T
     x = x + 0.5 * torch.randn(4000, 8, generator=generator)
     for sigma in (0.5, "scalar", "diagonal"):
-        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=40, batch_size=256, lr=3e-3)
+        prior = fitted(x, labels, sigma=sigma, latent=2, epochs=20, batch_size=256, lr=3e-3)
         assert prior.has_latents
         covariance = prior.residuals.factor @ prior.residuals.factor.T + prior.residuals.noise.diag()
         truth = factor @ factor.T + 0.25 * torch.eye(8)

@@ -49,14 +49,14 @@ def covariance_at(angle: float) -> Tensor:
     return along + NOISE**2 * torch.eye(4)
 
 
-def fit_turning(rows: int = 6000, seed: int = 0, **options) -> LearnedMeanPrior:
+def fit_turning(rows: int = 3000, seed: int = 0, **options) -> LearnedMeanPrior:
     settings = {
         **QUICK,
         "batch_size": 256,
         "rank": 2,
         "components": 4,
-        "steps": 1000,
-        "epochs": 40,
+        "steps": 500,
+        "epochs": 30,
         **options,
     }
     prior = Prior.create("learned-mean", **settings)
@@ -219,7 +219,7 @@ def test_a_frame_turns_forth_and_back(fitted, generator):
 
 
 def test_the_null_condition_has_the_moments_of_all_data(fitted):
-    x, cond = turning(6000, 1)
+    x, cond = turning(3000, 1)
     frame = fitted.frame(torch.zeros_like(cond), len(cond))
     torch.testing.assert_close(frame.loc[0], x.mean(0), rtol=1e-3, atol=1e-3)
     h = frame.coordinates(x)

@@ -15,7 +15,7 @@ from flowprior.priors import Prior
 from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
 
 pytest.importorskip("zuko", reason="the flows extra is not installed")
-QUICK = {"rank": 2, "steps": 200, "hidden": 32, "transforms": 4, "batch_size": 256, "lr": 5e-3}
+QUICK = {"rank": 2, "steps": 120, "hidden": 32, "transforms": 4, "batch_size": 256, "lr": 5e-3}
 
 
 def rings(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ def test_mean_and_covariance_are_those_of_the_low_rank_gaussian(fitted, gaussian
 
 @pytest.fixture(scope="module")
 def modes() -> Prior:
-    return fit("flow", two_modes(4000, seed=0), **{**QUICK, "steps": 300, "transforms": 2, "lr": 1e-2})
+    return fit("flow", two_modes(4000, seed=0), **{**QUICK, "steps": 180, "transforms": 2, "lr": 1e-2})
 
 
 class TestTwoModes:
@@ -134,7 +134,7 @@ def test_the_inverse_is_zukos():
 def test_embeddings_move_the_prior(generator):
     e = torch.randn(2000, 2, generator=generator)
     x = e @ torch.randn(2, 4, generator=generator) + 0.2 * torch.randn(2000, 4, generator=generator)
-    prior = fit("flow", (x, e), **{**QUICK, "rank": 4, "transforms": 2, "steps": 120})
+    prior = fit("flow", (x, e), **{**QUICK, "rank": 4, "transforms": 2, "steps": 60})
     assert (prior.mean(e[:50]) - x[:50]).square().mean() < 0.3 * x.var(0).mean()
     assert prior.sample(e[:7]).shape == (7, 4)
     with pytest.raises(InputError, match=r"expected floating-point embeddings \[B, 2\]"):

@@ -35,9 +35,9 @@ def test_its_stated_size_is_its_size():
 @UNCONVERGED
 def test_it_learns_the_mean_of_pictures_and_travels(generator):
     """A bright spot whose place follows from the embedding."""
-    place = torch.randint(4, (400, 2), generator=generator)
+    place = torch.randint(4, (200, 2), generator=generator)
     cond = torch.nn.functional.one_hot(place, 4).flatten(1).float()
-    x = torch.zeros(400, 1, 8, 8)
+    x = torch.zeros(200, 1, 8, 8)
     for row, (i, j) in zip(x, place.tolist(), strict=True):
         row[0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = 1
     prior = Prior.create("learned-mean", **SMALL, sigma="scalar", epochs=25, lr=1e-2, batch_size=50)

@@ -14,9 +14,9 @@ from flowprior.priors.one_thread import one_thread
 from tests.expected_warnings import UNCONVERGED
 
 NETWORKS = {
-    "flow": {"rank": 4, "steps": 8, "transforms": 2, "hidden": 16, "batch_size": 128},
+    "flow": {"rank": 4, "steps": 3, "transforms": 2, "hidden": 16, "batch_size": 128},
     "learned-mean": {"sigma": "diagonal", "latent": 2, "hidden": 32, "epochs": 3},
-    "vae": {"latent": 4, "components": 2, "steps": 20, "width": 4, "importance": 8},
+    "vae": {"latent": 4, "components": 2, "steps": 6, "width": 4, "importance": 8},
 }
 """Small trainings; a prior that is not named here is fitted with what is its default."""
 MIXTURES = {
@@ -38,12 +38,12 @@ class Fitted:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[Tensor, Tensor]:
-    """Small pictures ``[1240, 1, 8, 8]`` as digits are: correlated, bounded, with a margin that never varies.
+    """Small pictures ``[760, 1, 8, 8]`` as digits are: correlated, bounded, with a margin that never varies.
 
-    Six classes of 200 rows, and four of 10: fewer rows than the default prior has latents.
+    Six classes of 120 rows, and four of 10: fewer rows than the default prior has latents.
     """
     generator = torch.Generator().manual_seed(5)
-    labels = torch.repeat_interleave(torch.arange(10), torch.tensor([200] * 6 + [10] * 4))
+    labels = torch.repeat_interleave(torch.arange(10), torch.tensor([120] * 6 + [10] * 4))
     strength = torch.linspace(1.5, 0.02, 64)[:, None]
     loading = strength * torch.randn(10, 64, 64, generator=generator) / 4
     latents = torch.randn(len(labels), 64, generator=generator)
@@ -72,16 +72,15 @@ def fitted_with(threads: int, case: str, data: tuple[Tensor, Tensor]) -> Fitted:
 
 @UNCONVERGED
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_fits_on_one_two_and_four_threads_are_one(case, pictures):
+def test_fits_on_one_and_four_threads_are_one(case, pictures):
     if CASES[case][0] == "flow":
         pytest.importorskip("zuko")
     alone = fitted_with(1, case, pictures)
-    for threads in (2, 4):
-        shared = fitted_with(threads, case, pictures)
-        torch.testing.assert_close(shared.draws, alone.draws, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(shared.log_prob, alone.log_prob, rtol=1e-5, atol=1e-5)
-        if alone.inferred is not None:
-            torch.testing.assert_close(shared.inferred, alone.inferred, rtol=1e-5, atol=1e-5)
+    shared = fitted_with(4, case, pictures)
+    torch.testing.assert_close(shared.draws, alone.draws, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(shared.log_prob, alone.log_prob, rtol=1e-5, atol=1e-5)
+    if alone.inferred is not None:
+        torch.testing.assert_close(shared.inferred, alone.inferred, rtol=1e-5, atol=1e-5)
 
 
 def test_a_fit_that_fails_gives_the_threads_back():
