@@ -1,9 +1,12 @@
-"""``flowprior info``: versions, devices, threads, backend of the ops, plug-ins."""
+"""``flowprior info``: versions, devices, threads, backend of the ops, plug-ins; or what a flow holds of its data."""
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from flowprior.cli.catalogue import registries
 from flowprior.cli.commands import print_json, print_rich
@@ -28,13 +31,30 @@ PACKAGES = (
 )
 
 
-def info(json: Json = False) -> None:
-    """Show what flowprior runs on."""
-    found = _collect()
+Saved = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run, a saved flow or a saved prior to show in place."),
+]
+
+
+def info(run: Saved = None, json: Json = False) -> None:
+    """Show what flowprior runs on, or which training data a saved flow or prior holds."""
+    found = _collect() if run is None else _held_by(run)
     if json:
         print_json(found)
     else:
         print_rich(_table(found))
+
+
+def _held_by(run: Path) -> dict[str, Any]:
+    """The prior of a run, a saved flow or a saved prior, and what it holds of its training data."""
+    from flowprior.flow.reading import load_prior_of
+    from flowprior.priors import Prior
+    from flowprior.priors.saved import DESCRIPTION
+    from flowprior.registry import spec_of
+
+    prior = Prior.load(run) if (run / DESCRIPTION).is_file() else load_prior_of(run)
+    return {"prior": spec_of(Prior.registry, prior), "training data": prior.kept_data or None}
 
 
 def _collect() -> dict[str, Any]:
@@ -95,6 +115,10 @@ def _table(found: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    if "versions" not in found:
+        for name, value in found.items():
+            table.add_row(name, str(value or "none, only moments and centres"))
+        return table
     rows = {**found["versions"], **{key: value for key, value in found.items() if key != "versions"}}
     rows["devices"] = ", ".join(found["devices"])
     rows["native"] = _native_lines(found["native"])

@@ -13,6 +13,7 @@ from typing import Any
 from flowprior.conditions import Condition
 from flowprior.flow.description import FILES
 from flowprior.flow.label_names import WHOLE, names_of
+from flowprior.priors.saved import KEPT
 
 Table = Sequence[tuple[str, str]]
 HEAD_KEYS = ("library_name", "pipeline_tag", "tags", "datasets")
@@ -80,6 +81,7 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
         "batch size": training.get("batch_size"),
         "seed": training.get("seed"),
         "condition dropout": training.get("condition_dropout"),
+        "training data in the weights": description.get(KEPT),
         "weights, sha256": weights_digest(description),
         "flowprior": description["flowprior"],
         "commit": metadata.get("commit"),

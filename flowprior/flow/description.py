@@ -16,6 +16,7 @@ from flowprior.flow.latents import describe_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from flowprior.priors.saved import KEPT
 from flowprior.registry import Registry, package_version, spec_of
 from flowprior.storage import Binding, read_json, signed, unsigned, write_json
 from flowprior.storage.digests import DIGEST
@@ -60,6 +61,7 @@ def describe(flow: FlowParts) -> dict[str, Any]:
         "dtype": str(dtype).removeprefix("torch.") if dtype else None,
         "metadata": flow.metadata,
         **({CHANGES: changes} if changes else {}),
+        **({KEPT: flow.prior.kept_data} if flow.prior.kept_data else {}),
     }
     try:
         return json.loads(json.dumps(description))
@@ -135,6 +137,7 @@ def _check_values(description: Mapping[str, Any]) -> None:
     _expect(isinstance(description["metadata"], dict), "metadata")
     changes = description.get(CHANGES, [])
     _expect(isinstance(changes, list) and all(type(change) is str for change in changes), CHANGES)
+    _expect(type(description.get(KEPT, "")) is str, KEPT)
     _expect(isinstance(description.get(FILES, {}), dict), FILES)
     if description["format"] >= BOUND:
         bindings_of(description)["weights"]

@@ -29,7 +29,7 @@ from flowprior.flow.card_text import HUB, TRAINING, section_in, with_section
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
 from flowprior.flow.files import save_flow
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.reading import OLD_WEIGHTS
+from flowprior.flow.reading import OLD_WEIGHTS, load_prior_of
 from flowprior.registry import package_version
 from flowprior.storage import read_text, write_text
 from flowprior.storage.user_paths import expanded
@@ -63,6 +63,7 @@ def push_folder(
     private: bool | None = None,
     token: str | None = None,
     message: str = MESSAGE,
+    allow_training_data: bool = False,
 ) -> str:
     """Push a saved flow, such as ``RUN/flow``, with the card that lies beside it, in one commit.
 
@@ -77,16 +78,24 @@ def push_folder(
         private: of a repository that is made; None for what the account has by default.
         token: of Hugging Face; None takes that of ``hf auth login`` or ``HF_TOKEN``.
         message: of the commit.
+        allow_training_data: pushes a flow whose prior holds training data, too.
 
     Returns:
         URL of the commit.
 
     Raises:
-        OptionError: huggingface_hub is not installed.
+        OptionError: huggingface_hub is not installed, or the prior holds training data and nothing allows it.
         CheckpointError: ``folder`` is no saved flow, or the Hub refuses or does not answer.
     """
-    api, description = _api(token), read_description(expanded(folder))
-    names = [DESCRIPTION, _weights_of(description), *([CARD] if (expanded(folder) / CARD).is_file() else [])]
+    folder = expanded(folder)
+    api, description = _api(token), read_description(folder)
+    kept = "" if allow_training_data else load_prior_of(folder).kept_data
+    if kept:
+        raise OptionError(
+            f"flow.push_to_hub: the prior '{description['prior']}' holds training data ({kept}), which everybody "
+            "could read; take another prior, or pass allow_training_data=True if the data may be published"
+        )
+    names = [DESCRIPTION, _weights_of(description), *([CARD] if (folder / CARD).is_file() else [])]
     with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):
         copy = Path(place)
         for name in names:

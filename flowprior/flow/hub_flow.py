@@ -27,6 +27,7 @@ class HubFlow(FlowParts):
         private: bool | None = None,
         token: str | None = None,
         message: str = MESSAGE,
+        allow_training_data: bool = False,
     ) -> str:
         """Push the flow to the Hugging Face Hub (extra ``hub``) with a model card; the URL of the commit.
 
@@ -34,13 +35,15 @@ class HubFlow(FlowParts):
             repo_id: ``user/name``; made where there is none.
             evaluation: a :class:`~flowprior.evaluation.Result` of this flow, for the card.
             revision, private, token, message: see :func:`flowprior.flow.hub.push_folder`.
+            allow_training_data: pushes a flow whose prior holds training data (``flow.prior.kept_data``), too.
 
         Raises:
-            OptionError: huggingface_hub is not installed.
+            OptionError: huggingface_hub is not installed, or the prior holds training data and nothing allows it.
             CheckpointError: the flow cannot be saved, or the Hub refuses or does not answer.
         """
         where = {"revision": revision, "private": private, "token": token}
-        return push_flow(self, repo_id, evaluation, message=message, **where)
+        allowed = {"allow_training_data": allow_training_data}
+        return push_flow(self, repo_id, evaluation, message=message, **where, **allowed)
 
     @classmethod
     def from_pretrained(

@@ -176,6 +176,21 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
     return flow
 
 
+def load_prior_of(path: FilePath) -> Prior:
+    """Rebuild the prior of the flow in ``path``, a saved flow or a run, on the CPU.
+
+    Raises:
+        CheckpointError: missing, damaged, of a newer version, or tensors that do not fit.
+    """
+    location, description, tensors = _read_settled(path)
+    try:
+        prior = Prior.registry.resolve(description["prior"])
+    except FlowpriorError as error:
+        raise CheckpointError(f"{location.folder}: {error}") from error
+    assign_tensors(prior, tensors, "prior", f"prior '{description['prior']}'", location.folder)
+    return prior
+
+
 def read_flow(folder: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(description, tensors) of a folder that :func:`write_flow` wrote, or an older version of it.
 

@@ -20,6 +20,8 @@ SAMPLE_BUDGET = 1 << 25
 LLOYD_ITERATIONS = 10
 SKIPPED = 1 << 20
 """Numbers that are drawn and dropped at once."""
+SAME = 1e-4
+"""The largest distance along a random direction at which two rows count as one, in standard deviations."""
 
 
 class Reservoirs:
@@ -171,3 +173,43 @@ def clusters(rows: Tensor, number: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     centres = _lloyd(rows[None], filled, _plus_plus(rows[None], filled, number, generator))
     return nearest_centre(rows, centres[0])
+
+
+def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor]:
+    """Return centres ``[K, D]`` of ``rows`` ``[n, D]``, and the place of each row's centre, ``[n]``.
+
+    Each centre is the mean of at least ``least`` different rows, so that no row can be read from it: clusters
+    with fewer are joined to their neighbours. Rows that differ by rounding count as one. The same rows have
+    the same centres.
+
+    Args:
+        rows: are clustered.
+        most: the largest K.
+        least: different rows behind a centre; of fewer in all there is no centre, and no place.
+    """
+    group, first = _different(rows)
+    own = rows[first]
+    if len(own) < max(least, 1):
+        return rows[:0], group[:0]
+    owner = clusters(own, min(most, len(own) // least))
+    while True:
+        owner = owner.unique(return_inverse=True)[1]
+        count = torch.bincount(owner)
+        centres = own.new_zeros(len(count), own.shape[1]).index_add_(0, owner, own) / count[:, None]
+        smallest = int(count.argmin())
+        if count[smallest] >= least:
+            return centres, owner[group]
+        members, others = owner == smallest, torch.arange(len(count)) != smallest
+        owner[members] = others.nonzero()[:, 0][nearest_centre(own[members], centres[others])]
+
+
+def _different(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the group of each row ``[n]``, of rows that are the same up to rounding, and the groups' first."""
+    generator = torch.Generator().manual_seed(0)
+    along = rows.double() @ torch.randn(rows.shape[1], generator=generator, dtype=torch.float64)
+    value, order = along.sort()
+    spread = value.std(correction=0) if len(value) else value.sum()
+    starts = torch.cat([torch.ones_like(value[:1], dtype=torch.bool), value.diff() > SAME * spread])
+    group = torch.empty_like(order)
+    group[order] = starts.cumsum(0) - 1
+    return group, order[starts]

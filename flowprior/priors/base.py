@@ -117,6 +117,7 @@ class Prior(DescribedPrior, abc.ABC):
             stream = CheckedBatches(data, self.name, read, processes, told)
             first = stream.peek_together()
             self._fit(stream, generator)
+            self._fit_marginal(stream)
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
         if processes.size > 1:
@@ -147,8 +148,8 @@ class Prior(DescribedPrior, abc.ABC):
         self._require_fitted("sample")
         given: Conditions | None = as_value(cond)
         n = count_of(self.name, given, n)
-        read = self._without_null(self._checked(given, "sample"), generator)
-        return self._sample(read, n, generator).reshape(n, *self.event_shape)
+        read = self._checked(given, "sample")
+        return self._sample_any(read, n, generator).reshape(n, *self.event_shape)
 
     def rsample(
         self,
@@ -271,6 +272,15 @@ class Prior(DescribedPrior, abc.ABC):
         return load_prior(cls.registry.resolve, expanded(directory)).to(device)
 
     @property
+    def kept_data(self) -> str:
+        """What the prior holds of its training data as they were, in words; empty where it holds none.
+
+        Files and model cards say it, and ``push_to_hub`` refuses to publish it unless it is told to.
+        """
+        parts = [child.kept_data for child in self.children() if isinstance(child, Prior)]
+        return "; ".join(filter(None, parts))
+
+    @property
     def is_narrow(self) -> bool:
         """Whether source samples of a condition lie about as its data do, so that pairs at random are near.
 
@@ -297,6 +307,13 @@ class Prior(DescribedPrior, abc.ABC):
 
     @abc.abstractmethod
     def _mean(self, cond: Tensor | None, n: int) -> Tensor: ...
+
+    def _fit_marginal(self, data: CheckedBatches) -> None:
+        """Learn what the marginal source needs beyond :meth:`_fit`, once that is done."""
+
+    def _sample_any(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        """As :meth:`_sample`, of null conditions, too, which start from the marginal source."""
+        return self._sample(self._without_null(cond, generator), n, generator)
 
     def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
         """As of :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""

@@ -1,9 +1,11 @@
-"""ConditionedPrior: what priors with a network of the condition share, and the conditions that a fit saw."""
+"""ConditionedPrior: what priors with a network of the condition share, and what they keep of its conditions."""
 
 from __future__ import annotations
 
 import abc
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +13,25 @@ from torch import Tensor
 from flowprior.conditions import Condition, Kind
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
-from flowprior.mixtures.kmeans import Reservoirs
+from flowprior.mixtures.kmeans import Reservoirs, guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import select_component
+from flowprior.ops import select_component, standard_normal
+from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import POOLED, Prior
+from flowprior.priors.row_sample import thinned
 
-EMBEDDINGS_KEPT, NUMBERS_KEPT, LEAST_KEPT = 4096, 1 << 24, 256
-"""Most embeddings that a fit remembers, most numbers in them (64 MiB), and how many it does in any case."""
+EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256
+"""Most embeddings that a fit looks at to find their centres, most numbers in them (64 MiB), and how many it
+does in any case."""
+CENTRES, BEHIND = 256, 8
+"""The largest number of centres that are kept, and the fewest different embeddings behind each."""
+POOLED_ROWS = 4096
+"""Source samples that the pooled Gaussian is fitted to."""
 
 
-def rows_kept(numbers: int) -> int:
-    """How many embeddings of so many numbers are remembered."""
-    return min(EMBEDDINGS_KEPT, max(LEAST_KEPT, NUMBERS_KEPT // max(1, numbers)))
+def rows_looked_at(numbers: int) -> int:
+    """How many embeddings of so many numbers are looked at."""
+    return min(EMBEDDINGS, max(LEAST, NUMBERS // max(1, numbers)))
 
 
 def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
@@ -45,19 +54,23 @@ class SeenConditions:
 
     Attributes:
         condition: kind and size.
-        rows: labels ``[M]`` or embeddings ``[M, E]``.
+        rows: labels ``[M]`` or some of the embeddings ``[M, E]``, none where the conditions are tensors.
         weight: how often each was seen, ``[M]``, float64.
         mean: mean of all x1, ``[D]``, float64.
+        zero: whether one was an embedding of zeros, which is no null condition then.
     """
 
     condition: Condition
     rows: Tensor
     weight: Tensor
     mean: Tensor
+    zero: bool = False
 
     @classmethod
-    def over(cls, data: CheckedBatches, generator: torch.Generator | None) -> SeenConditions:
-        """One pass over (x ``[B, D]``, condition).
+    def over(
+        cls, data: CheckedBatches, generator: torch.Generator | None, tensors: bool = False
+    ) -> SeenConditions:
+        """One pass over (x ``[B, D]``, condition), which looks at ``tensors`` as at embeddings if asked to.
 
         Raises:
             InputError: conditions that are neither labels ``[B]`` nor embeddings ``[B, E]`` of one width.
@@ -65,7 +78,7 @@ class SeenConditions:
         _, first = data.peek()
         assert first is not None
         if first.is_floating_point() and first.dim() > 1:
-            return cls._embeddings(data, first.flatten(1), generator)
+            return cls._embeddings(data, first, generator, first.dim() == 2 or tensors)
         if first.is_floating_point() or first.dim() != 1:
             raise InputError(
                 f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
@@ -82,30 +95,30 @@ class SeenConditions:
 
     @classmethod
     def _embeddings(
-        cls, data: CheckedBatches, first: Tensor, generator: torch.Generator | None
+        cls, data: CheckedBatches, first: Tensor, generator: torch.Generator | None, looks: bool
     ) -> SeenConditions:
-        kept, saw_zero = Reservoirs(1, rows_kept(first.shape[1]), first.shape[1], first.dtype), False
+        size, dtype = first[0].numel(), torch.promote_types(first.dtype, torch.float32)
+        kept, zero = Reservoirs(1, rows_looked_at(size), size, dtype), False
         moments: ConditionMoments | None = None
         for x, cond in data:
-            if cond is None or cond.shape[1:] != first.shape[1:]:
-                raise InputError(f"{data.owner}.fit: expected embeddings [B, {first.shape[1]}] throughout")
+            if cond is None or cond.shape[1:] != (size,):
+                raise InputError(f"{data.owner}.fit: expected embeddings [B, {size}] throughout")
             if not torch.isfinite(cond).all():
                 raise InputError(f"{data.owner}.fit: expected finite embeddings, got NaN or infinity")
             moments = moments or ConditionMoments(x.shape[1])
             moments.update(x, None)
-            saw_zero = saw_zero or bool((cond == 0).all(1).any())
-            kept.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
+            zero = zero or bool((cond == 0).all(1).any())
+            if looks:
+                kept.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
         assert moments is not None
         rows = kept.rows[0][kept.filled[0]]
-        if saw_zero and not bool((rows == 0).all(1).any()):
-            rows[0] = 0  # for it is no null condition then
         weight = torch.ones(len(rows), dtype=torch.float64)
-        return cls(Condition("embeddings", first.shape[1]), rows, weight, moments.mean[0])
+        return cls(Condition("embeddings", size), rows, weight, moments.mean[0], zero)
 
 
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
-EMBEDDINGS_OF_THE_MARGINAL = 256
-"""How many of the seen embeddings the marginal density averages over."""
+OF_THE_MARGINAL = 256
+"""How many embeddings the marginal density averages over, where conditions are kept as they were."""
 AT_ONCE = 256
 """Conditions whose means are held at once."""
 
@@ -117,7 +130,12 @@ def condition_of(stored: Tensor) -> Condition:
 
 
 class ConditionedPrior(Prior, abc.ABC):
-    """A prior over labels, embeddings or no condition, which remembers the conditions that fit saw.
+    """A prior over labels, embeddings, tensors or no condition, which knows how often conditions come.
+
+    It keeps the labels with their counts; of embeddings at most ``CENTRES`` centres, each the mean of
+    ``BEHIND`` different ones or more. The marginal source is the average over these. Of tensors, and of fewer
+    embeddings, it keeps nothing, and the marginal source is the Gaussian with the mean and the variances of
+    source samples of all conditions. No condition can be read from that, unless :attr:`keep_conditions`.
 
     Labels without an example are refused: a network would answer for them with noise; or, where ``unseen`` is
     ``"pooled"``, they are the null condition, whose number follows the last label. The embedding of zeros is
@@ -125,16 +143,27 @@ class ConditionedPrior(Prior, abc.ABC):
     from which the source samples of dropped conditions come in training.
     """
 
+    keep_conditions: bool = False
+    """Whether embeddings are kept as they were, in place of centres."""
     condition_size: Tensor
     seen: Tensor
     seen_weight: Tensor
+    square_radius: Tensor
+    saw_zero: Tensor
+    pooled: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         # Place of the kind in KINDS, and number of classes or E.
         self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
+        # Labels [M], or centres of embeddings [M, E], and how often each came; and the mean squared distance of
+        # a centre to what is behind it, [M], which is 0 of an embedding that is kept as it was.
         self.register_buffer("seen", torch.empty(0))
         self.register_buffer("seen_weight", torch.empty(0))
+        self.register_buffer("square_radius", torch.empty(0))
+        self.register_buffer("saw_zero", torch.zeros((), dtype=torch.bool))
+        # Mean and variances of the marginal source, [2, D], where nothing is kept of embeddings or tensors.
+        self.register_buffer("pooled", torch.empty(0))
 
     @property
     def condition(self) -> Condition:
@@ -146,16 +175,75 @@ class ConditionedPrior(Prior, abc.ABC):
         first, cond = data.peek()
         if cond is None:
             self.condition_size = torch.zeros(2, dtype=torch.long, device=self.event_dims.device)
-            self.seen = self.seen_weight = torch.empty(0, device=first.device)
+            self.seen = self.seen_weight = self.square_radius = torch.empty(0, device=first.device)
             return ConditionMoments.over((x, None) for x, _ in data).across(data.group).mean[0]
-        seen = SeenConditions.over(data, generator)
+        seen = SeenConditions.over(data, generator, tensors=self.keep_conditions)
         self._remember(seen, first)
         return seen.mean
 
     def _remember(self, seen: SeenConditions, like: Tensor) -> None:
         size = [KINDS.index(seen.condition.kind), seen.condition.size]
         self.condition_size = torch.tensor(size, dtype=torch.long, device=self.event_dims.device)
-        self.seen, self.seen_weight = seen.rows.to(like.device), seen.weight.to(like)
+        self.saw_zero = torch.tensor(seen.zero, device=like.device)
+        self.pooled = self.square_radius = torch.empty(0, device=like.device)
+        if seen.condition.kind == "labels":
+            self.seen, self.seen_weight = seen.rows.to(like.device), seen.weight.to(like)
+        else:
+            self._keep(seen.rows, seen.weight, like)
+
+    def _keep(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
+        """Keep centres of the embeddings ``rows`` ``[n, E]``, which came ``weight`` ``[n]`` times."""
+        centres, owner = rows, torch.arange(len(rows))
+        if not self.keep_conditions:
+            centres, owner = guarded_centres(rows, CENTRES, BEHIND)
+        rows, weight = rows[: len(owner)], weight[: len(owner)]  # none, where there are too few
+        apart = (rows - centres[owner]).square().sum(1)
+        count, sums = (torch.bincount(owner, w, len(centres)) for w in (weight, weight * apart))
+        self.seen, self.seen_weight = centres.to(like.device), count.to(like)
+        self.square_radius = (sums / count).to(self.seen)
+
+    @property
+    def _averaged(self) -> tuple[Tensor, Tensor]:
+        """The conditions that the marginal source is the average over, ``[M, …]``, and how often each came."""
+        return self.seen, self.seen_weight
+
+    @property
+    def _is_pooled(self) -> bool:
+        """Whether the marginal source is the Gaussian ``pooled``."""
+        return self.condition.kind == "embeddings" and not len(self._averaged[0])
+
+    @property
+    def kept_data(self) -> str:
+        kept = int((self.square_radius == 0).sum())
+        return "; ".join(filter(None, (f"{kept:,} training conditions" if kept else "", super().kept_data)))
+
+    @torch.no_grad()
+    def _fit_marginal(self, data: CheckedBatches) -> None:
+        if not self._is_pooled:
+            return
+        most = max(1, min(POOLED_ROWS, NUMBERS // data.peek()[0][0].numel()))
+        generator = torch.Generator().manual_seed(0)
+        drawn = (
+            (self._sample(self._check_cond(cond, "fit"), len(x), generator), None)
+            for x, cond in thinned(lambda: data, most)
+        )
+        moments = ConditionMoments.over(drawn)
+        self.pooled = torch.stack([moments.mean[0], moments.variance()[0]]).to(data.peek()[0])
+
+    def _sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
+        mean, variance = self.pooled
+        return mean + variance.sqrt() * standard_normal(n, len(mean), mean, generator)
+
+    def _sample_any(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
+        null = self._null_rows(cond) if self._is_pooled else None
+        if null is None:
+            return super()._sample_any(cond, n, generator)
+        return torch.where(null[:, None], self._sample_pooled(n, generator), self._sample(cond, n, generator))
+
+    def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        if self.is_fitted and self._is_pooled:
+            return self._sample_pooled(n, generator).reshape(n, *self.event_shape)
+        return super().sample_marginal(n, generator=generator)
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         if cond is not None and not cond.is_floating_point():
@@ -200,38 +288,62 @@ class ConditionedPrior(Prior, abc.ABC):
         if cond is None or self.condition.kind != "embeddings":
             return None
         null = (cond == 0).all(1)
-        if not bool(null.any()) or bool((self.seen == 0).all(1).any()):
-            return None
-        return null
+        return null if bool(null.any()) and not bool(self.saw_zero) else None
 
     @torch.no_grad()
     def _marginal_mean(self) -> Tensor:
-        """Over the labels or embeddings kept from fit, as often as each was seen."""
+        """Over the labels or the centres of embeddings, as often as each was seen."""
         if self.condition.kind == "none":
             return self._mean(None, 1)[0]
+        if self._is_pooled:
+            return self.pooled[0]
         total: Tensor | None = None
-        shares = self.seen_weight / self.seen_weight.sum()
-        for rows, share in zip(self.seen.split(AT_ONCE), shares.split(AT_ONCE), strict=True):
+        averaged, weight = self._averaged
+        shares = weight / weight.sum()
+        for rows, share in zip(averaged.split(AT_ONCE), shares.split(AT_ONCE), strict=True):
             part = share @ self._mean(rows, len(rows))
             total = part if total is None else total + part
         assert total is not None
         return total
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
-        if self.condition.kind == "none":
+        if self.condition.kind == "none" or self._is_pooled:
             return None
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.seen.device)
-        return self.seen[select_component(self.seen_weight.log(), uniform)]
+        rows, weight = self._averaged
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=rows.device)
+        return rows[select_component(weight.log(), uniform)]
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
-        """Over all labels, or over at most 256 of the embeddings kept from fit."""
+        """Over all labels, or over the centres of embeddings."""
         if self.condition.kind == "none":
             return self._log_prob(x, None)
-        rows, weight = self.seen, self.seen_weight
+        if self._is_pooled:
+            mean, variance = self.pooled.to(x.dtype)
+            return -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI).sum(1)
+        rows, weight = self._averaged
         if self.condition.kind == "embeddings":
-            rows, weight = rows[:EMBEDDINGS_OF_THE_MARGINAL], weight[:EMBEDDINGS_OF_THE_MARGINAL]
+            rows, weight = rows[:OF_THE_MARGINAL], weight[:OF_THE_MARGINAL]
         log_weight = (weight / weight.sum()).log().to(x.dtype)
         densities = [
             log_weight[i] + self._log_prob(x, row.expand(len(x), *row.shape)) for i, row in enumerate(rows)
         ]
         return torch.stack(densities, 1).logsumexp(1)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take a state of before there were centres, which holds training conditions, and warn of it."""
+        seen = state_dict.get(prefix + "seen")
+        if seen is not None and prefix + "square_radius" not in state_dict:
+            kept = 0 if seen.dim() < 2 else len(seen)
+            state_dict[prefix + "square_radius"] = torch.zeros(kept)
+            state_dict[prefix + "saw_zero"] = (seen == 0).flatten(1).all(1).any() & (kept > 0)
+            state_dict[prefix + "pooled"] = torch.empty(0)
+            if kept:
+                warnings.warn(
+                    f"prior '{self.name}': an older version saved it, with {kept:,} training conditions as they "
+                    "were; fit it again before you give it away",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

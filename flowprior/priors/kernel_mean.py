@@ -58,7 +58,9 @@ class LeftOut(NamedTuple):
 class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     """The mean of the nearest conditions' events by a kernel, plus noise: a mapper's rival, without training.
 
-    Of labels it is the table of their means. It keeps at most ``representatives`` distinct embeddings of E
+    Of labels it is the table of their means. Of embeddings **it holds training data**: each that it keeps as it
+    is, with the mean of its data, which is a training sample where the embedding occurs once. Files and model
+    cards say so, and ``push_to_hub`` refuses it unless ``allow_training_data=True``. It keeps at most ``representatives`` distinct embeddings of E
     numbers, each with the mean of its D numbers: 4,096 · (E + D + 1) numbers of state, 57 MB in float32 for
     E = 384 and pictures 3 × 32 × 32.
 
@@ -140,6 +142,23 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             near = None if beside and isinstance(self.sigma, str) else 1.0
             parts = [self._part(part) for part in [*apart, *beside]]
             self.spread.scale(self.widening.fit(parts, len(self.center), near=near))
+
+    def _keep(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
+        """Keep no centres: the table has the embeddings themselves."""
+        self.seen = self.seen_weight = torch.empty(0, device=like.device)
+
+    @property
+    def _averaged(self) -> tuple[Tensor, Tensor]:
+        return self.table.conditions, self.table.count
+
+    @property
+    def kept_data(self) -> str:
+        if self.condition.kind != "embeddings":
+            return ""
+        return (
+            f"{len(self.table.conditions):,} training conditions, each with the mean of its data, which is a "
+            "training sample where the condition occurs once"
+        )
 
     def _measured(self, data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batches, embeddings as the distance takes them."""

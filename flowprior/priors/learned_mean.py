@@ -22,7 +22,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_kept
+from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
 from flowprior.priors.density_training import DensityTraining, bounded
 from flowprior.priors.diagonal_residuals import DiagonalResiduals
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
@@ -95,12 +95,14 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             ten embeddings held out, nothing is learned about it. ``"auto"`` widens a fixed covariance, and
             takes the others as near: of a low-rank one, a factor for all directions, which the many narrow
             ones ask for, makes the few wide ones far too wide.
+        keep_conditions: keeps up to 4,096 embeddings of the training as they are, in place of 256 centres,
+            each the mean of eight or more, which say less exactly what is far. The prior then holds training
+            data: its files and model card say so, and ``push_to_hub`` refuses them.
     """
 
     network: MapperNetwork | None
     residuals: FixedResiduals | DiagonalResiduals | LowRankResiduals | None
     center: Tensor
-    known: Tensor
     condition_dims: Tensor
 
     def __init__(
@@ -121,6 +123,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         law_steps: int = 0,
         mapper: str = AUTO,
         far: str = AUTO,
+        keep_conditions: bool = False,
     ) -> None:
         super().__init__()
         check_counts(OWNER, 0, latent=latent, depth=depth)
@@ -154,12 +157,11 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.law_steps = law_steps
         self.mapper = choose(OWNER, "mapper", mapper, MAPPERS)
         self.far = choose(OWNER, "far", far, (AUTO, *CHOICES))
+        self.keep_conditions = keep_conditions
         self.network = None
         self.residuals = None
         self.distance = FarConditions()
         self.register_buffer("center", torch.empty(0))
-        # Embeddings [M, E], at most 4,096, of the mapper's training, to measure distances to.
-        self.register_buffer("known", torch.empty(0))
         # Shape of a condition that is a tensor.
         self.register_buffer("condition_dims", torch.empty(0, dtype=torch.long))
 
@@ -245,19 +247,21 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
                 self.residuals = DiagonalResiduals(make_mapper(*parts), dim, self.reg_covar)
             else:
                 self.residuals = FixedResiduals(dim, self.sigma, self.latent)
-        self.distance, self.known = FarConditions(), torch.empty(0)
+        self.distance = FarConditions()
         self.to(self.event_dims.device, dtype).requires_grad_(False)
 
     @torch.no_grad()
     def _learn_distances(self, split: Holdout) -> None:
         """How the mean shrinks and the spread grows away from the embeddings trained on."""
-        if self.condition.kind != "embeddings" or split.is_empty:
+        if self.condition.kind != "embeddings" or split.is_empty or self._is_pooled:
             return
         held_out = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
         if len(held_out.rows) < LEAST_CONDITIONS:
             return
-        most = rows_kept(self.condition.size)
-        self.known = DistinctEmbeddings.over(split.rows(held_out=False), most).rows.to(self.center)
+        trained = DistinctEmbeddings.over(split.rows(held_out=False), rows_looked_at(self.condition.size))
+        self._keep(trained.rows.to(self.center).cpu(), trained.count, self.center)
+        if self._is_pooled:
+            return
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
         apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
         beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
@@ -277,7 +281,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             share = trust.to(x)
             return self._spread.squares(x, Around(self.center + share * deviation, own, share, ones))
 
-        return Part(nearest(own, self.known)[0][:, 0].cpu(), squares)
+        return Part(self._distance_to_seen(own).cpu(), squares)
 
     def _check_shape(self, part: Tensor, method: str) -> None:
         shape = tuple(self.condition_dims.tolist())
@@ -294,8 +298,13 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def _around(self, cond: Tensor) -> Around:
         assert self.network is not None
         own = self._on_own_device(cond)
-        distance = nearest(own, self.known)[0][:, 0] if self.distance.is_fitted else None
+        distance = self._distance_to_seen(own) if self.distance.is_fitted else None
         return self.distance.around(self.center, self.network(own), own, distance)
+
+    def _distance_to_seen(self, cond: Tensor) -> Tensor:
+        """How far ``[B]`` embeddings lie from the nearest centre, beyond those behind it: (d² − r²)₊^½."""
+        apart, place = nearest(cond, self.seen)
+        return (apart.square() - self.square_radius[place])[:, 0].clamp_min(0).sqrt()
 
     def _on_own_device(self, cond: Tensor) -> Tensor:
         """``cond`` where the networks are, embeddings in their dtype."""
@@ -333,7 +342,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         """Build the mapper first, at the checkpoint's sizes: an unfitted prior has none."""
         for name in [name for name in state_dict if name.startswith(prefix + "mapper.")]:
             state_dict[prefix + "network." + name.removeprefix(prefix + "mapper.")] = state_dict.pop(name)
-        state_dict.setdefault(prefix + "known", torch.empty(0))
+        known = state_dict.pop(prefix + "known", torch.empty(0))
+        if len(known):  # an older version saved it: what its distances are measured to
+            state_dict[prefix + "seen"] = known
+            state_dict[prefix + "seen_weight"] = known.new_ones(len(known))
         self.condition_dims = state_dict.setdefault(prefix + "condition_dims", self.condition_dims)
         names = ("condition_size", "center", "event_dims")
         size, center, event = (state_dict.get(prefix + name) for name in names)

@@ -52,7 +52,7 @@ class LeaveOneOutPrior(Prior, abc.ABC):
         x0 = self._sample_without(event_rows(x1), read, generator)
         null = self._null_rows(read)
         if null is not None:
-            x0[null] = self._sample(self._without_null(read[null], generator), int(null.sum()), generator)
+            x0[null] = self._sample_any(read[null], int(null.sum()), generator)
         return x0.reshape(len(x1), *self.event_shape)
 
     @abc.abstractmethod

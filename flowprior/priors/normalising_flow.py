@@ -22,9 +22,11 @@ from flowprior.mixtures import FitSettings
 from flowprior.ops import standard_normal
 from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
+from flowprior.priors.conditioned import rows_looked_at
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent_flow import LatentFlow
+from flowprior.priors.row_sample import thinned
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose
@@ -108,7 +110,7 @@ class NormalisingFlowPrior(SubspacePrior):
         self.latents = self._network(seed).to(first)
         options = DensityTraining(self.steps, self.batch_size, self.lr)
         train_density(self.latents, self._loss, Holdout(data, self.holdout), options, generator)
-        self.latents.calibrate(self._conditions_of_rows())
+        self.latents.calibrate(self._conditions_of_rows(data))
 
     def _network(self, seed: int) -> LatentFlow:
         """The flow before training, or before its parameters are loaded."""
@@ -124,11 +126,14 @@ class NormalisingFlowPrior(SubspacePrior):
         h = self._with_given(self._source_coordinates(x, cond, generator), cond, generator)
         return -self.latents.log_prob(h, cond, self._rows(cond, len(x))).mean() / h.shape[1]
 
-    def _conditions_of_rows(self) -> list[tuple[int, Tensor | None]]:
-        """What each row of the subspace's tables stands for: a seen label, seen embeddings, or nothing."""
+    def _conditions_of_rows(self, data: CheckedBatches) -> list[tuple[int, Tensor | None]]:
+        """What each row of the subspace's tables stands for: a seen label, embeddings of data, or nothing."""
         if self.condition.kind == "labels":
             return [(int(label), label) for label in self.seen.split(1)]
-        return [(0, self.seen if self.condition.kind == "embeddings" else None)]
+        if self.condition.kind == "none":
+            return [(0, None)]
+        rows = thinned(lambda: data, rows_looked_at(self.condition.size))
+        return [(0, torch.cat([cond.flatten(1) for _, cond in rows if cond is not None]))]
 
     # -- use ----------------------------------------------------------------------------------
 

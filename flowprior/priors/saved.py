@@ -17,6 +17,8 @@ from flowprior.storage.writing import one_line
 
 FORMAT = 1
 DESCRIPTION, STEM = "prior.json", "prior"
+KEPT = "training_data"
+"""Key of what the prior holds of its training data, in words; there only where it holds some."""
 MOST_CHARACTERS = 200
 """Of what a file says that the prior was fitted to."""
 TRIED = 64
@@ -32,6 +34,7 @@ def save_prior(prior: Any, spec: str, folder: Path) -> None:
     tensors = {name: value for name, value in prior.state_dict().items() if isinstance(value, Tensor)}
     refuse_impossible(tensors, "prior.save")
     values = {"format": FORMAT, "flowprior": package_version(), "prior": spec, "fitted_to": prior.fitted_to}
+    values |= {KEPT: prior.kept_data} if prior.kept_data else {}
     save_bound(folder, DESCRIPTION, STEM, values, tensors)
 
 

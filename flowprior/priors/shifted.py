@@ -38,7 +38,7 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.condition_numbers import make_numbers
-from flowprior.priors.conditioned import EMBEDDINGS_OF_THE_MARGINAL, ConditionedPrior, condition_of
+from flowprior.priors.conditioned import OF_THE_MARGINAL, ConditionedPrior, condition_of
 from flowprior.priors.frame import Frame, TellsMoments
 from flowprior.priors.latent import LatentPrior, latents_of
 from flowprior.priors.trained import TrainedPrior
@@ -159,6 +159,7 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         first, _ = data.peek()
         self.inner._fit(data, generator)  # first, so that it is what it would be by itself
         self.inner.event_dims = torch.tensor(first.shape[1:], device=self.event_dims.device)
+        self.inner._fit_marginal(data)
         self.inner.forget_mean_of_all()
         self._learn_conditions(data, generator)
         generator = torch.Generator().manual_seed(0) if generator is None else generator
@@ -216,8 +217,10 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
     @torch.no_grad()
     def measures(self) -> dict[str, float]:
         """Root mean square of the shift, ``prior_shift``, and mean ``prior_scale``, over seen conditions."""
-        seen = None if self.condition.kind == "none" else self.seen[:EMBEDDINGS_OF_THE_MARGINAL]
+        seen = None if self.condition.kind == "none" else self.seen[:OF_THE_MARGINAL]
         shift, scale = self._move(seen, 1 if seen is None else len(seen))
+        if self._is_pooled:
+            return {}
         found = {"prior_shift": float(shift.square().mean().sqrt())} if self.shift else {}
         return found if scale is None else {**found, "prior_scale": float(scale.mean())}
 
@@ -281,7 +284,7 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         if not self.scale:
             return numbers, None
         log_scale = MOST_LOG_SCALE * (numbers[:, -1:] / MOST_LOG_SCALE).tanh()
-        shift = numbers[:, :-1] if self.shift else numbers.new_zeros(n, self.event_shape.numel())
+        shift = numbers[:, :-1] if self.shift else numbers.new_zeros(n, self.inner.event_shape.numel())
         return shift, log_scale.exp()
 
     def _numbers(self, cond: Tensor | None, n: int) -> Tensor:
@@ -297,7 +300,9 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
 
     def _mean_numbers(self) -> Tensor:
         assert self.trained is not None
-        few = slice(None) if self.condition.kind == "labels" else slice(EMBEDDINGS_OF_THE_MARGINAL)
+        few = slice(None) if self.condition.kind == "labels" else slice(OF_THE_MARGINAL)
+        if self._is_pooled:
+            return self.pooled.new_zeros(self.inner.event_shape.numel() * self.shift + self.scale)
         weight = self.seen_weight[few]
         return (weight / weight.sum()) @ self.trained(self.seen[few])
 

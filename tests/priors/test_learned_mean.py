@@ -178,11 +178,14 @@ def test_marginal_density_is_the_weighted_sum_over_labels(small):
     torch.testing.assert_close(prior.log_prob_marginal(x), torch.stack(joint, 1).logsumexp(1))
 
 
-def test_marginal_density_over_embeddings_is_that_over_those_it_saw(generator):
+@pytest.mark.parametrize("keep", [False, True])
+def test_marginal_density_over_embeddings_is_that_over_what_it_keeps_of_them(keep, generator):
     x, e, _ = embedded(50, generator)
-    prior = fitted(x.double(), e.double(), epochs=2)
-    joint = [prior.log_prob(x.double(), row.expand(50, -1)) for row in e.double()]
-    expected = torch.stack(joint, 1).logsumexp(1) - torch.tensor(50.0).log()
+    prior = fitted(x.double(), e.double(), epochs=2, keep_conditions=keep, far="as-near")
+    assert len(prior.seen) == 50 if keep else 1 < len(prior.seen) <= 6
+    joint = [prior.log_prob(x.double(), row.expand(50, -1)) for row in prior.seen]
+    share = (prior.seen_weight / 50).log()
+    expected = (torch.stack(joint, 1) + share).logsumexp(1)
     torch.testing.assert_close(prior.log_prob_marginal(x.double()), expected, rtol=1e-6, atol=1e-6)
 
 
