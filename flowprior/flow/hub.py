@@ -99,7 +99,7 @@ def push_folder(
     with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):
         copy = Path(place)
         for name in names:
-            shutil.copyfile(expanded(folder) / name, copy / name)
+            shutil.copyfile(folder / name, copy / name)
         if not (copy / CARD).exists():  # of an older version, which wrote none
             write_card(copy, description)
         api.create_repo(repo_id, private=private, exist_ok=True)
