@@ -242,7 +242,7 @@ def shells() -> Table:
 
 
 def _labelled(x: Any, y: Any) -> Table:
-    return torch.from_numpy(x).float(), torch.from_numpy(y).long()
+    return torch.from_numpy(x).float(), torch.from_numpy(y.copy()).long()
 
 
 TABLES: Mapping[str, Callable[[], Table]] = {

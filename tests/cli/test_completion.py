@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import typer.main
+import typer.testing
 
 from flowprior.cli.names import names_of
 from flowprior.cli.spec_completion import completing
@@ -161,6 +163,7 @@ def test_a_bash_that_parts_no_words_at_colons_gets_whole_ones(listed: None) -> N
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_is_shown(call: Call, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    monkeypatch.setattr(typer.testing, "_get_command", typer.main.get_command)  # made anew, for this setting
     answer = call("--show-completion", shell)
     assert answer.code == 0
     assert "_COMPLETE" in answer.out

@@ -12,6 +12,8 @@ from flowprior.priors.far import FarConditions, Part, trust_at
 from tests.expected_warnings import UNCONVERGED
 from tests.priors.captions import WIDTH, captions
 
+pytestmark = UNCONVERGED
+
 MAPPER = {"hidden": 64, "depth": 1, "epochs": 40, "batch_size": 100, "lr": 5e-3}
 LOWRANK = {**MAPPER, "covariance": "lowrank", "rank": 2, "components": 2, "steps": 30}
 SPECS = {
@@ -127,7 +129,6 @@ def test_few_embeddings_and_labels_say_nothing_of_distance(name):
         assert not getattr(prior, module if name == "scalar" else "widening").is_fitted
 
 
-@UNCONVERGED
 @pytest.mark.parametrize("name", ["learned-mean:epochs=1,sigma=scalar,hidden=8", "kernel-mean"])
 def test_events_that_never_vary_say_nothing_of_distance(name):
     _, cond = captions(120, 1)

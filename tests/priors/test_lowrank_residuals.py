@@ -24,6 +24,8 @@ from flowprior.priors.mixture_density import MixtureDensity
 from tests.expected_warnings import UNCONVERGED
 from tests.priors.known_laws import excess, two_modes
 
+pytestmark = UNCONVERGED
+
 LONG, SHORT, NOISE = 1.5, 0.3, 0.1
 PLANE = torch.linalg.qr(torch.randn(4, 2, generator=torch.Generator().manual_seed(5))).Q
 QUICK = {"covariance": "lowrank", "reg_covar": 1e-6, "hidden": 32, "depth": 1, "batch_size": 128, "lr": 3e-3}
@@ -149,7 +151,6 @@ def test_the_mean_is_surer_where_the_law_tells_the_mode_of_a_row():
     assert error(components=4) < 0.7 * error(components=1)
 
 
-@UNCONVERGED
 def test_a_mean_that_a_likelihood_has_made_worse_is_taken_back(generator):
     """Where residuals are large, as in pictures, generalised least squares hardly looks at the mean."""
     x, cond = turning(500, 8)
@@ -181,7 +182,6 @@ def test_what_is_trained_anew_starts_from_zero_again(generator):
         assert torch.equal(mapper.state_dict()[name], value), name
 
 
-@UNCONVERGED
 def test_zeros_that_the_fit_has_seen_are_an_embedding_like_any_other():
     """They are no null condition then, neither to the mean nor to the moments of pairs."""
     x, cond = turning(400, 9)

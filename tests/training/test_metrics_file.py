@@ -51,6 +51,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     assert metrics._file is not None
+    metrics._file.close()
     monkeypatch.setattr(metrics, "_file", type("Full", (), {"write": staticmethod(full)})())
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: No space left on device; saved checkpoints"):
         metrics.write(1, "train")

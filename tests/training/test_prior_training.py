@@ -81,7 +81,7 @@ def test_a_step_is_adamw_on_the_loss_of_moved_pairs(points: TensorData) -> None:
     optimizer.step()
     result = training_step(state, pairs, Randomness(0))
     torch.testing.assert_close(trained(prior)[0], expected)
-    assert float(result.loss) == pytest.approx(float(loss))
+    assert result.loss.item() == pytest.approx(loss.item())
     assert float(expected.abs().max()) == pytest.approx(2e-3, rel=1e-3)
 
 
@@ -254,7 +254,7 @@ def test_several_processes_average_its_gradients(points: TensorData) -> None:
     before = weight.detach().clone()
     training.step()
     assert (weight < before).all()
-    assert math.isclose(float(before[0, 0] - weight[0, 0]), 10 * 1e-3 / 4, rel_tol=1e-3)
+    assert math.isclose((before[0, 0] - weight[0, 0]).item(), 10 * 1e-3 / 4, rel_tol=1e-3)
 
 
 # -- what is refused -----------------------------------------------------------------------------
