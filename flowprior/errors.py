@@ -8,10 +8,10 @@ stack trace.
 from __future__ import annotations
 
 EXTRAS = {
-    "cells": "anndata pandas",
+    "cells": "anndata h5py pandas",
     "clip": "transformers",
     "datasets": "datasets",
-    "demo": "'gradio>=6.31,<7' fastapi uvicorn",
+    "demo": "'gradio>=6.31,<7' fastapi starlette uvicorn",
     "diffusers": "diffusers",
     "flows": "zuko",
     "hub": "huggingface_hub pyyaml",

@@ -150,8 +150,7 @@ def check_unpacked(file: Path, unpacked: int, advice: str) -> None:
 
 
 def _read_pt(file: Path) -> dict[str, Tensor]:
-    with warnings.catch_warnings():  # torch's own words about how it reads what is refused next
-        warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+    with warnings.catch_warnings(action="ignore"):  # torch's, about kinds of tensors that are refused next
         stored: Any = torch.load(file, map_location="cpu", weights_only=True)
     if isinstance(stored, Tensor):
         stored = {"x": stored}

