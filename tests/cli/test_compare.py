@@ -134,7 +134,7 @@ def test_a_failed_cell_is_one_line_and_exit_code_one(
 
 
 def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) -> None:
-    options = ["--coupling", "posterior", "--seeds", "1"]
+    options = ["--coupling", "posterior", "--seeds", "1", "--steps", "3"]
     answer = call("compare", *GRID, *options, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
     skipped = [line for line in answer.err.splitlines() if line.startswith("skipped ")]
