@@ -1,4 +1,4 @@
-"""``flowprior info``: versions, devices, threads, backend of the ops, plug-ins; or what a flow holds of its data."""
+"""``flowprior info``: versions, devices, threads, backend, plug-ins; or which training data a flow holds."""
 
 from __future__ import annotations
 

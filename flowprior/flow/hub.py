@@ -92,8 +92,8 @@ def push_folder(
     kept = "" if allow_training_data else load_prior_of(folder).kept_data
     if kept:
         raise OptionError(
-            f"flow.push_to_hub: the prior '{description['prior']}' holds training data ({kept}), which everybody "
-            "could read; take another prior, or pass allow_training_data=True if the data may be published"
+            f"flow.push_to_hub: the prior '{description['prior']}' holds training data ({kept}), which "
+            "everybody could read; take another prior, or pass allow_training_data=True if they may be public"
         )
     names = [DESCRIPTION, _weights_of(description), *([CARD] if (folder / CARD).is_file() else [])]
     with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):

@@ -35,10 +35,10 @@ class HubFlow(FlowParts):
             repo_id: ``user/name``; made where there is none.
             evaluation: a :class:`~flowprior.evaluation.Result` of this flow, for the card.
             revision, private, token, message: see :func:`flowprior.flow.hub.push_folder`.
-            allow_training_data: pushes a flow whose prior holds training data (``flow.prior.kept_data``), too.
+            allow_training_data: pushes a flow whose prior holds training data (``flow.prior.kept_data``).
 
         Raises:
-            OptionError: huggingface_hub is not installed, or the prior holds training data and nothing allows it.
+            OptionError: huggingface_hub is not installed, or training data are held and not allowed.
             CheckpointError: the flow cannot be saved, or the Hub refuses or does not answer.
         """
         where = {"revision": revision, "private": private, "token": token}

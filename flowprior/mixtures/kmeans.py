@@ -204,7 +204,7 @@ def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor
 
 
 def _different(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the group of each row ``[n]``, of rows that are the same up to rounding, and the groups' first."""
+    """Return the group of each row ``[n]``, of those that are the same up to rounding, and a row of each."""
     generator = torch.Generator().manual_seed(0)
     along = rows.double() @ torch.randn(rows.shape[1], generator=generator, dtype=torch.float64)
     value, order = along.sort()

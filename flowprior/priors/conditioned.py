@@ -1,4 +1,4 @@
-"""ConditionedPrior: what priors with a network of the condition share, and what they keep of its conditions."""
+"""ConditionedPrior: what priors with a network of the condition share, and what they keep of conditions."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ class ConditionedPrior(Prior, abc.ABC):
         super().__init__()
         # Place of the kind in KINDS, and number of classes or E.
         self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
-        # Labels [M], or centres of embeddings [M, E], and how often each came; and the mean squared distance of
-        # a centre to what is behind it, [M], which is 0 of an embedding that is kept as it was.
+        # Labels [M], or centres of embeddings [M, E], and how often each came; and the mean squared distance
+        # of a centre to what is behind it, [M], which is 0 of an embedding that is kept as it was.
         self.register_buffer("seen", torch.empty(0))
         self.register_buffer("seen_weight", torch.empty(0))
         self.register_buffer("square_radius", torch.empty(0))
@@ -204,7 +204,7 @@ class ConditionedPrior(Prior, abc.ABC):
 
     @property
     def _averaged(self) -> tuple[Tensor, Tensor]:
-        """The conditions that the marginal source is the average over, ``[M, …]``, and how often each came."""
+        """The conditions that the marginal source averages over, ``[M, …]``, and how often each came."""
         return self.seen, self.seen_weight
 
     @property
@@ -341,8 +341,8 @@ class ConditionedPrior(Prior, abc.ABC):
             state_dict[prefix + "pooled"] = torch.empty(0)
             if kept:
                 warnings.warn(
-                    f"prior '{self.name}': an older version saved it, with {kept:,} training conditions as they "
-                    "were; fit it again before you give it away",
+                    f"prior '{self.name}': an older version saved it, with {kept:,} training conditions as "
+                    "they were; fit it again before you give it away",
                     RuntimeWarning,
                     stacklevel=2,
                 )

@@ -58,11 +58,11 @@ class LeftOut(NamedTuple):
 class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     """The mean of the nearest conditions' events by a kernel, plus noise: a mapper's rival, without training.
 
-    Of labels it is the table of their means. Of embeddings **it holds training data**: each that it keeps as it
-    is, with the mean of its data, which is a training sample where the embedding occurs once. Files and model
-    cards say so, and ``push_to_hub`` refuses it unless ``allow_training_data=True``. It keeps at most ``representatives`` distinct embeddings of E
-    numbers, each with the mean of its D numbers: 4,096 · (E + D + 1) numbers of state, 57 MB in float32 for
-    E = 384 and pictures 3 × 32 × 32.
+    Of labels it is the table of their means. Of embeddings **it holds training data**: at most
+    ``representatives`` distinct ones of E numbers as they are, each with the mean of its D numbers, which is
+    a training sample where the embedding occurs once. Files and model cards say so, and ``push_to_hub``
+    refuses it unless ``allow_training_data=True``. These are 4,096 · (E + D + 1) numbers of state, 57 MB in
+    float32 for E = 384 and pictures 3 × 32 × 32.
 
     Args:
         neighbours: representatives that are averaged over at the most; ``"auto"`` chooses among 1, 2, 4 … 128

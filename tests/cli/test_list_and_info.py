@@ -178,3 +178,16 @@ def test_info_shows_plug_ins(call: Call, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_names_that_a_shell_completes_are_those_of_the_registry(family: str) -> None:
     package = [r.name for r in REGISTRIES[family].records() if r.factory.__module__.startswith("flowprior.")]
     assert names_of(family) == sorted(package)
+
+
+def test_info_of_a_saved_prior_names_the_training_data_that_it_holds(call: Call, tmp_path: FilePath) -> None:
+    x, labels, embeddings = torch.randn(30, 2), torch.arange(30) % 3, torch.randn(30, 4)
+    for name, cond in (("gmm", labels), ("kernel-mean", embeddings)):
+        Prior.create(name).fit((x, cond)).save(tmp_path / name)
+    assert json.loads(call("info", str(tmp_path / "gmm"), "--json").out) == {
+        "prior": "gmm",
+        "training data": None,
+    }
+    assert "30 training conditions" in call("info", str(tmp_path / "kernel-mean")).out
+    assert "none" in call("info", str(tmp_path / "gmm")).out
+    assert call("info", str(tmp_path / "nothing")).code == 2

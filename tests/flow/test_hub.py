@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from flowprior import Flow
+import flowprior
+from flowprior import Coupling, Flow, Prior
+from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.result import Result, table_row
 from flowprior.flow.hub import pull_flow, push_folder
+from flowprior.models import build_model
 from tests.flow.hub_server import TOKEN, Hub, hub
 from tests.flow.test_wording import small_flow
 
@@ -175,6 +179,26 @@ def test_a_saved_folder_is_pushed_with_its_card_and_stays_as_it_is(server: Hub, 
     assert "secret.txt" not in server.files(NAME)
     after = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
     assert after == before
+
+
+def test_a_flow_that_holds_training_data_is_pushed_only_where_that_is_allowed(
+    server: Hub, tmp_path: Path
+) -> None:
+    x, cond = torch.randn(30, 2), torch.randn(30, 4)
+    prior, condition = Prior.create("kernel-mean").fit((x, cond)), Condition("embeddings", 4)
+    model = build_model("mlp:width=8", torch.Size([2]), condition)
+    parts = (prior, Coupling.create("condot"), flowprior.Path.create("condot"), condition)
+    flow = Flow(model, *parts, model_spec="mlp:width=8")
+    flow.save(tmp_path / "flow")
+    for push in (flow.push_to_hub, partial(push_folder, tmp_path / "flow")):
+        with pytest.raises(
+            OptionError, match=r"kernel-mean' holds training data \(30 training conditions, .*"
+        ):
+            push(NAME)
+        assert NAME not in server.repositories
+        push(NAME, allow_training_data=True)
+        assert "30 training conditions" in card(server)
+        del server.repositories[NAME]
 
 
 def test_pushing_the_same_flow_again_makes_no_commit(server: Hub) -> None:

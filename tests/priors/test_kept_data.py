@@ -1,0 +1,178 @@
+"""What leaves with a prior: moments and centres, but no training data unless an option asks for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from flowprior.mixtures.kmeans import guarded_centres
+from flowprior.priors import Prior
+from flowprior.priors.conditioned import BEHIND, CENTRES
+from tests.priors.captions import captions
+from tests.priors.kept import affine, verbatim
+
+SMALL = {
+    "flow": {"steps": 2, "hidden": 8, "transforms": 2, "rank": 4},
+    "gaussian": {"moments": "diagonal"},
+    "gmm": {"components": 2},
+    "learned-mean": {"epochs": 2, "hidden": 8, "depth": 1},
+    "shifted": {"hidden": 8},
+    "vae": {"steps": 2, "width": 2, "latent": 3, "components": 2},
+}
+ROWS = 160
+TENSOR = (1, 2, 3)
+EVERY_KIND = [
+    (name, kind) for name in Prior.available() for kind in Prior.create(name).takes or ("labels", "none")
+]
+OF_CENTRES = ("seen", "seen_weight", "square_radius")
+pytestmark = pytest.mark.filterwarnings("ignore:.*has not converged:RuntimeWarning")
+
+
+def data(rows: int, kind: str, seed: int = 1) -> tuple[Tensor, Tensor | None]:
+    """Skewed points [6] that follow skewed embeddings [5] of which none occurs twice, and conditions."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(rows, 5, generator=generator).exp() * torch.tensor([1.0, 0.8, 0.6, 0.5, 0.4])
+    turned = torch.randn(5, 6, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(rows, 6, generator=generator).square()
+    x = (embeddings @ turned).sin() + 0.5 * noise * torch.linspace(1, 0.5, 6)
+    conditions = {
+        "none": None,
+        "labels": torch.arange(rows) % 4,
+        "embeddings": embeddings,
+        "tensor": torch.cat([embeddings, embeddings.prod(1, keepdim=True)], 1).view(rows, *TENSOR),
+    }
+    return x, conditions[kind]
+
+
+@cache
+def fitted(name: str, kind: str, rows: int = ROWS) -> Prior:
+    generator = torch.Generator().manual_seed(0)
+    return Prior.create(name, **SMALL.get(name, {})).fit(data(rows, kind), generator=generator)
+
+
+def tensors_of(prior: Prior) -> list[Tensor]:
+    """All that the prior keeps, and all that it writes."""
+    with TemporaryDirectory() as folder:
+        prior.save(folder)
+        (file,) = Path(folder).glob("*.safetensors")
+        saved = load_file(file)
+    state = {name: value for name, value in prior.state_dict().items() if value.is_floating_point()}
+    assert saved.keys() <= prior.state_dict().keys()
+    return list(state.values())
+
+
+def found_in(prior: Prior, kind: str) -> dict[str, int]:
+    """How many training samples and conditions the search finds in the prior."""
+    x, cond = data(ROWS, kind)
+    kept, found = tensors_of(prior), {}
+    searched = {"samples": x}
+    if cond is not None and cond.is_floating_point():
+        searched["conditions"] = cond.flatten(1)
+    for what, rows in searched.items():
+        found |= {f"{what} as they are": verbatim(kept, rows), f"{what} mapped": affine(kept, rows)}
+    return found
+
+
+def test_the_search_finds_rows_that_are_kept_and_no_others():
+    x, others = data(ROWS, "none")[0], data(ROWS, "none", seed=2)[0]
+    generator = torch.Generator().manual_seed(3)
+    shuffled = x[torch.randperm(ROWS, generator=generator)]
+    turned = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
+    kept = {
+        "as they are": shuffled,
+        "in one row": torch.cat([torch.zeros(7), shuffled.flatten()]),
+        "in columns": shuffled.T.contiguous(),
+        "of some, scaled": (shuffled[:100] - x.mean(0)) / x.std(0),
+        "turned and moved": shuffled @ turned * 3 + 1,
+    }
+    for how, tensor in kept.items():
+        assert verbatim([tensor], x) == (0 if how in ("of some, scaled", "turned and moved") else ROWS), how
+        assert affine([tensor], x) > 90 or how == "in one row", how
+        assert verbatim([tensor], others) == 0, how
+        assert affine([tensor], others) < 10, how
+
+
+@pytest.mark.parametrize(("name", "kind"), EVERY_KIND)
+def test_no_sample_and_no_condition_is_found_in_a_prior(name: str, kind: str) -> None:
+    found = found_in(fitted(name, kind), kind)
+    if name == "kernel-mean" and kind in ("embeddings", "tensor"):
+        assert found["conditions as they are"] == ROWS
+        assert "160 training conditions" in fitted(name, kind).kept_data
+    else:
+        assert fitted(name, kind).kept_data == ""
+        assert max(found.values()) < 10, found
+        assert all(count == 0 for what, count in found.items() if "as they are" in what), found
+
+
+@pytest.mark.parametrize(("name", "kind"), EVERY_KIND)
+def test_twice_the_rows_make_the_state_no_larger_but_for_centres(name: str, kind: str) -> None:
+    prior, other = fitted(name, kind), fitted(name, kind, 2 * ROWS)
+    if other.kept_data:
+        return
+    for key, value in other.state_dict().items():
+        if key.rpartition(".")[2] in OF_CENTRES:
+            assert len(value) <= CENTRES
+        else:
+            assert value.shape == prior.state_dict()[key].shape, key
+
+
+def test_each_centre_is_of_eight_embeddings_that_differ_by_more_than_rounding():
+    generator = torch.Generator().manual_seed(0)
+    apart = torch.randn(40, 5, generator=generator)
+    rows = apart.repeat(12, 1)
+    rows = rows + 1e-7 * torch.randn(rows.shape, generator=generator)
+    centres, owner = guarded_centres(rows, CENTRES, BEHIND)
+    assert 1 < len(centres) <= 5
+    for place, centre in enumerate(centres):
+        behind = (owner == place).nonzero()[:, 0] % 40
+        assert len(behind.unique()) >= BEHIND
+        torch.testing.assert_close(centre, apart[behind.unique()].mean(0), rtol=0, atol=1e-5)
+    assert verbatim([centres], apart) == 0
+    assert len(guarded_centres(rows, 3, BEHIND)[0]) <= 3
+    assert [len(part) for part in guarded_centres(apart[:7].repeat(9, 1), CENTRES, BEHIND)] == [0, 0]
+
+
+def test_embeddings_are_kept_where_an_option_asks_for_it(tmp_path):
+    prior = Prior.create("learned-mean", **SMALL["learned-mean"], keep_conditions=True)
+    prior.fit(data(ROWS, "embeddings")).save(tmp_path)
+    again = Prior.load(tmp_path)
+    assert verbatim(tensors_of(again), data(ROWS, "embeddings")[1]) == len(again.seen)
+    assert again.kept_data == f"{len(again.seen)} training conditions"
+    assert again.kept_data in (tmp_path / "prior.json").read_text()
+    assert "keep_conditions=True" in (tmp_path / "prior.json").read_text()
+
+
+def test_a_prior_of_before_there_were_centres_loads_with_a_warning():
+    options = {**SMALL["learned-mean"], "sigma": "scalar"}
+    x, cond = captions(120, 1)
+    own = Prior.create("learned-mean", **options, keep_conditions=True).fit((x, cond))
+    state = own.state_dict()
+    state["known"] = state.pop("seen")
+    state |= {"seen": cond, "seen_weight": torch.ones(len(cond))}
+    old = {key: value for key, value in state.items() if key not in ("square_radius", "saw_zero", "pooled")}
+    prior = Prior.create("learned-mean", **options)
+    with pytest.warns(RuntimeWarning, match=r"older version saved it, with 108 training conditions"):
+        prior.load_state_dict(old)
+    assert prior.kept_data == "108 training conditions"
+    assert torch.equal(prior.log_prob(x, cond), own.log_prob(x, cond))
+    assert torch.isfinite(prior.log_prob_marginal(x)).all()
+
+
+@pytest.mark.parametrize("name", ["learned-mean", "vae", "shifted"])
+def test_the_marginal_source_of_tensors_is_a_gaussian_of_the_moments_of_source_samples(name, generator):
+    prior, (x, cond) = fitted(name, "tensor"), data(ROWS, "tensor")
+    assert cond is not None
+    drawn = prior.sample(cond.repeat(20, 1, 1, 1), generator=generator)
+    null = prior.sample(torch.zeros(3000, *TENSOR), generator=generator)
+    for other in (null, prior.sample_marginal(3000, generator=generator)):
+        torch.testing.assert_close(other.mean(0), drawn.mean(0), rtol=0, atol=0.25 * float(drawn.std()))
+        torch.testing.assert_close(other.std(0), drawn.std(0), rtol=0.2, atol=0)
+    law = torch.distributions.Normal(prior.pooled[0], prior.pooled[1].sqrt())
+    torch.testing.assert_close(prior.log_prob_marginal(x), law.log_prob(x).sum(1))
+    torch.testing.assert_close(prior.marginal_mean(), prior.pooled[0])
