@@ -31,8 +31,8 @@ COMPONENTS = [(family, name) for family in FAMILIES for name in family.available
 
 QUICK = {
     "learned-mean": {"epochs": 1, "hidden": 8, "depth": 1},
-    "flow": {"steps": 20, "hidden": 16, "transforms": 2},
-    "vae": {"latent": 3, "width": 4, "steps": 20, "importance": 16},
+    "flow": {"steps": 5, "hidden": 16, "transforms": 2},
+    "vae": {"latent": 3, "width": 4, "steps": 10, "importance": 16},
 }
 VARIANTS = {
     "gaussian": [{"moments": "scalar"}, {"moments": "diagonal"}],
@@ -424,7 +424,7 @@ class Streamed:
     def __iter__(self):
         generator = torch.Generator().manual_seed(0)
         for _ in range(self.batches):
-            yield torch.randn(500, 10, generator=generator), torch.arange(500) % 2
+            yield torch.randn(500, 40, generator=generator), torch.arange(500) % 2
         storages = {}
         for thing in gc.get_objects():
             if type(thing) is Tensor or type(thing) is torch.nn.Parameter:
@@ -444,7 +444,7 @@ def test_memory_does_not_grow_with_the_number_of_examples(spec):
         prior.max_iter = 3
         prior.fit(streamed, generator=torch.Generator().manual_seed(0))
         peaks.append(max(streamed.alive, default=0))
-    more_data = 20 * 500 * 10 * 4
+    more_data = 20 * 500 * 40 * 4
     assert peaks[1] - peaks[0] < 0.05 * more_data
 
 

@@ -111,7 +111,7 @@ def test_every_prior_serves_what_it_was_fitted_on(spec, drawn):
 @UNCONVERGED
 @FEW_EXAMPLES
 @pytest.mark.parametrize("spec", PRIORS)
-@settings(max_examples=6)
+@settings(max_examples=8)
 @given(drawn=st.data())
 def test_every_coupling_draws_finite_starts_of_the_shape_and_dtype_of_the_data(spec, drawn):
     data = drawn.draw(examples(KINDS.get(spec.split(":")[0], ("none", "labels", "embeddings"))))
