@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 import sys
 import time
@@ -15,13 +14,13 @@ import torch
 
 from flowprior import Flow, training
 from flowprior.errors import CheckpointError
-from tests.fuzz import run_folders_zip
+from tests.fuzz import run_folders, run_folders_cases, run_folders_zip
 from tests.fuzz.run_folders import Fuzz, Judged, summarise
-from tests.fuzz.run_folders_cases import Verdict, canary_of, prepare
+from tests.fuzz.run_folders_cases import Step, Verdict, canary_of, prepare, steps_of
 from tests.fuzz.run_folders_commands import COMMANDS, command_of, is_choice
 from tests.fuzz.run_folders_making import RunFile, role
 from tests.fuzz.run_folders_mutators import MUTATORS, mutators_of
-from tests.fuzz.run_folders_plan import Case
+from tests.fuzz.run_folders_plan import Case, Catalogue
 from tests.fuzz.run_folders_roads import Exit, Refused, check_exit, without_timings
 from tests.fuzz.run_folders_worker import Here, Worker, WorkerDied
 
@@ -40,11 +39,9 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzz]:
 
 
 @pytest.fixture(scope="module")
-def here(fuzz: Fuzz) -> Fuzz:
-    """The same runs, taken along the roads in this process, where parts of the package can be replaced."""
-    other = copy.copy(fuzz)
-    other.worker = Here()
-    return other
+def here(tmp_path_factory: pytest.TempPathFactory) -> Fuzz:
+    """Such runs, made and taken along the roads in this process, where parts of the package are replaced."""
+    return Fuzz(tmp_path_factory.mktemp("here"), Here(), SECONDS)
 
 
 def faults(judged: Judged) -> list[str]:
@@ -67,28 +64,28 @@ def test_a_damaged_file_as_a_process(fuzz: Fuzz) -> None:
     assert fuzz.judge_process(case).kind == "same"
 
 
-def test_the_small_plan_goes_round_everything(fuzz: Fuzz) -> None:
-    plan = fuzz.plan(0, COUNT)
-    assert {case.file.kind for case in plan} == {file.kind for file in fuzz.catalogue.formats}
+def test_the_small_plan_goes_round_everything(here: Fuzz) -> None:
+    plan = here.plan(0, COUNT)
+    assert {case.file.kind for case in plan} == {file.kind for file in here.catalogue.formats}
     assert len({case.mutator for case in plan}) == min(COUNT, len(MUTATORS))
-    assert {case.mutator for case in fuzz.plan(0, 400)} == set(MUTATORS)
-    assert fuzz.plan(0, 7) == plan[:7]
-    assert fuzz.plan(1, 7) != plan[:7]
+    assert {case.mutator for case in here.plan(0, 400)} == set(MUTATORS)
+    assert here.plan(0, 7) == plan[:7]
+    assert here.plan(1, 7) != plan[:7]
 
 
 def test_every_command_has_its_turn() -> None:
     assert {command_of(number) for number in range(0, 400, 20)} == set(COMMANDS)
 
 
-def test_the_runs_hold_every_kind_of_file(fuzz: Fuzz) -> None:
-    formats = fuzz.catalogue.formats
+def test_the_runs_hold_every_kind_of_file(here: Fuzz) -> None:
+    formats = here.catalogue.formats
     assert set(formats.values()) >= {"json", "jsonl", "toml", "safetensors", "torch", "png"}
     for run in ("finished", "interrupted"):
         checkpoints = {
             Path(file.name).parts[1] for file in formats if file.name.startswith("checkpoints/step")
         }
         assert len(checkpoints) >= 3, run
-    assert len({outcome.value for key, outcome in fuzz.plain.items() if key[1] == "resume"}) == 1
+    assert len({outcome.value for key, outcome in here.plain.items() if key[1] == "resume"}) == 1
 
 
 def picture_of(fuzz: Fuzz) -> RunFile:
@@ -131,6 +128,11 @@ def leaving(load: Callable[..., Flow], path: Path) -> Flow:
     sys.exit(3)
 
 
+def sampled(catalogue: Catalogue, file: RunFile) -> list[Step]:
+    """The first of the roads alone."""
+    return steps_of(catalogue, file)[:1]
+
+
 @pytest.mark.parametrize(
     ("wrong", "fault"),
     [
@@ -147,11 +149,13 @@ def test_a_wrong_loader_is_caught(
     here: Fuzz, monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Flow], fault: str
 ) -> None:
     load = Flow.load
+    monkeypatch.setattr(run_folders, "steps_of", sampled)
+    monkeypatch.setattr(run_folders_cases, "steps_of", sampled)
     monkeypatch.setattr(Flow, "load", lambda path, *_, **__: wrong(load, Path(path)))
     monkeypatch.setattr(here, "seconds", 1.0 if fault == "hang" else SECONDS)
     judged = here.judge(Case(0, 0, picture_of(here), "bit-flip"))
     assert judged.kind == "fault"
-    assert {verdict.kind for verdict in judged.verdicts if verdict.road.startswith("sample")} == {fault}
+    assert {verdict.kind for verdict in judged.verdicts} == {fault}
 
 
 def test_nothing_is_caught_where_nothing_is_wrong(here: Fuzz) -> None:
@@ -228,12 +232,14 @@ def test_the_pickles_do_run_code_where_they_are_trusted(here: Fuzz, tmp_path: Pa
     assert canary_of(tmp_path).exists()
 
 
-def test_a_worker_that_hangs_is_killed_and_replaced(fuzz: Fuzz) -> None:
+def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
+    worker = Worker()
     with pytest.raises(WorkerDied, match="no answer"):
-        fuzz.worker.call(time.sleep, 60, seconds=0.3)
-    assert fuzz.worker.call(len, "abc") == 3
+        worker.call(time.sleep, 60, seconds=0.3)
+    assert worker.call(len, "abc") == 3
     with pytest.raises(RuntimeError, match="MemoryError"):
-        fuzz.worker.call(bytearray, 1 << 40)
+        worker.call(bytearray, 1 << 45)
+    worker.close()
 
 
 @pytest.mark.parametrize(
