@@ -57,17 +57,21 @@ def _tables(tensor: Tensor, rows: Tensor) -> Iterator[Tensor]:
 
 
 def _mapped(table: Tensor, rows: Tensor) -> int:
-    best = 0
-    for start, aim in ((_scaled(table), _scaled(rows)), (_white(table), _white(rows))):
-        place = torch.cdist(start[:, : rows.shape[1]], aim).argmin(1)
-        with_one = torch.cat([table, torch.ones(len(table), 1).double()], 1)
-        for _ in range(ROUNDS):
-            off = (with_one @ _least_squares(with_one, rows[place]) - rows[place]).square().sum(1)
-            near = off <= off.quantile(0.6)  # the better matches alone decide about the map
-            mapped = with_one @ _least_squares(with_one[near], rows[place[near]])
-            distance, place = torch.cdist(mapped, rows).min(1)
-        best = max(best, len(place[distance < 10 * EXACT * float(rows.std())].unique()))
-    return best
+    starts = ((_scaled(table), _scaled(rows)), (_white(table), _white(rows)))
+    matches = [torch.cdist(start[:, : rows.shape[1]], aim).min(1) for start, aim in starts]
+    with_one = torch.cat([table, torch.ones(len(table), 1).double()], 1)
+    for _ in range(ROUNDS):
+        matches = [_matched(with_one, rows, place) for _, place in matches]
+    least = 10 * EXACT * float(rows.std())
+    return max(len(place[distance < least].unique()) for distance, place in matches)
+
+
+def _matched(table: Tensor, rows: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Map ``table`` onto ``rows[place]``: distances to the nearest rows, and their places, ``[M]`` each."""
+    off = (table @ _least_squares(table, rows[place]) - rows[place]).square().sum(1)
+    near = off <= off.quantile(0.6)  # the better matches alone decide about the map
+    distance, place = torch.cdist(table @ _least_squares(table[near], rows[place[near]]), rows).min(1)
+    return distance, place
 
 
 def _least_squares(inputs: Tensor, targets: Tensor) -> Tensor:
