@@ -114,4 +114,4 @@ def test_without_anndata_no_cells_are_drawn(monkeypatch, call, cells_run, tmp_pa
     monkeypatch.setitem(__import__("sys").modules, "anndata", None)
     code, err = sampled(call, cells_run, tmp_path / "s.h5ad", "B cell")
     assert code == 2
-    assert "writing .h5ad files needs anndata; run `pip install anndata pandas`" in err
+    assert "writing .h5ad files needs anndata; run `pip install anndata h5py pandas`" in err

@@ -130,7 +130,7 @@ def test_the_file_of_scanpy_is_found_without_importing_it(tmp_path, monkeypatch,
 
 def test_without_anndata_the_error_names_the_extra(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "anndata", None)
-    with pytest.raises(DataNotFoundError, match="pip install anndata pandas"):
+    with pytest.raises(DataNotFoundError, match="pip install anndata h5py pandas"):
         load_data(file)
 
 

@@ -96,6 +96,7 @@ def test_events_without_a_picture_and_other_times_are_refused() -> None:
         animate(torch.zeros(3, 4, 2), [0.0, 1.0])
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # imageio_ffmpeg's pipes to ffmpeg
 def test_a_video_goes_from_the_first_state_to_the_last(tmp_path: Path) -> None:
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra 'video' is not installed")
     states = torch.linspace(-1, 1, 4)[:, None, None, None, None].expand(4, 3, 1, 8, 8)
