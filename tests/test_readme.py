@@ -106,3 +106,11 @@ def test_links_lead_to_files():
 
 def test_the_picture_is_small_enough_to_commit():
     assert 10_000 < (REPOSITORY / "docs" / "images" / "trajectories.png").stat().st_size < 200_000
+
+
+def test_every_defect_is_listed_with_a_test_that_exists():
+    text = (REPOSITORY / "tests" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::\w+)*::(\w+)`", text)
+    assert len(named) > 40
+    for file, test in named:
+        assert f"def {test}(" in (REPOSITORY / file).read_text(encoding="utf-8"), f"{file}::{test}"
