@@ -17,14 +17,15 @@ from flowprior.mixtures.kmeans import Reservoirs, guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component, standard_normal
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.priors.base import POOLED, Prior
+from flowprior.priors.base import CONDITIONS_OF_THE_MEAN, POOLED, Prior
 from flowprior.priors.row_sample import thinned
 
 EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256
 """Most embeddings that a fit looks at to find their centres, most numbers in them (64 MiB), and how many it
 does in any case."""
-CENTRES, BEHIND = 256, 8
-"""The largest number of centres that are kept, and the fewest different embeddings behind each."""
+CENTRES, BEHIND, FEWEST = 256, 8, 8
+"""The largest number of centres that are kept, the fewest different embeddings behind each, and the fewest
+centres: a Gaussian is closer to the marginal source than fewer are."""
 POOLED_ROWS = 4096
 """Source samples that the pooled Gaussian is fitted to."""
 
@@ -118,7 +119,7 @@ class SeenConditions:
 
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
 OF_THE_MARGINAL = 256
-"""How many embeddings the marginal density averages over, where conditions are kept as they were."""
+"""How many embeddings the marginal density averages over."""
 AT_ONCE = 256
 """Conditions whose means are held at once."""
 
@@ -133,9 +134,10 @@ class ConditionedPrior(Prior, abc.ABC):
     """A prior over labels, embeddings, tensors or no condition, which knows how often conditions come.
 
     It keeps the labels with their counts; of embeddings at most ``CENTRES`` centres, each the mean of
-    ``BEHIND`` different ones or more. The marginal source is the average over these. Of tensors, and of fewer
-    embeddings, it keeps nothing, and the marginal source is the Gaussian with the mean and the variances of
-    source samples of all conditions. No condition can be read from that, unless :attr:`keep_conditions`.
+    ``BEHIND`` different ones or more, with their counts and standard deviations. The marginal source is the
+    average over labels, or over normal embeddings around the centres. Of tensors, and where there would be
+    fewer than ``FEWEST`` centres, it keeps nothing, and the marginal source is the Gaussian with the mean and the variances of source samples
+    of all conditions. No condition can be read from that, unless :attr:`keep_conditions`.
 
     Labels without an example are refused: a network would answer for them with noise; or, where ``unseen`` is
     ``"pooled"``, they are the null condition, whose number follows the last label. The embedding of zeros is
@@ -148,7 +150,7 @@ class ConditionedPrior(Prior, abc.ABC):
     condition_size: Tensor
     seen: Tensor
     seen_weight: Tensor
-    square_radius: Tensor
+    seen_spread: Tensor
     saw_zero: Tensor
     pooled: Tensor
 
@@ -156,11 +158,11 @@ class ConditionedPrior(Prior, abc.ABC):
         super().__init__()
         # Place of the kind in KINDS, and number of classes or E.
         self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
-        # Labels [M], or centres of embeddings [M, E], and how often each came; and the mean squared distance
-        # of a centre to what is behind it, [M], which is 0 of an embedding that is kept as it was.
+        # Labels [M], or centres of embeddings [M, E], and how often each came; and the standard deviations
+        # [M, E] of what is behind a centre, none where embeddings are kept as they were.
         self.register_buffer("seen", torch.empty(0))
         self.register_buffer("seen_weight", torch.empty(0))
-        self.register_buffer("square_radius", torch.empty(0))
+        self.register_buffer("seen_spread", torch.empty(0))
         self.register_buffer("saw_zero", torch.zeros((), dtype=torch.bool))
         # Mean and variances of the marginal source, [2, D], where nothing is kept of embeddings or tensors.
         self.register_buffer("pooled", torch.empty(0))
@@ -175,7 +177,7 @@ class ConditionedPrior(Prior, abc.ABC):
         first, cond = data.peek()
         if cond is None:
             self.condition_size = torch.zeros(2, dtype=torch.long, device=self.event_dims.device)
-            self.seen = self.seen_weight = self.square_radius = torch.empty(0, device=first.device)
+            self.seen = self.seen_weight = self.seen_spread = torch.empty(0, device=first.device)
             return ConditionMoments.over((x, None) for x, _ in data).across(data.group).mean[0]
         seen = SeenConditions.over(data, generator, tensors=self.keep_conditions)
         self._remember(seen, first)
@@ -185,7 +187,7 @@ class ConditionedPrior(Prior, abc.ABC):
         size = [KINDS.index(seen.condition.kind), seen.condition.size]
         self.condition_size = torch.tensor(size, dtype=torch.long, device=self.event_dims.device)
         self.saw_zero = torch.tensor(seen.zero, device=like.device)
-        self.pooled = self.square_radius = torch.empty(0, device=like.device)
+        self.pooled = self.seen_spread = torch.empty(0, device=like.device)
         if seen.condition.kind == "labels":
             self.seen, self.seen_weight = seen.rows.to(like.device), seen.weight.to(like)
         else:
@@ -196,25 +198,38 @@ class ConditionedPrior(Prior, abc.ABC):
         centres, owner = rows, torch.arange(len(rows))
         if not self.keep_conditions:
             centres, owner = guarded_centres(rows, CENTRES, BEHIND)
-        rows, weight = rows[: len(owner)], weight[: len(owner)]  # none, where there are too few
-        apart = (rows - centres[owner]).square().sum(1)
-        count, sums = (torch.bincount(owner, w, len(centres)) for w in (weight, weight * apart))
+            if len(centres) < FEWEST:
+                centres, owner = rows[:0], owner[:0]
+        count = torch.bincount(owner, weight[: len(owner)], len(centres))
         self.seen, self.seen_weight = centres.to(like.device), count.to(like)
-        self.square_radius = (sums / count).to(self.seen)
+        self.seen_spread = self.seen[:0]
+        if len(centres) and not self.keep_conditions:
+            self.seen_spread = ConditionMoments.over([(rows, owner)]).variance().sqrt().to(self.seen)
+
+    @property
+    def _weighted(self) -> tuple[Tensor, Tensor]:
+        """Labels, centres or embeddings ``[M, …]``, and how often each came, ``[M]``."""
+        return self.seen, self.seen_weight
 
     @property
     def _averaged(self) -> tuple[Tensor, Tensor]:
-        """The conditions that the marginal source averages over, ``[M, …]``, and how often each came."""
-        return self.seen, self.seen_weight
+        """The conditions that mean and density of the marginal source average over, and their weights."""
+        if not len(self.seen_spread):
+            return self._weighted
+        generator = torch.Generator(self.seen.device).manual_seed(0)
+        rows = self._sample_conditions(CONDITIONS_OF_THE_MEAN, generator)
+        assert rows is not None
+        return rows, torch.ones_like(rows[:, 0])
 
     @property
     def _is_pooled(self) -> bool:
         """Whether the marginal source is the Gaussian ``pooled``."""
-        return self.condition.kind == "embeddings" and not len(self._averaged[0])
+        return self.condition.kind == "embeddings" and not len(self._weighted[0])
 
     @property
     def kept_data(self) -> str:
-        kept = int((self.square_radius == 0).sum())
+        exact = self.condition.kind == "embeddings" and not len(self.seen_spread)
+        kept = len(self.seen) if exact else 0
         return "; ".join(filter(None, (f"{kept:,} training conditions" if kept else "", super().kept_data)))
 
     @torch.no_grad()
@@ -292,7 +307,7 @@ class ConditionedPrior(Prior, abc.ABC):
 
     @torch.no_grad()
     def _marginal_mean(self) -> Tensor:
-        """Over the labels or the centres of embeddings, as often as each was seen."""
+        """Over the labels, or over 1,024 conditions around the centres, as often as each was seen."""
         if self.condition.kind == "none":
             return self._mean(None, 1)[0]
         if self._is_pooled:
@@ -309,12 +324,16 @@ class ConditionedPrior(Prior, abc.ABC):
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         if self.condition.kind == "none" or self._is_pooled:
             return None
-        rows, weight = self._averaged
+        rows, weight = self._weighted
         uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=rows.device)
-        return rows[select_component(weight.log(), uniform)]
+        place = select_component(weight.log(), uniform)
+        if not len(self.seen_spread):
+            return rows[place]
+        noise = torch.randn(n, rows.shape[1], generator=generator, dtype=rows.dtype, device=rows.device)
+        return rows[place] + self.seen_spread[place] * noise
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
-        """Over all labels, or over the centres of embeddings."""
+        """Over all labels, or over 256 conditions around the centres."""
         if self.condition.kind == "none":
             return self._log_prob(x, None)
         if self._is_pooled:
@@ -334,9 +353,9 @@ class ConditionedPrior(Prior, abc.ABC):
     ) -> None:
         """Take a state of before there were centres, which holds training conditions, and warn of it."""
         seen = state_dict.get(prefix + "seen")
-        if seen is not None and prefix + "square_radius" not in state_dict:
+        if seen is not None and prefix + "seen_spread" not in state_dict:
             kept = 0 if seen.dim() < 2 else len(seen)
-            state_dict[prefix + "square_radius"] = torch.zeros(kept)
+            state_dict[prefix + "seen_spread"] = torch.empty(0)
             state_dict[prefix + "saw_zero"] = (seen == 0).flatten(1).all(1).any() & (kept > 0)
             state_dict[prefix + "pooled"] = torch.empty(0)
             if kept:

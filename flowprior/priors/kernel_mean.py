@@ -148,7 +148,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.seen = self.seen_weight = torch.empty(0, device=like.device)
 
     @property
-    def _averaged(self) -> tuple[Tensor, Tensor]:
+    def _weighted(self) -> tuple[Tensor, Tensor]:
         return self.table.conditions, self.table.count
 
     @property

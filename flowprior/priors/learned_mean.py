@@ -304,7 +304,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def _distance_to_seen(self, cond: Tensor) -> Tensor:
         """How far ``[B]`` embeddings lie from the nearest centre, beyond those behind it: (d² − r²)₊^½."""
         apart, place = nearest(cond, self.seen)
-        return (apart.square() - self.square_radius[place])[:, 0].clamp_min(0).sqrt()
+        if not len(self.seen_spread):
+            return apart[:, 0]
+        behind = self.seen_spread[place[:, 0]].square().sum(1)
+        return (apart[:, 0].square() - behind).clamp_min(0).sqrt()
 
     def _on_own_device(self, cond: Tensor) -> Tensor:
         """``cond`` where the networks are, embeddings in their dtype."""

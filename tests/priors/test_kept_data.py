@@ -30,7 +30,7 @@ TENSOR = (1, 2, 3)
 EVERY_KIND = [
     (name, kind) for name in Prior.available() for kind in Prior.create(name).takes or ("labels", "none")
 ]
-OF_CENTRES = ("seen", "seen_weight", "square_radius")
+OF_CENTRES = ("seen", "seen_weight", "seen_spread")
 pytestmark = pytest.mark.filterwarnings("ignore:.*has not converged:RuntimeWarning")
 
 
@@ -158,7 +158,7 @@ def test_a_prior_of_before_there_were_centres_loads_with_a_warning():
     state = own.state_dict()
     state["known"] = state.pop("seen")
     state |= {"seen": cond, "seen_weight": torch.ones(len(cond))}
-    old = {key: value for key, value in state.items() if key not in ("square_radius", "saw_zero", "pooled")}
+    old = {key: value for key, value in state.items() if key not in ("seen_spread", "saw_zero", "pooled")}
     prior = Prior.create("learned-mean", **options)
     with pytest.warns(RuntimeWarning, match=r"older version saved it, with 108 training conditions"):
         prior.load_state_dict(old)

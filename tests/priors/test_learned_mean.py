@@ -180,12 +180,13 @@ def test_marginal_density_is_the_weighted_sum_over_labels(small):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_marginal_density_over_embeddings_is_that_over_what_it_keeps_of_them(keep, generator):
-    x, e, _ = embedded(50, generator)
+    x, e, _ = embedded(150, generator)
     prior = fitted(x.double(), e.double(), epochs=2, keep_conditions=keep, far="as-near")
-    assert len(prior.seen) == 50 if keep else 1 < len(prior.seen) <= 6
-    joint = [prior.log_prob(x.double(), row.expand(50, -1)) for row in prior.seen]
-    share = (prior.seen_weight / 50).log()
-    expected = (torch.stack(joint, 1) + share).logsumexp(1)
+    assert len(prior.seen) == 150 if keep else 8 <= len(prior.seen) <= 18
+    around = prior._sample_conditions(1024, torch.Generator().manual_seed(0))
+    rows = prior.seen if keep else around[:256]
+    joint = [prior.log_prob(x.double(), row.expand(150, -1)) for row in rows]
+    expected = torch.stack(joint, 1).logsumexp(1) - torch.tensor(len(rows)).double().log()
     torch.testing.assert_close(prior.log_prob_marginal(x.double()), expected, rtol=1e-6, atol=1e-6)
 
 
