@@ -29,6 +29,8 @@ BUDGET = [
     "mlp:width=16",
     "--set",
     "curve.points=0",
+    "--set",
+    "evaluation.metrics=['fid']",
 ]
 SHORT = ["--set", "training.batch_size=16", "--set", "training.warmup=1", "--set", "training.device=cpu"]
 PRIORS = ["--prior", "gaussian", "--prior", "two=gmm:components=2"]

@@ -15,7 +15,7 @@ import typer.testing
 
 from flowprior.cli.names import names_of
 from flowprior.cli.spec_completion import completing
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, FirstList
 
 COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
 
@@ -81,12 +81,10 @@ def test_a_word_that_stands_for_a_component_is_completed_too() -> None:
 
 
 @pytest.fixture(scope="module")
-def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def listed(first_list: FirstList) -> Iterator[None]:
     """The list of components lies in a cache of its own, as after ``flowprior list``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLOWPRIOR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        command = [sys.executable, "-m", "flowprior", "list", "priors"]
-        subprocess.run(command, capture_output=True, check=True)
+        patch.setenv("FLOWPRIOR_CACHE", str(first_list.cache))
         yield
 
 

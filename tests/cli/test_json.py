@@ -39,6 +39,7 @@ def evaluates(run: Path, folder: Path) -> Arguments:
 
 def compares(run: Path, folder: Path) -> Arguments:
     sizes = ["--seeds", "1", "--steps", "2", "--samples", "20", "--nfe", "0", "--set", "curve.points=0"]
+    sizes += ["--set", "evaluation.metrics=['fid']"]
     return ["compare", *DESIGN, *sizes, *SHORT, "--out", folder / "compared"]
 
 

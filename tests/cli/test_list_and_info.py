@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path as FilePath
 
@@ -25,7 +24,7 @@ from flowprior.models import MODELS
 from flowprior.ops import backend
 from flowprior.samplers import TimeGrid
 from flowprior.training import Callback, LossWeight, TimeDistribution
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, FirstList, list_in
 
 REGISTRIES = {
     "priors": Prior.registry,
@@ -76,10 +75,9 @@ def test_the_choices_of_an_option_are_listed_to_the_last(call: Call) -> None:
         assert f'"{choice}" for ' in said
 
 
-def test_every_option_of_every_component_is_explained(call: Call) -> None:
-    # A process of its own: other tests register components of theirs.
-    command = [sys.executable, "-m", "flowprior", "list", "--json"]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+def test_every_option_of_every_component_is_explained(call: Call, first_list: FirstList) -> None:
+    # Of a process of its own: other tests register components of theirs.
+    found = json.loads(first_list.out)
     silent = {
         f"{component['name']} {option}"
         for components in found.values()
@@ -102,26 +100,24 @@ def test_one_component_is_shown_with_all_that_is_said_of_it(call: Call, words: t
     assert component["name"] == "gmm"
 
 
-def test_what_was_listed_once_needs_no_torch_until_a_file_of_the_package_changes(tmp_path: FilePath) -> None:
-    """Two processes on one cache, then one whose cache is of other files."""
-    program = (
-        "import sys\nfrom flowprior.cli import main\n"
-        "try:\n    main(['list', '--json'])\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "print('torch' in sys.modules, file=sys.stderr)\n"
-    )
-    environment = {**os.environ, "FLOWPRIOR_CACHE": str(tmp_path)}
+def test_what_was_listed_once_needs_no_torch(first_list: FirstList) -> None:
+    """Two processes on one cache."""
+    assert first_list.noted["torch"]
+    again = list_in(first_list.cache)
+    assert (again.out, again.noted["torch"]) == (first_list.out, False)
 
-    def listed() -> tuple[str, str]:
-        command = [sys.executable, "-c", program]
-        answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        return answer.stdout, answer.stderr.strip()
 
-    first, imported = listed()
-    assert imported == "True"
-    assert listed() == (first, "False")
-    kept = json.loads((tmp_path / FILE).read_text())
-    (tmp_path / FILE).write_text(json.dumps({**kept, "key": "of other files"}))
-    assert listed() == (first, "True")
+def test_a_list_of_other_files_of_the_package_is_made_anew(
+    first_list: FirstList, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = json.loads((first_list.cache / FILE).read_text())
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(catalogue, "asks_the_registries", lambda: False)
+    monkeypatch.setattr(catalogue, "describe_all", lambda: "anew")
+    monkeypatch.setattr(catalogue, "_uncollected", nullcontext)
+    for key, found in ((kept["key"], kept["families"]), ("of other files", "anew")):
+        (tmp_path / FILE).write_text(json.dumps({**kept, "key": key}))
+        assert catalogue.catalogue() == found
 
 
 def test_where_there_are_plug_ins_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,10 @@ TINY: dict[str, Any] = {
 }
 
 
+QUALITY: dict[str, Any] = {"metrics": ["fid"], "classifier": "auto"}
+"""What is measured where it does not matter what."""
+
+
 def tiny_grid(**changes: Any) -> Grid:
     """The small grid, with some of its keys replaced."""
     return grid_from_dict({**TINY, **changes})
@@ -48,6 +52,12 @@ def finished(cache: Path) -> Path:
             write_report(out)
             done.touch()
     return out
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have their values alone: drawing the page takes longer than a study so small."""
+    monkeypatch.setattr("flowprior.report.page._page", lambda *_: "")
 
 
 @pytest.fixture

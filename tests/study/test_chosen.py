@@ -27,6 +27,7 @@ def test_a_grid_asks_for_a_choice_where_it_names_no_prior() -> None:
     assert not asks_for_choice(tiny_grid())
 
 
+@pytest.mark.slow
 def test_the_choice_is_the_same_whatever_was_drawn_before_and_with_more_threads() -> None:
     threads, data = torch.get_num_threads(), ring(400, labels=True)
     torch.manual_seed(1)

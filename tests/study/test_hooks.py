@@ -25,10 +25,16 @@ from flowprior.study.cells import plan_grid
 from flowprior.study.grid import dump_grid
 from flowprior.training import train
 from tests.study import hooked
-from tests.study.conftest import TINY, tiny_grid
+from tests.study.conftest import QUALITY, TINY, tiny_grid
 
 HERE = "tests.study.hooked"
-SMALL: dict[str, Any] = {"priors": ["gaussian"], "couplings": ["condot"], "seeds": 2, "curve": {"points": 0}}
+SMALL: dict[str, Any] = {
+    "priors": ["gaussian"],
+    "couplings": ["condot"],
+    "seeds": 2,
+    "curve": {"points": 0},
+    "evaluation": QUALITY,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +46,7 @@ def results(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(out.glob("cells/*/result-*.json"))]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_trainer_trains_in_the_librarys_place_and_its_flow_is_kept(tmp_path):
     grid = tiny_grid(**SMALL, trainer=f"{HERE}:trainer")
     assert run_grid(grid, tmp_path).finished == 2
@@ -107,6 +114,7 @@ def test_a_runner_that_fails_keeps_what_it_has_trained(tmp_path):
     assert reason.startswith("ZeroDivisionError: in the second cell; the stack trace is in ")
 
 
+@pytest.mark.usefixtures("no_page")
 def test_further_values_are_rows_of_the_cell_and_of_the_report(tmp_path):
     run_grid(tiny_grid(**SMALL, values=f"{HERE}:values"), tmp_path)
     report = write_report(tmp_path)
@@ -142,9 +150,10 @@ def test_named_variants_stand_in_place_of_the_combinations():
     assert again == grid
 
 
+@pytest.mark.usefixtures("no_page")
 def test_named_variants_are_run_with_their_samplers(tmp_path):
     named = {"a": {"prior": "gaussian", "coupling": "condot"}, "b": {"prior": "gaussian", "sampler": "heun"}}
-    changes = {"nfe": [0, 2], "seeds": 1, "baseline": "a", "curve": {"points": 0}}
+    changes = {"nfe": [0, 2], "seeds": 1, "baseline": "a", "curve": {"points": 0}, "evaluation": QUALITY}
     grid = named_grid(named, **changes)
     assert run_grid(grid, tmp_path).finished == 2
     report = write_report(tmp_path)
@@ -154,7 +163,7 @@ def test_named_variants_are_run_with_their_samplers(tmp_path):
 
 
 def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_split(tmp_path):
-    run_grid(tiny_grid(**SMALL, validation=200), tmp_path)
+    run_grid(tiny_grid(**{**SMALL, "seeds": 1}, validation=200), tmp_path)
     (first, *_) = results(tmp_path)
     splits = {row["split"] for row in first["rows"] if row["nfe"] == 2}
     assert {"test", "validation"} <= splits

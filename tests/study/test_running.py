@@ -21,10 +21,11 @@ from flowprior.storage import load_tensors
 from flowprior.study import Outcome, evaluating, run_grid, running
 from flowprior.study.evaluating import check_metric
 from flowprior.training import loop, train
-from tests.study.conftest import TINY, tiny_grid
+from tests.study.conftest import QUALITY, TINY, tiny_grid
 
 CURVE = {"points": 2, "nfe": [1], "samples": 20}
-SMALL: dict[str, Any] = {"priors": ["gaussian"], "seeds": 1, "curve": CURVE}
+SMALL: dict[str, Any] = {"priors": ["gaussian"], "seeds": 1, "curve": CURVE, "evaluation": QUALITY}
+pytestmark = pytest.mark.usefixtures("no_page")
 
 
 def result_files(out: Path) -> dict[Path, int]:
@@ -206,7 +207,7 @@ def test_what_the_evaluation_needs_is_checked_before_training(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     monkeypatch.setattr(running, "train", forbidden)
     with pytest.raises(FlowpriorError, match=words):
-        run_grid(tiny_grid(**SMALL, evaluation=evaluation), tmp_path / "out")
+        run_grid(tiny_grid(**{**SMALL, "evaluation": evaluation}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

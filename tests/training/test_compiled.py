@@ -52,14 +52,23 @@ def assert_same(one: Flow, other: Flow, rtol: float = 1e-6, atol: float = 1e-7) 
         torch.testing.assert_close(other.state_dict()[name], value, rtol=rtol, atol=atol, msg=name)
 
 
-@pytest.mark.parametrize("what", ["model", "step"])
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize(
+    ("design", "what"),
+    [
+        ("residual", "model"),
+        ("residual", "step"),
+        ("epsilon", "step"),
+        ("shared", "step"),
+        *(pytest.param(name, "model", marks=pytest.mark.slow) for name in DESIGNS if name != "residual"),
+        *(pytest.param(name, "step", marks=pytest.mark.slow) for name in ("velocity", "preconditioned")),
+    ],
+)
 def test_training_is_that_without_a_graph(points: TensorData, design: str, what: str) -> None:
     plain, graph = (run_on(points, choice, **DESIGNS[design]) for choice in ("none", what))
     assert_same(plain, graph)
 
 
-@pytest.mark.parametrize("what", ["model", "step"])
+@pytest.mark.parametrize("what", [pytest.param("model", marks=pytest.mark.slow), "step"])
 def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData, what: str) -> None:
     options: dict[str, Any] = {
         **DESIGNS["preconditioned"],
@@ -73,7 +82,7 @@ def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData, what
 
 def test_networks_of_average_velocities_keep_few_graphs(points: TensorData) -> None:
     """As many rows are looked at in every step, whatever the times: else each number would be a graph."""
-    options = {**DESIGNS["preconditioned"], "prediction": "average-velocity", "steps": 24, "batch_size": 32}
+    options = {**DESIGNS["preconditioned"], "prediction": "average-velocity", "steps": 8, "batch_size": 32}
     plain, graph = (run_on(points, choice, **options) for choice in ("none", "model"))
     assert_same(plain, graph, rtol=1e-4, atol=1e-5)
 
