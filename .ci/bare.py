@@ -13,7 +13,7 @@ from pathlib import Path
 
 DATA_SETS = Path("/usr/share/datasets")
 ALLOWED = {"PATH", "HOME", "LANG", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
-PREFIXES = ("PIP_", "PYTEST_ADDOPTS", "SSL_CERT_", "REQUESTS_CA_", "PYENV_", "OPENBLAS_")
+PREFIXES = ("PIP_", "PYTEST_ADDOPTS", "SSL_CERT_", "REQUESTS_CA_", "PYENV_", "_PYENV_", "OPENBLAS_")
 """Settings of the machine (certificates, processor, Python), and the options that CI gives to pytest."""
 
 

@@ -136,8 +136,9 @@ class ConditionedPrior(Prior, abc.ABC):
     It keeps the labels with their counts; of embeddings at most ``CENTRES`` centres, each the mean of
     ``BEHIND`` different ones or more, with their counts and standard deviations. The marginal source is the
     average over labels, or over normal embeddings around the centres. Of tensors, and where there would be
-    fewer than ``FEWEST`` centres, it keeps nothing, and the marginal source is the Gaussian with the mean and the variances of source samples
-    of all conditions. No condition can be read from that, unless :attr:`keep_conditions`.
+    fewer than ``FEWEST`` centres, it keeps nothing, and the marginal source is the Gaussian with the mean and
+    the variances of source samples of all conditions. No condition can be read from that, unless
+    :attr:`keep_conditions`.
 
     Labels without an example are refused: a network would answer for them with noise; or, where ``unseen`` is
     ``"pooled"``, they are the null condition, whose number follows the last label. The embedding of zeros is
