@@ -107,9 +107,7 @@ def test_a_plan_that_is_sampled_loses_data_and_a_permutation_loses_none() -> Non
     assert len(OTCoupling().pair(x0, x1, None).unique()) == 512
 
 
-@pytest.mark.filterwarnings(
-    "ignore::RuntimeWarning", "ignore:Warning. numerical errors:UserWarning"
-)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:Warning. numerical errors:UserWarning")
 def test_sinkhorn_of_large_costs_falls_back_to_chance_there_and_keeps_its_pairs_here() -> None:
     """Their regularisation is an absolute number, ours a share of the mean cost: units do not matter."""
     x0, x1, _ = ends((64, 2))
