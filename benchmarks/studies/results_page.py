@@ -152,13 +152,16 @@ def read_study(folder: Path) -> Study | None:
     return Study(pandas.concat(tables, ignore_index=True), pandas.concat(runs, ignore_index=True))
 
 
-def table_of(read: Callable[[Path], Study | None], root: Path, name: str) -> DataFrame:
+Read = Callable[[Path], Study | None]
+
+
+def table_of(read: Read, root: Path, name: str) -> DataFrame:
     """The values of a study below a folder; a table without rows where it has not run."""
     found = read(root / name)
     return found.table if found else pandas.DataFrame()
 
 
-def class_conditional(root: Path, read: Callable[[Path], Study | None] = read_study) -> dict[str, Study]:
+def class_conditional(root: Path, read: Read = read_study) -> dict[str, Study]:
     """The studies whose cells were evaluated on a validation split, too, but for those of ``OWN_SECTION``."""
     folders = sorted(
         path for path in root.glob("*-*") if path.is_dir() and not path.name.startswith(OWN_SECTION)
@@ -210,9 +213,9 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def page(root: Path = RESULTS) -> str:
+def page(root: Path = RESULTS, read: Read = read_study) -> str:
     """The whole page from the results below a folder; studies without results are left out."""
-    read = cache(read_study)
+    read = cache(read)
     values = partial(table_of, read, root)
     text = template("results.md.jinja").render(
         dropped=lambda name, study: dropped(root, name, study),
@@ -245,13 +248,14 @@ def page_of_claims(name: str) -> Path:
     return (DOCS.parent if name == "README" else DOCS) / f"{name}.md"
 
 
-def told(root: Path = RESULTS) -> dict[str, Any]:
+def told(root: Path = RESULTS, read: Read = read_study) -> dict[str, Any]:
     """What the claims are made from: the results below a folder, each read once."""
-    read, table = cache(read_study), cache(read_table)
-    pictures = {steps: table(root / f"fashion-mnist-{steps}") for steps in BUDGETS}
+    read = cache(read)
+    table = partial(table_of, read, root)
+    pictures = {steps: table(f"fashion-mnist-{steps}") for steps in BUDGETS}
     led = {steps: study for steps in BUDGETS if (study := read(root / f"lead-{steps}"))}
     return {
-        "table": lambda name: table(root / name),
+        "table": table,
         "study": lambda name: read(root / name),
         "pictures": pictures,
         "leads": {steps: lead.with_rivals(s.table, pictures[steps]) for steps, s in led.items()},
@@ -280,23 +284,24 @@ def filled(text: str, stored: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Write the page and its charts, and the sentences of others that say what the page says."""
-    overview_charts.draw_all(partial(table_of, cache(read_study), RESULTS), DOCS / "images")
-    if study := read_study(RESULTS / f"lead-{BUDGETS[0]}"):
+    read = cache(read_study)
+    overview_charts.draw_all(partial(table_of, read, RESULTS), DOCS / "images")
+    if study := read(RESULTS / f"lead-{BUDGETS[0]}"):
         lead.draw_losses(study.table, BUDGETS[0], LOSSES)
-    if study := read_study(RESULTS / "emoji-sizes"):
+    if study := read(RESULTS / "emoji-sizes"):
         emoji_sizes.draw_curve(emoji_sizes.at_own_temperature(study.table), SIZES)
-    if study := read_study(RESULTS / "moved-source"):
+    if study := read(RESULTS / "moved-source"):
         moved_source.draw_curves(study.table, MOVED)
-    if study := read_study(RESULTS / "convergence"):
+    if study := read(RESULTS / "convergence"):
         convergence.draw_curves(study.table, study.runs, CONVERGENCE)
-    if study := read_study(RESULTS / "long-training"):
+    if study := read(RESULTS / "long-training"):
         long_curves.draw_curves(study.table, LONG)
-    if study := read_study(RESULTS / "prior-guidance"):
+    if study := read(RESULTS / "prior-guidance"):
         prior_guidance.draw_curves(study.table, GUIDED)
-    if study := read_study(RESULTS / "caption-guidance"):
+    if study := read(RESULTS / "caption-guidance"):
         prior_guidance.draw_captions(study.table, CAPTIONS)
-    TARGET.write_text(page(), encoding="utf-8")
-    stored = told()
+    TARGET.write_text(page(read=read), encoding="utf-8")
+    stored = told(read=read)
     for path in map(page_of_claims, CLAIMS):
         path.write_text(filled(path.read_text(encoding="utf-8"), stored), encoding="utf-8")
 

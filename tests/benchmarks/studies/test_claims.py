@@ -16,11 +16,12 @@ from benchmarks.studies.results_page import (
     template,
     told,
 )
+from tests.benchmarks.studies.conftest import read_stored
 
 
 @pytest.fixture(scope="module")
 def stored() -> dict[str, Any]:
-    return told()
+    return told(read=read_stored)
 
 
 def text_of(name: str) -> str:
@@ -36,7 +37,9 @@ def test_every_generated_sentence_of_a_page_is_what_the_generator_gives(
 
 
 def test_the_committed_results_are_what_the_generator_gives() -> None:
-    assert TARGET.read_bytes() == page().encode(), "run python -m benchmarks.studies.results_page"
+    assert TARGET.read_bytes() == page(read=read_stored).encode(), (
+        "run python -m benchmarks.studies.results_page"
+    )
 
 
 def test_every_claim_has_one_place_and_stands_there() -> None:

@@ -12,11 +12,12 @@ from PIL import Image
 
 from benchmarks.studies import lead, overview, overview_charts
 from benchmarks.studies.overview import REGRESSION, WEATHER, Tables
-from benchmarks.studies.results_page import DOCS, RESULTS, contents, page, read_study, table_of
+from benchmarks.studies.results_page import DOCS, RESULTS, contents, page, table_of
 from benchmarks.studies.tables import BASE, FEATURES
 from flowprior.pictures.looks import MARKERS
 from flowprior.study.table import select
 from tests.benchmarks.studies import test_lead, test_long_curves
+from tests.benchmarks.studies.conftest import read_stored
 from tests.study.stored import Row, cell, keep, rows
 
 EMPTY = pandas.DataFrame()
@@ -39,7 +40,7 @@ def points(figure: Figure) -> list[tuple[str, Any, Any]]:
 
 
 def stored_results(name: str) -> pandas.DataFrame:
-    return table_of(read_study, RESULTS, name)
+    return table_of(read_stored, RESULTS, name)
 
 
 def forecasts(at: dict[int, tuple[float, float]]) -> Tables:

@@ -13,6 +13,7 @@ from benchmarks.studies.results_page import RESULTS, TARGET, page, read_study
 from benchmarks.studies.tables import chosen_setting, growth, over_rivals, paper_orders
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.study.table import MixedEvaluations, read_cells, read_table
+from tests.benchmarks.studies.conftest import read_stored
 from tests.study.stored import OTHER, OURS, Row, cell, keep, rows
 
 NFES = (0, 1, 2, 4, 8, 15, 30)
@@ -81,7 +82,7 @@ def test_a_study_may_have_folders_of_one_reference_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_stored_cells_of_a_study_have_one_evaluator_whose_weights_are_committed(folder: str) -> None:
     digests = {path.stem.rsplit("-", 1)[1] for path in CLASSIFIERS.glob("*.safetensors")}
-    study = read_study(RESULTS / folder)
+    study = read_stored(RESULTS / folder)
     assert study is not None
     named = study.table["features"].dropna()
     classifiers = {name.split("sha256 ")[1][:8] for name in named if name.startswith("cnn128")}
