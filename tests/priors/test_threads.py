@@ -38,12 +38,12 @@ class Fitted:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[Tensor, Tensor]:
-    """Small pictures ``[760, 1, 8, 8]`` as digits are: correlated, bounded, with a margin that never varies.
+    """Small pictures ``[1240, 1, 8, 8]`` as digits are: correlated, bounded, with a margin that never varies.
 
-    Six classes of 120 rows, and four of 10: fewer rows than the default prior has latents.
+    Six classes of 200 rows, and four of 10: fewer rows than the default prior has latents.
     """
     generator = torch.Generator().manual_seed(5)
-    labels = torch.repeat_interleave(torch.arange(10), torch.tensor([120] * 6 + [10] * 4))
+    labels = torch.repeat_interleave(torch.arange(10), torch.tensor([200] * 6 + [10] * 4))
     strength = torch.linspace(1.5, 0.02, 64)[:, None]
     loading = strength * torch.randn(10, 64, 64, generator=generator) / 4
     latents = torch.randn(len(labels), 64, generator=generator)
