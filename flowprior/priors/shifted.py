@@ -218,9 +218,8 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
     def measures(self) -> dict[str, float]:
         """Root mean square of the shift, ``prior_shift``, and mean ``prior_scale``, over seen conditions."""
         seen = None if self.condition.kind == "none" else self.seen[:OF_THE_MARGINAL]
+        seen = self._zeros(1) if self._is_pooled else seen
         shift, scale = self._move(seen, 1 if seen is None else len(seen))
-        if self._is_pooled:
-            return {}
         found = {"prior_shift": float(shift.square().mean().sqrt())} if self.shift else {}
         return found if scale is None else {**found, "prior_scale": float(scale.mean())}
 
@@ -302,9 +301,16 @@ class ShiftedPrior(ConditionedPrior, LatentPrior, TrainedPrior):
         assert self.trained is not None
         few = slice(None) if self.condition.kind == "labels" else slice(OF_THE_MARGINAL)
         if self._is_pooled:
-            return self.pooled.new_zeros(self.inner.event_shape.numel() * self.shift + self.scale)
+            return self.trained(self._zeros(1))[0]
         weight = self.seen_weight[few]
         return (weight / weight.sum()) @ self.trained(self.seen[few])
+
+    def _zeros(self, n: int) -> Tensor:
+        """Null embeddings ``[n, E]``."""
+        return torch.zeros(n, self.condition.size, dtype=self.seen.dtype, device=self.seen.device)
+
+    def _sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
+        return self._moved(super()._sample_pooled(n, generator), self._zeros(n))
 
     def _known(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows are the null condition, and ``cond`` with one that fit saw in their place."""
