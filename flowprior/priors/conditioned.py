@@ -244,7 +244,9 @@ class ConditionedPrior(Prior, abc.ABC):
             for x, cond in thinned(lambda: data, most)
         )
         moments = ConditionMoments.over(drawn)
-        self.pooled = torch.stack([moments.mean[0], moments.variance()[0]]).to(data.peek()[0])
+        mean, variance = moments.mean[0], moments.variance()[0]
+        least = torch.finfo(torch.float32).eps * (1 + mean.square())  # of one example there is no variance
+        self.pooled = torch.stack([mean, variance.maximum(least)]).to(data.peek()[0])
 
     def _sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
         mean, variance = self.pooled

@@ -213,7 +213,7 @@ def test_what_the_evaluation_needs_is_checked_before_training(tmp_path, monkeypa
 
 def test_a_metric_that_is_not_measured_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "train", forbidden)
-    grid = tiny_grid(**SMALL, metric="accurracy", evaluation={"metrics": ["fid", "accuracy"]})
+    grid = tiny_grid(**{**SMALL, "evaluation": {"metrics": ["fid", "accuracy"]}}, metric="accurracy")
     with pytest.raises(OptionError, match="metric='accurracy' is not measured; did you mean 'accuracy'"):
         run_grid(grid, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -61,6 +61,7 @@ def test_tensorboard_takes_another_folder_and_then_needs_none_of_the_run(
     assert events(tmp_path / "here").Scalars("train/loss")[-1].step == 4
 
 
+@pytest.mark.slow  # wandb writes from a process of its own, which a busy machine leaves behind
 def test_wandb_offline_has_curves_configuration_and_the_end(points: TensorData, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(points, out=run, callbacks=["wandb:mode=offline,project=tests"], **OPTIONS)
