@@ -114,7 +114,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             f"--repeat: expected a record {path}.*, found none; run with --record={path} first"
         )
     which = config.option.which
-    lines = (line.rstrip("\n").split("\t", 1) for file in files for line in file.open(encoding="utf-8"))
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    lines = [line.split("\t", 1) for text in texts for line in text.split("\n") if line]
     wanted = {nodeid for outcome, nodeid in lines if outcome == which}
     slow = which == "skipped"
     kept = [item for item in items if item.nodeid in wanted or (slow and item.get_closest_marker("slow"))]
