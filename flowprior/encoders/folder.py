@@ -27,7 +27,7 @@ SENTENCE_CONFIG = "sentence_bert_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
 FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""How transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
+"""Options with which transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
 TEXTS = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES, "*.json", "*.jinja")
 """Files of a folder that transformers may read whole, beside the weights."""
 TEXTS_LIMIT = 64 << 20

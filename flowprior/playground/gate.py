@@ -20,9 +20,9 @@ POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'"
 )
-"""What the browser may fetch: what this server gives, and nothing from elsewhere."""
+"""The policy for the browser: it may fetch what this server gives, and nothing from elsewhere."""
 POSTS = ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
-"""What the page sends to; gradio also has routes for uploads, recordings and programs."""
+"""The routes that the page sends to; gradio also has some for uploads, recordings and programs."""
 HIDDEN = ("/openapi.json", "/gradio_api/openapi.json")
 ADVICE = "open the address that flowprior demo printed"
 MOST_BYTES = 1 << 20

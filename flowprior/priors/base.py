@@ -273,7 +273,7 @@ class Prior(DescribedPrior, abc.ABC):
 
     @property
     def kept_data(self) -> str:
-        """What the prior holds of its training data as they were, in words; empty where it holds none.
+        """Say in words which training data the prior holds as they were; empty where it holds none.
 
         Files and model cards say it, and ``push_to_hub`` refuses to publish it unless it is told to.
         """
@@ -312,7 +312,7 @@ class Prior(DescribedPrior, abc.ABC):
         """Learn what the marginal source needs beyond :meth:`_fit`, once that is done."""
 
     def _sample_any(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        """As :meth:`_sample`, of null conditions, too, which start from the marginal source."""
+        """Draw as :meth:`_sample` does; null conditions start from the marginal source."""
         return self._sample(self._without_null(cond, generator), n, generator)
 
     def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:

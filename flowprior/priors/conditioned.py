@@ -31,7 +31,7 @@ POOLED_ROWS = 4096
 
 
 def rows_looked_at(numbers: int) -> int:
-    """How many embeddings of so many numbers are looked at."""
+    """Return the number of embeddings that a fit looks at, for this many numbers in each."""
     return min(EMBEDDINGS, max(LEAST, NUMBERS // max(1, numbers)))
 
 
@@ -119,7 +119,7 @@ class SeenConditions:
 
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
 OF_THE_MARGINAL = 256
-"""How many embeddings the marginal density averages over."""
+"""The number of embeddings that the marginal density averages over."""
 AT_ONCE = 256
 """Conditions whose means are held at once."""
 
@@ -147,7 +147,7 @@ class ConditionedPrior(Prior, abc.ABC):
     """
 
     keep_conditions: bool = False
-    """Whether embeddings are kept as they were, in place of centres."""
+    """True if embeddings are kept as they were, in place of centres."""
     condition_size: Tensor
     seen: Tensor
     seen_weight: Tensor
@@ -224,7 +224,7 @@ class ConditionedPrior(Prior, abc.ABC):
 
     @property
     def _is_pooled(self) -> bool:
-        """Whether the marginal source is the Gaussian ``pooled``."""
+        """True if the marginal source is the Gaussian ``pooled``."""
         return self.condition.kind == "embeddings" and not len(self._weighted[0])
 
     @property

@@ -302,7 +302,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         return self.distance.around(self.center, self.network(own), own, distance)
 
     def _distance_to_seen(self, cond: Tensor) -> Tensor:
-        """How far ``[B]`` embeddings lie from the nearest centre, beyond those behind it: (d² − r²)₊^½."""
+        """Return the distance ``[B]`` to the nearest centre, beyond what lies behind it: (d² − r²)₊^½."""
         apart, place = nearest(cond, self.seen)
         if not len(self.seen_spread):
             return apart[:, 0]

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flowprior.errors import CheckpointError
 
 SLACK = 4
-"""How many times the numbers and tensors of the file a network may ask for while it is built."""
+"""The factor by which a network may exceed the numbers and tensors of its file while it is built."""
 FREE_NUMBERS, FREE_TENSORS = 1 << 24, 1 << 12
-"""What it may ask for besides, such as tables that are not saved: 64 MiB of float32."""
+"""The float32 numbers that it may ask for besides, such as tables that are not saved: 64 MiB."""
 
 
 def sizes_of(tensors: Mapping[str, Tensor]) -> list[int]:

@@ -89,7 +89,7 @@ def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)
 
 
 def _result(folder: StudyFolder, place: CellFolder) -> dict[str, Any] | None:
-    """What a run keeps of a cell; nothing of a damaged file, which it measures again."""
+    """Return what a run keeps of a cell; a damaged file counts as none and is measured again."""
     try:
         return folder.read_result(place)
     except CheckpointError:

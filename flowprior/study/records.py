@@ -17,7 +17,7 @@ from flowprior.errors import CheckpointError
 from flowprior.storage import read_json
 
 FORMAT = 3
-"""Of plan, cell files and report; format 2 held one row for each number of evaluations."""
+"""The format of plan, cell files and report; format 2 had one row for each number of evaluations."""
 OLDER = {"1": "judged residual and epsilon flows wrongly", "2": "an older flowprior wrote"}
 LIMIT = 256 << 20
 """Longest file that is read, in bytes."""
@@ -268,7 +268,7 @@ def read_record(path: Path, kind: type[Record], command: str = "flowprior compar
 
 
 def _first(error: ValidationError) -> str:
-    """Where the first mistake is, what was expected and what came."""
+    """Return the place of the first mistake, what was expected there, and what came."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":

@@ -236,7 +236,7 @@ class _Run:
         return self.folder.cell(cell.name, cell.key)
 
     def _is_finished(self, cell: Cell) -> bool:
-        """Whether a cell has a result; a damaged one is reported, and the cell is measured again."""
+        """True if a cell has a result; a damaged one is reported, and the cell is measured again."""
         try:
             return self.folder.read_result(self._place(cell)) is not None
         except CheckpointError as error:
