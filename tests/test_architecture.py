@@ -50,8 +50,13 @@ def imports() -> tuple[Import, ...]:
     return tuple(found for module, path in modules().items() for found in imports_of(module, path))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports_of(module: str, path: Path) -> Iterator[Import]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (Import(module, alias.name, None) for alias in node.names if is_ours(alias.name))
         elif isinstance(node, ast.ImportFrom):
@@ -155,7 +160,7 @@ def test_packages_that_not_everybody_needs_are_imported_where_they_are_used() ->
     everyday |= {"samplers", "encoders", "flow", "training", "metrics", "evaluation", "cli", "pictures"}
     for module, path in modules().items():
         if module == FACE or room_of(module) in everyday:
-            top = ast.parse(path.read_text(encoding="utf-8")).body
+            top = parsed(path).body
             names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
             names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
             assert not SELDOM_NEEDED & {name.split(".")[0] for name in names}, path
