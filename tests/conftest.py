@@ -11,7 +11,7 @@ import os
 # Before torch is imported. Sub-processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -46,6 +46,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Count all tests and the slow ones, before ``-m`` takes some away."""
     slow = sum(item.get_closest_marker("slow") is not None for item in items)
     config.stash[COLLECTED] = len(items), slow
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without collecting garbage, of which there is none: a fifth faster."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
