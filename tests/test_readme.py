@@ -89,7 +89,7 @@ def test_ci_begins_with_the_two_commands_and_runs_the_three_lines_of_use():
         (REPOSITORY / ".ci" / name).read_text(encoding="utf-8") for name in ("newcomer", "rest", "card")
     )
     for line in (
-        r'for command in "make demo" "make test"; do',
+        r'for command in "make demo" "the next command of make demo" "make test"; do',
         r"from flowprior import Prior, Coupling, train",
         r"\s*flowprior train --prior gmm --coupling condot",
         r".* pytest benchmarks --benchmark-only",
