@@ -1,0 +1,57 @@
+"""The comparison of two trees, on values made by hand; ``python -m tests.values`` makes real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import values
+from tests.values import HERE, difference, differences
+
+FLOW = "prior gmm, coupling ot"
+EQUAL = {f"{FLOW}: losses": np.array([1.0, 2.0]), "prior gmm: mean": np.array([3.0])}
+
+
+def test_equal_values_have_no_difference():
+    assert differences(EQUAL, EQUAL, "abc") == ([], [])
+
+
+def test_a_difference_names_combination_quantity_and_largest_difference():
+    other = EQUAL | {f"{FLOW}: losses": np.array([1.5, 1.0])}
+    assert differences(EQUAL, other, "abc") == ([f"{FLOW}: losses: largest difference 1"], [])
+
+
+def test_a_component_that_one_tree_has_is_named_once_and_not_compared():
+    more = EQUAL | {f"prior shifted, coupling ot: {name}": np.zeros(2) for name in ("losses", "samples")}
+    assert differences(EQUAL, more, "abc") == ([], ["only abc has prior shifted"])
+    assert differences(more, EQUAL, "abc") == ([], [f"only {HERE} has prior shifted"])
+
+
+def test_a_combination_that_one_tree_refuses_is_a_difference():
+    other = EQUAL | {"prior gaussian, coupling ot: losses": np.zeros(2), "prior gaussian: mean": np.zeros(1)}
+    fewer = {name: value for name, value in other.items() if name != "prior gaussian, coupling ot: losses"}
+    assert differences(fewer, other, "abc") == (["prior gaussian, coupling ot: losses: only abc has it"], [])
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ([1.0, 1000.0005], None),
+        ([1.0, 1000.002], "largest difference 0.002"),
+        ([1.000002, 1000.0], "largest difference 2e-06"),
+        ([1.0], "shape [2], not [1]"),
+        ([np.nan, 1000.0], "largest difference nan"),
+    ],
+)
+def test_the_tolerance_is_relative_to_large_values(other, expected):
+    assert difference(np.array([1.0, 1000.0]), np.array(other)) == expected
+
+
+@pytest.mark.parametrize(("size", "status"), [(0.0, 0), (1e-3, 1)])
+def test_the_exit_status_is_1_where_something_differs(size, status, monkeypatch, capsys):
+    changed = {name: value + size for name, value in EQUAL.items()}
+    monkeypatch.setattr(values, "extract", lambda commit, folder: None)
+    monkeypatch.setattr(values, "values_of", lambda trees, folder: {HERE: EQUAL, "abc": changed})
+    assert values.main(["--against", "abc"]) == status
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"2 values of 1 trainings, {2 * status} differ from abc"
