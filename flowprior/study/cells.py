@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, product
 from typing import Any
 
-from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import suited_sampler
@@ -179,7 +178,7 @@ def plan_grid(grid: Grid, splits: Splits, choice: Choice | None = None) -> tuple
         InputError: data that no rule has a prior for.
     """
     identity, chosen = splits.identity(), variants(grid, choice or study_choice(grid, splits))
-    planned = (_plan_variant(grid, variant, splits.train.condition, identity) for variant in chosen)
+    planned = (_plan_variant(grid, variant, identity) for variant in chosen)
     entries, rows = zip(*planned, strict=True)
     cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
     if not cells:
@@ -191,11 +190,9 @@ def plan_grid(grid: Grid, splits: Splits, choice: Choice | None = None) -> tuple
     return plan, list({(cell.name, cell.key): cell for cell in cells}.values())
 
 
-def _plan_variant(
-    grid: Grid, variant: Variant, condition: Condition, identity: Any
-) -> tuple[dict[str, Any], list[Cell]]:
+def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[Cell]]:
     """A variant as plan.json has it, with why it is skipped, and its cells; none where it is."""
-    skipped, refused = variant.refusal(grid.training, condition), {}
+    skipped, refused = variant.refusal(grid.training), {}
     if not skipped:
         reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
         refused = {name: reason for name, reason in reasons.items() if reason}

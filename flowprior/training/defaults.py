@@ -11,7 +11,7 @@ from flowprior.errors import UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.prediction_kinds import suited_times
 from flowprior.models.base import takes_inputs
-from flowprior.priors import Prior, TrainedPrior, latents_of
+from flowprior.priors import Prior, latents_of
 from flowprior.training.config import (
     AUTO_PRIOR,
     DEFAULT_COUPLING,
@@ -67,8 +67,7 @@ def resolve_coupling(coupling: str | Coupling) -> Coupling:
 def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
     """What is recorded of the coupling; one of ``reflow`` that is ``given`` learns its origin here."""
     if spec == DEFAULT_COUPLING:
-        at_random = prior.is_narrow or isinstance(prior, TrainedPrior)
-        return "posterior" if _fits_latents(prior) else "condot" if at_random else "ot"
+        return "posterior" if _fits_latents(prior) else "condot" if prior.is_narrow else "ot"
     if isinstance(given, Coupling) and not isinstance(given, ReflowCoupling):
         return spec
     found = with_origin(spec)
@@ -79,8 +78,7 @@ def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
 
 def _prediction_for(prior: Prior, coupling: Coupling, model: str | nn.Module) -> str:
     """What a network learns: what the moments of the pairs leave, where they are known and hold a mean."""
-    trains_mean = isinstance(prior, TrainedPrior) and prior.trains_mean
-    if trains_mean or not are_known(prior, coupling) or not (_fits_latents(prior) or prior.is_narrow):
+    if not are_known(prior, coupling) or not (_fits_latents(prior) or prior.is_narrow):
         return "velocity"
     shown_more = isinstance(model, str) and takes_inputs(model)
     return "preconditioned" if shown_more and not prior.is_narrow else "residual"

@@ -92,7 +92,6 @@ def train_parts(
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
     fit_seconds = fit_prior(parts, randomness, engine, progress)
-    state.train_prior()
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
         parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)

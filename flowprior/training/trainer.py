@@ -49,8 +49,8 @@ def train(
     Args:
         data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
             pair (events, condition), or a torch data set of tensors.
-        prior: where the flow starts; an instance that is fitted already is left as it is, but for what of it
-            is trained with the flow; ``"auto"`` chooses by the data.
+        prior: where the flow starts; an instance that is fitted already is left as it is; ``"auto"`` chooses
+            by the data.
         coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.

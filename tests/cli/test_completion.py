@@ -101,7 +101,7 @@ SPECS = [
     ("train --prior gmm:components=", []),
     ("train --prior gmm:covariance=", [f"gmm:covariance={kind}" for kind in COVARIANCES]),
     ("train --prior gmm:rank=4,covariance=lo", ["gmm:rank=4,covariance=lowrank"]),
-    ("train --prior shifted:scale=t", ["shifted:scale=true"]),
+    ("train --prior learned-mean:keep_conditions=t", ["learned-mean:keep_conditions=true"]),
     ("train --prior nothing:", []),
     ("train --data moons:noise_law=g", ["moons:noise_law=gaussian"]),
     ("compare --prior two=gmm:comp", ["two=gmm:components="]),
