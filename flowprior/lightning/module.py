@@ -22,10 +22,8 @@ from flowprior.lightning.batches import TrainingBatches
 from flowprior.lightning.package import LightningModule
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.processes.group import Group
 from flowprior.progress import shows_progress
 from flowprior.registry import package_version
-from flowprior.training.automatic import design_of_data
 from flowprior.training.compiled import compiling
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig, changed_values
@@ -265,8 +263,7 @@ def _resolved(given: dict[str, Any], config: Any, options: dict[str, Any]) -> Co
             "lightning: shard and accumulate are the trainer's here; use Trainer(strategy=…, "
             "accumulate_grad_batches=…)"
         )
-    resolved, given, reasons = design_of_data(resolved, given, None, False, Group())
-    parts = resolve_components(resolved, None, reasons, **given)
+    parts = resolve_components(resolved, **given)
     if training.init:
         start_from(parts.model, FilePath(training.init).expanduser())
     return parts

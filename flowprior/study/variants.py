@@ -22,12 +22,12 @@ from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
 from flowprior.training.compiled import check_compiled
 from flowprior.training.config import (
-    AUTO_PRIOR,
     DEFAULT_COUPLING,
     DEFAULT_PATH,
     DEFAULT_PREDICTION,
     DEFAULT_PRIOR,
     TrainingConfig,
+    refuse_auto,
 )
 from flowprior.training.defaults import resolve_coupling
 from flowprior.training.engine import Engine
@@ -70,7 +70,6 @@ class Variant:
         labels: labels of the three, as the grid has them.
         samplers: label -> spec of those that evaluate it.
         trainer: function that trains it, as ``package.module:function``; empty for ``flowprior.train``.
-        reasons: why the data chose its prior; none where a prior is named.
     """
 
     label: str
@@ -81,7 +80,6 @@ class Variant:
     labels: tuple[str, ...]
     samplers: Mapping[str, str]
     trainer: str = ""
-    reasons: tuple[str, ...] = ()
 
     def refusal(self, training: TrainingConfig) -> str | None:
         """Why the library refuses this combination under the grid's ``training``; None where it does not."""
@@ -183,8 +181,10 @@ def split_label(text: str) -> tuple[str, str]:
 def _canonical(axis: str, text: str) -> str:
     """The spec with the component's own name in place of an alias."""
     text, registry = text.strip(), AXES[axis]
-    if (axis == "samplers" and text == AUTO) or (axis == "priors" and text == AUTO_PRIOR):
+    if axis == "samplers" and text == AUTO:
         return text
+    if axis == "priors":
+        refuse_auto("compare", text)
     if axis != "couplings":
         registry.resolve(text)
     elif text == DEFAULT_COUPLING:

@@ -1,4 +1,4 @@
-"""What ``"auto"`` stands for where a prior is named: the coupling, the prediction and its times."""
+"""What ``"auto"`` stands for with a prior: the coupling, the prediction and its times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from flowprior.flow.prediction_kinds import suited_times
 from flowprior.models.base import takes_inputs
 from flowprior.priors import Prior, latents_of
 from flowprior.training.config import (
-    AUTO_PRIOR,
     DEFAULT_COUPLING,
     DEFAULT_MODEL,
     DEFAULT_PREDICTION,
@@ -31,14 +30,8 @@ def choose_defaults(
     coupling: str | Coupling | None,
     model: str | nn.Module | None = None,
 ) -> RunConfig:
-    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came.
-
-    Where the data are to choose the prior, it is left as it is until they have.
-    """
-    asked = prior or config.prior
-    if asked == AUTO_PRIOR:
-        return config
-    start = Prior.registry.resolve(asked)
+    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
+    start = Prior.registry.resolve(prior or config.prior)
     config = replace(config, coupling=_coupling_for(start, config.coupling, coupling))
     paired = coupling if isinstance(coupling, Coupling) else resolve_coupling(config.coupling)
     training = config.training

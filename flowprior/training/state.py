@@ -37,7 +37,7 @@ from flowprior.training.config import BATCH, RunConfig, changed_values
 from flowprior.training.engine import Engine
 from flowprior.training.objective import times_and_weight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.run_info import CHOICE, package_commit
+from flowprior.training.run_info import package_commit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,8 +119,6 @@ class TrainingState:
             "command": train_command(self._of_one_process(), self.parts.data.spec),
         }
         parts, data = self.parts, self.parts.data
-        if parts.reasons:
-            metadata[CHOICE] = list(parts.reasons)
         if self.prior_was_given:
             metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:

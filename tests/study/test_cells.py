@@ -104,22 +104,6 @@ def test_paths_are_named_where_there_are_several():
     assert [variant.label for variant in several] == ["gmm + ot + condot", "gmm + ot + cosine"]
 
 
-def test_a_prior_that_the_data_choose_is_one_that_could_be_named():
-    grid = tiny_grid(priors=["auto", "latent-gmm"], couplings=["auto"])
-    plan, cells = plan_grid(grid, Splits.load("digits"))
-    chosen, named = plan["variants"]
-    assert (chosen["label"], chosen["prior"], chosen["coupling"]) == (
-        "auto + auto",
-        "latent-gmm",
-        "posterior",
-    )
-    assert chosen["prediction"] == "preconditioned"
-    assert chosen["cells"] == named["cells"], "trained once"
-    assert len(cells) == 2
-    assert [line.partition(":")[0] for line in chosen["reasons"]] == ["data", "latent-gmm + posterior", "so"]
-    assert named["reasons"] == ()
-
-
 def planned(**changes: Any) -> dict[str, Any]:
     grid = tiny_grid(**changes)
     plan, _ = plan_grid(grid, Splits.load("digits"))
