@@ -19,7 +19,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.paths import Path
-from flowprior.priors import LatentPrior, Prior, TrainedPrior
+from flowprior.priors import LatentPrior, Prior
 from flowprior.registry import Registered
 from flowprior.samplers import Sampler
 from tests.expected_warnings import UNCONVERGED
@@ -50,7 +50,6 @@ VARIANTS = {
     "flow": [{"rank": 2}, {"kind": "spline"}],
     "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}],
     "latent-gmm": [{"law": "averaged-gmm"}],
-    "shifted": [{"scale": True}, {"prior": "latent-gmm", "scale": True}, {"prior": "kernel-mean"}],
 }
 PRIORS = [
     (name, {**QUICK.get(name, {}), **options})
@@ -286,10 +285,7 @@ def test_all_that_was_learned_is_in_the_state(spec):
     for module in prior.modules():
         loose = [name for name, value in vars(module).items() if isinstance(value, Tensor)]
         assert not loose
-    asked = {id(parameter) for parameter in prior.parameters() if parameter.requires_grad}
-    trained = prior.trained if isinstance(prior, TrainedPrior) else None
-    own = set() if trained is None else {id(parameter) for parameter in trained.parameters()}
-    assert asked == own, "optimisers leave alone what is not trained with the flow"
+    assert not any(parameter.requires_grad for parameter in prior.parameters()), "optimisers leave it alone"
 
 
 @every_prior

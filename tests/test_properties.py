@@ -30,7 +30,6 @@ SPECS = {
     "averaged-gmm": ["averaged-gmm:members=1,rows_each=4"],
     "vae": ["vae:latent=2,width=4,steps=4,importance=4"],
     "flow": ["flow:rank=2,steps=4,hidden=8,transforms=2"],
-    "shifted": ["shifted:scale=true", "shifted:prior=gmm,shift=false,scale=true"],
     "learned-mean": [
         "learned-mean:epochs=1,hidden=8,depth=1",
         "learned-mean:epochs=1,hidden=8,depth=0,latent=1,sigma=scalar",
@@ -44,7 +43,6 @@ KINDS = {
     "averaged-gmm": ("none", "labels"),
     "learned-mean": ("labels", "embeddings"),
     "kernel-mean": ("labels", "embeddings"),
-    "shifted": ("none", "labels"),
 }
 
 

@@ -39,9 +39,7 @@ def compare(
     ] = None,
     prior: Annotated[
         Names,
-        typer.Option(
-            help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("priors", "auto")
-        ),
+        typer.Option(help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("priors")),
     ] = None,
     coupling: Annotated[
         Names,

@@ -40,13 +40,7 @@ def inspect(
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
-    suggest: Annotated[
-        bool,
-        typer.Option(
-            help="Also try a set of mixtures, count modes, and say what --prior auto chooses, which takes "
-            "minutes of 2,000 points or more."
-        ),
-    ] = True,
+    suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,
     json: Json = False,
@@ -54,8 +48,8 @@ def inspect(
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
-    from flowprior.report.terminal import inspection_tables, modes_line
-    from flowprior.training import DEFAULT_PRIOR, compare_flows
+    from flowprior.report.terminal import inspection_tables
+    from flowprior.training import DEFAULT_PRIOR
 
     found = inspect_priors(
         load_data(data),
@@ -66,11 +60,10 @@ def inspect(
         seed=seed,
         suggestion=suggest,
         out=out,
-        pilot=compare_flows,
     )
     command = command_of(data, found.pairings[0])
     if json:
-        print_json(found.as_dict() | {"command": command})
+        print_json(found.as_dict() | {"reason": found.reason, "command": command})
         return
     count = found.examples
     if "min" in count:
@@ -78,13 +71,9 @@ def inspect(
             f"{count['conditions']:g} conditions; examples of each: least {count['min']:g}, "
             f"median {count['median']:g}, most {count['max']:g}"
         )
-    if found.modes:
-        print_rich(modes_line(found))
     print_rich(*inspection_tables(found), *(f"warning: {warning}" for warning in found.warnings))
-    if found.choice is not None:
-        print_rich(found.choice.data, f"--prior auto takes {found.choice.reason}")
     written = f"; inspection.json and pictures are in {out}" if out is not None else ""
-    print_rich(f"{found.seconds:.1f} s{written}", f"to train the best: {command}")
+    print_rich(f"{found.seconds:.1f} s{written}", f"recommended: {found.reason}", f"to train it: {command}")
 
 
 def command_of(data: str, pairing: Pairing) -> str:

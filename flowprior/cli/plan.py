@@ -19,7 +19,7 @@ def show_plan(found: Preview, json: bool) -> None:
         print_json(_as_dict(found))
     else:
         skipped = [f"skipped {_name_of(row)}: {row['reason']}" for row in found.skipped]
-        print_rich(_table(found), *found.reasons, *skipped, _training(found.grid), _what_is_left(found))
+        print_rich(_table(found), *skipped, _training(found.grid), _what_is_left(found))
 
 
 def _as_dict(found: Preview) -> dict[str, Any]:

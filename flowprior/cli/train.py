@@ -43,9 +43,8 @@ def train(
     prior: Annotated[
         str | None,
         typer.Option(
-            help="Where the flow starts; see flowprior list priors; latent-gmm by default; auto chooses by "
-            "the data.",
-            autocompletion=completing("priors", "auto"),
+            help="Where the flow starts; see flowprior list priors; latent-gmm by default.",
+            autocompletion=completing("priors"),
             rich_help_panel=DESIGN,
         ),
     ] = None,

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions
+from flowprior.conditions import Conditions
 from flowprior.data.stream import FitData
-from flowprior.errors import CouplingError, InputError, OptionError
-from flowprior.priors import Prior, TrainedPrior
+from flowprior.errors import CouplingError, InputError
+from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
 
@@ -42,24 +42,6 @@ class Coupling(Registered, abc.ABC):
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """One source sample x0 ``[B, *event]`` for each datum of x1 ``[B, *event]``, in the order of x1."""
-
-    def rdraw(
-        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """As :meth:`draw`, with gradients to what of the prior is trained with the flow.
-
-        For a coupling that keeps conditions (:meth:`keeps_conditions`): what is paired is fixed, and moved
-        afterwards.
-
-        Raises:
-            OptionError: nothing of the prior is trained; see :class:`flowprior.priors.TrainedPrior`.
-        """
-        if not isinstance(prior, TrainedPrior):
-            raise OptionError(
-                f"{self.name}.rdraw: nothing of the prior '{prior.name}' is trained with a flow; use "
-                f"shifted:prior={prior.name}, or draw"
-            )
-        return prior.moved(self.draw(prior.fixed, x1, cond, generator=generator), cond)
 
     def pairs(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
@@ -158,13 +140,6 @@ class Coupling(Registered, abc.ABC):
             The slopes, or None where they are not known before the pairs are drawn.
         """
         return None
-
-    def keeps_conditions(self, condition: Condition) -> bool:
-        """Whether each x0 is drawn under the condition of its own datum, and the prior is not learned from.
-
-        Only then can a part of the prior be trained with the flow (:class:`flowprior.priors.TrainedPrior`).
-        """
-        return False
 
     def _told(self) -> str:
         return "" if self.is_fitted else "not fitted"

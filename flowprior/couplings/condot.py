@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.priors import Prior
 
@@ -22,9 +22,6 @@ class CondOTCoupling(Coupling):
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return prior.sample(cond, len(x1), generator=generator)
-
-    def keeps_conditions(self, condition: Condition) -> bool:
-        return True
 
     def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
         return torch.zeros_like(spread)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.errors import CouplingError
 from flowprior.priors import Prior
@@ -26,9 +26,6 @@ class IndependentCoupling(Coupling):
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return prior.sample_marginal(len(x1), generator=generator)
-
-    def keeps_conditions(self, condition: Condition) -> bool:
-        return condition.kind == "none"
 
     def source(
         self,

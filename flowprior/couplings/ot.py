@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import (
-    Condition,
     Conditions,
     Parts,
     TokenStates,
@@ -99,11 +98,6 @@ class OTCoupling(PairingCoupling):
             CouplingError: ``space="coordinates"`` with a prior without a subspace.
         """
         check_space("coupling 'ot'", self.space, prior)
-
-    def keeps_conditions(self, condition: Condition) -> bool:
-        """Where only rows of equal conditions are paired."""
-        within = self.condition == "within" or (self.condition == "auto" and condition.kind == "labels")
-        return condition.kind == "none" or (within and condition.kind != "parts")
 
     def draw_size(self, batch_size: int) -> int:
         """``ot_batch`` rounded up to a multiple of ``batch_size``."""

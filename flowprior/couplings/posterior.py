@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.errors import CouplingError
 from flowprior.priors import LatentPrior, Prior, latents_of
@@ -34,9 +34,6 @@ class PosteriorCoupling(Coupling):
         """(x0, x1), some of which are the prior's own where a condition has few examples."""
         x0 = self.draw(prior, x1, cond, generator=generator)
         return self._latents(prior).smoothed(x0, x1, cond, generator=generator)
-
-    def keeps_conditions(self, condition: Condition) -> bool:
-        return True
 
     def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
         return 1 - 1 / spread if given is None else 1 - (1 - given) / spread

@@ -73,7 +73,6 @@ class AverageVelocity(Prediction):
     """The average velocity over [t, s], for times ``[B, 2]``; the velocity for times ``[B]``."""
 
     beside: int = 2
-    takes_moments: bool = True
     interval: bool = True
     times: str = "interval"
 

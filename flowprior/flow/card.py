@@ -73,7 +73,6 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: dict[str, Any] = {
         **_data_rows(description),
         **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
-        "chosen because": "; ".join(map(str, metadata.get("choice", ()))),
         "condition": Condition.from_dict(description["condition"]).describe(),
         "text encoder": dict(metadata.get("text_encoder") or {}).get("identity"),
         "latents of": dict(description.get("encoder", {})).get("identity"),

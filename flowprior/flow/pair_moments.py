@@ -23,10 +23,6 @@ where ᾱ and σ̄ are the means of the coefficients of both ends. At h = 0 this
 to the velocity adds itself, times the mean of s_e/s_τ over the interval's times τ, to the average. Where the
 variance outside of the axes differs from coordinate to coordinate, that is nearly so.
 
-A source of samples e (x0 + b), with x0 as above, is one with an offset on the path of coefficients α and
-e σ, for x_t = α x1 + e σ (x0 + b). The mean of x_t is then off by e σ b, that of u by e σ' b, and all else
-is as above.
-
 The null condition of classifier-free guidance has moments, too, those of all data together: what conditions
 differ in is shared by x0 and x1 there, so that under ``posterior`` the slope a = 1 − 1/λ holds for them, too.
 """
@@ -103,7 +99,7 @@ class PairMoments:
     Attributes:
         frame: of the rows.
         slope: a ``[B, r]``, of h0 = a h1 + noise along the principal axes.
-        path: α, σ, α', σ' of each row, ``[B, 1]`` each; σ and σ' times the frame's scale.
+        path: α, σ, α', σ' of each row, ``[B, 1]`` each.
     """
 
     frame: Frame
@@ -122,9 +118,6 @@ class PairMoments:
         slope = coupling.latent_slope(frame.spread, *given)
         assert slope is not None
         columns = Coefficients(*(c[:, None] for c in path.coefficients(t.to(frame.loc.dtype))))
-        if frame.scale is not None:
-            scaled = {"sigma": frame.scale * columns.sigma, "sigma_dot": frame.scale * columns.sigma_dot}
-            columns = columns._replace(**scaled)
         return cls(frame, slope, columns)
 
     @cached_property
@@ -135,12 +128,7 @@ class PairMoments:
     @property
     def mean(self) -> Tensor:
         """E[x_t] ``[B, D]``."""
-        return self._joined_means(self.path.alpha, self.path.sigma)
-
-    def _joined_means(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """α m + σ (m + b) ``[B, D]`` of coefficients ``[B, 1]``."""
-        means = (alpha + sigma) * self.frame.loc
-        return means if self.frame.offset is None else torch.addcmul(means, sigma, self.frame.offset)
+        return (self.path.alpha + self.path.sigma) * self.frame.loc
 
     def standardised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of x ``[B, D]``: (x − E[x_t])/Var[x_t]^½, E[u | x_t], and Var[u | x_t]^½, ``[B, D]`` each.
@@ -173,12 +161,11 @@ class PairMoments:
 
     def _over(self, chord: Chord) -> Coefficients:
         """The path with the slopes of a chord in place of its derivatives."""
-        scale = 1.0 if self.frame.scale is None else self.frame.scale
-        return self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=scale * chord.sigma_slope)
+        return self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=chord.sigma_slope)
 
     def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
         """(α' + σ') m + G (x − E[x_t]) ``[B, D]``, the slopes of G along all directions by ``slope_of``."""
-        mean = self._joined_means(path.alpha_dot, path.sigma_dot)
+        mean = (path.alpha_dot + path.sigma_dot) * self.frame.loc
         return mean + self._along_axes(x - self.mean, partial(slope_of, path))
 
     def _along_axes(self, rows: Tensor, factor: Callable[..., Tensor]) -> Tensor:

@@ -63,8 +63,6 @@ class Prediction:
     """Tensors that a view holds beside its inputs."""
     interval: bool = False
     """Whether the network's times are ``[B, 2]``, beginning and end of an interval."""
-    takes_moments: bool = False
-    """Whether the network learns what the moments of the pairs leave, whatever their means are."""
     times: str = "uniform"
     """The law of the times that trains best (:class:`flowprior.training.TimeDistribution`)."""
 
@@ -97,7 +95,6 @@ class Residual(Prediction):
     """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
 
     beside: int = 1
-    takes_moments: bool = True
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
@@ -116,7 +113,6 @@ class Preconditioned(Prediction):
 
     inputs: int = 3
     beside: int = 2
-    takes_moments: bool = True
     times: str = "logit-normal"
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:

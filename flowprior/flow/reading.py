@@ -27,7 +27,7 @@ from flowprior.flow.tensors import assign_tensors, check_prior, part_of, refuse_
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.priors.saved import kinds_of
+from flowprior.priors.saved import kinds_of, refuse_shifted
 from flowprior.storage import load_tensors, parse_tensors, read_bytes, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
@@ -184,6 +184,7 @@ def load_prior_of(path: FilePath) -> Prior:
     """
     location, description, tensors = _read_settled(path)
     try:
+        refuse_shifted(description["prior"])
         prior = Prior.registry.resolve(description["prior"])
     except FlowpriorError as error:
         raise CheckpointError(f"{location.folder}: {error}") from error
@@ -236,6 +237,7 @@ def _rebuild(
     cls: type[F], description: dict[str, Any], model: nn.Module | None, tensors: Mapping[str, Tensor]
 ) -> F:
     condition = Condition.from_dict(description["condition"])
+    refuse_shifted(description["prior"])
     prior = Prior.registry.resolve(description["prior"])
     coupling = Coupling.registry.resolve(description["coupling"])
     path = Path.registry.resolve(description["path"])

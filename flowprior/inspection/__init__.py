@@ -1,6 +1,5 @@
 """Inspection of priors: what a prior will do, before any network is trained."""
 
-from flowprior.inspection.choice import Choice, choose_design
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import (
     Closeness,
@@ -18,4 +17,4 @@ from flowprior.inspection.suggestion import Candidate, Suggestion, suggest
 __all__ = ["Closeness", "FittedPrior", "fit_prior", "gaussian_w2_squared", "measure_closeness"]
 __all__ += ["Examples", "Inspection", "Pairing", "inspect_priors", "prior_picture"]
 __all__ += ["Candidate", "SimulatedFlow", "Suggestion", "energy_coefficient", "half_share"]
-__all__ += ["Choice", "choose_design", "simulate_flow", "suggest"]
+__all__ += ["simulate_flow", "suggest"]

@@ -18,7 +18,6 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 
 HELD_OUT_SHARE = 0.2
-FOLDS = 5
 FEWEST_EXAMPLES = 10
 FEWEST_OF_A_LABEL = 3
 FEW_OF_A_LABEL = 20
@@ -35,7 +34,6 @@ class Examples:
         held_out: events to measure on, ``[M, *event]``.
         held_out_cond: their condition.
         counts: examples of each label in the whole split, ``[C]``; None without labels.
-        fit_groups: of the rows to fit on, those that are alike ``[N]``; None where the data name none.
     """
 
     x: Tensor
@@ -43,7 +41,6 @@ class Examples:
     held_out: Tensor
     held_out_cond: Conditions | None
     counts: Tensor | None
-    fit_groups: Tensor | None = None
 
     @classmethod
     def of(cls, data: Data, limit: int, seed: int = 0) -> Examples:
@@ -57,38 +54,15 @@ class Examples:
             InputError: fewer than 10 examples, or no label with three of them.
         """
         chosen, labels, groups = _looked_at(data, limit, seed)
-        return cls._parted(data, chosen, *_divided(len(chosen), labels, groups, seed), seed)
-
-    @classmethod
-    def folds(cls, data: Data, limit: int, seed: int = 0) -> Iterator[Examples]:
-        """Up to five divisions of at most ``limit`` examples, each holding out what the others fit on.
-
-        A label with fewer than three examples is fitted on in all of them. Events that are alike stay
-        together.
-
-        Raises:
-            OptionError: a limit below 10.
-            InputError: as :meth:`of`.
-        """
-        chosen, labels, groups = _looked_at(data, limit, seed)
-        fold = _folds_of(len(chosen), labels, groups, seed)
-        for number in range(FOLDS):
-            fit, held_out = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
-            if len(held_out):
-                yield cls._parted(data, chosen, fit, held_out, seed)
-
-    @classmethod
-    def _parted(cls, data: Data, chosen: Tensor, fit: Tensor, held_out: Tensor, seed: int) -> Examples:
-        """Of the rows ``chosen`` of ``data`` some to fit on and some to hold out, both in random order."""
-        labels = labels_of(data)
-        counts = None if labels is None else torch.bincount(labels, minlength=data.condition.size)
+        fit, held_out = _divided(len(chosen), labels, groups, seed)
+        every = labels_of(data)
+        counts = None if every is None else torch.bincount(every, minlength=data.condition.size)
 
         def part(rows: Tensor) -> Tensor:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
             return chosen[rows[order]]
 
-        fit_groups = None if data.groups is None else data.groups[part(fit)]
-        return cls(*data.batch(part(fit)), *data.batch(part(held_out)), counts, fit_groups)
+        return cls(*data.batch(part(fit)), *data.batch(part(held_out)), counts)
 
     @property
     def labels(self) -> Tensor | None:
@@ -176,20 +150,6 @@ def _divided(count: int, labels: Tensor | None, groups: Tensor | None, seed: int
         return fit, held_out
     is_held_out = torch.isin(groups, names[split_indices(len(names), "test", **options)])
     return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
-
-
-def _folds_of(count: int, labels: Tensor | None, groups: Tensor | None, seed: int) -> Tensor:
-    """Which fold holds each row out, ``[count]``: of each label about as many in each; -1 for none."""
-    units = torch.arange(count)  # what is held out together
-    if groups is not None and len(groups.unique()) >= FOLDS:
-        units, labels = groups.unique(return_inverse=True)[1], None
-    order = torch.randperm(int(units.max()) + 1, generator=torch.Generator().manual_seed(seed))
-    if labels is None:
-        return (order.argsort() % FOLDS)[units]
-    order = order[labels[order].argsort(stable=True)]
-    fold = order.argsort() % FOLDS
-    rare = torch.bincount(labels) < FEWEST_OF_A_LABEL
-    return torch.where(rare[labels], -1, fold)
 
 
 def _as_labels(cond: Conditions | None) -> Tensor | None:

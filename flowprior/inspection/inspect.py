@@ -14,12 +14,10 @@ from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, source_gap
 from flowprior.data import Data, as_data
 from flowprior.display import Shown, Table, counted
-from flowprior.errors import CouplingError, InputError, OptionError
-from flowprior.inspection.choice import Choice, Pilot, asks_pilot, choose_design
+from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.misfit import misfit_warning
-from flowprior.inspection.modes import modes
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest
 from flowprior.inspection.wording import pairing_records, prior_record, table_of
@@ -73,10 +71,6 @@ class Inspection(Shown):
         priors: in the order given.
         pairings: by their score.
         suggestion: mixtures by held-out log-density, or None.
-        modes: how many each of at most ten labels has (:func:`flowprior.inspection.modes.modes`); empty
-            without a suggestion.
-        choice: what ``--prior auto`` takes, and why; None without a suggestion, or where no rule serves these
-            data.
         warnings: what to look out for.
         settings: seed, steps, torch's threads.
         seconds: of all of it.
@@ -87,11 +81,20 @@ class Inspection(Shown):
     priors: list[FittedPrior]
     pairings: list[Pairing]
     suggestion: Suggestion | None
-    modes: dict[int, int]
-    choice: Choice | None
     warnings: list[str]
     settings: dict[str, Any]
     seconds: float
+
+    @property
+    def reason(self) -> str:
+        """Why the first pairing is recommended, in one line."""
+        best, *others = self.pairings
+        found = f"{best.prior} + {best.coupling} has the score {best.score:.4g}"
+        if not others:
+            return f"{found}; nothing else was asked for"
+        after = others[0]
+        lowest = f"{found}, the lowest of {len(self.pairings)} pairings"
+        return f"{lowest}; next comes {after.prior} + {after.coupling} with {after.score:.4g}"
 
     def heading(self) -> str:
         counts = f"{counted(len(self.priors), 'prior')}, {counted(len(self.pairings), 'pairing')}"
@@ -99,8 +102,7 @@ class Inspection(Shown):
 
     def lines(self) -> list[str]:
         best = [f"best: {p.prior} + {p.coupling}, score {p.score:.4g}" for p in self.pairings[:1]]
-        auto = [] if self.choice is None else [f"auto takes: {self.choice.prior} + {self.choice.coupling}"]
-        return [*best, *auto, *(f"warning: {warning}" for warning in self.warnings[:3])]
+        return [*best, *(f"warning: {warning}" for warning in self.warnings[:3])]
 
     def tables(self) -> list[Table]:
         return [table_of(self._records()), table_of([prior_record(prior) for prior in self.priors])]
@@ -138,7 +140,6 @@ def inspect_priors(
     seed: int = 0,
     suggestion: bool = True,
     out: Path | str | None = None,
-    pilot: Pilot | None = None,
 ) -> Inspection:
     """Fit every prior on a part of ``data``, measure it on another, and rank it with every coupling.
 
@@ -149,11 +150,8 @@ def inspect_priors(
         examples: how many of the data to look at, at most; a fifth is held out.
         steps: Euler steps of the simulated flow that pairings are ranked by.
         seed: of the split, the fits and the draws.
-        suggestion: also fit a set of mixtures, count modes, and say what ``--prior auto`` chooses.
+        suggestion: also fit a set of mixtures.
         out: directory for ``inspection.json`` and a picture of each prior.
-        pilot: trains the small flows that ``--prior auto`` compares of 2,000 points or more, whatever
-            ``examples`` says, such as :func:`flowprior.training.compare_flows`, which takes some minutes;
-            without it there is a warning in place of that choice.
 
     Raises:
         OptionError: nothing to inspect, or impossible counts.
@@ -186,8 +184,6 @@ def inspect_priors(
         priors=fitted,
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
         suggestion=suggest(chosen, seed) if suggestion else None,
-        modes=_modes(chosen) if suggestion else {},
-        choice=_choice(data, pilot, warnings) if suggestion else None,
         warnings=warnings,
         settings={"seed": seed, "steps": steps, "threads": torch.get_num_threads()},
         seconds=time.perf_counter() - start,
@@ -195,25 +191,6 @@ def inspect_priors(
     if out is not None:
         found.save(Path(out) / "inspection.json")
     return found
-
-
-def _modes(chosen: Examples) -> dict[int, int]:
-    with stage("count modes"):
-        return modes(chosen)
-
-
-def _choice(data: Data, pilot: Pilot | None, warnings: list[str]) -> Choice | None:
-    """What ``--prior auto`` takes for these data; a warning where no rule serves them."""
-    if pilot is None and asks_pilot(data):
-        said = "of so many points small flows say what --prior auto takes"
-        warnings.append(f"{said}; pass pilot=flowprior.training.compare_flows, or call flowprior inspect")
-        return None
-    try:
-        with stage("what --prior auto chooses"), showing(False):
-            return choose_design(data, pilot)
-    except InputError as error:
-        warnings.append(str(error))
-        return None
 
 
 def _draw(

@@ -21,11 +21,9 @@ from flowprior.flow import Flow
 from flowprior.lightning.batches import TrainingBatches
 from flowprior.lightning.package import LightningModule
 from flowprior.paths import Path
-from flowprior.priors import Prior, TrainedPrior
-from flowprior.processes.group import Group
+from flowprior.priors import Prior
 from flowprior.progress import shows_progress
 from flowprior.registry import package_version
-from flowprior.training.automatic import design_of_data
 from flowprior.training.compiled import compiling
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig, changed_values
@@ -59,9 +57,9 @@ class FlowModule(LightningModule):
     clipping and averaged weights are the module's, too; when to log, to save and to stop is the trainer's:
     give it ``max_steps=steps``.
 
-    What differs: a prior that is trained with the flow is refused; a coupling that draws several batches
-    at once pairs within each batch; options of logs, checkpoints, pictures, prefetch, time limits and devices
-    have no effect. Several processes fit the prior each for itself.
+    What differs: a coupling that draws several batches at once pairs within each batch; options of logs,
+    checkpoints, pictures, prefetch, time limits and devices have no effect. Several processes fit the prior
+    each for itself.
 
     Args:
         data: as :func:`flowprior.train`; says the event's shape and the condition, and is what an unfitted
@@ -75,8 +73,8 @@ class FlowModule(LightningModule):
         config: everything resolved, as a run records it.
 
     Raises:
-        OptionError: an impossible option, shards, ``accumulate`` (the trainer's ``accumulate_grad_batches``
-            takes its place), or a prior that is trained with the flow.
+        OptionError: an impossible option, shards, or ``accumulate`` (the trainer's
+            ``accumulate_grad_batches`` takes its place).
         InputError: data that prior or network cannot be trained on.
     """
 
@@ -265,13 +263,7 @@ def _resolved(given: dict[str, Any], config: Any, options: dict[str, Any]) -> Co
             "lightning: shard and accumulate are the trainer's here; use Trainer(strategy=…, "
             "accumulate_grad_batches=…)"
         )
-    resolved, given, reasons = design_of_data(resolved, given, None, False, Group())
-    parts = resolve_components(resolved, None, reasons, **given)
-    if isinstance(parts.prior, TrainedPrior):
-        raise OptionError(
-            f"lightning: the prior '{parts.prior.name}' is trained with its flow by an optimiser of its own; "
-            "use flowprior.train, or another prior"
-        )
+    parts = resolve_components(resolved, **given)
     if training.init:
         start_from(parts.model, FilePath(training.init).expanduser())
     return parts

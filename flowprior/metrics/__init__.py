@@ -17,7 +17,7 @@ from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.consistency import Consistency, consistency
 from flowprior.metrics.coverage import Coverage, coverage
 from flowprior.metrics.crps import Crps, crps
-from flowprior.metrics.energy_score import EnergyScore
+from flowprior.metrics.energy_score import EnergyScore, energy_score
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import Kernel, KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
@@ -34,7 +34,6 @@ from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_ene
 from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
 from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
-from flowprior.mixtures.ensembles import energy_score
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
 __all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]

@@ -10,8 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.metrics.base import Metric
-from flowprior.metrics.paired import EnsembleMetric
-from flowprior.mixtures.ensembles import pairwise_mean
+from flowprior.metrics.paired import EnsembleMetric, pairwise_mean
 
 
 def crps(samples: Tensor, truth: Tensor) -> Tensor:

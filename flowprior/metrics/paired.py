@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from flowprior.metrics.base import MetricInfo, SampleMetric
@@ -90,6 +91,23 @@ class PictureMetric(EnsembleMetric):
 
     def _serves(self, setup: Setup) -> bool:
         return setup.data.is_image and min(setup.data.event_shape[1:]) >= self.side
+
+
+def pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
+    """Mean over the pairs of different members of what ``torch.linalg.vector_norm`` of ``[…, D]`` gives.
+
+    Args:
+        samples: ``[n, members, D]``, two members or more.
+        distance: 2 for the Euclidean distance, ``[n]``; None for that of each coordinate, ``[n, D]``.
+    """
+    members = samples.shape[1]
+    total: Tensor | None = None
+    for lag in range(1, members):
+        apart = samples[:, lag:] - samples[:, :-lag]
+        found = apart.abs() if distance is None else torch.linalg.vector_norm(apart, distance, dim=-1)
+        total = found.sum(1) if total is None else total + found.sum(1)
+    assert total is not None
+    return 2 * total / (members * (members - 1))
 
 
 def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:

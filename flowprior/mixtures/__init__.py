@@ -2,8 +2,7 @@
 
 ``covariance`` says what a family of covariances is; ``diagonal``, ``full`` and ``lowrank`` are the families;
 ``em`` fits a mixture, begun by ``kmeans``; ``moments`` and ``statistics`` are what is summed over the data,
-which ``segments`` hands out condition by condition; ``ensembles`` scores draws against the events that came.
-Nothing here knows what a mixture is fitted for.
+which ``segments`` hands out condition by condition. Nothing here knows what a mixture is fitted for.
 """
 
 from __future__ import annotations

@@ -112,22 +112,17 @@ def fit_average(
     parts = []
     for _ in range(members if components > 1 else 1):
         centres = x[torch.randperm(len(x), generator=generator)[:components]]
-        parts.append(fit_from_owners(x, _lloyd(x, centres), to))
+        parts.append(_fit_from_owners(x, _lloyd(x, centres), to))
     logits = torch.cat([part.logits for part in parts])
     means, factors = (torch.cat([getattr(p, name) for p in parts]) for name in ("mean", "cholesky"))
     return Components(logits.log_softmax(0), means, factors)
 
 
-def fit_from_owners(x: Tensor, owner: Tensor, to: Regularisation, passes: int = EM_PASSES) -> Components:
+def _fit_from_owners(x: Tensor, owner: Tensor, to: Regularisation) -> Components:
     """EM from the rows' owners ``[n]`` among the components, which are 0, 1, …"""
     share = torch.nn.functional.one_hot(owner).to(x.dtype)
     fitted = _maximise(x, share, to)
-    return improved(x, fitted, to, passes if share.shape[1] > 1 else 0)
-
-
-def improved(x: Tensor, fitted: Components, to: Regularisation, passes: int) -> Components:
-    """The components after some passes of EM over the rows x ``[n, D]``."""
-    for _ in range(passes):
+    for _ in range(EM_PASSES if share.shape[1] > 1 else 0):
         density = component_log_density(x, fitted.mean.to(x), fitted.cholesky.to(x))
         fitted = _maximise(x, (density + fitted.logits.to(x)).softmax(1), to)
     return fitted

@@ -10,8 +10,6 @@ from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.left_out import LeaveOneOutPrior
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
-from flowprior.priors.shifted import ShiftedPrior
-from flowprior.priors.trained import TrainedPrior
 from flowprior.priors.updating import UpdatablePrior
 from flowprior.priors.vae import VaePrior
 
@@ -26,8 +24,6 @@ __all__ = [
     "LeaveOneOutPrior",
     "NormalisingFlowPrior",
     "Prior",
-    "ShiftedPrior",
-    "TrainedPrior",
     "UpdatablePrior",
     "VaePrior",
     "latents_of",

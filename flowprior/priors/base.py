@@ -151,27 +151,6 @@ class Prior(DescribedPrior, abc.ABC):
         read = self._checked(given, "sample")
         return self._sample_any(read, n, generator).reshape(n, *self.event_shape)
 
-    def rsample(
-        self,
-        cond: Conditions | Mapping[str, Any] | None = None,
-        n: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """As :meth:`sample`, with gradients to what is trained with the flow.
-
-        Raises:
-            OptionError: nothing of this prior is; see :class:`flowprior.priors.TrainedPrior`.
-        """
-        raise OptionError(
-            f"{self.name}.rsample: nothing of this prior is trained with a flow; use "
-            f"shifted:prior={self.name}, or sample"
-        )
-
-    def loss(self, x1: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
-        """What is added to the flow-matching loss of data x1 ``[B, *event]``, a scalar; 0 for most priors."""
-        return x1.new_zeros(())
-
     def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
         """Log-density log p0(x | c) in nats, ``[B]``, for x ``[B, *event]``; at least in float32.
 

@@ -57,9 +57,6 @@ class Frame:
         shared: covariance of source sample and datum there, in units of ψ, ``[B, D]``; None for 0.
         given: share of the condition's law that is the prior's own, ``[B, 1]``; None for 0
             (:mod:`flowprior.priors.few_examples`).
-        offset: b ``[B, D]`` of source samples that are e (x + b), with x as above; None for 0
-            (:mod:`flowprior.priors.shifted`).
-        scale: their e ``[B, 1]``; None for 1.
         transposed: gives ``basis`` as the native operators take it; None where they do not serve it.
     """
 
@@ -76,8 +73,6 @@ class Frame:
     datum: Tensor | None = None
     shared: Tensor | None = None
     given: Tensor | None = None
-    offset: Tensor | None = None
-    scale: Tensor | None = None
     transposed: Callable[[], Tensor] | None = None
 
     @classmethod
@@ -134,7 +129,7 @@ class Frame:
 
         None where there are none for it, where a derivative may be asked, and for what they do not know.
         """
-        unknown = (self.rotation, self.stretch, self.datum, self.shared, self.offset, self.scale)
+        unknown = (self.rotation, self.stretch, self.datum, self.shared)
         if self.transposed is None or any(part is not None for part in unknown):
             return None
         if not runs_natively(*given, self.loc, self.noise, self.spread, self.basis):

@@ -21,6 +21,8 @@ KEPT = "training_data"
 """Key of what the prior holds of its training data, in words; there only where it holds some."""
 MOST_CHARACTERS = 200
 """Of what a file says that the prior was fitted to."""
+LAST_READER = "ec83d767"
+"""The last commit of flowprior that reads the prior ``shifted``, which was trained with its flow."""
 TRIED = 64
 """Rows that are drawn of a prior that was just loaded, to see that it can be."""
 
@@ -52,6 +54,7 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
         )
     refuse_impossible(tensors, str(folder))
     try:
+        refuse_shifted(values["prior"])
         prior = resolve(values["prior"])
         kinds = kinds_of(prior)
         with SizedBy(sizes_of(tensors), f"prior '{values['prior']}'"):
@@ -71,6 +74,19 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
 def _line(text: object) -> str:
     """One line of a file; empty where older versions wrote none."""
     return " ".join(text.split())[:MOST_CHARACTERS] if isinstance(text, str) else ""
+
+
+def refuse_shifted(spec: str) -> None:
+    """Refuse a saved prior of the name ``shifted``.
+
+    Raises:
+        CheckpointError: which commit reads it, and what to do without it.
+    """
+    if spec.partition(":")[0].strip() == "shifted":
+        raise CheckpointError(
+            f"expected a prior of this version, got 'shifted', which commit {LAST_READER} of flowprior is "
+            "the last to read; install that commit, or train again with another prior"
+        )
 
 
 def refuse_impossible(tensors: Mapping[str, Tensor], source: str) -> None:

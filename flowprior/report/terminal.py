@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
 from flowprior.inspection import FittedPrior, Inspection, Pairing
-from flowprior.inspection.examples import POOLED
 from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
 from flowprior.inspection.misfit import Misfit
 from flowprior.report.wording import ARROWS, comma_list
@@ -235,15 +234,6 @@ def inspection_tables(found: Inspection) -> list[Table]:
         _table(title, rows[0], [[[_cell(value) for value in row.values()] for row in rows]], caption, **look)
         for title, rows, caption in tables
     ]
-
-
-def modes_line(found: Inspection) -> str:
-    """How many modes labels have, as one line."""
-    counts = sorted(found.modes.values())
-    if list(found.modes) == [POOLED]:
-        return f"modes of the data: {counts[0]}"
-    middle = f"{(counts[(len(counts) - 1) // 2] + counts[len(counts) // 2]) / 2:g}"
-    return f"modes of a label: least {counts[0]}, median {middle}, most {counts[-1]} ({len(counts)} labels)"
 
 
 def _cell(value: str | float) -> str:

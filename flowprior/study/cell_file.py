@@ -40,14 +40,13 @@ class StudyFolder:
         self.path = expanded(path)
         self.grid = self.path / "grid.toml"
         self.plan = self.path / "plan.json"
-        self.choice = self.path / "choice.json"
         self.report = self.path / "report.html"
         self.values = self.path / "report.json"
 
-    def lock(self, patience: float = PATIENCE) -> FolderLock:
+    def lock(self) -> FolderLock:
         """Context of who writes the files of the study itself, which is short; its cells have their own."""
-        files = (self.grid, self.plan, self.choice, self.report, self.values)
-        return FolderLock(self.path, patience, quiet=True, own=[path.name for path in files])
+        files = (self.grid, self.plan, self.report, self.values)
+        return FolderLock(self.path, PATIENCE, quiet=True, own=[path.name for path in files])
 
     def cell(self, name: str, key: str) -> CellFolder:
         """The folder of one cell."""

@@ -9,32 +9,24 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, product
 from typing import Any
 
-from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import suited_sampler
-from flowprior.inspection import Choice
 from flowprior.registry import package_version
-from flowprior.study.chosen import study_choice
 from flowprior.study.grid import Grid
 from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits
 from flowprior.study.variants import AUTO, VARIANT, Variant
-from flowprior.training.automatic import reasons_for, with_choice
-from flowprior.training.config import AUTO_PRIOR, DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
+from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 from flowprior.training.defaults import choose_defaults
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
 """Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""
 
 
-def variants(grid: Grid, choice: Choice | None = None) -> list[Variant]:
-    """Those that the grid names, or else every prior × coupling × path; the path is named among several.
-
-    ``choice`` is what a prior ``auto`` stands for, in all variants; without it its variants are left out.
-    """
-    named = [of for of in _named(grid) if choice is not None or of[2]["prior"] != AUTO_PRIOR]
-    return [_variant(grid, *of, choice) for of in named]
+def variants(grid: Grid) -> list[Variant]:
+    """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
+    return [_variant(grid, *of) for of in _named(grid)]
 
 
 def _named(grid: Grid) -> list[tuple[str, tuple[str, ...], Mapping[str, str]]]:
@@ -53,20 +45,14 @@ def _named(grid: Grid) -> list[tuple[str, tuple[str, ...], Mapping[str, str]]]:
     return found
 
 
-def _variant(
-    grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str, str], choice: Choice | None
-) -> Variant:
+def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str, str]) -> Variant:
     """A variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
     training, sampler = grid.training, parts["sampler"]
     if parts["prediction"] != DEFAULT_PREDICTION:
         training = replace(training, prediction=parts["prediction"])
     specs = (parts["prior"], parts["coupling"], parts["path"])
     asked = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
-    choice = choice if asked.prior == AUTO_PRIOR else None
-    if choice is None:
-        chosen = choose_defaults(asked, asked.prior, asked.coupling)
-    else:
-        chosen = with_choice(asked, choice)
+    chosen = choose_defaults(asked, asked.prior, asked.coupling)
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
     coupling = Coupling.registry.resolve(chosen.coupling)
@@ -80,7 +66,6 @@ def _variant(
         labels=labels,
         samplers={name: suited if spec == AUTO else spec for name, spec in samplers.items()},
         trainer=parts["trainer"] or grid.trainer,
-        reasons=() if choice is None else reasons_for(choice, chosen),
     )
 
 
@@ -164,7 +149,7 @@ def _deciding(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.flat().items() if key not in free}
 
 
-def plan_grid(grid: Grid, splits: Splits, choice: Choice | None = None) -> tuple[dict[str, Any], list[Cell]]:
+def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
     """What plan.json holds, and its cells, seed by seed, so that what an interrupted study has compares.
 
     A cell comes once: the coupling ``auto`` may stand for one that the grid names, too.
@@ -172,14 +157,12 @@ def plan_grid(grid: Grid, splits: Splits, choice: Choice | None = None) -> tuple
     Args:
         grid: of the study.
         splits: its data.
-        choice: of a prior ``auto``; None asks the data, where the grid does.
 
     Raises:
         OptionError: nothing of the grid can be run, or its curve cannot be drawn.
-        InputError: data that no rule has a prior for.
     """
-    identity, chosen = splits.identity(), variants(grid, choice or study_choice(grid, splits))
-    planned = (_plan_variant(grid, variant, splits.train.condition, identity) for variant in chosen)
+    identity = splits.identity()
+    planned = (_plan_variant(grid, variant, identity) for variant in variants(grid))
     entries, rows = zip(*planned, strict=True)
     cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
     if not cells:
@@ -191,11 +174,9 @@ def plan_grid(grid: Grid, splits: Splits, choice: Choice | None = None) -> tuple
     return plan, list({(cell.name, cell.key): cell for cell in cells}.values())
 
 
-def _plan_variant(
-    grid: Grid, variant: Variant, condition: Condition, identity: Any
-) -> tuple[dict[str, Any], list[Cell]]:
+def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[Cell]]:
     """A variant as plan.json has it, with why it is skipped, and its cells; none where it is."""
-    skipped, refused = variant.refusal(grid.training, condition), {}
+    skipped, refused = variant.refusal(grid.training), {}
     if not skipped:
         reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
         refused = {name: reason for name, reason in reasons.items() if reason}

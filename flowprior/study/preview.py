@@ -42,13 +42,11 @@ class Preview:
     Attributes:
         cells: in the order of the run.
         skipped: what the library refuses of the grid: variant, sampler (None for all of them), reason.
-        reasons: why the data chose a prior, where one is ``auto``.
         grid: all of its keys.
     """
 
     cells: list[PlannedCell]
     skipped: list[dict[str, Any]]
-    reasons: list[str]
     grid: dict[str, Any]
 
     @property
@@ -75,7 +73,7 @@ def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)
         FlowpriorError: a grid that cannot be run at all.
     """
     folder = StudyFolder(out)
-    _, plan, cells = checked_plan(grid, folder, dry=True)
+    _, plan, cells = checked_plan(grid)
     places = {cell.title: folder.cell(cell.name, cell.key) for cell in cells}
     results = {title: _result(folder, place) for title, place in places.items()}
     spent = {cell.title: _seconds_spent(results[cell.title], cell) for cell in cells}
@@ -84,8 +82,7 @@ def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)
         PlannedCell(cell.variant.label, cell.seed, states[cell.title], _seconds(cell, cells, spent))
         for cell in cells[shard[0] :: shard[1]]
     ]
-    reasons = [f"{variant['label']}: {line}" for variant in plan["variants"] for line in variant["reasons"]]
-    return Preview(planned, skipped_of(plan["variants"]), reasons, plan["grid"])
+    return Preview(planned, skipped_of(plan["variants"]), plan["grid"])
 
 
 def _result(folder: StudyFolder, place: CellFolder) -> dict[str, Any] | None:

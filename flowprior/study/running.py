@@ -19,7 +19,6 @@ from flowprior.progress import showing
 from flowprior.storage import read_json, write_text
 from flowprior.study.cell_file import MACHINE, CellFolder, StudyFolder, write_object
 from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
-from flowprior.study.chosen import kept_choice, recorded_choice
 from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.records import FORMAT
@@ -99,14 +98,11 @@ def run_grid(
 
 def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: Notify) -> Outcome:
     load_hooks(grid.as_dict())
-    splits, plan, cells = checked_plan(grid, folder)
+    splits, plan, cells = checked_plan(grid)
     with folder.lock():
         write_object(folder.plan, plan)
         write_text(folder.grid, dump_grid(grid))
     run = _Run(folder, grid, splits, notify)
-    for variant in plan["variants"]:
-        for reason in variant["reasons"]:
-            notify(f"{variant['label']}: {reason}")
     for row in skipped_of(plan["variants"]):
         name = f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
         run.outcome.skipped[name] = row["reason"]
@@ -115,17 +111,13 @@ def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: N
     return run.outcome
 
 
-def checked_plan(
-    grid: Grid, folder: StudyFolder, *, dry: bool = False
-) -> tuple[Splits, dict[str, Any], list[Cell]]:
+def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
     """The data, what plan.json holds, and the cells, after all that can be checked before a cell is run.
 
     Functions of the grid are not imported.
 
     Args:
         grid: what to compare.
-        folder: which holds what ``auto`` stands for, or will.
-        dry: write nothing.
 
     Raises:
         FlowpriorError: a grid that cannot be run at all.
@@ -134,8 +126,7 @@ def checked_plan(
     check_evaluation_parts(grid.evaluation)
     check_metric(grid)
     splits = Splits.of(grid.as_dict())
-    choose = kept_choice if dry else recorded_choice
-    plan, cells = plan_grid(grid, splits, choose(grid, splits, folder))
+    plan, cells = plan_grid(grid, splits)
     find_baseline(plan["variants"], grid.baseline)
     return splits, plan, cells
 

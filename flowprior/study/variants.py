@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
@@ -23,17 +22,16 @@ from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
 from flowprior.training.compiled import check_compiled
 from flowprior.training.config import (
-    AUTO_PRIOR,
     DEFAULT_COUPLING,
     DEFAULT_PATH,
     DEFAULT_PREDICTION,
     DEFAULT_PRIOR,
     TrainingConfig,
+    refuse_auto,
 )
 from flowprior.training.defaults import resolve_coupling
 from flowprior.training.engine import Engine
 from flowprior.training.objective import times_and_weight
-from flowprior.training.prior_training import check_learned, check_pairs
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,
@@ -72,7 +70,6 @@ class Variant:
         labels: labels of the three, as the grid has them.
         samplers: label -> spec of those that evaluate it.
         trainer: function that trains it, as ``package.module:function``; empty for ``flowprior.train``.
-        reasons: why the data chose its prior; none where a prior is named.
     """
 
     label: str
@@ -83,28 +80,20 @@ class Variant:
     labels: tuple[str, ...]
     samplers: Mapping[str, str]
     trainer: str = ""
-    reasons: tuple[str, ...] = ()
 
-    def refusal(self, training: TrainingConfig, condition: Condition) -> str | None:
-        """Why the library refuses this combination, in one line; None where it does not.
-
-        Args:
-            training: of the grid.
-            condition: of its data.
-        """
-        return _refusal(self._check, replace(training, prediction=self.prediction), condition)
+    def refusal(self, training: TrainingConfig) -> str | None:
+        """Why the library refuses this combination under the grid's ``training``; None where it does not."""
+        return _refusal(self._check, replace(training, prediction=self.prediction))
 
     def sampler_refusal(self, spec: str, counts: tuple[int, ...]) -> str | None:
         """Why a sampler cannot serve this variant with any of ``counts`` evaluations; None where it can."""
         return _refusal(self._check_sampler, spec, counts)
 
-    def _check(self, training: TrainingConfig, condition: Condition) -> None:
+    def _check(self, training: TrainingConfig) -> None:
         prior, coupling, path = self._parts()
         path.check(prior)
         coupling.check(prior)
         prediction = make_prediction(self.prediction, prior, coupling, path)
-        check_pairs(prior, coupling, condition)
-        check_learned(prior, self.prediction)
         check_compiled(training.compile, Engine(), prediction.interval)
         times_and_weight(training, prediction, coupling)
         drawn, batch_size = coupling.draw_size(training.batch_size), training.batch_size
@@ -192,8 +181,10 @@ def split_label(text: str) -> tuple[str, str]:
 def _canonical(axis: str, text: str) -> str:
     """The spec with the component's own name in place of an alias."""
     text, registry = text.strip(), AXES[axis]
-    if (axis == "samplers" and text == AUTO) or (axis == "priors" and text == AUTO_PRIOR):
+    if axis == "samplers" and text == AUTO:
         return text
+    if axis == "priors":
+        refuse_auto("compare", text)
     if axis != "couplings":
         registry.resolve(text)
     elif text == DEFAULT_COUPLING:

@@ -14,7 +14,6 @@ from flowprior.training.config_file import config_from_dict, load_config, save_c
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.metrics_file import read_metrics
-from flowprior.training.pilot import compare_flows
 from flowprior.training.run import RunDirectory
 from flowprior.training.times import TimeDistribution
 from flowprior.training.trackers import TensorBoard, WeightsAndBiases
@@ -35,7 +34,6 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingStart",
     "WeightsAndBiases",
-    "compare_flows",
     "config_from_dict",
     "list_checkpoints",
     "load_config",

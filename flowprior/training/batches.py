@@ -23,7 +23,6 @@ from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.priors.trained import fixed_part
 from flowprior.training.permutation import KeyedPermutation, chances_at
 from flowprior.training.randomness import Randomness
 
@@ -125,8 +124,7 @@ class PairStream:
 
     Args:
         data: the training set.
-        prior: fitted, on the device of ``randomness``; of one that is trained with the flow, pairs are of
-            what is fixed.
+        prior: fitted, on the device of ``randomness``.
         coupling: draws the source samples, for ``coupling.draw_size(paired)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
@@ -157,7 +155,6 @@ class PairStream:
         whole: bool = False,
     ) -> None:
         self.data, self.prior, self.coupling = data, prior, coupling
-        self._fixed = fixed_part(prior)
         self.batch_size, self.randomness, self.micro_batches = batch_size, randomness, micro_batches
         if batch_size % micro_batches:
             raise OptionError(
@@ -210,7 +207,7 @@ class PairStream:
         purpose = "coupling" if part == 0 else f"coupling of micro-batch {part}"
         generator = self.randomness.generator(purpose, number)
         with torch.no_grad():
-            x0, x1 = self.coupling.pairs(self._fixed, x1, cond, generator=generator)
+            x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator)
         return x0, x1, cond
 
     def _places(self, number: int, part: int) -> list[tuple[int, int]]:

@@ -50,19 +50,6 @@ def check_compiled(what: str, engine: Engine, intervals: bool = False) -> None:
         )
 
 
-def check_graph_of_prior(prediction: Prediction) -> None:
-    """Refuse a prior that is trained through an operator without a derivative.
-
-    Raises:
-        OptionError: what to choose instead.
-    """
-    if isinstance(prediction, OpaqueView):
-        raise OptionError(
-            f"training.compile={STEP}: a prior that is trained with its flow needs the derivative of what "
-            f"this prediction asks it; choose compile={NETWORK}, or prediction 'velocity'"
-        )
-
-
 def compiled_network(model: nn.Module, what: str) -> nn.Module:
     """``model``, or what calls its compiled forward pass on the same weights, where ``what`` says so."""
     if what != NETWORK:

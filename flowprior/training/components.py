@@ -44,8 +44,7 @@ PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 class Components:
     """The parts of a run, on its device; the prior may still be unfitted.
 
-    ``held`` are events that are held out of the training, None where there are none; ``reasons`` why the
-    prior is this one, where the data chose it.
+    ``held`` are events that are held out of the training, None where there are none.
     """
 
     data: Data
@@ -56,7 +55,6 @@ class Components:
     device: torch.device
     config: RunConfig
     held: Data | None = None
-    reasons: tuple[str, ...] = ()
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -90,14 +88,11 @@ def resolve_config(
     return choose_defaults(config, parts.get("prior"), parts.get("coupling"), parts.get("model"))
 
 
-def resolve_components(
-    config: RunConfig, cache: FilePath | None = None, reasons: tuple[str, ...] = (), **parts: Any
-) -> Components:
+def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts: Any) -> Components:
     """Build what is named, take what is given as an instance, and check that the parts fit together.
 
     The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for. Data for a flow
-    in latents are encoded when they are first asked for: into the folder ``cache``, or into memory. Why the
-    data chose the prior, ``reasons``, is kept with the flow.
+    in latents are encoded when they are first asked for: into the folder ``cache``, or into memory.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
@@ -130,7 +125,7 @@ def resolve_components(
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return Components(data, prior.to(device), coupling, path, model, device, config, held, reasons)
+    return Components(data, prior.to(device), coupling, path, model, device, config, held)
 
 
 def hold_out(data: Data, config: TrainingConfig) -> tuple[Data, Data | None]:

@@ -17,8 +17,6 @@ from flowprior.training.loss_weights import LossWeight
 from flowprior.training.times import TimeDistribution
 
 DEFAULT_PRIOR = "latent-gmm"
-AUTO_PRIOR = "auto"
-"""The prior, and with it the coupling, that the data choose (:mod:`flowprior.inspection.choice`)."""
 DEFAULT_COUPLING = "auto"
 """``posterior`` with a prior that fits the law of its latents, else ``ot``; see :func:`coupling_for`."""
 DEFAULT_PREDICTION = "auto"
@@ -217,8 +215,7 @@ class RunConfig:
 
     Attributes:
         data: data set, as a name or spec string.
-        prior: where the flow starts, as a spec string such as ``"gmm:components=8"``; ``"auto"`` chooses by
-            the data before the training and is recorded as what it chose.
+        prior: where the flow starts, as a spec string such as ``"gmm:components=8"``.
         coupling: which source sample belongs to which datum; ``"auto"`` chooses by the prior and is recorded
             as what it chose.
         path: how they are joined.
@@ -238,6 +235,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check_types(self, "config")
+        refuse_auto("train", self.prior)
 
     def as_dict(self) -> dict[str, Any]:
         """The tree as plain dictionaries; without the key ``latent`` where the flow lives in the data."""
@@ -247,6 +245,20 @@ class RunConfig:
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted key, such as ``training.lr``."""
         return flatten(self.as_dict())
+
+
+def refuse_auto(owner: str, prior: str) -> None:
+    """Refuse ``"auto"`` in place of a prior, and name the command that compares priors on the data.
+
+    Raises:
+        OptionError: the prior is ``"auto"``.
+    """
+    if prior == "auto":
+        raise OptionError(
+            f"{owner}: expected the name of a prior, got 'auto'; run flowprior inspect --data DATA "
+            "--prior gmm --prior latent-gmm --coupling ot --coupling posterior, which ends with the command "
+            "that trains the best of these"
+        )
 
 
 def training_options(base: TrainingConfig, options: Mapping[str, Any]) -> TrainingConfig:

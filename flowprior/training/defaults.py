@@ -1,4 +1,4 @@
-"""What ``"auto"`` stands for where a prior is named: the coupling, the prediction and its times."""
+"""What ``"auto"`` stands for with a prior: the coupling, the prediction and its times."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from flowprior.errors import UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.prediction_kinds import suited_times
 from flowprior.models.base import takes_inputs
-from flowprior.priors import Prior, TrainedPrior, latents_of
+from flowprior.priors import Prior, latents_of
 from flowprior.training.config import (
-    AUTO_PRIOR,
     DEFAULT_COUPLING,
     DEFAULT_MODEL,
     DEFAULT_PREDICTION,
@@ -31,14 +30,8 @@ def choose_defaults(
     coupling: str | Coupling | None,
     model: str | nn.Module | None = None,
 ) -> RunConfig:
-    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came.
-
-    Where the data are to choose the prior, it is left as it is until they have.
-    """
-    asked = prior or config.prior
-    if asked == AUTO_PRIOR:
-        return config
-    start = Prior.registry.resolve(asked)
+    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
+    start = Prior.registry.resolve(prior or config.prior)
     config = replace(config, coupling=_coupling_for(start, config.coupling, coupling))
     paired = coupling if isinstance(coupling, Coupling) else resolve_coupling(config.coupling)
     training = config.training
@@ -67,8 +60,7 @@ def resolve_coupling(coupling: str | Coupling) -> Coupling:
 def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
     """What is recorded of the coupling; one of ``reflow`` that is ``given`` learns its origin here."""
     if spec == DEFAULT_COUPLING:
-        at_random = prior.is_narrow or isinstance(prior, TrainedPrior)
-        return "posterior" if _fits_latents(prior) else "condot" if at_random else "ot"
+        return "posterior" if _fits_latents(prior) else "condot" if prior.is_narrow else "ot"
     if isinstance(given, Coupling) and not isinstance(given, ReflowCoupling):
         return spec
     found = with_origin(spec)
@@ -79,8 +71,7 @@ def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
 
 def _prediction_for(prior: Prior, coupling: Coupling, model: str | nn.Module) -> str:
     """What a network learns: what the moments of the pairs leave, where they are known and hold a mean."""
-    trains_mean = isinstance(prior, TrainedPrior) and prior.trains_mean
-    if trains_mean or not are_known(prior, coupling) or not (_fits_latents(prior) or prior.is_narrow):
+    if not are_known(prior, coupling) or not (_fits_latents(prior) or prior.is_narrow):
         return "velocity"
     shown_more = isinstance(model, str) and takes_inputs(model)
     return "preconditioned" if shown_more and not prior.is_narrow else "residual"

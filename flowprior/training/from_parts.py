@@ -35,7 +35,7 @@ from flowprior.training.prefetch import Prefetched
 from flowprior.training.randomness import Randomness
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory
-from flowprior.training.run_info import CHOICE, RunInfo, save_run_flow
+from flowprior.training.run_info import RunInfo, save_run_flow
 from flowprior.training.start_measures import measure_starts
 from flowprior.training.state import TrainingState
 from flowprior.training.validation import Validation
@@ -73,7 +73,7 @@ def train_parts(
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
-        for line in (*parts.data.remarks, *parts.reasons):
+        for line in parts.data.remarks:
             _say(line)
     with engine.processes.first_goes_ahead():
         if replace and run is not None and engine.is_main:
@@ -92,7 +92,6 @@ def train_parts(
     # Before the fit, for sizes that do not fit together are refused here.
     pairs = stream_of(parts, randomness, state.micro_batches)
     fit_seconds = fit_prior(parts, randomness, engine, progress)
-    state.train_prior()
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
         parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
@@ -107,8 +106,8 @@ def train_parts(
         _say(note)
     info = RunInfo(own.info if own else None)
     info.start(parts.device, state.step, fit_seconds, processes=engine.size)
-    notes = {CHOICE: list(parts.reasons), TEACHER: teacher_of(parts.coupling)}
-    info.update(**{name: note for name, note in notes.items() if note})
+    if (teacher := teacher_of(parts.coupling)) is not None:
+        info.update(**{TEACHER: teacher})
     with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
         if state.step == 0 and own is not None:
             with stage("measure source samples and pairs"):

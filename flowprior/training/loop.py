@@ -117,8 +117,6 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
     state.optimizer.step()
     state.scheduler.step()
     state.ema.update_parameters(state.model)
-    if state.prior_training is not None:
-        state.prior_training.step()
     state.step += 1
     return result
 
@@ -139,15 +137,11 @@ def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | 
         dropped: which rows lose their condition, bool ``[B]``; None for none.
     """
     x0, x1, cond = pairs
-    of_prior: Tensor | None = None
-    if state.prior_training is not None:
-        x0, of_prior = state.prior_training.pairs_of(x0, x1, cond)
     cond = drop_conditions(cond, state.parts.data.condition, dropped)
     with compiling(state.config.compile):
         loss, x_t = state.in_graph(loss_of_pairs)(state, x0.float(), x1.float(), t, cond)
         count = state.config.accumulate
-        total = loss if of_prior is None else loss + of_prior
-        (total if count == 1 else total / count).backward()
+        (loss if count == 1 else loss / count).backward()
     return StepResult(loss.detach(), x_t.detach())
 
 

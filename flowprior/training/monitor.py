@@ -96,8 +96,6 @@ class Monitor:
             "data_wait": wait,
             "peak_memory": peak_memory(state.parts.device),
         }
-        if state.prior_training is not None:
-            values |= state.prior_training.prior.measures()
         for callback in self._callbacks:
             callback.on_log(state.step, values)
 

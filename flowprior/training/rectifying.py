@@ -19,7 +19,7 @@ from flowprior.flow.card import weights_digest
 from flowprior.flow.description import read_description
 from flowprior.flow.reading import find_flow
 from flowprior.flow.teacher import FlowTeacher
-from flowprior.priors import Prior, TrainedPrior
+from flowprior.priors import Prior
 from flowprior.registry import spec_of
 
 TEACHER = "teacher"
@@ -64,11 +64,6 @@ def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.dev
     flow, origin = Flow.load(folder, device=device), _origin_of(folder)
     if coupling.origin == AUTO:
         coupling.origin = origin
-    if isinstance(flow.prior, TrainedPrior):
-        raise CouplingError(
-            f"{OWNER}: expected a flow of a prior that stays as it is, got '{flow.prior.name}', which would "
-            "be trained on; rectify a flow of another prior"
-        )
     own, encoder = Prior.registry, data.encoder if isinstance(data, EncodedData) else None
     _check("a coupling of origin", coupling.origin, origin, coupling)
     _check("a prior", spec_of(own, prior), spec_of(own, flow.prior), coupling)

@@ -46,18 +46,13 @@ def git_commit(folder: Path) -> str | None:
     return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
-CHOICE = "choice"
-"""Key of info.json, and of a flow's metadata: why the data chose this prior, in three lines."""
-
-
 class RunInfo:
     """The file info.json; None as its path writes nothing.
 
     Keys: those of :func:`describe_machine`, ``started``, ``ended``, ``status`` (running, finished,
     interrupted, diverged or failed), ``step``, ``prior_fit_seconds``, the measures of the start,
-    ``flow_digest`` of the flow that the run has saved, :data:`CHOICE` where the data chose the prior,
-    ``teacher`` where it is trained on the pairs of a flow, and ``resumed``: one record for each time the
-    run was taken up again.
+    ``flow_digest`` of the flow that the run has saved, ``teacher`` where it is trained on the pairs of a
+    flow, and ``resumed``: one record for each time the run was taken up again.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,6 @@ from flowprior.flow.label_names import KEY as LABEL_NAMES
 from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.flow.tensors import load_plain
 from flowprior.flow.unseen import GIVEN_PRIOR
-from flowprior.priors import Prior, TrainedPrior
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,
@@ -33,20 +31,13 @@ from flowprior.training.checkpoints import (
     save_checkpoint,
 )
 from flowprior.training.command import train_command
-from flowprior.training.compiled import (
-    check_compiled,
-    check_graph_of_prior,
-    compiled_network,
-    compiled_step,
-    traceable,
-)
+from flowprior.training.compiled import check_compiled, compiled_network, compiled_step, traceable
 from flowprior.training.components import Components
 from flowprior.training.config import BATCH, RunConfig, changed_values
 from flowprior.training.engine import Engine
 from flowprior.training.objective import times_and_weight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.prior_training import PriorTraining, check_trained
-from flowprior.training.run_info import CHOICE, package_commit
+from flowprior.training.run_info import package_commit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +51,6 @@ class TrainingState:
 
     Attributes:
         begun: when this process began the run, by ``time.monotonic``.
-        prior_training: what the prior trains with the flow, from :meth:`train_prior` on; mostly None.
         best: step and validation loss of the averaged weights where it was lowest; None before the first.
     """
 
@@ -80,7 +70,6 @@ class TrainingState:
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
-        self.prior_training: PriorTraining | None = None
         self.means = RunningMean(parts.device)
         prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         check_compiled(self.config.compile, self.engine, prediction.interval)
@@ -89,30 +78,6 @@ class TrainingState:
         self.micro_batches = self.engine.size * self.config.accumulate
         self._graphs: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.forward = self.engine.prepared(compiled_network(self.model, self.config.compile))
-
-    def train_prior(self) -> None:
-        """Train what the fitted prior has to be trained with the flow, too, where it has anything.
-
-        Raises:
-            CouplingError: the coupling cannot serve that.
-            OptionError: a prediction, shards or a graph that cannot.
-        """
-        prior = self.parts.prior
-        if self.prior_training is not None or not isinstance(prior, TrainedPrior):
-            return
-        check_trained(self.parts, self.engine)
-        check_graph_of_prior(self.prediction)
-        self.prior_training = PriorTraining(prior, self.config, self.engine)
-
-    @property
-    def averaged_prior(self) -> Prior:
-        """The prior, with averaged weights where it is trained."""
-        return self.parts.prior if self.prior_training is None else self.prior_training.averaged
-
-    def average_of_prior_in_place(self) -> AbstractContextManager[object]:
-        """Around what asks ``parts.prior`` for its averaged weights."""
-        trained = self.prior_training
-        return nullcontext() if trained is None else trained.average_in_place()
 
     def in_graph(self, function: F) -> F:
         """``function``, or one graph of it where the configuration says so; made once."""
@@ -154,8 +119,6 @@ class TrainingState:
             "command": train_command(self._of_one_process(), self.parts.data.spec),
         }
         parts, data = self.parts, self.parts.data
-        if parts.reasons:
-            metadata[CHOICE] = list(parts.reasons)
         if self.prior_was_given:
             metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:
@@ -164,7 +127,7 @@ class TrainingState:
             metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
         return Flow(
             self.averaged,
-            self.averaged_prior,
+            parts.prior,
             parts.coupling,
             parts.path,
             data.condition,
@@ -187,8 +150,6 @@ class TrainingState:
             "micro_batches": self.micro_batches,
             "best": list(self.best) if self.best is not None else None,
         }
-        if self.prior_training is not None:
-            training["prior"] = self.prior_training.state()
         keep = Keep(self.config.keep_checkpoints, self.best[0] if self.best is not None else None)
         weights = self.model.state_dict()
         if self.engine.shards:
@@ -255,10 +216,6 @@ class TrainingState:
         # Assigned, so that the prior keeps the dtype it was fitted in.
         load_plain(self.parts.prior, _below(checkpoint.flow, "prior."), assign=True)
         self.parts.prior.to(self.parts.device)
-        self.prior_training = None  # of an unreadable checkpoint before
-        self.train_prior()
-        if self.prior_training is not None:
-            self.prior_training.load_state(training["prior"], training["step"])
         self.ema.n_averaged.fill_(training["averaged"])
         self.means.load_state(training["means"])
         self.step = training["step"]

@@ -15,7 +15,6 @@ from flowprior.flow import Flow
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
-from flowprior.training.automatic import design_of_data
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
@@ -49,8 +48,7 @@ def train(
     Args:
         data: a name or spec string such as ``"digits"``, a ``Data``, a tensor of events ``[N, *event]``, a
             pair (events, condition), or a torch data set of tensors.
-        prior: where the flow starts; an instance that is fitted already is left as it is, but for what of it
-            is trained with the flow; ``"auto"`` chooses by the data.
+        prior: where the flow starts; an instance that is fitted already is left as it is.
         coupling: which source sample belongs to which datum.
         path: how they are joined.
         model: the velocity network; a module v(x, t, cond) of your own is trained in place.
@@ -102,17 +100,14 @@ def train(
     if run is None:
         _refuse_limit(resolved.training)
     with showing(progress and engine.is_main):
-        resolved, given, reasons = design_of_data(
-            resolved, given, None if overwrite else run, resume, engine.processes
-        )
         if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
-            parts = _components(resolved, place, reasons, given)
+            parts = _components(resolved, place, given)
             return train_parts(parts, engine, run, replace=overwrite)
         if run is None:
-            parts = _components(resolved, place, reasons, given)
+            parts = _components(resolved, place, given)
             return train_parts(parts, engine, None, progress, told)
         run.check(resolved, resume, overwrite)
-        parts = _components(resolved, place, reasons, given)
+        parts = _components(resolved, place, given)
         with run.lock() as lock:
             run.check(parts.config, resume, overwrite)  # Another process may have trained here since.
             if overwrite and not lock.held:
@@ -125,11 +120,9 @@ def train(
             return train_parts(parts, engine, run, progress, told, recover=lock.held, replace=overwrite)
 
 
-def _components(
-    config: RunConfig, cache: Path | None, reasons: tuple[str, ...], given: dict[str, Any]
-) -> Components:
+def _components(config: RunConfig, cache: Path | None, given: dict[str, Any]) -> Components:
     with stage("read the data and build the network"):
-        return resolve_components(config, cache, reasons, **given)
+        return resolve_components(config, cache, **given)
 
 
 def _refuse_limit(config: TrainingConfig) -> None:

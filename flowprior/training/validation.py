@@ -37,10 +37,6 @@ class Validation:
     @torch.no_grad()
     def measure(self, state: TrainingState) -> dict[str, float]:
         """``validation_loss``, and ``validation_loss_at_T`` at each time T that has events."""
-        with state.average_of_prior_in_place():
-            return self._measure(state)
-
-    def _measure(self, state: TrainingState) -> dict[str, float]:
         device, size = self.randomness.device, state.parts.coupling.draw_size(state.config.batch_size)
         sums = torch.zeros(TIMES, dtype=torch.float64, device=device)
         for number, indices in enumerate(self._order.split(size)):

@@ -54,7 +54,7 @@ def completed(*lines: str) -> dict[str, list[str]]:
 BEGUN = [
     ("flowprior tra", ["train", "train-encoder"]),
     ("flowprior train --pri", ["--prior"]),
-    ("flowprior train --prior au", ["auto"]),
+    ("flowprior train --model au", ["auto"]),
     ("flowprior train --coupling semi", ["semidiscrete"]),
     ("flowprior inspect --prior g", ["gaussian", "gmm"]),
     ("flowprior sample runs/x --sampler mid", ["midpoint"]),
@@ -77,7 +77,7 @@ def test_what_was_begun_is_completed(begun: dict[str, list[str]], line: str, exp
 
 
 def test_a_word_that_stands_for_a_component_is_completed_too() -> None:
-    assert completing("priors", "auto")("") == ["auto", *names_of("priors")]
+    assert completing("couplings", "auto")("") == ["auto", *names_of("couplings")]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ SPECS = [
     ("train --prior gmm:components=", []),
     ("train --prior gmm:covariance=", [f"gmm:covariance={kind}" for kind in COVARIANCES]),
     ("train --prior gmm:rank=4,covariance=lo", ["gmm:rank=4,covariance=lowrank"]),
-    ("train --prior shifted:scale=t", ["shifted:scale=true"]),
+    ("train --prior learned-mean:keep_conditions=t", ["learned-mean:keep_conditions=true"]),
     ("train --prior nothing:", []),
     ("train --data moons:noise_law=g", ["moons:noise_law=gaussian"]),
     ("compare --prior two=gmm:comp", ["two=gmm:components="]),

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
-from torch import Tensor
 
 from flowprior.cli.inspect import command_of
-from flowprior.data import Data
-from flowprior.inspection import Choice, choose_design
-from flowprior.inspection.choice import Pilot
-from flowprior.training import compare_flows
 from tests.cli.conftest import SHORT, Call
 
 PARTS = ["inspect", "--data", "digits", "--examples", "600", "--prior", "gmm", "--no-suggest"]
@@ -37,17 +30,20 @@ def test_json_and_nothing_else(call: Call) -> None:
     assert found["examples"]["all"] == 1438
 
 
-def test_it_ends_with_the_command_that_trains_the_best(call: Call, tmp_path: Path) -> None:
+def test_it_ends_with_one_recommendation_its_reason_and_its_command(call: Call, tmp_path: Path) -> None:
     lowrank = "gmm:covariance=lowrank,rank=8"
     parts = ["--data", "digits", "--examples", "600", "--prior", lowrank, "--no-suggest"]
-    *_, last = call("inspect", *parts, "--coupling", "ot").out.splitlines()
+    *_, reason, last = call("inspect", *parts, "--coupling", "ot").out.splitlines()
+    assert reason.startswith(f"recommended: {lowrank} + ot has the score ")
+    assert reason.endswith("; nothing else was asked for")
     told, command = last.split(": ", 1)
-    assert told == "to train the best"
+    assert told == "to train it"
     assert command == f"flowprior train --data=digits --prior={lowrank} --coupling=ot"
     small = ["--model", "mlp:width=8", "--steps", "2", "--out", str(tmp_path / "run"), *SHORT]
     answer = call(*shlex.split(command)[1:], *small)
     assert answer.code == 0, answer.err
-    assert json.loads(call("inspect", *parts, "--coupling", "ot", "--json").out)["command"] == command
+    found = json.loads(call("inspect", *parts, "--coupling", "ot", "--json").out)
+    assert (found["reason"], found["command"]) == (reason.removeprefix("recommended: "), command)
 
 
 def test_a_path_with_spaces_stands_in_quotes() -> None:
@@ -76,24 +72,3 @@ def test_a_mistake_is_one_line(call: Call) -> None:
     answer = call("inspect", "--data", "digits", "--prior", "gmn")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "did you mean 'gmm'?" in answer.err
-
-
-@pytest.mark.slow
-def test_it_ends_by_naming_what_auto_chooses(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Choice] = []
-    seen: list[Tensor] = []
-
-    def once(data: Data, pilot: Pilot) -> Choice:
-        """The second call is held to see the same points as the first."""
-        assert pilot is compare_flows
-        seen.append(data.batch(torch.arange(len(data)))[0])
-        assert torch.equal(seen[0], seen[-1])
-        made[:] = made or [choose_design(data)]
-        return made[0]
-
-    monkeypatch.setattr(import_module("flowprior.inspection.inspect"), "choose_design", once)
-    answer = call("inspect", "--data", "moons:n=400", "--prior", "gaussian")
-    assert answer.code == 0, answer.err
-    assert "--prior auto takes latent-gmm + posterior: energy score" in answer.out
-    found = json.loads(call("inspect", "--data", "moons:n=400", "--prior", "gaussian", "--json").out)
-    assert (found["choice"]["prior"], found["choice"]["coupling"]) == ("latent-gmm", "posterior")

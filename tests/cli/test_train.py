@@ -233,21 +233,18 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-@pytest.mark.slow
-def test_a_prior_that_the_data_choose_comes_with_three_lines(call: Call, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    answer = call("train", "--data", "moons:n=400", "--prior", "auto", "--out", out, "--steps", "2", *SMALL)
-    assert answer.code == 0, answer.err
-    data, reason, follows = answer.err.splitlines()[:3]
-    assert data == "data: 400 examples of shape 2 under 2 labels"
-    assert reason.startswith("latent-gmm + posterior: energy score")
-    assert follows.startswith("so: prediction preconditioned, times logit-normal, sampled by euler:grid=last")
-    assert (config(out)["prior"], config(out)["coupling"]) == ("latent-gmm", "posterior")
-    assert json.loads((out / "info.json").read_text())["choice"] == [data, reason, follows]
-
-
-def test_data_that_no_rule_serves_are_one_line(call: Call, tmp_path: Path) -> None:
-    answer = call("train", "--data", "moons:n=8", "--prior", "auto", "--out", tmp_path / "run", *SMALL)
+@pytest.mark.parametrize("beside", [[], ["--coupling", "auto"]])
+@pytest.mark.parametrize("named", ["option", "set", "file"])
+def test_a_prior_auto_is_one_line_that_names_inspect(
+    call: Call, tmp_path: Path, named: str, beside: list[str]
+) -> None:
+    (tmp_path / "own.toml").write_text('prior = "auto"')
+    ways = {
+        "option": ["--prior", "auto"],
+        "set": ["--set", "prior=auto"],
+        "file": ["--config", tmp_path / "own.toml"],
+    }
+    answer = call("train", *ways[named], *beside, "--out", tmp_path / "run")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert "prior 'auto': inspect: 'moons' has 8 examples" in answer.err
-    assert not (tmp_path / "run" / "config.toml").exists()
+    assert "expected the name of a prior, got 'auto'; run flowprior inspect --data DATA" in answer.err
+    assert not (tmp_path / "run").exists()

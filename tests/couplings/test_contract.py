@@ -23,7 +23,6 @@ LATENT = {
     "vae": "vae:latent=2,width=4,steps=4,importance=4",
     "latent-gmm": "latent-gmm:components=2,rank=1",
     "flow": "flow:rank=1,steps=4,hidden=8,transforms=2",
-    "shifted": "shifted:prior=latent-gmm:rank=1,scale=true",
 }
 PRIORS = Prior.available()
 

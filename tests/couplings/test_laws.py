@@ -107,6 +107,15 @@ def test_posterior_starts_are_near_their_data_but_not_in_law() -> None:
     assert gap.mean_gap < 0.1
 
 
+@pytest.mark.parametrize("coupling", ["condot", "ot", "ot:condition=within", "posterior"])
+def test_source_samples_lie_near_the_mean_of_the_datums_own_condition(coupling: str) -> None:
+    labels = torch.arange(60) % 3
+    x1 = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 100.0 * labels[:, None]
+    prior = Prior.create("latent-gmm", rank=1).fit((x1, labels))
+    x0 = Coupling.registry.resolve(coupling).draw(prior, x1, labels)
+    assert float((x0 - 100.0 * labels[:, None]).abs().max()) < 20
+
+
 def test_posterior_refuses_a_prior_without_latents() -> None:
     prior = fitted("gaussian")
     with pytest.raises(CouplingError, match="prior 'gaussian' has no latent variables"):

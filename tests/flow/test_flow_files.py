@@ -199,6 +199,10 @@ def damaged(tmp_path: FilePath, **changes: object) -> FilePath:
         ({"prior": None}, "incomplete or damaged"),
         ({"prior": "gmmm"}, "unknown prior 'gmmm'; did you mean 'gmm'"),
         ({"prior": "gmm:components=0"}, "components"),
+        (
+            {"prior": "shifted:scale=true"},
+            "got 'shifted', which commit ec83d767 of flowprior is the last to read",
+        ),
         ({"prior": "gaussian"}, "the tensors do not fit the prior 'gaussian'"),
         ({"model": "mlp:width=7"}, "the tensors do not fit the model 'mlp:width=7'"),
         ({"coupling": "ot:methd=exact"}, "no option 'methd'"),

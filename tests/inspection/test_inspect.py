@@ -10,7 +10,6 @@ import torch
 from flowprior.data import TensorData, tensor_data
 from flowprior.errors import OptionError
 from flowprior.inspection import inspect_priors
-from flowprior.inspection.comparison import Comparison
 
 
 @pytest.fixture(scope="module")
@@ -104,23 +103,6 @@ def test_few_examples_are_warned_of():
     assert warning.startswith("1 of 2 labels have fewer than 20 examples (label 1: 5)")
 
 
-def test_many_points_are_told_of_what_is_missing_or_get_a_choice():
-    """What ``--prior auto`` takes is found by short trainings there, which the caller brings."""
-    data = (torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 2)
-
-    def pilot(designs, data, seed):
-        scores = (torch.full((5,), float(place), dtype=torch.float64) for place in range(len(designs)))
-        names = (" + ".join(design) for design in designs)
-        return Comparison(dict(zip(names, scores, strict=True)), fitted=20)
-
-    without, chosen = (inspect_priors(data, ["gaussian"], examples=100, pilot=own) for own in (None, pilot))
-    assert without.choice is None
-    assert without.warnings[-1].startswith(
-        "of so many points small flows say what --prior auto takes; pass pilot="
-    )
-    assert (chosen.choice.prior, chosen.choice.coupling) == ("gaussian", "condot")
-
-
 def test_nothing_to_inspect_is_refused(three_modes):
     with pytest.raises(OptionError, match="expected a prior, a coupling and steps >= 1"):
         inspect_priors(three_modes, [])
@@ -135,6 +117,16 @@ def test_a_prompt_says_the_best_pairing_and_a_notebook_shows_all(found):
     assert shown.startswith(f"Inspection of {inspection.data}: {len(inspection.priors)} priors")
     assert f"best: {best.prior} + {best.coupling}, score" in shown
     assert inspection._repr_html_().count("<tr>") == len(inspection.pairings) + len(inspection.priors) + 2
+
+
+def test_the_reason_compares_the_best_pairing_with_the_next(found):
+    inspection, _ = found
+    best, after, *_ = inspection.pairings
+    lowest, other = inspection.reason.split("; ")
+    assert (
+        lowest == f"{best.prior} + {best.coupling} has the score {best.score:.4g}, the lowest of 7 pairings"
+    )
+    assert other == f"next comes {after.prior} + {after.coupling} with {after.score:.4g}"
 
 
 def test_pandas_gets_a_row_for_each_pairing(found):

@@ -235,7 +235,6 @@ def test_the_losses_of_two_processes_average_to_that_of_two_micro_batches(data: 
     [
         ({"accumulate": 2}, "accumulate_grad_batches"),
         ({"shard": True}, "strategy"),
-        ({"prior": "shifted", "coupling": "condot"}, r"use flowprior\.train, or another prior"),
     ],
 )
 def test_what_the_module_cannot_do_is_refused(data: Any, options: dict[str, Any], message: str) -> None:

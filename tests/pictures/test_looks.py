@@ -23,7 +23,7 @@ def test_no_two_of_twelve_settings_have_one_marker_and_no_two_of_84_one_look() -
         (["gmm + ot", "gmm:rank=16 + ot"], ["gmm + ot", "gmm:rank=16 + ot"]),
         (["a:x=1,y=2", "a:y=2"], ["a:x=1", "a"]),
         (["a:x=1,y=2", "a:y=2,x=1"], ["a:x=1,y=2", "a:y=2,x=1"]),
-        (["shifted:prior=latent-gmm,shift=false + posterior"], ["shifted + posterior"]),
+        (["flow:rank=2,kind=spline + posterior"], ["flow + posterior"]),
         (["euler:grid=last,at=0.7, 1.0", "euler:grid=last,at=0.7, 2.0"], ["euler, 1.0", "euler, 2.0"]),
         (["ours: W2² = 0.3", "default, scale", "$x$"], ["ours: W2² = 0.3", "default, scale", "$x$"]),
         (["same", "same"], ["same", "same"]),

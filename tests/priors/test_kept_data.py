@@ -22,7 +22,6 @@ SMALL = {
     "gaussian": {"moments": "diagonal"},
     "gmm": {"components": 2},
     "learned-mean": {"epochs": 2, "hidden": 8, "depth": 1},
-    "shifted": {"hidden": 8},
     "vae": {"steps": 2, "width": 2, "latent": 3, "components": 2},
 }
 ROWS = 160
@@ -167,7 +166,7 @@ def test_a_prior_of_before_there_were_centres_loads_with_a_warning():
     assert torch.isfinite(prior.log_prob_marginal(x)).all()
 
 
-@pytest.mark.parametrize("name", ["learned-mean", "vae", "shifted"])
+@pytest.mark.parametrize("name", ["learned-mean", "vae"])
 def test_the_marginal_source_of_tensors_is_a_gaussian_of_the_moments_of_source_samples(name, generator):
     prior, (x, cond) = fitted(name, "tensor"), data(ROWS, "tensor")
     assert cond is not None

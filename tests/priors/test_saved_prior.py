@@ -65,6 +65,16 @@ def test_changed_files_are_refused(tmp_path):
         Prior.load(tmp_path)
 
 
+def test_a_prior_that_left_the_library_names_the_last_commit_that_reads_it(tmp_path):
+    fitted().save(tmp_path)
+    file = tmp_path / "prior.json"
+    values = {**unsigned(json.loads(file.read_text()), file), "prior": "shifted:prior=gmm"}
+    file.write_text(json.dumps(signed(values)))
+    with pytest.raises(CheckpointError, match="'shifted', which commit ec83d767 of flowprior") as refused:
+        Prior.load(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_prior_with_nan_is_not_saved(tmp_path):
     prior = fitted()
     prior.get_buffer("loc")[0, 0, 0] = torch.nan

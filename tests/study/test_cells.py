@@ -104,22 +104,6 @@ def test_paths_are_named_where_there_are_several():
     assert [variant.label for variant in several] == ["gmm + ot + condot", "gmm + ot + cosine"]
 
 
-def test_a_prior_that_the_data_choose_is_one_that_could_be_named():
-    grid = tiny_grid(priors=["auto", "latent-gmm"], couplings=["auto"])
-    plan, cells = plan_grid(grid, Splits.load("digits"))
-    chosen, named = plan["variants"]
-    assert (chosen["label"], chosen["prior"], chosen["coupling"]) == (
-        "auto + auto",
-        "latent-gmm",
-        "posterior",
-    )
-    assert chosen["prediction"] == "preconditioned"
-    assert chosen["cells"] == named["cells"], "trained once"
-    assert len(cells) == 2
-    assert [line.partition(":")[0] for line in chosen["reasons"]] == ["data", "latent-gmm + posterior", "so"]
-    assert named["reasons"] == ()
-
-
 def planned(**changes: Any) -> dict[str, Any]:
     grid = tiny_grid(**changes)
     plan, _ = plan_grid(grid, Splits.load("digits"))
@@ -168,26 +152,6 @@ def test_a_prediction_that_a_variant_cannot_be_trained_on_is_refused():
     assert found["gaussian + condot + vp"]["prediction"] == "epsilon"
 
 
-def test_a_shift_that_nothing_would_hold_is_refused():
-    training = {**TINY["training"], "prediction": "residual"}
-    priors = ["shifted:prior=latent-gmm", "shifted:prior=latent-gmm,shift=false,scale=true"]
-    found = planned(priors=priors, couplings=["condot"], training=training)
-    shift, scale = (found[f"{prior} + condot"]["skipped"] for prior in priors)
-    assert "takes the moments of the pairs off, and a shift with them" in shift
-    assert scale is None
-
-
-def test_a_coupling_that_cannot_serve_a_prior_that_is_trained_is_refused():
-    found = planned(priors=["shifted", "gmm"], couplings=["condot", "independent", "semidiscrete"])
-    for label, variant in found.items():
-        is_wrong = label.startswith("shifted") and "condot" not in label
-        assert (variant["skipped"] is not None) == is_wrong, label
-        assert len(variant["cells"]) == (0 if is_wrong else 2)
-    reason = found["shifted + independent"]["skipped"]
-    assert "expected a coupling that draws each source sample under the condition of its datum" in reason
-    assert "\n" not in reason
-
-
 @pytest.mark.parametrize(
     ("training", "said"),
     [
@@ -206,12 +170,6 @@ def test_what_an_average_velocity_cannot_be_trained_with_is_refused(training, sa
     reasons = {variant["label"]: variant["skipped"] for variant in plan["variants"]}
     assert said in reasons["average"]
     assert reasons["usual"] is None
-
-
-def test_an_average_velocity_of_a_prior_that_is_trained_is_refused():
-    training = {**TINY["training"], "prediction": "average-velocity"}
-    with pytest.raises(OptionError, match="learns from its own output, which tells the prior nothing"):
-        planned(priors=["shifted"], couplings=["condot"], training=training)
 
 
 def test_the_prior_alone_is_nothing_that_a_sampler_has_to_spend():

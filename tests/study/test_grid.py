@@ -47,6 +47,14 @@ def test_a_coupling_may_be_what_suits_the_prior():
         grid_from_dict({"couplings": ["otto"]})
 
 
+@pytest.mark.parametrize("change", [{"priors": ["auto"]}, {"variants": {"own": {"prior": "auto"}}}])
+def test_a_prior_auto_is_one_line_that_names_inspect(change):
+    with pytest.raises(
+        OptionError, match="compare: expected the name of a prior, got 'auto'; run flowprior inspect"
+    ):
+        grid_from_dict(change)
+
+
 def test_the_prior_alone_is_asked_for_by_default():
     assert Grid().nfe[0] == 0
 

@@ -262,7 +262,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(copied):
     cell = next(copied.glob("cells/gaussian+ot+condot-seed1-*"))
     result = next(cell.glob("result-*.json"))
     others = [copied / ".notes.txt.0123abcd.tmp", cell / ".notes.txt.0123abcd.tmp"]
-    names = ("plan.json", "grid.toml", "choice.json", "report.json", "report.html")
+    names = ("plan.json", "grid.toml", "report.json", "report.html")
     inside = (result.name, "samples-0-sampler0.safetensors", "failure-0.json", "trained.json")
     left = [*(copied / f".{name}.0123abcd.tmp" for name in names)]
     left += [cell / f".{name}.0123abcd.tmp" for name in inside]

@@ -68,21 +68,6 @@ def test_a_coupling_that_nobody_chose_follows_the_prior(prior: str | Prior | Non
     assert resolve_config(None, {}, prior=prior, coupling="condot").coupling == "condot"
 
 
-@pytest.mark.parametrize(
-    ("prior", "coupling", "prediction"),
-    [
-        ("shifted", "condot", "velocity"),
-        ("shifted:prior=latent-gmm", "posterior", "velocity"),
-        ("shifted:prior=latent-gmm,shift=false,scale=true", "posterior", "preconditioned"),
-    ],
-)
-def test_what_nobody_chose_can_train_a_prior_with_its_flow(
-    prior: str, coupling: str, prediction: str
-) -> None:
-    chosen = resolve_config(None, {}, prior=prior)
-    assert (chosen.coupling, chosen.training.prediction) == (coupling, prediction)
-
-
 def test_the_flow_of_an_automatic_coupling_holds_what_was_chosen(points: TensorData) -> None:
     config = resolve_config(None, {}, data=points, prior="gaussian", coupling="auto", model="mlp:width=8")
     parts = resolve_components(config, data=points, prior="gaussian", coupling="auto")

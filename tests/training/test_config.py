@@ -17,6 +17,7 @@ from flowprior.training import (
     config_from_dict,
     load_config,
     save_config,
+    train,
 )
 from flowprior.training.config import differing_keys, training_options
 
@@ -119,6 +120,13 @@ def test_condition_dropout_is_a_share_or_follows_the_data() -> None:
     for value in ("some", "0.1", True, None, float("nan")):
         with pytest.raises(OptionError, match="training: condition_dropout="):
             TrainingConfig(condition_dropout=value)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_prior_auto_is_refused_in_code_and_names_inspect() -> None:
+    for coupling in (None, "auto"):
+        with pytest.raises(OptionError, match="got 'auto'; run flowprior inspect --data DATA") as refused:
+            train("digits", prior="auto", coupling=coupling)
+        assert "\n" not in str(refused.value)
 
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:

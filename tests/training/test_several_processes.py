@@ -125,24 +125,6 @@ def test_pairs_within_the_batch_are_those_of_one_process_without_parts(tmp_path:
 
 
 @pytest.mark.slow
-def test_a_prior_that_is_trained_with_the_flow_is_one_of_all_processes(tmp_path: Path) -> None:
-    ways = [
-        "--prior",
-        "shifted:scale=true,align=0.1",
-        "--set",
-        "training.prediction=velocity",
-        "--steps",
-        "6",
-    ]
-    launch("torchrun", 2, "--out", str(tmp_path / "several"), *ways)
-    one = alone(tmp_path / "one", *ways, "--set", "training.accumulate=2")
-    for mine, theirs in zip(values(tmp_path / "several"), values(one), strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-5)
-    assert values(one)[-2]["prior_shift"] > 0
-    assert largest_difference(tmp_path / "several", one) < 1e-5
-
-
-@pytest.mark.slow
 def test_shards_of_the_weights_train_what_one_process_trains_and_go_on_in_one(tmp_path: Path) -> None:
     """FSDP2: two hold a half each; one goes on with the whole, and two with halves of what one has left."""
     shards = ["--set", "training.shard=true"]
