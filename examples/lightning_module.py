@@ -1,4 +1,4 @@
-"""A LightningModule that trains a flow with prior, coupling, path and loss of flowprior.
+"""A LightningModule that trains a flow with a prior and a coupling of flowprior.
 
 Lightning brings the trainer: devices, checkpoints, logs. To run it: pip install
 lightning, then python examples/lightning_module.py.
@@ -24,8 +24,8 @@ from flowprior.ops import flow_matching_loss
 class FlowModule(LightningModule):
     """A velocity network and all that its training needs.
 
-    The prior is fitted before the training. It is a module, so the trainer moves it to
-    the device and its checkpoints hold it.
+    The prior is fitted before the training. It is a module, so the trainer moves it
+    to the device and its checkpoints hold it.
 
     Args:
         prior: a fitted prior.
@@ -50,7 +50,7 @@ class FlowModule(LightningModule):
         )
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of data x1 ``[B, *event]`` and labels ``[B]``, a scalar."""
+        """Return the loss of data ``[B, *event]`` and labels ``[B]``, a scalar."""
         x1, labels = batch
         x0, x1 = self.coupling.pairs(self.prior, x1, labels)
         t = torch.rand(len(x1), device=self.device)
