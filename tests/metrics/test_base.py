@@ -7,10 +7,10 @@ import torch
 
 from flowprior.data import Data
 from flowprior.errors import OptionError, UnknownComponentError
-from flowprior.evaluation import MetricInfo, evaluate
+from flowprior.evaluation import evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import Metric, SampleMetric
+from flowprior.metrics import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Drawn, Setup
 
