@@ -118,7 +118,6 @@ def train_parts(
         measure = None if parts.held is None else Validation(parts.held, randomness).measure
         with _prefetched(pairs, state) as batches:
             run_steps(state, batches, randomness, monitor, run, measure)
-        state.gather_average()
         flow = state.flow().to(parts.device)
         if own is not None:
             save_run_flow(flow, own)

@@ -103,15 +103,10 @@ def check_trained(parts: Components, engine: Engine) -> None:
 
     Raises:
         CouplingError: as :func:`check_pairs`.
-        OptionError: as :func:`check_learned`, or weights in shards.
+        OptionError: as :func:`check_learned`.
     """
     check_pairs(parts.prior, parts.coupling, parts.data.condition)
     check_learned(parts.prior, parts.config.training.prediction)
-    if engine.shards:
-        raise OptionError(
-            "training.shard: the weights of a prior that is trained with its flow are not divided; set it to "
-            "false"
-        )
 
 
 def check_pairs(prior: Prior, coupling: Coupling, condition: Condition) -> None:

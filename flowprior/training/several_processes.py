@@ -9,16 +9,12 @@ from datetime import timedelta
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.processes.group import group_of
 from flowprior.processes.leaving import leave
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import StopReason
-from flowprior.training.sharding import shard
 
 ASK_EVERY = 16
 """Steps between two questions whether to stop on GPUs, which wait for each other then."""
@@ -64,25 +60,3 @@ class SeveralProcesses(Engine):
         if stop is not None or highest == 0:
             return stop
         return StopReason("a signal or limit of another process", highest)
-
-
-class ShardedProcesses(SeveralProcesses):
-    """The same, where each process holds a shard of the weights and of what belongs to them."""
-
-    shards = True
-
-    def divide(self, *modules: nn.Module) -> None:
-        mesh = init_device_mesh(self._device.type, (self.size,))
-        for module in modules:
-            shard(module, mesh)
-
-    def prepared(self, model: nn.Module) -> nn.Module:
-        return model
-
-    def whole(self, value: Tensor) -> Tensor:
-        return value.full_tensor() if isinstance(value, DTensor) else value
-
-    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
-        assert isinstance(model, FSDPModule)
-        model.set_requires_gradient_sync(now)
-        return nullcontext()

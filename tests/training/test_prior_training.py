@@ -280,14 +280,6 @@ def test_embeddings_need_pairs_of_equal_ones() -> None:
     assert flow.prior.measures()["prior_shift"] > 0
 
 
-def test_weights_in_shards_are_refused(points: TensorData) -> None:
-    state, _ = start(points, "gaussian")
-    state.engine.shards = True
-    state.parts.__dict__["prior"] = Prior.create("shifted").fit(points.batches())
-    with pytest.raises(OptionError, match=r"training.shard: .* set it to false"):
-        state.train_prior()
-
-
 @pytest.mark.slow
 def test_one_graph_of_a_step_serves_the_velocity_alone(
     points: TensorData, monkeypatch: pytest.MonkeyPatch

@@ -143,33 +143,6 @@ def test_a_prior_that_is_trained_with_the_flow_is_one_of_all_processes(tmp_path:
 
 
 @pytest.mark.slow
-def test_shards_of_the_weights_train_what_one_process_trains_and_go_on_in_one(tmp_path: Path) -> None:
-    """FSDP2: two hold a half each; one goes on with the whole, and two with halves of what one has left."""
-    shards = ["--set", "training.shard=true"]
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    assert "warning" not in launch("torchrun", 2, "--steps", "6", "--out", str(run), *shards).stderr
-    alone(whole, "--steps", "6", "--set", "training.accumulate=2")
-    for mine, theirs in zip(values(run), values(whole), strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-6)
-    assert largest_difference(run, whole) < 1e-6
-    (_, newest) = list_checkpoints(run / "checkpoints")[-1]
-    assert sorted(path.name for path in newest.glob("raw-*")) == [
-        f"raw-shard-{number}-of-2.safetensors" for number in (1, 2)
-    ]
-    (newest / "foreign.safetensors").write_bytes(b"not one of ours, and not looked at")
-    assert not (newest / "model.safetensors").exists()
-    assert not list((run / "checkpoints").glob(".*"))
-    alone(run, "--steps", "9", "--resume", "--set", "training.accumulate=2")
-    assert (list_checkpoints(run / "checkpoints")[-1][1] / "model.safetensors").exists()
-    shards += ["--set", "training.accumulate=1"]
-    launch("torchrun", 2, "--steps", "12", "--resume", "--out", str(run), *shards)
-    for steps in ("9", "12"):
-        alone(whole, "--steps", steps, "--resume", "--set", "training.accumulate=2")
-    assert largest_difference(run, whole) < 1e-6
-    Flow.load(list_checkpoints(run / "checkpoints")[-1][1])
-
-
-@pytest.mark.slow
 def test_two_begin_and_one_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     launch("torchrun", 2, "--steps", "6", "--out", str(run))
