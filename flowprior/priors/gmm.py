@@ -70,7 +70,6 @@ class GmmPrior(UpdatableMixture, LatentPrior):
 
     logits: Tensor
     takes: ClassVar[tuple[str, ...]] = ("labels",)
-    fits_shares: ClassVar[bool] = True
     loc: Tensor
     count: Tensor
 
@@ -128,7 +127,7 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         check_fit_labels(cond)
         self._check_memory(first[0].numel())
         full = self.family.full_moments
-        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full).across(data.group)
+        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full)
         self._learn(data, moments, generator)
 
     def _learn(

@@ -80,7 +80,6 @@ class LatentGmmPrior(UpdatableSubspace):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
-    fits_shares: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
@@ -12,7 +14,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.processes.group import group_of
-from flowprior.processes.leaving import leave
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import StopReason
 
@@ -20,6 +21,8 @@ ASK_EVERY = 16
 """Steps between two questions whether to stop on GPUs, which wait for each other then."""
 PATIENCE = timedelta(days=7)
 """How long processes wait for each other: the first one may fit a prior for hours."""
+GRACE = 0.2
+"""Seconds: a collective's thread lets go of its tensors in microseconds, once the machine lets it run."""
 
 
 class SeveralProcesses(Engine):
@@ -60,3 +63,18 @@ class SeveralProcesses(Engine):
         if stop is not None or highest == 0:
             return stop
         return StopReason("a signal or limit of another process", highest)
+
+
+def leave(destroy: Callable[[], None]) -> None:
+    """Leave the group of processes; the last thing that a process does.
+
+    A thread of gloo lets go of the tensors of a collective a moment after their caller has them, and takes
+    Python's lock for it. If the interpreter is ending by then, the thread is ended inside of a destructor and
+    the process aborts ("terminate called without an active exception"), though all its work is done. torch
+    has no call that waits for these threads.
+
+    Args:
+        destroy: ends the communication.
+    """
+    destroy()
+    time.sleep(GRACE)  # without Python's lock, so that a thread that waits for it gets it

@@ -95,15 +95,21 @@ def largest_difference(first: Path, second: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "processes", "accumulate"), [("torchrun", 2, 2), ("torchrun", 4, 1), ("accelerate", 2, 1)]
+    ("launcher", "processes", "accumulate", "prior"),
+    [
+        ("torchrun", 2, 2, "gmm:reg_covar=0.01"),
+        ("torchrun", 4, 1, "latent-gmm:rank=8"),
+        ("accelerate", 2, 1, "gmm:reg_covar=0.01"),
+    ],
 )
 def test_they_train_what_one_process_trains(
-    launcher: str, processes: int, accumulate: int, tmp_path: Path
+    launcher: str, processes: int, accumulate: int, prior: str, tmp_path: Path
 ) -> None:
     """Losses, norms, prior, weights and held-out losses; one process takes as many micro-batches a step."""
+    shared = ["--steps", "6", "--prior", prior]
     ways = ["--set", f"training.accumulate={accumulate}", "--set", "training.prefetch=2"]
-    done = launch(launcher, processes, "--steps", "6", "--out", str(tmp_path / "several"), *ways)
-    one = alone(tmp_path / "one", "--steps", "6", "--set", f"training.accumulate={processes * accumulate}")
+    done = launch(launcher, processes, *shared, "--out", str(tmp_path / "several"), *ways)
+    one = alone(tmp_path / "one", *shared, "--set", f"training.accumulate={processes * accumulate}")
     for mine, theirs in zip(values(tmp_path / "several"), values(one), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-6)
     assert largest_difference(tmp_path / "several", one) < 1e-6
