@@ -9,10 +9,10 @@ from flowprior.priors.latent import LatentPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.left_out import LeaveOneOutPrior
+from flowprior.priors.merging import drop, merge
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
 from flowprior.priors.shifted import ShiftedPrior
 from flowprior.priors.trained import TrainedPrior
-from flowprior.priors.updating import UpdatablePrior
 from flowprior.priors.vae import VaePrior
 
 __all__ = [
@@ -28,7 +28,8 @@ __all__ = [
     "Prior",
     "ShiftedPrior",
     "TrainedPrior",
-    "UpdatablePrior",
     "VaePrior",
+    "drop",
     "latents_of",
+    "merge",
 ]

@@ -101,7 +101,7 @@ class Prior(DescribedPrior, abc.ABC):
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
-        self.changes, self.fitted_to = [], fitted_to
+        self.fitted_to = fitted_to
         self.forget_mean_of_all()
         return self
 

@@ -157,7 +157,6 @@ def fit_prior(
         Seconds that the fit took, or None where there was nothing to fit.
     """
     seconds = None
-    parts.prior.changes = []  # to a prior before the training are no changes to the flow
     own = parts.coupling.own_prior
     if own is not None and not parts.prior.is_fitted:
         copied = {name: value.clone() for name, value in own.state_dict().items()}
