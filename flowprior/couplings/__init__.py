@@ -1,8 +1,5 @@
 """Couplings: which source sample belongs to which datum."""
 
-import warnings
-from typing import Any
-
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.condot import CondOTCoupling
 from flowprior.couplings.cost import transport_cost
@@ -28,14 +25,3 @@ __all__ = [
     "source_gap",
     "transport_cost",
 ]
-
-FORMER_NAMES = {"StartsGap": "SourceGap", "starts_gap": "source_gap"}
-"""Kept for one release."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in FORMER_NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    now = FORMER_NAMES[name]
-    warnings.warn(f"flowprior.couplings.{name} is called {now} now", DeprecationWarning, stacklevel=2)
-    return globals()[now]

@@ -164,29 +164,19 @@ class DataBatches:
 
     def __init__(self, data: Data, size: int) -> None:
         self.data = data
-        self.rows = range(len(data))
         self.size = max(1, min(size, MOST_NUMBERS // max(1, data.event_shape.numel())))
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
+        return -(-len(self.data) // self.size)
 
     @property
     def groups(self) -> Tensor | None:
-        """Those of the events, in the order of the rows; None where each stands for itself."""
-        groups = self.data.groups
-        return None if groups is None else groups[self.rows.start : self.rows.stop]
+        """Those of the events; None where each stands for itself."""
+        return self.data.groups
 
     def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
-        for start in range(0, len(self.rows), self.size):
-            part = self.rows[start : start + self.size]
-            yield self.data.batch(torch.arange(part.start, part.stop))
-
-    def share(self, rank: int, size: int) -> DataBatches:
-        """The ``rank``-th of ``size`` parts of the data set in order, whose sizes differ by one at most."""
-        share = DataBatches(self.data, self.size)
-        begin, end = (len(self.data) * k // size for k in (rank, rank + 1))
-        share.rows = range(begin, end)
-        return share
+        for start in range(0, len(self.data), self.size):
+            yield self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
 
 
 class TensorData(Data):

@@ -16,7 +16,6 @@ from flowprior.data.several_conditions import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.display.words import counted, shape_of
 from flowprior.errors import InputError
-from flowprior.processes.group import Group, Share
 
 Batch = tuple[Tensor, Tensor | None]
 TABLE_BYTES_LIMIT = 2 << 30
@@ -46,12 +45,11 @@ class CheckedBatches:
         data: what ``Prior.fit`` takes.
         owner: who asks, for messages.
         read: from a condition to the part that is read; None reads what is no mapping of parts.
-        group: of processes, where ``data`` are this one's share of them.
         told: called with the number of rows that were read in all passes together, after each batch.
 
     Attributes:
         groups: int64 ``[N]``, of rows that are held out together, in their order; None of other data.
-        examples: rows of this process's share, once a pass has ended; None before.
+        examples: number of rows, once a pass has ended; None before.
     """
 
     chunk = 8192
@@ -61,15 +59,12 @@ class CheckedBatches:
         data: FitData,
         owner: str,
         read: Callable[[Any], Tensor | None] | None = None,
-        group: Group | None = None,
         told: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.owner = owner
         self.examples: int | None = None
         self._told, self._rows_read, self._labels = told, 0, 0
         self._read_part = read
-        self.group = group or Group()
-        self._shares: list[Tensor] | None = None
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
             data = as_data(data)
         if isinstance(data, Data):
@@ -102,24 +97,6 @@ class CheckedBatches:
             self._first = first
         return self._first
 
-    def peek_together(self) -> Tensor:
-        """The events of the first batch; where a process of the group has none, all of them raise.
-
-        Raises:
-            InputError: no rows here or in the share of another process.
-        """
-        first: Tensor | None = None
-        with self.group.raising_together():
-            first, c = self.peek()
-            own = f"{first.dtype} {list(first.shape[1:])}", "None" if c is None else str(_kind(c))
-        assert first is not None
-        if self.group.size > 1 and len(set(found := self.group.of_each(own))) > 1:
-            raise InputError(
-                f"{self.owner}.fit: expected shares of one kind, got events and conditions "
-                f"{'; '.join(' with '.join(one) for one in found)}"
-            )
-        return first
-
     def __iter__(self) -> Iterator[Batch]:
         first_x, first_c = self.peek()
         rows = 0
@@ -134,16 +111,15 @@ class CheckedBatches:
     def describe(self) -> str:
         """``1,437 examples of shape [1, 8, 8] with labels 0..9``, as far as it is known by now."""
         x, c = self.peek()
-        told = self.examples is not None and self.group.size == 1
-        count = f"{counted(self.examples or 0, 'example')} of" if told else "examples of"
+        count = "examples of" if self.examples is None else f"{counted(self.examples, 'example')} of"
         return f"{count} shape {shape_of(x.shape[1:])} {self._condition(c)}"
 
     def _condition(self, c: Tensor | None) -> str:
-        """What the condition is; the labels of one share are not all."""
+        """What the condition is, in words."""
         if c is None:
             return "without a condition"
         if not c.is_floating_point():
-            return f"with labels 0..{self._labels - 1}" if self.group.size == 1 else "with labels"
+            return f"with labels 0..{self._labels - 1}"
         return f"with {'embeddings' if c.dim() == 2 else 'conditions'} {shape_of(c.shape[1:])}"
 
     def check_groups(self, rows: int) -> None:
@@ -158,38 +134,6 @@ class CheckedBatches:
                 f"{self.owner}.fit: expected groups as whole numbers, one for each of {rows} rows, got "
                 f"{_shape(groups)}"
             )
-
-    @property
-    def share(self) -> Share:
-        """Where these rows stand among all; several processes ask together, and count the first time."""
-        rows = [int(share.sum()) for share in self._labels_of_shares()]
-        return Share(self.group, sum(rows[: self.group.rank]), sum(rows[self.group.rank + 1 :]))
-
-    @property
-    def rows_of_all(self) -> int:
-        """Rows of all shares; of several processes."""
-        return sum(int(share.sum()) for share in self._labels_of_shares())
-
-    def labels_before(self, labels: int) -> Tensor:
-        """How often each of ``labels`` comes in the shares of earlier processes, int64 ``[labels]``."""
-        before = torch.zeros(labels, dtype=torch.long)
-        for share in self._labels_of_shares()[: self.group.rank]:
-            before[: len(share)] += share
-        return before
-
-    def _labels_of_shares(self) -> list[Tensor]:
-        """How often each label comes in the share of each process, int64; all rows where there is none."""
-        if self.group.size == 1:
-            return [torch.zeros(0, dtype=torch.long)]
-        if self._shares is None:
-            own = torch.zeros(0, dtype=torch.long)
-            for x, c in self.labelled():
-                labels = torch.zeros(len(x), dtype=torch.long) if c is None else c.cpu()
-                found = torch.bincount(labels, minlength=len(own))
-                found[: len(own)] += own
-                own = found
-            self._shares = self.group.of_each(own)
-        return self._shares
 
     def labelled(self) -> Iterator[Batch]:
         """The same batches, with labels from 0 on, few enough for a table of them.

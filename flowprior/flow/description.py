@@ -27,8 +27,6 @@ BOUND = 3
 """From here on, digests bind the files. Format 2 says what the model predicts; 1 is of velocities."""
 DESCRIPTION = "flow.json"
 FILES = "files"
-CHANGES = "prior_changes"
-"""What was done to the prior since it was fitted; there only where there is something."""
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -48,7 +46,6 @@ def describe(flow: FlowParts) -> dict[str, Any]:
     except CheckpointError as error:
         raise CheckpointError(f"flow.save: {error}") from None
     dtype = flow.dtype
-    changes = flow.prior.changes
     description = {
         "format": BOUND if flow.encoder is None else FORMAT,
         "flowprior": package_version(),
@@ -60,7 +57,6 @@ def describe(flow: FlowParts) -> dict[str, Any]:
         **describe_encoder(flow),
         "dtype": str(dtype).removeprefix("torch.") if dtype else None,
         "metadata": flow.metadata,
-        **({CHANGES: changes} if changes else {}),
         **({KEPT: flow.prior.kept_data} if flow.prior.kept_data else {}),
     }
     try:
@@ -135,8 +131,6 @@ def _check_values(description: Mapping[str, Any]) -> None:
     _check_encoder(description)
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
-    changes = description.get(CHANGES, [])
-    _expect(isinstance(changes, list) and all(type(change) is str for change in changes), CHANGES)
     _expect(type(description.get(KEPT, "")) is str, KEPT)
     _expect(isinstance(description.get(FILES, {}), dict), FILES)
     if description["format"] >= BOUND:

@@ -326,7 +326,6 @@ class Flow(HubFlow):
 
     def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
         """The condition, cond once, on the prior's device; texts are encoded."""
-        self.check_labels(owner)
         cond = self.condition.check(self.captions.read(cond, n, owner), owner)
         if cond is None:
             if n is None or n < 0:

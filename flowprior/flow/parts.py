@@ -18,7 +18,7 @@ from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
 from flowprior.flow.wording import heading_of, rows_of
 from flowprior.models import built_by
 from flowprior.paths import Path
-from flowprior.priors import Prior, UpdatablePrior
+from flowprior.priors import Prior
 from flowprior.samplers import Velocity
 
 
@@ -112,27 +112,6 @@ class FlowParts(nn.Module):
     def _repr_html_(self) -> str:
         """For Jupyter and for whatever else asks as IPython does."""
         return html_of(heading_of(self), Table(("part", "what it is"), rows_of(self)))
-
-    def check_labels(self, owner: str) -> None:
-        """Check that the prior has learned no label beyond the flow's, where the null condition's number is.
-
-        Args:
-            owner: who asks, for the message.
-
-        Raises:
-            InputError: it has, by ``prior.update``.
-        """
-        prior = self.prior
-        if not prior.changes or not isinstance(prior, UpdatablePrior):
-            return
-        parts = [self.condition, *(part for name, part in self.condition.parts if prior.reads in ("", name))]
-        size = next((part.size for part in parts if part.kind == "labels"), 0)
-        if prior.highest_label >= size:
-            raise InputError(
-                f"{owner}: expected a prior of the flow's labels, 0..{size - 1}, got one that has learned "
-                f"labels up to {prior.highest_label} since; train a flow with this prior, or give this one "
-                "the prior as it was"
-            )
 
     def check_encoder(self) -> None:
         """Check that the encoder makes what the flow carries of pictures of its shape.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.flow.description import BOUND, CHANGES, DESCRIPTION, bindings_of, dtype_of, read_description
+from flowprior.flow.description import BOUND, DESCRIPTION, bindings_of, dtype_of, read_description
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import make_prediction
@@ -161,14 +161,6 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
         if isinstance(part, nn.Module):
             assign_tensors(part, tensors, name, f"{name} '{flow.specs[name]}'", location.folder)
     check_prior(flow.prior, kinds, description["event_shape"], flow.condition, location.folder)
-    if changes := description.get(CHANGES):
-        flow.prior.changes = list(changes)
-        warnings.warn(
-            f"{location.folder}: the prior of this flow was changed after the training "
-            f"({'; '.join(changes)}), which its network knows nothing of; train it further",
-            RuntimeWarning,
-            stacklevel=3,
-        )
     try:
         flow.check_encoder()
     except FlowpriorError as error:

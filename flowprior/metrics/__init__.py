@@ -1,8 +1,5 @@
 """Metrics: pure functions, and in the same files the classes that evaluations call."""
 
-import warnings
-from typing import Any
-
 from flowprior.metrics.accuracy import Accuracy
 from flowprior.metrics.base import (
     FeatureMetric,
@@ -48,13 +45,3 @@ __all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_d
 __all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]
 __all__ += ["sliced_wasserstein2_per_condition", "sliced_wasserstein2_squared"]
 __all__ += ["solve_trajectories", "step_times", "wasserstein2_per_condition", "wasserstein2_squared"]
-
-RENAMED = {f"{kind}Measure": f"{kind}Metric" for kind in ("", "Sample", "Step", "Flow", "Kernel")}
-
-
-def __getattr__(name: str) -> Any:
-    """Names of the release before, for one more."""
-    if name not in RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"flowprior.metrics.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2)
-    return globals()[RENAMED[name]]

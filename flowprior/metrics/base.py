@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
@@ -26,8 +25,6 @@ ORDER = (
     *("truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results: quick ones, then those of samples, of steps, of the flow. Other metrics follow."""
-RENAMED = {"figures": "values", "floor": "real_data", "needs_judge": "needs_classifier"}
-"""What a metric's class defined in the release before, and what it defines now."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +66,6 @@ class Metric(Registered, abc.ABC):
     names: ClassVar[tuple[str, ...] | None] = None
     """The names of its values of samples of which more or less is better, without those of the features;
     None if they are not known before there are data."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """A class that still defines names of the release before works for one more."""
-        super().__init_subclass__(**options)
-        for old, new in RENAMED.items():
-            if old in vars(cls) and new not in vars(cls):
-                message = f"metric {cls.__name__}: '{old}' is called '{new}' now"
-                warnings.warn(message, DeprecationWarning, stacklevel=3)
-                setattr(cls, new, vars(cls)[old])
 
     @abc.abstractmethod
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:

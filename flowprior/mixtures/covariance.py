@@ -33,14 +33,9 @@ class Statistics:
         self.first = torch.zeros(conditions, components, dim, dtype=torch.float64)
         self.second = torch.zeros(conditions, components, dim, *([dim] if full else []), dtype=torch.float64)
 
-    @property
-    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All of them."""
-        return self.count, self.first, self.second
-
     def clear(self) -> None:
         """Back to zero, for the next pass."""
-        for tensor in self.sums:
+        for tensor in (self.count, self.first, self.second):
             tensor.zero_()
 
     def regularised(
@@ -164,11 +159,6 @@ class Fitter(abc.ABC):
     @abc.abstractmethod
     def maximise(self, active: Tensor) -> None:
         """Set parameters of the ``active`` conditions (bool ``[C]``), then clear the statistics."""
-
-    @property
-    def sums(self) -> tuple[Tensor, ...]:
-        """What the running pass has gathered, as sums over rows, which processes add up."""
-        return self.statistics.sums
 
     def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
         return Statistics(conditions, components, dim)

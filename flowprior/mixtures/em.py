@@ -14,7 +14,6 @@ from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Param
 from flowprior.mixtures.kmeans import Reservoirs, kmeans_centres, nearest_centre
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
-from flowprior.processes.group import Group
 
 SUBSPACE_PASSES = 10
 
@@ -68,12 +67,11 @@ def fit_mixture(
     if components == 1:
         return _fit_single(data, moments, fitter, family)
     conditions, dim = moments.mean.shape
-    terms = {"least": components, "generator": settings.generator, "share": data.share}
-    sample = Reservoirs.over(data, conditions, dim, dtype, **terms)
+    sample = Reservoirs.over(data, conditions, dim, dtype, least=components, generator=settings.generator)
     centres = kmeans_centres(sample, components, settings.generator)
     logits = _assign(sample.segments, fitter, centres)
     everything = partial(segments, data, conditions)
-    return _iterate(everything, fitter, logits, moments.count, tol, max_iter, data.group)
+    return _iterate(everything, fitter, logits, moments.count, tol, max_iter)
 
 
 def _iterate(
@@ -83,14 +81,13 @@ def _iterate(
     count: Tensor,
     tol: float,
     max_iter: int,
-    group: Group,
 ) -> Mixture:
     """EM passes from the fitter's parameters until every condition has converged."""
     active = count > 0
     previous = torch.full((len(count),), -torch.inf, dtype=torch.float64)
     iterations = torch.zeros(len(count), dtype=torch.long)
     for _ in range(max_iter):
-        bound = _pass(rows_of, fitter, logits, active, group) / count.clamp_min(1)
+        bound = _pass(rows_of, fitter, logits, active) / count.clamp_min(1)
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
         fitter.maximise(active)
         iterations += active
@@ -112,7 +109,6 @@ def _fit_single(
     for _ in range(passes):
         for x, label in segments(data, conditions):
             fitter.accumulate(fitter.prepare(x, label), label, torch.ones(len(x), 1, dtype=x.dtype))
-        data.group.add_up(*fitter.sums)
         fitter.maximise(everything)
     if not passes:
         fitter.statistics.count[:, 0] = moments.count
@@ -135,7 +131,7 @@ def _assign(rows_of: Segments, fitter: Fitter, centres: Tensor) -> Tensor:
     return logits
 
 
-def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor, group: Group) -> Tensor:
+def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor) -> Tensor:
     """E-step and statistics of the active conditions; their summed log-likelihood ``[C]``."""
     total = torch.zeros(len(active), dtype=torch.float64)
     for x, label in rows_of(active):
@@ -144,7 +140,6 @@ def _pass(rows_of: Segments, fitter: Fitter, logits: Tensor, active: Tensor, gro
         evidence = joint.logsumexp(1, keepdim=True)
         fitter.accumulate(rows, label, (joint - evidence).exp())
         total[label] += evidence.sum()
-    group.add_up(total, *fitter.sums)
     return total
 
 

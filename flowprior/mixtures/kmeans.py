@@ -13,13 +13,10 @@ from torch import Tensor
 
 from flowprior.mixtures.moments import Batch
 from flowprior.mixtures.segments import joined
-from flowprior.processes.group import WHOLE, Group, Share
 
 SAMPLE_SIZE = 1024
 SAMPLE_BUDGET = 1 << 25
 LLOYD_ITERATIONS = 10
-SKIPPED = 1 << 20
-"""Numbers that are drawn and dropped at once."""
 SAME = 1e-4
 """The largest distance along a random direction at which two rows count as one, in standard deviations."""
 
@@ -48,20 +45,14 @@ class Reservoirs:
         *,
         least: int,
         generator: torch.Generator | None = None,
-        share: Share = WHOLE,
     ) -> Reservoirs:
-        """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more.
-
-        Where the data are a ``share``, every process gets the sample of all of them.
-        """
+        """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
         size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
         reservoirs = cls(conditions, size, dim, dtype)
-        skip_uniform(generator, share.before, torch.float64)
         for x, cond in joined(batches, conditions):
             labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
             reservoirs.update(x.cpu(), labels, generator)
-        skip_uniform(generator, share.after, torch.float64)
-        return reservoirs.across(share.group)
+        return reservoirs
 
     def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
@@ -72,21 +63,6 @@ class Reservoirs:
     @property
     def filled(self) -> Tensor:
         return self.keys.isfinite()
-
-    def across(self, group: Group) -> Reservoirs:
-        """The sample of the rows of all processes of a group, on each of them."""
-        if group.size == 1:
-            return self
-        keys, place = torch.cat(group.of_each(self.keys), 1).topk(self.keys.shape[1], largest=False)
-        own = place // self.keys.shape[1] == group.rank
-        within = place % self.keys.shape[1]
-        for rows, mine, at in zip(self.rows, own & keys.isfinite(), within, strict=True):
-            kept = torch.zeros_like(rows)
-            kept[mine] = rows[at[mine]]
-            rows.copy_(kept)  # a label after the other, for there may be no room for all of them twice
-        group.add_up(self.rows)  # of each place one process has the row, the others zeros
-        self.keys = keys
-        return self
 
     def update(self, x: Tensor, labels: Tensor, generator: torch.Generator | None) -> None:
         """Offer rows x ``[B, D]`` with labels ``[B]``."""
@@ -102,13 +78,6 @@ class Reservoirs:
             rows[old] = self.rows[label][kept[old]]
             rows[~old] = x[offered[kept[~old] - self.keys.shape[1]]].to(rows)
             self.keys[label], self.rows[label] = candidates[kept], rows
-
-
-def skip_uniform(generator: torch.Generator | None, count: int, dtype: torch.dtype) -> None:
-    """Draw as many uniform numbers as the rows of other processes take, so that each row gets its own."""
-    while count > 0:
-        torch.rand(min(count, SKIPPED), generator=generator, dtype=dtype)
-        count -= SKIPPED
 
 
 def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:

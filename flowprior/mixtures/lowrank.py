@@ -86,10 +86,6 @@ class LowRankFitter(Fitter):
         self.basis = whitened / self.psi.sqrt()[..., None]
         self.projected = torch.zeros_like(self.basis)
 
-    @property
-    def sums(self) -> tuple[Tensor, ...]:
-        return *super().sums, self.projected
-
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         mean, factor, noise = (
             tensor[condition].to(prepared.dtype)

@@ -1,7 +1,7 @@
-"""First two moments of each condition, streamed in float64 and mergeable across workers and ranks.
+"""First two moments of each condition, streamed in float64 and mergeable.
 
 Chan, Golub & LeVeque (1979): two sets of counts, means and sums of squared deviations join exactly,
-so that batches, workers and ranks may be merged in any order.
+so that batches and whole data sets may be merged in any order.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from itertools import repeat
 
 import torch
 from torch import Tensor
-
-from flowprior.processes.group import Group
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -94,26 +92,9 @@ class ConditionMoments:
         self._join(seen, count, mean, scatter)
 
     def merge(self, other: ConditionMoments) -> None:
-        """Join another worker's moments into these."""
+        """Join the moments of other rows into these."""
         labels = torch.arange(len(other.count))[other.count > 0]
         self._join(labels, other.count[labels], other.mean[labels], other.scatter[labels])
-
-    def across(self, group: Group) -> ConditionMoments:
-        """These, with the rows of all processes of a group, on each of them."""
-        if group.size == 1:
-            return self
-        self._reserve(group.largest(self._conditions))
-        count, mean, scatter = (table[: self._conditions] for table in self._tables)
-        own, own_mean = count.clone(), mean.clone()
-        weight = own.view(-1, *[1] * (mean.dim() - 1))
-        mean.mul_(weight)
-        group.add_up(count, mean)
-        mean /= count.clamp_min(1)[:, None]
-        shift = own_mean - mean
-        outer = shift[:, :, None] * shift[:, None, :] if self.full else shift.square()
-        scatter += own.view(-1, *[1] * (outer.dim() - 1)) * outer
-        group.add_up(scatter)
-        return self
 
     def pooled(self) -> Moments:
         """Moments of all rows together, whatever their condition."""

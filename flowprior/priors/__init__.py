@@ -9,8 +9,8 @@ from flowprior.priors.latent import LatentPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.left_out import LeaveOneOutPrior
+from flowprior.priors.merging import drop, merge
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
-from flowprior.priors.updating import UpdatablePrior
 from flowprior.priors.vae import VaePrior
 
 __all__ = [
@@ -24,7 +24,8 @@ __all__ = [
     "LeaveOneOutPrior",
     "NormalisingFlowPrior",
     "Prior",
-    "UpdatablePrior",
     "VaePrior",
+    "drop",
     "latents_of",
+    "merge",
 ]

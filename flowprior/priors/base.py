@@ -10,25 +10,21 @@ import abc
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.data.stream import CheckedBatches, FitData
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.priors.asked import check_events, count_of
 from flowprior.priors.described import DescribedPrior, tell_rows
 from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
-from flowprior.processes.group import group_of
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import Registry, spec_of
 from flowprior.storage.user_paths import expanded
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
@@ -53,8 +49,6 @@ class Prior(DescribedPrior, abc.ABC):
     registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors", shared={"reads": ""})
     takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings", "tensor")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
-    fits_shares: ClassVar[bool] = False
-    """Whether several processes can fit the prior together, each to its share of the data."""
     reads: str = ""
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
@@ -73,7 +67,6 @@ class Prior(DescribedPrior, abc.ABC):
         data: FitData,
         *,
         generator: torch.Generator | None = None,
-        group: ProcessGroup | None = None,
         progress: bool | None = None,
     ) -> Prior:
         """Learn the prior from ``data`` and return ``self``.
@@ -85,27 +78,14 @@ class Prior(DescribedPrior, abc.ABC):
                 x1 alone, as tensors or NumPy arrays; a :class:`flowprior.data.Data`, or a map-style torch
                 Dataset. Batches are streamed: no prior keeps the data set.
             generator: source of the randomness of the fit (initialisation, mapper training), on any device.
-            group: processes that call this together, each with its share of the data, and with generators in
-                the same state. Sums over the data are added up, and each process gets the prior that one
-                would have fitted to all shares, up to rounding; only where :attr:`fits_shares`. An error in
-                one process must end all of them, as launchers see to: the others wait for it.
             progress: show a line about a fit that takes more than a second; None does, unless the
                 environment variable ``FLOWPRIOR_PROGRESS`` is 0.
 
         Raises:
             InputError: no data, non-finite values, shapes or dtypes that change between batches, or a
                 condition of several parts of which ``reads`` does not say which one.
-            OptionError: several processes, and a prior that is fitted by one, or generators in different
-                states.
         """
-        processes = group_of(group)
-        if processes.size > 1 and not self.fits_shares:
-            raise OptionError(
-                f"{self.name}.fit: this prior is fitted by one process, got a group of {processes.size}; let "
-                "one of them fit it to all data, and save it for the others"
-            )
-        generator = processes.generator(_on_cpu(generator), torch.device("cpu"), f"{self.name}.fit")
-        shown, title = shows_progress(progress) and processes.rank == 0, f"fit {self.name}"
+        shown, title = shows_progress(progress), f"fit {self.name}"
         # Fits within this one show nothing of their own.
         with (
             showing(shown),
@@ -114,17 +94,14 @@ class Prior(DescribedPrior, abc.ABC):
             one_thread(),
         ):
             read, told = partial(self.reading, method="fit"), partial(tell_rows, fitting)
-            stream = CheckedBatches(data, self.name, read, processes, told)
-            first = stream.peek_together()
-            self._fit(stream, generator)
+            stream = CheckedBatches(data, self.name, read, told)
+            first, _ = stream.peek()
+            self._fit(stream, _on_cpu(generator))
             self._fit_marginal(stream)
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
-        if processes.size > 1:
-            state = processes.of_first(self.state_dict())
-            self.load_state_dict({name: value.to(first.device) for name, value in state.items()}, assign=True)
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
-        self.changes, self.fitted_to = [], fitted_to
+        self.fitted_to = fitted_to
         self.forget_mean_of_all()
         return self
 

@@ -85,7 +85,7 @@ class SeenConditions:
                 f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
                 f"got {first.dtype} {list(first.shape)}"
             )
-        return cls.of_labels(ConditionMoments.over(data.labelled()).across(data.group))
+        return cls.of_labels(ConditionMoments.over(data.labelled()))
 
     @classmethod
     def of_labels(cls, moments: ConditionMoments) -> SeenConditions:
@@ -179,7 +179,7 @@ class ConditionedPrior(Prior, abc.ABC):
         if cond is None:
             self.condition_size = torch.zeros(2, dtype=torch.long, device=self.event_dims.device)
             self.seen = self.seen_weight = self.seen_spread = torch.empty(0, device=first.device)
-            return ConditionMoments.over((x, None) for x, _ in data).across(data.group).mean[0]
+            return ConditionMoments.over((x, None) for x, _ in data).mean[0]
         seen = SeenConditions.over(data, generator, tensors=self.keep_conditions)
         self._remember(seen, first)
         return seen.mean

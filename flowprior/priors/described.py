@@ -23,7 +23,6 @@ class DescribedPrior(nn.Module, Registered):
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes: list[str] = []  # to the fitted prior: flowprior.priors.updating
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
         self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
 
@@ -34,8 +33,7 @@ class DescribedPrior(nn.Module, Registered):
         if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
             return "not fitted"
         events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"
-        changed = f", {counted(len(self.changes), 'change')} since" if self.changes else ""
-        return f"fitted to {events}{changed}, {counted(_numbers(self), 'number')}"
+        return f"fitted to {events}, {counted(_numbers(self), 'number')}"
 
     @property
     def is_fitted(self) -> bool:

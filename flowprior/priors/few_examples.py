@@ -91,7 +91,7 @@ def shrunk_covariances(
     few = are_few(count, rank)
     if not bool(few.any()):
         return None
-    rows = _rows_about_means(RowSample.over(data, SAMPLE, data.share), moments)
+    rows = _rows_about_means(RowSample.over(data, SAMPLE), moments)
     common = {name: table[0].double() for name, table in fit_rows(rows, rank, settings, data.owner).items()}
     strength = learned_strength(data, count, rank, settings)
     weight = torch.where(count > 1, strength / (count + strength), 1.0)
@@ -142,11 +142,10 @@ def learned_strength(data: CheckedBatches, count: Tensor, rank: int, settings: F
 def _rows_of(data: CheckedBatches, chosen: Tensor, labels: int) -> list[Tensor]:
     """The first ``ROWS`` rows ``[n, D]`` of each of the ``chosen`` labels, on the CPU."""
     parts: dict[int, list[Tensor]] = {label: [] for label in chosen.tolist()}
-    for x, cond in first_rows(data, labels, ROWS, data.labels_before(labels)):
+    for x, cond in first_rows(data, labels, ROWS):
         for label in cond[torch.isin(cond, chosen)].unique().tolist():
             parts[label].append(x[(cond == label).to(x.device)].cpu())
-    of_each = data.group.of_each(parts)
-    return [torch.cat([part for own in of_each for part in own[label]]) for label in parts]
+    return [torch.cat(part) for part in parts.values()]
 
 
 def _said_of(new: Tensor, known: Tensor) -> Tensor:

@@ -28,7 +28,6 @@ class GaussianPrior(Prior):
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
-    fits_shares: ClassVar[bool] = True
     loc: Tensor
     var: Tensor
 
@@ -52,7 +51,7 @@ class GaussianPrior(Prior):
         dim = first[0].numel()
         loc, var = torch.zeros(dim), torch.ones(dim)
         if self.moments != "standard":
-            pooled = ConditionMoments.over((x, None) for x, _ in data).across(data.group).pooled()
+            pooled = ConditionMoments.over((x, None) for x, _ in data).pooled()
             loc, var = pooled.mean, pooled.variance
             if self.moments == "scalar":
                 var = (var + (loc - loc.mean()).square()).mean().expand(dim)

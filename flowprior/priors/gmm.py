@@ -6,6 +6,7 @@ the paper's class prior: mean and (co)variance of each class.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +35,6 @@ from flowprior.ops import (
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.labels import check_examples, check_fit_labels, table_rows
 from flowprior.priors.latent import LatentPrior
-from flowprior.priors.updatable_mixture import UpdatableMixture
 from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'gmm'"
@@ -42,7 +42,7 @@ FULL_BYTES_LIMIT = 8 << 30
 
 
 @Prior.register("gmm", aliases=("mixture",))
-class GmmPrior(UpdatableMixture, LatentPrior):
+class GmmPrior(LatentPrior):
     """A Gaussian mixture for each condition (the paper's prior; one component: mean and variance).
 
     Conditions are labels, or None for one mixture of all the data. A prior fitted without a
@@ -63,16 +63,17 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         conditions: number of conditions, where the highest labels may have no example.
         tol: EM stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes at the most.
-        keep_moments: keeps the moments of each condition, so that :meth:`update` can add examples to those
-            there are: 16 bytes a dimension, or 8 a pair of dimensions under ``"full"`` and ``"tied"``. Of one
-            component, and not under ``"lowrank"``.
+        keep_moments: keeps the moments of each condition, for :func:`flowprior.priors.merge` and
+            :func:`flowprior.priors.drop`: 16 bytes a dimension, or 8 a pair of dimensions under ``"full"``
+            and ``"tied"``. Of one component, and not under ``"lowrank"``.
     """
 
     logits: Tensor
     takes: ClassVar[tuple[str, ...]] = ("labels",)
-    fits_shares: ClassVar[bool] = True
     loc: Tensor
     count: Tensor
+    kept_mean: Tensor
+    kept_scatter: Tensor
 
     def __init__(
         self,
@@ -103,7 +104,14 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         self.tol = tol
         self.max_iter = max_iter
         self.family = covariance_family(covariance, rank)
-        self._may_keep(keep_moments)
+        self.keep_moments = keep_moments
+        if keep_moments and (components > 1 or self.family.rank):
+            raise OptionError(
+                f"{OWNER}: keep_moments=true is for one component, and not for 'lowrank', which moments do "
+                "not determine; leave it out"
+            )
+        for name in ("kept_mean", "kept_scatter") if keep_moments else ():
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         for name in ("logits", "loc", *self.family.parameters):
             self.register_buffer(name, torch.empty(0))
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
@@ -128,7 +136,7 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         check_fit_labels(cond)
         self._check_memory(first[0].numel())
         full = self.family.full_moments
-        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full).across(data.group)
+        moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full)
         self._learn(data, moments, generator)
 
     def _learn(
@@ -146,7 +154,8 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         self._store(mixture, moments.pooled(), first)
         self.count = (moments.count if cond is not None else torch.empty(0).double()).to(self.loc.device)
         if self.keep_moments:
-            self._keep(moments)
+            self.kept_mean = moments.mean.to(self.loc.device, copy=True)
+            self.kept_scatter = moments.scatter.to(self.loc.device, copy=True)
 
     def _fit_mixture(
         self, data: CheckedBatches, moments: ConditionMoments, generator: torch.Generator | None
@@ -182,6 +191,26 @@ class GmmPrior(UpdatableMixture, LatentPrior):
         for name in self.family.parameters:
             rows = mixture.covariance[name]
             setattr(self, name, torch.cat([rows, last[name].expand_as(rows[:1])]).to(like))
+
+    # -- moments ------------------------------------------------------------------------------
+
+    def moments(self) -> ConditionMoments:
+        """A copy of the moments of each condition; only with ``keep_moments``."""
+        moments = ConditionMoments(self.loc.shape[-1], len(self.count), full=self.family.full_moments)
+        moments.count.copy_(self.count)
+        moments.mean.copy_(self.kept_mean)
+        moments.scatter.copy_(self.kept_scatter)
+        return moments
+
+    @torch.no_grad()
+    def with_moments(self, moments: ConditionMoments) -> GmmPrior:
+        """A prior of the same options, of one component, that is fitted to the ``moments`` of labels."""
+        found = copy.deepcopy(self)
+        row = self.loc.new_zeros(1, self.loc.shape[-1]), torch.zeros(1, dtype=torch.long)
+        found._learn(CheckedBatches([row], self.name), moments, None)
+        found.fitted_to = ""
+        found.forget_mean_of_all()
+        return found
 
     # -- use ----------------------------------------------------------------------------------
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import abc
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,34 +121,8 @@ class LatentPrior(Prior, abc.ABC):
 
 
 def latents_of(prior: Prior) -> LatentPrior | None:
-    """``prior`` as one whose latents can be inferred from a datum, or None where it has none.
-
-    A plug-in that derives from :class:`Prior` alone and gives ``has_latents`` and ``_infer``, as plug-ins did
-    before there was a class for them, is taken for one release, with a warning.
-    """
-    if not prior.has_latents:
-        return None
-    if not isinstance(prior, LatentPrior):
-        _adopt(type(prior))
-    return cast("LatentPrior", prior)
-
-
-def _adopt(plugin: type[Prior]) -> None:
-    """Give a class what :class:`LatentPrior` would, and say once what its author is to change."""
-    missing = [
-        name
-        for name in ("infer", "fits_latents", "smooths", "tells_moments", "frame", "smoothed")
-        if not hasattr(plugin, name)
-    ]
-    for name in missing:
-        setattr(plugin, name, vars(LatentPrior)[name])
-    if missing:
-        warnings.warn(
-            f"{plugin.__name__} has latent variables and derives from Prior; derive it from "
-            "flowprior.priors.LatentPrior, for the next release takes no other",
-            FutureWarning,
-            stacklevel=4,
-        )
+    """``prior`` as one whose latents can be inferred from a datum, or None where it has none."""
+    return prior if isinstance(prior, LatentPrior) and prior.has_latents else None
 
 
 class InferredLatents:

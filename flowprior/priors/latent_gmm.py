@@ -27,8 +27,7 @@ from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import RAISE, UNSEEN, Prior
 from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.subspace_prior import AUTO
-from flowprior.priors.updatable_subspace import UpdatableSubspace
+from flowprior.priors.subspace_prior import AUTO, SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose
 
 OWNER = "prior 'latent-gmm'"
@@ -46,7 +45,7 @@ allows: twice as many rows of 64 latents as Fashion-MNIST has could take so much
 
 
 @Prior.register("latent-gmm", aliases=("mcfa",))
-class LatentGmmPrior(UpdatableSubspace):
+class LatentGmmPrior(SubspacePrior):
     """A low-rank Gaussian of each condition whose latents follow a mixture; made for ``posterior``.
 
     Conditions are labels, or None for one model of all the data.
@@ -80,7 +79,6 @@ class LatentGmmPrior(UpdatableSubspace):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
-    fits_shares: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -14,7 +14,6 @@ from flowprior.mixtures import FitSettings, LowRank, Parameters
 from flowprior.mixtures.em import SUBSPACE_PASSES
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.row_sample import in_pieces
-from flowprior.processes.group import Group
 
 SEED = 20250612
 NEGLIGIBLE = 1e-6
@@ -35,17 +34,13 @@ def lowrank_tables(mean: Tensor, covariance: Parameters, like: Tensor) -> dict[s
     return {"loc": mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
 
 
-def fit_rows(
-    rows: Tensor, rank: int, settings: FitSettings, owner: str, group: Group | None = None
-) -> dict[str, Tensor]:
+def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:
     """The tables ``[1, …]`` of the low-rank Gaussian of ``rows`` ``[n, D]``, which are held in memory.
 
-    The subspace iteration starts from directions of its own, not from ``settings``'s generator. Each process
-    of a ``group`` has rows of its own, and gets the tables of all of them.
+    The subspace iteration starts from directions of its own, not from ``settings``'s generator.
     """
-    group = group or Group()
     pieces = [piece for piece, _ in in_pieces([(rows, None)])]
-    moments = ConditionMoments.over((piece, None) for piece in pieces).across(group)
+    moments = ConditionMoments.over((piece, None) for piece in pieces)
     settings = replace(settings, generator=torch.Generator().manual_seed(SEED), shrunk=None)
     everything = torch.ones(1, dtype=torch.bool)
     with explaining_degenerate(owner, settings.reg_covar):
@@ -53,7 +48,6 @@ def fit_rows(
         for _ in range(SUBSPACE_PASSES):
             for piece in pieces:
                 fitter.accumulate(piece, 0, torch.ones(len(piece), 1, dtype=rows.dtype))
-            group.add_up(*fitter.sums)
             fitter.maximise(everything)
         return lowrank_tables(fitter.mean, fitter.covariance, rows)
 

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 
 from flowprior.data.stream import Batch
-from flowprior.mixtures.kmeans import skip_uniform
-from flowprior.processes.group import WHOLE, Group, Share
-from flowprior.processes.sending import compact
 
 SEED = 20251126
 PIECE = 1 << 22
@@ -27,7 +24,7 @@ class RowSample:
 
     Args:
         size: rows that are kept at the most, and never more than 512 MiB of them.
-        seed: of the keys; workers whose samples are to be merged need different ones.
+        seed: of the keys.
     """
 
     def __init__(self, size: int, seed: int = SEED) -> None:
@@ -37,40 +34,12 @@ class RowSample:
         self._keys = self._labels = self._rows = torch.empty(0)
 
     @classmethod
-    def over(cls, batches: Iterable[Batch], size: int, share: Share = WHOLE) -> RowSample:
-        """A sample of one pass over (x ``[B, D]``, labels ``[B]`` or None).
-
-        Where they are a ``share``, every process gets the sample of all rows.
-        """
-        sample = cls.part(batches, size, share)
-        if share.group.size > 1:
-            own = compact(sample.rows), sample.labels, sample._keys
-            sample._rows, sample._labels, sample._keys = map(
-                torch.cat, zip(*share.group.of_each(own), strict=True)
-            )
-            sample._count = len(sample._keys)
-        return sample
-
-    @classmethod
-    def part(cls, batches: Iterable[Batch], size: int, share: Share = WHOLE) -> RowSample:
-        """As :meth:`over`, but of a ``share`` those of its own rows that are in the sample of all."""
+    def over(cls, batches: Iterable[Batch], size: int) -> RowSample:
+        """A sample of one pass over (x ``[B, D]``, labels ``[B]`` or None)."""
         sample = cls(size)
-        skip_uniform(sample.generator, share.before, torch.float32)
         for x, cond in batches:
             sample.update(x, cond)
-        sample._leave_to(share.group)
         return sample
-
-    def _leave_to(self, group: Group) -> None:
-        """Keep what is in the sample of the rows of all processes of a group."""
-        if group.size == 1:
-            return
-        keys = torch.cat(group.of_each(self._keys[: self._count].clone())).sort().values
-        kept = (self._keys[: self._count] <= keys[min(self.size, len(keys)) - 1]).nonzero()[:, 0]
-        self._count = len(kept)
-        self._labels, self._keys = self._labels[kept], self._keys[kept]
-        for place, row in enumerate(kept.tolist()):  # in place, for there may be no room for them twice
-            self._rows[place] = self._rows[row]
 
     @property
     def rows(self) -> Tensor:
@@ -86,10 +55,6 @@ class RowSample:
         """Offer rows x ``[B, D]`` with labels ``[B]`` or None."""
         labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
         self._offer(x.detach().cpu(), labels, torch.rand(len(x), generator=self.generator).double())
-
-    def merge(self, other: RowSample) -> None:
-        """Join another worker's sample into this one."""
-        self._offer(other.rows, other.labels, other._keys[: other._count])
 
     def _offer(self, x: Tensor, labels: Tensor, keys: Tensor) -> None:
         if not len(x):
@@ -117,18 +82,15 @@ class RowSample:
         self._keys = torch.zeros(self.size, dtype=torch.float64)
 
 
-def first_rows(
-    batches: Iterable[Batch], conditions: int, most: int, taken: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def first_rows(batches: Iterable[Batch], conditions: int, most: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The first ``most`` rows of each of the labels 0 … ``conditions`` − 1, in batches as they come.
 
     Args:
         batches: of x ``[B, D]`` and labels ``[B]``, or None for one common condition, 0.
         conditions: number of labels.
         most: rows of each.
-        taken: rows of each label that count as come before, int64 ``[conditions]``; None for none.
     """
-    taken = torch.zeros(conditions, dtype=torch.long) if taken is None else taken.clone()
+    taken = torch.zeros(conditions, dtype=torch.long)
     for x, cond in batches:
         labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
         ordered, order = labels.sort(stable=True)

@@ -1,4 +1,4 @@
-"""Bases that labels share: fitted in a few passes, without a basis a label, and mergeable over workers.
+"""Bases that labels share: fitted in a few passes, without a basis a label.
 
 The basis Q and the pooled noise ψ are those of the maximum-likelihood low-rank Gaussian of the residuals
 x − m_c within labels, found by subspace iteration on a sample of rows (randomised range finder: Halko,
@@ -49,7 +49,6 @@ from flowprior.priors.shared_noise import (
     scaled,
 )
 from flowprior.priors.subspace import Subspace
-from flowprior.processes.group import Group
 
 SAMPLE = 65_536
 """Rows, at most, that bases are found on."""
@@ -65,7 +64,7 @@ class Sizes(NamedTuple):
 
 
 class CoordinateScatter:
-    """Second moments about 0 of the coordinates of each label, in float64; mergeable.
+    """Second moments about 0 of the coordinates of each label, in float64.
 
     Attributes:
         count: ``[C]``.
@@ -85,11 +84,6 @@ class CoordinateScatter:
             found.count[label] += len(wide)
             found.scatter[label].addmm_(wide.T, wide)
         return found
-
-    def merge(self, other: CoordinateScatter) -> None:
-        """Join another worker's sums into these."""
-        self.count += other.count
-        self.scatter += other.scatter
 
     def pooled(self) -> Tensor:
         """The mean outer product of all rows ``[r, r]``."""
@@ -115,20 +109,18 @@ def fit_shared(
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.
     """
-    sample, told = RowSample.part(data, SAMPLE, data.share), (settings, data.owner, data.group)
+    sample = RowSample.over(data, SAMPLE)
     rows, like = sample.rows, data.peek()[0]
-    null = fit_rows(rows, sizes.rank, *told)
+    null = fit_rows(rows, sizes.rank, settings, data.owner)
     loc = _centres(moments).to(like)
     _centre(rows, loc, sample.labels)
-    tables = [fit_rows(rows, sizes.span, *told)]
+    tables = [fit_rows(rows, sizes.span, settings, data.owner)]
     group = torch.zeros(len(loc), dtype=torch.long)
     if groups > 1:
         group = _group_labels(data, _start(loc, tables, group, like), groups)
         parts = [rows[group[sample.labels] == g] for g in range(int(group.max()) + 1)]
-        pooled, tables = tables[0], []
-        for part in parts:
-            some = data.group.largest(len(part)) > 0
-            tables.append(fit_rows(part, sizes.span, *told) if some else pooled)
+        pooled = tables[0]
+        tables = [fit_rows(part, sizes.span, settings, data.owner) if len(part) else pooled for part in parts]
     del sample, rows
     subspace = _start(loc, tables, group, like)
     subspace.noise = noise_outside(data, subspace, moments, settings.reg_covar)
@@ -176,36 +168,29 @@ def _coordinates(data: Iterable[Batch], subspace: Subspace) -> Iterator[Batch]:
 def _group_labels(data: CheckedBatches, subspace: Subspace, groups: int) -> Tensor:
     """The group of each label ``[C]``, by its covariance in the common basis on its first rows."""
     conditions, rank = subspace.spread.shape
-    few = first_rows(data, conditions, rows_each(conditions), data.labels_before(conditions))
+    few = first_rows(data, conditions, rows_each(conditions))
     found = CoordinateScatter.over(_coordinates(few, subspace), conditions, rank)
-    data.group.add_up(found.count, found.scatter)
     covariance = (found.scatter + PRIOR_ROWS * found.pooled()) / (found.count + PRIOR_ROWS)[:, None, None]
     shape = covariance / covariance.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     return clusters(shape.flatten(1).float(), groups).unique(return_inverse=True)[1]
 
 
 def _axes(data: CheckedBatches, subspace: Subspace, rank: int) -> tuple[Tensor, Tensor]:
-    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module.
-
-    Each process of a group finds those of some labels.
-    """
+    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
     conditions, span = subspace.spread.shape
     found = CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
-    data.group.add_up(found.count, found.scatter)
     roots = subspace.loc.new_empty(conditions, span, span)
     rotation = subspace.loc.new_zeros(conditions, span, rank)
     spread = subspace.loc.new_zeros(conditions, rank)
     chunks = torch.arange(conditions).split(max(1, PIECE // subspace.basis[0].numel()))
-    own = chunks[data.group.rank :: data.group.size]
-    for c in own:
+    for c in chunks:
         roots[c] = _inverse_root(_grams(subspace, c)).to(roots)
         root = roots[c].double()
         found.scatter[c] = root @ found.scatter[c] @ root
-    target = Target(found, subspace.group, own, data.group)
-    for c in own:
+    target = Target(found, subspace.group, chunks)
+    for c in chunks:
         turned, fallen = canonical_basis(*target.leading_axes(found, c, rank))
         rotation[c], spread[c] = roots[c] @ turned.to(roots), fallen.to(spread)
-    data.group.add_up(rotation, spread)
     return rotation, spread
 
 
@@ -229,19 +214,15 @@ class Target:
     Args:
         found: second moments of the labels.
         group: of each label, ``[C]``.
-        own: labels of this process, in pieces.
-        processes: whose labels are pooled.
+        chunks: all labels, in pieces.
     """
 
-    def __init__(
-        self, found: CoordinateScatter, group: Tensor, own: Sequence[Tensor], processes: Group
-    ) -> None:
+    def __init__(self, found: CoordinateScatter, group: Tensor, chunks: Sequence[Tensor]) -> None:
         shape = (int(group.max()) + 1, *found.scatter.shape[1:])
         count = found.count.new_zeros(shape[0]).index_add_(0, group, found.count)
         total = found.scatter.new_zeros(shape)
-        for c in own:
+        for c in chunks:
             total.index_add_(0, group[c], found.scatter[c])
-        processes.add_up(total)
         pooled = total.sum(0) / count.sum()
         counted = (count > 0)[:, None, None]
         self.group = group

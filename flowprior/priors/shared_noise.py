@@ -42,7 +42,7 @@ Aim = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class OutsideResiduals:
-    """Sums of squared residuals outside the basis, ``[C, D]``, and their ``count`` ``[C]``; mergeable."""
+    """Sums of squared residuals outside the basis, ``[C, D]``, and their ``count`` ``[C]``."""
 
     def __init__(self, conditions: int, dim: int) -> None:
         self.count = torch.zeros(conditions, dtype=torch.float64)
@@ -52,11 +52,6 @@ class OutsideResiduals:
         """Add rows ``[B, D]`` with labels ``[B]``."""
         self.count += torch.bincount(labels, minlength=len(self.count))
         self.total.index_add_(0, labels, residuals.double().square_())
-
-    def merge(self, other: OutsideResiduals) -> None:
-        """Join another worker's sums into these."""
-        self.count += other.count
-        self.total += other.total
 
 
 class Shrunk:
@@ -130,10 +125,9 @@ def _residuals(
     """R_c of every label, from its first rows; ``outside`` takes away what whitened rows have inside."""
     found = OutsideResiduals(*subspace.loc.shape)
     labels = len(found.count)
-    few = first_rows(data, labels, rows_each(labels), data.labels_before(labels))
+    few = first_rows(data, labels, rows_each(labels))
     for white, c in scaled(few, subspace.loc, subspace.noise.rsqrt()):
         found.update(outside(white, c).mul_(subspace.noise[c].sqrt()), c)
-    data.group.add_up(found.count, found.total)
     return Shrunk(found.total, found.count, subspace.group)
 
 

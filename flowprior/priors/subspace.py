@@ -109,9 +109,9 @@ class Subspace(nn.Module):
         Raises:
             InputError: no spread in some dimension, and no ``reg_covar``.
         """
-        stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner, group=data.group)
+        stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
         first = data.peek()[0]
-        moments = ConditionMoments.over(stream.labelled()).across(data.group)
+        moments = ConditionMoments.over(stream.labelled())
         dim = moments.mean.shape[1]
         if rank >= dim and not bool(are_few(moments.count, dim).any()):
             return cls.of(first, **_holding_all(stream, data, settings, labelled=labelled))
@@ -121,7 +121,7 @@ class Subspace(nn.Module):
             mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
             values = lowrank_tables(mixture.mean, mixture.covariance, first)
         if labelled:
-            sample = RowSample.over(data, SAMPLE_OF_ALL, data.share)
+            sample = RowSample.over(data, SAMPLE_OF_ALL)
             null = fit_rows(sample.rows, rank, settings, data.owner)
             values = {name: torch.cat([value, null[name]]) for name, value in values.items()}
         return cls.of(first, **values)
@@ -170,12 +170,12 @@ def _holding_all(
     stream: CheckedBatches, data: CheckedBatches, settings: FitSettings, *, labelled: bool
 ) -> dict[str, Tensor]:
     """Tables whose latents are as many as the dimensions; beside labels, the last row is of all rows."""
-    moments = ConditionMoments.over(stream.labelled(), full=True).across(data.group)
+    moments = ConditionMoments.over(stream.labelled(), full=True)
     with explaining_degenerate(data.owner, settings.reg_covar):
         values = full_tables(*covariances_of(moments, settings), settings.reg_covar)
         if not labelled:
             return values
-        null = full_rows(RowSample.over(data, SAMPLE_OF_ALL, data.share).rows, settings.reg_covar)
+        null = full_rows(RowSample.over(data, SAMPLE_OF_ALL).rows, settings.reg_covar)
     return {name: torch.cat([value, null[name]]) for name, value in values.items()}
 
 

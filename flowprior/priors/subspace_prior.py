@@ -28,7 +28,6 @@ from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.row_sample import first_rows, in_pieces
 from flowprior.priors.shared_basis import Sizes, fit_shared
 from flowprior.priors.subspace import Subspace
-from flowprior.processes.sending import compact
 from flowprior.registry import check_counts, check_numbers, choose
 
 AUTO = "auto"
@@ -38,8 +37,6 @@ OWN_NUMBERS = 1 << 26
 """Most numbers in bases of the labels' own that a fit chooses: 256 MiB in float32."""
 KEPT_BYTES = 256 << 20
 """Most bytes of inferred latents that are kept to fit their law to."""
-SENT_BYTES = 1 << 30
-"""Most bytes of latents that several processes send each other where each label has its own basis."""
 LEAST_KEPT = 200
 """Latents of each label that are kept at least."""
 SIXTEEN = 16
@@ -150,7 +147,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     def _fit_shared(self, data: CheckedBatches, settings: FitSettings) -> None:
         """Learn labels, and what they have along bases that they share."""
         first = data.peek()[0]
-        moments = ConditionMoments.over(data.labelled()).across(data.group)
+        moments = ConditionMoments.over(data.labelled())
         self._remember(SeenConditions.of_labels(moments), first)
         warn_of_singles(data.owner, self.seen, self.seen_weight)
         sizes = Sizes(self._span(*moments.mean.shape), self.rank)
@@ -201,13 +198,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
         Each pass infers them anew. Where bases are shared, which costs more, latents of ``KEPT_BYTES`` at
         the most are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
-        Several processes send each other coordinates, up to ``SENT_BYTES`` of them, and noise them.
         """
         more = self._given_latents(seed) if given else []
-        if data.group.size > 1:
-            return InferredLatents(
-                self._coordinates_of_all(data), self._noised if noised else _as_they_are, seed, more
-            )
         infer = self._latents_and_condition if noised else self._coordinates_and_condition
         rows = int(self.seen_weight.sum())
         if not rows or not self.subspace.is_shared:
@@ -215,25 +207,13 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         if rows * self._bytes_each <= KEPT_BYTES:
             latents = InferredLatents(data, infer, seed, more)
             return list(latents) if noised else latents  # a law without noise looks at them twice
-        return list(InferredLatents(self._few_of_each(data, KEPT_BYTES), infer, seed, more))
+        return list(InferredLatents(self._few_of_each(data), infer, seed, more))
 
-    def _coordinates_of_all(self, data: CheckedBatches) -> list[Batch]:
-        """Coordinates h1 and conditions of the data of all processes, in their order, on each of them."""
-        most = KEPT_BYTES if self.subspace.is_shared else SENT_BYTES
-        all_fit = data.rows_of_all * self._bytes_each <= most
-        device, own = self.subspace.loc.device, []
-        for x, c in data if all_fit else self._few_of_each(data, most):
-            cond = c if self.condition.kind == "labels" else None
-            h = compact(self.frame(cond, len(x)).coordinates(x))
-            own.append((h, None if cond is None else compact(cond)))
-        batches = [batch for part in data.group.of_each(own) for batch in part]
-        return [(h.to(device), None if c is None else c.to(device)) for h, c in batches]
-
-    def _few_of_each(self, data: CheckedBatches, most: int) -> Iterator[Batch]:
-        """The first rows of each label: so many that their latents take ``most`` bytes, but 200 at least."""
+    def _few_of_each(self, data: CheckedBatches) -> Iterator[Batch]:
+        """The first rows of each label: so many that their latents take ``KEPT_BYTES``, but 200 at least."""
         labels = max(self.condition.size, 1)
-        rows = max(LEAST_KEPT, most // (labels * self._bytes_each))
-        return in_pieces(first_rows(data, labels, rows, data.labels_before(labels)))
+        rows = max(LEAST_KEPT, KEPT_BYTES // (labels * self._bytes_each))
+        return in_pieces(first_rows(data, labels, rows))
 
     @property
     def _bytes_each(self) -> int:
@@ -245,10 +225,6 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
     def _coordinates_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
         return self.frame(cond, len(x)).coordinates(x), cond
-
-    def _noised(self, h: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
-        """As :meth:`_latents_and_condition`, of coordinates h ``[B, r]``."""
-        return self.frame(cond, len(h)).noised(h, normal_rows(h, generator)), cond
 
     def _source_coordinates(
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
@@ -308,10 +284,6 @@ def normal_rows(like: Tensor, generator: torch.Generator | None) -> Tensor:
     width = -(-like.shape[1] // SIXTEEN) * SIXTEEN
     noise = torch.randn(len(like), width, generator=generator, dtype=like.dtype)
     return noise[:, : like.shape[1]].to(like.device)
-
-
-def _as_they_are(h: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
-    return h, cond
 
 
 def _any_above_zero(values: Tensor) -> Tensor:

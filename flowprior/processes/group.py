@@ -1,15 +1,11 @@
-"""Group: processes that work together, each on a share of one whole, and what they tell each other.
-
-Shares are joined in the order of the processes: several find what one finds that works on the shares one
-after another, up to the rounding of sums.
-"""
+"""Group: processes that work together, each on a part of one whole, and what they tell each other."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -19,8 +15,6 @@ from flowprior.processes.sending import sendable
 
 S = TypeVar("S")
 T = TypeVar("T")
-PIECE = 1 << 22
-"""Numbers that are added up at a time."""
 
 
 class Group:
@@ -33,9 +27,6 @@ class Group:
 
     rank: int = 0
     size: int = 1
-
-    def add_up(self, *tensors: Tensor) -> None:
-        """Put into tensors on the CPU, in place, their sums over all processes."""
 
     def largest(self, number: int) -> int:
         """The largest that a process has of a number."""
@@ -127,17 +118,6 @@ class Processes(Group):
             "cpu" if through_host else torch.accelerator.current_accelerator() or "cpu"
         )
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """In pieces, for what receives them takes as much memory again."""
-        for tensor in tensors:
-            whole = tensor.contiguous()
-            for piece in whole.view(-1).split(PIECE):
-                sent = piece.to(self._device)
-                distributed.all_reduce(sent, group=self._group)
-                piece.copy_(sent)
-            if whole is not tensor:
-                tensor.copy_(whole)
-
     def largest(self, number: int) -> int:
         found = torch.tensor(number, device=self._device)
         distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self._group)
@@ -165,18 +145,6 @@ class Processes(Group):
         return {name: found[name] for name in described[0]}
 
 
-class Share(NamedTuple):
-    """The rows of one process: those of its group, and how many of others' come before and after them."""
-
-    group: Group
-    before: int
-    after: int
-
-
 def group_of(group: distributed.ProcessGroup | None) -> Group:
     """The processes of a group of ``torch.distributed``; this one alone for None."""
     return Group() if group is None else Processes(group)
-
-
-WHOLE = Share(Group(), 0, 0)
-"""All rows, of one process."""

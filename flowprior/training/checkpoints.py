@@ -8,9 +8,8 @@ digests. The learning rate and every random number follow from the step.
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from flowprior.flow.files import is_flow_file, write_flow
 from flowprior.flow.reading import OLD_WEIGHTS, read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
-    is_leftover,
     leftover_of,
     load_state,
     load_tensors,
@@ -39,11 +37,6 @@ from flowprior.storage.writing import beside, explaining, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)
-SHARD = "shard-"
-"""What the roles of files of shards begin with."""
-SHARD_FILE = re.compile(r"raw-shard-\d+-of-\d+\.safetensors")
-TORCH_SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
-"""What ``torch.distributed.checkpoint`` calls them, before they have our name."""
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
@@ -92,36 +85,19 @@ def save_checkpoint(
     try:
         with writing(final), explaining(final):
             temporary.mkdir(parents=True)
-            model = (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)}))
-            finish(temporary, final, flow, training | {"step": step}, {"model": model})
+            files = {
+                "model": (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)})),
+                "training": (STATE, lambda path: save_state(path, training | {"step": step})),
+            }
+            write_flow(temporary, describe(flow), tensors_of(flow), files)
+            _move(temporary, final)
     finally:
         remove_checkpoint(temporary)
-    keep_only(folder, step, keep)
+    _keep_only(folder, step, keep)
     return final
 
 
-def finish(
-    temporary: Path,
-    final: Path,
-    flow: Flow,
-    training: dict[str, Any],
-    files: Mapping[str, tuple[str, Callable[[Path], None]]],
-) -> None:
-    """Write what a checkpoint has beside its raw weights, bind all files, and give the folder its name.
-
-    Args:
-        temporary: the folder as yet.
-        final: its name.
-        flow: with averaged weights.
-        training: tensors and plain values only, the step among them.
-        files: role -> (file name, its writer) of the raw weights.
-    """
-    state = (STATE, lambda path: save_state(path, training))
-    write_flow(temporary, describe(flow), tensors_of(flow), {**files, "training": state})
-    _move(temporary, final)
-
-
-def keep_only(folder: Path, step: int, keep: Keep) -> None:
+def _keep_only(folder: Path, step: int, keep: Keep) -> None:
     """Remove all checkpoints up to ``step`` but those that are to be kept."""
     # A later one can only be one that a resume could not read: it counts for nothing.
     for number, old in [found for found in list_checkpoints(folder) if found[0] <= step][: -keep.newest]:
@@ -197,15 +173,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         weights, training = load_tensors(path / MODEL)[0], load_state(path / STATE)
     else:
         manifest, bound = path / DESCRIPTION, bindings_of(description)
-        shards = [role for role in bound if role.startswith(SHARD)]
-        if "training" not in bound or not ("model" in bound or shards):
+        if not {"training", "model"} <= bound.keys():
             raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
         training = parse_state(bound["training"].read(manifest), path / STATE)
-        if shards:
-            files = (bound[role].read(manifest) for role in shards)
-            weights, training["optimizer"] = _of_shards(path, files, training)
-        else:
-            weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
+        weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
     for key, kind in KEYS.items():
         if not isinstance(training.get(key), kind):
             raise CheckpointError(f"{path / STATE} is corrupted: no {key}; use another checkpoint")
@@ -213,21 +184,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
     return Checkpoint(description, flow, weights, training)
-
-
-def _of_shards(
-    path: Path, files: Iterable[bytes], training: dict[str, Any]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The raw weights and the state of the optimiser, of shards that several processes wrote."""
-    from flowprior.training.sharding import MODEL as PREFIX
-    from flowprior.training.sharding import join_optimizer, join_shards
-
-    tensors = join_shards(files)
-    weights = {name.removeprefix(PREFIX): own for name, own in tensors.items() if name.startswith(PREFIX)}
-    try:
-        return weights, join_optimizer(training["optimizer"], tensors)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path / STATE} does not fit the shards beside it: {error!r}") from error
 
 
 def _is_whole(path: Path) -> bool:
@@ -256,9 +212,7 @@ def _move(temporary: Path, final: Path) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    named = path.name in NAMES or SHARD_FILE.fullmatch(path.name)
-    named = named or (is_leftover(path.parent) and TORCH_SHARD.fullmatch(path.name))
-    return path.is_file() and (bool(named) or is_flow_file(path))
+    return path.is_file() and (path.name in NAMES or is_flow_file(path))
 
 
 def _holds_nothing_of_ours(path: Path) -> bool:

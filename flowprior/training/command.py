@@ -14,7 +14,7 @@ OPTIONS = ("steps", "seed")
 """Keys of the training that are always said."""
 NAMED = ("batch_size", "lr", "prediction", "device")
 """Keys that are options of their own, too; the others are set by ``--set``."""
-HOW_IT_RAN = ("max_minutes", "prefetch", "shard", "compile")
+HOW_IT_RAN = ("max_minutes", "prefetch", "compile")
 """Keys that change nothing of what is trained."""
 
 

@@ -34,11 +34,6 @@ def check_compiled(what: str, engine: Engine, intervals: bool = False) -> None:
     Raises:
         OptionError: what to choose instead.
     """
-    if what != NOTHING and engine.shards:
-        raise OptionError(
-            f"training.compile={what}: weights in shards come together layer by layer, which no graph holds; "
-            f"choose compile={NOTHING}"
-        )
     if what == STEP and intervals:
         raise OptionError(
             f"training.compile={STEP}: prediction 'average-velocity' calls the network on rows that the "

@@ -51,7 +51,6 @@ MAY_CHANGE = frozenset(
         "training.keep_checkpoints",
         "training.max_minutes",
         "training.prefetch",
-        "training.shard",
         "training.compile",
     }
 )
@@ -122,8 +121,6 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
-        shard: whether each of several processes holds only a part of the weights, of their average and of the
-            optimiser's state (PyTorch's FSDP2), for networks that are too large for one device.
         compile: what ``torch.compile`` makes one graph of: ``"none"``, ``"model"``, or ``"step"``, which is
             all from the pairs to the loss. The first step then takes about a minute; what is random inside of
             the network, such as dropout, is drawn otherwise.
@@ -169,7 +166,6 @@ class TrainingConfig:
     sample_nfe: int = 15
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
-    shard: bool = False
     compile: Literal["none", "model", "step"] = "none"
     prefetch: int = 0
     validation: int = 0

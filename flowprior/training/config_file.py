@@ -21,6 +21,8 @@ CONFIG_LIMIT = 1 << 20
 """Longest configuration file that is read, in bytes."""
 EXTENDS = "extends"
 """Key of a file: the path, from its folder, of another one whose keys it has, too."""
+UNUSED = [("shard", False)]
+"""Keys and values of a training that the runs of older versions wrote, and that change nothing."""
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -74,6 +76,7 @@ def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
         raise OptionError(
             f"config: training is a section of keys, got {training!r}; write training.key=value"
         )
+    training = {key: value for key, value in training.items() if (key, value) not in UNUSED}
     check_keys(values, [f.name for f in fields(RunConfig)], "")
     check_keys(training, [f.name for f in fields(TrainingConfig)], "training.")
     return RunConfig(**values, training=TrainingConfig(**training))

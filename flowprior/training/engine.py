@@ -26,14 +26,12 @@ class Engine:
         size: number of processes.
         group: of torch.distributed that they are in; None for one process.
         processes: what they tell each other by.
-        shards: whether each process holds a part of the weights, and of what belongs to them.
     """
 
     rank: int = 0
     size: int = 1
     group: ProcessGroup | None = None
     processes: Group = Group()
-    shards: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -44,9 +42,6 @@ class Engine:
         """Numbers of the micro-batches that this process takes of every step."""
         return range(self.rank * accumulate, (self.rank + 1) * accumulate)
 
-    def divide(self, *modules: nn.Module) -> None:
-        """Divide the weights of modules among the processes, where each holds a part."""
-
     def prepared(self, model: nn.Module) -> nn.Module:
         """What is called in place of ``model`` in a step, so that gradients come together."""
         return model
@@ -54,10 +49,6 @@ class Engine:
     def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
         """Context of a backward pass through the prepared ``model``: ``now`` brings gradients together."""
         return nullcontext()
-
-    def whole(self, value: Tensor) -> Tensor:
-        """A tensor of which each process may hold a part, on each of them."""
-        return value
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, on each of them."""

@@ -9,13 +9,12 @@ from flowprior.processes.launched import process_count
 from flowprior.training.engine import Engine
 
 
-def make_engine(device: str, owner: str = "train", shard: bool = False) -> Engine:
+def make_engine(device: str, owner: str = "train") -> Engine:
     """The engine of this process: of one process, or of those that were started together.
 
     Args:
         device: as in ``training.device``; ``"cpu"`` talks through gloo.
         owner: who asks, for messages.
-        shard: whether each of several processes is to hold a part of the weights only.
 
     Raises:
         OptionError: several processes without the extra ``scale``, or all on one GPU.
@@ -27,10 +26,9 @@ def make_engine(device: str, owner: str = "train", shard: bool = False) -> Engin
             f"{owner}: device={device} is one device for several processes; choose auto, cuda or cpu"
         )
     try:
-        from flowprior.training.several_processes import SeveralProcesses, ShardedProcesses
+        from flowprior.training.several_processes import SeveralProcesses
     except ImportError as error:
         raise OptionError(
             f"{owner}: several processes need accelerate, which is not installed; {pip_install('scale')}"
         ) from error
-    kind = ShardedProcesses if shard else SeveralProcesses
-    return kind(cpu=device == "cpu" or not torch.cuda.is_available())
+    return SeveralProcesses(cpu=device == "cpu" or not torch.cuda.is_available())

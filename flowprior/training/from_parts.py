@@ -117,7 +117,6 @@ def train_parts(
         measure = None if parts.held is None else Validation(parts.held, randomness).measure
         with _prefetched(pairs, state) as batches:
             run_steps(state, batches, randomness, monitor, run, measure)
-        state.gather_average()
         flow = state.flow().to(parts.device)
         if own is not None:
             save_run_flow(flow, own)
@@ -151,13 +150,12 @@ def fit_prior(
     """Fit the prior where it is not fitted, and check it against path and coupling.
 
     It becomes the coupling's own prior, where that has one, and is fitted to the data otherwise.
-    Several processes fit it together where that is possible; else the first one fits, and tells the others.
+    Of several processes the first one fits it, and tells the others.
 
     Returns:
         Seconds that the fit took, or None where there was nothing to fit.
     """
     seconds = None
-    parts.prior.changes = []  # to a prior before the training are no changes to the flow
     own = parts.coupling.own_prior
     if own is not None and not parts.prior.is_fitted:
         copied = {name: value.clone() for name, value in own.state_dict().items()}
@@ -165,15 +163,10 @@ def fit_prior(
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         engine = engine or Engine()
-        generator = randomness.generator("prior fit")
-        enough = len(every_condition(parts.data)) >= engine.size  # each process has an event
-        together = engine.size > 1 and parts.prior.fits_shares and enough
-        if together:
-            share = DeviceBatches(parts, engine.rank, engine.size)
-            parts.prior.fit(share, generator=generator, group=engine.group, progress=progress)
-        elif engine.is_main:
+        if engine.is_main:
+            generator = randomness.generator("prior fit")
             parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
-        if engine.size > 1 and not together:
+        if engine.size > 1:
             fitted = engine.processes.of_first(parts.prior.state_dict())
             if not engine.is_main:  # the first one knows, too, what it was fitted to
                 load_plain(parts.prior, fitted, assign=True)
@@ -192,12 +185,10 @@ class DeviceBatches:
 
     Args:
         parts: of a run.
-        rank: of the process whose share it is.
-        size: number of processes that share the data.
     """
 
-    def __init__(self, parts: Components, rank: int = 0, size: int = 1) -> None:
-        self._batches, self._device = every_condition(parts.data).batches().share(rank, size), parts.device
+    def __init__(self, parts: Components) -> None:
+        self._batches, self._device = every_condition(parts.data).batches(), parts.device
 
     def __len__(self) -> int:
         return len(self._batches)

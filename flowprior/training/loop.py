@@ -73,18 +73,14 @@ def run_steps(
                 diverged(state, state.step, result)
             if log:
                 monitor.log(state, pairs.seconds_waited)
-            if draw or due:
-                state.gather_average()
             if draw:
                 monitor.draw(state)
             if measure is not None and due and state.engine.is_main:
                 monitor.validated(state, measure(state))
             if run is not None and due:
                 state.means.gather(state.engine)  # a checkpoint holds what all processes have seen
-            if run is not None and due:
-                saved = state.save(run.checkpoints)
                 if state.engine.is_main:
-                    monitor.saved(state.step, saved)
+                    monitor.saved(state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
                 state.engine.wait()  # once the checkpoint is whole
                 interrupted(state, run, stop)
@@ -111,7 +107,7 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
             results.append(micro_step(state, pairs.micro_batch(step, part), t[rows], given))
     result = results[0] if len(results) == 1 else mean_of(results)
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
-    state.means.add(result.loss, state.engine.whole(norm))
+    state.means.add(result.loss, norm)
     if device.type == "cpu" and not state.means.is_finite():
         diverged(state, step + 1, result)
     state.optimizer.step()

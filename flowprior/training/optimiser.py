@@ -66,7 +66,7 @@ class Average(AveragedModel):
     """torch's average of the weights, which looks up once which weights there are.
 
     torch goes through a network module by module at every update, which takes longer than the arithmetic of
-    a small one. So does this where there are buffers, which a module may replace, or weights in shards.
+    a small one. So does this where there are buffers, which a module may replace.
     """
 
     def __init__(self, model: nn.Module, highest: float) -> None:
@@ -80,9 +80,8 @@ class Average(AveragedModel):
             super().update_parameters(model)
             parts = (self.module, model)
             averages, weights = ([p.detach() for p in part.parameters()] for part in parts)
-            plain = all(type(tensor) is Tensor for tensor in (*averages, *weights))
-            plain = plain and next(model.buffers(), None) is None
-            self._known = (model, averages, weights) if plain else None
+            has_buffers = next(model.buffers(), None) is not None
+            self._known = None if has_buffers else (model, averages, weights)
             return
         self._blend(*self._known[1:], self.n_averaged)
         self.n_averaged += 1

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import atexit
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.processes.group import group_of
-from flowprior.processes.leaving import leave
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import StopReason
-from flowprior.training.sharding import shard
 
 ASK_EVERY = 16
 """Steps between two questions whether to stop on GPUs, which wait for each other then."""
 PATIENCE = timedelta(days=7)
 """How long processes wait for each other: the first one may fit a prior for hours."""
+GRACE = 0.2
+"""Seconds: a collective's thread lets go of its tensors in microseconds, once the machine lets it run."""
 
 
 class SeveralProcesses(Engine):
@@ -66,23 +65,16 @@ class SeveralProcesses(Engine):
         return StopReason("a signal or limit of another process", highest)
 
 
-class ShardedProcesses(SeveralProcesses):
-    """The same, where each process holds a shard of the weights and of what belongs to them."""
+def leave(destroy: Callable[[], None]) -> None:
+    """Leave the group of processes; the last thing that a process does.
 
-    shards = True
+    A thread of gloo lets go of the tensors of a collective a moment after their caller has them, and takes
+    Python's lock for it. If the interpreter is ending by then, the thread is ended inside of a destructor and
+    the process aborts ("terminate called without an active exception"), though all its work is done. torch
+    has no call that waits for these threads.
 
-    def divide(self, *modules: nn.Module) -> None:
-        mesh = init_device_mesh(self._device.type, (self.size,))
-        for module in modules:
-            shard(module, mesh)
-
-    def prepared(self, model: nn.Module) -> nn.Module:
-        return model
-
-    def whole(self, value: Tensor) -> Tensor:
-        return value.full_tensor() if isinstance(value, DTensor) else value
-
-    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
-        assert isinstance(model, FSDPModule)
-        model.set_requires_gradient_sync(now)
-        return nullcontext()
+    Args:
+        destroy: ends the communication.
+    """
+    destroy()
+    time.sleep(GRACE)  # without Python's lock, so that a thread that waits for it gets it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,8 +64,6 @@ class TrainingState:
         self.prior_was_given = parts.prior.is_fitted
         self.model = parts.model.train()
         self.ema = build_ema(self.model, self.config.ema)
-        self._whole = self._whole_copy() if self.engine.shards else None
-        self.engine.divide(self.model, self.ema.module)
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
@@ -87,21 +84,8 @@ class TrainingState:
 
     @property
     def averaged(self) -> nn.Module:
-        """The model with averaged weights, in evaluation mode; of shards as they were last gathered."""
-        return (self.ema.module if self._whole is None else self._whole).eval()
-
-    def _whole_copy(self) -> nn.Module:
-        """Room for the averaged weights as a whole; on a device in the first process alone, which draws."""
-        model = copy.deepcopy(self.ema.module)
-        return model if self.engine.is_main else model.cpu()
-
-    def gather_average(self) -> None:
-        """Bring the averaged weights together where processes hold shards of them; all processes call it."""
-        if self._whole is not None:
-            from flowprior.training.sharding import copy_whole, share_first
-
-            share_first([*self.model.buffers(), *self.ema.module.buffers()])
-            copy_whole(self.ema.module, self._whole)
+        """The model with averaged weights, in evaluation mode."""
+        return self.ema.module.eval()
 
     def consider(self, loss: float) -> None:
         """Take this step for the best one where its validation loss is the lowest yet."""
@@ -138,10 +122,7 @@ class TrainingState:
         )
 
     def save(self, folder: Path) -> Path:
-        """Write a checkpoint below ``folder``; see :func:`save_checkpoint`.
-
-        All processes call it; the first one writes, each its shards where they hold any.
-        """
+        """Write a checkpoint below ``folder``; see :func:`save_checkpoint`."""
         training = {
             "optimizer": self.optimizer.state_dict(),
             "averaged": int(self.ema.n_averaged),
@@ -152,13 +133,8 @@ class TrainingState:
         }
         keep = Keep(self.config.keep_checkpoints, self.best[0] if self.best is not None else None)
         weights = self.model.state_dict()
-        if self.engine.shards:
-            from flowprior.training.sharded_checkpoint import save_sharded
-
-            self.saved = save_sharded(folder, self.step, self.flow(), weights, training, keep, self.engine)
-        elif self.engine.is_main:
-            self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
-        return folder / f"step-{self.step:06d}"
+        self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
+        return self.saved
 
     def resume(self, folder: Path, recover: bool = True) -> Path | None:
         """Go on from the newest readable checkpoint below ``folder``; None where there is none.
@@ -212,7 +188,9 @@ class TrainingState:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
-        self._load_weights(checkpoint.weights, _below(checkpoint.flow, "model."), training["optimizer"])
+        load_plain(self.model, checkpoint.weights)
+        load_plain(self.ema.module, _below(checkpoint.flow, "model."))
+        self.optimizer.load_state_dict(training["optimizer"])
         # Assigned, so that the prior keeps the dtype it was fitted in.
         load_plain(self.parts.prior, _below(checkpoint.flow, "prior."), assign=True)
         self.parts.prior.to(self.parts.device)
@@ -222,20 +200,6 @@ class TrainingState:
         best = training.get("best")  # of older versions: none
         self.best = None if best is None else (int(best[0]), float(best[1]))
         self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
-
-    def _load_weights(
-        self, weights: dict[str, Tensor], averages: dict[str, Tensor], optimizer: dict[str, Any]
-    ) -> None:
-        if not self.engine.shards:
-            load_plain(self.model, weights)
-            load_plain(self.ema.module, averages)
-            self.optimizer.load_state_dict(optimizer)
-            return
-        from flowprior.training.sharding import load_optimizer, load_whole
-
-        load_whole(self.model, weights)
-        load_whole(self.ema.module, averages)
-        load_optimizer(self.optimizer, optimizer)
 
     @cached_property
     def _data_facts(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def train(
     run = RunDirectory(out) if out is not None else None
     progress = shows_progress(progress)
     place = run.latents if run is not None and cache is None else _folder(cache)
-    engine = make_engine(resolved.training.device, shard=resolved.training.shard)
+    engine = make_engine(resolved.training.device)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
         callback.check(None if run is None else run.path)

@@ -162,7 +162,7 @@ def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) 
         (["--check"], ["report.json is missing"]),
         (["--check", "--dry-run"], ["--dry-run and --check exclude each other"]),
         (["--dry-run", "--prior", "gmn"], ["unknown prior 'gmn'"]),
-        (["--epochs", "3"], ["no such option '--epochs'", "did you mean '--steps'?"]),
+        (["--stesp", "3"], ["no such option '--stesp'", "did you mean '--steps'?"]),
         (["gone.toml"], ["cannot read gone.toml"]),
         (["--pior", "gmm"], ["no such option '--pior'", "did you mean '--prior'?"]),
     ],

@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-from flowprior import couplings
 from flowprior.couplings import Coupling, SourceGap, source_gap
 from flowprior.couplings.gap import compare_samples
 from flowprior.errors import CouplingError, InputError
@@ -132,12 +131,3 @@ def test_nothing_to_compare() -> None:
         source_gap(Coupling.create("condot"), fitted("gmm"), x1, labels, permutations=0)
     with pytest.raises(CouplingError, match="no latent variables"):
         source_gap(Coupling.create("posterior"), fitted("gaussian"), x1, labels)
-
-
-def test_the_former_names_work_for_one_release() -> None:
-    with pytest.warns(DeprecationWarning, match="starts_gap is called source_gap now"):
-        assert couplings.starts_gap is source_gap
-    with pytest.warns(DeprecationWarning, match="StartsGap is called SourceGap now"):
-        assert couplings.StartsGap is SourceGap
-    with pytest.raises(AttributeError, match="no attribute 'gap_of_starts'"):
-        _ = couplings.gap_of_starts

@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-import flowprior.evaluation
-import flowprior.metrics
 from flowprior.data import Data
 from flowprior.errors import OptionError, UnknownComponentError
-from flowprior.evaluation import MetricInfo, evaluate
+from flowprior.evaluation import evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import Metric, SampleMetric
+from flowprior.metrics import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Drawn, Setup
 
@@ -81,42 +79,3 @@ def test_a_metric_of_the_user_has_a_column_and_a_real_data_score(
     x, _ = digits[0].batch(torch.arange(len(digits[0])))
     assert score == pytest.approx(x.mean().item(), abs=0.05)
     assert found.value("brightness", 1) == pytest.approx(score, abs=0.2)
-
-
-@pytest.mark.parametrize("old", flowprior.metrics.RENAMED)
-def test_names_of_the_release_before_still_import_and_warn(old: str) -> None:
-    new = flowprior.metrics.RENAMED[old]
-    for room in (flowprior.metrics, flowprior.evaluation):
-        with pytest.warns(DeprecationWarning, match=old):
-            assert getattr(room, old) is getattr(flowprior.metrics, new)
-
-
-def test_a_metric_of_the_release_before_works_and_warns(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
-    """It says ``figures``, ``floor`` and ``needs_judge`` where it is ``values`` and others now."""
-    with pytest.warns(DeprecationWarning, match="metric Old: .* is called .* now") as seen:
-
-        class Old(SampleMetric):
-            needs_judge = False
-            floor = "none"
-
-            def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-                return {"brightness": MetricInfo("mean of all numbers", setup.samples)}
-
-            def figures(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-                return {"brightness": drawn.x.mean().item()}
-
-    assert [str(warning.message).partition(": ")[2] for warning in seen] == [
-        "'figures' is called 'values' now",
-        "'floor' is called 'real_data' now",
-        "'needs_judge' is called 'needs_classifier' now",
-    ]
-    assert {warning.filename for warning in seen} == {__file__}
-    assert (Old.real_data, Old.needs_classifier) == ("none", False)
-    old, new = (
-        evaluate(
-            tiny_flow, digits[0], reference=digits[1], nfe=[1], samples=50, metrics=metric, classifier=None
-        )
-        for metric in (Old(), Brightness())  # type: ignore[abstract]
-    )
-    assert old.value("brightness", 1) == new.value("brightness", 1)
-    assert old.real_data_score("brightness") is None

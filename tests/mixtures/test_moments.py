@@ -50,7 +50,7 @@ def test_any_cut_into_batches_gives_the_same_moments(count, dim, sizes, full, se
 
 
 @given(st.integers(1, 30), st.permutations(range(4)), st.booleans(), st.integers(0, 99))
-def test_workers_may_be_merged_in_any_order(count, order, full, seed):
+def test_parts_may_be_merged_in_any_order(count, order, full, seed):
     x, labels = rows(count, 3, seed)
     parts = [
         ConditionMoments.over([(part, label)], 3, full=full)
@@ -62,7 +62,7 @@ def test_workers_may_be_merged_in_any_order(count, order, full, seed):
     check_against_numpy(merged, x, labels)
 
 
-def test_merging_trees_of_workers_gives_what_a_chain_does():
+def test_merging_trees_of_parts_gives_what_a_chain_does():
     x, labels = rows(60, 2, seed=1)
     a, b, c = (ConditionMoments.over([(x[i::3], labels[i::3])]) for i in range(3))
     b.merge(c)

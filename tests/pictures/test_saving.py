@@ -12,16 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from flowprior.errors import CheckpointError, InputError
+from flowprior.errors import CheckpointError
 from flowprior.pictures import (
     SUFFIXES,
     figure_bytes,
     points,
     sample_grid,
     save_figure,
-    save_grid,
-    save_picture,
-    save_scatter,
 )
 
 IMAGES = torch.zeros(4, 1, 8, 8)
@@ -92,16 +89,3 @@ def test_drawing_leaves_the_back_end_and_pyplot_alone(monkeypatch: pytest.Monkey
     before = matplotlib.rcParams._get_backend_or_none()  # type: ignore[attr-defined]
     assert figure_bytes(sample_grid(torch.zeros(1, 1, 8, 8)))
     assert matplotlib.rcParams._get_backend_or_none() is before  # type: ignore[attr-defined]
-
-
-def test_names_of_the_last_release_still_draw_and_say_what_replaces_them(tmp_path: Path) -> None:
-    cloud = torch.zeros(3, 2)
-    with pytest.warns(FutureWarning, match=r"use save_figure\(sample_grid"):
-        save_grid(tmp_path / "a.png", IMAGES, columns=2)
-    with pytest.warns(FutureWarning, match=r"use save_figure\(points"):
-        save_scatter(tmp_path / "b.png", cloud, real=cloud)
-    with pytest.warns(FutureWarning, match=r"use save_figure\(beside"):
-        save_picture(tmp_path / "c.png", cloud)
-    assert len(list(tmp_path.iterdir())) == 3
-    with pytest.warns(FutureWarning), pytest.raises(InputError, match="picture: expected"):
-        save_picture(tmp_path / "d.png", torch.zeros(3, 5))

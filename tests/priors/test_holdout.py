@@ -130,9 +130,9 @@ def test_a_part_of_the_data_keeps_its_groups(generator):
     part = Subset(data, torch.arange(0, 90, 2), "half")
     assert part.groups is not None
     assert torch.equal(part.groups, torch.arange(0, 90, 2) // 9)
-    share = part.batches(4).share(1, 3)
-    assert share.groups is not None
-    assert torch.equal(share.groups, part.groups[15:30])
+    groups = part.batches(4).groups
+    assert groups is not None
+    assert torch.equal(groups, part.groups)
 
 
 def test_groups_are_followed_in_batches_of_any_size(generator):

@@ -1,4 +1,4 @@
-"""Samples of a stream are uniform, of bounded size, and merge; first rows are each label's first."""
+"""Samples of a stream are uniform and of bounded size; first rows are each label's first."""
 
 from __future__ import annotations
 
@@ -27,19 +27,6 @@ def test_every_row_is_kept_as_often_and_with_its_label():
     # A count of 400 draws of probability 0.2 has mean 80 and standard deviation 8.
     assert (times - 80).abs().max() < 8 * 4.5
     assert abs(float(times[:50].mean() - 80)) < 4
-
-
-def test_the_sample_of_two_halves_is_that_of_the_whole():
-    batches = stream(200, 25)
-    whole, parts = RowSample(30), [RowSample(30), RowSample(30)]
-    for batch in batches:
-        whole.update(*batch)
-    parts[1].generator = parts[0].generator  # as if one worker had gone on where the other ended
-    for part, half in zip(parts, (batches[:4], batches[4:]), strict=True):
-        for batch in half:
-            part.update(*batch)
-    parts[0].merge(parts[1])
-    assert torch.equal(parts[0].rows[:, 0].sort().values, whole.rows[:, 0].sort().values)
 
 
 def test_few_rows_are_all_kept_and_long_ones_are_bounded(monkeypatch):

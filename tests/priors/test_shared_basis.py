@@ -12,8 +12,6 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import subspace_prior
-from flowprior.priors.shared_basis import CoordinateScatter
-from flowprior.priors.shared_noise import OutsideResiduals
 from flowprior.priors.subspace_prior import default_span
 
 DIM, RANK, LABELS, FLOOR = 12, 3, 4, 0.04
@@ -158,24 +156,6 @@ def test_inferred_latents_follow_the_fitted_law(generator):
     )  # fmt: skip
     assert one.p_value < 0.01
     assert two.coefficient < 0.5 * one.coefficient
-
-
-def test_sums_of_two_halves_merge_to_those_of_the_whole(generator):
-    coordinates = torch.randn(3000, 5, generator=generator)
-    labels = torch.randint(6, (3000,), generator=generator)
-    halves = [(coordinates[:1300], labels[:1300]), (coordinates[1300:], labels[1300:])]
-    whole = CoordinateScatter.over(halves, 6, 5)
-    first, second = (CoordinateScatter.over([half], 6, 5) for half in halves)
-    first.merge(second)
-    torch.testing.assert_close(first.scatter, whole.scatter, rtol=1e-10, atol=1e-10)
-    assert torch.equal(first.count, whole.count)
-    parts = [OutsideResiduals(6, 5) for _ in range(3)]
-    for part, rows in zip(parts, (halves[:1], halves[1:], halves), strict=True):
-        for x, c in rows:
-            part.update(x, c)
-    parts[0].merge(parts[1])
-    torch.testing.assert_close(parts[0].total, parts[2].total, rtol=1e-10, atol=1e-10)
-    assert torch.equal(parts[0].count, parts[2].count)
 
 
 def test_no_table_holds_a_basis_for_each_label(data):

@@ -15,7 +15,7 @@ from flowprior.errors import CouplingError, OptionError
 from flowprior.evaluation import sweep
 from flowprior.flow import Flow
 from flowprior.paths import Path
-from flowprior.priors import Prior
+from flowprior.priors import Prior, merge
 from flowprior.registry import spec_of
 from flowprior.samplers import Sampler
 from tests.expected_warnings import FEW_REFERENCES, UNCONVERGED
@@ -160,12 +160,12 @@ def test_an_evaluation_tells_strengths_apart_also_where_nothing_is_evaluated() -
     assert len(set(values.values())) == 4
 
 
-def test_the_mean_of_all_follows_labels_that_are_learned_anew_or_dropped() -> None:
+def test_the_mean_of_all_follows_labels_that_are_merged_and_is_in_no_file() -> None:
     x, labels = torch.randn(90, 3, generator=seeded()), torch.arange(90) % 3
-    prior = Prior.create("gmm").fit((x, labels))
+    prior = Prior.create("gmm", keep_moments=True).fit((x, labels))
     before = prior.marginal_mean()
-    prior.update((torch.randn(30, 3, generator=seeded(1)) + 9, torch.zeros(30, dtype=torch.long)))
-    prior.changes = []  # as a training does
-    assert (prior.marginal_mean() - before).min() > 2
-    assert prior.double().marginal_mean().dtype == torch.float64
-    assert not any("mean_of_all" in name for name in prior.state_dict())
+    more = torch.randn(30, 3, generator=seeded(1)) + 9, torch.zeros(30, dtype=torch.long)
+    merged = merge(prior, Prior.create("gmm", keep_moments=True).fit(more))
+    assert (merged.marginal_mean() - before).min() > 2
+    assert merged.double().marginal_mean().dtype == torch.float64
+    assert not any("mean_of_all" in name for name in merged.state_dict())

@@ -1,7 +1,7 @@
 """SIGKILL at random moments of a small training that saves at every step, also while it saves.
 
     python -m tests.training.kills --kills 60
-    python -m tests.training.kills --kills 30 --processes 2 --set training.shard=true
+    python -m tests.training.kills --kills 30 --processes 2
 
 Of several processes one is killed, chosen by chance, and the others a random time after it. After each kill
 the training is started again with ``--resume``; after the last one it runs to its end. Nothing may be left

@@ -135,9 +135,6 @@ def test_processes_that_talk_within_the_graph_are_refused() -> None:
     module.check_compiled("model", engine)
     with pytest.raises(OptionError, match="expected one process, got 2; choose compile=model"):
         module.check_compiled("step", engine)
-    engine.shards = True
-    with pytest.raises(OptionError, match=r"weights in shards .* choose compile=none"):
-        module.check_compiled("model", engine)
 
 
 def test_predictions_do_not_outlive_their_run(points: TensorData) -> None:

@@ -190,3 +190,12 @@ def test_a_file_without_an_end_is_refused_before_it_is_read(tmp_path: Path, line
     (tmp_path / "run.toml").write_text(line)
     with pytest.raises(OptionError, match="cannot read /dev/zero: it is no regular file"):
         load_config(tmp_path / "run.toml" if line else "/dev/zero")
+
+
+def test_the_file_of_an_older_run_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[training]\nsteps = 4\nshard = false\n")
+    assert load_config(path).training.steps == 4
+    path.write_text("[training]\nshard = true\n")
+    with pytest.raises(OptionError, match=r"unknown key 'training\.shard'"):
+        load_config(path)

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from flowprior.processes.group import Group
 
 T = TypeVar("T")
@@ -25,10 +23,6 @@ class ThreadGroup(Group):
         self._held[self.rank] = value
         self._barrier.wait()
         return list(self._held)
-
-    def add_up(self, *tensors: Tensor) -> None:
-        for tensor in tensors:
-            tensor.copy_(sum(self.of_each(tensor.clone())))
 
     def largest(self, number: int) -> int:
         return max(self.of_each(number))
