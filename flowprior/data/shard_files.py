@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from glob import glob
 from pathlib import Path
+from types import ModuleType
 
 from flowprior.data.base import Split
 from flowprior.data.folder import TEST_FOLDERS, own_split
@@ -12,6 +13,21 @@ from flowprior.errors import DataNotFoundError, OptionError, pip_install
 from flowprior.storage.user_paths import is_there, user_path
 
 ENDING = ".tar"
+
+
+def import_webdataset() -> ModuleType:
+    """Return webdataset, which reads shards.
+
+    Raises:
+        DataNotFoundError: it is not installed.
+    """
+    try:
+        import webdataset
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"shards: reading .tar files needs webdataset; run `{pip_install('shards')}`"
+        ) from error
+    return webdataset
 
 
 def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] | None]:
@@ -62,14 +78,15 @@ def _of_pattern(pattern: Path) -> list[Path]:
     """The file of that name, or the files that the pattern names."""
     if is_there(pattern, "is_file"):
         return [pattern]
+    webdataset = import_webdataset()
     try:
-        from webdataset import SimpleShardList
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"shards: reading {pattern.name} needs webdataset; run `{pip_install('shards')}`"
+        names = webdataset.SimpleShardList(str(pattern)).urls
+    except ValueError as error:
+        raise OptionError(
+            f"shards: {pattern} is no pattern ({error}); write one such as train-{{0000..0127}}.tar"
         ) from error
     found = []
-    for name in SimpleShardList(str(pattern)).urls:
+    for name in names:
         matches = sorted(glob(name)) if set("*?[") & set(name) else [name]
         files = [Path(match) for match in matches if is_there(Path(match), "is_file")]
         if not files:

@@ -16,7 +16,8 @@ from torch import Tensor
 from flowprior.data.corrupt import printable
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.record_decoding import ARRAYS, PICTURES, EventDecoder
-from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
+from flowprior.data.shard_files import import_webdataset
+from flowprior.errors import InputError, OptionError
 from flowprior.storage.cache import cache_folder
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
@@ -146,15 +147,10 @@ def _unpack(shard: Path, contents: Contents, decoder: EventDecoder, target: Path
 
 def _records(shard: Path) -> Iterator[Record]:
     """The records of a shard in its order."""
-    try:
-        from webdataset.tariterators import group_by_keys, tar_file_expander
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"shards: reading {shard.name} needs webdataset; run `{pip_install('shards')}`"
-        ) from error
+    tar = import_webdataset().tariterators
     try:
         with shard.open("rb") as stream:
-            yield from group_by_keys(tar_file_expander([{"url": shard.name, "stream": stream}]))
+            yield from tar.group_by_keys(tar.tar_file_expander([{"url": shard.name, "stream": stream}]))
     except Exception as error:  # tarfile raises a dozen kinds, to whose arguments webdataset adds its own
         reason = str(error.args[0] if error.args else type(error).__name__).partition(" @ ")[0]
         raise InputError(

@@ -54,6 +54,7 @@ class ShardData(ConditionedRecords):
         self._shards, self.is_image = shards, is_image
         self._events = MappedRows([shard.events for shard in shards])
         self.event_shape = torch.Size(shards[0].events.shape[1:])
+        self._is_readable = torch.ones(len(rows), dtype=torch.bool)  # what is not was left out
 
     def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
         events = self._events.gather(self.rows[torch.tensor(numbers, dtype=torch.long)])
@@ -128,7 +129,7 @@ def shards(
     corrupt.add(wrong, "they are left out")
     if not held:
         raise InputError(f"{name}: expected records, got none in {len(files)} shards")
-    known = held if training in (None, files) else _unpacked(training, contents, decoder)
+    known = held if training is None or training == files else _unpacked(training, contents, decoder)
     conditions = _conditions(held, known, contents, name)
     corrupt.add(_unlabelled(held, conditions), "they are left out")
     divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
