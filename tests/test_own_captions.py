@@ -39,13 +39,13 @@ def short(words: list[str]) -> list[str]:
 
 
 def check_captions_from_elsewhere(folder: Path) -> None:
-    """What the page's last block does, with a stand-in for the stamps and few samples."""
+    """What the page's last block does, with few samples."""
     write_texts(folder, ["A frog.", "A coin.", "A house.", "A boat."])
-    stamps = load_data(f"tuxpaint:path={folder},size=32", "test")
+    others = load_data(f"image-text:path={folder},size=32,test_fraction=0", "test")
     mine = load_data("image-text:path=my-pictures,size=32")
     settings = {"nfe": [0, 1], "samples": 4, "metrics": ["sliced-w2"]}
-    found = evaluate(Flow.load("runs/mine"), mine, reference=stamps, **settings)
-    assert "test examples of tuxpaint" in found.settings["reference"]
+    found = evaluate(Flow.load("runs/mine"), mine, reference=others, **settings)
+    assert f"test examples of {folder}" in found.settings["reference"]
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_five_commands_lead_from_a_folder_to_a_picture(write, tmp_path, monkeypa
     for name, caption in {"sheet.png": "a red fox in the snow", "owl.png": "an owl in the snow"}.items():
         with Image.open(name) as picture:
             assert picture.text["caption"] == caption
-    check_captions_from_elsewhere(tmp_path / "stamps")
+    check_captions_from_elsewhere(tmp_path / "other-pictures")
 
 
 def test_a_folder_with_texts_is_known_by_them(tmp_path: Path, without_weights: None):

@@ -1,1 +1,1 @@
-"""How the data sets that lie in the package were made, from packages of the public registries."""
+"""How the data sets in the package were made, from packages of the public registries; and data of a study."""

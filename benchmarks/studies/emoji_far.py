@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import benchmarks.data_sets.tuxpaint  # noqa: F401  (registers the data set that the study names)
 from benchmarks.studies import Row, draw, everything, rows_of
 from benchmarks.studies.emoji_ablations import CAPTIONS, EACH, SPREAD, spread
 from flowprior.flow import Flow

@@ -31,7 +31,6 @@ from flowprior.data.toys import (
     sample_eight_gaussians,
     sample_moons,
 )
-from flowprior.data.tuxpaint import tuxpaint
 from flowprior.data.user_tensors import tensor_data
 from flowprior.data.weather import WeatherData, weather
 
@@ -84,6 +83,5 @@ __all__ = [
     "split_indices",
     "split_validation",
     "tensor_data",
-    "tuxpaint",
     "weather",
 ]

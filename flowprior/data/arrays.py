@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from flowprior.conditions import Parts, value_of_tensors
 from flowprior.data.base import DATA, Split, TensorData
-from flowprior.data.npy_header import npy_header
 from flowprior.data.splits import check_split, split_indices
 from flowprior.data.user_tensors import is_array, plain_tensor, tensor_data
 from flowprior.errors import InputError
@@ -132,8 +131,14 @@ def _unpacked_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     if not member.filename.endswith(".npy"):
         return member.file_size
     with archive.open(member) as stream:
-        shape, _, _ = npy_header(stream, f"{archive.filename}, {member.filename}")
-    return max(member.file_size, FLOAT_BYTES * math.prod(shape))
+        return max(member.file_size, FLOAT_BYTES * math.prod(_shape(stream)))
+
+
+def _shape(stream: IO[bytes]) -> tuple[int, ...]:
+    """The shape that the header of a ``.npy`` promises."""
+    is_first = np.lib.format.read_magic(stream) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    return read(stream)[0]
 
 
 def check_unpacked(file: Path, unpacked: int, advice: str) -> None:

@@ -1,21 +1,18 @@
-"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) from its four original IDX files, and their reader."""
+"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) from its four original IDX files."""
 
 from __future__ import annotations
 
-import gzip
-import math
 import os
-import zlib
-from io import BufferedIOBase
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.storage.writing import one_line
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASS_NAMES = [
@@ -30,9 +27,6 @@ CLASS_NAMES = [
     "Bag",
     "Ankle boot",
 ]
-_UNSIGNED_BYTE = 0x08
-MOST_BYTES = 2 << 30
-"""Most data that a file may hold, unpacked."""
 _STEMS = {"train": "train", "test": "t10k"}
 
 
@@ -49,10 +43,12 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
         DataNotFoundError: no such files; the message says what brings them.
         InputError: a file is truncated or corrupt, or pictures and labels do not match.
     """
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     check_split(split)
     images_file, labels_file = _find_files(_STEMS[split], root)
-    images, labels = read_idx(images_file), read_idx(labels_file)
-    if images.dim() != 3 or labels.shape != images.shape[:1]:
+    images, labels = _read(images_file, read_image_file), _read(labels_file, read_label_file)
+    if len(labels) != len(images):
         raise InputError(
             f"{images_file}: expected pictures [N, height, width] with as many labels in {labels_file.name}, "
             f"got {list(images.shape)} and {list(labels.shape)}"
@@ -61,7 +57,7 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
         raise InputError(f"{labels_file}: expected labels 0..9, got {int(labels.max())}")
     x = images.unsqueeze(1).float().div_(127.5).sub_(1)
     return TensorData(
-        x, labels.long(), name="fashion-mnist", classes=10, class_names=list(CLASS_NAMES), is_image=True
+        x, labels, name="fashion-mnist", classes=10, class_names=list(CLASS_NAMES), is_image=True
     )
 
 
@@ -99,46 +95,19 @@ def _plain_or_gz(path: Path) -> Path | None:
     return next((candidate for candidate in (path, packed) if candidate.is_file()), None)
 
 
-# -- IDX files (LeCun, https://yann.lecun.org/exdb/mnist), the container of MNIST and Fashion-MNIST ------
-
-
-def read_idx(path: Path) -> Tensor:
-    """Read an IDX file of unsigned bytes, plain or ``.gz``, as a uint8 tensor of the stored shape.
-
-    Never more is read, or unpacked, than the header says.
+def _read(file: Path, read: Callable[[str], Tensor]) -> Tensor:
+    """What one of torchvision's readers of IDX files makes of ``file``, plain or ``.gz``.
 
     Raises:
-        InputError: the file is not IDX, holds another type or over 2 GiB, or is truncated; it is named.
+        InputError: it cannot be read.
     """
+    from torchvision.datasets.utils import extract_archive
+
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            shape = _read_shape(file, path)
-            content = file.read(math.prod(shape) + 1)
-            more = len(file.read(1 << 16)) if len(content) > math.prod(shape) else 0
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); install or unpack it again") from error
-    if len(content) != math.prod(shape):
+        with TemporaryDirectory() as folder:
+            plain = extract_archive(str(file), folder) if file.suffix == ".gz" else str(file)
+            return read(str(plain))
+    except Exception as error:  # the parsers of damaged files raise a dozen kinds
         raise InputError(
-            f"{path}: expected {math.prod(shape)} bytes for shape {shape}, got {len(content) + more}"
-            f"{' or more' if more == 1 << 16 else ''}; install or unpack the file again"
-        )
-    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())
-
-
-def _read_shape(file: BufferedIOBase, path: Path) -> list[int]:
-    """The shape that the header says; the data follow."""
-    start = file.read(4)
-    if len(start) < 4 or start[:2] != b"\0\0":
-        raise InputError(f"{path}: expected an IDX file, got other content; install or unpack it again")
-    kind, dimensions = start[2], start[3]
-    if kind != _UNSIGNED_BYTE:
-        raise InputError(f"{path}: expected IDX of unsigned bytes (type 0x08), got type {kind:#04x}")
-    header = file.read(4 * dimensions)
-    if len(header) < 4 * dimensions:
-        raise InputError(f"{path}: the IDX header is truncated; install or unpack the file again")
-    shape = np.frombuffer(header, ">u4").tolist()
-    if math.prod(shape) > MOST_BYTES:
-        raise InputError(
-            f"{path}: expected at most {MOST_BYTES:,} bytes, got shape {shape}; use a smaller file"
-        )
-    return shape
+            f"{file}: cannot be read as IDX ({one_line(error)}); install or unpack it again"
+        ) from error

@@ -19,7 +19,7 @@ from flowprior.data.hf_folder import saved_splits
 from flowprior.data.label_texts import UNKNOWN
 from flowprior.data.npy_rows import as_float32, check_floating
 from flowprior.data.picture_files import NamedBytes
-from flowprior.data.record_conditions import DecodedRecords, RecordConditions
+from flowprior.data.record_conditions import ConditionedRecords, RecordConditions
 from flowprior.data.record_decoding import EventDecoder
 from flowprior.data.splits import check_split
 from flowprior.errors import FlowpriorError, InputError
@@ -27,7 +27,7 @@ from flowprior.storage.user_paths import existing_folder
 from flowprior.storage.writing import one_line
 
 
-class HuggingFaceData(DecodedRecords):
+class HuggingFaceData(ConditionedRecords):
     """Rows of a ``datasets.Dataset``; pictures are decoded when a batch asks for them.
 
     Args:
@@ -56,11 +56,14 @@ class HuggingFaceData(DecodedRecords):
         corrupt: CorruptRecords,
         name: str,
     ) -> None:
-        super().__init__(name, rows, conditions, decoder, encoder, corrupt)
-        self.dataset, self.columns = dataset, columns
+        super().__init__(name, rows, conditions, encoder, corrupt)
+        self.dataset, self.columns, self.decoder = dataset, columns, decoder
+        self.is_image = decoder.is_image
+        self._known_shape: torch.Size | None = None  # until the first picture has been read
         self.licences = [dataset.info.license] if dataset.info.license else []
         self._events = _event_column(dataset, columns)
         self.find_shape()
+        self._known_shape = self.event_shape
 
     def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
         rows = self.rows[torch.tensor(numbers, dtype=torch.long)].tolist()
@@ -74,7 +77,7 @@ class HuggingFaceData(DecodedRecords):
         name = self.record_name(number)
         try:
             if self.columns.is_image:
-                return self.decoder(NamedBytes(_picture_bytes(value, name), name), self.known_shape)
+                return self.decoder(NamedBytes(_picture_bytes(value, name), name), self._known_shape)
             array = np.asarray(value)
             check_floating(array.dtype, name)
             if not array.size or not array.ndim:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,14 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.caption_files import read_lines
-from flowprior.data.npz_rows import npz_rows, npz_shape
+from flowprior.data.npy_rows import MappedRows
 from flowprior.data.splits import check_split
-from flowprior.errors import DataNotFoundError, InputError
+from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count
+from flowprior.storage.cache import cache_folder
+from flowprior.storage.digests import settings_digest
 from flowprior.storage.user_paths import existing_folder
+from flowprior.storage.writing import one_line, replacing
 
 SIDE = 64
 NUMBERS = 3 * SIDE * SIDE
@@ -29,8 +34,8 @@ CLASS_NAMES = "map_clsloc.txt"
 class ImageNet64(Data):
     """Pictures [3, 64, 64] in [-1, 1] of ``.npz`` batches, of which only the rows of a batch are in memory.
 
-    Pixels stay in the files, which are memory-mapped (:func:`flowprior.data.npz_rows.npz_rows`): the system
-    reads what is asked for and forgets it where memory is short. Labels are held, eight bytes a picture.
+    The arrays are copied once, as ``.npy`` files, into the library's cache (``$FLOWPRIOR_CACHE``), 12 KiB a
+    picture, and memory-mapped there. Labels are held, eight bytes a picture.
 
     Args:
         files: one batch each, with ``data`` uint8 ``[N, 12288]`` (red, green, blue, row by row) and
@@ -49,24 +54,17 @@ class ImageNet64(Data):
         self.name = "imagenet64"
         self.files = files
         self.class_names = class_names
-        for file in files:
-            _check_shapes(file)
-        self._labels = torch.cat([_labels(file) for file in files])
-        self._pixels = [npz_rows(file, "data") for file in files]
-        self._first = torch.tensor([len(rows) for rows in self._pixels]).cumsum(0).roll(1)
-        self._first[0] = 0
+        labels = [_labels(file) for file in files]
+        self._labels = torch.cat(labels)
+        pixels = [_pixels(file, len(own)) for file, own in zip(files, labels, strict=True)]
+        self._pixels = MappedRows(pixels)
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures ``[B, 3, 64, 64]`` and labels of 0 to 999 ``[B]``."""
-        pixels = np.empty((len(indices), NUMBERS), np.uint8)
-        owners = torch.searchsorted(self._first, indices, right=True) - 1
-        for owner in owners.unique().tolist():
-            places = owners == owner
-            pixels[places.numpy()] = self._pixels[owner][(indices[places] - self._first[owner]).numpy()]
-        x = torch.from_numpy(pixels).float().div_(127.5).sub_(1)
+        x = self._pixels.gather(indices).div_(127.5).sub_(1)
         return x.view(-1, *self.event_shape), self._labels[indices]
 
     def conditions(self, indices: Tensor) -> Tensor:
@@ -127,29 +125,61 @@ def _advice(place: str) -> str:
     return f"unpack {archives} of image-net.org in {place}"
 
 
-def _check_shapes(file: Path) -> None:
-    """Refuse another file before its pictures are unpacked."""
-    shape, dtype = npz_shape(file, "data")
-    if dtype != np.uint8 or len(shape) != 2 or shape[1] != NUMBERS or not shape[0]:
+def _mapped(file: Path, name: str) -> np.ndarray:
+    """The array ``name`` of a ``.npz`` file as a memory map of its ``.npy`` in the cache.
+
+    The ``.npy`` is written where it is not there yet, under a digest of path, size and time of the ``.npz``.
+    Nothing is unpickled.
+
+    Raises:
+        InputError: no ``.npz``, no such array, a damaged one, or one of objects.
+        CheckpointError: the cache cannot be written.
+    """
+    status = file.stat()
+    key = {"path": str(file.resolve()), "size": status.st_size, "time": status.st_mtime_ns, "name": name}
+    stored = cache_folder() / f"imagenet64-{settings_digest(key)[:24]}.npy"
+    try:
+        if not stored.is_file():
+            with (
+                zipfile.ZipFile(file) as archive,
+                archive.open(f"{name}.npy") as member,
+                replacing(stored) as temporary,
+                temporary.open("wb") as copy,
+            ):
+                shutil.copyfileobj(member, copy)
+        return np.lib.format.open_memmap(stored, mode="r")
+    except FlowpriorError:
+        raise
+    except Exception as error:  # the parsers of damaged files raise a dozen kinds
         raise InputError(
-            f"{file}: expected 'data' as uint8 [N, {NUMBERS}], pictures of {SIDE} x {SIDE} pixels, got "
-            f"{dtype} {list(shape)}; take the batches of Imagenet64"
-        )
-    labels, kind = npz_shape(file, "labels")
-    if labels != shape[:1] or kind.kind not in "iu":
-        raise InputError(
-            f"{file}: expected 'labels' as whole numbers [{shape[0]}], one for each picture, got {kind} "
-            f"{list(labels)}; download the file again"
-        )
+            f"{file}: the array '{name}' cannot be read ({one_line(error)}); download the file again"
+        ) from error
 
 
 def _labels(file: Path) -> Tensor:
     """Labels int64 ``[N]`` of 0 to 999, by those of 1 to 1000 in the file."""
-    labels = torch.from_numpy(np.array(npz_rows(file, "labels")).astype(np.int64))
+    stored = _mapped(file, "labels")
+    if stored.dtype.kind not in "iu" or stored.ndim != 1 or not len(stored):
+        raise InputError(
+            f"{file}: expected 'labels' as whole numbers [N], one for each picture, got {stored.dtype} "
+            f"{list(stored.shape)}; download the file again"
+        )
+    labels = torch.from_numpy(stored.astype(np.int64))
     if not 1 <= int(labels.min()) <= int(labels.max()) <= CLASSES:
         bad = int(labels[(labels < 1) | (labels > CLASSES)][0])
         raise InputError(f"{file}: expected labels of 1 to {CLASSES}, got {bad}; download the file again")
     return labels - 1
+
+
+def _pixels(file: Path, count: int) -> np.ndarray:
+    """Pictures uint8 ``[count, 12288]``."""
+    pixels = _mapped(file, "data")
+    if pixels.dtype != np.uint8 or pixels.shape != (count, NUMBERS):
+        raise InputError(
+            f"{file}: expected 'data' as uint8 [{count}, {NUMBERS}], a picture of {SIDE} x {SIDE} pixels for "
+            f"each label, got {pixels.dtype} {list(pixels.shape)}; take the batches of Imagenet64"
+        )
+    return pixels
 
 
 def _class_names(file: Path) -> list[str]:

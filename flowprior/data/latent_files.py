@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.data.npy_rows import check_floating, mapped_rows
+from flowprior.data.npy_rows import MappedRows, check_floating, mapped_rows
 from flowprior.data.user_tensors import check_labels
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.storage.user_paths import existing_file, is_there
@@ -26,25 +26,18 @@ class LatentFiles:
 
     Attributes:
         paths: of the arrays of events.
-        events: ``[N_i, *event]`` each.
-        labels: int64 ``[N]`` of all of them, or None.
-        embeddings: ``[N_i, E]`` each, or None.
+        events: ``[N, *event]``.
+        labels: int64 ``[N]``, or None.
+        embeddings: ``[N, E]``, or None.
     """
 
     paths: list[Path]
-    events: list[np.ndarray]
-    labels: Tensor | None
-    embeddings: list[np.ndarray] | None
+    events: MappedRows
+    labels: Tensor | None = None
+    embeddings: MappedRows | None = None
 
     def __len__(self) -> int:
-        return sum(len(array) for array in self.events)
-
-    def place(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Number of the array, and row in it, of rows ``[B]`` counted over all arrays."""
-        lengths = torch.tensor([len(array) for array in self.events])
-        ends = lengths.cumsum(0)
-        parts = torch.searchsorted(ends, rows, right=True)
-        return parts, rows - (ends - lengths)[parts]
+        return len(self.events)
 
 
 def latent_files(place: Path, labels: str) -> LatentFiles:
@@ -61,10 +54,10 @@ def latent_files(place: Path, labels: str) -> LatentFiles:
         _check_events(path, array, events[0])
     conditions = _conditions_of(paths, events, labels)
     if conditions is None:
-        return LatentFiles(paths, events, None, None)
+        return LatentFiles(paths, MappedRows(events))
     if conditions[0].dtype.kind in "iu":
-        return LatentFiles(paths, events, _labels(conditions, place), None)
-    return LatentFiles(paths, events, None, conditions)
+        return LatentFiles(paths, MappedRows(events), labels=_labels(conditions, place))
+    return LatentFiles(paths, MappedRows(events), embeddings=MappedRows(conditions))
 
 
 def stored_labels(place: Path, labels: str) -> Tensor | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,6 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords
 from flowprior.data.folder import own_split
 from flowprior.data.latent_files import LatentFiles, latent_files, stored_labels
-from flowprior.data.npy_rows import as_float32
 from flowprior.data.records import RecordData
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import InputError
@@ -23,9 +21,8 @@ from flowprior.storage.user_paths import existing_path
 class LatentRows(RecordData):
     """Rows ``[*event]`` of memory-mapped arrays, as float32 whatever they are stored as.
 
-    The system reads what is asked for and forgets it where memory is short. Labels are held, eight bytes a
-    row; embeddings are mapped as the events are. A row with NaN or infinity, or an embedding with
-    some, is a corrupt record.
+    Labels are held, eight bytes a row; embeddings are mapped as the events are. A row with NaN or infinity,
+    or an embedding with some, is a corrupt record.
 
     Args:
         files: arrays of events and their conditions.
@@ -42,31 +39,31 @@ class LatentRows(RecordData):
         labels = None if files.labels is None else files.labels[rows]
         super().__init__(name, len(rows), labels, CorruptRecords(name, len(rows), max_corrupt))
         self.files, self._rows = files, rows
-        self.event_shape = torch.Size(files.events[0].shape[1:])
+        self.event_shape = torch.Size(files.events.arrays[0].shape[1:])
         if labels is not None:
             self.condition = Condition("labels", classes)
         elif files.embeddings is not None:
-            self.condition = Condition("embeddings", files.embeddings[0].shape[1])
+            self.condition = Condition("embeddings", files.embeddings.arrays[0].shape[1])
         else:
             self.condition = Condition()
 
     def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
-        rows = torch.tensor(numbers, dtype=torch.long)
-        events: list[Tensor | InputError] = list(self._gathered(self.files.events, rows))
+        rows = self._rows[torch.tensor(numbers, dtype=torch.long)]
+        events: list[Tensor | InputError] = list(self.files.events.gather(rows))
         if self.files.embeddings is None:
             return events
-        usable = torch.isfinite(self._gathered(self.files.embeddings, rows)).all(dim=1).tolist()
+        usable = torch.isfinite(self.files.embeddings.gather(rows)).all(dim=1).tolist()
         wrong = InputError("its embedding holds NaN or infinite numbers")
         return [event if fine else wrong for event, fine in zip(events, usable, strict=True)]
 
     def record_name(self, number: int) -> str:
-        part, row = self.files.place(self._rows[number][None])
+        part, row = self.files.events.place(self._rows[number][None])
         return f"{self.files.paths[int(part)].name} row {int(row)}"
 
     def conditions_of(self, numbers: Tensor) -> Conditions | None:
         if self.files.embeddings is None:
             return super().conditions_of(numbers)
-        return self._gathered(self.files.embeddings, numbers)
+        return self.files.embeddings.gather(self._rows[numbers])
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and times of change of the files, and the rows."""
@@ -75,16 +72,6 @@ class LatentRows(RecordData):
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
-
-    def _gathered(self, arrays: list[np.ndarray], numbers: Tensor) -> Tensor:
-        """Rows float32 ``[B, …]`` of several arrays; each is read in the order of the file."""
-        parts, rows = self.files.place(self._rows[numbers])
-        found = torch.empty(len(numbers), *arrays[0].shape[1:])
-        for part in parts.unique().tolist():
-            places = (parts == part).nonzero().flatten()
-            places = places[rows[places].argsort()]
-            found[places] = as_float32(arrays[part][rows[places].numpy()])
-        return found
 
 
 @DATA.register("latents")

@@ -1,4 +1,4 @@
-"""What the conditions of records are, and data whose events are decoded from bytes."""
+"""What the conditions of records are: labels or captions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from flowprior.data.caption_embeddings import embed_captions
 from flowprior.data.caption_groups import split_by_caption
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.label_texts import UNKNOWN, Classes
-from flowprior.data.record_decoding import EventDecoder
 from flowprior.data.records import RecordData
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
@@ -65,22 +64,18 @@ class RecordConditions:
         return rows[split_indices(len(rows), split, test_fraction=test_fraction, seed=seed, labels=labels)]
 
 
-class DecodedRecords(RecordData):
-    """Records whose events are decoded when a batch asks for them, with labels or captions.
-
-    A subclass calls :meth:`find_shape` once it can read events.
+class ConditionedRecords(RecordData):
+    """Records with labels or captions, of all those that there are.
 
     Args:
         name: for messages and tables.
         rows: which records, int64 ``[N]``, of all that there are.
         conditions: of all that there are.
-        decoder: from bytes to an event.
         encoder: of captions; None leaves captioned records without a condition.
         corrupt: counts what cannot be read.
 
     Attributes:
         rows: as given.
-        known_shape: shape of an event; None until the first has been read.
 
     Raises:
         OptionError: no encoder of that name, or one whose package or weights are missing.
@@ -93,14 +88,12 @@ class DecodedRecords(RecordData):
         name: str,
         rows: Tensor,
         conditions: RecordConditions,
-        decoder: EventDecoder,
         encoder: str | None,
         corrupt: CorruptRecords,
     ) -> None:
         labels = None if conditions.labels is None else conditions.labels[rows]
         super().__init__(name, len(rows), labels, corrupt)
-        self.rows, self.decoder, self.is_image = rows, decoder, decoder.is_image
-        self.known_shape: torch.Size | None = None
+        self.rows = rows
         self.condition = Condition()
         self._table: Tensor | None = None
         if conditions.classes is not None:
@@ -116,10 +109,6 @@ class DecodedRecords(RecordData):
         self._table, self._table_rows = embedded.table, embedded.rows
         self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
         self.condition = Condition("embeddings", embedded.table.shape[1])
-
-    def find_shape(self) -> None:
-        super().find_shape()
-        self.known_shape = self.event_shape
 
     def conditions_of(self, numbers: Tensor) -> Conditions | None:
         if self._table is None:

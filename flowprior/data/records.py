@@ -22,8 +22,8 @@ class RecordData(Data):
 
     Like it means: of the same label where there are labels, else any; the first follows the last. Which
     record that is hangs on the files alone, so that every process and every resumed run gets the same batch,
-    and the replacement brings its own condition. What is found corrupt before the data set has a length, as
-    in an index, is left out of it instead.
+    and the replacement brings its own condition. What is found corrupt before the data set has a length is
+    left out of it instead.
 
     A subclass reads events and conditions, and calls :meth:`find_shape` last in its constructor where the
     files do not say the shape of an event.

@@ -5,16 +5,29 @@ from __future__ import annotations
 import re
 from glob import glob
 from pathlib import Path
+from types import ModuleType
 
 from flowprior.data.base import Split
 from flowprior.data.folder import TEST_FOLDERS, own_split
-from flowprior.errors import DataNotFoundError, OptionError
+from flowprior.errors import DataNotFoundError, OptionError, pip_install
 from flowprior.storage.user_paths import is_there, user_path
 
 ENDING = ".tar"
-MOST_SHARDS = 100_000
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+
+
+def import_webdataset() -> ModuleType:
+    """Return webdataset, which reads shards.
+
+    Raises:
+        DataNotFoundError: it is not installed.
+    """
+    try:
+        import webdataset
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"shards: reading .tar files needs webdataset; run `{pip_install('shards')}`"
+        ) from error
+    return webdataset
 
 
 def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] | None]:
@@ -34,8 +47,7 @@ def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] 
         raise OptionError("shards: path is missing; write shards:path=FOLDER or give the path itself")
     if "://" in str(path) or str(path).startswith("pipe:"):
         raise OptionError(
-            f"shards: {path} is a stream; shards are read at any place and in any order, so put them on this "
-            "machine or a file system that it shares"
+            f"shards: {path} is a stream; put the shards on this machine or a file system that it shares"
         )
     root = user_path(path, "shards")
     own = own_split(root, split) if is_there(root, "is_dir") else None
@@ -66,8 +78,15 @@ def _of_pattern(pattern: Path) -> list[Path]:
     """The file of that name, or the files that the pattern names."""
     if is_there(pattern, "is_file"):
         return [pattern]
+    webdataset = import_webdataset()
+    try:
+        names = webdataset.SimpleShardList(str(pattern)).urls
+    except ValueError as error:
+        raise OptionError(
+            f"shards: {pattern} is no pattern ({error}); write one such as train-{{0000..0127}}.tar"
+        ) from error
     found = []
-    for name in _expanded(str(pattern)):
+    for name in names:
         matches = sorted(glob(name)) if set("*?[") & set(name) else [name]
         files = [Path(match) for match in matches if is_there(Path(match), "is_file")]
         if not files:
@@ -77,19 +96,3 @@ def _of_pattern(pattern: Path) -> list[Path]:
             )
         found += files
     return list(dict.fromkeys(found))
-
-
-def _expanded(pattern: str) -> list[str]:
-    """A pattern with every ``{0000..0127}`` and ``{a,b}`` written out."""
-    match = _RANGE.search(pattern) or _CHOICE.search(pattern)
-    if match is None:
-        return [pattern]
-    if match.re is _RANGE:
-        first, last = int(match[1]), int(match[2])
-        if not 0 <= last - first < MOST_SHARDS:
-            raise OptionError(f"shards: {match[0]} names no or too many shards; write {{0000..0127}}")
-        parts = [f"{number:0{len(match[1])}}" for number in range(first, last + 1)]
-    else:
-        parts = match[1].split(",")
-    texts = [pattern[: match.start()] + part + pattern[match.end() :] for part in parts]
-    return [name for text in texts for name in _expanded(text)]

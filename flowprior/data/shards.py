@@ -1,10 +1,10 @@
-"""Shards: ``.tar`` files of records as webdataset writes them, read at any place by an index."""
+"""Shards: ``.tar`` files of records as webdataset writes them, unpacked once into arrays of the cache."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from typing import BinaryIO
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,99 +13,63 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.captioned import DEFAULT_ENCODER
 from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords, printable
 from flowprior.data.folder import check_shape
-from flowprior.data.picture_files import NamedBytes
-from flowprior.data.record_conditions import DecodedRecords
+from flowprior.data.label_texts import UNKNOWN, Classes
+from flowprior.data.npy_rows import MappedRows
+from flowprior.data.record_conditions import ConditionedRecords, RecordConditions
 from flowprior.data.record_decoding import EventDecoder
-from flowprior.data.shard_contents import AUTO, contents_of
 from flowprior.data.shard_files import shard_files
-from flowprior.data.shard_index import ShardIndex
-from flowprior.data.shard_records import ShardRecords, read_shards
+from flowprior.data.shard_unpacking import AUTO, Contents, UnpackedShard, contents_of, unpacked_shard
 from flowprior.data.splits import check_split
 from flowprior.errors import InputError
-from flowprior.storage.writing import one_line
+from flowprior.progress import stage
 
 
-class ShardData(DecodedRecords):
-    """Records of ``.tar`` shards, decoded when a batch asks for them.
+class ShardData(ConditionedRecords):
+    """Records of ``.tar`` shards, of whose unpacked events only the rows of a batch are in memory.
 
     Args:
-        records: the index of all shards, and what the conditions are.
-        rows: which of its records, int64 ``[N]``.
-        decoder: from the bytes of a member to an event.
+        shards: at least one, each with records.
+        rows: which of their records, counted over all shards, int64 ``[N]``.
+        conditions: of all records.
         encoder: of captions; None leaves captioned records without a condition.
-        corrupt: counts what cannot be read.
+        corrupt: counts what could not be unpacked.
+        is_image: whether events are pictures.
         name: for messages and tables.
 
     Raises:
-        InputError: more records than may be cannot be read, or a shard changed after it was indexed.
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
 
     def __init__(
         self,
-        records: ShardRecords,
+        shards: Sequence[UnpackedShard],
         rows: Tensor,
-        decoder: EventDecoder,
+        conditions: RecordConditions,
         encoder: str | None,
         corrupt: CorruptRecords,
+        is_image: bool,
         name: str,
     ) -> None:
-        super().__init__(name, rows, records.conditions, decoder, encoder, corrupt)
-        self.records = records
-        self.find_shape()
+        super().__init__(name, rows, conditions, encoder, corrupt)
+        self._shards, self.is_image = shards, is_image
+        self._events = MappedRows([shard.events for shard in shards])
+        self.event_shape = torch.Size(shards[0].events.shape[1:])
+        self._is_readable = torch.ones(len(rows), dtype=torch.bool)  # what is not was left out
 
     def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
-        owners, places = self.records.place(self.rows[torch.tensor(numbers, dtype=torch.long)])
-        found: list[Tensor | InputError] = [InputError("it was not read")] * len(numbers)
-        for owner in owners.unique().tolist():
-            index = self.records.shards[owner]
-            mine = (owners == owner).nonzero().flatten()
-            with _opened(index) as shard:
-                for place in mine[places[mine].argsort()].tolist():
-                    found[place] = self._event(shard, index, int(places[place]))
-        return found
-
-    def _event(self, shard: BinaryIO, index: ShardIndex, row: int) -> Tensor | InputError:
-        offset, size = index.places[row].tolist()
-        content = os.pread(shard.fileno(), size, offset)
-        if len(content) != size:
-            raise _changed(index)
-        try:
-            return self.decoder(NamedBytes(content, _name(index, row)), self.known_shape)
-        except InputError as error:
-            return error
+        events = self._events.gather(self.rows[torch.tensor(numbers, dtype=torch.long)])
+        return list(events / 127.5 - 1 if self.is_image else events)
 
     def record_name(self, number: int) -> str:
-        owner, row = (int(part) for part in self.records.place(self.rows[number][None]))
-        return _name(self.records.shards[owner], row)
+        part, place = self._events.place(self.rows[number][None])
+        return f"{self._shards[int(part)].path.name}: event {int(place)}"
 
     def fingerprint(self) -> str:
-        """sha256 over names, sizes and times of change of the shards, the records and the shape of events."""
-        digest = hashlib.sha256(f"{list(self.event_shape)} {self.decoder.sides}".encode())
-        digest.update(self.rows.numpy().tobytes())
-        for index in self.records.shards:
-            digest.update(f"{index.size} {index.path.stat().st_mtime_ns}\0".encode())
-            digest.update(os.fsencode(index.path.name) + b"\0")
+        """sha256 over the digests of the unpacked shards, and the rows."""
+        digest = hashlib.sha256(self.rows.numpy().tobytes())
+        for shard in self._shards:
+            digest.update(shard.digest.encode())
         return digest.hexdigest()
-
-
-def _name(index: ShardIndex, row: int) -> str:
-    return f"{index.path.name}: {printable(index.keys[row])} at byte {int(index.places[row, 0])}"
-
-
-def _opened(index: ShardIndex) -> BinaryIO:
-    try:
-        shard = index.path.open("rb")
-    except OSError as error:
-        raise InputError(f"{index.path}: cannot be opened ({one_line(error)}); put it back") from error
-    if os.fstat(shard.fileno()).st_size != index.size:
-        shard.close()
-        raise _changed(index)
-    return shard
-
-
-def _changed(index: ShardIndex) -> InputError:
-    return InputError(f"{index.path}: has changed since this process indexed it; put it back, or start anew")
 
 
 @DATA.register("shards", aliases=("webdataset",))
@@ -124,9 +88,10 @@ def shards(
 ) -> ShardData:
     """Records in .tar shards as webdataset writes them: KEY.jpg or KEY.npy with KEY.cls or KEY.txt.
 
-    Shards lie on this machine or a file system that it shares. Their headers are read once, and the index is
-    kept in the cache; from then on any record is read where it lies, so that order, resuming, several
-    processes and the fit of a prior are those of any other data set. Nothing is unpacked or unpickled.
+    Shards lie on this machine or a file system that it shares (extra ``shards``). Each is read once from its
+    beginning to its end, and its events are kept in the library's cache (``$FLOWPRIOR_CACHE``), decoded and
+    not packed: a byte for each number of a picture, four for one of an array. From then on order, resuming,
+    several processes and the fit of a prior are those of any other data set. Nothing is unpickled.
 
     Args:
         split: ``"train"`` or ``"test"``. Shards bring their own splits by sub-folders ``train`` and ``test``
@@ -140,22 +105,74 @@ def shards(
         encoder: of captions; None leaves such records without a condition.
         size: side of every picture; see :class:`FolderData`. None expects all of the first one's size.
         channels: of pictures, 1 or 3.
-        max_corrupt: how many records may be corrupt: a number, or a share of all.
+        max_corrupt: how many records may be corrupt, and are left out: a number, or a share of all.
         test_fraction: share of the records held out, in [0, 1); 0 puts all of them into both splits.
         seed: another seed gives another split.
 
     Raises:
-        DataNotFoundError: no shards there.
-        InputError: a file that is no uncompressed ``.tar``; more corrupt records than may be.
+        DataNotFoundError: no shards there, or webdataset is not installed.
+        InputError: a file that cannot be read to its end as ``.tar``; more corrupt records than may be.
         OptionError: impossible options.
+        CheckpointError: the cache cannot be written.
     """
     check_split(split)
     check_shape("shards", size, channels)
     files, training = shard_files(path, split)
     contents = contents_of((training or files)[0], event, label, text)
     name = str(path)
-    records, corrupt = read_shards(files, training, contents, max_corrupt, name)
-    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
-    rows = records.conditions.rows(len(records), split, name, **divided)
     decoder = EventDecoder(contents.is_image, size, channels)
-    return ShardData(records, rows, decoder, encoder, corrupt, name)
+    unpacked = _unpacked(files, contents, decoder)
+    held = [shard for shard in unpacked if len(shard.events)]
+    count = sum(len(shard.events) for shard in held)
+    wrong = {f"{shard.path.name}: {record}": why for shard in unpacked for record, why in shard.wrong.items()}
+    corrupt = CorruptRecords(name, count + len(wrong), max_corrupt)
+    corrupt.add(wrong, "they are left out")
+    if not held:
+        raise InputError(f"{name}: expected records, got none in {len(files)} shards")
+    known = held if training is None or training == files else _unpacked(training, contents, decoder)
+    conditions = _conditions(held, known, contents, name)
+    corrupt.add(_unlabelled(held, conditions), "they are left out")
+    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
+    rows = conditions.rows(count, split, name, **divided)
+    return ShardData(held, rows, conditions, encoder, corrupt, contents.is_image, name)
+
+
+def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) -> list[UnpackedShard]:
+    """All shards, whose events have one shape."""
+    shards: list[UnpackedShard] = []
+    with stage("unpack shards", len(files)) as unpacking:
+        for file in files:
+            shards.append(unpacked_shard(file, contents, decoder))
+            unpacking.advance()
+    held = [shard for shard in shards if len(shard.events)]
+    for shard in held:
+        found, first = shard.events.shape[1:], held[0].events.shape[1:]
+        if found != first:
+            raise InputError(
+                f"{shard.path}: expected events {list(first)} as in {held[0].path.name}, got {list(found)}; "
+                "pass size= to scale all pictures"
+            )
+    return shards
+
+
+def _conditions(
+    shards: Sequence[UnpackedShard], known: Sequence[UnpackedShard], contents: Contents, name: str
+) -> RecordConditions:
+    """Labels or captions of all records; the classes are those of the shards ``known``."""
+    texts = [text for shard in shards for text in shard.texts]
+    if contents.label is None:
+        return RecordConditions(texts=None if contents.text is None else texts)
+    classes = Classes.of([text for shard in known for text in shard.texts], name)
+    return RecordConditions(classes.labels(texts), classes)
+
+
+def _unlabelled(shards: Sequence[UnpackedShard], conditions: RecordConditions) -> dict[str, str]:
+    """What is wrong with the records whose text is no label, by their names."""
+    if conditions.labels is None:
+        return {}
+    labels = conditions.labels.split([len(shard.events) for shard in shards])
+    return {
+        f"{shard.path.name}: event {place}": f"its label is '{printable(shard.texts[place])}'"
+        for shard, own in zip(shards, labels, strict=True)
+        for place in (own == UNKNOWN).nonzero().flatten().tolist()
+    }

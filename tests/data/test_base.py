@@ -26,7 +26,6 @@ NAMES = [
     "image-text",
     "coco",
     "imagenet64",
-    "tuxpaint",
     "latents",
     "shards",
     "huggingface",

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import pytest
 import torch
+from torch import Tensor
 
 from flowprior.data import fashion_mnist as module_function
 from flowprior.data import load_data
 from flowprior.data.fashion_mnist import CLASS_NAMES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
-from tests.data.test_idx import idx_bytes
 from tests.debian_data import fashion_mnist
 
 IMAGES = (torch.arange(6 * 28 * 28) % 256).to(torch.uint8).reshape(6, 28, 28)
 LABELS = torch.tensor([0, 9, 3, 3, 1, 7], dtype=torch.uint8)
+
+
+def idx_bytes(values: Tensor, kind: int = 8) -> bytes:
+    """The IDX form of a uint8 tensor."""
+    header = struct.pack(f">BBBB{values.dim()}I", 0, 0, kind, values.dim(), *values.shape)
+    return header + bytes(values.flatten().tolist())
 
 
 def write(folder, stem="train", images=IMAGES, labels=LABELS, packed=True):
@@ -79,6 +86,27 @@ def test_truncated_files_are_named(tmp_path):
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz: cannot be read"):
         load_data("fashion-mnist", root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 something else",
+        idx_bytes(IMAGES, kind=13),
+        idx_bytes(IMAGES)[:10],
+        idx_bytes(IMAGES)[:-2],
+        idx_bytes(LABELS),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_broken_files_are_one_line(content, packed, tmp_path):
+    write(tmp_path, packed=packed)
+    file = tmp_path / f"train-images-idx3-ubyte{'.gz' if packed else ''}"
+    file.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte.*: cannot be read as IDX") as caught:
+        load_data("fashion-mnist", root=str(tmp_path))
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_splits_are_refused():

@@ -83,6 +83,19 @@ def test_captions_are_embedded(tmp_path, words):
     assert not torch.equal(cond[0], cond[2])
 
 
+def test_a_captioned_picture_is_replaced_together_with_its_caption(tmp_path, words):
+    pictures(5, spoilt=(1,), text=[f"thing {row}" for row in range(5)]).save_to_disk(tmp_path)
+    spec = f"hf:path={tmp_path},text=text,label=none,encoder=words,test_fraction=0,max_corrupt=1"
+    data, again = load_data(spec), load_data(spec)
+    with pytest.warns(RuntimeWarning):
+        conditions = data.conditions(torch.arange(5))
+    assert torch.equal(conditions[1], conditions[2])
+    with pytest.warns(RuntimeWarning):
+        x, cond = again.batch(torch.arange(5))
+    assert torch.equal(cond, conditions)
+    assert reds(x) == [0, 2, 2, 3, 4]
+
+
 def test_rows_that_cannot_be_read_are_counted_named_and_replaced(tmp_path):
     pictures(spoilt=(3,)).save_to_disk(tmp_path)
     data = load_data(str(tmp_path), test_fraction=0, max_corrupt=1)

@@ -49,7 +49,7 @@ def test_every_floating_point_type_comes_out_as_float32(stored, tmp_path):
 
 def test_the_files_are_mapped_and_never_read_whole(tmp_path):
     data = load_data(save(tmp_path, latents=X), test_fraction=0)
-    assert all(isinstance(array, np.memmap) for array in data.files.events)
+    assert all(isinstance(array, np.memmap) for array in data.files.events.arrays)
 
 
 def test_parts_are_one_data_set(tmp_path):
@@ -117,7 +117,7 @@ def test_an_embedding_that_is_not_finite_makes_a_row_corrupt(tmp_path):
         ({"latents": LABELS}, "expected floating-point numbers, got int64"),
         ({"latents": X.view(np.uint16)}, r"bits of bfloat16 are to be stored as array\.view\('V2'\)"),
         ({"latents": X[:, 0, 0, 0]}, r"expected events \[N, \*event\]"),
-        ({"latents": np.array([{"a": 1}] * 3)}, "got pickled objects, which are never loaded"),
+        ({"latents": np.array([{"a": 1}] * 3)}, "cannot be read as .npy .*Python objects"),
         ({"latents": X.astype(np.complex64)}, "got complex64"),
         ({"latents": X, "labels": LABELS[:5]}, r"expected labels \[20\] .*got int64 \[5\]"),
         ({"latents": X, "labels": LABELS - 1}, "expected labels from 0 on, got -1"),
@@ -144,8 +144,9 @@ def test_a_broken_header_is_one_line(tmp_path):
     save(tmp_path, latents=X)
     content = (tmp_path / "latents.npy").read_bytes()
     (tmp_path / "latents.npy").write_bytes(content.replace(b")", b" ", 1))
-    with pytest.raises(InputError, match=r"latents\.npy: cannot be read as \.npy \(a broken header"):
+    with pytest.raises(InputError, match=r"latents\.npy: cannot be read as \.npy \(") as caught:
         load_data(str(tmp_path))
+    assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_not_there(tmp_path):

@@ -1,4 +1,7 @@
-"""Stamps of Tux Paint: captioned photographs and drawings from outside any training set, to evaluate on."""
+"""Stamps of Tux Paint: captioned photographs and drawings from outside any training set, to evaluate on.
+
+Importing this file registers the data set ``tuxpaint``.
+"""
 
 from __future__ import annotations
 

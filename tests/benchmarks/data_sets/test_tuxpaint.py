@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.data_sets.tuxpaint import DEBIAN_FOLDER
 from flowprior.data import load_data
-from flowprior.data.tuxpaint import DEBIAN_FOLDER
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from tests.pictures_on_disk import paint
 from tests.words import WordEncoder
