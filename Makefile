@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Every core takes tests, up to eight; one that has none left takes some of another's.
 PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-all native lint docs pictures bench gpu gpu-bundle clean
+.PHONY: help demo test test-all native lint docs pictures bench clean
 
 help:
 	@echo "make demo        install flowprior into $(VENV), train three flows on digits, compare them, draw samples"
@@ -16,8 +16,6 @@ help:
 	@echo "make docs        build the documentation into docs/_build/html; a warning is an error"
 	@echo "make pictures    train the flows of the README's figures and draw these again"
 	@echo "make bench       install the benchmark extra and its baselines and run the benchmarks"
-	@echo "make gpu         on a machine with a CUDA card: build, check, time, profile and train; elsewhere rehearse"
-	@echo "make gpu-bundle  pack what such a machine needs without a network into build/gpu-bundle"
 	@echo "make clean       remove $(VENV), build products and caches; runs/ stays"
 
 # torch comes first: the native extension is built against the torch that is there, where a compiler is.
@@ -76,15 +74,6 @@ bench: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	$(BIN)/python -m pytest benchmarks --benchmark-only
-
-# On a bare machine there is no network to make $(VENV) with, and the torch that sees the card is that of its python3.
-# GPU and BUNDLE hold more options of the two, such as GPU='--only build parity' and BUNDLE='--most 36'.
-gpu gpu-bundle: GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
-gpu:
-	$(GPU_PYTHON) -m benchmarks.gpu $(GPU)
-
-gpu-bundle:
-	$(GPU_PYTHON) -m benchmarks.gpu.bundle $(BUNDLE)
 
 clean:
 	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda .venv-release build dist flowprior.egg-info docs/_build docs/gallery

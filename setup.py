@@ -32,8 +32,8 @@ class BuildNative(build_ext):
             record = install(wanted(), self._package())
         except BuildError as error:
             raise CompileError(str(error)) from None
-        sys.stderr.write(f"flowprior: {record.variant or 'pure Python'} ({record.reason})\n")
-        if record.variant is None:
+        sys.stderr.write(f"flowprior: {record['variant'] or 'pure Python'} ({record['reason']})\n")
+        if record["variant"] is None:
             self.distribution.ext_modules = self.extensions = []
 
     def get_outputs(self) -> list[str]:

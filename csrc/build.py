@@ -10,37 +10,25 @@
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from csrc.ninja_file import ninja_file
 from csrc.parameters import ROOT, Parameters, module_name, parameters, version
-from csrc.toolchain import BuildError, find_ninja, find_torch
+from csrc.toolchain import BuildError
 
 CHOICES = ("auto", "cpu", "cuda", "none")
 RECORD = "_build.json"
+KEPT = " > $out.log 2>&1 || { cat $out.log; exit 1; }"
+"""Keeps nvcc's output, ptxas's register counts among it, beside the object, for csrc/checks.py."""
 ERROR = re.compile(r"\berror(:| #\d)|undefined reference")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What was built, or why nothing was; ``flowprior/_build.json`` in the installed package."""
-
-    variant: str | None
-    reason: str
-    requested: str
-    flowprior: str
-    torch: str | None = None
-    cuda: str | None = None
 
 
 def wanted() -> str:
@@ -55,166 +43,103 @@ def wanted() -> str:
     return value
 
 
-def install(choice: str, package: Path) -> Record:
+def install(choice: str, package: Path) -> dict[str, Any]:
     """Build what ``choice`` asks for and put module and record into the folder ``package``.
 
     Where no module comes of it, the one that an earlier build left goes: it must not pass for this one's.
 
+    Returns:
+        The record, ``flowprior/_build.json`` in the installed package: what was built, or why nothing was.
+
     Raises:
         BuildError: ``cpu`` or ``cuda`` cannot be built; what an earlier build left stays.
     """
-    module, record = _attempt(choice)
+    found, record = _attempt(choice)
     package.mkdir(parents=True, exist_ok=True)
-    if module is None:
-        (package / module_name()).unlink(missing_ok=True)
-    else:
-        _put(module, package / module.name)
-    (package / RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n")
+    module = package / module_name()
+    if found is None:
+        module.unlink(missing_ok=True)
+    else:  # renamed into place: a process that has the old module open keeps it
+        temporary = shutil.copy2(found, f"{module}.{os.getpid()}")
+        Path(temporary).replace(module)
+    (package / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
-def compile_variant(variant: str) -> tuple[Path, Parameters]:
-    """Compile and link one variant; returns the module and the parameters it was built with.
-
-    Raises:
-        BuildError: something is missing, or a compilation failed; ``log.txt`` beside the objects has all.
-    """
-    built = parameters(variant)
-    folder = ROOT / built.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / "lock"):
-        _write_if_changed(folder / "build_info.h", _facts_header(built))
-        _write_if_changed(folder / "build.ninja", ninja_file(built))
-        _run_ninja(built)
-    return folder / built.module, built
-
-
-def _attempt(choice: str) -> tuple[Path | None, Record]:
+def _attempt(choice: str) -> tuple[Path | None, dict[str, Any]]:
+    """The module, and what is recorded of it."""
+    record = {"variant": None, "reason": "", "requested": choice, "flowprior": version()}
     if choice == "none":
-        return None, Record(None, "FLOWPRIOR_BUILD=none asked for none", choice, version())
+        return None, record | {"reason": "FLOWPRIOR_BUILD=none asked for none"}
     failures = []
-    for variant in _candidates(choice):
+    for variant in ("cuda", "cpu") if choice == "auto" else (choice,):
         try:
-            module, built = compile_variant(variant)
+            built = parameters(variant)
+            module = _compile(built)
         except (BuildError, OSError) as error:
             if choice != "auto":
                 raise BuildError(f"FLOWPRIOR_BUILD={choice}: {error}") from error
             failures.append(str(error))
             continue
-        cuda = built.cuda.version if built.cuda else None
+        cuda = built.facts["cuda"]
         served = f"built for the CPU and CUDA {cuda}" if cuda else "built for the CPU"
         reason = "; ".join([served, *(f"not for CUDA: {why}" for why in failures)])
-        return module, Record(variant, reason, choice, version(), built.torch.version, cuda)
-    return None, Record(None, failures[-1], choice, version())
+        return module, record | built.facts | {"reason": reason}
+    return None, record | {"reason": failures[-1]}
 
 
-def _candidates(choice: str) -> tuple[str, ...]:
-    """``auto`` tries CUDA only where torch has it."""
-    if choice != "auto":
-        return (choice,)
-    try:
-        return ("cuda", "cpu") if find_torch().cuda else ("cpu",)
-    except BuildError:
-        return ("cpu",)
-
-
-def _facts_header(built: Parameters) -> str:
-    lines = (f"inline constexpr char {name}[] = {json.dumps(text)};" for name, text in built.facts().items())
-    return "\n".join(
-        ["#pragma once", "namespace flowprior::built {", *lines, "}  // namespace flowprior::built\n"]
-    )
-
-
-def _run_ninja(built: Parameters) -> None:
+def _compile(built: Parameters) -> Path:
+    """Compile and link; messages in English are passed on as they come, and kept. Returns the module."""
+    folder = ROOT / built.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_ninja_file(built, folder / "build.ninja")
     jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
-    command = [find_ninja(), "-f", str(built.folder / "build.ninja"), "-j", jobs]
-    status, lines = _run_aloud(command)
-    log = ROOT / built.folder / "log.txt"
-    log.write_text("\n".join(lines) + "\n")
-    if status:
-        errors = (
-            [line for line in lines if ERROR.search(line)] or lines[-1:] or [f"ninja ended with {status}"]
-        )
-        raise BuildError(f"compilation failed: {errors[0]} (all of it: {log})")
-
-
-def _run_aloud(command: list[str]) -> tuple[int, list[str]]:
-    """Exit status and lines of output, which are passed on as they come; messages in English."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "LC_ALL": "C"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    lines = []
-    with process:
+    command = [sys.executable, "-m", "ninja", "-f", str(built.folder / "build.ninja"), "-j", jobs]
+    log, options = folder / "log.txt", {"text": True, "errors": "replace"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": {**os.environ, "LC_ALL": "C"}}
+    with subprocess.Popen(command, cwd=ROOT, **pipes, **options) as process, log.open("w") as file:
         for line in process.stdout or ():
             sys.stderr.write(line)
-            lines.append(line.strip())
-    return process.returncode, lines
+            file.write(line)
+    if process.returncode:
+        lines = [line.strip() for line in log.read_text().splitlines()]
+        errors = [line for line in lines if ERROR.search(line)] or lines[-1:]
+        raise BuildError(f"compilation failed: {''.join(errors[:1])} (all of it: {log})")
+    return folder / module_name()
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One build at a time in a folder of objects."""
-    import fcntl  # not on Windows, where this file is only asked for the reason why nothing is built
+def write_ninja_file(built: Parameters, path: Path) -> None:
+    """Write one edge an object, and one to link them.
+
+    Raises:
+        BuildError: the package ``ninja`` is missing.
+    """
+    if importlib.util.find_spec("ninja") is None:
+        raise BuildError("ninja was not found; pip install ninja")
+    from ninja.ninja_syntax import Writer, escape
 
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-def _put(source: Path, target: Path) -> None:
-    """Copy under a temporary name and rename: a process that has the old module open keeps it."""
-    temporary = target.with_name(f"{target.name}.{os.getpid()}")
-    shutil.copy2(source, temporary)
-    temporary.replace(target)
-
-
-def _copy_by_links(out: Path) -> Path:
-    """Make ``out`` a copy of the repository by links, for a second build to be used and tested in.
-
-    Returns:
-        Its folder ``flowprior``, whose module and record are not links.
-    """
-    package = out / "flowprior"
-    package.mkdir(parents=True, exist_ok=True)
-    _link_entries(ROOT, out, ("build", "dist", "flowprior", "runs"))
-    _link_entries(ROOT / "flowprior", package, (RECORD, module_name(), "__pycache__"))
-    return package
-
-
-def _link_entries(source: Path, target: Path, without: tuple[str, ...]) -> None:
-    for path in source.iterdir():
-        link = target / path.name
-        if path.name not in without and not path.name.startswith(".") and not link.is_symlink():
-            link.symlink_to(os.path.relpath(path, target))
+        writer, objects = Writer(file, width=1 << 20), []
+        writer.variable("builddir", str(built.folder))
+        for name, rule in built.rules.items():
+            command = f"{escape(shlex.join(rule.command))} -MD -MF $out.d -c $in -o $out"
+            command += KEPT if name == "device" else ""
+            writer.rule(name, command, depfile="$out.d", deps="gcc", description="compile $out")
+            for source in rule.sources:
+                objects += writer.build(str(built.folder / f"{name}-{source.name}.o"), name, str(source))
+        writer.rule("link", f"{escape(shlex.join(built.link))} -o $out $in", description="link $out")
+        writer.build(str(built.folder / module_name()), "link", objects)
 
 
 def main() -> int:
-    """The command line of ``python -m csrc.build``."""
-    parser = argparse.ArgumentParser(prog="python -m csrc.build", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--variant", choices=CHOICES, help="instead of FLOWPRIOR_BUILD")
-    parser.add_argument(
-        "--out", type=Path, help="folder for an importable copy of the package; default: in place"
-    )
-    arguments = parser.parse_args()
-    package = _copy_by_links(arguments.out) if arguments.out else ROOT / "flowprior"
+    """The command ``python -m csrc.build``, which builds in place."""
     try:
-        record = install(arguments.variant or wanted(), package)
+        record = install(wanted(), ROOT / "flowprior")
     except BuildError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stderr.write(f"{package}: {record.variant or 'no extension'} ({record.reason})\n")
-    return 0 if record.variant else 1
+    sys.stderr.write(f"flowprior: {record['variant'] or 'no extension'} ({record['reason']})\n")
+    return 0 if record["variant"] else 1
 
 
 if __name__ == "__main__":

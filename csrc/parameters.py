@@ -1,12 +1,14 @@
 """The build parameters of the native extension: the one place that knows sources and flags.
 
 Every way of building asks :func:`parameters`: a wheel, an editable install, ``python -m csrc.build``, with
-CUDA or without.
+CUDA or without. The kernels of the CPU are compiled once for each instruction set, which is why torch's own
+``cpp_extension``, with one list of flags for all files, does not serve.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -15,25 +17,23 @@ import shlex
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from csrc.toolchain import (
     MINIMUM_TORCH,
     BuildError,
-    Compiler,
     Cuda,
     Torch,
     find_compiler,
     find_cuda,
-    find_pybind11,
     find_torch,
+    output_of,
 )
 
 ROOT = Path(__file__).parent.parent
 OBJECTS = Path("build/native")
-TORCH_TARGET = "0x{:02x}{:02x}000000000000".format(*MINIMUM_TORCH)
+TORCH_TARGET = "0x{:02x}{:02x}000000000000".format(*map(int, MINIMUM_TORCH.split(".")))
 DEFAULT_ARCHITECTURES = "8.0;9.0+PTX"
 
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow")
@@ -45,43 +45,27 @@ AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefe
 DEVICE = ("-std=c++20", "-O3", "-cudart=static", "-Xptxas", "-v,-warn-spills")
 
 
-@dataclass(frozen=True)
-class Object:
-    """One compilation: source and object relative to the repository, the rule that compiles it, its flags."""
+class Rule(NamedTuple):
+    """Files that are compiled alike: the words of the command before input and output, and the files."""
 
-    source: Path
-    output: Path
-    rule: str
-    flags: tuple[str, ...]
+    command: list[str]
+    sources: list[Path]
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """Everything a build of one variant needs to know."""
+class Parameters(NamedTuple):
+    """Everything a build needs to know; paths but those of tools are relative to the repository.
 
-    variant: str
+    Attributes:
+        folder: of its objects.
+        rules: by name, in the order in which their objects are linked.
+        link: words of the command that links them, before input and output.
+        facts: what the build's record says beside the reason.
+    """
+
     folder: Path
-    module: str
-    compiler: Compiler
-    torch: Torch
-    cuda: Cuda | None
-    architectures: tuple[str, ...]
-    instruction_sets: tuple[str, ...]
-    objects: tuple[Object, ...]
-    link: tuple[str, ...]
-
-    def facts(self) -> dict[str, str]:
-        """What ``flowprior._C.build_info()`` will say."""
-        return {
-            "flowprior": version(),
-            "torch": self.torch.version,
-            "torch_abi": ".".join(map(str, MINIMUM_TORCH)),
-            "cuda": self.cuda.version if self.cuda else "",
-            "architectures": " ".join(self.architectures),
-            "compiler": self.compiler.version,
-            "instruction_sets": " ".join(self.instruction_sets),
-            "flags": shlex.join((*HOST, *ARITHMETIC)),
-        }
+    rules: dict[str, Rule]
+    link: list[str]
+    facts: dict[str, Any]
 
 
 def parameters(variant: str) -> Parameters:
@@ -92,21 +76,25 @@ def parameters(variant: str) -> Parameters:
     """
     compiler, torch = find_compiler(), find_torch()
     cuda = find_cuda(torch) if variant == "cuda" else None
-    folder = OBJECTS / f"{variant}-{sys.implementation.cache_tag}-{_fingerprint(compiler, torch, cuda)}"
-    architectures = tuple(_architectures()) if cuda else ()
-    sets = instruction_sets()
-    return Parameters(
-        variant,
-        folder,
-        module_name(),
-        compiler,
-        torch,
-        cuda,
-        architectures,
-        tuple(sets),
-        (*_host_objects(folder, torch, cuda, sets), *_device_objects(folder, compiler, torch, architectures)),
-        _link_flags(torch, cuda),
-    )
+    architectures = os.environ.get("TORCH_CUDA_ARCH_LIST") or DEFAULT_ARCHITECTURES
+    facts = {
+        "variant": variant,
+        "torch": torch.version,
+        "torch_abi": MINIMUM_TORCH,
+        "cuda": cuda and cuda.version,
+        "architectures": re.split(r"[;,\s]+", architectures.strip()) if cuda else [],
+        "compiler": output_of([*compiler, "--version"]).partition("\n")[0],
+        "instruction_sets": list(instruction_sets()),
+        "flags": shlex.join((*HOST, *ARITHMETIC)),
+    }
+    rules = _host_rules(compiler, torch, cuda)
+    if cuda:
+        rules["device"] = _device_rule(compiler, torch, cuda, facts["architectures"])
+    # Builds that differ in these share no objects; edits and flags are ninja's matter.
+    apart = json.dumps([facts, str(torch.folder), sysconfig.get_path("include")])
+    digest = hashlib.sha256(apart.encode()).hexdigest()[:8]
+    folder = OBJECTS / f"{variant}-{sys.implementation.cache_tag}-{digest}"
+    return Parameters(folder, rules, [*compiler, "-shared", *_link_flags(torch, cuda)], facts)
 
 
 def version() -> str:
@@ -126,116 +114,59 @@ def instruction_sets() -> dict[str, tuple[str, ...]]:
     return {"baseline": ()}
 
 
-def _host_objects(
-    folder: Path, torch: Torch, cuda: Cuda | None, sets: dict[str, tuple[str, ...]]
-) -> Iterator[Object]:
+def _host_rules(compiler: list[str], torch: Torch, cuda: Cuda | None) -> dict[str, Rule]:
     """Code for every machine comes first: of an inline function in several objects, ld takes the first."""
-    common = (
-        *_user_flags("CXXFLAGS"),
-        *(*HOST, *ARITHMETIC, *_werror()),
-        *(*_defines(cuda), *_includes(torch, cuda)),
-    )
-    built = tuple(f"-DFLOWPRIOR_HAS_{name.upper()}" for name in sets if name != "baseline")
-    for source in _sources("*.cpp", "cpu/*.cpp"):
-        extra = _module_flags(folder) if source.name == "module.cpp" else ()
-        yield Object(source, _object(folder, source), "cxx", (*common, *built, *extra))
-    for name, flags in sets.items():
-        for source in _sources("cpu/kernels/*.cpp"):
-            output = _object(folder, source, name)
-            yield Object(source, output, "cxx", (*common, *flags, f"-DFLOWPRIOR_ISA={name}"))
+    if importlib.util.find_spec("pybind11") is None:
+        raise BuildError("pybind11 was not found; pip install pybind11")
+    from pybind11 import get_include
+
+    folders = [get_include(), sysconfig.get_path("include"), *([str(cuda.home / "include")] if cuda else [])]
+    common = [*compiler, *_words("CXXFLAGS"), *HOST, *ARITHMETIC, *_if_warnings_fail("-Werror")]
+    common += [*_shared_flags(torch, cuda), *(word for folder in folders for word in ("-isystem", folder))]
+    built = [f"-DFLOWPRIOR_HAS_{name.upper()}" for name in instruction_sets() if name != "baseline"]
+    rules = {"host": Rule([*common, *built], _sources("*.cpp", "cpu/*.cpp"))}
+    for name, flags in instruction_sets().items():
+        rules[name] = Rule([*common, *flags, f"-DFLOWPRIOR_ISA={name}"], _sources("cpu/kernels/*.cpp"))
+    return rules
 
 
-def _device_objects(
-    folder: Path, compiler: Compiler, torch: Torch, architectures: tuple[str, ...]
-) -> Iterator[Object]:
-    if not architectures:
-        return
-    host = ("-fPIC", "-fvisibility=hidden", *WARNINGS)
-    werror = ("-Werror", "all-warnings", "-Xcompiler", "-Werror") if _werror() else ()
-    flags = (
-        *DEVICE,
-        *werror,
-        *("-ccbin", next(word for word in reversed(compiler.command) if not word.startswith("-"))),
-        *("-Xcompiler", ",".join(host)),
-        *map(_code_generation, architectures),
-        *_defines(cuda=True),
-        *_includes(torch, None),
-    )
-    for source in _sources("cuda/*.cu"):
-        yield Object(source, _object(folder, source), "nvcc", flags)
+def _device_rule(compiler: list[str], torch: Torch, cuda: Cuda, architectures: list[str]) -> Rule:
+    host = ["-ccbin", next(word for word in reversed(compiler) if not word.startswith("-"))]
+    host += ["-Xcompiler", ",".join(("-fPIC", "-fvisibility=hidden", *WARNINGS))]
+    werror = _if_warnings_fail("-Werror", "all-warnings", "-Xcompiler", "-Werror")
+    flags = [*DEVICE, *werror, *host, *map(_code_generation, architectures), *_shared_flags(torch, cuda)]
+    return Rule([str(cuda.nvcc), *flags], _sources("cuda/*.cu"))
+
+
+def _shared_flags(torch: Torch, cuda: Cuda | None) -> list[str]:
+    """What host and device code share: torch's stable ABI, and whether CUDA is built for."""
+    defines = ["-DFLOWPRIOR_CUDA", "-DUSE_CUDA"] if cuda else []
+    headers = ["-Icsrc", "-isystem", str(torch.folder / "include")]
+    return [f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", *defines, *headers]
+
+
+def _link_flags(torch: Torch, cuda: Cuda | None) -> list[str]:
+    """torch's libraries by name, without a path: at run time they are those of the torch already imported."""
+    flags = [f"-L{torch.folder / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu", "-ltorch", "-lc10"]
+    if cuda:
+        folders = [f"-L{cuda.home / name}" for name in ("lib64", "lib")]
+        flags += ["-ltorch_cuda", "-Wl,--as-needed", *folders, "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+    return [*flags, "-Wl,-z,now", "-Wl,--exclude-libs,ALL", *_words("LDFLAGS")]
 
 
 def _sources(*patterns: str) -> list[Path]:
     return sorted(path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "csrc").glob(pattern))
 
 
-def _object(folder: Path, source: Path, variant: str = "") -> Path:
-    stem = "-".join(filter(None, (*source.parts[1:], variant)))
-    return folder / f"{stem}.o"
+def _words(variable: str) -> list[str]:
+    return shlex.split(os.environ.get(variable, ""))
 
 
-def _werror() -> tuple[str, ...]:
-    return ("-Werror",) if os.environ.get("FLOWPRIOR_WERROR", "0") not in ("", "0") else ()
-
-
-def _defines(cuda: object) -> tuple[str, ...]:
-    common = (f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",)
-    return (*common, "-DFLOWPRIOR_CUDA", "-DUSE_CUDA") if cuda else common
-
-
-def _includes(torch: Torch, cuda: Cuda | None) -> tuple[str, ...]:
-    flags = ("-Icsrc", "-isystem", str(torch.folder / "include"))
-    return (*flags, "-isystem", str(cuda.home / "include")) if cuda else flags
-
-
-def _module_flags(folder: Path) -> tuple[str, ...]:
-    """module.cpp alone meets Python and pybind11, and the header that says how it was built."""
-    python = sysconfig.get_path("include")
-    return (f"-I{folder}", "-isystem", str(find_pybind11()), "-isystem", python)
-
-
-def _link_flags(torch: Torch, cuda: Cuda | None) -> tuple[str, ...]:
-    """torch's libraries by name, without a path: at run time they are those of the torch already imported."""
-    libraries = ["torch_cpu", "torch", "c10", *(["torch_cuda"] if cuda else [])]
-    flags = [f"-L{torch.folder / 'lib'}", "-Wl,--no-as-needed", *(f"-l{name}" for name in libraries)]
-    if cuda:
-        folder = next(
-            (cuda.home / name for name in ("lib64", "lib") if (cuda.home / name).exists()), cuda.home
-        )
-        flags += ["-Wl,--as-needed", f"-L{folder}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
-    return (*flags, "-Wl,-z,now", "-Wl,--exclude-libs,ALL", *_user_flags("LDFLAGS"))
-
-
-def _user_flags(variable: str) -> tuple[str, ...]:
-    return tuple(shlex.split(os.environ.get(variable, "")))
-
-
-def _architectures() -> list[str]:
-    asked = os.environ.get("TORCH_CUDA_ARCH_LIST") or DEFAULT_ARCHITECTURES
-    named = re.split(r"[;,\s]+", asked.strip())
-    wrong = [name for name in named if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name)]
-    if wrong:
-        raise BuildError(
-            f"TORCH_CUDA_ARCH_LIST: expected numbers such as {DEFAULT_ARCHITECTURES}, got {wrong[0]!r}"
-        )
-    return named
+def _if_warnings_fail(*flags: str) -> tuple[str, ...]:
+    return flags if os.environ.get("FLOWPRIOR_WERROR", "0") not in ("", "0") else ()
 
 
 def _code_generation(architecture: str) -> str:
     number = architecture.removesuffix("+PTX").replace(".", "")
-    code = f"sm_{number}"
-    if architecture.endswith("+PTX"):
-        code = f"[{code},compute_{number}]"
+    code = f"[sm_{number},compute_{number}]" if architecture.endswith("+PTX") else f"sm_{number}"
     return f"-gencode=arch=compute_{number},code={code}"
-
-
-def _fingerprint(compiler: Compiler, torch: Torch, cuda: Cuda | None) -> str:
-    """Tells builds apart that must not share objects; edits and flags are ninja's matter."""
-    facts = [
-        compiler.version,
-        str(torch.folder),
-        torch.version,
-        cuda and cuda.version,
-        sysconfig.get_path("include"),
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]

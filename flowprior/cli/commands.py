@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from tqdm import tqdm
 from typer.core import TyperCommand, TyperGroup
 
 from flowprior.cli.mistakes import unknown_command, usage
@@ -97,7 +98,7 @@ def _report(message: str, code: int) -> int:
     process = _process()
     if not process or code:
         told = f"process {process}: {message}" if process else message
-        typer.echo(f"flowprior: {_one_line(told)}", err=True)
+        tqdm.write(f"flowprior: {_one_line(told)}", file=sys.stderr)  # above the bars
     return code
 
 

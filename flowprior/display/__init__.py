@@ -2,6 +2,6 @@
 
 from flowprior.display.shown import Shown
 from flowprior.display.table import Table, html_of
-from flowprior.display.words import clock, counted, shape_of, short, size_of
+from flowprior.display.words import counted, shape_of, short, size_of
 
-__all__ = ["Shown", "Table", "clock", "counted", "html_of", "shape_of", "short", "size_of"]
+__all__ = ["Shown", "Table", "counted", "html_of", "shape_of", "short", "size_of"]

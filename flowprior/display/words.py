@@ -48,10 +48,3 @@ def size_of(module: Any) -> str:
     if not hasattr(module, "parameters"):
         return ""
     return counted(sum(parameter.numel() for parameter in module.parameters()), "parameter")
-
-
-def clock(seconds: float) -> str:
-    """``0:07``, ``12:30`` or ``1:02:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

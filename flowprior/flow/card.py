@@ -16,8 +16,6 @@ from flowprior.flow.label_names import WHOLE, names_of
 from flowprior.priors.saved import KEPT
 
 Table = Sequence[tuple[str, str]]
-HEAD_KEYS = ("library_name", "pipeline_tag", "tags", "datasets")
-"""Keys of the head that are written anew with every save; others are a user's own."""
 TEXTUAL = ("embeddings", "tokens")
 
 

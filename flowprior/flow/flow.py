@@ -278,7 +278,7 @@ class Flow(HubFlow):
 
         The directory may be absent, empty, or a saved flow, whose own two files are replaced: at any moment
         it holds the old flow or the new one. A model card follows, ``README.md``, which nothing reads to load
-        the flow; one that is not flowprior's stays as it is, and so does everything else in the directory.
+        the flow; one that you wrote or edited stays as it is, and so does everything else in the directory.
 
         Raises:
             CheckpointError: the directory holds something else, it cannot be written, a part could not be

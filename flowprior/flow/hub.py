@@ -10,28 +10,27 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
-from flowprior.flow.card import head_of
 from flowprior.flow.card_file import (
     CARD,
-    LIMIT,
     Evaluation,
     add_evaluation,
     digest_of,
+    read_card,
+    sealed,
+    unsealed,
     write_card,
 )
-from flowprior.flow.card_merge import merged
-from flowprior.flow.card_text import HUB, TRAINING, section_in, with_section
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
 from flowprior.flow.files import save_flow
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import OLD_WEIGHTS, load_prior_of
 from flowprior.registry import package_version
-from flowprior.storage import read_text, write_text
+from flowprior.storage import write_text
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import one_line
 
@@ -68,8 +67,7 @@ def push_folder(
     """Push a saved flow, such as ``RUN/flow``, with the card that lies beside it, in one commit.
 
     The repository is made where there is none. Weights of a flow that was there before are removed from the
-    branch; what people have written into the two cards stays (:mod:`flowprior.flow.card_merge`), and so does
-    ``folder``.
+    branch; a card that people have edited is kept, on the Hub and in ``folder``.
 
     Args:
         folder: a saved flow.
@@ -146,45 +144,26 @@ def is_folder(place: Path | str) -> bool:
 
 
 def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> None:
-    """Say in the card of ``copy`` how the flow is loaded; what users wrote into the one on the Hub stays."""
-    own = _ours(copy / CARD)
-    if own is None:
+    """Say in the card of ``copy`` how the flow is loaded; a card on the Hub that people edited is kept."""
+    text = unsealed(read_card(copy / CARD))
+    if text is None:  # a user's own, which is pushed as it is
         return
-    if api.file_exists(repo_id, CARD, revision=revision):
-        theirs = _theirs(api, repo_id, revision)
-        if section_in(theirs, TRAINING) is None:
-            warnings.warn(
-                f"the card of '{repo_id}' is none of flowprior's and is left alone",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-            (copy / CARD).unlink()
-            return
-        own = merged(own, theirs, _head_before(api, repo_id, revision))
-    write_text(copy / CARD, with_section(own, HUB, loading(repo_id, revision)))
+    if api.file_exists(repo_id, CARD, revision=revision) and not _is_ours(api, repo_id, revision):
+        warnings.warn(
+            f"the card of '{repo_id}' is your own or was edited, and is kept; remove it there for a new one",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        (copy / CARD).unlink()
+        return
+    write_text(copy / CARD, sealed(f"{text}\n{loading(repo_id, revision)}\n"))
 
 
-def _ours(card: Path) -> str | None:
-    """A card that flowprior wrote; None for one of a user's own, which is pushed as it is."""
-    text = read_text(card, LIMIT).replace("\r\n", "\n")
-    return None if section_in(text, TRAINING) is None else text
-
-
-def _theirs(api: HfApi, repo_id: str, revision: str | None) -> str:
-    """The card on the Hub."""
+def _is_ours(api: HfApi, repo_id: str, revision: str | None) -> bool:
+    """True if the card on the Hub is as flowprior wrote it."""
     with tempfile.TemporaryDirectory() as place:
         found = api.hf_hub_download(repo_id, CARD, revision=revision, local_dir=place)
-        return read_text(found, LIMIT).replace("\r\n", "\n")
-
-
-def _head_before(api: HfApi, repo_id: str, revision: str | None) -> dict[str, Any]:
-    """The head that flowprior writes for the flow on the Hub; empty where there is none that it can read."""
-    if not api.file_exists(repo_id, DESCRIPTION, revision=revision):
-        return {}
-    with tempfile.TemporaryDirectory() as place, suppress(CheckpointError):
-        api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, local_dir=place)
-        return head_of(read_description(Path(place)))
-    return {}
+        return unsealed(read_card(found)) is not None
 
 
 def loading(repo_id: str, revision: str | None) -> str:

@@ -37,7 +37,7 @@ class Backend:
         reason: why, in one line.
         devices: types of the devices that the native operators serve; tensors on others go to pure torch.
         instruction_set: of the CPU kernels, ``"baseline"``, ``"avx2"`` or ``"avx512"``; None in pure torch.
-        build: how the extension was built: versions, compiler, instruction sets, flags.
+        build: the record of the extension's build: versions, compiler, instruction sets, flags.
         asked: whether pure torch is what was asked for, and so no news.
     """
 
@@ -99,7 +99,7 @@ def announce_fallback(device_type: str) -> None:
 
 
 def _native(record: dict[str, Any]) -> Backend:
-    if find_spec(EXTENSION) is None:
+    if not record or find_spec(EXTENSION) is None:
         raise _UnfitError(_absence(record))
     _check_torch(record)
     _check_version(record.get("flowprior"))
@@ -107,14 +107,11 @@ def _native(record: dict[str, Any]) -> Backend:
         extension = import_module(EXTENSION)
     except ImportError as error:
         raise _UnfitError(f"{_built_for(record)}, found torch {torch.__version__}: {error}") from error
-    build = extension.build_info()
-    _check_version(build["flowprior"])
     try:
         found = extension.capabilities()
     except RuntimeError as error:  # FLOWPRIOR_CPU_ISA names no set that runs here
         raise OptionError(str(error)) from None
-    reason = record.get("reason", "the extension was built and fits")
-    return Backend("native", reason, frozenset(found["devices"]), found["instruction_set"], build)
+    return Backend("native", record["reason"], frozenset(found["devices"]), found["instruction_set"], record)
 
 
 def _record() -> dict[str, Any]:

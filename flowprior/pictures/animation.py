@@ -142,7 +142,7 @@ def _images(states: Tensor, cond: Tensor | None, *, title: str, **options: Any) 
     image = figure.axes[0].images[0]
 
     def show(number: int) -> None:
-        image.set_data(sheets[number].canvas().numpy())
+        image.set_data(sheets[number].canvas.numpy())
 
     return figure, show
 

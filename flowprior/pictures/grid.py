@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.pictures.sheet import Block, Sheet, class_name, draw_sheet
+from flowprior.pictures.sheet import Block, Sheet, class_name, draw_sheet, sheet_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def image_panels(
 def image_sheet(
     panels: Mapping[str, Panel], *, columns: int | None = None, names: Sequence[str] | None = None
 ) -> Sheet:
-    """Where :func:`image_panels` puts its images and names."""
+    """The images and names of :func:`image_panels`."""
     for x, _ in panels.values():
         _check_images(x)
     classes = _classes(panels)
@@ -89,7 +89,7 @@ def image_sheet(
         captions = []
     labelled = len(row_names) > 1
     blocks = [Block(name, own, _columns(max(map(len, own)), columns, labelled)) for name, own in rows.items()]
-    return Sheet(blocks, row_names, captions)
+    return sheet_of(blocks, row_names, captions)
 
 
 def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 10) -> Tensor:
@@ -130,14 +130,14 @@ def _by_class(x: Tensor, labels: Tensor | None, classes: list[int | None]) -> li
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """Enlarged RGB bytes ``[N, H, W, 3]``; opacity is put on white."""
+    """Enlarged RGB bytes ``[N, 3, H, W]``; opacity is put on white."""
     scale = max(1, math.ceil(SMALLEST_SIDE / min(x.shape[2:])))
     values = ((x.detach().float().cpu().nan_to_num().clamp(-1, 1) + 1) * 127.5).round()
     if x.shape[1] == 4:
         opacity = values[:, 3:] / 255
         values = (values[:, :3] * opacity + 255 * (1 - opacity)).round()
-    pixels = values.to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
-    return pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    pixels = values.to(torch.uint8).expand(-1, 3, -1, -1)
+    return pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
 def _columns(longest: int, columns: int | None, labelled: bool) -> int:

@@ -1,19 +1,18 @@
-"""A sheet of images: blocks beside each other, rows across them, and the names of both, pixel by pixel."""
+"""A sheet of images: blocks beside each other, rows across them, and the names of both; one dot a pixel."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from flowprior.errors import InputError
-from flowprior.pictures.glyphs import drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +25,24 @@ MOST_LINES = 3
 def class_name(label: int, names: Sequence[str] | None) -> str:
     """The name of a class, or its number where it has none."""
     return names[label] if names is not None and 0 <= label < len(names) else str(label)
+
+
+def drawable(text: str) -> str:
+    """The text, with an escape such as ``\\u732b`` in place of each letter that the font lacks."""
+    if text.isascii() and text.isprintable():
+        return text
+    from matplotlib.font_manager import FontProperties, findfont
+
+    letters = _letters(str(findfont(FontProperties())))
+    return "".join(c if c == "\n" or ord(c) in letters else ascii(c)[1:-1] for c in text)
+
+
+@lru_cache(4)
+def _letters(font: str) -> frozenset[int]:
+    """Code points that a font has glyphs for."""
+    from matplotlib.font_manager import get_font
+
+    return frozenset(get_font(font).get_charmap())
 
 
 def clipped(text: str, letters: int) -> str:
@@ -57,19 +74,19 @@ def text_size(text: str, points: float = NAME_POINTS) -> tuple[int, int]:
 LETTER = 7
 """Pixels of a letter, about; what is wrapped is measured afterwards."""
 LONGEST_NAME = 16
-GAP, BLOCK_GAP, EDGE = 4, 20, 8
+GAP, BLOCK_GAP, EDGE = 2, 20, 8
+"""Pixels between the frames of images, between blocks, and around the sheet."""
 MOST_PIXELS = 2**16 - 1
 """Of a side of a figure."""
 WHITE, FRAME = 255, 200
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Images under one name.
 
     Attributes:
         name: what stands above the block; may be empty.
-        rows: bytes ``[n, H, W, 3]`` of each row of the sheet, of any n.
+        rows: bytes ``[n, 3, H, W]`` of each row of the sheet, of any n.
         columns: images in a line; a row of more takes several lines.
     """
 
@@ -78,95 +95,91 @@ class Block:
     columns: int
 
 
-class Sheet:
-    """Where everything on a sheet of images stands.
+class Sheet(NamedTuple):
+    """A picture of all images, and the words around them.
+
+    Attributes:
+        canvas: images on white, each in a thin grey frame: bytes ``[height, width, 3]``.
+        texts: place across and down in pixels of the canvas, words, and which side of them stands there.
+    """
+
+    canvas: Tensor
+    texts: list[tuple[float, float, str, str, str]]
+
+
+def sheet_of(blocks: Sequence[Block], row_names: Sequence[str], captions: Sequence[str]) -> Sheet:
+    """Put blocks beside each other, rows across them, and the names of both.
 
     Args:
         blocks: each with as many rows as there are ``row_names``.
         row_names: what stands at the left of each row's first line.
         captions: what stands above each image of the first row of the first block.
+
+    Raises:
+        InputError: a side of more pixels than a figure can have.
     """
+    captions = [wrapped(caption, LONGEST_NAME) for caption in captions]
+    sizes = [text_size(caption) for caption in captions]
+    height, width = (side + 2 for side in blocks[0].rows[0].shape[2:])
+    above = max((size[1] + GAP for size in sizes), default=0)
+    across, down = max([width, *(size[0] for size in sizes)]) + GAP, height + above + GAP
+    lines = [
+        max(-(-len(block.rows[row]) // block.columns) for block in blocks) for row in range(len(row_names))
+    ]
+    _refuse_more_than_fits(sum(lines) * down, sum(block.columns for block in blocks) * across)
 
-    def __init__(self, blocks: Sequence[Block], row_names: Sequence[str], captions: Sequence[str]) -> None:
-        self.blocks = blocks
-        self.row_names = [wrapped(name, LONGEST_NAME) for name in row_names]
-        self.captions = [wrapped(caption, LONGEST_NAME) for caption in captions]
-        self.height, self.width = blocks[0].rows[0].shape[1:3]
-        sizes = [text_size(caption) for caption in self.captions]
-        self.over = max((down + GAP for _, down in sizes), default=0)
-        self.across = max([self.width, *(across for across, _ in sizes)]) + GAP
-        self.names = [wrapped(block.name, max(block.columns * self.across // LETTER, 8)) for block in blocks]
-        self.tops = self._tops()
-        self.lefts = self._lefts()
+    canvases, texts, left = [], [], 0
+    for block in blocks:
+        name = wrapped(block.name, max(block.columns * across // LETTER, 8))
+        grid = _grid(block, lines, across - GAP - width, above)
+        grid = pad(grid, (0, max(text_size(name)[0] - grid.shape[2], 0) + BLOCK_GAP), value=WHITE)
+        texts.append((left, -EDGE / 2, name, "left", "bottom"))
+        left += grid.shape[2]
+        canvases.append(grid)
+    for top, name in zip(accumulate(lines, initial=0), row_names, strict=False):
+        middle = GAP + top * down + above + height / 2
+        texts.append((-EDGE, middle, wrapped(name, LONGEST_NAME), "right", "center"))
+    for number, caption in enumerate(captions):
+        line, column = divmod(number, blocks[0].columns)
+        middle = GAP + column * across + (across - GAP) / 2
+        texts.append((middle, GAP + line * down + above - 1, caption, "center", "bottom"))
+    return Sheet(torch.cat(canvases, 2)[:, :, :-BLOCK_GAP].permute(1, 2, 0), texts)
 
-    def _tops(self) -> list[int]:
-        """Upper edge of each row, and of what follows the last one."""
-        lines = [
-            max(-(-len(block.rows[row]) // block.columns) for block in self.blocks)
-            for row in range(len(self.row_names))
-        ]
-        return [0, *accumulate(count * (self.height + GAP + self.over) for count in lines)]
 
-    def _lefts(self) -> list[int]:
-        """Left edge of each block, and of what follows the last one."""
-        named = zip(self.blocks, self.names, strict=True)
-        sides = [max(block.columns * self.across, text_size(name)[0]) for block, name in named]
-        return [0, *accumulate(side + BLOCK_GAP for side in sides)]
+def _grid(block: Block, lines: Sequence[int], beside: int, above: int) -> Tensor:
+    """The images of a block ``[3, height, width]``, so many lines a row, with white where a row has fewer."""
+    from torchvision.utils import make_grid
 
-    def corners(self, place: int, row: int) -> Iterator[tuple[int, int]]:
-        """Column and row of pixels where each image of a block's row begins."""
-        block = self.blocks[place]
-        margin = (self.across - GAP - self.width) // 2
-        for number in range(len(block.rows[row])):
-            line, column = divmod(number, block.columns)
-            yield (
-                self.lefts[place] + column * self.across + margin,
-                self.tops[row] + line * (self.height + GAP + self.over) + self.over,
-            )
+    rows = []
+    for images, count in zip(block.rows, lines, strict=True):
+        framed = pad(images, (1, 1, 1, 1), value=FRAME)
+        captioned = pad(framed, (beside // 2, -(-beside // 2), above, 0), value=WHITE)
+        missing = count * block.columns - len(images)
+        rows.append(pad(captioned, (0, 0, 0, 0, 0, 0, 0, missing), value=WHITE))
+    images = torch.cat(rows)
+    if len(images) == 1:  # around which make_grid leaves nothing
+        return pad(images[0], (GAP,) * 4, value=WHITE)
+    return make_grid(images, nrow=block.columns, padding=GAP, pad_value=WHITE)
 
-    def canvas(self) -> Tensor:
-        """The images on white, each in a thin grey frame, as bytes ``[height, width, 3]``.
 
-        Raises:
-            InputError: a side of more pixels than a figure can have.
-        """
-        size = (self.tops[-1] + GAP, self.lefts[-1] - BLOCK_GAP + GAP)
-        if max(size) > MOST_PIXELS // 2:
-            raise InputError(
-                f"picture: so many images make {size[1]:,} x {size[0]:,} pixels, more than a picture can "
-                "hold; draw fewer, or write an .npz or .pt file instead"
-            )
-        canvas = torch.full((*size, 3), WHITE, dtype=torch.uint8)
-        for place, block in enumerate(self.blocks):
-            for row, images in enumerate(block.rows):
-                for (x, y), image in zip(self.corners(place, row), images, strict=True):
-                    x, y = x + 1, y + 1
-                    canvas[y - 1 : y + self.height + 1, x - 1 : x + self.width + 1] = FRAME
-                    canvas[y : y + self.height, x : x + self.width] = image
-        return canvas
-
-    def texts(self) -> Iterator[tuple[float, float, str, str, str]]:
-        """x, y, words, horizontal and vertical alignment of every name; in pixels of the canvas."""
-        for top, name in zip(self.tops, self.row_names, strict=False):
-            yield -EDGE, top + self.over + self.height / 2, name, "right", "center"
-        for left, name in zip(self.lefts, self.names, strict=False):
-            yield left, -EDGE / 2, name, "left", "bottom"
-        for (x, y), caption in zip(self.corners(0, 0), self.captions, strict=False):
-            yield x + self.width / 2, y - 1, caption, "center", "bottom"
+def _refuse_more_than_fits(height: int, width: int) -> None:
+    if max(height, width) > MOST_PIXELS // 2:
+        raise InputError(
+            f"picture: so many images make {width:,} x {height:,} pixels, more than a picture can hold; draw "
+            "fewer, or write an .npz or .pt file instead"
+        )
 
 
 def draw_sheet(sheet: Sheet, title: str = "") -> Figure:
-    """The sheet as a figure of one dot a pixel, under its title.
-
-    Raises:
-        InputError: more images than a figure can hold.
-    """
+    """The sheet as a figure of one dot a pixel, under its title."""
     from matplotlib.figure import Figure
 
-    canvas, title = sheet.canvas(), drawable(title)
-    left = EDGE + max((text_size(name)[0] + EDGE for name in sheet.row_names if name), default=0)
+    canvas, title = sheet.canvas, drawable(title)
+    left = EDGE + max(
+        (text_size(words)[0] + EDGE for x, _, words, *_ in sheet.texts if x < 0 and words), default=0
+    )
     heading = text_size(title, TITLE_POINTS)
-    names = max(text_size(name)[1] for name in sheet.names)
+    names = max(text_size(words)[1] for _, y, words, *_ in sheet.texts if y < 0)
     top = EDGE + (heading[1] + EDGE) * bool(title) + names
     height, width = canvas.shape[0] + top + EDGE, max(canvas.shape[1], heading[0]) + left + EDGE
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
@@ -180,7 +193,7 @@ def draw_sheet(sheet: Sheet, title: str = "") -> Figure:
         extent=(0, canvas.shape[1], canvas.shape[0], 0),
     )
     plain: dict[str, Any] = {"color": "black", "parse_math": False}  # A user's name is no formula.
-    for x, y, words, across, up in sheet.texts():
+    for x, y, words, across, up in sheet.texts:
         axes.text(x, y, words, ha=across, va=up, fontsize=NAME_POINTS, linespacing=1, **plain)
     figure.text(left / width, 1 - EDGE / height, title, va="top", fontsize=TITLE_POINTS, **plain)
     return figure

@@ -7,17 +7,28 @@ stage within another stands below it.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
-from flowprior.progress.lines import Standing, Writer, writer_for_here
+from tqdm import tqdm
 
 PROGRESS = "FLOWPRIOR_PROGRESS"
 """Environment variable: ``0``, ``off``, ``no`` or ``false`` shows no progress where a call does not say."""
 OFF = ("0", "off", "no", "false")
+LOG_PARTS = 20
+"""Parts of work of a known size after each of which a log gets a line."""
+LOG_SECONDS = 5.0
+"""The shortest time between two lines of a log, but for the last one."""
+NOTEBOOK_SECONDS = 0.3
+"""The shortest time between two states of a line in a notebook."""
+COUNTED = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+"""A line of a log: time that passed, time that is left, speed and report, as in a bar of tqdm's."""
+UNCOUNTED = "{desc} [{elapsed}{postfix}]"
+"""A line of work whose total nobody knows."""
 _SHOWN: ContextVar[bool | None] = ContextVar(
     "whether stages are shown; None outside of any work", default=None
 )
@@ -63,12 +74,35 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+class _Lines:
+    """stderr for tqdm where it is neither a terminal nor a notebook: each state is a line of its own."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line and line != self._last:
+            self._last = line
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+class _Bar(tqdm):
+    """A bar without tqdm's thread, which would show a state before a twentieth of the work is done."""
+
+    monitor_interval = 0
+
+
 class Stage:
-    """A stage that is under way.
+    """A stage that is under way: a bar in a terminal, a line in place in a notebook, a few lines in a log.
 
     Args:
         title: what is done, in a few words.
         total: how much there is to do; None where nobody knows.
+        first: how much of it was done before.
         shown: False shows nothing.
         everywhere: notebooks and logs show it, too, as a line that stays; else a terminal alone does.
         kept: whether a terminal keeps the last state of the line.
@@ -80,54 +114,50 @@ class Stage:
         title: str,
         total: int | None = None,
         *,
+        first: int = 0,
         shown: bool = True,
         everywhere: bool = False,
         kept: bool = False,
         after: float = 0.0,
     ) -> None:
-        self._title, self._total, self._shown, self._after = title, total, shown, after
-        self._everywhere, self._kept = everywhere, kept
-        self._writer: Writer | None = None
-        self._first = self._done = 0
-        self._report = ""
-        self._begun = time.perf_counter()
-
-    def start(self, done: int = 0) -> None:
-        """The work begins, or goes on where ``done`` is done."""
-        self._begun, self._first, self._done = time.perf_counter(), done, done
-        self._show()
+        terminal = _in_terminal()
+        hidden = not (shown and (terminal or everywhere))
+        options: dict[str, Any] = {"initial": first, "delay": after, "disable": hidden}
+        if terminal:
+            options |= {"leave": kept, "dynamic_ncols": True}
+        elif _in_notebook():
+            options |= {"position": 0, "mininterval": NOTEBOOK_SECONDS}
+        else:
+            part = 0 if total is None else -(-total // LOG_PARTS)
+            options |= {"position": 0, "mininterval": LOG_SECONDS, "miniters": part}
+            options |= {"file": _Lines(), "bar_format": COUNTED}
+        if total is None:
+            options["bar_format"] = UNCOUNTED
+        self._bar = _Bar(desc=title, total=total, **options)
 
     def advance(self, count: int = 1) -> None:
         """So much more is done."""
-        self.update(self._done + count)
+        self._bar.update(count)
 
     def update(self, done: int, report: str | None = None) -> None:
         """``done`` is done; ``report`` is said beside it until there is another."""
-        self._done = done
-        self._report = self._report if report is None else report
-        self._show()
-
-    def rename(self, title: str) -> None:
-        """What the stage is at."""
-        self._title = title
-        self._show()
+        if report is not None:
+            self._bar.set_postfix_str(report, refresh=False)
+        self._bar.update(done - self._bar.n)
 
     def stop(self) -> None:
         """The work has ended; more than once does no harm."""
-        if self._writer is not None:
-            self._writer.close(self._standing())
-        self._writer, self._shown = None, False
+        self._bar.close()
 
-    def _show(self) -> None:
-        if not self._shown or time.perf_counter() - self._begun < self._after:
-            return
-        if self._writer is None:
-            self._writer = writer_for_here(self._everywhere, self._kept)
-        self._writer.show(self._standing())
 
-    def _standing(self) -> Standing:
-        seconds = time.perf_counter() - self._begun
-        return Standing(self._title, self._first, self._done, self._total, self._report, seconds)
+def _in_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _in_notebook() -> bool:
+    """Whether an IPython kernel runs this, as in Jupyter, VS Code and Colab, and no prompt in a terminal."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and hasattr(shell, "kernel")
 
 
 @contextmanager
@@ -140,7 +170,6 @@ def stage(
     """
     shown = bool(_around())
     under_way = Stage(title, total, shown=shown, everywhere=everywhere, kept=kept, after=after)
-    under_way.start()
     try:
         yield under_way
     finally:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from flowprior.errors import OptionError
 from flowprior.storage.writing import explaining, remove_leftovers
 
-try:
-    import fcntl
-except ImportError:  # Not a system of the Unix family.
-    fcntl = None
-
 NAME = ".lock"
-HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Error numbers of file systems that cannot lock."""
 
 
 class FolderLock:
@@ -51,81 +48,52 @@ class FolderLock:
         self.folder, self.path = folder, folder / NAME
         self.patience, self.quiet, self.own = patience, quiet, own
         self.held = False
-        self._descriptor: int | None = None
+        self._lock = FileLock(self.path, fallback_to_soft=False)
         self._made = False
 
     def __enter__(self) -> FolderLock:
         with explaining(self.path):
             self._made = not self.folder.is_dir()
-            self.folder.mkdir(parents=True, exist_ok=True)
-        try:
             self._take()
-            if self.held:
-                remove_leftovers(self.folder, *self.own)
-        except BaseException:
-            self._close()
-            raise
+        if self.held:
+            with suppress(OSError):
+                self.path.write_text(f"{os.getpid()} {socket.gethostname()}", encoding="utf-8")
+            remove_leftovers(self.folder, *self.own)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if (
-            self.held
-        ):  # Removed while it is held: whoever waits for it sees that it is gone, and opens a new one.
+        if self.held:
             with suppress(OSError):
-                self.path.unlink()
-        self._close()
+                self.path.unlink()  # Whoever waits for the lock sees that, and makes a new file.
+            self._lock.release()
+        self.held = False
         if self._made:
             with suppress(OSError):
                 self.folder.rmdir()
 
     def _take(self) -> None:
-        deadline = time.monotonic() + self.patience
         while not self.held:
-            with explaining(self.path):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                _lock(self._descriptor)
+                self._lock.acquire(timeout=self.patience)
+                self.held = True
+            except Timeout as error:
+                raise OptionError(
+                    f"{self.folder} is being written by another process{self._owner()}; wait for its end, or "
+                    "choose another directory"
+                ) from error
+            except FileNotFoundError:
+                continue  # The writer before had made the folder, and left it empty.
             except OSError as error:
-                if error.errno not in HELD:
-                    self._warn(error)
-                    return
-                self._refuse_after(deadline)
-                continue
-            self.held = self._is_current()
-            if not self.held:
-                self._close()
-        self._sign()
-
-    def _refuse_after(self, deadline: float) -> None:
-        """Close the file, and refuse where the time is over."""
-        owner = self._owner()
-        self._close()
-        if time.monotonic() >= deadline:
-            raise OptionError(
-                f"{self.folder} is being written by another process{owner}; wait for its end, or choose "
-                "another directory"
-            )
-        time.sleep(0.05)
-
-    def _is_current(self) -> bool:
-        """Whether the locked file is still the one of that name."""
-        assert self._descriptor is not None
-        with suppress(OSError):
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
-        return False
-
-    def _sign(self) -> None:
-        """Note who holds the lock, for the message that another one gets."""
-        assert self._descriptor is not None
-        with suppress(OSError):
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()} {socket.gethostname()}".encode(), 0)
+                if error.errno not in NO_LOCKS:
+                    raise
+                self._warn(error)
+                return
 
     def _owner(self) -> str:
-        assert self._descriptor is not None
+        """Who holds the lock, as its holder noted it in the file."""
         with suppress(OSError):
-            words = os.pread(self._descriptor, 200, 0).decode("ascii", "replace").split()
+            words = self.path.read_bytes()[:200].decode("ascii", "replace").split()
             if len(words) == 2 and words[0].isdigit() and words[1].isprintable():
                 return f" (number {words[0]} on {words[1]})"
         return ""
@@ -134,7 +102,6 @@ class FolderLock:
         """Go on without a lock, and leave no file of it."""
         with suppress(OSError):
             self.path.unlink()
-        self._close()
         if not self.quiet:
             warnings.warn(
                 f"the file system of {self.folder} cannot lock ({error.strerror or error}); start no second "
@@ -142,16 +109,3 @@ class FolderLock:
                 RuntimeWarning,
                 stacklevel=4,
             )
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor = None
-        self.held = False
-
-
-def _lock(descriptor: int) -> None:
-    """Take the lock of an open file, or fail at once."""
-    if fcntl is None:
-        raise OSError(errno.ENOSYS, "no file locks on this system")
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from torch import Tensor
+from tqdm import tqdm
 
 from flowprior.conditions import Conditions, moved
 from flowprior.data.several_conditions import every_condition
@@ -220,5 +221,5 @@ def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    """One line on stderr, as it is."""
-    sys.stderr.write(f"{line}\n")  # by this name, for bars to stay below it
+    """Write one line to stderr, above the bars."""
+    tqdm.write(line, file=sys.stderr)

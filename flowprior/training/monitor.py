@@ -42,7 +42,7 @@ class Monitor:
     ) -> None:
         self._state = state
         self._metrics = MetricsFile(run.metrics if run else None, state.step)
-        self._bar = ProgressBar(state.config.steps, shown=progress)
+        self._bar = ProgressBar(state.step, state.config.steps, shown=progress)
         self._callbacks: list[Callback] = [self._bar, self._metrics, *callbacks]
         self._started: list[Callback] = []
         parts = state.parts

@@ -5,7 +5,6 @@ from torch import nn
 
 from flowprior.display import Shown, Table, counted, html_of, shape_of, short, size_of
 from flowprior.display.table import MOST_ROWS
-from flowprior.display.words import clock
 
 
 def test_a_long_text_is_cut_and_a_tensor_is_its_shape() -> None:
@@ -22,7 +21,6 @@ def test_counts_shapes_sizes_and_times_read_as_a_person_writes_them() -> None:
     assert shape_of(torch.Size([1, 8])) == "[1, 8]"
     assert size_of(nn.Linear(2, 3)) == "9 parameters"
     assert size_of(len) == ""
-    assert [clock(seconds) for seconds in (7, 750, 3723)] == ["0:07", "12:30", "1:02:03"]
 
 
 def test_texts_are_escaped_in_a_table_and_its_heading() -> None:

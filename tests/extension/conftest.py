@@ -15,7 +15,6 @@ needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ 
 MODULE = """\
 #include <Python.h>
 #include "answer.h"
-#include "build_info.h"
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", nullptr, ANSWER, nullptr, {}, {}, {}, {}};
 PyMODINIT_FUNC __attribute__((visibility("default"))) PyInit__C() { return PyModule_Create(&definition); }
 """

@@ -21,7 +21,7 @@ SPILT = CLEAN + "    96 bytes stack frame, 88 bytes spill stores, 100 bytes spil
 
 
 def test_spills_are_found_and_silence_is_not_trusted(tmp_path: Path) -> None:
-    log = tmp_path / "cuda-answer.cu.o.log"
+    log = tmp_path / "device-answer.cu.o.log"
     log.write_text(CLEAN)
     assert checks.problems(tmp_path) == []
     log.write_text(SPILT)
@@ -41,7 +41,7 @@ def test_inline_functions_shared_with_code_for_older_machines(
     source = tmp_path / "kernel.cpp"
     source.write_text(f"{keyword} int twice(int x) {{ return 2 * x; }}\nint (*chosen)(int) = twice;\n")
     for name in ("avx2", "baseline"):
-        output = tmp_path / f"kernel-{name}.o"
+        output = tmp_path / f"{name}-kernel.o"
         subprocess.run(["c++", *AVX2, "-c", str(source), "-o", str(output)], check=True)
     found = [line.split(": ", 1)[1] for line in checks.problems(tmp_path)]
     assert found == wrong
@@ -56,15 +56,15 @@ def test_the_command_fails_on_a_problem_and_where_nothing_was_built(
     assert checks.main() == 1
     folder = tmp_path / checks.OBJECTS / "cuda-1"
     folder.mkdir(parents=True)
-    (folder / "cuda-answer.cu.o.log").write_text(CLEAN)
+    (folder / "device-answer.cu.o.log").write_text(CLEAN)
     capsys.readouterr()
     assert checks.main() == 0
     seen = capsys.readouterr().err
     assert seen.startswith("1 CUDA objects without spills, 1 kernels within their registers, 0 AVX")
-    (folder / "cuda-answer.cu.o.log").write_text(SPILT)
+    (folder / "device-answer.cu.o.log").write_text(SPILT)
     assert checks.main() == 1
     assert "88 bytes spill stores" in capsys.readouterr().err
-    (folder / "cuda-answer.cu.o.log").write_text(CLEAN.replace("Used 17", "Used 18"))
+    (folder / "device-answer.cu.o.log").write_text(CLEAN.replace("Used 17", "Used 18"))
     assert checks.main() == 1
     assert "fill sm_80 uses 18 registers, its bound is 17" in capsys.readouterr().err
     assert checks.main(["--write"]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,31 +21,18 @@ def fake_torch(folder: Path, version: str, cuda: str | None = None) -> Path:
 
 
 @needs_compiler
-def test_the_compiler_of_cxx_is_asked_for_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiler_of_cxx_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "c++ -pipe")
-    found = toolchain.find_compiler()
-    assert found.command == ("c++", "-pipe")
-    assert any(character.isdigit() for character in found.version)
+    assert toolchain.find_compiler() == ["c++", "-pipe"]
 
 
 def test_no_compiler_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(
-        BuildError, match=r"no C\+\+ compiler was found \(c\+\+, g\+\+ and clang\+\+\); install"
-    ):
+    with pytest.raises(BuildError, match=r"no C\+\+ compiler was found \(c\+\+\); install"):
         toolchain.find_compiler()
     monkeypatch.setenv("CXX", "g++-99")
-    with pytest.raises(BuildError, match=r"CXX=g\+\+-99"):
-        toolchain.find_compiler()
-
-
-def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    old = program(tmp_path / "old", "echo \"error: unrecognized option '-std=c++20'\" >&2; exit 1")
-    monkeypatch.setenv("CXX", str(old))
-    with pytest.raises(
-        BuildError, match=r"does not compile C\+\+20: error: unrecognized option '-std=c\+\+20'"
-    ):
+    with pytest.raises(BuildError, match=r"g\+\+-99"):
         toolchain.find_compiler()
 
 
@@ -65,15 +53,21 @@ def test_the_importable_torch_is_found_and_not_imported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = fake_torch(tmp_path / "torch", "2.11.1+cu130", "13.0")
-    monkeypatch.setattr(toolchain, "_importable_torch", lambda: folder)
+    importable(monkeypatch, folder)
     assert toolchain.find_torch() == Torch(folder, "2.11.1+cu130", "13.0")
+
+
+def importable(monkeypatch: pytest.MonkeyPatch, folder: Path | None) -> None:
+    """Let the torch in ``folder`` be what this Python imports, or none."""
+    spec = None if folder is None else SimpleNamespace(origin=str(folder / "__init__.py"))
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: spec)
 
 
 def test_an_isolated_build_finds_the_torch_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """pip isolates by variables and by what they put on sys.path; the interpreter without them has torch."""
     import torch
 
-    monkeypatch.setattr(toolchain, "_importable_torch", lambda: None)
+    importable(monkeypatch, None)
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     found = toolchain.find_torch()
     assert (found.folder, found.version) == (Path(torch.__file__).parent, torch.__version__)
@@ -81,31 +75,29 @@ def test_an_isolated_build_finds_the_torch_of_its_environment(monkeypatch: pytes
 
 
 def test_torch_that_is_missing_or_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(toolchain, "_importable_torch", lambda: None)
-    monkeypatch.setattr(toolchain, "_target_torch", lambda: None)
+    importable(monkeypatch, None)
+    monkeypatch.setattr(toolchain, "output_of", lambda command: "")
     with pytest.raises(BuildError, match=r"torch was not found .* pip install 'torch>=2\.10' first"):
         toolchain.find_torch()
-    old = fake_torch(tmp_path / "old" / "torch", "2.9.1")
-    monkeypatch.setattr(toolchain, "_importable_torch", lambda: old)
+    importable(monkeypatch, fake_torch(tmp_path / "old" / "torch", "2.9.1"))
     with pytest.raises(
         BuildError, match=r"torch 2\.9\.1 is installed, and the extension needs 2\.10 or newer"
     ):
         toolchain.find_torch()
-    new = fake_torch(tmp_path / "new" / "torch", "2.10.0")
-    monkeypatch.setattr(toolchain, "_target_torch", lambda: new)
+    importable(monkeypatch, new := fake_torch(tmp_path / "new" / "torch", "2.10.0"))
     assert toolchain.find_torch().folder == new
 
 
 @pytest.mark.parametrize(
-    ("said", "home", "message"),
+    ("said", "message"),
     [
-        (None, None, r"no nvcc in .*; set CUDA_HOME to a CUDA 13\.0 toolkit"),
-        ("release 12.8, V12.8.61", "12.8", r"torch is built for CUDA 13\.0, and .*nvcc is of CUDA 12\.8"),
-        ("what?", None, "does not say a release: what"),
+        (None, r"no nvcc in .*; set CUDA_HOME to a CUDA 13\.0 toolkit"),
+        ("release 12.8, V12.8.61", r"torch is built for CUDA 13\.0, and .*nvcc is of CUDA 12\.8"),
+        ("what?", r"torch is built for CUDA 13\.0, and .*nvcc is of CUDA an unknown release"),
     ],
 )
 def test_an_nvcc_that_does_not_fit(
-    said: str | None, home: str | None, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    said: str | None, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "bin").mkdir()
     if said:

@@ -1,4 +1,4 @@
-"""The model card of a saved flow: what it tells of the training, and what of it is a user's own."""
+"""The model card of a saved flow: what it tells of the training, and whose it is."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from flowprior.conditions import Condition
 from flowprior.data import TensorData, load_data
 from flowprior.flow import Flow
 from flowprior.flow.card import head_of
-from flowprior.flow.card_file import CARD, add_to_card, digest_of
-from flowprior.flow.card_text import section_in
+from flowprior.flow.card_file import CARD, add_evaluation, digest_of
 from flowprior.training import train
 from tests.cli.conftest import SHORT, call_app
 from tests.flow.test_flow_files import build
@@ -140,7 +139,7 @@ def test_data_without_a_name_are_said_to_have_no_command(tmp_path: Path) -> None
     assert "flowprior train" not in card
     assert head(tmp_path / "run" / "flow")["pipeline_tag"] == "unconditional-image-generation"
     assert "datasets" not in head(tmp_path / "run" / "flow")
-    assert section_in(card, "training") is not None
+    assert "## Training" in card
     flow.metadata["license"] = "mit"
     flow.save(tmp_path / "licensed")
     assert head(tmp_path / "licensed")["license"] == "mit"
@@ -167,48 +166,58 @@ def test_the_card_is_not_read_to_load_a_flow(tmp_path: Path) -> None:
     assert Flow.load(tmp_path)
 
 
-def test_what_a_user_adds_to_the_card_stays(tmp_path: Path) -> None:
-    build().save(tmp_path)
-    path = tmp_path / CARD
-    text = path.read_text(encoding="utf-8")
-    text = text.replace("library_name:", "license: cc0-1.0\nlanguage:\n- en\nlibrary_name:", 1)
-    path.write_text(f"{text}\n## Mine\n\nthree years of work\n", encoding="utf-8")
-    flow = build("gaussian")
-    flow.metadata["license"] = "mit"
-    flow.save(tmp_path)
-    found = head(tmp_path)
-    assert (found["license"], found["language"]) == ("cc0-1.0", ["en"])
-    card = path.read_text(encoding="utf-8")
-    assert card.count("## Mine\n\nthree years of work") == 1
-    assert rows(tmp_path)["prior"] == Flow.load(tmp_path).specs["prior"] == "gaussian:moments=diagonal"
-    assert card.count("<!-- flowprior: training -->") == 1
+class Distance:
+    """An evaluation that found a distance of 3."""
+
+    def card_section(self) -> str:
+        return "## Evaluation\n\nfid 3"
+
+    def card_metrics(self) -> list[str]:
+        return ["fid"]
 
 
-def test_a_readme_of_somebody_else_is_left_alone_with_one_warning(tmp_path: Path) -> None:
+EDITED = ["# My thesis\n", "ours, and three years of work"]
+
+
+@pytest.mark.parametrize("own", EDITED)
+def test_a_readme_that_somebody_wrote_or_edited_is_kept_with_one_warning(tmp_path: Path, own: str) -> None:
     build().save(tmp_path)
-    (tmp_path / CARD).write_text("# My thesis\n")
-    with pytest.warns(RuntimeWarning, match=r"README.md is none of flowprior's and is left alone") as caught:
+    kept = own.replace("ours", (tmp_path / CARD).read_text())
+    (tmp_path / CARD).write_text(kept)
+    with pytest.warns(RuntimeWarning, match=r"README.md is your own or was edited, and is kept") as caught:
         build("gaussian").save(tmp_path)
     assert len(caught) == 1
-    assert (tmp_path / CARD).read_text() == "# My thesis\n"
+    assert (tmp_path / CARD).read_text() == kept
     assert Flow.load(tmp_path).specs["prior"] == "gaussian:moments=diagonal"
 
 
-def test_an_evaluation_stays_with_its_weights_alone(tmp_path: Path) -> None:
+def test_a_card_that_nobody_edited_is_written_anew(tmp_path: Path) -> None:
     build().save(tmp_path)
-    add_to_card(tmp_path, "evaluation", "fid 3", digest_of(tmp_path) or "")
+    path = tmp_path / CARD
+    path.write_text(path.read_text(), newline="\r\n")
+    flow = build("gaussian")
+    flow.metadata["license"] = "mit"
+    flow.save(tmp_path)
+    assert rows(tmp_path)["prior"] == Flow.load(tmp_path).specs["prior"] == "gaussian:moments=diagonal"
+    assert head(tmp_path)["license"] == "mit"
+
+
+def test_an_evaluation_stays_until_the_next_save(tmp_path: Path) -> None:
     build().save(tmp_path)
+    add_evaluation(tmp_path, Distance(), digest_of(tmp_path))
     assert "fid 3" in (tmp_path / CARD).read_text()
+    assert head(tmp_path)["metrics"] == ["fid"]
     build("gaussian").save(tmp_path)
     assert "fid 3" not in (tmp_path / CARD).read_text()
+    assert "metrics" not in head(tmp_path)
 
 
 def test_values_of_a_flow_that_was_replaced_meanwhile_are_not_written(tmp_path: Path) -> None:
     build().save(tmp_path)
-    digest = digest_of(tmp_path) or ""
+    digest = digest_of(tmp_path)
     build("gaussian").save(tmp_path)
     with pytest.warns(RuntimeWarning, match="replaced meanwhile"):
-        add_to_card(tmp_path, "evaluation", "fid 3", digest)
+        add_evaluation(tmp_path, Distance(), digest)
     assert "fid 3" not in (tmp_path / CARD).read_text()
 
 
@@ -230,7 +239,7 @@ def test_a_card_that_cannot_be_written_gives_one_warning(unwritable: Path) -> No
     with pytest.warns(
         RuntimeWarning, match=r"the model card of .* is not written: .*Permission denied"
     ) as caught:
-        add_to_card(unwritable, "evaluation", "fid 3", digest_of(unwritable) or "")
+        add_evaluation(unwritable, Distance(), digest_of(unwritable))
     assert len(caught) == 1
     assert (unwritable / CARD).read_text() == before
 

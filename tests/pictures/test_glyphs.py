@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from flowprior.pictures import figure_bytes, points, sample_grid, save_figure
-from flowprior.pictures.glyphs import drawable
+from flowprior.pictures.sheet import drawable
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from flowprior.pictures.sheet import clipped, wrapped
 
 PITCH = 48 + 4
 """Small images are enlarged to 48 pixels or more, and stand 4 pixels apart."""
+EDGE = 2
+"""Pixels of white around a sheet; the frame of an image is one more."""
+FIRST = EDGE + 1
 
 
 def squares(count: int, value: float = -1.0) -> torch.Tensor:
@@ -25,9 +28,9 @@ def test_images_are_enlarged_by_whole_numbers_and_stand_row_by_row(show) -> None
     values = torch.tensor([-1.0, 0.0, 1.0, 5.0])
     shown = show(sample_grid(values.view(4, 1, 1, 1).expand(4, 1, 6, 6), columns=2)).canvas
     for number, brightness in enumerate([0, 128, 255, 255]):
-        top, left = (1 + PITCH * place for place in divmod(number, 2))
+        top, left = (FIRST + PITCH * place for place in divmod(number, 2))
         assert (shown[top : top + 48, left : left + 48] == brightness).all()
-    assert shown.shape == (2 * PITCH + 4, 2 * PITCH + 4, 3)
+    assert shown.shape == (2 * PITCH + EDGE, 2 * PITCH + EDGE, 3)
 
 
 def test_every_image_stands_in_a_thin_frame_on_white(show) -> None:
@@ -41,17 +44,18 @@ def test_every_image_stands_in_a_thin_frame_on_white(show) -> None:
 def test_every_pixel_is_in_its_place(show, generator: torch.Generator, channels: int) -> None:
     x = torch.randint(0, 256, (2, channels, 50, 60), generator=generator)
     shown = show(sample_grid(x / 127.5 - 1, columns=2)).canvas
-    for image, left in zip(x, (1, 1 + 60 + 4), strict=True):
+    for image, left in zip(x, (FIRST, FIRST + 60 + 4), strict=True):
         expected = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        assert np.array_equal(shown[1:51, left : left + 60], expected)
+        assert np.array_equal(shown[FIRST : FIRST + 50, left : left + 60], expected)
 
 
 def test_opacity_lets_the_paper_through(show) -> None:
     x = torch.full((1, 4, 50, 50), -1.0)
     x[0, 3, :25] = 1.0
     shown = show(sample_grid(x)).canvas
-    assert (shown[1:26, 1:51] == 0).all()
-    assert (shown[26:51, 1:51] == 255).all()
+    image = shown[FIRST : FIRST + 50, FIRST : FIRST + 50]
+    assert (image[:25] == 0).all()
+    assert (image[25:] == 255).all()
 
 
 def test_labels_become_named_rows_whatever_their_order(show) -> None:
@@ -70,7 +74,7 @@ def test_names_of_classes_are_written_as_they_are(show) -> None:
 
 def test_a_class_with_more_images_than_columns_goes_on_in_the_next_line(show) -> None:
     shown = show(sample_grid(squares(12), torch.arange(12) // 6, columns=4)).canvas
-    assert shown.shape[:2] == (4 * PITCH + 4, 4 * PITCH + 4)
+    assert shown.shape[:2] == (4 * PITCH + EDGE, 4 * PITCH + EDGE)
     assert (shown[20::PITCH, 20::PITCH, 0] == 0).sum() == 12
 
 
@@ -78,7 +82,7 @@ def test_a_class_with_more_images_than_columns_goes_on_in_the_next_line(show) ->
 def test_without_classes_a_square(show, cond: torch.Tensor | None) -> None:
     shown = show(sample_grid(squares(10), cond))
     assert shown.words == []
-    assert shown.canvas.shape[:2] == (3 * PITCH + 4, 4 * PITCH + 4)
+    assert shown.canvas.shape[:2] == (3 * PITCH + EDGE, 4 * PITCH + EDGE)
 
 
 def test_one_image_a_class_has_its_name_above_it(show) -> None:

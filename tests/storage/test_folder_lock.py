@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowprior.errors import OptionError
-from flowprior.storage import FolderLock, lock
+from flowprior.storage import FolderLock
 
 
 def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -49,7 +49,8 @@ def test_a_patient_writer_waits_for_its_turn(tmp_path: Path) -> None:
 def test_a_crash_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
-        FolderLock(tmp_path).__enter__()
+        held = FolderLock(tmp_path)
+        held.__enter__()
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     assert (tmp_path / ".lock").is_file()
@@ -68,10 +69,10 @@ def test_a_folder_that_stays_empty_is_not_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_file_system_that_cannot_lock(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(descriptor: int) -> None:
+    def fail(descriptor: int, operation: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(lock, "_lock", fail)
+    monkeypatch.setattr("fcntl.flock", fail)
     with pytest.warns(RuntimeWarning, match="cannot lock") as warned, FolderLock(tmp_path) as taken:
         assert not taken.held
     assert len(warned) == 1

@@ -16,7 +16,6 @@ from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.files import copy_flow
-from flowprior.storage import lock
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.checkpoints import read_checkpoint
 from flowprior.training.monitor import Monitor
@@ -118,10 +117,10 @@ def test_a_run_can_be_read_while_it_trains(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_system_without_locks_warns_once_and_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(descriptor: int) -> None:
+    def fail(descriptor: int, operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(lock, "_lock", fail)
+    monkeypatch.setattr("fcntl.flock", fail)
     with pytest.warns(RuntimeWarning, match="cannot lock") as warned:
         train(points_of_the_plane(), out=tmp_path / "run", **OPTIONS)
     assert len(warned) == 1

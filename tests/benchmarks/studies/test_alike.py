@@ -16,7 +16,7 @@ DIVIDED = ["part", "variant", "count", "latent", "data"]
 """Columns that a page's tables divide a folder by, or that seeds have values of their own of."""
 NAMED = {"embeddings": {"prior"}}
 """Folder -> what the seeds of a label differ in, which the page says."""
-NOT_TRAINED = {"gpu", "kills", "overhead", "component-counts", "misfit", "inspect-ranking"}
+NOT_TRAINED = {"kills", "overhead", "component-counts", "misfit", "inspect-ranking"}
 TRAINED = sorted({path.parent for path in RESULTS.rglob("*-seed*.json")})
 
 

@@ -17,7 +17,7 @@ from tests.benchmarks.studies.conftest import read_stored
 from tests.study.stored import OTHER, OURS, Row, cell, keep, rows
 
 NFES = (0, 1, 2, 4, 8, 15, 30)
-OWN_FORM = ("gpu", "kills")
+OWN_FORM = ("kills",)
 """Folders of files that hold no cells of a study."""
 FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir() and path.name not in OWN_FORM)
 

@@ -1,1 +1,0 @@
-"""What is measured on a machine with a CUDA card, by one command: ``python -m benchmarks.gpu``."""
