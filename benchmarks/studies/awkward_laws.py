@@ -6,10 +6,6 @@ values = "benchmarks.studies.awkward_laws:values"
 Each label has a law of its own, turned and moved: a ring, a spiral, a checkerboard, Student's t with two
 degrees of freedom, a point mass in a wide cloud; a Gaussian, and three Gaussians. Of the first three the
 further dimensions are Gaussian.
-
-    python -m benchmarks.studies.awkward_laws
-
-asks ``flowprior inspect``'s test which of them priors do not fit, on data anew for each seed.
 """
 
 from __future__ import annotations
@@ -21,14 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.studies import RESULTS, Row, everything, generator, rows_of, write_cell
+from benchmarks.studies import Row, everything, generator, rows_of
 from benchmarks.studies.alike import means
-from flowprior.data import DATA, Data, TensorData, load_data
+from flowprior.data import DATA, TensorData
 from flowprior.flow import Flow
-from flowprior.inspection.examples import Examples
-from flowprior.inspection.misfit import LEVEL, misfit
 from flowprior.inspection.simulated_flow import energy_coefficient
-from flowprior.priors import Prior
 from flowprior.registry import parse_spec
 from flowprior.study.table import DataFrame
 
@@ -167,51 +160,5 @@ def over_baseline(found: DataFrame) -> DataFrame:
     return ours / baseline
 
 
-def flags(table: DataFrame) -> DataFrame:
-    """How often each law is flagged: rows (dimensions, prior), columns laws."""
-    table = table.assign(dim=table["data"].map(_dimensions))
-    found = table.pivot_table(index=["dim", "prior"], columns="metric", values="value", sort=False)
-    return found[[f"flagged-{law}" for law in LAWS]].sort_index(level="dim", sort_remaining=False)
-
-
 def _dimensions(data: str) -> int:
     return int(parse_spec(data, "data").options["dim"])
-
-
-SEEDS = 40
-EACH = 1000
-"""Rows of each label: 800 to fit on, 200 held out."""
-FITTING: Mapping[str, tuple[str, ...]] = {
-    "gmm:covariance=full": ("gaussian",),
-    "gmm:covariance=full,components=3": ("gaussian", "three-gaussians"),
-}
-"""Prior -> the laws that have its form. Three Gaussians may come near others, too."""
-ASKED = (*FITTING, "latent-gmm")
-
-
-def flagged(spec: str, dim: int, seeds: int = SEEDS) -> dict[str, float]:
-    """How often the test flags each label of a prior fitted to data of each seed, at 5 % for all labels."""
-    count = dict.fromkeys(LAWS, 0)
-    for seed in range(seeds):
-        data: Data = load_data(f"awkward-laws:dim={dim},each={EACH},seed={seed}")
-        examples = Examples.of(data, len(data), seed)
-        random = torch.Generator().manual_seed(1000 + seed)  # others than the data's
-        prior = Prior.registry.resolve(spec).fit((examples.x, examples.cond), generator=random)
-        for law, found in zip(LAWS, misfit(prior, examples, random).values(), strict=True):
-            count[law] += found.p_value < LEVEL
-    return {law: times / seeds for law, times in count.items()}
-
-
-def main() -> None:
-    """Write one cell for each prior and dimension."""
-    for dim in (2, 16):
-        for spec in ASKED:
-            found = flagged(spec, dim)
-            rows = rows_of({f"flagged-{law}": share for law, share in found.items()}, samples=SEEDS)
-            name = f"{dim}-{spec.replace(':', '-').replace(',', '-').replace('=', '-')}"
-            setting = {"data": f"awkward-laws:dim={dim},each={EACH}", "prior": spec, "seeds": SEEDS}
-            write_cell(RESULTS / "misfit" / f"{name}.json", setting, rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,13 @@
-"""Conditions that are embeddings: two problems, and the distance within conditions that no training has seen.
+"""Conditions that are embeddings: a problem, and the distance within conditions that no training has seen.
 
     values = "benchmarks.studies.embeddings:within_conditions"
 
-- ``turning-residuals``: 24 numbers under an embedding of 8, which follows from three factors. The mean is
-  not linear in the embedding; the residuals have two modes in each of three planes, which turn with the
-  embedding. Every embedding of the test split is new, and the law of its data is known, so that each has as
-  many data as are asked for.
-- ``fashion-mnist-embedded``: pictures whose label is given as an embedding: a place for each label, and
-  around it another embedding for every picture, as captions of one thing differ. So those of the test split
-  are new, too.
+``turning-residuals`` has 24 numbers under an embedding of 8, which follows from three factors. The mean is
+not linear in the embedding; the residuals have two modes in each of three planes, which turn with the
+embedding. Every embedding of the test split is new, and the distribution of its data is known, so that each
+has as many data as are asked for.
 
-Plain sliced W2² would pool embeddings; here it is taken within each condition (of pictures: within each
-label) and then averaged.
+Plain sliced W2² would pool embeddings; here it is taken within each condition and then averaged.
 """
 
 from __future__ import annotations
@@ -25,7 +21,6 @@ from torch import Tensor
 from benchmarks.studies import Row, draw, everything, rows_of
 from flowprior.data import DATA, TensorData, load_data
 from flowprior.data.splits import check_seed
-from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.metrics import sliced_wasserstein2_per_condition
@@ -36,7 +31,7 @@ NFES = (0, 1, 4)
 ASKED, BATCH = 250, 1000
 WIDTH = 8
 LAW = 20250926
-"""Seed of what every data set of a name shares: the maps from embeddings to laws, the places of labels."""
+"""Seed of the maps from embeddings to distributions, which are the same for every seed of the data."""
 
 
 class GroupedData(TensorData):
@@ -109,36 +104,6 @@ def _map(name: str, rows: int, columns: int) -> Tensor:
     """A fixed linear map ``[rows, columns]`` that keeps the scale of what it is applied to."""
     generator = torch.Generator().manual_seed(LAW + sum(name.encode()))
     return torch.randn(rows, columns, generator=generator) / math.sqrt(columns)
-
-
-# -- labels as embeddings -----------------------------------------------------------------------------------
-
-
-@DATA.register("fashion-mnist-embedded")
-def fashion_mnist_embedded(
-    split: Any = "train", n: int = 60_000, seed: int = 0, jitter: float = 0.1
-) -> GroupedData:
-    """Fashion-MNIST whose labels are embeddings of 8 numbers: a place for each label, and noise around it.
-
-    Args:
-        split: ``"train"`` or ``"test"``, the original ones.
-        n: pictures of the training split, from its beginning.
-        seed: of the noise; the places are always the same.
-        jitter: standard deviation of the noise; the places are about 4 apart. At 0 there are ten embeddings.
-    """
-    check_counts("fashion-mnist-embedded", n=n)
-    check_seed("fashion-mnist-embedded", seed)
-    if not isinstance(jitter, int | float) or not 0 <= jitter < math.inf:
-        raise OptionError(
-            f"fashion-mnist-embedded: expected jitter to be a finite number >= 0, got {jitter!r}"
-        )
-    x, labels = everything(load_data("fashion-mnist", split))
-    if split == "train":
-        x, labels = x[:n], labels[:n]
-    generator = torch.Generator().manual_seed(2 * seed + (split == "test"))
-    places = torch.randn(10, WIDTH, generator=torch.Generator().manual_seed(LAW))
-    cond = places[labels] + jitter * torch.randn(len(labels), WIDTH, generator=generator)
-    return GroupedData(x, cond, labels, name="fashion-mnist-embedded", is_image=True)
 
 
 # -- values -------------------------------------------------------------------------------------------------

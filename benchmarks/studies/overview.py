@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas
 
-from benchmarks.studies import emoji, emoji_restoration, forecasting, lead, long_curves, restoration
+from benchmarks.studies import emoji, forecasting, lead, restoration
 from benchmarks.studies.alike import means
 from benchmarks.studies.tables import BASE, FEATURES, RIVALS
 from flowprior.study.table import DataFrame, Series, trained
@@ -23,17 +23,12 @@ Line = tuple[str, str, int, Series]
 STEPS = (1000, 16000)
 """Trainings with one network for all; that of ``lead-8000`` is larger."""
 QUALITY = ["steps", "metric", "flow", "seeds", "grids", "nfe", "value"]
-LASTING = ["metric", "nfe", "step", "ratio"]
 CONDITIONS = ["task", "metric", "seeds", "nfe", "ratio"]
-ENDS = (1, 15)
-"""Evaluations of which the caption says how their lead goes on."""
 SOME = (1, 4)
 """Evaluations of the chart of conditions, beside the most that a study has."""
 RESTORED = {
     "super-resolution": "Super-resolution, Fashion-MNIST",
     "inpainting": "Inpainting, Fashion-MNIST",
-    "emoji-super-resolution": "Super-resolution, emoji",
-    "emoji-inpainting": "Inpainting, emoji",
 }
 """Folder of a study -> what it is called in the chart."""
 CAPTIONS = {emoji.SEEN: "Emoji from seen captions", emoji.UNSEEN: "Emoji from unseen captions"}
@@ -92,19 +87,6 @@ def at_equal_steps(found: DataFrame) -> list[tuple[str, int]]:
     return list(zip(own["flow"], own["steps"], strict=True))
 
 
-def lasting(tables: Tables) -> DataFrame:
-    """The default over N(0, I) on the way through the long training: columns :data:`LASTING`.
-
-    The most evaluations were taken at the end alone, there each setting at its best grid.
-    """
-    table, rows = tables("long-training"), []
-    for metric in FEATURES if len(table) else ():
-        way, end = long_curves.lead(table, metric), lead.over_best_rival(table, metric)
-        rows += [(metric, nfe, int(step), ratio) for nfe, step, ratio in _entries(way)]
-        rows.append((metric, int(end.index[-1]), int(way.columns[-1]), end.iloc[-1]))
-    return pandas.DataFrame(rows, columns=pandas.Index(LASTING))
-
-
 def conditions(tables: Tables) -> DataFrame:
     """Designs over a start from N(0, I) where the condition says much: columns :data:`CONDITIONS`."""
     rows = [
@@ -119,8 +101,7 @@ def conditions(tables: Tables) -> DataFrame:
 def _restored(tables: Tables) -> Iterator[Line]:
     for folder, task in RESTORED.items():
         table = tables(folder)
-        distances = emoji_restoration.DISTANCES[:1] if folder in emoji_restoration.TASKS else FEATURES
-        for metric in (*distances, *SCORES) if len(table) else ():
+        for metric in (*FEATURES, *SCORES) if len(table) else ():
             found = restoration.values(table, metric)
             yield task, metric, table["seed"].nunique(), found.loc[restoration.OURS] / found.loc[BASE]
 
@@ -145,17 +126,6 @@ def _forecast(tables: Tables) -> Iterator[Line]:
     crps = means(table, "crps")
     least = forecasting.plain(table)["crps"].min()
     yield WEATHER, REGRESSION, seeds, crps.loc[forecasting.OURS] / least
-
-
-def course(found: DataFrame) -> DataFrame:
-    """First and last ratio of :func:`lasting`, by NFE and metric; the same where there is one alone."""
-    return found.groupby(["nfe", "metric"], sort=False)["ratio"].agg(["first", "last"])
-
-
-def fades(found: DataFrame) -> bool:
-    """Whether at the more of :data:`ENDS` the ratio of :func:`lasting` ends higher than it began."""
-    way = course(found).loc[ENDS[-1]]
-    return bool((way["last"] > way["first"]).all())
 
 
 def behind(found: DataFrame) -> DataFrame:

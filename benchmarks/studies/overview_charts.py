@@ -59,35 +59,6 @@ def draw_quality(found: DataFrame) -> Figure:
     return figure
 
 
-def draw_lasting(found: DataFrame) -> Figure:
-    """Ratios of :func:`overview.lasting` against steps, a curve for each number of evaluations."""
-    features = list(found["metric"].unique())
-    figure = _figure(3.9)
-    evaluations = sorted(found["nfe"].unique())
-    styles = {
-        str(nfe): look(number) | {"label": _counted(found, nfe), **PLAIN}
-        for number, nfe in enumerate(evaluations)
-    }
-    for axes, metric in zip(figure.subplots(1, len(features), sharey=True), features, strict=True):
-        own = select(found, metric=metric).groupby("nfe")
-        curves = {str(nfe): _curve(part["step"] / 1000, part["ratio"]) for nfe, part in own}
-        draw_curves(
-            axes,
-            curves,
-            styles=styles,
-            better="",
-            level=1,
-            level_name=f"no better than {BASE}",
-            doubling=False,
-        )
-        axes.set_ylim(0, 1.08 * max(1, found["ratio"].max()))
-        axes.set_title(overview.FEATURE_NAMES[metric], fontsize=SMALL)
-        axes.set_xlabel("thousand steps of training", fontsize=SMALL)
-    figure.axes[0].set_ylabel(f"Fréchet distance{LOWER},\ndefault / {BASE}", fontsize=SMALL)
-    name_below(figure.axes[0])
-    return figure
-
-
 def draw_conditions(found: DataFrame) -> Figure:
     """Ratios of :func:`overview.conditions`, a line for each task and metric; above 1 the design is worse."""
     lines = _lines(found)
@@ -138,12 +109,6 @@ def _set_ratio_scale(axes: Axes, ratios: Any) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _counted(found: DataFrame, nfe: int) -> str:
-    """What the curve of a number of evaluations is called."""
-    alone = select(found, nfe=int(nfe))["step"].nunique() == 1
-    return f"NFE {nfe}" + (", at the end alone" if alone else "")
-
-
 def _figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
 
@@ -154,7 +119,6 @@ def _curve(places: Any, values: Any) -> Curve:
 
 CHARTS: Mapping[str, tuple[Callable[[overview.Tables], DataFrame], Callable[[DataFrame], Figure]]] = {
     "overview-quality": (overview.quality, draw_quality),
-    "overview-lasting": (overview.lasting, draw_lasting),
     "overview-conditions": (overview.conditions, draw_conditions),
 }
 """Name of a picture -> where its values are from, and what draws them."""

@@ -24,30 +24,20 @@ from benchmarks.studies import (
     RESULTS,
     STUDIES,
     alike,
-    auto,
     awkward_laws,
     component_counts,
     convergence,
     emoji,
-    emoji_far,
-    emoji_pairs,
-    emoji_restoration,
     emoji_sizes,
     few_labels,
     forecasting,
-    kills,
     kinds,
     lead,
-    long_curves,
-    mechanism,
     moved_source,
     one_evaluation,
     overview,
     overview_charts,
-    prior_guidance,
-    reflow,
     restoration,
-    restoration_steps,
     tables,
     warm_start,
 )
@@ -62,34 +52,25 @@ CHARTS = (
     "emoji-sizes",
     "moved-source",
     "convergence",
-    "long-training",
-    "prior-guidance",
-    "caption-guidance",
 )
-LOSSES, SIZES, MOVED, CONVERGENCE, LONG, GUIDED, CAPTIONS = (
-    DOCS / "images" / f"{name}.png" for name in CHARTS
-)
+LOSSES, SIZES, MOVED, CONVERGENCE = (DOCS / "images" / f"{name}.png" for name in CHARTS)
 BUDGETS = (1000, 4000, 16000)
 """Steps of the studies of pictures that docs/findings.md speaks of."""
 STANDS_ALONE = (
     "lead-",
     "emoji-",
-    "caption-guidance",
     "long-",
     "from-scratch",
     "late-start",
     "one-evaluation",
-    "reflow",
     "warm-start",
 )
 OWN_SECTION = (*STANDS_ALONE, *restoration.TASKS)
 """How the folders begin that a section of their own tells of."""
 NFES = [1, 2, 4, 8, 15, 30]
 CLAIMS: Mapping[str, tuple[str, ...]] = {
-    "automatic": ("auto",),
     "choosing": ("variance_floor",),
     "few-evaluations": ("late_start", "warm_start", "one_evaluation"),
-    "trained-priors": ("end_to_end",),
     "README": ("standing",),
     "findings": (
         "own_prior",
@@ -98,8 +79,6 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
         "convergence",
         "more_evaluations",
         "paper_design",
-        "blood",
-        "without_condition",
         "embeddings",
         "captions",
     ),
@@ -184,27 +163,19 @@ def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(STUDIES)
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=loader, **options)
-    modules = {"lead": lead, "emoji": emoji, "emoji_far": emoji_far, "emoji_sizes": emoji_sizes}
+    modules = {"lead": lead, "emoji": emoji, "emoji_sizes": emoji_sizes}
     modules |= {
         "few_labels": few_labels,
         "forecasting": forecasting,
         "alike": alike,
-        "auto": auto,
         "awkward": awkward_laws,
         "counts": component_counts,
         "moved_source": moved_source,
         "one_evaluation": one_evaluation,
         "overview": overview,
-        "prior_guidance": prior_guidance,
-        "reflow": reflow,
-        "kills": kills,
         "kinds": kinds,
-        "mechanism": mechanism,
         "convergence": convergence,
-        "long": long_curves,
-        "emoji_restoration": emoji_restoration,
         "restoration": restoration,
-        "restoration_steps": restoration_steps,
         "warm_start": warm_start,
     }
     environment.filters["thousands"] = "{:,}".format
@@ -226,9 +197,6 @@ def page(root: Path = RESULTS, read: Read = read_study) -> str:
         steps=whole_steps(root / "whole-steps.json"),
         full_size=full_size(root / "full-size.json"),
         pairing_cost=pairing_cost(root / "pairing-cost.json"),
-        killed=kills.read(root / "kills"),
-        pieces=long_curves.read_pieces(root),
-        pairs=emoji_pairs.read(root / emoji_pairs.TARGET.name),
     )
     text = text.replace(CONTENTS, contents(text), 1)
     return re.sub(r"\n\s*\n", "\n\n", re.sub(r" +\n", "\n", text)).strip() + "\n"
@@ -292,12 +260,6 @@ def main() -> None:
         moved_source.draw_curves(study.table, MOVED)
     if study := read(RESULTS / "convergence"):
         convergence.draw_curves(study.table, study.runs, CONVERGENCE)
-    if study := read(RESULTS / "long-training"):
-        long_curves.draw_curves(study.table, LONG)
-    if study := read(RESULTS / "prior-guidance"):
-        prior_guidance.draw_curves(study.table, GUIDED)
-    if study := read(RESULTS / "caption-guidance"):
-        prior_guidance.draw_captions(study.table, CAPTIONS)
     TARGET.write_text(page(read=read), encoding="utf-8")
     stored = told(read=read)
     for path in map(page_of_claims, CLAIMS):

@@ -10,7 +10,6 @@ import numpy as np
 import pandas
 
 from benchmarks.studies.alike import means
-from benchmarks.studies.inspect_ranking import correlations, distances, with_mean_rank
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
 from flowprior.report.markdown import markdown_table, spread
@@ -88,12 +87,6 @@ def paper_orders(table: DataFrame) -> dict[str, tuple[Series, bool]]:
     return orders
 
 
-def ranking(table: DataFrame) -> dict[str, DataFrame]:
-    """Scores of `inspect` beside trained distances, and Spearman's correlations of their ranks."""
-    found = with_mean_rank(table.pivot_table(index="flow", columns="metric", values="value", sort=False))
-    return {"found": found, "metrics": distances(found), "spearman": correlations(found)}
-
-
 def called(table: DataFrame, priors: Mapping[str, str]) -> DataFrame:
     """The Fréchet distances of these priors in their order, each flow called what ``priors`` calls it."""
     own = trained(table, FID, prior=list(priors.values()))
@@ -155,25 +148,6 @@ def trained_over_fixed(table: DataFrame, metric: str) -> DataFrame:
     own = [flow for flow in found.index if ", " in flow and flow.partition(", ")[0] in found.index]
     fixed = found.loc[[flow.partition(", ")[0] for flow in own]].set_axis(own)
     return (found.loc[own] / fixed).drop(columns=0, errors="ignore")
-
-
-def blood_choice(choice: DataFrame, result: DataFrame) -> dict[str, dict[str, Any]]:
-    """For each distance the design that the held-out quarter chose, and its ratio to the plain one's."""
-    said = {}
-    for metric in CELL_METRICS:
-        own = trained(result, metric, nfe=4).pivot_table(index="seed", columns="flow", values="value")
-        chosen = means(choice, metric)[4].filter([flow for flow in own if flow != BASE]).idxmin()
-        pair = own[[chosen, BASE]].dropna()
-        ratio, better = pair[chosen].mean() / pair[BASE].mean(), (pair[chosen] < pair[BASE]).sum()
-        said[metric] = {"chosen": chosen, "ratio": ratio, "better": better, "seeds": len(pair)}
-    return said
-
-
-def smaller_budgets(table: DataFrame) -> DataFrame:
-    """Values at 4 evaluations of the flows that smaller budgets were tried on, by every budget."""
-    shorter = table[table["part"].str.startswith("shorter-")]
-    flows, parts = (list(shorter[name].unique()) for name in ("flow", "part"))
-    return select(table, nfe=4, flow=flows, part=[*parts, "result"], metric=CELL_METRICS[:3])
 
 
 def costs(table: DataFrame, runs: DataFrame, axis: str) -> DataFrame:

@@ -83,14 +83,3 @@ def test_each_setting_stands_at_its_best_grid():
     assert len(over) == 2 * len(LAWS)
     assert set(over[4]) == {0.5}
     assert [key[0] for key in over.index] == [2] * len(LAWS) + [16] * len(LAWS)
-
-
-def test_flags_of_a_prior_stand_in_a_row():
-    found = awkward_laws.flagged("gmm:covariance=full", 2, seeds=1)
-    assert found["ring"] == found["point-mass"] == 1
-    assert found["gaussian"] == 0
-    rows = [
-        {"data": "awkward-laws:dim=2,each=9", "prior": "gmm", "metric": f"flagged-{law}", "value": share}
-        for law, share in found.items()
-    ]
-    assert awkward_laws.flags(pandas.DataFrame(rows)).loc[(2, "gmm"), "flagged-ring"] == 1

@@ -1,4 +1,4 @@
-"""Two problems whose conditions are embeddings, and the distance within conditions."""
+"""A problem whose conditions are embeddings, and the distance within conditions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.studies import STUDIES, embeddings, everything
+from benchmarks.studies import STUDIES, embeddings
 from flowprior.data import load_data
-from flowprior.errors import OptionError
 from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
 from tests.benchmarks.studies.conftest import cells_of
-from tests.debian_data import fashion_mnist
 from tests.expected_warnings import UNCONVERGED
 from tests.markdown_blocks import REPOSITORY
 
@@ -46,20 +44,6 @@ def test_no_embedding_of_the_test_split_was_seen_in_training():
     assert not torch.isin(test.cond[:, 0], train.cond[:, 0]).any()
     again = load_data("turning-residuals:n=300")
     assert torch.equal(again.x, train.x)
-
-
-def test_labels_are_places_that_can_be_told_apart():
-    real, labels = everything(fashion_mnist())
-    data = load_data("fashion-mnist-embedded:n=400")
-    x, cond = everything(data)
-    assert torch.equal(x, real[:400])
-    assert torch.equal(data.group, labels[:400])
-    centres = torch.stack([cond[data.group == label].mean(0) for label in range(10)])
-    assert torch.equal(torch.cdist(cond, centres).argmin(1), data.group)
-    assert cond.unique(dim=0).shape[0] == 400
-    assert load_data("fashion-mnist-embedded:n=400,jitter=0").cond.unique(dim=0).shape[0] == 10
-    with pytest.raises(OptionError, match="expected jitter to be a finite number >= 0, got -1"):
-        load_data("fashion-mnist-embedded:jitter=-1")
 
 
 def test_the_distance_does_not_mix_conditions():

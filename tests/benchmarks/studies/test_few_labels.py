@@ -76,6 +76,14 @@ def test_copies_are_told_from_new_pictures(alone):
     assert value(new, few_labels.DISTANCE) < value(rows_of(few, spec), few_labels.DISTANCE)
 
 
+def test_the_few_are_chosen_class_by_class():
+    two = few_digits("train", count=2, seed=0)
+    assert everything(two)[1].bincount().tolist() == [2] * 10
+    assert len(few_digits("train", count=10_000)) == len(split("train"))
+    assert torch.equal(few_digits("test", count=2).x, split("test").x)
+    assert not torch.equal(two.x, few_digits("train", count=2, seed=1).x)
+
+
 @pytest.mark.slow
 def test_the_study_brings_its_data_sets():
     """In a process that has loaded nothing else, as ``flowprior compare`` does."""

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
-from benchmarks.studies import STUDIES, fit_prior, posterior_gap, toys
-from benchmarks.studies.ensemble import Member, train_members
-from flowprior.couplings import Coupling
-from flowprior.data import TensorData
-from flowprior.flow import Flow
+from benchmarks.studies import STUDIES, toys
 from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
-from flowprior.training import TrainingConfig
 from tests.benchmarks.studies.conftest import cells_of
 from tests.markdown_blocks import REPOSITORY
 
@@ -50,31 +43,3 @@ def test_moons_start_from_eight_gaussians_whatever_the_label(
     assert (outcome.failed, outcome.finished) == ({}, 3)
     rows = cells_of(tmp_path)["FM"].select(metric="w2_squared")
     assert [(row["sampler"], row["nfe"]) for row in rows] == [("euler", 1), ("dopri5", None)]
-
-
-def trained(prior: str, coupling: str, data: TensorData) -> Flow:
-    member = Member(fit_prior(prior, data, 0), Coupling.registry.resolve(coupling))
-    config = TrainingConfig(steps=1, warmup=0, batch_size=8)
-    return train_members([member], data, "mlp:width=4,depth=1", config)[0]
-
-
-@pytest.mark.slow
-def test_flows_start_from_inferred_source_samples_where_the_prior_has_latents(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("efficientnet_lite_pytorch")
-    monkeypatch.setattr(posterior_gap, "SAMPLES", 20)
-    x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    data = TensorData(x, torch.arange(40) % 10, name="pictures", classes=10, is_image=True)
-    cell = SimpleNamespace(seed=0, variant=SimpleNamespace(label="ours", samplers={}))
-    splits = SimpleNamespace(train=data, test=data, validation=data)
-    rows = posterior_gap.values(trained("latent-gmm:rank=2", "posterior", data), cell, splits)
-    assert [row["nfe"] for row in rows] == [1] * 4 + [4] * 4 + [15] * 4
-    assert {row["flow"] for row in rows} == {"ours, inferred source samples", "ours, drawn source samples"}
-    assert {row["metric"]: row["features"].split(" ")[0] for row in rows} == {
-        "fid-cnn128": "cnn128",
-        "fid-lite0": "lite0",
-    }
-    assert {row["reference"] for row in rows} == {"40 test examples of pictures"}
-    for spec in ("gaussian", "gmm"):
-        assert posterior_gap.values(trained(spec, "condot", data), cell, splits) == []
