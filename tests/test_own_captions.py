@@ -13,6 +13,7 @@ from flowprior.evaluation import evaluate
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, call_app
 from tests.data_folders import write_metadata, write_texts
+from tests.expected_warnings import FEW_REFERENCES
 from tests.markdown_blocks import REPOSITORY, commands
 from tests.words import WordEncoder
 
@@ -48,6 +49,7 @@ def check_captions_from_elsewhere(folder: Path) -> None:
     assert f"test examples of {folder}" in found.settings["reference"]
 
 
+@FEW_REFERENCES
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_texts, write_metadata])
 @pytest.mark.usefixtures("without_weights")

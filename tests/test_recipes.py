@@ -73,7 +73,8 @@ def test_a_component_is_added_as_the_page_says(copied: Path, room: str) -> None:
     assert 0 < len(written) <= MOST_FILES
     for file, text in written.items():
         follow(copied / file, text)
-    environment = {**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {"PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": ""}
+    environment = {**os.environ, **own}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", name, *tests]
     run = subprocess.run(command, cwd=copied, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:]

@@ -63,8 +63,8 @@ for axes, (name, density) in zip(
     figure.subplots(1, 2, sharey=True), densities.items(), strict=True
 ):
     axes.pcolormesh(
-        *grid.view(64, 64, 2).unbind(2),
-        density.view(64, 64),
+        *grid.view(64, 64, 2).numpy().transpose(2, 0, 1),
+        density.view(64, 64).numpy(),
         cmap="Blues",
         shading="nearest",
     )

@@ -14,6 +14,7 @@ from flowprior.study.grid import Grid, load_grid
 from flowprior.study.running import run_grid
 from tests.benchmarks.studies.conftest import cells_of
 from tests.data_folders import write_coco, write_imagenet64
+from tests.expected_warnings import FEW_REFERENCES
 from tests.markdown_blocks import REPOSITORY
 
 TABLES = ["imagenet64", "coco"]
@@ -71,6 +72,7 @@ def test_where_the_data_are_not_there_one_line_says_so(
     assert "\n" not in str(caught.value)
 
 
+@FEW_REFERENCES
 @pytest.mark.slow
 def test_imagenet64_is_rehearsed(tmp_path: Path) -> None:
     data = f"data=imagenet64:path={write_imagenet64(tmp_path / 'data', batches=1, rows=16)},batches=1"
@@ -81,6 +83,7 @@ def test_imagenet64_is_rehearsed(tmp_path: Path) -> None:
         assert len(cell.select(flow=label, metric="sliced_w2_squared")) == 2
 
 
+@FEW_REFERENCES
 @pytest.mark.slow
 @pytest.mark.usefixtures("words")
 def test_coco_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
