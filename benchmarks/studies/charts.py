@@ -81,8 +81,8 @@ def draw_quality(found: DataFrame) -> Figure:
 
 def draw_convergence(found: DataFrame) -> Figure:
     """A panel for each feature."""
-    figure = Figure(figsize=(WIDTH, 5.3), dpi=DPI, layout="constrained")
-    flows = list(dict.fromkeys(found["flow"]))
+    figure = Figure(figsize=(WIDTH, 6.2), dpi=DPI, layout="constrained")
+    flows = sorted(set(found["flow"]), key=lambda flow: (flow != OURS, flow))
     for axes, metric in zip(figure.subplots(len(FEATURES), 1, sharex=True), FEATURES, strict=True):
         own = select(found, metric=metric)
         curves = {flow: _curve(select(own, flow=flow), "seconds") for flow in flows}
