@@ -5,7 +5,8 @@ for SETTING in "gaussian condot from-noise" "gmm:covariance=spherical ot designe
     set -- $SETTING; flowprior train --data eight-modes --prior $1 --coupling $2 --steps 600 \\
         --set training.batch_size=256 --out runs/$3
 done
-flowprior compare benchmarks/studies/end_to_end_digits.toml --out runs/end-to-end-digits
+flowprior compare benchmarks/studies/few_labels.toml --data few-digits:count=1000 --seeds 3 \\
+    --out runs/digits-quality
 python docs/make_paper_pictures.py runs
 
 The picture of forecasts is that of docs/make_forecast_picture.py.
@@ -50,7 +51,7 @@ def main(runs: str) -> None:
     """All pictures."""
     draw_digits(Flow.load(f"{runs}/digits"))
     draw_plane({"gaussian + condot": f"{runs}/from-noise", "gmm + ot": f"{runs}/designed"})
-    draw_quality(Path(runs) / "end-to-end-digits" / "report.json")
+    draw_quality(Path(runs) / "digits-quality" / "report.json")
 
 
 def draw_digits(flow: Flow) -> None:

@@ -98,26 +98,6 @@ def _aligned(lines: Iterable[Sequence[str | None]]) -> list[str]:
 # -- on the page of results --------------------------------------------------------------------------------
 
 
-def timings(path: Path) -> dict[str, str]:
-    """Fits and pairings: what was timed, who did it, how long it took; empty where it was not run."""
-    if not path.exists():
-        return {}
-    said, rows = _read(path)
-    ratios = {one.group: one.ratio for one in comparisons(rows)}
-    lines = []
-    for row in rows:
-        info = row["extra_info"]
-        notes = (
-            f"{name} {f'{value:.4g}' if isinstance(value, float) else f'{value:,}'}"
-            for name, value in info.get("notes", {}).items()
-        )
-        taken = f"{median(row):,.1f} ms" if row["stats"] else None
-        ratio = ratios.get(row["group"], {}).get(info["way"])
-        ratio = "" if ratio is None else f"{ratio:.1f}"
-        lines.append([row["group"], info["way"], taken, ratio, ", ".join(notes)])
-    return said | {"table": markdown_table(["what", "who", "median", "ratio", "beside it"], lines)}
-
-
 def full_size(path: Path) -> dict[str, str]:
     """Fits of a prior with a shared basis: seconds, memory, and a draw; empty where it was not run."""
     if not path.exists():
@@ -131,19 +111,6 @@ def full_size(path: Path) -> dict[str, str]:
         lines.append([row["group"], *own, ratio])
     header = ["what", "seconds", "peak MiB", "state MB", "law", "draw of 256 over `torch.randn`"]
     return said | {"table": markdown_table(header, lines)}
-
-
-def pairing_cost(path: Path) -> dict[str, Any]:
-    """Milliseconds that the pairs of one training batch take, by setting; empty where it was not run."""
-    if not path.exists():
-        return {}
-    said, rows = _read(path)
-    info = [row["extra_info"] for row in rows]
-    found = {
-        own["way"]: {"batches": own["batches"], "milliseconds": median(row) / own["batches"]}
-        for own, row in zip(info, rows, strict=True)
-    }
-    return said | {"ways": found}
 
 
 def whole_steps(path: Path) -> dict[str, str]:
@@ -196,29 +163,14 @@ def _read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     return {"machine": processor, "note": report.get("note", "")}, rows
 
 
-def operators(path: Path) -> dict[str, Any]:
-    """Ratios, goals and shares of the step; empty where the benchmark was not run."""
+def operators(path: Path) -> dict[str, str]:
+    """Times, ratios and goals of the operators; empty where the benchmark was not run."""
     if not path.exists():
         return {}
     said, rows = _read(path)
-    found = comparisons(rows)
-    entries = [one for one in found if "bandwidth" in one.info]
-    errors = [one.info["relative_error"] for one in entries if "relative_error" in one.info] or [{}]
-    missed = (
-        f"{one.group} against {way}, {one.ratio[way]:.2f} of {goal:g}"
-        for one in entries
-        for way, goal in one.info["goal"].items()
-        if one.ratio.get(way, goal) < goal
-    )
+    entries = [one for one in comparisons(rows) if "bandwidth" in one.info]
     header = ["operator and size", "ms", "ratio to (goal)", "share of copy bandwidth", "Gflop/s"]
-    return said | {
-        "ours": entries[0].ours,
-        "copy_rate": max(one.info["copy_rate"] for one in entries) / 1e9,
-        "table": markdown_table(header, map(_operator, entries)),
-        "missed": "; ".join(missed),
-        "errors": ", ".join(f"{name} {max(own[name] for own in errors):.1e}" for name in errors[0]),
-        "step": _step([one for one in found if "share" in one.info]),
-    }
+    return said | {"table": markdown_table(header, map(_operator, entries))}
 
 
 def _operator(one: Comparison) -> list[str]:
@@ -235,17 +187,3 @@ def _ratio(way: str, ratio: float, goal: float | None) -> str:
     if goal is None:
         return f"{way} {shown}"
     return f"{way} **{shown}** ({goal:g})" if ratio >= goal else f"{way} {shown} (**{goal:g}**)"
-
-
-def _step(steps: list[Comparison]) -> dict[str, Any]:
-    """What prior, coupling, path and loss take of a training step, by who does them."""
-    if not steps:
-        return {}
-    header, *table = step_table(steps, "{:.2f} ms".format)
-    rows = ([f"`{prior}`", f"`{coupling}`", *cells] for prior, coupling, *cells in table)
-    info = steps[0].info
-    return {
-        "network": info["network_seconds"] * 1e3,
-        "how": info.get("how", "medians of calls in turn"),
-        "table": markdown_table(header, rows),
-    }

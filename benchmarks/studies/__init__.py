@@ -16,8 +16,7 @@ from flowprior.data import Data
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.priors import Prior
-from flowprior.study.cell_file import write_object
-from flowprior.study.records import FORMAT
+from flowprior.study.results import facts_of, rows_of_run
 from flowprior.training.run_info import describe_machine
 
 SEED = 1000
@@ -67,9 +66,14 @@ def rows_of(values: dict[str, float], **columns: Any) -> list[Row]:
     return [table_row(metric, value, **columns) for metric, value in values.items()]
 
 
-def write_cell(
-    path: Path, setting: dict[str, Any], rows: list[Row], run: dict[str, Any] | None = None
-) -> None:
-    """Write a cell that no grid runs, such as a prior's that nothing is trained from, in one move."""
-    told = describe_machine(torch.device("cpu")) | (run or {})
-    write_object(path, {"format": FORMAT, "setting": setting, "run": told, "metrics": {}, "rows": rows})
+def own_run(name: str, setting: dict[str, Any], rows: list[Row], **facts: Any) -> list[Row]:
+    """The rows of a run that no grid runs, such as a prior's that nothing is trained from.
+
+    Args:
+        name: of the run.
+        setting: what decided its values.
+        rows: of :func:`rows_of`.
+        facts: what else is known of it, beside commit, versions and machine.
+    """
+    told = facts_of(describe_machine(torch.device("cpu"))) | facts
+    return rows_of_run(name, setting, told, rows)

@@ -18,14 +18,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import Row, everything, generator, rows_of
-from benchmarks.studies.alike import means
 from flowprior.data import DATA, TensorData
 from flowprior.flow import Flow
 from flowprior.inspection.simulated_flow import energy_coefficient
-from flowprior.registry import parse_spec
-from flowprior.study.table import DataFrame
 
-OURS, BASELINE = "default", "gaussian+condot"
 GRIDS: Mapping[str, str] = {
     "uniform": "euler",
     "power": "euler:grid=power,exponent=0.5",
@@ -140,25 +136,3 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
                 found[f"energy-{law}"] = energy_coefficient(drawn.double(), real.double())
             rows += rows_of(found, nfe=nfe, sampler=name, samples=SAMPLES, split="test")
     return rows
-
-
-def at_best_grid(table: DataFrame) -> DataFrame:
-    """Means over seeds, each setting at its best grid: rows (dimensions, law, setting), columns NFE."""
-    import pandas as pd
-
-    table = table.assign(dim=table["data"].map(_dimensions))
-    index, drawn = ["dim", "flow", "sampler"], ("data",)  # anew by every seed
-    each = {law: means(table, f"energy-{law}", index=index, differs=drawn) for law in LAWS}
-    found = {law: values.groupby(level=index[:2]).min() for law, values in each.items()}
-    whole = pd.concat(found, names=["law"]).reorder_levels(["dim", "law", "flow"])
-    return whole.sort_index(level="dim", sort_remaining=False)
-
-
-def over_baseline(found: DataFrame) -> DataFrame:
-    """The default's distance over the baseline's: rows (dimensions, law), columns NFE."""
-    ours, baseline = (found.xs(flow, level="flow") for flow in (OURS, BASELINE))
-    return ours / baseline
-
-
-def _dimensions(data: str) -> int:
-    return int(parse_spec(data, "data").options["dim"])

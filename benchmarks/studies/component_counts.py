@@ -10,16 +10,17 @@ components.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from benchmarks.studies import RESULTS, Row, everything, fit_prior, rows_of, write_cell
+from benchmarks.studies import RESULTS, Row, everything, fit_prior, own_run, rows_of
 from benchmarks.studies.digits import BALANCED, split
 from flowprior.metrics.memorisation import memorisation_ratio
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors import Prior
-from flowprior.study.table import DataFrame
+from flowprior.study.results import write_results
 
 TRUE = (1, 2, 3, 4, 6, 8, 12, 16)
 SEEDS = 20
@@ -31,7 +32,6 @@ APART = 4.5
 OF_DIGITS = (1, 2, 4, 8, 16, 32, 64)
 DIGITS_FLOOR = 0.01
 """``reg_covar`` of the ablations."""
-LOSSES = ["loss-half", "loss-true", "loss-twice"]
 
 
 def known_modes(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,43 +86,23 @@ def of_digits(components: int) -> dict[str, float]:
     return {"log_density": float(density), "memorisation": ratio}
 
 
-def cells() -> Iterator[tuple[str, dict[str, object], list[Row]]]:
-    """Name, setting and rows of each."""
+def runs() -> Iterator[list[Row]]:
+    """The rows of each law with known modes, and of each mixture on digits."""
     for dim in DIMENSIONS:
         for count in TRUE:
             rows = [
                 row for seed in range(SEEDS) for row in rows_of(of_known_modes(count, dim, seed), seed=seed)
             ]
-            yield f"{dim}-{count}", {"data": "known-modes", "dim": dim, "modes": count}, rows
+            setting = {"data": "known-modes", "dim": dim, "modes": count}
+            yield own_run(f"component-counts/{dim}-{count}", setting, rows)
     for components in OF_DIGITS:
-        yield (
-            f"digits-{components}",
-            {"data": "digits", "components": components},
-            rows_of(of_digits(components)),
-        )
-
-
-def within_one(table: DataFrame) -> DataFrame:
-    """Rows (dimensions, modes): share of laws found exactly and within one, mean losses."""
-    own = table[table["data"] == "known-modes"].astype({"dim": int, "modes": int})
-    wide = own.pivot_table(index=["dim", "modes", "seed"], columns="metric", values="value").reset_index(
-        "seed"
-    )
-    off = (wide["found"] - wide.index.get_level_values("modes")).abs()
-    found = wide.assign(exact=(off == 0).astype(float), near=(off <= 1).astype(float))
-    return found.groupby(level=["dim", "modes"])[["exact", "near", *LOSSES]].mean()
-
-
-def digits_table(table: DataFrame) -> DataFrame:
-    """Rows components, columns ``log_density`` and ``memorisation``."""
-    own = table[table["data"] == "digits"].astype({"components": int})
-    return own.pivot_table(index="components", columns="metric", values="value")
+        setting = {"data": "digits", "components": components, "seed": 0}
+        yield own_run(f"component-counts/digits-{components}", setting, rows_of(of_digits(components)))
 
 
 def main() -> None:
-    """Write the cells."""
-    for name, setting, rows in cells():
-        write_cell(RESULTS / "component-counts" / f"{name}.json", setting, rows)
+    """Write the table of the study."""
+    write_results(RESULTS / "component_counts.csv.gz", chain.from_iterable(runs()))
 
 
 if __name__ == "__main__":

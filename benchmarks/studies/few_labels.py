@@ -1,4 +1,4 @@
-"""What is measured of labels with few examples, and what is read off it.
+"""Labels with few examples: the data, and what is measured of the flows.
 
 values = "benchmarks.studies.few_labels:values"
 
@@ -7,29 +7,24 @@ Labels are judged one by one: the other labels of a data set may have all of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.studies import CLASSIFIERS, Row, everything, generator, rows_of
-from benchmarks.studies.alike import means
 from flowprior.data import DATA, Data, TensorData, load_data
 from flowprior.features import load_classifier
 from flowprior.flow import Flow
 from flowprior.metrics.kernel import polynomial_mmd2
 from flowprior.registry import parse_spec
-from flowprior.study.table import DataFrame
 
-OURS, BASELINE = "default", "gaussian+condot"
 GRIDS: Mapping[str, str] = {
     "uniform": "euler",
     "power": "euler:grid=power,exponent=0.5",
     "last-0.7": "euler:grid=last,at=0.7",
 }
-OWN_GRID = "last-0.7"
-"""The default's grid of times, one for every number of evaluations."""
 NFES = (0, 1, 4, 15)
 SAMPLES = 500
 CLASSES = 10
@@ -119,41 +114,3 @@ def _nearness(drawn: Tensor, real: Tensor, known: Tensor) -> float:
     """Quantile of the distances to the nearest ``known`` event, of ``drawn`` over ``real`` ones."""
     drawn, real = (torch.cdist(x.flatten(1), known.flatten(1)).amin(1).quantile(CLOSE) for x in (drawn, real))
     return float(drawn / real)
-
-
-def at_own_grid(table: DataFrame, metric: str) -> DataFrame:
-    """Means over seeds: a row for each (labels, count, setting), a column for each NFE.
-
-    ``labels`` with so few examples are ``all`` of them, or ``one`` beside full ones. The default stands at
-    its own grid, every other setting at the grid that is best for its kernel distance at that NFE; that is
-    chosen on the samples that are judged, in their favour.
-    """
-    sets = table["data"].unique()
-    places = {
-        name: table["data"].map(dict(zip(sets, map(found, sets), strict=True)))
-        for name, found in PLACES.items()
-    }
-    table = table.assign(**places)
-    index, drawn = [*PLACES, "flow", "sampler"], ("data",)  # anew by every seed
-    distance, wanted = (means(table, name, index=index, differs=drawn) for name in (DISTANCE, metric))
-    best = distance.eq(distance.groupby(level=[*PLACES, "flow"]).transform("min"))
-    flow, sampler = (best.index.get_level_values(name) for name in ("flow", "sampler"))
-    best.loc[flow == OURS] = False
-    best.loc[(flow == OURS) & (sampler == OWN_GRID)] = True
-    return wanted.where(best).groupby(level=[*PLACES, "flow"]).first()
-
-
-def over_baseline(found: DataFrame) -> DataFrame:
-    """The default's kernel distance over the baseline's: rows (labels, count), columns NFE."""
-    ours, baseline = (found.xs(flow, level="flow") for flow in (OURS, BASELINE))
-    return ours / baseline
-
-
-def _options(data: str) -> Mapping[str, Any]:
-    return parse_spec(data, "data").options
-
-
-PLACES: Mapping[str, Callable[[str], Any]] = {
-    "labels": lambda data: "all" if _options(data).get("alone") is None else "one",
-    "count": lambda data: int(_options(data)["count"]),
-}

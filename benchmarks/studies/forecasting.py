@@ -1,4 +1,4 @@
-"""Forecasts of weather: those that need no network, and what is read off the study.
+"""Forecasts of weather that need no network.
 
 * Climatology: what the same hour brought in training, at most 15 days earlier or later.
 * Persistence: the last hour before stays as it is, one certain forecast.
@@ -12,31 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from torch import Tensor
 
 from benchmarks.studies import Row, generator, rows_of
-from benchmarks.studies.alike import means
-from benchmarks.studies.tables import BASE
 from flowprior.data import Data
 from flowprior.data.weather import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
 from flowprior.flow import Flow
 from flowprior.metrics import coverage, crps, energy_score, member_spread
-from flowprior.study.table import DataFrame, Series
 
 MEMBERS = 20
 DAYS = 15
 """Farther away in the year the weather is another."""
 FOLDS = 7
 STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-OURS = "learned+posterior"
-RIVALS = (BASE, "climatology", "persistence", "regression", "regression, last hour")
-SCORES = {"crps": "%.4f", "energy_score": "%.3f", "coverage_50": "%.3f", "coverage_90": "%.3f"}
-JUDGED = (1, 15)
-"""Evaluations at which the design is to have the least CRPS of all."""
+BASE = "gaussian+condot"
+"""The setting beside whose values the others are kept."""
 
 
 def plain_forecasts(flow: Flow, cell: Any, data: Any) -> list[Row]:
@@ -130,23 +123,3 @@ FORECASTS: dict[str, Callable[[WeatherData, WeatherData, torch.Generator], Tenso
     "regression": regression,
     "regression, last hour": last_hour_regression,
 }
-
-
-def scores(table: DataFrame, metric: str) -> DataFrame:
-    """Means of the flows: a row for each, a column for each number of evaluations."""
-    return means(table[table["nfe"].notna()], metric).reindex([BASE, OURS])
-
-
-def plain(table: DataFrame) -> DataFrame:
-    """Values of the forecasts without a network: a row for each, a column for each score."""
-    own = table[table["flow"].isin(list(FORECASTS))]
-    found = own.pivot_table(index="flow", columns="metric", values="value", sort=False)
-    return found.reindex(index=list(FORECASTS), columns=list(SCORES))
-
-
-def against(table: DataFrame, nfe: int) -> Series:
-    """The design's CRPS over that of each rival, at a number of evaluations."""
-    flows = scores(table, "crps")
-    others = plain(table)["crps"]
-    rivals = {name: flows.loc[name, nfe] if name == BASE else others[name] for name in RIVALS}
-    return flows.loc[OURS, nfe] / pandas.Series(rivals)

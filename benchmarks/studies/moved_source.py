@@ -6,20 +6,15 @@ values = "benchmarks.studies.moved_source:values"
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from benchmarks.studies import Row, digits, everything, generator, rows_of
 from flowprior.flow import Flow
 from flowprior.metrics.kernel import polynomial_mmd2
-from flowprior.pictures import save_figure
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler
-from flowprior.study.table import DataFrame, trained
 
 NFES = (4, 15)
 SAMPLES = 1000
@@ -33,7 +28,6 @@ SOURCE, PRIOR = "source", "prior"
 MOVES = {f"shift {shift:g}": (1.0, shift) for shift in SHIFTS} | {
     f"scale {scale:g}": (scale, 0.0) for scale in SCALES if scale != 1
 }
-UNMOVED = "shift 0"
 
 
 def moved_prior(prior: Prior, scale: float, shift: float) -> Prior:
@@ -81,33 +75,3 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
                 told = {"sampler": f"moved {what}", "condition": move, "samples": SAMPLES, "split": "test"}
                 rows += rows_of(found, nfe=nfe, **told)
     return rows
-
-
-def curves(table: DataFrame, metric: str) -> Mapping[int, DataFrame]:
-    """NFE -> means over seeds: a row for each (what moved, setting), a column for each move."""
-    own = trained(table[table["condition"].isin(list(MOVES))], metric)
-    found = own.pivot_table(index=["nfe", "sampler", "flow"], columns="condition", values="value", sort=False)
-    found = found[[move for move in MOVES if move in found]]
-    return {nfe: found.xs(nfe, level="nfe") for nfe in NFES}
-
-
-def draw_curves(table: DataFrame, path: Path) -> None:
-    """Kernel distance at 15 evaluations against the shift, and against the scale."""
-    found = curves(table, DISTANCE)[NFES[-1]]
-    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
-    panels = (
-        ("shift of every pixel, standard deviations", {f"shift {shift:g}": shift for shift in SHIFTS}),
-        ("scale about the label's mean", {UNMOVED: 1.0} | {f"scale {s:g}": s for s in SCALES if s != 1}),
-    )
-    for axes, (label, places) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
-        places = dict(sorted(places.items(), key=lambda place: place[1]))
-        for (what, flow), row in found.iterrows():
-            moved = what.removeprefix("moved ")
-            style = {"label": f"{flow}, {moved}", "linestyle": "--" if moved == PRIOR else "-"}
-            axes.plot(list(places.values()), [row[move] for move in places], "o", markersize=3, **style)
-        axes.set_xlabel(label)
-        axes.set_yscale("log")
-    figure.axes[0].set_ylabel("kernel distance, NFE 15")
-    figure.axes[1].set_xscale("log", base=2)
-    figure.axes[1].legend(fontsize=7, frameon=False)
-    save_figure(figure, path)

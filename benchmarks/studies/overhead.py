@@ -8,6 +8,7 @@ the process held before it.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import resource
 import signal
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from multiprocessing.connection import Connection
 from operator import itemgetter
 from pathlib import Path
@@ -26,8 +27,9 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.studies import RESULTS, rows_of, write_cell
+from benchmarks.studies import RESULTS, Row, own_run, rows_of
 from flowprior.priors import Prior
+from flowprior.study.results import write_results
 
 CONDITIONS = (10, 100, 1_000, 10_000, 100_000)
 DIMENSIONS = (784, 3_072, 12_288)
@@ -66,37 +68,28 @@ def plan() -> list[dict[str, Any]]:
     return [{"prior": name, "spec": spec, **place} for name, spec in priors.items() for place in along]
 
 
-def run_axis(
-    cells: Iterable[dict[str, Any]], folder: Path = RESULTS / "overhead", limit: int = LIMIT
-) -> None:
-    """Measure the cells of one prior along one axis, those that have no file yet.
-
-    After one that took too long, larger ones are not tried.
-    """
+def run_axis(cells: Iterable[dict[str, Any]], limit: int = LIMIT) -> Iterator[list[Row]]:
+    """Measure the cells of one prior along one axis; after one that took too long none is tried."""
     late = ""
     for cell in cells:
-        path = folder / f"{_file_name(cell['prior'])}-{cell['conditions']}x{cell['dims']}.json"
-        if path.is_file():
-            continue
         size = [cell[name] for name in ("spec", "conditions", "dims", "examples")]
         found: dict[str, Any] = {"failed": late} if late else measure_apart(*size, limit=limit)
         failed = found.pop("failed", "")
         if "not done" in failed:
             late = "not tried: the next smaller was not done in time"
-        run = {"clock": "processor", "failed": failed}
-        write_cell(path, {"label": cell["prior"], **cell}, rows_of(found, flow=cell["prior"]), run)
-        typer.echo(f"{path.stem}: {failed or found}")
-
-
-def _file_name(prior: str) -> str:
-    """The prior's name without spaces and commas."""
-    return prior.replace(",", "-").replace(" ", "-")
+        name = f"overhead/{cell['prior']}-{cell['conditions']}x{cell['dims']}"
+        rows = rows_of(found or {"failed": math.nan}, flow=cell["prior"])
+        yield own_run(name, {"label": cell["prior"], **cell}, rows, failed=failed)
+        typer.echo(f"{name}: {failed or found}")
 
 
 def main() -> None:
-    """Run every cell that has no result yet."""
+    """Run every cell, and write the table of the study."""
+    rows = []
     for (prior, _), cells in groupby(plan(), key=itemgetter("prior", "axis")):
-        run_axis(cells, limit=LIMIT_OF_SHIPPED if prior in SHIPPED else LIMIT)
+        limit = LIMIT_OF_SHIPPED if prior in SHIPPED else LIMIT
+        rows += chain.from_iterable(run_axis(cells, limit))
+    write_results(RESULTS / "overhead.csv.gz", rows)
 
 
 @dataclass

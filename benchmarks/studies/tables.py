@@ -1,187 +1,391 @@
-"""What is read off the stored studies: values and verdicts, which the templates put into tables and words."""
+"""The tables of the page of results: which rows of a study stand in each, and how they are written."""
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import linear_regression
+from functools import cache
+from numbers import Integral
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pandas
 
-from benchmarks.studies.alike import means
+from benchmarks.studies import RESULTS, STUDIES, moved_source
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
-from flowprior.report.markdown import markdown_table, spread
-from flowprior.study.table import DataFrame, Series, select, trained
+from flowprior.report.markdown import markdown_table
+from flowprior.report.wording import number
+from flowprior.study.table import DataFrame, Series, read_table, runs_of, select, trained
 
-BASE = "gaussian+condot"
-RIVALS = (BASE, "torchcfm", "torchcfm-ot", "flow_matching")
-OTHERS = ("gaussian+batchot", "ddpm")
+OURS, BASE = "default", "gaussian+condot"
 FEATURES = ("fid-cnn128", "fid-lite0")
-FID, NFES = FEATURES[0], (1, 4, 15)
-GOALS = {1: 0.35, 2: 0.6, 4: 0.8, 15: 0.95, 30: 0.95}
-"""NFE -> what a design's distance over the best rival's is to be at most."""
-PAPER_ORDER = ("gmm+condot", "torchcfm-ot", BASE, "ddpm")
-WITHIN = "sliced_w2_squared_within"
-CELL_METRICS = ("raw", "debiased", "energy", "sliced")
-COSTS = ["fit_seconds", "fit_peak_bytes", "state_bytes", "sample_seconds", "log_prob_seconds"]
+"""Fréchet distances on features of the data's own classifier, and on ImageNet features."""
+BASELINES = (BASE, "torchcfm-ot", "flow_matching")
+SCHEDULE = "euler:grid=last,at=0.7"
+"""The step schedule of the default, one for every budget and number of evaluations."""
+NFES = (1, 2, 4, 8, 15, 30)
+BUDGETS = (1000, 16000)
+"""Steps of the trainings in which the default stands beside all baselines."""
+LEGACY = "†"
+"""Behind the name of a row that rests on legacy runs."""
+KID = "kid-lite0"
+FAR_ENOUGH: Mapping[str, float] = {"nearest-q05": 0.97, "nearest-q50": 0.9}
+"""Quantile -> the least distance from training images of samples over that of held-out images."""
 
 
-def over_rivals(table: DataFrame, metric: str, split: str = "test") -> DataFrame:
-    """Means over the best mean of the rivals: a row for each flow, a column for each NFE; NaN without one."""
-    found = means(table, metric, split)
-    return found / found.reindex(list(RIVALS)).min()
+@cache
+def study(name: str) -> DataFrame:
+    """The results of a study."""
+    return read_table(RESULTS / f"{name}.csv.gz")
 
 
-def rows_asked(data: Iterable[str]) -> list[int]:
-    """What specs of data sets ask for as ``n``, the number of training rows."""
-    return [int(parse_spec(spec, "data").options["n"]) for spec in data]
+# -- how rows are written ---------------------------------------------------------------------------------
 
 
-def embedded(table: DataFrame) -> DataFrame:
-    """Mean distance within conditions: a row for each (training rows, NFE from 1 on), flows across."""
-    own = trained(table, WITHIN)
-    own = own[own["nfe"] > 0].assign(rows=lambda part: rows_asked(part["data"]))
-    return own.pivot_table(index=["rows", "nfe"], columns="flow", values="value", sort=False).sort_index()
-
-
-def chosen_setting(table: DataFrame) -> str | None:
-    """The designed setting whose worst ratio over its goal, on the validation split, is least.
-
-    Of the designs only those with the most seeds: the best of many single runs is partly luck.
-    """
-    own = table[~table["flow"].isin([*RIVALS, *OTHERS, REAL_DATA])]
-    seeds = own.groupby("flow", sort=False)["seed"].nunique()
-    places = {"index": seeds.index[seeds == seeds.max()], "columns": list(GOALS)}
-    found = (over_rivals(table, metric, "validation").reindex(**places) for metric in FEATURES)
-    worst = pandas.concat([ratio / list(GOALS.values()) for ratio in found], axis=1).max(axis=1).dropna()
-    return None if worst.empty else str(worst.idxmin())
-
-
-def curves(table: DataFrame, metric: str) -> DataFrame:
-    """Means on the way: a row for each (flow, NFE), a column for each step; flows in their order."""
-    own = table[table["step"].notna() & (table["metric"] == metric)]
-    return own.groupby(["flow", "nfe", "step"], sort=False)["value"].mean().unstack("step").sort_index(axis=1)
-
-
-def first_step(curve: DataFrame, setting: str, nfe: int) -> str:
-    """The first evaluated step whose mean is no worse than the base's at the last step; "never"."""
-    reached = curve.columns[curve.loc[(setting, nfe)] <= curve.loc[(BASE, nfe)].iloc[-1]]
-    return str(reached[0]) if len(reached) else "never"
-
-
-def paper_orders(table: DataFrame) -> dict[str, tuple[Series, bool]]:
-    """Features -> the means at 15 evaluations, least first, and whether that is the paper's order.
-
-    DDPM may lack; nothing where others do.
-    """
-    orders = {}
-    for metric in FEATURES:
-        found = means(table, metric)
-        if not {*PAPER_ORDER} <= {*found.index, "ddpm"}:
-            return {}
-        at_15 = found[15].filter(PAPER_ORDER).sort_values()
-        first = at_15["gmm+condot"] < min(at_15["torchcfm-ot"], at_15[BASE])
-        orders[metric] = at_15, first and at_15.get("ddpm", at_15.max()) == at_15.max()
-    return orders
-
-
-def called(table: DataFrame, priors: Mapping[str, str]) -> DataFrame:
-    """The Fréchet distances of these priors in their order, each flow called what ``priors`` calls it."""
-    own = trained(table, FID, prior=list(priors.values()))
-    own = own.assign(flow=own["prior"].map({prior: name for name, prior in priors.items()}))
-    return own.sort_values("flow", kind="stable", key=lambda flows: flows.map(list(priors).index))
-
-
-def worse_than(found: DataFrame, flow: str) -> list[str]:
-    """The places where another flow's mean is above this one's; none where it did not run."""
-    above = found[list(NFES)].gt(found.reindex([flow]).iloc[0]).stack()
-    return [f"{name} at NFE {nfe}" for name, nfe in above[above].index]
-
-
-def density(values: Iterable[float], digits: int) -> str:
-    """Log-densities as text: those far from 0 in powers of ten."""
-    found = list(values)
-    return spread(found, digits) if min(found) > -1000 else f"{sum(found) / len(found):.1e}"
-
-
-def best_shrinkage(table: DataFrame) -> Series:
-    """The shrinkage under which the diagonal prior is likeliest, by number of examples of each class."""
-    own = trained(table, "log_density")
-    own = own[own["flow"].str.startswith("gmm:covariance=diag,")]
-    best = own.pivot_table(index="flow", columns="count", values="value").idxmax()
-    return best.str.rsplit("=").str[-1].astype(float)
-
-
-def corrupted(table: DataFrame, runs: DataFrame | None = None) -> DataFrame:
-    """Fréchet distances with a column for the ``kind`` of corruption that the prior was fitted to.
-
-    ``started`` says of a flow that it was trained with the clean prior and only started from this one.
+def shown(
+    rows: DataFrame,
+    index: Sequence[str],
+    columns: Sequence[str] = ("nfe",),
+    order: Iterable[Any] | None = None,
+) -> str:
+    """Means over runs as Markdown, beside how many seeds there are; rows of legacy runs are marked.
 
     Args:
-        table: of the study.
-        runs: of cells whose data say the kind; None where their variant does.
+        rows: values that are of one kind where ``index`` and ``columns`` are the same.
+        index: columns of the table that tell the rows apart.
+        columns: columns of the table whose values stand side by side.
+        order: what stands side by side, from the left; None sorts it.
     """
-    own = trained(table, FID)
-    base = own["flow"].str.split(", started from ", expand=True)
-    kind = own["variant"] if runs is None else own["cell"].map(_kinds(runs))
-    found = own.assign(flow=base[0], started=base[1].notna(), kind=base[1].fillna(kind))
-    return found if runs is None else found[~(found["started"] & (found["kind"] == "none"))]
+    rows = rows[rows["value"].notna()]
+    own = rows.assign(place=list(zip(*(rows[name] for name in columns), strict=True)))
+    places = sorted(set(own["place"])) if order is None else [(key,) for key in order]
+    lines = []
+    for names, part in own.groupby(list(index), sort=False):
+        values: dict[Any, list[float]] = {}
+        for place, value in zip(part["place"], part["value"], strict=True):
+            values.setdefault(place, []).append(value)
+        said = [_named(name, value) for name, value in zip(index, names, strict=True)]
+        said[-1] += f" {LEGACY}" if part["legacy"].any() else ""
+        means = (fmean(values[place]) if place in values else None for place in places)
+        lines.append([*said, part["seed"].nunique(), *map(number, means)])
+    heads = [", ".join(map(_heading, columns, place)) for place in places]
+    return markdown_table(
+        [*("setting" if name == "flow" else name for name in index), "seeds", *heads], lines
+    )
 
 
-def _kinds(runs: DataFrame) -> Any:
-    """Cell -> kind of corruption."""
-    return runs.set_index("cell")["data"].str.rsplit("kind=", n=1).str[1]
+def _named(column: str, value: Any) -> str:
+    if column in ("flow", "prior"):
+        return f"`{value}`"
+    return f"{value:,}" if isinstance(value, Integral) else str(value)
 
 
-def fitted_over_plain(table: DataFrame) -> DataFrame:
-    """Distance of each source fitted as a mixture over N(0, I)'s at the most evaluations; may be empty."""
-    at_most = means(table, FID).iloc[:, -1]
-    fitted = [name for name in at_most.index if name.startswith("gmm") and not name.endswith("+ot")]
-    return at_most[fitted] / at_most["gaussian"] if "gaussian" in at_most.index else at_most.head(0)
+def _heading(column: str, value: Any) -> str:
+    return {"nfe": "NFE {}", "step": "step {}"}.get(column, "{}").format(value)
 
 
-def trained_over_fixed(table: DataFrame, metric: str) -> DataFrame:
-    """Means of flows "name, what is trained" over those of "name": flows by evaluations from 1 on."""
-    found = means(table, metric)
-    own = [flow for flow in found.index if ", " in flow and flow.partition(", ")[0] in found.index]
-    fixed = found.loc[[flow.partition(", ")[0] for flow in own]].set_axis(own)
-    return (found.loc[own] / fixed).drop(columns=0, errors="ignore")
+def about(name: str) -> str:
+    """The runs, the network, the budget and the feature extractors of a study."""
+    table, runs = study(name), runs_of(study(name))
+    told = [f"`flowprior compare benchmarks/studies/{name}.toml`: {len(runs)} runs"]
+    told += [f"`{model}`" for model in runs["model"].unique()]
+    told.append(f"{_either(runs['steps'])} steps of {_either(runs['batch_size'])}")
+    tested = table[table["step"].isna() & (table["split"].isna() | (table["split"] == "test"))]
+    told += [f"{samples} samples" for samples in [_either(tested["samples"])] if samples]
+    features = sorted({re.sub(r"(sha256 \w{8})\w+", r"\1", found) for found in table["features"].dropna()})
+    told += [f"features `{found}`" for found in features]
+    legacy = int(runs["legacy"].sum())
+    legacy_runs = "All runs are" if legacy == len(runs) else f"{legacy} runs are"
+    return f"{', '.join(told)}.{f' {legacy_runs} legacy.' if legacy else ''}"
 
 
-def costs(table: DataFrame, runs: DataFrame, axis: str) -> DataFrame:
-    """What priors cost along one axis: a row for each measurement, NaN where it failed."""
-    values = table.pivot_table(index="cell", columns="metric", values="value")
-    return select(runs, axis=axis).join(values, on="cell").sort_values(axis)
+def _either(values: Series) -> str:
+    return " or ".join(f"{int(value):,}" for value in sorted(values.dropna().unique()))
 
 
-def growth(sizes: Sequence[float], costs: Sequence[float]) -> str | None:
-    """Exponent p of cost ∝ size^p by least squares of logarithms, and in brackets of the last two."""
-    points = np.column_stack([sizes, costs])
-    kept = [some[some[:, 1] > 0] for some in (points, points[-2:])]
-    slopes = [f"{linear_regression(*np.log(some.T)).slope:.2f}" for some in kept if len(some) > 1]
-    return " ".join([*slopes[:1], *(f"[{last}]" for last in slopes[1:])]) or None
+def real(name: str, metric: str, split: str = "test") -> str:
+    """The metric of as many real samples, mean over the runs."""
+    return number(float(select(study(name), flow=REAL_DATA, metric=metric, split=split)["value"].mean()))
 
 
-def having(pictures: Mapping[int, DataFrame], *flows: str) -> dict[int, DataFrame]:
-    """The tables in which all of these flows ran, by steps."""
-    return {steps: table for steps, table in pictures.items() if {*flows} <= {*table["flow"]}}
+# -- which rows stand in a table --------------------------------------------------------------------------
 
 
-def ratio_table(pictures: Mapping[int, DataFrame], ours: str, theirs: str, nfes: list[int]) -> str:
-    """Means of one flow over another's, of the seeds that both have, by steps and features."""
-    rows = []
-    for steps, table in having(pictures, ours, theirs).items():
-        for metric in FEATURES:
-            own = trained(table, metric, flow=[ours, theirs])
-            found = own.pivot_table(index=["nfe", "seed"], columns="flow", values="value").dropna()
-            mean = found.groupby("nfe").mean().loc[nfes]
-            rows.append([f"{steps:,}", metric, *(mean[ours] / mean[theirs]).map("{:.2f}".format)])
-    return markdown_table(["steps", "features", *nfes], rows)
+def joined(parts: Iterable[DataFrame]) -> DataFrame:
+    """The rows of several tables."""
+    return pandas.concat([part for part in parts if len(part)], ignore_index=True)
 
 
-def worse_than_prior(table: DataFrame) -> DataFrame:
-    """How many designs are worse at 4 evaluations than their prior alone (``sum``), of ``size``."""
-    found = means(table, FID)
-    return (found[4] > found[0]).groupby(found.index.str.rsplit("+", n=1).str[-1]).agg(["sum", "size"])
+def of(name: str, *metrics: str, split: str = "test", **where: Any) -> DataFrame:
+    """The values of the trained flows of a study, by each of the metrics."""
+    return joined([trained(study(name), metric, split, **where) for metric in metrics])
+
+
+def options_of(data: str) -> Mapping[str, Any]:
+    """The options of the spec of a data set."""
+    return parse_spec(data, "data").options
+
+
+def at_best(rows: DataFrame, judged: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The rows at the sampler with the least mean of ``judged``, for each of ``keys``."""
+    means = judged.groupby([*keys, "sampler"])["value"].mean().reset_index()
+    best = means.loc[means.groupby(list(keys))["value"].idxmin(), [*keys, "sampler"]]
+    return rows.merge(best, on=[*keys, "sampler"])
+
+
+def at_best_schedule(table: DataFrame, metric: str, keys: Sequence[str] = ("flow",)) -> DataFrame:
+    """The test values at the step schedule that the validation split prefers at each number of evaluations.
+
+    The default stands at its own schedule.
+    """
+    rows = trained(table, metric)
+    rows = rows[rows["nfe"].notna() & ~rows["flow"].str.endswith(" source samples")]
+    judged = select(trained(table, metric, "validation"), split="validation")
+    others = at_best(rows[rows["flow"] != OURS], judged[judged["flow"] != OURS], [*keys, "nfe"])
+    return joined([select(rows, flow=OURS, sampler=SCHEDULE), others])
+
+
+def lead() -> DataFrame:
+    """The default and the baselines, each at its best step schedule; column ``training``.
+
+    A baseline that was not trained with all schedules is that of the study of the paper's design.
+    """
+    table, earlier, parts = study("lead"), study("fashion_mnist"), []
+    for metric in FEATURES:
+        own = at_best_schedule(table, metric, ("steps", "model", "flow"))
+        there = set(zip(own["steps"], own["flow"], strict=True))
+        stand_in = trained(earlier, metric, flow=list(BASELINES), steps=list(BUDGETS))
+        missing = [key not in there for key in zip(stand_in["steps"], stand_in["flow"], strict=True)]
+        parts += [own, stand_in[missing]]
+    rows = joined(parts)
+    larger = rows["model"].map({"unet:widths=32-64-128": ", larger network"}).fillna("")
+    rows = rows.assign(training=rows["steps"].map("{:,} steps".format) + larger)
+    return rows.sort_values(["metric", "steps", "model", "flow"], kind="stable")
+
+
+def long_training() -> DataFrame:
+    """The two settings of the long training at its end, each at its best step schedule."""
+    return joined([at_best_schedule(study("long_training"), metric) for metric in FEATURES])
+
+
+def over_baselines(rows: DataFrame, baselines: Sequence[str] = BASELINES) -> Series:
+    """The default's mean over the best baseline's, by whatever the rows have of steps, metric and NFE."""
+    found = rows.pivot_table(index=["steps", "metric", "nfe"], columns="flow", values="value")
+    found = found[found.index.get_level_values("nfe") > 0]
+    return found[OURS] / found[[name for name in baselines if name in found]].min(axis=1)
+
+
+def on_the_way(name: str, metric: str, **where: Any) -> DataFrame:
+    """The test values of the flows after some of their steps."""
+    rows = select(study(name), metric=metric, split="test", **where)
+    return rows[rows["step"].notna()]
+
+
+def on_the_way_seconds(name: str, nfe: int) -> Series:
+    """Setting -> the mean seconds that drawing the samples of the flows on the way takes."""
+    rows = select(study(name), metric="seconds", nfe=nfe)
+    return rows[rows["step"].notna()].groupby("flow")["value"].mean()
+
+
+def first_as_good(metric: str) -> int:
+    """The first step after which the default is as good as every other setting is at its end."""
+    rows = on_the_way("convergence", metric)
+    curve = rows.pivot_table(index=["nfe", "flow"], columns="step", values="value")
+    others = curve.drop(OURS, level="flow").iloc[:, -1].groupby(level="nfe").min()
+    as_good = curve.xs(OURS, level="flow").le(others, axis=0)
+    if not as_good.any(axis=1).all():
+        raise ValueError(f"convergence: by {metric} the default is not as good as another setting; say so")
+    return max(int(step) for step in as_good.idxmax(axis=1))
+
+
+def curves(name: str, nfe: int, steps: Sequence[int]) -> DataFrame:
+    """The test values of the flows after these steps, by both Fréchet distances."""
+    rows = joined([on_the_way(name, metric, nfe=nfe) for metric in FEATURES])
+    return rows[rows["step"].isin(steps)]
+
+
+def few_labels(*metrics: str) -> DataFrame:
+    """Values at 4 evaluations by data set, labels and examples, each setting at its best step schedule.
+
+    The best is that of the least kernel distance of the same samples, in favour of the baselines; the default
+    stands at its own.
+    """
+    table = study("few_labels")
+    told = table["data"].map({data: _few(data) for data in table["data"].unique()})
+    table = table.assign(examples=told.str[0], count=told.str[1])
+    rows = joined([trained(table, metric, nfe=4) for metric in metrics])
+    ours, others = select(rows, flow=OURS, sampler="last-0.7"), rows[rows["flow"] != OURS]
+    judged = trained(table, "kernel-distance", nfe=4)
+    found = joined([ours, at_best(others, judged, ["examples", "count", "flow"])])
+    return found.sort_values(["examples", "count"], kind="stable")
+
+
+def _few(data: str) -> tuple[str, int]:
+    name, options = parse_spec(data, "data").name, options_of(data)
+    which = "all labels" if options.get("alone") is None else "one label"
+    return f"{name.removeprefix('few-')}, {which}", int(options["count"])
+
+
+def awkward_laws() -> DataFrame:
+    """Energy distances by dimension and distribution, each setting at its best step schedule."""
+    table = study("awkward_laws")
+    metrics = sorted(name for name in table["metric"].unique() if name.startswith("energy-"))
+    rows = joined([trained(table, metric, flow=[OURS, BASE]) for metric in metrics])
+    dims = rows["data"].map({data: int(options_of(data)["dim"]) for data in rows["data"].unique()})
+    rows = rows.assign(dimensions=dims, distribution=rows["metric"].str.removeprefix("energy-"))
+    found = at_best(rows, rows, ["dimensions", "distribution", "flow", "nfe"])
+    return found.sort_values(["dimensions", "distribution", "flow"], kind="stable")
+
+
+def unseen() -> DataFrame:
+    """What samples of the label without training data are taken for, and how far they are from digits."""
+    names = {
+        "share_seen_as_9": "taken for a nine",
+        "w2_squared_unseen_class": "W2² to nines",
+        "w2_squared_seen_classes": "W2² to other digits",
+    }
+    rows = of("unseen_labels", *names, condition="9")
+    return rows.assign(metric=rows["metric"].map(names))
+
+
+def moved_sources() -> DataFrame:
+    """Kernel distances at 15 evaluations by what moved (column ``moves``) and how far."""
+    rows = of("moved_source", moved_source.DISTANCE, nfe=15)
+    return rows.assign(moves=rows["sampler"].str.removeprefix("moved "))
+
+
+def embeddings() -> DataFrame:
+    """Distances within conditions by the rows of the training split."""
+    rows = of("embeddings", "sliced_w2_squared_within")
+    counts = {data: int(options_of(data)["n"]) for data in rows["data"].unique()}
+    return rows.assign(rows=rows["data"].map(counts)).sort_values(["rows", "flow"], kind="stable")
+
+
+def emoji() -> DataFrame:
+    """Kernel distances by seen and unseen captions."""
+    splits = {"test": "seen", "unseen": "unseen"}
+    return joined([of("emoji", KID, split=s).assign(captions=name) for s, name in splits.items()])
+
+
+def emoji_at_15() -> DataFrame:
+    """Captions that are found, and how near samples are to training images, at 15 evaluations."""
+    columns = {
+        "found, seen captions": ("caption-top5-lite0", "test"),
+        "found, unseen captions": ("caption-top5-lite0", "unseen"),
+        "distance to training images": ("nearest-q50", "validation"),
+        "near-duplicates": ("copies", "validation"),
+    }
+    return joined(
+        [
+            of("emoji", metric, split=split, nfe=15).assign(metric=name)
+            for name, (metric, split) in columns.items()
+        ]
+    )
+
+
+def far_enough(table: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """Kernel distances to held-out images at 15 evaluations, of the samplers that copy no training image.
+
+    These are the ones whose samples are as far from training images as :data:`FAR_ENOUGH` asks.
+    """
+    held_out = trained(table, KID, "validation", nfe=15)
+    for metric, least in FAR_ENOUGH.items():
+        nearness = trained(table, metric, "validation", nfe=15)
+        far = nearness.loc[nearness["value"] >= least, [*keys, "sampler"]]
+        held_out = held_out.merge(far.drop_duplicates(), on=[*keys, "sampler"])
+    return held_out
+
+
+def emoji_sizes() -> DataFrame:
+    """Kernel distances by the side of the images, each setting at the temperature that suits it."""
+    table, keys = study("emoji_sizes"), ["side", "flow"]
+    table = table.assign(side=table["data"].map({data: _side(data) for data in table["data"].unique()}))
+    found = at_best(trained(table, KID), far_enough(table, keys), keys)
+    return found.sort_values(keys, kind="stable")
+
+
+def _side(data: str) -> int:
+    """Pixels of a side: the number at the end of the file's name, or 32 of the images in the package."""
+    found = re.search(r"-(\d+)\.npz$", str(options_of(data).get("path", "")))
+    return int(found.group(1)) if found else 32
+
+
+def restoration() -> DataFrame:
+    """Distances at the best step schedule, and CRPS with equal steps, by task."""
+    table = study("restoration")
+    hidden = table["data"].str.contains("task=inpainting")
+    table = table.assign(task=hidden.map({True: "inpainting", False: "super-resolution"}))
+    parts = [at_best_schedule(table, metric, ("task", "flow")) for metric in FEATURES]
+    rows = joined([*parts, trained(table, "crps", sampler="euler")])
+    return rows.sort_values(["task", "metric", "flow"], kind="stable")
+
+
+def forecasting() -> DataFrame:
+    """Scores of the forecasts; those without a network have no number of evaluations."""
+    rows = of("forecasting", "crps", "energy_score", "coverage_50", "coverage_90")
+    rows = rows[rows["nfe"].isna() | rows["nfe"].isin([1, 4, 15, 30])]
+    return rows.assign(evaluations=rows["nfe"].astype(object).where(rows["nfe"].notna(), "none"))
+
+
+def one_evaluation() -> DataFrame:
+    """The default as it is and from a late start, and a flow of average velocities, after as many seconds."""
+    model, parts = "unet:widths=32-64", []
+    for metric in FEATURES:
+        plain = trained(study("lead"), metric, flow=OURS, steps=8000, model=model, sampler=SCHEDULE)
+        late = of("late_start", metric)
+        late = late[late["sampler"].str.contains("start=", na=False)]
+        late = late.assign(flow=OURS + ", " + late["sampler"].str.removeprefix(f"{SCHEDULE},"))
+        parts += [plain, late, of("one_evaluation", metric)]
+    return joined(parts).query("nfe > 0")
+
+
+def warm_start() -> DataFrame:
+    """Distances at 4 evaluations on the way, from random weights and from those of a base."""
+    rows = curves("warm_start", 4, (100, 200, 500, 1000))
+    return rows.assign(weights=rows["init"].notna().map({True: "of a base", False: "random"}))
+
+
+def ablations() -> DataFrame:
+    """Distances by prior and coupling, in the order of the grid."""
+    grid = tomllib.loads((STUDIES / "ablations.toml").read_text(encoding="utf-8"))
+    places = {prior: place for place, prior in enumerate(grid["priors"].values())}
+    rows = of("ablations", FEATURES[0])
+    return rows.sort_values("prior", key=lambda priors: priors.map(places), kind="stable")
+
+
+def components() -> DataFrame:
+    """What mixtures on digits come to, by their number of components."""
+    rows = of("component_counts", "log_density", "memorisation", data="digits")
+    return rows.astype({"components": int}).sort_values("components", kind="stable")
+
+
+def component_losses() -> Series:
+    """Nats a dimension lost with half, as many and twice as many components as there are modes, means."""
+    rows = select(study("component_counts"), data="known-modes")
+    rows = rows[rows["metric"].str.startswith("loss-") & (rows["modes"] > 1)]
+    return rows.groupby("metric")["value"].mean()
+
+
+def overhead() -> str:
+    """Seconds and MiB of fits by prior and size; what was not done says why."""
+    table = study("overhead")
+    size = (
+        table["conditions"]
+        .map("{:,} conditions".format)
+        .where(table["axis"] == "conditions", table["dims"].map("{:,} numbers".format))
+    )
+    sizes = ["100 conditions", "10,000 conditions", "100,000 conditions", "3,072 numbers", "12,288 numbers"]
+    lines = []
+    for spec, own in table.assign(size=size).groupby("spec", sort=False):
+        mark = f" {LEGACY}" if own["legacy"].any() else ""
+        lines.append([f"`{spec}`{mark}", *(_cost(own[own["size"] == place]) for place in sizes)])
+    return markdown_table(["prior", *sizes], lines)
+
+
+def _cost(rows: DataFrame) -> str:
+    values = rows.groupby("metric")["value"].first()
+    if "fit_seconds" not in values:
+        return str(rows["failed"].iloc[0])
+    return f"{number(values['fit_seconds'])} s, {number(values['fit_peak_bytes'] / 2**20)} MiB"

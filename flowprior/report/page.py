@@ -18,6 +18,7 @@ from flowprior.report.looks import styles
 from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
+from flowprior.study.results import write_results
 from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, long_table, sign_of, summarise
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
@@ -44,7 +45,7 @@ def require_report_extra() -> None:
 def write_report(
     out: str | Path, *, baseline: str | None = None, metric: str | None = None
 ) -> dict[str, Any]:
-    """Write OUT/report.json and OUT/report.html; cells without a result are listed as such.
+    """Write OUT/results.csv, OUT/report.json and OUT/report.html; cells without a result are listed as such.
 
     Args:
         out: directory of the comparison.
@@ -70,6 +71,7 @@ def write_report(
         if any(changes.values()):
             write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
             write_text(folder.grid, tomli_w.dumps(collection.grid))
+        write_results(folder.results, collection.result_rows())
         write_object(folder.values, summary)
         write_text(folder.report, page)
     return summary

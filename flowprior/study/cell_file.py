@@ -25,6 +25,7 @@ from flowprior.storage import FolderLock, write_json
 from flowprior.storage.bound import PATIENCE
 from flowprior.storage.user_paths import expanded
 from flowprior.study.records import CellFile, Failure, Plan, Record, read_record
+from flowprior.study.results import facts_of, rows_of_run
 
 if TYPE_CHECKING:
     import pandas
@@ -42,10 +43,11 @@ class StudyFolder:
         self.plan = self.path / "plan.json"
         self.report = self.path / "report.html"
         self.values = self.path / "report.json"
+        self.results = self.path / "results.csv"
 
     def lock(self) -> FolderLock:
         """Context of who writes the files of the study itself, which is short; its cells have their own."""
-        files = (self.grid, self.plan, self.report, self.values)
+        files = (self.grid, self.plan, self.report, self.values, self.results)
         return FolderLock(self.path, PATIENCE, quiet=True, own=[path.name for path in files])
 
     def cell(self, name: str, key: str) -> CellFolder:
@@ -185,6 +187,15 @@ class Collection(Shown):
                 own = {} if row.get("flow") == REAL_DATA else {"flow": label}
                 sampler = row.get("sampler")
                 yield row | own | {"sampler": names.get(sampler, sampler)}
+
+    def result_rows(self) -> list[dict[str, Any]]:
+        """The rows of results.csv: every value beside what is known of its run."""
+        runs = {result["key"]: result for _, _, result in self.cells()}  # two labels may stand for one run
+        return [
+            row
+            for key, result in runs.items()
+            for row in rows_of_run(key, result["setting"], facts_of(result["run"]), result["rows"])
+        ]
 
     def samples_file(self, label: str, seed: int, number: int = 0) -> Path:
         """File of the samples of the ``number``-th evaluation of a cell that has a result."""

@@ -143,14 +143,6 @@ class Row(Record):
     value: Number | None = None
 
 
-class Values(Formatted):
-    """A cell file as far as tables read it, be it of a study or kept by itself."""
-
-    setting: dict[str, Entry]
-    run: dict[str, Entry]
-    rows: list[Row]
-
-
 class Columns(Record):
     """Base class of what is a row of a table, with whatever else it has."""
 
@@ -218,6 +210,7 @@ class Run(Columns):
     seconds_per_step: Number | None = None
     transport_cost: Number | None = None
     transport_cost_unpaired: Number | None = None
+    starts_gap: dict[str, Entry] | None = None
     evaluations: Annotated[list[Evaluation], Field(min_length=1)]
 
 

@@ -1,13 +1,14 @@
-"""Cell files as a study leaves them, for tests of what is read from them."""
+"""Results as a study leaves them, for tests of what is read from them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from flowprior.study.results import facts_of, rows_of_run, write_results
+
 OURS, OTHER = "cnn128 sha256 " + "3e318618" + 56 * "0", "cnn128 sha256 " + "5568814b" + 56 * "0"
-RUN = {"train_seconds": 1.0, "seconds": 60.0, "threads": 1, "processor": "a processor", "torch": "2"}
+RUN = {"seconds": 60.0, "threads": 1, "torch": "2", "commit": 40 * "a"}
 MADE = {
     "prior": "gmm",
     "coupling": "condot",
@@ -28,18 +29,17 @@ def rows(label: str, metric: str = "fid-cnn128", split: str = "test", **at: floa
     return [common | {"nfe": int(nfe.removeprefix("nfe")), "value": value} for nfe, value in at.items()]
 
 
-def cell(
+def run(
     label: str, values: list[Row], seed: int = 0, run: dict[str, Any] | None = None, **setting: Any
-) -> Row:
-    """A cell file's content; every row gets the seed."""
+) -> tuple[Row, Row, list[Row]]:
+    """Setting, facts and rows of a run; every row gets the seed."""
     setting = MADE | {"label": label, "seed": seed} | setting
-    own = [row | {"seed": seed} for row in values]
-    return {"format": 3, "setting": setting, "run": RUN | (run or {}), "metrics": {}, "rows": own}
+    return setting, facts_of(RUN | (run or {})), [row | {"seed": seed} for row in values]
 
 
-def keep(folder: Path, *cells: Row) -> Path:
-    """Write the cells into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, one in enumerate(cells):
-        (folder / f"{number:03}.json").write_text(json.dumps(one), encoding="utf-8")
-    return folder
+def keep(folder: Path, *runs: tuple[Row, Row, list[Row]]) -> Path:
+    """Write the runs into a table of results."""
+    path = folder / "results.csv"
+    named = enumerate(runs)
+    write_results(path, [row for number, own in named for row in rows_of_run(f"{number:03}", *own)])
+    return path

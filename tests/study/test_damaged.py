@@ -20,7 +20,7 @@ from flowprior.storage import load_tensors, save_tensors
 from flowprior.study import Grid, StudyFolder, check_report, grid_from_dict, preview_grid, run_grid, running
 from flowprior.study.cell_file import collect
 from flowprior.study.summary import summarise
-from flowprior.study.table import read_runs, read_table
+from flowprior.study.table import read_table, runs_of
 
 WRONG: tuple[Any, ...] = ("deleted", None, "x", -1, [], {}, 10**400, float("nan"))
 MUTATIONS = 60
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_one_line_whatever_is_wrong(out: Path, name: str) -> N
         path.write_text(json.dumps(changed))
         try:
             summarise(collect(StudyFolder(out)))
-            read_table(out), read_runs(out)
+            runs_of(read_table(out))
         except FlowpriorError as error:
             refused.append(str(error))
     assert not any("\n" in message for message in refused)

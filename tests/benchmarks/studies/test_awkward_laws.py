@@ -1,10 +1,9 @@
-"""Laws that a Gaussian does not fit: what the labels are, what is measured, what is read off it."""
+"""Distributions that a Gaussian does not fit: what the labels are, and what is measured."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
-import pandas
 import pytest
 import torch
 
@@ -65,21 +64,3 @@ def test_a_source_of_the_right_law_is_near_and_a_standard_normal_is_far(monkeypa
     assert found["gmm:covariance=full"]["energy-gaussian"] < 0.01
     assert found["gmm:covariance=full"]["energy-ring"] > 0.01, "a Gaussian is no ring"
     assert found["gaussian"]["energy-gaussian"] > 0.02
-
-
-def test_each_setting_stands_at_its_best_grid():
-    rows = [
-        {"data": f"awkward-laws:dim={dim},seed=0", "flow": flow, "sampler": sampler, "nfe": 4, "step": None}
-        | {"metric": f"energy-{law}", "value": scale * (10 + place), "split": "test", "seed": 0}
-        for dim in (2, 16)
-        for flow, scale in ((awkward_laws.OURS, 1), (awkward_laws.BASELINE, 2))
-        for place, sampler in enumerate(awkward_laws.GRIDS)
-        for law in LAWS
-    ]
-    table = pandas.DataFrame(rows).astype({"nfe": "Int64", "step": "Int64"})
-    found = awkward_laws.at_best_grid(table)
-    assert found.loc[(16, "ring", awkward_laws.OURS), 4] == 10
-    over = awkward_laws.over_baseline(found)
-    assert len(over) == 2 * len(LAWS)
-    assert set(over[4]) == {0.5}
-    assert [key[0] for key in over.index] == [2] * len(LAWS) + [16] * len(LAWS)

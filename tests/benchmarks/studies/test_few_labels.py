@@ -1,4 +1,4 @@
-"""Labels with few examples: which are judged, how near to their examples, and at which grid of times."""
+"""Labels with few examples: which are chosen, which are measured, and how near samples are to them."""
 
 from __future__ import annotations
 
@@ -97,25 +97,3 @@ def test_the_study_brings_its_data_sets():
         "assert len(load_data(grid.data)) == 50\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
-
-
-def test_rivals_stand_at_their_best_grid_and_the_default_at_its_own():
-    rows = [
-        {"data": data, "flow": flow, "sampler": sampler, "nfe": nfe, "step": None, "split": "test"}
-        | {"metric": metric, "value": 10 * scale + place + (metric == few_labels.NEAREST) * 100}
-        for data in ("few-digits:count=5,seed=0", "few-digits:count=5,seed=0,alone=3")
-        for flow, scale in ((few_labels.OURS, 1), (few_labels.BASELINE, 2))
-        for place, sampler in enumerate(few_labels.GRIDS)
-        for nfe in (0, 4)
-        for metric in (few_labels.DISTANCE, few_labels.NEAREST)
-    ]
-    table = pandas.DataFrame(rows).astype({"nfe": "Int64", "step": "Int64"})
-    found = few_labels.at_own_grid(table, few_labels.DISTANCE)
-    assert sorted(found.index) == [
-        (place, 5, flow) for place in ("all", "one") for flow in (few_labels.OURS, few_labels.BASELINE)
-    ]
-    own = list(few_labels.GRIDS).index(few_labels.OWN_GRID)
-    assert found.loc[("one", 5, few_labels.OURS), 4] == 10 + own
-    assert found.loc[("one", 5, few_labels.BASELINE), 4] == 20
-    assert few_labels.at_own_grid(table, few_labels.NEAREST).loc[("all", 5, few_labels.BASELINE), 0] == 120
-    assert few_labels.over_baseline(found).loc[("all", 5), 4] == pytest.approx((10 + own) / 20)

@@ -1,15 +1,12 @@
-"""Forecasts that need no network, on windows whose answers are known, and what the page says of all."""
+"""Forecasts that need no network, on windows whose answers are known."""
 
 from __future__ import annotations
 
-import pandas
 import pytest
 import torch
 
 from benchmarks.studies import forecasting
-from benchmarks.studies.tables import BASE
 from flowprior.data.weather import DAY, WeatherData
-from flowprior.evaluation.result import table_row
 
 
 @pytest.fixture
@@ -52,17 +49,3 @@ def test_climatology_takes_the_same_hour_of_near_days(windows):
     apart = found[:, :, 0, 0] - test.hours[:, None]
     assert bool((apart % DAY == 0).all())
     assert float(apart.abs().max()) <= forecasting.DAYS * DAY
-
-
-def test_the_design_is_held_against_every_rival():
-    rows = []
-    for flow, value in ((BASE, 0.4), (forecasting.OURS, 0.2)):
-        rows += [table_row("crps", value * n, flow=flow, nfe=n, seed=0, split="test") for n in (1, 15)]
-    rows += [
-        table_row("crps", 0.5, flow=name, nfe=None, seed=0, split="test") for name in forecasting.FORECASTS
-    ]
-    table = pandas.DataFrame(rows).assign(step=None, sampler=None).astype({"nfe": "Int64"})
-    found = forecasting.against(table, 1)
-    assert list(found.index) == list(forecasting.RIVALS)
-    assert found[BASE] == pytest.approx(0.5)
-    assert found["regression"] == pytest.approx(0.4)

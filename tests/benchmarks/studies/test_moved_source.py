@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.studies import digits, everything, moved_source
-from benchmarks.studies.moved_source import DISTANCE, MOVES, PRIOR, RECOGNISED, SOURCE, UNMOVED
+from benchmarks.studies.moved_source import DISTANCE, MOVES, PRIOR, RECOGNISED, SOURCE
 from flowprior import Prior
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.flow import Flow
 from flowprior.paths import Path
+from flowprior.study.table import select
 
+UNMOVED = "shift 0"
 LABEL = torch.zeros(4000, dtype=torch.long)
 
 
@@ -57,15 +59,19 @@ def test_the_moved_prior_has_the_moments_that_are_said(prior):
     torch.testing.assert_close(shifted.mean(LABEL[:1]), prior.mean(LABEL[:1]) + 0.5)
 
 
+def by_move(rows: pandas.DataFrame, metric: str, what: str, nfe: int) -> pandas.Series:
+    own = select(rows, metric=metric, sampler=f"moved {what}", nfe=nfe)
+    return own.set_index("condition")["value"]
+
+
 def test_moves_of_a_still_flow_are_those_of_its_prior(rows):
     """So a moved sample and a moved prior give the same distances, as far as chance allows."""
-    found = moved_source.curves(rows, DISTANCE)[15]
-    source, moved = (found.loc[(f"moved {what}", "still")] for what in (SOURCE, PRIOR))
-    assert list(found.columns) == list(MOVES)
+    source, moved = (by_move(rows, DISTANCE, what, nfe=15) for what in (SOURCE, PRIOR))
+    assert list(source.index) == list(MOVES)
     assert source[UNMOVED] == pytest.approx(moved[UNMOVED], rel=1e-5)
     assert source.to_numpy() == pytest.approx(moved.to_numpy(), rel=0.1)
     assert source["shift 2"] > source["shift 1"] > source["shift 0.5"] > source[UNMOVED]
-    seen = moved_source.curves(rows, RECOGNISED)[4].loc[("moved source", "still")]
+    seen = by_move(rows, RECOGNISED, SOURCE, nfe=4)
     assert seen[UNMOVED] > 0.9
     assert seen["scale 2"] < seen[UNMOVED]
 
@@ -80,8 +86,3 @@ def test_the_velocity_of_the_default_follows_a_moved_prior_alone(prior):
         moved.velocity(x + 0.5, t, cond), flow.velocity(x, t, cond), atol=1e-4, rtol=1e-4
     )
     assert not torch.allclose(flow.velocity(x + 0.5, t, cond), flow.velocity(x, t, cond), atol=1e-2)
-
-
-def test_the_chart_is_drawn(rows, tmp_path):
-    moved_source.draw_curves(rows, tmp_path / "moved.png")
-    assert (tmp_path / "moved.png").stat().st_size > 5000

@@ -1,0 +1,93 @@
+"""The tables of the page: which rows stand in them, and that legacy ones are marked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas
+import pytest
+
+from benchmarks.studies import STUDIES, tables
+from benchmarks.studies.tables import SCHEDULE, at_best, at_best_schedule, far_enough, over_baselines, shown
+from flowprior.couplings import Coupling
+from flowprior.flow.prediction_kinds import suited_sampler
+from flowprior.study.grid import load_grid
+from flowprior.study.table import DataFrame
+
+EQUAL = "euler"
+
+
+def row(flow: str, value: float, nfe: int = 4, sampler: str = EQUAL, split: str = "test", **more: Any):
+    keys = {"flow": flow, "value": value, "nfe": nfe, "sampler": sampler, "split": split, "step": None}
+    return keys | {"metric": "fid-lite0", "seed": 0, "steps": 10, "legacy": False} | more
+
+
+def framed(rows: list[dict[str, Any]]) -> DataFrame:
+    return pandas.DataFrame(rows).astype({"nfe": "Int64", "step": "Int64"})
+
+
+def schedules() -> DataFrame:
+    """A baseline that prefers different schedules on its two splits at 4 evaluations, and the default."""
+    rows = []
+    for nfe, (equal, last) in {1: (100, 100), 4: (50, 40), 30: (30, 35)}.items():
+        rows += [row("gaussian+condot", equal, nfe), row("gaussian+condot", last, nfe, SCHEDULE)]
+        rows += [row("flow_matching", 2 * equal, nfe), row("flow_matching", 2 * last, nfe, SCHEDULE)]
+        rows += [row("default", equal / 5, nfe), row("default", last / 4, nfe, SCHEDULE)]
+    held_out = [entry | {"split": "validation"} for entry in rows]
+    for entry in held_out:
+        if entry["flow"] == "gaussian+condot" and entry["nfe"] == 4:
+            entry["value"] = 60 - entry["value"]
+    return framed(rows + held_out)
+
+
+def test_baselines_stand_at_the_schedule_that_held_out_images_prefer_and_the_default_at_its_own() -> None:
+    rows = at_best_schedule(schedules(), "fid-lite0")
+    found = rows.pivot_table(index="flow", columns="nfe", values="value")
+    assert found.loc["gaussian+condot"].tolist() == [100, 50, 30]
+    assert found.loc["flow_matching"].tolist() == [200, 80, 60]
+    assert found.loc["default"].tolist() == [25, 10, 8.75]
+    assert over_baselines(rows).tolist() == [0.25, 0.2, pytest.approx(0.2917, abs=1e-4)]
+
+
+def test_the_schedule_of_the_default_is_the_librarys_and_one_of_the_studys() -> None:
+    assert suited_sampler("preconditioned", Coupling.create("posterior")) == SCHEDULE
+    assert SCHEDULE in load_grid(STUDIES / "lead.toml").samplers.values()
+
+
+def test_a_table_has_means_over_seeds_and_marks_legacy_runs() -> None:
+    rows = [row("a", 1.0), row("a", 2.0, seed=1), row("a", 4.0, nfe=15), row("b", 300.0, legacy=True)]
+    assert shown(framed(rows), ["flow"]).splitlines() == [
+        "| setting | seeds | NFE 4 | NFE 15 |",
+        "| --- | --- | --- | --- |",
+        "| `a` | 2 | 1.50 | 4.00 |",
+        "| `b` † | 1 | 300 | – |",
+    ]
+
+
+def test_columns_may_be_several_and_in_a_given_order() -> None:
+    rows = framed([row("a", 1.0, metric="x"), row("a", 2.0, metric="y")])
+    assert shown(rows, ["flow"], ["metric", "nfe"]).startswith("| setting | seeds | x, NFE 4 | y, NFE 4 |")
+    assert shown(rows, ["flow"], ["metric"], ["y", "x"]).endswith("| `a` | 1 | 2.00 | 1.00 |")
+
+
+def test_the_best_sampler_is_that_of_the_least_mean() -> None:
+    rows = framed([row("a", 1.0), row("a", 9.0, seed=1), row("a", 4.0, sampler="heun")])
+    assert at_best(rows, rows, ["flow", "nfe"])["sampler"].tolist() == ["heun"]
+
+
+def test_samplers_that_copy_training_images_are_left_out() -> None:
+    rows = []
+    for sampler, distance, far in (("euler:temperature=0.2", 1.0, 0.5), ("euler:temperature=0.6", 2.0, 1.0)):
+        shared = {"nfe": 15, "sampler": sampler, "split": "validation"}
+        rows += [row("a", distance, metric=tables.KID, **shared)]
+        rows += [row("a", far, metric=metric, **shared) for metric in tables.FAR_ENOUGH]
+    assert far_enough(framed(rows), ["flow"])["value"].tolist() == [2.0]
+
+
+def test_emoji_are_sampled_at_the_temperature_that_held_out_images_prefer() -> None:
+    pilot = tables.study("emoji_temperatures")
+    judged = far_enough(pilot, ["flow"])
+    best = dict(at_best(judged, judged, ["flow"])[["flow", "sampler"]].to_numpy())
+    variants = load_grid(STUDIES / "emoji.toml").variants
+    assert len(best) > 5
+    assert {flow: variants[flow]["sampler"] for flow in best} == best
