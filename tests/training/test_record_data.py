@@ -127,7 +127,7 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(make: Callable[[Path], st
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_the_corrupt_records_of_a_run_are_told_and_noted_in_its_card(tmp_path: Path) -> None:
+def test_a_run_on_shards_notes_its_corrupt_records_in_its_card_and_is_evaluated(tmp_path: Path) -> None:
     options = ["--data", shards(tmp_path / "data"), "--prior", "gmm:components=1", "--steps", "2"]
     options += ["--model", "mlp:width=8,depth=1", "--set", "training.batch_size=8"]
     answer = call_app("train", *options, "--set", "training.device=cpu", "--out", str(tmp_path / "run"))
@@ -135,6 +135,10 @@ def test_the_corrupt_records_of_a_run_are_told_and_noted_in_its_card(tmp_path: P
     assert "1 of 24 records cannot be used, such as 03.tar: 00023" in " ".join(answer.err.split())
     text = (tmp_path / "run" / "flow" / "flow.json").read_text()
     assert '"corrupt_records"' in text
+    asked = ["--nfe", "0,1", "--samples", "8", "--metrics", "w2"]
+    evaluated = call_app("evaluate", str(tmp_path / "run"), *asked)
+    assert evaluated.code == 0, evaluated.err
+    assert "against 23 test examples of" in " ".join(evaluated.out.split())
     refused = call_app(
         "train", *options, "--data", f"shards:path={tmp_path / 'data'}", "--out", str(tmp_path / "other")
     )
