@@ -124,7 +124,7 @@ def digest_of(folder: Path) -> str | None:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _warn(folder: Path, reason: str) -> None:

@@ -129,6 +129,9 @@ def sheet_of(blocks: Sequence[Block], row_names: Sequence[str], captions: Sequen
     _refuse_more_than_fits(sum(lines) * down, sum(block.columns for block in blocks) * across)
 
     canvases, texts, left = [], [], 0
+    for top, name in zip(accumulate(lines, initial=0), row_names, strict=False):
+        middle = GAP + top * down + above + height / 2
+        texts.append((-EDGE, middle, wrapped(name, LONGEST_NAME), "right", "center"))
     for block in blocks:
         name = wrapped(block.name, max(block.columns * across // LETTER, 8))
         grid = _grid(block, lines, across - GAP - width, above)
@@ -136,13 +139,10 @@ def sheet_of(blocks: Sequence[Block], row_names: Sequence[str], captions: Sequen
         texts.append((left, -EDGE / 2, name, "left", "bottom"))
         left += grid.shape[2]
         canvases.append(grid)
-    for top, name in zip(accumulate(lines, initial=0), row_names, strict=False):
-        middle = GAP + top * down + above + height / 2
-        texts.append((-EDGE, middle, wrapped(name, LONGEST_NAME), "right", "center"))
     for number, caption in enumerate(captions):
         line, column = divmod(number, blocks[0].columns)
         middle = GAP + column * across + (across - GAP) / 2
-        texts.append((middle, GAP + line * down + above - 1, caption, "center", "bottom"))
+        texts.append((middle, GAP + line * down + above - GAP, caption, "center", "bottom"))
     return Sheet(torch.cat(canvases, 2)[:, :, :-BLOCK_GAP].permute(1, 2, 0), texts)
 
 

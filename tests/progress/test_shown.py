@@ -56,13 +56,13 @@ def test_a_line_says_what_is_done_and_how_long_the_rest_takes(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with showing(True), stage("train", 2000, everywhere=True) as line:
-        clock[0] = 12.0
+        clock[0] = 12.5
         line.update(500, "loss 0.31")
         with stage("fit gmm", everywhere=True) as fitting:
             clock[0] += 5.0
             fitting.update(9, "9 rows read")
     written = capsys.readouterr().err
-    assert "train: 500/2000 [00:12<00:36, 41.67it/s, loss 0.31]\n" in written
+    assert "train: 500/2000 [00:12<00:37, 40.00it/s, loss 0.31]\n" in written
     assert "fit gmm [00:05, 9 rows read]\n" in written
 
 
@@ -132,13 +132,13 @@ def test_a_notebook_replaces_one_line(
 
 
 class SlowPrior(type(Prior.create("gaussian"))):
-    """A Gaussian whose fit takes two seconds of the test's clock."""
+    """A Gaussian whose fit takes three seconds of the test's clock for each batch."""
 
     clock: list[float]
 
     def _fit(self, data: Any, generator: Any) -> None:
         for _ in data:
-            self.clock[0] += 2.0
+            self.clock[0] += 3.0
         super()._fit(data, generator)
 
 

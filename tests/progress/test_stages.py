@@ -16,7 +16,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stage_and_one_within_it_are_shown_by_their_titles(
     terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with showing(True), stage("the whole", 2) as whole:
+    with showing(True), stage("the whole", 2, kept=True) as whole:
         whole.advance()
         with stage("a part"):
             pass
