@@ -31,7 +31,9 @@ NAMES = {
     "flow_matching": "flow_matching: Meta's library, paired at random",
 }
 """Setting -> what it is called below the chart; another one goes by its own name."""
-FEATURE_NAMES = dict(zip(FEATURES, ("features of the data's classifier", "ImageNet features"), strict=True))
+FEATURE_NAMES: Mapping[str, str] = dict(
+    zip(FEATURES, ("features of the data's classifier", "ImageNet features"), strict=True)
+)
 DIGEST = "values"
 """Keyword of the digest in the file."""
 
@@ -83,12 +85,13 @@ def draw_convergence(found: DataFrame) -> Figure:
     """A panel for each feature."""
     figure = Figure(figsize=(WIDTH, 6.2), dpi=DPI, layout="constrained")
     flows = sorted(set(found["flow"]), key=lambda flow: (flow != OURS, flow))
-    for axes, metric in zip(figure.subplots(len(FEATURES), 1, sharex=True), FEATURES, strict=True):
+    panels = figure.subplots(len(FEATURES), 1, sharex=True)
+    for axes, metric in zip(panels, FEATURES, strict=True):
         own = select(found, metric=metric)
         curves = {flow: _curve(select(own, flow=flow), "seconds") for flow in flows}
         draw_curves(axes, curves, styles=_styles(flows), doubling=False)
         axes.set_ylabel(_label(metric), fontsize=SMALL)
-    axes.set_xlabel("seconds of fitting, training and drawing", fontsize=SMALL)
+    panels[-1].set_xlabel("seconds of fitting, training and drawing", fontsize=SMALL)
     name_below(figure.axes[0])
     return figure
 

@@ -38,6 +38,8 @@ energy coefficient between the source samples of training and of sampling.
 """
 LEADING = ("run", "label", "data", "latent", "prior", "coupling", "path", "prediction", "model", "trainer")
 """The first columns, in this order; further keys of the setting follow in alphabetical order."""
+ALWAYS = ("run", "commit", "dirty", "legacy")
+"""The columns that stand in every table, be they empty."""
 SORTED_BY = ("label", "seed", "run")
 """The columns by which rows are sorted before all others."""
 DIGITS = 7
@@ -133,7 +135,7 @@ def _is_compressed(path: Path | str) -> bool:
 def _columns(known: set[str]) -> list[str]:
     """The columns of these that there are, in their order; what was measured always has its columns."""
     settings = sorted(known.difference(LEADING, FACTS, COLUMNS))
-    found = [name for name in (*LEADING, *settings, *FACTS) if name in known or name == "run"]
+    found = [name for name in (*LEADING, *settings, *FACTS) if name in known or name in ALWAYS]
     return [*found, *COLUMNS]
 
 

@@ -27,7 +27,9 @@ WITH_FEATURES = ("fid-", "kid-", "accuracy")
 """How the metrics begin that depend on the weights of a feature extractor or classifier."""
 WHOLE = ["seed", "step", "nfe", "samples"]
 """Columns of whole numbers."""
-TEXTS = dict.fromkeys(["run", "label", "data", "flow", "sampler", "condition", "commit"], "str")
+TEXTS: dict[str, Any] = dict.fromkeys(
+    ["run", "label", "data", "flow", "sampler", "condition", "commit"], "str"
+)
 """Columns of texts, also where these look like numbers."""
 
 

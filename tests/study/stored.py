@@ -37,9 +37,9 @@ def run(
     return setting, facts_of(RUN | (run or {})), [row | {"seed": seed} for row in values]
 
 
-def keep(folder: Path, *runs: tuple[Row, Row, list[Row]]) -> Path:
-    """Write the runs into a table of results."""
+def keep(folder: Path, *runs: tuple[Row, Row, list[Row]], first: int = 0) -> Path:
+    """Write the runs into a table of results, named by numbers from ``first`` on."""
     path = folder / "results.csv"
-    named = enumerate(runs)
+    named = enumerate(runs, first)
     write_results(path, [row for number, own in named for row in rows_of_run(f"{number:03}", *own)])
     return path

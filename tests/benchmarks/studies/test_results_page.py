@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -48,7 +49,7 @@ def test_every_study_has_results_and_every_table_a_study() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_is_written_as_it_is_read(name: str, tmp_path) -> None:
+def test_a_table_is_written_as_it_is_read(name: str, tmp_path: Path) -> None:
     write_results(tmp_path / "again.csv.gz", read_rows(RESULTS / f"{name}.csv.gz"))
     assert (tmp_path / "again.csv.gz").read_bytes() == (RESULTS / f"{name}.csv.gz").read_bytes()
 
