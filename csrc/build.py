@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from csrc.parameters import ROOT, Parameters, module_name, parameters, version
 from csrc.toolchain import BuildError
@@ -119,16 +119,18 @@ def write_ninja_file(built: Parameters, path: Path) -> None:
     from ninja.ninja_syntax import Writer, escape
 
     with path.open("w") as file:
-        writer, objects = Writer(file, width=1 << 20), []
+        writer = Writer(cast("Any", file), width=1 << 20)
+        objects: list[str] = []
         writer.variable("builddir", str(built.folder))
         for name, rule in built.rules.items():
             command = f"{escape(shlex.join(rule.command))} -MD -MF $out.d -c $in -o $out"
             command += KEPT if name == "device" else ""
             writer.rule(name, command, depfile="$out.d", deps="gcc", description="compile $out")
             for source in rule.sources:
-                objects += writer.build(str(built.folder / f"{name}-{source.name}.o"), name, str(source))
+                objects.append(str(built.folder / f"{name}-{source.name}.o"))
+                writer.build(objects[-1:], name, [str(source)])
         writer.rule("link", f"{escape(shlex.join(built.link))} -o $out $in", description="link $out")
-        writer.build(str(built.folder / module_name()), "link", objects)
+        writer.build([str(built.folder / module_name())], "link", objects)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ one line.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -27,7 +27,7 @@ WITH_FEATURES = ("fid-", "kid-", "accuracy")
 """How the metrics begin that depend on the weights of a feature extractor or classifier."""
 WHOLE = ["seed", "step", "nfe", "samples"]
 """Columns of whole numbers."""
-TEXTS: dict[str, Any] = dict.fromkeys(
+TEXTS: dict[Hashable, Any] = dict.fromkeys(
     ["run", "label", "data", "flow", "sampler", "condition", "commit"], "str"
 )
 """Columns of texts, also where these look like numbers."""
