@@ -171,7 +171,8 @@ def main(target: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for values in Combinations(FilePath(folder)).all():
             found |= values
-    np.savez(target, **{name: np.asarray(value, dtype=np.float64) for name, value in found.items()})
+    arrays = {name: torch.as_tensor(value).detach().double().numpy() for name, value in found.items()}
+    np.savez(target, **arrays)
 
 
 if __name__ == "__main__":

@@ -359,7 +359,8 @@ class ConditionedPrior(Prior, abc.ABC):
         if seen is not None and prefix + "seen_spread" not in state_dict:
             kept = 0 if seen.dim() < 2 else len(seen)
             state_dict[prefix + "seen_spread"] = torch.empty(0)
-            state_dict[prefix + "saw_zero"] = (seen == 0).flatten(1).all(1).any() & (kept > 0)
+            zero = kept > 0 and bool((seen == 0).flatten(1).all(1).any())
+            state_dict[prefix + "saw_zero"] = torch.tensor(zero, device=seen.device)
             state_dict[prefix + "pooled"] = torch.empty(0)
             if kept:
                 warnings.warn(

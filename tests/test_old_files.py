@@ -1,0 +1,86 @@
+"""Files that fab1b364 wrote load and give the samples that it drew of them (``old_files/README.md``)."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from flowprior import Flow, Prior
+from flowprior.training import load_config, read_metrics
+
+FOLDER = Path(__file__).with_name("old_files")
+FLOWS, PRIORS = (sorted(path.name for path in (FOLDER / kind).iterdir()) for kind in ("flows", "priors"))
+WARNINGS = {
+    "changed-labels": r"changed after the training \(label 0 dropped\)",
+    **dict.fromkeys(
+        ["embeddings-kernel-mean", "embeddings-learned-mean"], "an older version saved it, with 40"
+    ),
+}
+"""What the user is told when a flow is loaded."""
+
+
+def expected(name: str) -> Tensor:
+    return load_file(FOLDER / "expected.safetensors")[name]
+
+
+def condition_of(name: str) -> Tensor:
+    """Return what the samples of a flow were asked for."""
+    if name.startswith("embeddings"):
+        return expected("embeddings")
+    return torch.tensor([1, 2, 1, 2]) if name == "changed-labels" else torch.arange(6) % 3
+
+
+def assert_draws(flow: Flow, name: str) -> None:
+    """Check that a flow draws the samples that it drew when it was written."""
+    generator = torch.Generator().manual_seed(0)
+    samples = flow.sample(condition_of(name), nfe=3, generator=generator)
+    torch.testing.assert_close(samples, expected(name), rtol=1e-5, atol=1e-5)
+
+
+def warning_of(name: str) -> AbstractContextManager[object]:
+    return pytest.warns(RuntimeWarning, match=WARNINGS[name]) if name in WARNINGS else nullcontext()
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if name not in ("reflow", "shifted")])
+def test_a_saved_flow_loads_and_draws_the_same_samples(name):
+    with warning_of(name):
+        flow = Flow.load(FOLDER / "flows" / name)
+    assert_draws(flow, name)
+
+
+def test_there_are_flows_of_both_formats():
+    texts = [(FOLDER / "flows" / name / "flow.json").read_text(encoding="utf-8") for name in FLOWS]
+    assert {json.loads(text)["format"] for text in texts} == {3, 4}
+
+
+def test_a_flow_of_reflow_loads_and_draws_the_same_samples():
+    flow = Flow.load(FOLDER / "flows" / "reflow")
+    assert flow.coupling.name == "reflow"
+    assert_draws(flow, "reflow")
+
+
+def test_a_flow_of_shifted_loads_and_draws_the_same_samples():
+    assert_draws(Flow.load(FOLDER / "flows" / "shifted"), "shifted")
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_saved_prior_loads_and_draws_the_same_samples(name):
+    prior = Prior.load(FOLDER / "priors" / name)
+    samples = prior.sample(torch.arange(6) % 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(samples, expected(f"prior {name}"), rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_folder_loads_and_draws_the_same_samples():
+    assert_draws(Flow.load(FOLDER / "run"), "run")
+    assert load_config(FOLDER / "run" / "config.toml").training.steps == 4
+    assert [line["step"] for line in read_metrics(FOLDER / "run" / "metrics.jsonl")][-1] == 4
+
+
+def test_the_files_stay_small():
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 400_000
