@@ -57,7 +57,7 @@ def test_what_it_is_at_is_shown_on_a_terminal_unless_json_is_asked_for(
     call: Call, monkeypatch: pytest.MonkeyPatch, json: bool
 ) -> None:
     assert call(*PARTS, *["--json"] * json).err == ""
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
     err = call(*PARTS, *["--json"] * json).err
     assert ("fit and measure gmm" in err, "rank gmm + condot" in err) == (not json, not json)
 

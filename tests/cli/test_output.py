@@ -125,7 +125,7 @@ def test_bars_are_shown_on_a_terminal_unless_json_is_asked_for(
     in_a_log = ("", "" if json else "evaluate: 1/1")
     assert all(text in call(*words).err for text, words in zip(in_a_log, (drawn, valued), strict=True))
     assert call(*drawn).err == ""
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
     told = call(*drawn).err + call(*valued).err
     for title in ("draw samples", "values of the flow, its pairs and the data"):
         assert (title in told) is not json

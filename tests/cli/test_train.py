@@ -104,7 +104,7 @@ def test_what_comes_before_the_first_step_is_shown_on_a_terminal(
 ) -> None:
     options = ["--data", "eight-modes:n=200", "--prior", "gmm", "--coupling", "ot", "--steps", "2", *SMALL]
     quiet = call("train", "--out", tmp_path / "quiet", *options)
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
     shown = call("train", "--out", tmp_path / "shown", *options)
     for title in ("read the data and build the network", "fit coupling ot"):
         assert (title in quiet.err, title in shown.err) == (False, True)
