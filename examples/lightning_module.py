@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from flowprior import Coupling, Flow, Path, Prior
 from flowprior.conditions import Condition
-from flowprior.data import TensorData, load_data
+from flowprior.data import Data, load_data
 from flowprior.models import build_model
 from flowprior.ops import flow_matching_loss
 
@@ -73,7 +73,7 @@ class FlowModule(LightningModule):
         return Flow(network, self.prior, self.coupling, self.path, self.condition)
 
 
-def train(data: TensorData, steps: int, seed: int = 0) -> Flow:
+def train(data: Data, steps: int, seed: int = 0) -> Flow:
     """Fit the prior to ``data``, train for ``steps`` batches, return the flow."""
     torch.manual_seed(seed)
     prior = Prior.create("latent-gmm").fit(data)
