@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
-from flowprior import Coupling, Flow, Path, Prior
+from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
 from flowprior.data import Data, load_data
 from flowprior.models import build_model
@@ -88,10 +88,9 @@ def train(data: Data, steps: int, seed: int = 0) -> Flow:
 
 def main() -> None:
     """Train on digits, and compare samples with the test set."""
-    from flowprior import evaluate
-
-    flow = train(load_data("digits"), steps=500)
-    print(evaluate(flow, "digits", metrics=["sliced-w2"], nfe=[0, 4]))
+    data, held_out = load_data("digits"), load_data("digits", split="test")
+    flow = train(data, steps=500)
+    print(evaluate(flow, data, reference=held_out, nfe=[0, 4], metrics=["w2"]))
 
 
 if __name__ == "__main__":
