@@ -116,18 +116,18 @@ def write_ninja_file(built: Parameters, path: Path) -> None:
     """
     if importlib.util.find_spec("ninja") is None:
         raise BuildError("ninja was not found; pip install ninja")
-    from ninja.ninja_syntax import Writer, escape
+    syntax = importlib.import_module("ninja.ninja_syntax")  # whose stubs allow less than it takes
 
     with path.open("w") as file:
-        writer, objects = Writer(file, width=1 << 20), []
+        writer, objects = syntax.Writer(file, width=1 << 20), []
         writer.variable("builddir", str(built.folder))
         for name, rule in built.rules.items():
-            command = f"{escape(shlex.join(rule.command))} -MD -MF $out.d -c $in -o $out"
+            command = f"{syntax.escape(shlex.join(rule.command))} -MD -MF $out.d -c $in -o $out"
             command += KEPT if name == "device" else ""
             writer.rule(name, command, depfile="$out.d", deps="gcc", description="compile $out")
             for source in rule.sources:
                 objects += writer.build(str(built.folder / f"{name}-{source.name}.o"), name, str(source))
-        writer.rule("link", f"{escape(shlex.join(built.link))} -o $out $in", description="link $out")
+        writer.rule("link", f"{syntax.escape(shlex.join(built.link))} -o $out $in", description="link $out")
         writer.build(str(built.folder / module_name()), "link", objects)
 
 
