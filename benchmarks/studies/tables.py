@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas
 
+from benchmarks.markdown import markdown_table
 from benchmarks.studies import RESULTS, STUDIES, moved_source
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
-from flowprior.report.markdown import markdown_table
 from flowprior.report.wording import number
 from flowprior.study.table import DataFrame, Series, read_table, runs_of, select, trained
 

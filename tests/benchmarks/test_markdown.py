@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowprior.report.markdown import markdown_table
+from benchmarks.markdown import markdown_table
 
 
 def test_a_place_without_a_value_has_a_dash() -> None:
