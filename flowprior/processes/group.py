@@ -44,31 +44,20 @@ class Group:
         if self.size == 1:
             return [work(item) for item in items]
         own: list[T] = []
-        with self.raising_together():
+        error: Exception | None = None
+        try:
             own = [work(item) for item in items[self.rank :: self.size]]
+        except Exception as raised:
+            error = raised
+        others = self.of_each(None if error is None else sendable(error))
+        if failed := [other for other in (error, *others) if other is not None]:
+            raise failed[0]
         results = self.of_each(own)
         return [results[k % self.size][k // self.size] for k in range(len(items))]
 
     def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of the first process, on the CPU where they are another's."""
         return dict(tensors)
-
-    @contextmanager
-    def raising_together(self) -> Iterator[None]:
-        """A context of work in each process: where one raises an Exception, all of them do."""
-        error: Exception | None = None
-        try:
-            yield
-        except Exception as raised:
-            error = raised
-        if self.size == 1:
-            if error is not None:
-                raise error
-            return
-        others = self.of_each(None if error is None else sendable(error))
-        failed = [other for other in (error, *others) if other is not None]
-        if failed:
-            raise failed[0]
 
     def generator(
         self, given: torch.Generator | None, device: torch.device, owner: str
