@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from flowprior import Flow, evaluate
-from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.data import load_data
 from flowprior.errors import FlowpriorError
@@ -51,9 +50,6 @@ GRID: dict[str, Any] = {
 SAMPLERS = ["euler", "bosh3"]
 BUDGET = {"steps": 3, "batch_size": 16, "warmup": 1, "device": "cpu"}
 
-LABELS = Condition("labels", 10)
-"""The condition of digits."""
-
 
 def grid_of(prediction: str, prior: str, **changes: Any) -> Any:
     training = {**BUDGET, "prediction": prediction}
@@ -65,7 +61,7 @@ def chosen_priors(prediction: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for prior in [*FIRST, *sorted(set(Prior.available()) - set(FIRST))]:
         for variant in variants(grid_of(prediction, prior)):
-            if variant.refusal(grid_of(prediction, prior).training, LABELS) is None:
+            if variant.refusal(grid_of(prediction, prior).training) is None:
                 found.setdefault((variant.coupling, variant.path), prior)
     return found
 

@@ -1,4 +1,4 @@
-"""Results that a study has left in a folder."""
+"""Results that a study has left in a folder, and an encoder for its captions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 from flowprior.evaluation.result import Result
+from tests.words import words
+
+__all__ = ["cells_of", "words"]
 
 
 def cells_of(folder: Path) -> dict[str, Result]:
