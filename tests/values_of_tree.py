@@ -33,20 +33,25 @@ PREDICTIONS = ("velocity", "residual", "preconditioned", "average-velocity", "ep
 MAPPER = "learned-mean:epochs=2,hidden=8,depth=1"
 QUICK = {
     "learned-mean": MAPPER,
-    "flow": "flow:steps=5,hidden=16,transforms=2",
+    "flow": "flow:steps=5,hidden=8,transforms=1,rank=4",
     "vae": "vae:latent=3,width=4,steps=10,importance=16",
+    "semidiscrete": "semidiscrete:passes=4,batch=64",
 }
-"""The specs of priors that take long with their own options."""
+"""The specs of priors and couplings that take long with their own options."""
 VARIANTS = (
     *("gaussian:moments=scalar", "gaussian:moments=diagonal", "gmm:components=2", "gmm:unseen=pooled"),
     *(f"gmm:covariance={kind},rank=2" for kind in ("spherical", "full", "tied", "lowrank")),
     f"{MAPPER},covariance=diagonal,steps=20",
     f"{MAPPER},covariance=lowrank,rank=2,components=2,steps=20,law_steps=20",
-    *("flow:steps=5,hidden=16,kind=spline", "kernel-mean:sigma=diagonal", "latent-gmm:law=averaged-gmm"),
+    *(
+        "flow:steps=5,hidden=8,transforms=1,rank=2,kind=spline",
+        "kernel-mean:sigma=diagonal",
+        "latent-gmm:law=averaged-gmm",
+    ),
 )
 """Specs whose fits are compared, without a training."""
 SOLVED = ("gaussian", "latent-gmm")
-"""The priors whose flows of the coupling ``condot`` are sampled with every sampler."""
+"""The priors that are trained on every path with the coupling ``condot``, and sampled with every sampler."""
 MEASURED = "prior gmm, coupling condot, path condot, prediction velocity"
 """The flow that all metrics are computed of; of the others it is two."""
 TRAINING = {"steps": 10, "batch_size": 32, "lr": 0.01, "log_every": 1, "device": "cpu", "progress": False}
@@ -83,8 +88,10 @@ class Combinations:
         for name in Prior.available():
             prior = self.fitted(QUICK.get(name, name))
             yield self.of_prior(f"prior {name}", prior)
-            for parts in product(couplings, Path.available(), PREDICTIONS):
-                yield self.of_combination(name, prior, *parts)
+            for coupling in couplings:
+                paths = Path.available() if name in SOLVED and coupling == "condot" else ["condot"]
+                for path, prediction in product(paths, PREDICTIONS):
+                    yield self.of_combination(name, prior, coupling, path, prediction)
         for spec in VARIANTS:
             yield self.of_prior(f"variant {spec}", self.fitted(spec))
 
@@ -106,7 +113,7 @@ class Combinations:
     def of_combination(self, name: str, prior: Any, coupling: str, path: str, prediction: str) -> Values:
         """Return losses, samples, log-densities and metrics; nothing if the combination is refused."""
         teacher, losses = self.folder / name, Losses()
-        paired = f"reflow:flow={teacher},pool=200" if coupling == "reflow" else coupling
+        paired = f"reflow:flow={teacher},pool=200" if coupling == "reflow" else QUICK.get(coupling, coupling)
         parts = {"prior": copy.deepcopy(prior), "coupling": paired, "path": path, "prediction": prediction}
         options = {**parts, **TRAINING, "model": "mlp:width=16,depth=1", "callbacks": [losses]}
         flow = taken(lambda: train((self.x, self.labels), **options))
