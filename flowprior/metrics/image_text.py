@@ -89,20 +89,6 @@ def _extractors(setup: Setup) -> list[FeatureExtractor]:
     return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
 
 
-def found_ranks(scorer: CaptionScorer, features: Tensor, rows: Rows) -> Tensor:
-    """How many of 300 captions of its data are at least as near to each picture as its own; int64 ``[N]``.
-
-    Args:
-        scorer: compares pictures with captions.
-        features: of the pictures ``[N, F]``, by the scorer's extractor.
-        rows: the real events that have the pictures' captions, in the same order.
-
-    Raises:
-        InputError: the scorer cannot compare with the captions of these data.
-    """
-    return _ranks(scorer, scorer.images(features), scorer.embed(rows.data, rows.indices), rows)[0]
-
-
 def _values(scorer: CaptionScorer, features: Tensor, rows: Rows) -> dict[str, float]:
     """The values of pictures with features ``[N, F]`` and the captions of ``rows``."""
     images, own = scorer.images(features), scorer.embed(rows.data, rows.indices)

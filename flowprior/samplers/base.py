@@ -130,10 +130,6 @@ class Sampler(Registered, abc.ABC):
                 object.__setattr__(other, option, value)
         return other
 
-    def with_temperature(self, temperature: float) -> Sampler:
-        """The same sampler at another temperature."""
-        return self.with_source(temperature=temperature)
-
     @abc.abstractmethod
     def solve(
         self,

@@ -177,7 +177,10 @@ def test_the_mean_of_the_source_stays_where_it_is_or_the_temperature_is_refused(
 def test_numbers_of_numpy_are_numbers_and_are_written_plainly() -> None:
     sampler = Sampler.create("euler", temperature=np.float32(0.5))
     assert spec_of(Sampler.registry, sampler) == "euler:temperature=0.5"
-    assert spec_of(Sampler.registry, sampler.with_temperature(np.float64(0.25))) == "euler:temperature=0.25"
+    assert (
+        spec_of(Sampler.registry, sampler.with_source(temperature=np.float64(0.25)))
+        == "euler:temperature=0.25"
+    )
 
 
 def test_a_frozen_sampler_of_a_plug_in_has_a_temperature_too() -> None:
@@ -190,7 +193,7 @@ def test_a_frozen_sampler_of_a_plug_in_has_a_temperature_too() -> None:
     registry = Registry("sampler", kind=Sampler, shared={"temperature": 1.0})
     registry.register("frozen")(Frozen)
     built = registry.create("frozen", temperature=0.4)
-    assert (built.temperature, built.with_temperature(0.2).temperature) == (0.4, 0.2)
+    assert (built.temperature, built.with_source(temperature=0.2).temperature) == (0.4, 0.2)
 
 
 def test_the_prior_alone_is_measured_once_for_each_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
