@@ -40,10 +40,9 @@ def test_each_kind_of_file_is_counted(size: dict[str, Any], tmp_path: Path) -> N
 def test_the_record_only_goes_down(
     size: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int, status: int, kept: int
 ) -> None:
-    record = tmp_path / "size.json"
-    record.write_text(json.dumps({"docs words": words}))
-    size["RECORD"] = record
+    size["RECORD"] = tmp_path / "size.json"
+    size["RECORD"].write_text(json.dumps({"docs words": words}))
     size["measure"] = lambda files: {"docs words": 2}
     monkeypatch.setattr("sys.argv", ["size.py", "--write"])
     assert size["main"]() == status
-    assert json.loads(record.read_text())["docs words"] == kept
+    assert json.loads(size["RECORD"].read_text())["docs words"] == kept
