@@ -106,7 +106,6 @@ class GridRecord(Record):
     references: Labels = {}
     variants: dict[str, Labels] = {}
     trainer: str = ""
-    runner: str = ""
     values: str = ""
     training: GridTraining
     curve: GridCurve

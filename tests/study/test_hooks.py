@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from flowprior.storage import load_tensors
 from flowprior.study import Splits, check_report, grid_from_dict, run_grid, variants
 from flowprior.study.cells import plan_grid
 from flowprior.study.grid import dump_grid
-from flowprior.training import train
 from tests.study import hooked
 from tests.study.conftest import QUALITY, TINY, tiny_grid
 
@@ -75,43 +73,6 @@ def test_the_checkpoints_of_a_trainer_are_the_points_of_its_curve(tmp_path):
     assert list(curves[""]) == [steps // 2, steps]
     assert curves["trainer"] == pytest.approx(curves[""])
     assert curves["secretive_trainer"] == pytest.approx({steps: curves[""][steps]})
-
-
-def test_a_runner_trains_many_cells_and_what_it_has_trained_is_not_trained_again(tmp_path):
-    grid = tiny_grid(**SMALL, runner=f"{HERE}:runner")
-    told: list[str] = []
-    assert run_grid(grid, tmp_path, notify=told.append).finished == 2
-    titles = ["gaussian + condot, seed 1", "gaussian + condot, seed 0"]
-    assert hooked.trained == titles
-    assert told == [f"cell 2 of 2: {titles[0]}", f"cell 1 of 2: {titles[1]}"]
-    (path,) = tmp_path.glob("cells/*seed0*/run/flow")
-    budget = {**TINY["training"], "seed": 0}
-    expected = train("digits", prior="gaussian", coupling="condot", model=TINY["model"], **budget)
-    weights = Flow.load(path).state_dict()
-    assert all(torch.equal(weights[name], value) for name, value in expected.state_dict().items())
-    run_grid(tiny_grid(**{**SMALL, "nfe": [1]}, runner=f"{HERE}:runner"), tmp_path)
-    assert hooked.trained == titles
-
-
-def test_a_cell_that_a_runner_left_out_has_failed_and_one_without_its_flow_is_trained_by_it_again(tmp_path):
-    outcome = run_grid(tiny_grid(**SMALL, runner=f"{HERE}:forgetful_runner"), tmp_path)
-    assert outcome.finished == 1
-    (reason,) = outcome.failed.values()
-    assert reason == f"the runner '{HERE}:forgetful_runner' gave no flow of it"
-    out = tmp_path / "other"
-    run_grid(tiny_grid(**SMALL, runner=f"{HERE}:runner"), out)
-    hooked.trained.clear()
-    (flow,) = out.glob("cells/*seed0*/run/flow")
-    shutil.rmtree(flow)
-    run_grid(tiny_grid(**{**SMALL, "nfe": [1]}, runner=f"{HERE}:runner"), out)
-    assert hooked.trained == ["gaussian + condot, seed 0"]
-
-
-def test_a_runner_that_fails_keeps_what_it_has_trained(tmp_path):
-    outcome = run_grid(tiny_grid(**SMALL, runner=f"{HERE}:failing_runner"), tmp_path)
-    assert outcome.finished == 1
-    (reason,) = outcome.failed.values()
-    assert reason.startswith("ZeroDivisionError: in the second cell; the stack trace is in ")
 
 
 @pytest.mark.usefixtures("no_page")
@@ -242,7 +203,7 @@ def test_a_cell_file_is_a_long_table_with_what_decided_the_training(finished):
     ("change", "words"),
     [
         ({"trainer": "nothing"}, ["trainer='nothing'", "package.module:function"]),
-        ({"runner": 3}, ["runner=3"]),
+        ({"values": 3}, ["values=3"]),
         ({"conditions": "some"}, ["conditions='some'", "balanced"]),
         ({"validation": -1}, ["validation=-1", "0 or more"]),
         ({"references": {"test": "digits"}}, ["references.test='digits'", "another name"]),
