@@ -94,12 +94,6 @@ def compare(
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the report of OUT anew, run nothing.")
     ] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Compute the report's values again from the saved samples, some of these anew."
-        ),
-    ] = False,
     allow_hooks: Annotated[
         bool,
         typer.Option(
@@ -114,16 +108,13 @@ def compare(
     from flowprior.report import require_report_extra
     from flowprior.study import preview_grid
 
-    _refuse_two(dry_run=dry_run, report_only=report_only, check=check)
-    if check or report_only:
-        _import_hooks(grid, out, allow_hooks)
-    if check:
-        _check(out, json)
-        return
+    if dry_run and report_only:
+        raise OptionError("--dry-run and --report-only exclude each other; choose one of them")
     if not dry_run:
         require_report_extra()
     _check_plot(plot)
     if report_only:
+        _import_hooks(grid, out, allow_hooks)
         _show(_reported(out, baseline=baseline, metric=metric), out, json, plot)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
@@ -194,17 +185,6 @@ def _run(grid: Grid, out: Path, shard: tuple[int, int], json: bool) -> Outcome:
     return outcome
 
 
-def _refuse_two(**modes: bool) -> None:
-    """Refuse more than one of the options that run nothing.
-
-    Raises:
-        OptionError: two of them are given.
-    """
-    given = [f"--{name.replace('_', '-')}" for name, on in modes.items() if on]
-    if len(given) > 1:
-        raise OptionError(f"{given[0]} and {given[1]} exclude each other; choose one of them")
-
-
 def _shard(text: str) -> tuple[int, int]:
     """(i, n) of ``i/n``.
 
@@ -215,28 +195,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise OptionError(f"--shard={text!r} is not possible; write 0/2 and 1/2 for two processes")
     return int(first), int(count)
-
-
-def _check(out: Path, json: bool) -> None:
-    """Compute the values again; exit code 1 where one differs."""
-    from dataclasses import asdict
-
-    from flowprior.study import check_report
-
-    found = check_report(out) if json else check_report(out, notify=_notify)
-    if json:
-        print_json(asdict(found))
-    else:
-        print_rich(
-            f"{found.values} values of {found.cells} cells, computed again from their samples: "
-            f"{len(found.differences)} differ, largest relative difference {found.largest:.2g}",
-            f"{found.samples} samples, generated anew from their flows: largest difference "
-            f"{found.largest_shift:.2g} of their standard deviation",
-            *found.notes,
-            *found.differences[:20],
-        )
-    if found.differences:
-        raise typer.Exit(FAILED)
 
 
 def _reported(out: Path, **options: str | None) -> dict[str, Any]:

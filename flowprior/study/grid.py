@@ -161,7 +161,7 @@ class Grid:
         for name in ("data", "model", "latent", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
-        check_evaluation(self.evaluation)
+        _check_evaluation(self.evaluation)
         training = replace(self.training, condition_dropout=self.training.dropped_share)
         object.__setattr__(self, "training", training)
         self._check_guidance()
@@ -190,7 +190,7 @@ class Grid:
         return tree
 
 
-def check_evaluation(options: Mapping[str, Any]) -> None:
+def _check_evaluation(options: Mapping[str, Any]) -> None:
     """Check that a grid has these options of :func:`flowprior.evaluate`."""
     for name in options:
         if name not in EVALUATION:

@@ -102,19 +102,6 @@ def test_the_values_are_drawn_as_the_files_ending_says(call: Call, compared: Pat
     assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
 
 
-def test_check_computes_the_values_again(call: Call, compared: Path) -> None:
-    answer = call("compare", "--out", compared, "--check")
-    assert answer.code == 0, answer.err
-    assert "0 differ" in answer.out
-    report = json.loads((compared / "report.json").read_text())
-    changed = {**report, "baseline": "two + condot"}
-    (compared / "report.json").write_text(json.dumps(changed))
-    answer = call("compare", "--out", compared, "--check", "--json")
-    assert answer.code == 1
-    assert json.loads(answer.out)["differences"][0].startswith("report.json.baseline is 'two + condot'")
-    (compared / "report.json").write_text(json.dumps(report))
-
-
 def test_a_failed_cell_is_one_line_and_exit_code_one(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +146,7 @@ def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) 
         (["--shard", "2/2"], ["--shard='2/2'", "0/2"]),
         (["--coupling", "posterior", "--prior", "gaussian"], ["no combination", "latent"]),
         (["--report-only"], ["holds no comparison"]),
-        (["--check"], ["report.json is missing"]),
-        (["--check", "--dry-run"], ["--dry-run and --check exclude each other"]),
+        (["--report-only", "--dry-run"], ["--dry-run and --report-only exclude each other"]),
         (["--dry-run", "--prior", "gmn"], ["unknown prior 'gmn'"]),
         (["--stesp", "3"], ["no such option '--stesp'", "did you mean '--steps'?"]),
         (["gone.toml"], ["cannot read gone.toml"]),
@@ -204,14 +190,13 @@ def test_a_study_folder_runs_no_code_unless_the_user_says_so(call: Call, hostile
     assert (hostile / "ran").exists()
 
 
-def test_a_report_or_check_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
+def test_a_report_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
     out = hostile / "out"
     shutil.copytree(compared, out)
     plan = json.loads((out / "plan.json").read_text())
     plan["grid"]["values"] = "hostile_study:train"
     (out / "plan.json").write_text(json.dumps(plan))
     assert call("compare", "--out", out, "--report-only").code == 0
-    assert call("compare", "--out", out, "--check").code == 0
     assert not (hostile / "ran").exists()
     assert "cannot be loaded" in call("compare", "--out", out, "--report-only", "--allow-hooks").err
     assert (hostile / "ran").exists()
