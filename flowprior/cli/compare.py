@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json, parse_integers, refuse_given_twice
 from flowprior.cli.plan import show_plan
-from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
