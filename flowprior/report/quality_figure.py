@@ -64,7 +64,7 @@ def evaluation_figure(result: Result) -> Figure:
     Raises:
         OptionError: none of the metrics depends on the number of evaluations.
     """
-    metrics, settings, frame = result.quality_metrics, result.settings, result.frame()
+    metrics, settings, frame = result.quality_metrics, result.settings, result.to_pandas()
     if not metrics:
         raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
     group = ["sampler"] if frame["guidance"].nunique() < 2 else ["sampler", "guidance"]
@@ -128,7 +128,7 @@ def draw_quality(
 
     Args:
         axes: what to draw into.
-        frame: rows of the long table, see :meth:`flowprior.evaluation.Result.frame`; those of real data and
+        frame: rows of the long table, see :meth:`flowprior.evaluation.Result.to_pandas`; those of real data and
             of other metrics are passed over.
         metric: its name.
         group: the columns that tell curves apart; everything else is averaged over. A curve's name is their

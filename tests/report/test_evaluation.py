@@ -184,7 +184,7 @@ def test_impossible_plots_are_refused(tmp_path: Path) -> None:
 
 
 def test_one_figure_takes_any_group_and_training_steps() -> None:
-    frame = swept(prior=(15.0, 0.8)).frame().assign(step=300)
+    frame = swept(prior=(15.0, 0.8)).to_pandas().assign(step=300)
     frame.loc[frame["nfe"] == 4, "step"] = 600
     look = {"heun": {"label": "ours", "color": "C3"}}
     options: dict[str, Any] = {"level": 1.0, "doubling": False, "x": "step"}
@@ -196,7 +196,7 @@ def test_one_figure_takes_any_group_and_training_steps() -> None:
 
 
 def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
-    axes = drawn(swept().frame(), "accuracy", group=["sampler", "seed"])
+    axes = drawn(swept().to_pandas(), "accuracy", group=["sampler", "seed"])
     name_ends(axes)
     assert {text.get_text() for text in axes.texts} == {
         f"{s}, {k}" for s in ("euler", "heun") for k in (0, 1)
