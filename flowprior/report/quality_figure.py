@@ -128,8 +128,8 @@ def draw_quality(
 
     Args:
         axes: what to draw into.
-        frame: rows of the long table, see :meth:`flowprior.evaluation.Result.to_pandas`; those of real data and
-            of other metrics are passed over.
+        frame: rows of the long table, see :meth:`flowprior.evaluation.Result.to_pandas`; those of real data
+            and of other metrics are passed over.
         metric: its name.
         group: the columns that tell curves apart; everything else is averaged over. A curve's name is their
             values with commas between.
