@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from flowprior.progress import Stage, showing, stage, stages
+from flowprior.progress import PROGRESS, Stage, showing, shows_progress, stage, stages
 
 
 @pytest.fixture
@@ -69,3 +71,20 @@ def test_a_stage_without_bars_takes_all_calls() -> None:
     unseen.advance(3)
     unseen.update(1, "anything")
     unseen.stop()
+
+
+def test_tasks_that_overlap_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROGRESS, raising=False)
+
+    async def work(asked: bool, begun: asyncio.Event, other: asyncio.Event) -> bool:
+        with showing(asked):
+            begun.set()
+            await other.wait()
+            return shows_progress()
+
+    async def both() -> list[bool]:
+        first, second = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(work(False, first, second), work(True, second, first))
+
+    assert asyncio.run(both()) == [False, True]
+    assert shows_progress()
