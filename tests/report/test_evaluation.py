@@ -17,7 +17,6 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
-from flowprior.pictures.curves import name_ends, spread_out
 from flowprior.report.quality_figure import draw_quality, evaluation_figure, save_plot
 from flowprior.report.terminal import lines_of, result_table
 from flowprior.study import Spread
@@ -193,15 +192,3 @@ def test_one_figure_takes_any_group_and_training_steps() -> None:
     assert axes.get_xlabel() == "training steps"
     assert axes.containers[1].lines[0].get_xdata().tolist() == [300, 600]
     assert axes.containers[1].lines[0].get_color() == "C3"
-
-
-def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
-    axes = drawn(swept().to_pandas(), "accuracy", group=["sampler", "seed"])
-    name_ends(axes)
-    assert {text.get_text() for text in axes.texts} == {
-        f"{s}, {k}" for s in ("euler", "heun") for k in (0, 1)
-    }
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
-    heights = sorted(text.get_window_extent().y0 for text in axes.texts)
-    assert all(after - before > 10 for before, after in pairwise(heights))
-    assert spread_out([5.0, 5.0, 30.0], 10, 0, 100) == [5.0, 15.0, 30.0]
