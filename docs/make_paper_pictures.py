@@ -65,10 +65,12 @@ def draw_digits(flow: Flow) -> None:
     x, y = load_data("digits", "test").batch(torch.arange(200))
     assert isinstance(y, Tensor)
     rows = first_of_each(y, len(y), EACH)
-    means, source = (flow.prior.mean(labels), labels), (states[0], cond)
-    panels = {"prior mean": means, "prior samples": source}
-    panels |= {"flow samples": (solution.x, cond), "data": (x[rows], y[rows])}
-    save_figure(beside(panels), IMAGES / "stages.png")
+    panels = {
+        "prior mean": (flow.prior.mean(labels), labels),
+        "prior samples": (states[0], cond),
+        "flow samples": (solution.x, cond),
+    }
+    save_figure(beside(panels | {"data": (x[rows], y[rows])}), IMAGES / "stages.png")
     ones = slice(0, None, 2 * EACH)
     strip = trajectories(states[:, ones], solution.times, cond[ones])
     save_figure(strip, IMAGES / "strip.png")
