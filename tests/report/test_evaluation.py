@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +120,6 @@ def test_names_are_no_markup(extra: int) -> None:
     text = shown(replace(odd, rows=rows, notes=["a note [/i]"]))
     assert "gmm:components=[2] + ot on x[/b].npz, euler[/red], heun" in text
     assert "a note [/i]" in text
-
-
-def test_zero_stands_one_doubling_before_the_first_number() -> None:
-    axis = evaluation_figure(swept(prior=(15.0, 0.8))).axes[0]
-    places = [axis.transData.transform((count, 1.0))[0] for count in (0, 1, 2, 4)]
-    gaps = [after - before for before, after in pairwise(places)]
-    assert gaps == pytest.approx([gaps[0]] * 3)
-    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "1", "4"]
-    assert axis.get_xlabel() == "NFE (0: the prior alone)"
-    assert evaluation_figure(swept()).axes[0].get_xscale() == "log"
-
-
-def test_distances_may_have_a_logarithmic_axis_and_shares_never() -> None:
-    fid, accuracy = evaluation_figure(swept(prior=(900.0, 0.01))).axes[:2]
-    assert (fid.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
 
 
 def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
