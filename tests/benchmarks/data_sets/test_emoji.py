@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-import subprocess
 import tarfile
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from benchmarks.data_sets import emoji as script
 from benchmarks.data_sets.attributions import attributions
 from benchmarks.data_sets.captions import family, joined_families
 from benchmarks.data_sets.drawings import IconSet, render, spelled
-from benchmarks.data_sets.packages import Package, fetch
+from benchmarks.data_sets.packages import Package
 from flowprior.data.emoji_file import EmojiFile
 from flowprior.errors import DataNotFoundError, InputError
 
@@ -169,10 +168,6 @@ def test_two_builds_are_equal_byte_for_byte_and_can_be_read(tmp_path, packages):
     assert EmojiFile.read(tmp_path / "one.npz").captions == built(tmp_path, packages).captions
 
 
-def test_families_do_not_depend_on_the_size(tmp_path, packages):
-    assert built(tmp_path, packages, size=4).families == built(tmp_path, packages, size=32).families
-
-
 def test_resvg_lays_the_drawings_on_white(tmp_path, packages):
     pytest.importorskip("resvg_py", reason="the extra emoji is not installed")
     file = built(tmp_path, packages, size=16, draw=render)
@@ -228,16 +223,6 @@ def test_other_archives_than_the_pinned_ones_are_refused(tmp_path, packages):
         built(tmp_path, (replace(captions, version="2"), styles))
     with pytest.raises(InputError, match=r"has no file absent\.json"):
         captions.read_json(tmp_path, "absent.json")
-
-
-def test_npm_is_asked_for_what_is_not_there(tmp_path, packages, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **options: asked.append((command[-1], options["cwd"]))
-    )
-    captions, _ = packages
-    fetch([captions, Package("@sets/new", "3.0.0", "")], tmp_path)
-    assert asked == [("@sets/new@3.0.0", tmp_path)]
 
 
 def test_the_command_writes_the_file_and_its_attributions_or_one_line(tmp_path, packages, monkeypatch):
