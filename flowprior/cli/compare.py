@@ -81,9 +81,6 @@ def compare(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the grid; can be repeated."),
     ] = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Run every N-th cell from the I-th, for N processes.")
-    ] = "0/1",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -127,10 +124,10 @@ def compare(
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])], trusted)
     if dry_run:
         with stage("plan the cells"):
-            planned = preview_grid(chosen, out, shard=_shard(shard))
+            planned = preview_grid(chosen, out)
         show_plan(planned, json)
         return
-    outcome = _run(chosen, out, _shard(shard), json)
+    outcome = _run(chosen, out, json)
     _show(_reported(out), out, json, plot)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
@@ -173,28 +170,16 @@ def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
         load_hooks(StudyFolder(out).read_plan()["grid"])
 
 
-def _run(grid: Grid, out: Path, shard: tuple[int, int], json: bool) -> Outcome:
+def _run(grid: Grid, out: Path, json: bool) -> Outcome:
     """Run the grid; beside JSON nothing is said of it but which cells failed."""
     from flowprior.study import run_grid
 
     if not json:
-        return run_grid(grid, out, shard=shard, notify=_notify)
-    outcome = run_grid(grid, out, shard=shard)
+        return run_grid(grid, out, notify=_notify)
+    outcome = run_grid(grid, out)
     for title, why in outcome.failed.items():
         _notify(f"failed {title}: {why}")
     return outcome
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """(i, n) of ``i/n``.
-
-    Raises:
-        OptionError: something else, or i is no number below n.
-    """
-    first, _, count = text.partition("/")
-    if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
-        raise OptionError(f"--shard={text!r} is not possible; write 0/2 and 1/2 for two processes")
-    return int(first), int(count)
 
 
 def _reported(out: Path, **options: str | None) -> dict[str, Any]:

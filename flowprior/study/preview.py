@@ -61,13 +61,12 @@ class Preview:
         return None if None in found else sum(filter(None, found))
 
 
-def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)) -> Preview:
+def preview_grid(grid: Grid, out: str | Path) -> Preview:
     """What :func:`run_grid` would do with the same arguments.
 
     Args:
         grid: what to compare.
         out: directory for the cells and the report; absent, or of an earlier run.
-        shard: (i, n) for every n-th cell from the i-th on.
 
     Raises:
         FlowpriorError: a grid that cannot be run at all.
@@ -80,7 +79,7 @@ def preview_grid(grid: Grid, out: str | Path, *, shard: tuple[int, int] = (0, 1)
     states = {title: FINISHED if results[title] else _state(place) for title, place in places.items()}
     planned = [
         PlannedCell(cell.variant.label, cell.seed, states[cell.title], _seconds(cell, cells, spent))
-        for cell in cells[shard[0] :: shard[1]]
+        for cell in cells
     ]
     return Preview(planned, skipped_of(plan["variants"]), plan["grid"])
 

@@ -72,7 +72,6 @@ def run_grid(
     grid: Grid,
     out: str | Path,
     *,
-    shard: tuple[int, int] = (0, 1),
     progress: bool | None = None,
     notify: Notify = lambda line: None,
 ) -> Outcome:
@@ -84,7 +83,6 @@ def run_grid(
     Args:
         grid: what to compare.
         out: directory for the cells and the report.
-        shard: (i, n) runs every n-th cell from the i-th on, for n processes on one directory.
         progress: show how far it has come, in a terminal, a notebook or a log; None does, unless
             ``FLOWPRIOR_PROGRESS`` is 0 or work around this hides it.
         notify: is told in one line what happens.
@@ -93,10 +91,10 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     with showing(progress):
-        return _run_grid(grid, StudyFolder(out), shard, notify)
+        return _run_grid(grid, StudyFolder(out), notify)
 
 
-def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: Notify) -> Outcome:
+def _run_grid(grid: Grid, folder: StudyFolder, notify: Notify) -> Outcome:
     load_hooks(grid.as_dict())
     splits, plan, cells = checked_plan(grid)
     with folder.lock():
@@ -107,7 +105,7 @@ def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: N
         name = f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
         run.outcome.skipped[name] = row["reason"]
         notify(f"skipped {name}: {row['reason']}")
-    run.all(cells[shard[0] :: shard[1]])
+    run.all(cells)
     return run.outcome
 
 

@@ -143,7 +143,6 @@ def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) 
         (["--set", "training.seed=1"], ["training.seed", "--seeds"]),
         (["--set", "curv.points=1"], ["unknown key 'curv'", "did you mean 'curve'?"]),
         (["--baseline", "vp + ot"], ["no variant 'vp + ot'", "gaussian + condot"]),
-        (["--shard", "2/2"], ["--shard='2/2'", "0/2"]),
         (["--coupling", "posterior", "--prior", "gaussian"], ["no combination", "latent"]),
         (["--report-only"], ["holds no comparison"]),
         (["--report-only", "--dry-run"], ["--dry-run and --report-only exclude each other"]),

@@ -42,11 +42,6 @@ def test_cells_that_were_begun_or_have_failed_are_told_apart(copied: Path) -> No
     assert sorted(states) == ["begun", "failed", *["finished"] * 6]
 
 
-def test_a_shard_is_every_so_manyth_cell(tmp_path: Path) -> None:
-    whole = preview_grid(tiny_grid(), tmp_path)
-    assert preview_grid(tiny_grid(), tmp_path, shard=(1, 2)).cells == whole.cells[1::2]
-
-
 def test_what_the_library_refuses_is_said(tmp_path: Path) -> None:
     found = preview_grid(tiny_grid(couplings=["condot", "posterior"]), tmp_path)
     assert [row["variant"] for row in found.skipped] == ["gaussian + posterior"]
