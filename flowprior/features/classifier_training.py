@@ -103,14 +103,13 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     return classifier.eval().requires_grad_(False)
 
 
-def save_classifier(classifier: Classifier, train: Data, folder: str | Path, made_with: str = "") -> Path:
+def save_classifier(classifier: Classifier, train: Data, folder: str | Path) -> Path:
     """Write a classifier to ``folder``; the file's name ends with the first digits of its weights' sha256.
 
     Args:
         classifier: trained on ``train`` with the seed 0.
         train: the training data.
         folder: where the file goes.
-        made_with: what somebody who trains it again needs, such as the instruction set.
 
     Returns:
         The file.
@@ -122,7 +121,7 @@ def save_classifier(classifier: Classifier, train: Data, folder: str | Path, mad
     plain = "".join(c if c.isalnum() else "-" for c in train.name).strip("-")
     path = Path(folder) / f"{plain}-{_digest(identity)}.safetensors"
     kept = {"data": train.name, "data_fingerprint": fingerprint(train, seed=0), "identity": identity}
-    save_tensors(path, dict(classifier.state_dict()), kept | ({"made_with": made_with} if made_with else {}))
+    save_tensors(path, dict(classifier.state_dict()), kept)
     return path
 
 

@@ -82,7 +82,6 @@ class PlannedVariant(Record):
 class GridTraining(Record):
     steps: Count
     batch_size: Count
-    device: str
     precision: str
     lr: Number
     warmup: Number
