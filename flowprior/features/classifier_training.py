@@ -46,7 +46,7 @@ The second is all of Fashion-MNIST's training split, the third the 55,000 images
 """
 
 
-def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classifier:
+def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
     """The classifier of a labelled data set: from the package, from the cache, or trained and put there.
 
     The package has one for digits and one for Fashion-MNIST, found by the data's fingerprint. The cache is
@@ -56,13 +56,10 @@ def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classif
     Args:
         data: the training split.
         seed: of weights and order; values under classifiers of different seeds are not comparable.
-        cache: whether to look for it in the package and the cache, and leave it there; False trains it.
 
     Raises:
         InputError: the data set has no labels.
     """
-    if not cache:
-        return train_classifier(data, seed=seed)
     printed = fingerprint(data, seed)
     if printed in SHIPPED:
         return load_classifier(WEIGHTS / f"{SHIPPED[printed]}.safetensors", data)

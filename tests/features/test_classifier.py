@@ -97,9 +97,9 @@ def test_data_without_labels_are_refused() -> None:
 def test_events_of_another_shape_are_refused(classifier: Classifier) -> None:
     with pytest.raises(InputError, match=r"expected x \[B, .*1, 8, 8"):
         classifier.features(torch.zeros(3, 1, 9, 9))
-    assert classifier.fits(torch.Size([1, 8, 8]), Condition("labels", 10))
-    assert not classifier.fits(torch.Size([1, 8, 8]), Condition("labels", 11))
-    assert not classifier.fits(torch.Size([1, 8, 8]), Condition("embeddings", 10))
+    assert classifier.serves(torch.Size([1, 8, 8]), Condition("labels", 10))
+    assert not classifier.serves(torch.Size([1, 8, 8]), Condition("labels", 11))
+    assert classifier.serves(torch.Size([1, 8, 8]), Condition("embeddings", 10))
 
 
 def test_the_description_names_the_weights(classifier: Classifier) -> None:

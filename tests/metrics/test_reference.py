@@ -116,11 +116,6 @@ def test_a_cache_that_cannot_be_written_is_done_without(
         assert Reference(labelled(generator), "test").features(Counting(), 5).shape == (5, 4)
 
 
-def test_without_the_cache_nothing_is_written(generator: torch.Generator, folder: Path) -> None:
-    reference_moments(Reference(labelled(generator), "test", cache=False), Counting())
-    assert not folder.exists()
-
-
 def test_descriptions_say_how_many_of_what(generator: torch.Generator) -> None:
     reference = Reference(labelled(generator), "test")
     assert reference.describe() == reference.describe(60) == "50 test examples of mine"
