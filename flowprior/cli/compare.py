@@ -85,7 +85,7 @@ def compare(
         bool,
         typer.Option(
             "--dry-run",
-            help="Say which cells would be run and about how long it takes; run and write nothing.",
+            help="Say which cells would be run; run and write nothing.",
         ),
     ] = False,
     report_only: Annotated[
