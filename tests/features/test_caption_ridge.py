@@ -51,17 +51,6 @@ def test_the_strength_is_chosen_on_captions_that_are_left_out() -> None:
     assert by_picture.strength < by_caption.strength
 
 
-def test_lengths_of_embeddings_and_the_scale_of_features_do_not_count() -> None:
-    features, embeddings, numbers = pairs()
-    lengths = torch.linspace(0.5, 3, len(features))[:, None]
-    ridge, other = (
-        fit_caption_ridge(features, embeddings, numbers),
-        fit_caption_ridge(100 * features, lengths * embeddings, numbers),
-    )
-    torch.testing.assert_close(other.predict(100 * features), ridge.predict(features), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(other.centre(2 * embeddings), ridge.centre(embeddings), rtol=1e-5, atol=1e-6)
-
-
 def test_what_does_not_fit_is_refused() -> None:
     numbers = torch.arange(4)
     with pytest.raises(InputError, match=r"got \[4, 3\] and \[5, 2\]"):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy
 import pytest
-import torch
 
 from benchmarks.studies import everything
 from flowprior.data import load_data
@@ -18,7 +17,6 @@ from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
-from flowprior.storage import load_tensors
 from flowprior.study import Splits, grid_from_dict, run_grid, variants
 from flowprior.study.cells import plan_grid
 from flowprior.study.grid import dump_grid
@@ -109,17 +107,6 @@ def test_named_variants_stand_in_place_of_the_combinations():
     assert again == grid
 
 
-@pytest.mark.usefixtures("no_page")
-def test_named_variants_are_run_with_their_samplers(tmp_path):
-    named = {"a": {"prior": "gaussian", "coupling": "condot"}, "b": {"prior": "gaussian", "sampler": "heun"}}
-    changes = {"nfe": [0, 2], "seeds": 1, "baseline": "a", "curve": {"points": 0}, "evaluation": QUALITY}
-    grid = named_grid(named, **changes)
-    assert run_grid(grid, tmp_path).finished == 2
-    report = write_report(tmp_path)
-    found = {(row["variant"], row["sampler"]) for row in report["quality"]}
-    assert found == {("a", "auto"), ("b", "heun")}
-
-
 def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_split(tmp_path):
     run_grid(tiny_grid(**{**SMALL, "seeds": 1}, validation=200), tmp_path)
     (first, *_) = results(tmp_path)
@@ -173,14 +160,6 @@ def test_a_reference_of_other_events_is_refused_before_any_training(tmp_path):
     with pytest.raises(InputError, match=r"compare: .*'eight-modes' has events \[2\]"):
         run_grid(tiny_grid(references={"points": "eight-modes"}), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_conditions_may_be_balanced(tmp_path):
-    run_grid(tiny_grid(**{**SMALL, "seeds": 1}, conditions="balanced"), tmp_path)
-    (path,) = tmp_path.glob("cells/*/samples-*.safetensors")
-    tensors, _ = load_tensors(path)
-    (cond, *_) = [tensor for name, tensor in tensors.items() if name.startswith("cond/")]
-    assert torch.equal(cond, torch.arange(100) % 10)
 
 
 def test_a_cell_file_is_a_long_table_with_what_decided_the_training(finished):
