@@ -11,7 +11,6 @@ from typing import Any
 import tomli_w
 
 from flowprior.errors import FlowpriorError, pip_install
-from flowprior.pictures.looks import legible_names
 from flowprior.report import wording
 from flowprior.report.charts import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
@@ -19,7 +18,7 @@ from flowprior.report.wording import BETTER, count, data_size, duration, number,
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
 from flowprior.study.results import write_results
-from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, long_table, sign_of, summarise
+from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, sign_of, summarise
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
     "prior_fit_seconds": ("fit the prior", duration, True),
@@ -81,10 +80,6 @@ def _page(summary: dict[str, Any], collection: Collection) -> str:
     """The page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
 
-    table = long_table(collection)
-    table = table[~table["split"].isin([VALIDATION, *summary["references"]])]
-    names = legible_names(collection.labels)
-    charted = table.assign(flow=table["flow"].map(lambda flow: names.get(flow, flow)))
     css, template = (
         files("flowprior.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.css", "page.html.jinja")
@@ -96,8 +91,8 @@ def _page(summary: dict[str, Any], collection: Collection) -> str:
         .from_string(template)
         .render(
             content,
-            quality_charts=quality_charts(summary, charted),
-            convergence_charts=convergence_charts(summary, charted),
+            quality_charts=quality_charts(summary),
+            convergence_charts=convergence_charts(summary),
             galleries=galleries(collection),
             tables=quality_tables(summary),
             cost_columns=_cost_columns(summary),

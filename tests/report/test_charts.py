@@ -11,31 +11,27 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas
 import pytest
 import torch
 from PIL import Image
 
-from flowprior.evaluation.result import table_row
 from flowprior.report.charts import line_chart
 from flowprior.report.gallery import draw
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 
 
-def frame(*lines: tuple[str, Sequence[float], Sequence[float]]) -> pandas.DataFrame:
-    """A long table of lines (variant, NFE, values) of the metric fid, two seeds each."""
-    rows = [
-        table_row("fid", value + shift, flow=label, nfe=nfe, seed=seed)
-        for label, counts, values in lines
-        for nfe, value in zip(counts, values, strict=True)
-        for seed, shift in ((0, -0.5), (1, 0.5))
-    ]
-    return pandas.DataFrame(rows)
+def rows_of(
+    label: str, x: Sequence[float], values: Sequence[float], place: str = "nfe"
+) -> list[dict[str, Any]]:
+    """Rows of report.json: one variant's values of the metric fid."""
+    shared = {"metric": "fid", "variant": label, "std": 0.5}
+    return [shared | {place: at, "mean": value} for at, value in zip(x, values, strict=True)]
 
 
-def draw_chart(table: pandas.DataFrame, better: str = "lower", **options: Any) -> dict[str, Any]:
-    return line_chart(table, "fid", better=better, about="falls", **options)
+def draw_chart(rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+    names = {row["variant"]: row["variant"] for row in rows}
+    return line_chart(rows, names, better="lower", about="falls", **options)
 
 
 def svg_of(chart: dict[str, Any]) -> str:
@@ -51,8 +47,8 @@ def words_of(chart: dict[str, Any]) -> set[str]:
 
 def test_a_chart_is_a_picture_with_its_names_and_says_what_it_shows() -> None:
     labels = ["gmm + condot", "gmm + ot", "gaussian + condot"]
-    lines = [(label, [1, 2, 4], [9.0 + n, 5.0, 2.0]) for n, label in enumerate(labels)]
-    found = draw_chart(frame(*lines), level=1.0, doubling=True)
+    rows = [row for n, label in enumerate(labels) for row in rows_of(label, [1, 2, 4], [9.0 + n, 5.0, 2.0])]
+    found = draw_chart(rows, level=1.0, doubling=True)
     assert (found["metric"], found["better"], found["about"]) == ("fid", "lower is better", "falls")
     assert 'alt="fid against evaluations: gmm + condot from 9.00 at 1.00 to ' in found["image"]
     assert {*labels, "real data", "NFE, evaluations of the network", "4"} <= words_of(found)
@@ -61,8 +57,8 @@ def test_a_chart_is_a_picture_with_its_names_and_says_what_it_shows() -> None:
 @pytest.mark.parametrize("x", [[0], [1], [0, 131.5]])
 def test_any_numbers_of_evaluations_can_be_drawn(x):
     for doubling in (True, False):
-        table = frame(("gaussian + condot", x, [9.0 - place / 99 for place in x]))
-        assert draw_chart(table, doubling=doubling)["image"].startswith("<img")
+        rows = rows_of("gaussian + condot", x, [9.0 - place / 99 for place in x])
+        assert draw_chart(rows, doubling=doubling)["image"].startswith("<img")
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -71,21 +67,22 @@ def test_any_numbers_of_evaluations_can_be_drawn(x):
 )
 def test_any_values_are_drawn_without_a_warning(values):
     """No axis has zero height, be all values the same, tiny, huge or not finite."""
-    table = frame(("gaussian + condot", [0, 1], values)).drop_duplicates("nfe").assign(value=values)
+    rows = rows_of("gaussian + condot", [0, 1], values)
     for level in (None, values[-1]):
-        assert draw_chart(table, level=level, doubling=True)["image"].startswith("<img")
+        assert draw_chart(rows, level=level, doubling=True)["image"].startswith("<img")
 
 
 @pytest.mark.parametrize("label", [r"a\1", r"\g<9>", r"$\frac$", '<b> & "so"', "[/b]"])
 def test_no_label_is_read_as_a_pattern_a_formula_or_markup(label):
-    found = draw_chart(frame((label, [1, 2], [2.0, 1.0])))
+    found = draw_chart(rows_of(label, [1, 2], [2.0, 1.0]))
     assert label in words_of(found)
     assert label in ElementTree.fromstring(found["image"].replace(">", "/>")).get("alt", "")
 
 
 def test_the_level_of_a_training_curve_has_its_own_name():
-    table = frame(("gaussian + condot", [2, 2], [9.0, 8.0])).assign(step=[4, 4, 8, 8])
-    words = words_of(draw_chart(table, x="step", level=8.0, level_name="baseline's end"))
+    rows = rows_of("gaussian + condot", [4, 8], [9.0, 8.0], place="step")
+    words = words_of(draw_chart(rows, x="step", level=8.0, level_name="baseline's end", doubling=False))
+    assert "training steps" in words
     assert "baseline's end" in words
     assert "real data" not in words
 
