@@ -11,7 +11,6 @@ import torch
 
 from flowprior.cli.commands import print_rich
 from flowprior.data import load_data
-from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call
 
 ODD = "x[/b] [red] $\\frac$ \\1 :smile:"
@@ -78,14 +77,3 @@ def test_compare_asks_for_its_extra_before_it_works(
         f"flowprior: error: compare: the report needs {package}; pip install jinja2 pandas\n"
     )
     assert not (tmp_path / "out").exists()
-
-
-def test_evaluate_asks_for_pandas_before_it_works(
-    call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    monkeypatch.setattr(Flow, "solve", forbidden)
-    answer = call("evaluate", run, "--plot", tmp_path / "p.png")
-    assert answer.code == 2
-    assert "plot: pandas is not installed; pip install jinja2 pandas" in answer.err
-    assert not (tmp_path / "p.png").exists()

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
-from flowprior.report.quality_figure import draw_quality, evaluation_figure, save_plot
+from flowprior.report.quality_figure import evaluation_figure, save_plot
 from flowprior.report.terminal import lines_of, result_table
 from flowprior.study import Spread
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
@@ -43,12 +41,6 @@ def shown(found: Result, width: int = 160) -> str:
     console = Console(width=width, record=True, file=StringIO())
     console.print(result_table(found))
     return console.export_text()
-
-
-def drawn(frame: Any, metric: str, **options: Any) -> Axes:
-    axes = Figure(layout="constrained").subplots()
-    draw_quality(axes, frame, metric, **options)
-    return axes
 
 
 def test_the_table_shows_values_the_real_data_score_and_terms() -> None:
@@ -164,15 +156,3 @@ def test_impossible_plots_are_refused(tmp_path: Path) -> None:
         save_plot(swept(), tmp_path / "file" / "p.png")
     with pytest.raises(OptionError, match="none of the metrics depends on NFE"):
         save_plot(replace(RESULT, metrics={}), tmp_path / "p.png")
-
-
-def test_one_figure_takes_any_group_and_training_steps() -> None:
-    frame = swept(prior=(15.0, 0.8)).to_pandas().assign(step=300)
-    frame.loc[frame["nfe"] == 4, "step"] = 600
-    look = {"heun": {"label": "ours", "color": "C3"}}
-    options: dict[str, Any] = {"level": 1.0, "doubling": False, "x": "step"}
-    axes = drawn(frame, "fid-cnn128", group=["sampler"], styles=look, **options)
-    assert axes.get_legend_handles_labels()[1] == ["real data", "euler", "ours"]
-    assert axes.get_xlabel() == "training steps"
-    assert axes.containers[1].lines[0].get_xdata().tolist() == [300, 600]
-    assert axes.containers[1].lines[0].get_color() == "C3"
