@@ -51,7 +51,7 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
     def draw(axes: Axes, metric: str) -> None:
         rows = [row for row in summary["quality"] if row["metric"] == metric]
         curves = {
-            name + f", {sampler}" * (len(samplers) > 1): curve
+            name + f", {sampler}" * (len(summary["samplers"]) > 1): curve
             for sampler, own in grouped(rows, itemgetter("sampler")).items()
             for name, curve in curves_of(own, names).items()
         }
@@ -60,7 +60,6 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
         axes.set_xlabel(evaluations_label(any(0 in curve.places for curve in curves.values())))
 
     names = legible_names([variant["label"] for variant in summary["variants"]])
-    samplers = summary["samplers"]
     seeds = len(summary["grid"]["seeds"])
     bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
     return metric_panels(better, draw, f"{summary['grid']['data']}{bars}")

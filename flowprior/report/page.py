@@ -84,8 +84,7 @@ def _page(summary: dict[str, Any], collection: Collection) -> str:
         files("flowprior.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.css", "page.html.jinja")
     )
-    content = vars(wording) | summary
-    content |= {"summary": summary, "css": css}
+    content = vars(wording) | summary | {"summary": summary, "css": css}
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         .from_string(template)
