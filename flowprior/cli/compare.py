@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json, parse_integers, refuse_given_twice
 from flowprior.cli.plan import show_plan
-from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
@@ -81,24 +81,15 @@ def compare(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the grid; can be repeated."),
     ] = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Run every N-th cell from the I-th, for N processes.")
-    ] = "0/1",
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Say which cells would be run and about how long it takes; run and write nothing.",
+            help="Say which cells would be run; run and write nothing.",
         ),
     ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the report of OUT anew, run nothing.")
-    ] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Compute the report's values again from the saved samples, some of these anew."
-        ),
     ] = False,
     allow_hooks: Annotated[
         bool,
@@ -114,16 +105,13 @@ def compare(
     from flowprior.report import require_report_extra
     from flowprior.study import preview_grid
 
-    _refuse_two(dry_run=dry_run, report_only=report_only, check=check)
-    if check or report_only:
-        _import_hooks(grid, out, allow_hooks)
-    if check:
-        _check(out, json)
-        return
+    if dry_run and report_only:
+        raise OptionError("--dry-run and --report-only exclude each other; choose one of them")
     if not dry_run:
         require_report_extra()
     _check_plot(plot)
     if report_only:
+        _import_hooks(grid, out, allow_hooks)
         _show(_reported(out, baseline=baseline, metric=metric), out, json, plot)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
@@ -136,10 +124,10 @@ def compare(
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])], trusted)
     if dry_run:
         with stage("plan the cells"):
-            planned = preview_grid(chosen, out, shard=_shard(shard))
+            planned = preview_grid(chosen, out)
         show_plan(planned, json)
         return
-    outcome = _run(chosen, out, _shard(shard), json)
+    outcome = _run(chosen, out, json)
     _show(_reported(out), out, json, plot)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
@@ -182,61 +170,16 @@ def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
         load_hooks(StudyFolder(out).read_plan()["grid"])
 
 
-def _run(grid: Grid, out: Path, shard: tuple[int, int], json: bool) -> Outcome:
+def _run(grid: Grid, out: Path, json: bool) -> Outcome:
     """Run the grid; beside JSON nothing is said of it but which cells failed."""
     from flowprior.study import run_grid
 
     if not json:
-        return run_grid(grid, out, shard=shard, notify=_notify)
-    outcome = run_grid(grid, out, shard=shard)
+        return run_grid(grid, out, notify=_notify)
+    outcome = run_grid(grid, out)
     for title, why in outcome.failed.items():
         _notify(f"failed {title}: {why}")
     return outcome
-
-
-def _refuse_two(**modes: bool) -> None:
-    """Refuse more than one of the options that run nothing.
-
-    Raises:
-        OptionError: two of them are given.
-    """
-    given = [f"--{name.replace('_', '-')}" for name, on in modes.items() if on]
-    if len(given) > 1:
-        raise OptionError(f"{given[0]} and {given[1]} exclude each other; choose one of them")
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """(i, n) of ``i/n``.
-
-    Raises:
-        OptionError: something else, or i is no number below n.
-    """
-    first, _, count = text.partition("/")
-    if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
-        raise OptionError(f"--shard={text!r} is not possible; write 0/2 and 1/2 for two processes")
-    return int(first), int(count)
-
-
-def _check(out: Path, json: bool) -> None:
-    """Compute the values again; exit code 1 where one differs."""
-    from dataclasses import asdict
-
-    from flowprior.study import check_report
-
-    found = check_report(out) if json else check_report(out, notify=_notify)
-    if json:
-        print_json(asdict(found))
-    else:
-        print_rich(
-            f"{found.values} values of {found.cells} cells, computed again from their samples: "
-            f"{len(found.differences)} differ, largest relative difference {found.largest:.2g}",
-            f"{found.samples} samples, generated anew from their flows: largest difference "
-            f"{found.largest_shift:.2g} of their standard deviation",
-            *found.notes,
-            *found.differences[:20],
-        )
-    if found.differences:
-        raise typer.Exit(FAILED)
 
 
 def _reported(out: Path, **options: str | None) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Run, data_spec, load_run, parse_integers
-from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
 FOLDER = "evaluation"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json, Seed
-from flowprior.cli.spec_completion import completing
 
 if TYPE_CHECKING:
     from flowprior.inspection import Pairing

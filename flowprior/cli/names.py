@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -27,6 +28,20 @@ FAMILIES = {
 GROUPS = {"weights": "loss_weights"}
 """Entry-point groups that are not called as the family is."""
 _REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)
+
+
+def completing(family: str, *others: str) -> Callable[[str], list[str]]:
+    """What typer asks for the names that begin with what was typed.
+
+    Args:
+        family: of the components.
+        others: words that may stand in their place, such as ``auto``.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in (*others, *names_of(family)) if word.startswith(incomplete)]
+
+    return complete
 
 
 def names_of(family: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What ``flowprior compare --dry-run`` says: the cells, what is done already, about how long it takes."""
+"""What ``flowprior compare --dry-run`` says: the cells, and what is done already."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def show_plan(found: Preview, json: bool) -> None:
 def _as_dict(found: Preview) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return asdict(found) | {"to_run": len(found.to_run), "seconds": found.seconds}
+    return asdict(found) | {"to_run": len(found.to_run)}
 
 
 def _name_of(row: dict[str, Any]) -> str:
@@ -62,17 +62,4 @@ def _what_is_left(found: Preview) -> str:
     left = len(found.to_run)
     if not left:
         return f"all {len(found.cells)} cells are finished; nothing is to be run"
-    if found.seconds is None:
-        return f"{left} of {len(found.cells)} cells to run; how long they take is known once one is finished"
-    return (
-        f"{left} of {len(found.cells)} cells to run, about {duration(found.seconds)} of training as finished "
-        "ones tell, and their evaluations"
-    )
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min`` or ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{left} of {len(found.cells)} cells to run"

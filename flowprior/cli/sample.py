@@ -33,7 +33,7 @@ def sample(
     ] = None,
     animate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File of the way from prior to samples in motion (.gif, .mp4)."),
+        typer.Option(metavar="FILE", help="File of the way from prior to samples in motion (.gif)."),
     ] = None,
     cond: Annotated[
         str | None,

@@ -164,7 +164,7 @@ def save_motion(
         names: of the rows.
 
     Raises:
-        OptionError: a suffix other than .gif and .mp4, or .mp4 without ffmpeg.
+        OptionError: a suffix other than .gif.
         CheckpointError: the file cannot be written.
     """
     assert solution.trajectory is not None

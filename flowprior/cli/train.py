@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.names import completing
 from flowprior.cli.options import Json, refuse_given_twice
-from flowprior.cli.spec_completion import completing
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:

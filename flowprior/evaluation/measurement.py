@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
 
-from flowprior.conditions import Conditions as Condition
 from flowprior.errors import OptionError
 from flowprior.evaluation import request
-from flowprior.evaluation.assistants import Assistants, SpreadFeatures
+from flowprior.evaluation.assistants import Assistants
 from flowprior.evaluation.batch_size import fitting_batch_size
 from flowprior.evaluation.cell import Cell, sampler_times
 from flowprior.evaluation.evaluator import Evaluator, Row
@@ -64,7 +62,7 @@ class Measurement:
     generate: Generate | None
 
     def taken(self, assistants: Assistants | None = None) -> Result:
-        """The values, computed or read from the folder; assistants do their part of samples and features.
+        """The values, computed or read from the folder; assistants do their part of the samples.
 
         Raises:
             OptionError: no number of evaluations that any sampler can spend, or no metric that the data
@@ -86,18 +84,10 @@ class Measurement:
         notes = [*_missing_notes(evaluators[0], self.asked_metrics), *notes]
         return Result(rows, evaluators[0].described, settings, list(dict.fromkeys(notes)))
 
-    def tasks(self, group: ProcessGroup) -> dict[str, Callable[..., Any]]:
-        """What the first process of a group may ask of each of them."""
-        device = self.flow.prior.event_dims.device
-
-        def solve(cond: Condition | None, n: int, seed: int, **terms: Any) -> Solution:
-            generator = torch.Generator(device).manual_seed(seed)
-            return self.flow.solve(cond, n, generator=generator, group=group, **terms)
-
-        def features(number: int, x: Tensor) -> Tensor:
-            return self.extractors[number].features(x)
-
-        return {"solve": solve, "features": features}
+    def solve_in(self, group: ProcessGroup, *, seed: int, **terms: Any) -> Solution:
+        """Samples that the processes of a group generate together."""
+        generator = torch.Generator(self.flow.prior.event_dims.device).manual_seed(seed)
+        return self.flow.solve(generator=generator, group=group, **terms)
 
     def _settings(self) -> dict[str, Any]:
         splits = list(self.splits.values())
@@ -116,7 +106,7 @@ class Measurement:
         """What metrics may look at, of no seed yet."""
         first = next(iter(self.splits.values()))
         size = self._fitting(first) if self.batch_size == "auto" else self.batch_size
-        setup = Setup(
+        return Setup(
             self.flow,
             self.training,
             first,
@@ -126,16 +116,10 @@ class Measurement:
             extractors=self.extractors,
             batch_size=size,
             generate=self.generate,
+            solve=None if assistants is None else assistants.solve,
             balanced=self.conditions == "balanced",
             members=self.members,
         )
-        if assistants is None:
-            return setup
-        spread: list[FeatureExtractor] = [
-            extractor if extractor is self.classifier else SpreadFeatures(extractor, number, assistants)
-            for number, extractor in enumerate(self.extractors)
-        ]
-        return replace(setup, extractors=spread, solve=_solved_by(assistants))
 
     def _fitting(self, reference: Reference) -> int:
         _, cond = reference.data.batch(torch.arange(min(len(reference), 1)))
@@ -151,15 +135,6 @@ class Measurement:
             for guidance in self.guidances
             for count in (chosen if sampler.adaptive else self.nfe)
         ]
-
-
-def _solved_by(assistants: Assistants) -> Generate:
-    """What takes the place of ``flow.solve``."""
-
-    def solve(cond: Condition | None, n: int, *, generator: torch.Generator, **terms: Any) -> Solution:
-        return assistants.together("solve", cond=cond, n=n, seed=generator.initial_seed(), **terms)
-
-    return solve
 
 
 def _setups(base: Setup, splits: Mapping[str, Reference], seed: int) -> dict[str, Setup]:

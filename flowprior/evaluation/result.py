@@ -162,10 +162,6 @@ class Result(Shown):
 
         return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
 
-    def frame(self) -> pandas.DataFrame:
-        """As :meth:`to_pandas`, by its older name."""
-        return self.to_pandas()
-
     def card_section(self) -> str:
         """The values and their terms in Markdown, for the model card of the flow."""
         rows = [row for row in self.rows if row["metric"] != SECONDS]

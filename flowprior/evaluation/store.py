@@ -25,7 +25,6 @@ from flowprior.storage.digests import module_description, settings_digest, tenso
 from flowprior.storage.user_paths import expanded
 
 FORMAT = 3
-"""Format 2 called the values figures; format 1 had no digest of itself."""
 LIMIT = 64 << 20
 """Longest file that is read, in bytes."""
 
@@ -106,14 +105,13 @@ class Store:
 
 
 def _read(path: Path) -> Entry:
-    """The entry of a file of this format or the one before."""
+    """The entry of a file."""
     found = read_json(path, LIMIT)
-    if found["format"] not in (2, FORMAT):
+    if found["format"] != FORMAT:
         raise ValueError(f"its format is {found['format']}, not {FORMAT}")
     found = unsigned(found, path)
-    values = found["figures" if found["format"] == 2 else "values"]
     metrics = {name: MetricInfo.from_dict(info) for name, info in found["metrics"].items()}
-    return Entry(found["settings"], path, dict(found["facts"]), dict(values), metrics)
+    return Entry(found["settings"], path, dict(found["facts"]), dict(found["values"]), metrics)
 
 
 def flow_digest(flow: Flow) -> str | None:

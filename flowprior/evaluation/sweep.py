@@ -82,7 +82,7 @@ def evaluate(
         progress: show how far it has come, in a terminal, a notebook or a log; None does, unless the
             environment variable ``FLOWPRIOR_PROGRESS`` is 0.
         group: processes of ``torch.distributed`` that call this together, with the same arguments. They share
-            samples and features out, the first one computes the metrics, and each gets the result.
+            samples out, the first one computes the metrics, and each gets the result.
 
     Raises:
         InputError: data that do not fit the flow.
@@ -193,5 +193,5 @@ def sweep(
     with showing(shown):
         if group is None:
             return measurement.taken()
-        assistants = Assistants(group, measurement.tasks(group))
+        assistants = Assistants(group, partial(measurement.solve_in, group))
         return assistants.run(partial(measurement.taken, assistants))

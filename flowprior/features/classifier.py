@@ -100,15 +100,10 @@ class Classifier(nn.Module):
         """Share of x ``[B, *event]`` that is recognised as ``labels`` ``[B]``."""
         return (self.predict(x).cpu() == labels.cpu()).double().mean().item()
 
-    def fits(self, event_shape: torch.Size, condition: Condition) -> bool:
-        """Whether it takes events of this shape and knows all their labels."""
-        known = condition.kind == "labels" and condition.size <= self.classes
-        return known and torch.Size(event_shape) == self.event_shape
-
     def serves(self, event_shape: torch.Size, condition: Condition) -> bool:
         """Whether it takes events of this shape and, where the condition is a label, knows all of them."""
-        labelled = condition.kind == "labels"
-        return self.fits(event_shape, condition) if labelled else torch.Size(event_shape) == self.event_shape
+        known = condition.kind != "labels" or condition.size <= self.classes
+        return known and torch.Size(event_shape) == self.event_shape
 
     def _apply_to(self, x: Tensor, layers: nn.Module) -> Tensor:
         if x.shape[1:] != self.event_shape or len(x) == 0:

@@ -46,7 +46,7 @@ The second is all of Fashion-MNIST's training split, the third the 55,000 images
 """
 
 
-def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classifier:
+def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
     """The classifier of a labelled data set: from the package, from the cache, or trained and put there.
 
     The package has one for digits and one for Fashion-MNIST, found by the data's fingerprint. The cache is
@@ -56,13 +56,10 @@ def data_classifier(data: Data, *, seed: int = 0, cache: bool = True) -> Classif
     Args:
         data: the training split.
         seed: of weights and order; values under classifiers of different seeds are not comparable.
-        cache: whether to look for it in the package and the cache, and leave it there; False trains it.
 
     Raises:
         InputError: the data set has no labels.
     """
-    if not cache:
-        return train_classifier(data, seed=seed)
     printed = fingerprint(data, seed)
     if printed in SHIPPED:
         return load_classifier(WEIGHTS / f"{SHIPPED[printed]}.safetensors", data)
@@ -103,14 +100,13 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     return classifier.eval().requires_grad_(False)
 
 
-def save_classifier(classifier: Classifier, train: Data, folder: str | Path, made_with: str = "") -> Path:
+def save_classifier(classifier: Classifier, train: Data, folder: str | Path) -> Path:
     """Write a classifier to ``folder``; the file's name ends with the first digits of its weights' sha256.
 
     Args:
         classifier: trained on ``train`` with the seed 0.
         train: the training data.
         folder: where the file goes.
-        made_with: what somebody who trains it again needs, such as the instruction set.
 
     Returns:
         The file.
@@ -122,7 +118,7 @@ def save_classifier(classifier: Classifier, train: Data, folder: str | Path, mad
     plain = "".join(c if c.isalnum() else "-" for c in train.name).strip("-")
     path = Path(folder) / f"{plain}-{_digest(identity)}.safetensors"
     kept = {"data": train.name, "data_fingerprint": fingerprint(train, seed=0), "identity": identity}
-    save_tensors(path, dict(classifier.state_dict()), kept | ({"made_with": made_with} if made_with else {}))
+    save_tensors(path, dict(classifier.state_dict()), kept)
     return path
 
 

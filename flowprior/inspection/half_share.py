@@ -21,7 +21,6 @@ def half_share(
     x: Tensor,
     cond: Conditions | None = None,
     *,
-    features: Callable[[Tensor], Tensor] | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
     """Share of the draws of a prior fitted on one half of x that lie nearer to that half than to the other.
@@ -33,7 +32,6 @@ def half_share(
         make: the prior, not fitted.
         x: data ``[N, *event]``.
         cond: labels ``[N]``, embeddings ``[N, E]``, token states, parts, or None.
-        features: from events to rows ``[n, F]`` in which distances are taken; None for the events' own.
         generator: source of the halves, the fit and the draws.
 
     Raises:
@@ -47,8 +45,7 @@ def half_share(
     chosen = rows_of(cond, own)
     prior = make().fit((x[own], chosen), generator=generator)
     drawn = prior.sample(chosen, len(own), generator=generator)
-    see = features or (lambda events: events.flatten(1))
-    rows = [see(part) for part in (drawn, x[own], x[other])]
+    rows = [part.flatten(1) for part in (drawn, x[own], x[other])]
     groups = _groups(cond, len(x))[own]
     shares = [(mine, nearer_share(*(part[mine] for part in rows))) for mine in _members(groups)]
     return sum(len(mine) * share for mine, share in shares) / len(own)

@@ -17,7 +17,7 @@ from flowprior.metrics.crps import Crps, crps
 from flowprior.metrics.energy_score import EnergyScore, energy_score
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.image_text import ImageText
-from flowprior.metrics.kernel import Kernel, KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
+from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.member_spread import MemberSpread, member_spread
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
@@ -39,7 +39,7 @@ __all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Li
 __all__ += ["Consistency", "Coverage", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
 __all__ += ["consistency", "coverage", "crps", "energy_score", "member_spread", "psnr", "ssim"]
 __all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
-__all__ += ["FeatureMoments", "Kernel", "KernelDistance", "PrecisionRecall"]
+__all__ += ["FeatureMoments", "KernelDistance", "PrecisionRecall"]
 __all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]
 __all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_distances"]
 __all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]

@@ -81,7 +81,7 @@ class RidgeScorer(CaptionScorer):
     def __init__(self, extractor: FeatureExtractor, training: Reference) -> None:
         super().__init__(extractor, training)
         own = training.data.scorer_split()
-        self.pairs = training if own is None else Reference(own, "scorer", cache=training.cache)
+        self.pairs = training if own is None else Reference(own, "scorer")
         self.fit_name = f"caption-cosine-{extractor.features_name}"
 
     @cached_property

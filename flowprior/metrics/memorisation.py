@@ -123,7 +123,7 @@ def reference_distances(
         neighbours = (pooled(x, side) for x, _ in training.data.batches())
         return {"distances": nearest_distances(pooled(rows, side), neighbours)}
 
-    key = {"count": min(count, len(reference)), "training": training.digest if reference.cache else ""}
+    key = {"count": min(count, len(reference)), "training": training.digest}
     key |= {} if side is None else {"side": side}
     return reference.kept("distances", compute, **key)["distances"]
 

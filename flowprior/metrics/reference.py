@@ -31,13 +31,11 @@ class Reference:
     Args:
         data: the split.
         split: its name, for descriptions and the cache's files.
-        cache: whether to look for statistics on the disk and leave them there.
     """
 
-    def __init__(self, data: Data, split: str, *, cache: bool = True) -> None:
+    def __init__(self, data: Data, split: str) -> None:
         self.data = data
         self.split = split
-        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.data)
@@ -78,8 +76,6 @@ class Reference:
             compute: gives it.
             key: what decides it besides the data.
         """
-        if not self.cache:
-            return compute()
         key = {"recipe": RECIPE, "kind": kind, "data": self.digest, **key}
         described = {"name": self.data.name, "split": self.split, **{k: str(v) for k, v in key.items()}}
         return cached_tensors(f"reference-{kind}-{settings_digest(key)[:24]}", described, compute)

@@ -13,7 +13,6 @@ from flowprior.pictures.grid import first_of_each, image_panels, sample_grid
 from flowprior.pictures.points import point_panels, points
 from flowprior.pictures.quality import quality
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
-from flowprior.pictures.stages import stages
 from flowprior.pictures.trajectories import trajectories, trajectory_panels
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "sample_grid",
     "save_animation",
     "save_figure",
-    "stages",
     "trajectories",
     "trajectory_panels",
 ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from flowprior.errors import OptionError, pip_install
-from flowprior.pictures.ffmpeg import with_ffmpeg
+from flowprior.errors import OptionError
 from flowprior.pictures.grid import image_sheet
 from flowprior.pictures.plane import add_legend, coordinates, plane_axes
 from flowprior.pictures.points import scatter, scatter_real
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation, PillowWriter
     from matplotlib.figure import Figure
 
-SUFFIXES = (".gif", ".mp4")
-"""What an animation's name may end in."""
+SUFFIX = ".gif"
+"""What an animation's name ends in."""
 LONGEST_TITLE = 48
 MOST_FRAMES = 16
 """States that are shown; of more, so many that lie evenly between the first and the last."""
@@ -84,36 +82,22 @@ def check_animation(path: Path | str) -> None:
     """Refuse a file that no animation can be written to, before anything is drawn.
 
     Raises:
-        OptionError: another suffix than .gif and .mp4, or .mp4 where there is no ffmpeg.
+        OptionError: another suffix than .gif.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OptionError(
-            f"animation: cannot write '{path}'; choose a name that ends in {' or '.join(SUFFIXES)}"
-        )
-    if suffix == ".mp4":
-        with with_ffmpeg() as found:
-            if not found:
-                raise OptionError(
-                    f"animation: '{path}' needs ffmpeg, which is not installed; {pip_install('video')}, "
-                    "or choose a name that ends in .gif"
-                )
+    if Path(path).suffix.lower() != SUFFIX:
+        raise OptionError(f"animation: cannot write '{path}'; choose a name that ends in {SUFFIX}")
 
 
 def save_animation(animation: FuncAnimation, path: Path | str) -> None:
-    """Write an animation to ``path``, a .gif by Pillow or an .mp4 by ffmpeg; its folder is made.
+    """Write an animation to ``path``, a .gif; its folder is made.
 
     Raises:
         OptionError: as :func:`check_animation`.
         CheckpointError: the file cannot be written.
     """
-    from matplotlib.animation import FFMpegWriter
-
     check_animation(path)
-    gif = Path(path).suffix.lower() == ".gif"
-    with replacing(path, keep_suffix=True) as temporary, nullcontext() if gif else with_ffmpeg():
-        writer = _gif_writer() if gif else FFMpegWriter(fps=FRAMES_A_SECOND)
-        animation.save(temporary, writer=writer)
+    with replacing(path, keep_suffix=True) as temporary:
+        animation.save(temporary, writer=_gif_writer())
 
 
 def _gif_writer() -> PillowWriter:

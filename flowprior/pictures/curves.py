@@ -1,4 +1,4 @@
-"""Curves of quality, one a setting, with bars of one deviation and their names at their right ends."""
+"""Curves of quality, one a setting, with bars of one deviation and their names below."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from flowprior.pictures.scales import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
-
-GAP = 13.5
-"""Points between the names at the ends of curves."""
 
 
 class Curve(NamedTuple):
@@ -98,28 +95,3 @@ def name_below(axes: Axes) -> None:
     legend = figure.legend(list(lines.values()), list(lines), **look)
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def name_ends(axes: Axes) -> None:
-    """Write each line's name at its right end, moved apart where names would overlap."""
-    figure: Any = axes.figure
-    figure.draw_without_rendering()
-    lines = named_lines(axes)
-    look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
-    in_axes = axes.transData - axes.transAxes
-    ends = [float(in_axes.transform((1, np.asarray(line.get_ydata())[-1]))[1]) for line in lines.values()]
-    gap = GAP / 72 * figure.dpi / axes.get_window_extent().height
-    places = spread_out(ends, gap, 0, 1)
-    for (name, line), place in zip(lines.items(), places, strict=True):
-        axes.annotate(name, (1, place), (7, 0), color=line.get_color(), **look)
-
-
-def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """``places`` moved as little as a sweep up and one down can, to lie ``gap`` apart within the range.
-
-    Where the range is too small for all of them they run out at its lower end.
-    """
-    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
-    up = np.maximum.accumulate(np.fmax(np.asarray(places)[order], low) - steps)
-    down = np.minimum.accumulate((np.minimum(up + steps, high) - steps)[::-1])[::-1]
-    return (down + steps)[np.argsort(order)].tolist()

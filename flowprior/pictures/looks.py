@@ -7,8 +7,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from flowprior.pictures.sheet import clipped
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito (2008), told apart by the colour-blind, too; their yellow is too light for lines on white."""
+LONGEST_NAME = 60
+"""Letters of a name that a legend below a chart has room for."""
 MARKERS = "os^DvPX*<>ph"
 _SPEC = re.compile(r"([\w.-]+):(\w+=\S*[^\s,])")
 _BETWEEN_OPTIONS = re.compile(r",(?=\w+=)")
@@ -30,6 +34,13 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
         alike[_SPEC.sub(r"\1", name)].append(name)
     found = {name: _shortened(name, group) for group in alike.values() for name in group}
     return found if len(set(found.values())) == len(found) else {name: name for name in found}
+
+
+def legible_names(names: Sequence[str]) -> dict[str, str]:
+    """As :func:`short_names`, cut where they are long and differ in their first letters."""
+    short = short_names(names)
+    cut = {name: clipped(short[name], LONGEST_NAME) for name in names}
+    return cut if len(set(cut.values())) == len(cut) else short
 
 
 def _shortened(name: str, alike: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from flowprior.errors import InputError, OptionError
 from flowprior.pictures.curves import Curve, draw_curves, name_below
-from flowprior.pictures.looks import short_names
+from flowprior.pictures.looks import legible_names
 from flowprior.pictures.sheet import DPI, clipped
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, LINE = 4.8, 3.2, 0.2
 """Inches of the figure without its legend, and of a line of that."""
-LONGEST_NAME, LONGEST_TITLE = 60, 60
+LONGEST_TITLE = 60
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 Values = Mapping[float, float | Sequence[float]]
 """Number of evaluations -> the value, or those of several seeds."""
@@ -55,10 +55,7 @@ def quality(
 
     if better not in BETTER:
         raise OptionError(f"quality: better={better!r} is not possible; choose 'lower', 'higher' or ''")
-    names = short_names(list(settings))
-    labels = {name: clipped(names[name], LONGEST_NAME) for name in settings}
-    if len(set(labels.values())) < len(labels):  # alike in their first letters
-        labels = names
+    labels = legible_names(list(settings))
     curves = {labels[name]: _curve(name, own) for name, own in settings.items()}
     if not curves:
         raise InputError("quality: expected values of one setting or more, got none")

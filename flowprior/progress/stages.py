@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,15 +31,13 @@ UNCOUNTED = "{desc} [{elapsed}{postfix}]"
 _SHOWN: ContextVar[bool | None] = ContextVar(
     "whether stages are shown; None outside of any work", default=None
 )
-_OF_MAIN: list[bool] = []
-"""What the outermost work of the main thread says, for threads that say nothing themselves."""
 
 
 def shows_progress(asked: bool | None = None) -> bool:
     """Whether progress is shown: as ``asked``, else as around this, else unless :data:`PROGRESS` says no."""
     if asked is not None:
         return asked
-    around = _around()
+    around = _SHOWN.get()
     return os.environ.get(PROGRESS, "").strip().lower() not in OFF if around is None else around
 
 
@@ -48,30 +45,13 @@ def shows_progress(asked: bool | None = None) -> bool:
 def showing(asked: bool | None = None) -> Iterator[None]:
     """Around work that has stages: whether they are shown, see :func:`shows_progress`.
 
-    It holds for this thread and for what is awaited in it. A thread in which nobody says otherwise follows
-    the outermost of the main thread for as long as that lasts, so that a pool shows what its owner asked for.
+    It holds for this thread and for what is awaited in it.
     """
-    shown = shows_progress(asked)
-    leads = _SHOWN.get() is None and _is_main_thread()
-    token = _SHOWN.set(shown)
-    if leads:
-        _OF_MAIN.append(shown)
+    token = _SHOWN.set(shows_progress(asked))
     try:
         yield
     finally:
-        if leads:
-            _OF_MAIN.remove(shown)
         _SHOWN.reset(token)
-
-
-def _around() -> bool | None:
-    """Whether work around this is shown; None outside of any."""
-    own = _SHOWN.get()
-    return _OF_MAIN[-1] if own is None and _OF_MAIN and not _is_main_thread() else own
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 class _Lines:
@@ -168,7 +148,7 @@ def stage(
 
     The arguments are those of :class:`Stage`.
     """
-    shown = bool(_around())
+    shown = bool(_SHOWN.get())
     under_way = Stage(title, total, shown=shown, everywhere=everywhere, kept=kept, after=after)
     try:
         yield under_way

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import OptionError
 from flowprior.pictures import save_figure
 from flowprior.pictures.curves import Curve, draw_curves
-from flowprior.pictures.looks import short_names
+from flowprior.pictures.looks import legible_names
 from flowprior.pictures.quality import evaluations_label
 from flowprior.report.quality_figure import check_suffix, metric_panels
+from flowprior.study.statistics import grouped
+from flowprior.study.summary import Rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,28 +49,26 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
         raise OptionError("plot: no cell has a value yet; run the comparison first")
 
     def draw(axes: Axes, metric: str) -> None:
-        curves = _curves(summary, metric)
+        rows = [row for row in summary["quality"] if row["metric"] == metric]
+        curves = {
+            name + f", {sampler}" * (len(summary["samplers"]) > 1): curve
+            for sampler, own in grouped(rows, itemgetter("sampler")).items()
+            for name, curve in curves_of(own, names).items()
+        }
         level = summary["metrics"][metric]["real_data_score"]
         draw_curves(axes, curves, better=better[metric], level=level)
         axes.set_xlabel(evaluations_label(any(0 in curve.places for curve in curves.values())))
 
+    names = legible_names([variant["label"] for variant in summary["variants"]])
     seeds = len(summary["grid"]["seeds"])
     bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
     return metric_panels(better, draw, f"{summary['grid']['data']}{bars}")
 
 
-def _curves(summary: Mapping[str, Any], metric: str) -> dict[str, Curve]:
-    """Means and deviations of each variant, under its short name."""
-    short = short_names([variant["label"] for variant in summary["variants"]])
-    several = len(summary["samplers"]) > 1
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in summary["quality"]:
-        if row["metric"] == metric:
-            sampler = f", {row['sampler']}" * several
-            found.setdefault(short[row["variant"]] + sampler, []).append(row)
-    curves = {}
-    for name, rows in found.items():
-        rows = sorted(rows, key=lambda row: row["nfe"])
-        deviations = [row["std"] or 0.0 for row in rows]
-        curves[name] = Curve([row["nfe"] for row in rows], [row["mean"] for row in rows], deviations)
-    return curves
+def curves_of(rows: Rows, names: Mapping[str, str], x: str = "nfe") -> dict[str, Curve]:
+    """Means and deviations of each variant along ``x``, under its name; ``rows`` are of one metric."""
+    ordered = sorted(rows, key=itemgetter(x))
+    return {
+        name: Curve([row[x] for row in own], [row["mean"] for row in own], [row["std"] or 0.0 for row in own])
+        for name, own in grouped(ordered, lambda row: names[row["variant"]]).items()
+    }

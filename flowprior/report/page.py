@@ -14,12 +14,11 @@ from flowprior.errors import FlowpriorError, pip_install
 from flowprior.report import wording
 from flowprior.report.charts import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
-from flowprior.report.looks import styles
 from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
 from flowprior.study.results import write_results
-from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, long_table, sign_of, summarise
+from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, sign_of, summarise
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
     "prior_fit_seconds": ("fit the prior", duration, True),
@@ -66,7 +65,7 @@ def write_report(
     changes = {"baseline": baseline, "metric": metric}
     collection.grid |= {name: value for name, value in changes.items() if value is not None}
     summary = summarise(collection)
-    page = _page(summary, folder, collection)
+    page = _page(summary, collection)
     with folder.lock():
         if any(changes.values()):
             write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
@@ -77,26 +76,22 @@ def write_report(
     return summary
 
 
-def _page(summary: dict[str, Any], folder: StudyFolder, collection: Collection) -> str:
+def _page(summary: dict[str, Any], collection: Collection) -> str:
     """The page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
 
-    table = long_table(collection)
-    table = table[~table["split"].isin([VALIDATION, *summary["references"]])]
-    looks = styles([variant for variant in summary["variants"] if not variant["skipped"]])
     css, template = (
         files("flowprior.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.css", "page.html.jinja")
     )
-    content = vars(wording) | summary
-    content |= {"summary": summary, "styles": looks, "css": css, "out": folder.path}
+    content = vars(wording) | summary | {"summary": summary, "css": css}
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         .from_string(template)
         .render(
             content,
-            quality_charts=quality_charts(summary, table, looks),
-            convergence_charts=convergence_charts(summary, table, looks),
+            quality_charts=quality_charts(summary),
+            convergence_charts=convergence_charts(summary),
             galleries=galleries(collection),
             tables=quality_tables(summary),
             cost_columns=_cost_columns(summary),

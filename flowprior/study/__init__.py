@@ -2,8 +2,7 @@
 
 from flowprior.study.cell_file import CellFolder, StudyFolder
 from flowprior.study.cells import Cell, make_cell, variants
-from flowprior.study.check import Check, check_report
-from flowprior.study.evaluating import Recorder, Replay
+from flowprior.study.evaluating import Recorder
 from flowprior.study.grid import Curve, Grid, grid_from_dict, load_grid
 from flowprior.study.preview import PlannedCell, Preview, preview_grid
 from flowprior.study.records import FORMAT
@@ -16,7 +15,6 @@ __all__ = [
     "FORMAT",
     "Cell",
     "CellFolder",
-    "Check",
     "Curve",
     "Grid",
     "Outcome",
@@ -24,12 +22,10 @@ __all__ = [
     "PlannedCell",
     "Preview",
     "Recorder",
-    "Replay",
     "Splits",
     "Spread",
     "StudyFolder",
     "Variant",
-    "check_report",
     "grid_from_dict",
     "load_grid",
     "make_cell",

@@ -16,19 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flowprior.display import Shown, Table, counted
 from flowprior.errors import CheckpointError
-from flowprior.evaluation.result import COLUMNS, REAL_DATA
+from flowprior.evaluation.result import REAL_DATA
 from flowprior.storage import FolderLock, write_json
 from flowprior.storage.bound import PATIENCE
 from flowprior.storage.user_paths import expanded
 from flowprior.study.records import CellFile, Failure, Plan, Record, read_record
 from flowprior.study.results import facts_of, rows_of_run
-
-if TYPE_CHECKING:
-    import pandas
 
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
 """Keys of a cell file's ``run`` that tell of the machine."""
@@ -129,8 +125,8 @@ class CellFolder:
         return self.flow if step is None else self.flows / f"step-{step:06d}"
 
 
-@dataclass(repr=False)
-class Collection(Shown):
+@dataclass
+class Collection:
     """A study as it stands; a cell is known by its variant's label and its seed.
 
     Attributes:
@@ -156,23 +152,6 @@ class Collection(Shown):
         """Labels of the variants that the library does not refuse, in the grid's order."""
         return [variant["label"] for variant in self.variants if variant["skipped"] is None]
 
-    def heading(self) -> str:
-        count = sum(map(len, self.results.values()))
-        return f"Collection: {counted(count, 'cell')} of {counted(len(self.labels), 'variant')}"
-
-    def lines(self) -> list[str]:
-        return [f"{len(self.failures)} failed, {len(self.waiting)} waiting"]
-
-    def tables(self) -> list[Table]:
-        rows = [[label, len(self.results.get(label, {}))] for label in self.labels]
-        return [Table(("variant", "cells"), rows)]
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """The long table of all cells (extra ``plot``); see also :func:`flowprior.study.table.read_table`."""
-        import pandas
-
-        return pandas.DataFrame(self.rows(), columns=pandas.Index(COLUMNS))
-
     def cells(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Label, seed and content of every cell file, variant by variant."""
         for label, row in self.results.items():
@@ -197,9 +176,9 @@ class Collection(Shown):
             for row in rows_of_run(key, result["setting"], facts_of(result["run"]), result["rows"])
         ]
 
-    def samples_file(self, label: str, seed: int, number: int = 0) -> Path:
-        """File of the samples of the ``number``-th evaluation of a cell that has a result."""
-        evaluation = self.results[label][seed]["run"]["evaluations"][number]
+    def samples_file(self, label: str, seed: int) -> Path:
+        """File of the samples of the first evaluation of a cell that has a result."""
+        evaluation = self.results[label][seed]["run"]["evaluations"][0]
         return self.places[label, seed].path / evaluation["samples"]
 
 

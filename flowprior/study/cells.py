@@ -113,8 +113,8 @@ def make_cell(
         samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
         identity: what :meth:`Splits.identity` says of the data.
     """
-    own = {"trainer": variant.trainer, "runner": grid.runner} if variant.trainer or grid.runner else {}
-    every = 0 if grid.runner else grid.curve.every(grid.training.steps)
+    own = {"trainer": variant.trainer} if variant.trainer else {}
+    every = grid.curve.every(grid.training.steps)
     config = _config_of(grid, variant, seed, every)
     own_data = {name: identity[name] for name in identity if name not in grid.references}
     decides = {"flowprior": package_version(), "identity": own_data, "curve": every}

@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from flowprior.conditions import Conditions, as_value, equal, named_tensors, value_of_tensors
+from flowprior.conditions import Conditions, as_value, named_tensors, value_of_tensors
 from flowprior.data import Data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import joined, sweep
@@ -27,7 +27,7 @@ from flowprior.samplers import Sampler, Solution
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study.cell_file import CellFolder
 from flowprior.study.cells import Cell
-from flowprior.study.grid import Grid, check_evaluation
+from flowprior.study.grid import Grid
 from flowprior.study.records import Count
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook
@@ -112,7 +112,6 @@ def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Gen
 
     Test and validation split are compared with the same samples, each further reference with its own.
     """
-    check_evaluation(request["options"])
     own = {"test": splits.test, "validation": splits.validation}
     groups = [{name: data for name, data in own.items() if data is not None}]
     groups += [{name: data} for name, data in splits.references.items()]
@@ -172,13 +171,10 @@ def _further_values(
 
 
 def _described(request: Request, found: Result) -> dict[str, Any]:
-    """What is needed to compute the values again: request, counts that the sampler could spend, settings."""
-    adaptive = Sampler.registry.resolve(request["sampler"]).adaptive
-    spent = request["nfe"] if adaptive else [row["nfe"] for row in found.rows if row["nfe"] is not None]
+    """What was asked, and in what terms it was measured."""
     return {
-        "adaptive": adaptive,
+        "adaptive": Sampler.registry.resolve(request["sampler"]).adaptive,
         "request": request,
-        "spent": list(dict.fromkeys(spent)),
         "settings": found.settings,
         "notes": found.notes,
     }
@@ -211,28 +207,6 @@ class Recorder:
             CheckpointError: the file cannot be written.
         """
         save_tensors(path, self._tensors, {"nfe": json.dumps(self._spent)})
-
-
-class Replay:
-    """Called like ``flow.solve``: gives the samples of a file of :class:`Recorder`, and generates none.
-
-    Raises:
-        CheckpointError: as :func:`read_samples`, or the file has no samples of such a call.
-    """
-
-    def __init__(self, path: Path | str, event_shape: Sequence[int] | None = None) -> None:
-        self._path = path
-        self._calls: Counter[str] = Counter()
-        self._tensors, self.spent = read_samples(path, event_shape)
-
-    def __call__(self, cond: Conditions | None = None, n: int | None = None, **options: Any) -> Solution:
-        name = _call_name(self._calls, **options)
-        same = equal(conditions_of(self._tensors, name), cond)
-        if f"x/{name}" not in self._tensors or not same:
-            raise CheckpointError(
-                f"{self._path} has no samples '{name}' of these conditions; run the comparison again"
-            )
-        return Solution(self._tensors[f"x/{name}"], self.spent[name], torch.tensor([0.0, 1.0]))
 
 
 def read_samples(

@@ -114,7 +114,6 @@ class Grid:
         evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
         trainer: ``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a cell on the
             training split, in a folder of its own; empty for ``flowprior.train``.
-        runner: of ``f(cells, data) -> Iterator[(cell, Flow)]``, which trains many cells at once.
         values: of ``f(flow, cell, data) -> list``, which gives further rows of a trained cell
             (:func:`flowprior.evaluation.result.table_row`); ``data`` is a :class:`~flowprior.study.Splits`.
 
@@ -145,7 +144,6 @@ class Grid:
     curve: Curve = field(default_factory=Curve)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     trainer: str = ""
-    runner: str = ""
     values: str = ""
 
     def __post_init__(self) -> None:
@@ -163,7 +161,7 @@ class Grid:
         for name in ("data", "model", "latent", "baseline", "metric"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
-        check_evaluation(self.evaluation)
+        _check_evaluation(self.evaluation)
         training = replace(self.training, condition_dropout=self.training.dropped_share)
         object.__setattr__(self, "training", training)
         self._check_guidance()
@@ -192,7 +190,7 @@ class Grid:
         return tree
 
 
-def check_evaluation(options: Mapping[str, Any]) -> None:
+def _check_evaluation(options: Mapping[str, Any]) -> None:
     """Check that a grid has these options of :func:`flowprior.evaluate`."""
     for name in options:
         if name not in EVALUATION:

@@ -1,7 +1,7 @@
 """The JSON files of a study and what they must hold; every one is read by :func:`read_record`.
 
 A file may be damaged, of another version, or somebody else's. The classes below list the keys that the
-report, the check and the tables read, with their types; further keys are ignored. A file that fits is
+report and the tables read, with their types; further keys are ignored. A file that fits is
 returned as plain dictionaries and lists, any other one is refused in one line.
 """
 
@@ -55,7 +55,7 @@ class Failure(Record):
 
 
 class Formatted(Record):
-    """A file that says its format: report.json, whose other values are compared and not read."""
+    """A file that says its format."""
 
     format: int
 
@@ -82,7 +82,6 @@ class PlannedVariant(Record):
 class GridTraining(Record):
     steps: Count
     batch_size: Count
-    device: str
     precision: str
     lr: Number
     warmup: Number
@@ -106,7 +105,6 @@ class GridRecord(Record):
     references: Labels = {}
     variants: dict[str, Labels] = {}
     trainer: str = ""
-    runner: str = ""
     values: str = ""
     training: GridTraining
     curve: GridCurve
@@ -156,27 +154,8 @@ class Setting(Columns):
     steps: Count
 
 
-class Options(Record):
-    metrics: str | list[str] = "quick"
-    features: list[str] = []
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    classifier: str | None = "auto"
-    members: Annotated[int, Field(ge=1)] = 1
-
-
-class Request(Record):
-    sampler: str
-    nfe: list[Count]
-    samples: Count
-    guidance: Number
-    seed: Count
-    conditions: str
-    options: Options
-
-
 class Settings(Record):
     device: str
-    batch_size: Annotated[int, Field(ge=1)]
     classifier: str | None
     classifier_accuracy: Number | None = None
     reference: str | None = None
@@ -189,8 +168,6 @@ class Evaluation(Record):
     step: Count | None
     samples: FileName
     adaptive: bool
-    request: Request
-    spent: list[Count]
     settings: Settings
     notes: list[str]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flowprior.display import Shown, Table, counted
-from flowprior.errors import CheckpointError, FlowpriorError, OptionError
+from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
@@ -72,7 +72,6 @@ def run_grid(
     grid: Grid,
     out: str | Path,
     *,
-    shard: tuple[int, int] = (0, 1),
     progress: bool | None = None,
     notify: Notify = lambda line: None,
 ) -> Outcome:
@@ -84,7 +83,6 @@ def run_grid(
     Args:
         grid: what to compare.
         out: directory for the cells and the report.
-        shard: (i, n) runs every n-th cell from the i-th on, for n processes on one directory.
         progress: show how far it has come, in a terminal, a notebook or a log; None does, unless
             ``FLOWPRIOR_PROGRESS`` is 0 or work around this hides it.
         notify: is told in one line what happens.
@@ -93,10 +91,10 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     with showing(progress):
-        return _run_grid(grid, StudyFolder(out), shard, notify)
+        return _run_grid(grid, StudyFolder(out), notify)
 
 
-def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: Notify) -> Outcome:
+def _run_grid(grid: Grid, folder: StudyFolder, notify: Notify) -> Outcome:
     load_hooks(grid.as_dict())
     splits, plan, cells = checked_plan(grid)
     with folder.lock():
@@ -107,7 +105,7 @@ def _run_grid(grid: Grid, folder: StudyFolder, shard: tuple[int, int], notify: N
         name = f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
         run.outcome.skipped[name] = row["reason"]
         notify(f"skipped {name}: {row['reason']}")
-    run.all(cells[shard[0] :: shard[1]])
+    run.all(cells)
     return run.outcome
 
 
@@ -147,33 +145,24 @@ def train_cell(cell: Cell, place: CellFolder, splits: Splits) -> None:
 
     The flows on the way are the run's own checkpoints, so they stand on the schedule of the whole budget.
     """
-    if _has_own_flow(place):
-        return
+    if place.facts.is_file() and place.flow.is_dir():
+        return  # a trainer has left it here
     run, begun = RunDirectory(place.run), time.perf_counter()
     info = RunInfo(run.info).read()
     finished = (info.get("status"), info.get("step")) == ("finished", cell.config.training.steps)
     if cell.variant.trainer:
         trainer = load_hook("trainer", cell.variant.trainer)
-        _save_own_flow(cell, place, trainer(cell.config, splits.train, place.training), begun)
+        flow = trainer(cell.config, splits.train, place.training)
+        seconds = time.perf_counter() - begun
+        save_run_flow(flow, run)
+        machine = describe_machine(resolve_device(cell.config.training.device))
+        write_object(place.facts, machine | {"seconds": seconds})
         run = RunDirectory(place.training)  # where it keeps its run as flowprior.train does
     elif not (finished and run.flow.is_dir()):
         part = None if splits.validation is None else splits.train  # None: what the configuration names
         cache = None if cell.config.latent == NO_LATENT else place.latents
         train(part, config=cell.config, out=run.path, cache=cache, resume=True)
     _keep_flows(run, place, cell)
-
-
-def _has_own_flow(place: CellFolder) -> bool:
-    """Whether a trainer or runner left a flow here."""
-    return place.facts.is_file() and place.flow.is_dir()
-
-
-def _save_own_flow(cell: Cell, place: CellFolder, flow: Flow, begun: float) -> None:
-    """Keep a flow that a trainer or runner has trained, with the seconds since ``begun``."""
-    seconds = time.perf_counter() - begun
-    save_run_flow(flow, RunDirectory(place.run))
-    machine = describe_machine(resolve_device(cell.config.training.device))
-    write_object(place.facts, machine | {"seconds": seconds})
 
 
 def _keep_flows(run: RunDirectory, place: CellFolder, cell: Cell) -> None:
@@ -214,11 +203,11 @@ class _Run:
     outcome: Outcome = field(default_factory=Outcome)
 
     def all(self, order: list[Cell]) -> None:
-        """Run the cells in their order, those of a runner together."""
+        """Run the cells in their order."""
         numbers = {cell.title: number for number, cell in enumerate(order, 1)}
         cells = [cell for cell in order if not self._is_finished(cell)]
         self.outcome.finished += len(order) - len(cells)
-        for cell in self._trained_together(cells) if self.grid.runner else cells:
+        for cell in cells:
             self.notify(f"cell {numbers[cell.title]} of {len(order)}: {cell.title}")
             if not self._one(cell):
                 return
@@ -246,31 +235,6 @@ class _Run:
         else:
             self.outcome.finished += 1
         return True
-
-    def _trained_together(self, cells: list[Cell]) -> Iterator[Cell]:
-        """The cells that have a flow, then the others as the grid's runner has trained them."""
-        missing = [cell for cell in cells if not _has_own_flow(self._place(cell))]
-        yield from (cell for cell in cells if cell not in missing)
-        error: Exception = OptionError(f"the runner '{self.grid.runner}' gave no flow of it")
-        try:
-            for cell in self._train(missing):
-                missing = [other for other in missing if other.title != cell.title]
-                yield cell
-        except KeyboardInterrupt:
-            self.outcome.interrupted = True
-            return
-        except Exception as found:
-            error = found
-        for cell in missing:
-            self._note_failure(cell, error)
-
-    def _train(self, cells: list[Cell]) -> Iterator[Cell]:
-        """Each cell as soon as the grid's runner has trained it and its flow is kept."""
-        begun = time.perf_counter()
-        for cell, flow in load_hook("runner", self.grid.runner)(cells, self.splits.train) if cells else ():
-            _save_own_flow(cell, self._place(cell), flow, begun)
-            yield cell
-            begun = time.perf_counter()
 
     def _note_failure(self, cell: Cell, error: Exception) -> None:
         """One line; for a bug also the stack trace, beside the cell's files."""

@@ -63,7 +63,7 @@ class Splits:
                 raise
             raise UnknownComponentError(
                 f"{error}; '{unloaded[0]}' of the grid may register it, which is not imported here: a run "
-                "imports it, and so do --check and --report-only with --allow-hooks"
+                "imports it, and so does --report-only with --allow-hooks"
             ) from error
         others = {name: load_data(spec, "test") for name, spec in grid.get("references", {}).items()}
         for data in others.values():

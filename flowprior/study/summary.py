@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -100,12 +102,14 @@ def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Met
     there = set(part["metric"]) - {SECONDS}
     scores = _real_scores(table[_is_tested(table)])
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
-    infos: Metrics = {}
-    for _, _, result in collection.cells():
-        infos = infos | result["metrics"] | infos  # As the first cell that has it describes it.
-    infos |= {name: empty for name in sorted(there) if name not in infos}
-    infos = {name: info for name, info in infos.items() if name in there}
-    return {name: {**info, "real_data_score": scores.get(name)} for name, info in infos.items()}
+    described = [result["metrics"] for _, _, result in collection.cells()]
+    infos = ChainMap(*described)  # As the first cell that has it describes it.
+    names = dict.fromkeys([*chain.from_iterable(described), *sorted(there)])
+    return {
+        name: {**infos.get(name, empty), "real_data_score": scores.get(name)}
+        for name in names
+        if name in there
+    }
 
 
 def _is_tested(table: DataFrame) -> Any:

@@ -53,7 +53,7 @@ VARIANT = {
 AUTO = "auto"
 """In place of a sampler: what suits each flow."""
 
-HOOKS = ("trainer", "runner", "values")
+HOOKS = ("trainer", "values")
 """Keys of a grid that name a function as ``package.module:function``."""
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import SHORT, Answer, Call, call_app
-from tests.data_folders import write_captions, write_coco, write_metadata, write_texts
+from tests.data_folders import write_texts
 from tests.diffusers_models import save_kl
-from tests.pictures_on_disk import damage, paint, truncate
+from tests.pictures_on_disk import paint, truncate
 from tests.text_models import BERT_LIMIT, save_bert, save_clip
 
 CAPTIONS = [f"a {colour} {animal}" for colour in ("red", "blue") for animal in ("cat", "dog")]
@@ -79,119 +77,13 @@ def one_line(answer: Answer, *words: str) -> None:
         assert word in line
 
 
-# -- a folder of pictures and texts, or of COCO, that is wrong in one way ------------------------
-
-
-def picture_alone(folder: Path) -> Path:
-    write_texts(folder, CAPTIONS)
-    paint(folder / "alone.png")
-    return folder
-
-
-def caption_alone(folder: Path) -> Path:
-    write_texts(folder, CAPTIONS)
-    (folder / "alone.txt").write_text("a cat that nobody drew")
-    return folder
-
-
-def line_alone(folder: Path) -> Path:
-    write_metadata(folder, CAPTIONS)
-    (folder / "002.png").unlink()
-    return folder
-
-
-def picture_of_no_line(folder: Path) -> Path:
-    paint(write_metadata(folder, CAPTIONS) / "alone.png")
-    return folder
-
-
-def picture_that_is_none(folder: Path) -> Path:
-    damage(write_texts(folder, CAPTIONS) / "001.png")
-    return folder
-
-
-def picture_cut_short(folder: Path) -> Path:
-    """Its header can be read, so that it is found out when it is decoded."""
-    truncate(write_texts(folder, CAPTIONS) / "001.png")
-    return folder
-
-
-def caption_of_bytes(folder: Path) -> Path:
-    (write_texts(folder, CAPTIONS) / "001.txt").write_bytes(b"\xff\xfe\x00")
-    return folder
-
-
-FOLDERS = [
-    (picture_alone, ["1 picture (alone.png) has no caption", "add it, or remove the picture"]),
-    (caption_alone, ["1 text (alone.txt) has no picture", "add it, or remove the text"]),
-    (line_alone, ["line 3: caption without its picture", "002.png", "add it, or remove the line"]),
-    (picture_of_no_line, ["1 picture (alone.png) has no caption: metadata.jsonl has no line"]),
-    (picture_that_is_none, ["001.png: cannot be decoded as a picture", "repair or remove it"]),
-    (picture_cut_short, ["001.png: cannot be decoded as a picture", "repair or remove it"]),
-    (caption_of_bytes, ["001.txt: expected text in UTF-8", "save it anew"]),
-]
-
-
-@pytest.mark.parametrize("latent", [False, True], ids=["pixels", "latents"])
-@pytest.mark.parametrize(("write", "words"), FOLDERS, ids=[write.__name__ for write, _ in FOLDERS])
-def test_folders(
-    call: Call,
-    models: Models,
-    tmp_path: Path,
-    write: Callable[[Path], Path],
-    words: list[str],
-    latent: bool,
-) -> None:
-    data = models.data(write(tmp_path / "data"))
-    before = contents(tmp_path)
-    encoded = [*models.latent, "--cache", tmp_path / "cache"] if latent else []
-    one_line(call("train", "--data", data, *encoded, "--out", tmp_path / "run", *PARTS), *words)
-    assert contents(tmp_path) == before
-
-
-def coco_picture_alone(root: Path) -> None:
-    stored = json.loads((root / "annotations" / "captions_train2017.json").read_text())
-    stored["annotations"] = [entry for entry in stored["annotations"] if entry["image_id"] != 93]
-    write_captions(root, stored)
-
-
-def coco_caption_alone(root: Path) -> None:
-    stored = json.loads((root / "annotations" / "captions_train2017.json").read_text())
-    stored["annotations"].append({"image_id": 5, "id": 1, "caption": "a cat"})
-    write_captions(root, stored)
-
-
-def coco_picture_gone(root: Path) -> None:
-    (root / "train2017" / "000000000093.jpg").unlink()
-
-
-def coco_picture_cut_short(root: Path) -> None:
-    truncate(root / "train2017" / "000000000093.jpg")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (coco_picture_alone, ["1 picture (000000000093.jpg) has no caption", "download the file again"]),
-        (coco_caption_alone, ["caption without its picture, there is none of number 5"]),
-        (coco_picture_gone, ["1 picture (000000000093.jpg) has no file", "unpack the pictures again"]),
-        (coco_picture_cut_short, ["000000000093.jpg: cannot be decoded", "repair or remove it"]),
-    ],
-)
-def test_coco(
-    call: Call, models: Models, tmp_path: Path, spoil: Callable[[Path], None], words: list[str]
-) -> None:
-    spoil(write_coco(tmp_path / "coco"))
-    before = contents(tmp_path)
-    data = f"coco:path={tmp_path / 'coco'},size=8,encoder=clip:path={models.clip}"
-    one_line(call("train", "--data", data, *models.latent, "--out", tmp_path / "run", *PARTS), *words)
-    assert contents(tmp_path) == before
-
-
 def test_a_mended_picture_is_encoded_into_the_same_cache(call: Call, models: Models, tmp_path: Path) -> None:
-    data = models.data(picture_cut_short(tmp_path / "data"))
+    data = models.data(write_texts(tmp_path / "data", CAPTIONS))
+    truncate(tmp_path / "data" / "001.png")
     options = [*models.latent, "--cache", tmp_path / "cache", "--out", tmp_path / "run", *PARTS]
+    before = contents(tmp_path)
     one_line(call("train", "--data", data, *options), "cannot be decoded")
+    assert contents(tmp_path) == before
     paint(tmp_path / "data" / "001.png")
     answer = call("train", "--data", data, *options)
     assert answer.code == 0, answer.err

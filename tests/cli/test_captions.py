@@ -172,17 +172,6 @@ def test_letters_that_no_font_has_are_escaped(
     assert notes(tmp_path / "s.png")["caption"] == caption
 
 
-def test_a_very_long_caption_is_cut_with_one_line(call: Call, caption_run: Path, tmp_path: Path) -> None:
-    caption = ("a sleepy red cat " * 600)[:10_000]
-    answer = call(
-        "sample", caption_run, "--text", caption, "--n", "1", "--nfe", "1", "--out", tmp_path / "s.png"
-    )
-    assert answer.code == 0
-    (line,) = answer.err.splitlines()
-    assert "1 of 1 texts have more than the 16 tokens" in line
-    assert notes(tmp_path / "s.png")["caption"] == caption
-
-
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -76,7 +75,7 @@ def test_a_dry_run_says_what_is_done_and_what_is_left(call: Call, compared: Path
     before = sorted(compared.rglob("*"))
     answer = call("compare", *GRID, "--seeds", "3", "--out", compared, "--dry-run")
     assert (answer.code, answer.err) == (0, "")
-    assert re.search(r"2 of 6 cells to run, about \d+ s of training as finished ones tell", answer.out)
+    assert "2 of 6 cells to run" in answer.out
     assert "each: 6 steps of 16 pairs, model mlp:width=16; 40 samples at NFE 1, 2" in answer.out
     found = json.loads(call("compare", *GRID, "--seeds", "3", "--out", compared, "--dry-run", "--json").out)
     assert found["to_run"] == 2
@@ -100,19 +99,6 @@ def test_the_values_are_drawn_as_the_files_ending_says(call: Call, compared: Pat
     assert ">NFE, evaluations of the network<" in (tmp_path / "q.svg").read_text()
     refused = call("compare", "--out", compared, "--report-only", "--plot", tmp_path / "q.txt")
     assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
-
-
-def test_check_computes_the_values_again(call: Call, compared: Path) -> None:
-    answer = call("compare", "--out", compared, "--check")
-    assert answer.code == 0, answer.err
-    assert "0 differ" in answer.out
-    report = json.loads((compared / "report.json").read_text())
-    changed = {**report, "baseline": "two + condot"}
-    (compared / "report.json").write_text(json.dumps(changed))
-    answer = call("compare", "--out", compared, "--check", "--json")
-    assert answer.code == 1
-    assert json.loads(answer.out)["differences"][0].startswith("report.json.baseline is 'two + condot'")
-    (compared / "report.json").write_text(json.dumps(report))
 
 
 def test_a_failed_cell_is_one_line_and_exit_code_one(
@@ -156,11 +142,9 @@ def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) 
         (["--set", "training.seed=1"], ["training.seed", "--seeds"]),
         (["--set", "curv.points=1"], ["unknown key 'curv'", "did you mean 'curve'?"]),
         (["--baseline", "vp + ot"], ["no variant 'vp + ot'", "gaussian + condot"]),
-        (["--shard", "2/2"], ["--shard='2/2'", "0/2"]),
         (["--coupling", "posterior", "--prior", "gaussian"], ["no combination", "latent"]),
         (["--report-only"], ["holds no comparison"]),
-        (["--check"], ["report.json is missing"]),
-        (["--check", "--dry-run"], ["--dry-run and --check exclude each other"]),
+        (["--report-only", "--dry-run"], ["--dry-run and --report-only exclude each other"]),
         (["--dry-run", "--prior", "gmn"], ["unknown prior 'gmn'"]),
         (["--stesp", "3"], ["no such option '--stesp'", "did you mean '--steps'?"]),
         (["gone.toml"], ["cannot read gone.toml"]),
@@ -204,14 +188,13 @@ def test_a_study_folder_runs_no_code_unless_the_user_says_so(call: Call, hostile
     assert (hostile / "ran").exists()
 
 
-def test_a_report_or_check_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
+def test_a_report_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
     out = hostile / "out"
     shutil.copytree(compared, out)
     plan = json.loads((out / "plan.json").read_text())
     plan["grid"]["values"] = "hostile_study:train"
     (out / "plan.json").write_text(json.dumps(plan))
     assert call("compare", "--out", out, "--report-only").code == 0
-    assert call("compare", "--out", out, "--check").code == 0
     assert not (hostile / "ran").exists()
     assert "cannot be loaded" in call("compare", "--out", out, "--report-only", "--allow-hooks").err
     assert (hostile / "ran").exists()

@@ -7,8 +7,6 @@ import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 from flowprior.cli.inspect import command_of
 from tests.cli.conftest import SHORT, Call
 
@@ -50,16 +48,6 @@ def test_a_path_with_spaces_stands_in_quotes() -> None:
     pairing = SimpleNamespace(prior="gmm", coupling="condot")
     command = command_of("my photos/", pairing)  # type: ignore[arg-type]
     assert shlex.split(command)[2] == "--data=my photos/"
-
-
-@pytest.mark.parametrize("json", [False, True])
-def test_what_it_is_at_is_shown_on_a_terminal_unless_json_is_asked_for(
-    call: Call, monkeypatch: pytest.MonkeyPatch, json: bool
-) -> None:
-    assert call(*PARTS, *["--json"] * json).err == ""
-    monkeypatch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
-    err = call(*PARTS, *["--json"] * json).err
-    assert ("fit and measure gmm" in err, "rank gmm + condot" in err) == (not json, not json)
 
 
 def test_a_directory_is_filled(call: Call, tmp_path: Path) -> None:

@@ -60,18 +60,6 @@ def test_from_pictures_to_a_flow_in_latents_and_back(
     assert "encoding" not in answer.err
 
 
-def test_a_cache_of_other_weights_is_one_line(call: Call, data: Path, weights: Path, tmp_path: Path) -> None:
-    options = ["--data", data, "--cache", tmp_path / "cache", *PARTS]
-    first = call("train", "--latent", f"vae:weights={weights}", "--out", tmp_path / "a", *options)
-    assert first.code == 0, first.err
-    assert not (tmp_path / "a" / "latents").exists()
-    second = call("train", "--latent", "identity", "--out", tmp_path / "b", *options)
-    assert second.code == 2
-    assert len(second.err.splitlines()) == 1
-    assert "holds latents of other weights" in second.err
-    assert not (tmp_path / "b").exists()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -11,7 +11,6 @@ import torch
 
 from flowprior.cli.commands import print_rich
 from flowprior.data import load_data
-from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call
 
 ODD = "x[/b] [red] $\\frac$ \\1 :smile:"
@@ -40,35 +39,12 @@ def test_text_and_tables_are_printed_as_they_are(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.count(ODD) == 5
 
 
-def test_sample_writes_to_a_file_whose_name_looks_like_markup(
-    call: Call, run: Path, odd_file: str, tmp_path: Path
-) -> None:
-    answer = call("sample", run, "--out", odd_file, "--nfe", "1", "--cond", "3")
-    assert (answer.code, answer.err) == (0, "")
-    assert answer.out.rstrip().endswith(f": {BRACKETS}")
-
-
 def test_evaluate_prints_the_name_of_its_data(call: Call, run: Path, odd_file: str) -> None:
     options = ["--nfe", "0,1", "--samples", "20", "--metrics", "w2", "--data", odd_file]
     answer = call("evaluate", run, *options, "--plot", "p.svg", "--out", "e[/b].json")
     assert answer.code == 0, answer.err
     assert BRACKETS in answer.out
     assert Path("e[/b].json").is_file()
-
-
-def test_inspect_prints_the_name_of_its_data(call: Call, odd_file: str) -> None:
-    options = ["--prior", "gaussian", "--no-suggest", "--steps", "1", "--out", "o[/b]"]
-    answer = call("inspect", "--data", odd_file, *options)
-    assert answer.code == 0, answer.err
-    assert BRACKETS in " ".join(answer.out.split())
-    assert "are in o[/b]" in answer.out
-
-
-def test_train_says_where_the_flow_is(call: Call, odd_file: str) -> None:
-    options = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "2"]
-    answer = call("train", "--data", odd_file, *options, *SHORT, "--out", "run[/b]")
-    assert answer.code == 0, answer.err
-    assert "run[/b]" in answer.out
 
 
 @pytest.mark.parametrize("label", ["[/b]", "a\\1", "$\\frac$"])
@@ -101,31 +77,3 @@ def test_compare_asks_for_its_extra_before_it_works(
         f"flowprior: error: compare: the report needs {package}; pip install jinja2 pandas\n"
     )
     assert not (tmp_path / "out").exists()
-
-
-def test_evaluate_asks_for_pandas_before_it_works(
-    call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    monkeypatch.setattr(Flow, "solve", forbidden)
-    answer = call("evaluate", run, "--plot", tmp_path / "p.png")
-    assert answer.code == 2
-    assert "plot: pandas is not installed; pip install jinja2 pandas" in answer.err
-    assert not (tmp_path / "p.png").exists()
-
-
-@pytest.mark.parametrize("json", [False, True])
-def test_bars_are_shown_on_a_terminal_unless_json_is_asked_for(
-    call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, json: bool
-) -> None:
-    asked = ["--json"] * json
-    drawn = ["sample", run, "--nfe", "1", "--cond", "3", "--out", tmp_path / "s.png", *asked]
-    # Another number of samples each time, so that no value is read back from the run's folder.
-    valued = ["evaluate", run, "--nfe", "1", "--samples", 30 + json, *asked]
-    in_a_log = ("", "" if json else "evaluate: 1/1")
-    assert all(text in call(*words).err for text, words in zip(in_a_log, (drawn, valued), strict=True))
-    assert call(*drawn).err == ""
-    monkeypatch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
-    told = call(*drawn).err + call(*valued).err
-    for title in ("draw samples", "values of the flow, its pairs and the data"):
-        assert (title in told) is not json

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import flowprior
-from tests.cli.conftest import SHORT, Call, FirstList
+from tests.cli.conftest import SHORT, Call
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -94,15 +94,6 @@ def test_help_and_version_start_without_torch() -> None:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert answer.returncode == 0, answer.stderr
         assert word in answer.stdout
-
-
-def test_the_first_list_is_not_slowed_by_the_garbage_collector(first_list: FirstList) -> None:
-    """Passes over all that torch makes are a third of the time of a process that imports it and ends."""
-    assert first_list.noted["passes"]
-    assert 2 not in first_list.noted["passes"]
-    assert first_list.noted["enabled"]
-    assert first_list.noted["frozen"] > 100_000
-    assert (first_list.cache / "components.json").is_file()
 
 
 def test_the_public_names_are_there() -> None:

@@ -140,15 +140,6 @@ def test_the_prior_reads_the_caption_and_the_network_both(styled: Path) -> None:
     assert not torch.allclose(velocity[0], velocity[1])
 
 
-def test_it_is_evaluated_on_unseen_captions(call: Call, styled: Path) -> None:
-    data = ["--data", f"{DATA},captions=unseen"]
-    options = ["--nfe", "0,1", "--samples", "20", "--metrics", "sliced-w2"]
-    answer = call("evaluate", styled, *data, *options, "--json")
-    assert answer.code == 0, answer.err
-    rows = [row for row in json.loads(answer.out)["rows"] if row["metric"] == "sliced_w2_squared"]
-    assert {row["nfe"] for row in rows if row["flow"] != "real data"} == {0, 1}
-
-
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

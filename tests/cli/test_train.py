@@ -51,16 +51,6 @@ def test_the_help_tells_the_defaults(call: Call, monkeypatch: pytest.MonkeyPatch
         assert f"; {default} by default" in said
 
 
-def test_json_is_all_of_stdout(call: Call, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    answer = call("train", "--out", out, "--prior", "gaussian", "--steps", "3", "--json", *SMALL)
-    found = json.loads(answer.out)
-    assert found["run"] == str(out)
-    assert found["step"] == 3
-    assert found["loss"] > 0
-    assert Path(found["flow"]).is_dir()
-
-
 def test_what_is_set_most_has_options_of_its_own(call: Call, tmp_path: Path) -> None:
     out = tmp_path / "run"
     own = ["--lr", "0.25", "--batch-size", "8", "--prediction", "velocity", "--device", "cpu"]
@@ -97,18 +87,6 @@ def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call
     assert f"or: flowprior evaluate '{out}'" in answer.out
     again = call("train", "--out", out, "--resume", "--json")
     assert json.loads(again.out)["picture"] == str(picture)
-
-
-def test_what_comes_before_the_first_step_is_shown_on_a_terminal(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = ["--data", "eight-modes:n=200", "--prior", "gmm", "--coupling", "ot", "--steps", "2", *SMALL]
-    quiet = call("train", "--out", tmp_path / "quiet", *options)
-    monkeypatch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
-    shown = call("train", "--out", tmp_path / "shown", *options)
-    for title in ("read the data and build the network", "fit coupling ot"):
-        assert (title in quiet.err, title in shown.err) == (False, True)
-    assert "2/2" in shown.err, "and then the bar of the training"
 
 
 def test_a_run_too_short_for_its_warm_up_says_so_in_one_line(call: Call, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,6 @@ def test_a_new_value_takes_the_place_of_the_old() -> None:
 
 def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in keys}
-
-
-def test_files_of_the_format_before_are_read(store: Store) -> None:
-    content = without(json.loads(the_file(store).read_text()), "digest")
-    metrics = {name: {**asdict(FID), "floor": None} for name in content["metrics"]}
-    old = without(content, "values") | {"format": 2, "figures": content["values"], "metrics": metrics}
-    the_file(store).write_text(json.dumps(signed(old)))
-    assert store.read("euler", SETTINGS) == filled(store)
 
 
 @pytest.mark.parametrize("damage", ["value", "nested", "downgraded", "truncated", "format", "foreign"])

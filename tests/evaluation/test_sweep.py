@@ -241,20 +241,6 @@ def test_the_prior_alone_is_there_by_default_and_may_be_left_out(run: Run) -> No
         run(samplers=["rk4"], nfe=[0, 2])
 
 
-def test_samples_come_from_where_they_are_asked_for(run: Run, tiny_flow: Flow) -> None:
-    calls: list[dict[str, Any]] = []
-
-    def generate(*arguments: Any, **options: Any) -> Solution:
-        calls.append(options)
-        return tiny_flow.solve(*arguments, **options)
-
-    found, expected = run(generate=generate), run()
-    assert [options["nfe"] for options in calls] == [1, 2]
-    assert [row for row in found.rows if row["metric"] != "seconds"] == [
-        row for row in expected.rows if row["metric"] != "seconds"
-    ]
-
-
 def test_samples_of_a_function_are_neither_kept_nor_mistaken_for_the_flows(
     run: Run, tiny_flow: Flow, tmp_path: Path
 ) -> None:

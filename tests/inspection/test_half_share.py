@@ -32,11 +32,6 @@ def test_a_prior_of_one_narrow_component_an_example_is_found_out(labelled, gener
     assert half_share(copying, *labelled, generator=generator) > 0.9
 
 
-def test_distances_may_be_taken_in_features(labelled, generator):
-    constant = half_share(copying, *labelled, features=lambda x: x.flatten(1) * 0, generator=generator)
-    assert constant == 0.5, "features that see nothing tell nothing"
-
-
 def test_data_without_labels_and_with_embeddings(labelled, generator):
     x, _ = labelled
     assert half_share(lambda: Prior.create("gmm"), x, generator=generator) == pytest.approx(0.5, abs=0.08)

@@ -73,19 +73,6 @@ def test_what_is_written(found):
         assert fitted.state_bytes > 0
 
 
-def test_priors_that_copy_have_a_half_share_of_one(three_modes):
-    """A component for nearly every example: its draws lie beside the half that it was fitted on."""
-    few = [part[:60] for part in three_modes.batch(torch.arange(60))]
-    options = {"suggestion": False, "examples": 60}
-    copying = "gmm:components=7,shrinkage=0,reg_covar=0.0001"
-    shares = {
-        prior.prior: prior.half_share
-        for prior in inspect_priors(tuple(few), ["gmm", copying], ["condot"], **options).priors
-    }
-    assert 0.3 < shares["gmm"] < 0.7
-    assert shares[copying] > 0.8
-
-
 def test_it_is_repeatable_and_pictures_change_no_value(three_modes, tmp_path):
     options = {"examples": 300, "suggestion": False}
     runs = [inspect_priors(three_modes, ["gmm"], out=out, **options) for out in (None, tmp_path)]

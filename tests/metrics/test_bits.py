@@ -11,7 +11,7 @@ from torch import Tensor
 from flowprior.data import Data
 from flowprior.flow import Flow
 from flowprior.metrics import bits_per_dimension
-from flowprior.metrics.bits import choose_divergence, dequantise, levels_of
+from flowprior.metrics.bits import choose_divergence, levels_of
 from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
 
 
@@ -52,25 +52,6 @@ def test_dequantised_pictures_are_scored_in_their_own_cells(generator: torch.Gen
     noise = torch.rand(x.shape, generator=generator, dtype=torch.float64)
     points = 2 * (levels + noise) / 256 - 1
     torch.testing.assert_close(found, normal_bits(points, 0.0, 0.7) + 7, rtol=1e-3, atol=1e-3)
-
-
-def test_it_bounds_the_bits_of_the_discrete_law(generator: torch.Generator) -> None:
-    """Jensen: dequantised bits are at least −log2 of the cell's mass, and near it for fine cells."""
-    levels = torch.randint(0, 256, (2000, 1), generator=generator)
-    x = levels.double() / 127.5 - 1
-    found = bits_per_dimension(gaussian_flow(0.0, 0.7, 1), x, levels=256, generator=generator).mean().item()
-    normal = torch.distributions.Normal(0.0, 0.7)
-    edges = 2 * torch.arange(257).double() / 256 - 1
-    mass = normal.cdf(edges[1:]) - normal.cdf(edges[:-1])
-    expected = -mass[levels].log2().mean().item()
-    assert found == pytest.approx(expected, abs=1e-3)
-
-
-def test_dequantised_points_stay_in_their_cells_and_in_the_range(generator: torch.Generator) -> None:
-    x = torch.arange(17).double().repeat(200, 1) / 8 - 1
-    points = dequantise(x, 17, generator)
-    assert -1 <= points.min() < points.max() <= 1
-    assert torch.equal(((points + 1) / 2 * 17).floor(), torch.arange(17).double().repeat(200, 1))
 
 
 def test_levels_are_read_off_the_data(digits: tuple[Data, Data], generator: torch.Generator) -> None:

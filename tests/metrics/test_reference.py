@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from flowprior.data import TensorData
@@ -94,16 +93,6 @@ def test_another_name_of_equal_data_is_read(generator: torch.Generator) -> None:
     assert extractor.seen == 50
 
 
-def test_a_file_that_holds_something_else_is_replaced(generator: torch.Generator, folder: Path) -> None:
-    data, extractor = labelled(generator), Counting()
-    expected = reference_moments(Reference(data, "test"), extractor)
-    (file,) = folder.iterdir()
-    save_file({"zzz": torch.zeros(3)}, file)
-    with pytest.warns(RuntimeWarning, match="computed anew: expected to find .*, got nothing"):
-        found = reference_moments(Reference(data, "test"), extractor)
-    torch.testing.assert_close(found.mean, expected.mean)
-
-
 def test_a_damaged_file_is_replaced(generator: torch.Generator, folder: Path) -> None:
     data, extractor = labelled(generator), Counting()
     expected = Reference(data, "test").features(extractor, 20)
@@ -125,11 +114,6 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("FLOWPRIOR_CACHE", str(blocked))
     with pytest.warns(RuntimeWarning, match="not cached"):
         assert Reference(labelled(generator), "test").features(Counting(), 5).shape == (5, 4)
-
-
-def test_without_the_cache_nothing_is_written(generator: torch.Generator, folder: Path) -> None:
-    reference_moments(Reference(labelled(generator), "test", cache=False), Counting())
-    assert not folder.exists()
 
 
 def test_descriptions_say_how_many_of_what(generator: torch.Generator) -> None:

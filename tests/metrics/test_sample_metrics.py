@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from flowprior.data import Data, TensorData
@@ -15,7 +15,7 @@ from flowprior.data.splits import draw_indices
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import Memorisation, precision_recall, sliced_wasserstein2_squared
+from flowprior.metrics import Memorisation
 from flowprior.metrics.reference import Reference
 from flowprior.metrics.setup import Rows, Setup
 from tests.evaluation.test_evaluate import exact_flow
@@ -67,19 +67,6 @@ def test_kid_is_that_of_torchmetrics_on_the_same_subsets(
     assert metric.features == classifier.describe()
 
 
-def test_precision_and_recall_are_of_as_many_real_features(
-    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
-) -> None:
-    real = classifier.features(Reference(digits[1], "test").subset(SAMPLES)[0])
-    expected = precision_recall(real, classifier.features(drawn[0]))
-    assert result.value("precision-cnn128", 2) == pytest.approx(expected.precision)
-    assert result.value("recall-cnn128", 2) == pytest.approx(expected.recall)
-    for name in ("precision-cnn128", "recall-cnn128"):
-        score = result.real_data_score(name)
-        assert score is not None
-        assert score > 0.7
-
-
 def test_memorisation_is_the_ratio_of_nearest_distances(
     result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
 ) -> None:
@@ -91,20 +78,6 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
         ratio = (ours.quantile(share) / theirs.quantile(share)).item()
         assert result.value(name, 2) == pytest.approx(ratio, rel=1e-6)
     assert result.real_data_score("memorisation") is None
-
-
-def test_memorisation_of_a_side_is_that_of_smaller_pictures(
-    tiny_flow: Flow, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], result: Result
-) -> None:
-    found = evaluated(tiny_flow, digits, "memorisation:side=4", classifier=None)
-    held_out = Reference(digits[1], "test").subset(SAMPLES)[0]
-    real, training, ours = (
-        nn.functional.avg_pool2d(x, 2).double().flatten(1) for x in (held_out, whole(digits[0])[0], drawn[0])
-    )
-    expected = torch.cdist(ours, training).amin(1).mean() / torch.cdist(real, training).amin(1).mean()
-    assert found.value("memorisation", 2) == pytest.approx(expected.item(), rel=1e-6)
-    assert found.value("memorisation", 2) != pytest.approx(result.value("memorisation", 2), rel=1e-3)
-    assert "at no more than 4 pixels a side" in found.metrics["memorisation"].description
 
 
 def test_copies_count_how_often_the_nearest_of_all_real_data_is_held_out(
@@ -119,14 +92,6 @@ def test_copies_count_how_often_the_nearest_of_all_real_data_is_held_out(
     uneven = weight.square().sum().item() - 1 / (len(training) + len(held_out))
     error = ((1 - chance) / chance * uneven) ** 0.5
     assert result.value("copies-error", 2) == pytest.approx(error, rel=1e-5)
-
-
-def test_sliced_w2_is_the_mean_over_labels(
-    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
-) -> None:
-    (x, cond), (y, labels) = drawn, whole(digits[1])
-    values = [sliced_wasserstein2_squared(x[cond == k], y[labels == k], directions=20) for k in range(10)]
-    assert result.value("sliced_w2_squared", 2) == pytest.approx(np.mean(values), rel=1e-6)
 
 
 @FEW_REFERENCES

@@ -20,18 +20,6 @@ def test_equal_counts_are_pots_optimum(generator: torch.Generator) -> None:
     assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-10)
 
 
-def test_unequal_counts_are_pots_optimum(generator: torch.Generator) -> None:
-    x, y = randn(generator, 30, 3), randn(generator, 45, 3) * 2 + 1
-    expected = ot.emd2([], [], ot.dist(x.numpy(), y.numpy()))
-    assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-10)
-
-
-def test_every_point_doubled_changes_nothing(generator: torch.Generator) -> None:
-    x, y = randn(generator, 20, 2), randn(generator, 20, 2)
-    expected = wasserstein2_squared(x, y)
-    assert wasserstein2_squared(x, torch.cat([y, y])) == pytest.approx(expected, rel=1e-9)
-
-
 def test_one_dimension_is_sorting(generator: torch.Generator) -> None:
     x, y = randn(generator, 200, 1), randn(generator, 200, 1).exp()
     expected = (x.sort(0).values - y.sort(0).values).square().mean().item()

@@ -62,12 +62,6 @@ def test_data_are_dots_on_request() -> None:
     assert torch.as_tensor(dots.get_offsets().data).tolist() == AROUND.tolist()  # type: ignore[union-attr]
 
 
-def test_the_grid_has_the_dtype_of_the_points() -> None:
-    seen = []
-    densities({"p": lambda x: seen.append(x.dtype) or x.sum(1)}, AROUND.double(), side=3)
-    assert seen == [torch.float64]
-
-
 def test_what_is_no_density_is_refused() -> None:
     with pytest.raises(InputError, match=r"expected log p of 9 points \[9\] from 'p', got \[1\]"):
         densities({"p": lambda x: x.sum()[None]}, AROUND, side=3)

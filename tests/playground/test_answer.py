@@ -13,7 +13,7 @@ import torch
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.showing import evenly, stages
-from flowprior.pictures import figure_bytes, sample_grid
+from flowprior.pictures import figure_bytes
 from flowprior.playground import PICTURES, fields_of
 from flowprior.playground.answer import POINTS, Wanted, answer, refusal_of_guidance
 from tests.cli.conftest import Call
@@ -63,14 +63,6 @@ def test_every_stage_is_a_picture(flow: str, nfe: int, request: pytest.FixtureRe
     assert set(found.figures) == set(PICTURES)
     assert all(figure_bytes(figure).startswith(b"\x89PNG") for figure in found.figures.values())
     assert found.spent.startswith(f"{nfe} evaluation")
-
-
-def test_the_picture_of_the_result_is_that_of_the_samples(label_flow: Flow) -> None:
-    wanted = Wanted(nfe=2, samples=3, seed=7)
-    found = answer(label_flow, "r", fields_of(label_flow), [1], wanted)
-    x = label_flow.sample(torch.tensor([1] * 3), nfe=2, generator=torch.Generator().manual_seed(7))
-    assert figure_bytes(found.figures["result"]) == figure_bytes(sample_grid(x, columns=3))
-    assert figure_bytes(found.figures["result"]) != figure_bytes(found.figures["prior samples"])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.35])

@@ -20,7 +20,6 @@ from flowprior.flow import Flow
 from flowprior.playground import check_extra, fields_of
 from flowprior.playground.serving import listening
 from tests.report import browser
-from tests.report.test_browser import BEYOND_THE_PAGE
 
 pytestmark = pytest.mark.slow
 
@@ -151,12 +150,6 @@ def test_a_caption_becomes_four_labelled_pictures(page: Any) -> None:
     assert [heading.split(",")[0] for heading in headings] == names
 
 
-def test_the_same_samples_are_named_as_a_command(page: Any) -> None:
-    told = page.find_element("id", "notes").text
-    assert "15 evaluations of the velocity" in told
-    assert "--text 'a sleepy red cat' --nfe 15 --n 4 --seed 0" in told
-
-
 def test_nothing_is_asked_of_any_other_machine(page: Any, proxy: CountingProxy) -> None:
     fetched = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert len(fetched) > 10, "scripts, styles and pictures of the page itself"
@@ -166,13 +159,6 @@ def test_nothing_is_asked_of_any_other_machine(page: Any, proxy: CountingProxy) 
     console = [entry["message"] for entry in page.get_log("browser")]
     assert [line for line in console if "Content Security" in line] == [], "nothing was even tried"
     assert proxy.asked == [], "nor did the server ask anybody"
-
-
-def test_a_phone_scrolls_in_one_direction_alone(page: Any) -> None:
-    width, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    assert inner == WIDTH
-    assert width <= inner
-    assert page.execute_script(BEYOND_THE_PAGE) == []
 
 
 def test_a_mistake_is_said_on_the_page(page: Any) -> None:

@@ -79,13 +79,6 @@ def test_a_log_gets_few_lines_and_the_last_state(
     assert len(written) == 21
 
 
-def test_short_work_leaves_two_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with showing(True), stage("train", 50, everywhere=True) as line:
-        for done in range(51):
-            line.update(done)
-    assert len(capsys.readouterr().err.splitlines()) == 2
-
-
 def test_what_is_hidden_or_short_writes_nothing(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

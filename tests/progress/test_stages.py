@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from flowprior.progress import Stage, showing, stage, stages
+from flowprior.progress import PROGRESS, showing, shows_progress, stage, stages
 
 
 @pytest.fixture
@@ -26,15 +28,6 @@ def test_a_stage_and_one_within_it_are_shown_by_their_titles(
         assert title in captured.err
 
 
-def test_stages_one_after_the_other_are_shown(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
-    with showing(True):
-        for title in ("first", "second"):
-            with stage(title):
-                pass
-    err = capsys.readouterr().err
-    assert err.index("first") < err.index("second")
-
-
 def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
     with stage("unasked", 3) as under_way:
         under_way.advance()
@@ -43,12 +36,6 @@ def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.Ca
     with showing(True):
         pass
     with stage("too late"):
-        pass
-    assert capsys.readouterr().err == ""
-
-
-def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with showing(True), stage("quiet"):
         pass
     assert capsys.readouterr().err == ""
 
@@ -64,8 +51,18 @@ def test_an_error_passes_through_and_ends_the_bars(
     assert capsys.readouterr().err == ""
 
 
-def test_a_stage_without_bars_takes_all_calls() -> None:
-    unseen = Stage("unseen", shown=False)
-    unseen.advance(3)
-    unseen.update(1, "anything")
-    unseen.stop()
+def test_tasks_that_overlap_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROGRESS, raising=False)
+
+    async def work(asked: bool, begun: asyncio.Event, other: asyncio.Event) -> bool:
+        with showing(asked):
+            begun.set()
+            await other.wait()
+            return shows_progress()
+
+    async def both() -> list[bool]:
+        first, second = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(work(False, first, second), work(True, second, first))
+
+    assert asyncio.run(both()) == [False, True]
+    assert shows_progress()

@@ -35,16 +35,8 @@ return [...document.querySelectorAll('body *')].filter(element => {
   return box.width > 0 && (box.right > innerWidth + 0.5 || box.left < -0.5);
 }).map(element => element.outerHTML.slice(0, 200));
 """
-TEXT_OUTSIDE_ITS_CHART = """
-return [...document.querySelectorAll('.charts svg text')].filter(text => {
-  const inner = text.getBoundingClientRect();
-  const outer = text.closest('figure').getBoundingClientRect();
-  return inner.width === 0 || inner.left < outer.left || inner.right > outer.right
-    || inner.top < outer.top || inner.bottom > outer.bottom;
-}).map(text => text.textContent);
-"""
 ROOM_BESIDE_THE_FIGURE = """
-return [...document.querySelectorAll('figure.card > svg, figure.card > img')].map(drawn => {
+return [...document.querySelectorAll('figure.card > img')].map(drawn => {
   const card = drawn.parentElement, style = getComputedStyle(card);
   const inside = card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   return [inside - drawn.getBoundingClientRect().width, card.innerText.slice(0, 40)];
@@ -74,10 +66,9 @@ const behind = element => {
   return 'rgb(255, 255, 255)';
 };
 const ratio = (one, two) => (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-const texts = 'p, h1, h2, h3, li, td, th, dt, dd, summary, .badge, svg text';
+const texts = 'p, h1, h2, h3, li, td, th, dt, dd, summary, .badge';
 return [...document.querySelectorAll(texts)].map(element => {
-  const style = getComputedStyle(element);
-  const color = element.matches('svg text') ? style.fill : style.color;
+  const { color } = getComputedStyle(element);
   return [ratio(light(color), light(behind(element))), element.textContent.slice(0, 60)];
 }).filter(found => found[0] < ATLEAST);
 """
@@ -161,18 +152,18 @@ def test_headings_are_visible_and_the_links_lead_to_them(shown):
     assert links == [True] * len(HEADINGS)
 
 
-def test_charts_are_visible_and_hold_their_text(shown):
+def test_charts_are_visible(shown):
     boxes = shown.execute_script(
-        "return [...document.querySelectorAll('.charts svg')].map(c => c.getBoundingClientRect().toJSON())"
+        "return [...document.querySelectorAll('.charts img')].map(c => c.getBoundingClientRect().toJSON())"
     )
     assert len(boxes) >= 6
     assert all(box["width"] > 250 and box["height"] > 150 for box in boxes)
-    assert shown.execute_script(TEXT_OUTSIDE_ITS_CHART) == []
 
 
 def test_pictures_are_loaded(shown):
     found = shown.execute_script(
-        "return [...document.images].map(i => [i.complete, i.naturalWidth, i.offsetWidth, i.alt])"
+        "return [...document.querySelectorAll('.gallery img')]"
+        ".map(i => [i.complete, i.naturalWidth, i.offsetWidth, i.alt])"
     )
     assert (
         len(found) == 3 * 4

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
-from flowprior.pictures.curves import name_ends, spread_out
-from flowprior.report.quality_figure import draw_quality, evaluation_figure, save_plot
+from flowprior.report.quality_figure import evaluation_figure, save_plot
 from flowprior.report.terminal import lines_of, result_table
 from flowprior.study import Spread
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
@@ -45,12 +41,6 @@ def shown(found: Result, width: int = 160) -> str:
     console = Console(width=width, record=True, file=StringIO())
     console.print(result_table(found))
     return console.export_text()
-
-
-def drawn(frame: Any, metric: str, **options: Any) -> Axes:
-    axes = Figure(layout="constrained").subplots()
-    draw_quality(axes, frame, metric, **options)
-    return axes
 
 
 def test_the_table_shows_values_the_real_data_score_and_terms() -> None:
@@ -124,21 +114,6 @@ def test_names_are_no_markup(extra: int) -> None:
     assert "a note [/i]" in text
 
 
-def test_zero_stands_one_doubling_before_the_first_number() -> None:
-    axis = evaluation_figure(swept(prior=(15.0, 0.8))).axes[0]
-    places = [axis.transData.transform((count, 1.0))[0] for count in (0, 1, 2, 4)]
-    gaps = [after - before for before, after in pairwise(places)]
-    assert gaps == pytest.approx([gaps[0]] * 3)
-    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "1", "4"]
-    assert axis.get_xlabel() == "NFE (0: the prior alone)"
-    assert evaluation_figure(swept()).axes[0].get_xscale() == "log"
-
-
-def test_distances_may_have_a_logarithmic_axis_and_shares_never() -> None:
-    fid, accuracy = evaluation_figure(swept(prior=(900.0, 0.01))).axes[:2]
-    assert (fid.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
-
-
 def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
     odd = swept(data=r"$\x$")
     rows = [{**row, "sampler": row["sampler"] and r"$\frac$" + row["sampler"]} for row in odd.rows]
@@ -181,27 +156,3 @@ def test_impossible_plots_are_refused(tmp_path: Path) -> None:
         save_plot(swept(), tmp_path / "file" / "p.png")
     with pytest.raises(OptionError, match="none of the metrics depends on NFE"):
         save_plot(replace(RESULT, metrics={}), tmp_path / "p.png")
-
-
-def test_one_figure_takes_any_group_and_training_steps() -> None:
-    frame = swept(prior=(15.0, 0.8)).frame().assign(step=300)
-    frame.loc[frame["nfe"] == 4, "step"] = 600
-    look = {"heun": {"label": "ours", "color": "C3"}}
-    options: dict[str, Any] = {"level": 1.0, "doubling": False, "x": "step"}
-    axes = drawn(frame, "fid-cnn128", group=["sampler"], styles=look, **options)
-    assert axes.get_legend_handles_labels()[1] == ["real data", "euler", "ours"]
-    assert axes.get_xlabel() == "training steps"
-    assert axes.containers[1].lines[0].get_xdata().tolist() == [300, 600]
-    assert axes.containers[1].lines[0].get_color() == "C3"
-
-
-def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
-    axes = drawn(swept().frame(), "accuracy", group=["sampler", "seed"])
-    name_ends(axes)
-    assert {text.get_text() for text in axes.texts} == {
-        f"{s}, {k}" for s in ("euler", "heun") for k in (0, 1)
-    }
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
-    heights = sorted(text.get_window_extent().y0 for text in axes.texts)
-    assert all(after - before > 10 for before, after in pairwise(heights))
-    assert spread_out([5.0, 5.0, 30.0], 10, 0, 100) == [5.0, 15.0, 30.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +24,6 @@ def trainer(config: RunConfig, data: Any, out: Path) -> Flow:
 def secretive_trainer(config: RunConfig, data: Any, out: Path) -> Flow:
     """Trains and keeps nothing."""
     return train(data, config=config)
-
-
-def runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
-    """Trains the cells in reverse."""
-    for cell in reversed(cells):
-        trained.append(cell.title)
-        yield cell, train(data, config=cell.config)
-
-
-def forgetful_runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
-    """Trains the first cell alone."""
-    yield cells[0], train(data, config=cells[0].config)
-
-
-def failing_runner(cells: list[Cell], data: Any) -> Iterator[tuple[Cell, Flow]]:
-    """Trains one cell, then finds a bug."""
-    yield cells[0], train(data, config=cells[0].config)
-    raise ZeroDivisionError("in the second cell")
 
 
 def values(flow: Flow, cell: Cell, data: Splits) -> list[dict[str, Any]]:

@@ -36,7 +36,6 @@ def key(grid: Grid, seed: int = 0, identity: dict[str, Any] | None = None) -> tu
         {"training": {**TINY["training"], "batch_size": 16}},
         {"curve": {"points": 4}},
         {"trainer": "tests.study.hooked:trainer"},
-        {"runner": "tests.study.hooked:runner"},
     ],
 )
 def test_what_changes_the_training_changes_name_and_key(change):

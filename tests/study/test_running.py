@@ -221,15 +221,6 @@ def test_a_metric_that_is_not_measured_is_refused_before_training(tmp_path, monk
         check_metric(replace(grid, metric=known))
 
 
-@pytest.mark.slow
-def test_shards_share_one_directory(tmp_path):
-    grid = tiny_grid(**SMALL)
-    assert run_grid(grid, tmp_path, shard=(0, 2)).finished == 1
-    assert len(write_report(tmp_path)["waiting"]) == 1
-    assert run_grid(grid, tmp_path, shard=(1, 2)).finished == 1
-    assert write_report(tmp_path)["waiting"] == []
-
-
 def test_an_unknown_baseline_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(OptionError, match=r"no variant 'gmm \+ ot' .* gaussian \+ condot"):
         run_grid(tiny_grid(**SMALL, baseline="gmm + ot"), tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Samples that are kept are those that were judged, and they can be judged again without the network."""
+"""Samples that are kept are those that were judged."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 from flowprior import evaluate
 from flowprior.data import load_data
-from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.storage import load_tensors
-from flowprior.study import Recorder, Replay
+from flowprior.study import Recorder
+from flowprior.study.evaluating import read_samples
 from flowprior.training import train
 from tests.study.conftest import LOWRANK
 
@@ -34,10 +34,6 @@ def recorded(flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def without_seconds(found: object) -> list[dict[str, float]]:
-    return [row for row in found.rows if row["metric"] != "seconds"]  # type: ignore[attr-defined]
-
-
 def test_a_recorder_gives_what_the_flow_generates(flow):
     cond = torch.arange(10)
     ours = Recorder(flow)(cond, nfe=2, generator=torch.Generator().manual_seed(1)).x
@@ -55,29 +51,12 @@ def test_the_file_holds_samples_and_conditions_of_every_call(flow, recorded):
         assert torch.equal(x, again)
 
 
-def test_values_come_back_from_the_file_without_sampling(flow, recorded, monkeypatch):
-    reference = load_data("digits", "test")
-    expected = evaluate(flow, "digits", reference=reference, **ASKED)
-    monkeypatch.setattr(Flow, "solve", lambda *_, **__: pytest.fail("samples were generated"))
-    found = evaluate(flow, "digits", reference=reference, generate=Replay(recorded), **ASKED)
-    assert without_seconds(found) == without_seconds(expected)
-
-
-def test_samples_of_another_call_are_refused(recorded):
-    replay = Replay(recorded)
-    generator = torch.Generator().manual_seed(5)
-    with pytest.raises(CheckpointError, match="no samples 'nfe=2"):
-        replay(torch.arange(10), nfe=2, generator=generator)
-    with pytest.raises(CheckpointError, match="of these conditions"):
-        replay(torch.arange(10), nfe=3, generator=generator)
-
-
 def test_equal_calls_are_told_apart(flow, tmp_path):
     recorder, cond = Recorder(flow), torch.arange(4)
     generator = torch.Generator().manual_seed(2)
     parts = [recorder(cond, nfe=1, generator=generator).x for _ in range(2)]
     assert not torch.equal(*parts)
     recorder.save_samples(tmp_path / "s.safetensors")
-    replay = Replay(tmp_path / "s.safetensors")
-    for part in parts:
-        assert torch.equal(replay(cond, nfe=1, generator=torch.Generator().manual_seed(2)).x, part)
+    tensors, spent = read_samples(tmp_path / "s.safetensors")
+    assert list(spent.values()) == [1, 1]
+    assert all(torch.equal(tensors[f"x/{name}"], part) for name, part in zip(spent, parts, strict=True))

@@ -33,12 +33,6 @@ def test_the_sign_flip_test_sets_the_sum_against_every_choice_of_signs(count):
     assert sign_flip_p(list(differences)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_sign_flip_test_counts_every_sign():
-    differences = [1.0, 2.0, -0.5, 0.25]
-    sums = [abs(np.dot(signs, differences)) for signs in itertools.product((1, -1), repeat=4)]
-    assert sign_flip_p(differences) == np.mean(np.array(sums) >= sum(differences) - 1e-12)
-
-
 def test_rounding_does_not_break_ties():
     assert sign_flip_p([0.1, 0.2, 0.3]) == 0.25
     assert sign_flip_p([0.1, 0.1, 0.1, 0.1]) == 2 / 16

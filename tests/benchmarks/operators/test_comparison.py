@@ -37,24 +37,6 @@ def test_what_stands_alone_is_compared_with_nothing():
     assert closing_tables([]) == []
 
 
-def test_both_tables():
-    steps = {NATIVE: 0.1, "eager": 0.4}
-    share = {NATIVE: 0.001, "eager": 0.004}
-    settings = {"prior": "gmm", "coupling": "ot", "network_seconds": 0.1}
-    lines = closing_tables([
-        row("op", NATIVE, 1.0, milliseconds={NATIVE: 0.25, "eager": 100.0}, bandwidth=0.25),
-        row("a step", NATIVE, 1.0, milliseconds=steps, share=share, **settings),
-    ])  # fmt: skip
-    page = "\n".join(lines)
-    assert lines[1].startswith("Ratios")
-    assert "native 0.25 ms" in page
-    assert "25%" in page
-    assert "eager 400" in page
-    assert "network, which takes 100 ms" in page
-    assert "gmm + ot" in page
-    assert "0.4 ms, 0.40%" in page
-
-
 def test_what_lies_around_the_network_has_its_goals_and_the_networks_share(tmp_path: Path):
     """A goal that is met has a bold ratio, one that is missed is bold itself."""
     file = tmp_path / "steps.json"

@@ -74,14 +74,6 @@ def test_the_line_is_the_readmes():
 
 
 @pytest.mark.slow
-def test_every_row_is_collected():
-    pytest.importorskip("pytest_benchmark")
-    finished = run("--collect-only", "-q", PYTEST_ADDOPTS="")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "benchmarks/operators/test_mixtures.py" in finished.stdout
-
-
-@pytest.mark.slow
 def test_a_group_runs_green_in_one_process(one_group: Finished):
     assert one_group.code == 0, one_group.output
     assert "workers" not in one_group.output
@@ -94,14 +86,6 @@ def test_a_group_has_a_row_for_each_way_in_a_unit_that_is_read(one_group: Finish
     for row in rows:
         assert f"\n{row} " in table
     assert "Name (time in us)" in table or "Name (time in ms)" in table
-
-
-@pytest.mark.slow
-def test_ratios_come_last(one_group: Finished):
-    ratios = one_group.output.split("Ratios")[1]
-    (line,) = (line for line in ratios.splitlines() if line.startswith(GROUP))
-    assert "eager " in line
-    assert "%" in line
 
 
 @pytest.mark.slow

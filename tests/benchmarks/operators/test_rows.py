@@ -8,11 +8,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from benchmarks.operators import peers, problem, test_gmm_fit, test_mixtures, test_paths, test_step
+from benchmarks.operators import test_mixtures, test_paths, test_step
 from benchmarks.operators.groups import FALLBACK, OURS, Group, around, take_turns
-from benchmarks.operators.peers import MissingError, need_native, peer
+from benchmarks.operators.peers import MissingError, peer
 from benchmarks.operators.problem import MIXTURES, PAIRS
-from flowprior.errors import DataNotFoundError
 from flowprior.ops.operators import is_native
 
 GROUPS = [
@@ -86,35 +85,3 @@ def test_all_ways_take_turns():
 def test_a_missing_package_is_named_by_the_line_that_installs_it():
     with pytest.raises(MissingError, match=r"pip install"):
         peer("no_such_package_as_this")
-
-
-def test_native_operators_that_are_missing_are_named_by_a_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("benchmarks.operators.peers.native_devices", frozenset)
-    with pytest.raises(MissingError) as missing:
-        need_native()
-    assert str(missing.value).endswith(peers.OURS)
-
-
-def test_without_fashion_mnist_pictures_are_drawn(monkeypatch: pytest.MonkeyPatch):
-    def absent(*_: object) -> None:
-        raise DataNotFoundError("none")
-
-    small = problem.drawn(200, 100)
-    monkeypatch.setattr(problem, "load_data", absent)
-    monkeypatch.setattr(problem, "drawn", lambda: small)
-    found = problem.pictures.__wrapped__()
-    assert found.name == "drawn pictures"
-    assert (found.x.shape, found.x_test.shape) == ((200, 784), (100, 784))
-    assert found.y.bincount().tolist() == [20] * 10
-    assert found.x.abs().max() <= 1
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_fits_of_drawn_pictures_end_equally_well(monkeypatch: pytest.MonkeyPatch):
-    """What the benchmark asserts of the fits must not hang on which optimum they find, given rows enough."""
-    data = problem.drawn(6000, 1000)
-    monkeypatch.setattr(test_gmm_fit, "pictures", lambda: data)
-    ours = test_gmm_fit.score_ours(test_gmm_fit.fit_ours(data.x, data.y))
-    models = test_gmm_fit.fit_sklearn(data.x, data.y, torch.float32)
-    theirs = test_gmm_fit.score_sklearn(models, torch.float32)
-    assert abs(ours - theirs) <= 0.005 * abs(ours)

@@ -10,10 +10,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.studies import peers
-from benchmarks.studies.peers import PeerStream, seed_peer
+from benchmarks.studies.peers import PeerStream
 from flowprior import Flow, train
 from flowprior.data import TensorData
-from flowprior.samplers import CountedVelocity
 from flowprior.training import TrainingConfig
 from flowprior.training.batches import PairStream
 from flowprior.training.components import resolve_components
@@ -118,37 +117,3 @@ def test_a_peers_run_resumes_and_loads(points: TensorData, tmp_path: Path) -> No
     labels = torch.arange(9) % 3
     samples = [f.sample(labels, nfe=3, generator=torch.Generator().manual_seed(0)) for f in (whole, loaded)]
     assert torch.equal(*samples)
-
-
-def solve(flow: Flow, x0: torch.Tensor, cond: torch.Tensor, nfe: int) -> torch.Tensor:
-    """x1 by flow_matching's ODESolver in ``nfe`` equal Euler steps, counted."""
-    from flow_matching.solver import ODESolver
-
-    counted = CountedVelocity(flow.velocity, cond)
-    solver = ODESolver(velocity_model=lambda x, t: counted(x, t))
-    x1 = solver.sample(x_init=x0, step_size=None, method="euler", time_grid=torch.linspace(0, 1, nfe + 1))
-    assert counted.nfe == nfe
-    assert isinstance(x1, torch.Tensor)
-    return x1
-
-
-def test_their_solver_is_our_euler_with_exact_evaluations(points: TensorData) -> None:
-    flow = ours(points, 0)
-    labels = torch.arange(30) % 3
-    x0 = flow.prior.sample(labels, generator=torch.Generator().manual_seed(0))
-    for nfe in (1, 3, 15):
-        with torch.no_grad():
-            theirs = solve(flow, x0, labels, nfe)
-        own = flow.sample(labels, nfe=nfe, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(theirs, own, rtol=1e-4, atol=1e-5)
-
-
-def test_numpys_generator_follows_from_seed_and_step() -> None:
-    import numpy as np
-
-    seed_peer(0, 5)
-    first = np.random.rand()  # noqa: NPY002
-    seed_peer(0, 5)
-    assert np.random.rand() == first  # noqa: NPY002
-    seed_peer(0, 6)
-    assert np.random.rand() != first  # noqa: NPY002
