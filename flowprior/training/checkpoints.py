@@ -19,14 +19,12 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import BOUND, DESCRIPTION, bindings_of, describe, read_description
+from flowprior.flow.description import DESCRIPTION, bindings_of, describe, read_description
 from flowprior.flow.files import is_flow_file, write_flow
-from flowprior.flow.reading import OLD_WEIGHTS, read_flow, step_folders
+from flowprior.flow.reading import read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
     leftover_of,
-    load_state,
-    load_tensors,
     parse_state,
     parse_tensors,
     remove_files,
@@ -36,7 +34,7 @@ from flowprior.storage import (
 from flowprior.storage.writing import beside, explaining, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
-NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)
+NAMES = (DESCRIPTION, MODEL, STATE)
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
@@ -169,14 +167,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, truncated, corrupted, another one's, or holds pickled objects.
     """
     description, flow = read_flow(path)
-    if description["format"] < BOUND:
-        weights, training = load_tensors(path / MODEL)[0], load_state(path / STATE)
-    else:
-        manifest, bound = path / DESCRIPTION, bindings_of(description)
-        if not {"training", "model"} <= bound.keys():
-            raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
-        training = parse_state(bound["training"].read(manifest), path / STATE)
-        weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
+    manifest, bound = path / DESCRIPTION, bindings_of(description)
+    if not {"training", "model"} <= bound.keys():
+        raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
+    training = parse_state(bound["training"].read(manifest), path / STATE)
+    weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
     for key, kind in KEYS.items():
         if not isinstance(training.get(key), kind):
             raise CheckpointError(f"{path / STATE} is corrupted: no {key}; use another checkpoint")
@@ -189,8 +184,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _is_whole(path: Path) -> bool:
     try:
         description = read_description(path)
-        if description["format"] < BOUND:
-            load_tensors(path / OLD_WEIGHTS)
         for binding in bindings_of(description).values():
             binding.read(path / DESCRIPTION)
     except CheckpointError:

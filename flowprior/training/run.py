@@ -10,7 +10,7 @@ from pathlib import Path
 import tomli_w
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.flow.description import BOUND, read_description
+from flowprior.flow.description import read_description
 from flowprior.flow.files import check_target, sweep_flow
 from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
@@ -162,7 +162,8 @@ class RunDirectory:
             pass
         for _, path in list_checkpoints(self.checkpoints):
             try:
-                return read_description(path)["format"] >= BOUND
+                read_description(path)
+                return True
             except CheckpointError:
                 continue
         return False
