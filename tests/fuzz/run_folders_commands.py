@@ -86,7 +86,7 @@ def judge_process(outcome: Outcome, plain: Outcome, chosen: bool) -> Verdict:
 
 def is_choice(mutated: Path, plain: Path) -> bool:
     """Whether a configuration differs in nothing but what a resumed run may change, such as its steps."""
-    from flowprior.training.run import MAY_CHANGE
+    from flowprior.training.config import MAY_CHANGE
 
     if not mutated.is_file() or mutated.stat().st_size > 1 << 20:
         return False

@@ -227,9 +227,7 @@ def test_notes_that_are_none_stop_nothing(name: str, text: bytes, cut: Path, fin
     [
         ("steps = 6", "steps = 9"),
         ("lr = 0.001", "lr = 0.002"),
-        ("log_every = 4", "log_every = 5"),
         ('data = "points"\n', ""),
-        ("# The configuration", "# A configuration"),
     ],
 )
 def test_a_changed_configuration_is_refused(old: str, new: str, cut: Path) -> None:
@@ -237,7 +235,7 @@ def test_a_changed_configuration_is_refused(old: str, new: str, cut: Path) -> No
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(CheckpointError, match=r"config\.toml is not as the run wrote it; undo") as caught:
+    with pytest.raises(OptionError, match=r"was trained with another configuration \(") as caught:
         go_on(cut)
     assert "\n" not in str(caught.value)
 
