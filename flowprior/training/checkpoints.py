@@ -19,12 +19,12 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import DESCRIPTION, bindings_of, describe, read_description
+from flowprior.flow.description import DESCRIPTION, bindings_of, describe
 from flowprior.flow.files import is_flow_file, write_flow
 from flowprior.flow.reading import read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
-    leftover_of,
+    is_leftover,
     parse_state,
     parse_tensors,
     remove_files,
@@ -116,24 +116,10 @@ def remove_checkpoint(path: Path) -> None:
             path.rmdir()
 
 
-def recover_folders(folder: Path, pattern: str) -> None:
-    """Take over what a killed save had finished but not renamed, and remove what it had not finished.
-
-    Only for the holder of the run's lock.
-
-    Args:
-        folder: holds the checkpoints, or the flow of a run.
-        pattern: of their temporary names, such as ``".step-*.tmp"``.
-    """
-    for path in sorted(folder.glob(pattern)):
-        name = leftover_of(path)
-        if name is None or not path.is_dir():
-            continue
-        final = folder / name
-        if not final.exists() and _is_whole(path):
-            path.rename(final)
-        else:
-            remove_checkpoint(path)
+def remove_unfinished(folder: Path) -> None:
+    """Remove the checkpoints in ``folder`` that a killed save had not renamed; for the holder of the lock."""
+    for path in filter(is_leftover, folder.glob(".step-*.tmp")):
+        remove_checkpoint(path)
 
 
 def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
@@ -179,16 +165,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
     return Checkpoint(description, flow, weights, training)
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        description = read_description(path)
-        for binding in bindings_of(description).values():
-            binding.read(path / DESCRIPTION)
-    except CheckpointError:
-        return False
-    return True
 
 
 def _move(temporary: Path, final: Path) -> None:

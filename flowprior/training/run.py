@@ -14,13 +14,12 @@ from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
     read_text,
-    remove_files,
     remove_leftovers,
     write_text,
 )
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
-from flowprior.training.checkpoints import list_checkpoints, recover_folders
+from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig, differing_keys
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 
@@ -102,16 +101,13 @@ class RunDirectory:
         return parse_config(read_text(self.config, CONFIG_LIMIT), self.config)
 
     def recover(self) -> None:
-        """Take over what a killed process had finished, and remove its temporary files.
+        """Remove the temporary files of a killed process.
 
         Only for the holder of :meth:`lock`. Of checkpoints, :meth:`TrainingState.resume` takes care.
         """
         with writing(self.path):
-            recover_folders(self.path, f".{FLOW}.*.tmp")
             sweep_flow(self.flow)
-            names = [path.name for path in (self.config, self.info, self.metrics)]
-            remove_leftovers(self.path, *names)
-            remove_files(self.path / f"{name}.tmp" for name in names)  # Of older versions.
+            remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")
 
     def _refuse_foreign(self) -> None:

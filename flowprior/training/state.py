@@ -25,7 +25,7 @@ from flowprior.training.checkpoints import (
     Keep,
     load_latest,
     read_checkpoint,
-    recover_folders,
+    remove_unfinished,
     save_checkpoint,
 )
 from flowprior.training.command import train_command
@@ -129,14 +129,14 @@ class TrainingState:
 
         Args:
             folder: RUN/checkpoints.
-            recover: first take over or remove what a killed process left; only for the only writer.
+            recover: first remove what a killed process left; only for the only writer.
 
         Raises:
             CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
             OptionError: their steps were divided into another number of micro-batches.
         """
         if recover:
-            recover_folders(folder, ".step-*.tmp")
+            remove_unfinished(folder)
         self.saved = load_latest(folder, self._load)
         return self.saved
 

@@ -155,7 +155,6 @@ def test_leftovers_are_removed_and_files_of_others_stay(cut: Path, finished: Pat
     samples.mkdir(exist_ok=True)
     (checkpoints / ".step-000006.1a2b3c4d.tmp").mkdir()
     (checkpoints / ".step-000006.1a2b3c4d.tmp" / "training.pt").write_bytes(b"half")
-    (cut / ".flow.1a2b3c4d.tmp").mkdir()
     for name in (".config.toml.1a2b3c4d.tmp", ".info.json.1a2b3c4d.tmp", ".metrics.jsonl.1a2b3c4d.tmp"):
         (cut / name).write_text("half")
     (samples / ".step-000006.png.1a2b3c4d.tmp.png").write_text("half")
@@ -171,26 +170,6 @@ def test_leftovers_are_removed_and_files_of_others_stay(cut: Path, finished: Pat
     assert sorted(path.name for path in (checkpoints / "step-000002").iterdir()) == ["notes.txt"]
     assert [step for step, _ in list_checkpoints(checkpoints)] == [6]
     assert weights(cut) == weights(finished)
-
-
-def test_a_checkpoint_that_was_whole_but_not_renamed_is_taken_over(
-    cut: Path, run: Path, finished: Path
-) -> None:
-    checkpoints = cut / "checkpoints"
-    shutil.copytree(finished / "checkpoints" / "step-000006", checkpoints / ".step-000006.1a2b3c4d.tmp")
-    made: list[int] = []
-    state_step = TrainingState.save
-
-    def save(state: TrainingState, folder: Path) -> Path:
-        made.append(state.step)
-        return state_step(state, folder)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingState, "save", save)
-        go_on(cut)
-    assert made == []
-    assert weights(cut) == weights(finished)
-    assert leftovers(cut) == []
 
 
 # -- files that are not what they were ------------------------------------------------------------
