@@ -222,13 +222,8 @@ class RunningMean:
         self.sums.copy_(engine.mean(self.sums))
 
     def tensor(self) -> Tensor:
-        """Loss and gradient norm ``[2]``, NaN before the first value."""
+        """Means of the loss and the gradient norm ``[2]``, NaN before the first value."""
         return self.sums / (self.count or float("nan"))
-
-    def means(self) -> tuple[float, float]:
-        """(loss, gradient norm), NaN before the first value; waits for the device."""
-        loss, norm = self.tensor().tolist()
-        return loss, norm
 
     def reset(self) -> None:
         """Start over."""

@@ -54,7 +54,7 @@ def pictures_of(data: EmojiData) -> list[bytes]:
 def test_the_docstring_counts_what_is_there(parts, file):
     text = emoji.__doc__ or ""
     for data in parts.values():
-        assert f"{len(data):,} pictures of {len(data.captions_by_id()):,} captions" in text
+        assert f"{len(data):,} pictures of {len(set(data.captions)):,} captions" in text
     assert f"{len(file.pictures):,} pictures of {len(file.captions):,} captions" in text
 
 
@@ -104,12 +104,10 @@ def test_labels_name_what_they_are(condition, classes, parts):
 def test_captions_are_listed_by_the_code_points_of_their_emoji(parts):
     everything = {}
     for data in parts.values():
-        everything |= data.captions_by_id()
+        everything |= dict(zip(data.caption_ids, data.captions, strict=True))
     assert everything["1F600"] == "grinning face"
     assert everything["1F468-200D-1F692"] == "man firefighter"
     assert len(everything) == len(set(everything.values())) == 1920
-    data = parts["train"]
-    assert [everything[id] for id in data.caption_ids] == data.captions
 
 
 def test_a_subset_keeps_its_captions(parts):
