@@ -24,15 +24,6 @@ MOST_KEPT = 1 << 24
 TEXTUAL = ("embeddings", "tokens")
 """Kinds of conditions that texts may stand for."""
 
-MEANT = {
-    "guidance_scale": "guidance",
-    "num_inference_steps": "nfe, which counts evaluations of the velocity and not steps",
-    "negative_prompt": "negative",
-    "num_images_per_prompt": "one text with n, or a list that repeats it",
-    "prompt": "the texts as cond, the first argument",
-}
-"""Words of diffusers, and what takes their place."""
-
 
 class Captions:
     """The text encoder of a flow, read when a text first needs it.
@@ -244,14 +235,3 @@ def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:
 
 def _repeated(texts: str | Sequence[str], count: int) -> Sequence[str]:
     return [texts] * count if isinstance(texts, str) else texts
-
-
-def refuse_words_of_diffusers(owner: str, options: Mapping[str, Any]) -> None:
-    """Refuse options under the names that diffusers gives them.
-
-    Raises:
-        OptionError: it says what the option is called here.
-    """
-    for word in options:
-        if word in MEANT:
-            raise OptionError(f"{owner}: '{word}' is a word of diffusers; pass {MEANT[word]}")
