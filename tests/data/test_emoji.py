@@ -283,22 +283,6 @@ def test_damaged_files_are_refused_in_one_line(damage, message, small, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"pictures": np.zeros((2, 8, 8, 3), np.uint8)}, "expected caption_of int64 \\[2\\]"),
-        ({"captions": ["cat"] * 40}, "expected one caption, code and family for each other"),
-        ({"styles": ["noto"]}, "a caption, style or group that is not there"),
-        ({"embeddings": np.full((40, 384), np.nan, np.float16)}, "embeddings are not finite"),
-        ({"embeddings": np.zeros((40, 3), np.float16)}, "expected embeddings float16 \\[40, 384\\]"),
-    ],
-)
-def test_parts_that_do_not_fit_are_refused(change, message, small, tmp_path):
-    replace(small, **change).write(tmp_path / "emoji.npz")
-    with pytest.raises(InputError, match=message):
-        load_data(f"emoji:path={tmp_path / 'emoji.npz'}")
-
-
 def test_other_archives_are_refused(tmp_path):
     np.savez(tmp_path / "arrays.npz", x=np.zeros((3, 2)))
     with pytest.raises(InputError, match="no header in it"):
