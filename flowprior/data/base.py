@@ -14,7 +14,6 @@ from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, na
 from flowprior.data.annotation import Annotation
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.locations import data_set_of_path
-from flowprior.data.observation import Observation
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
 from flowprior.storage.digests import tensor_bytes
@@ -26,6 +25,19 @@ CAPTION = "caption"
 """The part of a condition that is a caption's, by its name."""
 MOST_NUMBERS = 1 << 26
 """Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
+
+
+class Observation(abc.ABC):
+    """How an event is seen through its condition, so that samples can be held against their conditions."""
+
+    @abc.abstractmethod
+    def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """What would be observed of events x ``[B, *event]``, and what was: two tensors of one shape.
+
+        Args:
+            x: events, such as restorations.
+            cond: the observations that they are restorations of, ``[B, …]``.
+        """
 
 
 class Data(abc.ABC):
