@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
-from flowprior.storage import parse_tensors, read_bytes, read_json
+from flowprior.storage import parse_tensors, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
 from flowprior.storage.sized import SizedBy, sizes_of
@@ -194,25 +195,13 @@ def read_flow(folder: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _read_settled(path: FilePath) -> tuple[Location, dict[str, Any], dict[str, Tensor]]:
-    """Read the flow in ``path``, once more where another process replaced it meanwhile."""
+    """Read the flow in ``path``, again where it cannot be: another process may have replaced it meanwhile."""
     for _ in range(TRIES - 1):
-        location = find_flow(path)
-        before = _stamp(location.folder)
-        try:
+        with suppress(CheckpointError):
+            location = find_flow(path)
             return location, *read_flow(location.folder)
-        except CheckpointError:
-            if find_flow(path) == location and _stamp(location.folder) == before:
-                raise
     location = find_flow(path)
     return location, *read_flow(location.folder)
-
-
-def _stamp(folder: FilePath) -> bytes | None:
-    """``flow.json`` as it is now; None where it cannot be read."""
-    try:
-        return read_bytes(folder / DESCRIPTION)
-    except CheckpointError:
-        return None
 
 
 def _rebuild(
