@@ -10,7 +10,7 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.folder import own_split
-from flowprior.data.latent_files import LatentFiles, latent_files, stored_labels
+from flowprior.data.latent_files import LatentFiles, latent_files
 from flowprior.data.npy_rows import MappedRows
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import InputError
@@ -112,7 +112,7 @@ def latents(
     root = existing_path(path, "latents", ".npy file, or folder of them")
     own = own_split(root, split) if root.is_dir() else None
     files = latent_files(own or root, labels)
-    known = files.labels if own is None else stored_labels(root / "train", labels)
+    known = files.labels if own is None else latent_files(root / "train", labels).labels
     rows = torch.arange(len(files))
     if own is None:
         rows = split_indices(len(files), split, test_fraction=test_fraction, seed=seed, labels=files.labels)

@@ -17,17 +17,12 @@ from typing import TYPE_CHECKING, Any
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
 from flowprior.flow.card_file import (
     CARD,
-    Evaluation,
-    add_evaluation,
-    digest_of,
     read_card,
     sealed,
     unsealed,
     write_card,
 )
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
-from flowprior.flow.files import save_flow
-from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_prior_of
 from flowprior.registry import package_version
 from flowprior.storage import write_text
@@ -42,16 +37,6 @@ WEIGHTS = f"weights-{'[0-9a-f]' * 16}.safetensors"
 PUSHED = (DESCRIPTION, WEIGHTS, CARD)
 """Patterns of the files of a flow; others in its folder stay there."""
 MESSAGE = "A flow of flowprior"
-
-
-def push_flow(flow: FlowParts, repo_id: str, evaluation: Evaluation | None = None, **options: Any) -> str:
-    """Save ``flow`` to a folder of its own and push it with its card; see :func:`push_folder`."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "flow"
-        save_flow(flow, folder)
-        if evaluation is not None:
-            add_evaluation(folder, evaluation, digest_of(folder))
-        return push_folder(folder, repo_id, **options)
 
 
 def push_folder(
