@@ -178,22 +178,19 @@ class Captions:
         return encoder
 
     def _known_encoder(self, owner: str) -> TextEncoder:
-        encoder = self._available_encoder(owner)
+        try:
+            encoder = self.encoder
+        except FlowpriorError as error:
+            raise type(error)(
+                f"{owner}: the text encoder that this flow remembers cannot be had: {error}; or say "
+                "where it is now (flow.text_encoder, --encoder)"
+            ) from error
         if encoder is None:
             raise InputError(
                 f"{owner}: got texts, but this flow does not say which encoder made its embeddings; name it: "
                 'flow.text_encoder = "minilm" (--encoder minilm)'
             )
         return encoder
-
-    def _available_encoder(self, owner: str) -> TextEncoder | None:
-        try:
-            return self.encoder
-        except FlowpriorError as error:
-            raise type(error)(
-                f"{owner}: the text encoder that this flow remembers cannot be had: {error}; or say "
-                "where it is now (flow.text_encoder, --encoder)"
-            ) from error
 
     def _remembered(self, key: str) -> str | None:
         found = self._metadata.get(KEY)
