@@ -77,8 +77,8 @@ def _find_files(stem: str, root: str | None) -> tuple[Path, Path]:
 
 
 def _folders(root: str | None) -> list[Path]:
-    named = os.environ.get("FLOWPRIOR_DATA") if root is None else str(root)
-    base = Path(named).expanduser() if named else None
+    named = os.environ.get("FLOWPRIOR_DATA") or None if root is None else str(root)
+    base = None if named is None else Path(named).expanduser()
     folders = [base, base / "fashion-mnist", base / "FashionMNIST" / "raw"] if base else []
     return folders if root is not None else [*folders, DEBIAN_FOLDER]
 
