@@ -103,7 +103,7 @@ SPECS = [
     ("train --prior gmm:rank=4,covariance=lo", ["gmm:rank=4,covariance=lowrank"]),
     ("train --prior learned-mean:keep_conditions=t", ["learned-mean:keep_conditions=true"]),
     ("train --prior nothing:", []),
-    ("train --data moons:noise_law=g", ["moons:noise_law=gaussian"]),
+    ("train --data emoji:captions=uns", ["emoji:captions=unseen"]),
     ("compare --prior two=gmm:comp", ["two=gmm:components="]),
     ("compare --prior two=gm", ["two=gmm"]),
     ("compare --coupling ot:me", ["ot:method="]),
