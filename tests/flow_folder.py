@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,4 @@ def redescribe(folder: Path, **changes: Any) -> Path:
     values = {**unsigned(description_of(folder), path), **changes}
     kept = {key: value for key, value in values.items() if value is not None}
     path.write_text(json.dumps(signed(kept)))
-    return folder
-
-
-def as_older_format(folder: Path, number: int, **changes: Any) -> Path:
-    """Turn a saved flow into one of format 1 or 2, which bind no files."""
-    weights = weights_of(folder)
-    shutil.move(weights, folder / "weights.safetensors")
-    path = folder / DESCRIPTION
-    values = {**unsigned(description_of(folder), path), "format": number, **changes}
-    kept = {key: value for key, value in values.items() if value is not None and key != "files"}
-    path.write_text(json.dumps(kept))
     return folder

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from flowprior import Prior
-from flowprior.flow.captions import MEANT
 from flowprior.metrics import Metric
 from flowprior.training import Callback, TrainingConfig
 from tests.markdown_blocks import REPOSITORY
@@ -56,12 +55,6 @@ def test_every_setting_of_a_training_exists():
 def test_callbacks_are_told_of_what_the_page_says():
     told = row("callbacks")[2].partition(": ")[2].split(", ")
     assert told == [name.removeprefix("on_") for name in vars(Callback) if name.startswith("on_")]
-
-
-def test_words_of_diffusers_are_answered_as_the_page_says():
-    expectation, _, reason = row("`num_inference_steps`")
-    for word in re.findall(r"`(\w+)`", expectation):
-        assert f"`{MEANT[word].partition(',')[0]}`" in reason
 
 
 def test_the_metrics_with_the_three_calls_are_those_on_the_page():

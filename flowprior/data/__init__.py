@@ -3,7 +3,7 @@
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
 from flowprior.data.captioned import CaptionedPictures
-from flowprior.data.cells import CellData, cells
+from flowprior.data.cells import cells
 from flowprior.data.coco import coco
 from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.digits import digits
@@ -37,7 +37,6 @@ from flowprior.data.weather import WeatherData, weather
 __all__ = [
     "DATA",
     "CaptionedPictures",
-    "CellData",
     "Data",
     "DataBatches",
     "DatasetData",

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
-from flowprior.data.user_tensors import plain_tensor
+from flowprior.data.user_tensors import check_finite, plain_tensor
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
 from flowprior.registry import did_you_mean
 
@@ -25,6 +26,8 @@ PCA = "X_pca"
 UNPACKED_ADVICE = "leave out what is empty, or write it without compression"
 MOST_NAMED = 20
 """Columns that a message names."""
+MOST_NUMBERS = 1 << 14
+"""Numbers of a cell."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,13 @@ class CellNumbers:
 
     Attributes:
         key: ``X``, ``raw``, a layer or a key of ``obsm``.
-        values: ``[N, D]``, a NumPy array or a sparse matrix of SciPy in rows.
+        x: float64 ``[N, D]``.
         names: of the D numbers.
-        of_genes: whether each is a gene's.
-        variable: bool ``[D]``, the genes that ``var`` marks as highly variable; None where it marks none.
     """
 
     key: str
-    values: Any
+    x: Tensor
     names: tuple[str, ...]
-    of_genes: bool
-    variable: np.ndarray | None = None
 
 
 @contextmanager
@@ -127,18 +126,14 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
     if key == AUTO:
         key = PCA if PCA in annotated.obsm else "X"
     if key in annotated.obsm:
-        values = _matrix(annotated.obsm[key], key, file)
-        check_unpacked(file, FLOAT_BYTES * math.prod(values.shape), UNPACKED_ADVICE)  # it may be sparse
-        return CellNumbers(key, values, _names_in_obsm(annotated.obsm[key], key, values.shape[1]), False)
+        x = _matrix(annotated.obsm[key], key, file)
+        return CellNumbers(key, x, _names_in_obsm(annotated.obsm[key], key, x.shape[1]))
     source: Any = annotated.raw if key == "raw" and "raw" not in annotated.layers else annotated
     matrix = annotated.layers.get(key, None if source is None else source.X)
     known = key in annotated.layers or key in EXPRESSION
     if not known or source is None or matrix is None:
         raise InputError(_no_numbers(annotated, key, file))
-    var, values = source.var, _matrix(matrix, key, file)
-    variable = var["highly_variable"].isin([True]).to_numpy() if "highly_variable" in var else None
-    marked = variable if variable is not None and variable.any() else None
-    return CellNumbers(key, values, tuple(map(str, var.index)), True, marked)
+    return CellNumbers(key, _matrix(matrix, key, file), tuple(map(str, source.var.index)))
 
 
 def _names_in_obsm(matrix: Any, key: str, count: int) -> tuple[str, ...]:
@@ -168,37 +163,24 @@ def _no_numbers(annotated: Any, key: str, file: Path) -> str:
     )
 
 
-def _matrix(matrix: Any, key: str, file: Path) -> Any:
-    """A matrix in memory, checked: a NumPy array or a sparse matrix in rows, of floating-point numbers.
-
-    Numbers of genes are in single precision, as scanpy has them.
-    """
+def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
+    """A matrix in memory, dense and checked, float64 ``[N, D]``."""
     import scipy.sparse
 
     matrix = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
-    if scipy.sparse.issparse(matrix):
-        matrix = matrix.tocsr()
-        plain_tensor(matrix.data, f"'{key}'", str(file))
-        values = matrix.astype(np.float32)
-        _check_finite(values.data, np.repeat(np.arange(values.shape[0]), np.diff(values.indptr)), key, file)
-    else:
-        values = plain_tensor(np.asarray(matrix), f"'{key}'", str(file)).numpy()
-        values = values if values.dtype == np.float64 else values.astype(np.float32)
-    if values.ndim != 2 or 0 in values.shape:
-        raise InputError(f"{file}: expected cells by numbers in '{key}', got shape {list(values.shape)}")
-    if isinstance(values, np.ndarray):
-        _check_finite(values.sum(1, dtype=np.float64), np.arange(len(values)), key, file)
-    return values
-
-
-def _check_finite(numbers: np.ndarray, rows: np.ndarray, key: str, file: Path) -> None:
-    """Refuse numbers that are not finite; ``rows`` says of which cell each is."""
-    bad = np.unique(rows[~np.isfinite(numbers)])
-    if len(bad):
+    if len(matrix.shape) != 2 or 0 in matrix.shape:
+        raise InputError(f"{file}: expected cells by numbers in '{key}', got shape {list(matrix.shape)}")
+    if matrix.shape[1] > MOST_NUMBERS:
         raise InputError(
-            f"{file}: {key} has NaN or infinite numbers in {len(bad)} cells, first in row {bad[0]}; drop "
-            "or repair them"
+            f"{file}: expected at most {MOST_NUMBERS:,} numbers of a cell in '{key}', got "
+            f"{matrix.shape[1]:,}; make principal components of them, as scanpy.pp.pca does"
         )
+    if scipy.sparse.issparse(matrix):
+        check_unpacked(file, FLOAT_BYTES * math.prod(matrix.shape), UNPACKED_ADVICE)
+        matrix = matrix.toarray()
+    x = plain_tensor(np.asarray(matrix), f"'{key}'", str(file)).double()
+    check_finite(x, key, str(file))
+    return x
 
 
 def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:

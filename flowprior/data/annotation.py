@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.registry import is_number
-
 
 @dataclass(frozen=True)
 class Annotation:
@@ -48,21 +46,9 @@ class Annotation:
             size: D.
         """
         found = facts.get("annotation") if isinstance(facts, Mapping) else None
-        if not isinstance(found, Mapping):
+        try:
+            scale, shift = (tuple(map(float, found[name])) for name in ("scale", "shift"))
+            annotation = cls(found["key"], tuple(found["names"]), scale, shift, found["label"])
+        except (KeyError, TypeError, ValueError):
             return None
-        names, label, key = found.get("names"), found.get("label"), found.get("key")
-        scale, shift = (_numbers(found.get(name), size) for name in ("scale", "shift"))
-        if not isinstance(names, list | tuple) or len(names) != size:
-            return None
-        if scale is None or shift is None or not isinstance(key, str):
-            return None
-        return cls(key, tuple(map(str, names)), scale, shift, label if isinstance(label, str) else None)
-
-
-def _numbers(values: Any, size: int) -> tuple[float, ...] | None:
-    """One finite number, or ``size``; None for anything else."""
-    if not isinstance(values, list | tuple) or len(values) not in (1, size):
-        return None
-    if not all(is_number(value) for value in values):
-        return None
-    return tuple(float(value) for value in values)
+        return annotation if len(annotation.names) == size else None

@@ -14,7 +14,6 @@ from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, na
 from flowprior.data.annotation import Annotation
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.locations import data_set_of_path
-from flowprior.data.observation import Observation
 from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.registry import Registry, Spec
 from flowprior.storage.digests import tensor_bytes
@@ -26,6 +25,19 @@ CAPTION = "caption"
 """The part of a condition that is a caption's, by its name."""
 MOST_NUMBERS = 1 << 26
 """Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
+
+
+class Observation(abc.ABC):
+    """How an event is seen through its condition, so that samples can be held against their conditions."""
+
+    @abc.abstractmethod
+    def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """What would be observed of events x ``[B, *event]``, and what was: two tensors of one shape.
+
+        Args:
+            x: events, such as restorations.
+            cond: the observations that they are restorations of, ``[B, …]``.
+        """
 
 
 class Data(abc.ABC):
@@ -57,7 +69,7 @@ class Data(abc.ABC):
         look_alikes: int64 ``[N]``, a number for each event; events with the same one look nearly alike, such
             as drawings of one thing in one style. They are the ``groups`` of data whose conditions are made
             of the events themselves (:class:`flowprior.data.Restoration`). None where none do.
-        corrupt: counts and names the records that cannot be read, of data that may have some; else None.
+        corrupt: counts and names the records that were left out, of data that may have some; else None.
         annotation: names and units of the numbers of a vector, where the data come from a file of cells.
         remarks: what was done to the numbers of a file, a line each, for whoever trains on them.
         observation: what of an event its condition shows, where the condition is an observation of it, such
@@ -137,14 +149,6 @@ class Data(abc.ABC):
             chance: floating point ``[B]`` in [0, 1): k of n equal parts stands for the k-th of n conditions.
         """
         return cond
-
-    def within(self, indices: Tensor) -> Data:
-        """These data for somebody who takes ``indices`` alone; the same but where records may be corrupt.
-
-        A record that stands for a corrupt one is then one of ``indices`` too, so that a part of the data
-        never shows an event of another part.
-        """
-        return self
 
     def batches(self, size: int = 4096) -> DataBatches:
         """The whole data set in order, in batches; can be iterated again and again."""

@@ -1,10 +1,9 @@
-"""Single cells: annotated matrices (.h5ad) of expression, or of principal components, with their types."""
+"""Single cells: annotated matrices (.h5ad), such as principal components of expression, with their types."""
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from flowprior.data.annotation import Annotation
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.cell_splits import cells_of_both, check_held_out, held_out_cells
 from flowprior.data.cell_types import CellTypes, cell_types
-from flowprior.data.cell_vectors import CellVectors, cell_vectors
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.registry import check_count
 from flowprior.storage.user_paths import existing_file
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
@@ -35,19 +34,18 @@ def cells(
     label: str | None = AUTO,
     representation: str = AUTO,
     components: int | None = None,
-    normalise: bool = True,
     standardise: bool = False,
     split_by: str | None = None,
     held_out: str | None = None,
     test_fraction: float = 0.2,
     min_cells: int | None = None,
     seed: int = 0,
-) -> CellData:
+) -> TensorData:
     """Cells of an .h5ad file, by default 700 PBMC of 10 types from the scanpy wheel: PCA vectors [50].
 
-    Of genes, principal components are made of the training cells. In the end all numbers are divided by one,
-    so that the mean variance of the coordinates over the training split is 1. What was done to the numbers is
-    said in ``data.remarks``; ``data.annotation`` turns samples back into the units of the file.
+    All numbers are divided by one, so that the mean variance of the coordinates over the training split is 1.
+    What was done to the numbers is said in ``data.remarks``; ``data.annotation`` turns samples back into the
+    units of the file.
 
     Args:
         split: ``"train"`` or ``"test"``; each cell type is divided by ``test_fraction`` on its own.
@@ -55,9 +53,7 @@ def cells(
         label: column of ``obs`` with the cell type; ``auto`` takes one of the usual names; None is for no
             condition.
         representation: ``X``, ``raw``, a layer, or a key of ``obsm``; ``auto`` is ``X_pca``, or else X.
-        components: principal components that are made of genes, 50 by default, and 0 for genes themselves; of
-            ``obsm`` the first so many numbers, by default all.
-        normalise: of raw counts, take log(1 + 10,000 n / Σ n), n over the cell's total.
+        components: the first so many numbers, by default all.
         standardise: give each coordinate mean 0 and variance 1, in place of one scale for all.
         split_by: column of ``obs``, such as the donor or batch, whose values are held out whole.
         held_out: values of it to hold out, with + between; by default ``test_fraction`` of them by ``seed``.
@@ -82,69 +78,76 @@ def cells(
         donors = None if split_by is None else read_column(annotated, str(split_by), "split_by", file)
     share = {"test_fraction": test_fraction, "seed": seed}
     held = None if donors is None else held_out_cells(donors, str(split_by), held_out, file=file, **share)
-    found = cell_types(types, held, min_cells, numbers.values.shape[0], file)
+    found = cell_types(types, held, min_cells, len(numbers.x), file)
     train, test = cells_of_both(found, held, **share)
-    vectors = cell_vectors(_rows(numbers, found.kept), train, components, normalise, file)
-    data = _data(vectors, found, train, train if split == "train" else test, standardise, label)
+    data = _data(
+        _first(numbers, components, file),
+        found,
+        train,
+        train if split == "train" else test,
+        standardise,
+        label,
+    )
     data.name = "cells" if path is None else str(file)
     if split == "train" and path is not None:
         few = found.few_in(train) if min_cells is None else None
-        for caution in filter(None, (vectors.caution, *found.cautions, few)):
+        for caution in filter(None, (_counts_caution(numbers, file), *found.cautions, few)):
             warnings.warn(caution, RuntimeWarning, stacklevel=2)
     return data
 
 
-class CellData(TensorData):
-    """Cells in memory: vectors ``[D]``, whose names and units ``annotation`` has.
+def _first(numbers: CellNumbers, components: int | None, file: Path) -> CellNumbers:
+    """The first so many numbers of each cell.
 
-    Attributes:
-        vectors: what was made of the numbers of the file.
+    Raises:
+        OptionError: not a positive number of them.
+        InputError: more than there are.
     """
+    if components is None:
+        return numbers
+    check_count("cells", "components", components)
+    if components > len(numbers.names):
+        raise InputError(
+            f"{file}: expected components={components} numbers in '{numbers.key}', got {len(numbers.names)}; "
+            f"choose at most {len(numbers.names)}"
+        )
+    return CellNumbers(numbers.key, numbers.x[:, :components], numbers.names[:components])
 
-    vectors: CellVectors
 
-    def expression(self, x: Tensor) -> Tensor:
-        """Expression ``[N, genes]`` of events x ``[N, D]``, data or samples, float32; ``genes`` names them.
-
-        Raises:
-            InputError: the numbers are neither genes' nor principal components that were made here.
-        """
-        assert self.annotation is not None
-        if not self.vectors.genes:
-            raise InputError(
-                f"{self.name}: expected events that were made of genes here, got '{self.annotation.key}' of "
-                "the file, of which nothing says how; read the genes: representation=X"
-            )
-        return self.vectors.expression(self.annotation.stored(x))
-
-    @property
-    def genes(self) -> tuple[str, ...]:
-        """Names of the genes of :meth:`expression`; none where there is none."""
-        return self.vectors.genes
+def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
+    """A sentence on raw counts, whole numbers of which some are above 1; None for other numbers."""
+    x = numbers.x
+    if not bool((x >= 0).all() & (x > 1).any() & (x == x.round()).all()):
+        return None
+    return (
+        f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
+        "normalise them first, as scanpy.pp.normalize_total and scanpy.pp.log1p do"
+    )
 
 
 def _data(
-    vectors: CellVectors,
+    numbers: CellNumbers,
     found: CellTypes,
     train: Tensor,
     chosen: Tensor,
     standardise: bool,
     label: str | None,
-) -> CellData:
+) -> TensorData:
     """The data set of the cells ``chosen``, in units of the training cells."""
-    shift, scale = _units(vectors.x[train], standardise)
-    data = CellData(
-        ((vectors.x[chosen] - shift) / scale).float(),
+    x, names = numbers.x[found.kept], numbers.names
+    shift, scale = _units(x[train], standardise)
+    data = TensorData(
+        ((x[chosen] - shift) / scale).float(),
         None if found.labels is None else found.labels[chosen],
         classes=None if found.names is None else len(found.names),
         class_names=found.names,
     )
     terms = tuple(scale.reshape(-1).tolist()), tuple(shift.reshape(-1).tolist())
-    data.annotation = Annotation(vectors.key, vectors.names, *terms, None if label is None else str(label))
-    data.vectors = replace(vectors, x=vectors.x[:0])
+    data.annotation = Annotation(numbers.key, names, *terms, None if label is None else str(label))
     types = f" of {len(found.names)} types (obs column {label})" if found.names else ""
     units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
-    data.remarks = [f"{len(train):,} training cells{types}: {', '.join([*vectors.done, units])}"]
+    told = f"{numbers.key} as it is, {names[0]} … {names[-1]}"
+    data.remarks = [f"{len(train):,} training cells{types}: {told}, {units}"]
     return data
 
 
@@ -159,13 +162,6 @@ def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(scale), scale if scale > 0 else torch.ones_like(scale)
     varies = variance.sqrt() > ROUNDING * x.abs().amax(0)
     return x.mean(0), torch.where(varies, variance.sqrt(), 1.0)
-
-
-def _rows(numbers: CellNumbers, kept: Tensor) -> CellNumbers:
-    """The numbers of the cells ``kept``."""
-    if len(kept) == numbers.values.shape[0]:
-        return numbers
-    return replace(numbers, values=numbers.values[kept.numpy()])
 
 
 def _label_column(annotated: Any, file: Path) -> str:

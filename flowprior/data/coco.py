@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from flowprior.data.base import DATA, Split
 from flowprior.data.caption_files import check_caption, some
@@ -15,6 +13,7 @@ from flowprior.data.folder import check_shape
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_folder
+from flowprior.storage.writing import one_line
 
 PARTS = {"train": "train", "test": "val"}
 """COCO's names of the splits; the captions of its test pictures were never published."""
@@ -73,28 +72,30 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     """File names ``[N]`` and captions ``[N]`` of the pictures in a ``captions_*.json``.
 
     Raises:
-        InputError: no JSON, none of COCO's captions, or pictures and captions that do not belong together.
+        InputError: none of COCO's captions, or pictures and captions that do not belong together.
     """
-    stored = _read(file)
-    names: dict[int, str] = {}
-    for image in stored["images"]:
-        number, name = _values(image, {"id": int, "file_name": str}, file, "images")
-        if number in names:
-            raise InputError(f"{file}: the picture {number} is there twice; download the file again")
-        if Path(name).name != name or name in ("", ".."):
-            raise InputError(f"{file}: expected the name of a file, got {name!r} for the picture {number}")
-        names[number] = name
-    captions: dict[int, list[str]] = {number: [] for number in sorted(names)}
-    for annotation in stored["annotations"]:
-        number, text = _values(annotation, {"image_id": int, "caption": str}, file, "annotations")
+    expected = "expected COCO's captions, an object with lists 'images' and 'annotations'"
+    try:
+        stored = json.loads(file.read_bytes())
+        names = dict(sorted((int(image["id"]), str(image["file_name"])) for image in stored["images"]))
+        texts = [(int(entry["image_id"]), entry["caption"]) for entry in stored["annotations"]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{file}: {expected}, got another file ({type(error).__name__}: {one_line(error)}); pass COCO's "
+            "captions_*.json"
+        ) from error
+    odd = [name for name in names.values() if Path(name).name != name or name in ("", "..")]
+    if odd or not names:
+        raise InputError(f"{file}: expected names of files in its images, got {odd[0] if odd else 'none'!r}")
+    captions: dict[int, list[str]] = {number: [] for number in names}
+    for number, text in texts:
         if number not in captions:
             raise InputError(f"{file}: caption without its picture, there is none of number {number}")
         captions[number].append(check_caption(text, f"{file}, picture {number}"))
-    lacking = [Path(names[number]) for number, texts in captions.items() if not texts]
+    lacking = [Path(names[number]) for number, found in captions.items() if not found]
     if lacking:
         raise InputError(f"{file}: {some(lacking, 'picture')} no caption; download the file again")
-    _refuse_doubles(list(names.values()), file)
-    return [names[number] for number in captions], [tuple(texts) for texts in captions.values()]
+    return list(names.values()), [tuple(found) for found in captions.values()]
 
 
 def _root(path: str | None) -> Path:
@@ -111,38 +112,3 @@ def _root(path: str | None) -> Path:
 
 def _archives(year: int) -> str:
     return f"annotations_trainval{year}.zip, train{year}.zip and val{year}.zip"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    expected = "expected COCO's captions, an object with lists 'images' and 'annotations'"
-    try:
-        stored = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(
-            f"{file}: {expected}, got what cannot be read ({reason}); download it again"
-        ) from error
-    lists = [name for name in ("images", "annotations") if isinstance(stored, dict) and name in stored]
-    if len(lists) < 2 or not all(isinstance(stored[name], list) and stored[name] for name in lists):
-        held = ", ".join(map(str, list(stored)[:5])) if isinstance(stored, dict) else type(stored).__name__
-        raise InputError(f"{file}: {expected}, got {held or 'an empty one'}; pass COCO's captions_*.json")
-    return stored
-
-
-def _values(entry: Any, kinds: dict[str, type], file: Path, where: str) -> list[Any]:
-    """The values of an entry, each of its type."""
-    for name, kind in kinds.items():
-        found = entry.get(name) if isinstance(entry, dict) else entry
-        if not isinstance(entry, dict) or type(found) is not kind:
-            expected = {int: "a whole number", str: "a text"}[kind]
-            raise InputError(
-                f"{file}: expected {expected} as '{name}' in every one of its {where}, got "
-                f"{str(found)[:40]!r}; pass COCO's captions_*.json"
-            )
-    return [entry[name] for name in kinds]
-
-
-def _refuse_doubles(names: list[str], file: Path) -> None:
-    double = next((name for name, count in Counter(names).items() if count > 1), None)
-    if double is not None:
-        raise InputError(f"{file}: two pictures are named {double}; download the file again")

@@ -1,4 +1,4 @@
-"""Records that cannot be read: counted, named, and refused beyond a stated number of them."""
+"""Records that cannot be used: counted, named, left out, and refused beyond a stated number of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from flowprior.registry import is_whole
 
 MOST_CORRUPT = 0.001
 """Share of its records that a data set may lack where nobody says otherwise."""
-TOLD_ONE_BY_ONE = 10
-"""Corrupt records that are each told at once; from then on only when there are ten times as many."""
 NAMED = 3
 """Records that one message names; it counts all."""
 
 
 class CorruptRecords:
-    """The corrupt records of one data set, as far as this process has come across them.
+    """The corrupt records of one data set, which are left out of it.
 
     Args:
         owner: the data set, for messages.
@@ -42,44 +40,35 @@ class CorruptRecords:
             )
         self.limit = int(most) if is_number else int(most * total)
         self.found: dict[str, str] = {}
-        self._lost: dict[str, int] = {}
-        self._tell_at = 1
 
     @property
     def count(self) -> int:
-        """How many records are corrupt or lost."""
-        return sum(self._lost.values())
+        """How many records are corrupt."""
+        return len(self.found)
 
-    def add(self, wrong: dict[str, str], what_happens: str, lost: int = 1) -> None:
+    def add(self, wrong: dict[str, str]) -> None:
         """Count corrupt records and warn of them.
 
         Args:
-            wrong: what is wrong, by the record's name; those that are known already change nothing.
-            what_happens: to them, for the warning, such as ``"they are left out"``.
-            lost: records that each of them stands for.
+            wrong: what is wrong, by the record's name.
 
         Raises:
             InputError: there are more than the limit allows.
         """
-        new = {name: reason for name, reason in wrong.items() if name not in self.found}
-        self.found.update(new)
-        self._lost.update(dict.fromkeys(new, lost))
+        if not wrong:
+            return
+        self.found.update(wrong)
+        named, first = ", ".join(list(wrong)[:NAMED]), next(iter(wrong.values()))
+        problem = (
+            f"{self.owner}: {self.count:,} of {self.total:,} records cannot be used, such as {named}; the "
+            f"first: {first}"
+        )
         if self.count > self.limit:
             raise InputError(
-                f"{self.owner}: {self.describe(list(self.found))}; that is more than "
-                f"max_corrupt={self.most:g} allows ({self.limit:,}); repair or remove them, or allow more"
+                f"{problem}; that is more than max_corrupt={self.most:g} allows ({self.limit:,}); repair or "
+                "remove them, or allow more"
             )
-        if new and self.count >= self._tell_at:
-            warnings.warn(f"{self.owner}: {self.describe(list(new))}; {what_happens}", RuntimeWarning, 2)
-            self._tell_at = self.count + 1 if self.count < TOLD_ONE_BY_ONE else 10 * self.count
-
-    def describe(self, names: list[str]) -> str:
-        """How many there are, the first of ``names``, and what is wrong with the first."""
-        named = ", ".join(names[:NAMED])
-        return (
-            f"{self.count:,} of {self.total:,} records cannot be used, such as {named}; the first: "
-            f"{self.found[names[0]]}"
-        )
+        warnings.warn(f"{problem}; they are left out", RuntimeWarning, 2)
 
     def facts(self) -> dict[str, Any]:
         """Number, limit and first names, as plain JSON values for a model card."""

@@ -112,10 +112,6 @@ class EmojiData(Data):
         """Pictures of captions that no flow sees; None of these themselves, and where the file has none."""
         return None if self._scorer is None else self._scorer()
 
-    def captions_by_id(self) -> dict[str, str]:
-        """Every caption of these events once, by the code points of its emoji, in the order of the file."""
-        return dict(zip(self.caption_ids or [], self.captions or [], strict=True))
-
 
 @DATA.register("emoji")
 def emoji(

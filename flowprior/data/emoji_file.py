@@ -69,13 +69,10 @@ class EmojiFile:
         """The contents of ``path``.
 
         Raises:
-            InputError: it is damaged, no such file, or its parts do not fit together.
+            InputError: it is damaged, or no such file.
         """
         try:
-            found = cls(**_contents(path))
-            if problem := found.problem():
-                raise ValueError(problem)
-            return found
+            return cls(**_contents(path))
         except InputError:
             raise
         except Exception as error:  # the parsers of damaged files raise a dozen kinds
@@ -84,32 +81,6 @@ class EmojiFile:
             raise InputError(
                 f"{path}: cannot be read as a file of emoji ({reason}); {advice} again"
             ) from error
-
-    def problem(self) -> str | None:
-        """What does not fit together, in a few words, or None."""
-        count, captions = len(self.pictures), len(self.captions)
-        expected = {
-            "pictures": (np.uint8, (count, *self.pictures.shape[1:2] * 2, 3)),
-            "caption_of": (np.int64, (count,)),
-            "style_of": (np.int64, (count,)),
-            "group_of": (np.int64, (captions,)),
-            "embeddings": (np.float16, (captions, *self.empty_embedding.shape)),
-            "empty_embedding": (np.float16, self.embeddings.shape[-1:]),
-        }
-        for name, (dtype, shape) in expected.items():
-            array = getattr(self, name)
-            if array.dtype != dtype or array.shape != shape or not array.size:
-                return (
-                    f"expected {name} {np.dtype(dtype)} {list(shape)}, got {array.dtype} {list(array.shape)}"
-                )
-        if not all(np.isfinite(array).all() for array in (self.embeddings, self.empty_embedding)):
-            return "embeddings are not finite"
-        places = ((self.caption_of, captions), (self.style_of, len(self.styles)))
-        if any(place.max() >= most for place, most in (*places, (self.group_of, len(self.groups)))):
-            return "a picture has a caption, style or group that is not there"
-        if not len(set(self.captions)) == len(set(self.ids)) == len(self.families) == captions:
-            return "expected one caption, code and family for each other"
-        return None
 
 
 def _contents(path: Path) -> dict[str, Any]:

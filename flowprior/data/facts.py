@@ -16,7 +16,7 @@ def data_facts(data: Data) -> dict[str, Any]:
     """Name, split, size, shape and condition; captions by their number and digest; names of classes,
     names and units of numbers.
 
-    Of data with corrupt records how many were found so far, and the first of them.
+    Of data with corrupt records how many were left out, and the first of them.
 
     Args:
         data: as it was trained on; of encoded data the shape is that of the latents.

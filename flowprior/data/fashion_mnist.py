@@ -77,17 +77,10 @@ def _find_files(stem: str, root: str | None) -> tuple[Path, Path]:
 
 
 def _folders(root: str | None) -> list[Path]:
-    if root is not None:
-        bases = [Path(str(root)).expanduser()]
-    else:
-        named = os.environ.get("FLOWPRIOR_DATA")
-        bases = [Path(named).expanduser()] if named else []
-    folders = [folder for base in bases for folder in _layouts(base)]
+    named = os.environ.get("FLOWPRIOR_DATA") or None if root is None else str(root)
+    base = None if named is None else Path(named).expanduser()
+    folders = [base, base / "fashion-mnist", base / "FashionMNIST" / "raw"] if base else []
     return folders if root is not None else [*folders, DEBIAN_FOLDER]
-
-
-def _layouts(base: Path) -> list[Path]:
-    return [base, base / "fashion-mnist", base / "FashionMNIST" / "raw"]
 
 
 def _plain_or_gz(path: Path) -> Path | None:

@@ -22,7 +22,7 @@ from flowprior.data.picture_files import NamedBytes
 from flowprior.data.record_conditions import ConditionedRecords, RecordConditions
 from flowprior.data.record_decoding import EventDecoder
 from flowprior.data.splits import check_split
-from flowprior.errors import FlowpriorError, InputError
+from flowprior.errors import InputError
 from flowprior.storage.user_paths import existing_folder
 from flowprior.storage.writing import one_line
 
@@ -37,11 +37,11 @@ class HuggingFaceData(ConditionedRecords):
         conditions: labels or captions of all rows.
         decoder: of pictures, whatever the features of the data set say.
         encoder: of captions; None leaves captioned rows without a condition.
-        corrupt: counts what cannot be read.
+        corrupt: counts rows without a known label.
         name: for messages and tables.
 
     Raises:
-        InputError: more rows than may be cannot be read.
+        InputError: the first row cannot be read.
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
 
@@ -59,35 +59,43 @@ class HuggingFaceData(ConditionedRecords):
         super().__init__(name, rows, conditions, encoder, corrupt)
         self.dataset, self.columns, self.decoder = dataset, columns, decoder
         self.is_image = decoder.is_image
-        self._known_shape: torch.Size | None = None  # until the first picture has been read
+        self._known_shape: torch.Size | None = None  # until the first event has been read
         self.licences = [dataset.info.license] if dataset.info.license else []
         self._events = _event_column(dataset, columns)
-        self.find_shape()
-        self._known_shape = self.event_shape
+        self._known_shape = self.event_shape = self._read(torch.zeros(1, dtype=torch.long))[0].shape
 
-    def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
-        rows = self.rows[torch.tensor(numbers, dtype=torch.long)].tolist()
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Events ``[B, *event]`` and the conditions of these rows.
+
+        Raises:
+            InputError: a row that cannot be read, has another shape than the first, or is not finite.
+        """
+        events = self._read(indices)
+        x = torch.stack(events) if events else torch.empty(0, *self.event_shape)
+        return x, self.conditions(indices)
+
+    def _read(self, indices: Tensor) -> list[Tensor]:
+        rows = self.rows[indices].tolist()
         try:
             values = self._events[rows][self.columns.event]
         except (OSError, ValueError) as error:  # those of Arrow are among them
             raise InputError(f"{self.name}: cannot be read ({one_line(error)}); write it again") from error
-        return [self._event(value, number) for value, number in zip(values, numbers, strict=True)]
+        return [
+            self._event(value, f"{self.name}, row {row}") for value, row in zip(values, rows, strict=True)
+        ]
 
-    def _event(self, value: Any, number: int) -> Tensor | InputError:
-        name = self.record_name(number)
-        try:
-            if self.columns.is_image:
-                return self.decoder(NamedBytes(_picture_bytes(value, name), name), self._known_shape)
-            array = np.asarray(value)
-            check_floating(array.dtype, name)
-            if not array.size or not array.ndim:
-                raise InputError(f"{name}: expected an event of numbers, got {list(array.shape)}")
-            return as_float32(array)
-        except FlowpriorError as error:
-            return InputError(str(error))
-
-    def record_name(self, number: int) -> str:
-        return f"row {int(self.rows[number])}"
+    def _event(self, value: Any, name: str) -> Tensor:
+        if self.columns.is_image:
+            return self.decoder(NamedBytes(_picture_bytes(value, name), name), self._known_shape)
+        array = np.asarray(value)
+        check_floating(array.dtype, name)
+        if not array.size or not array.ndim or self._known_shape not in (None, array.shape):
+            expected = "an event of numbers" if self._known_shape is None else list(self._known_shape)
+            raise InputError(f"{name}: expected {expected}, got {list(array.shape)}; repair or remove it")
+        event = as_float32(array)
+        if not bool(torch.isfinite(event).all()):
+            raise InputError(f"{name}: it holds NaN or infinite numbers; repair or remove it")
+        return event
 
     def fingerprint(self) -> str:
         """sha256 over the fingerprint that ``datasets`` keeps, the rows and the shape of events."""
@@ -113,11 +121,13 @@ def _picture_bytes(value: Any, name: str) -> bytes:
     if held.get("bytes") is not None:
         return held["bytes"]
     if not held.get("path"):
-        raise InputError(f"{name}: it has no picture")
+        raise InputError(f"{name}: it has no picture; remove it")
     try:
         return Path(held["path"]).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name}: its picture {held['path']} cannot be read ({one_line(error)})") from error
+        raise InputError(
+            f"{name}: its picture {held['path']} cannot be read ({one_line(error)}); put it there"
+        ) from error
 
 
 @DATA.register("huggingface", aliases=("hf",))
@@ -150,13 +160,13 @@ def huggingface(
         encoder: of captions; None leaves such rows without a condition.
         size: side of every picture; see :class:`FolderData`. None expects all of the first one's size.
         channels: of pictures, 1 or 3.
-        max_corrupt: how many rows may be corrupt: a number, or a share of all.
+        max_corrupt: how many rows may lack a known label, and are left out: a number, or a share of all.
         test_fraction: share of the rows held out, in [0, 1); 0 puts all of them into both splits.
         seed: another seed gives another split.
 
     Raises:
         DataNotFoundError: no such folder, or ``datasets`` is not installed; the message says what brings it.
-        InputError: damaged files, or more corrupt rows than may be.
+        InputError: damaged files, or more rows without a label than may be.
         OptionError: impossible options, or no such column.
     """
     check_split(split)
@@ -169,7 +179,7 @@ def huggingface(
     corrupt = CorruptRecords(name, len(dataset), max_corrupt)
     if conditions.labels is not None:
         unknown = (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
-        corrupt.add({f"row {row}": "it has no known label" for row in unknown}, "they are left out")
+        corrupt.add({f"row {row}": "it has no known label" for row in unknown})
     divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
     rows = conditions.rows(len(dataset), split, name, **divided)
     decoder = EventDecoder(columns.is_image, size, channels)

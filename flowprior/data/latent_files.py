@@ -60,11 +60,6 @@ def latent_files(place: Path, labels: str) -> LatentFiles:
     return LatentFiles(paths, MappedRows(events), embeddings=MappedRows(conditions))
 
 
-def stored_labels(place: Path, labels: str) -> Tensor | None:
-    """The labels int64 ``[N]`` of a folder alone; None where its condition is another."""
-    return latent_files(place, labels).labels
-
-
 def _events_in(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place]

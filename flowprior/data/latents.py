@@ -7,63 +7,68 @@ import hashlib
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions
-from flowprior.data.base import DATA, Split
-from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords
+from flowprior.conditions import Condition
+from flowprior.data.base import DATA, Data, Split
 from flowprior.data.folder import own_split
-from flowprior.data.latent_files import LatentFiles, latent_files, stored_labels
-from flowprior.data.records import RecordData
+from flowprior.data.latent_files import LatentFiles, latent_files
+from flowprior.data.npy_rows import MappedRows
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import InputError
 from flowprior.storage.user_paths import existing_path
 
 
-class LatentRows(RecordData):
+class LatentRows(Data):
     """Rows ``[*event]`` of memory-mapped arrays, as float32 whatever they are stored as.
 
-    Labels are held, eight bytes a row; embeddings are mapped as the events are. A row with NaN or infinity,
-    or an embedding with some, is a corrupt record.
+    Labels are held, eight bytes a row; embeddings are mapped as the events are.
 
     Args:
         files: arrays of events and their conditions.
         rows: which rows of all of them, int64 ``[N]``.
         classes: number of classes where the condition is a label, else 0.
-        max_corrupt: number or share of the rows that may be corrupt.
         name: for messages and tables.
-
-    Raises:
-        OptionError: an impossible ``max_corrupt``.
     """
 
-    def __init__(self, files: LatentFiles, rows: Tensor, classes: int, max_corrupt: float, name: str) -> None:
-        labels = None if files.labels is None else files.labels[rows]
-        super().__init__(name, len(rows), labels, CorruptRecords(name, len(rows), max_corrupt))
-        self.files, self._rows = files, rows
+    def __init__(self, files: LatentFiles, rows: Tensor, classes: int, name: str) -> None:
+        self.name, self.files, self._rows = name, files, rows
+        self.labels = None if files.labels is None else files.labels[rows]
         self.event_shape = torch.Size(files.events.arrays[0].shape[1:])
-        if labels is not None:
+        if self.labels is not None:
             self.condition = Condition("labels", classes)
         elif files.embeddings is not None:
             self.condition = Condition("embeddings", files.embeddings.arrays[0].shape[1])
         else:
             self.condition = Condition()
 
-    def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
-        rows = self._rows[torch.tensor(numbers, dtype=torch.long)]
-        events: list[Tensor | InputError] = list(self.files.events.gather(rows))
-        if self.files.embeddings is None:
-            return events
-        usable = torch.isfinite(self.files.embeddings.gather(rows)).all(dim=1).tolist()
-        wrong = InputError("its embedding holds NaN or infinite numbers")
-        return [event if fine else wrong for event, fine in zip(events, usable, strict=True)]
+    def __len__(self) -> int:
+        return len(self._rows)
 
-    def record_name(self, number: int) -> str:
-        part, row = self.files.events.place(self._rows[number][None])
-        return f"{self.files.paths[int(part)].name} row {int(row)}"
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Events ``[B, *event]`` and conditions of these rows.
 
-    def conditions_of(self, numbers: Tensor) -> Conditions | None:
+        Raises:
+            InputError: a row holds NaN or infinite numbers.
+        """
+        return self._finite(self.files.events, indices, "it"), self.conditions(indices)
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """Labels ``[B]`` or embeddings ``[B, E]``; no event is read."""
         if self.files.embeddings is None:
-            return super().conditions_of(numbers)
-        return self.files.embeddings.gather(self._rows[numbers])
+            return None if self.labels is None else self.labels[indices]
+        return self._finite(self.files.embeddings, indices, "its embedding")
+
+    def _finite(self, stored: MappedRows, indices: Tensor, what: str) -> Tensor:
+        """Rows ``[B, …]`` of events or embeddings."""
+        rows = self._rows[indices]
+        found = stored.gather(rows)
+        bad = ~torch.isfinite(found).flatten(1).all(1)
+        if bool(bad.any()):
+            part, row = self.files.events.place(rows[bad][:1])
+            raise InputError(
+                f"{self.files.paths[int(part)]}, row {int(row)}: {what} holds NaN or infinite numbers; "
+                "repair or remove it"
+            )
+        return found
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and times of change of the files, and the rows."""
@@ -79,7 +84,6 @@ def latents(
     split: Split = "train",
     path: str | None = None,
     labels: str = "auto",
-    max_corrupt: float = MOST_CORRUPT,
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> LatentRows:
@@ -96,7 +100,6 @@ def latents(
             own.
         path: the folder, or one ``.npy`` file.
         labels: ``"auto"`` for those beside, ``"none"``, or the path of another ``.npy`` file.
-        max_corrupt: how many rows may hold NaN or infinity: a number, or a share of all.
         test_fraction: share of the rows held out, in [0, 1); 0 puts all of them into both splits.
         seed: another seed gives another split.
 
@@ -109,7 +112,7 @@ def latents(
     root = existing_path(path, "latents", ".npy file, or folder of them")
     own = own_split(root, split) if root.is_dir() else None
     files = latent_files(own or root, labels)
-    known = files.labels if own is None else stored_labels(root / "train", labels)
+    known = files.labels if own is None else latent_files(root / "train", labels).labels
     rows = torch.arange(len(files))
     if own is None:
         rows = split_indices(len(files), split, test_fraction=test_fraction, seed=seed, labels=files.labels)
@@ -118,4 +121,4 @@ def latents(
         raise InputError(
             f"{own}: expected labels 0..{classes - 1} as in {root / 'train'}, got {int(files.labels.max())}"
         )
-    return LatentRows(files, rows, classes, max_corrupt, str(root))
+    return LatentRows(files, rows, classes, str(root))

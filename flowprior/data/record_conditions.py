@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions
-from flowprior.data.base import Split
+from flowprior.conditions import Condition
+from flowprior.data.base import Data, Split
 from flowprior.data.caption_embeddings import embed_captions
 from flowprior.data.caption_groups import split_by_caption
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.label_texts import UNKNOWN, Classes
-from flowprior.data.records import RecordData
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
 
@@ -64,7 +63,7 @@ class RecordConditions:
         return rows[split_indices(len(rows), split, test_fraction=test_fraction, seed=seed, labels=labels)]
 
 
-class ConditionedRecords(RecordData):
+class ConditionedRecords(Data):
     """Records with labels or captions, of all those that there are.
 
     Args:
@@ -72,7 +71,7 @@ class ConditionedRecords(RecordData):
         rows: which records, int64 ``[N]``, of all that there are.
         conditions: of all that there are.
         encoder: of captions; None leaves captioned records without a condition.
-        corrupt: counts what cannot be read.
+        corrupt: counts what was left out.
 
     Attributes:
         rows: as given.
@@ -91,9 +90,8 @@ class ConditionedRecords(RecordData):
         encoder: str | None,
         corrupt: CorruptRecords,
     ) -> None:
-        labels = None if conditions.labels is None else conditions.labels[rows]
-        super().__init__(name, len(rows), labels, corrupt)
-        self.rows = rows
+        self.name, self.rows, self.corrupt = name, rows, corrupt
+        self.labels = None if conditions.labels is None else conditions.labels[rows]
         self.condition = Condition()
         self._table: Tensor | None = None
         if conditions.classes is not None:
@@ -110,7 +108,11 @@ class ConditionedRecords(RecordData):
         self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
         self.condition = Condition("embeddings", embedded.table.shape[1])
 
-    def conditions_of(self, numbers: Tensor) -> Conditions | None:
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """Labels ``[B]`` or embeddings ``[B, E]``; no event is read."""
         if self._table is None:
-            return super().conditions_of(numbers)
-        return self._table[self._table_rows[numbers]]
+            return None if self.labels is None else self.labels[indices]
+        return self._table[self._table_rows[indices]]

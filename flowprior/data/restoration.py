@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from flowprior.conditions import Condition, Parts, labels_in
-from flowprior.data.base import DATA, Data, Split, load_data
-from flowprior.data.observation import Observation
+from flowprior.data.base import DATA, Data, Observation, Split, load_data
 from flowprior.data.splits import check_seed
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import check_counts, check_numbers, choose

@@ -54,15 +54,11 @@ class ShardData(ConditionedRecords):
         self._shards, self.is_image = shards, is_image
         self._events = MappedRows([shard.events for shard in shards])
         self.event_shape = torch.Size(shards[0].events.shape[1:])
-        self._is_readable = torch.ones(len(rows), dtype=torch.bool)  # what is not was left out
 
-    def read_events(self, numbers: list[int]) -> list[Tensor | InputError]:
-        events = self._events.gather(self.rows[torch.tensor(numbers, dtype=torch.long)])
-        return list(events / 127.5 - 1 if self.is_image else events)
-
-    def record_name(self, number: int) -> str:
-        part, place = self._events.place(self.rows[number][None])
-        return f"{self._shards[int(part)].path.name}: event {int(place)}"
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Events ``[B, *event]`` and the conditions of these records."""
+        events = self._events.gather(self.rows[indices])
+        return events / 127.5 - 1 if self.is_image else events, self.conditions(indices)
 
     def fingerprint(self) -> str:
         """sha256 over the digests of the unpacked shards, and the rows."""
@@ -126,12 +122,12 @@ def shards(
     count = sum(len(shard.events) for shard in held)
     wrong = {f"{shard.path.name}: {record}": why for shard in unpacked for record, why in shard.wrong.items()}
     corrupt = CorruptRecords(name, count + len(wrong), max_corrupt)
-    corrupt.add(wrong, "they are left out")
+    corrupt.add(wrong)
     if not held:
         raise InputError(f"{name}: expected records, got none in {len(files)} shards")
     known = held if training is None or training == files else _unpacked(training, contents, decoder)
     conditions = _conditions(held, known, contents, name)
-    corrupt.add(_unlabelled(held, conditions), "they are left out")
+    corrupt.add(_unlabelled(held, conditions))
     divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
     rows = conditions.rows(count, split, name, **divided)
     return ShardData(held, rows, conditions, encoder, corrupt, contents.is_image, name)

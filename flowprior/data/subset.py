@@ -28,7 +28,7 @@ class Subset(Data):
     def __init__(self, data: Data, indices: Tensor, name: str) -> None:
         for attribute in inspect.get_annotations(Data):
             setattr(self, attribute, getattr(data, attribute))
-        self.data, self.indices, self.name = data.within(indices), indices, name
+        self.data, self.indices, self.name = data, indices, name
         self.spec = None  # no name reads a part
         captions = data.captions
         self.captions = None if captions is None else [captions[int(index)] for index in indices]

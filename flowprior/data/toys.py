@@ -60,7 +60,6 @@ def moons(
     n: int = 10_000,
     seed: int = 0,
     noise: float = 0.2,
-    noise_law: str = "uniform",
     labels: bool = True,
 ) -> TensorData:
     """Two interleaved half circles of radius 3; the label is the moon.
@@ -69,13 +68,12 @@ def moons(
         split: the test split has another seed.
         n: number of points, half of them on each moon.
         seed: seed of the points.
-        noise: scale of the noise, before the stretch by 3.
-        noise_law: ``"uniform"`` adds one U[0, noise) to both coordinates of a point, as torchdyn and so
-            torchcfm and C²OT do; ``"gaussian"`` adds N(0, noise²) to each, as scikit-learn does.
+        noise: of a point; one U[0, noise) is added to both of its coordinates before the stretch by 3, as
+            torchdyn and so torchcfm and C²OT do.
         labels: False leaves the condition out.
     """
     generator = _generator("moons", split, n, seed)
-    x, which = sample_moons(n, noise, noise_law, generator=generator)
+    x, which = sample_moons(n, noise, generator=generator)
     return TensorData(x, which if labels else None, name="moons", classes=2 if labels else None)
 
 
@@ -134,14 +132,9 @@ def sample_eight_gaussians(n: int, *, generator: torch.Generator | None = None) 
 
 
 def sample_moons(
-    n: int, noise: float = 0.2, noise_law: str = "uniform", *, generator: torch.Generator | None = None
+    n: int, noise: float = 0.2, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Points ``[n, 2]`` on two moons in random order, and which moon, int64 ``[n]``; see :func:`moons`.
-
-    Raises:
-        OptionError: no such noise law.
-    """
-    choose("moons", "noise_law", noise_law, ["uniform", "gaussian"])
+    """Points ``[n, 2]`` on two moons in random order, and which moon, int64 ``[n]``; see :func:`moons`."""
     outer, inner = torch.linspace(0, math.pi, n // 2), torch.linspace(0, math.pi, n - n // 2)
     x = torch.cat(
         [
@@ -149,10 +142,7 @@ def sample_moons(
             torch.stack([1 - inner.cos(), 0.5 - inner.sin()], dim=1),
         ]
     )
-    if noise_law == "uniform":
-        x = x + noise * torch.rand(n, 1, generator=generator)
-    else:
-        x = x + noise * torch.randn(n, 2, generator=generator)
+    x = x + noise * torch.rand(n, 1, generator=generator)
     which = torch.cat([torch.zeros(n // 2), torch.ones(n - n // 2)]).long()
     order = torch.randperm(n, generator=generator)
     return (3 * x - 1)[order], which[order]

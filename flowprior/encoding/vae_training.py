@@ -7,7 +7,7 @@ with z drawn from q(z|x). So small a weight of the KL divergence keeps the laten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,6 @@ def train_vae(
     training: VaeTraining | None = None,
     *,
     device: torch.device | str = "cpu",
-    notify: Callable[[int, float], None] | None = None,
 ) -> VaeEncoder:
     """Train on all pictures of ``data``; the same seed gives the same weights on the same machine.
 
@@ -85,7 +84,6 @@ def train_vae(
         data: pictures [C, H, W] in [-1, 1], of any size; the training split.
         training: options; None takes the defaults.
         device: where to train; the encoder is on the CPU afterwards.
-        notify: is told the step and the mean squared error of a number since the last time, every 100 steps.
 
     Raises:
         InputError: data that are no pictures, or are smaller than one latent stands for.
@@ -107,8 +105,6 @@ def train_vae(
                 mean = torch.stack(errors).mean().item()
                 _refuse_divergence(step, mean, training)
                 under_way.update(step, f"squared error {mean:.4g}")
-                if notify is not None:
-                    notify(step, mean)
                 errors.clear()
     return _standardised(network.cpu(), data)
 

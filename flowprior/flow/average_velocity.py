@@ -72,7 +72,6 @@ class Interval(NamedTuple):
 class AverageVelocity(Prediction):
     """The average velocity over [t, s], for times ``[B, 2]``; the velocity for times ``[B]``."""
 
-    beside: int = 2
     interval: bool = True
     times: str = "interval"
 

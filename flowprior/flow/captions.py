@@ -19,19 +19,8 @@ from flowprior.registry import spec_of
 
 KEY = "text_encoder"
 """Of a flow's metadata: ``{"spec": …, "identity": …}`` of the encoder that made its data's embeddings."""
-MOST_KEPT = 1 << 24
-"""Numbers of token states that are kept, 64 MiB; beyond them what is kept is forgotten."""
 TEXTUAL = ("embeddings", "tokens")
 """Kinds of conditions that texts may stand for."""
-
-MEANT = {
-    "guidance_scale": "guidance",
-    "num_inference_steps": "nfe, which counts evaluations of the velocity and not steps",
-    "negative_prompt": "negative",
-    "num_images_per_prompt": "one text with n, or a list that repeats it",
-    "prompt": "the texts as cond, the first argument",
-}
-"""Words of diffusers, and what takes their place."""
 
 
 class Captions:
@@ -46,7 +35,6 @@ class Captions:
     def __init__(self, condition: Condition, metadata: dict[str, Any]) -> None:
         self._condition, self._metadata = condition, metadata
         self._encoder: TextEncoder | None = None
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
     def encoder(self) -> TextEncoder | None:
@@ -75,7 +63,6 @@ class Captions:
             FlowpriorError: no text encoder, or one that cannot be had on this machine.
         """
         self._encoder = None if encoder is None else text_encoder(encoder)
-        self._known.clear()
         remembered = {"spec": None, "identity": self._remembered("identity")}
         if self._encoder is None:
             self._metadata.pop(KEY, None)
@@ -162,10 +149,13 @@ class Captions:
             raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
         texts = check_texts(texts, owner)
         encoder = self._fitting_encoder(condition, owner)
-        said = [text for text in dict.fromkeys(texts) if not is_empty(text)]
-        self._encode([text for text in said if text not in self._known], said, encoder)
+        known: dict[str, tuple[Tensor, Tensor]] = {}
+        if said := [text for text in dict.fromkeys(texts) if not is_empty(text)]:
+            made = encoder.encode(said)
+            for text, pooled, tokens, mask in zip(said, made.pooled, made.tokens, made.mask, strict=True):
+                known[text] = (pooled, tokens[mask])
         null = torch.zeros(encoder.size), torch.zeros(1, encoder.token_size)
-        found = [null if is_empty(text) else self._known[text] for text in texts]
+        found = [known.get(text, null) for text in texts]
         pooled, tokens = zip(*found, strict=True) if texts else ((), ())
         if condition.kind == "embeddings":
             return torch.stack(pooled) if texts else torch.zeros(0, encoder.size)
@@ -174,16 +164,6 @@ class Captions:
         states = pad_sequence(list(tokens), batch_first=True)
         lengths = torch.tensor([len(states) for states in tokens])
         return TokenStates(states, torch.arange(states.shape[1]) < lengths[:, None])
-
-    def _encode(self, new: list[str], texts: list[str], encoder: TextEncoder) -> None:
-        """Keep what the encoder makes of ``new``; where too much is kept already, of ``texts`` alone."""
-        if sum(tokens.numel() for _, tokens in self._known.values()) > MOST_KEPT:
-            self._known.clear()
-            new = list(dict.fromkeys(texts))
-        if new:
-            found = encoder.encode(new)
-            for text, pooled, tokens, mask in zip(new, found.pooled, found.tokens, found.mask, strict=True):
-                self._known[text] = (pooled, tokens[mask].clone())
 
     def _fitting_encoder(self, condition: Condition, owner: str) -> TextEncoder:
         """The encoder, if it is the one that made the embeddings of the data, as far as that is known."""
@@ -198,22 +178,19 @@ class Captions:
         return encoder
 
     def _known_encoder(self, owner: str) -> TextEncoder:
-        encoder = self._available_encoder(owner)
+        try:
+            encoder = self.encoder
+        except FlowpriorError as error:
+            raise type(error)(
+                f"{owner}: the text encoder that this flow remembers cannot be had: {error}; or say "
+                "where it is now (flow.text_encoder, --encoder)"
+            ) from error
         if encoder is None:
             raise InputError(
                 f"{owner}: got texts, but this flow does not say which encoder made its embeddings; name it: "
                 'flow.text_encoder = "minilm" (--encoder minilm)'
             )
         return encoder
-
-    def _available_encoder(self, owner: str) -> TextEncoder | None:
-        try:
-            return self.encoder
-        except FlowpriorError as error:
-            raise type(error)(
-                f"{owner}: the text encoder that this flow remembers cannot be had: {error}; or say "
-                "where it is now (flow.text_encoder, --encoder)"
-            ) from error
 
     def _remembered(self, key: str) -> str | None:
         found = self._metadata.get(KEY)
@@ -244,14 +221,3 @@ def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:
 
 def _repeated(texts: str | Sequence[str], count: int) -> Sequence[str]:
     return [texts] * count if isinstance(texts, str) else texts
-
-
-def refuse_words_of_diffusers(owner: str, options: Mapping[str, Any]) -> None:
-    """Refuse options under the names that diffusers gives them.
-
-    Raises:
-        OptionError: it says what the option is called here.
-    """
-    for word in options:
-        if word in MEANT:
-            raise OptionError(f"{owner}: '{word}' is a word of diffusers; pass {MEANT[word]}")

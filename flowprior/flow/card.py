@@ -61,8 +61,8 @@ def body_of(description: Mapping[str, Any]) -> str:
 
 
 def weights_digest(description: Mapping[str, Any]) -> str:
-    """sha256 of the file of the weights; empty in formats that bind none."""
-    return dict(description.get(FILES, {}).get("weights", {})).get("sha256", "")
+    """sha256 of the file of the weights."""
+    return description[FILES]["weights"]["sha256"]
 
 
 def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:

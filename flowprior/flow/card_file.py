@@ -114,13 +114,12 @@ def remove_card(folder: Path) -> None:
 
 
 def digest_of(folder: Path) -> str | None:
-    """sha256 of the weights of a saved flow; None for a checkpoint, and for formats that do not say it."""
+    """sha256 of the weights of a saved flow; None for a checkpoint, and where there is no flow."""
     try:
         description = read_description(folder)
     except CheckpointError:
         return None
-    files = description.get(FILES, {})
-    return weights_digest(description) or None if set(files) == {"weights"} else None
+    return weights_digest(description) if set(description[FILES]) == {"weights"} else None
 
 
 def _digest(text: str) -> str:

@@ -19,12 +19,11 @@ from flowprior.priors import Prior
 from flowprior.priors.saved import KEPT
 from flowprior.registry import Registry, package_version, spec_of
 from flowprior.storage import Binding, read_json, signed, unsigned, write_json
-from flowprior.storage.digests import DIGEST
 
-FORMAT = 4
-"""Of a flow in the latents of an encoder; any other is written in the format that :data:`BOUND` says."""
-BOUND = 3
-"""From here on, digests bind the files. Format 2 says what the model predicts; 1 is of velocities."""
+FORMAT, IN_LATENTS = 3, 4
+"""Of a flow, and of one in the latents of an encoder."""
+LAST_READER = "aedbeeba"
+"""The last commit of flowprior that reads flows of formats 1 and 2, whose files nothing bound."""
 DESCRIPTION = "flow.json"
 FILES = "files"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -47,7 +46,7 @@ def describe(flow: FlowParts) -> dict[str, Any]:
         raise CheckpointError(f"flow.save: {error}") from None
     dtype = flow.dtype
     description = {
-        "format": BOUND if flow.encoder is None else FORMAT,
+        "format": FORMAT if flow.encoder is None else IN_LATENTS,
         "flowprior": package_version(),
         "model": flow.specs["model"],
         **specs,
@@ -79,7 +78,7 @@ def read_description(directory: FilePath) -> dict[str, Any]:
     """``flow.json`` of a saved flow, checked key by key.
 
     Raises:
-        CheckpointError: it is missing, damaged, changed, or written by a newer flowprior.
+        CheckpointError: it is missing, damaged, changed, or written by a newer or a much older flowprior.
     """
     path = directory / DESCRIPTION
     if not path.exists():
@@ -88,16 +87,17 @@ def read_description(directory: FilePath) -> dict[str, Any]:
     written = description.get("format")
     if type(written) is not int or written < 1:
         raise CheckpointError(f"{path} is truncated or corrupted (no format); use another checkpoint")
-    if written > FORMAT:
+    if written > IN_LATENTS:
         raise CheckpointError(
             f"{path} has format {written}, written by flowprior {_word(description.get('flowprior'))}; this "
-            f"flowprior reads formats up to {FORMAT}: install a newer one"
+            f"flowprior reads formats up to {IN_LATENTS}: install a newer one"
         )
-    if written >= BOUND:
-        description = unsigned(description, path)
-    elif DIGEST in description or FILES in description:
-        raise CheckpointError(f"{path} is corrupted: format {written} has no digest; use another checkpoint")
-    _check_prediction(description, path)
+    if written < FORMAT:
+        raise CheckpointError(
+            f"{path} has format {written}, which commit {LAST_READER} of flowprior is the last to read; "
+            "train the flow again"
+        )
+    description = unsigned(description, path)
     try:
         _check_values(description)
     except (KeyError, TypeError, ValueError) as error:
@@ -106,19 +106,8 @@ def read_description(directory: FilePath) -> dict[str, Any]:
 
 
 def bindings_of(description: Mapping[str, Any]) -> dict[str, Binding]:
-    """The files that a description binds, by role; empty in formats that bind none."""
-    return {role: Binding.of(value) for role, value in description.get(FILES, {}).items()}
-
-
-def _check_prediction(description: dict[str, Any], path: FilePath) -> None:
-    """Format 1 is of velocities; later ones say what the model predicts, or cannot be told apart."""
-    if description["format"] == 1 and description.setdefault("prediction", "velocity") == "velocity":
-        return
-    if description["format"] == 1 or "prediction" not in description:
-        raise CheckpointError(
-            f"{path} does not say what its model predicts (velocity, residual or epsilon), as format "
-            f"{description['format']} has to; write the key 'prediction' into it, or save it again"
-        )
+    """The files that a description binds, by role."""
+    return {role: Binding.of(value) for role, value in description[FILES].items()}
 
 
 def _check_values(description: Mapping[str, Any]) -> None:
@@ -132,14 +121,13 @@ def _check_values(description: Mapping[str, Any]) -> None:
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
     _expect(type(description.get(KEPT, "")) is str, KEPT)
-    _expect(isinstance(description.get(FILES, {}), dict), FILES)
-    if description["format"] >= BOUND:
-        bindings_of(description)["weights"]
+    _expect(isinstance(description[FILES], dict), FILES)
+    bindings_of(description)["weights"]
 
 
 def _check_encoder(description: Mapping[str, Any]) -> None:
     """Where there is one, it has a spec, an identity and the shape of its pictures."""
-    _expect(("encoder" in description) == (description["format"] == FORMAT), "encoder")
+    _expect(("encoder" in description) == (description["format"] == IN_LATENTS), "encoder")
     entry = dict(description.get("encoder", {}))
     _expect(all(type(entry[name]) is str for name in ("spec", "identity") if entry), "encoder")
     _expect(not entry or is_shape(entry["event_shape"]), "encoder")

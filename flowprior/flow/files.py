@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from flowprior.errors import CheckpointError
 from flowprior.flow.card_file import write_card
 from flowprior.flow.description import (
-    BOUND,
     DESCRIPTION,
     FILES,
     bindings_of,
@@ -27,7 +26,7 @@ from flowprior.flow.description import (
     write_description,
 )
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.reading import OLD_WEIGHTS, read_flow
+from flowprior.flow.reading import read_flow
 from flowprior.flow.tensors import refuse_non_finite, tensors_of
 from flowprior.storage import FolderLock, bind, is_leftover, remove_files
 from flowprior.storage.bound import PATIENCE, save_by_digest
@@ -68,8 +67,8 @@ def copy_flow(source: FilePath, target: FilePath) -> None:
         CheckpointError: it cannot be read, or the copy cannot be written.
     """
     description, tensors = read_flow(source)
-    description.pop(FILES, None)
-    _replace(target, {**description, "format": max(description["format"], BOUND)}, tensors)
+    del description[FILES]
+    _replace(target, description, tensors)
 
 
 def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -156,8 +155,7 @@ def _files_of(directory: FilePath) -> list[str]:
     except CheckpointError:
         # What a damaged description bound, nobody can tell: all that bears such a name is left alone.
         return [path.name for path in directory.iterdir() if _BOUND.fullmatch(path.name)]
-    names = [binding.name for binding in bindings_of(description).values()]
-    return names or [OLD_WEIGHTS]
+    return [binding.name for binding in bindings_of(description).values()]
 
 
 def is_flow_file(path: FilePath) -> bool:

@@ -14,7 +14,6 @@ from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.text import is_empty
 from flowprior.errors import InputError
-from flowprior.flow.captions import refuse_words_of_diffusers
 from flowprior.flow.files import save_flow
 from flowprior.flow.finite import check_finite_condition
 from flowprior.flow.guidance import check_guidance, check_negative, guided
@@ -130,11 +129,7 @@ class Flow(HubFlow):
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``.
 
         With a text encoder, captions will do: ``flow.sample(["a sleepy cat"], nfe=15, guidance=2)``.
-
-        Raises:
-            OptionError: a word of diffusers, such as ``guidance_scale``; it says what it is called here.
         """
-        refuse_words_of_diffusers("flow.sample", options)
         return self.solve(cond, n, **options).x
 
     def solve(

@@ -17,18 +17,13 @@ from typing import TYPE_CHECKING, Any
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
 from flowprior.flow.card_file import (
     CARD,
-    Evaluation,
-    add_evaluation,
-    digest_of,
     read_card,
     sealed,
     unsealed,
     write_card,
 )
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
-from flowprior.flow.files import save_flow
-from flowprior.flow.parts import FlowParts
-from flowprior.flow.reading import OLD_WEIGHTS, load_prior_of
+from flowprior.flow.reading import load_prior_of
 from flowprior.registry import package_version
 from flowprior.storage import write_text
 from flowprior.storage.user_paths import expanded
@@ -37,21 +32,11 @@ from flowprior.storage.writing import one_line
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-WEIGHTS = (OLD_WEIGHTS, f"weights-{'[0-9a-f]' * 16}.safetensors")
-"""Patterns of the files of tensors that a flow binds; others with names alike are left alone."""
-PUSHED = (DESCRIPTION, *WEIGHTS, CARD)
+WEIGHTS = f"weights-{'[0-9a-f]' * 16}.safetensors"
+"""Pattern of the files of tensors that a flow binds; others with names alike are left alone."""
+PUSHED = (DESCRIPTION, WEIGHTS, CARD)
 """Patterns of the files of a flow; others in its folder stay there."""
 MESSAGE = "A flow of flowprior"
-
-
-def push_flow(flow: FlowParts, repo_id: str, evaluation: Evaluation | None = None, **options: Any) -> str:
-    """Save ``flow`` to a folder of its own and push it with its card; see :func:`push_folder`."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "flow"
-        save_flow(flow, folder)
-        if evaluation is not None:
-            add_evaluation(folder, evaluation, digest_of(folder))
-        return push_folder(folder, repo_id, **options)
 
 
 def push_folder(
@@ -104,7 +89,7 @@ def push_folder(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         _write_card(api, copy, repo_id, revision)
-        options = {"allow_patterns": list(PUSHED), "delete_patterns": list(WEIGHTS), "revision": revision}
+        options = {"allow_patterns": list(PUSHED), "delete_patterns": [WEIGHTS], "revision": revision}
         commit = api.upload_folder(repo_id=repo_id, folder_path=copy, commit_message=message, **options)
     return commit.commit_url
 
@@ -134,8 +119,7 @@ def pull_flow(
 
 def _weights_of(description: Mapping[str, Any]) -> str:
     """Name of the file of the tensors; a checkpoint binds others, too, which stay where they are."""
-    bound = bindings_of(description).get("weights")
-    return OLD_WEIGHTS if bound is None else bound.name
+    return bindings_of(description)["weights"].name
 
 
 def is_folder(place: Path | str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 
 from flowprior.errors import OptionError
-from flowprior.flow.card_file import Evaluation
-from flowprior.flow.hub import MESSAGE, is_folder, pull_flow, push_flow
+from flowprior.flow.card_file import Evaluation, add_evaluation, digest_of
+from flowprior.flow.files import save_flow
+from flowprior.flow.hub import MESSAGE, is_folder, pull_flow, push_folder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow
 
@@ -41,9 +43,20 @@ class HubFlow(FlowParts):
             OptionError: huggingface_hub is not installed, or training data are held and not allowed.
             CheckpointError: the flow cannot be saved, or the Hub refuses or does not answer.
         """
-        where = {"revision": revision, "private": private, "token": token}
-        allowed = {"allow_training_data": allow_training_data}
-        return push_flow(self, repo_id, evaluation, message=message, **where, **allowed)
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "flow"
+            save_flow(self, folder)
+            if evaluation is not None:
+                add_evaluation(folder, evaluation, digest_of(folder))
+            return push_folder(
+                folder,
+                repo_id,
+                revision=revision,
+                private=private,
+                token=token,
+                message=message,
+                allow_training_data=allow_training_data,
+            )
 
     @classmethod
     def from_pretrained(

@@ -20,7 +20,6 @@ Zheng et al. 2022, arXiv 2202.09671); here the prior gives it, for it is fitted 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,33 +31,31 @@ Solve = Callable[[Tensor, Conditions | None], Solution]
 """Integrates states ``[B, *event]`` under their condition from some time on to t = 1."""
 
 
-class LateStart:
-    """Carries source samples to a time along the linear velocity, then leaves them to a sampler.
+def carried(x0: Tensor, cond: Conditions | None, time: float, foretold: Velocity) -> Tensor:
+    """Where source samples x0 ``[B, *event]`` are at ``time``, in [0, 1), along the linear velocity.
 
     Args:
-        time: in [0, 1), to which they are carried.
+        x0: at t = 0.
+        cond: their conditions.
+        time: to which they are carried.
         foretold: the average of the linear velocity, asked for x ``[B, *event]``, intervals ``[B, 2]`` and
             the condition.
     """
+    interval = x0.new_tensor([0.0, time]).expand(len(x0), 2)
+    return x0 + time * foretold(x0, interval, cond)
 
-    def __init__(self, time: float, foretold: Velocity) -> None:
-        self.time, self.foretold = time, foretold
 
-    def __call__(self, x0: Tensor, cond: Conditions | None) -> Tensor:
-        """Where source samples x0 ``[B, *event]`` are at the time."""
-        interval = x0.new_tensor([0.0, self.time]).expand(len(x0), 2)
-        return x0 + self.time * self.foretold(x0, interval, cond)
+def from_source(solve: Solve, start: float, foretold: Velocity) -> Solve:
+    """``solve``, which begins at the time ``start``, as one from source samples at t = 0."""
+    if start == 0:
+        return solve
 
-    def solved(self, solve: Solve, x0: Tensor, cond: Conditions | None) -> Solution:
-        """The solution from source samples at t = 0: first to the time, then on by ``solve``."""
-        found = solve(self(x0, cond), cond)
+    def solved(x0: Tensor, cond: Conditions | None) -> Solution:
+        found = solve(carried(x0, cond, start, foretold), cond)
         source = found.times.new_zeros(1)
         if found.trajectory is None:
             return Solution(found.x, found.nfe, torch.cat([source, found.times[-1:]]))
         path = torch.cat([x0[None], found.trajectory])
         return Solution(found.x, found.nfe, torch.cat([source, found.times]), path)
 
-
-def from_source(solve: Solve, start: float, foretold: Velocity) -> Solve:
-    """``solve``, which begins at the time ``start``, as one from source samples at t = 0."""
-    return solve if start == 0 else partial(LateStart(start, foretold).solved, solve)
+    return solved

@@ -59,8 +59,6 @@ class Prediction:
 
     inputs: int = 1
     """Tensors of the event's shape that the network is shown side by side."""
-    beside: int = 0
-    """Tensors that a view holds beside its inputs."""
     interval: bool = False
     """Whether the network's times are ``[B, 2]``, beginning and end of an interval."""
     times: str = "uniform"
@@ -94,8 +92,6 @@ class Prediction:
 class Residual(Prediction):
     """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
 
-    beside: int = 1
-
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
         self.linear = LinearVelocity(prior, coupling, path)
@@ -112,7 +108,6 @@ class Preconditioned(Prediction):
     """
 
     inputs: int = 3
-    beside: int = 2
     times: str = "logit-normal"
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:

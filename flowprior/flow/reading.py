@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.flow.description import BOUND, DESCRIPTION, bindings_of, dtype_of, read_description
+from flowprior.flow.description import DESCRIPTION, bindings_of, dtype_of, read_description
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import make_prediction
@@ -28,15 +29,13 @@ from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
-from flowprior.storage import load_tensors, parse_tensors, read_bytes, read_json
+from flowprior.storage import parse_tensors, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
 from flowprior.storage.sized import SizedBy, sizes_of
 
 F = TypeVar("F", bound=FlowParts)
 
-OLD_WEIGHTS = "weights.safetensors"
-"""Name of the tensors in formats 1 and 2."""
 TRIES = 3
 FLOW, CHECKPOINTS, INFO = "flow", "checkpoints", "info.json"
 FLOW_DIGEST = "flow_digest"
@@ -90,7 +89,7 @@ def _find(path: FilePath) -> Location:
 
 
 def digest_of(folder: FilePath) -> str | None:
-    """The digest in ``flow.json``, which binds all of a saved flow; formats 1 and 2 have none.
+    """The digest in ``flow.json``, which binds all of a saved flow.
 
     Raises:
         CheckpointError: ``flow.json`` is missing or damaged.
@@ -185,44 +184,24 @@ def load_prior_of(path: FilePath) -> Prior:
 
 
 def read_flow(folder: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(description, tensors) of a folder that :func:`write_flow` wrote, or an older version of it.
+    """(description, tensors) of a folder that :func:`write_flow` wrote.
 
     Raises:
         CheckpointError: a file is missing, damaged, or belongs to another flow.
     """
     description = read_description(folder)
-    if description["format"] < BOUND:
-        warnings.warn(
-            f"{folder} is a flow of format {description['format']}, in which nothing says that its files "
-            "belong together; save it again with this version",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return description, load_tensors(folder / OLD_WEIGHTS)[0]
-    data = bindings_of(description)["weights"].read(folder / DESCRIPTION)
-    return description, parse_tensors(data, folder / bindings_of(description)["weights"].name)[0]
+    weights = bindings_of(description)["weights"]
+    return description, parse_tensors(weights.read(folder / DESCRIPTION), folder / weights.name)[0]
 
 
 def _read_settled(path: FilePath) -> tuple[Location, dict[str, Any], dict[str, Tensor]]:
-    """Read the flow in ``path``, once more where another process replaced it meanwhile."""
+    """Read the flow in ``path``, again where it cannot be: another process may have replaced it meanwhile."""
     for _ in range(TRIES - 1):
-        location = find_flow(path)
-        before = _stamp(location.folder)
-        try:
+        with suppress(CheckpointError):
+            location = find_flow(path)
             return location, *read_flow(location.folder)
-        except CheckpointError:
-            if find_flow(path) == location and _stamp(location.folder) == before:
-                raise
     location = find_flow(path)
     return location, *read_flow(location.folder)
-
-
-def _stamp(folder: FilePath) -> bytes | None:
-    """``flow.json`` as it is now; None where it cannot be read."""
-    try:
-        return read_bytes(folder / DESCRIPTION)
-    except CheckpointError:
-        return None
 
 
 def _rebuild(

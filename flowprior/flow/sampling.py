@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,48 +17,21 @@ from flowprior.processes.sending import compact
 from flowprior.samplers import Solution, Velocity
 
 
-@dataclass
-class _Visit:
-    """Who is inside: how many, and the modules that were in training mode when the first one came."""
-
-    count: int
-    training: list[nn.Module]
-
-
-_lock = threading.Lock()
-_visits: WeakKeyDictionary[nn.Module, _Visit] = WeakKeyDictionary()
-
-
 @contextmanager
 def evaluating(model: object) -> Iterator[None]:
     """Put a module into evaluation mode, and each of its parts back into its own mode afterwards.
 
-    Of several threads or nested contexts on one model, the first one switches and the last one switches back.
-    A model that is in evaluation mode already is not touched.
+    Who samples a model with dropout from several threads puts it into evaluation mode before.
     """
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    with _lock:
-        visit = _visits.setdefault(model, _Visit(0, []))
-        visit.count += 1
-        if visit.count == 1:
-            visit.training = [module for module in model.modules() if module.training]
-            _switch(visit.training, False)
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     try:
         yield
     finally:
-        with _lock:
-            visit.count -= 1
-            if visit.count == 0:
-                _switch(visit.training, True)
-                visit.training = []  # They hold the model, which would keep its own key alive.
-                _visits.pop(model, None)
-
-
-def _switch(modules: list[nn.Module], training: bool) -> None:
-    for module in modules:
-        module.training = training
+        for module in training:
+            module.training = True
 
 
 def check_batch_size(batch_size: int | None) -> None:

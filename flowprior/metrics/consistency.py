@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.conditions import Conditions, Parts, kind_of
-from flowprior.data.observation import Observation
+from flowprior.data.base import Observation
 from flowprior.metrics.base import Metric, MetricInfo
 from flowprior.metrics.paired import PairedMetric
 from flowprior.metrics.setup import Drawn, Setup

@@ -29,7 +29,6 @@ from flowprior.storage.writing import (
 if TYPE_CHECKING:
     from flowprior.storage.digests import Binding, bind, signed, unsigned
     from flowprior.storage.tensor_files import (
-        load_state,
         load_tensors,
         parse_state,
         parse_tensors,
@@ -44,7 +43,6 @@ __all__ = [
     "check_place",
     "is_leftover",
     "leftover_of",
-    "load_state",
     "load_tensors",
     "parse_state",
     "parse_tensors",

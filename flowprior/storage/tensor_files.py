@@ -108,15 +108,6 @@ def save_state(path: Path | str, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def load_state(path: Path | str) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote, with ``weights_only=True``.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, corrupted, or holds pickled objects.
-    """
-    return parse_state(read_bytes(path), Path(path))
-
-
 def parse_state(data: bytes, path: Path) -> dict[str, Any]:
     """The state in the bytes of a file of :func:`save_state`; ``path`` is named in messages.
 

@@ -20,7 +20,6 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
-from flowprior.training.compiled import check_compiled
 from flowprior.training.config import (
     DEFAULT_COUPLING,
     DEFAULT_PATH,
@@ -30,7 +29,6 @@ from flowprior.training.config import (
     refuse_auto,
 )
 from flowprior.training.defaults import resolve_coupling
-from flowprior.training.engine import Engine
 from flowprior.training.objective import times_and_weight
 
 AXES: dict[str, Registry[Any]] = {
@@ -94,7 +92,6 @@ class Variant:
         path.check(prior)
         coupling.check(prior)
         prediction = make_prediction(self.prediction, prior, coupling, path)
-        check_compiled(training.compile, Engine(), prediction.interval)
         times_and_weight(training, prediction, coupling)
         drawn, batch_size = coupling.draw_size(training.batch_size), training.batch_size
         if drawn < batch_size or drawn % batch_size:

@@ -10,7 +10,7 @@ from flowprior.training.config import (
     RunConfig,
     TrainingConfig,
 )
-from flowprior.training.config_file import config_from_dict, load_config, save_config
+from flowprior.training.config_file import config_from_dict, load_config
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.metrics_file import read_metrics
@@ -38,6 +38,5 @@ __all__ = [
     "list_checkpoints",
     "load_config",
     "read_metrics",
-    "save_config",
     "train",
 ]

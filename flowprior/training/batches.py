@@ -23,7 +23,6 @@ from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.training.permutation import KeyedPermutation, chances_at
 from flowprior.training.randomness import Randomness
 
 Pairs = tuple[Tensor, Tensor, Conditions | None]
@@ -44,15 +43,8 @@ class Batches(Protocol):
         ...
 
 
-LISTED = 1 << 24
-"""Most examples whose order is a list; beyond, it is computed place by place."""
-
-
 class IndexStream:
-    """The endless sequence of data indices, epoch after epoch.
-
-    Each epoch is a random order, of up to 2²⁴ examples a shuffled list, of more of them a
-    :class:`~flowprior.training.permutation.KeyedPermutation`.
+    """The endless sequence of data indices, epoch after epoch, each a random order.
 
     Args:
         examples: size of the data set.
@@ -69,11 +61,11 @@ class IndexStream:
 
     def take(self, start: int, count: int) -> Tensor:
         """Indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
-        return torch.cat([self._indices(epoch, rows) for epoch, rows in self._spans(start, count)])
+        return torch.cat([self._epoch(epoch)[rows] for epoch, rows in self._spans(start, count)])
 
     def chances(self, start: int, count: int) -> Tensor:
         """Uniform numbers in [0, 1) ``[count]`` at the same positions, for what a visit of an event draws."""
-        return torch.cat([self._numbers(epoch, rows) for epoch, rows in self._spans(start, count)])
+        return torch.cat([self._chance(epoch)[rows] for epoch, rows in self._spans(start, count)])
 
     def _spans(self, start: int, count: int) -> Iterator[tuple[int, slice]]:
         """The epochs that positions lie in, and where in each."""
@@ -83,18 +75,6 @@ class IndexStream:
             end = min(offset + stop - start, self.examples)
             yield epoch, slice(offset, end)
             start += end - offset
-
-    def _indices(self, epoch: int, rows: slice) -> Tensor:
-        if self.examples <= LISTED:
-            return self._epoch(epoch)[rows]
-        key = self._randomness.generator("epoch", epoch).initial_seed()
-        return KeyedPermutation(self.examples, key).at(torch.arange(rows.start, rows.stop))
-
-    def _numbers(self, epoch: int, rows: slice) -> Tensor:
-        if self.examples <= LISTED:
-            return self._chance(epoch)[rows]
-        key = self._randomness.generator("condition of a visit", epoch).initial_seed()
-        return chances_at(torch.arange(rows.start, rows.stop), key)
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
@@ -236,7 +216,4 @@ def fetch(
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:
     """Up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
     generator = Randomness(seed).generator("probe")
-    if examples > LISTED:
-        places = torch.arange(min(count, examples))
-        return KeyedPermutation(examples, generator.initial_seed()).at(places)
     return torch.randperm(examples, generator=generator)[:count]

@@ -19,24 +19,22 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import BOUND, DESCRIPTION, bindings_of, describe, read_description
+from flowprior.flow.description import DESCRIPTION, bindings_of, describe
 from flowprior.flow.files import is_flow_file, write_flow
-from flowprior.flow.reading import OLD_WEIGHTS, read_flow, step_folders
+from flowprior.flow.reading import read_flow, step_folders
 from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
-    leftover_of,
-    load_state,
-    load_tensors,
+    is_leftover,
     parse_state,
     parse_tensors,
     remove_files,
     save_state,
     save_tensors,
 )
-from flowprior.storage.writing import beside, explaining, sync, writing
+from flowprior.storage.writing import beside, explaining, sync
 
 MODEL, STATE = "model.safetensors", "training.pt"
-NAMES = (DESCRIPTION, OLD_WEIGHTS, MODEL, STATE)
+NAMES = (DESCRIPTION, MODEL, STATE)
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
@@ -83,7 +81,7 @@ def save_checkpoint(
     final = folder / f"step-{step:06d}"
     temporary = beside(final)
     try:
-        with writing(final), explaining(final):
+        with explaining(final):
             temporary.mkdir(parents=True)
             files = {
                 "model": (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)})),
@@ -118,24 +116,10 @@ def remove_checkpoint(path: Path) -> None:
             path.rmdir()
 
 
-def recover_folders(folder: Path, pattern: str) -> None:
-    """Take over what a killed save had finished but not renamed, and remove what it had not finished.
-
-    Only for the holder of the run's lock.
-
-    Args:
-        folder: holds the checkpoints, or the flow of a run.
-        pattern: of their temporary names, such as ``".step-*.tmp"``.
-    """
-    for path in sorted(folder.glob(pattern)):
-        name = leftover_of(path)
-        if name is None or not path.is_dir():
-            continue
-        final = folder / name
-        if not final.exists() and _is_whole(path):
-            path.rename(final)
-        else:
-            remove_checkpoint(path)
+def remove_unfinished(folder: Path) -> None:
+    """Remove the checkpoints in ``folder`` that a killed save had not renamed; for the holder of the lock."""
+    for path in filter(is_leftover, folder.glob(".step-*.tmp")):
+        remove_checkpoint(path)
 
 
 def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
@@ -169,14 +153,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, truncated, corrupted, another one's, or holds pickled objects.
     """
     description, flow = read_flow(path)
-    if description["format"] < BOUND:
-        weights, training = load_tensors(path / MODEL)[0], load_state(path / STATE)
-    else:
-        manifest, bound = path / DESCRIPTION, bindings_of(description)
-        if not {"training", "model"} <= bound.keys():
-            raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
-        training = parse_state(bound["training"].read(manifest), path / STATE)
-        weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
+    manifest, bound = path / DESCRIPTION, bindings_of(description)
+    if not {"training", "model"} <= bound.keys():
+        raise CheckpointError(f"{path} is a saved flow, no checkpoint; pass the directory of a run")
+    training = parse_state(bound["training"].read(manifest), path / STATE)
+    weights = parse_tensors(bound["model"].read(manifest), path / MODEL)[0]
     for key, kind in KEYS.items():
         if not isinstance(training.get(key), kind):
             raise CheckpointError(f"{path / STATE} is corrupted: no {key}; use another checkpoint")
@@ -184,18 +165,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
     return Checkpoint(description, flow, weights, training)
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        description = read_description(path)
-        if description["format"] < BOUND:
-            load_tensors(path / OLD_WEIGHTS)
-        for binding in bindings_of(description).values():
-            binding.read(path / DESCRIPTION)
-    except CheckpointError:
-        return False
-    return True
 
 
 def _move(temporary: Path, final: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flowprior.errors import CheckpointError
 from flowprior.flow.card_file import remove_card
 from flowprior.storage import is_leftover, remove_files
-from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint
+from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
 from flowprior.training.run import RunDirectory
 
 PICTURE = re.compile(r"step-\d{6,}\.png")
@@ -33,8 +33,8 @@ def clear_run(run: RunDirectory) -> None:
             )
     remove_card(run.flow)
     remove_checkpoint(run.flow)
-    checkpoints = [path for _, path in list_checkpoints(run.checkpoints)]
-    for checkpoint in [*checkpoints, *filter(is_leftover, run.checkpoints.glob(".step-*"))]:
+    remove_unfinished(run.checkpoints)
+    for _, checkpoint in list_checkpoints(run.checkpoints):
         remove_checkpoint(checkpoint)
     if run.samples.is_dir():
         remove_files(path for path in run.samples.iterdir() if _is_picture(path))

@@ -93,6 +93,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
 
     The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for. Data for a flow
     in latents are encoded when they are first asked for: into the folder ``cache``, or into memory.
+    Events for validation are held out of them first.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
@@ -107,7 +108,11 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     if config.training.condition_dropout == DEFAULT_DROPOUT:
         dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
         config = replace(config, training=replace(config.training, condition_dropout=dropped))
-    data, held = hold_out(data, config.training)
+    held = None
+    if config.training.validation:
+        spec = data.spec
+        data, held = split_validation(data, config.training.validation, config.training.seed)
+        data.spec = spec  # read by the same name, and divided by the same configuration
     data = in_latents(data, chosen["latent"], cache, device)
     if held is not None and isinstance(data, EncodedData):
         held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
@@ -126,19 +131,6 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config, held)
-
-
-def hold_out(data: Data, config: TrainingConfig) -> tuple[Data, Data | None]:
-    """(events to train on, events that are held out, or None) as ``validation`` and ``seed`` say.
-
-    Raises:
-        OptionError: no fewer are to be held out than there are.
-    """
-    if not config.validation:
-        return data, None
-    kept, held = split_validation(data, config.validation, config.seed)
-    kept.spec = data.spec  # read by the same name, and divided by the same configuration
-    return kept, held
 
 
 def _check_single_conditions(coupling: Coupling, data: Data) -> None:

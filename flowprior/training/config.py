@@ -31,7 +31,7 @@ NO_LATENT = "none"
 """The flow lives in the data themselves."""
 LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
-COMPILED = ("none", "model", "step")
+COMPILED = ("none", "model")
 """What ``torch.compile`` may make one graph of (:mod:`flowprior.training.compiled`)."""
 BATCH = "batch"
 PAIRED_WITHIN = ("micro-batch", BATCH)
@@ -121,9 +121,9 @@ class TrainingConfig:
         sample_nfe: evaluations of the velocity for those pictures.
         checkpoint_every: steps between two checkpoints; 0 for the last step's only.
         keep_checkpoints: how many checkpoints stay on the disk.
-        compile: what ``torch.compile`` makes one graph of: ``"none"``, ``"model"``, or ``"step"``, which is
-            all from the pairs to the loss. The first step then takes about a minute; what is random inside of
-            the network, such as dropout, is drawn otherwise.
+        compile: what ``torch.compile`` makes one graph of: ``"none"``, or the network, ``"model"``. The first
+            step then takes about a minute; what is random inside of the network, such as dropout, is drawn
+            otherwise.
         prefetch: micro-batches whose pairs a worker thread prepares ahead, while the network works; the same
             pairs as with 0. Leave it 0 for data that draw from torch's global generators when they are read,
             such as random transforms: what these give would depend on the timing.
@@ -166,7 +166,7 @@ class TrainingConfig:
     sample_nfe: int = 15
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
-    compile: Literal["none", "model", "step"] = "none"
+    compile: Literal["none", "model"] = "none"
     prefetch: int = 0
     validation: int = 0
     init: str = ""

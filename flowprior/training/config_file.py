@@ -8,11 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
-from flowprior.storage import write_text
 from flowprior.storage.reading import bounded_bytes
 from flowprior.storage.user_paths import expanded
 from flowprior.training.config import RunConfig, TrainingConfig, check_keys
@@ -80,15 +77,6 @@ def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
     check_keys(values, [f.name for f in fields(RunConfig)], "")
     check_keys(training, [f.name for f in fields(TrainingConfig)], "training.")
     return RunConfig(**values, training=TrainingConfig(**training))
-
-
-def save_config(config: RunConfig, path: str | Path) -> None:
-    """Write the whole tree, defaults included, as TOML; the previous file survives a failure.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-    """
-    write_text(path, tomli_w.dumps(config.as_dict()))
 
 
 def parse_config(text: str, source: str | Path) -> RunConfig:

@@ -91,7 +91,15 @@ def train_parts(
     own = run if engine.is_main else None
     randomness = Randomness(config.seed, parts.device)
     # Before the fit, for sizes that do not fit together are refused here.
-    pairs = stream_of(parts, randomness, state.micro_batches)
+    pairs = PairStream(
+        parts.data,
+        parts.prior,
+        parts.coupling,
+        config.batch_size,
+        randomness,
+        state.micro_batches,
+        whole=config.pair_within == BATCH,
+    )
     fit_seconds = fit_prior(parts, randomness, engine, progress)
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
@@ -136,13 +144,6 @@ def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManag
     if not config.prefetch:
         return nullcontext(pairs)
     return Prefetched(pairs, state.engine.parts(config.accumulate), config.prefetch, config.steps)
-
-
-def stream_of(parts: Components, randomness: Randomness, micro_batches: int) -> PairStream:
-    """The pairs of a run, to be asked for once its prior is fitted."""
-    size = parts.config.training.batch_size
-    whole = parts.config.training.pair_within == BATCH
-    return PairStream(parts.data, parts.prior, parts.coupling, size, randomness, micro_batches, whole=whole)
 
 
 def fit_prior(

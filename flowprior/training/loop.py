@@ -134,19 +134,13 @@ def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | 
     """
     x0, x1, cond = pairs
     cond = drop_conditions(cond, state.parts.data.condition, dropped)
+    x0 = x0.float()
     with compiling(state.config.compile):
-        loss, x_t = state.in_graph(loss_of_pairs)(state, x0.float(), x1.float(), t, cond)
+        x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), t if t.dim() == 1 else t[:, 0])
+        loss = batch_loss(state, state.forward, x0, x_t, u_t, t, cond)
         count = state.config.accumulate
         (loss if count == 1 else loss / count).backward()
     return StepResult(loss.detach(), x_t.detach())
-
-
-def loss_of_pairs(
-    state: TrainingState, x0: Tensor, x1: Tensor, t: Tensor, cond: Conditions | None
-) -> tuple[Tensor, Tensor]:
-    """The loss of B pairs at times ``[B]``, or intervals ``[B, 3]``, and their points x_t ``[B, *event]``."""
-    x_t, u_t, _ = state.parts.path.interpolate(x0, x1, t if t.dim() == 1 else t[:, 0])
-    return batch_loss(state, state.forward, x0, x_t, u_t, t, cond), x_t
 
 
 def mean_of(results: Sequence[StepResult]) -> StepResult:

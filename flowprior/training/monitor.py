@@ -42,8 +42,8 @@ class Monitor:
     ) -> None:
         self._state = state
         self._metrics = MetricsFile(run.metrics if run else None, state.step)
-        self._bar = ProgressBar(state.step, state.config.steps, shown=progress)
-        self._callbacks: list[Callback] = [self._bar, self._metrics, *callbacks]
+        bar = ProgressBar(state.step, state.config.steps, shown=progress)
+        self._callbacks: list[Callback] = [bar, self._metrics, *callbacks]
         self._started: list[Callback] = []
         parts = state.parts
         shown = pictures_of(parts.data)
@@ -63,11 +63,6 @@ class Monitor:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._end(error)
-
-    def close(self) -> None:
-        """Leave the bar as it stands and close the file."""
-        self._bar.close()
-        self._metrics.close()
 
     def note(self, step: int, kind: str, **values: Any) -> None:
         """Write one line of metrics that is none of a callback's."""

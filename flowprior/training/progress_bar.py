@@ -27,8 +27,4 @@ class ProgressBar(Callback):
         self._line.update(step, f"loss {values['loss']:.4g}")
 
     def on_end(self, step: int, status: str) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave the line as it stands."""
-        self._line.stop()
+        self._line.stop()  # as it stands

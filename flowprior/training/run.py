@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from itertools import count
 from pathlib import Path
 
 import tomli_w
 
-from flowprior.errors import CheckpointError, OptionError
-from flowprior.flow.description import BOUND, read_description
+from flowprior.errors import OptionError
 from flowprior.flow.files import check_target, sweep_flow
 from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
-    read_json,
     read_text,
-    remove_files,
     remove_leftovers,
     write_text,
 )
 from flowprior.storage.user_paths import expanded
-from flowprior.storage.writing import writing
-from flowprior.training.checkpoints import list_checkpoints, recover_folders
+from flowprior.storage.writing import explaining
+from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig, differing_keys
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 
-__all__ = ["MAY_CHANGE", "SIGNED", "RunDirectory"]
-
-SIGNED = "config_is_signed"
-"""Key of info.json: the run's config.toml begins with a digest of the rest."""
-_SIGNATURE = "# The configuration of a run; change it by options of train, not here. sha256: "
-
+_MARK = "# The configuration of a run; change it by options of train, not here."
+"""Begins every config.toml that a run has written."""
 DROPOUT = "training.condition_dropout"
 RUNS = Path("runs")
 LONGEST = 40
@@ -75,7 +67,7 @@ class RunDirectory:
         Raises:
             OptionError: a run or something else stands there that is neither to go on nor to be replaced, or
                 the configuration changed.
-            CheckpointError: config.toml was changed by somebody else, or ``flow`` is no saved flow.
+            CheckpointError: config.toml is damaged, or ``flow`` is no saved flow.
         """
         if self.config.exists() or self.checkpoints.exists():
             if not (resume or overwrite):
@@ -95,42 +87,27 @@ class RunDirectory:
 
     def create(self, config: RunConfig) -> None:
         """Make the directory and write config.toml, in one move."""
-        with writing(self.path):
+        with explaining(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            text = tomli_w.dumps(config.as_dict())
-            write_text(self.config, f"{_SIGNATURE}{_digest(text)}\n{text}")
+            write_text(self.config, f"{_MARK}\n{tomli_w.dumps(config.as_dict())}")
 
     def read_config(self) -> RunConfig:
-        """The configuration of the run, as it was written.
+        """The configuration of the run.
 
         Raises:
-            CheckpointError: config.toml is missing, damaged, or was changed by somebody else.
+            CheckpointError: config.toml is missing or damaged.
             OptionError: it is no configuration.
         """
-        text = read_text(self.config, CONFIG_LIMIT)
-        first, _, rest = text.partition("\n")
-        if first.startswith(_SIGNATURE):
-            intact, text = first == _SIGNATURE + _digest(rest), rest
-        else:
-            intact = not self._should_be_signed()
-        if not intact:
-            raise CheckpointError(
-                f"{self.config} is not as the run wrote it; undo the change, and pass what is to change as "
-                "an option, such as --steps or --set"
-            )
-        return parse_config(text, self.config)
+        return parse_config(read_text(self.config, CONFIG_LIMIT), self.config)
 
     def recover(self) -> None:
-        """Take over what a killed process had finished, and remove its temporary files.
+        """Remove the temporary files of a killed process.
 
         Only for the holder of :meth:`lock`. Of checkpoints, :meth:`TrainingState.resume` takes care.
         """
-        with writing(self.path):
-            recover_folders(self.path, f".{FLOW}.*.tmp")
+        with explaining(self.path):
             sweep_flow(self.flow)
-            names = [path.name for path in (self.config, self.info, self.metrics)]
-            remove_leftovers(self.path, *names)
-            remove_files(self.path / f"{name}.tmp" for name in names)  # Of older versions.
+            remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")
 
     def _refuse_foreign(self) -> None:
@@ -148,24 +125,10 @@ class RunDirectory:
             return
         if not self.config.exists():
             self._refuse_foreign()
-        elif not read_text(self.config, CONFIG_LIMIT).startswith(_SIGNATURE):
+        elif not read_text(self.config, CONFIG_LIMIT).startswith(_MARK):
             raise OptionError(
                 f"train: {self.config} was written by no run, and is not removed; choose another directory"
             )
-
-    def _should_be_signed(self) -> bool:
-        """Whether this run was written by a version that signs config.toml."""
-        try:
-            if read_json(self.info).get(SIGNED):
-                return True
-        except CheckpointError:
-            pass
-        for _, path in list_checkpoints(self.checkpoints):
-            try:
-                return read_description(path)["format"] >= BOUND
-            except CheckpointError:
-                continue
-        return False
 
     def _compare(self, old: RunConfig, new: RunConfig) -> None:
         before, after = old.flat(), new.flat()
@@ -181,10 +144,6 @@ class RunDirectory:
             )
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-
-
 def new_run_folder(config: RunConfig, parent: Path = RUNS) -> Path:
     """Make ``parent/DATA-PRIOR-COUPLING-N`` with the first N from 1 that is free, and return it.
 
@@ -198,7 +157,7 @@ def new_run_folder(config: RunConfig, parent: Path = RUNS) -> Path:
         CheckpointError: the folder cannot be made.
     """
     name = "-".join(_word(text) for text in (config.data, config.prior, config.coupling))
-    with writing(parent / name):
+    with explaining(parent / name):
         parent.mkdir(parents=True, exist_ok=True)
         for number in count(1):
             folder = parent / f"{name}-{number}"

@@ -16,7 +16,7 @@ from flowprior.flow import Flow
 from flowprior.flow.reading import FLOW_DIGEST, digest_of
 from flowprior.registry import package_version
 from flowprior.storage import read_json, write_json
-from flowprior.training.run import SIGNED, RunDirectory
+from flowprior.training.run import RunDirectory
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class RunInfo:
     def start(self, device: torch.device, step: int, fit_seconds: float | None, processes: int = 1) -> None:
         """Note that a run starts, or goes on from ``step``."""
         machine = {**describe_machine(device), "processes": processes}
-        values: dict[str, Any] = {"status": "running", "step": step, SIGNED: True}
+        values: dict[str, Any] = {"status": "running", "step": step}
         if step == 0:
             values |= {**machine, "started": now(), "prior_fit_seconds": fit_seconds, "resumed": []}
         else:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +25,17 @@ from flowprior.training.checkpoints import (
     Keep,
     load_latest,
     read_checkpoint,
-    recover_folders,
+    remove_unfinished,
     save_checkpoint,
 )
 from flowprior.training.command import train_command
-from flowprior.training.compiled import check_compiled, compiled_network, compiled_step, traceable
+from flowprior.training.compiled import compiled_network
 from flowprior.training.components import Components
 from flowprior.training.config import BATCH, RunConfig, changed_values
 from flowprior.training.engine import Engine
 from flowprior.training.objective import times_and_weight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TrainingState:
@@ -68,19 +65,10 @@ class TrainingState:
         self.optimizer = build_optimizer(self.model, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
         self.means = RunningMean(parts.device)
-        prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
-        check_compiled(self.config.compile, self.engine, prediction.interval)
-        self.prediction = traceable(prediction, self.config.compile)
-        self.times, self.loss_weight = times_and_weight(self.config, prediction, parts.coupling)
+        self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
+        self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
         self.micro_batches = self.engine.size * self.config.accumulate
-        self._graphs: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.forward = self.engine.prepared(compiled_network(self.model, self.config.compile))
-
-    def in_graph(self, function: F) -> F:
-        """``function``, or one graph of it where the configuration says so; made once."""
-        if function not in self._graphs:
-            self._graphs[function] = compiled_step(function, self.config.compile)
-        return cast("F", self._graphs[function])
 
     @property
     def averaged(self) -> nn.Module:
@@ -141,14 +129,14 @@ class TrainingState:
 
         Args:
             folder: RUN/checkpoints.
-            recover: first take over or remove what a killed process left; only for the only writer.
+            recover: first remove what a killed process left; only for the only writer.
 
         Raises:
             CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
             OptionError: their steps were divided into another number of micro-batches.
         """
         if recover:
-            recover_folders(folder, ".step-*.tmp")
+            remove_unfinished(folder)
         self.saved = load_latest(folder, self._load)
         return self.saved
 
@@ -234,13 +222,8 @@ class RunningMean:
         self.sums.copy_(engine.mean(self.sums))
 
     def tensor(self) -> Tensor:
-        """Loss and gradient norm ``[2]``, NaN before the first value."""
+        """Means of the loss and the gradient norm ``[2]``, NaN before the first value."""
         return self.sums / (self.count or float("nan"))
-
-    def means(self) -> tuple[float, float]:
-        """(loss, gradient norm), NaN before the first value; waits for the device."""
-        loss, norm = self.tensor().tolist()
-        return loss, norm
 
     def reset(self) -> None:
         """Start over."""

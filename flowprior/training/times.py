@@ -62,25 +62,15 @@ class LogitNormalTimes(TimeDistribution):
     Args:
         mean: of z; above 0 favours times near the data.
         deviation: of z, its standard deviation.
-        until: share of the training after which all times are drawn alike, as in arXiv 2603.12517.
     """
 
-    def __init__(self, mean: float = 0.0, deviation: float = 1.0, until: float = 1.0) -> None:
-        check_numbers(
-            "time distribution 'logit-normal'",
-            mean=(mean, -100, 100),
-            deviation=(deviation, 1e-3, 100),
-            until=(until, 0, 1),
-        )
-        self.mean, self.deviation, self.until = mean, deviation, until
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
+        owner = "time distribution 'logit-normal'"
+        check_numbers(owner, mean=(mean, -100, 100), deviation=(deviation, 1e-3, 100))
+        self.mean, self.deviation = mean, deviation
 
     def at(self, uniform: Tensor) -> Tensor:
         return torch.sigmoid(self.mean + self.deviation * torch.special.ndtri(uniform))
-
-    def draw(self, count: int, progress: float, generator: torch.Generator, device: torch.device) -> Tensor:
-        if progress >= self.until:
-            return torch.rand(count, generator=generator, device=device)
-        return super().draw(count, progress, generator, device)
 
 
 NEAREST = 0.01

@@ -12,7 +12,6 @@ from typing import Any
 from flowprior.errors import OptionError, pip_install
 from flowprior.registry import choose
 from flowprior.storage import read_text, write_text
-from flowprior.storage.user_paths import expanded
 from flowprior.training.callbacks import Callback, TrainingStart
 
 ID_LIMIT = 64
@@ -20,25 +19,20 @@ ID_LIMIT = 64
 
 @Callback.register("tensorboard")
 class TensorBoard(Callback):
-    """Curves and pictures in event files for TensorBoard (extra tensorboard).
-
-    Args:
-        folder: of the event files; empty for RUN/tensorboard.
+    """Curves and pictures in event files for TensorBoard, in RUN/tensorboard (extra tensorboard).
 
     Raises:
-        OptionError: the extra is not installed, or there is neither ``folder`` nor a run folder.
+        OptionError: the extra is not installed, or there is no run folder.
     """
 
-    def __init__(self, folder: str = "") -> None:
-        self.folder = folder
+    def __init__(self) -> None:
         self._module = imported("torch.utils.tensorboard", "tensorboard")
 
     def check(self, folder: Path | None) -> None:
-        if not self.folder:
-            _refuse_without(folder, "tensorboard")
+        _refuse_without(folder, "tensorboard")
 
     def on_start(self, start: TrainingStart) -> None:
-        folder = expanded(self.folder) if self.folder else (start.folder or Path()) / "tensorboard"
+        folder = (start.folder or Path()) / "tensorboard"
         # What a killed run had written after the checkpoint that it goes on from is hidden.
         self._writer = self._module.SummaryWriter(str(folder), purge_step=start.step + 1)
 

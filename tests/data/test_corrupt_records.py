@@ -1,15 +1,12 @@
-"""Records that cannot be read: counted, named, replaced or left out, and refused beyond a limit."""
+"""Records of shards that cannot be used: counted, named, left out, and refused beyond a limit."""
 
 from __future__ import annotations
 
-import warnings
-
-import numpy as np
 import pytest
 import torch
 
-from flowprior.data import load_data, split_validation
-from flowprior.data.corrupt import CorruptRecords, printable
+from flowprior.data import load_data
+from flowprior.data.corrupt import printable
 from flowprior.data.facts import data_facts
 from flowprior.errors import InputError
 from tests.data_records import array, numbered, picture, reds, write_tar
@@ -105,47 +102,6 @@ def test_the_first_record_may_be_corrupt(tmp_path):
     with pytest.warns(RuntimeWarning, match="00000"):
         data = load_data(path, test_fraction=0, max_corrupt=1)
     assert reds(data.batch(torch.tensor([0]))[0]) == [1]
-
-
-def latents(folder, values, labels):
-    """Rows ``[1]`` of these values with these labels."""
-    np.save(folder / "latents.npy", np.array(values, np.float32)[:, None])
-    np.save(folder / "labels.npy", np.array(labels))
-    return str(folder)
-
-
-def test_a_label_without_any_readable_record_is_an_error(tmp_path):
-    path = latents(tmp_path, [0, 1, 2, 3, np.nan, 5], range(6))
-    data = load_data(path, test_fraction=0, max_corrupt=3)
-    with (
-        pytest.raises(InputError, match=r"latents\.npy row 4: no record like it can be read"),
-        pytest.warns(RuntimeWarning),
-    ):
-        data.batch(torch.arange(6))
-
-
-def test_a_part_shows_no_event_of_another_part(tmp_path):
-    values = [number % 10 if number % 5 else np.nan for number in range(40)]
-    path = latents(tmp_path, values, [number % 2 for number in range(40)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for part in split_validation(load_data(path, test_fraction=0, max_corrupt=1.0), 12):
-            own = {index % 10 for index in part.indices.tolist() if index % 5}
-            found = part.data._readable(part.indices)[1].tolist()
-            assert set(found) <= set(part.indices.tolist())
-            assert set(part.batch(torch.arange(len(part)))[0].flatten().tolist()) == own
-
-
-def test_the_first_ten_are_told_one_by_one_and_later_ones_by_powers_of_ten():
-    corrupt, told = CorruptRecords("set", 10_000, 0.5), []
-    for number in range(250):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            corrupt.add({f"record {number}": "bad"}, "gone")
-            corrupt.add({f"record {number}": "bad"}, "gone")
-        told += [number + 1] * len(caught)
-    assert told == [*range(1, 11), 100]
-    assert corrupt.facts() == {"count": 250, "limit": 5000, "first": ["record 0", "record 1", "record 2"]}
 
 
 def test_names_of_files_are_printed_on_one_line():

@@ -83,46 +83,33 @@ def test_captions_are_embedded(tmp_path, words):
     assert not torch.equal(cond[0], cond[2])
 
 
-def test_a_captioned_picture_is_replaced_together_with_its_caption(tmp_path, words):
-    pictures(5, spoilt=(1,), text=[f"thing {row}" for row in range(5)]).save_to_disk(tmp_path)
-    spec = f"hf:path={tmp_path},text=text,label=none,encoder=words,test_fraction=0,max_corrupt=1"
-    data, again = load_data(spec), load_data(spec)
-    with pytest.warns(RuntimeWarning):
-        conditions = data.conditions(torch.arange(5))
-    assert torch.equal(conditions[1], conditions[2])
-    with pytest.warns(RuntimeWarning):
-        x, cond = again.batch(torch.arange(5))
-    assert torch.equal(cond, conditions)
-    assert reds(x) == [0, 2, 2, 3, 4]
-
-
-def test_rows_that_cannot_be_read_are_counted_named_and_replaced(tmp_path):
-    pictures(spoilt=(3,)).save_to_disk(tmp_path)
-    data = load_data(str(tmp_path), test_fraction=0, max_corrupt=1)
-    with pytest.warns(RuntimeWarning, match="1 of 8 records cannot be used, such as row 3"):
-        assert reds(data.batch(torch.arange(8))[0]) == [0, 1, 2, 5, 4, 5, 6, 7]
-    with pytest.raises(InputError, match=r"more than max_corrupt=0\.001"):
-        load_data(str(tmp_path), test_fraction=0).batch(torch.arange(8))
-
-
-def test_rows_without_label_or_picture(tmp_path):
-    made = pictures(labels=[0, None, 0, 1, 0, 1, 0, 1]).to_dict()
-    made["image"][4] = None
-    features = pictures().features
-    datasets.Dataset.from_dict(made, features=features).save_to_disk(tmp_path)
+def test_rows_without_a_label_are_left_out(tmp_path):
+    pictures(labels=[0, None, 0, 1, 0, 1, 0, 1]).save_to_disk(tmp_path)
     with pytest.warns(RuntimeWarning, match="row 1; the first: it has no known label"):
-        data = load_data(str(tmp_path), test_fraction=0, max_corrupt=2)
-    with pytest.warns(RuntimeWarning, match="row 4; the first: it has no picture"):
-        assert reds(data.batch(torch.arange(7))[0]) == [0, 2, 3, 6, 5, 6, 7]
+        data = load_data(str(tmp_path), test_fraction=0, max_corrupt=1)
+    assert reds(data.batch(torch.arange(7))[0]) == [0, 2, 3, 4, 5, 6, 7]
+    with pytest.raises(InputError, match=r"more than max_corrupt=0\.001"):
+        load_data(str(tmp_path), test_fraction=0)
 
 
-def test_rows_of_other_shapes_are_corrupt(tmp_path):
-    values = {"x": [[1.0, 2.0], [3.0], [5.0, 6.0], [7.0, float("nan")], None]}
-    datasets.Dataset.from_dict(values).save_to_disk(tmp_path)
-    data = load_data(str(tmp_path), test_fraction=0, max_corrupt=3)
-    with pytest.warns(RuntimeWarning, match="records cannot be used"):
-        assert data.batch(torch.arange(5))[0][:, 0].tolist() == [1, 5, 5, 1, 1]
-    assert list(data.corrupt.found) == ["row 1", "row 3", "row 4"]
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    pictures(spoilt=(3,)).save_to_disk(tmp_path / "spoilt")
+    data = load_data(str(tmp_path / "spoilt"), test_fraction=0)
+    with pytest.raises(InputError, match="spoilt, row 3: cannot be decoded as a picture"):
+        data.batch(torch.arange(8))
+    made = pictures().to_dict()
+    made["image"][4] = None
+    datasets.Dataset.from_dict(made, features=pictures().features).save_to_disk(tmp_path / "empty")
+    with pytest.raises(InputError, match="row 4: it has no picture"):
+        load_data(str(tmp_path / "empty"), test_fraction=0).batch(torch.arange(8))
+
+
+@pytest.mark.parametrize("value", [[3.0], [7.0, float("nan")], None])
+def test_an_array_that_is_no_event_is_named(value, tmp_path):
+    datasets.Dataset.from_dict({"x": [[1.0, 2.0], value, [5.0, 6.0]]}).save_to_disk(tmp_path)
+    data = load_data(str(tmp_path), test_fraction=0)
+    with pytest.raises(InputError, match="row 1: "):
+        data.batch(torch.arange(3))
 
 
 @pytest.mark.parametrize(

@@ -92,23 +92,14 @@ def test_one_file_may_have_labels_beside_it_elsewhere_or_none(tmp_path):
     assert load_data(path, test_fraction=0, labels="none").condition.kind == "none"
 
 
-def test_rows_that_are_not_finite_are_replaced_by_the_next_of_their_label(tmp_path):
-    x = X.copy()
-    x[4, 0, 0, 0] = np.inf
-    path = save(tmp_path, latents=x, labels=LABELS)
-    data = load_data(path, test_fraction=0, max_corrupt=0.05)
-    with pytest.warns(RuntimeWarning, match=r"1 of 20 records .* latents\.npy row 4; .* NaN or infinite"):
-        assert torch.equal(data.batch(torch.tensor([4]))[0][0], torch.from_numpy(X[7]))
-    with pytest.raises(InputError, match=r"more than max_corrupt=0\.001"):
-        load_data(path, test_fraction=0).batch(torch.arange(20))
-
-
-def test_an_embedding_that_is_not_finite_makes_a_row_corrupt(tmp_path):
-    cond = np.arange(20.0)[:, None]
-    cond[4] = np.nan
-    data = load_data(save(tmp_path, latents=X, cond=cond), test_fraction=0, max_corrupt=1)
-    with pytest.warns(RuntimeWarning, match="its embedding holds NaN"):
-        assert data.conditions(torch.arange(6)).flatten().tolist() == [0, 1, 2, 3, 5, 5]
+def test_a_row_that_is_not_finite_is_named(tmp_path):
+    x, cond = X.copy(), np.arange(20.0)[:, None]
+    x[4, 0, 0, 0], cond[5] = np.inf, np.nan
+    data = load_data(save(tmp_path, latents=x, cond=cond), test_fraction=0)
+    with pytest.raises(InputError, match=r"latents\.npy, row 4: it holds NaN or infinite numbers"):
+        data.batch(torch.arange(5))
+    with pytest.raises(InputError, match=r"latents\.npy, row 5: its embedding holds NaN"):
+        data.conditions(torch.arange(6))
 
 
 @pytest.mark.parametrize(

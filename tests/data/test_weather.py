@@ -145,16 +145,11 @@ def test_it_is_read_by_name_and_without_a_package_says_what_brings_it(file, monk
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"test_days": 0}, "test_days"), ({"seed": -1}, "seed"), ({"split": "all"}, "split")],
+    [({"seed": -1}, "seed"), ({"split": "all"}, "split")],
 )
 def test_impossible_options_are_refused(file, options, match):
     with pytest.raises(OptionError, match=match):
         weather(**{"split": "train", "path": file} | options)
-
-
-def test_blocks_longer_than_a_month_are_refused(file):
-    with pytest.raises(OptionError, match="test_days"):
-        weather("train", file, test_days=29)
 
 
 def test_numbers_that_are_none_are_gaps(file, rows, tmp_path):

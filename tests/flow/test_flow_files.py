@@ -194,6 +194,7 @@ def damaged(tmp_path: FilePath, **changes: object) -> FilePath:
             r"has format 99, written by flowprior 9\.0.*install a newer one",
         ),
         ({"format": None}, "truncated or corrupted"),
+        ({"format": 2}, "has format 2, which commit aedbeeba of flowprior is the last to read; train"),
         ({"condition": None}, "incomplete or damaged"),
         ({"condition": {"sort": "labels"}}, "incomplete or damaged"),
         ({"prior": None}, "incomplete or damaged"),

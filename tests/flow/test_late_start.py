@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.late_start import LateStart
+from flowprior.flow.late_start import carried
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import PairMoments
 from flowprior.models import MLP
@@ -74,7 +74,7 @@ def test_a_late_start_is_where_the_linear_velocity_leads(data, prior, coupling, 
     cond = data.cond[:64]
     x0 = prior.sample(cond, generator=seeded())
     expected = integrated(linear, x0, 0.4, cond)
-    error = LateStart(0.4, linear.average)(x0, cond) - expected
+    error = carried(x0, cond, 0.4, linear.average) - expected
     assert float(error.norm()) < 1e-3 * float((expected - x0).norm())
 
 
@@ -88,7 +88,7 @@ def test_samples_that_start_late_have_the_moments_of_the_pairs_there(data, prior
     t = torch.full((len(x),), time)
     paired_points, _, _ = path.interpolate(paired.draw(prior, x, cond, generator=seeded()), x, t)
     x0 = prior.sample(cond, generator=torch.Generator().manual_seed(4))
-    late = LateStart(time, linear.average)(x0, cond)
+    late = carried(x0, cond, time, linear.average)
     stepped = x0 + time * linear(x0, torch.zeros(len(x)), cond)
     for label in (0, 1):
         of = cond == label

@@ -17,14 +17,15 @@ from torch import nn
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
+from flowprior.flow.description import describe
 from flowprior.flow.files import copy_flow, write_flow
 from flowprior.flow.tensors import tensors_of
 from flowprior.models import build_model
 from flowprior.paths import CondOTPath
 from flowprior.priors import Prior
-from flowprior.storage import Binding, is_leftover, load_tensors, save_tensors, writing
+from flowprior.storage import Binding, is_leftover, load_tensors, writing
 from tests.flow.test_flow_files import LABELS, assert_same, build, data
-from tests.flow_folder import as_older_format, description_of, redescribe, weights_of
+from tests.flow_folder import description_of, redescribe, weights_of
 
 
 def other(seed: int = 1) -> Flow:
@@ -76,13 +77,6 @@ def test_files_of_others_in_a_saved_flow_stay(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "good one"
     found = ["README.md", "figures", "flow.json", "notes.txt", weights_of(tmp_path).name]
     assert names(tmp_path) == sorted(found)
-
-
-def test_a_flow_of_an_older_format_is_replaced_whole(tmp_path: Path) -> None:
-    build().save(tmp_path)
-    as_older_format(tmp_path, 1)
-    other().save(tmp_path)
-    assert names(tmp_path) == ["README.md", "flow.json", weights_of(tmp_path).name]
 
 
 def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +233,6 @@ def test_a_description_of_another_flow_is_named(tmp_path: Path) -> None:
         {"path": "condot"},
         {"metadata": {"step": 4}},
         {"digest": "0"},
-        {"format": 2},
     ],
 )
 def test_a_description_that_somebody_changed_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
@@ -296,14 +289,13 @@ def test_tensor_metadata_of_another_kind(header: str, tmp_path: Path) -> None:
 # -- tensors that are none of the flow's --------------------------------------------------------
 
 
-def older_with(tmp_path: Path, name: str, value: torch.Tensor) -> Path:
-    """A flow of format 1, which nothing binds, with another tensor in it."""
-    folder = tmp_path / "flow"
-    build().save(folder)
-    as_older_format(folder, 1)
-    tensors, _ = load_tensors(folder / "weights.safetensors")
+def saved_with(tmp_path: Path, name: str, value: torch.Tensor) -> Path:
+    """A saved flow with another tensor in it, which its description binds."""
+    flow, folder = build(), tmp_path / "flow"
+    tensors = tensors_of(flow)
     assert name in tensors
-    save_tensors(folder / "weights.safetensors", {**tensors, name: value})
+    folder.mkdir()
+    write_flow(folder, describe(flow), {**tensors, name: value})
     return folder
 
 
@@ -321,12 +313,11 @@ def older_with(tmp_path: Path, name: str, value: torch.Tensor) -> Path:
         ("prior.count", torch.zeros(2, 2)),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*of format 1")
 def test_a_prior_of_other_tensors_is_refused_at_loading(
     name: str, value: torch.Tensor, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="do not fit the prior") as caught:
-        Flow.load(older_with(tmp_path, name, value))
+        Flow.load(saved_with(tmp_path, name, value))
     assert "\n" not in str(caught.value)
 
 
@@ -382,8 +373,8 @@ def test_a_copy_holds_the_flow_alone(tmp_path: Path) -> None:
     assert names(tmp_path / "copy") == ["README.md", "flow.json", weights_of(tmp_path / "flow").name]
 
 
-class Slow(nn.Module):
-    """Takes its time, and notes the mode it was called in."""
+class Noting(nn.Module):
+    """Notes the mode it was called in."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -392,22 +383,16 @@ class Slow(nn.Module):
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
         self.modes += [self.training, self.inner.training]
-        threading.Event().wait(0.002)
         return -x
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_ten_threads_that_sample_leave_the_model_in_its_mode(training: bool) -> None:
-    flow = build(model=Slow().train(training))
-    flow.model.inner.eval()  # type: ignore[union-attr]
-    cond = torch.arange(6) % 3
-    threads = [threading.Thread(target=flow.sample, args=(cond,), kwargs={"nfe": n}) for n in range(2, 12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (flow.model.training, flow.model.inner.training) == (training, False)  # type: ignore[union-attr]
-    assert not any(flow.model.modes)  # type: ignore[union-attr, arg-type]
+def test_sampling_evaluates_the_model_and_leaves_it_in_its_mode(training: bool) -> None:
+    model = Noting().train(training)
+    model.inner.eval()
+    build(model=model).sample(torch.arange(6) % 3, nfe=2)
+    assert (model.training, model.inner.training) == (training, False)
+    assert model.modes == [False] * 4
 
 
 def test_nothing_temporary_bears_a_name_that_somebody_gives(tmp_path: Path) -> None:

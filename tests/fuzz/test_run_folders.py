@@ -1,308 +1,333 @@
-"""Damaged run folders, a small part of ``python -m tests.fuzz.run_folders``, and the harness itself."""
+"""A damaged file in a run folder: the whole run's result, or one line; no trace, no hang, no code is run."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import pickle
-import sys
-import time
+import random
+import shutil
+import tomllib
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import torch
 
-from flowprior import Flow, training
-from flowprior.errors import CheckpointError
-from tests.fuzz import run_folders, run_folders_cases, run_folders_zip
-from tests.fuzz.run_folders import Fuzz, Judged, summarise
-from tests.fuzz.run_folders_cases import Step, Verdict, canary_of, prepare, steps_of
-from tests.fuzz.run_folders_commands import COMMANDS, command_of, is_choice
-from tests.fuzz.run_folders_making import RunFile, role
-from tests.fuzz.run_folders_mutators import MUTATORS, mutators_of
-from tests.fuzz.run_folders_plan import Case, Catalogue
-from tests.fuzz.run_folders_roads import Exit, Refused, check_exit, without_timings
-from tests.fuzz.run_folders_worker import Here, Worker, WorkerDied
+from flowprior import Flow, train
+from flowprior.errors import FlowpriorError
+from flowprior.storage import bind, load_tensors, save_tensors, signed
+from flowprior.storage.digests import tensors_digest
+from tests.cli.conftest import call_app
+from tests.flow_folder import description_of
+from tests.fuzz.test_hostile_inputs import bounded
 
-COUNT = 40
-SECONDS = 20.0
+CASES, QUICK = 120, 12
+SETTINGS: dict[str, Any] = {
+    "data": "digits",
+    "prior": "latent-gmm:rank=4,components=2",
+    "model": "mlp:width=16,depth=1",
+    "steps": 12,
+    "batch_size": 32,
+    "warmup": 2,
+    "log_every": 2,
+    "sample_every": 4,
+    "sample_nfe": 1,
+    "checkpoint_every": 3,
+    "keep_checkpoints": 3,
+    "device": "cpu",
+}
+EVALUATE = ["--nfe", "1,2", "--samples", "40", "--metrics", "w2", "--device", "cpu", "--json"]
+LONGEST_MESSAGE = 2000
+DEEP = "[" * 100_000 + "]" * 100_000
+OTHERS: tuple[Any, ...] = (
+    *(None, True, 7, -1.5, [], [1, [2]], {}, {"a": {"b": 1}}),
+    *(float("nan"), float("inf"), 1e308, 10**8, 2**63, 10**30),
+    *("words", "x" * 2**20, "../../etc/passwd", "a\nb\x1b[31m", "[/b]"),
+)
+"""Values that take the place of one in a text."""
 
-# Results are compared bit by bit with those of a worker, which has one thread.
-torch.set_num_threads(1)
+
+# -- runs, and what they give -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzz]:
-    worker = Worker()
-    yield Fuzz(tmp_path_factory.mktemp("fuzz"), worker, SECONDS)
-    worker.close()
+def expected() -> dict[tuple[Any, ...], str]:
+    """What the roads lead to in a whole run, once it was asked for."""
+    return {}
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Fuzz:
-    """Such runs, made and taken along the roads in this process, where parts of the package are replaced."""
-    return Fuzz(tmp_path_factory.mktemp("here"), Here(), SECONDS)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that was evaluated, and one that was killed before its last checkpoint."""
+    folder = tmp_path_factory.mktemp("runs")
+    train(out=folder / "finished", **SETTINGS)
+    evaluated(folder / "finished")
+    killed = shutil.copytree(folder / "finished", folder / "killed")
+    for last in ("flow", "checkpoints/step-000012"):
+        shutil.rmtree(killed / last)
+    return folder
 
 
-def faults(judged: Judged) -> list[str]:
-    return [f"{v.road}: {v.kind} {v.detail} {v.where}" for v in judged.verdicts if v.is_fault]
+def files_of(run: Path) -> list[Path]:
+    return sorted(path for path in run.rglob("*") if path.is_file())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(COUNT))
-def test_a_damaged_file_gives_the_right_result_or_one_line(fuzz: Fuzz, number: int) -> None:
-    case = fuzz.plan(0, COUNT)[number]
-    judged = fuzz.judge(case)
-    found = faults(judged)
-    assert not found, f"{case.mutator} of {case.file.run}/{case.file.name} ({judged.done}): {found}"
+def sampled(run: Path) -> str:
+    flow = Flow.load(run)
+    samples = flow.sample(torch.arange(10), nfe=2, generator=torch.Generator().manual_seed(0))
+    return tensors_digest({"samples": samples, **flow.state_dict()})
 
 
-@pytest.mark.slow
-def test_a_damaged_file_as_a_process(fuzz: Fuzz) -> None:
-    case = Case(0, 3, picture_of(fuzz), "removed")
-    assert command_of(case.number) == "evaluate"
-    assert fuzz.judge_process(case).kind == "same"
+def evaluated(run: Path) -> str:
+    """The rows of an evaluation but for its seconds."""
+    answer = call_app("evaluate", run, *EVALUATE)
+    if answer.code:
+        lines = [line for line in answer.err.splitlines() if not line.startswith("flowprior: warning:")]
+        assert answer.code == 2, answer.err
+        assert len(lines) == 1, answer.err
+        raise FlowpriorError(lines[0])
+    return json.dumps([row for row in json.loads(answer.out)["rows"] if row["metric"] != "seconds"])
 
 
-def test_the_small_plan_goes_round_everything(here: Fuzz) -> None:
-    plan = here.plan(0, COUNT)
-    assert {case.file.kind for case in plan} == {file.kind for file in here.catalogue.formats}
-    assert len({case.mutator for case in plan}) == min(COUNT, len(MUTATORS))
-    assert {case.mutator for case in here.plan(0, 400)} == set(MUTATORS)
-    assert here.plan(0, 7) == plan[:7]
-    assert here.plan(1, 7) != plan[:7]
+def resumed(run: Path) -> str:
+    return tensors_digest(train(out=run, resume=True, **SETTINGS).state_dict())
 
 
-def test_every_command_has_its_turn() -> None:
-    assert {command_of(number) for number in range(0, 400, 20)} == set(COMMANDS)
+def taken(road: Callable[[Path], str], folder: Path) -> tuple[bool, str]:
+    """Whether a road leads to a result, and the result, or why it is refused."""
+    with warnings.catch_warnings(), bounded():
+        warnings.simplefilter("ignore")
+        try:
+            return True, road(folder)
+        except FlowpriorError as error:
+            return False, str(error)
 
 
-def test_the_runs_hold_every_kind_of_file(here: Fuzz) -> None:
-    formats = here.catalogue.formats
-    assert set(formats.values()) >= {"json", "jsonl", "toml", "safetensors", "torch", "png"}
-    for run in ("finished", "interrupted"):
-        checkpoints = {
-            Path(file.name).parts[1] for file in formats if file.name.startswith("checkpoints/step")
-        }
-        assert len(checkpoints) >= 3, run
-    assert len({outcome.value for key, outcome in here.plain.items() if key[1] == "resume"}) == 1
+# -- ways to damage a file of any kind --------------------------------------------------------------
 
 
-def picture_of(fuzz: Fuzz) -> RunFile:
-    """A file that no road reads."""
-    return next(file for file, form in fuzz.catalogue.formats.items() if form == "png")
+def flip_bits(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(chance.choice([1, 1, 64])):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
 
 
-def garbage(load: Callable[..., Flow], path: Path) -> Flow:
-    flow = load(path)
-    with torch.no_grad():
-        next(iter(flow.parameters())).view(-1)[0] += 1e-3
-    return flow
+def change_length(path: Path, chance: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(chance.choice([b"", data[: len(data) // 2], data[:-1], data + chance.randbytes(1000)]))
 
 
-def broken(load: Callable[..., Flow], path: Path) -> Flow:
-    return {"model": load(path)}["no such key"]
+def change_blocks(path: Path, chance: random.Random) -> None:
+    data = path.read_bytes()
+    start = chance.randrange(len(data))
+    head, block, tail = data[:start], data[start : start + 64], data[start + 64 :]
+    path.write_bytes(head + chance.choice([bytes(len(block)), block + block, b""]) + tail)
 
 
-def endless(load: Callable[..., Flow], path: Path) -> Flow:
-    while True:
-        time.sleep(0.01)
+def take_another(path: Path, chance: random.Random) -> None:
+    others = [other for other in files_of(run_of(path)) if other != path]
+    shutil.copyfile(chance.choice(others), path)
 
 
-def greedy(load: Callable[..., Flow], path: Path) -> Flow:
-    torch.ones(800 << 18)
-    return load(path)
+def take_a_pickle(path: Path, chance: random.Random) -> None:
+    path.write_bytes(pickle.dumps(Canary(run_of(path).with_name("canary"))))
 
 
-def wordy(load: Callable[..., Flow], path: Path) -> Flow:
-    raise CheckpointError("two\nlines")
-
-
-def trusting(load: Callable[..., Flow], path: Path) -> Flow:
-    root = next(folder for folder in (path, *path.parents) if folder.name == "run")
-    canary_of(root.parent).touch()
-    return load(path)
-
-
-def leaving(load: Callable[..., Flow], path: Path) -> Flow:
-    sys.exit(3)
-
-
-def sampled(catalogue: Catalogue, file: RunFile) -> list[Step]:
-    """The first of the roads alone."""
-    return steps_of(catalogue, file)[:1]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "fault"),
-    [
-        (garbage, "different"),
-        (broken, "traceback"),
-        (endless, "hang"),
-        (greedy, "memory"),
-        (wordy, "wording"),
-        (trusting, "canary"),
-        (leaving, "traceback"),
-    ],
-)
-def test_a_wrong_loader_is_caught(
-    here: Fuzz, monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Flow], fault: str
-) -> None:
-    load = Flow.load
-    monkeypatch.setattr(run_folders, "steps_of", sampled)
-    monkeypatch.setattr(run_folders_cases, "steps_of", sampled)
-    monkeypatch.setattr(Flow, "load", lambda path, *_, **__: wrong(load, Path(path)))
-    monkeypatch.setattr(here, "seconds", 1.0 if fault == "hang" else SECONDS)
-    judged = here.judge(Case(0, 0, picture_of(here), "bit-flip"))
-    assert judged.kind == "fault"
-    assert {verdict.kind for verdict in judged.verdicts} == {fault}
-
-
-def test_nothing_is_caught_where_nothing_is_wrong(here: Fuzz) -> None:
-    judged = here.judge(Case(0, 0, picture_of(here), "bit-flip"))
-    assert judged.kind == "same"
-    assert [verdict.kind for verdict in judged.verdicts] == ["same"] * 3
-
-
-def test_a_resume_that_goes_on_from_elsewhere_is_caught(here: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = training.train
-
-    def train_otherwise(**options: Any) -> Flow:
-        flow = train(**options)
-        next(iter(flow.parameters())).data.view(-1)[0] += 1e-3
-        return flow
-
-    monkeypatch.setattr(training, "train", train_otherwise)
-    judged = here.judge(Case(0, 0, picture_of(here), "bit-flip"))
-    assert [(v.road, v.kind) for v in judged.verdicts if v.is_fault] == [("resume .", "different")]
-
-
-def files_and_mutators(fuzz: Fuzz) -> Iterator[tuple[RunFile, str]]:
-    """Each mutator once, with the first file that it applies to."""
-    seen: set[str] = set()
-    for file, form in fuzz.catalogue.formats.items():
-        for name in mutators_of(form):
-            if name not in seen:
-                seen.add(name)
-                yield file, name
-
-
-def test_every_mutator_changes_its_file_and_always_alike(
-    here: Fuzz, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_folders_zip, "BOMB", 1 << 20)
-    done: dict[str, list[Any]] = {name: [] for name in MUTATORS}
-    for turn in ("one", "two"):
-        for file, name in files_and_mutators(here):
-            scratch = tmp_path / turn / name
-            scratch.mkdir(parents=True)
-            case = Case(0, 1, file, name)
-            prepare(here.runs, here.catalogue, case, scratch / "run", scratch)
-            before, after = here.runs / file.run, scratch / "run"
-            assert contents(after) != contents(before), name
-            done[name].append([state for _, state in contents(after)])
-    unlike = {name for name, (one, two) in done.items() if one != two}
-    assert unlike <= {
-        "pickle-in-its-place",
-        "pickle-that-runs-code",
-        "pickle-by-hand",
-    }  # they hold the folder
-
-
-def contents(folder: Path) -> list[tuple[str, Any]]:
-    """What stands in a folder, without reading what never ends."""
-    found: list[tuple[str, Any]] = []
-    for path in sorted(folder.rglob("*")):
-        regular = path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 24
-        state = path.read_bytes() if regular else (path.is_symlink(), path.is_dir(), path.is_fifo())
-        found.append((str(path.relative_to(folder)), state))
-    return found
-
-
-@pytest.mark.parametrize("number", range(6))
-def test_the_pickles_do_run_code_where_they_are_trusted(here: Fuzz, tmp_path: Path, number: int) -> None:
-    file = next(file for file, form in here.catalogue.formats.items() if form == "torch")
-    name = ("pickle-that-runs-code", "pickle-in-its-place")[number % 2]
-    prepare(here.runs, here.catalogue, Case(0, number, file, name), tmp_path / "run", tmp_path)
-    path = tmp_path / "run" / file.name
-    if name == "pickle-in-its-place":
-        pickle.loads(path.read_bytes())
-    else:
-        torch.load(path, weights_only=False)
-    assert canary_of(tmp_path).exists()
-
-
-def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
-    worker = Worker()
-    with pytest.raises(WorkerDied, match="no answer"):
-        worker.call(time.sleep, 60, seconds=0.3)
-    assert worker.call(len, "abc") == 3
-    with pytest.raises(RuntimeError, match="MemoryError"):
-        worker.call(bytearray, 1 << 45)
-    worker.close()
-
-
-@pytest.mark.parametrize(
-    ("code", "said", "raised"),
-    [
-        (0, "flowprior: warning: x\n", None),
-        (None, "", None),
-        (2, "flowprior: error: x\n", Refused),
-        (2, "flowprior: warning: y\nflowprior: error: x\n", Refused),
-        (2, "flowprior: error: x\nand more\n", Exit),
-        (2, "", Exit),
-        (1, "flowprior: error: x\n", Exit),
-        (1, "Traceback (most recent call last):\nKeyError: 1\n", Exit),
-        (0, "Traceback (most recent call last):\nKeyError: 1\n", Exit),
-        (-9, "", Exit),
-    ],
-)
-def test_exit_codes(code: int | None, said: str, raised: type[Exception] | None) -> None:
-    if raised is None:
-        check_exit(code, said)
-    else:
-        with pytest.raises(raised):
-            check_exit(code, said)
-
-
-def test_what_is_not_compared_and_what_is() -> None:
-    one = without_timings('{"rows": [{"w2": 1.0, "seconds": 3}], "x": {"prior_fit_seconds": 1}}')
-    two = without_timings('{"rows": [{"w2": 1.0, "seconds": 4}], "x": {"prior_fit_seconds": 2}}')
-    assert one == two != without_timings('{"rows": [{"w2": 1.5, "seconds": 3}], "x": {}}')
-
-
-@pytest.mark.parametrize(
-    ("text", "choice"),
-    [("seed = 1\n[training]\nsteps = 9\n", True), ("seed = 2\n[training]\nsteps = 4\n", False), ("[", False)],
-)
-def test_only_what_a_resumed_run_may_change_is_a_choice(tmp_path: Path, text: str, choice: bool) -> None:
-    (tmp_path / "old").write_text("seed = 1\n[training]\nsteps = 4\n")
-    (tmp_path / "new").write_text(text)
-    assert is_choice(tmp_path / "new", tmp_path / "old") is choice
-
-
-def test_roles() -> None:
-    assert role("checkpoints/step-000008/weights-0a1b2c3d4e5f.safetensors") == (
-        "checkpoints/step-N/weights-H.safetensors"
-    )
-    assert role("metrics.jsonl") == "metrics.jsonl"
-
-
-def test_the_summary_counts_and_tells_how_to_run_a_fault_again() -> None:
-    file = RunFile("finished", "info.json")
-    fault = Verdict("resume .", "traceback", "KeyError: 'step'", "flowprior/training/state.py:1 f")
-    judged = [
-        Judged(Case(5, 0, file, "removed"), "removed", [Verdict("resume .", "same", "")]),
-        Judged(Case(5, 7, file, "crlf"), "CRLF", [Verdict("sample flow", "refused", "x"), fault]),
-        Judged(Case(5, 9, file, "crlf"), "CRLF", [Verdict("process sample", "exit", "code 1")]),
+def take_no_file(path: Path, chance: random.Random) -> None:
+    path.unlink()
+    others: list[Callable[[], object]] = [
+        path.mkdir,
+        lambda: path.symlink_to("/dev/zero"),
+        lambda: path.symlink_to(path.name),
+        lambda: os.mkfifo(path),
+        lambda: None,
     ]
-    summary = summarise(judged, 10, 5)
-    assert summary["refusals"] == {"sample finished/info.json": 1}
-    assert summary["classes"] == {"same": 1, "fault": 2}
-    assert summary["by_mutator"] == {"crlf": {"fault": 2}, "removed": {"same": 1}}
-    assert summary["causes"] == {
-        "process sample exit finished/info.json": [9],
-        "resume traceback KeyError flowprior/training/state.py:1 f": [7],
-    }
-    assert summary["faults"][0]["again"].endswith("--seed 5 --only 7")
-    assert summary["faults"][1]["again"].endswith("--seed 5 --only 9 --processes 1")
+    chance.choice(others)()
+
+
+def take_holes(path: Path, chance: random.Random) -> None:
+    """Three GiB that take memory only where they are read."""
+    os.truncate(path, 3 << 30)
+
+
+def run_of(path: Path) -> Path:
+    return next(folder for folder in path.parents if folder.name == "run")
+
+
+class Canary:
+    """An object whose pickle makes a file where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.path,)
+
+
+# -- ways to damage texts, tensors and training states ------------------------------------------------
+
+
+def change_value(path: Path, chance: random.Random) -> None:
+    """Remove a value of a JSON or TOML file, or put another one in its place."""
+    is_toml, text = path.suffix == ".toml", path.read_text()
+    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+    documents = [tomllib.loads(text)] if is_toml else [json.loads(line) for line in lines]
+    holder, key = chance.choice([place for document in documents for place in places(document)])
+    if chance.random() < 0.3:
+        del holder[key]
+    else:
+        holder[key] = chance.choice(OTHERS[1:] if is_toml else OTHERS)
+    try:
+        written = tomli_w.dumps(documents[0]) if is_toml else "\n".join(map(json.dumps, documents))
+    except TypeError:  # a null inside of what TOML is to hold
+        written = ""
+    path.write_text(written + "\n")
+
+
+def places(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Holder and key of every value below the top."""
+    keys = document if isinstance(document, dict) else range(len(document))
+    for key in list(keys):
+        yield document, key
+        if isinstance(document[key], dict | list):
+            yield from places(document[key])
+
+
+def change_text(path: Path, chance: random.Random) -> None:
+    data = path.read_bytes()
+    place = chance.randrange(len(data))
+    odd = chance.choice([b"\xff", b"\0", b"\xed\xa0\x80", b"1" * 5000, DEEP.encode()])
+    whole = [b"\xef\xbb\xbf" + data, data.replace(b"\n", b"\r\n"), DEEP.encode(), b"7", b"null"]
+    path.write_bytes(chance.choice([data[:place] + odd + data[place:], *whole]))
+
+
+def change_header(path: Path, chance: random.Random) -> None:
+    """Change what a safetensors file says of its tensors."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    name = chance.choice(sorted(header))
+    entry = header.pop(name)
+    changes: list[dict[str, Any]] = [
+        {},
+        {f"{name}.more": entry},
+        {name: {**entry, "dtype": "I32"}},
+        {name: {**entry, "shape": [2**40]}},
+        {name: {**entry, "data_offsets": [0, 4]}},
+        {name: entry, "__metadata__": {"flowprior": "[" * 100_000}},
+    ]
+    text = json.dumps(header | chance.choice(changes)).encode()
+    claimed = chance.choice([len(text)] * 6 + [2**63, 2**40, 0, len(text) - 1])
+    path.write_bytes(claimed.to_bytes(8, "little") + text + data[8 + length :])
+
+
+def change_tensor(path: Path, chance: random.Random) -> None:
+    """Change one tensor under a right checksum."""
+    tensors, metadata = load_tensors(path)
+    name = chance.choice(sorted(name for name in tensors if tensors[name].dim()))
+    old = tensors[name]
+    others = [old[None], old[:0], old.flip(0) + 1, old.double() * float("nan"), old.long(), old.half()]
+    save_tensors(path, {**tensors, name: chance.choice(others)}, metadata)
+
+
+def change_state(path: Path, chance: random.Random) -> None:
+    """Change a value of a training state, or the pickle that holds it."""
+    state = torch.load(path, weights_only=True)
+    holder, key = chance.choice([place for place in places(state) if not isinstance(place[0], torch.Tensor)])
+    if chance.random() < 0.5:
+        others = [
+            *OTHERS,
+            torch.zeros(3),
+            torch.zeros(3, device="meta"),
+            Canary(run_of(path).with_name("canary")),
+        ]
+        holder[key] = chance.choice(others)
+        return torch.save(state, path)
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", chance.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+        for name, data in members:
+            cut = chance.randrange(len(data)) if name.endswith("data.pkl") else len(data)
+            archive.writestr(name, data[:cut])
+    path.write_bytes(buffer.getvalue())
+    return None
+
+
+ANY = [flip_bits, change_length, change_blocks, take_another, take_a_pickle, take_no_file, take_holes]
+TEXT = [change_value, change_value, change_text]
+DAMAGES: dict[str, list[Callable[[Path, random.Random], None]]] = {
+    ".json": TEXT,
+    ".jsonl": TEXT,
+    ".toml": TEXT,
+    ".safetensors": [change_header, change_tensor],
+    ".pt": [change_state, change_state],
+}
+"""What is done to files of a kind beside what is done to any."""
+
+
+def bind_anew(path: Path) -> bool:
+    """Have the flow.json beside a file say that it belongs there; False where it says nothing of it."""
+    folder = path.parent
+    if not path.is_file() or not (folder / "flow.json").is_file():
+        return False
+    values = description_of(folder)
+    role = next((role for role, bound in values["files"].items() if bound["name"] == path.name), None)
+    if role is None:
+        return False
+    values["files"][role] = bind(path).as_dict()
+    del values["digest"]
+    (folder / "flow.json").write_text(json.dumps(signed(values)))
+    return True
+
+
+@pytest.mark.parametrize(
+    "number", [*range(QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(QUICK, CASES))]
+)
+def test_a_damaged_file_gives_the_right_result_or_one_line(
+    number: int, runs: Path, expected: dict[tuple[Any, ...], str], tmp_path: Path
+) -> None:
+    chance = random.Random(number)
+    whole = runs / chance.choice(["finished", "killed"])
+    files = files_of(whole)
+    name = files[(7 * number) % len(files)].relative_to(whole)
+    path = shutil.copytree(whole, tmp_path / "run") / name
+    damage = chance.choice([*ANY, *3 * DAMAGES.get(path.suffix, [])])
+    damage(path, chance)
+    is_other = damage in (change_header, change_tensor, change_state) and number % 2 and bind_anew(path)
+    flows = [
+        folder.relative_to(tmp_path / "run") for folder in path.parents if (folder / "flow.json").is_file()
+    ]
+    roads = [
+        *((sampled, below) for below in flows),
+        (sampled, Path()),
+        (evaluated, Path()),
+        (resumed, Path()),
+    ]
+    for road, below in roads:
+        told = f"{road.__name__} of {below} after {damage.__name__} of {name}"
+        is_result, found = taken(road, tmp_path / "run" / below)
+        if not is_result:
+            assert len(found.splitlines()) == 1, told
+            assert len(found) < LONGEST_MESSAGE, told
+        elif not is_other:
+            key = whole, road, below
+            if key not in expected:
+                copy = shutil.copytree(whole, tmp_path / f"whole {len(expected)}")
+                expected[key] = taken(road, copy / below)[1]
+            assert found == expected[key], told
+    assert not (tmp_path / "canary").exists()
+
+
+def test_the_pickles_do_run_code_where_they_are_trusted(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    take_a_pickle(tmp_path / "run" / "training.pt", random.Random(0))
+    pickle.loads((tmp_path / "run" / "training.pt").read_bytes())
+    assert (tmp_path / "canary").exists()

@@ -156,7 +156,6 @@ def test_a_prediction_that_a_variant_cannot_be_trained_on_is_refused():
     [
         ({"time": "logit-normal"}, "draws single times, which prediction 'average-velocity' is not"),
         ({"precision": "bfloat16"}, "of which bfloat16 keeps too few digits"),
-        ({"compile": "step"}, "calls the network on rows that the times choose"),
         ({"loss_weight": "output-scale"}, "needs prediction 'preconditioned'"),
     ],
 )

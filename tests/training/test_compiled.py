@@ -1,8 +1,7 @@
-"""One graph of the network, or of the whole step: the same training, and what is refused."""
+"""One graph of the network: the same training, and what is refused."""
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.training import compiled as module
 from flowprior.training import train
-from flowprior.training.engine import Engine
 
 from .conftest import SHORT, small_net
 
@@ -53,30 +51,19 @@ def assert_same(one: Flow, other: Flow, rtol: float = 1e-6, atol: float = 1e-7) 
 
 
 @pytest.mark.parametrize(
-    ("design", "what"),
-    [
-        ("residual", "model"),
-        ("residual", "step"),
-        ("epsilon", "step"),
-        ("shared", "step"),
-        *(pytest.param(name, "model", marks=pytest.mark.slow) for name in DESIGNS if name != "residual"),
-        *(pytest.param(name, "step", marks=pytest.mark.slow) for name in ("velocity", "preconditioned")),
-    ],
+    "design",
+    ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in DESIGNS if name != "residual")],
 )
-def test_training_is_that_without_a_graph(points: TensorData, design: str, what: str) -> None:
-    plain, graph = (run_on(points, choice, **DESIGNS[design]) for choice in ("none", what))
+def test_training_is_that_without_a_graph(points: TensorData, design: str) -> None:
+    plain, graph = (run_on(points, choice, **DESIGNS[design]) for choice in ("none", "model"))
     assert_same(plain, graph)
 
 
-@pytest.mark.parametrize("what", [pytest.param("model", marks=pytest.mark.slow), "step"])
-def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData, what: str) -> None:
-    options: dict[str, Any] = {
-        **DESIGNS["preconditioned"],
-        "accumulate": 2,
-        "condition_dropout": 0.5,
-        "prefetch": 2,
-    }
-    plain, graph = (run_on(points, choice, **options) for choice in ("none", what))
+@pytest.mark.slow
+def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData) -> None:
+    more: dict[str, Any] = {"accumulate": 2, "condition_dropout": 0.5, "prefetch": 2}
+    options = {**DESIGNS["preconditioned"], **more}
+    plain, graph = (run_on(points, choice, **options) for choice in ("none", "model"))
     assert_same(plain, graph)
 
 
@@ -87,22 +74,10 @@ def test_networks_of_average_velocities_keep_few_graphs(points: TensorData) -> N
     assert_same(plain, graph, rtol=1e-4, atol=1e-5)
 
 
-def test_a_graph_of_the_whole_step_is_refused_to_average_velocities(points: TensorData) -> None:
-    with pytest.raises(OptionError, match=r"compile=step: prediction 'average-velocity' .* compile=model"):
-        run_on(points, "step", **{**DESIGNS["preconditioned"], "prediction": "average-velocity"})
-
-
-@pytest.mark.slow
-def test_many_runs_in_one_process_have_graphs_of_their_own(points: TensorData) -> None:
-    """torch keeps eight graphs of one function, and refuses a ninth where it has to be whole."""
-    kept = [run_on(points, "step", steps=2, **DESIGNS["preconditioned"]) for _ in range(10)]
-    assert_same(kept[0], kept[-1])
-
-
 def test_a_run_may_go_on_with_another_choice(points: TensorData, tmp_path: Path) -> None:
     options: dict[str, Any] = {**DESIGNS["preconditioned"], "warmup": 1, "final_lr": 1.0}
     ends = []
-    for first, second in (("none", "none"), ("step", "model")):
+    for first, second in (("none", "none"), ("model", "none")):
         run_on(points, first, tmp_path / first, steps=2, **options)
         ends.append(run_on(points, second, tmp_path / first, resume=True, steps=4, **options))
     assert_same(*ends)
@@ -120,28 +95,10 @@ class Peeking(nn.Module):
         return y if float(y.sum().detach()) > 0 else 2 * y
 
 
-@pytest.mark.parametrize("what", ["model", "step"])
-def test_what_cannot_be_one_graph_is_refused_in_one_line(points: TensorData, what: str) -> None:
-    with pytest.raises(
-        OptionError, match=rf"^training.compile={what}: torch.compile cannot .*=none$"
-    ) as info:
-        run_on(points, what, model=Peeking(), **DESIGNS["velocity"])
+def test_what_cannot_be_one_graph_is_refused_in_one_line(points: TensorData) -> None:
+    with pytest.raises(OptionError, match=r"^training.compile=model: torch.compile cannot .*=none$") as info:
+        run_on(points, "model", model=Peeking(), **DESIGNS["velocity"])
     assert "\n" not in str(info.value)
-
-
-def test_processes_that_talk_within_the_graph_are_refused() -> None:
-    engine = Engine()
-    engine.size = 2
-    module.check_compiled("model", engine)
-    with pytest.raises(OptionError, match="expected one process, got 2; choose compile=model"):
-        module.check_compiled("step", engine)
-
-
-def test_predictions_do_not_outlive_their_run(points: TensorData) -> None:
-    run_on(points, "step", steps=1, **DESIGNS["residual"])
-    torch._dynamo.reset()
-    gc.collect()
-    assert not module._served
 
 
 def test_another_word_is_refused(points: TensorData) -> None:
@@ -153,6 +110,6 @@ def test_another_word_is_refused(points: TensorData) -> None:
 def test_the_compiler_itself_keeps_the_training(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACKEND", "inductor")
     plain, graph = (
-        run_on(points, what, model=small_net(), **DESIGNS["residual"]) for what in ("none", "step")
+        run_on(points, what, model=small_net(), **DESIGNS["residual"]) for what in ("none", "model")
     )
     assert_same(plain, graph, rtol=1e-4, atol=1e-5)

@@ -13,10 +13,10 @@ from flowprior.training import (
     DEFAULT_COUPLING,
     DEFAULT_PRIOR,
     RunConfig,
+    RunDirectory,
     TrainingConfig,
     config_from_dict,
     load_config,
-    save_config,
     train,
 )
 from flowprior.training.config import differing_keys, training_options
@@ -31,7 +31,7 @@ def test_defaults_without_a_file() -> None:
 def test_toml_round_trip(tmp_path: Path) -> None:
     training = TrainingConfig(steps=7, lr=3e-4, precision="bfloat16", channels_last=True, device="cpu")
     config = RunConfig("moons", "gmm:components=2", "condot", "vp", "mlp", training)
-    save_config(config, tmp_path / "config.toml")
+    RunDirectory(tmp_path).create(config)
     assert load_config(tmp_path / "config.toml") == config
 
 

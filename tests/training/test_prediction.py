@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path as FilePath
 
@@ -18,7 +17,7 @@ from flowprior.training.batches import PairStream
 from flowprior.training.loop import training_step
 from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
-from tests.flow_folder import as_older_format, redescribe
+from tests.flow_folder import redescribe
 
 from .conftest import SHORT, components, small_net
 
@@ -99,31 +98,6 @@ def test_a_run_does_not_change_its_prediction(points: TensorData, tmp_path: File
     train(points, **parts)
     with pytest.raises(OptionError, match=r"training\.prediction 'epsilon' -> 'velocity'"):
         train(points, **{**parts, "prediction": "velocity"}, resume=True)
-
-
-@pytest.mark.parametrize("prediction", ["velocity", "epsilon"])
-def test_a_flow_that_does_not_say_what_it_predicts(
-    points: TensorData, tmp_path: FilePath, prediction: str
-) -> None:
-    """Only format 1, which is of velocities, may leave it out; older formats load with one warning."""
-    folder = tmp_path / prediction
-    train(points, **{**DDPM, "prediction": prediction}, model="mlp:width=16", **SHORT).save(folder)
-    older = shutil.copytree(folder, tmp_path / "older")
-    as_older_format(older, 2)
-    with pytest.warns(RuntimeWarning, match="of format 2, in which nothing says") as warned:
-        assert Flow.load(older).prediction == prediction
-    assert len(warned) == 1
-    shutil.rmtree(older)
-    as_older_format(shutil.copytree(folder, older), 2, prediction=None)
-    with pytest.raises(CheckpointError, match="does not say what its model predicts"):
-        Flow.load(older)
-    shutil.rmtree(older)
-    as_older_format(shutil.copytree(folder, older), 1, prediction=None)
-    with pytest.warns(RuntimeWarning, match="of format 1"):
-        assert Flow.load(older).prediction == "velocity"
-    redescribe(folder, prediction=None)
-    with pytest.raises(CheckpointError, match="does not say what its model predicts"):
-        Flow.load(folder)
 
 
 def test_an_unknown_prediction(points: TensorData, tmp_path: FilePath) -> None:

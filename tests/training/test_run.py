@@ -10,7 +10,7 @@ import pytest
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.training import RunConfig, RunDirectory, TrainingConfig, load_config
-from flowprior.training.run import MAY_CHANGE
+from flowprior.training.config import MAY_CHANGE
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from flowprior.training.checkpoints import read_checkpoint
 from flowprior.training.monitor import Monitor
 from flowprior.training.run import new_run_folder
 from flowprior.training.state import TrainingState
-from tests.flow_folder import as_older_format, weights_of
+from tests.flow_folder import weights_of
 from tests.training.kills import leftovers
 
 from .conftest import SHORT
@@ -155,7 +155,6 @@ def test_leftovers_are_removed_and_files_of_others_stay(cut: Path, finished: Pat
     samples.mkdir(exist_ok=True)
     (checkpoints / ".step-000006.1a2b3c4d.tmp").mkdir()
     (checkpoints / ".step-000006.1a2b3c4d.tmp" / "training.pt").write_bytes(b"half")
-    (cut / ".flow.1a2b3c4d.tmp").mkdir()
     for name in (".config.toml.1a2b3c4d.tmp", ".info.json.1a2b3c4d.tmp", ".metrics.jsonl.1a2b3c4d.tmp"):
         (cut / name).write_text("half")
     (samples / ".step-000006.png.1a2b3c4d.tmp.png").write_text("half")
@@ -171,26 +170,6 @@ def test_leftovers_are_removed_and_files_of_others_stay(cut: Path, finished: Pat
     assert sorted(path.name for path in (checkpoints / "step-000002").iterdir()) == ["notes.txt"]
     assert [step for step, _ in list_checkpoints(checkpoints)] == [6]
     assert weights(cut) == weights(finished)
-
-
-def test_a_checkpoint_that_was_whole_but_not_renamed_is_taken_over(
-    cut: Path, run: Path, finished: Path
-) -> None:
-    checkpoints = cut / "checkpoints"
-    shutil.copytree(finished / "checkpoints" / "step-000006", checkpoints / ".step-000006.1a2b3c4d.tmp")
-    made: list[int] = []
-    state_step = TrainingState.save
-
-    def save(state: TrainingState, folder: Path) -> Path:
-        made.append(state.step)
-        return state_step(state, folder)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingState, "save", save)
-        go_on(cut)
-    assert made == []
-    assert weights(cut) == weights(finished)
-    assert leftovers(cut) == []
 
 
 # -- files that are not what they were ------------------------------------------------------------
@@ -227,9 +206,7 @@ def test_notes_that_are_none_stop_nothing(name: str, text: bytes, cut: Path, fin
     [
         ("steps = 6", "steps = 9"),
         ("lr = 0.001", "lr = 0.002"),
-        ("log_every = 4", "log_every = 5"),
         ('data = "points"\n', ""),
-        ("# The configuration", "# A configuration"),
     ],
 )
 def test_a_changed_configuration_is_refused(old: str, new: str, cut: Path) -> None:
@@ -237,7 +214,7 @@ def test_a_changed_configuration_is_refused(old: str, new: str, cut: Path) -> No
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(CheckpointError, match=r"config\.toml is not as the run wrote it; undo") as caught:
+    with pytest.raises(OptionError, match=r"was trained with another configuration \(") as caught:
         go_on(cut)
     assert "\n" not in str(caught.value)
 
@@ -270,33 +247,19 @@ def test_the_configuration_is_replaced_in_one_move(cut: Path, monkeypatch: pytes
     assert leftovers(cut) == []
 
 
-@pytest.mark.filterwarnings("ignore:.*is a flow of format 1:RuntimeWarning")
 @pytest.mark.parametrize("file", ["weights", "model.safetensors", "training.pt", "flow.json"])
-@pytest.mark.parametrize("older", [False, True])
-def test_flipped_bits_lead_to_the_checkpoint_before(
-    older: bool, file: str, cut: Path, finished: Path
-) -> None:
-    """Anywhere in a file: it is refused in one line, or, without digests, may lie in a part unread."""
+def test_flipped_bits_lead_to_the_checkpoint_before(file: str, cut: Path, finished: Path) -> None:
     folder = cut / "checkpoints" / "step-000004"
-    if older:
-        as_older_format(folder, 1)
-    name = ("weights.safetensors" if older else weights_of(folder).name) if file == "weights" else file
-    whole, chance = (folder / name).read_bytes(), random.Random(f"{older}{file}")
-    refused: list[tuple[str, bytes]] = []
+    path = weights_of(folder) if file == "weights" else folder / file
+    whole, chance = path.read_bytes(), random.Random(file)
     for _ in range(25):
         data = bytearray(whole)
         for _ in range(chance.choice([1, 1, 8])):
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        (folder / name).write_bytes(data)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                read_checkpoint(folder)
-        except CheckpointError as error:
-            refused.append((str(error), bytes(data)))
-    assert len(refused) > 5 if older else len(refused) == 25
-    assert not any("\n" in message for message, _ in refused)
-    (folder / name).write_bytes(refused[-1][1])
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError) as caught:
+            read_checkpoint(folder)
+        assert "\n" not in str(caught.value)
     with pytest.warns(RuntimeWarning, match="step-000004 is skipped"):
         go_on(cut)
     assert weights(cut) == weights(finished)

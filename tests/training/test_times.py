@@ -64,15 +64,6 @@ def test_draws_follow_the_density_and_the_generator(spec: str) -> None:
         assert share == pytest.approx(float(torch.trapezoid(DENSITIES[spec](grid), grid)), abs=5e-3)
 
 
-def test_logit_normal_ends_after_its_share_of_the_training() -> None:
-    law = TimeDistribution.create("logit-normal", until=0.5)
-    early = law.draw(1000, 0.49, torch.Generator().manual_seed(3), CPU)
-    late = law.draw(1000, 0.5, torch.Generator().manual_seed(3), CPU)
-    uniform = torch.rand(1000, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(late, uniform)
-    assert not torch.equal(early, uniform)
-
-
 def intervals(progress: float, count: int = 100_000, **options: float) -> tuple[torch.Tensor, ...]:
     """Beginning, split and end of intervals, and which are longer than 0."""
     law = TimeDistribution.create("interval", **options)
@@ -131,7 +122,6 @@ def test_intervals_into_the_last_step_end_with_it() -> None:
         ("interval:apart=2", "apart"),
         ("interval:last=0", "last"),
         ("logit-normal:deviation=0", "deviation"),
-        ("logit-normal:until=2", "until"),
         ("u-shaped:steepness=0", "steep"),
     ],
 )

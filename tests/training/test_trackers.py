@@ -54,13 +54,6 @@ def test_tensorboard_shows_each_step_once_after_a_stop(points: TensorData, tmp_p
     assert dict(curve) == pytest.approx(losses(run), rel=1e-6)
 
 
-def test_tensorboard_takes_another_folder_and_then_needs_none_of_the_run(
-    points: TensorData, tmp_path: Path
-) -> None:
-    train(points, callbacks=[f"tensorboard:folder={tmp_path / 'here'}"], **OPTIONS)
-    assert events(tmp_path / "here").Scalars("train/loss")[-1].step == 4
-
-
 @pytest.mark.slow  # wandb writes from a process of its own, which a busy machine leaves behind
 def test_wandb_offline_has_curves_configuration_and_the_end(points: TensorData, tmp_path: Path) -> None:
     run = tmp_path / "run"
